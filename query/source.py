@@ -1,0 +1,54 @@
+"""What the evaluator reads from: rows of spans, wherever they rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceIndex:
+    """Where each trace lies in a source.
+
+    ids: the distinct trace ids, ascending, dtype `S16` (sorts and compares as the 16 bytes; all have 16)
+    offsets: int64, one more than ids: rows offsets[i] to offsets[i + 1] are those of ids[i]
+    """
+
+    ids: npt.NDArray[np.bytes_]
+    offsets: npt.NDArray[np.int64]
+
+
+class Source(Protocol):
+    """A row group of a segment or block, or a part of the live store's head: one shape for all of them.
+
+    Rows are sorted by trace_id, then start_ns. A trace may have further spans in other sources. Columns and their
+    types are those of `tables.schema`. Sources are immutable and may be read by several threads at once.
+    """
+
+    @property
+    def rows(self) -> int:
+        """How many spans."""
+        ...
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that have at least one value here; asking `read` for another is an error (KeyError)."""
+        ...
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column, without reading it; None where not known."""
+        ...
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies. Made once and kept."""
+        ...
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns as pyarrow Arrays of equal length: all rows, or the half-open range `rows`.
+
+        Strings come as DictionaryArray (int32 indices) whose dictionary may hold values that no row has;
+        everything else as the plain type. Raises OSError where the bytes cannot be had.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Where spans rest: the span columns, bytes to columns and back, the live store, blocks."""

@@ -1,0 +1,154 @@
+"""The span table: the vocabulary of all packages.
+
+One row per span; the rows of a trace lie together, traces are sorted by `trace_id`, and the rows of a trace by `start_ns`.
+The names carry TraceQL's words and the units. One nullable column per attribute and type:
+
+    resource.service.name          a string attribute of the resource
+    span.http.status_code:int      the same key with another type is another column
+    instrumentation.<key>          an attribute of the instrumentation scope
+
+The name fixes the type, so that any set of blocks can be read together by name.
+"""
+
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+# Typed children of OTLP's AnyValue, in the order of its field numbers.
+VALUE_FIELDS: Final = (
+    "string_value",
+    "bool_value",
+    "int_value",
+    "double_value",
+    "array_value",
+    "kvlist_value",
+    "bytes_value",
+)
+
+KEY_VALUE: Final = pa.struct(
+    [
+        pa.field("key", pa.string()),
+        pa.field("string_value", pa.string()),
+        pa.field("bool_value", pa.bool_()),
+        pa.field("int_value", pa.int64()),
+        pa.field("double_value", pa.float64()),
+        # Serialized OTLP ArrayValue, KeyValueList: nested as deep as the client wished.
+        pa.field("array_value", pa.binary()),
+        pa.field("kvlist_value", pa.binary()),
+        pa.field("bytes_value", pa.binary()),
+    ]
+)
+
+EVENT: Final = pa.struct(
+    [
+        pa.field("time_ns", pa.int64()),
+        pa.field("name", pa.string()),
+        pa.field("attributes", pa.list_(KEY_VALUE)),
+        pa.field("dropped_attributes_count", pa.uint32()),
+    ]
+)
+
+LINK: Final = pa.struct(
+    [
+        pa.field("trace_id", pa.binary()),
+        pa.field("span_id", pa.binary()),
+        pa.field("trace_state", pa.string()),
+        pa.field("attributes", pa.list_(KEY_VALUE)),
+        pa.field("dropped_attributes_count", pa.uint32()),
+        pa.field("flags", pa.uint32()),
+    ]
+)
+
+# Present in every segment and block file.
+FIXED: Final = pa.schema(
+    [
+        pa.field("trace_id", pa.binary(16)),
+        pa.field("span_id", pa.binary(8)),
+        pa.field("parent_span_id", pa.binary(8)),  # eight zero bytes: the span has no parent
+        pa.field("name", pa.string()),
+        pa.field("kind", pa.int8()),  # OTLP's numbers: 0 unspecified, 1 internal, 2 server …
+        pa.field("start_ns", pa.int64()),
+        pa.field("duration_ns", pa.int64()),  # negative where the client's clock went back
+        pa.field("status_code", pa.int8()),  # OTLP's numbers: 0 unset, 1 ok, 2 error
+        pa.field("status_message", pa.string()),  # "" where the span has none
+        pa.field("scope_name", pa.string()),
+        pa.field("scope_version", pa.string()),
+        # Numbers of a nested set per trace, from 1: a is an ancestor of b when
+        # a.left < b.left and b.right < a.right. They are made per segment: a trace whose spans lie in
+        # several segments is renumbered by the reader.
+        pa.field("nested_left", pa.int32()),
+        pa.field("nested_right", pa.int32()),
+        # The parent's nested_left; -1: the span has no parent; 0: its parent is not in this segment.
+        pa.field("nested_parent", pa.int32()),
+        # Facts of the trace as far as this segment knows it, repeated on each of its rows.
+        pa.field("trace_start_ns", pa.int64()),
+        pa.field("trace_duration_ns", pa.int64()),
+        pa.field("root_name", pa.string()),  # null: the root span is not in this segment
+        pa.field("root_service", pa.string()),  # null: as above, or without resource.service.name
+    ]
+)
+
+# Present only in files where a row has something in them.
+OPTIONAL: Final = pa.schema(
+    [
+        pa.field("trace_state", pa.string()),
+        pa.field("flags", pa.uint32()),
+        pa.field("dropped_attributes_count", pa.uint32()),
+        pa.field("dropped_events_count", pa.uint32()),
+        pa.field("dropped_links_count", pa.uint32()),
+        pa.field("resource_dropped_attributes_count", pa.uint32()),
+        pa.field("scope_dropped_attributes_count", pa.uint32()),
+        pa.field("resource_schema_url", pa.string()),
+        pa.field("scope_schema_url", pa.string()),
+        pa.field("events", pa.list_(EVENT)),
+        pa.field("links", pa.list_(LINK)),
+    ]
+)
+
+SCOPES: Final = ("span", "resource", "instrumentation")
+
+# Type word after the colon of an attribute column's name → its Arrow type. A plain name is a string's.
+ATTRIBUTE_TYPES: Final[dict[str, pa.DataType]] = {
+    "string": pa.string(),
+    "int": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "bytes": pa.binary(),
+    "string[]": pa.list_(pa.string()),
+    "int[]": pa.list_(pa.int64()),
+    "double[]": pa.list_(pa.float64()),
+    "bool[]": pa.list_(pa.bool_()),
+    # Everything else (mixed or empty arrays, key-value lists, no value): a serialized OTLP AnyValue.
+    "any": pa.binary(),
+}
+
+
+class Attribute(NamedTuple):
+    """What the name of an attribute column says."""
+
+    scope: str  # one of SCOPES
+    key: str
+    type: str  # a key of ATTRIBUTE_TYPES
+
+
+def attribute_column(scope: str, key: str, type_: str = "string") -> str:
+    """The column of an attribute: `span.http.route`, `span.http.status_code:int`.
+
+    A string's key that itself ends like a type, as `a:int`, gets the suffix `:string`, so that no two attributes
+    share a column.
+    """
+    if type_ != "string":
+        return f"{scope}.{key}:{type_}"
+    ends_like_type = key.rpartition(":")[2] in ATTRIBUTE_TYPES and ":" in key
+    return f"{scope}.{key}:string" if ends_like_type else f"{scope}.{key}"
+
+
+def parse_attribute_column(column: str) -> Attribute | None:
+    """The inverse of `attribute_column`; None for a column that is not an attribute's."""
+    scope, dot, rest = column.partition(".")
+    if not dot or scope not in SCOPES:
+        return None
+    key, colon, type_ = rest.rpartition(":")
+    if colon and type_ in ATTRIBUTE_TYPES:
+        return Attribute(scope, key, type_)
+    return Attribute(scope, rest, "string")
