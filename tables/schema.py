@@ -1,6 +1,6 @@
 """The span table: the vocabulary of all packages.
 
-One row per span; the rows of a trace lie together, traces are sorted by `trace_id`, and the rows of a trace by `start_ns`.
+One row per span; the rows of a trace lie together, traces are sorted by `trace_id`, the rows of a trace by `start_ns`.
 The names carry TraceQL's words and the units. One nullable column per attribute and type:
 
     resource.service.name          a string attribute of the resource

@@ -1,0 +1,114 @@
+"""Cuts of the live store → blocks in object storage, then the commit of their offsets."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+from faust.types import TP
+from prometheus_client import Counter
+
+from agents.live_store import LiveKeeper
+from agents.stream_app import StreamApp
+from tables.errors import StorageError
+from tables.live.partition import FlushJob, LivePartition
+from tables.live.segment_table import SegmentInfo
+from tables.live.store import FlushResult, LiveStore
+
+log = logging.getLogger(__name__)
+
+CONFLICTS = Counter("stretto_block_cut_conflicts_total", "Cuts that another worker had made elsewhere.")
+FAILURES = Counter("stretto_block_flush_failures_total", "Flushes that did not work and are tried again.")
+
+_RETRY_S_MAX = 30.0
+
+
+class Flush(NamedTuple):
+    """Work for the agent."""
+
+    state: LivePartition
+    job: FlushJob
+
+
+class BlockFlusher:
+    """One flush after the other: when storage is away, all wait, while the live store goes on."""
+
+    def __init__(self, app: StreamApp, keeper: LiveKeeper, executor: Executor, flushed_retention_s: float) -> None:
+        self._app, self._keeper = app, keeper
+        self._executor, self._retention_s = executor, flushed_retention_s
+        self.waiting = 0
+        self._deletions: set[asyncio.Task[None]] = set()
+
+    async def flush(self, flush: Flush) -> None:
+        """Writes the blocks and makes them visible, commits the offsets."""
+        store = self._keeper.store
+        if store is None or flush.state.closed:
+            return
+        state, job = flush
+        work = functools.partial(store.flush, state.partition, job, state.to_flush(job))
+        result = await self._written(state, work)
+        if result is None:
+            return
+        if not result.ours:
+            CONFLICTS.inc()
+            log.warning(
+                "partition %d was cut at %d-%d by another worker, here at %d-%d: starting over behind it",
+                state.partition,
+                result.cut.first_offset,
+                result.cut.last_offset,
+                job.first_offset,
+                job.last_offset,
+            )
+            await self._keeper.reopen(state.partition)
+            return
+        if state.closed:
+            return  # the cut holds; whoever has the partition now has found it in storage
+        done = store.flushed(state, job, result)
+        spans = sum(meta.spans for meta in result.blocks)
+        log.info("partition %d: offsets %d-%d, %d spans in blocks", state.partition, *_range(job), spans)
+        await self._app.consumer.commit_through({TP(self._keeper.topic, state.partition): job.last_offset + 1})
+        # A query that began before may still read them.
+        task = asyncio.ensure_future(self._delete_later(store, done))
+        self._deletions.add(task)
+        task.add_done_callback(self._deletions.discard)
+
+    async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
+        """Tries until it works; None if the partition has gone meanwhile."""
+        wait_s = 0.5
+        while not state.closed:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            except (StorageError, OSError) as err:
+                FAILURES.inc()
+                log.error("blocks wait, trying again in %.1f s: %s", wait_s, err)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_S_MAX)
+        return None
+
+    async def _delete_later(self, store: LiveStore, infos: list[SegmentInfo]) -> None:
+        await asyncio.sleep(self._retention_s)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, infos)
+        except (StorageError, OSError) as err:
+            log.warning("flushed segments stay until the next start: %s", err)
+
+
+def _range(job: FlushJob) -> tuple[int, int]:
+    return job.first_offset, job.last_offset
+
+
+def register(app: StreamApp, keeper: LiveKeeper, flusher: BlockFlusher) -> None:
+    """Adds the agent, fed through a channel in memory."""
+    channel = app.channel()
+
+    async def enqueue(state: LivePartition, job: FlushJob) -> None:
+        await channel.put(Flush(state, job))
+
+    keeper.flush = enqueue
+
+    @app.agent(channel, name="block_flusher")
+    async def block_flusher(stream: Any) -> None:
+        async for flush in stream:
+            await flusher.flush(flush)

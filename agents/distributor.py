@@ -1,0 +1,99 @@
+"""Topic `otlp_spans` → topic `spans`: what Kafka producers such as the OpenTelemetry Collector send.
+
+One ExportTraceServiceRequest per message, any key. Messages are decoded in batches by the receivers' code; an offset
+is committed after everything up to it is acknowledged in `spans`.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from faust.types import TP
+from prometheus_client import Counter
+
+from agents.span_writer import KafkaUnavailable, Outcome, Request, SpanWriter
+from agents.stream_app import StreamApp
+from tables.tenant import valid_tenant
+
+log = logging.getLogger(__name__)
+
+CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
+SKIPPED = Counter("stretto_otlp_messages_skipped_total", "Messages of topic otlp_spans that do not decode.")
+
+_BATCH_BYTES_MAX = 1_500_000
+_BATCH_MESSAGES_MAX = 64
+_BATCH_WAIT_S = 0.05
+_RETRY_S = 1.0
+_TENANT_HEADER = "x-scope-orgid"
+
+
+def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant: str) -> None:
+    """Adds the agent. Messages are the default tenant's, unless a header X-Scope-OrgID names another."""
+    topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
+
+    @app.agent(topic, name="distributor")
+    async def distributor(stream: Any) -> None:
+        batcher = _Batcher(app, writer, default_tenant)
+        async for event in stream.noack().events():
+            await batcher.add(event)
+
+
+class _Batcher:
+    """Gathers messages, writes them, commits their offsets. Batches are written one after the other."""
+
+    def __init__(self, app: StreamApp, writer: SpanWriter, default_tenant: str) -> None:
+        self._app, self._writer, self._tenant = app, writer, default_tenant
+        self._messages: list[Any] = []
+        self._bytes = 0
+        self._timer: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def add(self, event: Any) -> None:
+        message = event.message
+        self._messages.append(message)
+        self._bytes += len(message.value or b"")
+        if self._bytes >= _BATCH_BYTES_MAX or len(self._messages) >= _BATCH_MESSAGES_MAX:
+            await self._write()
+        elif self._timer is None:
+            self._timer = asyncio.ensure_future(self._write_soon())
+
+    async def _write_soon(self) -> None:
+        await asyncio.sleep(_BATCH_WAIT_S)
+        self._timer = None
+        await self._write()
+
+    async def _write(self) -> None:
+        async with self._lock:
+            messages, self._messages, self._bytes = self._messages, [], 0
+            # An assignment that ended has others write these messages.
+            generation = self._app.consumer_generation_id
+            messages = [m for m in messages if m.generation_id == generation]
+            if not messages:
+                return
+            requests = [Request(self._tenant_of(m), m.value or b"") for m in messages]
+            outcomes = await self._written(requests)
+            ends: dict[TP, int] = {}
+            for message, outcome in zip(messages, outcomes, strict=True):
+                if outcome.malformed is not None:
+                    SKIPPED.inc()
+                    where = f"{message.topic}[{message.partition}]@{message.offset}"
+                    log.warning("skipped %s: %s", where, outcome.malformed)
+                ends[message.tp] = max(message.offset + 1, ends.get(message.tp, 0))
+            CONSUMED.inc(len(messages))
+            await self._app.consumer.commit_through(ends)
+
+    async def _written(self, requests: list[Request]) -> list[Outcome]:
+        while True:
+            try:
+                return await self._writer.write(requests)
+            except KafkaUnavailable as err:
+                log.warning("otlp_spans waits: %s", err)
+                await asyncio.sleep(_RETRY_S)
+
+    def _tenant_of(self, message: Any) -> str:
+        headers = message.headers or ()
+        pairs = headers.items() if hasattr(headers, "items") else headers
+        for name, value in pairs:
+            if name.lower() == _TENANT_HEADER and valid_tenant(named := bytes(value or b"").decode(errors="replace")):
+                return named
+        return self._tenant

@@ -1,0 +1,275 @@
+"""Topic `spans` → the live store: append each record to its head, seal and flush when the partition says so."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from faust.types import TP
+from prometheus_client import Counter, Gauge
+
+from agents.stream_app import StreamApp
+from tables.errors import StorageError, WireError
+from tables.live.head import UNREADABLE, HeadRecord
+from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.store import LiveStore
+from tables.tenant import valid_tenant
+from tables.wire import record
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store: searchable.")
+REDELIVERED = Counter("stretto_live_store_records_redelivered_total", "Records passed over: they were here already.")
+SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consuming waited for heads to be sealed.")
+GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
+PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
+HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
+FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads that did not work and are tried again.")
+
+_RETRY_S_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLimits:
+    """pending_spans_max: when more spans wait to be sealed, consuming waits."""
+
+    pending_spans_max: int
+
+
+FlushQueue = Callable[[LivePartition, FlushJob], Awaitable[None]]
+
+
+async def _no_flusher(_: LivePartition, __: FlushJob) -> None:
+    raise RuntimeError("the block flusher is not registered")
+
+
+class LiveKeeper:
+    """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
+
+    def __init__(self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits) -> None:
+        self.app, self.topic = app, topic
+        self.store: LiveStore | None = None
+        self.flush: FlushQueue = _no_flusher
+        self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
+        self._executor, self._limits = executor, limits
+        self._chains: dict[int, asyncio.Task[None]] = {}
+        self._work_done = asyncio.Event()
+        self._caught_up_at: dict[int, int] = {}
+        self._assigned = False
+
+    # ---- assignment
+
+    async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
+        """Opens the partitions that came, closes those that went; says where to read each from."""
+        store = self._require_store()
+        mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}
+        for gone in set(store.partitions) - set(mine):
+            store.release(gone)
+        for number in mine:
+            await self._open(number)
+        ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
+        self._caught_up_at = {tp.partition: end for tp, end in ends.items()}
+        self._assigned = True
+        return {tp: store.partitions[number].next_offset for number, tp in mine.items()}
+
+    async def _open(self, number: int) -> None:
+        """Takes up a partition from what storage and disk hold. One that is open stays, unless others have cut it."""
+        store = self._require_store()
+        load = functools.partial(store.load, number)
+        held = store.partitions.get(number)
+        if held is not None:
+            await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
+            if store.blocks.covered(number) <= held.covered:
+                return
+            store.release(number)
+        await self.drain(number)  # a seal of a former state must not write after the load
+        store.adopt(await self.retried(f"open partition {number}", load))
+
+    async def reopen(self, number: int) -> None:
+        """Starts a partition over from what storage holds: another worker has cut it elsewhere."""
+        store = self._require_store()
+        store.release(number)
+        await self.drain(number)  # a seal of the former state must not write after the reset
+        await self.retried(f"reset partition {number}", functools.partial(store.reset, number))
+        loaded = await self.retried(f"open partition {number}", functools.partial(store.load, number))
+        store.adopt(loaded)
+        await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
+
+    def not_ready(self) -> list[str]:
+        """Why queries here would not see everything yet."""
+        if self.store is None or not self._assigned:
+            return ["live store: waiting for partitions to be assigned"]
+        reasons = [
+            f"live store: partition {number} is at offset {state.next_offset} of {self._caught_up_at.get(number, 0)}"
+            for number, state in sorted(self.store.partitions.items())
+            if state.next_offset < self._caught_up_at.get(number, 0)
+        ]
+        return reasons + [f"live store: {problem}" for problem in self.problems.values()]
+
+    # ---- records
+
+    async def take(self, message: Any) -> None:
+        """One record of the topic."""
+        store = self._require_store()
+        state = store.partitions.get(message.partition)
+        if state is None or message.generation_id != self.app.consumer_generation_id:
+            return  # of an assignment that is over; whoever has the partition now reads it again
+        if message.offset < state.next_offset:
+            REDELIVERED.inc()
+            return
+        if message.offset > state.next_offset and not await self._fill_gap(state, message):
+            return
+        try:
+            incoming = _incoming(message)
+        except WireError as err:
+            self._skipped(message.partition, message.offset, str(err), "headers")
+            state.skip(message.offset)
+            return
+        self.run(state, state.append(incoming))
+        APPENDED.inc(incoming.record.spans)
+        await self._bounded(store)
+
+    async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
+        """A record came too early. True if those before it are gone from the topic, False if it will come again."""
+        tp = message.tp
+        earliest = (await self.app.consumer.earliest_offsets(tp)).get(tp, 0)
+        if earliest <= state.next_offset:
+            await self.app.consumer.seek(tp, state.next_offset)
+            return False
+        lost = message.offset - state.next_offset
+        GAPS.inc(lost)
+        log.error(
+            "partition %d: %d records from offset %d are gone from topic %s before they were read: raise its retention",
+            state.partition,
+            lost,
+            state.next_offset,
+            self.topic,
+        )
+        state.skip(message.offset - 1)
+        return True
+
+    async def _bounded(self, store: LiveStore) -> None:
+        """Waits while too much is unsealed."""
+        if self._pending(store) <= self._limits.pending_spans_max:
+            return
+        SEAL_WAITS.inc()
+        while self._pending(store) > self._limits.pending_spans_max:
+            self._work_done.clear()
+            await self._work_done.wait()
+
+    def _pending(self, store: LiveStore) -> int:
+        return sum(state.pending_spans for state in store.partitions.values())
+
+    def tick(self) -> None:
+        """Once a second: windows that are over are cut although nothing came."""
+        if self.store is None:
+            return
+        now_ms = int(time.time() * 1000)
+        for state in self.store.partitions.values():
+            self.run(state, state.tick(now_ms))
+        PENDING.set(self._pending(self.store))
+        HEAD_SPANS.set(sum(state.head_spans for state in self.store.partitions.values()))
+
+    # ---- jobs
+
+    def run(self, state: LivePartition, jobs: list[Job]) -> None:
+        """Queues jobs: those of a partition are done one after the other, without holding up its records."""
+        if jobs:
+            before = self._chains.get(state.partition)
+            self._chains[state.partition] = asyncio.ensure_future(self._run_after(before, state, jobs))
+
+    async def drain(self, number: int) -> None:
+        """Waits until the partition's queued jobs are done."""
+        chain = self._chains.get(number)
+        if chain is not None:
+            await chain
+
+    async def seal_all(self) -> None:
+        """Seals what is in the heads and waits for it: after a stop, a restart reads less again."""
+        if self.store is not None:
+            for state in self.store.partitions.values():
+                self.run(state, state.seal_all())
+            await asyncio.gather(*(self.drain(number) for number in list(self._chains)))
+
+    async def _run_after(self, before: asyncio.Task[None] | None, state: LivePartition, jobs: list[Job]) -> None:
+        if before is not None:
+            await before
+        for job in jobs:
+            if state.closed:
+                return
+            match job:
+                case SealJob():
+                    await self._seal(state, job)
+                case MarkJob(offset):
+                    mark = functools.partial(self._require_store().mark, state.partition, offset)
+                    await self.retried(f"mark partition {state.partition}", mark)
+                case FlushJob():
+                    await self.flush(state, job)
+
+    async def _seal(self, state: LivePartition, job: SealJob) -> None:
+        seal = functools.partial(self._require_store().seal, state.partition, job)
+        info, bad = await self.retried(f"seal partition {state.partition}", seal)
+        for item in bad:
+            self._skipped(state.partition, item.offset, item.problem, "value")
+        state.sealed(job, info)
+        self._work_done.set()
+
+    def _skipped(self, partition: int, offset: int, problem: str, reason: str) -> None:
+        UNREADABLE.labels(reason).inc()
+        log.warning("skipped %s[%d]@%d: %s", self.topic, partition, offset, problem)
+
+    async def retried(self, what: str, work: Callable[[], T]) -> T:
+        """Runs it on the executor until it works; meanwhile the problem shows in /ready."""
+        wait_s = 0.5
+        while True:
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            except (StorageError, OSError) as err:
+                FAILURES.inc()
+                self.problems[what] = f"cannot {what}: {err}"
+                log.error("cannot %s, trying again in %.1f s: %s", what, wait_s, err)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_S_MAX)
+            else:
+                self.problems.pop(what, None)
+                return result
+
+    def _require_store(self) -> LiveStore:
+        if self.store is None:
+            raise RuntimeError("the live store is not open yet")
+        return self.store
+
+
+def _incoming(message: Any) -> Incoming:
+    """Raises: WireError."""
+    headers = message.headers or ()
+    info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
+    tenant = (message.key or b"").decode(errors="replace")
+    if not valid_tenant(tenant):
+        raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
+    if not message.value:
+        raise WireError("no value")
+    item = HeadRecord(message.offset, info.spans, message.value, info.start_min_ns, info.start_max_ns)
+    return Incoming(tenant, round(message.timestamp * 1000), item)
+
+
+def register(app: StreamApp, keeper: LiveKeeper) -> None:
+    """Adds the agent and its timer."""
+    topic = app.topic(keeper.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
+    app.resume = keeper.resume
+
+    @app.agent(topic, name="live_store")
+    async def live_store(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await keeper.take(event.message)
+            # Faust keeps the message until it is acknowledged, which here never happens.
+            event.value = event.message.value = None
+
+    @app.timer(1.0, name="live_store_tick")
+    async def tick() -> None:
+        keeper.tick()

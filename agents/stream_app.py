@@ -1,0 +1,121 @@
+"""Faust as Stretto uses it: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+log = logging.getLogger(__name__)
+
+# Where each of the assigned partitions is to be read from; those left out start at the committed offset.
+Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types here
+    """Seeks to where the application's own state ends, and commits when told to.
+
+    Faust rewinds every partition to its committed offset at every rebalance, and it commits by its own list of
+    acknowledged messages, which skips gaps. Offsets here follow from the blocks in storage.
+    """
+
+    async def perform_seek(self) -> None:
+        """Faust calls this after every assignment, before records flow."""
+        await super().perform_seek()
+        resume = self.app.resume
+        if resume is None:
+            return
+        for tp, offset in (await resume(self.assignment())).items():
+            log.info("%s[%d] resumes at offset %d", tp.topic, tp.partition, offset)
+            await self.seek(tp, offset)
+
+    async def commit_through(self, offsets: Mapping[TP, int]) -> bool:
+        """Commits that everything below the offsets is done. False where it did not work: a later commit, or a replay
+        that finds the blocks there, makes up for it.
+        """
+
+        async def commit() -> bool:
+            assigned = self._thread.assignment()
+            mine = {
+                TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+                for tp, offset in offsets.items()
+                if tp in assigned
+            }
+            try:
+                if mine:
+                    await self._thread._ensure_consumer().commit(mine)  # noqa: SLF001
+            except KafkaError as err:
+                log.warning("offsets were not committed, will be with the next block: %r", err)
+                return False
+            return True
+
+        return bool(await self._thread.call_thread(commit))
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Kafka with the consumer above."""
+
+    Consumer = Consumer
+
+
+class StreamApp(faust.App):  # type: ignore[misc]
+    """A Faust app with hooks for what must be done, and parts that must run, before it consumes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.resume: Resume | None = None
+        self.before_start: list[Callable[[], Awaitable[None]]] = []
+        self.parts: list[faust.Service] = []
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    async def on_start(self) -> None:
+        """Runs the hooks, then what Faust does. Parts start before records flow and stop before they end."""
+        for hook in self.before_start:
+            await hook()
+        await super().on_start()
+        for part in self.parts:
+            await self.add_runtime_dependency(part)
+
+
+def new_app(
+    name: str,
+    *,
+    broker: Iterable[str],
+    datadir: Path,
+    session_timeout_s: float,
+    message_bytes_max: int,
+    buffer_records_max: int = 32,
+) -> StreamApp:
+    """A Faust app: one consumer group. Figures and reasons are in docs/adr/0002-faust.md."""
+    return StreamApp(
+        name,
+        broker=[f"kafka://{address}" for address in broker],
+        store="memory://",
+        datadir=str(datadir),
+        web_enabled=False,
+        autodiscover=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        # A stop must not wait for records that are committed with their block, minutes later.
+        stream_wait_empty=False,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=max(1.0, session_timeout_s / 6),
+        broker_rebalance_timeout=max(10.0, session_timeout_s),
+        broker_commit_interval=1.0,
+        # Kafka away for minutes is not a live lock.
+        broker_commit_livelock_soft_timeout=86_400.0,
+        consumer_auto_offset_reset="earliest",
+        # Records are large: a few dozen are tens of megabytes.
+        stream_buffer_maxsize=buffer_records_max,
+        broker_max_poll_records=buffer_records_max,
+        consumer_max_fetch_size=message_bytes_max,
+        producer_max_request_size=message_bytes_max,
+        producer_acks=-1,
+    )

@@ -1,0 +1,107 @@
+"""Errors of the API, and the one place where errors become HTTP.
+
+ParameterError, TraceQLError, InvalidTenant   400
+NoTenant                                      401
+TraceTooLarge                                 422
+TooManyRequests                               429 with Retry-After
+anything else                                 500, logged with its traceback
+Unavailable                                   503 with Retry-After
+TimeoutError                                  504
+"""
+
+import logging
+import math
+import secrets
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from app.tenant import InvalidTenant, NoTenant
+from query.errors import TraceQLError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SETTING: Final = "query.timeout_s"
+
+
+class ParameterError(ValueError):
+    """A parameter of the request: which, what is wrong with it, what it may be."""
+
+
+class TraceTooLarge(ValueError):  # noqa: N818 (says what it is)
+    """A trace that is larger than the limit; the message names the setting."""
+
+
+class _TryLater(Exception):  # noqa: N818 (as above)
+    def __init__(self, message: str, retry_after_s: float = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(_TryLater):
+    """Something that the answer needs is away: what, and after how many seconds to ask again."""
+
+
+class TooManyRequests(_TryLater):
+    """More requests than the limit allows; the message names the setting."""
+
+
+STATUS: Final[dict[type[Exception], int]] = {
+    ParameterError: 400,
+    TraceQLError: 400,
+    InvalidTenant: 400,
+    NoTenant: 401,
+    TraceTooLarge: 422,
+    TooManyRequests: 429,
+    Unavailable: 503,
+}
+
+
+def plain_text(status: int, text: str) -> web.Response:
+    """Tempo's errors are plain text: Grafana shows the body as it is. It may repeat what the client sent, so
+    no browser may take it for a page.
+    """
+    return web.Response(status=status, text=text, headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _answer(err: Exception) -> web.Response | None:
+    """The answer to an error that is somebody's fault or somebody's state; None: it is a fault of ours."""
+    for kind, status in STATUS.items():
+        if isinstance(err, kind):
+            answer = plain_text(status, str(err))
+            if isinstance(err, _TryLater):
+                answer.headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+            return answer
+    if isinstance(err, TimeoutError):
+        # Its own text is empty or tells of a socket: neither helps the one who asked.
+        return plain_text(
+            504,
+            f"the query took longer than the setting {TIMEOUT_SETTING} allows: "
+            "ask for a shorter time range or fewer traces, or raise the setting",
+        )
+    return None
+
+
+@web.middleware
+async def errors_as_text(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The only place where errors become HTTP."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return plain_text(404, "no such endpoint; docs/api.md lists them")
+    except web.HTTPMethodNotAllowed as err:
+        allowed = ", ".join(sorted(err.allowed_methods))
+        answer = plain_text(405, f"{request.path} answers {allowed} only")
+        answer.headers["Allow"] = allowed
+        return answer
+    except web.HTTPException:
+        raise
+    except Exception as err:
+        if (known := _answer(err)) is not None:
+            return known
+        # The text of an unexpected error may hold paths or data of others: the client gets a word to search
+        # the log for instead.
+        reference = secrets.token_hex(4)
+        log.exception("%s %s failed (reference %s)", request.method, request.path, reference)
+        return plain_text(500, f"internal error; the server's log has the details under {reference}")

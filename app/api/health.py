@@ -1,0 +1,33 @@
+"""Is it there, is it ready, how is it: /api/echo, /ready, /metrics. None of them asks for a tenant."""
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from app.api.backend import BACKEND
+from app.api.errors import plain_text
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/api/echo")
+async def echo(request: web.Request) -> web.Response:  # noqa: ARG001 (a handler's signature)
+    """Grafana's health check of the data source."""
+    return web.Response(text="echo\n")
+
+
+@routes.get("/ready")
+async def ready(request: web.Request) -> web.Response:
+    """200 when queries and spans are served; else 503 and why not, a line each."""
+    reasons = request.app[BACKEND].not_ready()
+    if reasons:
+        return plain_text(503, "".join(f"{reason}\n" for reason in reasons))
+    return web.Response(text="ready\n")
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """Metrics of the process, in the format that the scraper accepts: Prometheus text or OpenMetrics."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    # As a header: `content_type=` refuses one with a charset.
+    return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})

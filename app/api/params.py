@@ -1,0 +1,131 @@
+"""Parameters of requests: text → checked values. Each refusal names the parameter and what it may be."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from app.api.errors import ParameterError
+from app.tenant import HEADER, tenant_of
+
+UINT32_MAX: Final = 2**32 - 1
+_DIGITS: Final = re.compile(r"[0-9]{1,20}")
+_TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The settings that requests are checked against. Where it says so, 0 switches a limit off."""
+
+    multitenancy: bool
+    default_limit: int  # query_frontend.search.default_result_limit
+    max_limit: int  # query_frontend.search.max_result_limit; 0: none
+    default_spss: int  # query_frontend.search.default_spans_per_span_set
+    max_spss: int  # query_frontend.search.max_spans_per_span_set; 0: none
+    max_range_s: int  # query_frontend.search.max_duration_s; 0: none
+    max_query_bytes: int  # query_frontend.max_query_expression_size_bytes
+
+
+LIMITS: Final = web.AppKey("limits", Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What `/api/search` was asked for."""
+
+    query: str  # "": all traces, without span sets
+    start_s: int | None
+    end_s: int | None
+    limit: int
+    spans_per_span_set: int  # 0: all
+
+
+def tenant(request: web.Request) -> str:
+    """The request's tenant. Raises: NoTenant, InvalidTenant."""
+    return tenant_of(request.headers.get(HEADER), request.app[LIMITS].multitenancy)
+
+
+def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX) -> int | None:
+    """A parameter that is a number from 0 to `most`; None where it is missing or empty."""
+    text = params.get(name, "")
+    if not text:
+        return None
+    if _DIGITS.fullmatch(text) is None or int(text) > most:
+        raise ParameterError(f"invalid {name} {text[:40]!r}: must be a whole number from 0 to {most}")
+    return int(text)
+
+
+def time_range(params: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """`start` and `end` in unix seconds. Missing, empty or 0 (as Tempo's clients send it): None, open."""
+    start_s = whole_number(params, "start") or None
+    end_s = whole_number(params, "end") or None
+    if start_s is not None and end_s is not None and start_s > end_s:
+        raise ParameterError(f"start must not be after end: got start={start_s} end={end_s}")
+    return start_s, end_s
+
+
+def trace_id(text: str) -> bytes:
+    """A trace id of 1 to 32 hex digits, as 16 bytes: clients drop its left zeros."""
+    if _TRACE_ID.fullmatch(text) is None:
+        raise ParameterError(f"invalid trace id {text[:40]!r}: must be 1 to 32 hex digits")
+    return bytes.fromhex(text.rjust(32, "0"))
+
+
+def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
+    """The parameters of `/api/search`. Raises: ParameterError."""
+    start_s, end_s = time_range(params)
+    if limits.max_range_s and start_s is not None and end_s is not None and end_s - start_s > limits.max_range_s:
+        raise ParameterError(
+            f"start={start_s} end={end_s} are {end_s - start_s} s apart; the setting "
+            f"query_frontend.search.max_duration_s allows {limits.max_range_s} s"
+        )
+    return SearchRequest(_query(params, limits), start_s, end_s, _limit(params, limits), _spss(params, limits))
+
+
+def _query(params: Mapping[str, str], limits: Limits) -> str:
+    """The TraceQL text, "" for none."""
+    query = params.get("q", "").strip()
+    size_bytes = len(query.encode("utf-8", "surrogatepass"))
+    if size_bytes > limits.max_query_bytes:
+        raise ParameterError(
+            f"invalid q: {size_bytes} bytes; the setting query_frontend.max_query_expression_size_bytes "
+            f"allows {limits.max_query_bytes}"
+        )
+    if not query:
+        # Without this they would be ignored, and the answer would be all traces instead of some.
+        for old in ("tags", "minDuration", "maxDuration"):
+            if params.get(old):
+                raise ParameterError(
+                    f"{old} is not supported: write TraceQL instead, as "
+                    '?q={ .service.name = "checkout" && traceDuration > 100ms }'
+                )
+    return query
+
+
+def _limit(params: Mapping[str, str], limits: Limits) -> int:
+    """How many traces, at least 1."""
+    limit = whole_number(params, "limit")
+    if limit is None:
+        return limits.default_limit
+    if limit == 0:
+        raise ParameterError("invalid limit '0': must be a positive number")
+    if limits.max_limit and limit > limits.max_limit:
+        raise ParameterError(
+            f"invalid limit '{limit}': the setting query_frontend.search.max_result_limit allows {limits.max_limit}"
+        )
+    return limit
+
+
+def _spss(params: Mapping[str, str], limits: Limits) -> int:
+    """How many spans per span set; 0, all, only where there is no limit."""
+    spss = whole_number(params, "spss")
+    if spss is None:
+        return limits.default_spss
+    if limits.max_spss and not 0 < spss <= limits.max_spss:
+        raise ParameterError(
+            f"invalid spss '{spss}': the setting query_frontend.search.max_spans_per_span_set "
+            f"allows 1 to {limits.max_spss}"
+        )
+    return spss

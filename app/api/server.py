@@ -1,0 +1,54 @@
+"""Joins the endpoints to one aiohttp application."""
+
+from typing import Final
+
+from aiohttp import web
+
+from app.api import health, search, traces
+from app.api.backend import BACKEND, Backend
+from app.api.errors import errors_as_text
+from app.api.params import LIMITS, Limits
+from app.api.telemetry import request_duration
+
+WEEK_S: Final = 7 * 24 * 3600
+_REST_OF_URL_BYTES: Final = 8190  # aiohttp's own limit, for all but the query
+
+
+def build_api(
+    backend: Backend,
+    *,
+    multitenancy: bool,
+    default_limit: int,
+    max_limit: int,
+    default_spss: int,
+    max_query_bytes: int,
+    max_spss: int = 0,
+    max_range_s: int = WEEK_S,
+) -> web.Application:
+    """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
+
+    The arguments are settings; see params.Limits. For max_limit, max_spss and max_range_s 0 means no limit.
+    """
+    app = web.Application(middlewares=[request_duration, errors_as_text])
+    app[BACKEND] = backend
+    app[LIMITS] = Limits(
+        multitenancy=multitenancy,
+        default_limit=default_limit,
+        max_limit=max_limit,
+        default_spss=default_spss,
+        max_spss=max_spss,
+        max_range_s=max_range_s,
+        max_query_bytes=max_query_bytes,
+    )
+    for module in (search, traces, health):
+        app.add_routes(module.routes)
+    return app
+
+
+def api_runner(app: web.Application) -> web.AppRunner:
+    """How the application must be served: queries as long as the setting allows, and a client that goes away
+    stops its query.
+    """
+    # A byte of the query may be three in the URL: %7B.
+    line_bytes = 3 * app[LIMITS].max_query_bytes + _REST_OF_URL_BYTES
+    return web.AppRunner(app, handler_cancellation=True, max_line_size=line_bytes, access_log=None)

@@ -1,0 +1,95 @@
+"""Opens the live store when the worker starts, watches the storage while it runs, seals when it stops."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+
+from agents.live_store import LiveKeeper
+from agents.stream_app import StreamApp
+from app.settings import Settings
+from app.storage import storage_config
+from tables.blocks.block_list import BlockList
+from tables.blocks.object_store import ObjectStore
+from tables.cache import ByteCache
+from tables.errors import StorageError
+from tables.live.partition import CutPolicy
+from tables.live.segment_table import SegmentTable
+from tables.live.store import LiveStore
+
+log = logging.getLogger(__name__)
+
+_SEAL_AT_STOP_S = 2.0
+
+
+class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types here
+    """One for a process that has a live store."""
+
+    def __init__(self, settings: Settings, app: StreamApp, keeper: LiveKeeper, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._settings, self._keeper = settings, keeper
+        self._table = SegmentTable(app, settings.data_dir / "live")
+        self._executor = ThreadPoolExecutor(1, "blocklist")
+
+    async def on_start(self) -> None:
+        """Before any partition is assigned."""
+        settings, kafka = self._settings, self._settings.kafka
+        epoch, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
+        await self.add_runtime_dependency(self._table)
+        live = settings.live_store
+        policy = CutPolicy(
+            partitions=partitions,
+            segment_rows_max=live.segment_rows_max,
+            segment_age_ms=round(live.segment_age_s * 1000),
+            block_rows_max=live.block_rows_max,
+            block_age_ms=round(live.block_age_s * 1000),
+        )
+        columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
+        store = ObjectStore(storage_config(settings.storage.trace))
+        blocks = BlockList(store, epoch, columns)
+        segments = self._table.open(epoch)
+        self._keeper.store = LiveStore(segments, blocks, policy, live.segment_cache_bytes_max, columns)
+        await self._keeper.retried("list blocks", partial(blocks.poll, range(partitions)))
+
+    @faust.Service.task
+    async def _poll_blocks(self) -> None:
+        """Blocks of others: compactors, other live stores."""
+        while not self.should_stop:
+            await self.sleep(self._settings.storage.trace.blocklist_poll_s)
+            store = self._keeper.store
+            if store is None or self.should_stop:
+                continue
+            work = partial(store.blocks.poll, range(store.policy.partitions))
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            except (StorageError, OSError) as err:
+                log.warning("the list of blocks is as it was: %s", err)
+
+    async def on_stop(self) -> None:
+        """Seals what is in the heads, so that a restart reads less again."""
+        try:
+            async with asyncio.timeout(_SEAL_AT_STOP_S):
+                await self._keeper.seal_all()
+        except TimeoutError:
+            log.warning("heads were not sealed in time; they are read again from Kafka")
+
+
+async def cluster_and_partitions(brokers: Any, topic: str) -> tuple[str, int]:
+    """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=list(brokers))
+    await consumer.start()
+    try:
+        cluster = consumer._client.cluster  # noqa: SLF001  # aiokafka offers the id nowhere else
+        partitions = consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)
+        return str(cluster.cluster_id), len(partitions)
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: Any, topic: str) -> set[int]:
+    found: set[int] = set(await consumer._client._wait_on_metadata(topic))  # noqa: SLF001  # as above
+    return found

@@ -1,0 +1,188 @@
+"""Answers queries from the live store and the blocks of this process: `app.api.backend.Backend`."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from prometheus_client import Counter, Gauge
+
+from agents.live_store import LiveKeeper
+from app.api.backend import TraceAnswer
+from app.api.errors import TooManyRequests, Unavailable
+from query.errors import QueryCancelled
+from query.results import SearchResult
+from query.search import compile_query, search
+from query.trace import find_trace
+from tables.blocks.block_list import BlockList
+from tables.blocks.meta import BlockMeta
+from tables.live.store import Live, LiveStore
+from tables.wire.split import partition_of
+
+T = TypeVar("T")
+NS: Final = 1_000_000_000
+# A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
+_TRACE_SLACK_NS: Final = 3600 * NS
+
+RUNNING = Gauge("stretto_queries_running", "Queries that are worked on.")
+CANCELLED = Counter("stretto_queries_cancelled_total", "Queries given up, because of time or because nobody waits.")
+REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many were waiting.")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """threads evaluate; concurrent_max queries are worked on, as many again may wait; each has timeout_s."""
+
+    threads: int
+    concurrent_max: int
+    timeout_s: float
+
+
+class Querier:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(self, keeper: LiveKeeper, limits: QueryLimits) -> None:
+        self._keeper, self._limits = keeper, limits
+        self._pool = ThreadPoolExecutor(limits.threads, "query")
+        self._slots = asyncio.Semaphore(limits.concurrent_max)
+        self._admitted = 0
+
+    def close(self) -> None:
+        """Gives up what runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def not_ready(self) -> Sequence[str]:
+        """Why this process cannot serve yet."""
+        return self._keeper.not_ready()
+
+    async def search(
+        self,
+        tenant: str,
+        query: str,
+        *,
+        start_s: int | None,
+        end_s: int | None,
+        limit: int,
+        spans_per_span_set: int,
+    ) -> SearchResult:
+        """The newest traces that match. Raises: TraceQLError, Unavailable, TooManyRequests, TimeoutError."""
+        compile_query(query)  # a faulty query is told so at once, without waiting for a thread
+        store = self._store()
+        self._require_partitions(store, range(store.policy.partitions))
+        start_ns = None if start_s is None else start_s * NS
+        end_ns = None if end_s is None else end_s * NS
+        live = store.view(tenant)
+
+        def work(cancelled: Callable[[], bool]) -> SearchResult:
+            sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
+            sources += live_sources(live, live.parts)
+            return search(
+                sources,
+                query,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                limit=limit,
+                spans_per_span_set=spans_per_span_set,
+                cancelled=cancelled,
+            )
+
+        return await self._run(work)
+
+    async def trace(self, tenant: str, trace_id: bytes, *, start_s: int | None, end_s: int | None) -> TraceAnswer:
+        """All spans of a trace: asks only its partition. Raises: Unavailable, TooManyRequests, TimeoutError."""
+        store = self._store()
+        partition = partition_of(trace_id, store.policy.partitions)
+        live = store.view(tenant)
+        start_ns = None if start_s is None else start_s * NS
+        end_ns = None if end_s is None else end_s * NS
+        blocks = [
+            meta
+            for meta in _overlapping(live.blocks.blocks, start_ns, end_ns)
+            if partition_of(trace_id, meta.partition_count) == meta.partition
+        ]
+
+        def work(_: Callable[[], bool]) -> Any:
+            return find_trace(block_sources(store.blocks, blocks) + live_sources(live, [partition]), trace_id)
+
+        table = await self._run(work)
+        missing = _missing(store, [partition])
+        return TraceAnswer(table, not missing, missing)
+
+    def _store(self) -> LiveStore:
+        if self._keeper.store is None:
+            raise Unavailable("the live store is not open yet")
+        return self._keeper.store
+
+    def _require_partitions(self, store: LiveStore, partitions: Iterable[int]) -> None:
+        if missing := _missing(store, partitions):
+            raise Unavailable(missing)
+
+    async def _run(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        """Runs it on a thread, within the limits; tells it to stop when nobody waits any more."""
+        limits = self._limits
+        if self._admitted >= 2 * limits.concurrent_max:
+            REFUSED.inc()
+            raise TooManyRequests(
+                f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
+            )
+        cancelled = threading.Event()
+        self._admitted += 1
+        try:
+            async with asyncio.timeout(limits.timeout_s), self._slots:
+                with RUNNING.track_inprogress():
+                    return await asyncio.get_running_loop().run_in_executor(self._pool, work, cancelled.is_set)
+        except QueryCancelled as err:
+            raise TimeoutError from err
+        finally:
+            if not cancelled.is_set():
+                cancelled.set()
+            self._admitted -= 1
+
+
+class NoQueries:
+    """What a process without a live store answers."""
+
+    def __init__(self, reasons: Callable[[], Sequence[str]]) -> None:
+        self._reasons = reasons
+
+    def not_ready(self) -> Sequence[str]:
+        """Why this process cannot serve yet."""
+        return self._reasons()
+
+    async def search(self, *_: Any, **__: Any) -> SearchResult:
+        """Raises: Unavailable."""
+        raise Unavailable("this process receives spans only (TARGET=distributor); ask one with TARGET=live-store")
+
+    async def trace(self, *_: Any, **__: Any) -> TraceAnswer:
+        """Raises: Unavailable."""
+        raise Unavailable("this process receives spans only (TARGET=distributor); ask one with TARGET=live-store")
+
+
+def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
+    """The files of blocks."""
+    return [source for meta in metas for source in blocks.sources(meta)]
+
+
+def live_sources(live: Live, partitions: Iterable[int]) -> list[Any]:
+    """The live parts of partitions: shreds heads, so it belongs on a thread."""
+    return [source for number in partitions for part in live.parts.get(number, []) for source in part()]
+
+
+def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
+    low = None if start_ns is None else start_ns - _TRACE_SLACK_NS
+    high = None if end_ns is None else end_ns + _TRACE_SLACK_NS
+    return [
+        meta
+        for meta in blocks
+        if (high is None or meta.start_min_ns < high) and (low is None or meta.end_max_ns >= low)
+    ]
+
+
+def _missing(store: LiveStore, partitions: Iterable[int]) -> str:
+    missing = [str(number) for number in partitions if number not in store.partitions]
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    return f"recent spans of partition {names} are missing: this process does not have it at the moment"

@@ -1,0 +1,77 @@
+"""OTLP over HTTP: POST /v1/traces, protobuf or JSON, plain or compressed."""
+
+from typing import Final
+
+from aiohttp import web
+from google.protobuf import json_format
+from google.rpc.status_pb2 import Status
+
+from agents.span_writer import MALFORMED, KafkaUnavailable, Outcome
+from app.receivers.gather import Gatherer, Overloaded
+from app.receivers.otlp_json import to_protobuf
+from app.receivers.replies import partial_success, reply_bytes
+from app.tenant import HEADER, InvalidTenant, NoTenant, tenant_of
+from tables.errors import WireError
+
+_PROTOBUF: Final = "application/x-protobuf"
+_JSON: Final = "application/json"
+_RETRY_S: Final = "1"
+
+# google.rpc.Code
+_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 8, 14, 16
+
+
+class TraceReceiver:
+    """The handler, with what it needs."""
+
+    def __init__(self, gatherer: Gatherer, *, multitenancy: bool) -> None:
+        self._gatherer, self._multitenancy = gatherer, multitenancy
+
+    async def export(self, request: web.Request) -> web.Response:
+        """One ExportTraceServiceRequest."""
+        json = request.content_type == _JSON
+        if not json and request.content_type not in (_PROTOBUF, "application/octet-stream"):
+            message = f"Content-Type {request.content_type!r} is not known; send {_PROTOBUF} or {_JSON}"
+            return _fault(415, _INVALID_ARGUMENT, message, json=False)
+        try:
+            tenant = tenant_of(request.headers.get(HEADER), self._multitenancy)
+            body = await request.read()  # aiohttp has decompressed it
+            outcome = await self._gatherer.add(tenant, to_protobuf(body) if json else body)
+        except NoTenant as err:
+            return _fault(401, _UNAUTHENTICATED, str(err), json=json)
+        except InvalidTenant as err:
+            return _fault(400, _INVALID_ARGUMENT, str(err), json=json)
+        except WireError as err:
+            MALFORMED.inc()
+            return _fault(400, _INVALID_ARGUMENT, str(err), json=json)
+        except KafkaUnavailable as err:
+            return _fault(503, _UNAVAILABLE, str(err), json=json)
+        except Overloaded as err:
+            return _fault(429, _RESOURCE_EXHAUSTED, str(err), json=json)
+        if outcome.malformed is not None:
+            return _fault(400, _INVALID_ARGUMENT, outcome.malformed, json=json)
+        return _reply(outcome, json=json)
+
+
+def _reply(outcome: Outcome, *, json: bool) -> web.Response:
+    if json:
+        return web.Response(text=json_format.MessageToJson(partial_success(outcome)), content_type=_JSON)
+    return web.Response(body=reply_bytes(outcome), content_type=_PROTOBUF)
+
+
+def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Response:
+    """OTLP's error body: a google.rpc.Status in the request's own format."""
+    status = Status(code=code, message=message)
+    headers = {"Retry-After": _RETRY_S} if http_status in (429, 503) else {}
+    if json:
+        text = json_format.MessageToJson(status)
+        return web.Response(status=http_status, text=text, content_type=_JSON, headers=headers)
+    body = status.SerializeToString()
+    return web.Response(status=http_status, body=body, content_type=_PROTOBUF, headers=headers)
+
+
+def build_http_receiver(gatherer: Gatherer, *, multitenancy: bool, body_bytes_max: int) -> web.Application:
+    """An aiohttp application, not started. The limit holds for the decompressed body."""
+    app = web.Application(client_max_size=body_bytes_max)
+    app.router.add_post("/v1/traces", TraceReceiver(gatherer, multitenancy=multitenancy).export)
+    return app

@@ -1,0 +1,32 @@
+"""What a client is told about its request."""
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from agents.span_writer import Outcome
+
+_FULL = b""  # an empty ExportTraceServiceResponse
+
+
+def partial_success(outcome: Outcome) -> ExportTraceServiceResponse:
+    """OTLP's reply: says how many spans were left out, and why."""
+    reply = ExportTraceServiceResponse()
+    left_out = outcome.rejected + outcome.too_large
+    if left_out:
+        reply.partial_success.rejected_spans = left_out
+        why = []
+        if outcome.rejected:
+            why.append(
+                f"{outcome.rejected} of {outcome.received} spans have an invalid trace id (16 bytes, not all zero) "
+                "or span id (8 bytes, not all zero)"
+            )
+        if outcome.too_large:
+            why.append(f"{outcome.too_large} spans are larger than kafka.max_message_bytes allows")
+        reply.partial_success.error_message = "; ".join(why)
+    return reply
+
+
+def reply_bytes(outcome: Outcome) -> bytes:
+    """The reply as protobuf."""
+    if not outcome.rejected and not outcome.too_large:
+        return _FULL
+    return bytes(partial_success(outcome).SerializeToString())

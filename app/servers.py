@@ -1,0 +1,104 @@
+"""The sockets of the process, as parts of the worker: the query API, and the receivers of OTLP."""
+
+import logging
+from typing import Any
+
+import faust
+from aiohttp import web
+
+from agents.span_writer import SpanWriter
+from app.api.backend import Backend
+from app.api.server import api_runner, build_api
+from app.errors import StrettoError
+from app.receivers.gather import Gatherer, GatherLimits
+from app.receivers.otlp_grpc import build_grpc_server
+from app.receivers.otlp_http import build_http_receiver
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+_STOP_GRACE_S = 1.0
+
+
+class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types here
+    """Tempo's HTTP API. It answers /ready and /metrics from the start."""
+
+    def __init__(self, settings: Settings, backend: Backend, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._settings, self._backend = settings, backend
+        self._runner: web.AppRunner | None = None
+
+    async def on_start(self) -> None:
+        """Listens. Raises: StrettoError naming the setting if the port is taken."""
+        settings, frontend = self._settings, self._settings.query_frontend
+        api = build_api(
+            self._backend,
+            multitenancy=settings.multitenancy_enabled,
+            default_limit=frontend.search.default_result_limit,
+            max_limit=frontend.search.max_result_limit,
+            default_spss=frontend.search.default_spans_per_span_set,
+            max_spss=frontend.search.max_spans_per_span_set,
+            max_range_s=round(frontend.search.max_duration_s),
+            max_query_bytes=frontend.max_query_expression_size_bytes,
+        )
+        self._runner = api_runner(api)
+        server = settings.server
+        await _listen(self._runner, server.http_listen_address, server.http_listen_port, "PORT")
+
+    async def on_stop(self) -> None:
+        """Queries that run are given up."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+class ReceiverServers(faust.Service):  # type: ignore[misc]
+    """OTLP over gRPC and HTTP."""
+
+    def __init__(self, settings: Settings, writer: SpanWriter, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._settings, self._writer = settings, writer
+        gather = settings.distributor.gather
+        limits = GatherLimits(gather.gather_ms / 1000, gather.gather_bytes_max, gather.in_flight_bytes_max)
+        self._gatherer = Gatherer(writer, limits)
+        self._grpc: Any = None
+        self._http: web.AppRunner | None = None
+
+    async def on_start(self) -> None:
+        """Connects to Kafka, then listens. Raises: StrettoError naming the setting if a port is taken."""
+        await self._writer.start()
+        protocols, multitenancy = (
+            self._settings.distributor.receivers.otlp.protocols,
+            self._settings.multitenancy_enabled,
+        )
+        endpoint = protocols.grpc.endpoint
+        self._grpc = build_grpc_server(
+            self._gatherer,
+            endpoint,
+            multitenancy=multitenancy,
+            message_bytes_max=protocols.grpc.max_recv_msg_size_mib * _MIB,
+        )
+        await self._grpc.start()
+        app = build_http_receiver(
+            self._gatherer, multitenancy=multitenancy, body_bytes_max=protocols.http.max_request_body_size
+        )
+        self._http = web.AppRunner(app, access_log=None)
+        host, _, port = protocols.http.endpoint.rpartition(":")
+        await _listen(self._http, host.strip("[]"), int(port), "distributor.receivers.otlp.protocols.http.endpoint")
+
+    async def on_stop(self) -> None:
+        """No new requests; those that are in are written and answered."""
+        if self._grpc is not None:
+            await self._grpc.stop(_STOP_GRACE_S)
+        if self._http is not None:
+            await self._http.cleanup()
+        await self._gatherer.drain()
+        await self._writer.stop()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, setting: str) -> None:
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, shutdown_timeout=_STOP_GRACE_S).start()
+    except OSError as err:
+        raise StrettoError(f"cannot listen on {host}:{port} ({setting}): {err.strerror or err}") from err

@@ -1,0 +1,141 @@
+"""The known keys, read off the models: what they are called, what they expect, what lies near a wrong one."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from app.settings.base import Section
+from app.settings.models import Settings
+from app.settings.values import Words
+
+# Where a value stands: names of mappings' keys, numbers of lists' items.
+Key = tuple[str | int, ...]
+
+VARIABLE_PREFIX: Final = "STRETTO_"
+
+
+def dotted(key: Key) -> str:
+    """`metrics_generator.storage.remote_write[0].url`"""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+
+
+def variable(key: Key) -> str:
+    """The environment variable of a setting."""
+    return VARIABLE_PREFIX + "__".join(str(part) for part in key).upper()
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The model, where a field is a section or a list of sections."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple
+
+
+@cache
+def fields() -> Mapping[Key, FieldInfo]:
+    """Every setting and section, in the order of the file; items of lists are not among them."""
+
+    def walk(model: type[Section], above: Key) -> Iterable[tuple[Key, FieldInfo]]:
+        for name, field in model.model_fields.items():
+            key = (*above, name)
+            yield key, field
+            if (section := section_of(field.annotation)) and not is_list(field.annotation):
+                yield from walk(section, key)
+
+    return MappingProxyType(dict(walk(Settings, ())))
+
+
+@cache
+def leaves() -> Mapping[Key, FieldInfo]:
+    """The settings proper: all that an environment variable can set."""
+    sections = {key for key, field in fields().items() if _is_section(field)}
+    return MappingProxyType({key: field for key, field in fields().items() if key not in sections})
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return section_of(field.annotation) is not None and not is_list(field.annotation)
+
+
+def field_at(key: Key) -> FieldInfo | None:
+    """The field of a key, also of one within a list; None for a list's item or where there is no such key."""
+    model: type[Section] | None = Settings
+    field = None
+    for part in key:
+        if isinstance(part, int):
+            field = None
+            continue
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            return None
+        model = section_of(field.annotation)
+    return field
+
+
+def is_secret(key: Key) -> bool:
+    field = field_at(key)
+    return field is not None and field.annotation is SecretStr
+
+
+def nearest(key: Key) -> str:
+    """The known key that one who wrote `key` most likely meant, dotted.
+
+    A neighbour, else a namesake elsewhere, else the most similar of all.
+    """
+    name, above = str(key[-1]).lower(), key[:-1]
+    siblings = {str(known[-1]): known for known in fields() if known[:-1] == above}
+    if close := get_close_matches(name, siblings, n=1, cutoff=0.6):
+        return dotted(siblings[close[0]])
+    if namesakes := [known for known in fields() if known[-1] == name]:
+        return dotted(namesakes[0])
+    # In a list of sections the known names are those of the item's model.
+    field = next((field for end in range(len(key), 0, -1) if (field := field_at(key[:end]))), None)
+    if field and is_list(field.annotation) and (section := section_of(field.annotation)):
+        return dotted((*above, closest(name, section.model_fields)))
+    return closest(dotted(key).lower(), [dotted(known) for known in fields()])
+
+
+def closest(text: str, known: Iterable[str]) -> str:
+    """The most similar of `known`, however little."""
+    return get_close_matches(text, known, n=1, cutoff=0.0)[0]
+
+
+_TYPES: Final[Mapping[Any, str]] = MappingProxyType(
+    {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        SecretStr: "text",
+        Path: "a path",
+    }
+)
+
+
+def expected(field: FieldInfo) -> str:
+    """What a field accepts, in words: `an integer from 1 to 65535`."""
+    annotation = field.annotation
+    section = section_of(annotation)
+    if is_list(annotation):
+        names = ", ".join(section.model_fields) if section else ""
+        return f"a list of {{{names}: …}}" if section else "a list, or text with commas"
+    if section:
+        return "a mapping"
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(get_args(annotation))
+    limits: dict[str, Any] = {}
+    for item in field.metadata:
+        if isinstance(item, Words):
+            return item.text
+        limits |= {name: found for name in ("ge", "gt", "le") if (found := getattr(item, name, None)) is not None}
+    if "gt" in limits:
+        return f"{_TYPES[annotation]} above {limits['gt']}, at most {limits['le']}"
+    return _TYPES[annotation] + (f" from {limits['ge']} to {limits['le']}" if limits else "")

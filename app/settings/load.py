@@ -1,0 +1,124 @@
+"""The file, then the environment, then the models: one immutable `Settings`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from app.settings.base import Section
+from app.settings.document import Document, Text, plain, read
+from app.settings.environment import CONFIG, Override, overrides
+from app.settings.keys import is_list, section_of
+from app.settings.models import Settings
+from app.settings.problems import Place, Problem, error, from_validation
+
+DEFAULT_FILE: Final = "stretto.yaml"
+
+S = TypeVar("S", bound=Section)
+
+
+def load(environ: Mapping[str, str], cwd: Path) -> Settings:
+    """The effective settings: defaults, then the file, then `environ`.
+
+    The file is STRETTO_CONFIG, or stretto.yaml in `cwd` where there is one. Relative paths start at `cwd`.
+    Raises SettingsError, which names all that is wrong.
+    """
+    document = _file(environ, cwd)
+    found, problems = overrides(environ)
+    problems += document.problems
+    if not document.readable:
+        raise error(problems)
+    for override in found:
+        _set(document, override)
+    try:
+        settings = Settings.model_validate(_settle(document.tree, Settings))
+    except ValidationError as failed:
+        problems += from_validation(failed, document.places, frozenset(document.unsure))
+        raise error(problems) from None
+    if problems:
+        raise error(problems)
+    return _anchored(settings, cwd)
+
+
+def _file(environ: Mapping[str, str], cwd: Path) -> Document:
+    name = environ.get(CONFIG) or DEFAULT_FILE
+    path = cwd / name
+    if not environ.get(CONFIG) and not path.exists():
+        return Document()
+    try:
+        return read(path.read_text(encoding="utf-8-sig"), name, environ)
+    except OSError as wrong:
+        said = (
+            f"{name}: the settings file cannot be read: {wrong.strerror or wrong}; {CONFIG} names it, "
+            f"or it is {DEFAULT_FILE} in the working directory"
+        )
+        return Document(problems=[Problem(None, said)], readable=False)
+    except UnicodeDecodeError as wrong:
+        line = wrong.object.count(b"\n", 0, wrong.start) + 1
+        said = "not UTF-8 text; save the file as UTF-8"
+        return Document(problems=[Problem(Place(name, line), said)], readable=False)
+
+
+def _set(document: Document, override: Override) -> None:
+    *above, last = override.key
+    at: Any = document.tree
+    for name in above:
+        if at.get(name) is None:  # not there, or a section without keys
+            at[name] = {}
+        at = at[name]
+        if not isinstance(at, dict):
+            return  # the file has a value where a section belongs: validation says so
+    at[last] = override.value
+    # What the file had here is gone. A variable that it misses stays a problem: the next start may need it.
+    inside = len(override.key)
+    for key in [key for key in document.places if key[:inside] == override.key]:
+        del document.places[key]
+    document.places[override.key] = override.place
+    document.unsure = {key for key in document.unsure if key[:inside] != override.key}
+
+
+def _settle(value: Any, model: type[Section]) -> Any:
+    """A mapping with each Text made what its setting wants, and sections without keys made empty."""
+    if not isinstance(value, dict):
+        return value
+    settled = {}
+    for name, item in value.items():
+        field = model.model_fields.get(name)
+        settled[name] = _settle_field(item, field.annotation) if field else item
+    return settled
+
+
+def _settle_field(value: Any, annotation: Any) -> Any:
+    section = section_of(annotation)
+    if is_list(annotation):
+        if isinstance(value, Text) and (section or value.lstrip().startswith("[")):
+            value = plain(value)
+        if isinstance(value, list):
+            return [_settle(item, section) if section else _text(item) for item in value]
+        return _text(value)
+    if section:
+        return {} if value is None else _settle(value, section)
+    if isinstance(value, Text) and annotation in (int, float, bool):
+        number = plain(value)
+        return number if isinstance(number, int | float) else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Text) else value
+
+
+def _anchored(settings: Settings, cwd: Path) -> Settings:
+    """Relative paths below `cwd`, and the blocks below the data directory where nothing else is said."""
+    local = settings.storage.trace.local
+    data_dir = cwd / settings.data_dir
+    path = cwd / local.path if "path" in local.model_fields_set else data_dir / "blocks"
+    return _replace(_replace(settings, ("data_dir",), data_dir), ("storage", "trace", "local", "path"), path)
+
+
+def _replace(section: S, key: Sequence[str], value: Any) -> S:
+    name, *below = key
+    if below:
+        value = _replace(getattr(section, name), below, value)
+    return section.model_copy(update={name: value})

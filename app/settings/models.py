@@ -1,0 +1,305 @@
+"""The settings: names, types, ranges, defaults. Names are Tempo's where the concept is the same.
+
+The unit ends a name where the name is ours. Every leaf has a description: docs/settings.md is made of them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.settings.base import Section, conflict
+from app.settings.storage import Storage
+from app.settings.values import (
+    KIB,
+    MIB,
+    Bytes,
+    Count,
+    CountOrZero,
+    Folder,
+    HostPort,
+    HttpUrl,
+    KafkaAddresses,
+    Name,
+    Port,
+    Seconds,
+    SecondsOrZero,
+    TopicName,
+)
+
+
+class Server(Section):
+    http_listen_address: Name = Field(
+        default="0.0.0.0",  # noqa: S104  as Tempo: clients are on other machines
+        description="Address on which the query API listens; 127.0.0.1 keeps other machines out.",
+    )
+    http_listen_port: Port = Field(default=3200, description="Port of the query API.")
+
+
+class Kafka(Section):
+    address: KafkaAddresses = Field(
+        default=("127.0.0.1:9092",),
+        description="Brokers to begin with, each host:port: a list, or one text with commas. The "
+        "port may be left "
+        "out (9092).",
+    )
+    topic: TopicName = Field(default="spans", description="Topic of the spans: Stretto's ground state.")
+    otlp_topic: TopicName = Field(
+        default="otlp_spans",
+        description="Topic into which other Kafka producers write OTLP trace requests (encoding otlp_proto).",
+    )
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=4,
+        description="Partitions of a topic that Stretto creates. It does not change a topic that exists.",
+    )
+    replication_factor: Annotated[int, Field(ge=1, le=32_767)] = Field(
+        default=1,
+        description="Copies of each partition of a topic that Stretto creates; 3 in a real cluster.",
+    )
+    consumer_group_prefix: TopicName = Field(
+        default="stretto", description="What the names of the consumer groups begin with."
+    )
+    session_timeout_s: Seconds = Field(
+        default=6, description="Seconds of silence after which Kafka gives a worker's partitions to others."
+    )
+    write_timeout_s: Seconds = Field(
+        default=10,
+        description="Seconds to wait for Kafka's acknowledgement before the client is told to retry.",
+    )
+    retention_s: Seconds = Field(
+        default=24 * 3600,
+        description="Seconds for which a topic that Stretto creates keeps its records. Must be well above "
+        "`live_store.block_age_s`: what is not in a block yet is only here.",
+    )
+    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
+        default=8 * MIB,
+        description="Largest Kafka record that is written, in bytes, and the limit of the topics.",
+    )
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        if self.topic == self.otlp_topic:
+            raise conflict("otlp_topic", "must differ from kafka.topic: their records differ in format", "topic")
+        return self
+
+
+class Grpc(Section):
+    endpoint: HostPort = Field(default="0.0.0.0:4317", description="Where OTLP over gRPC is received, host:port.")
+    max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=64, description="Largest request, in MiB after decompression. A larger one is refused."
+    )
+
+
+class Http(Section):
+    endpoint: HostPort = Field(default="0.0.0.0:4318", description="Where OTLP over HTTP is received, host:port.")
+    max_request_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
+        default=64 * MIB,
+        description="Largest request body, in bytes after decompression. A larger one is refused.",
+    )
+
+
+class Protocols(Section):
+    grpc: Grpc = Grpc()
+    http: Http = Http()
+
+
+class Otlp(Section):
+    protocols: Protocols = Protocols()
+
+
+class Receivers(Section):
+    otlp: Otlp = Otlp()
+
+
+class Gather(Section):
+    """Requests are put together into few big Kafka records."""
+
+    gather_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=60,
+        description="Longest time, in milliseconds, that a request waits for others to share a "
+        "Kafka record with. "
+        "Longer costs clients latency and saves CPU.",
+    )
+    gather_bytes_max: Bytes = Field(
+        default=1_500_000, description="Bytes of requests at which a batch is sent without waiting longer."
+    )
+    in_flight_bytes_max: Bytes = Field(
+        default=256 * MIB,
+        description="Bytes of requests that may wait for Kafka's acknowledgement. Above it clients are told to retry.",
+    )
+
+
+class Distributor(Section):
+    receivers: Receivers = Receivers()
+    gather: Gather = Gather()
+
+    @model_validator(mode="after")
+    def _largest_request_fits(self) -> Self:
+        protocols, gather = self.receivers.otlp.protocols, self.gather
+        sizes = {
+            "receivers.otlp.protocols.grpc.max_recv_msg_size_mib": protocols.grpc.max_recv_msg_size_mib * MIB,
+            "receivers.otlp.protocols.http.max_request_body_size": protocols.http.max_request_body_size,
+            "gather.gather_bytes_max": gather.gather_bytes_max,
+        }
+        for key, size_bytes in sizes.items():
+            if size_bytes > gather.in_flight_bytes_max:
+                raise conflict(
+                    key,
+                    f"{size_bytes} bytes are more than distributor.gather.in_flight_bytes_max "
+                    f"({gather.in_flight_bytes_max}); make this one smaller or that one larger",
+                    "gather.in_flight_bytes_max",
+                )
+        return self
+
+
+class LiveStore(Section):
+    """Recent spans: heads, segments, and when they become blocks."""
+
+    segment_rows_max: Count = Field(default=65_536, description="Spans after which a partition's head is sealed.")
+    segment_age_s: Seconds = Field(default=30, description="Seconds after which a head is sealed, full or not.")
+    block_age_s: Seconds = Field(
+        default=300, description="Seconds after which the segments of a partition become a block."
+    )
+    block_rows_max: Count = Field(
+        default=2_000_000, description="Spans after which the segments of a partition become a block."
+    )
+    pending_rows_max: Count = Field(
+        default=400_000,
+        description="Spans in heads that wait for their seal. Above it the live store stops reading from Kafka.",
+    )
+    segment_cache_bytes_max: Bytes = Field(
+        default=256 * MIB,
+        description="Bytes of segments kept in memory besides RocksDB, so that queries are fast.",
+    )
+    flushed_retention_s: Seconds = Field(
+        default=60,
+        description="Seconds for which segments are kept after they became a block, for readers "
+        "that do not know "
+        "the block yet. At least two `storage.trace.blocklist_poll_s`.",
+    )
+
+    @model_validator(mode="after")
+    def _blocks_hold_segments(self) -> Self:
+        pairs = (
+            ("block_age_s", "segment_age_s"),
+            ("block_rows_max", "segment_rows_max"),
+            ("pending_rows_max", "segment_rows_max"),
+        )
+        for larger, smaller in pairs:
+            least = getattr(self, smaller)
+            if getattr(self, larger) < least:
+                raise conflict(larger, f"must not be less than live_store.{smaller} ({least:g})", smaller)
+        return self
+
+
+class Search(Section):
+    default_result_limit: Count = Field(default=20, description="Traces in an answer, where the query has no limit.")
+    max_result_limit: CountOrZero = Field(
+        default=0, description="Largest limit a query may ask for, in traces. 0: any."
+    )
+    max_duration_s: SecondsOrZero = Field(
+        default=7 * 24 * 3600, description="Longest time range of a search, in seconds between start and end. 0: any."
+    )
+    default_spans_per_span_set: Count = Field(
+        default=3, description="Spans shown per span set, where the query does not say (spss)."
+    )
+    max_spans_per_span_set: CountOrZero = Field(
+        default=0, description="Largest spss a query may ask for, in spans. 0: any."
+    )
+
+    @model_validator(mode="after")
+    def _defaults_are_allowed(self) -> Self:
+        pairs = (
+            ("max_result_limit", "default_result_limit"),
+            ("max_spans_per_span_set", "default_spans_per_span_set"),
+        )
+        for most, default in pairs:
+            if 0 < getattr(self, most) < getattr(self, default):
+                text = f"must be 0 or at least query_frontend.search.{default} ({getattr(self, default)})"
+                raise conflict(most, text, default)
+        return self
+
+
+class QueryFrontend(Section):
+    max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
+        default=128 * KIB, description="Longest TraceQL text, in bytes. A longer one is refused."
+    )
+    search: Search = Search()
+
+
+class Query(Section):
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=2, description="Threads that evaluate queries; as many as CPU cores may be used for them."
+    )
+    concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
+    timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
+    column_cache_bytes_max: Bytes = Field(
+        default=128 * MIB, description="Bytes of decoded columns kept in memory for the next queries."
+    )
+
+
+class RemoteWrite(Section):
+    # Not part of a repr: a URL may hold a password.
+    url: HttpUrl = Field(repr=False, description="Address of a Prometheus remote-write receiver.")
+
+
+class GeneratorStorage(Section):
+    remote_write: Annotated[tuple[RemoteWrite, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Where the metrics generator sends its series: a list of `{url: …}`. Accepted "
+        "and shown now, "
+        "used in a later version: there is no metrics generator yet.",
+    )
+
+
+class MetricsGenerator(Section):
+    storage: GeneratorStorage = GeneratorStorage()
+
+
+class Settings(Section):
+    """Everything. Made by `app.settings.load`; immutable."""
+
+    target: Literal["all", "distributor", "live-store"] = Field(
+        default="all",
+        description="What this process runs: `distributor` receives spans, `live-store` keeps them, "
+        "writes blocks "
+        "and answers queries, `all` does both.",
+    )
+    multitenancy_enabled: bool = Field(
+        default=False,
+        description="Tell tenants apart by the header X-Scope-OrgID, which every request must have then. "
+        "Off: all spans belong to `single-tenant`.",
+    )
+    data_dir: Folder = Field(
+        default=Path("data"),
+        description="The one folder that a process writes to. A relative path starts at the working directory.",
+    )
+    log_level: Literal["debug", "info", "warn", "error"] = Field(
+        default="info", description="Least important messages that are logged."
+    )
+    server: Server = Server()
+    kafka: Kafka = Kafka()
+    distributor: Distributor = Distributor()
+    live_store: LiveStore = LiveStore()
+    storage: Storage = Storage()
+    query_frontend: QueryFrontend = QueryFrontend()
+    query: Query = Query()
+    metrics_generator: MetricsGenerator = MetricsGenerator()
+
+    @model_validator(mode="after")
+    def _readers_see_blocks_in_time(self) -> Self:
+        needed_s = 2 * self.storage.trace.blocklist_poll_s
+        if self.live_store.flushed_retention_s < needed_s:
+            raise conflict(
+                "live_store.flushed_retention_s",
+                f"must be at least two storage.trace.blocklist_poll_s ({needed_s:g}), or queries miss new blocks",
+                "storage.trace.blocklist_poll_s",
+            )
+        if self.kafka.retention_s < 2 * self.live_store.block_age_s:
+            raise conflict(
+                "kafka.retention_s",
+                f"must be at least two live_store.block_age_s ({2 * self.live_store.block_age_s:g}), "
+                "or Kafka forgets spans before they are in a block",
+                "live_store.block_age_s",
+            )
+        return self

@@ -1,0 +1,107 @@
+"""From the settings and the environment to what `stretto run` starts, and where it listens."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.settings import Settings
+from app.standalone.child import Command
+from app.standalone.errors import StandaloneError
+from app.standalone.ports import Listener
+
+# Only for our own Kafka: the port it takes instead of 9092. KAFKA_URL means somebody else's.
+KAFKA_PORT: Final = "EMBEDDED_KAFKA_PORT"
+_KAFKA_PORT_DEFAULT: Final = 9092
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    data_dir: Path
+    brokers: tuple[str, ...]  # host:port
+    own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
+    api: Listener
+    otlp_grpc: Listener
+    otlp_http: Listener
+    worker: Command
+    demo: Command | None
+
+    @property
+    def logs(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """What the worker opens."""
+        return (self.api, self.otlp_grpc, self.otlp_http)
+
+    @property
+    def needed(self) -> tuple[Listener, ...]:
+        """What must be free before anything is started."""
+        if self.own_kafka_port is None:
+            return self.listeners
+        return (*self.listeners, Listener("Kafka", "127.0.0.1", self.own_kafka_port, KAFKA_PORT))
+
+
+def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """Raises: StandaloneError for a port that is no number."""
+    own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
+    brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
+    env = {"TARGET": "all", **environ, "STRETTO_DATA_DIR": str(settings.data_dir)}
+    if own_port is not None:
+        env["KAFKA_URL"] = f"kafka://{brokers[0]}"
+    otlp = settings.distributor.receivers.otlp.protocols
+    server = settings.server
+    key = "distributor.receivers.otlp.protocols"
+    logs = settings.data_dir / "logs"
+    return Plan(
+        data_dir=settings.data_dir,
+        brokers=tuple(brokers),
+        own_kafka_port=own_port,
+        api=Listener(
+            "UI and query API",
+            server.http_listen_address,
+            server.http_listen_port,
+            "PORT (server.http_listen_port)",
+        ),
+        otlp_grpc=_listener("OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint"),
+        otlp_http=_listener("OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint"),
+        worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
+        demo=_demo(env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+    )
+
+
+def _own_port(environ: Mapping[str, str]) -> int:
+    text = environ.get(KAFKA_PORT, "") or str(_KAFKA_PORT_DEFAULT)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise StandaloneError(f"{KAFKA_PORT}: expected a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def _listener(what: str, endpoint: str, setting: str) -> Listener:
+    host, _, port = endpoint.rpartition(":")
+    return Listener(what, host.strip("[]"), int(port), setting)
+
+
+def _faust(level: str) -> tuple[str, ...]:
+    # Faust's own web server stays off: it would take one more port, open to other machines.
+    return (
+        sys.executable,
+        "-m",
+        "faust",
+        "-A",
+        "app",
+        "-L",
+        "uvloop",
+        "worker",
+        "-l",
+        level,
+        "--without-web",
+    )
+
+
+def _demo(env: Mapping[str, str], logs: Path) -> Command:
+    # `stretto demo`, also where the script is not installed.
+    code = "import sys; from app.cli import main; sys.exit(main())"
+    return Command("demo", (sys.executable, "-c", code, "demo"), env, logs / "demo.log")

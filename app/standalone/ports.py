@@ -1,0 +1,134 @@
+"""Is what we need free: the ports, and the data folder? If not: which process has it."""
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.standalone.errors import StandaloneError
+
+PID_FILE: Final = "stretto.pid"
+_RETRY_S: Final = 0.1
+_ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104  compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    what: str  # "OTLP gRPC"
+    host: str  # as in the settings; "" or 0.0.0.0: all addresses
+    port: int
+    setting: str  # what to change if the port is taken: "server.http_listen_port (or PORT)"
+
+    @property
+    def on_all(self) -> bool:
+        return self.host in _ALL_ADDRESSES
+
+    @property
+    def local_host(self) -> str:
+        """Under which name this machine reaches it; without brackets."""
+        return "127.0.0.1" if self.on_all else self.host
+
+    @property
+    def local(self) -> str:
+        """host:port for a client on this machine."""
+        host = self.local_host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@contextmanager
+def data_lock(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this process; the kernel lets go of it even after kill -9.
+
+    Raises: StandaloneError naming the process that holds it, or why the folder cannot be used
+    """
+    path = data_dir / PID_FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="ascii")
+    except OSError as err:
+        raise StandaloneError(
+            f"cannot use the data folder {data_dir}: {err}; set STRETTO_DATA_DIR to a writable folder"
+        ) from err
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip() or "?"
+            raise StandaloneError(
+                f"stretto runs already in the data folder {data_dir}: pid {pid} holds {path}. "
+                f"Stop it (kill {pid}), or set STRETTO_DATA_DIR to another folder."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def wait_free(listeners: Sequence[Listener], within_s: float) -> None:
+    """Return once all ports are free: those of a run that was just killed are, within moments.
+
+    Raises: StandaloneError with a line per port: who holds it, and what to do
+    """
+    end = time.monotonic() + within_s
+    while taken := [listener for listener in listeners if not is_free(listener.host, listener.port)]:
+        if time.monotonic() >= end:
+            raise StandaloneError("\n".join(_refusal(listener) for listener in taken))
+        time.sleep(_RETRY_S)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Can a server listen there? Raises StandaloneError if the address is not one of this machine's."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            # As servers do: connections of an earlier run that linger in TIME_WAIT are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as err:
+        if err.errno == errno.EADDRINUSE:
+            return False
+        raise StandaloneError(f"cannot listen on {host}:{port}: {err}") from err
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _refusal(listener: Listener) -> str:
+    text = f"port {listener.port} ({listener.what}) is in use"
+    if not (owner := holder(listener.port)):
+        return f"{text} by a process of another user; change {listener.setting}"
+    pid, command = owner
+    return f"{text} by pid {pid} ({command}); stop that process (kill {pid}), or change {listener.setting}"
+
+
+def holder(port: int) -> tuple[int, str] | None:
+    """(pid, command line) of the process that listens on `port`; None if we may not know."""
+    import psutil  # type: ignore[import-untyped]  # rarely needed: only to explain a refusal
+
+    for process in psutil.process_iter():
+        try:
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return process.pid, " ".join(process.cmdline())[:100]
+        except psutil.Error:
+            continue  # another user's, or gone in the meantime
+    return None

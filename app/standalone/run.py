@@ -1,0 +1,195 @@
+"""`stretto run`: everything on this machine, from nothing to ready, and back to nothing within 5 s.
+
+Order: ports and data folder free → jars → Kafka → topics → worker → ready; and backwards, the worker first.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from app import topics
+from app.errors import StrettoError
+from app.settings import Settings
+from app.standalone import jars, kafka, maven, plan
+from app.standalone.child import Child, Command
+from app.standalone.errors import StandaloneError
+from app.standalone.plan import Plan
+from app.standalone.ports import Listener, data_lock, free_port, wait_free
+from app.standalone.supervisor import keep_alive, nothing, stop_in_order
+from app.standalone.welcome import welcome
+
+_PORTS_FREE_S: Final = 2.0  # children of a run that was killed are gone by then
+_KAFKA_S: Final = 60.0  # after kill -9 it checks its logs first
+_POLL_S: Final = 0.1
+_PATIENCE_S: Final = 15.0  # then a line says what is waited for
+_INTERRUPTED: Final = 128 + signal.SIGINT
+
+
+def say(text: str) -> None:
+    """A line for the operator. Safe from any thread."""
+    # A terminal that is gone must not stop what copies the children's output: they would block.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def main(settings: Settings) -> int:
+    """Run until a signal. The exit code: 0 after SIGTERM, 130 after Ctrl-C.
+
+    Raises: StrettoError if it cannot start, or if a child dies again and again
+    """
+    started = time.monotonic()
+    chosen = plan.make(settings, os.environ)
+    try:
+        with data_lock(chosen.data_dir):
+            wait_free(chosen.needed, _PORTS_FREE_S)
+            broker = _own_broker(chosen, settings)
+            run = _Run(chosen, topics.specs(settings), broker, started)
+            return asyncio.run(run.until_signal())
+    except KeyboardInterrupt:  # before anything was started
+        say("Stopped.")
+        return _INTERRUPTED
+
+
+def _own_broker(chosen: Plan, settings: Settings) -> kafka.Broker | None:
+    if chosen.own_kafka_port is None:
+        return None
+    pinned = jars.locked()
+    files = jars.ensure(pinned, jars.cache_dir(os.environ, jars.kafka_version(pinned)), say, maven.fetch)
+    broker = kafka.Broker(
+        folder=chosen.data_dir / "kafka",
+        log=chosen.logs / "kafka.log",
+        port=chosen.own_kafka_port,
+        controller_port=free_port(),  # only this one process uses it: nobody needs to know it
+        jars=tuple(files),
+        partitions=settings.kafka.partitions,
+        max_message_bytes=settings.kafka.max_message_bytes,
+        retention_s=settings.kafka.retention_s,
+    )
+    kafka.prepare(broker)
+    return broker
+
+
+@dataclass(slots=True)
+class _Run:
+    plan: Plan
+    topics: list[topics.TopicSpec]
+    broker: kafka.Broker | None
+    started: float  # time.monotonic()
+    children: list[Child] = field(default_factory=list)  # in the order of their start
+
+    async def until_signal(self) -> int:
+        signals: asyncio.Queue[int] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, signals.put_nowait, number)
+        work, first = asyncio.create_task(self._work()), asyncio.create_task(signals.get())
+        try:
+            await asyncio.wait((work, first), return_when=asyncio.FIRST_COMPLETED)
+            if first.done():
+                say("Stopping.")
+                return _INTERRUPTED if first.result() == signal.SIGINT else 0
+            await work  # ends only with an error
+            raise AssertionError("unreachable")
+        finally:
+            first.cancel()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self._stop(signals)
+
+    async def _stop(self, signals: asyncio.Queue[int]) -> None:
+        """In order; a second signal kills what is left."""
+        stopping = asyncio.create_task(stop_in_order(self.children[::-1]))
+        again = asyncio.create_task(signals.get())
+        await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
+        if again.done():
+            for child in self.children:
+                child.kill()
+        again.cancel()
+        await stopping
+
+    async def _work(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._start(group)
+        except* StrettoError as several:
+            raise _first(several) from None
+
+    async def _start(self, group: asyncio.TaskGroup) -> None:
+        def start(command: Command, needs: Callable[[], Awaitable[object]] = nothing) -> None:
+            child = Child(command, say)
+            self.children.append(child)
+            child.start()
+            group.create_task(keep_alive(child, say, needs))
+
+        if self.broker:
+            runtime = kafka.java()
+            if not self.broker.formatted:
+                await self._format(kafka.format_command(self.broker, runtime, os.environ))
+            start(kafka.server_command(self.broker, runtime, os.environ))
+        made = await self._kafka_up()
+        self._tell(f"Kafka is up; topics made: {', '.join(made) or 'none, they exist'}")
+        start(self.plan.worker, self._kafka_up)
+        await wait_ready(self.plan.api, say)
+        self._tell("The worker is ready")
+        chosen = self.plan
+        say(welcome(chosen.api, chosen.otlp_grpc, chosen.otlp_http, chosen.brokers, chosen.logs))
+        if chosen.demo:
+            start(chosen.demo)
+
+    async def _kafka_up(self) -> list[str]:
+        made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)
+        if self.broker:
+            await topics.wait_for_groups(self.plan.brokers, _KAFKA_S)
+        return made
+
+    async def _format(self, command: Command) -> None:
+        child = Child(command, say)
+        self.children.append(child)
+        child.start()
+        if code := await child.wait():
+            raise StandaloneError(f"Kafka cannot format its folder (exit code {code}); see {command.log}")
+        self.children.remove(child)
+
+    def _tell(self, text: str) -> None:
+        say(f"{text} ({time.monotonic() - self.started:.1f} s)")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def wait_ready(api: Listener, tell: Callable[[str], None]) -> None:
+    """Return once GET /ready answers 200. For ever: whoever calls watches the worker meanwhile."""
+    next_word = time.monotonic() + _PATIENCE_S
+    while True:
+        answer = await _get_ready(api)
+        if answer.startswith("200"):
+            return
+        if time.monotonic() >= next_word:
+            tell(f"Waiting for the worker; /ready says: {answer}")
+            next_word += _PATIENCE_S
+        await asyncio.sleep(_POLL_S)
+
+
+async def _get_ready(api: Listener) -> str:
+    """Status and body of GET /ready, or what went wrong. An HTTP client for one request."""
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(api.local_host, api.port)
+            try:
+                writer.write(f"GET /ready HTTP/1.1\r\nHost: {api.local}\r\nConnection: close\r\n\r\n".encode())
+                head, _, body = (await reader.read(64 * 1024)).decode("utf-8", "replace").partition("\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as err:
+        return str(err) or type(err).__name__
+    status = head.partition("\r\n")[0].partition(" ")[2]
+    return f"{status} {body}".strip()

@@ -1,0 +1,68 @@
+"""Keep children alive, and end them in order."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from app.standalone.child import Child, describe
+from app.standalone.errors import StandaloneError
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a child that dies is started again, and when it is given up."""
+
+    pause_s: float = 1.0
+    deaths_max: int = 5
+    window_s: float = 60.0
+
+
+# `stretto run` promises to be gone within 5 s; a margin for our own end.
+STOP_S: Final = 4.5
+_LAST_S: Final = 1.5  # what the one that is stopped last (Kafka) has at least
+
+
+async def nothing() -> None:
+    """For a child that needs nobody else."""
+
+
+async def keep_alive(
+    child: Child,
+    say: Callable[[str], None],
+    needs: Callable[[], Awaitable[object]] = nothing,
+    patience: Patience = Patience(),  # noqa: B008  immutable
+) -> NoReturn:
+    """Start `child` again whenever it ends, after waiting for what it `needs`: for a worker, Kafka.
+
+    Raises: StandaloneError after `deaths_max` deaths within `window_s`; the child is not running then.
+    What `needs` raises.
+    """
+    name, deaths = child.command.name, deque[float](maxlen=patience.deaths_max)
+    while True:
+        code = await child.wait()
+        deaths.append(time.monotonic())
+        text = f"{name} (pid {child.pid}) ended unexpectedly with {describe(code)}"
+        if len(deaths) == patience.deaths_max and deaths[-1] - deaths[0] <= patience.window_s:
+            raise StandaloneError(
+                f"{text}; given up after {patience.deaths_max} deaths within {patience.window_s:.0f} s. "
+                f"Its last words are in {child.command.log}"
+            )
+        say(f"{text}; starting it again in {patience.pause_s:g} s")
+        await asyncio.sleep(patience.pause_s)
+        await needs()
+        child.start()
+
+
+async def stop_in_order(children: Sequence[Child], first_s: float = 3.0, within_s: float = STOP_S) -> None:
+    """Stop one after the other, first to last. Each has `first_s`, the last one what is left of `within_s`.
+
+    The worker before its Kafka: it still commits what it has done.
+    """
+    end = time.monotonic() + within_s
+    for n, child in enumerate(children):
+        left_s = max(_LAST_S, end - time.monotonic())
+        is_last = n == len(children) - 1
+        await child.stop(left_s if is_last else min(first_s, left_s))

@@ -1,0 +1,54 @@
+"""What `stretto run` says once it is ready. README.md shows the same two commands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from app.standalone.ports import Listener
+
+# A digit is a hexadecimal digit: the seconds since 1970 make the ids of each call its own.
+_FIRST_TRACE: Final = """\
+NOW=$(date +%s); curl -sS http://OTLP/v1/traces -H 'Content-Type: application/json' -d '
+  {"resourceSpans": [{
+    "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "hello"}}]},
+    "scopeSpans": [{"spans": [{
+      "traceId": "5b8efff798038103d269b6'$NOW'", "spanId": "eee19b'$NOW'", "name": "GET /", "kind": 2,
+      "startTimeUnixNano": "'$NOW'000000000", "endTimeUnixNano": "'$NOW'250000000"}]}]}]}'"""
+
+_FIND_TRACE: Final = """\
+curl -sS -G http://API/api/search --data-urlencode 'q={ resource.service.name = "hello" }'"""
+
+
+def first_trace(otlp_http: str = "127.0.0.1:4318") -> str:
+    """A shell command that sends a trace of one span, now, over OTLP/HTTP in JSON to host:port."""
+    return _FIRST_TRACE.replace("//OTLP/", f"//{otlp_http}/")
+
+
+def find_trace(api: str = "127.0.0.1:3200") -> str:
+    """A shell command that asks host:port for what `first_trace` sent."""
+    return _FIND_TRACE.replace("//API/", f"//{api}/")
+
+
+def welcome(api: Listener, otlp_grpc: Listener, otlp_http: Listener, brokers: Sequence[str], logs: Path) -> str:
+    """The few lines on the terminal."""
+    return f"""
+Stretto is ready.
+  Web page, query API   http://{api.local}{_everywhere(api)}
+  OTLP over gRPC        {otlp_grpc.local}{_everywhere(otlp_grpc)}
+  OTLP over HTTP        http://{otlp_http.local}{_everywhere(otlp_http)}
+  Kafka                 {", ".join(brokers)}
+  Logs                  {logs}
+Ctrl-C stops everything.
+
+Send a first trace:
+
+{first_trace(otlp_http.local)}
+
+and find it:
+
+{find_trace(api.local)}
+"""
+
+
+def _everywhere(listener: Listener) -> str:
+    return " (all addresses)" if listener.on_all else ""

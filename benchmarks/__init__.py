@@ -1,0 +1,1 @@
+"""How fast, how cheap: `make bench`. See README.md here."""

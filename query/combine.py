@@ -1,0 +1,237 @@
+"""Matches of many sources → the newest traces, each told once and whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from query import ast
+from query.plan import Shown
+from query.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, raw, rows_of, to_numpy
+from query.results import ServiceStats, SpanMatch, SpanSet, TraceMatch
+from query.shown import show
+
+_STATUS_ERROR: Final = 2
+_NAME: Final = ast.Intrinsic("name")
+_NONE: Final = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """What matched in one source.
+
+    rows: ascending; traces: the number of each trace with a match, ascending
+    """
+
+    reader: Reader
+    rows: Rows
+    traces: Rows
+
+    @classmethod
+    def of(cls, reader: Reader, mask: Mask) -> "Hits | None":
+        """None where nothing matched."""
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            return None
+        owners = np.searchsorted(reader.traces().offsets, rows, side="right") - 1
+        return cls(reader, rows, owners[np.r_[True, owners[1:] != owners[:-1]]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The traces of the answer, newest first. start and end in ns, of the whole traces."""
+
+    ids: Ids
+    start: Rows
+    end: Rows
+
+
+def newest(
+    hits: Sequence[Hits], readers: Sequence[Reader], limit: int, window: tuple[int | None, int | None]
+) -> Chosen:
+    """The newest `limit` traces that have a match and overlap the window [start, end).
+
+    A trace begins when its earliest span does, in whatever source that is. Its piece in a source begins then or
+    later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
+    """
+    if not hits or limit < 1:
+        return Chosen(np.empty(0, "S16"), np.empty(0, np.int64), np.empty(0, np.int64))
+    ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
+    latest = np.concatenate([_first_rows(hit.reader, hit.traces)[0] for hit in hits])
+    count = max(64, 2 * limit)
+    while True:
+        if count >= len(ids):
+            threshold = rest = _NONE.min
+        else:
+            threshold = int(np.partition(latest, len(latest) - count)[len(latest) - count])
+            below = latest[latest < threshold]
+            rest = int(below.max()) if len(below) else _NONE.min
+        candidates = np.unique(ids[latest >= threshold])
+        start, end = _whole(candidates, readers)
+        keep = np.ones(len(candidates), bool)
+        if window[0] is not None:
+            keep &= end >= window[0]
+        if window[1] is not None:
+            keep &= start < window[1]
+        candidates, start, end = candidates[keep], start[keep], end[keep]
+        order = np.lexsort((candidates, -start))[:limit]
+        if rest == _NONE.min or (len(order) == limit and start[order[-1]] > rest):
+            return Chosen(candidates[order], start[order], end[order])
+        count *= 4
+
+
+def describe(
+    chosen: Chosen,
+    hits: Sequence[Hits],
+    readers: Sequence[Reader],
+    shown: Sequence[Shown],
+    spans_max: int,
+) -> list[TraceMatch]:
+    """The chosen traces with their matched spans, roots and services.
+
+    readers: all sources, which know the whole traces; hits: where the matches are (stitched traces among them)
+    """
+    if not len(chosen.ids):
+        return []
+    order = np.argsort(chosen.ids)
+    facts = _facts(chosen, order, readers)
+    spans, matched = _spans(chosen, order, hits, shown, spans_max)
+    return [
+        TraceMatch(
+            trace_id=raw(chosen.ids, i),
+            root_service=fact.root_service,
+            root_name=fact.root_name,
+            start_ns=int(chosen.start[i]),
+            duration_ns=int(chosen.end[i] - chosen.start[i]),
+            span_sets=(SpanSet(tuple(spans[i]), int(matched[i])),),
+            service_stats=fact.stats,
+        )
+        for i, fact in enumerate(facts)
+    ]
+
+
+def _first_rows(reader: Reader, traces: Rows) -> tuple[Rows, Rows]:
+    """Start and end in ns of some traces, as far as the source knows them."""
+    rows = reader.traces().offsets[traces]
+    columns = reader.at(["trace_start_ns", "trace_duration_ns"], rows)
+    start = to_numpy(columns["trace_start_ns"])
+    return start, start + to_numpy(columns["trace_duration_ns"])
+
+
+def _whole(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
+    """Start and end in ns over all sources. In: ids, ascending."""
+    start, end = np.full(len(ids), _NONE.max), np.full(len(ids), _NONE.min)
+    for reader in readers:
+        hit, traces = find(reader.traces(), ids)
+        if len(hit):
+            piece_start, piece_end = _first_rows(reader, traces)
+            start[hit] = np.minimum(start[hit], piece_start)
+            end[hit] = np.maximum(end[hit], piece_end)
+    return start, end
+
+
+@dataclass(slots=True)
+class _Fact:
+    root_name: str | None = None
+    root_service: str | None = None
+    root_start: int = _NONE.max
+    stats: dict[str, ServiceStats] = field(default_factory=dict)
+
+
+def _facts(chosen: Chosen, order: Rows, readers: Sequence[Reader]) -> list[_Fact]:
+    """Root and services of each chosen trace, over all of its spans."""
+    facts = [_Fact() for _ in order]
+    columns = ("root_name", "root_service", "trace_start_ns", "status_code", "resource.service.name")
+    for reader in readers:
+        hit, traces = find(reader.traces(), chosen.ids[order])
+        if not len(hit):
+            continue
+        rows, owner = rows_of(reader.traces(), traces)
+        found = reader.at(columns, rows)
+        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+        starts = to_numpy(found["trace_start_ns"])[first]
+        for name, service, start, i in zip(
+            _strings(found, "root_name", first), _strings(found, "root_service", first), starts, hit, strict=True
+        ):
+            fact = facts[order[i]]
+            if name is not None and start < fact.root_start:
+                fact.root_name, fact.root_service, fact.root_start = name, service, int(start)
+        failed = to_numpy(found["status_code"]) == _STATUS_ERROR
+        for i, service, count, errors in _by_service(found.get("resource.service.name"), owner, failed):
+            stats = facts[order[hit[i]]].stats
+            old = stats.get(service, ServiceStats(0, 0))
+            stats[service] = ServiceStats(old.span_count + count, old.error_count + errors)
+    return facts
+
+
+def _strings(columns: Mapping[str, Any], column: str, rows: Rows) -> list[str | None]:
+    if column not in columns:
+        return [None] * len(rows)
+    values: list[str | None] = columns[column].take(pa.array(rows)).to_pylist()
+    return values
+
+
+def _by_service(services: Any, owner: Rows, failed: Mask) -> list[tuple[int, str, int, int]]:
+    """(trace, service, spans, failed spans) for each pair that there is; service "" where a span has none."""
+    if services is None:
+        codes, names = np.zeros(len(owner), np.int64), [""]
+    else:
+        # The dictionary of a whole source, or none: only what these rows have.
+        small = services.dictionary_decode() if pa.types.is_dictionary(services.type) else services
+        encoded = small.fill_null("").dictionary_encode()
+        codes, names = to_numpy(encoded.indices).astype(np.int64), encoded.dictionary.to_pylist()
+    pairs, inverse = np.unique(owner * len(names) + codes, return_inverse=True)
+    counts = np.bincount(inverse, minlength=len(pairs))
+    errors = np.bincount(inverse[failed], minlength=len(pairs))
+    return [
+        (int(pair) // len(names), names[int(pair) % len(names)], int(count), int(error))
+        for pair, count, error in zip(pairs, counts, errors, strict=True)
+    ]
+
+
+def _spans(
+    chosen: Chosen, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int
+) -> tuple[list[list[SpanMatch]], npt.NDArray[np.int64]]:
+    """The first matched spans of each chosen trace by start, and how many matched."""
+    pieces = []
+    for number, hit in enumerate(hits):
+        found, traces = find(hit.reader.traces(), chosen.ids[order])
+        rows, owner = rows_of(hit.reader.traces(), traces)
+        among = np.isin(rows, hit.rows, assume_unique=True)
+        rows, owner = rows[among], order[found][owner[among]]
+        if len(rows):
+            columns = hit.reader.at(["start_ns", "span_id"], rows)
+            start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"])
+            pieces.append((owner, start, span, np.full(len(rows), number), rows))
+    owner, start, span, source, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    matched = np.bincount(owner, minlength=len(order))
+    by_time = np.lexsort((span, start, owner))
+    owner = owner[by_time]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    kept = by_time[rank < spans_max]
+    matches = _span_matches(hits, source[kept], rows[kept], shown)
+    result: list[list[SpanMatch]] = [[] for _ in order]
+    for i, match in zip(owner[rank < spans_max], matches, strict=True):
+        result[i].append(match)
+    return result, matched
+
+
+def _span_matches(hits: Sequence[Hits], source: Rows, rows: Rows, shown: Sequence[Shown]) -> list[SpanMatch]:
+    """One per row, in the order given."""
+    result: list[SpanMatch | None] = [None] * len(rows)
+    for number in np.unique(source):
+        mine = np.flatnonzero(source == number)
+        reader, here = hits[number].reader, rows[mine]
+        columns = reader.at(["span_id", "start_ns", "duration_ns"], here)
+        ids = fixed_bytes(columns["span_id"])
+        starts, durations = columns["start_ns"].to_pylist(), columns["duration_ns"].to_pylist()
+        # A span's name is a field of its own in the answer, there only where the query names it.
+        names = show(reader, here, [item for item in shown if item.field == _NAME])
+        attributes = show(reader, here, [item for item in shown if item.field != _NAME])
+        for k, i in enumerate(mine):
+            name = str(names[k].get("name", ""))
+            result[i] = SpanMatch(raw(ids, k), name, starts[k], durations[k], attributes[k])
+    return [match for match in result if match is not None]

@@ -1,0 +1,138 @@
+"""One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from query import ast
+from query.source import Source, TraceIndex
+from tables.schema import ATTRIBUTE_TYPES, attribute_column
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.bytes_]
+
+INTRINSIC_COLUMNS: Final = {
+    "name": "name",
+    "status": "status_code",
+    "statusMessage": "status_message",
+    "kind": "kind",
+    "duration": "duration_ns",
+    "rootName": "root_name",
+    "rootServiceName": "root_service",
+    "traceDuration": "trace_duration_ns",
+    "nestedSetLeft": "nested_left",
+    "nestedSetRight": "nested_right",
+    "nestedSetParent": "nested_parent",
+    "span:id": "span_id",
+    "span:parentID": "parent_span_id",
+    "trace:id": "trace_id",
+    "instrumentation:name": "scope_name",
+    "instrumentation:version": "scope_version",
+}
+# Fields that are made of several columns.
+COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
+
+ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
+
+
+def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
+    """(column, type word) of every column that may hold the field, in the order in which they are asked."""
+    if isinstance(field, ast.Intrinsic):
+        if field.name in COMPUTED_COLUMNS:
+            return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
+        return ((INTRINSIC_COLUMNS[field.name], ""),)
+    # Without a scope: the span's own attribute goes before the resource's.
+    scopes = ("span", "resource") if field.scope is None else (field.scope,)
+    return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
+
+
+class Reader:
+    """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.rows = source.rows
+        self.bytes_read = 0
+        self._columns: dict[str, Any] = {}
+
+    def has(self, column: str) -> bool:
+        return column in self.source.columns
+
+    def column(self, column: str) -> Any | None:
+        """The whole column as pyarrow Array; None: no row has a value."""
+        if column not in self._columns:
+            if not self.has(column):
+                return None
+            self._columns[column] = self._counted(self.source.read([column]))[column]
+        return self._columns[column]
+
+    def numbers(self, column: str) -> npt.NDArray[Any]:
+        """A column without nulls, of numbers, as numpy."""
+        found = self.column(column)
+        assert found is not None
+        return to_numpy(found)
+
+    def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
+        present = [column for column in dict.fromkeys(columns) if self.has(column)]
+        if not present or not len(rows):
+            return {}
+        first, end = int(rows.min()), int(rows.max()) + 1
+        whole = (first, end) == (0, self.rows)
+        read = self._counted(self.source.read(present, None if whole else (first, end)))
+        wanted = pa.array(rows - first)
+        return {column: read[column].take(wanted) for column in present}
+
+    def traces(self) -> TraceIndex:
+        return self.source.traces()
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        return self.source.bounds(column)
+
+    def forget(self) -> None:
+        """Lets the columns go; the source may keep its own cache."""
+        self._columns.clear()
+
+    def _counted(self, read: Any) -> Any:
+        self.bytes_read += sum(array.nbytes for array in read.values())
+        return read
+
+
+def to_numpy(array: Any) -> npt.NDArray[Any]:
+    """A pyarrow Array of numbers without nulls as numpy, without a copy."""
+    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return result
+
+
+def fixed_bytes(array: Any) -> Ids:
+    """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], dtype=f"S{width}")
+    return data[array.offset : array.offset + len(array)]
+
+
+def raw(ids: Ids, i: int) -> bytes:
+    """One id with all of its bytes: numpy itself cuts trailing zero bytes off."""
+    return bytes(ids[i : i + 1].tobytes())
+
+
+def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
+    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each."""
+    if not len(index.ids):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    position = np.searchsorted(index.ids, ids)
+    position[position == len(index.ids)] = 0
+    hit = np.flatnonzero(index.ids[position] == ids)
+    return hit, position[hit]
+
+
+def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
+    """All rows of some traces, and for each row the position of its trace in `traces`."""
+    first, counts = index.offsets[traces], index.offsets[traces + 1] - index.offsets[traces]
+    owner = np.repeat(np.arange(len(traces), dtype=np.int64), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner

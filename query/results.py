@@ -1,0 +1,65 @@
+"""What a search answers, before it becomes JSON or protobuf."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+AttributeValue = str | int | float | bool | Sequence["AttributeValue"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanMatch:
+    """One span that a query matched. Attributes are those that the query names, under their plain keys."""
+
+    span_id: bytes  # 8
+    name: str
+    start_ns: int
+    duration_ns: int
+    attributes: Mapping[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSet:
+    """The matched spans of a trace: `matched` counts them all, `spans` holds the first of them by start."""
+
+    spans: Sequence[SpanMatch]
+    matched: int
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStats:
+    """How many spans of the whole trace a service has, and how many of them failed."""
+
+    span_count: int
+    error_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TraceMatch:
+    """One trace of a search's answer. Start, duration, root and stats are the whole trace's."""
+
+    trace_id: bytes  # 16
+    root_service: str | None  # None: no root span received (yet)
+    root_name: str | None
+    start_ns: int
+    duration_ns: int
+    span_sets: Sequence[SpanSet]
+    service_stats: Mapping[str, ServiceStats]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """How much work an answer took."""
+
+    traces: int = 0
+    spans: int = 0
+    bytes: int = 0
+    sources: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Newest traces first: by start, then by id."""
+
+    traces: Sequence[TraceMatch]
+    inspected: Inspected

@@ -1,0 +1,78 @@
+"""One trace by its id, from all sources."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from query.reader import Reader, find
+from query.source import Source
+from query.stitch import decoded, sort_rows, whole
+from tables.schema import FIXED
+
+# Made anew for the whole trace, and so no reason to call two rows different.
+_PER_SEGMENT: Final = frozenset(
+    {
+        "nested_left",
+        "nested_right",
+        "nested_parent",
+        "trace_start_ns",
+        "trace_duration_ns",
+        "root_name",
+        "root_service",
+    }
+)
+
+
+def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
+    """All spans of a trace, or None if no source has one.
+
+    Out: a row per span, by start_ns, then span_id; every fixed column of `tables.schema` and each further column
+         that a row has a value in; strings as plain strings; trace facts and nested-set numbers of the whole trace.
+         Rows that are equal in every column, from retries of a client, are there once.
+    Raises: OSError from a source
+    """
+    if len(trace_id) != 16:
+        raise ValueError(f"a trace id has 16 bytes, not {len(trace_id)}")
+    ids = np.array([trace_id], "S16")
+    pieces = []
+    for source in sources:
+        if not source.rows:
+            continue
+        index = source.traces()
+        _, traces = find(index, ids)
+        if len(traces):
+            first, end = index.offsets[traces[0]], index.offsets[traces[0] + 1]
+            rows = np.arange(first, end, dtype=np.int64)
+            pieces.append(decoded(Reader(source).at(sorted(source.columns), rows)))
+    if not pieces:
+        return None
+    table = sort_rows(pa.concat_tables(pieces, promote_options="default").combine_chunks())
+    for fixed in FIXED:
+        if fixed.name not in table.column_names:
+            table = table.append_column(fixed, pa.nulls(table.num_rows, fixed.type))
+    table = whole(_without_duplicates(table))
+    empty = [name for name in table.column_names if table[name].null_count == table.num_rows]
+    return table.drop_columns([name for name in empty if name not in FIXED.names])
+
+
+def _without_duplicates(table: pa.Table) -> pa.Table:
+    """Rows with the same span id are compared column by column; there are few of them, if any."""
+    spans: dict[Any, list[int]] = {}
+    for row, span_id in enumerate(table["span_id"].to_pylist()):
+        spans.setdefault(span_id, []).append(row)
+    suspects = [row for rows in spans.values() if len(rows) > 1 for row in rows]
+    if not suspects:
+        return table
+    compared = table.select([name for name in table.column_names if name not in _PER_SEGMENT])
+    seen: set[str] = set()
+    drop = []
+    for row, values in zip(suspects, compared.take(pa.array(suspects)).to_pylist(), strict=True):
+        key = repr(values)
+        if key in seen:
+            drop.append(row)
+        seen.add(key)
+    keep = np.ones(table.num_rows, bool)
+    keep[drop] = False
+    return table.filter(pa.array(keep))

@@ -1,0 +1,1 @@
+"""Blocks: Parquet files in object storage, written once, read by ranges, listed by their meta.json."""

@@ -1,0 +1,77 @@
+"""What meta.json says of a block, and where a block's objects lie.
+
+blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim
+blocks/<tenant>/<block id>/meta.json             written last: a block without it does not exist
+"""
+
+import uuid
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tables.errors import StorageError
+
+FORMAT: Final = "stretto1"
+_NAMESPACE: Final = uuid.UUID("6f1c8a52-3f0e-5d2f-9f5b-7a3d0c2b9e11")
+_FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may say more
+
+
+class FileMeta(BaseModel):
+    """One Parquet file of a block."""
+
+    model_config = _FROZEN
+    name: str
+    size_bytes: int
+    spans: int
+    start_min_ns: int
+    end_max_ns: int
+
+
+class BlockMeta(BaseModel):
+    """A block: spans of one tenant from one partition's offsets first_offset … last_offset, both included."""
+
+    model_config = _FROZEN
+    format: str = FORMAT
+    block_id: str
+    tenant: str
+    epoch: str  # the Kafka cluster whose offsets these are
+    partition: int
+    partition_count: int
+    first_offset: int
+    last_offset: int
+    spans: int
+    start_min_ns: int
+    end_max_ns: int
+    size_bytes: int
+    files: list[FileMeta]
+    replaces: list[str] = []
+
+    @property
+    def folder(self) -> str:
+        """Where the block's objects are."""
+        return f"blocks/{self.tenant}/{self.block_id}"
+
+    @property
+    def path(self) -> str:
+        """Where this meta is."""
+        return f"{self.folder}/meta.json"
+
+    def encode(self) -> bytes:
+        """The object's bytes; equal blocks have equal bytes."""
+        return self.model_dump_json(indent=1).encode()
+
+
+def decode_meta(path: str, data: bytes) -> BlockMeta:
+    """Raises: StorageError naming the object if it is not a meta.json that this build reads."""
+    try:
+        meta = BlockMeta.model_validate_json(data)
+    except ValidationError as err:
+        raise StorageError(f"{path} is not a block's meta.json: {err.errors()[0]['msg']}") from err
+    if meta.format != FORMAT:
+        raise StorageError(f"{path} has format {meta.format!r}; this build reads {FORMAT!r}")
+    return meta
+
+
+def block_id(epoch: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:
+    """Follows from what is in the block, so that writing it twice writes the same object."""
+    return str(uuid.uuid5(_NAMESPACE, f"{epoch}/{tenant}/{partition}/{first_offset}-{last_offset}"))

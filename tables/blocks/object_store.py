@@ -1,0 +1,162 @@
+"""Object storage through obstore: local disk, S3, GCS, Azure behind a few functions with our errors."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import obstore
+from obstore import exceptions
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+
+from tables.errors import StorageError
+
+Backend = Literal["local", "s3", "gcs", "azure"]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Where blocks rest.
+
+    place: a folder for `local`; bucket or container for the others
+    prefix: path inside the bucket
+    options: obstore's configuration of the backend (endpoint, region, keys …)
+    """
+
+    backend: Backend
+    place: str
+    prefix: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ObjectStore:
+    """Objects by path. Every method may raise StorageError; callers run them off the event loop."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        self.config = config
+        self._store: Any = _open(config)
+
+    def put(self, path: str, data: Any) -> None:
+        """Writes an object whole; an existing one is replaced."""
+        try:
+            obstore.put(self._store, path, data)
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("write", path, err) from err
+
+    def create(self, path: str, data: Any) -> bool:
+        """Writes an object unless it is there; False where it is."""
+        try:
+            obstore.put(self._store, path, data, mode="create")
+        except exceptions.AlreadyExistsError:
+            return False
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("create", path, err) from err
+        return True
+
+    def get(self, path: str) -> bytes | None:
+        """The object's bytes; None where there is no such object."""
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except FileNotFoundError:
+            return None
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("read", path, err) from err
+
+    def get_range(self, path: str, start: int, length: int) -> Any:
+        """A part of an object, as a buffer."""
+        try:
+            return obstore.get_range(self._store, path, start=start, length=length)
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("read", path, err) from err
+
+    def delete(self, paths: list[str]) -> None:
+        """Removes objects; those that are not there are passed over."""
+        try:
+            obstore.delete(self._store, paths)
+        except FileNotFoundError:
+            return
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("delete", paths[0], err) from err
+
+    def paths(self, prefix: str) -> Iterator[str]:
+        """All objects below a prefix (a whole number of path parts)."""
+        try:
+            for chunk in obstore.list(self._store, prefix):
+                for item in chunk:
+                    yield item["path"]
+        except FileNotFoundError:
+            return
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("list", prefix, err) from err
+
+    def _error(self, verb: str, path: str, err: Exception) -> StorageError:
+        config = self.config
+        where = f"{config.backend} storage {config.place}"
+        # obstore's text goes on for a page of its own structures; the first line says it.
+        return StorageError(f"cannot {verb} {path} in {where}: {str(err).splitlines()[0]}")
+
+
+def _open(config: StorageConfig) -> Any:
+    prefix = config.prefix.strip("/") or None
+    options = dict(config.options)
+    try:
+        match config.backend:
+            case "local":
+                folder = Path(config.place)
+                folder.mkdir(parents=True, exist_ok=True)
+                # automatic_cleanup removes folders that become empty
+                return LocalStore(folder / prefix if prefix else folder, automatic_cleanup=True, mkdir=True)
+            case "s3":
+                return S3Store(config.place, prefix=prefix, **options)
+            case "gcs":
+                return GCSStore(config.place, prefix=prefix, **options)
+            case "azure":
+                return AzureStore(config.place, prefix=prefix, **options)
+    except (exceptions.BaseError, OSError) as err:
+        first = str(err).splitlines()[0]
+        raise StorageError(
+            f"cannot open {config.backend} storage {config.place}: {first}; see `storage.trace` in the settings"
+        ) from err
+
+
+class ObjectFile:
+    """An object as a read-only file for pyarrow: size known beforehand, reads are ranges."""
+
+    def __init__(self, store: ObjectStore, path: str, size_bytes: int) -> None:
+        self._store, self._path, self._size, self._at = store, path, size_bytes, 0
+        self.closed = False
+
+    def size(self) -> int:
+        return self._size
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = (0, self._at, self._size)[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, count: int | None = -1) -> Any:
+        left = self._size - self._at
+        wanted = left if count is None or count < 0 else min(count, left)
+        if wanted <= 0:
+            return b""
+        data = self._store.get_range(self._path, self._at, wanted)
+        self._at += wanted
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        return
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,156 @@
+"""Parquet files of segments and blocks as what the evaluator reads from (`query.source.Source`)."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tables.cache import ByteCache
+from tables.errors import StorageError
+from tables.lists import big_endian, fixed_bytes
+
+
+class ColumnKey(NamedTuple):
+    """One decoded column of one file."""
+
+    file: str
+    column: str
+
+
+ColumnCache = ByteCache[ColumnKey, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileTraces:
+    """Where each trace lies in a file; the same shape as `query.source.TraceIndex`."""
+
+    ids: npt.NDArray[np.bytes_]
+    offsets: npt.NDArray[np.int64]
+
+
+def index_traces(trace_ids: Any) -> FileTraces:
+    """From a sorted trace_id column."""
+    rows = len(trace_ids)
+    numbers = big_endian(trace_ids)
+    new = np.ones(rows, np.bool_)
+    new[1:] = (numbers[1:] != numbers[:-1]).any(axis=1)
+    starts = np.flatnonzero(new)
+    ids = np.ascontiguousarray(fixed_bytes(trace_ids)[starts]).view("S16").reshape(-1)
+    return FileTraces(ids, np.r_[starts, rows].astype(np.int64))
+
+
+class ParquetSource:
+    """A file with one row group. Opened at the first need; decoded columns go to the shared cache.
+
+    key names the file in the cache; open_file gives a file object or an Arrow buffer reader.
+    """
+
+    def __init__(self, key: str, open_file: Callable[[], Any], cache: ColumnCache, rows: int) -> None:
+        self.key = key
+        self.rows = rows
+        self._open_file = open_file
+        self._cache = cache
+        self._lock = threading.Lock()  # a Parquet reader is not made for two threads at once
+        self._file: _OpenFile | None = None
+        self._traces: FileTraces | None = None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the file."""
+        return frozenset(self._opened().leaves)
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column, from the footer."""
+        opened = self._opened()
+        leaves = opened.leaves.get(column)
+        if leaves is None or len(leaves) != 1:
+            return None
+        statistics = opened.file.metadata.row_group(0).column(leaves[0]).statistics
+        if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+            return None
+        return statistics.min, statistics.max
+
+    def traces(self) -> FileTraces:
+        """Where each trace lies. Made once and kept: 24 bytes a trace."""
+        if self._traces is None:
+            self._traces = index_traces(self.read(["trace_id"])["trace_id"])
+        return self._traces
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
+        found: dict[str, Any] = {}
+        missing: list[str] = []
+        for column in columns:
+            cached = self._cache.get(ColumnKey(self.key, column))
+            if cached is None:
+                missing.append(column)
+            else:
+                found[column] = cached
+        if missing:
+            # Rows of one trace come with all columns: keeping those would push the useful ones out.
+            found |= self._decode(missing, keep=rows is None)
+        if rows is not None:
+            first, end = rows
+            return {column: found[column].slice(first, end - first) for column in columns}
+        return found
+
+    def _decode(self, columns: Sequence[str], *, keep: bool) -> dict[str, Any]:
+        opened = self._opened()
+        indices = [leaf for column in columns for leaf in opened.leaves[column]]
+        with self._lock:
+            try:
+                table = opened.file.reader.read_row_group(0, column_indices=indices, use_threads=False)
+            except (pa.ArrowException, OSError) as err:
+                raise StorageError(f"cannot read {self.key}: {err}") from err
+        decoded: dict[str, Any] = {}
+        for column in columns:
+            chunks = table.column(column)
+            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+            decoded[column] = array
+            if keep:
+                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
+        return decoded
+
+    def _opened(self) -> "_OpenFile":
+        with self._lock:
+            if self._file is None:
+                self._file = _open(self.key, self._open_file)
+            return self._file
+
+
+class _OpenFile(NamedTuple):
+    file: pq.ParquetFile
+    leaves: dict[str, list[int]]  # column → numbers of its leaf columns
+
+
+def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
+    try:
+        metadata = pq.read_metadata(open_file())
+        schema = metadata.schema.to_arrow_schema()
+        strings = [field.name for field in schema if field.type == pa.string()]
+        file = pq.ParquetFile(open_file(), metadata=metadata, read_dictionary=strings, pre_buffer=True)
+    except (pa.ArrowException, OSError) as err:
+        raise StorageError(f"cannot open {key}: {err}") from err
+    if metadata.num_row_groups != 1:
+        raise StorageError(f"{key} has {metadata.num_row_groups} row groups; this build reads files with one")
+    leaves: dict[str, list[int]] = {}
+    at = 0
+    for field in schema:
+        count = _leaf_count(field.type)
+        leaves[field.name] = list(range(at, at + count))
+        at += count
+    return _OpenFile(file, leaves)
+
+
+def _leaf_count(type_: Any) -> int:
+    if pa.types.is_list(type_):
+        return _leaf_count(type_.value_type)
+    if pa.types.is_struct(type_):
+        return sum(_leaf_count(field.type) for field in type_)
+    return 1

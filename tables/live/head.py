@@ -1,0 +1,138 @@
+"""The head: records of one tenant and partition as they came, sealed later; shredded early only if a query asks."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from prometheus_client import Counter
+
+from tables.blocks.parquet_read import FileTraces, index_traces
+from tables.errors import WireError
+from tables.seal import seal
+from tables.wire import record
+
+UNREADABLE = Counter(
+    "stretto_live_store_records_skipped_total",
+    "Records of topic spans that could not be read, and were left out.",
+    ["reason"],
+)
+
+
+class HeadRecord(NamedTuple):
+    """One record of the topic."""
+
+    offset: int
+    spans: int
+    value: bytes
+    start_min_ns: int
+    start_max_ns: int
+
+
+class BadRecord(NamedTuple):
+    """A record that was left out, and why."""
+
+    offset: int
+    problem: str
+
+
+def decode_all(records: Sequence[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
+    """The spans of records; those that cannot be read are named instead."""
+    batches: list[pa.RecordBatch] = []
+    bad: list[BadRecord] = []
+    for item in records:
+        try:
+            batches.append(record.decode(item.value))
+        except WireError as err:
+            bad.append(BadRecord(item.offset, str(err)))
+    return batches, bad
+
+
+class ChunkSource:
+    """Some shredded records of a head, in memory, as what the evaluator reads from (`query.source.Source`)."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._arrays: dict[str, Any] = {}
+        self._traces: FileTraces | None = None
+        self.rows = int(table.num_rows)
+        self.columns = frozenset(table.column_names)
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column; None for others."""
+        array = self._array(column) if column in self.columns else None
+        if array is None or not pa.types.is_integer(array.type):
+            return None
+        found = pa.compute.min_max(array).as_py()
+        return None if found["min"] is None else (found["min"], found["max"])
+
+    def traces(self) -> FileTraces:
+        """Where each trace lies."""
+        if self._traces is None:
+            self._traces = index_traces(self._array("trace_id"))
+        return self._traces
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> dict[str, Any]:
+        """The columns, all rows or a range."""
+        if rows is None:
+            return {column: self._array(column) for column in columns}
+        first, end = rows
+        return {column: self._array(column).slice(first, end - first) for column in columns}
+
+    def _array(self, column: str) -> Any:
+        array = self._arrays.get(column)
+        if array is None:
+            chunks = self._table.column(column)
+            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            if array.type == pa.string():
+                array = array.dictionary_encode()
+            self._arrays[column] = array
+        return array
+
+
+@dataclass(slots=True)
+class _Chunk:
+    first: int  # number of its first record in the head
+    end: int
+    source: ChunkSource | None  # None: no record of it could be read
+
+
+class Head:
+    """Records in the order of their offsets. Appended to by one thread, read by several."""
+
+    def __init__(self) -> None:
+        self.records: list[HeadRecord] = []
+        self.spans = 0
+        self.bytes = 0
+        self._lock = threading.Lock()
+        self._chunks: list[_Chunk] = []
+
+    def append(self, item: HeadRecord) -> None:
+        """Keeps a record as it came."""
+        self.records.append(item)
+        self.spans += item.spans
+        self.bytes += len(item.value)
+
+    def sources(self, count: int) -> list[ChunkSource]:
+        """The first `count` records, shredded. Takes about 2 µs per span that no query has asked for before.
+
+        Chunks are kept, and merged when a younger one has grown to half of the older one's size: so each span is
+        shredded again only a few times while queries and records alternate.
+        """
+        with self._lock:
+            done = self._chunks[-1].end if self._chunks else 0
+            if count > done:
+                self._chunks.append(self._shred(done, count))
+                while len(self._chunks) > 1 and _grown(self._chunks[-2], self._chunks[-1]):
+                    young, old = self._chunks.pop(), self._chunks.pop()
+                    self._chunks.append(self._shred(old.first, young.end))
+            return [chunk.source for chunk in self._chunks if chunk.source is not None]
+
+    def _shred(self, first: int, end: int) -> _Chunk:
+        batches, _ = decode_all(self.records[first:end])  # what is bad is counted when the head is sealed
+        return _Chunk(first, end, ChunkSource(seal(batches)) if batches else None)
+
+
+def _grown(old: _Chunk, young: _Chunk) -> bool:
+    return old.end - old.first <= 2 * (young.end - young.first)

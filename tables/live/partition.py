@@ -1,0 +1,260 @@
+"""One partition of the live store: which records it holds, and where they are cut into segments and blocks.
+
+A state machine without clock, threads or files of its own. `append` and `tick` say what is to be done (jobs, in
+order); whoever runs a job reports back with `sealed` or `flushed`. Cut points follow from the records alone (their
+offsets, row counts and the broker's timestamps), so that a replica, or the same worker after a crash, cuts the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tables.live.head import Head, HeadRecord
+from tables.live.segment_table import SegmentInfo
+
+# The broker's timestamps and this process's clock may differ by this much before idle windows are cut too early;
+# cutting early is harmless for the answers, it only makes other segments than a replica's.
+_IDLE_GRACE_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class CutPolicy:
+    """When records are sealed and flushed."""
+
+    partitions: int
+    segment_rows_max: int = 65_536
+    segment_age_ms: int = 30_000
+    block_rows_max: int = 2_000_000
+    block_age_ms: int = 300_000
+
+    def window(self, timestamp_ms: int, partition: int, age_ms: int) -> int:
+        """Number of the time window. Windows of the partitions are staggered, so that they are not sealed at once."""
+        return (timestamp_ms + partition * age_ms // self.partitions) // age_ms
+
+    def window_end_ms(self, window: int, partition: int, age_ms: int) -> int:
+        """First timestamp after the window."""
+        return (window + 1) * age_ms - partition * age_ms // self.partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record of the topic, as the partition needs it."""
+
+    tenant: str
+    timestamp_ms: int
+    record: HeadRecord
+
+
+@dataclass(eq=False, slots=True)
+class SealJob:
+    """Turn a head into a segment."""
+
+    tenant: str
+    head: Head
+    first_timestamp_ms: int
+
+    @property
+    def first_offset(self) -> int:
+        return self.head.records[0].offset
+
+    @property
+    def last_offset(self) -> int:
+        return self.head.records[-1].offset
+
+
+@dataclass(frozen=True, slots=True)
+class MarkJob:
+    """All records below the offset are sealed once the jobs before this one are done."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlushJob:
+    """Write the segments of first_offset … last_offset as blocks."""
+
+    first_offset: int
+    last_offset: int
+
+
+Job = SealJob | MarkJob | FlushJob
+
+
+@dataclass(eq=False, slots=True)
+class _OpenHead:
+    head: Head
+    first_timestamp_ms: int
+
+
+@dataclass(eq=False, slots=True)
+class LivePartition:
+    """State of a partition that this process owns.
+
+    covered: F as of this partition's last flush; next_offset: the record that comes next
+    """
+
+    partition: int
+    policy: CutPolicy
+    covered: int
+    next_offset: int
+    segments: list[SegmentInfo] = field(default_factory=list)
+    sealing: list[SealJob] = field(default_factory=list)
+    # What this process must not work on any more: the partition went to another worker, or was opened anew.
+    closed: bool = False
+    _heads: dict[str, _OpenHead] = field(default_factory=dict)
+    _sealed_until: dict[str, int] = field(default_factory=dict)
+    _window: int | None = None
+    _block_window: int | None = None
+    _block_rows: int = 0
+    _cut_until: int = 0  # offsets below are in a flush job
+
+    @classmethod
+    def open(
+        cls, partition: int, policy: CutPolicy, covered: int, segments: Iterable[SegmentInfo], mark: int
+    ) -> "LivePartition":
+        """Resumes from local segments (those that reach above `covered`, and none that lies across it)."""
+        kept = sorted(segments, key=lambda s: (s.first_offset, s.tenant))
+        # Without a mark above it nothing is known to be sealed for every tenant.
+        resume = max(covered, mark)
+        opened = cls(partition, policy, covered, resume, segments=kept, _cut_until=covered)
+        for segment in kept:
+            end = max(segment.last_offset + 1, opened._sealed_until.get(segment.tenant, 0))
+            opened._sealed_until[segment.tenant] = end
+            if segment.last_offset < resume:
+                opened._block_rows += segment.spans
+        if kept:
+            opened._block_window = opened._window_of(kept[0].first_timestamp_ms, policy.block_age_ms)
+        return opened
+
+    @property
+    def pending_spans(self) -> int:
+        """Spans that wait to be sealed."""
+        return sum(job.head.spans for job in self.sealing)
+
+    @property
+    def head_spans(self) -> int:
+        """Spans in open heads."""
+        return sum(opened.head.spans for opened in self._heads.values())
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of the records in heads, open or being sealed."""
+        open_bytes = sum(opened.head.bytes for opened in self._heads.values())
+        return open_bytes + sum(job.head.bytes for job in self.sealing)
+
+    def append(self, incoming: Incoming) -> list[Job]:
+        """Takes the record at `next_offset`; a redelivered one (below it) is passed over."""
+        offset = incoming.record.offset
+        if offset < self.next_offset:
+            return []
+        jobs = self._cuts_before(incoming.timestamp_ms)
+        self.next_offset = offset + 1
+        self._block_rows += incoming.record.spans
+        if self._window is None:
+            self._window = self._window_of(incoming.timestamp_ms, self.policy.segment_age_ms)
+        if self._block_window is None:
+            self._block_window = self._window_of(incoming.timestamp_ms, self.policy.block_age_ms)
+        if offset < self._sealed_until.get(incoming.tenant, 0):
+            return jobs  # in a local segment already
+        opened = self._heads.get(incoming.tenant)
+        if opened is None:
+            opened = self._heads[incoming.tenant] = _OpenHead(Head(), incoming.timestamp_ms)
+        opened.head.append(incoming.record)
+        if opened.head.spans >= self.policy.segment_rows_max:
+            jobs.append(self._seal(incoming.tenant))
+        return jobs
+
+    def skip(self, offset: int) -> None:
+        """Passes over a record that cannot be read."""
+        self.next_offset = max(self.next_offset, offset + 1)
+
+    def tick(self, now_ms: int) -> list[Job]:
+        """Cuts windows that are over although no further record came."""
+        policy, partition = self.policy, self.partition
+        jobs: list[Job] = []
+        if self._window is not None:
+            end = policy.window_end_ms(self._window, partition, policy.segment_age_ms)
+            if now_ms > end + _IDLE_GRACE_MS:
+                jobs += self.seal_all()
+        if self._block_window is not None:
+            end = policy.window_end_ms(self._block_window, partition, policy.block_age_ms)
+            if now_ms > end + _IDLE_GRACE_MS:
+                jobs += self._flush()
+        return jobs
+
+    def seal_all(self) -> list[Job]:
+        """Seals every tenant's head, whatever its size."""
+        jobs: list[Job] = [self._seal(tenant) for tenant in sorted(self._heads)]
+        self._window = None
+        return [*jobs, MarkJob(self.next_offset)]
+
+    def sealed(self, job: SealJob, info: SegmentInfo | None) -> None:
+        """A seal job is done; info is None where none of its records could be read."""
+        self.sealing.remove(job)
+        if info is not None:
+            self.segments.append(info)
+
+    def to_flush(self, job: FlushJob) -> list[SegmentInfo]:
+        """The segments that a flush job writes, by tenant and offset."""
+        inside = [s for s in self.segments if job.first_offset <= s.first_offset <= job.last_offset]
+        return sorted(inside, key=lambda s: (s.tenant, s.first_offset))
+
+    def flushed(self, job: FlushJob) -> list[SegmentInfo]:
+        """A flush job is done: the blocks are visible. Returns the segments that are not needed here any more."""
+        self.covered = job.last_offset + 1
+        done = [s for s in self.segments if s.first_offset < self.covered]
+        self.segments = [s for s in self.segments if s.first_offset >= self.covered]
+        return done
+
+    def live(self, covered: int, tenant: str) -> "LiveView":
+        """What the tenant has here at offsets ≥ covered."""
+        segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= covered]
+        heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
+        opened = self._heads.get(tenant)
+        if opened is not None:
+            heads.append((opened.head, len(opened.head.records)))
+        return LiveView(segments, heads)
+
+    def tenants(self) -> set[str]:
+        """Tenants with anything here."""
+        return {s.tenant for s in self.segments} | {j.tenant for j in self.sealing} | set(self._heads)
+
+    def _window_of(self, timestamp_ms: int, age_ms: int) -> int:
+        return self.policy.window(timestamp_ms, self.partition, age_ms)
+
+    def _cuts_before(self, timestamp_ms: int) -> list[Job]:
+        """Jobs for what lies before a record of this time."""
+        policy = self.policy
+        new_block = self._block_window is not None and (
+            self._window_of(timestamp_ms, policy.block_age_ms) != self._block_window
+            or self._block_rows >= policy.block_rows_max
+        )
+        new_segment = self._window is not None and self._window_of(timestamp_ms, policy.segment_age_ms) != self._window
+        jobs: list[Job] = []
+        if new_block or new_segment:
+            jobs += self.seal_all()
+        if new_block:
+            jobs += self._flush()
+        return jobs
+
+    def _seal(self, tenant: str) -> SealJob:
+        opened = self._heads.pop(tenant)
+        job = SealJob(tenant, opened.head, opened.first_timestamp_ms)
+        self.sealing.append(job)
+        return job
+
+    def _flush(self) -> list[Job]:
+        self._block_window, self._block_rows = None, 0
+        sealing_first = self.seal_all() if self._heads else []
+        if self.next_offset <= self._cut_until:
+            return sealing_first
+        job = FlushJob(self._cut_until, self.next_offset - 1)
+        self._cut_until = self.next_offset
+        return [*sealing_first, job]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """A tenant's live data in one partition as of one moment: segments, and heads with how many records of each."""
+
+    segments: list[SegmentInfo]
+    heads: list[tuple[Head, int]]

@@ -1,0 +1,205 @@
+"""The live store of one worker: its partitions, their segments on disk and in memory, and how a cut becomes blocks."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+from prometheus_client import Counter
+
+from tables.blocks.block_list import BlockList, Snapshot
+from tables.blocks.cuts import Cut
+from tables.blocks.meta import BlockMeta
+from tables.blocks.parquet_read import ColumnCache, ParquetSource
+from tables.blocks.parquet_write import to_parquet
+from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.cache import ByteCache
+from tables.live.head import BadRecord, ChunkSource, decode_all
+from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
+from tables.live.segment_table import SegmentInfo, Segments
+from tables.seal import seal
+
+SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
+SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
+FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans written to blocks that are visible.")
+BLOCKS = Counter("stretto_blocks_flushed_total", "Blocks written and made visible.")
+BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of blocks made visible.")
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """cut: the one that holds now. ours: whether this worker's blocks are the ones that it names."""
+
+    cut: Cut
+    blocks: list[BlockMeta]
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A tenant's data as of one moment: blocks that are visible, and below them nothing of the live parts.
+
+    parts: shred or open a live part when called (on a worker thread); by partition
+    """
+
+    blocks: Snapshot
+    parts: dict[int, list[Callable[[], list[Any]]]] = field(default_factory=dict)
+
+
+class LiveStore:
+    """Partitions by number. Methods that touch disk or storage say so: callers run them off the event loop; all others
+    belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        blocks: BlockList,
+        policy: CutPolicy,
+        segment_cache_bytes_max: int,
+        columns: ColumnCache,
+    ) -> None:
+        self.partitions: dict[int, LivePartition] = {}
+        self.blocks = blocks
+        self.policy = policy
+        self._segments = segments
+        self._columns = columns
+        # Bytes of recent segments, so that a query does not copy megabytes out of RocksDB for each.
+        self._bytes: ByteCache[SegmentInfo, Any] = ByteCache("segments", segment_cache_bytes_max)
+        self._sources: dict[SegmentInfo, ParquetSource] = {}
+
+    def load(self, partition: int) -> LivePartition:
+        """Reads a partition's cuts and segments (disk, storage). Raises: StorageError. The caller then `adopt`s it."""
+        self.blocks.poll([partition])
+        covered = self.blocks.covered(partition)
+        local = self._segments.of_partition(partition)
+        mark = self._segments.mark(partition)
+        if any(s.first_offset < covered <= s.last_offset for s in local):
+            # Somebody else has cut elsewhere: what is here does not fit to the blocks.
+            self._segments.delete(local)
+            local, mark = [], covered
+            self._segments.set_mark(partition, mark)
+        old = [s for s in local if s.last_offset < covered]
+        if old:
+            self._segments.delete(old)
+        kept = [s for s in local if s.first_offset >= covered]
+        return LivePartition.open(partition, self.policy, covered, kept, mark)
+
+    def adopt(self, partition: LivePartition) -> None:
+        """Serves the partition from now on, instead of an older state of it."""
+        self.release(partition.partition)
+        self.partitions[partition.partition] = partition
+
+    def release(self, partition: int) -> None:
+        """Stops serving a partition: it is another worker's. Its local segments stay for a return."""
+        state = self.partitions.pop(partition, None)
+        if state is not None:
+            state.closed = True
+            for info in state.segments:
+                self.forget(info)
+
+    def reset(self, partition: int) -> None:
+        """Deletes the partition's local segments (disk): they do not fit to the blocks."""
+        self._segments.delete(self._segments.of_partition(partition))
+        self._segments.set_mark(partition, 0)
+
+    def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
+        """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
+        batches, bad = decode_all(job.head.records)
+        if not batches:
+            return None, bad
+        table = seal(batches)
+        del batches
+        records = job.head.records
+        data = to_parquet(table)
+        ends = pa.compute.add(table["start_ns"], table["duration_ns"])
+        info = SegmentInfo(
+            tenant=job.tenant,
+            partition=partition,
+            first_offset=job.first_offset,
+            last_offset=job.last_offset,
+            spans=table.num_rows,
+            size_bytes=data.size,
+            start_min_ns=min(r.start_min_ns for r in records),
+            end_max_ns=pa.compute.max(ends).as_py(),
+            first_timestamp_ms=job.first_timestamp_ms,
+        )
+        self._segments.put(info, data)
+        self._bytes.put(info, data, data.size)
+        SEALED.inc(info.spans)
+        SEGMENTS.inc()
+        return info, bad
+
+    def mark(self, partition: int, offset: int) -> None:
+        """Keeps the mark (disk)."""
+        self._segments.set_mark(partition, offset)
+
+    def flush(self, partition: int, job: FlushJob, segments: Iterable[SegmentInfo]) -> FlushResult:
+        """Writes the blocks of a cut and makes them visible (disk, storage). Raises: StorageError."""
+        metas: list[BlockMeta] = []
+        epoch, count = self.blocks.epoch, self.policy.partitions
+        for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
+            files = [SegmentFile(self._data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
+            block = BlockRange(epoch, tenant, partition, count, job.first_offset, job.last_offset)
+            metas.append(write_block(self.blocks.store, block, files))
+        names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
+        wanted = Cut(partition, job.first_offset, job.last_offset, names)
+        cut = self.blocks.cuts.write(wanted)
+        return FlushResult(cut, metas, ours=cut == wanted)
+
+    def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
+        """The blocks count from now on; returns the segments that may be forgotten after a while."""
+        self.blocks.add(result.cut, result.blocks)
+        FLUSHED.inc(sum(meta.spans for meta in result.blocks))
+        BLOCKS.inc(len(result.blocks))
+        BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
+        return partition.flushed(job)
+
+    def delete(self, infos: list[SegmentInfo]) -> None:
+        """Deletes segments (disk)."""
+        for info in infos:
+            self.forget(info)
+        self._segments.delete(infos)
+
+    def forget(self, info: SegmentInfo) -> None:
+        """Drops a segment from memory."""
+        self._bytes.discard(info)
+        self._sources.pop(info, None)
+
+    def view(self, tenant: str) -> Live:
+        """The tenant's data, exactly once each span: blocks below F, live parts from F."""
+        snapshot = self.blocks.snapshot(tenant)
+        live = Live(snapshot)
+        for number, partition in self.partitions.items():
+            view = partition.live(snapshot.covered.get(number, 0), tenant)
+            sources = [self.source(info) for info in view.segments]
+            parts: list[Callable[[], list[Any]]] = []
+            if sources:
+                parts.append(lambda sources=sources: list(sources))  # type: ignore[misc]
+            for head, count in view.heads:
+                parts.append(lambda head=head, count=count: _head_sources(head, count))  # type: ignore[misc]
+            live.parts[number] = parts
+        return live
+
+    def source(self, info: SegmentInfo) -> ParquetSource:
+        """The segment as something to read from."""
+        source = self._sources.get(info)
+        if source is None:
+            key = f"segment {info.partition}/{info.tenant}/{info.first_offset}"
+            source = self._sources[info] = ParquetSource(
+                key, lambda: pa.BufferReader(self._data(info)), self._columns, info.spans
+            )
+        return source
+
+    def _data(self, info: SegmentInfo) -> Any:
+        data = self._bytes.get(info)
+        if data is None:
+            data = pa.py_buffer(self._segments.data(info))
+            self._bytes.put(info, data, data.size)
+        return data
+
+
+def _head_sources(head: Any, count: int) -> list[ChunkSource]:
+    sources: list[ChunkSource] = head.sources(count)
+    return sources

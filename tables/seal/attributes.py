@@ -1,0 +1,196 @@
+"""Span attributes: key-value lists per span → one nullable column per key and type.
+
+All entries of all spans are put in the final row order and grouped by key with one stable sort; each column is then a
+slice of the values. There is no loop per span and no `take` per column.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tables.lists import Int64s, concat, index_type, list_offsets, ranges
+from tables.schema import ATTRIBUTE_TYPES, attribute_column
+from tables.seal.order import Numbers, Rows
+from tables.seal.values import nested_value
+
+_TYPE_OF_FIELD = {
+    "string_value": "string",
+    "bool_value": "bool",
+    "int_value": "int",
+    "double_value": "double",
+    "bytes_value": "bytes",
+}
+_NUMPY = {"int_value": np.int64, "double_value": np.float64}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entries:
+    """Attribute entries grouped by key; within a key in row order.
+
+    entry: place of each in the joined values; row: its span; key: the number of its key
+    """
+
+    entry: Int64s
+    row: npt.NDArray[np.int32]
+    key: npt.NDArray[Any]
+    names: list[str]
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "_Entries":
+        return _Entries(self.entry[mask], self.row[mask], self.key[mask], self.names)
+
+    def runs(self) -> list[tuple[str, int, int]]:
+        """(key, first, end) of each key that has entries."""
+        counts = np.bincount(self.key, minlength=len(self.names))
+        ends = np.cumsum(counts)
+        return [(self.names[k], int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts).tolist()]
+
+
+def attribute_columns(rows: Rows) -> dict[str, Any]:
+    """Columns `span.<key>[:type]` of all spans, in the order of `rows`.
+
+    A key that a span has twice keeps its last value. A value of no type at all becomes an empty `any`.
+    """
+    entries = _entries(rows)
+    if not len(entries.entry):
+        return {}
+    columns: dict[str, Any] = {}
+    valued = np.zeros(len(entries.entry), np.bool_)
+    for field in (*_TYPE_OF_FIELD, "array_value", "kvlist_value"):
+        values = _joined_field(rows, field)
+        if values is None:
+            continue
+        valid = values.is_valid().to_numpy(zero_copy_only=False)[entries.entry]
+        if not valid.any():
+            continue
+        valued |= valid
+        chosen = entries.where(valid)
+        if field in _TYPE_OF_FIELD:
+            columns |= _scalar_columns(rows.order.rows, field, values, chosen)
+        else:
+            _add_nested(columns, rows.order.rows, field, values, chosen)
+    if not valued.all():
+        empty = entries.where(~valued)
+        for key, first, end in empty.runs():
+            column = attribute_column("span", key, "any")
+            new = _scatter(rows.order.rows, empty.row[first:end], pa.array([b""] * (end - first), pa.binary()))
+            columns[column] = _merge(columns.get(column), new)
+    return columns
+
+
+def _entries(rows: Rows) -> _Entries:
+    starts, counts, keys, numbers, base = [], [], [], Numbers(), 0
+    for batch in rows.batches:
+        lists = batch.column("attributes")
+        offsets = list_offsets(lists).astype(np.int64)
+        starts.append(offsets[:-1] + base)
+        counts.append(np.diff(offsets))
+        keys.append(numbers.codes(lists.values.field("key")))
+        base += len(lists.values)
+    order = rows.order.order
+    count = np.concatenate(counts)[order]
+    entry = ranges(np.concatenate(starts)[order], count)
+    row = np.repeat(np.arange(len(order), dtype=np.int32), count)
+    names = numbers.values
+    # numpy sorts 16-bit numbers with a radix sort, several times faster than wider ones.
+    key = np.concatenate(keys)[entry].astype(index_type(len(names)), copy=False)
+    by_key = np.argsort(key, kind="stable")
+    return _Entries(entry[by_key], row[by_key], key[by_key], names)
+
+
+def _joined_field(rows: Rows, field: str) -> Any:
+    """A value field over all batches; None if no batch has it."""
+    parts, type_ = [], None
+    for batch in rows.batches:
+        struct = batch.column("attributes").values
+        at = struct.type.get_field_index(field)
+        parts.append(struct.field(at) if at >= 0 else len(struct))
+        type_ = struct.type.field(at).type if at >= 0 else type_
+    if type_ is None:
+        return None
+    return concat([pa.nulls(part, type_) if isinstance(part, int) else part for part in parts])
+
+
+def _scalar_columns(rows: int, field: str, values: Any, entries: _Entries) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    number = _NUMPY.get(field)
+    if number is not None:
+        flat = np.frombuffer(values.buffers()[1], number)[values.offset : values.offset + len(values)]
+        data = flat[entries.entry]
+        for key, first, end in entries.runs():
+            name = attribute_column("span", key, _TYPE_OF_FIELD[field])
+            columns[name] = _number_column(rows, values.type, entries.row[first:end], data[first:end])
+        return columns
+    taken = values.take(pa.array(entries.entry))
+    text = field == "string_value"
+    offsets = list_offsets(taken) if text else None
+    for key, first, end in entries.runs():
+        row = entries.row[first:end]
+        column = _text_column(rows, taken, offsets, row, first, end) if offsets is not None else None
+        if column is None:
+            column = _scatter(rows, row, taken.slice(first, end - first))
+        columns[attribute_column("span", key, _TYPE_OF_FIELD[field])] = column
+    return columns
+
+
+def _validity(rows: int, row: npt.NDArray[np.int32]) -> tuple[pa.Buffer, int]:
+    """Validity bitmap with the given rows set, and how many are not."""
+    mask = np.zeros(rows, np.uint8)
+    mask[row] = 1
+    return pa.py_buffer(np.packbits(mask, bitorder="little")), rows - int(np.count_nonzero(mask))
+
+
+def _number_column(rows: int, type_: Any, row: npt.NDArray[np.int32], data: npt.NDArray[Any]) -> Any:
+    out = np.zeros(rows, data.dtype)
+    out[row] = data  # of a key that a span has twice, the last stays
+    valid, nulls = _validity(rows, row)
+    return pa.Array.from_buffers(type_, rows, [valid, pa.py_buffer(out)], nulls)
+
+
+def _text_column(
+    rows: int, taken: Any, offsets: npt.NDArray[np.int32], row: npt.NDArray[np.int32], first: int, end: int
+) -> Any:
+    """Strings first … end of `taken` as a column: only the offsets are made, the text is shared.
+
+    None if a span has the key twice: its texts could not share.
+    """
+    valid, nulls = _validity(rows, row)
+    if rows - nulls != end - first:
+        return None
+    out = np.zeros(rows + 1, np.int32)
+    out[row + 1] = np.diff(offsets[first : end + 1])
+    np.cumsum(out, out=out)
+    begin = int(offsets[first])
+    text = taken.buffers()[2].slice(begin, int(offsets[end]) - begin)
+    return pa.Array.from_buffers(pa.string(), rows, [valid, pa.py_buffer(out), text], nulls)
+
+
+def _scatter(rows: int, row: npt.NDArray[np.int32], values: Any) -> Any:
+    """A column with `values` in the given rows, nulls elsewhere."""
+    index = np.full(rows, -1, np.int32)
+    index[row] = np.arange(len(row), dtype=np.int32)
+    return values.take(pa.array(index, mask=index < 0))
+
+
+def _merge(existing: Any, new: Any) -> Any:
+    return new if existing is None else pa.compute.coalesce(existing, new)
+
+
+def _add_nested(columns: dict[str, Any], rows: int, field: str, values: Any, entries: _Entries) -> None:
+    """Arrays and key-value lists: each distinct value is decoded once."""
+    encoded = values.take(pa.array(entries.entry)).dictionary_encode()
+    typed = [nested_value(field, raw) for raw in encoded.dictionary.to_pylist()]
+    words = list(dict.fromkeys(word for word, _ in typed))
+    word_of = np.array([words.index(word) for word, _ in typed], np.int32)
+    codes = encoded.indices.to_numpy()
+    for word_number, word in enumerate(words):
+        dense = np.cumsum(word_of == word_number) - 1
+        distinct = pa.array([value for w, value in typed if w == word], ATTRIBUTE_TYPES[word])
+        mine = word_of[codes] == word_number
+        chosen, chosen_codes = entries.where(mine), dense[codes[mine]]
+        for key, first, end in chosen.runs():
+            column = attribute_column("span", key, word)
+            new = _scatter(rows, chosen.row[first:end], distinct.take(pa.array(chosen_codes[first:end])))
+            columns[column] = _merge(columns.get(column), new)

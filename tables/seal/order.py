@@ -1,0 +1,105 @@
+"""The order of rows in a segment: by trace id, then start; and where the traces begin."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tables.lists import Int64s, big_endian, concat, numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """order: the old row of each new row. trace: number of each new row's trace. starts: first row of each trace."""
+
+    order: Int64s
+    trace: Int64s
+    starts: Int64s
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.order)
+
+
+def trace_order(trace_ids: Any, start_ns: Int64s) -> Order:
+    """Order of rows by (trace id, start)."""
+    ids = big_endian(trace_ids)
+    order = np.lexsort((start_ns, ids[:, 1], ids[:, 0]))
+    ids = ids[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+    return Order(order, np.cumsum(new) - 1, np.flatnonzero(new))
+
+
+class Rows:
+    """Columns of several record batches as if they were one, brought into `order`."""
+
+    def __init__(self, batches: list[pa.RecordBatch]) -> None:
+        self.batches = batches
+        self.order = trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"))
+        self._indices = pa.array(self.order.order)
+
+    def _joined(self, name: str) -> Any:
+        return concat([batch.column(name) for batch in self.batches])
+
+    def _joined_numbers(self, name: str) -> Any:
+        return np.concatenate([numbers(batch.column(name)) for batch in self.batches])
+
+    def has(self, name: str) -> bool:
+        """Whether any batch has the column."""
+        return any(name in batch.schema.names for batch in self.batches)
+
+    def take(self, name: str) -> Any:
+        """A plain column that every batch has."""
+        return self._joined(name).take(self._indices)
+
+    def take_numbers(self, name: str) -> Any:
+        """A number column that every batch has, as numpy: faster than `take`."""
+        return self._joined_numbers(name)[self.order.order]
+
+    def take_optional(self, name: str, default: pa.Scalar) -> Any:
+        """A column that some batches have; the others' rows get `default`."""
+        parts = [
+            batch.column(name) if name in batch.schema.names else pa.repeat(default, len(batch))
+            for batch in self.batches
+        ]
+        return concat(parts).take(self._indices)
+
+    def take_codes(self, name: str, numbers_of: "Numbers") -> Any:
+        """Codes of a dictionary column, by `numbers_of` over all batches; a batch without the column has -1."""
+        codes = [
+            numbers_of.codes(batch.column(name)) if name in batch.schema.names else np.full(len(batch), -1, np.int32)
+            for batch in self.batches
+        ]
+        return np.concatenate(codes)[self.order.order]
+
+
+class Numbers:
+    """Dictionary values of several batches → one small number each."""
+
+    def __init__(self) -> None:
+        self.number_of: dict[Any, int] = {}
+
+    @property
+    def values(self) -> list[Any]:
+        """The values by their number."""
+        return list(self.number_of)
+
+    def codes(self, column: pa.DictionaryArray) -> Any:
+        """The number of each row's value, int32."""
+        found = self.number_of
+        table = [found.setdefault(value, len(found)) for value in column.dictionary.to_pylist()]
+        return np.array(table, np.int32)[numbers(column.indices)]
+
+    def strings(self, codes: Any) -> Any:
+        """Codes → strings, dictionary-encoded with only the values in use; a negative code is null."""
+        values = self.values
+        used = np.zeros(len(values) + 1, np.bool_)
+        used[codes] = True  # -1 marks the extra last place
+        dense = np.cumsum(used[:-1], dtype=np.int32) - 1
+        kept = pa.array([value for value, keep in zip(values, used, strict=False) if keep], pa.string())
+        mask = codes < 0
+        index = pa.array(dense[codes] if len(values) else codes, mask=mask if mask.any() else None)
+        return pa.DictionaryArray.from_arrays(index, kept)

@@ -1,0 +1,116 @@
+"""Seals records into a segment's table: sort, nested set, facts of the trace, a column per attribute."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tables.lists import Int64s, big_endian
+from tables.schema import OPTIONAL
+from tables.seal.attributes import attribute_columns
+from tables.seal.events import event_columns
+from tables.seal.nested_set import nested_set
+from tables.seal.order import Numbers, Order, Rows
+from tables.seal.resources import (
+    Codes,
+    parse_resource,
+    parse_scope,
+    resource_columns,
+    scope_columns,
+    service_name,
+)
+
+_COUNTS = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
+
+
+def seal(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """The spans of some records (as `wire.record.decode` gives them) as one table in the form of `tables.schema`.
+
+    Rows are sorted by trace id, then start. Strings are dictionary-encoded where that was cheap, plain elsewhere.
+    """
+    rows = Rows(list(batches))
+    order = rows.order
+    names, resources, scopes = Numbers(), Numbers(), Numbers()
+    name = rows.take_codes("name", names)
+    resource = rows.take_codes("resource", resources)
+    scope = rows.take_codes("scope", scopes)
+    parsed = [parse_resource(raw) for raw in resources.values]
+    start = rows.take_numbers("start_ns")
+    duration = rows.take_numbers("duration_ns")
+    span_id, parent_id = rows.take("span_id"), rows.take("parent_span_id")
+    parent_number = big_endian(parent_id)[:, 0]
+    nested = nested_set(order.trace, big_endian(span_id)[:, 0], parent_number)
+    columns: dict[str, Any] = {
+        "trace_id": rows.take("trace_id"),
+        "span_id": span_id,
+        "parent_span_id": parent_id,
+        "name": names.strings(name),
+        "kind": pa.array(rows.take_numbers("kind")),
+        "start_ns": pa.array(start),
+        "duration_ns": pa.array(duration),
+        "status_code": pa.array(rows.take_numbers("status_code")),
+        "status_message": rows.take("status_message"),
+        "nested_left": pa.array(nested.left),
+        "nested_right": pa.array(nested.right),
+        "nested_parent": pa.array(nested.parent),
+    }
+    columns |= _trace_times(order, start, duration)
+    root = _roots(order, parent_number)
+    services = [service_name(r) for r in parsed]
+    columns |= _root_columns(order, root, names, name, services, resource)
+    columns |= scope_columns([parse_scope(raw) for raw in scopes.values], scope)
+    columns |= _optional_columns(rows)
+    columns |= resource_columns(parsed, resource)
+    columns |= attribute_columns(rows)
+    columns |= event_columns(rows)
+    return pa.table(columns)
+
+
+def _trace_times(order: Order, start: Int64s, duration: Int64s) -> dict[str, Any]:
+    first = np.minimum.reduceat(start, order.starts)
+    last = np.maximum.reduceat(start + duration, order.starts)
+    return {
+        "trace_start_ns": pa.array(first[order.trace]),
+        "trace_duration_ns": pa.array((last - first)[order.trace]),
+    }
+
+
+def _roots(order: Order, parent: Any) -> Int64s:
+    """For each trace the row of its earliest span without a parent; -1 where it has none."""
+    rows = np.flatnonzero(parent == 0)
+    root = np.full(len(order.starts), -1, np.int64)
+    # Written from the last to the first, so that the earliest of several stays.
+    root[order.trace[rows][::-1]] = rows[::-1]
+    return root
+
+
+def _root_columns(
+    order: Order, root: Int64s, names: Numbers, name: Codes, services: list[str | None], resource: Codes
+) -> dict[str, Any]:
+    found = root >= 0
+    name_of = np.where(found, name[root], -1).astype(np.int32)
+    service = Numbers()
+    service_number = np.array(
+        [-1 if s is None else service.number_of.setdefault(s, len(service.number_of)) for s in services],
+        np.int32,
+    )
+    service_of = np.where(found, service_number[resource[root]], -1).astype(np.int32)
+    return {
+        "root_name": names.strings(name_of[order.trace]),
+        "root_service": service.strings(service_of[order.trace]),
+    }
+
+
+def _optional_columns(rows: Rows) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name in _COUNTS:
+        if rows.has(name):
+            columns[name] = rows.take_optional(name, pa.scalar(0, OPTIONAL.field(name).type))
+    if rows.has("trace_state"):
+        columns["trace_state"] = rows.take_optional("trace_state", pa.scalar(""))
+    for name in ("resource_schema_url", "scope_schema_url"):
+        if rows.has(name):
+            urls = Numbers()
+            columns[name] = urls.strings(rows.take_codes(name, urls))
+    return columns

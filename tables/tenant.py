@@ -1,0 +1,12 @@
+"""What may be a tenant's name: it becomes a Kafka key and a part of objects' paths."""
+
+import re
+from typing import Final
+
+NAME_CHARS_MAX: Final = 150  # Grafana's limit, so that a tenant of Loki or Mimir is one here too
+_NAME: Final = re.compile(r"[A-Za-z0-9!\-_.*'()]+")
+
+
+def valid_tenant(name: str) -> bool:
+    """1 to 150 characters of a-z A-Z 0-9 ! - _ . * ' ( ); neither . nor .. alone."""
+    return len(name) <= NAME_CHARS_MAX and _NAME.fullmatch(name) is not None and name not in {".", ".."}

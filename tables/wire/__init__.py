@@ -1,0 +1,1 @@
+"""Bytes ↔ span columns: OTLP requests, the records of the topic `spans`, traces as OTLP again."""

@@ -1,0 +1,139 @@
+"""The API over a fake backend, asked through real sockets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import pyarrow as pa
+import pytest
+from aiohttp import web
+
+from app.api.backend import TraceAnswer
+from app.api.server import api_runner, build_api
+from query.results import Inspected, SearchResult
+from tables.schema import FIXED
+
+TRACE_ID = bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb")
+
+
+def spans(count: int = 1) -> pa.Table:
+    """A trace of `count` spans."""
+    return pa.table(
+        {
+            "trace_id": pa.array([TRACE_ID] * count, pa.binary(16)),
+            "span_id": pa.array([number.to_bytes(8, "big") for number in range(1, count + 1)], pa.binary(8)),
+            "parent_span_id": pa.array([bytes(8)] * count, pa.binary(8)),
+            "name": [f"op {number}" for number in range(count)],
+            "kind": pa.array([2] * count, pa.int8()),
+            "start_ns": pa.array([1_795_259_580_000_000_000 + number for number in range(count)]),
+            "duration_ns": pa.array([1_000_000] * count),
+            "status_code": pa.array([0] * count, pa.int8()),
+            "status_message": [""] * count,
+            "scope_name": ["lib"] * count,
+            "scope_version": ["1.0"] * count,
+            "nested_left": pa.array([1] * count, FIXED.field("nested_left").type),
+            "resource.service.name": ["checkout"] * count,
+            "span.http.response.status_code:int": [500] * count,
+        }
+    )
+
+
+@dataclass
+class FakeBackend:
+    """Answers what the test says, remembers what it was asked."""
+
+    result: SearchResult = field(default_factory=lambda: SearchResult([], Inspected()))
+    answer: TraceAnswer = field(default_factory=lambda: TraceAnswer(None, complete=True, message=""))
+    error: Exception | None = None
+    reasons: list[str] = field(default_factory=list)
+    asked: list[dict] = field(default_factory=list)
+    wait: asyncio.Event | None = None  # a query that never ends; set when it was cancelled
+
+    async def search(self, tenant, query, **named) -> SearchResult:
+        self.asked.append({"tenant": tenant, "query": query, **named})
+        if self.wait is not None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.wait.set()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    async def trace(self, tenant, trace_id, **named) -> TraceAnswer:
+        self.asked.append({"tenant": tenant, "trace_id": trace_id, **named})
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+    def not_ready(self) -> list[str]:
+        return self.reasons
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client got."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+SETTINGS = {
+    "multitenancy": False,
+    "default_limit": 20,
+    "max_limit": 1000,
+    "default_spss": 3,
+    "max_query_bytes": 20_000,
+}
+
+
+async def serving(app: web.Application, use: Callable[[str], Awaitable[object]]) -> object:
+    """Serves the app on a free port of the loopback while `use(its address)` runs."""
+    runner = api_runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        return await use(f"http://{host}:{port}")
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def ask(backend):
+    """ask(path, method="GET", headers={}, params={}, **settings) -> Answer"""
+
+    def ask(path, *, method="GET", headers=None, params=None, **settings) -> Answer:
+        async def use(base: str) -> Answer:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.request(method, base + path, headers=headers, params=params) as response,
+            ):
+                return Answer(response.status, dict(response.headers), await response.read())
+
+        return asyncio.run(serving(build_api(backend, **SETTINGS | settings), use))
+
+    return ask
+
+
+@pytest.fixture
+def serve(backend):
+    """serve(use) runs the coroutine function `use` with the address of the API over `backend`."""
+    return lambda use: asyncio.run(serving(build_api(backend, **SETTINGS), use))
+
+
+@pytest.fixture
+def trace_table() -> Callable[[int], pa.Table]:
+    """trace_table(count) is a trace of so many spans."""
+    return spans

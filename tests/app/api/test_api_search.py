@@ -1,0 +1,346 @@
+"""GET /api/search: its parameters, and the shape of its answer."""
+
+import asyncio
+import json
+import math
+import time
+
+import aiohttp
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+from app.api.search import search_json
+from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+
+SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, {"service.name": "a"})
+TRACE = TraceMatch(
+    trace_id=bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb"),
+    root_service="frontend",
+    root_name="GET /",
+    start_ns=1_000_000_000,
+    duration_ns=50_999_999,
+    span_sets=[SpanSet([SPAN], 3, {"count()": 3}), SpanSet([], 1)],
+    service_stats={"frontend": ServiceStats(2, 1), "cart": ServiceStats(4, 0)},
+)
+RESULT = SearchResult([TRACE], Inspected(traces=4, spans=50, bytes=2**40, sources=2))
+
+
+def with_trace(**fields) -> dict:
+    """The JSON of a trace like TRACE, but for these fields."""
+    values = {name: getattr(TRACE, name) for name in TRACE.__slots__} | fields
+    body = json.loads(search_json(SearchResult([TraceMatch(**values)], Inspected()), span_sets=True))
+    (trace,) = body["traces"]
+    return trace
+
+
+def with_attribute(value) -> dict:
+    """The JSON of an attribute value."""
+    span = SpanMatch(SPAN.span_id, "", 0, 0, {"key": value})
+    (attribute,) = with_trace(span_sets=[SpanSet([span], 1)])["spanSets"][0]["spans"][0]["attributes"]
+    assert attribute["key"] == "key"
+    return attribute["value"]
+
+
+def test_answer(ask, backend):
+    """The answer has Tempo's fields and forms: 64-bit numbers as strings, no zeros, the first set twice."""
+    backend.result = RESULT
+    answer = ask("/api/search", params={"q": "{ true }"})
+    span_set = {
+        "spans": [
+            {
+                "spanID": "0001020304050607",
+                "name": "op",
+                "startTimeUnixNano": "1000000001",
+                "durationNanos": "5",
+                "attributes": [{"key": "service.name", "value": {"stringValue": "a"}}],
+            }
+        ],
+        "matched": 3,
+        "attributes": [{"key": "count()", "value": {"intValue": "3"}}],
+    }
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert json.loads(answer.body) == {
+        "traces": [
+            {
+                "traceID": "f2ba9cc8f6a098a30a7aec2cbeadb",
+                "rootServiceName": "frontend",
+                "rootTraceName": "GET /",
+                "startTimeUnixNano": "1000000000",
+                "durationMs": 50,
+                "spanSet": span_set,
+                "spanSets": [span_set, {"matched": 1}],
+                "serviceStats": {"frontend": {"spanCount": 2, "errorCount": 1}, "cart": {"spanCount": 4}},
+            }
+        ],
+        "metrics": {
+            "inspectedTraces": 4,
+            "inspectedSpans": "50",
+            "inspectedBytes": "1099511627776",
+            "completedJobs": 2,
+            "totalJobs": 2,
+        },
+    }
+
+
+def test_nothing_found(ask):
+    """No traces: the list and the metrics are there, and empty."""
+    assert json.loads(ask("/api/search", params={"q": "{ true }"}).body) == {"traces": [], "metrics": {}}
+
+
+def test_no_root():
+    """A trace whose root span is not here says so."""
+    trace = with_trace(root_service=None, root_name=None)
+    assert trace["rootServiceName"] == "<root span not yet received>"
+    assert "rootTraceName" not in trace
+
+
+def test_zero_values_and_unsigned_fields():
+    """Zeros are left out, and negative durations too: clients read them as unsigned."""
+    span = SpanMatch(bytes(8), "", 0, -5, {})
+    trace = with_trace(trace_id=bytes(16), start_ns=0, duration_ns=-1, span_sets=[SpanSet([span], 0)], service_stats={})
+    assert trace == {
+        "traceID": "0",
+        "rootServiceName": "frontend",
+        "rootTraceName": "GET /",
+        "spanSet": {"spans": [{"spanID": "0000000000000000"}]},
+        "spanSets": [{"spans": [{"spanID": "0000000000000000"}]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        pytest.param("", {"stringValue": ""}, id="empty string"),
+        pytest.param(0, {"intValue": "0"}, id="zero"),
+        pytest.param(-(2**63), {"intValue": "-9223372036854775808"}, id="least int"),
+        pytest.param(False, {"boolValue": False}, id="false"),
+        pytest.param(0.0, {"doubleValue": 0.0}, id="zero double"),
+        pytest.param(382.74, {"doubleValue": 382.74}, id="double"),
+        pytest.param(math.nan, {"doubleValue": "NaN"}, id="not a number"),
+        pytest.param(math.inf, {"doubleValue": "Infinity"}, id="infinity"),
+        pytest.param(-math.inf, {"doubleValue": "-Infinity"}, id="minus infinity"),
+        pytest.param(["a", 1], {"arrayValue": {"values": [{"stringValue": "a"}, {"intValue": "1"}]}}, id="array"),
+        pytest.param([], {"arrayValue": {}}, id="empty array"),
+    ],
+)
+def test_attribute_value(value, want):
+    """Values have OTLP's JSON form."""
+    assert with_attribute(value) == want
+
+
+@pytest.mark.parametrize(
+    ("params", "want"),
+    [
+        pytest.param({"q": "{ true }"}, {}, id="defaults"),
+        pytest.param({"q": "{ true }", "limit": "1000", "spss": "7"}, {"limit": 1000, "spans_per_span_set": 7}),
+        pytest.param({"q": "{ true }", "start": "5", "end": "5"}, {"start_s": 5, "end_s": 5}, id="times"),
+        pytest.param({"q": "{ true }", "start": "5"}, {"start_s": 5}, id="open end"),
+        pytest.param({"q": "{ true }", "start": "0", "end": "0", "limit": ""}, {}, id="zero and empty: not given"),
+        pytest.param({"q": "{ true }", "spss": "0"}, {"spans_per_span_set": 0}, id="all spans"),
+        pytest.param({"q": "{ true }", "tags": "a=b"}, {}, id="a query beats old parameters"),
+        pytest.param({"q": ' { .a = "ä+%" }\n'}, {"query": '{ .a = "ä+%" }'}, id="any text"),
+        pytest.param({}, {"query": "{ }", "spans_per_span_set": 1}, id="no query: all traces"),
+        pytest.param({"q": " "}, {"query": "{ }", "spans_per_span_set": 1}, id="empty query: all traces"),
+    ],
+)
+def test_asked(ask, backend, params, want):
+    """What the backend is asked."""
+    assert ask("/api/search", params=params).status == 200
+    defaults = {
+        "tenant": "single-tenant",
+        "query": "{ true }",
+        "start_s": None,
+        "end_s": None,
+        "limit": 20,
+        "spans_per_span_set": 3,
+    }
+    assert backend.asked == [defaults | want]
+
+
+def test_without_query_no_spans(ask, backend):
+    """Without a query the traces come without span sets, as from Tempo."""
+    backend.result = RESULT
+    (trace,) = json.loads(ask("/api/search").body)["traces"]
+    assert {"spanSet", "spanSets"}.isdisjoint(trace)
+    assert trace["serviceStats"]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        pytest.param({"limit": "0"}, ["limit", "positive"], id="limit 0"),
+        pytest.param({"limit": "-1"}, ["limit", "'-1'"], id="limit negative"),
+        pytest.param({"limit": "1001"}, ["limit", "max_result_limit", "1000"], id="limit too high"),
+        pytest.param({"limit": "1e3"}, ["limit", "'1e3'"], id="limit not a number"),
+        pytest.param({"limit": "\N{ARABIC-INDIC DIGIT ONE}"}, ["limit"], id="limit in other digits"),
+        pytest.param({"spss": "-1"}, ["spss", "'-1'"], id="spss negative"),
+        pytest.param({"start": "x", "end": "9"}, ["start", "'x'"], id="start not a number"),
+        pytest.param({"end": "9.5"}, ["end", "'9.5'"], id="end not whole"),
+        pytest.param({"start": "1795259580000000000"}, ["start"], id="start in nanoseconds"),
+        pytest.param({"start": "9", "end": "8"}, ["start=9", "end=8"], id="start after end"),
+        pytest.param({"start": "1794481980", "end": "1795259640"}, ["max_duration_s", "604800"], id="range"),
+        pytest.param({"q": "x" * 20_001}, ["q", "max_query_expression_size_bytes", "20000"], id="long query"),
+        pytest.param({"q": "", "tags": "a=b"}, ["tags", "?q="], id="tags"),
+        pytest.param({"minDuration": "1s"}, ["minDuration", "?q="], id="minDuration"),
+    ],
+)
+def test_bad_parameters(ask, backend, params, words):
+    """400 in plain text that names the parameter, what it was, and the setting where there is one."""
+    answer = ask("/api/search", params={"q": "{ true }"} | params)
+    if "tags" in params or "minDuration" in params:
+        answer = ask("/api/search", params=params)
+    assert answer.status == 400
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert [word for word in words if word not in answer.text] == []
+
+
+def test_limits_switched_off(ask, backend):
+    """0 switches the limits of traces and of the range off."""
+    params = {"q": "{ }", "limit": "4000000000", "start": "1", "end": "4000000000"}
+    assert ask("/api/search", params=params, max_limit=0, max_range_s=0).status == 200
+
+
+@pytest.mark.parametrize("spss", ["0", "101"])
+def test_spans_per_span_set_limit(ask, spss):
+    """With a limit neither more nor all can be asked for."""
+    answer = ask("/api/search", params={"spss": spss}, max_spss=100)
+    assert answer.status == 400
+    assert "max_spans_per_span_set" in answer.text
+
+
+def test_longest_query(ask, backend):
+    """A query as long as the setting allows passes, even if each of its bytes takes three in the URL."""
+    query = "{}" * 10_000
+    assert ask("/api/search", params={"q": query}).status == 200
+    assert backend.asked[0]["query"] == query
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"X-Scope-OrgID": "team-a"}, 200, id="named"),
+        pytest.param({}, 401, id="missing"),
+        pytest.param({"X-Scope-OrgID": "a/b"}, 400, id="invalid"),
+    ],
+)
+def test_tenant(ask, backend, headers, status):
+    """With multitenancy the header says whose traces are searched."""
+    assert ask("/api/search", headers=headers, multitenancy=True).status == status
+    assert [asked["tenant"] for asked in backend.asked] == (["team-a"] if status == 200 else [])
+
+
+def test_client_goes_away(serve, backend):
+    """A query stops when its client goes away."""
+
+    async def use(base: str) -> None:
+        backend.wait = asyncio.Event()
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(TimeoutError):
+                await session.get(base + "/api/search", timeout=aiohttp.ClientTimeout(total=0.3))
+        await asyncio.wait_for(backend.wait.wait(), 5)
+
+    serve(use)
+
+
+# ---- strict clients
+
+STRING, UINT32, UINT64, DOUBLE, BOOL, INT64 = "string", "uint32", "uint64", "double", "bool", "int64"
+# Tempo's messages as Grafana's backend had them in May 2025: name → fields; `*` repeated, `%` a map from string.
+FROZEN = {
+    "AnyValue": {
+        "stringValue": STRING,
+        "boolValue": BOOL,
+        "intValue": INT64,
+        "doubleValue": DOUBLE,
+        "arrayValue": "ArrayValue",
+    },
+    "ArrayValue": {"values": "*AnyValue"},
+    "KeyValue": {"key": STRING, "value": "AnyValue"},
+    "Span": {
+        "spanID": STRING,
+        "name": STRING,
+        "startTimeUnixNano": UINT64,
+        "durationNanos": UINT64,
+        "attributes": "*KeyValue",
+    },
+    "SpanSet": {"spans": "*Span", "matched": UINT32, "attributes": "*KeyValue"},
+    "ServiceStats": {"spanCount": UINT32, "errorCount": UINT32},
+    "TraceSearchMetadata": {
+        "traceID": STRING,
+        "rootServiceName": STRING,
+        "rootTraceName": STRING,
+        "startTimeUnixNano": UINT64,
+        "durationMs": UINT32,
+        "spanSet": "SpanSet",
+        "spanSets": "*SpanSet",
+        "serviceStats": "%ServiceStats",
+    },
+    "SearchMetrics": {
+        "inspectedTraces": UINT32,
+        "inspectedBytes": UINT64,
+        "totalBlocks": UINT32,
+        "completedJobs": UINT32,
+        "totalJobs": UINT32,
+        "totalBlockBytes": UINT64,
+        "inspectedSpans": UINT64,
+    },
+    "SearchResponse": {"traces": "*TraceSearchMetadata", "metrics": "SearchMetrics"},
+}
+
+
+def frozen_search_response():
+    """The class of Tempo's SearchResponse."""
+    proto = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="frozen.proto", package="frozen", syntax="proto3")
+    for name, fields in FROZEN.items():
+        message = file.message_type.add(name=name)
+        for number, (field_name, word) in enumerate(fields.items(), 1):
+            kind = word.lstrip("*%")
+            field = message.field.add(name=field_name, json_name=field_name, number=number)
+            field.label = proto.LABEL_REPEATED if word != kind else proto.LABEL_OPTIONAL
+            if kind not in FROZEN:
+                field.type = proto.Type.Value(f"TYPE_{kind.upper()}")
+                continue
+            field.type, field.type_name = proto.TYPE_MESSAGE, f".frozen.{kind}"
+            if word.startswith("%"):
+                entry = message.nested_type.add(name=f"{field_name[0].upper()}{field_name[1:]}Entry")
+                entry.options.map_entry = True
+                entry.field.add(name="key", number=1, type=proto.TYPE_STRING, label=proto.LABEL_OPTIONAL)
+                entry.field.add(
+                    name="value",
+                    number=2,
+                    type=proto.TYPE_MESSAGE,
+                    type_name=f".frozen.{kind}",
+                    label=proto.LABEL_OPTIONAL,
+                )
+                field.type_name = f".frozen.{name}.{entry.name}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("frozen.SearchResponse"))
+
+
+def test_strict_parser():
+    """Grafana's backend refuses answers with fields that it does not know: it knows all of ours."""
+    values = {"s": "a", "i": -1, "d": math.inf, "b": True, "a": ["x", 1, 0.5, False], "e": []}
+    span = SpanMatch(SPAN.span_id, "op", 1, 2, values)
+    odd = TraceMatch(bytes(16), None, None, 0, 2**62, [SpanSet([span], 1, values)], {"": ServiceStats(0, 0)})
+    result = SearchResult([TRACE, odd], Inspected(2**33, 2**40, 2**50, 7))
+    message = json_format.ParseDict(
+        json.loads(search_json(result, span_sets=True)), frozen_search_response()(), ignore_unknown_fields=False
+    )
+    assert message.traces[0].spanSets[0].matched == 3
+    assert message.traces[0].serviceStats["frontend"].errorCount == 1
+    assert message.traces[1].durationMs == 2**32 - 1
+    assert message.traces[1].spanSets[0].spans[0].attributes[1].value.intValue == -1
+
+
+def test_large_answer_in_reasonable_time():
+    """8,656 traces, about 14 MB, become JSON in a fraction of a second (here 0.1 s)."""
+    spans = [SpanMatch(SPAN.span_id, "", SPAN.start_ns, 5, {"service.name": "checkout"}) for _ in range(3)]
+    stats = {f"service-{number}": ServiceStats(3, 1) for number in range(12)}
+    traces = [TraceMatch(TRACE.trace_id, "frontend", "GET /", 1, 2, [SpanSet(spans, 9)], stats) for _ in range(8656)]
+    started_s = time.perf_counter()
+    body = search_json(SearchResult(traces, Inspected()), span_sets=True)
+    assert time.perf_counter() - started_s < 2
+    assert len(body) > 10e6

@@ -1,0 +1,104 @@
+"""OTLP messages → a table in the form of `tables.schema`, one Python object at a time: slow, plain, for tests.
+
+It shares no code with the product's decoder, so that the two can be compared.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from query.stitch import sort_rows, whole
+from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, attribute_column, parse_attribute_column
+
+_WORDS = {
+    "string_value": "string",
+    "int_value": "int",
+    "double_value": "double",
+    "bool_value": "bool",
+    "bytes_value": "bytes",
+}
+
+
+def read_messages(path: Path) -> Iterator[ExportTraceServiceRequest]:
+    """The file's length-delimited messages: uint32 little-endian, then that many bytes."""
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        yield ExportTraceServiceRequest.FromString(data[at + 4 : at + 4 + length])
+        at += 4 + length
+
+
+def span_table(requests: Iterable[ExportTraceServiceRequest]) -> pa.Table:
+    """Every span of the requests, sorted, with trace facts and nested-set numbers."""
+    return make_table([row for request in requests for row in _rows(request)])
+
+
+def make_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows by column names → sorted table with facts; fixed columns that a row lacks get what an empty span has."""
+    blank = {"parent_span_id": bytes(8), "kind": 0, "status_code": 0, "status_message": "", "name": ""}
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {}
+    for name in [*FIXED.names, *(name for name in names if name not in FIXED.names)]:
+        values = [row.get(name, blank.get(name)) for row in rows]
+        columns[name] = pa.array(values, column_type(name))
+    return whole(sort_rows(pa.table(columns)))
+
+
+def column_type(name: str) -> pa.DataType:
+    for schema in (FIXED, OPTIONAL):
+        if name in schema.names:
+            return schema.field(name).type
+    attribute = parse_attribute_column(name)
+    assert attribute is not None, name
+    return ATTRIBUTE_TYPES[attribute.type]
+
+
+def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
+    for resource_spans in request.resource_spans:
+        resource = _attributes("resource", resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            scope = {
+                **_attributes("instrumentation", scope_spans.scope.attributes),
+                "scope_name": scope_spans.scope.name,
+                "scope_version": scope_spans.scope.version,
+            }
+            for span in scope_spans.spans:
+                yield {
+                    **resource,
+                    **scope,
+                    **_attributes("span", span.attributes),
+                    "trace_id": span.trace_id,
+                    "span_id": span.span_id,
+                    "parent_span_id": span.parent_span_id or bytes(8),
+                    "name": span.name,
+                    "kind": span.kind,
+                    "start_ns": span.start_time_unix_nano,
+                    "duration_ns": span.end_time_unix_nano - span.start_time_unix_nano,
+                    "status_code": span.status.code,
+                    "status_message": span.status.message,
+                }
+
+
+def _attributes(scope: str, attributes: Iterable[Any]) -> dict[str, Any]:
+    return {
+        attribute_column(scope, kv.key, word): value
+        for kv in attributes
+        for word, value in [_typed(kv.value)]
+    }
+
+
+def _typed(value: AnyValue) -> tuple[str, Any]:
+    field = value.WhichOneof("value")
+    if field in _WORDS:
+        return _WORDS[field], getattr(value, field)
+    if field == "array_value":
+        typed = [_typed(item) for item in value.array_value.values]
+        words = {word for word, _ in typed}
+        if len(words) == 1 and f"{next(iter(words))}[]" in ATTRIBUTE_TYPES:
+            return f"{next(iter(words))}[]", [item for _, item in typed]
+    return "any", value.SerializeToString()

@@ -1,0 +1,94 @@
+"""Grafana Tempo's recorded answers, where the checkout has them beside it, and ours in the same JSON form."""
+
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from query.results import SearchResult
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "reference"
+
+
+def reference_file(name: str) -> Path:
+    """Skips the test where the reference is not there."""
+    path = FOLDER / name
+    if not path.exists():
+        pytest.skip(f"the recorded reference answers are not here: {name} is missing")
+    return path
+
+
+@cache
+def cases(group: str) -> list[dict[str, Any]]:
+    """The recorded requests of a group; empty where the reference is missing (tests then skip by their data)."""
+    path = FOLDER / "cases.json.gz"
+    if not path.exists():
+        return []
+    return [case for case in json.loads(gzip.decompress(path.read_bytes())) if case["group"] == group]
+
+
+def recorded(body: dict[str, Any]) -> dict[str, Any]:
+    """A recorded answer: traces by id, what does not count left out or put in order."""
+    return {trace["traceID"]: _normal_trace(trace) for trace in body.get("traces") or []}
+
+
+def answered(result: SearchResult) -> dict[str, Any]:
+    """Our answer in the same form."""
+    traces = {}
+    for trace in result.traces:
+        spans = [
+            {
+                "spanID": span.span_id.hex(),
+                **({"name": span.name} if span.name else {}),
+                "startTimeUnixNano": str(span.start_ns),
+                **({"durationNanos": str(span.duration_ns)} if span.duration_ns else {}),
+                **(
+                    {"attributes": [{"key": k, "value": _value(v)} for k, v in span.attributes.items()]}
+                    if span.attributes
+                    else {}
+                ),
+            }
+            for span_set in trace.span_sets
+            for span in span_set.spans
+        ]
+        found = {
+            "traceID": trace.trace_id.hex().lstrip("0"),
+            "rootServiceName": trace.root_service,
+            "rootTraceName": trace.root_name,
+            "startTimeUnixNano": str(trace.start_ns),
+            "durationMs": trace.duration_ns // 1_000_000,
+            "spanSets": [{"spans": spans, "matched": trace.span_sets[0].matched}],
+            "serviceStats": {
+                service: {"spanCount": stats.span_count, **({"errorCount": stats.error_count} if stats.error_count else {})}
+                for service, stats in trace.service_stats.items()
+            },
+        }
+        traces[found["traceID"]] = _normal_trace(found)
+    return traces
+
+
+def _value(value: Any) -> dict[str, Any]:
+    match value:
+        case bool():
+            return {"boolValue": value}
+        case int():
+            return {"intValue": str(value)}
+        case float():
+            return {"doubleValue": value}
+        case str():
+            return {"stringValue": value}
+    return {"arrayValue": {"values": [_value(item) for item in value]}}
+
+
+def _normal_trace(trace: dict[str, Any]) -> dict[str, Any]:
+    trace = {key: value for key, value in trace.items() if key != "spanSet"}
+    if not trace.get("durationMs"):
+        trace.pop("durationMs", None)
+    for span_set in trace.get("spanSets", []):
+        span_set["spans"].sort(key=lambda span: span["spanID"])
+        for span in span_set["spans"]:
+            span.get("attributes", []).sort(key=json.dumps)
+    return trace
