@@ -75,6 +75,11 @@ class StreamApp(faust.App):  # type: ignore[misc]
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
+    async def on_first_start(self) -> None:
+        """Faust makes its folder, but not the folders above it."""
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+
     async def on_start(self) -> None:
         """Runs the hooks, then what Faust does. Parts start before records flow and stop before they end."""
         for hook in self.before_start:

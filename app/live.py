@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.live_store import LiveKeeper
 from agents.stream_app import StreamApp
@@ -78,18 +79,13 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             log.warning("heads were not sealed in time; they are read again from Kafka")
 
 
-async def cluster_and_partitions(brokers: Any, topic: str) -> tuple[str, int]:
+async def cluster_and_partitions(brokers: Sequence[str], topic: str) -> tuple[str, int]:
     """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(brokers))
-    await consumer.start()
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers))
+    await admin.start()
     try:
-        cluster = consumer._client.cluster  # noqa: SLF001  # aiokafka offers the id nowhere else
-        partitions = consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)
-        return str(cluster.cluster_id), len(partitions)
+        cluster = await admin.describe_cluster()
+        (found,) = await admin.describe_topics([topic])
+        return str(cluster["cluster_id"]), len(found["partitions"])
     finally:
-        await consumer.stop()
-
-
-async def _partitions(consumer: Any, topic: str) -> set[int]:
-    found: set[int] = set(await consumer._client._wait_on_metadata(topic))  # noqa: SLF001  # as above
-    return found
+        await admin.close()

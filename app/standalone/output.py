@@ -47,7 +47,7 @@ class Echo:
     At most LINES_MAX in WINDOW_S seconds: a worker without Kafka logs some forty errors a second.
     """
 
-    LINES_MAX: Final = 40
+    LINES_MAX: Final = 20
     WINDOW_S: Final = 10.0
 
     def __init__(

@@ -33,7 +33,7 @@ async def keep_alive(
     child: Child,
     say: Callable[[str], None],
     needs: Callable[[], Awaitable[object]] = nothing,
-    patience: Patience = Patience(),  # noqa: B008  immutable
+    patience: Patience = Patience(),
 ) -> NoReturn:
     """Start `child` again whenever it ends, after waiting for what it `needs`: for a worker, Kafka.
 

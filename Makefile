@@ -1,0 +1,85 @@
+# Everything a developer or an operator does, one word each. Needs python3 (3.11 or newer) and make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Stamps: what is installed, and since when.
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
+INSTALL := $(PIP) install --quiet --require-hashes
+
+.PHONY: help run test check format bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
+	@exec $(BIN)/stretto run
+
+test: check ## Check, then run all tests
+	@$(BIN)/python -m pytest
+
+check: $(DEV) ## Lint, formatting, types, import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: $(DEV) ## Measure throughput, CPU, memory and size on disk
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what was installed and built; not the data
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# PYTHON=/path/to/python chooses; otherwise the first that is new enough and can make environments.
+$(BIN)/python:
+	@python=
+	@for candidate in $${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+	  if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+	    python=$$candidate; break
+	  fi
+	done
+	if [[ -z $$python ]]; then
+	  echo "Stretto needs Python 3.11 or newer with the module venv; found: $$(python3 --version 2>&1 || true)." >&2
+	  echo "Install it (Debian, Ubuntu: the packages python3 and python3-venv), or run make PYTHON=/path/to/python." >&2
+	  exit 1
+	fi
+	echo "Making $(VENV) with $$($$python --version)"
+	$$python -m venv --clear $(VENV)
+
+$(RUN): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what requirements.txt locks"
+	$(INSTALL) --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	touch $@
+
+$(DEV): requirements-dev.txt $(RUN)
+	@echo "Installing what requirements-dev.txt locks"
+	$(INSTALL) --requirement requirements-dev.txt
+	touch $@
+
+# One shell per recipe: the recipe of $(BIN)/python keeps its variable.
+.ONESHELL:
+
+# No index and no folder of wheels is written down: whoever installs uses their own. PIP_FIND_LINKS is left out,
+# since a wheel of this machine would bring hashes that nobody else can match.
+COMPILE := env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes \
+	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+
+lock: $(DEV) ## Lock anew: Python packages and Kafka's jars (UPGRADE=1: newest versions)
+	@mkdir -p build
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > build/dev.in
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra standalone --all-build-deps --output-file requirements.txt pyproject.toml
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --constraint requirements.txt --output-file requirements-dev.txt build/dev.in
+	$(BIN)/python -m app.standalone.jars --lock

@@ -1,0 +1,128 @@
+"""The language of testdata/*.test.
+
+    load
+      t1 a    resource.service.name=api kind=server duration=120ms
+      t1 b<a  span.retries=3 status=error
+
+    query { status = error }
+      t1: b(status=error)
+
+A line of `load` is a span: its trace, its id, after < its parent's id, then fields: name, kind, status,
+statusMessage, start, duration, scope (as name or name/version), and attributes with their scope. Values: whole
+numbers, floats, true, false, JSON arrays and strings; everything else is a string as it stands. Starts count from
+the line before plus 1 ms. A line of an answer is a trace, newest first: its matched spans with what is shown of them.
+"""
+
+import json
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from query.errors import TraceQLError
+from query.memory import TableSource
+from query.results import TraceMatch
+from query.search import search
+from query.stitch import whole
+from query.words import KIND, STATUS, duration_ns
+from tables.schema import attribute_column
+from tests.helpers.otlp_rows import make_table
+
+FIELD = re.compile(r'([\w.:/-]+)=("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\S+)')
+START_NS = 1_700_000_000_000_000_000
+
+
+def answer(load: str, query: str) -> list[str]:
+    """Lines of an answer; the same however the spans are split over sources."""
+    table = load_table(load)
+    lines = _answer([table], query)
+    for parts in (2, 3):
+        number = pa.array([row % parts for row in range(table.num_rows)])
+        split = [whole(table.filter(pa.compute.equal(number, part))) for part in range(min(parts, table.num_rows))]
+        assert _answer(split, query) == lines, f"another answer when split over {parts} sources: {query}"
+    return lines
+
+
+def load_table(load: str) -> pa.Table:
+    rows, start_ns = [], START_NS
+    for line in load.splitlines()[1:]:
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        start_ns += 1_000_000
+        row = _row(line, start_ns)
+        start_ns = row["start_ns"]
+        rows.append(row)
+    return make_table(rows)
+
+
+def _row(line: str, start_ns: int) -> dict[str, Any]:
+    trace, span = line.split()[:2]
+    span, _, parent = span.partition("<")
+    row = {
+        "trace_id": trace.encode().rjust(16, b"\0"),
+        "span_id": span.encode().rjust(8, b"\0"),
+        "parent_span_id": parent.encode().rjust(8, b"\0"),
+        "start_ns": start_ns,
+        "duration_ns": 1_000_000,
+    }
+    for name, text in FIELD.findall(line):
+        row |= _field(name, text)
+    return row
+
+
+def _field(name: str, text: str) -> dict[str, Any]:
+    match name:
+        case "name":
+            return {"name": json.loads(text) if text.startswith('"') else text}
+        case "statusMessage":
+            return {"status_message": json.loads(text) if text.startswith('"') else text}
+        case "kind":
+            return {"kind": KIND[text]}
+        case "status":
+            return {"status_code": STATUS[text]}
+        case "start":
+            return {"start_ns": START_NS + duration_ns(text)}
+        case "duration":
+            return {"duration_ns": duration_ns(text)}
+        case "scope":
+            scope_name, _, version = text.partition("/")
+            return {"scope_name": scope_name, "scope_version": version}
+    scope, _, key = name.partition(".")
+    word, value = _value(text)
+    return {attribute_column(scope, key, word): value}
+
+
+def _value(text: str) -> tuple[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return "string", text
+    words = {bool: "bool", int: "int", float: "double", str: "string"}
+    if isinstance(value, list):
+        return f"{words[type(value[0])]}[]", value
+    return words[type(value)], value
+
+
+def _answer(tables: list[pa.Table], query: str) -> list[str]:
+    try:
+        result = search([TableSource(table) for table in tables], query, spans_per_span_set=10)
+    except TraceQLError as err:
+        return str(err).splitlines()
+    return [_line(trace) for trace in result.traces] or ["nothing"]
+
+
+def _line(trace: TraceMatch) -> str:
+    spans = []
+    for span in trace.span_sets[0].spans:
+        fields = {"name": span.name} if span.name else {}
+        shown = " ".join(f"{key}={_text(value)}" for key, value in {**fields, **span.attributes}.items())
+        spans.append(_id(span.span_id) + (f"({shown})" if shown else ""))
+    return f"{_id(trace.trace_id)}: {' '.join(spans)}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _id(raw: bytes) -> str:
+    return raw.lstrip(b"\0").decode()
