@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# One shell for all lines of a recipe, which ends at the first failure.
+.ONESHELL:
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,9 +70,6 @@ $(DEV): requirements-dev.txt $(RUN)
 	@echo "Installing what requirements-dev.txt locks"
 	$(INSTALL) --requirement requirements-dev.txt
 	touch $@
-
-# One shell per recipe: the recipe of $(BIN)/python keeps its variable.
-.ONESHELL:
 
 # No index and no folder of wheels is written down: whoever installs uses their own. PIP_FIND_LINKS is left out,
 # since a wheel of this machine would bring hashes that nobody else can match.

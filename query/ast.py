@@ -104,6 +104,11 @@ class Logic:
     at: At = field(default=NOWHERE, compare=False, repr=False)
 
 
+def is_number(node: object) -> bool:
+    """Whether it is a literal of a numeric type."""
+    return isinstance(node, Literal) and node.type in NUMERIC
+
+
 Field = Attribute | Intrinsic
 FieldExpr = Literal | Attribute | Intrinsic | Unary | Arithmetic | Comparison | Logic
 

@@ -103,8 +103,8 @@ class Builder(Transformer_NonRecursive):  # type: ignore[misc]  # lark is untype
     def unary(self, meta: Meta, children: list[Any]) -> Part:
         op, operand = children
         at, node = _at(meta), operand.node
-        if op == "-" and isinstance(node, ast.Literal) and node.type in ast.NUMERIC and not operand.wrapped:
-            assert isinstance(node.value, int | float)
+        # Not -minInt: it does not fit into 64 bits.
+        if op == "-" and ast.is_number(node) and node.value != -(2**63):
             return _part(ast.Literal(-node.value, node.type, at), at, ())
         return _part(ast.Unary(str(op), node, at), at, [operand])
 

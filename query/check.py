@@ -115,7 +115,7 @@ class _Checker:
     def measured(self, function: str, expr: FieldExpr) -> None:
         type_ = self.type_of(expr)
         if type_ not in NUMERIC and type_ is not _ANY:
-            self.fail(f"{function} needs a number, not a {type_}", expr.at, f"Write {function}(duration).")
+            self.fail(f"{function} needs a number, not {_a(type_)}", expr.at, f"Write {function}(duration).")
         if not references_span(expr):
             self.fail(f"{function} needs something that differs from span to span", expr.at)
 
@@ -157,7 +157,7 @@ class _Checker:
         type_ = self.type_of(expr)
         if type_ is not Type.BOOL and type_ is not _ANY:
             hint = "Compare it with something: { duration > 1s }"
-            self.fail(f"{what} needs true or false, not a {type_}", expr.at, hint)
+            self.fail(f"{what} needs true or false, not {_a(type_)}", expr.at, hint)
 
     def type_of(self, expr: FieldExpr) -> Type:
         match expr:
@@ -190,14 +190,14 @@ class _Checker:
         if type_ not in allowed:
             wanted = "true or false" if expr.op == "!" else "a number"
             hint = "! binds tighter than comparisons: write !(a = b)." if expr.op == "!" else ""
-            self.fail(f"{expr.op} needs {wanted}, not a {type_}", expr.operand.at, hint)
+            self.fail(f"{expr.op} needs {wanted}, not {_a(type_)}", expr.operand.at, hint)
         return Type.BOOL if expr.op == "!" else type_
 
     def arithmetic(self, expr: ast.Arithmetic) -> Type:
         types = (self.type_of(expr.left), self.type_of(expr.right))
         for type_, side in zip(types, (expr.left, expr.right), strict=True):
             if type_ not in NUMERIC and type_ is not _ANY:
-                self.fail(f"{expr.op} needs numbers, not a {type_}", side.at)
+                self.fail(f"{expr.op} needs numbers, not {_a(type_)}", side.at)
         if Type.DURATION in types:
             return Type.DURATION
         return Type.INT if set(types) == {Type.INT} else Type.FLOAT
@@ -212,11 +212,11 @@ class _Checker:
             return
         if left is not right and not {left, right} <= NUMERIC and _ANY not in {left, right}:
             hint = _MISMATCH_HINTS.get(right, "") or _MISMATCH_HINTS.get(left, "")
-            self.fail(f"a {left} cannot be compared with a {right}", expr.at, hint)
+            self.fail(f"{_a(left)} cannot be compared with {_a(right)}", expr.at, hint)
         if expr.op not in {"=", "!="}:
             for type_ in (left, right):
                 if type_ not in _ORDERED:
-                    self.fail(f"{expr.op} does not order a {type_}", expr.at, "Use = or !=.")
+                    self.fail(f"{expr.op} does not order {_a(type_)}", expr.at, "Use = or !=.")
 
     def nil(self, expr: ast.Comparison) -> None:
         if expr.op not in {"=", "!="}:
@@ -235,11 +235,12 @@ class _Checker:
             problem = "a regular expression must be a constant"
             raise UnsupportedError(problem, self.text, pattern.at.start, pattern.at.end, 'Write =~ "a.*".')
         if left not in {Type.STRING, _ANY}:
-            self.fail(f"{expr.op} matches strings, not a {left}", expr.left.at)
+            self.fail(f"{expr.op} matches strings, not {_a(left)}", expr.left.at)
         if not isinstance(pattern, ast.Literal) or not isinstance(pattern.value, str):
             self.fail(f"{expr.op} needs a string", pattern.at, 'Write =~ "a.*".')
         try:
-            pc.match_substring_regex(pa.array([""]), pattern=anchored(pattern.value))
+            # The bare pattern: one like a)(?:b is wrong, but would be right inside of the anchors.
+            pc.match_substring_regex(pa.array([""]), pattern=pattern.value)
         except pa.ArrowInvalid as err:
             reason = str(err).partition(": ")[2] or str(err)
             self.fail(f"bad regular expression: {reason}", pattern.at, "The syntax is RE2's.")
@@ -250,3 +251,7 @@ _MISMATCH_HINTS: Final = {
     Type.KIND: "Kinds are the words server, client, producer, consumer and internal, without quotes.",
     Type.DURATION: "Durations are written without quotes: 100ms, 1.5s.",
 }
+
+
+def _a(type_: Type) -> str:
+    return f"{'an' if type_[0] in 'aeiou' else 'a'} {type_}"

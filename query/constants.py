@@ -19,7 +19,7 @@ def calculate(op: str, left: Literal, right: Literal, *, division_is_exact: bool
     whole = left.type is not Type.FLOAT and right.type is not Type.FLOAT
     try:
         value = _calculate(op, a, b, whole=whole and not (division_is_exact and op == "/"))
-    except (ZeroDivisionError, OverflowError):
+    except (ZeroDivisionError, OverflowError, ValueError):
         return None
     if isinstance(value, complex):
         return None

@@ -52,7 +52,8 @@ class TableSource:
     def traces(self) -> TraceIndex:
         with self._lock:
             if self._index is None:
-                self._index = trace_index(self._array("trace_id"))
+                ids = self._array("trace_id") if self.rows else self._table["trace_id"].combine_chunks()
+                self._index = trace_index(ids)
             return self._index
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:

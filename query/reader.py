@@ -111,6 +111,8 @@ def to_numpy(array: Any) -> npt.NDArray[Any]:
 def fixed_bytes(array: Any) -> Ids:
     """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
     width = array.type.byte_width
+    if not len(array):  # without a buffer, perhaps
+        return np.empty(0, f"S{width}")
     data = np.frombuffer(array.buffers()[1], dtype=f"S{width}")
     return data[array.offset : array.offset + len(array)]
 

@@ -23,10 +23,10 @@ def simplify(expr: FieldExpr) -> FieldExpr:
         case ast.Arithmetic():
             left, right = simplify(expr.left), simplify(expr.right)
             if isinstance(left, Literal) and isinstance(right, Literal):
-                # Without a value (division by 0) it is as absent as an attribute that a span has not.
-                if Type.NIL in {left.type, right.type}:
-                    return Literal(None, Type.NIL, expr.at)
-                return calculate(expr.op, left, right) or Literal(None, Type.NIL, expr.at)
+                value = calculate(expr.op, left, right)
+                if value is not None:
+                    return value
+            # Constants without a value (division by 0) stay as they are: absent, as the evaluation finds.
             return ast.Arithmetic(expr.op, left, right, expr.at)
         case ast.Comparison():
             return _comparison(expr)
@@ -39,21 +39,16 @@ def _unary(op: str, operand: FieldExpr, at: ast.At) -> FieldExpr:
     if isinstance(operand, Literal):
         if op == "!":
             return Literal(not operand.value, Type.BOOL, at)
-        if isinstance(operand.value, int | float):
+        # -minInt has no value in 64 bits, and so stays as it is.
+        if isinstance(operand.value, int | float) and operand.value != -(2**63):
             return Literal(-operand.value, operand.type, at)
-        return operand
     return ast.Unary(op, operand, at)
 
 
 def _comparison(expr: ast.Comparison) -> FieldExpr:
     left, right = simplify(expr.left), simplify(expr.right)
     if isinstance(left, Literal) and isinstance(right, Literal):
-        # `1 / 0 = nil` is not nil = nil: what has no value compares with nothing.
-        lost = any(
-            new.type is Type.NIL and not isinstance(old, Literal)
-            for new, old in ((left, expr.left), (right, expr.right))
-        )
-        return Literal(not lost and _compare(expr.op, left, right), Type.BOOL, expr.at)
+        return Literal(_compare(expr.op, left, right), Type.BOOL, expr.at)
     if isinstance(left, Literal) and expr.op in _MIRRORED:
         return ast.Comparison(_MIRRORED[expr.op], right, left, expr.at)
     return ast.Comparison(expr.op, left, right, expr.at)

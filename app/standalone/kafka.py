@@ -157,4 +157,4 @@ def _command(name: str, broker: Broker, runtime: Path, env: Mapping[str, str], a
     argv = (str(runtime), *options, "-cp", class_path, *arguments)
     # Arenas of glibc's malloc, one per thread, are most of what Java takes beyond its heap.
     # Kafka warns at every first start and every stop, of nothing that an operator could change.
-    return Command(name, argv, {**env, "MALLOC_ARENA_MAX": "2"}, broker.log, warnings=False)
+    return Command(name, argv, {**env, "MALLOC_ARENA_MAX": "2"}, broker.log, show="errors")

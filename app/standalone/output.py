@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024  # the file and one older copy: twice that on disk
 _LINE_BYTES_MAX: Final = 64 * 1024
@@ -41,8 +41,11 @@ class LogFile:
         self._file.close()
 
 
+Show = Literal["all", "warnings", "errors"]
+
+
 class Echo:
-    """Passes on the lines that begin a warning or an error, and the lines without a level that follow one.
+    """Passes on the lines from a level on, and the lines without a level that follow one.
 
     At most LINES_MAX in WINDOW_S seconds: a worker without Kafka logs some forty errors a second.
     """
@@ -55,17 +58,17 @@ class Echo:
         name: str,
         say: Callable[[str], None],
         *,
-        warnings: bool = True,
+        show: Show = "warnings",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name, self._say, self._warnings, self._clock = name, say, warnings, clock
-        self._loud = False
+        self._name, self._say, self._show, self._clock = name, say, show, clock
+        self._loud = show == "all"
         self._window_end = 0.0
         self._lines = 0
 
     def line(self, text: str) -> None:
         if found := _LEVEL.search(text[:_HEAD_CHARS]):
-            self._loud = not found["quiet"] and (self._warnings or not found["warning"])
+            self._loud = self._show == "all" or not (found["quiet"] or (found["warning"] and self._show == "errors"))
         if not self._loud or not text.strip():
             return
         if self._clock() >= self._window_end:

@@ -48,27 +48,28 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
     """Raises: StandaloneError for a port that is no number."""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
-    env = {"TARGET": "all", **environ, "STRETTO_DATA_DIR": str(settings.data_dir)}
+    env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
     if own_port is not None:
         env["KAFKA_URL"] = f"kafka://{brokers[0]}"
     otlp = settings.distributor.receivers.otlp.protocols
     server = settings.server
     key = "distributor.receivers.otlp.protocols"
     logs = settings.data_dir / "logs"
+    otlp_grpc = _listener("OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint")
     return Plan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
         own_kafka_port=own_port,
         api=Listener(
-            "UI and query API",
+            "query API",
             server.http_listen_address,
             server.http_listen_port,
             "PORT (server.http_listen_port)",
         ),
-        otlp_grpc=_listener("OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint"),
+        otlp_grpc=otlp_grpc,
         otlp_http=_listener("OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint"),
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
-        demo=_demo(env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+        demo=_demo(otlp_grpc, env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
 
 
@@ -86,22 +87,10 @@ def _listener(what: str, endpoint: str, setting: str) -> Listener:
 
 def _faust(level: str) -> tuple[str, ...]:
     # Faust's own web server stays off: it would take one more port, open to other machines.
-    return (
-        sys.executable,
-        "-m",
-        "faust",
-        "-A",
-        "app",
-        "-L",
-        "uvloop",
-        "worker",
-        "-l",
-        level,
-        "--without-web",
-    )
+    options = f"-A app -L uvloop worker -l {level} --without-web"
+    return (sys.executable, "-m", "faust", *options.split())
 
 
-def _demo(env: Mapping[str, str], logs: Path) -> Command:
-    # `stretto demo`, also where the script is not installed.
-    code = "import sys; from app.cli import main; sys.exit(main())"
-    return Command("demo", (sys.executable, "-c", code, "demo"), env, logs / "demo.log")
+def _demo(to: Listener, env: Mapping[str, str], logs: Path) -> Command:
+    argv = (sys.executable, "-m", "app.demo", "--to", to.local)
+    return Command("demo", argv, {**env, "PYTHONUNBUFFERED": "1"}, logs / "demo.log", show="all")

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app import topics
@@ -50,7 +50,10 @@ def main(settings: Settings) -> int:
         with data_lock(chosen.data_dir):
             wait_free(chosen.needed, _PORTS_FREE_S)
             broker = _own_broker(chosen, settings)
-            run = _Run(chosen, topics.specs(settings), broker, started)
+            wanted = topics.specs(settings)
+            if broker:  # one node: it has no place for copies
+                wanted = [replace(topic, replication_factor=1) for topic in wanted]
+            run = _Run(chosen, wanted, broker, started)
             return asyncio.run(run.until_signal())
     except KeyboardInterrupt:  # before anything was started
         say("Stopped.")

@@ -33,7 +33,7 @@ def welcome(api: Listener, otlp_grpc: Listener, otlp_http: Listener, brokers: Se
     """The few lines on the terminal."""
     return f"""
 Stretto is ready.
-  Web page, query API   http://{api.local}{_everywhere(api)}
+  Query API             http://{api.local}{_everywhere(api)}
   OTLP over gRPC        {otlp_grpc.local}{_everywhere(otlp_grpc)}
   OTLP over HTTP        http://{otlp_http.local}{_everywhere(otlp_http)}
   Kafka                 {", ".join(brokers)}

@@ -37,9 +37,10 @@ class ObjectStore:
         self._store: Any = _open(config)
 
     def put(self, path: str, data: Any) -> None:
-        """Writes an object whole; an existing one is replaced."""
+        """Writes an object whole (bytes or an Arrow buffer); an existing one is replaced."""
         try:
-            obstore.put(self._store, path, data)
+            # Arrow's buffers are of signed bytes, which obstore does not take
+            obstore.put(self._store, path, memoryview(data).cast("B"))
         except (exceptions.BaseError, OSError) as err:
             raise self._error("write", path, err) from err
 

@@ -88,10 +88,14 @@ class Numbers:
         return list(self.number_of)
 
     def codes(self, column: pa.DictionaryArray) -> Any:
-        """The number of each row's value, int32."""
+        """The number of each row's value, int32. Values that no row has get none: a record may hold those."""
         found = self.number_of
-        table = [found.setdefault(value, len(found)) for value in column.dictionary.to_pylist()]
-        return np.array(table, np.int32)[numbers(column.indices)]
+        codes = numbers(column.indices)
+        used = np.zeros(len(column.dictionary), np.bool_)
+        used[codes] = True
+        values = zip(column.dictionary.to_pylist(), used.tolist(), strict=True)
+        table = [found.setdefault(value, len(found)) if used else -1 for value, used in values]
+        return np.array(table, np.int32)[codes]
 
     def strings(self, codes: Any) -> Any:
         """Codes → strings, dictionary-encoded with only the values in use; a negative code is null."""

@@ -85,11 +85,7 @@ def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
 
 
 def _attributes(scope: str, attributes: Iterable[Any]) -> dict[str, Any]:
-    return {
-        attribute_column(scope, kv.key, word): value
-        for kv in attributes
-        for word, value in [_typed(kv.value)]
-    }
+    return {attribute_column(scope, kv.key, word): value for kv in attributes for word, value in [_typed(kv.value)]}
 
 
 def _typed(value: AnyValue) -> tuple[str, Any]:

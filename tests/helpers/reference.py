@@ -62,7 +62,10 @@ def answered(result: SearchResult) -> dict[str, Any]:
             "durationMs": trace.duration_ns // 1_000_000,
             "spanSets": [{"spans": spans, "matched": trace.span_sets[0].matched}],
             "serviceStats": {
-                service: {"spanCount": stats.span_count, **({"errorCount": stats.error_count} if stats.error_count else {})}
+                service: {
+                    "spanCount": stats.span_count,
+                    **({"errorCount": stats.error_count} if stats.error_count else {}),
+                }
                 for service, stats in trace.service_stats.items()
             },
         }

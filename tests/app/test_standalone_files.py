@@ -1,0 +1,120 @@
+"""The files around the code: they parse, agree with each other, and name nothing of the machine that made them."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.settings import load
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ("requirements.txt", "requirements-dev.txt")
+
+
+def pins(name: str) -> dict[str, str]:
+    found = re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^ ]+) \\$", (ROOT / name).read_text())
+    return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in found}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_source(name):
+    """No index and no folder of wheels: whoever installs has their own. Each package has hashes."""
+    text = (ROOT / name).read_text()
+    assert not re.search(r"(?m)^--|://|find-links|index-url| @ ", text)
+    entries = re.findall(r"(?ms)^[a-zA-Z].*?(?=^[a-zA-Z#]|\Z)", text)
+    assert len(entries) == len(pins(name)) > 20
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_lock_is_the_projects():
+    """Every exact version of pyproject.toml, the extra and the build tool are in it."""
+    wanted = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["standalone"]
+    locked = pins("requirements.txt")
+    for requirement in wanted:
+        package, _, version = requirement.partition("==")
+        assert locked[re.sub(r"[-_.]+", "-", package).lower()] == version, "run `make lock`"
+    assert int(locked["setuptools"].split(".")[0]) >= 77
+
+
+def test_both_locks_agree():
+    """`make test` must not exchange what `make run` installed."""
+    run, dev = (pins(name) for name in LOCKS)
+    shared = run.keys() & dev.keys()
+    assert {name: run[name] for name in shared} == {name: dev[name] for name in shared}
+    for requirement in PROJECT["dependency-groups"]["dev"]:
+        assert re.sub(r"[-_.]+", "-", requirement).lower() in dev, "run `make lock`"
+
+
+def test_procfile():
+    """A line per target: `faust -A app … worker`, TARGET as the settings know it."""
+    lines = [line.partition(": ") for line in (ROOT / "Procfile").read_text().splitlines()]
+    assert [name for name, _, _ in lines] == ["all", "distributor", "live-store"]
+    for name, _, line in lines:
+        variable, program, *arguments = shlex.split(line)
+        assert variable == f"TARGET={name}"
+        assert load({"TARGET": name}, ROOT / "nowhere").target == name
+        assert program.endswith("faust")
+        assert arguments[:5] == ["-A", "app", "-L", "uvloop", "worker"]
+
+
+def test_compose():
+    """The services are the targets; every variable is a setting; the image is ours and Kafka's version is pinned."""
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    services = compose["services"]
+    assert set(services) == {"kafka", "distributor", "live-store"}
+    assert services["kafka"]["image"] == "apache/kafka:4.3.1"
+    for name in ("distributor", "live-store"):
+        env = {key: value.replace("${STORAGE_URL:-}", "") for key, value in services[name]["environment"].items()}
+        settings = load(env, ROOT / "nowhere")
+        assert settings.target == name
+        assert settings.kafka.address == ("kafka:9092",)
+        build = services[name]["build"]
+        assert (ROOT / "docker" / build["context"] / build["dockerfile"]).is_file()
+        for volume in services[name]["volumes"]:
+            assert volume.partition(":")[0] in compose["volumes"]
+    limit = int(services["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"])
+    assert limit >= load({}, ROOT / "nowhere").kafka.max_message_bytes
+
+
+def test_dockerfile():
+    """Known instructions only; what it copies is there and not ignored; it starts what the Procfile starts."""
+    text = re.sub(r"\\\n", " ", (ROOT / "docker" / "Dockerfile").read_text())
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    known = set("FROM WORKDIR RUN COPY ENV USER VOLUME EXPOSE HEALTHCHECK STOPSIGNAL CMD".split())
+    assert {instruction for instruction, _ in lines} <= known
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for instruction, rest in lines:
+        if instruction == "COPY" and not rest.startswith("--from"):
+            assert set(rest.split()[:-1]) <= allowed
+    command = yaml.safe_load(lines[-1][1])
+    assert command == "faust -A app -L uvloop worker -l info --without-web".split()
+
+
+def test_makefile_knows_its_words():
+    """`make` alone lists them; each has an explanation."""
+    told = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
+    words = set(re.findall(r"(?m)^  make ([a-z]+) +\S", told))
+    assert words == {"help", "run", "test", "check", "format", "bench", "lock", "clean"}
+
+
+def test_ci():
+    """bash reads it, it stops at the first failure, and it runs `make test`."""
+    path = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    text = path.read_text()
+    assert "set -euo pipefail" in text
+    assert "make test" in text
+    assert path.stat().st_mode & 0o111
+
+
+def test_license():
+    """The whole text of the licence that pyproject.toml names."""
+    text = (ROOT / "LICENSE").read_text()
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text

@@ -1,0 +1,107 @@
+"""Started twice, or beside somebody else: the text says who is in the way."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+from pytest import param
+
+from app.standalone import ports
+from app.standalone.errors import StandaloneError
+from app.standalone.ports import Listener
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])
+def test_a_port_in_use_names_the_process(taken, host):
+    """Port, what for, pid, command, and the two ways out."""
+    listener = Listener("OTLP over gRPC", host, taken, "grpc.endpoint")
+    with pytest.raises(StandaloneError) as raised:
+        ports.wait_free([listener], within_s=0.0)
+    assert re.fullmatch(
+        rf"port {taken} \(OTLP over gRPC\) is in use by pid {os.getpid()} \(.+\); "
+        rf"stop that process \(kill {os.getpid()}\), or change grpc.endpoint",
+        str(raised.value),
+    )
+
+
+def test_all_ports_that_are_in_use_are_named(taken):
+    """One start tells all; a free port is not mentioned."""
+    free = ports.free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        second = other.getsockname()[1]
+        listeners = [Listener("x", "127.0.0.1", port, "key") for port in (taken, free, second)]
+        with pytest.raises(StandaloneError) as raised:
+            ports.wait_free(listeners, within_s=0.0)
+    assert [line.split()[1] for line in str(raised.value).splitlines()] == [str(taken), str(second)]
+
+
+def test_a_port_that_is_let_go_in_time():
+    """What a killed run held is free within moments: no error."""
+    code = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); "
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        assert not ports.is_free("127.0.0.1", port)
+        holder.kill()
+        ports.wait_free([Listener("x", "127.0.0.1", port, "key")], within_s=20)
+
+
+def test_an_address_of_another_machine():
+    """Not a port in use: another text."""
+    with pytest.raises(StandaloneError, match=r"cannot listen on 192\.0\.2\.1:1234"):
+        ports.is_free("192.0.2.1", 1234)
+
+
+def test_the_data_folder_is_held_once(tmp_path):
+    """The second one learns the pid; the folder is free again after the first."""
+    with ports.data_lock(tmp_path / "data"):
+        second = f"""
+from pathlib import Path
+from app.standalone.ports import data_lock
+try:
+    with data_lock(Path({str(tmp_path / "data")!r})): print("held")
+except Exception as err: print(err)
+"""
+        told = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True).stdout
+        assert f"pid {os.getpid()} holds {tmp_path / 'data' / 'stretto.pid'}" in told
+        assert f"kill {os.getpid()}" in told
+    with ports.data_lock(tmp_path / "data"):
+        assert (tmp_path / "data" / "stretto.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path):
+    """The text names it and the variable."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StandaloneError, match="STRETTO_DATA_DIR"), ports.data_lock(tmp_path / "file" / "data"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        param("0.0.0.0", "127.0.0.1:80", id="all"),
+        param("::", "127.0.0.1:80", id="all of IPv6"),
+        param("10.0.0.7", "10.0.0.7:80", id="one"),
+        param("::1", "[::1]:80", id="IPv6"),
+    ],
+)
+def test_the_address_for_this_machine(host, local):
+    """What a reader can type into curl."""
+    assert Listener("x", host, 80, "key").local == local

@@ -1,0 +1,144 @@
+"""The vectorised engine answers what the plain evaluator answers, however the spans are split over sources."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from query.check import check
+from query.memory import TableSource
+from query.parse import parse
+from query.search import search
+from query.stitch import whole
+from tables.schema import attribute_column
+from tests.helpers.otlp_rows import make_table
+from tests.query.plain import spanset
+
+ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b"]
+WORDS = {bool: "bool", int: "int", float: "double", str: "string"}
+STRINGS = ["x", "y", "xy", "", "ä"]
+INTS = [-3, 0, 1, 2, 7]
+FLOATS = [-1.5, 0.0, 1.0, 2.5]
+EQUALITY = ["=", "!="]
+ORDER = ["=", "!=", "<", "<=", ">", ">="]
+
+VALUES = st.one_of(
+    st.sampled_from(STRINGS),
+    st.sampled_from(INTS),
+    st.sampled_from(FLOATS),
+    st.booleans(),
+    st.lists(st.sampled_from(STRINGS), min_size=1, max_size=3),
+    st.lists(st.sampled_from(INTS), min_size=1, max_size=3),
+)
+
+
+def _column(scope: str, key: str, value: Any) -> str:
+    word = f"{WORDS[type(value[0])]}[]" if isinstance(value, list) else WORDS[type(value)]
+    return attribute_column(scope, key, word)
+
+
+@st.composite
+def _spans(draw: st.DrawFn) -> pa.Table:
+    """Traces of a few spans each, parents (some of them missing), attributes of every type."""
+    rows: list[dict[str, Any]] = []
+    for number in range(draw(st.integers(1, 14))):
+        row: dict[str, Any] = {
+            "trace_id": bytes([draw(st.integers(0, 3))]) * 16,
+            "span_id": number.to_bytes(7, "big") + b"\x01",
+            "parent_span_id": draw(
+                st.sampled_from([bytes(8), bytes(7) + b"\x01", bytes(6) + b"\x01\x01", b"missing!"])
+            ),
+            "name": draw(st.sampled_from(["GET", "POST", ""])),
+            "kind": draw(st.integers(0, 5)),
+            "status_code": draw(st.integers(0, 2)),
+            "status_message": draw(st.sampled_from(["", "bad"])),
+            "start_ns": draw(st.integers(0, 50)),
+            "duration_ns": draw(st.integers(0, 20)),
+        }
+        for scope, key in (("span", "a"), ("span", "b"), ("resource", "a")):
+            value = draw(st.none() | VALUES)
+            if value is not None:
+                row[_column(scope, key, value)] = value
+        rows.append(row)
+    return make_table(rows)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+NUMBERS = st.one_of(
+    st.sampled_from(INTS).map(str),
+    st.sampled_from(FLOATS).map(str),
+    st.sampled_from(["3ns", "10ns"]),
+)
+NUMERIC_FIELDS = st.sampled_from([*ATTRIBUTES, "duration", "span:duration", "traceDuration", "nestedSetParent"])
+ARITHMETIC = st.recursive(
+    NUMBERS | NUMERIC_FIELDS,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*/%"), inner).map(lambda parts: f"({' '.join(parts)})"),
+        inner.map(lambda text: f"-({text})"),
+        inner.map(lambda text: f"({text} ^ 2)"),
+    ),
+    max_leaves=4,
+)
+STRING_FIELDS = st.sampled_from([*ATTRIBUTES, "name", "span:name", "statusMessage", "rootName"])
+COMPARISONS = st.one_of(
+    # The simple forms more often than chance would have them: they are what people write.
+    st.tuples(NUMERIC_FIELDS, st.sampled_from(ORDER), NUMBERS),
+    st.tuples(NUMBERS, st.sampled_from(ORDER), NUMERIC_FIELDS),
+    st.tuples(st.sampled_from(ATTRIBUTES), st.sampled_from("/%"), NUMBERS, st.sampled_from(ORDER), NUMBERS),
+    st.tuples(st.sampled_from(["traceDuration", "nestedSetParent"]), st.sampled_from(ORDER), NUMBERS),
+    st.tuples(ARITHMETIC, st.sampled_from(ORDER), ARITHMETIC),
+    st.tuples(STRING_FIELDS, st.sampled_from(ORDER), st.sampled_from(["GET", *STRINGS]).map(_quoted)),
+    st.tuples(st.sampled_from(STRINGS).map(_quoted), st.sampled_from(ORDER), STRING_FIELDS),
+    st.tuples(
+        STRING_FIELDS, st.sampled_from(["=~", "!~"]), st.sampled_from(["x.*", ".*y", "", "GET|bad"]).map(_quoted)
+    ),
+    st.tuples(STRING_FIELDS, st.sampled_from(ORDER), STRING_FIELDS),
+    st.tuples(st.sampled_from(ATTRIBUTES), st.sampled_from(EQUALITY), st.sampled_from(["true", "false", "nil"])),
+    st.tuples(st.just("status"), st.sampled_from(EQUALITY), st.sampled_from(["ok", "error", "unset"])),
+    st.tuples(st.just("kind"), st.sampled_from(EQUALITY), st.sampled_from(["server", "client", "internal"])),
+).map(" ".join)
+FILTERS = st.recursive(
+    COMPARISONS | st.sampled_from([*ATTRIBUTES, "true", "false"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(" ".join),
+        inner.map(lambda text: f"({text})"),
+        inner.map(lambda text: f"!({text})"),
+    ),
+    max_leaves=5,
+).map(lambda text: f"{{ {text} }}")
+QUERIES = st.recursive(
+    FILTERS,
+    lambda inner: st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(lambda parts: f"({' '.join(parts)})"),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=_spans(), query=QUERIES, data=st.data())
+def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
+    """Same traces and same spans: for one source, and for the same spans in up to three."""
+    want = _plain(table, query)
+    assert _engine([table], query) == want
+    parts = np.array(data.draw(st.lists(st.integers(0, 2), min_size=table.num_rows, max_size=table.num_rows)))
+    split = [whole(table.filter(pa.array(parts == part))) for part in range(3) if (parts == part).any()]
+    assert _engine(split, query) == want
+
+
+def _plain(table: pa.Table, query: str) -> dict[bytes, list[bytes]]:
+    root = check(parse(query)).root
+    traces: dict[bytes, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.to_pylist():
+        traces[row["trace_id"]].append(row)
+    found = {trace_id: spanset(root, rows) for trace_id, rows in traces.items()}  # type: ignore[arg-type]
+    return {trace_id: sorted(spans) for trace_id, spans in found.items() if spans}
+
+
+def _engine(tables: list[pa.Table], query: str) -> dict[bytes, list[bytes]]:
+    result = search([TableSource(table) for table in tables], query, limit=100, spans_per_span_set=100)
+    return {trace.trace_id: sorted(span.span_id for span in trace.span_sets[0].spans) for trace in result.traces}

@@ -1,0 +1,212 @@
+"""What the parser accepts and refuses, and that no text makes it fail in another way."""
+
+import time
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from query import ast
+from query.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
+from query.check import check
+from query.errors import TraceQLError, UnsupportedError
+from query.parse import QUERY_CHARS_MAX, parse
+from query.search import compile_query
+from query.words import duration_ns
+from tests.helpers.reference import cases, reference_file
+
+param = pytest.param
+
+_TEXT = (
+    '{ } ( ) | && || ! = != =~ < >> !~ &> ~ + - * / % ^ , "x" "\\ 1 2.5 10ms nil true .a span.b '
+    "resource.service.name name duration status error rate() count() by( select( with( topk(3)"
+)
+PIECES = _TEXT.split()
+
+
+def condition(text: str) -> ast.FieldExpr:
+    (stage,) = parse(f"{{ {text} }}").root.stages  # type: ignore[union-attr]
+    assert isinstance(stage, ast.Filter)
+    assert stage.condition is not None
+    return stage.condition
+
+
+def one(key: str) -> Comparison:
+    return Comparison("=", Attribute(None, key), Literal(1, Type.INT))
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        param('."a b" = 1', one("a b"), id="quoted"),
+        param('.x."y.z".w = 1', one("x.y.z.w"), id="partly quoted"),
+        param(r'."a\"\\b" = 1', one('a"\\b'), id="escapes in a name"),
+        param(".a-b/c:d = 1", one("a-b/c:d"), id="operators in a name"),
+        param(
+            ".a = 1 || .b = 1 && .c = 1",
+            Logic("&&", (Logic("||", (one("a"), one("b"))), one("c"))),
+            id="&& and || bind equally",
+        ),
+        param(
+            "trace:rootService = nil",
+            Comparison("=", Intrinsic("rootServiceName"), Literal(None, Type.NIL)),
+            id="alias",
+        ),
+        param("-1.5 = .a", Comparison("=", Literal(-1.5, Type.FLOAT), Attribute(None, "a")), id="negative"),
+        param(
+            "1h30m = 1.5h",
+            Comparison("=", Literal(5400 * 10**9, Type.DURATION), Literal(5400 * 10**9, Type.DURATION)),
+            id="durations",
+        ),
+        param(
+            '"a\\n\\u00e4" = `\\n`',
+            Comparison("=", Literal("a\nä", Type.STRING), Literal("\\n", Type.STRING)),
+            id="strings",
+        ),
+        param(
+            "minInt = maxInt", Comparison("=", Literal(-(2**63), Type.INT), Literal(2**63 - 1, Type.INT)), id="limits"
+        ),
+        param(
+            "2 ^ 3 ^ 2 = .a",
+            Comparison(
+                "=",
+                ast.Arithmetic(
+                    "^", Literal(2, Type.INT), ast.Arithmetic("^", Literal(3, Type.INT), Literal(2, Type.INT))
+                ),
+                Attribute(None, "a"),
+            ),
+            id="power binds to the right",
+        ),
+    ],
+)
+def test_tree(text: str, tree: ast.FieldExpr) -> None:
+    """The text becomes this tree."""
+    assert condition(text) == tree
+
+
+def test_places() -> None:
+    """Every node knows where in the text it stands."""
+    text = '{ span.a = "x" && duration > 10ms } >> { }'
+    (stage,) = parse(text).root.stages  # type: ignore[union-attr]
+    assert isinstance(stage, ast.SpansetOp)
+    filter_ = stage.left
+    assert isinstance(filter_, ast.Filter)
+    assert isinstance(filter_.condition, Logic)
+    places = [node.at for node in (stage, filter_, *filter_.condition.operands)]
+    assert [text[at.start : at.end] for at in places] == [
+        text,
+        '{ span.a = "x" && duration > 10ms }',
+        'span.a = "x"',
+        "duration > 10ms",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [("1ns", 1), ("1.5us", 1500), ("2µs", 2000), ("1h2m3.5s", 3723_500_000_000), ("0.5ns", 0), ("1d", 86_400 * 10**9)],
+)
+def test_duration(text: str, ns: int) -> None:
+    """Go's durations, and days."""
+    assert duration_ns(text) == ns
+
+
+def test_empty_text_selects_everything() -> None:
+    """Grafana sends an empty query for "all traces"."""
+    assert parse("") == parse("{ }")
+
+
+def _examples(group: str) -> list[str]:
+    found: list[str] = yaml.safe_load(reference_file("traceql_examples.yaml").read_text())[group]
+    return found
+
+
+def test_valid_examples() -> None:
+    """Every query that Tempo lists as valid is parsed and checked."""
+    for query in _examples("valid"):
+        check(parse(query))
+
+
+def test_examples_that_do_not_parse() -> None:
+    """Every query that Tempo's parser refuses is refused."""
+    accepted = []
+    for query in _examples("parse_fails"):
+        try:
+            check(parse(query))
+            accepted.append(query)
+        except TraceQLError:
+            pass
+    assert accepted == []
+
+
+def test_examples_that_do_not_validate() -> None:
+    """Every query that Tempo's validation refuses is parsed, then refused."""
+    for query in _examples("validate_fails"):
+        parsed = parse(query)
+        with pytest.raises(TraceQLError):
+            check(parsed)
+
+
+def test_recorded_refusals() -> None:
+    """What a running Tempo answered with 400 is refused, what it answered with 200 is not."""
+    reference_file("cases.json.gz")
+    for case in cases("invalid_search"):
+        query = case["params"]["q"]
+        if case["status"] == 200:
+            check(parse(query))
+            continue
+        with pytest.raises(TraceQLError):
+            compile_query(query)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        param("(" * 10_000 + "{ }" + ")" * 10_000, id="parentheses outside"),
+        param("{ " + "(" * 10_000 + "true" + ")" * 10_000 + " }", id="parentheses inside"),
+        param("{ " + "!" * 10_000 + "true }", id="negations"),
+        param("{ " + "-" * 10_000 + ".a = 1 }", id="minus signs"),
+        param("{ 1" + " + 1" * 10_000 + " = 1 }", id="sums"),
+        param("{ 2" + " ^ 2" * 10_000 + " = 1 }", id="powers"),
+        param("{ .a" + " && .a || .a" * 5_000 + " }", id="alternating logic"),
+        param("{ }" + " >> { }" * 10_000, id="structure"),
+        param("{ .a = " + "9" * 100_000 + " }", id="long number"),
+        param("{ .a = 1" + " && .a = 1" * 100_000 + " }", id="a megabyte"),
+        param("{ .a" + '."' + "x" * 100_000, id="open quote"),
+        param('{ name =~ "' + "(a*)*" * 10_000 + '[" }', id="bad long regex"),
+    ],
+)
+def test_hostile_text_is_refused_soon(text: str) -> None:
+    """Depth and length end in an error of ours, not in Python's recursion, memory or patience."""
+    started = time.perf_counter()
+    with pytest.raises(TraceQLError) as caught:
+        check(parse(text))
+    assert time.perf_counter() - started < 10
+    assert len(str(caught.value)) < 2000
+
+
+def test_long_flat_query_is_accepted() -> None:
+    """Length alone is no reason: only the limit is."""
+    text = "{ .a = 1" + " || .a = 1" * 5_000 + " }"
+    assert len(text) < QUERY_CHARS_MAX
+    check(parse(text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join))
+def test_any_text_is_answered_or_refused(text: str) -> None:
+    """A plan or a TraceQLError with its place in the text; nothing else."""
+    try:
+        compile_query(text)
+    except TraceQLError as err:
+        refusal: TraceQLError | None = err
+    else:
+        refusal = None
+    assert refusal is None or (refusal.line >= 1 and refusal.column >= 1 and str(refusal))
+
+
+@pytest.mark.parametrize("query", ["{ } >> { }", "{ } | count() > 2", "{ } | rate()", "{ event.a = 1 }"])
+def test_unsupported_is_an_error(query: str) -> None:
+    """What is not evaluated yet is named, never answered with nothing."""
+    with pytest.raises(UnsupportedError, match="not supported yet"):
+        compile_query(query)

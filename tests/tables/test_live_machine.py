@@ -1,0 +1,242 @@
+"""Whatever happens in whatever order, a query finds every span of the topic that was consumed exactly once.
+
+A state machine over the real live store, segments in RocksDB, blocks and cuts in object storage: records are
+appended, redelivered, sealed, flushed, other workers cut the same partition, the process crashes at any point
+between two steps and starts again from what disk and storage hold.
+"""
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import faust
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tables.blocks.block_list import BlockList
+from tables.blocks.object_store import ObjectStore, StorageConfig
+from tables.cache import ByteCache
+from tables.live.head import HeadRecord
+from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.segment_table import SegmentTable
+from tables.live.store import LiveStore
+from tables.wire import record
+from tables.wire.otlp import OtlpDecoder
+
+DECODER = OtlpDecoder()
+TENANTS = ("a", "b")
+POLICY = CutPolicy(
+    partitions=1, segment_rows_max=6, segment_age_ms=1000, block_rows_max=20, block_age_ms=3000
+)
+
+
+class Topic:
+    """One partition of the topic: what Kafka would keep."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, int, bytes, int]] = []  # tenant, timestamp, value, spans
+        self.spans: list[list[tuple[str, bytes]]] = []
+        self.next_span = 1
+        self.now_ms = 10_000
+
+    def produce(self, tenant: str, spans: int, traces: int) -> None:
+        message = ExportTraceServiceRequest()
+        scope = message.resource_spans.add().scope_spans.add()
+        ids = []
+        for n in range(spans):
+            trace_id = (1 + n % traces).to_bytes(16, "big")
+            span_id = self.next_span.to_bytes(8, "big")
+            self.next_span += 1
+            ids.append((tenant, span_id))
+            scope.spans.add(trace_id=trace_id, span_id=span_id, start_time_unix_nano=self.next_span)
+        value, _ = record.encode(DECODER.decode([message.SerializeToString()]).spans)
+        self.records.append((tenant, self.now_ms, value, spans))
+        self.spans.append(ids)
+
+    def produce_garbage(self, tenant: str) -> None:
+        self.records.append((tenant, self.now_ms, b"\x10\0\0\0garbage", 1))
+        self.spans.append([])
+
+    def incoming(self, offset: int) -> Incoming:
+        tenant, timestamp_ms, value, spans = self.records[offset]
+        return Incoming(tenant, timestamp_ms, HeadRecord(offset, spans, value, 0, 1 << 40))
+
+
+class Worker:
+    """What `agents.live_store` does, step by step instead of in the background."""
+
+    def __init__(self, folder: Path, storage: ObjectStore) -> None:
+        app = faust.App("machine", broker="kafka://127.0.0.1:1", store="memory://")
+        self.table = SegmentTable(app, folder)
+        columns: ByteCache[Any, Any] = ByteCache("columns-test", 1 << 20)
+        blocks = BlockList(storage, "epoch", columns)
+        self.store = LiveStore(self.table.open("epoch"), blocks, POLICY, 1 << 20, columns)
+        self.jobs: list[Job] = []
+        self.flushes: list[FlushJob] = []
+        self.retired: list[Any] = []
+        self.open()
+
+    def open(self) -> None:
+        self.store.adopt(self.store.load(0))
+        self.jobs, self.flushes = [], []
+
+    @property
+    def state(self) -> LivePartition:
+        return self.store.partitions[0]
+
+    def run_job(self) -> None:
+        job = self.jobs.pop(0)
+        match job:
+            case SealJob():
+                info, _ = self.store.seal(0, job)
+                self.state.sealed(job, info)
+            case MarkJob(offset):
+                self.store.mark(0, offset)
+            case FlushJob():
+                self.flushes.append(job)
+
+    def run_flush(self, *, crash_before_telling: bool = False) -> None:
+        job = self.flushes.pop(0)
+        result = self.store.flush(0, job, self.state.to_flush(job))
+        if crash_before_telling:
+            return
+        if result.ours:
+            self.retired += self.store.flushed(self.state, job, result)
+        else:
+            self.store.release(0)
+            self.store.reset(0)
+            self.open()
+
+    def spans(self) -> Counter[tuple[str, bytes]]:
+        found: Counter[tuple[str, bytes]] = Counter()
+        for tenant in TENANTS:
+            live = self.store.view(tenant)
+            sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
+            sources += [source for parts in live.parts.values() for part in parts for source in part()]
+            for source in sources:
+                found.update((tenant, span_id) for span_id in source.read(["span_id"])["span_id"].to_pylist())
+        return found
+
+    def close(self) -> None:
+        self.table.close()
+
+
+class LiveMachine(RuleBasedStateMachine):
+    """One partition, one worker at a time, sometimes a second one with an old view."""
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.storage = ObjectStore(StorageConfig("local", str(self.folder / "storage")))
+        self.topic = Topic()
+        self.workers = 0
+        self.worker = self._new_worker()
+
+    def _new_worker(self, disk: str = "live") -> Worker:
+        return Worker(self.folder / disk, self.storage)
+
+    @rule(tenant=st.sampled_from(TENANTS), spans=st.integers(1, 8), traces=st.integers(1, 3))
+    def produce(self, tenant: str, spans: int, traces: int) -> None:
+        self.topic.produce(tenant, spans, traces)
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def produce_garbage(self, tenant: str) -> None:
+        self.topic.produce_garbage(tenant)
+
+    @rule(ms=st.integers(1, 2500))
+    def time_passes(self, ms: int) -> None:
+        self.topic.now_ms += ms
+
+    @rule(back=st.integers(0, 4), count=st.integers(1, 6))
+    def consume(self, back: int, count: int) -> None:
+        """From the next offset, or from an earlier one: redelivery."""
+        state = self.worker.state
+        first = max(0, state.next_offset - back)
+        for offset in range(first, min(first + count, len(self.topic.records))):
+            self.worker.jobs += state.append(self.topic.incoming(offset))
+
+    @rule()
+    def idle(self) -> None:
+        self.worker.jobs += self.worker.state.tick(self.topic.now_ms)
+
+    @precondition(lambda self: self.worker.jobs)
+    @rule(count=st.integers(1, 4))
+    def run_jobs(self, count: int) -> None:
+        for _ in range(min(count, len(self.worker.jobs))):
+            self.worker.run_job()
+
+    @precondition(lambda self: self.worker.flushes)
+    @rule()
+    def flush(self) -> None:
+        self.worker.run_flush()
+
+    @precondition(lambda self: self.worker.flushes)
+    @rule()
+    def flush_and_crash(self) -> None:
+        """The cut is in storage, nobody here knows."""
+        self.worker.run_flush(crash_before_telling=True)
+        self.crash()
+
+    @rule()
+    def crash(self) -> None:
+        self.worker.close()
+        self.worker = self._new_worker()
+
+    @rule()
+    def lose_the_disk(self) -> None:
+        self.worker.close()
+        self.workers += 1
+        shutil.rmtree(self.folder / "live")
+        self.worker = self._new_worker()
+
+    @rule(count=st.integers(1, 12), cut=st.booleans())
+    def another_worker_cuts(self, count: int, cut: bool) -> None:
+        """It owned the partition for a while, read on from the blocks, and cut where this one would not."""
+        self.workers += 1
+        other = self._new_worker(f"other{self.workers}")
+        state = other.state
+        for offset in range(state.next_offset, min(state.next_offset + count, len(self.topic.records))):
+            other.jobs += state.append(self.topic.incoming(offset))
+        if cut:
+            other.jobs += state.tick(self.topic.now_ms + 100_000)
+        while other.jobs:
+            other.run_job()
+        while other.flushes:
+            other.run_flush()
+        other.close()
+        # The partition comes back: as the keeper does it, the cuts are read again.
+        self.worker.store.blocks.poll([0])
+        if self.worker.store.blocks.covered(0) > self.worker.state.covered:
+            while self.worker.jobs:  # the keeper waits for what it has begun
+                self.worker.run_job()
+            self.worker.store.release(0)
+            self.worker.open()
+
+    @precondition(lambda self: self.worker.retired)
+    @rule()
+    def forget_flushed(self) -> None:
+        self.worker.store.delete(self.worker.retired)
+        self.worker.retired = []
+
+    @invariant()
+    def every_span_once(self) -> None:
+        if not hasattr(self, "worker"):
+            return
+        found = self.worker.spans()
+        consumed = self.topic.spans[: self.worker.state.next_offset]
+        assert not [span for spans in consumed for span in spans if span not in found], "lost"
+        # After a crash, segments may reach beyond what is consumed again: those spans are found already.
+        assert not [span for span, count in found.items() if count != 1], "counted twice"
+
+    def teardown(self) -> None:
+        if hasattr(self, "worker"):
+            self.worker.close()
+            shutil.rmtree(self.folder)
+
+
+LiveMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestLiveMachine = LiveMachine.TestCase

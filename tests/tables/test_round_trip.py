@@ -1,0 +1,86 @@
+"""A span's whole way through tables: request → record → segment → Parquet → OTLP again, nothing lost."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+from query.trace import find_trace
+from tables.blocks.parquet_read import ParquetSource
+from tables.blocks.parquet_write import to_parquet
+from tables.cache import ByteCache
+from tables.seal import seal
+from tables.wire import record
+from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp_write import to_resource_spans
+from tables.wire.split import split
+from tests.strategies import REQUESTS
+
+DECODER = OtlpDecoder()
+
+
+def attributes(pairs: Iterable[KeyValue]) -> tuple[bytes, ...]:
+    """In any order: columns have their own."""
+    return tuple(sorted(pair.SerializeToString(deterministic=True) for pair in pairs))
+
+
+def spans_of(groups: Iterable[ResourceSpans]) -> Counter[tuple[object, ...]]:
+    """Every span with its resource and scope, comparable. A span that is there twice is one span."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for group in groups:
+        resource = (attributes(group.resource.attributes), group.resource.dropped_attributes_count, group.schema_url)
+        for scoped in group.scope_spans:
+            scope = (
+                scoped.scope.name,
+                scoped.scope.version,
+                attributes(scoped.scope.attributes),
+                scoped.scope.dropped_attributes_count,
+                scoped.schema_url,
+            )
+            for span in scoped.spans:
+                plain = type(span)()
+                plain.CopyFrom(span)
+                plain.ClearField("attributes")
+                plain.SetInParent()
+                if not plain.status.ByteSize():
+                    plain.ClearField("status")
+                found[
+                    (resource, scope, plain.SerializeToString(deterministic=True), attributes(span.attributes))
+                ] = 1
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(REQUESTS, max_size=3), st.integers(1, 5), st.integers(1, 3))
+def test_nothing_is_lost(requests: list[ExportTraceServiceRequest], partitions: int, tenants: int) -> None:
+    """What a client sent is what a trace by id gives back, through every format on the way."""
+    bodies = [request.SerializeToString() for request in requests]
+    decoded = DECODER.decode(bodies)
+    tenant_of = decoded.request_of % tenants
+    parts = split(decoded.spans, partitions, tenant_of)
+    by_place: dict[tuple[int, int], list[pa.RecordBatch]] = {}
+    for part in parts:
+        value, headers = record.encode(part.spans)
+        assert record.read_headers(headers).spans == len(part.spans)
+        by_place.setdefault((part.tenant, part.partition), []).append(record.decode(value))
+    cache = ByteCache("test", 1 << 20)
+    for tenant in range(tenants):
+        sources = []
+        for (owner, partition), batches in by_place.items():
+            if owner == tenant:
+                data = to_parquet(seal(batches))
+                rows = sum(map(len, batches))
+                key = f"{tenant}/{partition}/{len(sources)}/{id(data)}"
+                sources.append(ParquetSource(key, lambda data=data: pa.BufferReader(data), cache, rows))
+        sent = [g for n, request in enumerate(requests) if n % tenants == tenant for g in request.resource_spans]
+        got: Counter[tuple[object, ...]] = Counter()
+        for trace_id in {s.trace_id for g in sent for scoped in g.scope_spans for s in scoped.spans}:
+            table = find_trace(sources, trace_id)
+            assert table is not None
+            got += spans_of(to_resource_spans(table))
+        assert got == spans_of(sent)
