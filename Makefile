@@ -53,7 +53,7 @@ $(BIN)/python:
 	  fi
 	done
 	if [[ -z $$python ]]; then
-	  echo "Stretto needs Python 3.11 or newer with the module venv; found: $$(python3 --version 2>&1 || true)." >&2
+	  echo "Stretto needs Python 3.11 or newer with the module venv; found: $$($${PYTHON:-python3} --version 2>&1 || true)." >&2
 	  echo "Install it (Debian, Ubuntu: the packages python3 and python3-venv), or run make PYTHON=/path/to/python." >&2
 	  exit 1
 	fi

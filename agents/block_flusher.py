@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from faust.types import TP
 from prometheus_client import Counter
 
-from agents.live_store import LiveKeeper
+from agents.live_store import LiveKeeper, log_failure
 from agents.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
@@ -80,9 +80,9 @@ class BlockFlusher:
         while not state.closed:
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-            except (StorageError, OSError) as err:
+            except Exception as err:  # noqa: BLE001  # a flush that is lost would leave a hole in what is covered
                 FAILURES.inc()
-                log.error("blocks wait, trying again in %.1f s: %s", wait_s, err)
+                log_failure(log, "blocks wait", wait_s, err)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
         return None

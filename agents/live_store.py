@@ -13,7 +13,7 @@ from faust.types import TP
 from prometheus_client import Counter, Gauge
 
 from agents.stream_app import StreamApp
-from tables.errors import StorageError, WireError
+from tables.errors import WireError
 from tables.live.head import UNREADABLE, HeadRecord
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.store import LiveStore
@@ -229,10 +229,10 @@ class LiveKeeper:
         while True:
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
-            except (StorageError, OSError) as err:
+            except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
                 self.problems[what] = f"cannot {what}: {err}"
-                log.error("cannot %s, trying again in %.1f s: %s", what, wait_s, err)
+                log_failure(log, f"cannot {what}", wait_s, err)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
             else:
@@ -243,6 +243,12 @@ class LiveKeeper:
         if self.store is None:
             raise RuntimeError("the live store is not open yet")
         return self.store
+
+
+def log_failure(logger: logging.Logger, what: str, wait_s: float, err: Exception) -> None:
+    """What is expected of disks and storage in a line; anything else with its traceback."""
+    expected = isinstance(err, OSError)
+    logger.error("%s, trying again in %.1f s: %s", what, wait_s, err, exc_info=None if expected else err)
 
 
 def _incoming(message: Any) -> Incoming:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faust
+import prometheus_client
 import pyarrow as pa
 
 from agents import block_flusher, distributor, live_store
@@ -60,6 +61,7 @@ def build(settings: Settings) -> StreamApp:
 def _tune() -> None:
     """Arrow's own threads off: work is spread by our pools. Full garbage collections stall the loop by 50 ms."""
     pa.set_cpu_count(1)
+    prometheus_client.disable_created_metrics()
     gc.set_threshold(50_000, 50, 1000)
 
 

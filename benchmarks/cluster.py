@@ -23,7 +23,7 @@ POLL_S: Final = 0.1
 LOG_LINES_SHOWN: Final = 30
 
 # Variables that would lead the measured process to the user's own settings and clusters.
-FOREIGN: Final = frozenset({"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO"})
+FOREIGN: Final = frozenset({"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO", "EMBEDDED_KAFKA_PORT"})
 
 
 class BenchError(Exception):
@@ -42,6 +42,8 @@ class Cluster:
         http, grpc, otlp_http, kafka = free_ports(4)
         self.http_url = f"http://127.0.0.1:{http}"
         self.otlp_address = f"127.0.0.1:{grpc}"
+        self.otlp_http_url = f"http://127.0.0.1:{otlp_http}"
+        self.kafka_address = f"127.0.0.1:{kafka}"
         self.ready_s = 0.0  # from start to readiness
         self._folder = folder
         self._command = list(command or COMMAND)
@@ -53,7 +55,7 @@ class Cluster:
             "PORT": str(http),
             f"{otlp}GRPC__ENDPOINT": self.otlp_address,
             f"{otlp}HTTP__ENDPOINT": f"127.0.0.1:{otlp_http}",
-            "STRETTO_KAFKA__ADDRESS": f"127.0.0.1:{kafka}",
+            "EMBEDDED_KAFKA_PORT": str(kafka),
             **(settings or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,6 +86,11 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the processes are started with."""
+        return dict(self._environment)
 
     def processes(self) -> list[measure.Process]:
         return measure.processes(self._running().pid)

@@ -36,9 +36,7 @@ TRACE_IDS = st.integers(1, 3).map(lambda n: n.to_bytes(16, "big")) | st.binary(m
 SPAN_IDS = st.integers(1, 9).map(lambda n: n.to_bytes(8, "big"))
 TIMES = st.integers(0, 2**62)
 
-EVENTS = st.builds(
-    Span.Event, time_unix_nano=TIMES, name=TEXT, attributes=ATTRIBUTES, dropped_attributes_count=COUNTS
-)
+EVENTS = st.builds(Span.Event, time_unix_nano=TIMES, name=TEXT, attributes=ATTRIBUTES, dropped_attributes_count=COUNTS)
 LINKS = st.builds(
     Span.Link,
     trace_id=TRACE_IDS,

@@ -75,7 +75,7 @@ class Echo:
             self._window_end, self._lines = self._clock() + self.WINDOW_S, 0
         self._lines += 1
         if self._lines <= self.LINES_MAX:
-            self._say(f"{self._name} | {text}")
+            self._say(f"{self._name} | {text.removeprefix(f'{self._name}: ')}")
         elif self._lines == self.LINES_MAX + 1:
             self._say(f"{self._name} | … more of this in its log, not shown for up to {self.WINDOW_S:.0f} s")
 

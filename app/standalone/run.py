@@ -108,7 +108,9 @@ class _Run:
 
     async def _stop(self, signals: asyncio.Queue[int]) -> None:
         """In order; a second signal kills what is left."""
-        stopping = asyncio.create_task(stop_in_order(self.children[::-1]))
+        own_kafka = [child for child in self.children if child.command.log == self.plan.logs / "kafka.log"]
+        others = [child for child in self.children if child not in own_kafka]
+        stopping = asyncio.create_task(stop_in_order([others, own_kafka]))
         again = asyncio.create_task(signals.get())
         await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
         if again.done():

@@ -56,13 +56,13 @@ async def keep_alive(
         child.start()
 
 
-async def stop_in_order(children: Sequence[Child], first_s: float = 3.0, within_s: float = STOP_S) -> None:
-    """Stop one after the other, first to last. Each has `first_s`, the last one what is left of `within_s`.
+async def stop_in_order(groups: Sequence[Sequence[Child]], first_s: float = 3.0, within_s: float = STOP_S) -> None:
+    """Stop one group after the other. Each has `first_s`, the last one what is left of `within_s`.
 
     The worker before its Kafka: it still commits what it has done.
     """
     end = time.monotonic() + within_s
-    for n, child in enumerate(children):
+    for n, group in enumerate(groups):
         left_s = max(_LAST_S, end - time.monotonic())
-        is_last = n == len(children) - 1
-        await child.stop(left_s if is_last else min(first_s, left_s))
+        is_last = n == len(groups) - 1
+        await asyncio.gather(*(child.stop(left_s if is_last else min(first_s, left_s)) for child in group))

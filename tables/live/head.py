@@ -1,5 +1,6 @@
 """The head: records of one tenant and partition as they came, sealed later; shredded early only if a query asks."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from tables.blocks.parquet_read import FileTraces, index_traces
 from tables.errors import WireError
 from tables.seal import seal
 from tables.wire import record
+
+log = logging.getLogger(__name__)
 
 UNREADABLE = Counter(
     "stretto_live_store_records_skipped_total",
@@ -37,16 +40,36 @@ class BadRecord(NamedTuple):
     problem: str
 
 
-def decode_all(records: Sequence[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
-    """The spans of records; those that cannot be read are named instead."""
-    batches: list[pa.RecordBatch] = []
+def decode_all(records: Sequence[HeadRecord]) -> tuple[list[tuple[int, pa.RecordBatch]], list[BadRecord]]:
+    """Offset and spans of each record; those that cannot be read are named instead."""
+    batches: list[tuple[int, pa.RecordBatch]] = []
     bad: list[BadRecord] = []
     for item in records:
         try:
-            batches.append(record.decode(item.value))
+            batches.append((item.offset, record.decode(item.value)))
         except WireError as err:
             bad.append(BadRecord(item.offset, str(err)))
     return batches, bad
+
+
+def seal_records(records: Sequence[HeadRecord]) -> tuple[pa.Table | None, list[BadRecord]]:
+    """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed."""
+    decoded, bad = decode_all(records)
+    if not decoded:
+        return None, bad
+    try:
+        return seal([batch for _, batch in decoded]), bad
+    except Exception:  # whatever a record's content does to the code, its neighbours must come through
+        log.exception("%d records cannot be sealed together; trying each", len(decoded))
+    good: list[pa.RecordBatch] = []
+    for offset, batch in decoded:
+        try:
+            seal([batch])
+        except Exception as err:  # noqa: BLE001  # as above
+            bad.append(BadRecord(offset, f"cannot be sealed: {err!r}"))
+        else:
+            good.append(batch)
+    return (seal(good) if good else None), bad
 
 
 class ChunkSource:
@@ -130,8 +153,8 @@ class Head:
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
     def _shred(self, first: int, end: int) -> _Chunk:
-        batches, _ = decode_all(self.records[first:end])  # what is bad is counted when the head is sealed
-        return _Chunk(first, end, ChunkSource(seal(batches)) if batches else None)
+        table, _ = seal_records(self.records[first:end])  # what is bad is counted when the head is sealed
+        return _Chunk(first, end, None if table is None else ChunkSource(table))
 
 
 def _grown(old: _Chunk, young: _Chunk) -> bool:

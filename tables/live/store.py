@@ -15,10 +15,9 @@ from tables.blocks.parquet_read import ColumnCache, ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
-from tables.live.head import BadRecord, ChunkSource, decode_all
+from tables.live.head import BadRecord, ChunkSource, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
-from tables.seal import seal
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
@@ -106,11 +105,9 @@ class LiveStore:
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
-        batches, bad = decode_all(job.head.records)
-        if not batches:
+        table, bad = seal_records(job.head.records)
+        if table is None:
             return None, bad
-        table = seal(batches)
-        del batches
         records = job.head.records
         data = to_parquet(table)
         ends = pa.compute.add(table["start_ns"], table["duration_ns"])

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pytest import param
 
 from app.standalone import jars, maven
 from app.standalone.errors import StandaloneError
@@ -71,12 +70,12 @@ def test_a_lock_that_is_written_reads_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        param("# nothing\n", "lists no jars", id="empty"),
-        param(f"# head\na:b:1 sha256:{SHA[:-1]} 5", "x.lock:2: expected", id="short checksum"),
-        param(f"a:b sha256:{SHA} 5", "x.lock:1: expected", id="no version"),
-        param(f"a:b:1 sha256:{SHA}", "x.lock:1: expected", id="no size"),
-        param(f"a:../../b:1 sha256:{SHA} 5", "x.lock:1: expected", id="a path in a name"),
-        param(f"a:b:1 sha256:{SHA} 5\nc:b:1 sha256:{SHA} 5", "x.lock:2: b-1.jar is listed twice", id="twice"),
+        pytest.param("# nothing\n", "lists no jars", id="empty"),
+        pytest.param(f"# head\na:b:1 sha256:{SHA[:-1]} 5", "x.lock:2: expected", id="short checksum"),
+        pytest.param(f"a:b sha256:{SHA} 5", "x.lock:1: expected", id="no version"),
+        pytest.param(f"a:b:1 sha256:{SHA}", "x.lock:1: expected", id="no size"),
+        pytest.param(f"a:../../b:1 sha256:{SHA} 5", "x.lock:1: expected", id="a path in a name"),
+        pytest.param(f"a:b:1 sha256:{SHA} 5\nc:b:1 sha256:{SHA} 5", "x.lock:2: b-1.jar is listed twice", id="twice"),
     ],
 )
 def test_a_wrong_lock_is_refused(text, message):
@@ -88,9 +87,9 @@ def test_a_wrong_lock_is_refused(text, message):
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
-        param({"XDG_CACHE_HOME": "/var/x"}, "/var/x/stretto/kafka-4.3.1", id="XDG"),
-        param({}, "~/.cache/stretto/kafka-4.3.1", id="home"),
-        param({"XDG_CACHE_HOME": "relative"}, "~/.cache/stretto/kafka-4.3.1", id="relative is as if unset"),
+        pytest.param({"XDG_CACHE_HOME": "/var/x"}, "/var/x/stretto/kafka-4.3.1", id="XDG"),
+        pytest.param({}, "~/.cache/stretto/kafka-4.3.1", id="home"),
+        pytest.param({"XDG_CACHE_HOME": "relative"}, "~/.cache/stretto/kafka-4.3.1", id="relative is as if unset"),
     ],
 )
 def test_cache_dir(env, expected):
@@ -113,9 +112,9 @@ def test_an_empty_cache_is_filled_once(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        param(lambda content: content[:-1], id="cut"),
-        param(lambda content: b"X" + content[1:], id="another byte, same size"),
-        param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: content[:-1], id="cut"),
+        pytest.param(lambda content: b"X" + content[1:], id="another byte, same size"),
+        pytest.param(lambda content: b"", id="empty"),
     ],
 )
 def test_a_damaged_file_is_fetched_again(tmp_path, damage):
@@ -150,9 +149,9 @@ def test_a_passing_failure_is_tried_again(tmp_path):
 @pytest.mark.parametrize(
     ("spoiled", "message"),
     [
-        param(b"evil bytes", "is not what kafka-jars.lock pins: 10 bytes instead of", id="other bytes"),
-        param(RuntimeError("not found in remote"), "RuntimeError: not found in remote", id="not there"),
-        param(OSError("no route to host"), "OSError: no route to host", id="no network"),
+        pytest.param(b"evil bytes", "is not what kafka-jars.lock pins: 10 bytes instead of", id="other bytes"),
+        pytest.param(RuntimeError("not found in remote"), "RuntimeError: not found in remote", id="not there"),
+        pytest.param(OSError("no route to host"), "OSError: no route to host", id="no network"),
     ],
 )
 def test_a_lasting_failure_ends_it(tmp_path, spoiled, message):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from pytest import param
 
 from app.standalone import ports
 from app.standalone.errors import StandaloneError
@@ -96,10 +95,10 @@ def test_a_data_folder_that_cannot_be_made(tmp_path):
 @pytest.mark.parametrize(
     ("host", "local"),
     [
-        param("0.0.0.0", "127.0.0.1:80", id="all"),
-        param("::", "127.0.0.1:80", id="all of IPv6"),
-        param("10.0.0.7", "10.0.0.7:80", id="one"),
-        param("::1", "[::1]:80", id="IPv6"),
+        pytest.param("0.0.0.0", "127.0.0.1:80", id="all"),
+        pytest.param("::", "127.0.0.1:80", id="all of IPv6"),
+        pytest.param("10.0.0.7", "10.0.0.7:80", id="one"),
+        pytest.param("::1", "[::1]:80", id="IPv6"),
     ],
 )
 def test_the_address_for_this_machine(host, local):

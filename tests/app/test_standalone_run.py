@@ -1,5 +1,6 @@
 """What `stretto run` starts, with which settings, and what it says."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,13 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from pytest import param
 
 from app import topics
 from app.settings import load
 from app.standalone import kafka, plan
 from app.standalone.errors import StandaloneError
-from app.standalone.ports import Listener
+from app.standalone.ports import Listener, free_port
 from app.standalone.run import wait_ready
 from app.standalone.welcome import find_trace, first_trace, welcome
 
@@ -29,7 +29,7 @@ def test_the_default_plan(tmp_path):
     chosen = make(tmp_path)
     assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
     assert chosen.brokers == ("127.0.0.1:9092",)
-    assert chosen.worker.argv[1:] == tuple("-m faust -A app -L uvloop worker -l info --without-web".split())
+    assert " ".join(chosen.worker.argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
     assert chosen.worker.env["TARGET"] == "all"
     assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
     assert chosen.worker.env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
@@ -103,10 +103,10 @@ def test_kafkas_sizes_fit_its_integers():
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        param("/a/b c", "/a/b c", id="plain"),
-        param("/ä", "/\\u00e4", id="not ASCII"),
-        param("/a\\b", "/a\\\\b", id="backslash"),
-        param("/\U0001f600", "/\\ud83d\\ude00", id="beyond the basic plane"),
+        pytest.param("/a/b c", "/a/b c", id="plain"),
+        pytest.param("/ä", "/\\u00e4", id="not ASCII"),
+        pytest.param("/a\\b", "/a\\\\b", id="backslash"),
+        pytest.param("/\U0001f600", "/\\ud83d\\ude00", id="beyond the basic plane"),
     ],
 )
 def test_a_folder_with_any_name(tmp_path, value, line):
@@ -154,10 +154,6 @@ def test_the_topics(tmp_path):
 
 def test_no_kafka_there():
     """The error names address, topics and variable."""
-    import asyncio
-
-    from app.standalone.ports import free_port
-
     port = free_port()
     wanted = [topics.TopicSpec("spans", 1, 1, ())]
     with pytest.raises(topics.TopicError, match=rf"127\.0\.0\.1:{port} has not made .*spans.*KAFKA_URL"):
@@ -166,10 +162,6 @@ def test_no_kafka_there():
 
 def test_waiting_for_the_worker():
     """503 until it is ready; nothing listens at first."""
-    import asyncio
-
-    from app.standalone.ports import free_port
-
     answers = ["503 Service Unavailable", "503 Service Unavailable", "200 OK"]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pytest import param
 
 from app.standalone.child import Child, Command, describe, tied
 from app.standalone.errors import StandaloneError
@@ -131,19 +130,21 @@ async def test_stop_kills_what_does_not_listen(tmp_path):
 
 @in_loop
 async def test_the_worker_stops_before_its_kafka(tmp_path):
-    """In the order given, each within its time."""
+    """In the order given, each group within its time."""
     ended: list[str] = []
-    children = [await started(tmp_path, STUBBORN, "worker"), await started(tmp_path, FOR_EVER, "kafka")]
+    demo, worker = [await started(tmp_path, STUBBORN, name) for name in ("demo", "worker")]
+    kafka = await started(tmp_path, FOR_EVER, "kafka")
 
     async def note(child: Child) -> None:
         await child.wait()
         ended.append(child.command.name)
 
-    notes = [asyncio.create_task(note(child)) for child in children]
+    notes = [asyncio.create_task(note(child)) for child in (kafka, demo, worker)]
     begin = time.monotonic()
-    await stop_in_order(children, first_s=0.2, within_s=2.0)
+    await stop_in_order([[demo, worker], [kafka]], first_s=0.2, within_s=2.0)
     await asyncio.gather(*notes)
-    assert ended == ["worker", "kafka"]
+    assert sorted(ended[:2]) == ["demo", "worker"]
+    assert ended[2:] == ["kafka"]
     assert time.monotonic() - begin < 2.0
 
 
@@ -165,10 +166,11 @@ import asyncio, os, sys
 from pathlib import Path
 from app.standalone.child import Child, Command
 async def main():
-    command = Command("kafka", (sys.executable, "-c", {STUBBORN!r}), dict(os.environ), Path({str(tmp_path / "k.log")!r}))
+    log = Path({str(tmp_path / "k.log")!r})
+    command = Command("kafka", (sys.executable, "-c", {STUBBORN!r}), dict(os.environ), log)
     child = Child(command, print)
     child.start()
-    while b"up" not in command.log.read_bytes() if command.log.exists() else True:
+    while not (log.exists() and b"up" in log.read_bytes()):
         await asyncio.sleep(0.005)
     print(child.pid, flush=True)
     await child.wait()
@@ -199,7 +201,7 @@ def test_other_systems_get_the_plain_command():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [param(3, "exit code 3", id="code"), param(-9, "signal SIGKILL", id="signal")]
+    ("code", "words"), [pytest.param(3, "exit code 3", id="code"), pytest.param(-9, "signal SIGKILL", id="signal")]
 )
 def test_describe(code, words):
     """As an operator says it."""
@@ -222,9 +224,9 @@ LINES = [
 @pytest.mark.parametrize(
     ("show", "shown"),
     [
-        param("warnings", [2, 3, 4, 6, 7, 8], id="warnings"),
-        param("errors", [3, 4, 7, 8], id="errors"),
-        param("all", range(9), id="all"),
+        pytest.param("warnings", [2, 3, 4, 6, 7, 8], id="warnings"),
+        pytest.param("errors", [3, 4, 7, 8], id="errors"),
+        pytest.param("all", range(9), id="all"),
     ],
 )
 def test_what_appears_on_the_terminal(show, shown):

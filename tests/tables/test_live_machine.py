@@ -29,9 +29,7 @@ from tables.wire.otlp import OtlpDecoder
 
 DECODER = OtlpDecoder()
 TENANTS = ("a", "b")
-POLICY = CutPolicy(
-    partitions=1, segment_rows_max=6, segment_age_ms=1000, block_rows_max=20, block_age_ms=3000
-)
+POLICY = CutPolicy(partitions=1, segment_rows_max=6, segment_age_ms=1000, block_rows_max=20, block_age_ms=3000)
 
 
 class Topic:

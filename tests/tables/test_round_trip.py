@@ -49,9 +49,7 @@ def spans_of(groups: Iterable[ResourceSpans]) -> Counter[tuple[object, ...]]:
                 plain.SetInParent()
                 if not plain.status.ByteSize():
                     plain.ClearField("status")
-                found[
-                    (resource, scope, plain.SerializeToString(deterministic=True), attributes(span.attributes))
-                ] = 1
+                found[(resource, scope, plain.SerializeToString(deterministic=True), attributes(span.attributes))] = 1
     return found
 
 
