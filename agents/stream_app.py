@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+import faust.app
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
@@ -63,8 +64,16 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Consumer = Consumer
 
 
+class Boot(faust.app.BootStrategy):  # type: ignore[misc]
+    """Without Faust's own web server, whatever the command line says: Stretto has its own."""
+
+    enable_web = False
+
+
 class StreamApp(faust.App):  # type: ignore[misc]
     """A Faust app with hooks for what must be done, and parts that must run, before it consumes."""
+
+    BootStrategy = Boot
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +86,7 @@ class StreamApp(faust.App):  # type: ignore[misc]
 
     async def on_first_start(self) -> None:
         """Faust makes its folder, but not the folders above it."""
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # once, before anything runs
         await super().on_first_start()
 
     async def on_start(self) -> None:

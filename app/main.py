@@ -61,7 +61,7 @@ def build(settings: Settings) -> StreamApp:
 def _tune() -> None:
     """Arrow's own threads off: work is spread by our pools. Full garbage collections stall the loop by 50 ms."""
     pa.set_cpu_count(1)
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     gc.set_threshold(50_000, 50, 1000)
 
 

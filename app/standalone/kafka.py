@@ -139,7 +139,8 @@ def java() -> Path:
 def format_command(broker: Broker, runtime: Path, env: Mapping[str, str]) -> Command:
     """Give an empty folder its cluster id; Kafka refuses to start without."""
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    arguments = ("format", "--cluster-id", cluster_id, "--config", _settings_file(broker))
+    # With =, since an id may begin with a dash.
+    arguments = ("format", f"--cluster-id={cluster_id}", "--config", _settings_file(broker))
     return _command("kafka-format", broker, runtime, env, ["kafka.tools.StorageTool", *arguments])
 
 

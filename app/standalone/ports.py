@@ -42,8 +42,10 @@ class Listener:
 
 
 @contextmanager
-def data_lock(data_dir: Path) -> Iterator[None]:
+def data_lock(data_dir: Path, port: int) -> Iterator[None]:
     """Hold the data folder for this process; the kernel lets go of it even after kill -9.
+
+    port: where this process will listen, for the error that a second one gets
 
     Raises: StandaloneError naming the process that holds it, or why the folder cannot be used
     """
@@ -60,13 +62,13 @@ def data_lock(data_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            pid = file.read().strip() or "?"
+            pid, _, its_port = file.read().strip().partition(" ")
             raise StandaloneError(
-                f"stretto runs already in the data folder {data_dir}: pid {pid} holds {path}. "
-                f"Stop it (kill {pid}), or set STRETTO_DATA_DIR to another folder."
+                f"stretto runs already on port {its_port or '?'} as pid {pid or '?'}: it holds {path}. "
+                f"Stop it (kill {pid}), or set STRETTO_DATA_DIR to another folder and PORT to another port."
             ) from None
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
+        file.write(f"{os.getpid()} {port}\n")
         file.flush()
         try:
             yield

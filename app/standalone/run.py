@@ -47,7 +47,7 @@ def main(settings: Settings) -> int:
     started = time.monotonic()
     chosen = plan.make(settings, os.environ)
     try:
-        with data_lock(chosen.data_dir):
+        with data_lock(chosen.data_dir, chosen.api.port):
             wait_free(chosen.needed, _PORTS_FREE_S)
             broker = _own_broker(chosen, settings)
             wanted = topics.specs(settings)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -13,11 +12,14 @@ from app.standalone.errors import StandaloneError
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a child that dies is started again, and when it is given up."""
+    """When a child that dies is started again, and when it is given up.
+
+    Only deaths soon after the start count: a worker that somebody kills again and again has not failed.
+    """
 
     pause_s: float = 1.0
     deaths_max: int = 5
-    window_s: float = 60.0
+    young_s: float = 5.0
 
 
 # `stretto run` promises to be gone within 5 s; a margin for our own end.
@@ -37,23 +39,24 @@ async def keep_alive(
 ) -> NoReturn:
     """Start `child` again whenever it ends, after waiting for what it `needs`: for a worker, Kafka.
 
-    Raises: StandaloneError after `deaths_max` deaths within `window_s`; the child is not running then.
-    What `needs` raises.
+    Raises: StandaloneError after `deaths_max` deaths in a row, each within `young_s` of its start; the child is
+    not running then. What `needs` raises.
     """
-    name, deaths = child.command.name, deque[float](maxlen=patience.deaths_max)
+    name, young_deaths, started_s = child.command.name, 0, time.monotonic()
     while True:
         code = await child.wait()
-        deaths.append(time.monotonic())
+        young_deaths = young_deaths + 1 if time.monotonic() - started_s <= patience.young_s else 0
         text = f"{name} (pid {child.pid}) ended unexpectedly with {describe(code)}"
-        if len(deaths) == patience.deaths_max and deaths[-1] - deaths[0] <= patience.window_s:
+        if young_deaths == patience.deaths_max:
             raise StandaloneError(
-                f"{text}; given up after {patience.deaths_max} deaths within {patience.window_s:.0f} s. "
+                f"{text}; given up after {patience.deaths_max} deaths within {patience.young_s:.0f} s of a start. "
                 f"Its last words are in {child.command.log}"
             )
         say(f"{text}; starting it again in {patience.pause_s:g} s")
         await asyncio.sleep(patience.pause_s)
         await needs()
         child.start()
+        started_s = time.monotonic()
 
 
 async def stop_in_order(groups: Sequence[Sequence[Child]], first_s: float = 3.0, within_s: float = STOP_S) -> None:

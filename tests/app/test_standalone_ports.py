@@ -70,25 +70,25 @@ def test_an_address_of_another_machine():
 
 def test_the_data_folder_is_held_once(tmp_path):
     """The second one learns the pid; the folder is free again after the first."""
-    with ports.data_lock(tmp_path / "data"):
+    with ports.data_lock(tmp_path / "data", 3200):
         second = f"""
 from pathlib import Path
 from app.standalone.ports import data_lock
 try:
-    with data_lock(Path({str(tmp_path / "data")!r})): print("held")
+    with data_lock(Path({str(tmp_path / "data")!r}), 3200): print("held")
 except Exception as err: print(err)
 """
         told = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True).stdout
-        assert f"pid {os.getpid()} holds {tmp_path / 'data' / 'stretto.pid'}" in told
+        assert f"port 3200 as pid {os.getpid()}: it holds {tmp_path / 'data' / 'stretto.pid'}" in told
         assert f"kill {os.getpid()}" in told
-    with ports.data_lock(tmp_path / "data"):
-        assert (tmp_path / "data" / "stretto.pid").read_text() == f"{os.getpid()}\n"
+    with ports.data_lock(tmp_path / "data", 3200):
+        assert (tmp_path / "data" / "stretto.pid").read_text() == f"{os.getpid()} 3200\n"
 
 
 def test_a_data_folder_that_cannot_be_made(tmp_path):
     """The text names it and the variable."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StandaloneError, match="STRETTO_DATA_DIR"), ports.data_lock(tmp_path / "file" / "data"):
+    with pytest.raises(StandaloneError, match="STRETTO_DATA_DIR"), ports.data_lock(tmp_path / "file" / "data", 3200):
         pass
 
 

@@ -20,7 +20,7 @@ from app.standalone.supervisor import Patience, keep_alive, stop_in_order
 
 FOR_EVER = "import time\nprint('INFO up', flush=True)\nwhile True: time.sleep(60)"
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FOR_EVER}"
-AT_ONCE = Patience(pause_s=0.01, deaths_max=3, window_s=60)
+AT_ONCE = Patience(pause_s=0.01, deaths_max=3, young_s=60)
 LIMIT_S = 20.0
 
 

@@ -119,8 +119,12 @@ class Client:
 
     def pid(self, name: str) -> int:
         """The worker's or Kafka's."""
-        (found,) = [p.pid for p in self.cluster.processes() if p.name == name]
-        return int(found)
+        (found,) = self.pids(name)
+        return found
+
+    def pids(self, name: str) -> list[int]:
+        """Those of the processes with this name; none between two lives."""
+        return [process.pid for process in self.cluster.processes() if process.name == name]
 
     def kill_worker(self) -> None:
         """kill -9; returns when the next one is ready."""
@@ -130,11 +134,7 @@ class Client:
 
     def wait_for_next_worker(self, old: int) -> None:
         """Returns when another worker than `old` is ready."""
-
-        def workers() -> list[int]:
-            return [p.pid for p in self.cluster.processes() if p.name == "worker"]
-
-        eventually(workers, lambda pids: len(pids) == 1 and pids != [old], what="no new worker")
+        eventually(lambda: self.pids("worker"), lambda pids: len(pids) == 1 and pids != [old], what="no new worker")
         eventually(self.ready, bool, 60, "not ready")
 
     def ready(self) -> bool:
