@@ -11,7 +11,7 @@ from typing import Any
 from faust.types import TP
 from prometheus_client import Counter
 
-from agents.span_writer import KafkaUnavailable, Outcome, Request, SpanWriter
+from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
 from agents.stream_app import StreamApp
 from tables.tenant import valid_tenant
 
@@ -86,9 +86,14 @@ class _Batcher:
         while True:
             try:
                 return await self._writer.write(requests)
-            except KafkaUnavailable as err:
+            except NotAcknowledged as err:
                 log.warning("otlp_spans waits: %s", err)
-                await asyncio.sleep(_RETRY_S)
+                if err.settled is None:
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                await asyncio.wait({err.settled})
+                if err.settled.exception() is None:
+                    return err.outcomes
 
     def _tenant_of(self, message: Any) -> str:
         headers = message.headers or ()

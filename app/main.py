@@ -13,7 +13,8 @@ import pyarrow as pa
 from agents import block_flusher, distributor, live_store
 from agents.block_flusher import BlockFlusher
 from agents.live_store import LiveKeeper, LiveLimits
-from agents.span_writer import KafkaLimits, SpanWriter
+from agents.record_producer import RecordProducer
+from agents.span_writer import SpanWriter
 from agents.stream_app import StreamApp, new_app
 from app.errors import StrettoError
 from app.live import LiveOpener
@@ -67,8 +68,8 @@ def _tune() -> None:
 
 def _span_writer(settings: Settings) -> SpanWriter:
     kafka = settings.kafka
-    limits = KafkaLimits(kafka.write_timeout_s, kafka.max_message_bytes)
-    return SpanWriter(kafka.address, kafka.topic, limits)
+    producer = RecordProducer(kafka.address, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
+    return SpanWriter(producer, kafka.max_message_bytes)
 
 
 def _new_app(settings: Settings, target: str) -> StreamApp:

@@ -59,7 +59,12 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._settings, self._writer = settings, writer
         gather = settings.distributor.gather
-        limits = GatherLimits(gather.gather_ms / 1000, gather.gather_bytes_max, gather.in_flight_bytes_max)
+        limits = GatherLimits(
+            gather_s=gather.gather_ms / 1000,
+            batch_bytes=gather.gather_bytes_max,
+            in_flight_bytes_max=gather.in_flight_bytes_max,
+            wait_s=settings.kafka.write_timeout_s,
+        )
         self._gatherer = Gatherer(writer, limits)
         self._grpc: Any = None
         self._http: web.AppRunner | None = None
@@ -93,7 +98,7 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         if self._http is not None:
             await self._http.cleanup()
         await self._gatherer.drain()
-        await self._writer.stop()
+        await self._writer.stop(_STOP_GRACE_S)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int, setting: str) -> None:

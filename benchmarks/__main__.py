@@ -6,6 +6,7 @@ python -m benchmarks [--spans N] [--rate SPANS_PER_SECOND] [--in-flight N] [--te
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,15 +78,32 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--spans-per-request", type=int, default=report.FULL_REQUEST_SPANS)
     parser.add_argument("--file", type=Path, help="a workload's file of your own, sent as it is")
     parser.add_argument("--block-age-s", type=int, default=60, help="age at which blocks are cut (default 60)")
+    parser.add_argument("--partitions", type=int, default=4, help="of the topic (default 4)")
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        type=setting_variable,
+        metavar="KEY=VALUE",
+        help="a setting of Stretto, as live_store.segment_age_s=10; may be given again",
+    )
     parser.add_argument("--no-probe", action="store_true", help="do not measure freshness, which costs a little")
     parser.add_argument("--keep", action="store_true", help="keep the data folder and the log")
     given = parser.parse_args(argv)
-    numbers = (given.spans, given.in_flight, given.spans_per_request, given.block_age_s)
+    numbers = (given.spans, given.in_flight, given.spans_per_request, given.block_age_s, given.partitions)
     if min(numbers) < 1 or given.tenants < 0 or (given.rate is not None and given.rate < 1):
         parser.error("numbers must be at least 1, --tenants at least 0")
     if given.file and not given.file.is_file():
         parser.error(f"--file {given.file}: there is no such file")
     return given
+
+
+def setting_variable(text: str) -> tuple[str, str]:
+    """`live_store.block_age_s=10` → the environment variable that sets it, and its value."""
+    key, sign, value = text.partition("=")
+    if not sign or not re.fullmatch(r"[a-z][a-z0-9_.]*", key):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE with a key as live_store.block_age_s")
+    return f"STRETTO_{key.replace('.', '__').upper()}", value
 
 
 def bench(given: argparse.Namespace, folder: Path) -> report.Run:
@@ -97,6 +115,8 @@ def bench(given: argparse.Namespace, folder: Path) -> report.Run:
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(30, given.block_age_s)),
         "STRETTO_MULTITENANCY_ENABLED": "true" if given.tenants else "false",
+        "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
+        **dict(given.setting),
     }
     with Cluster(folder, settings) as cluster:
         print(f"ready at {cluster.http_url}; warming up", flush=True)

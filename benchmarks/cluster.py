@@ -23,7 +23,9 @@ POLL_S: Final = 0.1
 LOG_LINES_SHOWN: Final = 30
 
 # Variables that would lead the measured process to the user's own settings and clusters.
-FOREIGN: Final = frozenset({"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO", "EMBEDDED_KAFKA_PORT"})
+FOREIGN: Final = frozenset(
+    {"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO", "EMBEDDED_KAFKA_PORT"}
+)
 
 
 class BenchError(Exception):

@@ -64,6 +64,27 @@ def process(pid: int, root_pid: int, proc: Path = PROC) -> Process | None:
     return Process(pid, name, (int(fields[11]) + int(fields[12])) / TICKS_PER_S, int(peak[1]) * 1024)
 
 
+def resident_bytes(pid: int, proc: Path = PROC) -> int:
+    """Memory that a process holds now (VmRSS); 0 where it has ended."""
+    try:
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", (proc / str(pid) / "status").read_text(), re.MULTILINE)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def disk_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; files that go meanwhile are left out."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(path) / name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
 def process_name(command: list[str]) -> str:
     """What a command line is: the broker, the Faust worker, or the program's own name."""
     if any(word.startswith(("kafka.Kafka", "org.apache.kafka")) for word in command):

@@ -36,7 +36,7 @@ NUMPY: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">=": np.greater_equal,
 }
 # The attribute types that a constant is compared with; the same and its array.
-_TYPE_WORDS: Final = {
+TYPE_WORDS: Final = {
     Type.STRING: ("string", "string[]"),
     Type.INT: ("int", "int[]"),
     Type.DURATION: ("int", "int[]"),
@@ -53,7 +53,7 @@ def compare_field(reader: Reader, field: ast.Field, op: str, literal: Literal) -
         return _compare_intrinsic(reader, field, op, literal)
     result = np.zeros(reader.rows, bool)
     for column, word in field_columns(field):
-        if word not in _TYPE_WORDS.get(literal.type, ()) or not reader.has(column):
+        if word not in TYPE_WORDS.get(literal.type, ()) or not reader.has(column):
             continue
         if _decided_by_bounds(reader, column, op, literal) is not False:
             result |= compare_array(reader.column(column), op, literal)

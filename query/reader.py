@@ -1,6 +1,6 @@
 """One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,12 +35,22 @@ INTRINSIC_COLUMNS: Final = {
 }
 # Fields that are made of several columns.
 COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
+# Scopes whose fields are in the entries of a list column.
+ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
 
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
 
+def entry_column(field: ast.Field) -> str | None:
+    """The list column whose entries have the field; None for a field of the span itself."""
+    scope = field.scope if isinstance(field, ast.Attribute) else field.name.partition(":")[0]
+    return ENTRY_COLUMNS.get(scope or "")
+
+
 def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
     """(column, type word) of every column that may hold the field, in the order in which they are asked."""
+    if (column := entry_column(field)) is not None:
+        return ((column, ""), ("start_ns", ""))
     if isinstance(field, ast.Intrinsic):
         if field.name in COMPUTED_COLUMNS:
             return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
@@ -58,6 +68,7 @@ class Reader:
         self.rows = source.rows
         self.bytes_read = 0
         self._columns: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
 
     def has(self, column: str) -> bool:
         return column in self.source.columns
@@ -75,6 +86,12 @@ class Reader:
         found = self.column(column)
         assert found is not None
         return to_numpy(found)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made of columns and asked for several times during one evaluation."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
@@ -96,6 +113,7 @@ class Reader:
     def forget(self) -> None:
         """Lets the columns go; the source may keep its own cache."""
         self._columns.clear()
+        self._made.clear()
 
     def _counted(self, read: Any) -> Any:
         self.bytes_read += sum(array.nbytes for array in read.values())

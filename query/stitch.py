@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query import nested_set
 from query.memory import TableSource, trace_index
 from query.reader import Ids, Mask, Reader, find, fixed_bytes, rows_of, to_numpy
 from query.source import TraceIndex
 from query.traces import trace_numbers
+from tables.lists import big_endian
+from tables.nested_set import nested_set
 from tables.schema import FIXED
 
 # What the facts of a trace are made of.
@@ -99,10 +100,10 @@ def whole(table: pa.Table) -> pa.Table:
     end = start + to_numpy(_one(table, "duration_ns"))
     trace_start = np.minimum.reduceat(start, first)
     trace_end = np.maximum.reduceat(end, first)
-    parents = fixed_bytes(_one(table, "parent_span_id"))
-    numbers = nested_set.number(trace, fixed_bytes(_one(table, "span_id")), parents)
+    parents = big_endian(_one(table, "parent_span_id"))[:, 0]
+    numbers = nested_set(trace, big_endian(_one(table, "span_id"))[:, 0], parents)
     # The first root by start; a trace without one has null.
-    roots = np.flatnonzero(parents == b"")
+    roots = np.flatnonzero(parents == 0)
     root = np.full(len(first), -1, np.int64)
     root[trace[roots][::-1]] = roots[::-1]
     root_rows = pa.array(root[trace], mask=(root < 0)[trace])

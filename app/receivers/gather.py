@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from prometheus_client import Gauge, Histogram
 
-from agents.span_writer import REFUSED, Outcome, Request, SpanWriter
+from agents.record_producer import KafkaUnavailable
+from agents.span_writer import REFUSED, NotAcknowledged, Outcome, Request, SpanWriter
+from app.receivers.unsettled import UnsettledRequests
 
 IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that are not acknowledged yet.")
 BATCH_REQUESTS = Histogram(
@@ -29,12 +31,14 @@ class Overloaded(Exception):  # noqa: N818  # a state, not a fault of the caller
 @dataclass(frozen=True, slots=True)
 class GatherLimits:
     """gather_s: at most one batch per so many seconds, unless it is full. batch_bytes: when it is full.
-    in_flight_bytes_max: above it requests are refused.
+    in_flight_bytes_max: above it requests are refused. wait_s: how long a request that is sent again waits for its
+    first sending.
     """
 
     gather_s: float
     batch_bytes: int
     in_flight_bytes_max: int
+    wait_s: float
 
 
 class _Waiting(NamedTuple):
@@ -53,10 +57,14 @@ class Gatherer:
         self._timer: asyncio.TimerHandle | None = None
         self._last_batch_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled = UnsettledRequests()
 
     async def add(self, tenant: str, body: bytes) -> Outcome:
         """Writes a request. Raises: Overloaded, KafkaUnavailable."""
-        limits = self._limits
+        limits, request = self._limits, Request(tenant, body)
+        twin = self._unsettled.take(request)
+        if twin is not None:
+            return await self._await_twin(request, twin)
         if self._in_flight_bytes + len(body) > limits.in_flight_bytes_max and self._in_flight_bytes:
             REFUSED.labels("overloaded").inc()
             raise Overloaded(
@@ -64,7 +72,7 @@ class Gatherer:
                 "(distributor.gather.in_flight_bytes_max); send again later"
             )
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(Request(tenant, body), loop.create_future())
+        waiting = _Waiting(request, loop.create_future())
         self._waiting.append(waiting)
         self._waiting_bytes += len(body)
         self._count_in_flight(len(body))
@@ -74,9 +82,28 @@ class Gatherer:
             since_last_s = loop.time() - self._last_batch_s
             self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.gather_s - since_last_s), self._go)
         try:
-            return await waiting.outcome
+            return await asyncio.shield(waiting.outcome)
+        except asyncio.CancelledError:
+            self._client_went_away(waiting)
+            raise
         finally:
             self._count_in_flight(-len(body))
+
+    async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
+        """The same bytes were refused before, and may have been written since."""
+        done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
+        if not done:
+            raise KafkaUnavailable("Kafka has not acknowledged the request's first sending yet; send again later")
+        self._unsettled.done(request)
+        return twin.result()
+
+    def _client_went_away(self, waiting: _Waiting) -> None:
+        """It may come back with the same request, which must not be written twice."""
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+            self._waiting_bytes -= len(waiting.request.body)
+        else:
+            self._unsettled.add(waiting.request, waiting.outcome)
 
     async def drain(self) -> None:
         """Writes what waits, and returns when all is acknowledged or refused."""
@@ -104,11 +131,21 @@ class Gatherer:
     async def _write(self, batch: list[_Waiting]) -> None:
         try:
             outcomes = await self._writer.write([w.request for w in batch])
+        except NotAcknowledged as err:
+            for waiting, outcome in zip(batch, err.outcomes, strict=True):
+                if err.settled is not None:
+                    self._unsettled.add(waiting.request, _when(err.settled, outcome))
+                waiting.outcome.set_exception(KafkaUnavailable(str(err)))
         except Exception as err:  # noqa: BLE001  # every client gets an answer, whatever went wrong
             for waiting in batch:
-                if not waiting.outcome.done():  # done: the client went away
-                    waiting.outcome.set_exception(err)
-            return
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if not waiting.outcome.done():
+                waiting.outcome.set_exception(err)
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.outcome.set_result(outcome)
+
+
+async def _when(settled: "asyncio.Future[None]", outcome: Outcome) -> Outcome:
+    await asyncio.wait({settled})
+    if settled.exception() is not None:
+        raise KafkaUnavailable("Kafka did not take the spans; send again") from settled.exception()
+    return outcome

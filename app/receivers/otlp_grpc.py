@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from agents.span_writer import KafkaUnavailable
+from agents.record_producer import KafkaUnavailable
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.replies import reply_bytes
 from app.tenant import InvalidTenant, NoTenant, tenant_of

@@ -6,7 +6,8 @@ from aiohttp import web
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
 
-from agents.span_writer import MALFORMED, KafkaUnavailable, Outcome
+from agents.record_producer import KafkaUnavailable
+from agents.span_writer import MALFORMED, Outcome
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.otlp_json import to_protobuf
 from app.receivers.replies import partial_success, reply_bytes

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from tables.lists import Int64s, big_endian
+from tables.nested_set import nested_set
 from tables.schema import OPTIONAL
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
-from tables.seal.nested_set import nested_set
 from tables.seal.order import Numbers, Order, Rows
 from tables.seal.resources import (
     Codes,

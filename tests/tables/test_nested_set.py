@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.seal.nested_set import nested_set
+from tables.nested_set import nested_set
 
 Row = tuple[int, int, int]  # trace, span id, parent id
 

@@ -1,0 +1,129 @@
+"""Records → Kafka, each once: idempotent, acknowledged, and with an end to waiting that the caller can trust.
+
+aiokafka goes on trying to deliver an idempotent record until Kafka has it, however long that takes. So when the time
+for an acknowledgement is over, the records are *unsettled*: they will be written when Kafka is back. Whoever was
+refused may send the same again; what settles is told to the caller, so that nothing needs to be written twice. While
+anything is unsettled, nothing new is taken: memory stays bounded, and refusals are quick.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
+from prometheus_client import Counter, Gauge, Histogram
+
+from tables.wire.record import Headers
+
+log = logging.getLogger(__name__)
+
+RECORDS = Counter("stretto_records_produced_total", "Records written to topic spans.")
+RECORD_BYTES = Counter("stretto_record_bytes_produced_total", "Bytes of the records' values.")
+UNSETTLED = Gauge("stretto_records_unsettled", "Records handed to Kafka that it did not acknowledge in time.")
+PRODUCE_SECONDS = Histogram(
+    "stretto_produce_seconds",
+    "From the first record of a batch handed to the producer until Kafka has acknowledged the last.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+
+# A retry inside the producer; the time that a client waits is `write_timeout_s`.
+_REQUEST_TIMEOUT_MS = 10_000
+
+
+class KafkaUnavailable(Exception):  # noqa: N818  # a state, not a fault of the caller
+    """Kafka did not acknowledge in time: nothing is acknowledged, the client may send again.
+
+    settled: done when the records are written after all; None if nothing was handed to Kafka
+    """
+
+    def __init__(self, message: str, settled: "asyncio.Future[None] | None" = None) -> None:
+        super().__init__(message)
+        self.settled = settled
+
+
+class Record(NamedTuple):
+    """One Kafka record of topic `spans`."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class RecordProducer:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(self, broker: Sequence[str], topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
+        self._broker, self._topic = list(broker), topic
+        self._message_bytes_max, self._timeout_s = message_bytes_max, write_timeout_s
+        self._producer: Any = None
+        self._unsettled: set[asyncio.Task[None]] = set()
+        self.partitions = 0
+
+    async def start(self) -> None:
+        """Connects to Kafka. Raises: KafkaError."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._broker,
+            acks="all",
+            # Without it, a retry after a lost reply writes a record twice.
+            enable_idempotence=True,
+            max_request_size=self._message_bytes_max,
+            max_batch_size=1 << 20,
+            linger_ms=0,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+        await self._producer.start()
+        self.partitions = len(await self._producer.partitions_for(self._topic))
+
+    async def stop(self, within_s: float) -> None:
+        """Waits for what was handed over, but not for ever: Kafka may be away."""
+        if self._producer is None:
+            return
+        try:
+            async with asyncio.timeout(within_s):
+                await self._producer.stop()
+        except TimeoutError:
+            log.warning("Kafka did not take the last records in time; their clients were not acknowledged")
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Returns when Kafka has acknowledged all of the records. Raises: KafkaUnavailable."""
+        if self._unsettled:
+            raise KafkaUnavailable("Kafka has not acknowledged earlier spans yet; send again later")
+        if not records:
+            return
+        task = asyncio.ensure_future(self._write_all(records))
+        with PRODUCE_SECONDS.time():
+            done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
+        if not done:
+            self._wait_on(task, len(records))
+            message = f"Kafka has not acknowledged within {self._timeout_s:g} s; send again later"
+            raise KafkaUnavailable(message, task)
+        if (err := task.exception()) is not None:
+            raise KafkaUnavailable(f"Kafka does not take the spans: {err!r}; send again later") from err
+
+    def _wait_on(self, task: "asyncio.Task[None]", records: int) -> None:
+        self._unsettled.add(task)
+        UNSETTLED.inc(records)
+
+        def settled(_: object) -> None:
+            self._unsettled.discard(task)
+            UNSETTLED.dec(records)
+            if task.exception() is not None:
+                log.error("records were not written after all: %r", task.exception())
+
+        task.add_done_callback(settled)
+
+    async def _write_all(self, records: Sequence[Record]) -> None:
+        await asyncio.gather(*[await self._enqueue(r) for r in records])
+        RECORDS.inc(len(records))
+        RECORD_BYTES.inc(sum(len(r.value) for r in records))
+
+    async def _enqueue(self, r: Record) -> Any:
+        while True:
+            try:
+                return await self._producer.send(self._topic, r.value, r.key, r.partition, headers=r.headers)
+            except KafkaTimeoutError:
+                # Not taken: the partition's buffer is full, or its leader unknown. Others of the batch are in.
+                log.warning("partition %d takes no records; trying again", r.partition)

@@ -1,0 +1,75 @@
+"""Requests that were refused, or whose client went away, while Kafka may still write them.
+
+A client that was refused sends the same bytes again. Writing them again would store every span twice, so a request
+that equals an unsettled one waits for that one instead. Equal means: same tenant, same bytes. Requests are only
+hashed while there is anything unsettled: that is, after Kafka was away.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable
+from typing import NamedTuple
+
+from prometheus_client import Counter
+
+from agents.span_writer import Outcome, Request
+
+REPEATED = Counter("stretto_requests_repeated_total", "Requests that equal one that was written after it was refused.")
+
+_ENTRIES_MAX = 20_000
+_KEEP_S = 900.0  # longer than clients go on trying
+
+
+class Unsettled(NamedTuple):
+    """outcome: done when Kafka has the spans, or an exception when it never will."""
+
+    outcome: "asyncio.Future[Outcome]"
+    since_s: float
+
+
+class UnsettledRequests:
+    """The last of them, by what they hold."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[bytes, Unsettled] = OrderedDict()
+
+    def add(self, request: Request, outcome: Awaitable[Outcome]) -> None:
+        """Remembers a request until its client has tried again, or has given up."""
+        future = asyncio.ensure_future(outcome)
+        future.add_done_callback(_seen)
+        self._entries[_key(request)] = Unsettled(future, asyncio.get_running_loop().time())
+        while len(self._entries) > _ENTRIES_MAX:
+            self._entries.popitem(last=False)
+
+    def take(self, request: Request) -> "asyncio.Future[Outcome] | None":
+        """The unsettled twin of a request; None if it has none."""
+        self._forget_old()
+        if not self._entries:
+            return None
+        found = self._entries.get(_key(request))
+        if found is None:
+            return None
+        REPEATED.inc()
+        return found.outcome
+
+    def done(self, request: Request) -> None:
+        """The client has its acknowledgement, or the twin was never written: the next one is a request of its own."""
+        self._entries.pop(_key(request), None)
+
+    def _forget_old(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        while self._entries and now_s - next(iter(self._entries.values())).since_s > _KEEP_S:
+            self._entries.popitem(last=False)
+
+
+def _key(request: Request) -> bytes:
+    digest = hashlib.blake2b(request.body, digest_size=16, person=b"stretto")
+    digest.update(request.tenant.encode())
+    return digest.digest()
+
+
+def _seen(future: "asyncio.Future[Outcome]") -> None:
+    """An outcome that nobody comes back for is no error of the program."""
+    if not future.cancelled():
+        future.exception()

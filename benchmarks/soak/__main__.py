@@ -1,0 +1,222 @@
+"""`make soak`: load for a long time, kill things, and count whether anything was lost or doubled.
+
+python -m benchmarks.soak [--minutes N] [--rate SPANS_PER_SECOND] [--every-s SECONDS] [--seed N] …
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from benchmarks import measure, workload
+from benchmarks.__main__ import commit, setting_variable
+from benchmarks.cluster import BenchError, Cluster
+from benchmarks.soak import count, events
+from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
+from benchmarks.soak.load import Loader
+from benchmarks.soak.report import Report, text
+from benchmarks.soak.template import Template
+
+RESULTS: Final = Path(__file__).parents[1] / "results"
+PASS_S: Final = 10  # the template holds so many seconds of load
+LOOK_EVERY_S: Final = 5.0  # between two counts of a part during the load
+LATE_S: Final = 5.0  # what was acknowledged is searchable long before
+CALM_S: Final = 5.0  # between an event's end and the next event
+SETTLE_S: Final = 60.0  # for the last spans to become searchable
+FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
+POLL_S: Final = 0.5
+OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the others to the newest that is complete
+
+
+def main(argv: list[str]) -> int:
+    given = parse(argv)
+    if not measure.PROC.is_dir():
+        print("make soak needs /proc, that is, Linux", file=sys.stderr)
+        return 1
+    workload.make_cache(workload.CACHE)
+    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=workload.CACHE))
+    now = datetime.now(UTC)
+    report = Report(
+        command=" ".join(
+            ["python -m benchmarks.soak", *argv, *(() if "--seed" in argv else ("--seed", str(given.seed)))]
+        ),
+        date=now.isoformat(timespec="seconds"),
+        commit=commit(),
+        machine=f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}",
+        settings=settings(given),
+        minutes=given.minutes,
+    )
+    try:
+        soak(given, folder, report)
+    except BenchError as error:
+        report.failure = str(error)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder)
+        return 130
+    told = text(report)
+    out = given.out or RESULTS / f"soak-{now:%Y-%m-%dT%H%M}.txt"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(told)
+    print(f"\n{told}\nwritten to {out}")
+    if given.keep or not report.right:
+        print(f"kept for a look: {folder}")
+    else:
+        shutil.rmtree(folder)
+    return 0 if report.right else 1
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=20.0, help="of load (default 20)")
+    parser.add_argument("--rate", type=int, default=10_000, help="spans a second (default 10000)")
+    parser.add_argument("--every-s", type=float, default=45.0, help="seconds between events, in the mean (default 45)")
+    parser.add_argument("--seed", type=int, default=1, help="fixes the events' order and distances, and the spans")
+    parser.add_argument("--traces", type=int, default=500, help="compared span by span in the end (default 500)")
+    parser.add_argument("--block-age-s", type=int, default=30, help="age at which blocks are cut (default 30)")
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--setting", action="append", default=[], type=setting_variable, metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, help="the report's file (default: benchmarks/results/soak-<date>.txt)")
+    parser.add_argument("--keep", action="store_true", help="keep the data folder and the log")
+    given = parser.parse_args(argv)
+    if min(given.minutes, given.every_s) <= 0 or min(given.rate, given.block_age_s, given.partitions) < 1:
+        parser.error("--minutes, --rate, --every-s, --block-age-s and --partitions must be above 0")
+    return given
+
+
+def settings(given: argparse.Namespace) -> dict[str, str]:
+    """As environment variables."""
+    return {
+        "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
+        "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),
+        "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
+        **dict(given.setting),
+    }
+
+
+def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
+    """Load, disturb, count. Raises BenchError where it cannot go on; what is known by then is in the report."""
+    options = workload.Options(spans=given.rate * PASS_S, seed=given.seed, spans_per_s=given.rate)
+    ledger = Ledger(Template(workload.cached(options)))
+    with Cluster(folder, settings(given)) as cluster:
+        say(f"ready at {cluster.http_url}; {given.minutes:g} minutes of load")
+        loader, sampler = Loader(ledger, cluster.otlp_address, given.rate), events.Sampler(cluster)
+        began_s = time.monotonic()
+        loader.start()
+        sampler.start()
+        try:
+            disturb(given, cluster, loader, report)
+        finally:
+            sampler.finish()
+            loader.finish()
+            fill(report, loader, sampler, began_s)
+        say(f"{report.acknowledged:,} spans acknowledged; counting")
+        count_all(given, cluster, ledger, report)
+        data = cluster.data_dir
+        report.disk = {
+            "all": measure.disk_bytes(data),
+            "Kafka's log": measure.kafka_bytes(data),
+            "blocks (Parquet)": measure.parquet_bytes(data),
+        }
+
+
+def disturb(given: argparse.Namespace, cluster: Cluster, loader: Loader, report: Report) -> None:
+    """One event after the other while the load runs, and in between a look at what can be found."""
+    schedule, rng = events.Schedule(given.seed, given.every_s), Random(given.seed)
+    began_s = time.monotonic()
+    end_s = began_s + given.minutes * 60
+    next_s, look_s = began_s + schedule.pause_s(), began_s
+    while (now_s := time.monotonic()) < end_s:
+        if loader.broken:
+            raise BenchError(f"the loader failed: {loader.broken!r}")
+        if now_s >= next_s:
+            event = events.cause(schedule.next(), cluster, loader, began_s)
+            report.events.append(event)
+            say(f"{event.at_s:7.1f} s  {event.kind}: ready after {event.ready_s} s, acks after {event.acks_s} s")
+            next_s = max(now_s + schedule.pause_s(), time.monotonic() + CALM_S)
+        elif now_s >= look_s:
+            look(cluster, loader.ledger, report, rng)
+            look_s = time.monotonic() + LOOK_EVERY_S
+        else:
+            time.sleep(max(0.0, min(next_s, look_s, end_s) - now_s))
+
+
+def look(cluster: Cluster, ledger: Ledger, report: Report, rng: Random) -> None:
+    """Count a pass that was sent whole: an answer must be exact at any moment, not only in the end."""
+    whole = ledger.passes - 1
+    if whole < 1:
+        return
+    number = rng.randrange(whole) if rng.random() < OLD_TRACES else whole - 1
+    found = count.count_pass(cluster.http_url, ledger, number)
+    if found.missing:
+        time.sleep(LATE_S)
+        report.late += 1
+        found = count.count_pass(cluster.http_url, ledger, number)
+    report.meanwhile.append(found)
+    if not found.right:
+        say(f"WRONG: {found}")
+
+
+def fill(report: Report, loader: Loader, sampler: events.Sampler, began_s: float) -> None:
+    """What the load came to."""
+    ledger = loader.ledger
+    report.load_s = round(time.monotonic() - began_s, 1)
+    report.acknowledged, report.requests = ledger.spans(ACKNOWLEDGED), ledger.requests(ACKNOWLEDGED)
+    report.unknown, report.unknown_requests = ledger.spans(UNKNOWN), ledger.requests(UNKNOWN)
+    report.rejected, report.errors, report.ack_ms = loader.rejected_spans, dict(loader.errors), loader.ack_ms()
+    report.samples = sampler.samples
+
+
+def count_all(given: argparse.Namespace, cluster: Cluster, ledger: Ledger, report: Report) -> None:
+    """By search while some is live, by search when all is in blocks, in the blocks' files, by traces' ids."""
+    if not ledger.passes:
+        raise BenchError("nothing was sent")
+
+    def searched() -> count.Found:
+        found = count.Found()
+        for number in range(ledger.passes):
+            found.add(count.count_pass(cluster.http_url, ledger, number))
+        return found
+
+    wait_until(lambda: events.ready(cluster), SETTLE_S, "the worker is not ready after the load", cluster)
+    last = ledger.passes - 1
+    deadline_s = time.monotonic() + SETTLE_S
+    while count.count_pass(cluster.http_url, ledger, last).missing and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+    live = report.counts["by search, blocks and live"] = searched()
+
+    def all_in_blocks() -> bool:
+        _, snapshot = count.visible_blocks(cluster.data_dir)
+        return sum(meta.spans for meta in snapshot.blocks) >= live.spans
+
+    flush_s = given.block_age_s + FLUSH_EXTRA_S
+    wait_until(all_in_blocks, flush_s, f"not all of {live.spans} spans are in blocks", cluster)
+    report.counts["by search, all in blocks"] = searched()
+    report.counts["in the blocks' files"] = count.count_blocks(cluster.data_dir, ledger)
+    report.traces, report.counts["traces by id"] = count.check_traces(
+        cluster.http_url, ledger, given.traces, given.seed
+    )
+
+
+def wait_until(holds: Callable[[], bool], limit_s: float, problem: str, cluster: Cluster) -> None:
+    """Raises BenchError after `limit_s` seconds."""
+    deadline_s = time.monotonic() + limit_s
+    while not holds():
+        if time.monotonic() > deadline_s:
+            raise BenchError(f"{problem}, {limit_s:g} s later\n{cluster.log_end()}")
+        time.sleep(POLL_S)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

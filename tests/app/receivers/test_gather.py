@@ -1,0 +1,176 @@
+"""Gathering: what is written together, who is told what, and what a client that comes back finds."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from agents.record_producer import KafkaUnavailable
+from agents.span_writer import NotAcknowledged, Outcome, Request
+from app.receivers.gather import Gatherer, GatherLimits, Overloaded
+
+LIMITS = GatherLimits(gather_s=0.02, batch_bytes=1000, in_flight_bytes_max=5000, wait_s=0.2)
+
+
+class Writer:
+    """In place of Kafka: what each call does is set by the test."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Request]] = []
+        self.behave: Callable[[list[Request]], Coroutine[Any, Any, list[Outcome]]] = self.accept
+
+    async def write(self, requests: list[Request]) -> list[Outcome]:
+        self.batches.append(requests)
+        return await self.behave(requests)
+
+    async def accept(self, requests: list[Request]) -> list[Outcome]:
+        return [Outcome(received=len(r.body)) for r in requests]
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def gatherer(limits: GatherLimits = LIMITS) -> tuple[Gatherer, Writer]:
+    writer = Writer()
+    return Gatherer(writer, limits), writer  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_a_burst_is_one_batch():
+    """Requests of all tenants that come together are written together, each with its own outcome."""
+    gather, writer = gatherer()
+    outcomes = await asyncio.gather(*(gather.add(f"t{n}", b"x" * n) for n in range(5)))
+    assert [o.received for o in outcomes] == [0, 1, 2, 3, 4]
+    assert [[r.tenant for r in batch] for batch in writer.batches] == [["t0", "t1", "t2", "t3", "t4"]]
+
+
+@in_loop
+async def test_a_full_batch_does_not_wait():
+    """Bytes, not time, end the gathering."""
+    gather, writer = gatherer(GatherLimits(60, 1000, 5000, 1))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(gather.add("t", bytes([n]) * 250) for n in range(8)))
+    assert [len(batch) for batch in writer.batches] == [4, 4]
+
+
+@in_loop
+async def test_too_much_in_flight_is_refused():
+    """More than the limit waits for Kafka: the error names the setting, and the room comes back."""
+    gather, writer = gatherer()
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    first = asyncio.create_task(gather.add("t", b"a" * 4000))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="in_flight_bytes_max"):
+        await gather.add("t", b"b" * 2000)
+    released.set()
+    await first
+    await gather.add("t", b"b" * 2000)
+
+
+@in_loop
+async def test_a_request_larger_than_the_limit_goes_alone():
+    """It is refused only while others wait, or it could never be sent."""
+    gather, _ = gatherer()
+    assert (await gather.add("t", b"a" * 6000)).received == 6000
+
+
+@in_loop
+async def test_a_refused_request_that_is_written_after_all_is_not_written_again():
+    """Kafka was away and came back: the client's second sending is acknowledged by the first's writing."""
+    gather, writer = gatherer()
+    settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def away(requests: list[Request]) -> list[Outcome]:
+        raise NotAcknowledged("away", settled, [Outcome(received=7)] * len(requests))
+
+    writer.behave = away
+    with pytest.raises(KafkaUnavailable, match="away"):
+        await gather.add("t", b"same")
+    with pytest.raises(KafkaUnavailable, match="first sending"):
+        await gather.add("t", b"same")
+    again = asyncio.create_task(gather.add("t", b"same"))
+    await asyncio.sleep(0)
+    settled.set_result(None)
+    assert (await again).received == 7
+    assert len(writer.batches) == 1
+    writer.behave = writer.accept
+    assert (await gather.add("u", b"same")).received == 4, "another tenant's is another request"
+    assert (await gather.add("t", b"same")).received == 4, "acknowledged: the next one is its own"
+
+
+@in_loop
+async def test_a_request_that_was_never_written_is_written_again():
+    """Nothing was handed to Kafka, or Kafka refused it for good."""
+    gather, writer = gatherer()
+    settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    answers: list[asyncio.Future[None] | None] = [None, settled]
+
+    async def away(requests: list[Request]) -> list[Outcome]:
+        raise NotAcknowledged("away", answers.pop(0), [Outcome()] * len(requests))
+
+    writer.behave = away
+    for _ in range(2):
+        with pytest.raises(KafkaUnavailable):
+            await gather.add("t", b"same")
+    settled.set_exception(KafkaUnavailable("never"))
+    with pytest.raises(KafkaUnavailable, match="send again"):
+        await gather.add("t", b"same")
+    writer.behave = writer.accept
+    assert (await gather.add("t", b"same")).received == 4
+
+
+@in_loop
+async def test_a_client_that_goes_away_and_comes_back():
+    """Its request is written once, whether it had been taken into a batch or not."""
+    gather, writer = gatherer()
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    impatient = asyncio.create_task(gather.add("t", b"same"))
+    while not writer.batches:
+        await asyncio.sleep(0.001)
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    again = asyncio.create_task(gather.add("t", b"same"))
+    await asyncio.sleep(0)
+    released.set()
+    assert (await again).received == 4
+    assert len(writer.batches) == 1
+    waiting = asyncio.create_task(gather.add("t", b"not yet in a batch"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await gather.drain()
+    assert len(writer.batches) == 1
+
+
+@in_loop
+async def test_an_unexpected_error_reaches_every_client():
+    """No one waits for ever, and the gatherer goes on."""
+    gather, writer = gatherer()
+
+    async def broken(_: list[Request]) -> list[Outcome]:
+        raise RuntimeError("boom")
+
+    writer.behave = broken
+    errors = await asyncio.gather(*(gather.add("t", bytes([n])) for n in range(3)), return_exceptions=True)
+    assert [str(e) for e in errors] == ["boom"] * 3
+    writer.behave = writer.accept
+    assert (await gather.add("t", b"x")).received == 1
