@@ -49,24 +49,35 @@ def main(argv: list[str]) -> int:
     if not measure.PROC.is_dir():
         print("make bench needs /proc, that is, Linux", file=sys.stderr)
         return 1
+    try:
+        run = in_own_folder(given)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"\n{report.table(run)}\n\nFor the table in benchmarks/README.md:\n{report.markdown_row(run)}")
+    report.append_json(run, workload.CACHE / "results.jsonl")
+    return 1 if run.loaded.errors or run.probes_lost else 0
+
+
+def in_own_folder(given: argparse.Namespace) -> report.Run:
+    """Measure once, with a data folder that goes away afterwards. Raises BenchError; the folder is kept then."""
     workload.make_cache(workload.CACHE)
     # Beside the workloads, on a real disk: a folder for temporary files may be in memory.
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=workload.CACHE))
     try:
         run = bench(given, folder)
     except BenchError as error:
-        print(f"{error}\nKept for a look: {folder}", file=sys.stderr)
-        return 1
+        raise BenchError(f"{error}\nKept for a look: {folder}") from error
     except KeyboardInterrupt:
         shutil.rmtree(folder)
-        return 130
+        raise
     if given.keep:
         print(f"kept: {folder}")
     else:
         shutil.rmtree(folder)
-    print(f"\n{report.table(run)}\n\nFor the table in benchmarks/README.md:\n{report.markdown_row(run)}")
-    report.append_json(run, workload.CACHE / "results.jsonl")
-    return 1 if run.loaded.errors or run.probes_lost else 0
+    return run
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -128,7 +128,7 @@ def test_each_format_has_its_own_cluster_id(tmp_path):
     ids = set()
     for _ in range(2):
         argv = kafka.format_command(broker(tmp_path), Path("java"), {}).argv
-        ids.add(argv[argv.index("--cluster-id") + 1])
+        ids.update(word.partition("=")[2] for word in argv if word.startswith("--cluster-id="))
     assert len(ids) == 2
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", found) for found in ids)
 

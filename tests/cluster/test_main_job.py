@@ -102,7 +102,8 @@ def test_malformed_requests_are_refused_alone(client: Client) -> None:
     assert "ExportTraceServiceRequest" in refused.value.details()
     status, _, body = client.post(b"nonsense")
     assert (status, b"ExportTraceServiceRequest" in body) == (400, True)
-    status, _, body = client.post(b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', "application/json")
+    bad_id = b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}'
+    status, _, body = client.post(bad_id, "application/json")
     assert status == 400
     assert "spans[0].traceId" in json.loads(body)["message"]
     with grpc.insecure_channel(client.cluster.otlp_address) as channel:
@@ -208,10 +209,12 @@ def test_kill_9_in_the_middle_of_a_load(client: Client) -> None:
                 acknowledged.append(n)
     assert acknowledged
     client.wait_for_next_worker(old)
-    found = eventually(
-        lambda: {t["traceID"]: t["spanSets"][0]["matched"] for t in client.search('{ resource.service.name = "load" }')},
-        lambda traces: len(traces) >= 20 * len(acknowledged),
-    )
+
+    def matched() -> dict[str, int]:
+        traces = client.search('{ resource.service.name = "load" }')
+        return {trace["traceID"]: trace["spanSets"][0]["matched"] for trace in traces}
+
+    found = eventually(matched, lambda traces: len(traces) >= 20 * len(acknowledged))
     assert set(found.values()) == {5}
     wanted = {f"{b'load____'.hex()}{20 * n + i + 1:016x}" for n in acknowledged for i in range(20)}
     assert wanted <= set(found)
