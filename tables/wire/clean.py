@@ -158,9 +158,7 @@ class Cleaner:
     def _item_of(self, field: str) -> Callable[[memoryview, int, int], bytes]:
         return self._any if field == "array_value" else self._pair
 
-    def _list(
-        self, raw: memoryview, room: int, clean: Callable[[memoryview, int, int], bytes], depth: int
-    ) -> bytes:
+    def _list(self, raw: memoryview, room: int, clean: Callable[[memoryview, int, int], bytes], depth: int) -> bytes:
         """The leading items that fit into `room`; the first that does not is cut itself."""
         if depth > NESTING_MAX:
             raise WireError(f"more than {NESTING_MAX} lists inside each other")

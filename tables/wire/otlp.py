@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from prometheus_client import Counter
 
 from tables.errors import WireError
 from tables.lists import (
@@ -21,7 +22,22 @@ from tables.lists import (
     numbers,
 )
 from tables.schema import VALUE_FIELDS
+from tables.wire.clean import Cleaners
+from tables.wire.lenient import with_texts
+from tables.wire.limits import Tally, limit_spans
 from tables.wire.otlp_descriptor import RequestHandler
+
+CUT = Counter(
+    "stretto_attribute_values_cut_total",
+    "Attribute values and keys longer than distributor.max_attribute_bytes, of which the beginning was kept.",
+)
+REPAIRED = Counter(
+    "stretto_strings_repaired_total", "Strings that were not UTF-8, whose faulty bytes were replaced by U+FFFD."
+)
+DROPPED = Counter(
+    "stretto_attributes_dropped_total",
+    "Attributes left out because a span, event, link, resource or scope had too many.",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,10 +57,17 @@ class Decoded:
 
 
 class OtlpDecoder:
-    """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway."""
+    """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway.
 
-    def __init__(self) -> None:
+    attribute_bytes_max: longer values of attributes, and keys, are cut
+    """
+
+    def __init__(self, attribute_bytes_max: int = 65_536) -> None:
         self._handler = RequestHandler()
+        self._bytes_handler = RequestHandler(texts=False)
+        self._type = self._handler.decode([]).column(0).type
+        self._attribute_bytes_max = attribute_bytes_max
+        self._cleaners = Cleaners(attribute_bytes_max)
 
     def decode(self, requests: Sequence[bytes]) -> Decoded:
         """Rows of all the requests.
@@ -52,31 +75,48 @@ class OtlpDecoder:
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
         the bad one with `fault`.
         """
-        try:
-            batch = self._handler.decode(requests)
-        except ValueError as err:
-            raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
-        return _flat(batch)
+        tally = Tally()
+        decoded = self._decode(requests, tally)
+        CUT.inc(tally.cut)
+        REPAIRED.inc(tally.repaired)
+        DROPPED.inc(tally.dropped)
+        return decoded
 
     def fault(self, request: bytes) -> str | None:
         """Why this request cannot be decoded; None if it can."""
         try:
-            self._handler.decode([request])
-        except ValueError as err:
-            return f"not an OTLP ExportTraceServiceRequest: {err}"
+            self._decode([request], Tally())
+        except WireError as err:
+            return str(err)
         return None
 
+    def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
+        try:
+            return _flat(self._requests(requests, tally), self._cleaners, self._attribute_bytes_max, tally)
+        except (ValueError, WireError) as err:
+            raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
 
-def _flat(batch: pa.RecordBatch) -> Decoded:
+    def _requests(self, requests: Sequence[bytes], tally: Tally) -> Any:
+        """A list of ResourceSpans per request."""
+        try:
+            return self._handler.decode(requests).column(0)
+        except ValueError as err:
+            if "UTF-8" not in str(err):
+                raise
+        resources, repaired = with_texts(self._bytes_handler.decode(requests).column(0), self._type)
+        tally.repaired += repaired
+        return resources
+
+
+def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max: int, tally: Tally) -> Decoded:
     """Requests → spans. Columns are those of a record: fixed ones of the schema, `attributes` as a list of
     key-value structs, the raw resource and scope as dictionaries, and optional ones where any span has them.
     """
-    resource_lists = batch.column(0)
     resources = list_values(resource_lists)
     scope_lists = resources.field("scope_spans")
     scopes = list_values(scope_lists)
     span_lists = scopes.field("spans")
-    spans = list_values(span_lists)
+    spans = limit_spans(list_values(span_lists), attribute_bytes_max, tally)
     scope_of = list_parents(span_lists)
     resource_of = list_parents(scope_lists)[scope_of]
     request_of = list_parents(resource_lists)[resource_of]
@@ -86,8 +126,8 @@ def _flat(batch: pa.RecordBatch) -> Decoded:
     parent, _ = fixed_width(spans.field("parent_span_id"), 8)  # of a wrong length: no parent
     columns: dict[str, Any] = {"trace_id": trace_id, "span_id": span_id, "parent_span_id": parent}
     columns |= _plain_columns(spans)
-    columns["resource"] = _spread(resources.field("resource"), resource_of)
-    columns["scope"] = _spread(scopes.field("scope"), scope_of)
+    columns["resource"] = _clean(_spread(resources.field("resource"), resource_of), "resource", cleaners, tally)
+    columns["scope"] = _clean(_spread(scopes.field("scope"), scope_of), "scope", cleaners, tally)
     for name, parents, of in (
         ("resource_schema_url", resources, resource_of),
         ("scope_schema_url", scopes, scope_of),
@@ -96,11 +136,11 @@ def _flat(batch: pa.RecordBatch) -> Decoded:
         if pc.max(pc.binary_length(urls)).as_py():
             columns[name] = _spread(urls, of)
     flat = pa.RecordBatch.from_pydict(columns)
-    received = np.bincount(request_of, minlength=len(batch))
+    received = np.bincount(request_of, minlength=len(resource_lists))
     good = _valid_ids(trace_id, trace_ok) & _valid_ids(span_id, span_ok)
     if good.all():
-        return Decoded(flat, request_of, received, np.zeros(len(batch), np.int64))
-    rejected = np.bincount(request_of[~good], minlength=len(batch))
+        return Decoded(flat, request_of, received, np.zeros(len(resource_lists), np.int64))
+    rejected = np.bincount(request_of[~good], minlength=len(resource_lists))
     return Decoded(flat.filter(pa.array(good)), request_of[good], received, rejected)
 
 
@@ -140,6 +180,19 @@ def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
     encoded = values.dictionary_encode()
     codes = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
     return dictionary(numbers(codes)[rows], encoded.dictionary)
+
+
+def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
+    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read."""
+    came = column.dictionary.to_pylist()
+    cleaned = [cleaners.clean(kind, raw) for raw in came]
+    if all(new.data is raw for new, raw in zip(cleaned, came, strict=True)):
+        return column
+    for new in cleaned:
+        tally.cut += new.cut
+        tally.repaired += new.repaired
+        tally.dropped += new.dropped
+    return pa.DictionaryArray.from_arrays(column.indices, pa.array([new.data for new in cleaned], pa.binary()))
 
 
 def _valid_ids(ids: Any, right_length: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:

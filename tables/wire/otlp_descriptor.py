@@ -82,7 +82,8 @@ _MESSAGES: Final[dict[str, Sequence[tuple[str, int, str]]]] = {
 }
 
 
-def _file() -> descriptor_pb2.FileDescriptorProto:
+def _file(string: Any) -> descriptor_pb2.FileDescriptorProto:
+    """string: the type in the place of strings."""
     file = descriptor_pb2.FileDescriptorProto(name="stretto/otlp.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -95,7 +96,7 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
             plain = type_.removeprefix("*")
             field.label = _Field.LABEL_REPEATED if plain != type_ else _Field.LABEL_OPTIONAL
             if plain in _SCALARS:
-                field.type = _SCALARS[plain]
+                field.type = string if plain == "string" else _SCALARS[plain]
             else:
                 field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{plain}"
             if oneof:
@@ -104,11 +105,14 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
 
 
 class RequestHandler:
-    """ptars' decoder for the request, with what it borrows kept alive."""
+    """ptars' decoder for the request, with what it borrows kept alive.
 
-    def __init__(self) -> None:
+    texts: strings as strings, which must be UTF-8; otherwise as the bytes that came
+    """
+
+    def __init__(self, *, texts: bool = True) -> None:
         pool = descriptor_pool.DescriptorPool()
-        pool.Add(_file())
+        pool.Add(_file(_Field.TYPE_STRING if texts else _Field.TYPE_BYTES))
         self._file = pool.FindFileByName("stretto/otlp.proto")
         self._pool = ptars.HandlerPool([self._file])
         self._handler: Any = self._pool.get_for_message(self._file.message_types_by_name["ExportTraceServiceRequest"])
