@@ -16,10 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check format bench bench-series soak lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 	@exec $(BIN)/stretto run
@@ -38,7 +38,13 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix
 
 bench: $(DEV) ## Measure throughput, CPU, memory and size on disk
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, rate
+	@$(BIN)/python -m benchmarks.series $(ARGS)
+
+soak: $(DEV) ## 20 minutes of load while processes are killed; then count every span
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean: ## Remove what was installed and built; not the data
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ from agents.record_producer import KafkaUnavailable, Record, RecordProducer
 from tables.errors import WireError
 from tables.wire import record
 from tables.wire.otlp import Decoded, OtlpDecoder
-from tables.wire.split import Part, split
+from tables.wire.split import Part, split, without_unused_values
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,9 @@ class Outcome:
 class SpanWriter:
     """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop."""
 
-    def __init__(self, producer: RecordProducer, message_bytes_max: int) -> None:
+    def __init__(self, producer: RecordProducer, message_bytes_max: int, attribute_bytes_max: int = 65_536) -> None:
         self._producer, self._message_bytes_max = producer, message_bytes_max
-        self._decoder = OtlpDecoder()
+        self._decoder = OtlpDecoder(attribute_bytes_max)
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError."""
@@ -134,5 +134,6 @@ def _encode(part: Part, key: bytes, bytes_max: int, records: list[Record], too_l
         return
     half = count // 2
     for first, end in ((0, half), (half, count)):
-        piece = part.spans.slice(first, end - first)
+        # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
+        piece = without_unused_values(part.spans.slice(first, end - first))
         _encode(Part(part.tenant, part.partition, piece, part.rows[first:end]), key, bytes_max, records, too_large)

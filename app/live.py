@@ -48,6 +48,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             segment_age_ms=round(live.segment_age_s * 1000),
             block_rows_max=live.block_rows_max,
             block_age_ms=round(live.block_age_s * 1000),
+            attribute_columns_max=settings.storage.trace.block.attribute_columns_max,
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(storage_config(settings.storage.trace))

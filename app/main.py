@@ -69,7 +69,7 @@ def _tune() -> None:
 def _span_writer(settings: Settings) -> SpanWriter:
     kafka = settings.kafka
     producer = RecordProducer(kafka.address, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
-    return SpanWriter(producer, kafka.max_message_bytes)
+    return SpanWriter(producer, kafka.max_message_bytes, settings.distributor.max_attribute_bytes)
 
 
 def _new_app(settings: Settings, target: str) -> StreamApp:

@@ -3,25 +3,28 @@
 import http.client
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 
 from app.demo.command import ending_now
 from app.demo.shop import Shop
-from app.demo.trace import export_request
+from app.demo.trace import Placed, export_request
 from benchmarks.load import EXPORT
 
 EVERY_S: Final = 0.25
 POLL_S: Final = 0.01
 GIVE_UP_S: Final = 10.0
 SEED: Final = 7
+AT_ONCE: Final = 64  # more than can be on their way before they are given up
+FOUND, LOST, REFUSED = "found", "lost", "refused"
 
 
 class Probe(threading.Thread):
-    """Sends a small trace every EVERY_S and asks for it until it is there.
+    """Sends a small trace every EVERY_S, each on its own, and asks for it until it is there.
 
     It costs the server a little: four requests and, at 50 ms, some twenty questions a second.
     """
@@ -35,47 +38,60 @@ class Probe(threading.Thread):
         self._otlp_address = otlp_address
         self._http_address = urlsplit(http_url).netloc
         self._tenant = tenant
+        self._lock = threading.Lock()
         self._finish = threading.Event()
 
     def run(self) -> None:
         shop = Shop(Random(SEED))
-        headers = [("x-scope-orgid", self._tenant)] if self._tenant else []
-        with grpc.insecure_channel(self._otlp_address) as channel:
+        with (
+            grpc.insecure_channel(self._otlp_address) as channel,
+            ThreadPoolExecutor(AT_ONCE, "probe") as pool,
+        ):
             export = channel.unary_unary(EXPORT)
-            while not self._finish.wait(EVERY_S):
-                placed = ending_now(shop, time.time_ns())
-                request = export_request(placed).SerializeToString()
-                try:
-                    export(request, timeout=GIVE_UP_S, metadata=headers)
-                except grpc.RpcError:
-                    self.refused += 1
-                    continue
-                self.spans += len(placed)
-                self._find(placed[0][1].trace_id.hex())
+            due_s = time.monotonic()
+            # When due, whatever became of those before: a stall of seconds is to be seen by each that falls into it.
+            while not self._finish.wait(max(0.0, (due_s := due_s + EVERY_S) - time.monotonic())):
+                pool.submit(self._probe, export, ending_now(shop, time.time_ns()))
+
+    def _probe(self, export: Any, placed: list[Placed]) -> None:
+        headers = [("x-scope-orgid", self._tenant)] if self._tenant else []
+        try:
+            export(export_request(placed).SerializeToString(), timeout=GIVE_UP_S, metadata=headers)
+        except grpc.RpcError:
+            with self._lock:
+                self.refused += 1
+            return
+        acknowledged_s = time.perf_counter()
+        outcome = self._find(placed[0][1].trace_id.hex(), acknowledged_s)
+        with self._lock:
+            self.spans += len(placed)
+            if outcome is FOUND:
+                self.fresh_s.append(time.perf_counter() - acknowledged_s)
+            else:
+                self.lost += outcome is LOST
+                self.refused += outcome is REFUSED
 
     def finish(self) -> None:
-        """Stop after the probe that is under way."""
+        """Stop after the probes that are under way."""
         self._finish.set()
         self.join()
 
-    def _find(self, trace_id: str) -> None:
-        acknowledged_s = time.perf_counter()
+    def _find(self, trace_id: str, acknowledged_s: float) -> str:
+        """Ask until it is there: FOUND, LOST or REFUSED."""
         connection = http.client.HTTPConnection(self._http_address, timeout=GIVE_UP_S)
         headers = {"X-Scope-OrgID": self._tenant} if self._tenant else {}
         try:
-            while (waited_s := time.perf_counter() - acknowledged_s) < GIVE_UP_S:
+            while time.perf_counter() - acknowledged_s < GIVE_UP_S:
                 connection.request("GET", f"/api/traces/{trace_id}", headers=headers)
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status == http.HTTPStatus.OK:
-                    self.fresh_s.append(time.perf_counter() - acknowledged_s)
-                    return
+                    return FOUND
                 if answer.status != http.HTTPStatus.NOT_FOUND:
-                    self.refused += 1
-                    return
+                    return REFUSED
                 time.sleep(POLL_S)
-            self.lost += waited_s >= GIVE_UP_S
         except (OSError, http.client.HTTPException):
-            self.refused += 1
+            return REFUSED
         finally:
             connection.close()
+        return LOST

@@ -28,8 +28,9 @@ class Case:
     arguments: tuple[str, ...] = ()
 
     def command(self, *, quick: bool) -> list[str]:
-        spans = self.spans // QUICK if quick else self.spans
-        return ["--spans", str(spans), *self.arguments]
+        if quick:
+            return ["--spans", str(self.spans // QUICK), "--block-age-s", "5", *self.arguments]
+        return ["--spans", str(self.spans), *self.arguments]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from query import ast
 from query.ast import Literal, Type
 from query.compare import NUMPY, hexadecimal, present
-from query.reader import Mask, Reader, field_columns, to_numpy
+from query.entries import reader_entries
+from query.reader import Mask, Reader, entry_column, field_columns, to_numpy
 from query.traces import child_counts
 from query.words import INTRINSICS
 
@@ -49,6 +50,8 @@ def constant(literal: Literal, rows: int) -> Value:
 
 def field(reader: Reader, node: ast.Field) -> Value:
     """What a field holds, by type."""
+    if (column := entry_column(node)) is not None:
+        return _first_entry(reader, node, column)
     if isinstance(node, ast.Intrinsic):
         return _intrinsic(reader, node)
     parts: list[Part] = []
@@ -146,6 +149,21 @@ def _intrinsic(reader: Reader, node: ast.Intrinsic) -> Value:
     if pa.types.is_fixed_size_binary(array.type):
         array = hexadecimal(array)
     return (_part(_plain(INTRINSICS[node.name]), array, present(reader, node)),)
+
+
+def _first_entry(reader: Reader, node: ast.Field, column: str) -> Value:
+    """Of several events or links in a row the first that has the field, by type."""
+    entries = reader_entries(reader, column)
+    parts = []
+    for word, values, rows in entries.values(node) if entries is not None else []:
+        if word in _TYPES:
+            filled = np.flatnonzero(to_numpy(values.is_valid()))
+            owners, first = np.unique(rows[filled], return_index=True)
+            at = np.full(reader.rows, -1, np.int64)
+            at[owners] = filled[first]
+            array = values.take(pa.array(at, mask=at < 0))
+            parts.append(_part(_TYPES[word], array, np.ones(reader.rows, bool)))
+    return tuple(parts)
 
 
 def _part(type_: Type, array: Any, among: Mask) -> Part:

@@ -23,6 +23,11 @@ def check(query: Query) -> Query:
     return query
 
 
+def type_of(expr: FieldExpr) -> Type:
+    """The type of an expression that was checked before."""
+    return _Checker("").type_of(expr)
+
+
 def anchored(pattern: str) -> str:
     """TraceQL's regular expressions match whole values."""
     return f"^(?:{pattern})$"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from query import ast
@@ -13,6 +12,7 @@ from query.plan import Shown
 from query.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, raw, rows_of, to_numpy
 from query.results import ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.shown import show
+from query.spansets import Spansets, State
 
 _STATUS_ERROR: Final = 2
 _NAME: Final = ast.Intrinsic("name")
@@ -24,20 +24,29 @@ class Hits:
     """What matched in one source.
 
     rows: ascending; traces: the number of each trace with a match, ascending
+    sets: the spansets of the rows; None: one per trace
     """
 
     reader: Reader
     rows: Rows
     traces: Rows
+    sets: Spansets | None = None
 
     @classmethod
-    def of(cls, reader: Reader, mask: Mask) -> "Hits | None":
-        """None where nothing matched."""
-        rows = np.flatnonzero(mask)
+    def of(cls, reader: Reader, state: State, among: Mask | None = None) -> "Hits | None":
+        """None where nothing matched. In: among: the rows that count, of whole traces or of one spanset per trace."""
+        if isinstance(state, Spansets):
+            sets = state if among is None else state.among(among[state.rows])
+            traces = sets.traces
+            return cls(reader, sets.rows, _without_repeats(traces), sets) if len(traces) else None
+        rows = np.flatnonzero(state if among is None else state & among)
         if not len(rows):
             return None
-        owners = np.searchsorted(reader.traces().offsets, rows, side="right") - 1
-        return cls(reader, rows, owners[np.r_[True, owners[1:] != owners[:-1]]])
+        return cls(reader, rows, _without_repeats(np.searchsorted(reader.traces().offsets, rows, side="right") - 1))
+
+
+def _without_repeats(ordered: Rows) -> Rows:
+    return ordered[np.r_[True, ordered[1:] != ordered[:-1]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +107,7 @@ def describe(
         return []
     order = np.argsort(chosen.ids)
     facts = _facts(chosen, order, readers)
-    spans, matched = _spans(chosen, order, hits, shown, spans_max)
+    span_sets = _span_sets(chosen, order, hits, shown, spans_max)
     return [
         TraceMatch(
             trace_id=raw(chosen.ids, i),
@@ -106,7 +115,7 @@ def describe(
             root_name=fact.root_name,
             start_ns=int(chosen.start[i]),
             duration_ns=int(chosen.end[i] - chosen.start[i]),
-            span_sets=(SpanSet(tuple(spans[i]), int(matched[i])),),
+            span_sets=tuple(span_sets[i]),
             service_stats=fact.stats,
         )
         for i, fact in enumerate(facts)
@@ -192,31 +201,47 @@ def _by_service(services: Any, owner: Rows, failed: Mask) -> list[tuple[int, str
     ]
 
 
-def _spans(
+def _span_sets(
     chosen: Chosen, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int
-) -> tuple[list[list[SpanMatch]], npt.NDArray[np.int64]]:
-    """The first matched spans of each chosen trace by start, and how many matched."""
+) -> list[list[SpanSet]]:
+    """The spansets of each chosen trace: their first spans by start, and how many they have."""
     pieces = []
-    for number, hit in enumerate(hits):
+    attributes: dict[int, tuple[Spansets, int]] = {}
+    number = len(order)  # spansets of traces that have only one have the trace's number; others follow
+    for place, hit in enumerate(hits):
         found, traces = find(hit.reader.traces(), chosen.ids[order])
         rows, owner = rows_of(hit.reader.traces(), traces)
         among = np.isin(rows, hit.rows, assume_unique=True)
         rows, owner = rows[among], order[found][owner[among]]
-        if len(rows):
-            columns = hit.reader.at(["start_ns", "span_id"], rows)
-            start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"])
-            pieces.append((owner, start, span, np.full(len(rows), number), rows))
-    owner, start, span, source, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    matched = np.bincount(owner, minlength=len(order))
-    by_time = np.lexsort((span, start, owner))
-    owner = owner[by_time]
-    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        if not len(rows):
+            continue
+        columns = hit.reader.at(["start_ns", "span_id"], rows)
+        start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"])
+        sets = owner
+        if hit.sets is not None:
+            used, sets = np.unique(hit.sets.owners(rows), return_inverse=True)
+            attributes |= {number + i: (hit.sets, int(one)) for i, one in enumerate(used)}
+            sets = sets + number
+            number += len(used)
+        pieces.append((owner, sets, start, span, np.full(len(rows), place), rows))
+    owner, sets, start, span, source, rows = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    matched = np.bincount(sets)
+    by_time = np.lexsort((span, start, sets))
+    ordered = sets[by_time]
+    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
     kept = by_time[rank < spans_max]
-    matches = _span_matches(hits, source[kept], rows[kept], shown)
-    result: list[list[SpanMatch]] = [[] for _ in order]
-    for i, match in zip(owner[rank < spans_max], matches, strict=True):
-        result[i].append(match)
-    return result, matched
+    spans: dict[int, list[SpanMatch]] = {}
+    for i, match in zip(sets[kept].tolist(), _span_matches(hits, source[kept], rows[kept], shown), strict=True):
+        spans.setdefault(i, []).append(match)
+    result: list[list[SpanSet]] = [[] for _ in order]
+    firsts = by_time[rank == 0]
+    for one in firsts[np.lexsort((span[firsts], start[firsts]))]:
+        i = int(sets[one])
+        said = (
+            tuple((a.label, a.value(attributes[i][1])) for a in attributes[i][0].attributes) if i in attributes else ()
+        )
+        result[owner[one]].append(SpanSet(tuple(spans.get(i, ())), int(matched[i]), said))
+    return result
 
 
 def _span_matches(hits: Sequence[Hits], source: Rows, rows: Rows, shown: Sequence[Shown]) -> list[SpanMatch]:
@@ -232,6 +257,6 @@ def _span_matches(hits: Sequence[Hits], source: Rows, rows: Rows, shown: Sequenc
         names = show(reader, here, [item for item in shown if item.field == _NAME])
         attributes = show(reader, here, [item for item in shown if item.field != _NAME])
         for k, i in enumerate(mine):
-            name = str(names[k].get("name", ""))
-            result[i] = SpanMatch(raw(ids, k), name, starts[k], durations[k], attributes[k])
+            name = str(names[k][0][1]) if names[k] else ""
+            result[i] = SpanMatch(raw(ids, k), name, starts[k], durations[k], tuple(attributes[k]))
     return [match for match in result if match is not None]

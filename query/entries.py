@@ -75,7 +75,8 @@ class Entries:
         """Rows in which an entry has the field, whatever its type; a row may come several times."""
         if isinstance(field, ast.Intrinsic):
             return self.rows
-        return self.pair_rows[self.keys == self.key_code.get(field.key, -2)]
+        found: Rows = self.pair_rows[self.keys == self.key_code.get(field.key, -2)]
+        return found
 
     def _attribute(self, key: str) -> list[EntryValues]:
         at = np.flatnonzero(self.keys == self.key_code.get(key, -2))

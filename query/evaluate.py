@@ -1,4 +1,4 @@
-"""Spanset expressions → the rows of one source that match. No loop over spans anywhere."""
+"""Field expressions over the rows of one source: which match, and what they come to. No loop over spans anywhere."""
 
 from typing import assert_never
 
@@ -7,37 +7,11 @@ import numpy as np
 from query import arithmetic, ast
 from query.ast import FieldExpr, Literal, Type
 from query.compare import compare_field
-from query.reader import Mask, Reader
-from query.traces import both
+from query.entries import compare_entries
+from query.reader import Mask, Reader, entry_column
 
 _TRUE = Literal(True, Type.BOOL)
 _FALSE = Literal(False, Type.BOOL)
-
-
-def spanset(node: ast.Stage, reader: Reader) -> Mask:
-    """Rows in the spanset. plan.py has refused what is not evaluated here."""
-    match node:
-        case ast.Filter():
-            return np.ones(reader.rows, bool) if node.condition is None else matches(node.condition, reader)
-        case ast.SpansetOp():
-            left = spanset(node.left, reader)
-            if node.op == "||":
-                return left | spanset(node.right, reader)
-            if not left.any():
-                return left
-            return both(left, spanset(node.right, reader), reader.traces().offsets)
-        case ast.Pipeline():
-            result = np.ones(reader.rows, bool)
-            for stage in node.stages:
-                if isinstance(stage, ast.Select):
-                    continue
-                result &= spanset(stage, reader)
-                if not result.any():
-                    break
-            return result
-        case ast.ScalarFilter() | ast.GroupBy() | ast.Coalesce() | ast.Select():
-            raise AssertionError(f"planned without being evaluated: {type(node).__name__}")
-    assert_never(node)
 
 
 def matches(expr: FieldExpr, reader: Reader) -> Mask:
@@ -46,10 +20,10 @@ def matches(expr: FieldExpr, reader: Reader) -> Mask:
         case Literal():
             return np.full(reader.rows, expr.value is True)
         case ast.Attribute() | ast.Intrinsic():
-            return compare_field(reader, expr, "=", _TRUE)
+            return _compare(reader, expr, "=", _TRUE)
         case ast.Unary():
             if isinstance(expr.operand, ast.Attribute):
-                return compare_field(reader, expr.operand, "=", _FALSE)
+                return _compare(reader, expr.operand, "=", _FALSE)
             return ~matches(expr.operand, reader)
         case ast.Comparison():
             return _comparison(expr, reader)
@@ -95,20 +69,27 @@ def _logic(expr: ast.Logic, reader: Reader) -> Mask:
 
 def _comparison(expr: ast.Comparison, reader: Reader) -> Mask:
     if isinstance(expr.left, ast.Attribute | ast.Intrinsic) and isinstance(expr.right, Literal):
-        return compare_field(reader, expr.left, expr.op, expr.right)
-    return arithmetic.compare(expr.op, _value(expr.left, reader), _value(expr.right, reader), reader.rows)
+        return _compare(reader, expr.left, expr.op, expr.right)
+    return arithmetic.compare(expr.op, value(expr.left, reader), value(expr.right, reader), reader.rows)
 
 
-def _value(expr: FieldExpr, reader: Reader) -> arithmetic.Value:
+def _compare(reader: Reader, field: ast.Field, op: str, literal: Literal) -> Mask:
+    if entry_column(field) is not None:
+        return compare_entries(reader, field, op, literal)
+    return compare_field(reader, field, op, literal)
+
+
+def value(expr: FieldExpr, reader: Reader) -> arithmetic.Value:
+    """What an expression comes to in each row, by type."""
     match expr:
         case Literal():
             return arithmetic.constant(expr, reader.rows)
         case ast.Attribute() | ast.Intrinsic():
             return arithmetic.field(reader, expr)
         case ast.Unary(op="-"):
-            return arithmetic.negative(_value(expr.operand, reader))
+            return arithmetic.negative(value(expr.operand, reader))
         case ast.Arithmetic():
-            return arithmetic.calculate(expr.op, _value(expr.left, reader), _value(expr.right, reader))
+            return arithmetic.calculate(expr.op, value(expr.left, reader), value(expr.right, reader))
         case ast.Unary() | ast.Comparison() | ast.Logic():
             held = matches(expr, reader)
             return (arithmetic.Part(Type.BOOL, held, np.ones(reader.rows, bool)),)

@@ -52,10 +52,7 @@ def shown(value: Any, type_: Type) -> AttributeValue:
 
 
 def group(expr: FieldExpr, reader: Reader) -> Groups:
-    """The groups of all rows of a source. Arrays count as no value.
-
-    Dictionaries give their own codes: values that are the same may stand there twice only if the source says so.
-    """
+    """The groups of all rows of a source. Arrays count as no value."""
     type_ = type_of(expr)
     if isinstance(expr, ast.Attribute | ast.Intrinsic) and entry_column(expr) is None and _has_columns(expr):
         columns = [column for column, word in field_columns(expr) if word in _GROUPABLE]
@@ -85,15 +82,23 @@ def _encoded(array: Any) -> tuple[Rows, Any]:
 
 
 def _merge(encoded: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
-    """The first array that has a value in a row gives its code."""
+    """The first array that has a value in a row gives its code; equal values of two arrays have one code."""
     codes: npt.NDArray[np.int64] | None = None
     chunks, first = [], 1
-    for indices, values in encoded:
-        mine = indices.astype(np.int64)
-        mine += first
-        if int(indices.min(initial=0)) < 0:
-            mine[indices < 0] = 0
-        codes = mine if codes is None else np.where(codes == 0, mine, codes)
+    for kind in dict.fromkeys(values.type for _, values in encoded):
+        alike = [(indices, values) for indices, values in encoded if values.type == kind]
+        values = alike[0][1]
+        place = np.arange(len(values))
+        if len(alike) > 1:
+            joined = pa.concat_arrays([values for _, values in alike]).dictionary_encode()
+            values, place = joined.dictionary, to_numpy(joined.indices)
+        start = 0
+        for indices, some in alike:
+            # One more place, 0, at the end: where the codes of nulls point to.
+            code_of = np.append(place[start : start + len(some)] + first, 0)
+            mine = code_of[indices]
+            codes = mine if codes is None else np.where(codes == 0, mine, codes)
+            start += len(some)
         chunks.append((first, values))
         first += len(values)
     return Groups(np.zeros(rows, np.int64) if codes is None else codes, tuple(chunks), type_)

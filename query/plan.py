@@ -5,6 +5,7 @@ from typing import Final, NoReturn, assert_never
 
 from query import ast
 from query.ast import Comparison, Field, FieldExpr, Literal, Query, Type
+from query.constants import calculate
 from query.errors import UnsupportedError
 from query.reader import field_columns
 from query.simplify import simplify
@@ -55,14 +56,30 @@ class Plan:
 
 
 def plan(query: Query) -> Plan:
-    """Raises: UnsupportedError for what is not evaluated yet, never a silently empty answer."""
+    """Of a metrics query its spans, as Tempo answers it in a search.
+
+    Raises: UnsupportedError for what is not evaluated, never a silently empty answer
+    """
     planner = _Planner(query.text)
-    if not isinstance(query.root, ast.Pipeline):
-        planner.unsupported("a metrics function", query.root.at, "Search takes filters: { … }")
     # Hints ask for less than what is answered anyway: the true newest, without sampling.
-    root = ast.Pipeline(tuple(planner.stage(stage) for stage in query.root.stages), query.root.at)
-    columns = {column for field in planner.fields for column, _ in field_columns(field)}
-    return Plan(root, tuple(planner.shown.values()), frozenset(columns), planner.whole_traces)
+    root = planner.pipeline(_spans(query.root))
+    return Plan(root, tuple(planner.shown.values()), planner.all_columns(), planner.whole_traces)
+
+
+def _spans(root: ast.Pipeline | ast.Metrics | Literal) -> ast.Pipeline:
+    """Of several series those of the first that there are."""
+    match root:
+        case ast.Pipeline():
+            return root
+        case ast.MetricsQuery():
+            return root.spans
+        case ast.Ranking() | ast.MetricsFilter():
+            return _spans(root.of)
+        case ast.MetricsMath():
+            return _spans(root.right if isinstance(root.left, Literal) else root.left)
+        case Literal():
+            raise AssertionError("numbers alone are no query")
+    assert_never(root)
 
 
 class _Planner:
@@ -72,38 +89,66 @@ class _Planner:
         self.text = text
         self.fields: dict[Field, None] = {}
         self.shown: dict[Field, Shown] = {}
+        self.columns: set[str] = set()
         self.whole_traces = False
+
+    def all_columns(self) -> frozenset[str]:
+        return frozenset(self.columns | {column for field in self.fields for column, _ in field_columns(field)})
 
     def unsupported(self, what: str, at: ast.At, hint: str = "") -> NoReturn:
         raise UnsupportedError(f"{what} is not supported yet", self.text, at.start, at.end, hint)
 
-    def stage(self, stage: ast.Stage) -> ast.Filter | ast.SpansetOp | ast.Pipeline | ast.Select:
+    def stage(self, stage: ast.Stage) -> ast.Stage:
         match stage:
             case ast.Filter():
                 return stage if stage.condition is None else self.filter(stage.condition, stage.at)
             case ast.SpansetOp():
+                self.whole_traces |= stage.op != "||"
                 if stage.op not in {"&&", "||"}:
-                    self.unsupported(f"the structural operator {stage.op}", stage.at)
-                self.whole_traces |= stage.op == "&&"
+                    self.columns |= {"nested_left", "nested_right", "nested_parent"}
                 return replace(stage, left=self.operand(stage.left), right=self.operand(stage.right))
             case ast.Pipeline():
-                return replace(stage, stages=tuple(self.stage(inner) for inner in stage.stages))
+                return self.pipeline(stage)
             case ast.Select():
                 for field in stage.fields:
                     self.use(field)
                     self.show(Shown(field, (), or_nil=True))
                 return stage
             case ast.ScalarFilter():
-                self.unsupported("a filter by an aggregate", stage.at)
+                self.whole_traces = True
+                return replace(stage, left=self.scalar(stage.left), right=self.scalar(stage.right))
             case ast.GroupBy():
-                self.unsupported("by()", stage.at)
+                self.whole_traces = True
+                # As it was written: its text is part of the answer.
+                self.expression(stage.by)
+                return stage
             case ast.Coalesce():
-                self.unsupported("coalesce()", stage.at)
+                return stage
         assert_never(stage)
+
+    def pipeline(self, node: ast.Pipeline) -> ast.Pipeline:
+        return replace(node, stages=tuple(map(self.stage, node.stages)))
+
+    def scalar(self, node: ast.Scalar) -> ast.Scalar:
+        """Arithmetic between constants is done here."""
+        match node:
+            case ast.Literal():
+                pass
+            case ast.Aggregate():
+                if node.of is not None:
+                    self.expression(node.of)
+            case ast.ScalarOp():
+                left, right = self.scalar(node.left), self.scalar(node.right)
+                if isinstance(left, Literal) and isinstance(right, Literal):
+                    return calculate(node.op, left, right) or node
+                return replace(node, left=left, right=right)
+            case _:
+                assert_never(node)
+        return node
 
     def operand(self, node: ast.SpansetExpr) -> ast.SpansetExpr:
         planned = self.stage(node)
-        assert not isinstance(planned, ast.Select)
+        assert isinstance(planned, ast.SpansetExpr)
         return planned
 
     def filter(self, condition: FieldExpr, at: ast.At) -> ast.Filter:
@@ -136,12 +181,7 @@ class _Planner:
                 assert_never(expr)
 
     def use(self, field: Field) -> None:
-        if isinstance(field, ast.Attribute):
-            if field.scope in {"event", "link"}:
-                self.unsupported(f"the scope {field.scope}", field.at)
-        else:
-            if field.name.startswith(("event:", "link:")):
-                self.unsupported(field.name, field.at)
+        if isinstance(field, ast.Intrinsic):
             self.whole_traces |= field.name in _WHOLE_TRACE
         self.fields[field] = None
 

@@ -37,6 +37,8 @@ INTRINSIC_COLUMNS: Final = {
 COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
 # Scopes whose fields are in the entries of a list column.
 ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
+# Where an attribute without a scope is looked for: the span's own goes before the resource's.
+UNSCOPED: Final = ("span", "resource")
 
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
@@ -55,8 +57,7 @@ def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
         if field.name in COMPUTED_COLUMNS:
             return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
         return ((INTRINSIC_COLUMNS[field.name], ""),)
-    # Without a scope: the span's own attribute goes before the resource's.
-    scopes = ("span", "resource") if field.scope is None else (field.scope,)
+    scopes = UNSCOPED if field.scope is None else (field.scope,)
     return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
 
 

@@ -1,9 +1,11 @@
 """What a search answers, before it becomes JSON or protobuf."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 AttributeValue = str | int | float | bool | Sequence["AttributeValue"]
+# Key and value. A key may come twice: `.x` is shown as x, be it the span's, the resource's, or both.
+Attributes = Sequence[tuple[str, AttributeValue]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +16,19 @@ class SpanMatch:
     name: str
     start_ns: int
     duration_ns: int
-    attributes: Mapping[str, AttributeValue]
+    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True)
 class SpanSet:
-    """The matched spans of a trace: `matched` counts them all, `spans` holds the first of them by start."""
+    """Matched spans of a trace: `matched` counts them all, `spans` holds the first of them by start.
+
+    attributes: of groups and aggregates: `by(name)`, `count()`
+    """
 
     spans: Sequence[SpanMatch]
     matched: int
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,10 @@ class ServiceStats:
 
 @dataclass(frozen=True, slots=True)
 class TraceMatch:
-    """One trace of a search's answer. Start, duration, root and stats are the whole trace's."""
+    """One trace of a search's answer. Start, duration, root and stats are the whole trace's.
+
+    span_sets: one, or with by() one per group, in the order of their first spans
+    """
 
     trace_id: bytes  # 16
     root_service: str | None  # None: no root span received (yet)

@@ -7,12 +7,12 @@ import numpy as np
 from query.check import check
 from query.combine import Hits, describe, newest
 from query.errors import QueryCancelled
-from query.evaluate import spanset
 from query.parse import parse
 from query.plan import Plan, plan
 from query.reader import Ids, Mask, Reader
 from query.results import Inspected, SearchResult
 from query.source import Source
+from query.spansets import evaluate
 from query.stitch import rows_outside, shared_traces, stitch
 
 
@@ -49,11 +49,9 @@ def search(
     for reader, among in work:
         if cancelled():
             raise QueryCancelled
-        mask = spanset(compiled.root, reader)
+        state = evaluate(compiled.root, reader)
         reader.forget()
-        if among is not None:
-            mask = mask & among
-        if (found := Hits.of(reader, mask)) is not None:
+        if (found := Hits.of(reader, state, among)) is not None:
             hits.append(found)
     chosen = newest(hits, readers, limit, window)
     if cancelled():

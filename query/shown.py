@@ -1,6 +1,7 @@
 """What the answer shows of a matched span: the fields that the query names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -8,38 +9,57 @@ import pyarrow as pa
 
 from query import ast
 from query.ast import Comparison, Literal
+from query.check import type_of
 from query.compare import compare_array, hexadecimal
+from query.entries import Entries, normal_id
+from query.groups import NIL
+from query.groups import shown as as_shown
 from query.plan import Shown
-from query.reader import ROOT_PARENT, Reader, Rows, field_columns, fixed_bytes
+from query.reader import ROOT_PARENT, UNSCOPED, Reader, Rows, entry_column, field_columns, fixed_bytes, to_numpy
 from query.results import AttributeValue
 from query.traces import child_counts
-from query.words import KIND, STATUS
 
-_WORDS: Final = {
-    "status": {number: word for word, number in STATUS.items()},
-    "kind": {number: word for word, number in KIND.items()},
-}
 _NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
 
 
-def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> list[dict[str, AttributeValue]]:
-    """The shown fields of some rows under their plain names."""
-    result: list[dict[str, AttributeValue]] = [{} for _ in range(len(rows))]
+def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> list[list[tuple[str, AttributeValue]]]:
+    """The shown fields of some rows under their plain names.
+
+    A name comes twice where both the span and its resource have the attribute that the query names without a scope.
+    """
+    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(len(rows))]
     columns = [column for item in shown for column, _ in field_columns(item.field)]
     arrays = reader.at(columns, rows)
     for item in shown:
-        field = item.field
-        label = field.name if isinstance(field, ast.Intrinsic) else field.key
-        for i, value in enumerate(_values(reader, rows, item, arrays)):
-            if value is not None:
-                result[i].setdefault(label, value)
-            elif item.or_nil:
-                result[i].setdefault(label, "nil")
-    return result
+        found = {scope: _values(reader, rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
+        label = item.field.name if isinstance(item.field, ast.Intrinsic) else item.field.key
+        for i, row in enumerate(result):
+            absent = True
+            for scope, values in found.items():
+                value = values[i]
+                if value is not None:
+                    row.setdefault((scope, label), value)
+                    absent = False
+            if absent and item.or_nil:
+                for scope in found:
+                    row.setdefault((scope, label), NIL)
+    return [[(label, value) for (_, label), value in row.items()] for row in result]
 
 
-def _values(reader: Reader, rows: Rows, item: Shown, arrays: Mapping[str, Any]) -> list[AttributeValue | None]:
-    field = item.field
+def _scoped(field: ast.Field) -> dict[str, ast.Field]:
+    """What a field may stand for, by scope."""
+    if isinstance(field, ast.Intrinsic):
+        return {"": field}
+    scopes = UNSCOPED if field.scope is None else (field.scope,)
+    return {scope: ast.Attribute(scope, field.key) for scope in scopes}
+
+
+def _values(
+    reader: Reader, rows: Rows, field: ast.Field, item: Shown, arrays: Mapping[str, Any]
+) -> list[AttributeValue | None]:
+    """The first value of each row that satisfies one of the conditions."""
+    if (column := entry_column(field)) is not None:
+        return _entry(field, item.conditions, arrays, column, len(rows))
     if isinstance(field, ast.Intrinsic):
         return _intrinsic(reader, rows, field, item.conditions, arrays)
     result: list[AttributeValue | None] = [None] * len(rows)
@@ -49,6 +69,27 @@ def _values(reader: Reader, rows: Rows, item: Shown, arrays: Mapping[str, Any]) 
                 if result[i] is None:
                     result[i] = value
     return result
+
+
+def _entry(
+    field: ast.Field, conditions: Sequence[Comparison], arrays: Mapping[str, Any], column: str, count: int
+) -> list[AttributeValue | None]:
+    """Of each row's events or links the first that satisfies a condition."""
+    result: list[AttributeValue | None] = [None] * count
+    if column not in arrays:
+        return result
+    type_ = type_of(field)
+    for part in Entries.of(arrays[column], to_numpy(arrays["start_ns"])).values(field):
+        wanted = [_with_normal_id(field, condition) for condition in conditions]
+        for row, value in zip(part.rows.tolist(), _satisfying(part.values, part.word, wanted), strict=True):
+            if result[row] is None and value is not None:
+                result[row] = as_shown(value, type_)
+    return result
+
+
+def _with_normal_id(field: ast.Field, condition: Comparison) -> Comparison:
+    assert isinstance(condition.right, Literal)
+    return replace(condition, right=normal_id(field, condition.op, condition.right))
 
 
 def _intrinsic(
@@ -69,9 +110,8 @@ def _intrinsic(
         absent = fixed_bytes(array) == ROOT_PARENT
         # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
         return [None if none else text for none, text in zip(absent, hexadecimal(array).to_pylist(), strict=True)]
-    values = _satisfying(array, "", conditions)
-    words = _WORDS.get(field.name)
-    return values if words is None else [words.get(value) if isinstance(value, int) else None for value in values]
+    type_ = type_of(field)
+    return [None if value is None else as_shown(value, type_) for value in _satisfying(array, "", conditions)]
 
 
 def _plain(array: Any) -> Any:

@@ -8,6 +8,10 @@ The names carry TraceQL's words and the units. One nullable column per attribute
     instrumentation.<key>          an attribute of the instrumentation scope
 
 The name fixes the type, so that any set of blocks can be read together by name.
+
+Beyond `storage.trace.block.attribute_columns_max` of them, the rarest attributes of a file share one list column,
+`overflow`; each entry names the column that the attribute would have had. Readers show them as if they had it. In
+DuckDB: `list_filter(overflow, x -> x.column = 'span.rare:int')[1].int_value`.
 """
 
 from typing import Final, NamedTuple
@@ -59,6 +63,19 @@ LINK: Final = pa.struct(
     ]
 )
 
+# An attribute without a column of its own. The type word of `column` says which value it has: its own, or bytes_value
+# for bytes and, as a serialized OTLP AnyValue, for `any` and lists.
+OVERFLOW: Final = pa.struct(
+    [
+        pa.field("column", pa.string()),
+        pa.field("string_value", pa.string()),
+        pa.field("bool_value", pa.bool_()),
+        pa.field("int_value", pa.int64()),
+        pa.field("double_value", pa.float64()),
+        pa.field("bytes_value", pa.binary()),
+    ]
+)
+
 # Present in every segment and block file.
 FIXED: Final = pa.schema(
     [
@@ -102,6 +119,7 @@ OPTIONAL: Final = pa.schema(
         pa.field("scope_schema_url", pa.string()),
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),
+        pa.field("overflow", pa.list_(OVERFLOW)),
     ]
 )
 

@@ -12,7 +12,7 @@ import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from query.results import AttributeValue
+from query.results import Attributes, AttributeValue
 
 Json = dict[str, Any]
 
@@ -41,9 +41,9 @@ def value_json(value: AttributeValue) -> Json:
     return {"arrayValue": {"values": [value_json(item) for item in value]} if value else {}}
 
 
-def attributes_json(attributes: Mapping[str, AttributeValue]) -> list[Json]:
+def attributes_json(attributes: Attributes) -> list[Json]:
     """A query's attributes as a list of OTLP's KeyValue."""
-    return [{"key": key, "value": value_json(value)} for key, value in attributes.items()]
+    return [{"key": key, "value": value_json(value)} for key, value in attributes]
 
 
 def _base64(value: bytes) -> str:

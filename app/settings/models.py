@@ -132,6 +132,11 @@ class Gather(Section):
 class Distributor(Section):
     receivers: Receivers = Receivers()
     gather: Gather = Gather()
+    max_attribute_bytes: Annotated[int, Field(ge=256, le=16 * MIB)] = Field(
+        default=64 * KIB,
+        description="Longest value or key of an attribute, in bytes. Of a longer one the beginning is kept, and counted "
+        "in stretto_attribute_values_cut_total.",
+    )
 
     @model_validator(mode="after")
     def _largest_request_fits(self) -> Self:

@@ -1,7 +1,7 @@
 """Where blocks rest: storage.trace. Names are Tempo's."""
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -72,6 +72,14 @@ class Azure(Section):
     )
 
 
+class Block(Section):
+    attribute_columns_max: Annotated[int, Field(ge=16, le=20_000)] = Field(
+        default=1000,
+        description="Attribute columns of a segment. The rarest attributes beyond share one list column; they are found "
+        "as the others, more slowly.",
+    )
+
+
 class Trace(Section):
     backend: Literal["local", "s3", "gcs", "azure"] = Field(
         default="local", description="Kind of storage. The section of the same name says where in it."
@@ -80,6 +88,7 @@ class Trace(Section):
     s3: S3 = S3()
     gcs: GCS = GCS()
     azure: Azure = Azure()
+    block: Block = Block()
     blocklist_poll_s: Seconds = Field(
         default=30, description="Seconds between two looks at the storage for new and deleted blocks."
     )

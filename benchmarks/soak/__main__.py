@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from benchmarks import measure, workload
-from benchmarks.__main__ import commit, setting_variable
+from benchmarks.__main__ import PROJECT, commit, setting_variable
 from benchmarks.cluster import BenchError, Cluster
 from benchmarks.soak import count, events
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
@@ -26,6 +26,7 @@ from benchmarks.soak.report import Report, text
 from benchmarks.soak.template import Template
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
+PACKAGES: Final = ("app", "agents", "query", "tables")
 PASS_S: Final = 10  # the template holds so many seconds of load
 LOOK_EVERY_S: Final = 5.0  # between two counts of a part during the load
 LATE_S: Final = 5.0  # what was acknowledged is searchable long before
@@ -105,7 +106,7 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
     """Load, disturb, count. Raises BenchError where it cannot go on; what is known by then is in the report."""
     options = workload.Options(spans=given.rate * PASS_S, seed=given.seed, spans_per_s=given.rate)
     ledger = Ledger(Template(workload.cached(options)))
-    with Cluster(folder, settings(given)) as cluster:
+    with Cluster(folder, {**settings(given), **code_of_now(folder / "code")}) as cluster:
         say(f"ready at {cluster.http_url}; {given.minutes:g} minutes of load")
         loader, sampler = Loader(ledger, cluster.otlp_address, given.rate), events.Sampler(cluster)
         began_s = time.monotonic()
@@ -125,6 +126,15 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
             "Kafka's log": measure.kafka_bytes(data),
             "blocks (Parquet)": measure.parquet_bytes(data),
         }
+
+
+def code_of_now(folder: Path) -> dict[str, str]:
+    """A copy of the program and the variable that makes Python run it: workers that are started in the middle of the
+    soak must be what was started first, though somebody edits the files meanwhile.
+    """
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return {"PYTHONPATH": str(folder)}
 
 
 def disturb(given: argparse.Namespace, cluster: Cluster, loader: Loader, report: Report) -> None:

@@ -212,9 +212,10 @@ def check_trace(http_url: str, number: int, trace: int, sent: dict[bytes, tuple[
 
 
 def plain(span: Span) -> bytes:
-    """A span's bytes with its attributes in order: their order means nothing."""
+    """A span's bytes with its attributes in order, since their order means nothing, and a status, be it empty."""
     copy = Span()
     copy.CopyFrom(span)
+    copy.status.SetInParent()
     repeated: list[Any] = [copy.attributes]
     repeated += [event.attributes for event in copy.events]
     repeated += [link.attributes for link in copy.links]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tables import overflow
 from tables.cache import ByteCache
 from tables.errors import StorageError
 from tables.lists import big_endian, fixed_bytes
@@ -58,11 +59,19 @@ class ParquetSource:
         self._lock = threading.Lock()  # a Parquet reader is not made for two threads at once
         self._file: _OpenFile | None = None
         self._traces: FileTraces | None = None
+        self._columns: frozenset[str] | None = None
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns of the file."""
-        return frozenset(self._opened().leaves)
+        """The columns of the file, and those that its overflow stands for."""
+        if self._columns is None:
+            leaves = self._opened().leaves
+            hidden: frozenset[str] = frozenset()
+            if overflow.COLUMN in leaves:
+                # The names are the first leaf of the list's struct.
+                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaves[overflow.COLUMN][:1])[0])
+            self._columns = overflow.visible(leaves, hidden)
+        return self._columns
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column, from the footer."""
@@ -92,30 +101,61 @@ class ParquetSource:
             else:
                 found[column] = cached
         if missing:
+            leaves = self._opened().leaves
+            hidden = [column for column in missing if column not in leaves]
+            if unknown := set(hidden) - (self.columns if hidden else set()):
+                raise KeyError(f"{self.key} has no column {min(unknown)!r}")
             # Rows of one trace come with all columns: keeping those would push the useful ones out.
-            found |= self._decode(missing, keep=rows is None)
+            found |= self._decode([column for column in missing if column in leaves], keep=rows is None)
+            found |= self._from_overflow(hidden, rows)
         if rows is not None:
             first, end = rows
-            return {column: found[column].slice(first, end - first) for column in columns}
+            # What came from the overflow has these rows only.
+            return {
+                column: found[column].slice(first, end - first) if len(found[column]) == self.rows else found[column]
+                for column in columns
+            }
         return found
 
+    def _from_overflow(self, columns: Sequence[str], rows: tuple[int, int] | None) -> Mapping[str, Any]:
+        if not columns:
+            return {}
+        key = ColumnKey(self.key, overflow.COLUMN)
+        lists = self._cache.get(key)
+        if lists is None:
+            lists = self._decode([overflow.COLUMN], keep=True)[overflow.COLUMN]
+        if rows is not None:
+            return overflow.columns_of(lists.slice(rows[0], rows[1] - rows[0]), columns)
+        made = overflow.columns_of(lists, columns)
+        for column, array in made.items():
+            self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
+        return made
+
     def _decode(self, columns: Sequence[str], *, keep: bool) -> dict[str, Any]:
+        if not columns:
+            return {}
         opened = self._opened()
-        indices = [leaf for column in columns for leaf in opened.leaves[column]]
+        arrays = self._leaves(columns, [leaf for column in columns for leaf in opened.leaves[column]])
+        decoded = dict(zip(columns, arrays, strict=True))
+        if keep:
+            for column, array in decoded.items():
+                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
+        return decoded
+
+    def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
+        """The columns, each with only those of its leaves that are among `indices`."""
+        opened = self._opened()
         with self._lock:
             try:
-                table = opened.file.reader.read_row_group(0, column_indices=indices, use_threads=False)
+                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=False)
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.key}: {err}") from err
-        decoded: dict[str, Any] = {}
+        arrays = []
         for column in columns:
             chunks = table.column(column)
             array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-            decoded[column] = array
-            if keep:
-                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
-        return decoded
+            arrays.append(array.chunk(0) if isinstance(array, pa.ChunkedArray) else array)
+        return arrays
 
     def _opened(self) -> "_OpenFile":
         with self._lock:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from prometheus_client import Counter
 
+from tables import overflow
 from tables.blocks.parquet_read import FileTraces, index_traces
 from tables.errors import WireError
 from tables.seal import seal
@@ -52,24 +53,26 @@ def decode_all(records: Sequence[HeadRecord]) -> tuple[list[tuple[int, pa.Record
     return batches, bad
 
 
-def seal_records(records: Sequence[HeadRecord]) -> tuple[pa.Table | None, list[BadRecord]]:
+def seal_records(
+    records: Sequence[HeadRecord], attribute_columns_max: int = 1000
+) -> tuple[pa.Table | None, list[BadRecord]]:
     """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed."""
     decoded, bad = decode_all(records)
     if not decoded:
         return None, bad
     try:
-        return seal([batch for _, batch in decoded]), bad
+        return seal([batch for _, batch in decoded], attribute_columns_max), bad
     except Exception:  # whatever a record's content does to the code, its neighbours must come through
         log.exception("%d records cannot be sealed together; trying each", len(decoded))
     good: list[pa.RecordBatch] = []
     for offset, batch in decoded:
         try:
-            seal([batch])
+            seal([batch], attribute_columns_max)
         except Exception as err:  # noqa: BLE001  # as above
             bad.append(BadRecord(offset, f"cannot be sealed: {err!r}"))
         else:
             good.append(batch)
-    return (seal(good) if good else None), bad
+    return (seal(good, attribute_columns_max) if good else None), bad
 
 
 class ChunkSource:
@@ -80,11 +83,14 @@ class ChunkSource:
         self._arrays: dict[str, Any] = {}
         self._traces: FileTraces | None = None
         self.rows = int(table.num_rows)
-        self.columns = frozenset(table.column_names)
+        hidden: frozenset[str] = frozenset()
+        if overflow.COLUMN in table.column_names:
+            hidden = overflow.column_names(self._array(overflow.COLUMN))
+        self.columns = overflow.visible(table.column_names, hidden)
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column; None for others."""
-        array = self._array(column) if column in self.columns else None
+        array = self._array(column) if column in self._table.column_names else None
         if array is None or not pa.types.is_integer(array.type):
             return None
         found = pa.compute.min_max(array).as_py()
@@ -98,10 +104,18 @@ class ChunkSource:
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> dict[str, Any]:
         """The columns, all rows or a range."""
-        if rows is None:
-            return {column: self._array(column) for column in columns}
-        first, end = rows
-        return {column: self._array(column).slice(first, end - first) for column in columns}
+        found = {column: self._array(column) for column in columns if column in self._table.column_names}
+        hidden = [column for column in columns if column not in found]
+        if unknown := set(hidden) - self.columns:
+            raise KeyError(f"the head has no column {min(unknown)!r}")
+        lists = self._array(overflow.COLUMN) if hidden else None
+        if rows is not None:
+            first, end = rows
+            found = {column: array.slice(first, end - first) for column, array in found.items()}
+            lists = None if lists is None else lists.slice(first, end - first)
+        if lists is not None:
+            found |= overflow.columns_of(lists, hidden)
+        return found
 
     def _array(self, column: str) -> Any:
         array = self._arrays.get(column)
@@ -124,7 +138,8 @@ class _Chunk:
 class Head:
     """Records in the order of their offsets. Appended to by one thread, read by several."""
 
-    def __init__(self) -> None:
+    def __init__(self, attribute_columns_max: int = 1000) -> None:
+        self.attribute_columns_max = attribute_columns_max
         self.records: list[HeadRecord] = []
         self.spans = 0
         self.bytes = 0
@@ -153,7 +168,8 @@ class Head:
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
     def _shred(self, first: int, end: int) -> _Chunk:
-        table, _ = seal_records(self.records[first:end])  # what is bad is counted when the head is sealed
+        # What is bad is counted when the head is sealed.
+        table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
         return _Chunk(first, end, None if table is None else ChunkSource(table))
 
 

@@ -25,6 +25,7 @@ class CutPolicy:
     segment_age_ms: int = 30_000
     block_rows_max: int = 2_000_000
     block_age_ms: int = 300_000
+    attribute_columns_max: int = 1000
 
     def window(self, timestamp_ms: int, partition: int, age_ms: int) -> int:
         """Number of the time window. Windows of the partitions are staggered, so that they are not sealed at once."""
@@ -157,7 +158,9 @@ class LivePartition:
             return jobs  # in a local segment already
         opened = self._heads.get(incoming.tenant)
         if opened is None:
-            opened = self._heads[incoming.tenant] = _OpenHead(Head(), incoming.timestamp_ms)
+            opened = self._heads[incoming.tenant] = _OpenHead(
+                Head(self.policy.attribute_columns_max), incoming.timestamp_ms
+            )
         opened.head.append(incoming.record)
         if opened.head.spans >= self.policy.segment_rows_max:
             jobs.append(self._seal(incoming.tenant))

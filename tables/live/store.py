@@ -105,12 +105,14 @@ class LiveStore:
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
-        table, bad = seal_records(job.head.records)
+        table, bad = seal_records(job.head.records, job.head.attribute_columns_max)
         if table is None:
             return None, bad
         records = job.head.records
         data = to_parquet(table)
-        ends = pa.compute.add(table["start_ns"], table["duration_ns"])
+        # An end before its start, as 0 in a span that has none, must not put the span before its start.
+        starts = table["start_ns"]
+        ends = pa.compute.max_element_wise(starts, pa.compute.add(starts, table["duration_ns"]))
         info = SegmentInfo(
             tenant=job.tenant,
             partition=partition,

@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tables.lists import Int64s, concat, index_type, list_offsets, ranges
+from tables.overflow import KEY_CHARS_MAX, Overflow, rarest, value_field
+from tables.overflow import entries as overflow_entries
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.seal.order import Numbers, Rows
-from tables.seal.values import nested_value
+from tables.seal.values import nested_value, overflow_value
 
 _TYPE_OF_FIELD = {
     "string_value": "string",
@@ -23,6 +25,8 @@ _TYPE_OF_FIELD = {
     "double_value": "double",
     "bytes_value": "bytes",
 }
+_FIELDS = (*_TYPE_OF_FIELD, "array_value", "kvlist_value")
+_NO_VALUE = "no value"
 _NUMPY = {"int_value": np.int64, "double_value": np.float64}
 
 
@@ -48,8 +52,8 @@ class _Entries:
         return [(self.names[k], int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts).tolist()]
 
 
-def attribute_columns(rows: Rows) -> dict[str, Any]:
-    """Columns `span.<key>[:type]` of all spans, in the order of `rows`.
+def attribute_columns(rows: Rows, columns_max: int, overflow: Overflow) -> dict[str, Any]:
+    """Columns `span.<key>[:type]` of all spans, in the order of `rows`; the rarest go to the overflow instead.
 
     A key that a span has twice keeps its last value. A value of no type at all becomes an empty `any`.
     """
@@ -57,8 +61,9 @@ def attribute_columns(rows: Rows) -> dict[str, Any]:
     if not len(entries.entry):
         return {}
     columns: dict[str, Any] = {}
+    rare = _rare(rows, entries, columns_max)
     valued = np.zeros(len(entries.entry), np.bool_)
-    for field in (*_TYPE_OF_FIELD, "array_value", "kvlist_value"):
+    for field in _FIELDS:
         values = _joined_field(rows, field)
         if values is None:
             continue
@@ -67,17 +72,71 @@ def attribute_columns(rows: Rows) -> dict[str, Any]:
             continue
         valued |= valid
         chosen = entries.where(valid)
+        if field in rare:
+            mask = rare[field][chosen.key]
+            _overflow(overflow, field, values, chosen.where(mask))
+            chosen = chosen.where(~mask)
         if field in _TYPE_OF_FIELD:
             columns |= _scalar_columns(rows.order.rows, field, values, chosen)
         else:
             _add_nested(columns, rows.order.rows, field, values, chosen)
     if not valued.all():
         empty = entries.where(~valued)
+        if _NO_VALUE in rare:
+            mask = rare[_NO_VALUE][empty.key]
+            _overflow_plain(overflow, "any", empty.where(mask), pa.array([b""] * int(mask.sum()), pa.binary()))
+            empty = empty.where(~mask)
         for key, first, end in empty.runs():
             column = attribute_column("span", key, "any")
             new = _scatter(rows.order.rows, empty.row[first:end], pa.array([b""] * (end - first), pa.binary()))
             columns[column] = _merge(columns.get(column), new)
     return columns
+
+
+def _rare(rows: Rows, entries: _Entries, columns_max: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each field, which keys go to the overflow; nothing at all where there are few keys, as nearly always."""
+    names = entries.names
+    few = len(names) * (len(_FIELDS) + 1) <= columns_max
+    if few and max(map(len, names)) <= KEY_CHARS_MAX:
+        return {}
+    counts: dict[tuple[str, str], int] = {}
+    rest = np.ones(len(entries.entry), np.bool_)
+    for field in (*_FIELDS, _NO_VALUE):
+        mask = rest
+        if field != _NO_VALUE:
+            values = _joined_field(rows, field)
+            if values is None:
+                continue
+            mask = values.is_valid().to_numpy(zero_copy_only=False)[entries.entry]
+            rest = rest & ~mask
+        found = np.bincount(entries.key[mask], minlength=len(names))
+        counts |= {(names[number], field): int(found[number]) for number in np.flatnonzero(found).tolist()}
+    rare: dict[str, npt.NDArray[np.bool_]] = {}
+    number_of = {name: number for number, name in enumerate(names)}
+    for key, field in rarest(counts, columns_max):
+        rare.setdefault(field, np.zeros(len(names), np.bool_))[number_of[key]] = True
+    return rare
+
+
+def _overflow(overflow: Overflow, field: str, values: Any, chosen: _Entries) -> None:
+    taken = values.take(pa.array(chosen.entry))
+    if field in _TYPE_OF_FIELD:
+        _overflow_plain(overflow, _TYPE_OF_FIELD[field], chosen, taken)
+        return
+    encoded = taken.dictionary_encode()
+    typed = [overflow_value(field, raw) for raw in encoded.dictionary.to_pylist()]
+    codes = encoded.indices.to_numpy()
+    for word in dict.fromkeys(word for word, _ in typed):
+        mine = np.array([w == word for w, _ in typed], np.bool_)[codes]
+        data = pa.array([data for _, data in typed], pa.binary()).take(pa.array(codes[mine]))
+        _overflow_plain(overflow, word, chosen.where(mine), data)
+
+
+def _overflow_plain(overflow: Overflow, word: str, chosen: _Entries, values: Any) -> None:
+    used, dense = np.unique(chosen.key, return_inverse=True)
+    columns = [attribute_column("span", chosen.names[number], word) for number in used.tolist()]
+    named = pa.array(columns, pa.string()).take(pa.array(dense))
+    overflow.add(chosen.row, overflow_entries(named, value_field(word), values))
 
 
 def _entries(rows: Rows) -> _Entries:

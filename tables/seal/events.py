@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tables.lists import concat, list_offsets, take_lists
 from tables.schema import EVENT, KEY_VALUE, LINK, VALUE_FIELDS
 from tables.seal.order import Rows
+from tables.seal.values import fit_nested
 
 
 def event_columns(rows: Rows) -> dict[str, Any]:
@@ -45,6 +47,22 @@ def _attributes(lists: pa.ListArray) -> pa.ListArray:
     # `flatten` applies the nulls of the struct to its fields; `field` alone would not.
     children = value.flatten() if value.null_count else [value.field(i) for i in range(len(names))]
     by_name = dict(zip(names, children, strict=True))
+    for field in ("array_value", "kvlist_value"):
+        if by_name[field].null_count < len(pairs):
+            _fit(by_name, field)
     arrays = [pairs.field("key"), *(by_name[name] for name in VALUE_FIELDS)]
     struct = pa.StructArray.from_arrays(arrays, fields=list(KEY_VALUE))
     return pa.ListArray.from_arrays(pa.array(list_offsets(lists)), struct)
+
+
+def _fit(by_name: dict[str, Any], field: str) -> None:
+    """Nested values as every reader can read them; those that nobody can become bytes values."""
+    encoded = by_name[field].dictionary_encode()
+    came = encoded.dictionary.to_pylist()
+    fit = [fit_nested(field, raw) for raw in came]
+    if all(kept == (field, raw) for kept, raw in zip(fit, came, strict=True)):
+        return
+    own = pa.array([raw if kept == field else None for kept, raw in fit], pa.binary())
+    as_bytes = pa.array([None if kept == field else raw for kept, raw in fit], pa.binary())
+    by_name[field] = own.take(encoded.indices)
+    by_name["bytes_value"] = pc.coalesce(by_name["bytes_value"], as_bytes.take(encoded.indices))

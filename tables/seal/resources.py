@@ -8,32 +8,48 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from tables.schema import ATTRIBUTE_TYPES, attribute_column
-from tables.seal.values import typed_value
+from tables.lists import ranges
+from tables.overflow import KEY_CHARS_MAX, Overflow, entries, rarest, value_field
+from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, attribute_column
+from tables.seal.values import array_of, typed_value
 
 Codes = npt.NDArray[np.int32]
 
 
-# The same few resources come in every record; parsing one costs as much as sealing ten spans.
-@lru_cache(maxsize=4096)
+# Larger ones are parsed each time: thousands of them would be too much to keep.
+_CACHED_BYTES_MAX = 8192
+
+
 def parse_resource(raw: bytes) -> Resource:
-    """A resource; an empty one where the bytes are not a resource's."""
+    """A resource; an empty one where the bytes are not a resource's, which a decoded request has not."""
+    return _cached_resource(raw) if len(raw) <= _CACHED_BYTES_MAX else _resource(raw)
+
+
+def parse_scope(raw: bytes) -> InstrumentationScope:
+    """A scope; an empty one where the bytes are not a scope's, which a decoded request has not."""
+    return _cached_scope(raw) if len(raw) <= _CACHED_BYTES_MAX else _scope(raw)
+
+
+def _resource(raw: bytes) -> Resource:
     try:
         return Resource.FromString(raw)
     except DecodeError:
         return Resource()
 
 
-@lru_cache(maxsize=4096)
-def parse_scope(raw: bytes) -> InstrumentationScope:
-    """A scope; an empty one where the bytes are not a scope's."""
+def _scope(raw: bytes) -> InstrumentationScope:
     try:
         return InstrumentationScope.FromString(raw)
     except DecodeError:
         return InstrumentationScope()
+
+
+# The same few come in every record; parsing one costs as much as sealing ten spans.
+_cached_resource = lru_cache(maxsize=4096)(_resource)
+_cached_scope = lru_cache(maxsize=4096)(_scope)
 
 
 def service_name(resource: Resource) -> str | None:
@@ -44,35 +60,64 @@ def service_name(resource: Resource) -> str | None:
     return None
 
 
-def resource_columns(resources: Sequence[Resource], codes: Codes) -> dict[str, Any]:
+def resource_columns(
+    resources: Sequence[Resource], codes: Codes, columns_max: int, overflow: Overflow
+) -> dict[str, Any]:
     """Columns `resource.<key>`; codes: each row's resource."""
-    columns = _attribute_columns("resource", [r.attributes for r in resources], codes)
+    columns = _attribute_columns("resource", [r.attributes for r in resources], codes, columns_max, overflow)
     dropped = [r.dropped_attributes_count for r in resources]
     return columns | _count_column("resource_dropped_attributes_count", dropped, codes)
 
 
-def scope_columns(scopes: Sequence[InstrumentationScope], codes: Codes) -> dict[str, Any]:
+def scope_columns(
+    scopes: Sequence[InstrumentationScope], codes: Codes, columns_max: int, overflow: Overflow
+) -> dict[str, Any]:
     """Columns scope_name, scope_version and `instrumentation.<key>`; codes: each row's scope."""
     columns: dict[str, Any] = {
         "scope_name": _spread([s.name for s in scopes], codes, pa.string()),
         "scope_version": _spread([s.version for s in scopes], codes, pa.string()),
     }
-    columns |= _attribute_columns("instrumentation", [s.attributes for s in scopes], codes)
+    columns |= _attribute_columns("instrumentation", [s.attributes for s in scopes], codes, columns_max, overflow)
     dropped = [s.dropped_attributes_count for s in scopes]
     return columns | _count_column("scope_dropped_attributes_count", dropped, codes)
 
 
-def _attribute_columns(scope: str, attributes: Sequence[Sequence[KeyValue]], codes: Codes) -> dict[str, Any]:
+def _attribute_columns(
+    scope: str, attributes: Sequence[Sequence[KeyValue]], codes: Codes, columns_max: int, overflow: Overflow
+) -> dict[str, Any]:
     values: dict[tuple[str, str], dict[int, Any]] = {}
     for number, pairs in enumerate(attributes):
         for pair in pairs:
             word, value = typed_value(pair.value)
             values.setdefault((pair.key, word), {})[number] = value
+    if len(values) > columns_max or any(len(key) > KEY_CHARS_MAX for key, _ in values):
+        rows = np.bincount(codes, minlength=len(attributes)).tolist()
+        rare = rarest({a: sum(rows[number] for number in by) for a, by in values.items()}, columns_max)
+        _overflow(scope, {attribute: values.pop(attribute) for attribute in sorted(rare)}, codes, overflow)
     columns: dict[str, Any] = {}
     for (key, word), by_number in values.items():
         by_code = [by_number.get(number) for number in range(len(attributes))]
         columns[attribute_column(scope, key, word)] = _spread(by_code, codes, ATTRIBUTE_TYPES[word])
     return columns
+
+
+def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: Codes, overflow: Overflow) -> None:
+    """values: by attribute, then by number of the resource or scope; each of its rows gets an entry."""
+    by_field: dict[str, list[tuple[int, str, Any]]] = {}
+    for (key, word), by_number in values.items():
+        column = attribute_column(scope, key, word)
+        for number, value in by_number.items():
+            kept = AnyValue(array_value=array_of(word, value)).SerializeToString() if word.endswith("[]") else value
+            by_field.setdefault(value_field(word), []).append((number, column, kept))
+    for field, found in by_field.items():
+        found.sort(key=lambda entry: entry[0])
+        counts = np.bincount([number for number, _, _ in found], minlength=int(codes.max()) + 1)
+        starts = np.cumsum(counts) - counts
+        at = pa.array(ranges(starts[codes], counts[codes]))
+        columns = pa.array([column for _, column, _ in found], pa.string()).take(at)
+        type_ = OVERFLOW.field(field).type
+        kept = pa.array([value for _, _, value in found], type_).take(at)
+        overflow.add(np.repeat(np.arange(len(codes)), counts[codes]), entries(columns, field, kept))
 
 
 def _spread(by_code: list[Any], codes: Codes, type_: Any) -> Any:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tables.lists import Int64s, big_endian
 from tables.nested_set import nested_set
+from tables.overflow import Overflow
 from tables.schema import OPTIONAL
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
@@ -24,9 +25,10 @@ from tables.seal.resources import (
 _COUNTS = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 
 
-def seal(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -> pa.Table:
     """The spans of some records (as `wire.record.decode` gives them) as one table in the form of `tables.schema`.
 
+    attribute_columns_max: further attributes, the rarest, go to the column `overflow`
     Rows are sorted by trace id, then start. Strings are dictionary-encoded where that was cheap, plain elsewhere.
     """
     rows = Rows(list(batches))
@@ -59,11 +61,18 @@ def seal(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     root = _roots(order, parent_number)
     services = [service_name(r) for r in parsed]
     columns |= _root_columns(order, root, names, name, services, resource)
-    columns |= scope_columns([parse_scope(raw) for raw in scopes.values], scope)
+    overflow = Overflow(order.rows)
+    # Spans have at least half of the attribute columns.
+    shared = attribute_columns_max // 2
+    of_resources = resource_columns(parsed, resource, shared, overflow)
+    parsed_scopes = [parse_scope(raw) for raw in scopes.values]
+    of_scopes = scope_columns(parsed_scopes, scope, shared - len(of_resources), overflow)
+    columns |= of_scopes
     columns |= _optional_columns(rows)
-    columns |= resource_columns(parsed, resource)
-    columns |= attribute_columns(rows)
+    columns |= of_resources
+    columns |= attribute_columns(rows, attribute_columns_max - len(of_resources) - len(of_scopes), overflow)
     columns |= event_columns(rows)
+    columns |= overflow.columns()
     return pa.table(columns)
 
 

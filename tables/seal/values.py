@@ -1,7 +1,12 @@
 """Nested attribute values (arrays, key-value lists) → typed list columns, or serialized OTLP values."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+
+from tables.wire.clean import NESTING_MAX, REPAIRED, clean_nested
 
 _ELEMENT_TYPES = {
     "string_value": "string[]",
@@ -9,6 +14,7 @@ _ELEMENT_TYPES = {
     "double_value": "double[]",
     "bool_value": "bool[]",
 }
+_ANY_BYTES_MAX = 1 << 30  # nothing is cut here: that is done when a request is decoded
 Value = list[str] | list[int] | list[float] | list[bool] | bytes
 
 
@@ -16,21 +22,60 @@ def nested_value(field: str, raw: bytes) -> tuple[str, Value]:
     """Type word of `tables.schema.ATTRIBUTE_TYPES` and value of an array_value's or kvlist_value's bytes.
 
     An array whose elements all have one scalar type becomes a typed list; everything else stays a serialized AnyValue.
+    What cannot be read, or is nested too deep for protobuf, becomes plain bytes: nothing that a client sends stops a
+    seal or an answer.
     """
-    if field == "array_value":
-        try:
-            array = ArrayValue.FromString(raw)
-        except DecodeError:
-            # A client may send anything in here: the bytes are kept as they came.
-            return "any", b"\x2a" + _length(raw) + raw
-        kinds = {value.WhichOneof("value") for value in array.values}
-        if len(kinds) == 1 and (kind := kinds.pop()) in _ELEMENT_TYPES:
-            return _ELEMENT_TYPES[kind], [getattr(value, kind) for value in array.values]
-        return "any", AnyValue(array_value=array).SerializeToString()
-    try:
+    kept, raw = fit_nested(field, raw)
+    if kept == "bytes_value":
+        return "bytes", raw
+    if kept == "kvlist_value":
         return "any", AnyValue(kvlist_value=KeyValueList.FromString(raw)).SerializeToString()
+    array = ArrayValue.FromString(raw)
+    kinds = {value.WhichOneof("value") for value in array.values}
+    if len(kinds) == 1 and (kind := kinds.pop()) in _ELEMENT_TYPES:
+        return _ELEMENT_TYPES[kind], [getattr(value, kind) for value in array.values]
+    return "any", AnyValue(array_value=array).SerializeToString()
+
+
+def array_of(word: str, items: Value) -> ArrayValue:
+    """The inverse of `nested_value` for a typed list."""
+    field = word.removesuffix("[]") + "_value"
+    fields: list[dict[str, Any]] = [{field: item} for item in items]
+    return ArrayValue(values=[AnyValue(**one) for one in fields])
+
+
+def overflow_value(field: str, raw: bytes) -> tuple[str, bytes]:
+    """As `nested_value`, for an entry of the overflow: there lists are a serialized AnyValue, too."""
+    word, value = nested_value(field, raw)
+    if isinstance(value, bytes):
+        return word, value
+    return word, AnyValue(array_value=array_of(word, value)).SerializeToString()
+
+
+def fit_nested(field: str, raw: bytes) -> tuple[str, bytes]:
+    """Field and bytes of a nested value that every reader can read: as they came, repaired, or as bytes_value."""
+    message = ArrayValue if field == "array_value" else KeyValueList
+    try:
+        items = message.FromString(raw).values
     except DecodeError:
-        return "any", b"\x32" + _length(raw) + raw
+        kept, cleaned = clean_nested(field, raw, _ANY_BYTES_MAX)
+        REPAIRED.inc(cleaned.repaired)  # again for each time that the span is shredded
+        return kept, cleaned.data
+    # A level takes four bytes at least.
+    return ("bytes_value", raw) if len(raw) > 4 * NESTING_MAX and _levels(items) > NESTING_MAX else (field, raw)
+
+
+def _levels(items: Iterable[AnyValue | KeyValue]) -> int:
+    """How many lists lie inside each other, this one among them. Protobuf has limited it."""
+    deepest = 0
+    for item in items:
+        value = item.value if isinstance(item, KeyValue) else item
+        kind = value.WhichOneof("value")
+        if kind == "array_value":
+            deepest = max(deepest, _levels(value.array_value.values))
+        elif kind == "kvlist_value":
+            deepest = max(deepest, _levels(value.kvlist_value.values))
+    return 1 + deepest
 
 
 def typed_value(value: AnyValue) -> tuple[str, str | int | float | bool | Value]:
@@ -48,15 +93,7 @@ def typed_value(value: AnyValue) -> tuple[str, str | int | float | bool | Value]
             return "bytes", value.bytes_value
         case "array_value":
             return nested_value("array_value", value.array_value.SerializeToString())
+        case "kvlist_value":
+            return nested_value("kvlist_value", value.kvlist_value.SerializeToString())
         case _:
             return "any", value.SerializeToString()
-
-
-def _length(raw: bytes) -> bytes:
-    """Protobuf's varint of the length."""
-    out, rest = bytearray(), len(raw)
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)

@@ -12,8 +12,21 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from prometheus_client import Counter
 
 from tables.errors import WireError
+
+CUT = Counter(
+    "stretto_attribute_values_cut_total",
+    "Attribute values and keys longer than distributor.max_attribute_bytes, of which the beginning was kept.",
+)
+REPAIRED = Counter(
+    "stretto_strings_repaired_total", "Strings that were not UTF-8, whose faulty bytes were replaced by U+FFFD."
+)
+DROPPED = Counter(
+    "stretto_attributes_dropped_total",
+    "Attributes left out because a span, event, link, resource or scope had too many.",
+)
 
 # Lists (arrays, key-value lists) inside each other. Each is up to three messages, and protobuf reads a hundred inside
 # each other, among them those around a span.
@@ -22,6 +35,8 @@ NESTING_MAX: Final = 24
 ITEMS_MAX: Final = 4096
 # Each is a column, and is repeated on each span: SDKs stop at 128.
 RESOURCE_ATTRIBUTES_MAX: Final = 256
+# Of a resource or scope: every record that has a span of it holds it once.
+RESOURCE_BYTES_MAX: Final = 256 << 10
 
 _HEAD_BYTES: Final = 12  # tags and lengths of an item
 _CACHED_BYTES_MAX: Final = 8192  # larger resources are not kept: 4096 of them would be too much
@@ -204,15 +219,20 @@ class Cleaner:
         for field in fields(memoryview(raw)):
             if field.tag == attributes:
                 count += 1
-                if count <= RESOURCE_ATTRIBUTES_MAX:
-                    out += tagged(attributes, self.attribute(field.body))
+                if count - self.dropped > RESOURCE_ATTRIBUTES_MAX:
+                    self.dropped += 1
+                    continue
+                pair = self.attribute(field.body)
+                if len(out) + len(pair) > RESOURCE_BYTES_MAX:
+                    self.dropped += 1
+                else:
+                    out += tagged(attributes, pair)
             elif field.tag in texts:
                 out += tagged(field.tag, self.text(field.body, self.bytes_max))
             elif field.tag == dropped:
                 had, _ = _varint(field.body, 0)
             else:
                 out += field.raw
-        self.dropped = max(0, count - RESOURCE_ATTRIBUTES_MAX)
         if had + self.dropped:
             out += varint(dropped) + varint(min(had + self.dropped, 2**32 - 1))
         return bytes(out)
@@ -233,7 +253,7 @@ class Cleaners:
         try:
             return self._cached[kind](raw) if len(raw) <= _CACHED_BYTES_MAX else self._kinds()[kind](raw)
         except WireError as err:
-            raise WireError(f"{kind}: {err}") from err
+            raise WireError(f"not an OTLP ExportTraceServiceRequest: {kind}: {err}") from err
 
     def _resource(self, raw: bytes) -> Cleaned:
         return self._clean(raw, Resource, (), 0x0A, 0x10)
@@ -244,13 +264,13 @@ class Cleaners:
     def _clean(
         self, raw: bytes, message: type[Resource | InstrumentationScope], texts: tuple[int, ...], *tags: int
     ) -> Cleaned:
-        if len(raw) <= self._bytes_max:
+        if len(raw) <= min(self._bytes_max, RESOURCE_BYTES_MAX):
             try:
                 if len(message.FromString(raw).attributes) <= RESOURCE_ATTRIBUTES_MAX:
                     return Cleaned(raw)
             except DecodeError:
                 pass  # perhaps only its texts are faulty
-        cleaner = Cleaner(self._bytes_max)
+        cleaner = Cleaner(min(self._bytes_max, RESOURCE_BYTES_MAX))
         return cleaner.cleaned(cleaner.message(raw, texts, *tags))
 
 

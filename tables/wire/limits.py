@@ -37,6 +37,13 @@ def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Struc
     return _replaced(spans, changed) if changed else spans
 
 
+def limit_texts(texts: Any, bytes_max: int, tally: Tally) -> Any:
+    """A string array without too long ones."""
+    long = _too_long(texts, bytes_max)
+    tally.cut += len(long)
+    return _shortened(texts, long, bytes_max, text_end) if len(long) else texts
+
+
 def _limit_holder(holder: pa.StructArray, bytes_max: int, tally: Tally) -> dict[str, Any]:
     """The fields of a span, event or link that change."""
     lists, changed = holder.field("attributes"), {}

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from prometheus_client import Counter
 
 from tables.errors import WireError
 from tables.lists import (
@@ -22,22 +21,10 @@ from tables.lists import (
     numbers,
 )
 from tables.schema import VALUE_FIELDS
-from tables.wire.clean import Cleaners
+from tables.wire.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.lenient import with_texts
-from tables.wire.limits import Tally, limit_spans
+from tables.wire.limits import Tally, limit_spans, limit_texts
 from tables.wire.otlp_descriptor import RequestHandler
-
-CUT = Counter(
-    "stretto_attribute_values_cut_total",
-    "Attribute values and keys longer than distributor.max_attribute_bytes, of which the beginning was kept.",
-)
-REPAIRED = Counter(
-    "stretto_strings_repaired_total", "Strings that were not UTF-8, whose faulty bytes were replaced by U+FFFD."
-)
-DROPPED = Counter(
-    "stretto_attributes_dropped_total",
-    "Attributes left out because a span, event, link, resource or scope had too many.",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +79,10 @@ class OtlpDecoder:
 
     def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
         try:
-            return _flat(self._requests(requests, tally), self._cleaners, self._attribute_bytes_max, tally)
-        except (ValueError, WireError) as err:
+            resources = self._requests(requests, tally)
+        except ValueError as err:
             raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
+        return _flat(resources, self._cleaners, self._attribute_bytes_max, tally)
 
     def _requests(self, requests: Sequence[bytes], tally: Tally) -> Any:
         """A list of ResourceSpans per request."""
@@ -132,7 +120,7 @@ def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max:
         ("resource_schema_url", resources, resource_of),
         ("scope_schema_url", scopes, scope_of),
     ):
-        urls = parents.field("schema_url")
+        urls = limit_texts(parents.field("schema_url"), attribute_bytes_max, tally)
         if pc.max(pc.binary_length(urls)).as_py():
             columns[name] = _spread(urls, of)
     flat = pa.RecordBatch.from_pydict(columns)
@@ -186,7 +174,7 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
     """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read."""
     came = column.dictionary.to_pylist()
     cleaned = [cleaners.clean(kind, raw) for raw in came]
-    if all(new.data is raw for new, raw in zip(cleaned, came, strict=True)):
+    if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
         return column
     for new in cleaned:
         tally.cut += new.cut

@@ -64,13 +64,14 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
         if several:
             # A record must not carry dictionary values of another tenant's spans.
             tenant, partition = divmod(int(number), partitions)
-            parts.append(Part(tenant, partition, _without_unused_values(part), order[start : start + count]))
+            parts.append(Part(tenant, partition, without_unused_values(part), order[start : start + count]))
         else:
             parts.append(Part(first_tenant, int(number), part, order[start : start + count]))
     return parts
 
 
-def _without_unused_values(spans: pa.RecordBatch) -> pa.RecordBatch:
+def without_unused_values(spans: pa.RecordBatch) -> pa.RecordBatch:
+    """The spans with dictionaries that hold only what they use."""
     columns = []
     for column in spans.columns:
         if pa.types.is_dictionary(column.type):

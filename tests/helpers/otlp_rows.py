@@ -81,7 +81,31 @@ def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
                     "duration_ns": span.end_time_unix_nano - span.start_time_unix_nano,
                     "status_code": span.status.code,
                     "status_message": span.status.message,
+                    **_entries("events", [_event(event) for event in span.events]),
+                    **_entries("links", [_link(link) for link in span.links]),
                 }
+
+
+def _entries(column: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {column: entries} if entries else {}
+
+
+def _event(event: Any) -> dict[str, Any]:
+    return {"time_ns": event.time_unix_nano, "name": event.name, "attributes": key_values(event.attributes)}
+
+
+def _link(link: Any) -> dict[str, Any]:
+    return {"trace_id": link.trace_id, "span_id": link.span_id, "attributes": key_values(link.attributes)}
+
+
+def key_values(attributes: Iterable[Any]) -> list[dict[str, Any]]:
+    """OTLP's attributes as rows of `tables.schema.KEY_VALUE`."""
+    found = []
+    for kv in attributes:
+        field = kv.value.WhichOneof("value")
+        value = getattr(kv.value, field) if field else None
+        found.append({"key": kv.key, field or "string_value": getattr(value, "SerializeToString", lambda v=value: v)()})
+    return found
 
 
 def _attributes(scope: str, attributes: Iterable[Any]) -> dict[str, Any]:

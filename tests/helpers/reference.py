@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from query.results import SearchResult
+from query.results import Attributes, SearchResult, SpanSet
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
@@ -39,28 +39,13 @@ def answered(result: SearchResult) -> dict[str, Any]:
     """Our answer in the same form."""
     traces = {}
     for trace in result.traces:
-        spans = [
-            {
-                "spanID": span.span_id.hex(),
-                **({"name": span.name} if span.name else {}),
-                "startTimeUnixNano": str(span.start_ns),
-                **({"durationNanos": str(span.duration_ns)} if span.duration_ns else {}),
-                **(
-                    {"attributes": [{"key": k, "value": _value(v)} for k, v in span.attributes.items()]}
-                    if span.attributes
-                    else {}
-                ),
-            }
-            for span_set in trace.span_sets
-            for span in span_set.spans
-        ]
         found = {
             "traceID": trace.trace_id.hex().lstrip("0"),
             "rootServiceName": trace.root_service,
             "rootTraceName": trace.root_name,
             "startTimeUnixNano": str(trace.start_ns),
             "durationMs": trace.duration_ns // 1_000_000,
-            "spanSets": [{"spans": spans, "matched": trace.span_sets[0].matched}],
+            "spanSets": [_span_set(span_set) for span_set in trace.span_sets],
             "serviceStats": {
                 service: {
                     "spanCount": stats.span_count,
@@ -71,6 +56,25 @@ def answered(result: SearchResult) -> dict[str, Any]:
         }
         traces[found["traceID"]] = _normal_trace(found)
     return traces
+
+
+def _span_set(span_set: SpanSet) -> dict[str, Any]:
+    spans = [
+        {
+            "spanID": span.span_id.hex(),
+            **({"name": span.name} if span.name else {}),
+            "startTimeUnixNano": str(span.start_ns),
+            **({"durationNanos": str(span.duration_ns)} if span.duration_ns else {}),
+            **({"attributes": _key_values(span.attributes)} if span.attributes else {}),
+        }
+        for span in span_set.spans
+    ]
+    said = {"attributes": _key_values(span_set.attributes)} if span_set.attributes else {}
+    return {"spans": spans, "matched": span_set.matched, **said}
+
+
+def _key_values(attributes: Attributes) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes]
 
 
 def _value(value: Any) -> dict[str, Any]:
@@ -93,5 +97,11 @@ def _normal_trace(trace: dict[str, Any]) -> dict[str, Any]:
     for span_set in trace.get("spanSets", []):
         span_set["spans"].sort(key=lambda span: span["spanID"])
         for span in span_set["spans"]:
-            span.get("attributes", []).sort(key=json.dumps)
+            span.get("attributes", []).sort(key=_text)
+        span_set.get("attributes", []).sort(key=_text)
+    trace.get("spanSets", []).sort(key=_text)
     return trace
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -7,7 +7,8 @@
     query { status = error }
       t1: b(status=error)
 
-A line of `load` is a span: its trace, its id, after < its parent's id, then fields: name, kind, status,
+`event=name@5ms` is an event 5 ms after the start, `link=t1/b` a link; `event.key=…`, `link.key=…` are attributes of the
+one before. A line of `load` is a span: its trace, its id, after < its parent's id, then fields: name, kind, status,
 statusMessage, start, duration, scope (as name or name/version), and attributes with their scope. Values: whole
 numbers, floats, true, false, JSON arrays and strings; everything else is a string as it stands. Starts count from
 the line before plus 1 ms. A line of an answer is a trace, newest first: its matched spans with what is shown of them.
@@ -18,10 +19,11 @@ import re
 from typing import Any
 
 import pyarrow as pa
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
 from query.errors import TraceQLError
 from query.memory import TableSource
-from query.results import TraceMatch
+from query.results import SpanSet, TraceMatch
 from query.search import search
 from query.stitch import whole
 from query.words import KIND, STATUS, duration_ns
@@ -66,8 +68,29 @@ def _row(line: str, start_ns: int) -> dict[str, Any]:
         "duration_ns": 1_000_000,
     }
     for name, text in FIELD.findall(line):
-        row |= _field(name, text)
+        if name.startswith(("event", "link")):
+            _entry(row, name, text)
+        else:
+            row |= _field(name, text)
     return row
+
+
+def _entry(row: dict[str, Any], name: str, text: str) -> None:
+    scope, _, key = name.partition(".")
+    entries = row.setdefault(f"{scope}s", [])
+    if key:
+        word, value = _value(text)
+        if word.endswith("[]"):
+            items = [AnyValue(**{f"{word.removesuffix('[]')}_value": item}) for item in value]
+            word, value = "array", ArrayValue(values=items).SerializeToString()
+        entries[-1]["attributes"].append({"key": key, f"{word}_value": value})
+    elif scope == "event":
+        event, _, after = text.partition("@")
+        entries.append({"time_ns": row["start_ns"] + duration_ns(after), "name": event, "attributes": []})
+    else:
+        trace, _, span = text.partition("/")
+        ids = {"trace_id": trace.encode().rjust(16, b"\0"), "span_id": span.encode().rjust(8, b"\0")}
+        entries.append({**ids, "attributes": []})
 
 
 def _field(name: str, text: str) -> dict[str, Any]:
@@ -112,12 +135,17 @@ def _answer(tables: list[pa.Table], query: str) -> list[str]:
 
 
 def _line(trace: TraceMatch) -> str:
+    return f"{_id(trace.trace_id)}: {' | '.join(map(_span_set, trace.span_sets))}"
+
+
+def _span_set(span_set: SpanSet) -> str:
     spans = []
-    for span in trace.span_sets[0].spans:
-        fields = {"name": span.name} if span.name else {}
-        shown = " ".join(f"{key}={_text(value)}" for key, value in {**fields, **span.attributes}.items())
+    for span in span_set.spans:
+        fields = [("name", span.name)] if span.name else []
+        shown = " ".join(f"{key}={_text(value)}" for key, value in [*fields, *span.attributes])
         spans.append(_id(span.span_id) + (f"({shown})" if shown else ""))
-    return f"{_id(trace.trace_id)}: {' '.join(spans)}"
+    said = [f"{key}={_text(value)}" for key, value in span_set.attributes]
+    return " ".join([*said, *spans])
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from query import ast
 from query.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
 from query.check import check
-from query.errors import TraceQLError, UnsupportedError
+from query.errors import TraceQLError
 from query.parse import QUERY_CHARS_MAX, parse
 from query.search import compile_query
 from query.words import duration_ns
@@ -205,8 +205,6 @@ def test_any_text_is_answered_or_refused(text: str) -> None:
     assert refusal is None or (refusal.line >= 1 and refusal.column >= 1 and str(refusal))
 
 
-@pytest.mark.parametrize("query", ["{ } >> { }", "{ } | count() > 2", "{ } | rate()", "{ event.a = 1 }"])
-def test_unsupported_is_an_error(query: str) -> None:
-    """What is not evaluated yet is named, never answered with nothing."""
-    with pytest.raises(UnsupportedError, match="not supported yet"):
-        compile_query(query)
+def test_metrics_query_in_a_search() -> None:
+    """Answers with the spans that it would count, as Tempo does."""
+    assert compile_query("({ .a = 1 } | rate() by (name)) / ({ } | rate())").root == parse("{ .a = 1 }").root

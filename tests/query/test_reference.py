@@ -4,17 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from query.errors import TraceQLError, UnsupportedError
+from query.errors import TraceQLError
 from query.memory import TableSource
 from query.search import search
 from query.stitch import whole
 from tests.helpers.otlp_rows import read_messages, span_table
 from tests.helpers.reference import answered, cases, recorded, reference_file
-
-# Not evaluated yet: events, links, structure, aggregates, by().
-UNSUPPORTED = {55, 58, 59, 61, 62, 89, 90, 91, 94, 96, 97, 100, 101, 103, 104, 108, 110, 111, 112, 115, 117, 118}
-# Tempo shows the attribute twice under one name where `.x = nil`; here a name is there once.
-DIFFERENT = {69}
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +19,18 @@ def table() -> pa.Table:
 
 @pytest.mark.parametrize("parts", [1, 4], ids=["one source", "every trace in four sources"])
 def test_recorded_searches(table: pa.Table, parts: int) -> None:
-    """Every recorded search answers as Tempo did, or says that it is not supported yet."""
+    """Every recorded search answers as Tempo did."""
     number = np.random.default_rng(1).integers(0, parts, table.num_rows)
     sources = [TableSource(whole(table.filter(pa.array(number == part)))) for part in range(parts)]
-    unsupported, different = set(), set()
+    different = set()
     for case in cases("search"):
         params = case["params"]
         window = {"start_ns": params["start"] * 10**9, "end_ns": params["end"] * 10**9}
         limits = {"limit": params["limit"], "spans_per_span_set": params["spss"]}
         try:
             same = answered(search(sources, params["q"], **window, **limits)) == recorded(case["body"])
-        except UnsupportedError:
-            same = True
-            unsupported.add(case["n"])
         except TraceQLError:
             same = case["status"] == 400
         if not same:
             different.add(case["n"])
-    assert (unsupported, different) == (UNSUPPORTED, DIFFERENT)
+    assert not different

@@ -32,7 +32,8 @@ GOOD = (b"\1" * 16, b"\2" * 8)
     [
         pytest.param(b"hello", "end-group", id="text"),
         pytest.param(request(GOOD)[:-3], "EOF", id="cut off"),
-        pytest.param(request(GOOD).replace(b"x", b"\xff"), "UTF-8", id="invalid UTF-8"),
+        pytest.param(b"\x0a\x03\x0a\x01\x0f", "resource: wire type 7", id="not a resource"),
+        pytest.param(request(GOOD).replace(b"x", b"\xff")[:-3], "EOF", id="cut off and invalid UTF-8"),
     ],
 )
 def test_malformed_requests_are_named(body: bytes, fault: str) -> None:

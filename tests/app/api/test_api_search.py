@@ -12,14 +12,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from app.api.search import search_json
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 
-SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, {"service.name": "a"})
+SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, [("service.name", "a")])
 TRACE = TraceMatch(
     trace_id=bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb"),
     root_service="frontend",
     root_name="GET /",
     start_ns=1_000_000_000,
     duration_ns=50_999_999,
-    span_sets=[SpanSet([SPAN], 3, {"count()": 3}), SpanSet([], 1)],
+    span_sets=[SpanSet([SPAN], 3, [("count()", 3)]), SpanSet([], 1)],
     service_stats={"frontend": ServiceStats(2, 1), "cart": ServiceStats(4, 0)},
 )
 RESULT = SearchResult([TRACE], Inspected(traces=4, spans=50, bytes=2**40, sources=2))
@@ -35,7 +35,7 @@ def with_trace(**fields) -> dict:
 
 def with_attribute(value) -> dict:
     """The JSON of an attribute value."""
-    span = SpanMatch(SPAN.span_id, "", 0, 0, {"key": value})
+    span = SpanMatch(SPAN.span_id, "", 0, 0, [("key", value)])
     (attribute,) = with_trace(span_sets=[SpanSet([span], 1)])["spanSets"][0]["spans"][0]["attributes"]
     assert attribute["key"] == "key"
     return attribute["value"]
@@ -97,7 +97,7 @@ def test_no_root():
 
 def test_zero_values_and_unsigned_fields():
     """Zeros are left out, and negative durations too: clients read them as unsigned."""
-    span = SpanMatch(bytes(8), "", 0, -5, {})
+    span = SpanMatch(bytes(8), "", 0, -5, ())
     trace = with_trace(trace_id=bytes(16), start_ns=0, duration_ns=-1, span_sets=[SpanSet([span], 0)], service_stats={})
     assert trace == {
         "traceID": "0",
@@ -322,7 +322,7 @@ def frozen_search_response():
 
 def test_strict_parser():
     """Grafana's backend refuses answers with fields that it does not know: it knows all of ours."""
-    values = {"s": "a", "i": -1, "d": math.inf, "b": True, "a": ["x", 1, 0.5, False], "e": []}
+    values = [("s", "a"), ("i", -1), ("d", math.inf), ("b", True), ("a", ["x", 1, 0.5, False]), ("e", []), ("s", "b")]
     span = SpanMatch(SPAN.span_id, "op", 1, 2, values)
     odd = TraceMatch(bytes(16), None, None, 0, 2**62, [SpanSet([span], 1, values)], {"": ServiceStats(0, 0)})
     result = SearchResult([TRACE, odd], Inspected(2**33, 2**40, 2**50, 7))
@@ -337,7 +337,7 @@ def test_strict_parser():
 
 def test_large_answer_in_reasonable_time():
     """8,656 traces, about 14 MB, become JSON in a fraction of a second (here 0.1 s)."""
-    spans = [SpanMatch(SPAN.span_id, "", SPAN.start_ns, 5, {"service.name": "checkout"}) for _ in range(3)]
+    spans = [SpanMatch(SPAN.span_id, "", SPAN.start_ns, 5, [("service.name", "checkout")]) for _ in range(3)]
     stats = {f"service-{number}": ServiceStats(3, 1) for number in range(12)}
     traces = [TraceMatch(TRACE.trace_id, "frontend", "GET /", 1, 2, [SpanSet(spans, 9)], stats) for _ in range(8656)]
     started_s = time.perf_counter()

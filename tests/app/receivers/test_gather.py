@@ -61,6 +61,41 @@ async def test_a_full_batch_does_not_wait():
 
 
 @in_loop
+async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
+    """Four clients, each with one request at a time: a batch goes when all four are back, not when its time is over."""
+    gather, writer = gatherer(GatherLimits(60, 1_000_000, 5_000_000, 1))
+
+    async def client() -> None:
+        for _ in range(5):
+            await gather.add("t", b"x")
+
+    async with asyncio.timeout(5):
+        clients = asyncio.gather(*(client() for _ in range(4)))
+        await asyncio.sleep(0.01)
+        gather._go()  # the first batch: nothing is known of the clients yet
+        await clients
+    assert [len(batch) for batch in writer.batches] == [4] * 5
+
+
+@in_loop
+async def test_clients_that_send_at_their_own_pace_are_gathered():
+    """Something arrives while a batch is written: the next one takes its time."""
+    gather, writer = gatherer()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        await asyncio.sleep(0.01)
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    sent = []
+    for _ in range(60):
+        sent.append(asyncio.create_task(gather.add("t", b"x")))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*sent)
+    assert len(writer.batches) < 20
+
+
+@in_loop
 async def test_too_much_in_flight_is_refused():
     """More than the limit waits for Kafka: the error names the setting, and the room comes back."""
     gather, writer = gatherer()
@@ -134,7 +169,7 @@ async def test_a_request_that_was_never_written_is_written_again():
 
 @in_loop
 async def test_a_client_that_goes_away_and_comes_back():
-    """Its request is written once, whether it had been taken into a batch or not."""
+    """Its request had been taken into a batch: it is written once."""
     gather, writer = gatherer()
     released = asyncio.Event()
 
@@ -153,12 +188,18 @@ async def test_a_client_that_goes_away_and_comes_back():
     released.set()
     assert (await again).received == 4
     assert len(writer.batches) == 1
+
+
+@in_loop
+async def test_a_client_that_goes_away_before_its_batch():
+    """Nothing is written for it."""
+    gather, writer = gatherer()
     waiting = asyncio.create_task(gather.add("t", b"not yet in a batch"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
     await gather.drain()
-    assert len(writer.batches) == 1
+    assert not writer.batches
 
 
 @in_loop
