@@ -55,6 +55,16 @@ class Plan:
     whole_traces: bool
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsPlan:
+    """One metrics function ready to run; fields as those of Plan."""
+
+    root: ast.Pipeline
+    function: ast.MetricsFunction | ast.Compare
+    columns: frozenset[str]
+    whole_traces: bool
+
+
 def plan(query: Query) -> Plan:
     """Of a metrics query its spans, as Tempo answers it in a search.
 
@@ -64,6 +74,41 @@ def plan(query: Query) -> Plan:
     # Hints ask for less than what is answered anyway: the true newest, without sampling.
     root = planner.pipeline(_spans(query.root))
     return Plan(root, tuple(planner.shown.values()), planner.all_columns(), planner.whole_traces)
+
+
+def plan_metrics(query: Query) -> "tuple[MetricsPlan, ...]":
+    """One plan for each metrics function of the query, from left to right. In: a checked metrics query"""
+    assert not isinstance(query.root, ast.Pipeline)
+    return tuple(_plan_function(leaf, query.text) for leaf in metrics_functions(query.root))
+
+
+def metrics_functions(node: ast.Metrics | Literal) -> tuple[ast.MetricsQuery, ...]:
+    """The parts of a metrics query that read spans, from left to right."""
+    match node:
+        case Literal():
+            return ()
+        case ast.MetricsQuery():
+            return (node,)
+        case ast.Ranking() | ast.MetricsFilter():
+            return metrics_functions(node.of)
+        case ast.MetricsMath():
+            return (*metrics_functions(node.left), *metrics_functions(node.right))
+    assert_never(node)
+
+
+def _plan_function(node: ast.MetricsQuery, text: str) -> "MetricsPlan":
+    planner = _Planner(text)
+    root, function = planner.pipeline(node.spans), node.function
+    if isinstance(function, ast.Compare):
+        selection = planner.stage(function.selection)
+        assert isinstance(selection, ast.Filter)
+        function = replace(function, selection=selection)
+        # What it compares are all attributes: of stitched traces those must be there, too.
+        planner.whole_traces = True
+    else:
+        for expr in (*function.by, *(() if function.of is None else (function.of,))):
+            planner.expression(expr)
+    return MetricsPlan(root, function, planner.all_columns(), planner.whole_traces)
 
 
 def _spans(root: ast.Pipeline | ast.Metrics | Literal) -> ast.Pipeline:

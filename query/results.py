@@ -71,3 +71,29 @@ class SearchResult:
 
     traces: Sequence[TraceMatch]
     inspected: Inspected
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One span that a sample counts."""
+
+    trace_id: bytes  # 16
+    timestamp_ns: int  # its start
+    value: float  # its measured value; where spans are only counted the sample's
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """labels: values as typed as the spans' own. samples: (timestamp in ns, value), ascending, none without a value."""
+
+    labels: Attributes
+    samples: Sequence[tuple[int, float]]
+    exemplars: Sequence[Exemplar] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsResult:
+    """In the order of labels. An instant query's series have one sample each, at the end of its range."""
+
+    series: Sequence[Series]
+    inspected: Inspected

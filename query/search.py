@@ -13,7 +13,7 @@ from query.reader import Ids, Mask, Reader
 from query.results import Inspected, SearchResult
 from query.source import Source
 from query.spansets import evaluate
-from query.stitch import rows_outside, shared_traces, stitch
+from query.stitch import rows_outside, shared_traces, whole_traces
 
 
 def compile_query(query: str) -> Plan:
@@ -80,9 +80,7 @@ def _split(
         return [(reader, None) for reader in readers]
     shared = shared_traces([reader.traces() for reader in readers])
     if compiled.whole_traces and len(shared):
-        whole = Reader(stitch(readers, shared, compiled.columns))
-        rest = [(r, rows_outside(r.traces(), shared)) for r, here in zip(readers, inside, strict=True) if here]
-        return [(whole, None), *rest]
+        return whole_traces(readers, shared, compiled.columns, inside)
     work: list[tuple[Reader, Mask | None]] = []
     for reader, here in zip(readers, inside, strict=True):
         among = None if here else _rows_inside(reader, shared)

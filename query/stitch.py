@@ -53,6 +53,21 @@ def rows_outside(index: TraceIndex, ids: Ids) -> Mask:
     return np.repeat(keep, np.diff(index.offsets))
 
 
+def whole_traces(
+    readers: Sequence[Reader], shared: Ids, columns: Collection[str], inside: Sequence[bool]
+) -> list[tuple[Reader, Mask | None]]:
+    """What to evaluate so that each trace is seen whole: the shared ones stitched, then the sources without them.
+
+    columns: what the evaluation may read; inside: which of the sources may have something to say
+    Out: readers, each with the rows that count (None: all)
+    """
+    if not len(shared):
+        return [(reader, None) for reader, here in zip(readers, inside, strict=True) if here]
+    stitched = Reader(stitch(readers, shared, columns))
+    rest = [(r, rows_outside(r.traces(), shared)) for r, here in zip(readers, inside, strict=True) if here]
+    return [(stitched, None), *rest]
+
+
 def stitch(readers: Sequence[Reader], ids: Ids, columns: Collection[str]) -> TableSource:
     """All rows of some traces, from all sources, with facts and nested-set numbers of the whole traces.
 
@@ -97,7 +112,8 @@ def whole(table: pa.Table) -> pa.Table:
     index = trace_index(_one(table, "trace_id"))
     trace, first = trace_numbers(index.offsets), index.offsets[:-1]
     start = to_numpy(_one(table, "start_ns"))
-    end = start + to_numpy(_one(table, "duration_ns"))
+    # As at the seal: an end before its start must not end the trace before it began.
+    end = np.maximum(start, start + to_numpy(_one(table, "duration_ns")))
     trace_start = np.minimum.reduceat(start, first)
     trace_end = np.maximum.reduceat(end, first)
     parents = big_endian(_one(table, "parent_span_id"))[:, 0]

@@ -3,6 +3,7 @@
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
 
@@ -25,8 +26,9 @@ _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 8, 1
 class TraceReceiver:
     """The handler, with what it needs."""
 
-    def __init__(self, gatherer: Gatherer, *, multitenancy: bool) -> None:
+    def __init__(self, gatherer: Gatherer, *, multitenancy: bool, body_bytes_max: int) -> None:
         self._gatherer, self._multitenancy = gatherer, multitenancy
+        self._body_bytes_max = body_bytes_max
 
     async def export(self, request: web.Request) -> web.Response:
         """One ExportTraceServiceRequest."""
@@ -36,7 +38,7 @@ class TraceReceiver:
             return _fault(415, _INVALID_ARGUMENT, message, json=False)
         try:
             tenant = tenant_of(request.headers.get(HEADER), self._multitenancy)
-            body = await request.read()  # aiohttp has decompressed it
+            body = await _body(request)
             outcome = await self._gatherer.add(tenant, to_protobuf(body) if json else body)
         except NoTenant as err:
             return _fault(401, _UNAUTHENTICATED, str(err), json=json)
@@ -45,6 +47,12 @@ class TraceReceiver:
         except WireError as err:
             MALFORMED.inc()
             return _fault(400, _INVALID_ARGUMENT, str(err), json=json)
+        except web.HTTPRequestEntityTooLarge:
+            message = (
+                f"the body is larger than {self._body_bytes_max} bytes after decompression "
+                "(distributor.receivers.otlp.protocols.http.max_request_body_size)"
+            )
+            return _fault(413, _INVALID_ARGUMENT, message, json=json)
         except KafkaUnavailable as err:
             return _fault(503, _UNAVAILABLE, str(err), json=json)
         except Overloaded as err:
@@ -52,6 +60,15 @@ class TraceReceiver:
         if outcome.malformed is not None:
             return _fault(400, _INVALID_ARGUMENT, outcome.malformed, json=json)
         return _reply(outcome, json=json)
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body, decompressed by aiohttp. Raises: WireError if it is not what Content-Encoding says."""
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, PayloadEncodingError) as err:
+        encoding = request.headers.get("Content-Encoding", "")
+        raise WireError(f"the body cannot be read (Content-Encoding {encoding!r}): {err}") from err
 
 
 def _reply(outcome: Outcome, *, json: bool) -> web.Response:
@@ -74,5 +91,6 @@ def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Resp
 def build_http_receiver(gatherer: Gatherer, *, multitenancy: bool, body_bytes_max: int) -> web.Application:
     """An aiohttp application, not started. The limit holds for the decompressed body."""
     app = web.Application(client_max_size=body_bytes_max)
-    app.router.add_post("/v1/traces", TraceReceiver(gatherer, multitenancy=multitenancy).export)
+    receiver = TraceReceiver(gatherer, multitenancy=multitenancy, body_bytes_max=body_bytes_max)
+    app.router.add_post("/v1/traces", receiver.export)
     return app

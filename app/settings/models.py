@@ -134,8 +134,8 @@ class Distributor(Section):
     gather: Gather = Gather()
     max_attribute_bytes: Annotated[int, Field(ge=256, le=16 * MIB)] = Field(
         default=64 * KIB,
-        description="Longest value or key of an attribute, in bytes. Of a longer one the beginning is kept, and counted "
-        "in stretto_attribute_values_cut_total.",
+        description="Longest value or key of an attribute, in bytes. Of a longer one the beginning is kept, and "
+        "counted in stretto_attribute_values_cut_total.",
     )
 
     @model_validator(mode="after")

@@ -78,7 +78,8 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
 
 def _trace_times(order: Order, start: Int64s, duration: Int64s) -> dict[str, Any]:
     first = np.minimum.reduceat(start, order.starts)
-    last = np.maximum.reduceat(start + duration, order.starts)
+    # An end before its start, as 0 in a span that was never ended, must not end the trace before it began.
+    last = np.maximum.reduceat(np.maximum(start, start + duration), order.starts)
     return {
         "trace_start_ns": pa.array(first[order.trace]),
         "trace_duration_ns": pa.array((last - first)[order.trace]),

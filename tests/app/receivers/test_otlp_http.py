@@ -1,0 +1,190 @@
+"""OTLP over HTTP: what each request is answered, without Kafka."""
+
+import asyncio
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from agents.record_producer import KafkaUnavailable
+from agents.span_writer import Outcome
+from app.receivers.gather import Overloaded
+from app.receivers.otlp_http import build_http_receiver
+from app.receivers.otlp_json import to_protobuf
+from tables.errors import WireError
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+
+class Gather:
+    """In place of the gatherer: keeps what came, answers what the test wants."""
+
+    def __init__(self, answer: Outcome | Exception) -> None:
+        self.answer = answer
+        self.came: list[tuple[str, bytes]] = []
+
+    async def add(self, tenant: str, body: bytes) -> Outcome:
+        self.came.append((tenant, body))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def post(
+    body: bytes, headers: dict[str, str], answer: Outcome | Exception = Outcome(1), *, multitenancy: bool = False
+) -> tuple[int, dict[str, str], bytes, Gather]:
+    gather = Gather(answer)
+
+    async def run() -> tuple[int, dict[str, str], bytes]:
+        app = build_http_receiver(gather, multitenancy=multitenancy, body_bytes_max=10_000)  # type: ignore[arg-type]
+        async with TestClient(TestServer(app)) as client:
+            reply = await client.post("/v1/traces", data=body, headers=headers)
+            return reply.status, dict(reply.headers), await reply.read()
+
+    return *asyncio.run(run()), gather
+
+
+@pytest.mark.parametrize(
+    ("encode", "encoding"),
+    [
+        pytest.param(lambda b: b, None, id="plain"),
+        pytest.param(gzip.compress, "gzip", id="gzip"),
+        pytest.param(zlib.compress, "deflate", id="deflate"),
+    ],
+)
+def test_bodies_arrive_decompressed(encode: Any, encoding: str | None) -> None:
+    """The receiver hands on the request's own bytes."""
+    headers = {"Content-Type": PROTOBUF, **({"Content-Encoding": encoding} if encoding else {})}
+    status, sent, body, gather = post(encode(b"request"), headers)
+    assert (status, sent["Content-Type"], body) == (200, PROTOBUF, b"")
+    assert gather.came == [("single-tenant", b"request")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code", "text"),
+    [
+        pytest.param(Outcome(malformed="not OTLP: why"), 400, 3, "not OTLP: why", id="malformed"),
+        pytest.param(KafkaUnavailable("Kafka is away"), 503, 14, "Kafka is away", id="Kafka away"),
+        pytest.param(Overloaded("too much"), 429, 8, "too much", id="overloaded"),
+    ],
+)
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+def test_refusals(content_type: str, answer: Outcome | Exception, status: int, code: int, text: str) -> None:
+    """A google.rpc.Status in the request's own format; what may be sent again says when."""
+    body = b"{}" if content_type == JSON else b""
+    got, headers, reply, _ = post(body, {"Content-Type": content_type}, answer)
+    assert (got, headers["Content-Type"].partition(";")[0]) == (status, content_type)
+    assert headers.get("Retry-After") == ("1" if status in (429, 503) else None)
+    said = json.loads(reply) if content_type == JSON else Status.FromString(reply)
+    found = (said["code"], said["message"]) if content_type == JSON else (said.code, said.message)
+    assert found == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "text"),
+    [
+        pytest.param(b"x", {"Content-Type": "text/plain"}, 415, "text/plain", id="unknown type"),
+        pytest.param(b"no", {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, 400, "gzip", id="not gzip"),
+        pytest.param(bytes(10_001), {"Content-Type": PROTOBUF}, 413, "max_request_body_size", id="too large"),
+        pytest.param(
+            gzip.compress(bytes(10_001)),
+            {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"},
+            413,
+            "max_request_body_size",
+            id="too large when decompressed",
+        ),
+        pytest.param(b"[1]", {"Content-Type": JSON}, 400, "not an object", id="JSON of another shape"),
+        pytest.param(b"{", {"Content-Type": JSON}, 400, "not JSON", id="no JSON"),
+    ],
+)
+def test_bad_requests(body: bytes, headers: dict[str, str], status: int, text: str) -> None:
+    """Refused with what is wrong; nothing is handed on."""
+    got, _, reply, gather = post(body, headers)
+    assert (got, gather.came) == (status, [])
+    assert text in reply.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        pytest.param({}, 401, id="none"),
+        pytest.param({"X-Scope-OrgID": "a/b"}, 400, id="a slash"),
+        pytest.param({"X-Scope-OrgID": "team-a"}, 200, id="a name"),
+    ],
+)
+def test_tenants(header: dict[str, str], status: int) -> None:
+    """With multitenancy each request names its tenant."""
+    got, _, _, gather = post(b"r", {"Content-Type": PROTOBUF, **header}, multitenancy=True)
+    assert got == status
+    assert gather.came == ([("team-a", b"r")] if status == 200 else [])
+
+
+def test_partial_success() -> None:
+    """The reply counts what was left out, and says why."""
+    _, _, body, _ = post(b"r", {"Content-Type": PROTOBUF}, Outcome(received=5, rejected=2, too_large=1))
+    reply = ExportTraceServiceResponse.FromString(body).partial_success
+    assert reply.rejected_spans == 3
+    assert "2 of 5 spans" in reply.error_message
+    assert "max_message_bytes" in reply.error_message
+    _, _, body, _ = post(b"{}", {"Content-Type": JSON}, Outcome(received=5, rejected=2))
+    assert json.loads(body)["partialSuccess"]["rejectedSpans"] == "2"
+
+
+SPAN = {"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "eee19b7ec3c1b174", "parentSpanId": ""}
+
+
+def wrapped(span: dict[str, Any], *, snake: bool = False) -> bytes:
+    names = ("resource_spans", "scope_spans") if snake else ("resourceSpans", "scopeSpans")
+    return json.dumps({names[0]: [{names[1]: [{"spans": [span]}]}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "value"),
+    [
+        pytest.param(wrapped(SPAN), "trace_id", bytes.fromhex(SPAN["traceId"]), id="hex of either case"),
+        pytest.param(wrapped(SPAN), "parent_span_id", b"", id="empty id"),
+        pytest.param(wrapped({"trace_id": "0a" * 16}, snake=True), "trace_id", b"\n" * 16, id="proto names"),
+        pytest.param(wrapped({**SPAN, "kind": 2}), "kind", 2, id="enum by number"),
+        pytest.param(wrapped({**SPAN, "kind": "SPAN_KIND_CLIENT"}), "kind", 3, id="enum by name"),
+        pytest.param(wrapped({**SPAN, "startTimeUnixNano": "17"}), "start_time_unix_nano", 17, id="int64 as text"),
+        pytest.param(wrapped({**SPAN, "endTimeUnixNano": 17}), "end_time_unix_nano", 17, id="int64 as number"),
+        pytest.param(wrapped({**SPAN, "unheardOf": {"a": 1}}), "name", "", id="unknown fields are passed over"),
+    ],
+)
+def test_json(body: bytes, field: str, value: object) -> None:
+    """OTLP's JSON, and protobuf's own names."""
+    message = ExportTraceServiceRequest.FromString(to_protobuf(body))
+    assert getattr(message.resource_spans[0].scope_spans[0].spans[0], field) == value
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        pytest.param({"traceId": "xyz"}, r"spans\[0\].traceId is 'xyz'", id="not hex"),
+        pytest.param({"traceId": 7}, r"spans\[0\].traceId is not a string", id="a number as id"),
+        pytest.param({"links": [{"spanId": "q"}]}, r"links\[0\].spanId", id="in a link"),
+        pytest.param({"name": 7}, "name", id="wrong type"),
+        pytest.param({"startTimeUnixNano": "soon"}, "startTimeUnixNano", id="not a time"),
+    ],
+)
+def test_bad_json(span: dict[str, Any], text: str) -> None:
+    """The error says where."""
+    with pytest.raises(WireError, match=text):
+        to_protobuf(wrapped({**SPAN, **span}))
+
+
+def test_deeply_nested_json() -> None:
+    """Refused, not a crash."""
+    deep = '{"arrayValue": {"values": [' * 500 + '{"stringValue": "x"}' + "]}}" * 500
+    text = wrapped({**SPAN, "attributes": [{"key": "k", "value": "HERE"}]}).decode().replace('"HERE"', deep)
+    with pytest.raises(WireError):
+        to_protobuf(text.encode())
