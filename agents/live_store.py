@@ -26,19 +26,30 @@ T = TypeVar("T")
 APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store: searchable.")
 REDELIVERED = Counter("stretto_live_store_records_redelivered_total", "Records passed over: they were here already.")
 SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consuming waited for heads to be sealed.")
+DISK_WAITS = Counter("stretto_live_store_disk_waits_total", "Times that consuming waited for segments to be in blocks.")
+EARLY_SEALS = Counter("stretto_live_store_early_seals_total", "Partitions sealed early because heads held too much.")
+HEAD_BYTES = Gauge("stretto_live_store_head_bytes", "Bytes of the records in open heads.")
+SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments that are not in blocks yet.")
 GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
 PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
 HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
 FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads that did not work and are tried again.")
 
 _RETRY_S_MAX = 30.0
+_DISK = "segments on disk"
+_DISK_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LiveLimits:
-    """pending_spans_max: when more spans wait to be sealed, consuming waits."""
+    """pending_spans_max: when more spans wait to be sealed, consuming waits. head_bytes_max: when heads hold more
+    bytes, the fullest partition is sealed early. segment_bytes_max: when segments that are not in blocks take more of
+    the disk, consuming waits.
+    """
 
     pending_spans_max: int
+    head_bytes_max: int
+    segment_bytes_max: int
 
 
 FlushQueue = Callable[[LivePartition, FlushJob], Awaitable[None]]
@@ -154,13 +165,35 @@ class LiveKeeper:
         return True
 
     async def _bounded(self, store: LiveStore) -> None:
-        """Waits while too much is unsealed."""
-        if self._pending(store) <= self._limits.pending_spans_max:
-            return
-        SEAL_WAITS.inc()
-        while self._pending(store) > self._limits.pending_spans_max:
-            self._work_done.clear()
-            await self._work_done.wait()
+        """Waits while too much is unsealed, or too much of the disk is taken."""
+        if sum(state.head_bytes for state in store.partitions.values()) > self._limits.head_bytes_max:
+            EARLY_SEALS.inc()
+            fullest = max(store.partitions.values(), key=lambda state: state.head_bytes)
+            self.run(fullest, fullest.seal_all())
+        if self._pending(store) > self._limits.pending_spans_max:
+            SEAL_WAITS.inc()
+            while self._pending(store) > self._limits.pending_spans_max:
+                self._work_done.clear()
+                await self._work_done.wait()
+        if self._too_much_on_disk:
+            DISK_WAITS.inc()
+            while self._too_much_on_disk:
+                await asyncio.sleep(_DISK_POLL_S)
+
+    @property
+    def _too_much_on_disk(self) -> bool:
+        return _DISK in self.problems
+
+    def _watch_disk(self, store: LiveStore) -> None:
+        taken = sum(state.segment_bytes for state in store.partitions.values())
+        SEGMENT_BYTES.set(taken)
+        if taken > self._limits.segment_bytes_max:
+            self.problems[_DISK] = (
+                f"{taken} bytes of segments wait to be written as blocks, the limit is "
+                f"{self._limits.segment_bytes_max} (live_store.segment_bytes_max): is the object storage away?"
+            )
+        else:
+            self.problems.pop(_DISK, None)
 
     def _pending(self, store: LiveStore) -> int:
         return sum(state.pending_spans for state in store.partitions.values())
@@ -172,6 +205,8 @@ class LiveKeeper:
         now_ms = int(time.time() * 1000)
         for state in self.store.partitions.values():
             self.run(state, state.tick(now_ms))
+        self._watch_disk(self.store)
+        HEAD_BYTES.set(sum(state.head_bytes for state in self.store.partitions.values()))
         PENDING.set(self._pending(self.store))
         HEAD_SPANS.set(sum(state.head_spans for state in self.store.partitions.values()))
 

@@ -21,6 +21,7 @@ from app.live import LiveOpener
 from app.querier import NoQueries, Querier, QueryLimits
 from app.servers import QueryServer, ReceiverServers
 from app.settings import Settings, load
+from app.settings.models import LiveStore
 from app.tenant import SINGLE_TENANT
 from app.topics import ensure_topics, specs
 
@@ -94,11 +95,15 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     live = settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
-    keeper = LiveKeeper(app, settings.kafka.topic, sealing, LiveLimits(live.pending_rows_max))
+    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live))
     live_store.register(app, keeper)
     block_flusher.register(app, keeper, BlockFlusher(app, keeper, flushing, live.flushed_retention_s))
     app.parts.append(LiveOpener(settings, app, keeper))
     return app, keeper
+
+
+def _live_limits(live: LiveStore) -> LiveLimits:
+    return LiveLimits(live.pending_rows_max, live.head_bytes_max, live.segment_bytes_max)
 
 
 def _query_limits(settings: Settings) -> QueryLimits:

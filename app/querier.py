@@ -1,6 +1,7 @@
 """Answers queries from the live store and the blocks of this process: `app.api.backend.Backend`."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,11 @@ from query.search import compile_query, search
 from query.trace import find_trace
 from tables.blocks.block_list import BlockList
 from tables.blocks.meta import BlockMeta
+from tables.errors import StorageError
 from tables.live.store import Live, LiveStore
 from tables.wire.split import partition_of
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 NS: Final = 1_000_000_000
 # A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
@@ -135,6 +138,9 @@ class Querier:
                     return await asyncio.get_running_loop().run_in_executor(self._pool, work, cancelled.is_set)
         except QueryCancelled as err:
             raise TimeoutError from err
+        except StorageError as err:
+            log.warning("a query failed: %s", err)
+            raise Unavailable("blocks that the query needs cannot be read now; the server's log says why") from err
         finally:
             if not cancelled.is_set():
                 cancelled.set()

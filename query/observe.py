@@ -158,7 +158,8 @@ def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | No
         return np.bincount(cell, minlength=size).astype(np.float64).reshape(shape)
     assert numbers is not None
     if kind == "sum":
-        return np.bincount(cell, weights=numbers, minlength=size).reshape(shape)
+        sums: Floats = np.bincount(cell, weights=numbers, minlength=size).astype(np.float64)
+        return sums.reshape(shape)
     flat = np.full(size, EMPTY[kind])
     (np.minimum if kind == "min" else np.maximum).at(flat, cell, numbers)
     return flat.reshape(shape)

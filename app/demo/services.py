@@ -61,8 +61,7 @@ class Services:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.pods = {
-            service: [make_pod(rng, service, number) for number in range(PODS_PER_SERVICE)]
-            for service in SERVICES
+            service: [make_pod(rng, service, number) for number in range(PODS_PER_SERVICE)] for service in SERVICES
         }
         self.uninvoiced: list[Link] = []  # orders sent since the last run of invoices
 
@@ -108,9 +107,7 @@ class Services:
 
     def session(self, trace: Trace) -> None:
         """Who is it? Asked at the start of every page."""
-        with trace.call(
-            self.pod("accounts"), "bookshop.Accounts", "Session", {"shop.session.renewed": False}
-        ):
+        with trace.call(self.pod("accounts"), "bookshop.Accounts", "Session", {"shop.session.renewed": False}):
             if not self.cache(trace, "GET", f"session:{self.rng.randrange(100_000)}"):
                 self.query(trace, "SELECT", "sessions")
 
@@ -177,9 +174,7 @@ class Services:
             trace.spend(median_s, 0.6)
             if self.rng.random() < failing:
                 trace.spend(3.0, 0.1)
-                raise Failure(
-                    "TimeoutError", f"{host} did not answer within 3 s", http_status=504, grpc_status=14
-                )
+                raise Failure("TimeoutError", f"{host} did not answer within 3 s", http_status=504, grpc_status=14)
 
     def render(self, trace: Trace, template: str) -> None:
         with trace.span(

@@ -134,15 +134,11 @@ def find(shop: Services, trace: Trace) -> None:
     with trace.call(shop.pod("search"), "bookshop.Search", "Find", asked):
         with trace.span("parse query", INTERNAL, {"shop.search.language": rng.choice(COUNTRIES).lower()}):
             trace.spend(0.0004)
-        with trace.span(
-            "score", INTERNAL, {"shop.search.shards": 4, "shop.search.cutoff": round(rng.random(), 3)}
-        ):
+        with trace.span("score", INTERNAL, {"shop.search.shards": 4, "shop.search.cutoff": round(rng.random(), 3)}):
             trace.spend(0.025, 0.8)
             if rng.random() < 0.01:
                 trace.spend(2.0, 0.1)
-                raise Failure(
-                    "DeadlineExceeded", "shard 3 did not answer within 2 s", http_status=504, grpc_status=4
-                )
+                raise Failure("DeadlineExceeded", "shard 3 did not answer within 2 s", http_status=504, grpc_status=4)
     with trace.together() as begin:
         for _ in range(found):
             begin()
@@ -186,9 +182,7 @@ def checkout(shop: Services, trace: Trace) -> None:
 
 
 def account(shop: Services, trace: Trace) -> None:
-    with trace.call(
-        shop.pod("orders"), "bookshop.Orders", "History", {"shop.orders.open": shop.rng.randrange(3)}
-    ):
+    with trace.call(shop.pod("orders"), "bookshop.Orders", "History", {"shop.orders.open": shop.rng.randrange(3)}):
         shop.query(trace, "SELECT", "orders", 0.006)
     shop.render(trace, "account")
 

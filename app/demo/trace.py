@@ -205,9 +205,7 @@ class Trace:
 
 
 @contextmanager
-def http_span(
-    trace: Trace, name: str, kind: Kind, attributes: Attributes, pod: Pod | None = None
-) -> Iterator[Span]:
+def http_span(trace: Trace, name: str, kind: Kind, attributes: Attributes, pod: Pod | None = None) -> Iterator[Span]:
     """One side of an HTTP exchange; closed with the status that it came to."""
     with trace.span(name, kind, attributes, pod) as span:
         status = 200

@@ -172,6 +172,15 @@ class LiveStore(Section):
         default=400_000,
         description="Spans in heads that wait for their seal. Above it the live store stops reading from Kafka.",
     )
+    head_bytes_max: Bytes = Field(
+        default=256 * MIB,
+        description="Bytes of records in heads. Above it the fullest partition is sealed early.",
+    )
+    segment_bytes_max: Bytes = Field(
+        default=32 * 1024 * MIB,
+        description="Bytes of disk for segments that are not in blocks yet. Above it (the object storage is away for "
+        "long) the live store stops reading from Kafka, and /ready says so.",
+    )
     segment_cache_bytes_max: Bytes = Field(
         default=256 * MIB,
         description="Bytes of segments kept in memory besides RocksDB, so that queries are fast.",

@@ -107,6 +107,8 @@ class LivePartition:
     _block_window: int | None = None
     _block_rows: int = 0
     _cut_until: int = 0  # offsets below are in a flush job
+    _head_spans: int = 0
+    _head_bytes: int = 0
 
     @classmethod
     def open(
@@ -134,13 +136,17 @@ class LivePartition:
     @property
     def head_spans(self) -> int:
         """Spans in open heads."""
-        return sum(opened.head.spans for opened in self._heads.values())
+        return self._head_spans
 
     @property
     def head_bytes(self) -> int:
-        """Bytes of the records in heads, open or being sealed."""
-        open_bytes = sum(opened.head.bytes for opened in self._heads.values())
-        return open_bytes + sum(job.head.bytes for job in self.sealing)
+        """Bytes of the records in open heads."""
+        return self._head_bytes
+
+    @property
+    def segment_bytes(self) -> int:
+        """Bytes of the segments that are not in blocks yet."""
+        return sum(segment.size_bytes for segment in self.segments)
 
     def append(self, incoming: Incoming) -> list[Job]:
         """Takes the record at `next_offset`; a redelivered one (below it) is passed over."""
@@ -162,6 +168,8 @@ class LivePartition:
                 Head(self.policy.attribute_columns_max), incoming.timestamp_ms
             )
         opened.head.append(incoming.record)
+        self._head_spans += incoming.record.spans
+        self._head_bytes += len(incoming.record.value)
         if opened.head.spans >= self.policy.segment_rows_max:
             jobs.append(self._seal(incoming.tenant))
         return jobs
@@ -241,6 +249,8 @@ class LivePartition:
 
     def _seal(self, tenant: str) -> SealJob:
         opened = self._heads.pop(tenant)
+        self._head_spans -= opened.head.spans
+        self._head_bytes -= opened.head.bytes
         job = SealJob(tenant, opened.head, opened.first_timestamp_ms)
         self.sealing.append(job)
         return job

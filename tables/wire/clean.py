@@ -151,14 +151,16 @@ class Cleaner:
     def nested(self, field: str, raw: bytes) -> tuple[str, bytes]:
         """An array_value's or kvlist_value's content; its bytes as a bytes_value where they cannot be read."""
         try:
-            return field, self._list(memoryview(raw), self.bytes_max, self._item_of(field), 1)
+            kept, data = field, self._list(memoryview(raw), self.bytes_max, self._item_of(field), 1)
         except WireError:
-            self.cut += len(raw) > self.bytes_max
-            return "bytes_value", raw[: self.bytes_max]
+            kept, data = "bytes_value", raw[: self.bytes_max]
+            self.cut = len(raw) > self.bytes_max
+        self.cut = min(self.cut, 1)
+        return kept, data
 
     def attribute(self, raw: memoryview) -> bytes:
         """A KeyValue. A value that cannot be read is kept as bytes. Raises: WireError."""
-        key, value = b"", b""
+        key, value, before = b"", b"", self.cut
         for field in fields(raw):
             if field.tag == _KEY:
                 key = self.text(field.body, self.bytes_max)
@@ -168,6 +170,7 @@ class Cleaner:
                 except WireError:
                     self.cut += len(field.body) > self.bytes_max
                     value = tagged(_BYTES, bytes(field.body[: self.bytes_max]))
+        self.cut = min(self.cut, before + 1)
         return tagged(_KEY, key) + tagged(_VALUE, value)
 
     def _item_of(self, field: str) -> Callable[[memoryview, int, int], bytes]:

@@ -119,4 +119,4 @@ class RequestHandler:
 
     def decode(self, requests: Sequence[bytes]) -> Any:
         """A pyarrow RecordBatch with one row per request. One that cannot be read fails them all (ValueError)."""
-        return self._handler.list_to_record_batch(requests)
+        return self._handler.list_to_record_batch(list(requests))

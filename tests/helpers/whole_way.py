@@ -1,5 +1,5 @@
-"""Requests on their whole way through tables: decoded, split, as records, in a head, sealed, as a Parquet file, found by
-search and by id, as OTLP again. Every question is asked of the head and of the file, and both must say the same.
+"""Requests on their whole way through tables: decoded, split, as records, in a head, sealed, as a Parquet file, found
+by search and by id, as OTLP again. Every question is asked of the head and of the file: both must say the same.
 """
 
 from collections.abc import Sequence
