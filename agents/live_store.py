@@ -37,7 +37,6 @@ FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads 
 
 _RETRY_S_MAX = 30.0
 _DISK = "segments on disk"
-_DISK_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,8 @@ class LiveKeeper:
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
         self._executor, self._limits = executor, limits
         self._chains: dict[int, asyncio.Task[None]] = {}
-        self._work_done = asyncio.Event()
+        self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
+        self._room_on_disk.set()
         self._caught_up_at: dict[int, int] = {}
         self._assigned = False
 
@@ -175,25 +175,22 @@ class LiveKeeper:
             while self._pending(store) > self._limits.pending_spans_max:
                 self._work_done.clear()
                 await self._work_done.wait()
-        if self._too_much_on_disk:
+        if not self._room_on_disk.is_set():
             DISK_WAITS.inc()
-            while self._too_much_on_disk:
-                await asyncio.sleep(_DISK_POLL_S)
-
-    @property
-    def _too_much_on_disk(self) -> bool:
-        return _DISK in self.problems
+            await self._room_on_disk.wait()
 
     def _watch_disk(self, store: LiveStore) -> None:
         taken = sum(state.segment_bytes for state in store.partitions.values())
         SEGMENT_BYTES.set(taken)
         if taken > self._limits.segment_bytes_max:
+            self._room_on_disk.clear()
             self.problems[_DISK] = (
                 f"{taken} bytes of segments wait to be written as blocks, the limit is "
                 f"{self._limits.segment_bytes_max} (live_store.segment_bytes_max): is the object storage away?"
             )
         else:
             self.problems.pop(_DISK, None)
+            self._room_on_disk.set()
 
     def _pending(self, store: LiveStore) -> int:
         return sum(state.pending_spans for state in store.partitions.values())

@@ -27,7 +27,7 @@ _WORDS: Final = frozenset({"string", "int", "bool"})
 
 
 def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: Intervals) -> Partial:
-    """Cells of one source. Keys: (type, attribute, value); totals without a value; errors: (TOO_MANY_VALUES, attribute)."""
+    """Cells of one source. Keys: (type, attribute, value); totals: without a value; (TOO_MANY_VALUES, attribute)."""
     selected = spans.of(_selected(function, reader))
     keys: list[Key] = []
     cells: list[Floats] = []
@@ -39,7 +39,7 @@ def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: 
         counts = np.bincount(place, minlength=groups.size * 2 * intervals.count).astype(np.float64)
         by_code = counts.reshape(groups.size, 2, intervals.count)[1:]
         label = key_part(text.expression(field))
-        there = by_code.any(axis=2)
+        there: Mask = np.any(by_code > 0, axis=2)
         for kind in range(2):
             if there[:, kind].any():
                 keys.append((key_part(f"{_TYPES[kind]}_total"), label, None))
@@ -91,7 +91,10 @@ def contrast_labels(partial: Partial, top_n: int) -> list[tuple[Attributes, Floa
     for i, key in enumerate(partial.keys):
         if len(key) == 3 and key[2] is not None:
             values.setdefault((key[0], key[1]), []).append(i)
-    too_many |= {attribute for (_, attribute), rows in values.items() if len(rows) > VALUES_MAX}
+    distinct: dict[Any, set[Any]] = {}
+    for (_, attribute), rows in values.items():
+        distinct.setdefault(attribute, set()).update(partial.keys[i][2] for i in rows)
+    too_many |= {attribute for attribute, found in distinct.items() if len(found) > VALUES_MAX}
     for i, key in enumerate(partial.keys):
         if len(key) == 3 and key[2] is None:
             out.append((((META_TYPE, _plain(key[0])), (_plain(key[1]), NIL)), counts[i]))

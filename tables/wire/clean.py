@@ -180,11 +180,11 @@ class Cleaner:
         """The leading items that fit into `room`; the first that does not is cut itself."""
         if depth > NESTING_MAX:
             raise WireError(f"more than {NESTING_MAX} lists inside each other")
-        out = bytearray()
+        out, before = bytearray(), self.cut
         for field in fields(raw):
             left = room - len(out) - _HEAD_BYTES
             self._items += 1
-            if left <= 0 or self._items > ITEMS_MAX:
+            if left <= 0 or self._items > ITEMS_MAX or self.cut > before:
                 self.cut += 1
                 break
             if field.tag == _ITEM:

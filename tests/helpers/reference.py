@@ -2,13 +2,14 @@
 
 import gzip
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from query.results import Attributes, SearchResult, SpanSet
+from query.results import Attributes, MetricsResult, SearchResult, SpanSet
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
@@ -56,6 +57,41 @@ def answered(result: SearchResult) -> dict[str, Any]:
         }
         traces[found["traceID"]] = _normal_trace(found)
     return traces
+
+
+def recorded_series(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The series of a recorded answer, in order."""
+    return _in_order(body.get("series") or [])
+
+
+def answered_series(result: MetricsResult, *, instant: bool) -> list[dict[str, Any]]:
+    """Ours in the same form: Tempo's JSON, without exemplars."""
+    series = []
+    for one in result.series:
+        samples = [
+            {"timestampMs": str(ns // 1_000_000), **({"value": value} if value else {})} for ns, value in one.samples
+        ]
+        value = {k: v for k, v in samples[0].items() if k == "value"} if instant else {"samples": samples}
+        series.append({"labels": _key_values(one.labels), **value})
+    return _in_order(series)
+
+
+def _in_order(series: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for one in series:
+        one.pop("exemplars", None)
+        one["labels"].sort(key=_text)
+    return sorted(series, key=lambda one: _text(one["labels"]))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, floats to 1e-9."""
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
 
 
 def _span_set(span_set: SpanSet) -> dict[str, Any]:

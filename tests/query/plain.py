@@ -33,21 +33,102 @@ COMPARE = {
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def spanset(stage: ast.Stage, trace: list[dict[str, Any]]) -> set[bytes]:
-    """Ids of the spans of one trace in the spanset."""
-    match stage:
+Row = dict[str, Any]
+Sets = list[list[Row]]
+
+
+def pipeline(node: ast.Pipeline, sets: Sets) -> Sets:
+    """The spansets of one trace after all stages. In: those before, each with its spans by start."""
+    for stage in node.stages:
+        match stage:
+            case ast.Pipeline():
+                sets = pipeline(stage, sets)
+            case ast.Filter() | ast.SpansetOp():
+                sets = [spanset(stage, rows) for rows in sets]
+            case ast.GroupBy():
+                sets = [group for rows in sets for group in _groups(stage.by, rows)]
+            case ast.Coalesce():
+                sets = [[row for rows in sets for row in rows]]
+            case ast.ScalarFilter():
+                sets = [rows for rows in sets if _kept(stage, rows)]
+        sets = [rows for rows in sets if rows]
+    return sets
+
+
+def spanset(node: ast.SpansetExpr, rows: list[Row]) -> list[Row]:
+    """The spans of one spanset that match, in the order given."""
+    match node:
         case ast.Filter():
-            condition = stage.condition
-            return {row["span_id"] for row in trace if condition is None or holds(condition, row)}
-        case ast.SpansetOp():
-            left, right = spanset(stage.left, trace), spanset(stage.right, trace)
-            return left | right if stage.op == "||" or (left and right) else set()
+            return [row for row in rows if node.condition is None or holds(node.condition, row)]
         case ast.Pipeline():
-            found = {row["span_id"] for row in trace}
-            for inner in stage.stages:
-                found &= spanset(inner, trace)
-            return found
-    raise AssertionError(stage)
+            found = [row for group in pipeline(node, [rows]) for row in group]
+        case ast.SpansetOp():
+            found = _joined(node.op, spanset(node.left, rows), spanset(node.right, rows))
+    return [row for row in rows if any(row is one for one in found)]
+
+
+def _joined(op: str, left: list[Row], right: list[Row]) -> list[Row]:
+    if op == "||" or (op == "&&" and left and right):
+        return [*left, *right]
+    if op == "&&":
+        return []
+    relation = _RELATIONS[op.lstrip("!&")]
+    hits = [b for b in right if any(relation(a, b) for a in left)]
+    if op.startswith("!"):
+        return [b for b in right if not any(b is hit for hit in hits)]
+    others = [a for a in left if any(relation(a, b) for b in right)]
+    return [*hits, *others] if op.startswith("&") else hits
+
+
+def _is_child(a: Row, b: Row) -> bool:
+    """b of a"""
+    return bool(b["nested_parent"] > 0 and b["nested_parent"] == a["nested_left"])
+
+
+def _is_inside(a: Row, b: Row) -> bool:
+    """b of a"""
+    return bool(a["nested_left"] < b["nested_left"] and b["nested_right"] < a["nested_right"])
+
+
+_RELATIONS = {
+    ">": _is_child,
+    "<": lambda a, b: _is_child(b, a),
+    ">>": _is_inside,
+    "<<": lambda a, b: _is_inside(b, a),
+    "~": lambda a, b: a is not b and a["nested_parent"] == b["nested_parent"] > 0,
+}
+
+
+def _groups(by: ast.FieldExpr, rows: list[Row]) -> Sets:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        value = _value(by, row)
+        groups.setdefault((type(value), value), []).append(row)
+    return list(groups.values())
+
+
+def _kept(stage: ast.ScalarFilter, rows: list[Row]) -> bool:
+    left, right = _scalar(stage.left, rows), _scalar(stage.right, rows)
+    return left is not None and right is not None and bool(COMPARE[stage.op](left, right))
+
+
+def _scalar(node: ast.Scalar, rows: list[Row]) -> Any:
+    match node:
+        case Literal():
+            return node.value
+        case ast.ScalarOp():
+            left, right = _scalar(node.left, rows), _scalar(node.right, rows)
+            return None if left is None or right is None else _calculate(node.op, left, right)
+        case ast.Aggregate():
+            if node.of is None:
+                return len(rows)
+            found = [value for row in rows if _family(value := _value(node.of, row)) == "number"]
+            if not found:
+                return None
+            if node.function == "avg":
+                mean = sum(found) / len(found)
+                return int(mean) if node.of == ast.Intrinsic("duration") else mean
+            return {"min": min, "max": max, "sum": sum}[node.function](found)
 
 
 def holds(expr: ast.FieldExpr, row: dict[str, Any]) -> bool:
@@ -70,6 +151,8 @@ def holds(expr: ast.FieldExpr, row: dict[str, Any]) -> bool:
 
 def values(field: ast.Field, row: dict[str, Any]) -> list[tuple[str, Any]]:
     """(type word, value) for everything that the field may stand for; of an array each element."""
+    if (scope := _entry_scope(field)) is not None:
+        return _entry_values(scope, field, row)
     if isinstance(field, ast.Intrinsic):
         value = row.get(COLUMNS[field.name])
         return [] if value is None else [("intrinsic", value)]
@@ -83,6 +166,27 @@ def values(field: ast.Field, row: dict[str, Any]) -> list[tuple[str, Any]]:
                 found += [(attribute.type.removesuffix("[]"), item) for item in value]
             else:
                 found.append((attribute.type, value))
+    return found
+
+
+def _entry_scope(field: ast.Field) -> str | None:
+    scope = field.scope if isinstance(field, ast.Attribute) else field.name.partition(":")[0]
+    return scope if scope in {"event", "link"} else None
+
+
+def _entry_values(scope: str, field: ast.Field, row: Row) -> list[tuple[str, Any]]:
+    """Of all events or links, in their order."""
+    found: list[tuple[str, Any]] = []
+    for entry in row.get(f"{scope}s") or []:
+        if isinstance(field, ast.Attribute):
+            pairs = [pair for pair in entry["attributes"] if pair["key"] == field.key]
+            words = ("string", "int", "double", "bool")
+            found += [(w, pair[f"{w}_value"]) for pair in pairs for w in words if pair.get(f"{w}_value") is not None]
+        elif field.name == "event:timeSinceStart":
+            found.append(("intrinsic", entry["time_ns"] - row["start_ns"]))
+        else:
+            name = {"event:name": "name", "link:spanID": "span_id", "link:traceID": "trace_id"}[field.name]
+            found.append(("intrinsic", entry[name].hex() if isinstance(entry[name], bytes) else entry[name]))
     return found
 
 
@@ -137,6 +241,12 @@ def _value(expr: ast.FieldExpr, row: dict[str, Any]) -> Any:
     match expr:
         case Literal():
             return expr.value
+        case ast.Attribute() | ast.Intrinsic() if _entry_scope(expr) is not None:
+            # The engine asks for whole numbers, floats, … in turn.
+            first = {}
+            for word, value in values(expr, row):
+                first.setdefault(word, value)
+            return first
         case ast.Intrinsic():
             return row.get(COLUMNS[expr.name])
         case ast.Attribute():

@@ -1,0 +1,337 @@
+"""The live store's agent without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.types import TP
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from agents.block_flusher import BlockFlusher, Flush
+from agents.live_store import LiveKeeper, LiveLimits
+from tables.blocks.block_list import BlockList
+from tables.blocks.cuts import Cut
+from tables.blocks.object_store import ObjectStore, StorageConfig
+from tables.cache import ByteCache
+from tables.errors import StorageError
+from tables.live.partition import CutPolicy, FlushJob, LivePartition
+from tables.live.segment_table import SegmentTable
+from tables.live.store import LiveStore
+from tables.wire import record
+from tables.wire.otlp import OtlpDecoder
+
+DECODER = OtlpDecoder()
+TOPIC = "spans"
+TP0 = TP(TOPIC, 0)
+
+
+class Consumer:
+    """What the keeper asks of Faust's consumer."""
+
+    def __init__(self) -> None:
+        self.earliest = 0
+        self.end = 0
+        self.sought: list[int] = []
+        self.committed: list[int] = []
+
+    async def highwaters(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, self.end)
+
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, self.earliest)
+
+    async def seek(self, _: TP, offset: int) -> None:
+        self.sought.append(offset)
+
+    async def commit_through(self, offsets: dict[TP, int]) -> bool:
+        self.committed += offsets.values()
+        return True
+
+
+class World:
+    """A keeper with a real store on disk, and the flushes that it asked for."""
+
+    def __init__(self, folder: Path, limits: LiveLimits, policy: CutPolicy) -> None:
+        self.app: Any = SimpleNamespace(consumer=Consumer(), consumer_generation_id=1)
+        self.table = SegmentTable(faust.App("keeper", broker="kafka://127.0.0.1:1", store="memory://"), folder / "live")
+        self.storage = ObjectStore(StorageConfig("local", str(folder / "storage")))
+        columns: ByteCache[Any, Any] = ByteCache("columns-keeper", 1 << 20)
+        blocks = BlockList(self.storage, "epoch", columns)
+        self.executor = ThreadPoolExecutor(1)
+        self.keeper = LiveKeeper(self.app, TOPIC, self.executor, limits)
+        self.keeper.store = self.store = LiveStore(self.table.open("epoch"), blocks, policy, 1 << 20, columns)
+        self.flusher = BlockFlusher(self.app, self.keeper, self.executor, 3600)
+        self.flushes: list[Flush] = []
+        self.keeper.flush = self._flush
+
+    async def _flush(self, state: LivePartition, job: FlushJob) -> None:
+        self.flushes.append(Flush(state, job))
+
+    @property
+    def consumer(self) -> Consumer:
+        return self.app.consumer
+
+    @property
+    def state(self) -> LivePartition:
+        return self.store.partitions[0]
+
+    def spans(self) -> int:
+        live = self.store.view("t")
+        sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
+        sources += [source for parts in live.parts.values() for part in parts for source in part()]
+        return sum(source.rows for source in sources)
+
+    async def flush_all(self) -> None:
+        for _ in range(100):
+            await self.keeper.drain(0)
+            if not self.flushes:
+                return
+            await self.flusher.flush(self.flushes.pop(0))
+
+
+LIMITS = LiveLimits(pending_spans_max=1000, head_bytes_max=1 << 30, segment_bytes_max=1 << 30)
+POLICY = CutPolicy(partitions=1, segment_rows_max=10, segment_age_ms=1000, block_rows_max=1000, block_age_ms=5000)
+
+
+@contextmanager
+def world(folder: Path, limits: LiveLimits = LIMITS, policy: CutPolicy = POLICY) -> Iterator[World]:
+    made = World(folder, limits, policy)
+    try:
+        yield made
+    finally:
+        made.executor.shutdown()
+        made.table.close()
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def message(offset: int, spans: int = 1, *, seconds: float = 100.0, generation: int = 1, **other: Any) -> Any:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for n in range(spans):
+        scope.spans.add(trace_id=b"\1" * 16, span_id=(1 + offset * 1000 + n).to_bytes(8, "big"))
+    value, headers = record.encode(DECODER.decode([request.SerializeToString()]).spans)
+    parts = {"key": b"t", "value": value, "headers": headers, **other}
+    return SimpleNamespace(partition=0, tp=TP0, offset=offset, timestamp=seconds, generation_id=generation, **parts)
+
+
+@in_loop
+async def test_each_record_once(tmp_path: Path) -> None:
+    """Redelivered records and those of a former assignment are passed over."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        for item in (message(0), message(1), message(0), message(1), message(2, generation=0), message(2)):
+            await w.keeper.take(item)
+        assert w.spans() == 3
+        assert w.state.next_offset == 3
+
+
+@in_loop
+async def test_a_record_that_comes_too_early(tmp_path: Path) -> None:
+    """Offsets below are still in the topic: read again from there. They are gone: go on, and count it."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(5))
+        assert (w.consumer.sought, w.spans()) == ([0], 0)
+        w.consumer.earliest = 5
+        await w.keeper.take(message(5))
+        assert (w.spans(), w.state.next_offset) == (1, 6)
+
+
+@in_loop
+async def test_bad_records_are_passed_over(tmp_path: Path) -> None:
+    """Bad headers at once, bad values when the head is sealed; the others come through."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        for item in (
+            message(0),
+            message(1, headers=[("v", b"9")]),
+            message(2, value=b"\x10\0\0\0junk"),
+            message(3, key=b"a/b"),
+            message(4, value=None),
+            message(5),
+        ):
+            await w.keeper.take(item)
+        await w.keeper.seal_all()
+        assert w.spans() == 2
+        assert w.state.next_offset == 6
+
+
+@in_loop
+async def test_readiness(tmp_path: Path) -> None:
+    """Not before partitions are assigned, and read up to where the topic ended then."""
+    with world(tmp_path) as w:
+        assert "assigned" in w.keeper.not_ready()[0]
+        w.consumer.end = 2
+        await w.keeper.resume([TP0])
+        assert "offset 0 of 2" in w.keeper.not_ready()[0]
+        await w.keeper.take(message(0))
+        await w.keeper.take(message(1))
+        assert not w.keeper.not_ready()
+
+
+@in_loop
+async def test_flush_then_commit(tmp_path: Path) -> None:
+    """The offset is committed after the block is visible, and a restart goes on behind it."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0, seconds=100))
+        await w.keeper.take(message(1, seconds=200))
+        assert not w.consumer.committed
+        await w.flush_all()
+        assert w.consumer.committed == [1]
+        assert w.spans() == 2
+    with world(tmp_path) as w:
+        assert await w.keeper.resume([TP0]) == {TP0: 1}
+        assert w.spans() == 1
+
+
+@in_loop
+async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sealing is tried again, /ready says why, nothing is committed; when there is room, all goes on."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        real, fail = w.store.seal, True
+
+        def seal(*args: Any) -> Any:
+            if fail:
+                raise StorageError("no space left on device")
+            return real(*args)
+
+        monkeypatch.setattr(w.store, "seal", seal)
+        await w.keeper.take(message(0, spans=12, seconds=100))
+        await w.keeper.take(message(1, seconds=200))
+        while not w.keeper.problems:
+            await asyncio.sleep(0.001)
+        assert "no space left" in w.keeper.not_ready()[0]
+        assert not w.consumer.committed
+        assert w.spans() == 13, "what is not sealed is searchable all the same"
+        fail = False
+        await w.flush_all()
+        assert not w.keeper.not_ready()
+        assert (w.spans(), w.consumer.committed) == (13, [1])
+
+
+@in_loop
+async def test_consuming_waits_while_too_much_is_unsealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backpressure instead of memory."""
+    with world(tmp_path, LiveLimits(15, 1 << 30, 1 << 30)) as w:
+        await w.keeper.resume([TP0])
+        real, gate = w.store.seal, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def seal(*args: Any) -> Any:
+            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(w.store, "seal", seal)
+        await w.keeper.take(message(0, spans=12))
+        waiting = asyncio.create_task(w.keeper.take(message(1, spans=12)))
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
+        gate.set()
+        await waiting
+        await w.keeper.drain(0)
+        assert w.spans() == 24
+
+
+@in_loop
+async def test_heads_that_hold_too_much_are_sealed_early(tmp_path: Path) -> None:
+    """Many small heads cannot fill the memory."""
+    with world(tmp_path, LiveLimits(1000, 500, 1 << 30)) as w:
+        await w.keeper.resume([TP0])
+        for offset in range(6):
+            await w.keeper.take(message(offset))
+        await w.keeper.drain(0)
+        assert w.state.segments
+        assert w.state.head_bytes <= 500
+        assert w.spans() == 6
+
+
+@in_loop
+async def test_consuming_waits_while_segments_fill_the_disk(tmp_path: Path) -> None:
+    """Storage away for long: /ready says so; it goes on when blocks are written."""
+    with world(tmp_path, LiveLimits(1000, 1 << 30, 100)) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0, spans=12, seconds=100))
+        await w.keeper.take(message(1, seconds=200))
+        await w.keeper.drain(0)
+        w.keeper.tick()
+        assert "segment_bytes_max" in w.keeper.not_ready()[0]
+        waiting = asyncio.create_task(w.keeper.take(message(2, seconds=200)))
+        done, _ = await asyncio.wait({waiting}, timeout=0.05)
+        assert not done
+        await w.flush_all()
+        w.keeper.tick()
+        await waiting
+        assert not w.keeper.not_ready()
+
+
+@in_loop
+async def test_storage_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks wait; records and queries go on; blocks catch up in order."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        real, fail = w.storage.put, True
+
+        def put(*args: Any) -> None:
+            if fail:
+                raise StorageError("the storage is away")
+            real(*args)
+
+        monkeypatch.setattr(w.storage, "put", put)
+        for offset in range(4):
+            await w.keeper.take(message(offset, seconds=100 + 100 * offset))
+        await w.keeper.drain(0)
+        flushing = asyncio.create_task(w.flush_all())
+        await asyncio.sleep(0.05)
+        await w.keeper.take(message(4, seconds=450))
+        assert (w.spans(), w.consumer.committed) == (5, [])
+        fail = False
+        await flushing
+        assert w.consumer.committed == [1, 2, 3, 4]
+        assert w.spans() == 5
+
+
+@in_loop
+async def test_another_worker_has_cut(tmp_path: Path) -> None:
+    """The cut that is there holds; this worker starts over behind it, and nothing is there twice."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0, seconds=100))
+        await w.keeper.take(message(1, seconds=100))
+        await w.keeper.take(message(2, seconds=200))
+        w.store.blocks.cuts.write(Cut(0, 0, 0, ()))
+        await w.flush_all()
+        assert w.consumer.sought == [1]
+        assert w.state.next_offset == 1
+        for offset in (1, 2):
+            await w.keeper.take(message(offset, seconds=100 * offset))
+        assert w.spans() == 2
+
+
+@in_loop
+async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """Released: not served. Back: resumed from the local segments."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0, spans=12))
+        await w.keeper.seal_all()
+        await w.keeper.resume([])
+        assert not w.store.partitions
+        await w.keeper.take(message(1))
+        assert await w.keeper.resume([TP0]) == {TP0: 1}
+        assert w.spans() == 12
