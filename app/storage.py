@@ -25,10 +25,12 @@ def storage_config(trace: Trace) -> StorageConfig:
             return StorageConfig("s3", s3.bucket, s3.prefix, _set(options))
         case "gcs":
             gcs = trace.gcs
-            options = {"client_options": {"allow_http": True}} if gcs.endpoint.startswith("http://") else {}
+            options = {"base_url": gcs.endpoint}
             if gcs.endpoint:
-                options["service_account_key"] = f'{{"gcs_base_url": "{gcs.endpoint}", "disable_oauth": true}}'
-            return StorageConfig("gcs", gcs.bucket_name, gcs.prefix, options)
+                # A server other than Google's: an emulator, which asks for no signature.
+                options["skip_signature"] = True
+                options["client_options"] = {"allow_http": gcs.endpoint.startswith("http://")}
+            return StorageConfig("gcs", gcs.bucket_name, gcs.prefix, _set(options))
         case "azure":
             azure = trace.azure
             name = azure.storage_account_name

@@ -174,6 +174,7 @@ def bench(given: argparse.Namespace, folder: Path) -> report.Run:
             ready_s=round(cluster.ready_s, 1),
             searchable_lag_s=round(searchable_s, 2),
             flushed_lag_s=round(flushed_s, 2),
+            question_ms=percentiles_ms(probe.question_s),
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,7 @@ class Run:
     ready_s: float  # start → /ready says yes
     searchable_lag_s: float  # last acknowledgement → all searchable
     flushed_lag_s: float  # last acknowledgement → all in blocks
+    question_ms: Mapping[str, float] = field(default_factory=dict)  # a probe's question: p50, p90, p99, max
 
     @property
     def spans_per_s(self) -> float:
@@ -126,6 +127,8 @@ def figures(run: Run) -> list[Figure]:
         Figure("acknowledgement p99", ack.get("p99"), "ms", ACK_P99),
         Figure("searchable after ack, p50", fresh.get("p50"), "ms", FRESH_P50),
         Figure("searchable after ack, p99", fresh.get("p99"), "ms", FRESH_P99),
+        Figure("a probe's question, p50", run.question_ms.get("p50"), "ms"),
+        Figure("a probe's question, p99", run.question_ms.get("p99"), "ms"),
         Figure("probes not found", run.probes_lost, "", NONE),
         Figure("all searchable after the load", run.searchable_lag_s, "s"),
         Figure("all in blocks after the load", run.flushed_lag_s, "s"),

@@ -154,16 +154,17 @@ def _intrinsic(reader: Reader, node: ast.Intrinsic) -> Value:
 def _first_entry(reader: Reader, node: ast.Field, column: str) -> Value:
     """Of several events or links in a row the first that has the field, by type."""
     entries = reader_entries(reader, column)
-    parts = []
-    for word, values, rows in entries.values(node) if entries is not None else []:
-        if word in _TYPES:
-            filled = np.flatnonzero(to_numpy(values.is_valid()))
-            owners, first = np.unique(rows[filled], return_index=True)
-            at = np.full(reader.rows, -1, np.int64)
-            at[owners] = filled[first]
-            array = values.take(pa.array(at, mask=at < 0))
-            parts.append(_part(_TYPES[word], array, np.ones(reader.rows, bool)))
-    return tuple(parts)
+    found = [part for part in (entries.values(node) if entries is not None else []) if part.word in _TYPES]
+    if not found:
+        return ()
+    # The parts are about the same entries, each of which has a value in one part at most.
+    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(part.values.is_valid()) for part in found]))
+    owners, first = np.unique(found[0].rows[filled], return_index=True)
+    at = np.full(reader.rows, -1, np.int64)
+    at[owners] = filled[first]
+    places = pa.array(at, mask=at < 0)
+    every = np.ones(reader.rows, bool)
+    return tuple(_part(_TYPES[part.word], part.values.take(places), every) for part in found)
 
 
 def _part(type_: Type, array: Any, among: Mask) -> Part:

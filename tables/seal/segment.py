@@ -9,7 +9,7 @@ import pyarrow as pa
 from tables.lists import Int64s, big_endian
 from tables.nested_set import nested_set
 from tables.overflow import Overflow
-from tables.schema import OPTIONAL
+from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
 from tables.seal.order import Numbers, Order, Rows
@@ -70,7 +70,8 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
     columns |= of_scopes
     columns |= _optional_columns(rows)
     columns |= of_resources
-    columns |= attribute_columns(rows, attribute_columns_max - len(of_resources) - len(of_scopes), overflow)
+    used = sum(parse_attribute_column(name) is not None for name in (*of_resources, *of_scopes))
+    columns |= attribute_columns(rows, attribute_columns_max - used, overflow)
     columns |= event_columns(rows)
     columns |= overflow.columns()
     return pa.table(columns)

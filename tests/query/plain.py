@@ -242,11 +242,7 @@ def _value(expr: ast.FieldExpr, row: dict[str, Any]) -> Any:
         case Literal():
             return expr.value
         case ast.Attribute() | ast.Intrinsic() if _entry_scope(expr) is not None:
-            # The engine asks for whole numbers, floats, … in turn.
-            first = {}
-            for word, value in values(expr, row):
-                first.setdefault(word, value)
-            return first
+            return next((value for _, value in values(expr, row)), None)
         case ast.Intrinsic():
             return row.get(COLUMNS[expr.name])
         case ast.Attribute():

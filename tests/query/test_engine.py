@@ -8,6 +8,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from query import ast
 from query.check import check
 from query.memory import TableSource
 from query.parse import parse
@@ -15,9 +16,9 @@ from query.search import search
 from query.stitch import whole
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
-from tests.query.plain import spanset
+from tests.query.plain import pipeline
 
-ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b"]
+ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b", "event.a", "event.b", "link.a"]
 WORDS = {bool: "bool", int: "int", float: "double", str: "string"}
 STRINGS = ["x", "y", "xy", "", "ä"]
 INTS = [-3, 0, 1, 2, 7]
@@ -33,6 +34,13 @@ VALUES = st.one_of(
     st.lists(st.sampled_from(STRINGS), min_size=1, max_size=3),
     st.lists(st.sampled_from(INTS), min_size=1, max_size=3),
 )
+
+
+ENTRY = st.dictionaries(
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(STRINGS) | st.sampled_from(INTS) | st.sampled_from(FLOATS) | st.booleans(),
+    max_size=2,
+).map(lambda pairs: [{"key": key, f"{WORDS[type(value)]}_value": value} for key, value in pairs.items()])
 
 
 def _column(scope: str, key: str, value: Any) -> str:
@@ -62,6 +70,12 @@ def _spans(draw: st.DrawFn) -> pa.Table:
             value = draw(st.none() | VALUES)
             if value is not None:
                 row[_column(scope, key, value)] = value
+        if events := draw(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["GET", "x"]), ENTRY), max_size=2)):
+            row["events"] = [{"time_ns": at, "name": name, "attributes": pairs} for at, name, pairs in events]
+        if links := draw(st.lists(st.tuples(st.integers(0, 3), ENTRY), max_size=2)):
+            row["links"] = [
+                {"trace_id": bytes([n]) * 16, "span_id": bytes([n]) * 8, "attributes": pairs} for n, pairs in links
+            ]
         rows.append(row)
     return make_table(rows)
 
@@ -75,7 +89,9 @@ NUMBERS = st.one_of(
     st.sampled_from(FLOATS).map(str),
     st.sampled_from(["3ns", "10ns"]),
 )
-NUMERIC_FIELDS = st.sampled_from([*ATTRIBUTES, "duration", "span:duration", "traceDuration", "nestedSetParent"])
+NUMERIC_FIELDS = st.sampled_from(
+    [*ATTRIBUTES, "duration", "span:duration", "traceDuration", "nestedSetParent", "event:timeSinceStart"]
+)
 ARITHMETIC = st.recursive(
     NUMBERS | NUMERIC_FIELDS,
     lambda inner: st.one_of(
@@ -85,7 +101,7 @@ ARITHMETIC = st.recursive(
     ),
     max_leaves=4,
 )
-STRING_FIELDS = st.sampled_from([*ATTRIBUTES, "name", "span:name", "statusMessage", "rootName"])
+STRING_FIELDS = st.sampled_from([*ATTRIBUTES, "name", "span:name", "statusMessage", "rootName", "event:name"])
 COMPARISONS = st.one_of(
     # The simple forms more often than chance would have them: they are what people write.
     st.tuples(NUMERIC_FIELDS, st.sampled_from(ORDER), NUMBERS),
@@ -112,33 +128,67 @@ FILTERS = st.recursive(
     ),
     max_leaves=5,
 ).map(lambda text: f"{{ {text} }}")
-QUERIES = st.recursive(
+SET_OPERATORS = ["&&", "||", *(mark + op for mark in ("", "!", "&") for op in (">", ">>", "<", "<<", "~"))]
+AGGREGATES = st.just("count()") | st.tuples(
+    st.sampled_from(["min", "max", "avg", "sum"]),
+    st.sampled_from(["duration", "span.a", "span.b", ".a", "event.a", "traceDuration", "span.b * 2"]),
+).map(lambda parts: f"{parts[0]}({parts[1]})")
+BY = st.sampled_from([*ATTRIBUTES, "name", "kind", "status", "duration", "span.a + 1", "duration > 5", "event:name"])
+STAGES = st.one_of(
     FILTERS,
-    lambda inner: st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(lambda parts: f"({' '.join(parts)})"),
+    BY.map(lambda by: f"by({by})"),
+    st.tuples(AGGREGATES, st.sampled_from(ORDER), st.sampled_from(["1", "2", "-1.5", "3ns"])).map(" ".join),
+    st.tuples(AGGREGATES, st.sampled_from("+-*/%"), AGGREGATES, st.sampled_from(ORDER), st.just("2")).map(" ".join),
+    st.just("coalesce()"),
+    st.just("select(span.a, name, event.b, link:spanID)"),
+)
+SPANSETS = st.recursive(
+    FILTERS | st.sampled_from(['{ name = "GET" }', "{ kind = client }", "{ }"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(SET_OPERATORS), inner).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(inner, STAGES, st.sampled_from(SET_OPERATORS), inner, STAGES).map(
+            lambda parts: f"(({parts[0]} | {parts[1]}) {parts[2]} ({parts[3]} | {parts[4]}))"
+        ),
+    ),
     max_leaves=3,
+)
+QUERIES = st.tuples(SPANSETS, st.lists(STAGES | SPANSETS, max_size=3)).map(
+    lambda parts: " | ".join([parts[0], *parts[1]])
 )
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=_spans(), query=QUERIES, data=st.data())
 def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
-    """Same traces and same spans: for one source, and for the same spans in up to three."""
+    """Same traces, spansets and spans: for one source, and for the same spans in up to three."""
     want = _plain(table, query)
     assert _engine([table], query) == want
+    assert _engine(split(table, data), query) == want
+
+
+def split(table: pa.Table, data: st.DataObject) -> list[pa.Table]:
+    """The same spans in up to three sources, each of which knows only its own."""
     parts = np.array(data.draw(st.lists(st.integers(0, 2), min_size=table.num_rows, max_size=table.num_rows)))
-    split = [whole(table.filter(pa.array(parts == part))) for part in range(3) if (parts == part).any()]
-    assert _engine(split, query) == want
+    return [whole(table.filter(pa.array(parts == part))) for part in range(3) if (parts == part).any()]
 
 
-def _plain(table: pa.Table, query: str) -> dict[bytes, list[bytes]]:
+def _plain(table: pa.Table, query: str) -> dict[bytes, list[list[bytes]]]:
     root = check(parse(query)).root
+    assert isinstance(root, ast.Pipeline)
     traces: dict[bytes, list[dict[str, Any]]] = defaultdict(list)
     for row in table.to_pylist():
         traces[row["trace_id"]].append(row)
-    found = {trace_id: spanset(root, rows) for trace_id, rows in traces.items()}  # type: ignore[arg-type]
-    return {trace_id: sorted(spans) for trace_id, spans in found.items() if spans}
+    found = {trace_id: pipeline(root, [rows]) for trace_id, rows in traces.items()}
+    return {
+        trace_id: sorted(sorted(row["span_id"] for row in rows) for rows in sets)
+        for trace_id, sets in found.items()
+        if sets
+    }
 
 
-def _engine(tables: list[pa.Table], query: str) -> dict[bytes, list[bytes]]:
+def _engine(tables: list[pa.Table], query: str) -> dict[bytes, list[list[bytes]]]:
     result = search([TableSource(table) for table in tables], query, limit=100, spans_per_span_set=100)
-    return {trace.trace_id: sorted(span.span_id for span in trace.span_sets[0].spans) for trace in result.traces}
+    return {
+        trace.trace_id: sorted(sorted(span.span_id for span in one.spans) for one in trace.span_sets)
+        for trace in result.traces
+    }

@@ -35,7 +35,7 @@ def test_a_trace_of_200k_spans() -> None:
     assert (left[0], right[0]) == (1, 2 * count)
     assert (right > left).all()
     assert way.table["nested_parent"].to_numpy()[1:].min() > 0
-    assert way.found(f"{{ nestedSetLeft = {2 * count - 1998} }}") == [count - 999]
+    assert way.found(f"{{ nestedSetLeft = {2 * count - 2000} }}") == [count - 999]
     table = find_trace([way.source], TRACE)
     assert table is not None
     (group,) = to_resource_spans(table)
