@@ -9,6 +9,7 @@ from typing import Any, Final
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from benchmarks.cluster import BenchError
 from benchmarks.load import EXPORT, percentiles_ms
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 
@@ -65,11 +66,11 @@ class Loader(threading.Thread):
             raise
 
     def finish(self) -> None:
-        """Stop sending; every request has its answer then. Raises RuntimeError where the thread had failed."""
+        """Stop sending; every request has its answer then. Raises BenchError where the thread had failed."""
         self._finish.set()
         self.join(TIMEOUT_S * 2)
         if self.broken or self.is_alive():
-            raise RuntimeError(f"the loader failed: {self.broken or 'requests are not answered'}")
+            raise BenchError(f"the loader failed: {self.broken or 'requests are not answered'}")
 
     def acknowledged_since(self, moment_s: float) -> bool:
         """Whether a request was acknowledged that was sent after `moment_s` (time.monotonic())."""
