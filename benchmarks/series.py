@@ -4,6 +4,7 @@ python -m benchmarks.series [--only spans,partitions,small,rates] [--quick]
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ GROUPS: Final = (
         bounded=True,
         cases=tuple(Case(f"{count} partitions", 1_000_000, ("--partitions", str(count))) for count in (1, 4, 16)),
     ),
-    Group("small", bounded=False, cases=(tenants(1, 50_000), tenants(10, 300_000))),
+    Group("small", bounded=False, cases=(tenants(1, 20_000), tenants(10, 100_000))),
     Group(
         "rates",
         bounded=False,
@@ -161,4 +162,5 @@ def row(case: Case, run: Run, growth: str) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     sys.exit(main(sys.argv[1:]))

@@ -28,29 +28,31 @@ _WORDS: Final = frozenset({"string", "int", "bool"})
 
 def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: Intervals) -> Partial:
     """Cells of one source. Keys: (type, attribute, value); totals: without a value; (TOO_MANY_VALUES, attribute)."""
-    selected = spans.of(_selected(function, reader))
+    selected = spans.of(_selected(function, reader)).astype(np.int64)
     keys: list[Key] = []
     cells: list[Floats] = []
     for field in _fields(reader):
         groups = group(field, reader)
-        codes = spans.of(groups.codes)
-        # One code after the other, the others before the selected ones, intervals within.
-        place = (codes * 2 + selected) * intervals.count + spans.interval
-        counts = np.bincount(place, minlength=groups.size * 2 * intervals.count).astype(np.float64)
-        by_code = counts.reshape(groups.size, 2, intervals.count)[1:]
         label = key_part(text.expression(field))
-        there: Mask = np.any(by_code > 0, axis=2)
-        for kind in range(2):
-            if there[:, kind].any():
-                keys.append((key_part(f"{_TYPES[kind]}_total"), label, None))
-                cells.append(by_code[:, kind].sum(axis=0))
-        if int(there.any(axis=1).sum()) > VALUES_MAX:
+        codes = spans.of(groups.codes)
+        has = codes > 0
+        codes, kinds, interval = codes[has] - 1, selected[has], spans.interval[has]
+        totals = np.bincount(kinds * intervals.count + interval, minlength=2 * intervals.count).reshape(2, -1)
+        for kind in np.flatnonzero(totals.any(axis=1)).tolist():
+            keys.append((key_part(f"{_TYPES[kind]}_total"), label, None))
+            cells.append(totals[kind].astype(np.float64))
+        used = np.flatnonzero(np.bincount(codes))
+        if len(used) > VALUES_MAX:
             keys.append((key_part(TOO_MANY_VALUES), label))
             cells.append(np.zeros(intervals.count))
             continue
-        for code, kind in zip(*(found.tolist() for found in np.nonzero(there)), strict=True):
-            keys.append((key_part(_TYPES[kind]), label, key_part(groups.label(code + 1))))
-            cells.append(by_code[code, kind])
+        # One value after the other, the others before the selected ones, intervals within.
+        place = (np.searchsorted(used, codes) * 2 + kinds) * intervals.count + interval
+        counts = np.bincount(place, minlength=len(used) * 2 * intervals.count).astype(np.float64)
+        by_value = counts.reshape(len(used), 2, intervals.count)
+        for i, kind in np.argwhere(by_value.any(axis=2)).tolist():
+            keys.append((key_part(_TYPES[kind]), label, key_part(groups.label(int(used[i]) + 1))))
+            cells.append(by_value[i, kind])
     shape = (len(keys), intervals.count)
     return _added(keys, np.array(cells).reshape(shape))
 

@@ -11,7 +11,7 @@ from query.errors import QueryCancelled, TraceQLError
 from query.intervals import Intervals
 from query.observe import KINDS, observe, spans_in_range
 from query.parse import parse
-from query.partials import Partial, merge
+from query.partials import CELLS_MAX, Partial, TooManyCells, merge
 from query.plan import MetricsPlan, plan_metrics
 from query.reader import Mask, Reader
 from query.results import Inspected, MetricsResult
@@ -69,8 +69,13 @@ def _run(
     sources: Sequence[Source], query: str, intervals: Intervals, exemplars: int, cancelled: Callable[[], bool]
 ) -> MetricsResult:
     root, plans = compile_metrics(query)
-    partials, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled)
-    merged = merge_partials([partials], plans, intervals, exemplars)
+    try:
+        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled)
+    except TooManyCells:
+        problem = f"more than {CELLS_MAX} series times samples"
+        hint = "Group by something with fewer values, or choose a longer step."
+        at = plans[0].function.at
+        raise TraceQLError(problem, query, at.start, at.end, hint) from None
     return MetricsResult(tuple(evaluate_series(root, merged, intervals)), inspected)
 
 
@@ -81,7 +86,10 @@ def observe_sources(
     exemplars: int,
     cancelled: Callable[[], bool],
 ) -> tuple[list[Partial], Inspected]:
-    """What some sources say to each metrics function. Partials of sources without common traces can be merged."""
+    """What some sources say to each metrics function. Partials of sources without common traces can be merged.
+
+    Raises: TooManyCells, QueryCancelled, OSError
+    """
     readers = [Reader(source) for source in sources if source.rows]
     inside = [_may_have_spans(reader, intervals) for reader in readers]
     work: list[tuple[Reader, Mask | None]] = [(r, None) for r, here in zip(readers, inside, strict=True) if here]
@@ -97,6 +105,8 @@ def observe_sources(
             if cancelled():
                 raise QueryCancelled
             parts.append(_observe(plan, reader, among, intervals, exemplars))
+            if sum(len(part.keys) for part in parts) * intervals.count > CELLS_MAX:
+                parts[:] = [_merge(plan, parts, intervals, exemplars)]
         reader.forget()
     merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
     read = {id(reader): reader for reader in [*readers, *(reader for reader, _ in work)]}

@@ -14,7 +14,7 @@ from query.check import type_of
 from query.evaluate import value
 from query.groups import Groups, group
 from query.intervals import Intervals
-from query.partials import EMPTY, Candidate, Floats, Key, Partial, key_part
+from query.partials import EMPTY, Candidate, Floats, Key, Partial, check_size, key_part
 from query.reader import Mask, Reader, Rows, fixed_bytes, raw
 from query.spansets import Spansets, State
 
@@ -78,7 +78,10 @@ def spans_in_range(state: State, among: Mask | None, reader: Reader, intervals: 
 def observe(
     function: ast.MetricsFunction, spans: Observed, reader: Reader, intervals: Intervals, exemplars_max: int
 ) -> Partial:
-    """The cells of one source. Keys hold the values of `by`, then, for histograms, the bucket's upper bound."""
+    """The cells of one source. Keys hold the values of `by`, then, for histograms, the bucket's upper bound.
+
+    Raises: TooManyCells
+    """
     numbers: Floats | None = None
     if function.of is not None:
         found, has = measured(value(function.of, reader), reader.rows)
@@ -92,6 +95,7 @@ def observe(
         assert numbers is not None
         dimensions.append(_buckets(numbers, scale))
     codes, keys = _combined(dimensions, len(spans.interval), intervals.count)
+    check_size(len(keys), intervals.count)
     cell = codes * intervals.count + spans.interval
     shape = (len(keys), intervals.count)
     cells = {kind: _cells(kind, cell, shape, numbers) for kind in KINDS[function.name]}
@@ -168,12 +172,15 @@ def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | No
 def _candidates(
     partial: Partial, cell: Int64s, spans: Observed, numbers: Floats | None, reader: Reader, exemplars_max: int
 ) -> dict[tuple[Key, int], Candidate]:
-    """The first span of each cell (rows are in the order of trace ids), of the cells with the least trace ids."""
+    """The first span of each cell (rows are in the order of trace ids), of the first `exemplars_max` traces."""
     intervals = next(iter(partial.cells.values())).shape[1]
     first = np.full(len(partial.keys) * intervals, -1, np.int64)
     first[cell[::-1]] = np.arange(len(cell) - 1, -1, -1)
-    chosen = np.sort(first[first >= 0])[:exemplars_max]
+    chosen = np.sort(first[first >= 0])
     rows = chosen if spans.rows is None else spans.rows[chosen]
+    trace = np.searchsorted(reader.traces().offsets, rows, side="right")
+    few = np.flatnonzero(np.cumsum(np.r_[True, trace[1:] != trace[:-1]]) <= exemplars_max)[: 4 * exemplars_max]
+    chosen, rows = chosen[few], rows[few]
     columns = reader.at(["trace_id", "start_ns"], rows)
     ids, times = fixed_bytes(columns["trace_id"]), columns["start_ns"].to_pylist()
     measures = [float("nan")] * len(chosen) if numbers is None else numbers[chosen].tolist()

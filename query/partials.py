@@ -13,6 +13,9 @@ from query.results import AttributeValue
 Key = tuple[tuple[str, Any] | None, ...]
 Floats = npt.NDArray[np.float64]
 
+# A query's series times its samples: 32 MB for each kind of cell.
+CELLS_MAX: Final = 1 << 22
+
 # How each kind of cell is added up, and what an empty one holds.
 _OPERATIONS: Final = {
     "count": (np.add, 0.0),
@@ -21,6 +24,15 @@ _OPERATIONS: Final = {
     "max": (np.maximum, -np.inf),
 }
 EMPTY: Final = {kind: empty for kind, (_, empty) in _OPERATIONS.items()}
+
+
+class TooManyCells(Exception):  # noqa: N818 - internal: query/metrics.py makes a TraceQLError of it
+    """More series and samples than CELLS_MAX allows."""
+
+
+def check_size(groups: int, intervals: int) -> None:
+    if groups * intervals > CELLS_MAX:
+        raise TooManyCells
 
 
 def key_part(value: AttributeValue | None) -> tuple[str, Any] | None:
@@ -46,14 +58,15 @@ class Partial:
 
 
 def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exemplars_max: int) -> Partial:
-    """The sum of the partials. Of the candidates those with the least trace ids, one per cell: the same choice
-    however the spans are split.
+    """The sum of the partials. Of the candidates one per cell, and one per trace as long as there are others; those
+    with the least trace ids. Raises: TooManyCells
     """
     parts = list(partials)
     number: dict[Key, int] = {}
     for part in parts:
         for key in part.keys:
             number.setdefault(key, len(number))
+    check_size(len(number), intervals)
     cells = {kind: np.full((len(number), intervals), EMPTY[kind]) for kind in kinds}
     candidates: dict[tuple[Key, int], Candidate] = {}
     for part in parts:
@@ -65,8 +78,18 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
             old = candidates.get(cell)
             if old is None or _order(candidate) < _order(old):
                 candidates[cell] = candidate
-    chosen = sorted(candidates.items(), key=lambda item: _order(item[1]))[:exemplars_max]
-    return Partial(list(number), cells, dict(chosen))
+    return Partial(list(number), cells, _chosen(candidates, exemplars_max))
+
+
+def _chosen(candidates: dict[tuple[Key, int], Candidate], exemplars_max: int) -> dict[tuple[Key, int], Candidate]:
+    ordered = sorted(candidates.items(), key=lambda item: _order(item[1]))
+    seen: set[bytes] = set()
+    firsts: list[tuple[tuple[Key, int], Candidate]] = []
+    others: list[tuple[tuple[Key, int], Candidate]] = []
+    for item in ordered:
+        (others if item[1].trace_id in seen else firsts).append(item)
+        seen.add(item[1].trace_id)
+    return dict([*firsts, *others][:exemplars_max])
 
 
 def _order(candidate: Candidate) -> tuple[bytes, int, float]:

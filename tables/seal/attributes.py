@@ -27,6 +27,9 @@ _TYPE_OF_FIELD = {
 }
 _FIELDS = (*_TYPE_OF_FIELD, "array_value", "kvlist_value")
 _NO_VALUE = "no value"
+# Values of these may come to one column, `any` or `bytes`: they go to columns or to the overflow together.
+_OTHER = "other"
+_OTHERS = ("bytes_value", "array_value", "kvlist_value", _NO_VALUE)
 _NUMPY = {"int_value": np.int64, "double_value": np.float64}
 
 
@@ -110,11 +113,14 @@ def _rare(rows: Rows, entries: _Entries, columns_max: int) -> dict[str, npt.NDAr
             mask = values.is_valid().to_numpy(zero_copy_only=False)[entries.entry]
             rest = rest & ~mask
         found = np.bincount(entries.key[mask], minlength=len(names))
-        counts |= {(names[number], field): int(found[number]) for number in np.flatnonzero(found).tolist()}
+        for number in np.flatnonzero(found).tolist():
+            attribute = (names[number], _OTHER if field in _OTHERS else field)
+            counts[attribute] = counts.get(attribute, 0) + int(found[number])
     rare: dict[str, npt.NDArray[np.bool_]] = {}
     number_of = {name: number for number, name in enumerate(names)}
-    for key, field in rarest(counts, columns_max):
-        rare.setdefault(field, np.zeros(len(names), np.bool_))[number_of[key]] = True
+    for key, kind in rarest(counts, columns_max):
+        for field in _OTHERS if kind == _OTHER else (kind,):
+            rare.setdefault(field, np.zeros(len(names), np.bool_))[number_of[key]] = True
     return rare
 
 

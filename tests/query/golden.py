@@ -11,7 +11,8 @@
 one before. A line of `load` is a span: its trace, its id, after < its parent's id, then fields: name, kind, status,
 statusMessage, start, duration, scope (as name or name/version), and attributes with their scope. Values: whole
 numbers, floats, true, false, JSON arrays and strings; everything else is a string as it stands. Starts count from
-the line before plus 1 ms. A line of an answer is a trace, newest first: its matched spans with what is shown of them.
+the line before plus 1 ms. A line of a search's answer is a trace, newest first: its matched spans with what is shown of
+them, spansets parted by |. A line of a metrics query's answer is a series: its samples of 30 s, every 10 s, - for none.
 """
 
 import json
@@ -23,7 +24,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
 from query.errors import TraceQLError
 from query.memory import TableSource
-from query.results import SpanSet, TraceMatch
+from query.metrics import metrics_instant, metrics_range
+from query.results import Series, SpanSet, TraceMatch
 from query.search import search
 from query.stitch import whole
 from query.words import KIND, STATUS, duration_ns
@@ -34,9 +36,21 @@ FIELD = re.compile(r'([\w.:/-]+)=("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\S+)')
 START_NS = 1_700_000_000_000_000_000
 
 
-def answer(load: str, query: str) -> list[str]:
+KINDS = ("query", "range", "instant")
+S = 1_000_000_000
+
+
+def answer(load: str, kind: str, query: str) -> list[str]:
     """Lines of an answer; the same however the spans are split over sources."""
     table = load_table(load)
+    ask = {"query": _search, "range": _range, "instant": _instant}[kind]
+
+    def _answer(tables: list[pa.Table], query: str) -> list[str]:
+        try:
+            return ask([TableSource(table) for table in tables], query) or ["nothing"]
+        except TraceQLError as err:
+            return str(err).splitlines()
+
     lines = _answer([table], query)
     for parts in (2, 3):
         number = pa.array([row % parts for row in range(table.num_rows)])
@@ -126,12 +140,25 @@ def _value(text: str) -> tuple[str, Any]:
     return words[type(value)], value
 
 
-def _answer(tables: list[pa.Table], query: str) -> list[str]:
-    try:
-        result = search([TableSource(table) for table in tables], query, spans_per_span_set=10)
-    except TraceQLError as err:
-        return str(err).splitlines()
-    return [_line(trace) for trace in result.traces] or ["nothing"]
+def _search(sources: list[TableSource], query: str) -> list[str]:
+    return [_line(trace) for trace in search(sources, query, spans_per_span_set=10).traces]
+
+
+def _range(sources: list[TableSource], query: str) -> list[str]:
+    span = {"start_ns": START_NS, "end_ns": START_NS + 30 * S, "step_ns": 10 * S}
+    return [_samples(series, 4) for series in metrics_range(sources, query, **span).series]
+
+
+def _instant(sources: list[TableSource], query: str) -> list[str]:
+    result = metrics_instant(sources, query, start_ns=START_NS, end_ns=START_NS + 30 * S)
+    return [_samples(series, 0) for series in result.series]
+
+
+def _samples(series: Series, count: int) -> str:
+    labels = " ".join(f"{key}={_text(value)}" for key, value in series.labels)
+    values = {(ns - START_NS) // (10 * S): f"{value:.6g}" for ns, value in series.samples}
+    shown = [values.get(i, "-") for i in range(count)] if count else list(values.values())
+    return f"{labels}: {' '.join(shown)}"
 
 
 def _line(trace: TraceMatch) -> str:

@@ -49,7 +49,7 @@ def _column(scope: str, key: str, value: Any) -> str:
 
 
 @st.composite
-def _spans(draw: st.DrawFn) -> pa.Table:
+def spans(draw: st.DrawFn) -> pa.Table:
     """Traces of a few spans each, parents (some of them missing), attributes of every type."""
     rows: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 14))):
@@ -158,7 +158,7 @@ QUERIES = st.tuples(SPANSETS, st.lists(STAGES | SPANSETS, max_size=3)).map(
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(table=_spans(), query=QUERIES, data=st.data())
+@given(table=spans(), query=QUERIES, data=st.data())
 def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
     """Same traces, spansets and spans: for one source, and for the same spans in up to three."""
     want = _plain(table, query)

@@ -1,4 +1,5 @@
-"""testdata/*.test are the specification of what a query answers: paragraphs `load …` and `query …`.
+"""testdata/*.test are the specification of what a query answers: paragraphs `load …`, and
+`query …` (a search), `range …` or `instant …` (a metrics query).
 
 `pytest tests/query --rewrite` writes what the code answers; read the diff.
 """
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.query.golden import answer
+from tests.query.golden import KINDS, answer
 
 FILES = sorted(Path(__file__).parent.glob("testdata/*.test"))
 
@@ -19,8 +20,9 @@ def test_golden(path: Path, request: pytest.FixtureRequest) -> None:
     for paragraph in want.strip().split("\n\n"):
         lines = paragraph.splitlines()
         head = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-        if lines[head].startswith("query "):
-            found = answer(load, lines[head].removeprefix("query ").replace("\\n", "\n"))
+        kind, _, query = lines[head].partition(" ")
+        if kind in KINDS and query:
+            found = answer(load, kind, query.replace("\\n", "\n"))
             paragraph = "\n".join([*lines[: head + 1], *(f"  {line}".rstrip() for line in found)])
         else:
             load = "\n".join(lines[head:])

@@ -11,10 +11,13 @@ from query import ast
 from query.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
 from query.check import check
 from query.errors import TraceQLError
+from query.memory import TableSource
+from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.parse import QUERY_CHARS_MAX, parse
-from query.search import compile_query
+from query.search import compile_query, search
 from query.words import duration_ns
 from tests.helpers.reference import cases, reference_file
+from tests.query.golden import load_table
 
 param = pytest.param
 
@@ -127,6 +130,17 @@ def test_valid_examples() -> None:
         check(parse(query))
 
 
+def test_valid_examples_are_answered() -> None:
+    """Every one of them runs: as a search, and where it is a metrics query as that, too."""
+    load = "load\n  t1 a name=x span.a=1 span.field=2.5\n  t1 b<a span.a=s event=exception@1s event.a=3\n  t2 a .x=1"
+    sources = [TableSource(load_table(load))]
+    for query in _examples("valid"):
+        search(sources, query)
+        if not isinstance(parse(query).root, ast.Pipeline):
+            metrics_range(sources, query, start_ns=0, end_ns=10**18, step_ns=10**17)
+            metrics_instant(sources, query, start_ns=0, end_ns=2 * 10**18, exemplars=1)
+
+
 def test_examples_that_do_not_parse() -> None:
     """Every query that Tempo's parser refuses is refused."""
     accepted = []
@@ -196,13 +210,14 @@ def test_long_flat_query_is_accepted() -> None:
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join))
 def test_any_text_is_answered_or_refused(text: str) -> None:
     """A plan or a TraceQLError with its place in the text; nothing else."""
-    try:
-        compile_query(text)
-    except TraceQLError as err:
-        refusal: TraceQLError | None = err
-    else:
-        refusal = None
-    assert refusal is None or (refusal.line >= 1 and refusal.column >= 1 and str(refusal))
+    for compiled in (compile_query, compile_metrics):
+        try:
+            compiled(text)
+        except TraceQLError as err:
+            refusal: TraceQLError | None = err
+        else:
+            refusal = None
+        assert refusal is None or (refusal.line >= 1 and refusal.column >= 1 and str(refusal))
 
 
 def test_metrics_query_in_a_search() -> None:

@@ -86,6 +86,18 @@ def test_every_type_overflows(value: AnyValue, where: str) -> None:
     assert [g.SerializeToString() for g in narrow.groups()] == [g.SerializeToString() for g in wide.groups()]
 
 
+@pytest.mark.parametrize("columns_max", range(5))
+def test_values_that_share_a_column_stay_together(columns_max: int) -> None:
+    """A column is either in the file or in the overflow, never half in each."""
+    kinds = [*KINDS, AnyValue(array_value=ArrayValue())]
+    sent = [span(n, attributes={"k": value, "l": "v"}) for n, value in enumerate(kinds, 1)]
+    way = Way(request(sent), columns_max=columns_max)
+    assert way.spans() == sent
+    assert way.found("{ span.k != nil && span.l != nil }") == Way(request(sent)).found("{ span.k != nil }")
+    hidden = {entry["column"] for row in way.table[COLUMN].to_pylist() for entry in row}
+    assert not hidden & set(way.table.column_names)
+
+
 def test_unknown_columns_are_an_error() -> None:
     """With an overflow as without."""
     for columns_max in (0, 1000):
@@ -135,8 +147,8 @@ def test_parquet_readers_see_the_overflow() -> None:
 
 
 def test_keys_with_an_id_in_them() -> None:
-    """Tens of thousands of keys, each used once, as faulty instrumentation makes them: seconds, not minutes."""
-    keys = 30_000
+    """Ten thousand keys, each used once, as faulty instrumentation makes them: seconds, not minutes."""
+    keys = 10_000
     spans = [
         span(
             n, trace=(1 + n // 5).to_bytes(16, "big"), start_time_unix_nano=START_NS + n, attributes={f"user.{n}": "v"}

@@ -1,0 +1,266 @@
+"""The entry points of auto-completion: which tags there are, and which values a tag has."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+
+from query import ast
+from query.check import check
+from query.distinct import KEYWORD, Distinct, TagValue, entry_keys, field_values, has_values, keywords
+from query.errors import QueryCancelled
+from query.parse import parse
+from query.plan import Plan, plan
+from query.reader import ENTRY_COLUMNS, Mask, Reader, field_columns
+from query.results import Inspected
+from query.source import Source
+from query.spansets import Spansets, evaluate
+from query.stitch import shared_traces, whole_traces
+from query.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
+from tables.schema import parse_attribute_column
+
+VALUES_BYTES_MAX: Final = 10_000_000
+_COLUMNS_AT_ONCE: Final = 32
+_EVERYTHING: Final = (ast.Filter(None),)
+
+Window = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TagNames:
+    """scopes: those that have tags, with their names in order"""
+
+    scopes: Mapping[str, tuple[str, ...]]
+    inspected: Inspected
+
+
+@dataclass(frozen=True, slots=True)
+class TagValues:
+    """Each once, by type and value."""
+
+    values: tuple[TagValue, ...]
+    inspected: Inspected
+
+
+class EntryKeys:
+    """The attribute keys of the events and links of each source: found out once, kept as long as the source is.
+
+    One for a process; safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: WeakKeyDictionary[Source, dict[str, frozenset[str]]] = WeakKeyDictionary()
+
+    def of(self, reader: Reader, column: str) -> frozenset[str]:
+        """In: the column `events` or `links`, which the source has"""
+        with self._lock:
+            known = self._known.get(reader.source, {}).get(column)
+        if known is None:
+            # By rows, so that the source does not push useful columns out of its cache for this large one.
+            known = entry_keys(reader.at([column], np.arange(reader.rows))[column])
+            with self._lock:
+                self._known.setdefault(reader.source, {})[column] = known
+        return known
+
+
+def tag_names(
+    sources: Sequence[Source],
+    *,
+    scope: str | None = None,
+    query: str = "",
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    limit: int = 0,
+    keys: EntryKeys | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TagNames:
+    """The names of all attributes by scope, and of the intrinsics.
+
+    Without a query the columns say it; with one only spans that match count. Where the time range cuts a source all
+    of it counts.
+
+    scope: one of `tag_text.SCOPES` or INTRINSIC; None: all
+    query: TraceQL, also unfinished: `tag_text.usable_filter`
+    limit: so many names of each scope; 0: all
+    keys: what is known of events and links from earlier calls
+    Raises: QueryCancelled; OSError from a source
+    """
+    found: dict[str, set[str]] = {name: set() for name in SCOPES if scope in {None, name}}
+    read = _Read(sources, (start_ns, end_ns), cancelled)
+    if found:
+        compiled = _compiled(query)
+        if compiled is None:
+            _all_names(read, found, keys or EntryKeys())
+        else:
+            _matching_names(read, compiled, found)
+    scopes = {name: _first(tags, limit) for name, tags in found.items() if tags}
+    if scope in {None, INTRINSIC}:
+        scopes[INTRINSIC] = _first(INTRINSIC_TAGS, limit)
+    return TagNames(dict(sorted(scopes.items())), read.inspected())
+
+
+def tag_values(
+    sources: Sequence[Source],
+    fields: Sequence[ast.Field],
+    *,
+    query: str = "",
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    limit: int = 0,
+    bytes_max: int = VALUES_BYTES_MAX,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TagValues:
+    """The values of some fields. Of those with a closed set (status, kind) without a query all that there may be.
+
+    fields: of `tag_text.parse_tag`, `tag_text.parse_old_tag`
+    query, times: as for `tag_names`
+    limit: so many values; 0: no limit. bytes_max: so many bytes of text; what is more is left out
+    Raises: QueryCancelled; OSError from a source
+    """
+    wanted = [field for field in fields if has_values(field)]
+    found = Distinct(bytes_max)
+    read = _Read(sources, (start_ns, end_ns), cancelled)
+    compiled = _compiled(query)
+    if compiled is None:
+        closed = [field for field in wanted if keywords(field)]
+        for field in closed:
+            found.add(KEYWORD, pa.array(keywords(field)))
+        wanted = [field for field in wanted if field not in closed]
+    columns = {column for field in wanted for column, _ in field_columns(field)}
+    for reader, rows in read.matching(compiled, columns) if wanted else ():
+        for field in wanted:
+            for type_, values in field_values(reader, field, rows):
+                found.add(type_, values)
+        if found.full:
+            break
+    return TagValues(found.values(limit), read.inspected())
+
+
+def _first(names: set[str] | tuple[str, ...], limit: int) -> tuple[str, ...]:
+    return tuple(sorted(names)[: limit or None])
+
+
+def _compiled(query: str) -> Plan | None:
+    """None: every span counts."""
+    text = usable_filter(query)
+    if not text:
+        return None
+    compiled = plan(check(parse(text)))
+    return None if compiled.root.stages == _EVERYTHING else compiled
+
+
+class _Read:
+    """The sources of the time range, and what was read of them."""
+
+    def __init__(self, sources: Sequence[Source], window: Window, cancelled: Callable[[], bool]) -> None:
+        self.all = [Reader(source) for source in sources if source.rows]
+        self.inside = [_has_spans_in(reader, window) for reader in self.all]
+        self._cancelled = cancelled
+        self._worked_on: list[Reader] = []
+
+    def readers(self) -> Iterator[Reader]:
+        """Those of the time range. Raises: QueryCancelled"""
+        for reader, inside in zip(self.all, self.inside, strict=True):
+            if inside:
+                yield self._next(reader)
+
+    def matching(self, compiled: Plan | None, columns: set[str]) -> Iterator[tuple[Reader, Mask | None]]:
+        """Readers with rows that match, and which (None: all). In: columns: what will be read of the rows
+
+        Raises: QueryCancelled
+        """
+        if compiled is None:
+            for reader in self.readers():
+                yield reader, None
+            return
+        work: list[tuple[Reader, Mask | None]] = [
+            (r, None) for r, here in zip(self.all, self.inside, strict=True) if here
+        ]
+        if compiled.whole_traces:
+            shared = shared_traces([reader.traces() for reader in self.all])
+            work = whole_traces(self.all, shared, compiled.columns | columns, self.inside)
+        for reader, among in work:
+            self._next(reader)
+            state = evaluate(compiled.root, reader)
+            if isinstance(state, Spansets):
+                rows = np.zeros(reader.rows, bool)
+                rows[state.rows] = True
+            else:
+                rows = state
+            rows = rows if among is None else rows & among
+            if rows.any():
+                yield reader, None if rows.all() else rows
+            reader.forget()
+
+    def inspected(self) -> Inspected:
+        read = {id(reader): reader for reader in [*self.all, *self._worked_on]}
+        return Inspected(
+            spans=sum(reader.rows for reader in self._worked_on),
+            bytes=sum(reader.bytes_read for reader in read.values()),
+            sources=len(self._worked_on),
+        )
+
+    def _next(self, reader: Reader) -> Reader:
+        if self._cancelled():
+            raise QueryCancelled
+        self._worked_on.append(reader)
+        return reader
+
+
+def _all_names(read: _Read, found: dict[str, set[str]], keys: EntryKeys) -> None:
+    columns: set[str] = set()
+    for reader in read.readers():
+        columns |= reader.source.columns
+        for scope, column in ENTRY_COLUMNS.items():
+            if scope in found and reader.has(column):
+                found[scope] |= keys.of(reader, column)
+    for scope, key, _ in _attributes(columns, found):
+        found[scope].add(key)
+
+
+def _matching_names(read: _Read, compiled: Plan, found: dict[str, set[str]]) -> None:
+    columns = {column for reader in read.all for column in reader.source.columns}
+    for reader, mask in read.matching(compiled, columns):
+        rows = np.arange(reader.rows) if mask is None else np.flatnonzero(mask)
+        for scope, column in ENTRY_COLUMNS.items():
+            if scope in found and reader.has(column):
+                found[scope] |= entry_keys(reader.at([column], rows)[column])
+        # What is known already need not be read: after the first sources little is left.
+        unknown = [
+            (scope, key, column)
+            for scope, key, column in _attributes(reader.source.columns, found)
+            if key not in found[scope]
+        ]
+        for first in range(0, len(unknown), _COLUMNS_AT_ONCE):
+            some = unknown[first : first + _COLUMNS_AT_ONCE]
+            arrays = reader.at([column for *_, column in some], rows)
+            for scope, key, column in some:
+                if _any_value(arrays[column]):
+                    found[scope].add(key)
+
+
+def _any_value(array: Any) -> bool:
+    return bool(array.null_count < len(array))
+
+
+def _attributes(columns: set[str] | frozenset[str], scopes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(scope, key, column) of the attribute columns of the scopes."""
+    for column in columns:
+        attribute = parse_attribute_column(column)
+        if attribute is not None and attribute.scope in scopes:
+            yield attribute.scope, attribute.key, column
+
+
+def _has_spans_in(reader: Reader, window: Window) -> bool:
+    start_ns, end_ns = window
+    starts, durations = reader.bounds("start_ns"), reader.bounds("duration_ns")
+    if starts is None:
+        return True
+    if end_ns is not None and starts[0] > end_ns:
+        return False
+    return start_ns is None or durations is None or starts[1] + max(durations[1], 0) >= start_ns

@@ -1,0 +1,134 @@
+"""A second, plain evaluator of metrics: one span after the other, one sample after the other."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from query import ast
+from query.ast import Literal, Type
+from query.text import duration, expression
+from query.words import KIND, STATUS
+from tests.query.plain import COMPARE, Row, _family, _value, pipeline
+
+Series = dict[tuple[tuple[str, str], ...], list[float | None]]
+MEASURED_IN_NS = (ast.Intrinsic("duration"), ast.Intrinsic("event:timeSinceStart"))
+
+
+def series(node: ast.Metrics | Literal, traces: list[list[Row]], start_ns: int, end_ns: int, step_ns: int) -> Series:
+    """Labels (as text) → a value or None for each multiple of the step. In: start and end are multiples, too."""
+    count = (end_ns - start_ns) // step_ns + 1
+    match node:
+        case Literal():
+            return {(): [float(node.value)] * count}  # type: ignore[arg-type]
+        case ast.MetricsQuery():
+            found: dict[Any, list[list[Row]]] = defaultdict(lambda: [[] for _ in range(count)])
+            assert isinstance(node.function, ast.MetricsFunction)
+            if not node.function.by and node.function.of is None:
+                found[(("__name__", node.function.name),)] = [[] for _ in range(count)]
+            for row in (row for trace in traces for rows in pipeline(node.spans, [trace]) for row in rows):
+                if start_ns <= row["start_ns"] <= end_ns and _measure(node.function, row) is not None:
+                    key = _labels(node.function, row)
+                    found[key][math.ceil((row["start_ns"] - start_ns) / step_ns)].append(row)
+            return _lines(node.function, found, step_ns)
+        case ast.MetricsFilter():
+            bound = node.value.value / 1e9 if node.value.type is Type.DURATION else node.value.value  # type: ignore[operator]
+            inner = series(node.of, traces, start_ns, end_ns, step_ns)
+            holds = COMPARE[node.op]
+            return {k: [v if v is not None and holds(v, bound) else None for v in line] for k, line in inner.items()}
+        case ast.MetricsMath():
+            left = series(node.left, traces, start_ns, end_ns, step_ns)
+            right = series(node.right, traces, start_ns, end_ns, step_ns)
+            return _math(node, left, right)
+    raise AssertionError(node)
+
+
+def _measure(function: ast.MetricsFunction, row: Row) -> Any:
+    if function.of is None:
+        return 1
+    value = _value(function.of, row)
+    if _family(value) != "number":
+        return None
+    return value / 1e9 if function.of in MEASURED_IN_NS else value
+
+
+def _labels(function: ast.MetricsFunction, row: Row) -> tuple[tuple[str, str], ...]:
+    values = [(expression(by), _text(by, _value(by, row))) for by in function.by]
+    found = [(name, value) for name, value in values if value is not None]
+    if function.name == "histogram_over_time":
+        found.append(("__bucket", _bucket(function, row)))
+    elif not found and function.name != "quantile_over_time":
+        found = [(values[0][0], "nil") if values else ("__name__", function.name)]
+    return tuple(found)
+
+
+def _text(by: ast.FieldExpr, value: Any) -> str | None:
+    if value is None:
+        return None
+    if by == ast.Intrinsic("duration"):
+        return duration(value)
+    for name, words in (("status", STATUS), ("kind", KIND)):
+        if by == ast.Intrinsic(name):
+            return {number: word for word, number in words.items()}[value]
+    return str(value)
+
+
+def _bucket(function: ast.MetricsFunction, row: Row) -> str:
+    scale = 1e9 if function.of in MEASURED_IN_NS else 1.0
+    value = round(_measure(function, row) * scale, 6)
+    return str(0.0 if value <= 0 else 2.0 ** math.ceil(math.log2(value)) / scale)
+
+
+def _lines(function: ast.MetricsFunction, found: dict[Any, list[list[Row]]], step_ns: int) -> Series:
+    lines: Series = {}
+    for key, cells in found.items():
+        measures = [[_measure(function, row) for row in rows] for rows in cells]
+        match function.name:
+            case "rate":
+                lines[key] = [len(cell) / (step_ns / 1e9) for cell in measures]
+            case "count_over_time" | "histogram_over_time":
+                lines[key] = [float(len(cell)) for cell in measures]
+            case "quantile_over_time":
+                for p in function.numbers:
+                    buckets = [[float(_bucket(function, row)) for row in rows] for rows in cells]
+                    lines[(*key, ("p", str(p)))] = [_quantile(sorted(cell), p) for cell in buckets]
+            case "avg_over_time":
+                lines[key] = [sum(cell) / len(cell) if cell else None for cell in measures]
+            case _:
+                reduce = {"min": min, "max": max, "sum": sum}[function.name[:3]]
+                lines[key] = [reduce(cell) if cell else None for cell in measures]
+    return lines
+
+
+def _quantile(buckets: list[float], p: float) -> float:
+    """In: the upper bound of each span's bucket, ascending."""
+    if not buckets:
+        return 0.0
+    wanted = max(1, math.ceil(p * len(buckets)))
+    upper = buckets[wanted - 1]
+    below = [bound for bound in buckets if bound < upper]
+    if upper == 0:
+        return 0.0
+    lower = below[-1] if below and below[-1] > 0 else upper / 2
+    share = (wanted - len(below)) / buckets.count(upper)
+    return upper if share == 1 else float(lower * (upper / lower) ** share)
+
+
+def _math(node: ast.MetricsMath, left: Series, right: Series) -> Series:
+    plain = [
+        {tuple(label for label in key if label[0] != "__name__"): v for key, v in s.items()} for s in (left, right)
+    ]
+    if isinstance(node.left, Literal):
+        plain[0] = dict.fromkeys(plain[1], left[()])
+    if isinstance(node.right, Literal):
+        plain[1] = dict.fromkeys(plain[0], right[()])
+    out: Series = {}
+    for key in plain[0].keys() & plain[1].keys():
+        pairs = zip(plain[0][key], plain[1][key], strict=True)
+        out[key or (("__name__", "math"),)] = [_calculate(node.op, a, b) for a, b in pairs]
+    return out
+
+
+def _calculate(op: str, a: float | None, b: float | None) -> float | None:
+    if a is None or b is None or (op == "/" and b == 0):
+        return None
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else 0}[op]

@@ -1,0 +1,221 @@
+"""Metrics: against the plain evaluator, and what the golden files do not show."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from query.check import check
+from query.errors import QueryCancelled, TraceQLError
+from query.intervals import Intervals
+from query.memory import TableSource
+from query.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
+from query.parse import parse
+from query.quantiles import quantiles
+from query.results import MetricsResult
+from query.series import evaluate
+from query.stitch import whole
+from tests.query.golden import START_NS, S, load_table
+from tests.query.plain_metrics import series
+from tests.query.test_engine import BY, SPANSETS, STAGES, spans, split
+
+STEP_NS = 10
+START, END = 10, 50
+
+FUNCTIONS = st.sampled_from(["rate()", "count_over_time()"]) | st.tuples(
+    st.sampled_from(["min", "max", "avg", "sum", "histogram"]),
+    st.sampled_from(["duration", "span.a", "span.b * 2", "event.a", "event:timeSinceStart"]),
+).map(lambda parts: f"{parts[0]}_over_time({parts[1]})")
+QUANTILES = st.sampled_from(["duration", ".a"]).map(lambda of: f"quantile_over_time({of}, 0, .5, 0.9, 1)")
+LEAVES = st.tuples(
+    SPANSETS | st.just("{ }"),
+    st.lists(STAGES, max_size=1),
+    FUNCTIONS | QUANTILES,
+    st.lists(BY, max_size=2, unique=True).map(lambda by: f" by ({', '.join(by)})" if by else ""),
+).map(lambda parts: " | ".join([parts[0], *parts[1], parts[2] + parts[3]]))
+SERIES = st.recursive(
+    LEAVES.map(lambda text: f"({text})"),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(inner, st.sampled_from("+-*/"), st.sampled_from(["2", "-1.5", "0"])).map(
+            lambda parts: f"({' '.join(parts)})"
+        ),
+        st.tuples(st.just("3"), st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(inner, st.sampled_from([">", "<=", "!="]), st.sampled_from(["1", "0", "5ns"])).map(
+            lambda parts: f"({' '.join(parts)})"
+        ),
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=spans(), query=LEAVES | SERIES, data=st.data())
+def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
+    """Same series and samples: for one source, and for the same spans in up to three."""
+    traces: dict[bytes, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.to_pylist():
+        traces[row["trace_id"]].append(row)
+    want = {
+        labels: line
+        for labels, line in series(check(parse(query)).root, list(traces.values()), START, END, STEP_NS).items()  # type: ignore[arg-type]
+        if any(value is not None for value in line)
+    }
+    for tables in ([table], split(table, data)):
+        sources = [TableSource(one) for one in tables]
+        got = _lines(metrics_range(sources, query, start_ns=START, end_ns=END, step_ns=STEP_NS))
+        assert got.keys() == want.keys()
+        for labels, line in got.items():
+            assert all(map(_same, line, want[labels])), (labels, line, want[labels])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=spans(), query=LEAVES, function=st.sampled_from(["topk", "bottomk"]), count=st.integers(1, 3))
+def test_ranking_keeps_the_largest_or_smallest(table: pa.Table, query: str, function: str, count: int) -> None:
+    """At each time the first values in order, whatever series they belong to; of equal ones no more."""
+    source, span = TableSource(table), {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
+    every, kept = (
+        _by_time(metrics_range([source], text, **span)) for text in (query, f"{query} | {function}({count})")
+    )
+    down = function == "topk"
+    best = {ns: sorted(values, reverse=down)[:count] for ns, values in every.items()}
+    assert {ns: sorted(values, reverse=down) for ns, values in kept.items()} == best
+
+
+def _by_time(result: MetricsResult) -> dict[int, list[float]]:
+    out: dict[int, list[float]] = defaultdict(list)
+    for one in result.series:
+        for ns, value in one.samples:
+            out[ns].append(value)
+    return dict(out)
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    return a is b is None or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9))
+
+
+def _lines(result: MetricsResult) -> dict[tuple[tuple[str, str], ...], list[float | None]]:
+    count = (END - START) // STEP_NS + 1
+    out: dict[tuple[tuple[str, str], ...], list[float | None]] = {}
+    for one in result.series:
+        values = {(ns - START) // STEP_NS: value for ns, value in one.samples}
+        labels = tuple((key, "math" if str(value).startswith("(") else str(value)) for key, value in one.labels)
+        out[labels] = [values.get(i) for i in range(count)]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step", "want"),
+    [
+        pytest.param(0, 30, 10, (0, 30, 4), id="aligned"),
+        pytest.param(3, 29, 10, (0, 30, 4), id="moved outwards"),
+        pytest.param(10, 10, 10, (10, 10, 1), id="a moment"),
+        pytest.param(5, 6, 60, (0, 60, 2), id="shorter than the step"),
+    ],
+)
+def test_intervals(start: int, end: int, step: int, want: tuple[int, int, int]) -> None:
+    """Samples stand at multiples of the step."""
+    found = Intervals.over(start, end, step)
+    assert (found.start_ns, found.end_ns, found.count) == want
+    assert found.timestamps_ns == list(range(want[0], want[1] + 1, step))
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(0, 10, 0), (0, 10, -1), (10, 0, 1)])
+def test_no_such_range(start: int, end: int, step: int) -> None:
+    """A step of nothing, or an end before the start, is an error."""
+    with pytest.raises(ValueError, match=r"step|range"):
+        Intervals.over(start, end, step)
+    with pytest.raises(ValueError, match="range"):
+        Intervals.at_end(5, 5)
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=50), st.floats(0, 1))
+def test_quantile_is_in_the_right_bucket(numbers: list[int], p: float) -> None:
+    """The error is bounded: the estimate and the exact quantile lie between the same powers of two."""
+    exact = sorted(numbers)[max(1, math.ceil(p * len(numbers))) - 1]
+    uppers, counts = np.unique([2.0 ** math.ceil(math.log2(number)) for number in numbers], return_counts=True)
+    ((found,),) = quantiles(uppers, counts[:, None].astype(float), [p])
+    assert found / 2 <= exact * 1.000001
+    assert exact <= 2 * found * 1.000001 or len(uppers) > 1
+
+
+LOAD = """load
+  t1 a start=1s  duration=5ms name=x
+  t2 a start=2s  duration=6ms name=x
+  t2 b start=12s duration=7ms name=y
+  t3 a start=13s duration=8ms name=y
+"""
+RANGE = {"start_ns": START_NS, "end_ns": START_NS + 20 * S, "step_ns": 10 * S}
+
+
+@pytest.mark.parametrize(
+    ("query", "count", "want"),
+    [
+        pytest.param("{ } | rate()", 9, [("t1", 1, 0.2), ("t2", 12, 0.2)], id="counted: the sample's value"),
+        pytest.param("{ } | max_over_time(duration)", 9, [("t1", 1, 0.005), ("t2", 12, 0.007)], id="measured"),
+        pytest.param("{ } | histogram_over_time(duration)", 9, [("t1", 1, 0.005), ("t2", 12, 0.007)], id="buckets"),
+        pytest.param("{ } | quantile_over_time(duration, 1)", 9, [("t1", 1, 0.005), ("t2", 12, 0.007)], id="quantiles"),
+        pytest.param("{ } | rate()", 1, [("t1", 1, 0.2)], id="no more than asked for"),
+        pytest.param("{ } | rate()", 0, [], id="none"),
+    ],
+)
+def test_exemplars(query: str, count: int, want: list[tuple[str, int, float]]) -> None:
+    """At most one per sample, the same in every run."""
+    result = metrics_range([TableSource(load_table(LOAD))], query, **RANGE, exemplars=count)
+    found = [one for line in result.series for one in line.exemplars]
+    shown = [(e.trace_id.lstrip(b"\0").decode(), (e.timestamp_ns - START_NS) // S, e.value) for e in found]
+    assert sorted(shown) == [(trace, second, pytest.approx(value)) for trace, second, value in want]
+
+
+def test_partials_of_workers_add_up() -> None:
+    """Workers with different traces observe, one combines: as if one had seen all."""
+    table = load_table(LOAD)
+    query = "({ } | quantile_over_time(duration, .5) by (name)) * 2"
+    root, plans = compile_metrics(query)
+    intervals = Intervals.over(*RANGE.values())
+    halves = [TableSource(whole(table.slice(0, 1))), TableSource(whole(table.slice(1)))]
+    observed = [observe_sources([half], plans, intervals, 3, lambda: False)[0] for half in halves]
+    together = evaluate(root, merge_partials(observed, plans, intervals, 3), intervals)
+    assert tuple(together) == metrics_range([TableSource(table)], query, **RANGE, exemplars=3).series
+
+
+def test_sources_outside_of_the_range_are_not_read() -> None:
+    """Bounds of the start times decide."""
+    result = metrics_range([TableSource(load_table(LOAD))], "{ } | rate()", start_ns=0, end_ns=100, step_ns=10)
+    assert (result.inspected.sources, result.inspected.bytes) == (0, 0)
+    assert [value for _, value in result.series[0].samples] == [0.0] * 11
+
+
+def test_too_many_series() -> None:
+    """Refused with the place in the text, not answered out of memory."""
+    source = TableSource(load_table(LOAD))
+    with pytest.raises(TraceQLError, match="series times samples"):
+        metrics_range([source], "{ } | rate() by (name)", start_ns=START_NS, end_ns=START_NS + 100 * S, step_ns=20_000)
+
+
+def test_cancelled() -> None:
+    """Asked before each source."""
+    with pytest.raises(QueryCancelled):
+        metrics_instant(
+            [TableSource(load_table(LOAD))],
+            "{ } | rate()",
+            start_ns=START_NS,
+            end_ns=START_NS + S,
+            cancelled=lambda: True,
+        )
+
+
+def test_compare_leaves_out_what_is_like_an_id() -> None:
+    """An attribute with more than a thousand values is named, its values are not."""
+    lines = [f"  t{i} a start=1s span.id=i{i} span.few={i % 3}" for i in range(1001)]
+    table = load_table("\n".join(["load", *lines]))
+    result = metrics_range([TableSource(table)], "{ } | compare({ span.few = 1 }, 2)", **RANGE)
+    labels = [dict(one.labels) for one in result.series]
+    assert {"__meta_error": "__too_many_values__", "span.id": "nil"} in labels
+    assert {"__meta_type": "baseline", "span.few": 0} in labels
+    assert not any(str(one.get("span.id", "")).startswith("i") for one in labels)
