@@ -13,9 +13,12 @@ from prometheus_client import Counter, Gauge
 from agents.live_store import LiveKeeper
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
+from query import ast
 from query.errors import QueryCancelled
-from query.results import SearchResult
+from query.metrics import compile_metrics, metrics_instant, metrics_range
+from query.results import MetricsResult, SearchResult
 from query.search import compile_query, search
+from query.tags import EntryKeys, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
 from tables.blocks.block_list import BlockList
 from tables.blocks.meta import BlockMeta
@@ -28,6 +31,10 @@ T = TypeVar("T")
 NS: Final = 1_000_000_000
 # A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
 _TRACE_SLACK_NS: Final = 3600 * NS
+# A longer query is not compiled on the event loop: that takes up to a second for the longest ones.
+_COMPILED_HERE_CHARS_MAX: Final = 2000
+
+Cancelled = Callable[[], bool]
 
 RUNNING = Gauge("stretto_queries_running", "Queries that are worked on.")
 CANCELLED = Counter("stretto_queries_cancelled_total", "Queries given up, because of time or because nobody waits.")
@@ -51,6 +58,7 @@ class Querier:
         self._pool = ThreadPoolExecutor(limits.threads, "query")
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._admitted = 0
+        self._entry_keys = EntryKeys()
 
     def close(self) -> None:
         """Gives up what runs."""
@@ -71,16 +79,10 @@ class Querier:
         spans_per_span_set: int,
     ) -> SearchResult:
         """The newest traces that match. Raises: TraceQLError, Unavailable, TooManyRequests, TimeoutError."""
-        compile_query(query)  # a faulty query is told so at once, without waiting for a thread
-        store = self._store()
-        self._require_partitions(store, range(store.policy.partitions))
-        start_ns = None if start_s is None else start_s * NS
-        end_ns = None if end_s is None else end_s * NS
-        live = store.view(tenant)
+        _compile_early(compile_query, query)
+        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
 
-        def work(cancelled: Callable[[], bool]) -> SearchResult:
-            sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
-            sources += live_sources(live, live.parts)
+        def work(sources: list[Any], cancelled: Cancelled) -> SearchResult:
             return search(
                 sources,
                 query,
@@ -91,23 +93,114 @@ class Querier:
                 cancelled=cancelled,
             )
 
-        return await self._run(work)
+        return await self._ask(tenant, start_ns, end_ns, work)
+
+    async def metrics_range(
+        self, tenant: str, query: str, *, start_ns: int, end_ns: int, step_ns: int, exemplars: int
+    ) -> MetricsResult:
+        """Samples over time. Raises: as `search`."""
+        _compile_early(compile_metrics, query)
+
+        def work(sources: list[Any], cancelled: Cancelled) -> MetricsResult:
+            return metrics_range(
+                sources,
+                query,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                step_ns=step_ns,
+                exemplars=exemplars,
+                cancelled=cancelled,
+            )
+
+        return await self._ask(tenant, start_ns, end_ns, work)
+
+    async def metrics_instant(self, tenant: str, query: str, *, start_ns: int, end_ns: int) -> MetricsResult:
+        """One sample over the range. Raises: as `search`."""
+        _compile_early(compile_metrics, query)
+
+        def work(sources: list[Any], cancelled: Cancelled) -> MetricsResult:
+            return metrics_instant(sources, query, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
+
+        return await self._ask(tenant, start_ns, end_ns, work)
+
+    async def tag_names(
+        self, tenant: str, *, scope: str | None, query: str, start_s: int | None, end_s: int | None, limit: int
+    ) -> TagNames:
+        """The tags that there are. Raises: Unavailable, TooManyRequests, TimeoutError."""
+        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
+
+        def work(sources: list[Any], cancelled: Cancelled) -> TagNames:
+            return tag_names(
+                sources,
+                scope=scope,
+                query=query,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                limit=limit,
+                keys=self._entry_keys,
+                cancelled=cancelled,
+            )
+
+        return await self._ask(tenant, start_ns, end_ns, work)
+
+    async def tag_values(
+        self,
+        tenant: str,
+        fields: Sequence[ast.Field],
+        *,
+        query: str,
+        start_s: int | None,
+        end_s: int | None,
+        limit: int,
+    ) -> TagValues:
+        """The values of some fields. Raises: Unavailable, TooManyRequests, TimeoutError."""
+        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
+
+        def work(sources: list[Any], cancelled: Cancelled) -> TagValues:
+            return tag_values(
+                sources,
+                fields,
+                query=query,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                limit=limit,
+                cancelled=cancelled,
+            )
+
+        return await self._ask(tenant, start_ns, end_ns, work)
+
+    async def _ask(
+        self,
+        tenant: str,
+        start_ns: int | None,
+        end_ns: int | None,
+        work: Callable[[list[Any], Cancelled], T],
+    ) -> T:
+        """Runs it over all that the tenant has in the time range, all partitions, as of now."""
+        store = self._store()
+        self._require_partitions(store, range(store.policy.partitions))
+        live = store.view(tenant)
+
+        def on_thread(cancelled: Cancelled) -> T:
+            sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
+            return work(sources + live_sources(live, live.parts), cancelled)
+
+        return await self._run(on_thread)
 
     async def trace(self, tenant: str, trace_id: bytes, *, start_s: int | None, end_s: int | None) -> TraceAnswer:
         """All spans of a trace: asks only its partition. Raises: Unavailable, TooManyRequests, TimeoutError."""
         store = self._store()
         partition = partition_of(trace_id, store.policy.partitions)
         live = store.view(tenant)
-        start_ns = None if start_s is None else start_s * NS
-        end_ns = None if end_s is None else end_s * NS
+        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
         blocks = [
             meta
             for meta in _overlapping(live.blocks.blocks, start_ns, end_ns)
             if partition_of(trace_id, meta.partition_count) == meta.partition
         ]
 
-        def work(_: Callable[[], bool]) -> Any:
-            return find_trace(block_sources(store.blocks, blocks) + live_sources(live, [partition]), trace_id)
+        def work(_: Cancelled) -> Any:
+            return find_trace(block_sources(store.blocks, blocks) + live_sources(live, [partition], trace_id), trace_id)
 
         table = await self._run(work)
         missing = _missing(store, [partition])
@@ -122,7 +215,7 @@ class Querier:
         if missing := _missing(store, partitions):
             raise Unavailable(missing)
 
-    async def _run(self, work: Callable[[Callable[[], bool]], T]) -> T:
+    async def _run(self, work: Callable[[Cancelled], T]) -> T:
         """Runs it on a thread, within the limits; tells it to stop when nobody waits any more."""
         limits = self._limits
         if self._admitted >= 2 * limits.concurrent_max:
@@ -157,13 +250,21 @@ class NoQueries:
         """Why this process cannot serve yet."""
         return self._reasons()
 
-    async def search(self, *_: Any, **__: Any) -> SearchResult:
+    async def _refuse(self, *_: Any, **__: Any) -> Any:
         """Raises: Unavailable."""
         raise Unavailable("this process receives spans only (TARGET=distributor); ask one with TARGET=live-store")
 
-    async def trace(self, *_: Any, **__: Any) -> TraceAnswer:
-        """Raises: Unavailable."""
-        raise Unavailable("this process receives spans only (TARGET=distributor); ask one with TARGET=live-store")
+    search = trace = metrics_range = metrics_instant = tag_names = tag_values = _refuse
+
+
+def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
+    """A faulty query is told so at once, without waiting for a thread. Raises: TraceQLError"""
+    if len(query) <= _COMPILED_HERE_CHARS_MAX:
+        compile_text(query)
+
+
+def _nanoseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * NS
 
 
 def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
@@ -171,9 +272,9 @@ def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
     return [source for meta in metas for source in blocks.sources(meta)]
 
 
-def live_sources(live: Live, partitions: Iterable[int]) -> list[Any]:
-    """The live parts of partitions: shreds heads, so it belongs on a thread."""
-    return [source for number in partitions for part in live.parts.get(number, []) for source in part()]
+def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None = None) -> list[Any]:
+    """The live parts of partitions, or what they have of one trace: shreds heads, so it belongs on a thread."""
+    return [source for number in partitions for part in live.parts.get(number, []) for source in part(trace_id)]
 
 
 def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:

@@ -13,7 +13,7 @@ from app.errors import StrettoError
 from app.receivers.gather import Gatherer, GatherLimits
 from app.receivers.otlp_grpc import build_grpc_server
 from app.receivers.otlp_http import build_http_receiver
-from app.settings import Settings
+from app.settings import Settings, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             max_spss=frontend.search.max_spans_per_span_set,
             max_range_s=round(frontend.search.max_duration_s),
             max_query_bytes=frontend.max_query_expression_size_bytes,
+            target=settings.target,
+            config=to_yaml(settings),
         )
         self._runner = api_runner(api)
         server = settings.server

@@ -83,22 +83,24 @@ def _encoded(array: Any) -> tuple[Rows, Any]:
 
 def _merge(encoded: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
     """The first array that has a value in a row gives its code; equal values of two arrays have one code."""
-    codes: npt.NDArray[np.int64] | None = None
+    code_of: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(encoded)
     chunks, first = [], 1
     for kind in dict.fromkeys(values.type for _, values in encoded):
-        alike = [(indices, values) for indices, values in encoded if values.type == kind]
-        values = alike[0][1]
+        alike = [i for i, (_, values) in enumerate(encoded) if values.type == kind]
+        values = encoded[alike[0]][1]
         place = np.arange(len(values))
         if len(alike) > 1:
-            joined = pa.concat_arrays([values for _, values in alike]).dictionary_encode()
+            joined = pa.concat_arrays([encoded[i][1] for i in alike]).dictionary_encode()
             values, place = joined.dictionary, to_numpy(joined.indices)
         start = 0
-        for indices, some in alike:
+        for i in alike:
+            end = start + len(encoded[i][1])
             # One more place, 0, at the end: where the codes of nulls point to.
-            code_of = np.append(place[start : start + len(some)] + first, 0)
-            mine = code_of[indices]
-            codes = mine if codes is None else np.where(codes == 0, mine, codes)
-            start += len(some)
+            code_of[i] = np.append(place[start:end] + first, 0)
+            start = end
         chunks.append((first, values))
         first += len(values)
+    codes: npt.NDArray[np.int64] | None = None
+    for of, (indices, _) in zip(code_of, encoded, strict=True):
+        codes = of[indices] if codes is None else np.where(codes == 0, of[indices], codes)
     return Groups(np.zeros(rows, np.int64) if codes is None else codes, tuple(chunks), type_)

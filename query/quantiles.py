@@ -23,9 +23,7 @@ def quantiles(uppers: npt.NDArray[np.float64], counts: Floats, numbers: Sequence
     out = np.zeros((len(numbers), counts.shape[1]))
     with np.errstate(all="ignore"):
         logs = np.log2(uppers)
-    # The bucket before, if there is one; otherwise the next smaller power of two.
-    lower = np.r_[logs[:1] - 1, logs[:-1]]
-    lower = np.where(np.isfinite(lower), lower, logs - 1)
+    lower = _lower_bounds(logs, counts)
     every = np.arange(counts.shape[1])
     for row, p in enumerate(numbers):
         wanted = np.maximum(np.ceil(p * total), 1)
@@ -33,9 +31,22 @@ def quantiles(uppers: npt.NDArray[np.float64], counts: Floats, numbers: Sequence
         inside = wanted - (upto[bucket, every] - counts[bucket, every])
         with np.errstate(all="ignore"):
             share = inside / counts[bucket, every]
-            values = np.exp2(lower[bucket] + (logs[bucket] - lower[bucket]) * share)
+            least = lower[bucket, every]
+            values = np.exp2(least + (logs[bucket] - least) * share)
         values = np.where(share == 1, uppers[bucket], values)
         out[row] = np.where((total > 0) & (uppers[bucket] > 0), values, 0)
+    return out
+
+
+def _lower_bounds(logs: npt.NDArray[np.float64], counts: Floats) -> Floats:
+    """Where each interval's buckets begin: at the end of the last one before that has counts, or else one power of two
+    below their own end.
+    """
+    out = np.empty(counts.shape)
+    last = np.full(counts.shape[1], -np.inf)
+    for row, log in enumerate(logs):
+        out[row] = np.where(np.isfinite(last), last, log - 1)
+        last = np.where(counts[row] > 0, log, last)
     return out
 
 

@@ -95,4 +95,3 @@ def _compiles(text: str) -> bool:
     except TraceQLError:
         return False
     return True
-

@@ -7,7 +7,9 @@ from typing import Final, Protocol
 import pyarrow as pa
 from aiohttp import web
 
-from query.results import SearchResult
+from query import ast
+from query.results import MetricsResult, SearchResult
+from query.tags import TagNames, TagValues
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,35 @@ class Backend(Protocol):
 
         start_s, end_s: unix seconds; None: open. spans_per_span_set: 0: all.
         """
+        ...
+
+    async def metrics_range(
+        self, tenant: str, query: str, *, start_ns: int, end_ns: int, step_ns: int, exemplars: int
+    ) -> MetricsResult:
+        """A sample per step of each series; so many exemplars at most."""
+        ...
+
+    async def metrics_instant(self, tenant: str, query: str, *, start_ns: int, end_ns: int) -> MetricsResult:
+        """One sample of each series, about the whole range."""
+        ...
+
+    async def tag_names(
+        self, tenant: str, *, scope: str | None, query: str, start_s: int | None, end_s: int | None, limit: int
+    ) -> TagNames:
+        """The attributes and intrinsics by scope, as `query.tags.tag_names`. start_s, end_s: as for `search`."""
+        ...
+
+    async def tag_values(
+        self,
+        tenant: str,
+        fields: Sequence[ast.Field],
+        *,
+        query: str,
+        start_s: int | None,
+        end_s: int | None,
+        limit: int,
+    ) -> TagValues:
+        """The values of some fields, as `query.tags.tag_values`."""
         ...
 
     async def trace(self, tenant: str, trace_id: bytes, *, start_s: int | None, end_s: int | None) -> TraceAnswer:

@@ -12,7 +12,7 @@ import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from query.results import Attributes, AttributeValue
+from query.results import Attributes, AttributeValue, Inspected
 
 Json = dict[str, Any]
 
@@ -44,6 +44,18 @@ def value_json(value: AttributeValue) -> Json:
 def attributes_json(attributes: Attributes) -> list[Json]:
     """A query's attributes as a list of OTLP's KeyValue."""
     return [{"key": key, "value": value_json(value)} for key, value in attributes]
+
+
+def search_metrics(inspected: Inspected) -> Json:
+    """Tempo's SearchMetrics: how much work an answer took. A source is what Tempo calls a job."""
+    jobs = min(inspected.sources, UINT32_MAX)
+    return _filled(
+        inspectedTraces=min(inspected.traces, UINT32_MAX),
+        inspectedBytes=str(inspected.bytes) if inspected.bytes else None,
+        inspectedSpans=str(inspected.spans) if inspected.spans else None,
+        completedJobs=jobs,
+        totalJobs=jobs,
+    )
 
 
 def _base64(value: bytes) -> str:

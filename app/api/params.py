@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from app.api.errors import ParameterError
+from app.api.old_search import OLD_PARAMETERS, old_query
 from app.tenant import HEADER, tenant_of
 
 UINT32_MAX: Final = 2**32 - 1
@@ -35,7 +36,8 @@ LIMITS: Final = web.AppKey("limits", Limits)
 class SearchRequest:
     """What `/api/search` was asked for."""
 
-    query: str  # "": all traces, without span sets
+    query: str  # "": all traces
+    span_sets: bool  # whether the answer shows spans and services: not without a TraceQL query of the client's own
     start_s: int | None
     end_s: int | None
     limit: int
@@ -81,27 +83,21 @@ def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
             f"start={start_s} end={end_s} are {end_s - start_s} s apart; the setting "
             f"query_frontend.search.max_duration_s allows {limits.max_range_s} s"
         )
-    return SearchRequest(_query(params, limits), start_s, end_s, _limit(params, limits), _spss(params, limits))
+    query = query_text(params, limits)
+    old = "" if query else old_query({name: query_text(params, limits, name) for name in OLD_PARAMETERS})
+    return SearchRequest(query or old, bool(query), start_s, end_s, _limit(params, limits), _spss(params, limits))
 
 
-def _query(params: Mapping[str, str], limits: Limits) -> str:
-    """The TraceQL text, "" for none."""
-    query = params.get("q", "").strip()
-    size_bytes = len(query.encode("utf-8", "surrogatepass"))
+def query_text(params: Mapping[str, str], limits: Limits, name: str = "q") -> str:
+    """A TraceQL text, or another that is as long, "" for none. Raises: ParameterError"""
+    text = params.get(name, "").strip()
+    size_bytes = len(text.encode("utf-8", "surrogatepass"))
     if size_bytes > limits.max_query_bytes:
         raise ParameterError(
-            f"invalid q: {size_bytes} bytes; the setting query_frontend.max_query_expression_size_bytes "
+            f"invalid {name}: {size_bytes} bytes; the setting query_frontend.max_query_expression_size_bytes "
             f"allows {limits.max_query_bytes}"
         )
-    if not query:
-        # Without this they would be ignored, and the answer would be all traces instead of some.
-        for old in ("tags", "minDuration", "maxDuration"):
-            if params.get(old):
-                raise ParameterError(
-                    f"{old} is not supported: write TraceQL instead, as "
-                    '?q={ .service.name = "checkout" && traceDuration > 100ms }'
-                )
-    return query
+    return text
 
 
 def _limit(params: Mapping[str, str], limits: Limits) -> int:

@@ -1,15 +1,15 @@
 """GET /api/search: traces that match a TraceQL query."""
 
-import asyncio
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from app.api import params
 from app.api.backend import BACKEND
-from app.api.jsonpb import UINT32_MAX, Json, attributes_json
-from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from app.api.jsonpb import UINT32_MAX, Json, attributes_json, search_metrics
+from app.api.replies import reply
+from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 
 routes = web.RouteTableDef()
 
@@ -20,7 +20,7 @@ _NS_PER_MS: Final = 1_000_000
 
 @routes.get("/api/search")
 async def search(request: web.Request) -> web.Response:
-    """The newest traces that match: ?q= &start= &end= &limit= &spss= (Tempo's names)."""
+    """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
     asked = params.search_request(request.query, request.app[params.LIMITS])
     result = await request.app[BACKEND].search(
         params.tenant(request),
@@ -28,23 +28,21 @@ async def search(request: web.Request) -> web.Response:
         start_s=asked.start_s,
         end_s=asked.end_s,
         limit=asked.limit,
-        # Without a query no span is shown; one is enough.
-        spans_per_span_set=asked.spans_per_span_set if asked.query else 1,
+        # Where no span is shown one is enough.
+        spans_per_span_set=asked.spans_per_span_set if asked.span_sets else 1,
     )
-    # In a thread: a large answer takes longer than other requests should wait.
-    body = await asyncio.to_thread(search_json, result, span_sets=bool(asked.query))
-    return web.Response(body=body, content_type="application/json")
+    return await reply(request, lambda: search_json(result, span_sets=asked.span_sets))
 
 
 def search_json(result: SearchResult, *, span_sets: bool) -> bytes:
     """Tempo's SearchResponse as JSON. Grafana refuses fields that it does not know: none may be added.
 
-    span_sets: false leaves the matched spans out, as Tempo does where there was no query.
+    span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
     """
     # Each trace's objects are gone once it is text: with those of all traces alive at once, Python's garbage
     # collector takes longer than all the rest.
     traces = [orjson.Fragment(orjson.dumps(_trace(trace, span_sets=span_sets))) for trace in result.traces]
-    return orjson.dumps({"traces": traces, "metrics": _metrics(result.inspected)})
+    return orjson.dumps({"traces": traces, "metrics": search_metrics(result.inspected)})
 
 
 def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
@@ -63,7 +61,7 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
         sets = [orjson.Fragment(orjson.dumps(_span_set(span_set))) for span_set in trace.span_sets]
         out["spanSet"] = sets[0]  # deprecated, but older clients read nothing else
         out["spanSets"] = sets
-    if trace.service_stats:
+    if span_sets and trace.service_stats:
         out["serviceStats"] = {name: _stats(stats) for name, stats in trace.service_stats.items()}
     return out
 
@@ -101,15 +99,3 @@ def _stats(stats: ServiceStats) -> Json:
     if stats.error_count:
         out["errorCount"] = stats.error_count
     return out
-
-
-def _metrics(inspected: Inspected) -> Json:
-    """How much work it took. A source is what Tempo calls a job: a part that is read by itself."""
-    fields: dict[str, Any] = {
-        "inspectedTraces": min(inspected.traces, UINT32_MAX),
-        "inspectedBytes": str(inspected.bytes) if inspected.bytes else None,
-        "inspectedSpans": str(inspected.spans) if inspected.spans else None,
-        "completedJobs": inspected.sources,
-        "totalJobs": inspected.sources,
-    }
-    return {name: value for name, value in fields.items() if value}

@@ -4,10 +4,11 @@ from typing import Final
 
 from aiohttp import web
 
-from app.api import health, search, traces
+from app.api import health, metrics, search, status, tags, traces
 from app.api.backend import BACKEND, Backend
 from app.api.errors import errors_as_text
 from app.api.params import LIMITS, Limits
+from app.api.status import PROCESS, Process
 from app.api.telemetry import request_duration
 
 WEEK_S: Final = 7 * 24 * 3600
@@ -24,10 +25,13 @@ def build_api(
     max_query_bytes: int,
     max_spss: int = 0,
     max_range_s: int = WEEK_S,
+    target: str = "all",
+    config: str = "",
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
     The arguments are settings; see params.Limits. For max_limit, max_spss and max_range_s 0 means no limit.
+    target, config: what /status shows; see status.Process
     """
     app = web.Application(middlewares=[request_duration, errors_as_text])
     app[BACKEND] = backend
@@ -40,7 +44,8 @@ def build_api(
         max_range_s=max_range_s,
         max_query_bytes=max_query_bytes,
     )
-    for module in (search, traces, health):
+    app[PROCESS] = Process(target, config)
+    for module in (search, traces, tags, metrics, health, status):
         app.add_routes(module.routes)
     return app
 

@@ -1,6 +1,5 @@
 """GET /api/traces/{id} and /api/v2/traces/{id}: one trace with all its spans, as JSON or protobuf."""
 
-import asyncio
 from typing import Final
 
 import orjson
@@ -12,6 +11,7 @@ from app.api import params
 from app.api.backend import BACKEND, TraceAnswer
 from app.api.errors import Unavailable, plain_text
 from app.api.jsonpb import Json, resource_spans_json
+from app.api.replies import JSON, reply
 from tables.wire.otlp_write import to_resource_spans
 
 routes = web.RouteTableDef()
@@ -36,14 +36,19 @@ def _wants_protobuf(request: web.Request) -> bool:
 async def trace_v1(request: web.Request) -> web.Response:
     """The trace alone; 404 where there is none. Incomplete: 206, since this form has no place to say so."""
     answer = await _ask(request)
-    if answer.table is None:
+    table = answer.table
+    if table is None:
         if not answer.complete:
             # Not "not found": the part that did not answer may have it.
             raise Unavailable(answer.message or "a part of the spans could not be read")
         return plain_text(404, "trace not found")
     protobuf = _wants_protobuf(request)
-    body = await asyncio.to_thread(trace_protobuf if protobuf else _v1_json, answer.table)
-    return _response(body, protobuf=protobuf, status=200 if answer.complete else 206)
+    return await reply(
+        request,
+        lambda: trace_protobuf(table) if protobuf else _v1_json(table),
+        content_type=PROTOBUF if protobuf else JSON,
+        status=200 if answer.complete else 206,
+    )
 
 
 @routes.get("/api/v2/traces/{trace_id}")
@@ -51,12 +56,11 @@ async def trace_v2(request: web.Request) -> web.Response:
     """The trace, whether it is complete, and if not, why. An unknown trace is an empty one."""
     answer = await _ask(request)
     protobuf = _wants_protobuf(request)
-    body = await asyncio.to_thread(_v2_protobuf if protobuf else _v2_json, answer)
-    return _response(body, protobuf=protobuf, status=200)
-
-
-def _response(body: bytes, *, protobuf: bool, status: int) -> web.Response:
-    return web.Response(body=body, status=status, content_type=PROTOBUF if protobuf else "application/json")
+    return await reply(
+        request,
+        lambda: _v2_protobuf(answer) if protobuf else _v2_json(answer),
+        content_type=PROTOBUF if protobuf else JSON,
+    )
 
 
 def trace_protobuf(table: pa.Table) -> bytes:

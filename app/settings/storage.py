@@ -74,7 +74,7 @@ class Azure(Section):
 
 class Block(Section):
     attribute_columns_max: Annotated[int, Field(ge=16, le=20_000)] = Field(
-        default=1000,
+        default=300,
         description="Attribute columns of a segment. The rarest attributes beyond share one list column; they are "
         "found as the others, more slowly.",
     )

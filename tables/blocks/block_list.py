@@ -4,11 +4,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tables.blocks.cuts import Cut, Cuts, covered_end
 from tables.blocks.meta import BlockMeta, decode_meta
-from tables.blocks.object_store import ObjectFile, ObjectStore
+from tables.blocks.object_store import ObjectStore, RangeFile
 from tables.blocks.parquet_read import ColumnCache, ParquetSource
 
 
@@ -106,4 +107,4 @@ class BlockList:
             return sources
 
     def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
-        return lambda: ObjectFile(self.store, path, size_bytes)
+        return lambda: RangeFile(partial(self.store.get_range, path), size_bytes)

@@ -1,6 +1,6 @@
 """Object storage through obstore: local disk, S3, GCS, Azure behind a few functions with our errors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -120,11 +120,14 @@ def _open(config: StorageConfig) -> Any:
         ) from err
 
 
-class ObjectFile:
-    """An object as a read-only file for pyarrow: size known beforehand, reads are ranges."""
+class RangeFile:
+    """A read-only file for pyarrow: size known beforehand, each read asks for a range (start, length).
 
-    def __init__(self, store: ObjectStore, path: str, size_bytes: int) -> None:
-        self._store, self._path, self._size, self._at = store, path, size_bytes, 0
+    It holds none of the bytes: what is open may be many files.
+    """
+
+    def __init__(self, read_range: Callable[[int, int], Any], size_bytes: int) -> None:
+        self._read_range, self._size, self._at = read_range, size_bytes, 0
         self.closed = False
 
     def size(self) -> int:
@@ -143,7 +146,7 @@ class ObjectFile:
         wanted = left if count is None or count < 0 else min(count, left)
         if wanted <= 0:
             return b""
-        data = self._store.get_range(self._path, self._at, wanted)
+        data = self._read_range(self._at, wanted)
         self._at += wanted
         return data
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,11 @@ class ColumnKey(NamedTuple):
 
 
 ColumnCache = ByteCache[ColumnKey, Any]
+
+# What else of a file is in the cache; no column has such a name.
+_FOOTER: Final = "\0footer"
+_TRACES: Final = "\0traces"
+_FOOTER_FACTOR: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,22 +61,19 @@ class ParquetSource:
         self.rows = rows
         self._open_file = open_file
         self._cache = cache
-        self._lock = threading.Lock()  # a Parquet reader is not made for two threads at once
-        self._file: _OpenFile | None = None
-        self._traces: FileTraces | None = None
-        self._columns: frozenset[str] | None = None
 
     @property
     def columns(self) -> frozenset[str]:
         """The columns of the file, and those that its overflow stands for."""
-        if self._columns is None:
-            leaves = self._opened().leaves
+        opened = self._opened()
+        if opened.columns is None:
+            leaves = opened.leaves
             hidden: frozenset[str] = frozenset()
             if overflow.COLUMN in leaves:
                 # The names are the first leaf of the list's struct.
                 hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaves[overflow.COLUMN][:1])[0])
-            self._columns = overflow.visible(leaves, hidden)
-        return self._columns
+            opened.columns = overflow.visible(leaves, hidden)
+        return opened.columns
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column, from the footer."""
@@ -85,10 +87,13 @@ class ParquetSource:
         return statistics.min, statistics.max
 
     def traces(self) -> FileTraces:
-        """Where each trace lies. Made once and kept: 24 bytes a trace."""
-        if self._traces is None:
-            self._traces = index_traces(self.read(["trace_id"])["trace_id"])
-        return self._traces
+        """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
+        key = ColumnKey(self.key, _TRACES)
+        traces: FileTraces | None = self._cache.get(key)
+        if traces is None:
+            traces = index_traces(self._decode(["trace_id"], keep=False)["trace_id"])
+            self._cache.put(key, traces, traces.ids.nbytes + traces.offsets.nbytes)
+        return traces
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
@@ -145,7 +150,7 @@ class ParquetSource:
     def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
         """The columns, each with only those of its leaves that are among `indices`."""
         opened = self._opened()
-        with self._lock:
+        with opened.lock:
             try:
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=False)
             except (pa.ArrowException, OSError) as err:
@@ -158,15 +163,23 @@ class ParquetSource:
         return arrays
 
     def _opened(self) -> "_OpenFile":
-        with self._lock:
-            if self._file is None:
-                self._file = _open(self.key, self._open_file)
-            return self._file
+        key = ColumnKey(self.key, _FOOTER)
+        opened: _OpenFile | None = self._cache.get(key)
+        if opened is None:
+            opened = _open(self.key, self._open_file)
+            # Parsed, a footer takes several times its bytes.
+            self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
+        return opened
 
 
-class _OpenFile(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _OpenFile:
+    """leaves: column → numbers of its leaf columns. columns: made at the first need."""
+
     file: pq.ParquetFile
-    leaves: dict[str, list[int]]  # column → numbers of its leaf columns
+    leaves: dict[str, list[int]]
+    lock: threading.Lock  # a Parquet reader is not made for two threads at once
+    columns: frozenset[str] | None = None
 
 
 def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
@@ -185,7 +198,7 @@ def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
         count = _leaf_count(field.type)
         leaves[field.name] = list(range(at, at + count))
         at += count
-    return _OpenFile(file, leaves)
+    return _OpenFile(file, leaves, threading.Lock())
 
 
 def _leaf_count(type_: Any) -> int:

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from prometheus_client import Counter
 
 from tables import overflow
 from tables.blocks.parquet_read import FileTraces, index_traces
 from tables.errors import WireError
+from tables.lists import fixed_bytes
 from tables.seal import seal
 from tables.wire import record
 
@@ -54,10 +57,16 @@ def decode_all(records: Sequence[HeadRecord]) -> tuple[list[tuple[int, pa.Record
 
 
 def seal_records(
-    records: Sequence[HeadRecord], attribute_columns_max: int = 1000
+    records: Sequence[HeadRecord], attribute_columns_max: int = 300
 ) -> tuple[pa.Table | None, list[BadRecord]]:
     """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed."""
     decoded, bad = decode_all(records)
+    return _seal_decoded(decoded, bad, attribute_columns_max)
+
+
+def _seal_decoded(
+    decoded: Sequence[tuple[int, pa.RecordBatch]], bad: list[BadRecord], attribute_columns_max: int
+) -> tuple[pa.Table | None, list[BadRecord]]:
     if not decoded:
         return None, bad
     try:
@@ -138,13 +147,14 @@ class _Chunk:
 class Head:
     """Records in the order of their offsets. Appended to by one thread, read by several."""
 
-    def __init__(self, attribute_columns_max: int = 1000) -> None:
+    def __init__(self, attribute_columns_max: int = 300) -> None:
         self.attribute_columns_max = attribute_columns_max
         self.records: list[HeadRecord] = []
         self.spans = 0
         self.bytes = 0
         self._lock = threading.Lock()
         self._chunks: list[_Chunk] = []
+        self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
 
     def append(self, item: HeadRecord) -> None:
         """Keeps a record as it came."""
@@ -167,10 +177,36 @@ class Head:
                     self._chunks.append(self._shred(old.first, young.end))
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
+    def trace_sources(self, trace_id: bytes, count: int) -> list[ChunkSource]:
+        """What the first `count` records hold of one trace. Only records that hold any of it are shredded, only its
+        rows; all that is kept for the next look-up are the trace ids, 16 bytes a span.
+        """
+        wanted = np.frombuffer(trace_id, np.uint64)
+        with self._lock:
+            for item in self.records[len(self._trace_ids) : count]:
+                self._trace_ids.append(_trace_ids(item))
+            rows = [(n, (ids == wanted).all(axis=1)) for n, ids in enumerate(self._trace_ids[:count])]
+        decoded = [
+            (offset, batch.filter(pa.array(mask)))
+            for n, mask in rows
+            if mask.any()
+            for offset, batch in decode_all([self.records[n]])[0]
+        ]
+        table, _ = _seal_decoded(decoded, [], self.attribute_columns_max)
+        return [] if table is None else [ChunkSource(table)]
+
     def _shred(self, first: int, end: int) -> _Chunk:
         # What is bad is counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
         return _Chunk(first, end, None if table is None else ChunkSource(table))
+
+
+def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:
+    try:
+        ids = fixed_bytes(record.decode_trace_ids(item.value))
+    except WireError:  # counted when the head is sealed
+        return np.zeros((0, 2), np.uint64)
+    return np.ascontiguousarray(ids).view(np.uint64)
 
 
 def _grown(old: _Chunk, young: _Chunk) -> bool:

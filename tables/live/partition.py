@@ -22,10 +22,11 @@ class CutPolicy:
 
     partitions: int
     segment_rows_max: int = 65_536
+    segment_bytes_max: int = 16 << 20  # of records, compressed: usual spans reach the rows first
     segment_age_ms: int = 30_000
     block_rows_max: int = 2_000_000
     block_age_ms: int = 300_000
-    attribute_columns_max: int = 1000
+    attribute_columns_max: int = 300
 
     def window(self, timestamp_ms: int, partition: int, age_ms: int) -> int:
         """Number of the time window. Windows of the partitions are staggered, so that they are not sealed at once."""
@@ -170,7 +171,7 @@ class LivePartition:
         opened.head.append(incoming.record)
         self._head_spans += incoming.record.spans
         self._head_bytes += len(incoming.record.value)
-        if opened.head.spans >= self.policy.segment_rows_max:
+        if opened.head.spans >= self.policy.segment_rows_max or opened.head.bytes >= self.policy.segment_bytes_max:
             jobs.append(self._seal(incoming.tenant))
         return jobs
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +12,12 @@ from prometheus_client import Counter
 from tables.blocks.block_list import BlockList, Snapshot
 from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
+from tables.blocks.object_store import RangeFile
 from tables.blocks.parquet_read import ColumnCache, ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
-from tables.live.head import BadRecord, ChunkSource, seal_records
+from tables.live.head import BadRecord, Head, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
 
@@ -35,15 +37,19 @@ class FlushResult:
     ours: bool
 
 
+# Sources of a live part; with a trace id, at least those that hold that trace.
+Part = Callable[[bytes | None], list[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """A tenant's data as of one moment: blocks that are visible, and below them nothing of the live parts.
 
-    parts: shred or open a live part when called (on a worker thread); by partition
+    parts: open or shred a live part when called (on a worker thread), all of it or one trace's; by partition
     """
 
     blocks: Snapshot
-    parts: dict[int, list[Callable[[], list[Any]]]] = field(default_factory=dict)
+    parts: dict[int, list[Part]] = field(default_factory=dict)
 
 
 class LiveStore:
@@ -173,11 +179,8 @@ class LiveStore:
         for number, partition in self.partitions.items():
             view = partition.live(snapshot.covered.get(number, 0), tenant)
             sources = [self.source(info) for info in view.segments]
-            parts: list[Callable[[], list[Any]]] = []
-            if sources:
-                parts.append(lambda sources=sources: list(sources))  # type: ignore[misc]
-            for head, count in view.heads:
-                parts.append(lambda head=head, count=count: _head_sources(head, count))  # type: ignore[misc]
+            parts: list[Part] = [partial(_segments, sources)] if sources else []
+            parts += [partial(_head_sources, head, count) for head, count in view.heads]
             live.parts[number] = parts
         return live
 
@@ -187,9 +190,12 @@ class LiveStore:
         if source is None:
             key = f"segment {info.partition}/{info.tenant}/{info.first_offset}"
             source = self._sources[info] = ParquetSource(
-                key, lambda: pa.BufferReader(self._data(info)), self._columns, info.spans
+                key, lambda: RangeFile(partial(self._range, info), info.size_bytes), self._columns, info.spans
             )
         return source
+
+    def _range(self, info: SegmentInfo, start: int, length: int) -> Any:
+        return self._data(info).slice(start, length)
 
     def _data(self, info: SegmentInfo) -> Any:
         data = self._bytes.get(info)
@@ -199,6 +205,11 @@ class LiveStore:
         return data
 
 
-def _head_sources(head: Any, count: int) -> list[ChunkSource]:
-    sources: list[ChunkSource] = head.sources(count)
-    return sources
+def _segments(sources: list[ParquetSource], _: bytes | None) -> list[Any]:
+    return list(sources)
+
+
+def _head_sources(head: Head, count: int, trace_id: bytes | None) -> list[Any]:
+    if trace_id is not None:
+        return list(head.trace_sources(trace_id, count))
+    return list(head.sources(count))

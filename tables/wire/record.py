@@ -26,6 +26,7 @@ Headers = list[tuple[str, bytes]]
 _LENGTH_BYTES: Final = 4
 _WRITE: Final = ipc.IpcWriteOptions(compression=None, use_threads=False)
 _READ: Final = ipc.IpcReadOptions(use_threads=False)
+_READ_FIRST: Final = ipc.IpcReadOptions(use_threads=False, included_fields=[0])
 _ZSTD: Final = pa.Codec("zstd", compression_level=1)
 # A record is made from at most some MB of requests; more than this is not ours.
 _DECOMPRESSED_BYTES_MAX: Final = 1 << 30
@@ -74,14 +75,26 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
 
 def decode(value: bytes) -> pa.RecordBatch:
     """The spans of a record. Raises: WireError if the value is not one."""
+    batch = _decode(value, _READ)
+    if missing := _NEEDED - set(batch.schema.names):
+        raise WireError(f"columns missing: {', '.join(sorted(missing))}")
+    return batch
+
+
+def decode_trace_ids(value: bytes) -> pa.Array:
+    """Only the trace ids of a record's spans. Raises: WireError."""
+    batch = _decode(value, _READ_FIRST)
+    if batch.schema.names != ["trace_id"]:
+        raise WireError("the first column is not trace_id")
+    return batch.column(0)
+
+
+def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
     length = int.from_bytes(value[:_LENGTH_BYTES], "little")
     if len(value) <= _LENGTH_BYTES or length > _DECOMPRESSED_BYTES_MAX:
         raise WireError(f"{len(value)} bytes that claim to decompress to {length} bytes")
     try:
         body = _ZSTD.decompress(memoryview(value)[_LENGTH_BYTES:], length)
-        batch = ipc.open_stream(body, options=_READ).read_next_batch()
+        return ipc.open_stream(body, options=options).read_next_batch()
     except (pa.ArrowException, OSError, StopIteration, ValueError) as err:
         raise WireError(f"not a zstd-compressed Arrow stream: {err}") from err
-    if missing := _NEEDED - set(batch.schema.names):
-        raise WireError(f"columns missing: {', '.join(sorted(missing))}")
-    return batch

@@ -85,7 +85,7 @@ class World:
     def spans(self) -> int:
         live = self.store.view("t")
         sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
-        sources += [source for parts in live.parts.values() for part in parts for source in part()]
+        sources += [source for parts in live.parts.values() for part in parts for source in part(None)]
         return sum(source.rows for source in sources)
 
     async def flush_all(self) -> None:

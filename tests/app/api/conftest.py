@@ -11,7 +11,8 @@ from aiohttp import web
 
 from app.api.backend import TraceAnswer
 from app.api.server import api_runner, build_api
-from query.results import Inspected, SearchResult
+from query.results import Inspected, MetricsResult, SearchResult
+from query.tags import TagNames, TagValues
 from tables.schema import FIXED
 
 TRACE_ID = bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb")
@@ -44,6 +45,9 @@ class FakeBackend:
     """Answers what the test says, remembers what it was asked."""
 
     result: SearchResult = field(default_factory=lambda: SearchResult([], Inspected()))
+    series: MetricsResult = field(default_factory=lambda: MetricsResult([], Inspected()))
+    names: TagNames = field(default_factory=lambda: TagNames({}, Inspected()))
+    values: TagValues = field(default_factory=lambda: TagValues((), Inspected()))
     answer: TraceAnswer = field(default_factory=lambda: TraceAnswer(None, complete=True, message=""))
     error: Exception | None = None
     reasons: list[str] = field(default_factory=list)
@@ -62,10 +66,25 @@ class FakeBackend:
         return self.result
 
     async def trace(self, tenant, trace_id, **named) -> TraceAnswer:
-        self.asked.append({"tenant": tenant, "trace_id": trace_id, **named})
+        return self._told(self.answer, tenant=tenant, trace_id=trace_id, **named)
+
+    async def metrics_range(self, tenant, query, **named) -> MetricsResult:
+        return self._told(self.series, tenant=tenant, query=query, **named)
+
+    async def metrics_instant(self, tenant, query, **named) -> MetricsResult:
+        return self._told(self.series, tenant=tenant, query=query, **named)
+
+    async def tag_names(self, tenant, **named) -> TagNames:
+        return self._told(self.names, tenant=tenant, **named)
+
+    async def tag_values(self, tenant, fields, **named) -> TagValues:
+        return self._told(self.values, tenant=tenant, fields=fields, **named)
+
+    def _told(self, answer, **asked):
+        self.asked.append(asked)
         if self.error is not None:
             raise self.error
-        return self.answer
+        return answer
 
     def not_ready(self) -> list[str]:
         return self.reasons

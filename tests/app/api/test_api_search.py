@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 
 from app.api.search import search_json
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from query.search import compile_query
 
 SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, [("service.name", "a")])
 TRACE = TraceMatch(
@@ -159,11 +160,37 @@ def test_asked(ask, backend, params, want):
 
 
 def test_without_query_no_spans(ask, backend):
-    """Without a query the traces come without span sets, as from Tempo."""
+    """Without a query the traces come without span sets and services, as from Tempo."""
     backend.result = RESULT
     (trace,) = json.loads(ask("/api/search").body)["traces"]
-    assert {"spanSet", "spanSets"}.isdisjoint(trace)
-    assert trace["serviceStats"]
+    assert {"spanSet", "spanSets", "serviceStats"}.isdisjoint(trace)
+    assert trace["rootTraceName"] == "GET /"
+
+
+@pytest.mark.parametrize(
+    ("params", "query"),
+    [
+        pytest.param({"tags": "service.name=checkout"}, '.service.name = "checkout"', id="a tag"),
+        pytest.param({"tags": ' a=b   c="d \\"e\\" f" '}, '.a = "b" && .c = "d \\"e\\" f"', id="quoted"),
+        pytest.param({"tags": 'name="GET /" root.name=x'}, 'name = "GET /" && rootName = "x"', id="intrinsics"),
+        pytest.param({"tags": "a=5"}, '(.a = "5" || .a = 5)', id="text or number"),
+        pytest.param({"tags": "a=true"}, '(.a = "true" || .a = true)', id="text or truth value"),
+        pytest.param({"tags": "a= b=c"}, '.a = "" && .b = "c"', id="empty"),
+        pytest.param({"tags": "error=true status.code=ok"}, "status = error && status = ok", id="status"),
+        pytest.param({"tags": "a&&b=c\\"}, '."a&&b" = "c\\\\"', id="odd characters"),
+        pytest.param(
+            {"minDuration": "100ms", "maxDuration": "1.5s"}, "traceDuration >= 100ms && traceDuration <= 1.5s"
+        ),
+    ],
+)
+def test_parameters_before_traceql(ask, backend, params, query):
+    """`tags` and the durations become one filter; the answer shows no spans then, as without a query."""
+    backend.result = RESULT
+    answer = ask("/api/search", params=params)
+    assert answer.status == 200
+    assert backend.asked[0]["query"] == f"{{ {query} }}"
+    compile_query(backend.asked[0]["query"])
+    assert "spanSets" not in json.loads(answer.body)["traces"][0]
 
 
 @pytest.mark.parametrize(
@@ -181,15 +208,14 @@ def test_without_query_no_spans(ask, backend):
         pytest.param({"start": "9", "end": "8"}, ["start=9", "end=8"], id="start after end"),
         pytest.param({"start": "1794481980", "end": "1795259640"}, ["max_duration_s", "604800"], id="range"),
         pytest.param({"q": "x" * 20_001}, ["q", "max_query_expression_size_bytes", "20000"], id="long query"),
-        pytest.param({"q": "", "tags": "a=b"}, ["tags", "?q="], id="tags"),
-        pytest.param({"minDuration": "1s"}, ["minDuration", "?q="], id="minDuration"),
+        pytest.param({"q": "", "tags": "a"}, ["tags", "logfmt"], id="tags"),
+        pytest.param({"q": "", "minDuration": "1"}, ["minDuration", "'1'"], id="minDuration"),
+        pytest.param({"q": "", "tags": "x" * 20_001}, ["tags", "max_query_expression_size_bytes"], id="long tags"),
     ],
 )
 def test_bad_parameters(ask, backend, params, words):
     """400 in plain text that names the parameter, what it was, and the setting where there is one."""
     answer = ask("/api/search", params={"q": "{ true }"} | params)
-    if "tags" in params or "minDuration" in params:
-        answer = ask("/api/search", params=params)
     assert answer.status == 400
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert [word for word in words if word not in answer.text] == []

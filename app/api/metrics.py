@@ -1,0 +1,101 @@
+"""GET /api/metrics/query_range and /api/metrics/query: TraceQL metrics."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.backend import BACKEND
+from app.api.errors import ParameterError
+from app.api.jsonpb import Json, attributes_json, double, search_metrics
+from app.api.replies import reply
+from app.api.times import step_ns, time_range
+from query.results import Exemplar, MetricsResult, Series
+
+routes = web.RouteTableDef()
+
+EXEMPLARS_MAX: Final = 100
+_NS_PER_MS: Final = 1_000_000
+
+
+@routes.get("/api/metrics/query_range")
+async def query_range(request: web.Request) -> web.Response:
+    """Samples over time: ?q= &start= &end= &since= &step= &exemplars=."""
+    query, times = _query(request), time_range(request.query)
+    result = await request.app[BACKEND].metrics_range(
+        params.tenant(request),
+        query,
+        start_ns=times.start_ns,
+        end_ns=times.end_ns,
+        step_ns=step_ns(request.query, times),
+        exemplars=_exemplars(request.query),
+    )
+    return await reply(request, lambda: range_json(result))
+
+
+@routes.get("/api/metrics/query")
+async def query_instant(request: web.Request) -> web.Response:
+    """One sample over the whole range: ?q= &start= &end= &since=."""
+    query, times = _query(request), time_range(request.query)
+    result = await request.app[BACKEND].metrics_instant(
+        params.tenant(request), query, start_ns=times.start_ns, end_ns=times.end_ns
+    )
+    return await reply(request, lambda: instant_json(result))
+
+
+def _query(request: web.Request) -> str:
+    """`q`, or `query` as Prometheus calls it."""
+    limits = request.app[params.LIMITS]
+    query = params.query_text(request.query, limits) or params.query_text(request.query, limits, "query")
+    if not query:
+        raise ParameterError("q is missing: write a TraceQL metrics query, as { } | rate()")
+    return query
+
+
+def _exemplars(asked: Mapping[str, str]) -> int:
+    number = params.whole_number(asked, "exemplars")
+    return EXEMPLARS_MAX if number is None else min(number, EXEMPLARS_MAX)
+
+
+def range_json(result: MetricsResult) -> bytes:
+    """Tempo's QueryRangeResponse."""
+    # Each series' objects are gone once it is text.
+    series = [orjson.Fragment(orjson.dumps(_series(one))) for one in result.series]
+    return orjson.dumps({"series": series, "metrics": search_metrics(result.inspected)})
+
+
+def instant_json(result: MetricsResult) -> bytes:
+    """Tempo's QueryInstantResponse."""
+    series = []
+    for one in result.series:
+        out: Json = {"labels": attributes_json(one.labels)}
+        if one.samples and (value := one.samples[-1][1]):
+            out["value"] = double(value)
+        series.append(out)
+    return orjson.dumps({"series": series, "metrics": search_metrics(result.inspected)})
+
+
+def _series(series: Series) -> Json:
+    out: Json = {
+        "labels": attributes_json(series.labels),
+        "samples": [_sample(time_ns, value) for time_ns, value in series.samples],
+    }
+    if series.exemplars:
+        out["exemplars"] = [_exemplar(exemplar) for exemplar in series.exemplars]
+    return out
+
+
+def _sample(time_ns: int, value: float) -> Json:
+    out: Json = {}
+    if time_ns // _NS_PER_MS:
+        out["timestampMs"] = str(time_ns // _NS_PER_MS)
+    if value:
+        out["value"] = double(value)
+    return out
+
+
+def _exemplar(exemplar: Exemplar) -> Json:
+    trace_id = exemplar.trace_id.hex().lstrip("0") or "0"
+    return {"labels": attributes_json([("trace:id", trace_id)]), **_sample(exemplar.timestamp_ns, exemplar.value)}

@@ -1,0 +1,111 @@
+"""What auto-completion asks: which tags there are, and which values a tag has; in Tempo's older and newer form."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.backend import BACKEND
+from app.api.errors import ParameterError
+from app.api.jsonpb import UINT32_MAX, Json
+from app.api.replies import reply
+from query import ast
+from query.results import Inspected
+from query.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
+from query.tags import TagNames, TagValues
+
+routes = web.RouteTableDef()
+
+_NO_SCOPE: Final = "none"
+
+
+@routes.get("/api/v2/search/tags")
+async def tags_v2(request: web.Request) -> web.Response:
+    """Names by scope: ?scope= &q= &start= &end= &limit= (of each scope)."""
+    names = await _names(request)
+    return await reply(request, lambda: names_v2_json(names))
+
+
+@routes.get("/api/search/tags")
+async def tags_v1(request: web.Request) -> web.Response:
+    """Names without their scopes. Intrinsics only if they are asked for: ?scope=intrinsic."""
+    names = await _names(request)
+    intrinsic = request.query.get("scope") == INTRINSIC
+    return await reply(request, lambda: names_v1_json(names, intrinsic=intrinsic))
+
+
+@routes.get("/api/v2/search/tag/{tag:.+}/values")
+async def values_v2(request: web.Request) -> web.Response:
+    """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
+    values = await _values(request, (parse_tag(request.match_info["tag"]),))
+    return await reply(request, lambda: values_v2_json(values))
+
+
+@routes.get("/api/search/tag/{tag:.+}/values")
+async def values_v1(request: web.Request) -> web.Response:
+    """Values of a tag without its scope, as text."""
+    values = await _values(request, parse_old_tag(request.match_info["tag"]))
+    return await reply(request, lambda: values_v1_json(values))
+
+
+async def _names(request: web.Request) -> TagNames:
+    scope = request.query.get("scope") or _NO_SCOPE
+    if scope not in {_NO_SCOPE, INTRINSIC, *SCOPES}:
+        known = ", ".join([*SCOPES, INTRINSIC, _NO_SCOPE])
+        raise ParameterError(f"invalid scope {scope[:40]!r}: must be one of {known}")
+    return await request.app[BACKEND].tag_names(
+        params.tenant(request), scope=None if scope == _NO_SCOPE else scope, **_common(request)
+    )
+
+
+async def _values(request: web.Request, fields: Sequence[ast.Field]) -> TagValues:
+    return await request.app[BACKEND].tag_values(params.tenant(request), fields, **_common(request))
+
+
+def _common(request: web.Request) -> dict[str, Any]:
+    """Parameters of all four. `maxStaleValues`, Tempo's way to stop early, changes no answer here."""
+    start_s, end_s = params.time_range(request.query)
+    params.whole_number(request.query, "maxStaleValues")
+    return {
+        "query": params.query_text(request.query, request.app[params.LIMITS]),
+        "start_s": start_s,
+        "end_s": end_s,
+        "limit": params.whole_number(request.query, "limit") or 0,
+    }
+
+
+def names_v2_json(names: TagNames) -> bytes:
+    """Tempo's SearchTagsV2Response."""
+    scopes = [{"name": scope, "tags": tags} for scope, tags in names.scopes.items()]
+    return orjson.dumps({"scopes": scopes, "metrics": _metrics(names.inspected)})
+
+
+def names_v1_json(names: TagNames, *, intrinsic: bool) -> bytes:
+    """Tempo's SearchTagsResponse."""
+    tags = {tag for scope, tags in names.scopes.items() if intrinsic or scope != INTRINSIC for tag in tags}
+    return orjson.dumps({"tagNames": sorted(tags), "metrics": _metrics(names.inspected)})
+
+
+def values_v2_json(values: TagValues) -> bytes:
+    """Tempo's SearchTagValuesV2Response."""
+    found = [{"type": value.type, "value": value.text} for value in values.values]
+    return orjson.dumps({"tagValues": found, "metrics": _metrics(values.inspected)})
+
+
+def values_v1_json(values: TagValues) -> bytes:
+    """Tempo's SearchTagValuesResponse. Values that differ in type only are one."""
+    texts = sorted({value.text for value in values.values})
+    return orjson.dumps({"tagValues": texts, "metrics": _metrics(values.inspected)})
+
+
+def _metrics(inspected: Inspected) -> Json:
+    """Tempo's MetadataMetrics, which counts no spans and traces."""
+    jobs = min(inspected.sources, UINT32_MAX)
+    fields: Json = {
+        "inspectedBytes": str(inspected.bytes) if inspected.bytes else None,
+        "totalJobs": jobs,
+        "completedJobs": jobs,
+    }
+    return {name: value for name, value in fields.items() if value}

@@ -1,0 +1,110 @@
+"""Time ranges and steps of metrics queries: text → nanoseconds."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from app.api.errors import ParameterError
+from query.words import duration_ns
+
+NS: Final = 1_000_000_000
+INT64_MAX: Final = 2**63 - 1
+
+SAMPLES_MAX: Final = 10_000  # of one series: Tempo's limit
+SINCE_NS: Final = 3600 * NS  # the range where none is given
+
+# The default step: that many samples, in whole multiples of the least step.
+_STEPS_DEFAULT: Final = 240
+_STEP_NS_MIN: Final = 5 * NS
+
+_DURATION: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?(?:ns|us|µs|μs|ms|s|m|h|d))+")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,9})?")
+_TEXT_CHARS_MAX: Final = 64
+# Unix seconds have ten digits until the year 2286, nanoseconds more.
+_SECONDS_DIGITS_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """start before end, both in ns since 1970."""
+
+    start_ns: int
+    end_ns: int
+
+
+def time_range(params: Mapping[str, str]) -> TimeRange:
+    """`start` and `end`, or `since` before `end`; by default the last hour. Raises: ParameterError"""
+    since_ns = _duration(params, "since")
+    start_ns, end_ns = _time(params, "start"), _time(params, "end")
+    if end_ns is None:
+        end_ns = time.time_ns()
+    if start_ns is None:
+        start_ns = max(0, end_ns - (SINCE_NS if since_ns is None else since_ns))
+    if start_ns >= end_ns:
+        raise ParameterError(
+            f"start must be before end: got start={params.get('start', '')[:40]} end={params.get('end', '')[:40]}"
+        )
+    return TimeRange(start_ns, end_ns)
+
+
+def step_ns(params: Mapping[str, str], times: TimeRange) -> int:
+    """`step`, as a duration or in seconds; by default one that fits the range. Raises: ParameterError"""
+    range_ns = times.end_ns - times.start_ns
+    step = _duration(params, "step", seconds=True)
+    if step is None:
+        return max(_STEP_NS_MIN, range_ns // _STEPS_DEFAULT // _STEP_NS_MIN * _STEP_NS_MIN)
+    least_ns = max(1, range_ns // SAMPLES_MAX)
+    if step < least_ns:
+        raise ParameterError(
+            f"step of {step / NS:g}s is too small: at least {least_ns / NS:g}s for this range ({SAMPLES_MAX} samples)"
+        )
+    return step
+
+
+def _time(params: Mapping[str, str], name: str) -> int | None:
+    """Unix seconds, with or without a fraction; nanoseconds; RFC 3339. Missing, empty or 0: None."""
+    text = params.get(name, "").strip()
+    if _NUMBER.fullmatch(text):
+        number = Decimal(text)
+        seconds = "." in text or len(text) <= _SECONDS_DIGITS_MAX
+        value = int(number * NS) if seconds else int(number)
+        if value <= INT64_MAX:
+            return value or None
+    elif not text:
+        return None
+    elif len(text) <= _TEXT_CHARS_MAX and (value_ns := _rfc3339(text)) is not None:
+        return value_ns
+    raise ParameterError(f"invalid {name} {text[:40]!r}: must be unix seconds, unix nanoseconds or RFC 3339")
+
+
+def _rfc3339(text: str) -> int | None:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        return None
+    value_ns = int(when.timestamp()) * NS + when.microsecond * 1000
+    return value_ns if 0 <= value_ns <= INT64_MAX else None
+
+
+def _duration(params: Mapping[str, str], name: str, *, seconds: bool = False) -> int | None:
+    """In ns; None where it is missing or empty. seconds: a number alone is one of seconds."""
+    text = params.get(name, "").strip()
+    if not text:
+        return None
+    value = -1
+    if len(text) <= _TEXT_CHARS_MAX:
+        if _DURATION.fullmatch(text):
+            value = duration_ns(text)
+        elif seconds and _NUMBER.fullmatch(text):
+            value = int(Decimal(text) * NS)
+    if not 0 <= value <= INT64_MAX:
+        raise ParameterError(
+            f"invalid {name} {text[:40]!r}: must be a duration such as 10s or 1h30m{', or seconds' if seconds else ''}"
+        )
+    return value
