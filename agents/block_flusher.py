@@ -89,6 +89,8 @@ class BlockFlusher:
 
     async def _delete_later(self, store: LiveStore, infos: list[SegmentInfo]) -> None:
         await asyncio.sleep(self._retention_s)
+        if self._keeper.closing:
+            return  # the next start finds that they are in blocks
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, infos)
         except (StorageError, OSError) as err:

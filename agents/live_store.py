@@ -72,6 +72,7 @@ class LiveKeeper:
         self._room_on_disk.set()
         self._caught_up_at: dict[int, int] = {}
         self._assigned = False
+        self.closing = False  # the worker stops: the store will be closed
 
     # ---- assignment
 
@@ -223,6 +224,7 @@ class LiveKeeper:
 
     async def seal_all(self) -> None:
         """Seals what is in the heads and waits for it: after a stop, a restart reads less again."""
+        self.closing = True
         if self.store is not None:
             for state in self.store.partitions.values():
                 self.run(state, state.seal_all())

@@ -164,6 +164,7 @@ class Querier:
                 start_ns=start_ns,
                 end_ns=end_ns,
                 limit=limit,
+                keys=self._entry_keys,
                 cancelled=cancelled,
             )
 

@@ -15,7 +15,7 @@ from query.distinct import KEYWORD, Distinct, TagValue, entry_keys, field_values
 from query.errors import QueryCancelled
 from query.parse import parse
 from query.plan import Plan, plan
-from query.reader import ENTRY_COLUMNS, Mask, Reader, field_columns
+from query.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
 from query.results import Inspected
 from query.source import Source
 from query.spansets import Spansets, evaluate
@@ -113,12 +113,13 @@ def tag_values(
     end_ns: int | None = None,
     limit: int = 0,
     bytes_max: int = VALUES_BYTES_MAX,
+    keys: EntryKeys | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagValues:
     """The values of some fields. Of those with a closed set (status, kind) without a query all that there may be.
 
     fields: of `tag_text.parse_tag`, `tag_text.parse_old_tag`
-    query, times: as for `tag_names`
+    query, times, keys: as for `tag_names`
     limit: so many values; 0: no limit. bytes_max: so many bytes of text; what is more is left out
     Raises: QueryCancelled; OSError from a source
     """
@@ -132,13 +133,23 @@ def tag_values(
             found.add(KEYWORD, pa.array(keywords(field)))
         wanted = [field for field in wanted if field not in closed]
     columns = {column for field in wanted for column, _ in field_columns(field)}
+    keys = keys or EntryKeys()
     for reader, rows in read.matching(compiled, columns) if wanted else ():
         for field in wanted:
-            for type_, values in field_values(reader, field, rows):
-                found.add(type_, values)
+            if _may_have(reader, field, keys):
+                for type_, values in field_values(reader, field, rows):
+                    found.add(type_, values)
         if found.full:
             break
     return TagValues(found.values(limit), read.inspected())
+
+
+def _may_have(reader: Reader, field: ast.Field, keys: EntryKeys) -> bool:
+    """The columns of events and links are large: they are not read for an attribute that they do not have."""
+    column = entry_column(field)
+    if column is None or not reader.has(column):
+        return column is None
+    return isinstance(field, ast.Intrinsic) or field.key in keys.of(reader, column)
 
 
 def _first(names: set[str] | tuple[str, ...], limit: int) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ import time
 
 import aiohttp
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 from app.api.search import search_json
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.search import compile_query
+from tests.helpers.frozen import strictly
 
 SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, [("service.name", "a")])
 TRACE = TraceMatch(
@@ -271,80 +271,6 @@ def test_client_goes_away(serve, backend):
 
 # ---- strict clients
 
-STRING, UINT32, UINT64, DOUBLE, BOOL, INT64 = "string", "uint32", "uint64", "double", "bool", "int64"
-# Tempo's messages as Grafana's backend had them in May 2025: name → fields; `*` repeated, `%` a map from string.
-FROZEN = {
-    "AnyValue": {
-        "stringValue": STRING,
-        "boolValue": BOOL,
-        "intValue": INT64,
-        "doubleValue": DOUBLE,
-        "arrayValue": "ArrayValue",
-    },
-    "ArrayValue": {"values": "*AnyValue"},
-    "KeyValue": {"key": STRING, "value": "AnyValue"},
-    "Span": {
-        "spanID": STRING,
-        "name": STRING,
-        "startTimeUnixNano": UINT64,
-        "durationNanos": UINT64,
-        "attributes": "*KeyValue",
-    },
-    "SpanSet": {"spans": "*Span", "matched": UINT32, "attributes": "*KeyValue"},
-    "ServiceStats": {"spanCount": UINT32, "errorCount": UINT32},
-    "TraceSearchMetadata": {
-        "traceID": STRING,
-        "rootServiceName": STRING,
-        "rootTraceName": STRING,
-        "startTimeUnixNano": UINT64,
-        "durationMs": UINT32,
-        "spanSet": "SpanSet",
-        "spanSets": "*SpanSet",
-        "serviceStats": "%ServiceStats",
-    },
-    "SearchMetrics": {
-        "inspectedTraces": UINT32,
-        "inspectedBytes": UINT64,
-        "totalBlocks": UINT32,
-        "completedJobs": UINT32,
-        "totalJobs": UINT32,
-        "totalBlockBytes": UINT64,
-        "inspectedSpans": UINT64,
-    },
-    "SearchResponse": {"traces": "*TraceSearchMetadata", "metrics": "SearchMetrics"},
-}
-
-
-def frozen_search_response():
-    """The class of Tempo's SearchResponse."""
-    proto = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="frozen.proto", package="frozen", syntax="proto3")
-    for name, fields in FROZEN.items():
-        message = file.message_type.add(name=name)
-        for number, (field_name, word) in enumerate(fields.items(), 1):
-            kind = word.lstrip("*%")
-            field = message.field.add(name=field_name, json_name=field_name, number=number)
-            field.label = proto.LABEL_REPEATED if word != kind else proto.LABEL_OPTIONAL
-            if kind not in FROZEN:
-                field.type = proto.Type.Value(f"TYPE_{kind.upper()}")
-                continue
-            field.type, field.type_name = proto.TYPE_MESSAGE, f".frozen.{kind}"
-            if word.startswith("%"):
-                entry = message.nested_type.add(name=f"{field_name[0].upper()}{field_name[1:]}Entry")
-                entry.options.map_entry = True
-                entry.field.add(name="key", number=1, type=proto.TYPE_STRING, label=proto.LABEL_OPTIONAL)
-                entry.field.add(
-                    name="value",
-                    number=2,
-                    type=proto.TYPE_MESSAGE,
-                    type_name=f".frozen.{kind}",
-                    label=proto.LABEL_OPTIONAL,
-                )
-                field.type_name = f".frozen.{name}.{entry.name}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("frozen.SearchResponse"))
-
 
 def test_strict_parser():
     """Grafana's backend refuses answers with fields that it does not know: it knows all of ours."""
@@ -352,9 +278,7 @@ def test_strict_parser():
     span = SpanMatch(SPAN.span_id, "op", 1, 2, values)
     odd = TraceMatch(bytes(16), None, None, 0, 2**62, [SpanSet([span], 1, values)], {"": ServiceStats(0, 0)})
     result = SearchResult([TRACE, odd], Inspected(2**33, 2**40, 2**50, 7))
-    message = json_format.ParseDict(
-        json.loads(search_json(result, span_sets=True)), frozen_search_response()(), ignore_unknown_fields=False
-    )
+    message = strictly(search_json(result, span_sets=True), "SearchResponse")
     assert message.traces[0].spanSets[0].matched == 3
     assert message.traces[0].serviceStats["frontend"].errorCount == 1
     assert message.traces[1].durationMs == 2**32 - 1
