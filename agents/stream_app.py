@@ -1,6 +1,8 @@
 """Faust as Stretto uses it: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
 
+import hashlib
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,12 @@ class StreamApp(faust.App):  # type: ignore[misc]
             await self.add_runtime_dependency(part)
 
 
+def _instance_id(datadir: Path) -> str:
+    """Names this worker for good: its host and its folder."""
+    place = f"{socket.gethostname()}:{datadir.absolute()}"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+
+
 def new_app(
     name: str,
     *,
@@ -105,9 +113,15 @@ def new_app(
     datadir: Path,
     session_timeout_s: float,
     message_bytes_max: int,
+    keeps_partitions: bool,
     buffer_records_max: int = 32,
 ) -> StreamApp:
-    """A Faust app: one consumer group. Figures and reasons are in docs/adr/0002-faust.md."""
+    """A Faust app: one consumer group. Figures and reasons are in docs/adr/0002-faust.md.
+
+    keeps_partitions: a worker that was killed and is started again with the same data folder takes up its partitions
+    at once, not after the session timeout; one that stops for good leaves them alone for so long. For workers that
+    have their data folder to themselves.
+    """
     return StreamApp(
         name,
         broker=[f"kafka://{address}" for address in broker],
@@ -119,6 +133,7 @@ def new_app(
         topic_allow_declare=False,
         # A stop must not wait for records that are committed with their block, minutes later.
         stream_wait_empty=False,
+        consumer_group_instance_id=f"{name}-{_instance_id(datadir)}" if keeps_partitions else None,
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=max(1.0, session_timeout_s / 6),
         broker_rebalance_timeout=max(10.0, session_timeout_s),

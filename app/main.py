@@ -81,6 +81,7 @@ def _new_app(settings: Settings, target: str) -> StreamApp:
         datadir=settings.data_dir / "faust" / target,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
+        keeps_partitions=target == "live-store",
     )
 
 
