@@ -1,5 +1,6 @@
 """Disks that are full and storages that are away: ingest goes on or waits, nothing is lost, all recovers by itself."""
 
+import errno
 import subprocess
 import urllib.error
 import urllib.request
@@ -38,14 +39,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill_up(filler: Path) -> None:
+    """Writes until the disk takes no more."""
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+    except OSError as err:
+        if err.errno != errno.ENOSPC:
+            raise
+
+
 def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
     """Segments do not fit: /ready says why, clients go on, and with room everything is sealed and flushed."""
     with Cluster(tmp_path, SETTINGS) as running:
         client = Client(running)
         filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(bytes(1 << 16))
+        fill_up(filler)
         sent = 0
         for n in range(4):
             client.send(request("full", 2000, 5, first_trace=1 + 2000 * n))
@@ -59,6 +69,17 @@ def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
         client.expect_spans("full", sent, 60)
         flushed = "stretto_block_spans_flushed_total"
         eventually(lambda: client.metric(flushed), lambda spans: spans == sent, 60, "not flushed")
+
+
+def counted_or_refused(client: Client, service: str, secret: str) -> int | None:
+    """None: 503, with a text that tells nothing of the server's insides."""
+    try:
+        return client.span_count(service)
+    except urllib.error.HTTPError as err:
+        text = err.read().decode()
+        if err.code != 503 or secret in text:
+            raise
+    return None
 
 
 def test_storage_away(own_cluster: Cluster) -> None:
@@ -76,13 +97,7 @@ def test_storage_away(own_cluster: Cluster) -> None:
     client.send(request("live", 100, 5, first_trace=1000))
     assert not_ready(client) == ""
     # Both are found, or the answer says that blocks cannot be read: never silently less.
-    try:
-        found = client.span_count("live")
-    except urllib.error.HTTPError as err:
-        assert err.code == 503
-        assert str(blocks) not in err.read().decode()
-    else:
-        assert found == 1000
+    assert counted_or_refused(client, "live", str(blocks)) in (1000, None)
     blocks.unlink()
     blocks.with_name("blocks-away").rename(blocks)
     eventually(lambda: client.metric(flushed), lambda spans: spans == 1500, 60, "blocks did not catch up")
