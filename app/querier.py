@@ -18,7 +18,7 @@ from query.errors import QueryCancelled
 from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.results import MetricsResult, SearchResult
 from query.search import compile_query, search
-from query.tags import EntryKeys, TagNames, TagValues, tag_names, tag_values
+from query.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
 from tables.blocks.block_list import BlockList
 from tables.blocks.meta import BlockMeta
@@ -32,7 +32,8 @@ NS: Final = 1_000_000_000
 # A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
 _TRACE_SLACK_NS: Final = 3600 * NS
 # A longer query is not compiled on the event loop: that takes up to a second for the longest ones.
-_COMPILED_HERE_CHARS_MAX: Final = 2000
+_COMPILED_HERE_CHARS_MAX: Final = 1000
+_ALL_SPANS: Final = 2**31
 
 Cancelled = Callable[[], bool]
 
@@ -58,7 +59,7 @@ class Querier:
         self._pool = ThreadPoolExecutor(limits.threads, "query")
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._admitted = 0
-        self._entry_keys = EntryKeys()
+        self._known_tags = Known()
 
     def close(self) -> None:
         """Gives up what runs."""
@@ -89,7 +90,7 @@ class Querier:
                 start_ns=start_ns,
                 end_ns=end_ns,
                 limit=limit,
-                spans_per_span_set=spans_per_span_set,
+                spans_per_span_set=spans_per_span_set or _ALL_SPANS,
                 cancelled=cancelled,
             )
 
@@ -137,7 +138,7 @@ class Querier:
                 start_ns=start_ns,
                 end_ns=end_ns,
                 limit=limit,
-                keys=self._entry_keys,
+                known=self._known_tags,
                 cancelled=cancelled,
             )
 
@@ -164,7 +165,7 @@ class Querier:
                 start_ns=start_ns,
                 end_ns=end_ns,
                 limit=limit,
-                keys=self._entry_keys,
+                known=self._known_tags,
                 cancelled=cancelled,
             )
 

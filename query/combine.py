@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from query import ast
 from query.plan import Shown
-from query.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, raw, rows_of, to_numpy
+from query.reader import ROOT_PARENT, Ids, Mask, Reader, Rows, find, fixed_bytes, raw_all, rows_of, to_numpy
 from query.results import ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.shown import show
 from query.spansets import Spansets, State
@@ -106,11 +106,11 @@ def describe(
     if not len(chosen.ids):
         return []
     order = np.argsort(chosen.ids)
-    facts = _facts(chosen, order, readers)
+    facts, trace_ids = _facts(chosen, order, readers), raw_all(chosen.ids)
     span_sets = _span_sets(chosen, order, hits, shown, spans_max)
     return [
         TraceMatch(
-            trace_id=raw(chosen.ids, i),
+            trace_id=trace_ids[i],
             root_service=fact.root_service,
             root_name=fact.root_name,
             start_ns=int(chosen.start[i]),
@@ -146,14 +146,14 @@ def _whole(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
 class _Fact:
     root_name: str | None = None
     root_service: str | None = None
-    root_start: int = _NONE.max
     stats: dict[str, ServiceStats] = field(default_factory=dict)
 
 
 def _facts(chosen: Chosen, order: Rows, readers: Sequence[Reader]) -> list[_Fact]:
     """Root and services of each chosen trace, over all of its spans."""
     facts = [_Fact() for _ in order]
-    columns = ("root_name", "root_service", "trace_start_ns", "status_code", "resource.service.name")
+    contested: set[int] = set()
+    columns = ("root_name", "root_service", "status_code", "resource.service.name")
     for reader in readers:
         hit, traces = find(reader.traces(), chosen.ids[order])
         if not len(hit):
@@ -161,19 +161,38 @@ def _facts(chosen: Chosen, order: Rows, readers: Sequence[Reader]) -> list[_Fact
         rows, owner = rows_of(reader.traces(), traces)
         found = reader.at(columns, rows)
         first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-        starts = to_numpy(found["trace_start_ns"])[first]
-        for name, service, start, i in zip(
-            _strings(found, "root_name", first), _strings(found, "root_service", first), starts, hit, strict=True
-        ):
-            fact = facts[order[i]]
-            if name is not None and start < fact.root_start:
-                fact.root_name, fact.root_service, fact.root_start = name, service, int(start)
+        names, services = _strings(found, "root_name", first), _strings(found, "root_service", first)
+        for name, service, i in zip(names, services, order[hit].tolist(), strict=True):
+            if name is not None:
+                fact = facts[i]
+                if fact.root_name is not None:
+                    contested.add(i)
+                fact.root_name, fact.root_service = name, service
         failed = to_numpy(found["status_code"]) == _STATUS_ERROR
         for i, service, count, errors in _by_service(found.get("resource.service.name"), owner, failed):
             stats = facts[order[hit[i]]].stats
             old = stats.get(service, ServiceStats(0, 0))
             stats[service] = ServiceStats(old.span_count + count, old.error_count + errors)
+    for i in contested:
+        facts[i].root_name, facts[i].root_service = _earliest_root(chosen.ids[i : i + 1], readers)
     return facts
+
+
+def _earliest_root(ids: Ids, readers: Sequence[Reader]) -> tuple[str, str | None]:
+    """Name and service of the root of one trace that has roots in several sources: there are hardly any."""
+    service = "resource.service.name"
+    roots = []
+    for reader in readers:
+        _, traces = find(reader.traces(), ids)
+        rows, _ = rows_of(reader.traces(), traces)
+        found = reader.at(["parent_span_id", "start_ns", "span_id", "name", service], rows)
+        if len(rows):
+            services = found[service].to_pylist() if service in found else [None] * len(rows)
+            told = zip(*(found[name].to_pylist() for name in ("start_ns", "span_id", "name")), services, strict=True)
+            parents = found["parent_span_id"].to_pylist()
+            roots += [root for parent, root in zip(parents, told, strict=True) if parent == ROOT_PARENT]
+    _, _, name, of = min(roots, key=lambda root: root[:2])
+    return name, of
 
 
 def _strings(columns: Mapping[str, Any], column: str, rows: Rows) -> list[str | None]:
@@ -251,12 +270,12 @@ def _span_matches(hits: Sequence[Hits], source: Rows, rows: Rows, shown: Sequenc
         mine = np.flatnonzero(source == number)
         reader, here = hits[number].reader, rows[mine]
         columns = reader.at(["span_id", "start_ns", "duration_ns"], here)
-        ids = fixed_bytes(columns["span_id"])
+        ids = raw_all(fixed_bytes(columns["span_id"]))
         starts, durations = columns["start_ns"].to_pylist(), columns["duration_ns"].to_pylist()
         # A span's name is a field of its own in the answer, there only where the query names it.
         names = show(reader, here, [item for item in shown if item.field == _NAME])
         attributes = show(reader, here, [item for item in shown if item.field != _NAME])
-        for k, i in enumerate(mine):
+        for k, i in enumerate(mine.tolist()):
             name = str(names[k][0][1]) if names[k] else ""
-            result[i] = SpanMatch(raw(ids, k), name, starts[k], durations[k], tuple(attributes[k]))
+            result[i] = SpanMatch(ids[k], name, starts[k], durations[k], tuple(attributes[k]))
     return [match for match in result if match is not None]

@@ -82,6 +82,8 @@ def compare_array(array: Any, op: str, literal: Literal) -> Mask:
 
 def present(reader: Reader, field: ast.Field) -> Mask:
     """Rows in which the field has a value of any type."""
+    if field == ast.Intrinsic("span:parentID") and (parents := reader.column("parent_span_id")) is not None:
+        return _mask(pc.not_equal(parents, pa.scalar(ROOT_PARENT, parents.type)))
     if isinstance(field, ast.Intrinsic):
         return np.ones(reader.rows, bool)
     result = np.zeros(reader.rows, bool)

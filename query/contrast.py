@@ -23,7 +23,7 @@ VALUES_MAX: Final = 1000
 
 _TYPES: Final = ("baseline", "selection")
 _INTRINSICS: Final = ("name", "kind", "status", "statusMessage", "rootName", "rootServiceName")
-_WORDS: Final = frozenset({"string", "int", "bool"})
+_WORDS: Final = frozenset({"string", "int", "double", "bool"})
 
 
 def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: Intervals) -> Partial:
@@ -76,7 +76,7 @@ def _selected(function: ast.Compare, reader: Reader) -> Mask:
 
 
 def _fields(reader: Reader) -> Iterator[ast.Field]:
-    """What is compared: strings, whole numbers and truth values. Other numbers hardly ever come twice."""
+    """What is compared. Not durations and ids, which hardly ever come twice."""
     yield from (ast.Intrinsic(name) for name in _INTRINSICS)
     parsed = (parse_attribute_column(column) for column in sorted(reader.source.columns))
     found = [(a.scope, a.key) for a in parsed if a is not None and a.scope in SCOPES and a.type in _WORDS]

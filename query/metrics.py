@@ -1,6 +1,7 @@
 """The entry points of metrics queries: TraceQL text and sources → series."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,18 @@ from query.series import evaluate as evaluate_series
 from query.source import Source
 from query.spansets import evaluate
 from query.stitch import shared_traces, whole_traces
+
+EXEMPLARS_MAX: Final = 1000  # more than anybody can see in a graph
+
+
+def hinted_exemplars(query: str, exemplars: int) -> int:
+    """How many exemplars a query wants: with(exemplars=false), with(exemplars=50); otherwise so many."""
+    for hint in parse(query).hints:
+        if hint.name == "exemplars" and isinstance(hint.value.value, int):
+            if isinstance(hint.value.value, bool):
+                return exemplars if hint.value.value else 0
+            return min(max(hint.value.value, 0), EXEMPLARS_MAX)
+    return exemplars
 
 
 def compile_metrics(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
@@ -45,7 +58,7 @@ def metrics_range(
     The sample at t is about the spans that start in (t - step, t].
 
     sources: all that may know a span of the range; their order does not matter
-    exemplars: so many at most for each metrics function of the query
+    exemplars: so many at most for each metrics function of the query; its hint `exemplars` goes before
     cancelled: asked between sources
     Raises: TraceQLError before anything is read; ValueError: no such range; QueryCancelled; OSError from a source
     """
@@ -69,6 +82,7 @@ def _run(
     sources: Sequence[Source], query: str, intervals: Intervals, exemplars: int, cancelled: Callable[[], bool]
 ) -> MetricsResult:
     root, plans = compile_metrics(query)
+    exemplars = hinted_exemplars(query, min(exemplars, EXEMPLARS_MAX))
     try:
         merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled)
     except TooManyCells:

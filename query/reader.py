@@ -141,6 +141,12 @@ def raw(ids: Ids, i: int) -> bytes:
     return bytes(ids[i : i + 1].tobytes())
 
 
+def raw_all(ids: Ids) -> list[bytes]:
+    """Every id with all of its bytes: many times faster than one by one."""
+    data, width = ids.tobytes(), ids.dtype.itemsize
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
 def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
     """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each."""
     if not len(index.ids):

@@ -154,10 +154,13 @@ def _series(line: Line, intervals: Intervals) -> Series:
 
 
 def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
-    """In each interval only the `count` largest or smallest samples; of equal ones the first by labels."""
+    """In each interval only the `count` largest or smallest samples.
+
+    Of equal ones topk keeps the first by labels. bottomk is topk turned round, and keeps the last.
+    """
     if not lines:
         return lines
-    ordered = sorted(lines, key=_order)
+    ordered = sorted(lines, key=_order, reverse=not largest)
     values = np.array([line.values for line in ordered])
     # NaN sorts last.
     best = np.argsort(-values if largest else values, axis=0, kind="stable")[:count]

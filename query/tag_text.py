@@ -32,6 +32,8 @@ _CONDITION: Final = re.compile(
     r"\s*(?:=~|!~|!=|<=|>=|=|<|>)\s*"
     rf"(?:{_STRING}|-?[\w.µμ]+)"
 )
+# Parsing takes time, and tags are parsed where others wait; a longer one is an attribute without quotes.
+_PARSED_CHARS_MAX: Final = 1000
 # What someone writes into a filter by hand is shorter; of a longer one that is not TraceQL nothing is applied.
 _BROKEN_CHARS_MAX: Final = 2048
 _CONDITIONS_MAX: Final = 64
@@ -43,7 +45,7 @@ def parse_tag(text: str) -> ast.Field:
     A key that should be quoted may come without quotes: the text is nothing but the tag.
     Raises: TraceQLError for what is neither an intrinsic nor an attribute with a scope
     """
-    field = _field(text)
+    field = _field(text) if len(text) <= _PARSED_CHARS_MAX else None
     if field is not None:
         return field
     scoped = _SCOPED.fullmatch(text)

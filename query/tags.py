@@ -1,10 +1,9 @@
 """The entry points of auto-completion: which tags there are, and which values a tag has."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +20,14 @@ from query.source import Source
 from query.spansets import Spansets, evaluate
 from query.stitch import shared_traces, whole_traces
 from query.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
+from query.text import expression
+from tables.cache import ByteCache
 from tables.schema import parse_attribute_column
 
 VALUES_BYTES_MAX: Final = 10_000_000
+KNOWN_BYTES_MAX: Final = 8 << 20
+_VALUES_KEPT_BYTES_MAX: Final = 64 << 10
+_ENTRY_BYTES: Final = 500  # what keeping anything at all takes
 _COLUMNS_AT_ONCE: Final = 32
 _EVERYTHING: Final = (ast.Filter(None),)
 
@@ -46,26 +50,42 @@ class TagValues:
     inspected: Inspected
 
 
-class EntryKeys:
-    """The attribute keys of the events and links of each source: found out once, kept as long as the source is.
+class Known:
+    """What earlier calls found out about sources, which never change. One for a process; safe for threads."""
 
-    One for a process; safe for threads.
-    """
+    def __init__(self, bytes_max: int = KNOWN_BYTES_MAX) -> None:
+        # Weak, so that no source lives longer for it; what is known of one that is gone is soon the oldest.
+        self._cache: ByteCache[tuple[ref[Source], str], Any] = ByteCache("tags", bytes_max)
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: WeakKeyDictionary[Source, dict[str, frozenset[str]]] = WeakKeyDictionary()
-
-    def of(self, reader: Reader, column: str) -> frozenset[str]:
-        """In: the column `events` or `links`, which the source has"""
-        with self._lock:
-            known = self._known.get(reader.source, {}).get(column)
+    def entry_keys(self, reader: Reader, column: str) -> frozenset[str]:
+        """The attribute keys of events or links. In: the column `events` or `links`, which the source has"""
+        key = (ref(reader.source), column)
+        known: frozenset[str] | None = self._cache.get(key)
         if known is None:
             # By rows, so that the source does not push useful columns out of its cache for this large one.
             known = entry_keys(reader.at([column], np.arange(reader.rows))[column])
-            with self._lock:
-                self._known.setdefault(reader.source, {})[column] = known
+            self._cache.put(key, known, _ENTRY_BYTES + sum(map(len, known)))
         return known
+
+    def values(self, reader: Reader, field: ast.Field) -> list[tuple[str, Any]]:
+        """The distinct values of all rows, as `field_values`."""
+        if not self._may_have(reader, field):
+            return []
+        key = (ref(reader.source), expression(field))
+        known: list[tuple[str, Any]] | None = self._cache.get(key)
+        if known is None:
+            known = list(field_values(reader, field, None))
+            size_bytes = _ENTRY_BYTES + sum(values.nbytes for _, values in known)
+            if size_bytes <= _VALUES_KEPT_BYTES_MAX:
+                self._cache.put(key, known, size_bytes)
+        return known
+
+    def _may_have(self, reader: Reader, field: ast.Field) -> bool:
+        """The columns of events and links are large: they are not read for an attribute that they do not have."""
+        column = entry_column(field)
+        if column is None or not reader.has(column):
+            return column is None
+        return isinstance(field, ast.Intrinsic) or field.key in self.entry_keys(reader, column)
 
 
 def tag_names(
@@ -76,7 +96,7 @@ def tag_names(
     start_ns: int | None = None,
     end_ns: int | None = None,
     limit: int = 0,
-    keys: EntryKeys | None = None,
+    known: Known | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagNames:
     """The names of all attributes by scope, and of the intrinsics.
@@ -87,7 +107,7 @@ def tag_names(
     scope: one of `tag_text.SCOPES` or INTRINSIC; None: all
     query: TraceQL, also unfinished: `tag_text.usable_filter`
     limit: so many names of each scope; 0: all
-    keys: what is known of events and links from earlier calls
+    known: of earlier calls
     Raises: QueryCancelled; OSError from a source
     """
     found: dict[str, set[str]] = {name: set() for name in SCOPES if scope in {None, name}}
@@ -95,7 +115,7 @@ def tag_names(
     if found:
         compiled = _compiled(query)
         if compiled is None:
-            _all_names(read, found, keys or EntryKeys())
+            _all_names(read, found, known or Known())
         else:
             _matching_names(read, compiled, found)
     scopes = {name: _first(tags, limit) for name, tags in found.items() if tags}
@@ -113,13 +133,13 @@ def tag_values(
     end_ns: int | None = None,
     limit: int = 0,
     bytes_max: int = VALUES_BYTES_MAX,
-    keys: EntryKeys | None = None,
+    known: Known | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagValues:
     """The values of some fields. Of those with a closed set (status, kind) without a query all that there may be.
 
     fields: of `tag_text.parse_tag`, `tag_text.parse_old_tag`
-    query, times, keys: as for `tag_names`
+    query, times, known: as for `tag_names`
     limit: so many values; 0: no limit. bytes_max: so many bytes of text; what is more is left out
     Raises: QueryCancelled; OSError from a source
     """
@@ -133,23 +153,14 @@ def tag_values(
             found.add(KEYWORD, pa.array(keywords(field)))
         wanted = [field for field in wanted if field not in closed]
     columns = {column for field in wanted for column, _ in field_columns(field)}
-    keys = keys or EntryKeys()
+    known = known or Known()
     for reader, rows in read.matching(compiled, columns) if wanted else ():
         for field in wanted:
-            if _may_have(reader, field, keys):
-                for type_, values in field_values(reader, field, rows):
-                    found.add(type_, values)
+            for type_, values in known.values(reader, field) if compiled is None else field_values(reader, field, rows):
+                found.add(type_, values)
         if found.full:
             break
     return TagValues(found.values(limit), read.inspected())
-
-
-def _may_have(reader: Reader, field: ast.Field, keys: EntryKeys) -> bool:
-    """The columns of events and links are large: they are not read for an attribute that they do not have."""
-    column = entry_column(field)
-    if column is None or not reader.has(column):
-        return column is None
-    return isinstance(field, ast.Intrinsic) or field.key in keys.of(reader, column)
 
 
 def _first(names: set[str] | tuple[str, ...], limit: int) -> tuple[str, ...]:
@@ -223,13 +234,13 @@ class _Read:
         return reader
 
 
-def _all_names(read: _Read, found: dict[str, set[str]], keys: EntryKeys) -> None:
+def _all_names(read: _Read, found: dict[str, set[str]], known: Known) -> None:
     columns: set[str] = set()
     for reader in read.readers():
         columns |= reader.source.columns
         for scope, column in ENTRY_COLUMNS.items():
             if scope in found and reader.has(column):
-                found[scope] |= keys.of(reader, column)
+                found[scope] |= known.entry_keys(reader, column)
     for scope, key, _ in _attributes(columns, found):
         found[scope].add(key)
 
@@ -269,9 +280,11 @@ def _attributes(columns: set[str] | frozenset[str], scopes: Mapping[str, Any]) -
 
 def _has_spans_in(reader: Reader, window: Window) -> bool:
     start_ns, end_ns = window
-    starts, durations = reader.bounds("start_ns"), reader.bounds("duration_ns")
-    if starts is None:
+    if window == (None, None) or (starts := reader.bounds("start_ns")) is None:
         return True
     if end_ns is not None and starts[0] > end_ns:
         return False
-    return start_ns is None or durations is None or starts[1] + max(durations[1], 0) >= start_ns
+    if start_ns is None or starts[1] >= start_ns:
+        return True
+    durations = reader.bounds("duration_ns")
+    return durations is None or starts[1] + max(durations[1], 0) >= start_ns

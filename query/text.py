@@ -51,7 +51,9 @@ def literal(node: Literal) -> str:
         return f"`{value}`"
     if node.type in WORDS:
         return WORDS[node.type].get(int(value), str(value))
-    return duration(int(value)) if node.type is Type.DURATION else f"{value:.17g}"
+    if node.type is Type.DURATION:
+        return duration(int(value))
+    return repr(value).removesuffix(".0")
 
 
 def duration(ns: int) -> str:

@@ -14,6 +14,7 @@ OLD_PARAMETERS: Final = ("tags", "minDuration", "maxDuration")
 _PAIR: Final = re.compile(r'\s*([^\s="]+)=("(?:\\.|[^"\\])*"|[^\s"]*)(?=\s|$)', re.DOTALL)
 _DURATION: Final = re.compile(r"(?:\d{1,9}(?:\.\d{0,9})?(?:ns|us|µs|μs|ms|s|m|h))+")
 _NUMBER: Final = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?")
+_TAGS_MAX: Final = 100
 _INTRINSICS: Final = {"name": "name", "root.name": "rootName", "root.service.name": "rootServiceName"}
 
 
@@ -33,7 +34,8 @@ def old_query(params: Mapping[str, str]) -> str:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    pairs, at = [], 0
+    pairs: list[tuple[str, str]] = []
+    at = 0
     text = text.strip()
     while at < len(text):
         found = _PAIR.match(text, at)
@@ -43,6 +45,8 @@ def _pairs(text: str) -> list[tuple[str, str]]:
                 'service.name=checkout name="orders publish"'
             )
         value = found[2]
+        if len(pairs) >= _TAGS_MAX:
+            raise ParameterError(f"invalid tags: more than {_TAGS_MAX} of them")
         pairs.append((found[1], re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value))
         at = found.end()
     return pairs

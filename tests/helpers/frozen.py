@@ -1,4 +1,4 @@
-"""Tempo's messages as Grafana's backend had them in May 2025, and a parser that refuses fields that it does not know."""
+"""Messages of Tempo as Grafana's backend had them in May 2025, and a parser that refuses fields it does not know."""
 
 import json
 from functools import cache

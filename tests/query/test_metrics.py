@@ -22,7 +22,7 @@ from query.series import evaluate
 from query.stitch import whole
 from tests.query.golden import START_NS, S, load_table
 from tests.query.plain_metrics import series
-from tests.query.test_engine import BY, SPANSETS, STAGES, spans, split
+from tests.query.test_engine import BY, FILTERS, SPANSETS, STAGES, spans, split
 
 STEP_NS = 10
 START, END = 10, 50
@@ -85,6 +85,24 @@ def test_ranking_keeps_the_largest_or_smallest(table: pa.Table, query: str, func
     down = function == "topk"
     best = {ns: sorted(values, reverse=down)[:count] for ns, values in every.items()}
     assert {ns: sorted(values, reverse=down) for ns, values in kept.items()} == best
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=spans(), selection=FILTERS, top_n=st.integers(1, 3), data=st.data())
+def test_compare_is_the_same_when_split(table: pa.Table, selection: str, top_n: int, data: st.DataObject) -> None:
+    """And each attribute's values are told no oftener than its total."""
+    query, span = f"{{ }} | compare({selection}, {top_n})", {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
+    whole_table, parts = (
+        metrics_range([TableSource(one) for one in tables], query, **span).series
+        for tables in ([table], split(table, data))
+    )
+    assert whole_table == parts
+    totals: dict[Any, float] = defaultdict(float)
+    for one in whole_table:
+        kind, (attribute, _) = one.labels[0][1], one.labels[1]
+        totals[kind, attribute] += sum(value for _, value in one.samples)
+    for (kind, attribute), count in totals.items():
+        assert str(kind).endswith("_total") or count <= totals[f"{kind}_total", attribute]
 
 
 def _by_time(result: MetricsResult) -> dict[int, list[float]]:
@@ -162,6 +180,9 @@ RANGE = {"start_ns": START_NS, "end_ns": START_NS + 20 * S, "step_ns": 10 * S}
         pytest.param("{ } | quantile_over_time(duration, 1)", 9, [("t1", 1, 0.005), ("t2", 12, 0.007)], id="quantiles"),
         pytest.param("{ } | rate()", 1, [("t1", 1, 0.2)], id="no more than asked for"),
         pytest.param("{ } | rate()", 0, [], id="none"),
+        pytest.param("{ } | rate() with(exemplars=false)", 9, [], id="the hint says none"),
+        pytest.param("{ } | rate() with(exemplars=1)", 9, [("t1", 1, 0.2)], id="the hint says one"),
+        pytest.param("{ } | rate() with(exemplars=true)", 1, [("t1", 1, 0.2)], id="the hint says some"),
     ],
 )
 def test_exemplars(query: str, count: int, want: list[tuple[str, int, float]]) -> None:

@@ -132,7 +132,7 @@ def test_valid_examples() -> None:
 
 def test_valid_examples_are_answered() -> None:
     """Every one of them runs: as a search, and where it is a metrics query as that, too."""
-    load = "load\n  t1 a name=x span.a=1 span.field=2.5\n  t1 b<a span.a=s event=exception@1s event.a=3\n  t2 a span.x=1"
+    load = "load\n  t1 a name=x span.a=1 span.field=2.5\n  t1 b<a span.a=s event=exception@1s event.a=3\n  t2 a"
     sources = [TableSource(load_table(load))]
     for query in _examples("valid"):
         search(sources, query)

@@ -209,6 +209,7 @@ def test_parameters_before_traceql(ask, backend, params, query):
         pytest.param({"start": "1794481980", "end": "1795259640"}, ["max_duration_s", "604800"], id="range"),
         pytest.param({"q": "x" * 20_001}, ["q", "max_query_expression_size_bytes", "20000"], id="long query"),
         pytest.param({"q": "", "tags": "a"}, ["tags", "logfmt"], id="tags"),
+        pytest.param({"q": "", "tags": "a=b " * 101}, ["tags", "100"], id="too many tags"),
         pytest.param({"q": "", "minDuration": "1"}, ["minDuration", "'1'"], id="minDuration"),
         pytest.param({"q": "", "tags": "x" * 20_001}, ["tags", "max_query_expression_size_bytes"], id="long tags"),
     ],

@@ -1,0 +1,260 @@
+"""Names and values of tags: as Tempo recorded them, as a plain loop over the spans finds them, and the texts."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from query import ast
+from query.distinct import Distinct, TagValue, value_text
+from query.errors import QueryCancelled, TraceQLError
+from query.memory import TableSource
+from query.search import compile_query, search
+from query.stitch import whole
+from query.tag_text import parse_old_tag, parse_tag, usable_filter
+from query.tags import Known, tag_names, tag_values
+from tables.schema import parse_attribute_column
+from tests.helpers.otlp_rows import read_messages, span_table
+from tests.helpers.reference import cases, reference_file
+
+NS = 10**9
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return span_table(read_messages(reference_file("spans.otlp.bin")))
+
+
+@pytest.fixture(scope="module", params=[1, 4], ids=["one source", "every trace in four sources"])
+def sources(table: pa.Table, request: pytest.FixtureRequest) -> list[TableSource]:
+    number = np.random.default_rng(1).integers(0, request.param, table.num_rows)
+    return [TableSource(whole(table.filter(pa.array(number == part)))) for part in range(request.param)]
+
+
+def answered(sources: list[TableSource], case: dict[str, Any]) -> Any:
+    """Our answer to a recorded request, its lists in order; None: it was refused."""
+    asked, path = case["params"], case["path"]
+    common = {"start_ns": asked["start"] * NS, "end_ns": asked["end"] * NS, "query": asked.get("q", "")}
+    if path.endswith("/tags"):
+        scope = None if (said := asked.get("scope", "none")) == "none" else said
+        scopes = tag_names(sources, scope=scope, **common).scopes
+        if "/v2/" in path:
+            return [{"name": name, "tags": list(tags)} for name, tags in scopes.items()]
+        return sorted({tag for name, tags in scopes.items() if name != "intrinsic" for tag in tags})
+    tag = path.partition("/tag/")[2].removesuffix("/values")
+    values = tag_values(sources, (parse_tag(tag),) if "/v2/" in path else parse_old_tag(tag), **common).values
+    if "/v2/" in path:
+        return sorted(({"type": type_, "value": text} for type_, text in values), key=json.dumps)
+    return sorted({text for _, text in values})
+
+
+def recorded(body: dict[str, Any]) -> Any:
+    (items,) = (body[key] for key in ("scopes", "tagNames", "tagValues") if key in body)
+    return sorted(items, key=json.dumps) if "tagValues" in body else items
+
+
+@pytest.mark.parametrize("group", ["tags_v1", "tags_v2", "values_v1", "values_v2", "values_v2_q"])
+def test_recorded(sources: list[TableSource], group: str) -> None:
+    """Every recorded answer but the refusals, which are the API's, is ours, too."""
+    asked = [case for case in cases(group) if case["status"] == 200]
+    assert asked
+    assert [case["n"] for case in asked if answered(sources, case) != recorded(case["body"])] == []
+
+
+def test_names_of_matching_spans(sources: list[TableSource], table: pa.Table) -> None:
+    """With a filter exactly the attributes that its spans have.
+
+    Tempo's recorded answer also has attributes that none of these spans has: those with a column of their own there.
+    """
+    query = '{ resource.service.name = "payment" }'
+    spans = table.filter(pa.compute.equal(table["resource.service.name"], "payment"))
+    want: dict[str, set[str]] = {"span": set(), "resource": set()}
+    for name in spans.column_names:
+        attribute = parse_attribute_column(name)
+        if attribute is not None and spans[name].null_count < spans.num_rows:
+            want[attribute.scope].add(attribute.key)
+    found = tag_names(sources, query=query).scopes
+    assert {scope: set(found[scope]) for scope in want} == want
+    assert found["event"] == ("exception.message", "exception.stacktrace", "exception.type")
+    assert "link" not in found
+    (case,) = cases("tags_v2_q")
+    told = {scope["name"]: set(scope["tags"]) for scope in case["body"]["scopes"]}
+    assert told["resource"] == want["resource"]
+    assert told["span"] > want["span"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param("{ status = error }", id="filter"),
+        pytest.param('{ name = "orders publish" } >> { kind = consumer }', id="structure: whole traces"),
+        pytest.param("{ kind = server } | count() > 10", id="aggregate"),
+        pytest.param("{ traceDuration > 200ms } | rate()", id="metrics: its spans"),
+        pytest.param("{ span.nosuch = 1 }", id="nothing"),
+        pytest.param("{ }", id="everything"),
+    ],
+)
+def test_values_of_matching_spans(sources: list[TableSource], query: str) -> None:
+    """The values are those of the spans that a search with the same query shows."""
+    shown = search(sources, query, limit=10_000, spans_per_span_set=10_000).traces
+    ids = {span.span_id for trace in shown for spans in trace.span_sets for span in spans.spans}
+    names = set()
+    for source in sources:
+        columns = source.read(["span_id", "name"])
+        spans = zip(columns["span_id"].to_pylist(), columns["name"].to_pylist(), strict=True)
+        names |= {name for span_id, name in spans if span_id in ids}
+    assert {value.text for value in tag_values(sources, [parse_tag("name")], query=query).values} == names
+
+
+def test_arrays_and_events(sources: list[TableSource]) -> None:
+    """Of arrays each element is a value; events and links are looked into."""
+    accepted = tag_values(sources, [parse_tag("span.http.request.header.accept")]).values
+    assert accepted
+    assert all(value.type == "string" and "[" not in value.text for value in accepted)
+    assert TagValue("string", "exception") in tag_values(sources, [parse_tag("event:name")]).values
+    errors = tag_values(sources, [parse_tag("event.exception.type")], query="{ status = error }").values
+    assert TagValue("string", "RpcError") in errors
+    assert (
+        tag_values(sources, [parse_tag("event.exception.type")], query="{ kind = consumer && status = ok }").values
+        == ()
+    )
+    assert {v.text for v in tag_values(sources, [parse_tag("status")], query="{ status = error }").values} == {"error"}
+    assert {v.text for v in tag_values(sources, [parse_tag("status")]).values} == {"error", "ok", "unset"}
+
+
+def test_limits(sources: list[TableSource]) -> None:
+    """`limit` gives the first names and values; `bytes_max` ends the values."""
+    everything = tag_values(sources, [parse_tag("name")]).values
+    assert tag_values(sources, [parse_tag("name")], limit=3).values == everything[:3]
+    few = tag_values(sources, [parse_tag("name")], bytes_max=40).values
+    assert 0 < sum(len(value.text) for value in few) <= 40
+    names = tag_names(sources, limit=2).scopes
+    assert {len(tags) for scope, tags in names.items() if scope != "link"} == {2}
+    assert names["resource"] == ("cloud.region", "deployment.environment")
+
+
+def test_time_range(sources: list[TableSource]) -> None:
+    """Sources outside the range do not count; those that it touches count as a whole."""
+    start_s = 1795259580
+    assert tag_names(sources, end_ns=(start_s - 10) * NS).scopes.keys() == {"intrinsic"}
+    assert tag_values(sources, [parse_tag("name")], start_ns=(start_s + 3600) * NS).values == ()
+    assert "span" in tag_names(sources, start_ns=(start_s + 5) * NS, end_ns=(start_s + 6) * NS).scopes
+
+
+def test_known_keys(sources: list[TableSource]) -> None:
+    """What was found out once is not read again."""
+    known = Known()
+    first, second = (tag_names(sources, known=known) for _ in range(2))
+    assert first.scopes == second.scopes
+    assert (first.inspected.bytes > 0, second.inspected.bytes) == (True, 0)
+    for tag in ("name", "span.nosuch", "event.exception.type", "event.nosuch", "link.messaging.link"):
+        once, again = (tag_values(sources, [parse_tag(tag)], known=known) for _ in range(2))
+        assert once.values == again.values == tag_values(sources, [parse_tag(tag)]).values
+        assert again.inspected.bytes == 0
+
+
+def test_cancelled(sources: list[TableSource]) -> None:
+    """A call stops when nobody waits any more."""
+    with pytest.raises(QueryCancelled):
+        tag_names(sources, cancelled=lambda: True)
+    with pytest.raises(QueryCancelled):
+        tag_values(sources, [parse_tag("name")], query="{ status = error }", cancelled=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        pytest.param("span.http.route", ast.Attribute("span", "http.route"), id="span"),
+        pytest.param(".http.route", ast.Attribute(None, "http.route"), id="unscoped"),
+        pytest.param('span."a b".c', ast.Attribute("span", "a b.c"), id="quoted"),
+        pytest.param("resource.a b", ast.Attribute("resource", "a b"), id="not quoted"),
+        pytest.param("resource.a/b", ast.Attribute("resource", "a/b"), id="slash"),
+        pytest.param(".x } | {", ast.Attribute(None, "x } | {"), id="nothing but a key"),
+        pytest.param("span." + "(" * 5000, ast.Attribute("span", "(" * 5000), id="long"),
+        pytest.param("span:kind", ast.Intrinsic("kind"), id="second spelling"),
+        pytest.param("link:traceID", ast.Intrinsic("link:traceID"), id="intrinsic"),
+    ],
+)
+def test_tag(text: str, field: ast.Field) -> None:
+    """A tag as TraceQL writes it, and some that clients write without quotes."""
+    assert parse_tag(text) == field
+
+
+@pytest.mark.parametrize("text", ["", "foo", "http.route", "parent.x", "1", '"name"', "name = 1 || .b", "-.a", "span."])
+def test_no_tag(text: str) -> None:
+    """What is neither an intrinsic nor an attribute with a scope is refused."""
+    with pytest.raises(TraceQLError, match="is no tag"):
+        parse_tag(text)
+
+
+def test_old_tags() -> None:
+    """The older API knows no scopes: all attributes of the name, or the intrinsic."""
+    assert parse_old_tag("root.service.name") == (ast.Intrinsic("rootServiceName"),)
+    assert parse_old_tag("status") == (ast.Intrinsic("status"),)
+    scopes = ["resource", "span", "event", "link", "instrumentation"]
+    assert parse_old_tag("service.name") == tuple(ast.Attribute(scope, "service.name") for scope in scopes)
+
+
+@pytest.mark.parametrize(
+    ("text", "usable"),
+    [
+        pytest.param(" ", "", id="none"),
+        pytest.param('{ name = "a" } >> { status = error }', '{ name = "a" } >> { status = error }', id="whole"),
+        pytest.param('{ resource.a = "x" && span. }', '{ resource.a = "x" }', id="half an attribute"),
+        pytest.param("{ .a=1 && name= }", "{ .a=1 }", id="no constant"),
+        pytest.param("{ .a=1 && duration > 1", "{ .a=1 && duration > 1 }", id="no brace"),
+        pytest.param('{ .a=1 && name = "x', "{ .a=1 }", id="open quote"),
+        pytest.param('{ name =~ ".*a b.*" && .x =~ }', '{ name =~ ".*a b.*" }', id="regex"),
+        pytest.param('{ span."a b" = "c" && }', '{ span."a b" = "c" }', id="quoted key"),
+        pytest.param("{ .a = 1 && kind = 3 && }", "{ .a = 1 }", id="type error"),
+        pytest.param("{ .a = 1 || .b = }", "", id="alternatives: the missing one may be wanted"),
+        pytest.param('{ .a = "||" && .b = }', '{ .a = "||" }', id="not alternatives"),
+        pytest.param("{ .a = 1 && .b = " + "x" * 3000, "", id="too long"),
+        pytest.param("nonsense", "", id="nonsense"),
+    ],
+)
+def test_unfinished_filter(text: str, usable: str) -> None:
+    """Of a filter in the making what is whole is applied."""
+    assert usable_filter(text) == usable
+
+
+@given(st.text(st.sampled_from('{}()&|=~!<>."`\\ anme1span:-') | st.characters(), max_size=200))
+def test_any_filter(text: str) -> None:
+    """Whatever the text, the usable part is TraceQL or nothing, and nothing is raised."""
+    if usable := usable_filter(text):
+        compile_query(usable)
+
+
+@given(st.lists(st.lists(st.text(max_size=5))), st.integers(0, 5))
+def test_distinct(batches: list[list[str]], limit: int) -> None:
+    """Distinct values of many sources are a sorted set."""
+    found = Distinct(10**6)
+    for batch in batches:
+        found.add("string", pa.array(sorted(set(batch)), pa.string()))
+    want = sorted({value for batch in batches for value in batch}, key=lambda value: value.encode())
+    assert [value.text for value in found.values(limit)] == want[: limit or None]
+
+
+def test_distinct_is_bounded() -> None:
+    """What does not fit is not kept."""
+    found = Distinct(1000)
+    for batch in range(100):
+        found.add("int", pa.array(range(batch * 100, batch * 100 + 100)))
+        if found.full:
+            break
+    assert found.full
+    assert batch < 10
+    assert sum(len(value.text) for value in found.values(0)) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(132.0, "132.0"), (0.1, "0.1"), (True, "true"), (False, "false"), (-7, "-7"), ("a b", "a b")],
+)
+def test_value_text(value: Any, text: str) -> None:
+    """Values as Tempo writes them."""
+    assert value_text(value) == text
