@@ -42,11 +42,11 @@ def build(settings: Settings) -> StreamApp:
     writer = _span_writer(settings)
     if settings.target == "distributor":
         main = _distributor_app(settings, writer)
-        main.parts += [QueryServer(settings, NoQueries(list)), ReceiverServers(settings, writer)]
+        main.parts += [QueryServer(settings, NoQueries(list), lambda: None), ReceiverServers(settings, writer)]
     else:
         main, keeper = _live_store_app(settings)
         querier = Querier(keeper, _query_limits(settings))
-        main.parts.append(QueryServer(settings, querier))
+        main.parts.append(QueryServer(settings, querier, querier.close))
         if settings.target == "all":
             main.parts.append(ReceiverServers(settings, writer))
             _run_beside(main, _distributor_app(settings, writer))

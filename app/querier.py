@@ -38,7 +38,9 @@ _ALL_SPANS: Final = 2**31
 Cancelled = Callable[[], bool]
 
 RUNNING = Gauge("stretto_queries_running", "Queries that are worked on.")
-CANCELLED = Counter("stretto_queries_cancelled_total", "Queries given up, because of time or because nobody waits.")
+CANCELLED = Counter(
+    "stretto_queries_cancelled_total", "Queries that failed or were given up: time, nobody waits, storage."
+)
 REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many were waiting.")
 
 
@@ -180,7 +182,8 @@ class Querier:
     ) -> T:
         """Runs it over all that the tenant has in the time range, all partitions, as of now."""
         store = self._store()
-        self._require_partitions(store, range(store.policy.partitions))
+        if missing := self._missing(store, range(store.policy.partitions)):
+            raise Unavailable(missing)
         live = store.view(tenant)
 
         def on_thread(cancelled: Cancelled) -> T:
@@ -205,7 +208,7 @@ class Querier:
             return find_trace(block_sources(store.blocks, blocks) + live_sources(live, [partition], trace_id), trace_id)
 
         table = await self._run(work)
-        missing = _missing(store, [partition])
+        missing = self._missing(store, [partition])
         return TraceAnswer(table, not missing, missing)
 
     def _store(self) -> LiveStore:
@@ -213,9 +216,14 @@ class Querier:
             raise Unavailable("the live store is not open yet")
         return self._keeper.store
 
-    def _require_partitions(self, store: LiveStore, partitions: Iterable[int]) -> None:
-        if missing := _missing(store, partitions):
-            raise Unavailable(missing)
+    def _missing(self, store: LiveStore, partitions: Iterable[int]) -> str:
+        """Which partitions an answer would miss spans of; "" if none."""
+        behind = self._keeper.behind()
+        missing = [str(number) for number in partitions if number not in store.partitions or number in behind]
+        if not missing:
+            return ""
+        names = ", ".join(missing)
+        return f"recent spans of partition {names} are missing: this process does not have them, or not yet"
 
     async def _run(self, work: Callable[[Cancelled], T]) -> T:
         """Runs it on a thread, within the limits; tells it to stop when nobody waits any more."""
@@ -225,19 +233,22 @@ class Querier:
             raise TooManyRequests(
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
             )
-        cancelled = threading.Event()
+        cancelled, done = threading.Event(), False
         self._admitted += 1
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 with RUNNING.track_inprogress():
-                    return await asyncio.get_running_loop().run_in_executor(self._pool, work, cancelled.is_set)
+                    answer = await asyncio.get_running_loop().run_in_executor(self._pool, work, cancelled.is_set)
+            done = True
+            return answer
         except QueryCancelled as err:
             raise TimeoutError from err
         except StorageError as err:
             log.warning("a query failed: %s", err)
             raise Unavailable("blocks that the query needs cannot be read now; the server's log says why") from err
         finally:
-            if not cancelled.is_set():
+            if not done:
+                CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
 
@@ -287,11 +298,3 @@ def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | No
         for meta in blocks
         if (high is None or meta.start_min_ns < high) and (low is None or meta.end_max_ns >= low)
     ]
-
-
-def _missing(store: LiveStore, partitions: Iterable[int]) -> str:
-    missing = [str(number) for number in partitions if number not in store.partitions]
-    if not missing:
-        return ""
-    names = ", ".join(missing)
-    return f"recent spans of partition {names} are missing: this process does not have it at the moment"

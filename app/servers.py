@@ -1,6 +1,7 @@
 """The sockets of the process, as parts of the worker: the query API, and the receivers of OTLP."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -24,9 +25,9 @@ _STOP_GRACE_S = 1.0
 class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """Tempo's HTTP API. It answers /ready and /metrics from the start."""
 
-    def __init__(self, settings: Settings, backend: Backend, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, backend: Backend, close: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings, self._backend = settings, backend
+        self._settings, self._backend, self._close = settings, backend, close
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -52,6 +53,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         """Queries that run are given up."""
         if self._runner is not None:
             await self._runner.cleanup()
+        self._close()
 
 
 class ReceiverServers(faust.Service):  # type: ignore[misc]

@@ -1,0 +1,128 @@
+"""The querier over a real live store: what it answers, refuses, and gives up."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import querier
+from app.api.errors import TooManyRequests, Unavailable
+from app.querier import Querier, QueryLimits
+from query.errors import TraceQLError
+from query.tag_text import parse_tag
+from tables.errors import StorageError
+from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
+
+LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
+ALL = {"start_s": None, "end_s": None}
+TRACE = b"\1" * 16
+
+
+async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
+    """Twelve spans in a segment, three in the head."""
+    await w.keeper.resume([TP0])
+    await w.keeper.take(message(0, spans=12))
+    await w.keeper.take(message(1, spans=3))
+    await w.keeper.drain(0)
+    return Querier(w.keeper, limits)
+
+
+async def found(asked: Querier, query: str = "{ }") -> int:
+    result = await asked.search("t", query, **ALL, limit=10, spans_per_span_set=0)
+    return sum(spans.matched for trace in result.traces for spans in trace.span_sets)
+
+
+@in_loop
+async def test_every_question(tmp_path: Path) -> None:
+    """Each kind of query sees all parts of the live store, before and after the flush."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+        for spans in (15, 16):
+            assert await found(asked) == spans
+            answer = await asked.trace("t", TRACE, **ALL)
+            assert (answer.table.num_rows, answer.complete) == (spans, True)
+            counted = await asked.metrics_instant("t", "{ } | count_over_time()", start_ns=-(10**9), end_ns=10**9)
+            assert sum(value for series in counted.series for _, value in series.samples) == spans
+            ranged = await asked.metrics_range(
+                "t", "{ } | count_over_time()", start_ns=-(10**9), end_ns=10**9, step_ns=10**9, exemplars=0
+            )
+            assert sum(value for series in ranged.series for _, value in series.samples) == spans
+            names = await asked.tag_names("t", scope="intrinsic", query="", **ALL, limit=0)
+            assert names
+            values = await asked.tag_values("t", [parse_tag("kind")], query="{ }", **ALL, limit=0)
+            assert values
+            await w.keeper.take(message(2, seconds=500))
+            await w.flush_all()
+        assert (await asked.trace("other", TRACE, **ALL)).table is None
+        asked.close()
+
+
+@in_loop
+async def test_never_silently_less(tmp_path: Path) -> None:
+    """A partition that is not here, or not read up to its end, makes an answer incomplete: it says so."""
+    with world(tmp_path) as w:
+        asked = Querier(w.keeper, LIMITS)
+        with pytest.raises(Unavailable, match="partition 0"):
+            await found(asked)
+        w.consumer.end = 2
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0))
+        with pytest.raises(Unavailable, match="partition 0"):
+            await found(asked)
+        answer = await asked.trace("t", TRACE, **ALL)
+        assert (answer.table.num_rows, answer.complete, "partition 0" in answer.message) == (1, False, True)
+        await w.keeper.take(message(1))
+        assert await found(asked) == 2
+        asked.close()
+
+
+@in_loop
+async def test_faulty_queries_need_no_thread(tmp_path: Path) -> None:
+    """They are told at once, even while all threads are busy."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+        with pytest.raises(TraceQLError):
+            await found(asked, "{ nonsense")
+        asked.close()
+
+
+@in_loop
+async def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is worked on, one waits, the third is refused; those that take too long are given up and told to stop."""
+    with world(tmp_path) as w:
+        asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=0.2))
+        stopped = threading.Event()
+
+        def slow(*_: Any, cancelled: Any, **__: Any) -> Any:
+            while not cancelled():
+                stopped.wait(0.005)
+            stopped.set()
+
+        monkeypatch.setattr(querier, "search", slow)
+        waiting = [asyncio.create_task(found(asked)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyRequests, match="concurrent_max"):
+            await found(asked)
+        for task in waiting:
+            with pytest.raises(TimeoutError):
+                await task
+        assert await asyncio.to_thread(stopped.wait, 5)
+        asked.close()
+
+
+@in_loop
+async def test_storage_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503, and no word of where things are."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise StorageError("cannot read /var/lib/secret")
+
+        monkeypatch.setattr(querier, "search", broken)
+        with pytest.raises(Unavailable) as refused:
+            await found(asked)
+        assert "secret" not in str(refused.value)
+        asked.close()
