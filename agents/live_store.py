@@ -117,11 +117,21 @@ class LiveKeeper:
         if self.store is None or not self._assigned:
             return ["live store: waiting for partitions to be assigned"]
         reasons = [
-            f"live store: partition {number} is at offset {state.next_offset} of {self._caught_up_at.get(number, 0)}"
-            for number, state in sorted(self.store.partitions.items())
-            if state.next_offset < self._caught_up_at.get(number, 0)
+            f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
+            for number, end in self.behind().items()
         ]
         return reasons + [f"live store: {problem}" for problem in self.problems.values()]
+
+    def behind(self) -> dict[int, int]:
+        """Partitions that are still read up to where the topic ended when they came here, and that end."""
+        if self.store is None:
+            return {}
+        ends = self._caught_up_at
+        return {
+            number: ends[number]
+            for number, state in sorted(self.store.partitions.items())
+            if state.next_offset < ends.get(number, 0)
+        }
 
     # ---- records
 
