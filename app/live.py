@@ -55,7 +55,6 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         blocks = BlockList(store, epoch, columns)
         segments = self._table.open(epoch)
         self._keeper.store = LiveStore(segments, blocks, policy, live.segment_cache_bytes_max, columns)
-        await self._keeper.retried("list blocks", partial(blocks.poll, range(partitions)))
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:
