@@ -5,6 +5,7 @@ import functools
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from faust.types import TP
@@ -88,8 +89,9 @@ class BlockFlusher:
         return None
 
     async def _delete_later(self, store: LiveStore, infos: list[SegmentInfo]) -> None:
-        await asyncio.sleep(self._retention_s)
-        if self._keeper.closing:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._retention_s):
+                await self._keeper.closing.wait()
             return  # the next start finds that they are in blocks
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, infos)

@@ -14,8 +14,9 @@ from prometheus_client import Counter, Gauge
 
 from agents.stream_app import StreamApp
 from tables.errors import WireError
-from tables.live.head import UNREADABLE, HeadRecord
+from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.shared import HeadRecord
 from tables.live.store import LiveStore
 from tables.tenant import valid_tenant
 from tables.wire import record
@@ -36,6 +37,7 @@ HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
 FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads that did not work and are tried again.")
 
 _RETRY_S_MAX = 30.0
+_OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
 
 
@@ -72,7 +74,8 @@ class LiveKeeper:
         self._room_on_disk.set()
         self._caught_up_at: dict[int, int] = {}
         self._assigned = False
-        self.closing = False  # the worker stops: the store will be closed
+        self._late: dict[int, asyncio.Task[None]] = {}  # partitions whose storage did not answer in time
+        self.closing = asyncio.Event()  # the worker stops: the store will be closed
 
     # ---- assignment
 
@@ -82,12 +85,24 @@ class LiveKeeper:
         mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}
         for gone in set(store.partitions) - set(mine):
             store.release(gone)
-        for number in mine:
-            await self._open(number)
         ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
         self._caught_up_at = {tp.partition: end for tp, end in ends.items()}
         self._assigned = True
-        return {tp: store.partitions[number].next_offset for number, tp in mine.items()}
+        opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
+        if opening:
+            # Faust would go on without us after a while; the others need not wait for a storage that is away.
+            await asyncio.wait(opening.values(), timeout=_OPEN_WAIT_S)
+        for number, task in opening.items():
+            if not task.done():
+                self._late[number] = asyncio.ensure_future(self._seek_when_open(task, mine[number]))
+        return {tp: store.partitions[number].next_offset for number, tp in mine.items() if opening[number].done()}
+
+    async def _seek_when_open(self, opening: "asyncio.Task[None]", tp: TP) -> None:
+        """Its records have been passed over until now."""
+        await opening
+        state = self._require_store().partitions.get(tp.partition)
+        if state is not None:
+            await self.app.consumer.seek(tp, state.next_offset)
 
     async def _open(self, number: int) -> None:
         """Takes up a partition from what storage and disk hold. One that is open stays, unless others have cut it."""
@@ -153,7 +168,7 @@ class LiveKeeper:
             state.skip(message.offset)
             return
         self.run(state, state.append(incoming))
-        APPENDED.inc(incoming.record.spans)
+        APPENDED.inc(sum(item.spans for _, item in incoming.parts))
         await self._bounded(store)
 
     async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
@@ -234,7 +249,7 @@ class LiveKeeper:
 
     async def seal_all(self) -> None:
         """Seals what is in the heads and waits for it: after a stop, a restart reads less again."""
-        self.closing = True
+        self.closing.set()
         if self.store is not None:
             for state in self.store.partitions.values():
                 self.run(state, state.seal_all())
@@ -299,13 +314,20 @@ def _incoming(message: Any) -> Incoming:
     """Raises: WireError."""
     headers = message.headers or ()
     info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
+    if not message.value:
+        raise WireError("no value")
+    timestamp_ms = round(message.timestamp * 1000)
+    if info.runs:
+        parts = []
+        first = 0
+        for tenant, spans in info.runs:
+            parts.append((tenant, HeadRecord(message.offset, spans, message.value, first, info.spans)))
+            first += spans
+        return Incoming(message.offset, timestamp_ms, parts)
     tenant = (message.key or b"").decode(errors="replace")
     if not valid_tenant(tenant):
         raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
-    if not message.value:
-        raise WireError("no value")
-    item = HeadRecord(message.offset, info.spans, message.value, info.start_min_ns, info.start_max_ns)
-    return Incoming(tenant, round(message.timestamp * 1000), item)
+    return Incoming(message.offset, timestamp_ms, [(tenant, HeadRecord(message.offset, info.spans, message.value))])
 
 
 def register(app: StreamApp, keeper: LiveKeeper) -> None:

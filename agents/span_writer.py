@@ -14,7 +14,7 @@ from agents.record_producer import KafkaUnavailable, Record, RecordProducer
 from tables.errors import WireError
 from tables.wire import record
 from tables.wire.otlp import Decoded, OtlpDecoder
-from tables.wire.split import Part, split, without_unused_values
+from tables.wire.split import Part, Run, split, without_unused_values
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +117,19 @@ class SpanWriter:
             tenant_of = by_request[decoded.request_of]
         too_large: list[int] = []
         for part in split(decoded.spans, self._producer.partitions, tenant_of):
-            _encode(part, names[part.tenant].encode(), self._message_bytes_max, records, too_large)
+            _encode(part, names, self._message_bytes_max, records, too_large)
         DISCARDED.labels("too_large").inc(len(too_large))
         return np.bincount(decoded.request_of[too_large], minlength=len(tenants))
 
 
-def _encode(part: Part, key: bytes, bytes_max: int, records: list[Record], too_large: list[int]) -> None:
+def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
     """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
-    value, headers = record.encode(part.spans)
-    if len(value) + _OVERHEAD_BYTES <= bytes_max:
+    runs = [(names[run.tenant], run.spans) for run in part.runs]
+    shared = len(runs) > 1
+    value, headers = record.encode(part.spans, runs if shared else ())
+    size = len(value) + sum(len(header) for _, header in headers)
+    if size + _OVERHEAD_BYTES <= bytes_max:
+        key = b"" if shared else runs[0][0].encode()
         records.append(Record(part.partition, key, value, headers))
         return
     count = len(part.spans)
@@ -136,4 +140,17 @@ def _encode(part: Part, key: bytes, bytes_max: int, records: list[Record], too_l
     for first, end in ((0, half), (half, count)):
         # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
         piece = without_unused_values(part.spans.slice(first, end - first))
-        _encode(Part(part.tenant, part.partition, piece, part.rows[first:end]), key, bytes_max, records, too_large)
+        halved = Part(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
+        _encode(halved, names, bytes_max, records, too_large)
+
+
+def _cut(runs: Sequence[Run], first: int, end: int) -> tuple[Run, ...]:
+    """The runs of rows first … end."""
+    kept: list[Run] = []
+    start = 0
+    for run in runs:
+        spans = min(start + run.spans, end) - max(start, first)
+        if spans > 0:
+            kept.append(Run(run.tenant, spans))
+        start += run.spans
+    return tuple(kept)

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from tables import overflow
 from tables.blocks.parquet_read import FileTraces, index_traces
 from tables.errors import WireError
 from tables.lists import fixed_bytes
+from tables.live.shared import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.seal import seal
-from tables.wire import record
 
 log = logging.getLogger(__name__)
 
@@ -27,53 +27,34 @@ UNREADABLE = Counter(
 )
 
 
-class HeadRecord(NamedTuple):
-    """One record of the topic."""
-
-    offset: int
-    spans: int
-    value: bytes
-    start_min_ns: int
-    start_max_ns: int
-
-
-class BadRecord(NamedTuple):
-    """A record that was left out, and why."""
-
-    offset: int
-    problem: str
-
-
-def decode_all(records: Sequence[HeadRecord]) -> tuple[list[tuple[int, pa.RecordBatch]], list[BadRecord]]:
-    """Offset and spans of each record; those that cannot be read are named instead."""
-    batches: list[tuple[int, pa.RecordBatch]] = []
-    bad: list[BadRecord] = []
-    for item in records:
-        try:
-            batches.append((item.offset, record.decode(item.value)))
-        except WireError as err:
-            bad.append(BadRecord(item.offset, str(err)))
-    return batches, bad
-
-
 def seal_records(
-    records: Sequence[HeadRecord], attribute_columns_max: int = 300
+    records: Sequence[HeadRecord], attribute_columns_max: int = 300, shared: SharedRecords | None = None
 ) -> tuple[pa.Table | None, list[BadRecord]]:
-    """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed."""
-    decoded, bad = decode_all(records)
-    return _seal_decoded(decoded, bad, attribute_columns_max)
+    """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed.
 
-
-def _seal_decoded(
-    decoded: Sequence[tuple[int, pa.RecordBatch]], bad: list[BadRecord], attribute_columns_max: int
-) -> tuple[pa.Table | None, list[BadRecord]]:
-    if not decoded:
+    shared: what decodes records that other heads have a share of, too
+    """
+    batches, bad = spans_of(records, shared)
+    if not batches:
         return None, bad
     try:
-        return seal([batch for _, batch in decoded], attribute_columns_max), bad
+        return seal(batches, attribute_columns_max), bad
     except Exception:  # whatever a record's content does to the code, its neighbours must come through
-        log.exception("%d records cannot be sealed together; trying each", len(decoded))
+        log.exception("%d records cannot be sealed together; trying each", len(records))
+    table, worse = _seal_each(_decoded(records), attribute_columns_max)
+    return table, bad + worse
+
+
+def _decoded(records: Sequence[HeadRecord]) -> list[tuple[int, pa.RecordBatch]]:
+    """Offset and spans of each record that can be read."""
+    return [(item.offset, batch) for item in records for batch in spans_of([item])[0]]
+
+
+def _seal_each(
+    decoded: Sequence[tuple[int, pa.RecordBatch]], attribute_columns_max: int
+) -> tuple[pa.Table | None, list[BadRecord]]:
     good: list[pa.RecordBatch] = []
+    bad: list[BadRecord] = []
     for offset, batch in decoded:
         try:
             seal([batch], attribute_columns_max)
@@ -160,7 +141,7 @@ class Head:
         """Keeps a record as it came."""
         self.records.append(item)
         self.spans += item.spans
-        self.bytes += len(item.value)
+        self.bytes += item.size_bytes
 
     def sources(self, count: int) -> list[ChunkSource]:
         """The first `count` records, shredded. Takes about 2 µs per span that no query has asked for before.
@@ -190,9 +171,15 @@ class Head:
             (offset, batch.filter(pa.array(mask)))
             for n, mask in rows
             if mask.any()
-            for offset, batch in decode_all([self.records[n]])[0]
+            for offset, batch in _decoded([self.records[n]])
         ]
-        table, _ = _seal_decoded(decoded, [], self.attribute_columns_max)
+        if not decoded:
+            return []
+        try:
+            return [ChunkSource(seal([batch for _, batch in decoded], self.attribute_columns_max))]
+        except Exception:  # whatever a record's content does to the code, its neighbours must be found
+            log.exception("%d records cannot be shredded together; trying each", len(decoded))
+        table, _ = _seal_each(decoded, self.attribute_columns_max)
         return [] if table is None else [ChunkSource(table)]
 
     def _shred(self, first: int, end: int) -> _Chunk:
@@ -203,7 +190,7 @@ class Head:
 
 def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:
     try:
-        ids = fixed_bytes(record.decode_trace_ids(item.value))
+        ids = fixed_bytes(trace_ids_of(item))
     except WireError:  # counted when the head is sealed
         return np.zeros((0, 2), np.uint64)
     return np.ascontiguousarray(ids).view(np.uint64)

@@ -5,11 +5,12 @@ order); whoever runs a job reports back with `sealed` or `flushed`. Cut points f
 offsets, row counts and the broker's timestamps), so that a replica, or the same worker after a crash, cuts the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tables.live.head import Head, HeadRecord
+from tables.live.head import Head
 from tables.live.segment_table import SegmentInfo
+from tables.live.shared import HeadRecord, SharedRecords
 
 # The broker's timestamps and this process's clock may differ by this much before idle windows are cut too early;
 # cutting early is harmless for the answers, it only makes other segments than a replica's.
@@ -18,7 +19,11 @@ _IDLE_GRACE_MS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class CutPolicy:
-    """When records are sealed and flushed."""
+    """When records are sealed and flushed.
+
+    A segment costs some 10 ms however small it is. So in a partition with more than many_heads heads, those with fewer
+    than small_head_spans spans are not sealed when a window ends: they wait for the block, or until they have more.
+    """
 
     partitions: int
     segment_rows_max: int = 65_536
@@ -27,6 +32,8 @@ class CutPolicy:
     block_rows_max: int = 2_000_000
     block_age_ms: int = 300_000
     attribute_columns_max: int = 300
+    many_heads: int = 16
+    small_head_spans: int = 2_000
 
     def window(self, timestamp_ms: int, partition: int, age_ms: int) -> int:
         """Number of the time window. Windows of the partitions are staggered, so that they are not sealed at once."""
@@ -39,20 +46,21 @@ class CutPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record of the topic, as the partition needs it."""
+    """A record of the topic, as the partition needs it: each tenant's part of it."""
 
-    tenant: str
+    offset: int
     timestamp_ms: int
-    record: HeadRecord
+    parts: Sequence[tuple[str, HeadRecord]]
 
 
 @dataclass(eq=False, slots=True)
 class SealJob:
-    """Turn a head into a segment."""
+    """Turn a head into a segment. shared: decodes the records that the cut's other heads have a share of."""
 
     tenant: str
     head: Head
     first_timestamp_ms: int
+    shared: SharedRecords
 
     @property
     def first_offset(self) -> int:
@@ -110,6 +118,7 @@ class LivePartition:
     _cut_until: int = 0  # offsets below are in a flush job
     _head_spans: int = 0
     _head_bytes: int = 0
+    _holders: dict[int, int] = field(default_factory=dict)  # of each shared record: in how many open heads it is
 
     @classmethod
     def open(
@@ -119,6 +128,10 @@ class LivePartition:
         kept = sorted(segments, key=lambda s: (s.first_offset, s.tenant))
         # Without a mark above it nothing is known to be sealed for every tenant.
         resume = max(covered, mark)
+        # Nor may the next cut come into the middle of a segment: other tenants' heads may have held the mark back.
+        for segment in reversed(kept):
+            if segment.first_offset < resume <= segment.last_offset:
+                resume = segment.first_offset
         opened = cls(partition, policy, covered, resume, segments=kept, _cut_until=covered)
         for segment in kept:
             end = max(segment.last_offset + 1, opened._sealed_until.get(segment.tenant, 0))
@@ -141,7 +154,7 @@ class LivePartition:
 
     @property
     def head_bytes(self) -> int:
-        """Bytes of the records in open heads."""
+        """Bytes of the records in open heads; of a shared one all, as long as any head has a share of it."""
         return self._head_bytes
 
     @property
@@ -151,29 +164,39 @@ class LivePartition:
 
     def append(self, incoming: Incoming) -> list[Job]:
         """Takes the record at `next_offset`; a redelivered one (below it) is passed over."""
-        offset = incoming.record.offset
+        offset, timestamp_ms = incoming.offset, incoming.timestamp_ms
         if offset < self.next_offset:
             return []
-        jobs = self._cuts_before(incoming.timestamp_ms)
+        jobs = self._cuts_before(timestamp_ms)
         self.next_offset = offset + 1
-        self._block_rows += incoming.record.spans
+        self._block_rows += sum(item.spans for _, item in incoming.parts)
         if self._window is None:
-            self._window = self._window_of(incoming.timestamp_ms, self.policy.segment_age_ms)
+            self._window = self._window_of(timestamp_ms, self.policy.segment_age_ms)
         if self._block_window is None:
-            self._block_window = self._window_of(incoming.timestamp_ms, self.policy.block_age_ms)
-        if offset < self._sealed_until.get(incoming.tenant, 0):
-            return jobs  # in a local segment already
-        opened = self._heads.get(incoming.tenant)
+            self._block_window = self._window_of(timestamp_ms, self.policy.block_age_ms)
+        full: list[str] = []
+        holders = 0
+        for tenant, item in incoming.parts:
+            if offset < self._sealed_until.get(tenant, 0):
+                continue  # in a local segment already
+            head = self._head(tenant, timestamp_ms)
+            head.append(item)
+            holders += 1
+            self._head_spans += item.spans
+            if head.spans >= self.policy.segment_rows_max or head.bytes >= self.policy.segment_bytes_max:
+                full.append(tenant)
+        if holders:
+            item = incoming.parts[0][1]
+            self._head_bytes += len(item.value)
+            if item.shared_spans:
+                self._holders[offset] = holders
+        return jobs + self._seal(full) if full else jobs
+
+    def _head(self, tenant: str, timestamp_ms: int) -> Head:
+        opened = self._heads.get(tenant)
         if opened is None:
-            opened = self._heads[incoming.tenant] = _OpenHead(
-                Head(self.policy.attribute_columns_max), incoming.timestamp_ms
-            )
-        opened.head.append(incoming.record)
-        self._head_spans += incoming.record.spans
-        self._head_bytes += len(incoming.record.value)
-        if opened.head.spans >= self.policy.segment_rows_max or opened.head.bytes >= self.policy.segment_bytes_max:
-            jobs.append(self._seal(incoming.tenant))
-        return jobs
+            opened = self._heads[tenant] = _OpenHead(Head(self.policy.attribute_columns_max), timestamp_ms)
+        return opened.head
 
     def skip(self, offset: int) -> None:
         """Passes over a record that cannot be read."""
@@ -186,18 +209,29 @@ class LivePartition:
         if self._window is not None:
             end = policy.window_end_ms(self._window, partition, policy.segment_age_ms)
             if now_ms > end + _IDLE_GRACE_MS:
-                jobs += self.seal_all()
+                jobs += self._seal_window()
         if self._block_window is not None:
             end = policy.window_end_ms(self._block_window, partition, policy.block_age_ms)
-            if now_ms > end + _IDLE_GRACE_MS:
+            if now_ms > end + _IDLE_GRACE_MS and not self._inside_a_segment():
                 jobs += self._flush()
         return jobs
 
     def seal_all(self) -> list[Job]:
         """Seals every tenant's head, whatever its size."""
-        jobs: list[Job] = [self._seal(tenant) for tenant in sorted(self._heads)]
+        return self._seal_and_mark(sorted(self._heads))
+
+    def _seal_window(self) -> list[Job]:
+        """Seals what the end of a window does: where there are many heads, not the small ones."""
+        if len(self._heads) <= self.policy.many_heads:
+            return self.seal_all()
+        grown = [t for t, opened in self._heads.items() if opened.head.spans >= self.policy.small_head_spans]
+        return self._seal_and_mark(sorted(grown))
+
+    def _seal_and_mark(self, tenants: list[str]) -> list[Job]:
+        jobs = self._seal(tenants)
         self._window = None
-        return [*jobs, MarkJob(self.next_offset)]
+        unsealed = [opened.head.records[0].offset for opened in self._heads.values()]
+        return [*jobs, MarkJob(min(unsealed, default=self.next_offset))]
 
     def sealed(self, job: SealJob, info: SegmentInfo | None) -> None:
         """A seal job is done; info is None where none of its records could be read."""
@@ -240,21 +274,38 @@ class LivePartition:
             self._window_of(timestamp_ms, policy.block_age_ms) != self._block_window
             or self._block_rows >= policy.block_rows_max
         )
-        new_segment = self._window is not None and self._window_of(timestamp_ms, policy.segment_age_ms) != self._window
-        jobs: list[Job] = []
-        if new_block or new_segment:
-            jobs += self.seal_all()
-        if new_block:
-            jobs += self._flush()
-        return jobs
+        if new_block and not self._inside_a_segment():
+            return self.seal_all() + self._flush()
+        if self._window is not None and self._window_of(timestamp_ms, policy.segment_age_ms) != self._window:
+            return self._seal_window()
+        return []
 
-    def _seal(self, tenant: str) -> SealJob:
-        opened = self._heads.pop(tenant)
-        self._head_spans -= opened.head.spans
-        self._head_bytes -= opened.head.bytes
-        job = SealJob(tenant, opened.head, opened.first_timestamp_ms)
-        self.sealing.append(job)
-        return job
+    def _inside_a_segment(self) -> bool:
+        """Whether a segment that was here at the start reaches beyond the next record: a block must not end here."""
+        return any(s.first_offset < self.next_offset <= s.last_offset for s in self.segments)
+
+    def _seal(self, tenants: Sequence[str]) -> list[Job]:
+        opened = [self._heads.pop(tenant) for tenant in tenants]
+        shared = SharedRecords([one.head.records for one in opened])
+        jobs = [SealJob(t, o.head, o.first_timestamp_ms, shared) for t, o in zip(tenants, opened, strict=True)]
+        self.sealing += jobs
+        self._head_spans -= sum(one.head.spans for one in opened)
+        if not self._heads:
+            self._head_bytes = 0
+            self._holders.clear()
+            return [*jobs]
+        for one in opened:
+            for item in one.head.records:
+                self._let_go(item)
+        return [*jobs]
+
+    def _let_go(self, item: HeadRecord) -> None:
+        if item.shared_spans:
+            self._holders[item.offset] -= 1
+            if self._holders[item.offset]:
+                return
+            del self._holders[item.offset]
+        self._head_bytes -= len(item.value)
 
     def _flush(self) -> list[Job]:
         self._block_window, self._block_rows = None, 0

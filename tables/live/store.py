@@ -17,9 +17,10 @@ from tables.blocks.parquet_read import ColumnCache, ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
-from tables.live.head import BadRecord, Head, seal_records
+from tables.live.head import Head, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
+from tables.live.shared import BadRecord
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
@@ -111,10 +112,9 @@ class LiveStore:
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
-        table, bad = seal_records(job.head.records, job.head.attribute_columns_max)
+        table, bad = seal_records(job.head.records, job.head.attribute_columns_max, job.shared)
         if table is None:
             return None, bad
-        records = job.head.records
         data = to_parquet(table)
         # An end before its start, as 0 in a span that has none, must not put the span before its start.
         starts = table["start_ns"]
@@ -126,7 +126,7 @@ class LiveStore:
             last_offset=job.last_offset,
             spans=table.num_rows,
             size_bytes=data.size,
-            start_min_ns=min(r.start_min_ns for r in records),
+            start_min_ns=pa.compute.min(starts).as_py(),
             end_max_ns=pa.compute.max(ends).as_py(),
             first_timestamp_ms=job.first_timestamp_ms,
         )

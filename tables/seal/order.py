@@ -91,11 +91,14 @@ class Numbers:
         """The number of each row's value, int32. Values that no row has get none: a record may hold those."""
         found = self.number_of
         codes = numbers(column.indices)
-        used = np.zeros(len(column.dictionary), np.bool_)
-        used[codes] = True
-        values = zip(column.dictionary.to_pylist(), used.tolist(), strict=True)
-        table = [found.setdefault(value, len(found)) if used else -1 for value, used in values]
-        return np.array(table, np.int32)[codes]
+        mask = np.zeros(len(column.dictionary), np.bool_)
+        mask[codes] = True
+        used = np.flatnonzero(mask)
+        # Few rows of a record that many tenants share: only their values are made Python objects.
+        values = column.dictionary if len(used) == len(mask) else column.dictionary.take(pa.array(used))
+        table = np.full(len(mask), -1, np.int32)
+        table[used] = [found.setdefault(value, len(found)) for value in values.to_pylist()]
+        return table[codes]
 
     def strings(self, codes: Any) -> Any:
         """Codes → strings, dictionary-encoded with only the values in use; a negative code is null."""

@@ -1,8 +1,9 @@
-"""The records of topic `spans`: one batch of spans of one tenant and one partition.
+"""The records of topic `spans`: one batch of spans of one partition; of one tenant, or of several with few spans each.
 
-key      the tenant's name, UTF-8
-headers  `v`  format version, decimal
+key      the tenant's name, UTF-8; empty for a shared record
+headers  `v`  format version, decimal: 1 for a record of one tenant, 2 for a shared one
          `n`  number of spans, decimal
+         `m`  only if shared: whose they are, `<tenant>:<spans>` joined by commas, in the order of the rows
          `t`  least and greatest start of a span, unix nanoseconds, `<min>-<max>` decimal
 value    4 bytes: length of what follows when decompressed, little-endian
          zstd of an uncompressed Arrow IPC stream with one record batch (columns: see `wire.otlp`)
@@ -10,8 +11,8 @@ value    4 bytes: length of what follows when decompressed, little-endian
 Compressing the record as a whole costs half of what compressing each Arrow buffer does, and is smaller.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -19,8 +20,10 @@ import pyarrow.compute as pc
 from pyarrow import ipc
 
 from tables.errors import WireError
+from tables.tenant import valid_tenant
 
 VERSION: Final = b"1"
+VERSION_SHARED: Final = b"2"
 Headers = list[tuple[str, bytes]]
 
 _LENGTH_BYTES: Final = 4
@@ -35,15 +38,16 @@ _NEEDED: Final = frozenset({"trace_id", "span_id", "name", "start_ns", "resource
 
 @dataclass(frozen=True, slots=True)
 class RecordInfo:
-    """What the headers of a record say."""
+    """What the headers of a record say. runs: (tenant, spans) in the order of the rows; of one tenant: none."""
 
     spans: int
     start_min_ns: int
     start_max_ns: int
+    runs: tuple[tuple[str, int], ...] = ()
 
 
-def encode(spans: pa.RecordBatch) -> tuple[bytes, Headers]:
-    """A record's value and headers."""
+def encode(spans: pa.RecordBatch, runs: Sequence[tuple[str, int]] = ()) -> tuple[bytes, Headers]:
+    """A record's value and headers. runs: for a shared one, tenants and numbers of spans in the order of the rows."""
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, spans.schema, options=_WRITE) as writer:
         writer.write_batch(spans)
@@ -51,16 +55,20 @@ def encode(spans: pa.RecordBatch) -> tuple[bytes, Headers]:
     value = body.size.to_bytes(_LENGTH_BYTES, "little") + _ZSTD.compress(body, asbytes=True)
     range_ = pc.min_max(spans.column("start_ns"))
     times = f"{range_['min'].as_py()}-{range_['max'].as_py()}"
-    return value, [("v", VERSION), ("n", str(len(spans)).encode()), ("t", times.encode())]
+    headers = [("v", VERSION), ("n", str(len(spans)).encode()), ("t", times.encode())]
+    if runs:
+        of_tenants = ",".join(f"{tenant}:{count}" for tenant, count in runs)
+        headers = [("v", VERSION_SHARED), *headers[1:], ("m", of_tenants.encode())]
+    return value, headers
 
 
 def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
     """Raises: WireError for another version or headers that are missing or not numbers."""
     found = dict(headers or ())
     version = found.get("v")
-    if version != VERSION:
-        known = VERSION.decode()
-        raise WireError(f"format version {version!r} in header `v`; this build reads version {known}")
+    if version not in {VERSION, VERSION_SHARED}:
+        known = f"{VERSION.decode()} and {VERSION_SHARED.decode()}"
+        raise WireError(f"format version {version!r} in header `v`; this build reads versions {known}")
     try:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
         low, _, high = found["t"].decode().rpartition("-")
@@ -70,7 +78,19 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
         raise WireError(f"header `n` or `t` is missing or not a number: {err}") from err
     if info.spans <= 0:
         raise WireError(f"header `n` is {info.spans}; a record holds at least one span")
-    return info
+    return replace(info, runs=_runs(found.get("m", b""), info.spans)) if version == VERSION_SHARED else info
+
+
+def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
+    runs: dict[str, int] = {}
+    for item in header.decode(errors="replace").split(","):
+        tenant, _, count = item.partition(":")
+        if not valid_tenant(tenant) or tenant in runs or not count.isdecimal() or not int(count):
+            raise WireError(f"{item[:200]!r} in header `m` is not `<tenant>:<spans>`, or is the tenant's second")
+        runs[tenant] = int(count)
+    if sum(runs.values()) != spans:
+        raise WireError(f"header `m` says {sum(runs.values())} spans, header `n` {spans}")
+    return tuple(runs.items())
 
 
 def decode(value: bytes) -> pa.RecordBatch:
@@ -79,6 +99,11 @@ def decode(value: bytes) -> pa.RecordBatch:
     if missing := _NEEDED - set(batch.schema.names):
         raise WireError(f"columns missing: {', '.join(sorted(missing))}")
     return batch
+
+
+def decoded_bytes(value: bytes) -> int:
+    """Bytes that the record takes when it is decoded, as it says itself."""
+    return int.from_bytes(value[:_LENGTH_BYTES], "little")
 
 
 def decode_trace_ids(value: bytes) -> pa.Array:
@@ -90,7 +115,7 @@ def decode_trace_ids(value: bytes) -> pa.Array:
 
 
 def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
-    length = int.from_bytes(value[:_LENGTH_BYTES], "little")
+    length = decoded_bytes(value)
     if len(value) <= _LENGTH_BYTES or length > _DECOMPRESSED_BYTES_MAX:
         raise WireError(f"{len(value)} bytes that claim to decompress to {length} bytes")
     try:

@@ -14,6 +14,7 @@ import pytest
 from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from agents import live_store
 from agents.block_flusher import BlockFlusher, Flush
 from agents.live_store import LiveKeeper, LiveLimits
 from tables.blocks.block_list import BlockList
@@ -82,8 +83,8 @@ class World:
     def state(self) -> LivePartition:
         return self.store.partitions[0]
 
-    def spans(self) -> int:
-        live = self.store.view("t")
+    def spans(self, tenant: str = "t") -> int:
+        live = self.store.view(tenant)
         sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
         sources += [source for parts in live.parts.values() for part in parts for source in part(None)]
         return sum(source.rows for source in sources)
@@ -335,3 +336,27 @@ async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
         await w.keeper.take(message(1))
         assert await w.keeper.resume([TP0]) == {TP0: 1}
         assert w.spans() == 12
+
+
+@in_loop
+async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assignment does not wait for ever; what is passed over meanwhile is read again once the storage answers."""
+    monkeypatch.setattr(live_store, "_OPEN_WAIT_S", 0.05)
+    with world(tmp_path) as w:
+        real, fail = w.store.load, True
+
+        def load(number: int) -> LivePartition:
+            if fail:
+                raise StorageError("the storage is away")
+            return real(number)
+
+        monkeypatch.setattr(w.store, "load", load)
+        assert await w.keeper.resume([TP0]) == {}
+        await w.keeper.take(message(0))
+        assert "the storage is away" in w.keeper.not_ready()[0]
+        fail = False
+        while not w.consumer.sought:
+            await asyncio.sleep(0.01)
+        assert (w.consumer.sought, w.keeper.not_ready()) == ([0], [])
+        await w.keeper.take(message(0))
+        assert w.spans() == 1

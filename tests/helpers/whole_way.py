@@ -15,7 +15,8 @@ from query.trace import find_trace
 from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
-from tables.live.head import Head, HeadRecord, seal_records
+from tables.live.head import Head, seal_records
+from tables.live.shared import HeadRecord
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.otlp_write import to_resource_spans
@@ -54,8 +55,7 @@ class Way:
         head = Head(columns_max)
         for part in split(self.decoded.spans, 1):
             value, headers = record.encode(part.spans)
-            info = record.read_headers(headers)
-            self.records.append(HeadRecord(0, info.spans, value, info.start_min_ns, info.start_max_ns))
+            self.records.append(HeadRecord(0, record.read_headers(headers).spans, value))
             head.append(self.records[-1])
         table, bad = seal_records(self.records, columns_max)
         assert table is not None

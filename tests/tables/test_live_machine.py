@@ -8,6 +8,7 @@ between two steps and starts again from what disk and storage hold.
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +21,65 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tables.blocks.block_list import BlockList
 from tables.blocks.object_store import ObjectStore, StorageConfig
 from tables.cache import ByteCache
-from tables.live.head import HeadRecord
 from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.segment_table import SegmentTable
+from tables.live.shared import HeadRecord
 from tables.live.store import LiveStore
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 
 DECODER = OtlpDecoder()
-TENANTS = ("a", "b")
-POLICY = CutPolicy(partitions=1, segment_rows_max=6, segment_age_ms=1000, block_rows_max=20, block_age_ms=3000)
+TENANTS = ("a", "b", "c")
+POLICY = CutPolicy(
+    partitions=1,
+    segment_rows_max=6,
+    segment_age_ms=1000,
+    block_rows_max=20,
+    block_age_ms=3000,
+    many_heads=1,
+    small_head_spans=4,
+)
 
 
 class Topic:
     """One partition of the topic: what Kafka would keep."""
 
     def __init__(self) -> None:
-        self.records: list[tuple[str, int, bytes, int]] = []  # tenant, timestamp, value, spans
+        self.records: list[tuple[int, bytes, list[tuple[str, int]]]] = []  # timestamp, value, runs
         self.spans: list[list[tuple[str, bytes]]] = []
         self.next_span = 1
         self.now_ms = 10_000
 
-    def produce(self, tenant: str, spans: int, traces: int) -> None:
+    def produce(self, runs: Sequence[tuple[str, int]], traces: int) -> None:
+        """One record; a shared one if there are several runs. Traces of all tenants have the same ids."""
         message = ExportTraceServiceRequest()
-        scope = message.resource_spans.add().scope_spans.add()
         ids = []
-        for n in range(spans):
-            trace_id = (1 + n % traces).to_bytes(16, "big")
-            span_id = self.next_span.to_bytes(8, "big")
-            self.next_span += 1
-            ids.append((tenant, span_id))
-            scope.spans.add(trace_id=trace_id, span_id=span_id, start_time_unix_nano=self.next_span)
+        for tenant, spans in runs:
+            scope = message.resource_spans.add().scope_spans.add()
+            for n in range(spans):
+                trace_id = (1 + n % traces).to_bytes(16, "big")
+                span_id = self.next_span.to_bytes(8, "big")
+                self.next_span += 1
+                ids.append((tenant, span_id))
+                one = scope.spans.add(trace_id=trace_id, span_id=span_id, start_time_unix_nano=self.next_span)
+                one.attributes.add(key=f"of-{tenant}").value.int_value = n
         value, _ = record.encode(DECODER.decode([message.SerializeToString()]).spans)
-        self.records.append((tenant, self.now_ms, value, spans))
+        self.records.append((self.now_ms, value, list(runs)))
         self.spans.append(ids)
 
-    def produce_garbage(self, tenant: str) -> None:
-        self.records.append((tenant, self.now_ms, b"\x10\0\0\0garbage", 1))
+    def produce_garbage(self, tenants: Sequence[str]) -> None:
+        self.records.append((self.now_ms, b"\x10\0\0\0garbage", [(tenant, 1) for tenant in tenants]))
         self.spans.append([])
 
     def incoming(self, offset: int) -> Incoming:
-        tenant, timestamp_ms, value, spans = self.records[offset]
-        return Incoming(tenant, timestamp_ms, HeadRecord(offset, spans, value, 0, 1 << 40))
+        timestamp_ms, value, runs = self.records[offset]
+        total = sum(spans for _, spans in runs) if len(runs) > 1 else 0
+        parts = []
+        first = 0
+        for tenant, spans in runs:
+            parts.append((tenant, HeadRecord(offset, spans, value, first, total)))
+            first += spans
+        return Incoming(offset, timestamp_ms, parts)
 
 
 class Worker:
@@ -131,6 +149,7 @@ class Worker:
             sources += [source for parts in live.parts.values() for part in parts for source in part(None)]
             for source in sources:
                 found.update((tenant, span_id) for span_id in source.read(["span_id"])["span_id"].to_pylist())
+                assert {c for c in source.columns if c.startswith("span.")} <= {f"span.of-{tenant}:int"}
         return found
 
     def close(self) -> None:
@@ -153,11 +172,19 @@ class LiveMachine(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(TENANTS), spans=st.integers(1, 8), traces=st.integers(1, 3))
     def produce(self, tenant: str, spans: int, traces: int) -> None:
-        self.topic.produce(tenant, spans, traces)
+        self.topic.produce([(tenant, spans)], traces)
 
-    @rule(tenant=st.sampled_from(TENANTS))
-    def produce_garbage(self, tenant: str) -> None:
-        self.topic.produce_garbage(tenant)
+    @rule(
+        tenants=st.lists(st.sampled_from(TENANTS), min_size=2, unique=True),
+        spans=st.lists(st.integers(1, 3), min_size=3, max_size=3),
+        traces=st.integers(1, 3),
+    )
+    def produce_shared(self, tenants: list[str], spans: list[int], traces: int) -> None:
+        self.topic.produce(list(zip(tenants, spans, strict=False)), traces)
+
+    @rule(tenants=st.lists(st.sampled_from(TENANTS), min_size=1, unique=True))
+    def produce_garbage(self, tenants: list[str]) -> None:
+        self.topic.produce_garbage(tenants)
 
     @rule(ms=st.integers(1, 2500))
     def time_passes(self, ms: int) -> None:
@@ -170,6 +197,27 @@ class LiveMachine(RuleBasedStateMachine):
         first = max(0, state.next_offset - back)
         for offset in range(first, min(first + count, len(self.topic.records))):
             self.worker.jobs += state.append(self.topic.incoming(offset))
+
+    @rule(
+        records=st.lists(
+            st.tuples(st.lists(st.sampled_from(TENANTS), min_size=1, unique=True), st.integers(0, 700)),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def work(self, records: list[tuple[list[str], int]]) -> None:
+        """All goes as it should for a while; only blocks wait."""
+        for tenants, ms in records:
+            self.topic.now_ms += ms
+            self.topic.produce([(tenant, 1) for tenant in tenants], 3)
+        self.consume(0, len(self.topic.records))
+        while self.worker.jobs:
+            self.worker.run_job()
+
+    @rule()
+    def seal_early(self) -> None:
+        """Heads hold too much, or the worker stops."""
+        self.worker.jobs += self.worker.state.seal_all()
 
     @rule()
     def idle(self) -> None:
@@ -244,6 +292,23 @@ class LiveMachine(RuleBasedStateMachine):
         # After a crash, segments may reach beyond what is consumed again: those spans are found already.
         assert not [span for span, count in found.items() if count != 1], "counted twice"
         assert self.worker.spans_by_trace() == found
+
+    @invariant()
+    def bytes_are_those_of_open_heads(self) -> None:
+        if not hasattr(self, "worker"):
+            return
+        state = self.worker.state
+        items = [item for opened in state._heads.values() for item in opened.head.records]
+        assert state.head_bytes == sum({item.offset: len(item.value) for item in items}.values())
+        assert state.head_spans == sum(item.spans for item in items)
+
+    @invariant()
+    def blocks_end_between_segments(self) -> None:
+        """What a flush takes lies within its offsets."""
+        if not hasattr(self, "worker"):
+            return
+        for job in self.worker.flushes:
+            assert all(info.last_offset <= job.last_offset for info in self.worker.state.to_flush(job))
 
     def teardown(self) -> None:
         if hasattr(self, "worker"):

@@ -14,6 +14,8 @@ from query.trace import find_trace
 from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
+from tables.live.shared import HeadRecord, SharedRecords
+from tables.live.shared import spans_of as read_spans
 from tables.seal import seal
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
@@ -65,16 +67,25 @@ def test_nothing_is_lost(
     decoded = DECODER.decode(bodies)
     tenant_of = decoded.request_of % tenants
     parts = split(decoded.spans, partitions, tenant_of)
-    by_place: dict[tuple[int, int], list[pa.RecordBatch]] = {}
-    for part in parts:
-        value, headers = record.encode(part.spans)
-        assert record.read_headers(headers).spans == len(part.spans)
-        by_place.setdefault((part.tenant, part.partition), []).append(record.decode(value))
+    by_place: dict[tuple[int, int], list[HeadRecord]] = {}
+    for offset, part in enumerate(parts):
+        shared = len(part.runs) > 1
+        value, headers = record.encode(part.spans, [(str(run.tenant), run.spans) for run in part.runs if shared])
+        info = record.read_headers(headers)
+        assert info.spans == len(part.spans)
+        first = 0
+        for name, spans in info.runs or ((str(part.runs[0].tenant), info.spans),):
+            item = HeadRecord(offset, spans, value, first, info.spans if shared else 0)
+            by_place.setdefault((int(name), part.partition), []).append(item)
+            first += spans
+    together = SharedRecords(by_place.values())
     cache = ByteCache("test", 1 << 20)
     for tenant in range(tenants):
         sources = []
-        for (owner, partition), batches in by_place.items():
+        for (owner, partition), records in by_place.items():
             if owner == tenant:
+                batches, bad = read_spans(records, together)
+                assert not bad
                 data = to_parquet(seal(batches, columns_max))
                 rows = sum(map(len, batches))
                 key = f"{tenant}/{partition}/{len(sources)}/{id(data)}"
