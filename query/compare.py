@@ -73,10 +73,14 @@ def compare_array(array: Any, op: str, literal: Literal) -> Mask:
         matched = pc.match_substring_regex(array, pattern=anchored(str(literal.value)))
         return _mask(matched if op == "=~" else pc.invert(matched))
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        values = array if not array.null_count else array.fill_null(0)
-        hits = NUMPY[op](to_numpy(values), literal.value)
-        found: Mask = hits & to_numpy(array.is_valid()) if array.null_count else hits
-        return found
+        found: Mask
+        if not array.null_count:
+            found = NUMPY[op](to_numpy(array), literal.value)
+            return found
+        # Under nulls lies any number: what it says does not count.
+        numbers = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+        found = NUMPY[op](numbers[array.offset : array.offset + len(array)], literal.value)
+        return found & to_numpy(array.is_valid()) if found.any() else found
     return _mask(_ARROW[op](array, pa.scalar(literal.value, array.type)))
 
 

@@ -1,6 +1,6 @@
 """Rows in memory as a `Source`: the live store's head, traces put together from several sources, tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -31,6 +31,7 @@ class TableSource:
         self._arrays: dict[str, Any] = {}
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._index: TraceIndex | None = None
+        self._kept: dict[str, Any] = {}
 
     @property
     def rows(self) -> int:
@@ -55,6 +56,11 @@ class TableSource:
                 ids = self._array("trace_id") if self.rows else self._table["trace_id"].combine_chunks()
                 self._index = trace_index(ids)
             return self._index
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         with self._lock:

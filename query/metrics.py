@@ -14,6 +14,7 @@ from query.observe import KINDS, observe, spans_in_range
 from query.parse import parse
 from query.partials import CELLS_MAX, Partial, TooManyCells, merge
 from query.plan import MetricsPlan, plan_metrics
+from query.profile import Profile
 from query.reader import Mask, Reader
 from query.results import Inspected, MetricsResult
 from query.series import evaluate as evaluate_series
@@ -52,6 +53,7 @@ def metrics_range(
     step_ns: int,
     exemplars: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
+    profile: Profile | None = None,
 ) -> MetricsResult:
     """A sample for each multiple of the step from `start_ns` (rounded down) to `end_ns` (rounded up).
 
@@ -60,9 +62,10 @@ def metrics_range(
     sources: all that may know a span of the range; their order does not matter
     exemplars: so many at most for each metrics function of the query; its hint `exemplars` goes before
     cancelled: asked between sources
+    profile: a new one; is filled
     Raises: TraceQLError before anything is read; ValueError: no such range; QueryCancelled; OSError from a source
     """
-    return _run(sources, query, Intervals.over(start_ns, end_ns, step_ns), exemplars, cancelled)
+    return _run(sources, query, Intervals.over(start_ns, end_ns, step_ns), exemplars, cancelled, profile)
 
 
 def metrics_instant(
@@ -73,24 +76,34 @@ def metrics_instant(
     end_ns: int,
     exemplars: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
+    profile: Profile | None = None,
 ) -> MetricsResult:
     """One sample about all spans that start in [start_ns, end_ns]. Otherwise as `metrics_range`."""
-    return _run(sources, query, Intervals.at_end(start_ns, end_ns), exemplars, cancelled)
+    return _run(sources, query, Intervals.at_end(start_ns, end_ns), exemplars, cancelled, profile)
 
 
 def _run(
-    sources: Sequence[Source], query: str, intervals: Intervals, exemplars: int, cancelled: Callable[[], bool]
+    sources: Sequence[Source],
+    query: str,
+    intervals: Intervals,
+    exemplars: int,
+    cancelled: Callable[[], bool],
+    profile: Profile | None = None,
 ) -> MetricsResult:
-    root, plans = compile_metrics(query)
+    profile = Profile() if profile is None else profile
+    with profile.stage("compile"):
+        root, plans = compile_metrics(query)
     exemplars = hinted_exemplars(query, min(exemplars, EXEMPLARS_MAX))
     try:
-        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled)
+        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled, profile)
     except TooManyCells:
         problem = f"more than {CELLS_MAX} series times samples"
         hint = "Group by something with fewer values, or choose a longer step."
         at = plans[0].function.at
         raise TraceQLError(problem, query, at.start, at.end, hint) from None
-    return MetricsResult(tuple(evaluate_series(root, merged, intervals)), inspected)
+    with profile.stage("make series"):
+        series = tuple(evaluate_series(root, merged, intervals))
+    return MetricsResult(series, inspected)
 
 
 def observe_sources(
@@ -99,11 +112,13 @@ def observe_sources(
     intervals: Intervals,
     exemplars: int,
     cancelled: Callable[[], bool],
+    profile: Profile | None = None,
 ) -> tuple[list[Partial], Inspected]:
     """What some sources say to each metrics function. Partials of sources without common traces can be merged.
 
     Raises: TooManyCells, QueryCancelled, OSError
     """
+    profile = Profile() if profile is None else profile
     readers = [Reader(source) for source in sources if source.rows]
     inside = [_may_have_spans(reader, intervals) for reader in readers]
     work: list[tuple[Reader, Mask | None]] = [(r, None) for r, here in zip(readers, inside, strict=True) if here]
@@ -111,23 +126,26 @@ def observe_sources(
         columns = frozenset().union(*(plan.columns for plan in plans))
         if any(isinstance(plan.function, ast.Compare) for plan in plans):
             columns |= {column for reader in readers for column in reader.source.columns}
-        shared = shared_traces([reader.traces() for reader in readers])
-        work = whole_traces(readers, shared, columns, inside)
+        with profile.stage("find shared traces"):
+            shared = shared_traces([reader.traces() for reader in readers])
+            work = whole_traces(readers, shared, columns, inside)
     observed: list[list[Partial]] = [[] for _ in plans]
     for reader, among in work:
         for parts, plan in zip(observed, plans, strict=True):
             if cancelled():
                 raise QueryCancelled
-            parts.append(_observe(plan, reader, among, intervals, exemplars))
+            with profile.source(reader):
+                parts.append(_observe(plan, reader, among, intervals, exemplars))
             if sum(len(part.keys) for part in parts) * intervals.count > CELLS_MAX:
                 parts[:] = [_merge(plan, parts, intervals, exemplars)]
         reader.forget()
-    merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
-    read = {id(reader): reader for reader in [*readers, *(reader for reader, _ in work)]}
+    with profile.stage("merge"):
+        merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
+    profile.finish(readers, [reader for reader, _ in work])
     inspected = Inspected(
         traces=sum(len(reader.traces().ids) for reader, _ in work),
         spans=sum(reader.rows for reader, _ in work),
-        bytes=sum(reader.bytes_read for reader in read.values()),
+        bytes=profile.bytes,
         sources=len(work),
     )
     return merged, inspected

@@ -15,7 +15,7 @@ from query.evaluate import value
 from query.groups import Groups, group
 from query.intervals import Intervals
 from query.partials import EMPTY, Candidate, Floats, Key, Partial, check_size, key_part
-from query.reader import Mask, Reader, Rows, fixed_bytes, raw_all
+from query.reader import Mask, Reader, Rows, raw_all
 from query.spansets import Spansets, State
 
 Int64s = npt.NDArray[np.int64]
@@ -181,8 +181,7 @@ def _candidates(
     trace = np.searchsorted(reader.traces().offsets, rows, side="right")
     few = np.flatnonzero(np.cumsum(np.r_[True, trace[1:] != trace[:-1]]) <= exemplars_max)[: 4 * exemplars_max]
     chosen, rows = chosen[few], rows[few]
-    columns = reader.at(["trace_id", "start_ns"], rows)
-    ids, times = raw_all(fixed_bytes(columns["trace_id"])), columns["start_ns"].to_pylist()
+    ids, times = raw_all(reader.traces().ids[trace[few] - 1]), reader.numbers("start_ns")[rows].tolist()
     measures = [float("nan")] * len(chosen) if numbers is None else numbers[chosen].tolist()
     return {
         (partial.keys[place // intervals], place % intervals): Candidate(ids[i], times[i], measures[i])

@@ -1,6 +1,6 @@
 """TraceQL text → syntax tree."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -13,6 +13,7 @@ from query.errors import TraceQLError
 from query.faults import Fault
 
 QUERY_CHARS_MAX: Final = 128 * 1024
+_KEPT_CHARS_MAX: Final = 1000
 
 # The grammar's terminals in the reader's words; what is not here stands for itself.
 _TERMINALS: Final = {
@@ -48,6 +49,10 @@ def parse(text: str) -> Query:
 
     Raises: TraceQLError where the text is not TraceQL, is longer than QUERY_CHARS_MAX or nested too deep
     """
+    return _kept(text) if len(text) <= _KEPT_CHARS_MAX else _parsed(text)
+
+
+def _parsed(text: str) -> Query:
     if len(text) > QUERY_CHARS_MAX:
         problem = f"the query has {len(text)} characters; at most {QUERY_CHARS_MAX} are allowed"
         raise TraceQLError(problem, text, 0, 1, "Shorten it, for instance with a regular expression.")
@@ -63,6 +68,10 @@ def parse(text: str) -> Query:
     except UnexpectedToken as err:
         raise _unexpected_token(text, err) from None
     return Query(root, hints, text)
+
+
+# A query is parsed for its errors before it waits for a thread, and dashboards ask the same ones again and again.
+_kept = lru_cache(maxsize=256)(_parsed)
 
 
 @cache

@@ -1,6 +1,8 @@
 """One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query import ast
-from query.source import Source, TraceIndex
+from query.source import Keeping, Source, TraceIndex
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 
 Mask = npt.NDArray[np.bool_]
@@ -40,6 +42,7 @@ ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
 # Where an attribute without a scope is looked for: the span's own goes before the resource's.
 UNSCOPED: Final = ("span", "resource")
 
+_SOME: Final = 8  # one row in so many is few
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
 
@@ -61,6 +64,17 @@ def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
     return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceTimes:
+    """ns since 1970, of shape (2, traces): starts and ends."""
+
+    values: npt.NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+
 class Reader:
     """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
 
@@ -68,11 +82,16 @@ class Reader:
         self.source = source
         self.rows = source.rows
         self.bytes_read = 0
+        self.read_columns: dict[str, None] = {}
+        self._present: frozenset[str] | None = None
+        self._traces: TraceIndex | None = None
         self._columns: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
 
     def has(self, column: str) -> bool:
-        return column in self.source.columns
+        if self._present is None:
+            self._present = self.source.columns
+        return column in self._present
 
     def column(self, column: str) -> Any | None:
         """The whole column as pyarrow Array; None: no row has a value."""
@@ -105,8 +124,43 @@ class Reader:
         wanted = pa.array(rows - first)
         return {column: read[column].take(wanted) for column in present}
 
+    def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """As `at`, for few rows that the next query will ask for again."""
+        source = self.source
+        if not isinstance(source, Keeping) or len(rows) * _SOME > self.rows:
+            return self.at(columns, rows)
+        name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
+        missing: dict[str, Any] = {}
+        for column in dict.fromkeys(columns):
+            if self.has(column):
+                # Columns are read together where several are not kept.
+                def make(column: str = column) -> Any:
+                    if column not in missing:
+                        missing.update(self.at([c for c in columns if c not in found], rows))
+                    return compact(missing[column])
+
+                found[column] = source.keep(f"{column} {name}", make)
+        return found
+
+    def times(self) -> TraceTimes:
+        """Start and end of each trace, as far as the source knows them."""
+
+        def make() -> TraceTimes:
+            first = self.traces().offsets[:-1]
+            columns = self.at(["trace_start_ns", "trace_duration_ns"], first)
+            start = to_numpy(columns["trace_start_ns"])
+            return TraceTimes(np.stack([start, start + to_numpy(columns["trace_duration_ns"])]))
+
+        if isinstance(self.source, Keeping):
+            kept: TraceTimes = self.source.keep("times", make)
+            return kept
+        made: TraceTimes = self.once("times", make)
+        return made
+
     def traces(self) -> TraceIndex:
-        return self.source.traces()
+        if self._traces is None:
+            self._traces = self.source.traces()
+        return self._traces
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         return self.source.bounds(column)
@@ -118,7 +172,13 @@ class Reader:
 
     def _counted(self, read: Any) -> Any:
         self.bytes_read += sum(array.nbytes for array in read.values())
+        self.read_columns |= dict.fromkeys(read)
         return read
+
+
+def compact(array: Any) -> Any:
+    """Strings without the dictionary of a whole source."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def to_numpy(array: Any) -> npt.NDArray[Any]:

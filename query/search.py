@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from query.check import check
-from query.combine import Hits, describe, newest
+from query.choose import Hits, Order, Wanted, choose
+from query.combine import describe
 from query.errors import QueryCancelled
 from query.parse import parse
 from query.plan import Plan, plan
+from query.profile import Profile
 from query.reader import Ids, Mask, Reader
 from query.results import Inspected, SearchResult
 from query.source import Source
@@ -29,7 +31,11 @@ def search(
     end_ns: int | None = None,
     limit: int = 20,
     spans_per_span_set: int = 3,
+    order: Order = "start",
+    total: bool = False,
+    cursor: str | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    profile: Profile | None = None,
 ) -> SearchResult:
     """The newest `limit` traces that match and whose [start, end] overlaps [start_ns, end_ns).
 
@@ -37,34 +43,47 @@ def search(
     sources. Spans that clients sent twice are counted twice until compaction drops them.
 
     sources: all that may know a trace of the window; their order does not matter
+    order: "duration": the traces that took longest instead of the newest
+    total: count all traces that match, too (`SearchResult.total`)
+    cursor: "" or, for the next page, the `next_cursor` of the answer before; None: no pages. Traces that arrive
+        meanwhile do not move a page: each begins after the last trace of the page before.
     spans_per_span_set: so many matched spans are shown of a trace, the first by start; all are counted
     cancelled: asked between sources
-    Raises: TraceQLError before anything is read; QueryCancelled; OSError from a source
+    profile: a new one; is filled
+    Raises: TraceQLError, and ValueError for a bad cursor, before anything is read; QueryCancelled; OSError from a
+        source
     """
-    compiled = compile_query(query)
-    window = (start_ns, end_ns)
-    readers = [Reader(source) for source in sources if source.rows]
-    work = _split(readers, compiled, window)
+    profile = Profile() if profile is None else profile
+    with profile.stage("compile"):
+        compiled = compile_query(query)
+    wanted = Wanted(limit, (start_ns, end_ns), order, total, cursor)
+    wanted.check()
+    with profile.stage("find shared traces"):
+        readers = [Reader(source) for source in sources if source.rows]
+        work = _split(readers, compiled, wanted.window)
     hits = []
     for reader, among in work:
         if cancelled():
             raise QueryCancelled
-        state = evaluate(compiled.root, reader)
-        reader.forget()
-        if (found := Hits.of(reader, state, among)) is not None:
+        with profile.source(reader):
+            found = Hits.of(reader, evaluate(compiled.root, reader), among)
+            reader.forget()
+        if found is not None:
             hits.append(found)
-    chosen = newest(hits, readers, limit, window)
+    with profile.stage("choose traces"):
+        chosen = choose(hits, readers, wanted)
     if cancelled():
         raise QueryCancelled
-    traces = describe(chosen, hits, readers, compiled.shown, spans_per_span_set)
-    read = {id(reader): reader for reader in [*readers, *(reader for reader, _ in work)]}
+    with profile.stage("describe traces"):
+        traces = describe(chosen, hits, readers, compiled.shown, spans_per_span_set)
+    profile.finish(readers, [reader for reader, _ in work])
     inspected = Inspected(
         traces=sum(len(reader.traces().ids) for reader, _ in work),
         spans=sum(reader.rows for reader, _ in work),
-        bytes=sum(reader.bytes_read for reader in read.values()),
+        bytes=profile.bytes,
         sources=len(work),
     )
-    return SearchResult(tuple(traces), inspected)
+    return SearchResult(tuple(traces), inspected, chosen.total, chosen.last)
 
 
 def _split(

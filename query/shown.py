@@ -16,23 +16,40 @@ from query.groups import NIL
 from query.groups import shown as as_shown
 from query.plan import Shown
 from query.reader import ROOT_PARENT, UNSCOPED, Reader, Rows, entry_column, field_columns, fixed_bytes, to_numpy
-from query.results import AttributeValue
+from query.results import Attributes, AttributeValue
 from query.traces import child_counts
 
 _NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
 
 
-def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> list[list[tuple[str, AttributeValue]]]:
+def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> Sequence[Attributes]:
     """The shown fields of some rows under their plain names.
 
     A name comes twice where both the span and its resource have the attribute that the query names without a scope.
     """
-    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(len(rows))]
+    if not shown:
+        return [()] * len(rows)
     columns = [column for item in shown for column, _ in field_columns(item.field)]
     arrays = reader.at(columns, rows)
+    if len(shown) > 1 or len(_scoped(shown[0].field)) > 1:
+        return _show_several(reader, rows, shown, arrays)
+    (item,) = shown
+    label, none = _label(item.field), ((_label(item.field), NIL),) if item.or_nil else ()
+    values = _values(reader, rows, item.field, item, arrays)
+    return [none if value is None else ((label, value),) for value in values]
+
+
+def _label(field: ast.Field) -> str:
+    return field.name if isinstance(field, ast.Intrinsic) else field.key
+
+
+def _show_several(
+    reader: Reader, rows: Rows, shown: Sequence[Shown], arrays: Mapping[str, Any]
+) -> Sequence[Attributes]:
+    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(len(rows))]
     for item in shown:
         found = {scope: _values(reader, rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
-        label = item.field.name if isinstance(item.field, ast.Intrinsic) else item.field.key
+        label = _label(item.field)
         for i, row in enumerate(result):
             absent = True
             for scope, values in found.items():
@@ -43,7 +60,7 @@ def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> list[list[tuple[
             if absent and item.or_nil:
                 for scope in found:
                     row.setdefault((scope, label), NIL)
-    return [[(label, value) for (_, label), value in row.items()] for row in result]
+    return [tuple((label, value) for (_, label), value in row.items()) for row in result]
 
 
 def _scoped(field: ast.Field) -> dict[str, ast.Field]:
@@ -65,9 +82,8 @@ def _values(
     result: list[AttributeValue | None] = [None] * len(rows)
     for column, word in field_columns(field):
         if column in arrays and word not in _NOT_SHOWABLE:
-            for i, value in enumerate(_satisfying(_plain(arrays[column]), word, item.conditions)):
-                if result[i] is None:
-                    result[i] = value
+            values = _satisfying(_plain(arrays[column]), word, item.conditions)
+            result = [new if old is None else old for old, new in zip(result, values, strict=True)]
     return result
 
 

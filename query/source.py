@@ -1,8 +1,8 @@
 """What the evaluator reads from: rows of spans, wherever they rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -51,4 +51,13 @@ class Source(Protocol):
         Strings come as DictionaryArray (int32 indices) whose dictionary may hold values that no row has;
         everything else as the plain type. Raises OSError where the bytes cannot be had.
         """
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """What a source may do besides: keep things between queries that are made of it."""
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """The thing of that name, which has `nbytes`; made if it is not there (any more)."""
         ...

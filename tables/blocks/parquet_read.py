@@ -28,7 +28,11 @@ ColumnCache = ByteCache[ColumnKey, Any]
 # What else of a file is in the cache; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
+_KEPT: Final = "\0kept "
 _FOOTER_FACTOR: Final = 8
+# Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
+_FEW_COLUMNS: Final = 6
+_LEAVES_OF_ONE_THREAD_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +99,17 @@ class ParquetSource:
             self._cache.put(key, traces, traces.ids.nbytes + traces.offsets.nbytes)
         return traces
 
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something small that is made of the columns: an object with `nbytes`. Made once, and again when the cache
+        was full.
+        """
+        key = ColumnKey(self.key, _KEPT + name)
+        kept = self._cache.get(key)
+        if kept is None:
+            kept = make()
+            self._cache.put(key, kept, max(int(kept.nbytes), 64))
+        return kept
+
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
         found: dict[str, Any] = {}
@@ -110,8 +125,8 @@ class ParquetSource:
             hidden = [column for column in missing if column not in leaves]
             if unknown := set(hidden) - (self.columns if hidden else set()):
                 raise KeyError(f"{self.key} has no column {min(unknown)!r}")
-            # Rows of one trace come with all columns: keeping those would push the useful ones out.
-            found |= self._decode([column for column in missing if column in leaves], keep=rows is None)
+            keep = rows is None or len(columns) <= _FEW_COLUMNS
+            found |= self._decode([column for column in missing if column in leaves], keep=keep)
             found |= self._from_overflow(hidden, rows)
         if rows is not None:
             first, end = rows
@@ -150,9 +165,11 @@ class ParquetSource:
     def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
         """The columns, each with only those of its leaves that are among `indices`."""
         opened = self._opened()
+        # Arrow's own threads pay only where there are many columns.
+        many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
         with opened.lock:
             try:
-                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=False)
+                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.key}: {err}") from err
         arrays = []
