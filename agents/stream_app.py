@@ -37,15 +37,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             log.info("%s[%d] resumes at offset %d", tp.topic, tp.partition, offset)
             await self.seek(tp, offset)
 
-    async def commit_through(self, offsets: Mapping[TP, int]) -> bool:
+    async def commit_through(self, offsets: Mapping[TP, int], notes: Mapping[TP, str] | None = None) -> bool:
         """Commits that everything below the offsets is done. False where it did not work: a later commit, or a replay
         that finds the blocks there, makes up for it.
+
+        notes: a text that Kafka keeps with the offset, for `committed`
         """
 
         async def commit() -> bool:
             assigned = self._thread.assignment()
             mine = {
-                TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+                TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, (notes or {}).get(tp, ""))
                 for tp, offset in offsets.items()
                 if tp in assigned
             }
@@ -58,6 +60,27 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             return True
 
         return bool(await self._thread.call_thread(commit))
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, tuple[int, str]]:
+        """Offset and note of the last commit of each partition that has one."""
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+
+        async def fetch() -> dict[TP, tuple[int, str]]:
+            coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+            found = await coordinator.fetch_committed_offsets(wanted)
+            return {TP(tp.topic, tp.partition): (one.offset, one.metadata or "") for tp, one in found.items()}
+
+        return dict(await self._thread.call_thread(fetch))
+
+    async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
+        """The first offset of each partition whose record came at that time or later; left out where none did."""
+        wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}
+
+        async def fetch() -> dict[TP, int]:
+            found = await self._thread._ensure_consumer().offsets_for_times(wanted)  # noqa: SLF001
+            return {TP(tp.topic, tp.partition): one.offset for tp, one in found.items() if one is not None}
+
+        return dict(await self._thread.call_thread(fetch)) if wanted else {}
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

@@ -11,10 +11,10 @@ from app.errors import StrettoError
 from app.settings import Settings
 from app.storage import storage_config
 from app.tenant import SINGLE_TENANT
+from query.engine.profile import Profile
 from query.errors import TraceQLError
 from query.explain import explain, is_metrics, lines
 from query.metrics import metrics_instant
-from query.profile import Profile
 from query.search import search
 from tables.blocks.block_list import BlockList
 from tables.blocks.object_store import ObjectStore, StorageConfig

@@ -1,7 +1,9 @@
 """Joins the parts: `build` is the one place that knows them all."""
 
 import gc
+import hashlib
 import os
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,15 +12,18 @@ import faust
 import prometheus_client
 import pyarrow as pa
 
-from agents import block_flusher, distributor, live_store
+from agents import block_flusher, distributor, live_store, metrics_generator
 from agents.block_flusher import BlockFlusher
 from agents.live_store import LiveKeeper, LiveLimits
+from agents.metrics_generator import MetricsGenerator
 from agents.record_producer import RecordProducer
 from agents.span_writer import SpanWriter
 from agents.stream_app import StreamApp, new_app
-from app.errors import StrettoError
+from app.errors import SettingsError, StrettoError
 from app.live import LiveOpener
+from app.metrics_generator import Pusher
 from app.querier import NoQueries, Querier, QueryLimits
+from app.remote_write.client import RemoteWriter, Target
 from app.servers import QueryServer, ReceiverServers
 from app.settings import Settings, load
 from app.settings.models import LiveStore
@@ -43,6 +48,11 @@ def build(settings: Settings) -> StreamApp:
     if settings.target == "distributor":
         main = _distributor_app(settings, writer)
         main.parts += [QueryServer(settings, NoQueries(list), lambda: None), ReceiverServers(settings, writer)]
+    elif settings.target == "metrics-generator":
+        if not settings.metrics_generator.storage.remote_write:
+            raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
+        main = _generator_app(settings)
+        main.parts.append(QueryServer(settings, NoQueries(list), lambda: None))
     else:
         main, keeper = _live_store_app(settings)
         querier = Querier(keeper, _query_limits(settings))
@@ -50,6 +60,8 @@ def build(settings: Settings) -> StreamApp:
         if settings.target == "all":
             main.parts.append(ReceiverServers(settings, writer))
             _run_beside(main, _distributor_app(settings, writer))
+            if settings.metrics_generator.storage.remote_write:
+                _run_beside(main, _generator_app(settings))
 
     async def make_topics() -> None:
         await ensure_topics(settings.kafka.address, specs(settings), _KAFKA_WAIT_S)
@@ -81,7 +93,7 @@ def _new_app(settings: Settings, target: str) -> StreamApp:
         datadir=settings.data_dir / "faust" / target,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
-        keeps_partitions=target == "live-store",
+        keeps_partitions=target in ("live-store", "metrics-generator"),
     )
 
 
@@ -101,6 +113,19 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     block_flusher.register(app, keeper, BlockFlusher(app, keeper, flushing, live.flushed_retention_s))
     app.parts.append(LiveOpener(settings, app, keeper))
     return app, keeper
+
+
+def _generator_app(settings: Settings) -> StreamApp:
+    app = _new_app(settings, "metrics-generator")
+    chosen = settings.metrics_generator
+    writer = RemoteWriter([Target(one.url) for one in chosen.storage.remote_write], SINGLE_TENANT)
+    # Workers of one machine have folders of their own.
+    folder = hashlib.blake2b(str(settings.data_dir.absolute()).encode(), digest_size=4).hexdigest()
+    config = chosen.config(f"{socket.gethostname()}-{folder}")
+    generator = MetricsGenerator(app, settings.kafka.topic, config, writer.send, chosen.storage.queue_bytes_max)
+    metrics_generator.register(app, generator)
+    app.parts.append(Pusher(generator, writer, chosen.registry.collection_interval_s))
+    return app
 
 
 def _live_limits(live: LiveStore) -> LiveLimits:

@@ -13,8 +13,8 @@ from prometheus_client import Counter, Gauge
 from agents.live_store import LiveKeeper
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
-from query import ast
 from query.errors import QueryCancelled
+from query.language import ast
 from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.results import MetricsResult, SearchResult
 from query.search import compile_query, search

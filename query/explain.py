@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from query import ast, text
-from query.ast import NUMERIC, FieldExpr, Literal, Type
-from query.check import check
-from query.compare import TYPE_WORDS
-from query.evaluate import cost
-from query.parse import parse
-from query.plan import MetricsPlan, Plan, plan, plan_metrics
-from query.reader import entry_column, field_columns
+from query.engine.compare import TYPE_WORDS
+from query.engine.evaluate import cost
+from query.engine.plan import MetricsPlan, Plan, plan, plan_metrics
+from query.engine.reader import entry_column, field_columns
+from query.language import ast, text
+from query.language.ast import NUMERIC, FieldExpr, Literal, Type
+from query.language.check import check
+from query.language.parse import parse
 
 _BOUNDED = NUMERIC | {Type.STATUS, Type.KIND}
 

@@ -5,22 +5,22 @@ from typing import Final
 
 import numpy as np
 
-from query import ast
-from query.check import check
-from query.contrast import contrast
+from query.engine.plan import MetricsPlan, plan_metrics
+from query.engine.profile import Profile
+from query.engine.reader import Mask, Reader
+from query.engine.spansets import evaluate
+from query.engine.stitch import shared_traces, whole_traces
 from query.errors import QueryCancelled, TraceQLError
-from query.intervals import Intervals
-from query.observe import KINDS, observe, spans_in_range
-from query.parse import parse
-from query.partials import CELLS_MAX, Partial, TooManyCells, merge
-from query.plan import MetricsPlan, plan_metrics
-from query.profile import Profile
-from query.reader import Mask, Reader
+from query.language import ast
+from query.language.check import check
+from query.language.parse import parse
+from query.over_time.contrast import contrast
+from query.over_time.intervals import Intervals
+from query.over_time.observe import KINDS, observe, spans_in_range
+from query.over_time.partials import CELLS_MAX, Partial, TooManyCells, merge
+from query.over_time.series import evaluate as evaluate_series
 from query.results import Inspected, MetricsResult
-from query.series import evaluate as evaluate_series
 from query.source import Source
-from query.spansets import evaluate
-from query.stitch import shared_traces, whole_traces
 
 EXEMPLARS_MAX: Final = 1000  # more than anybody can see in a graph
 

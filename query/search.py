@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from query.check import check
-from query.choose import Hits, Order, Wanted, choose
-from query.combine import describe
+from query.engine.choose import Hits, Order, Wanted, choose
+from query.engine.combine import describe
+from query.engine.plan import Plan, plan
+from query.engine.profile import Profile
+from query.engine.reader import Ids, Mask, Reader
+from query.engine.spansets import evaluate
+from query.engine.stitch import rows_outside, shared_traces, whole_traces
 from query.errors import QueryCancelled
-from query.parse import parse
-from query.plan import Plan, plan
-from query.profile import Profile
-from query.reader import Ids, Mask, Reader
+from query.language.check import check
+from query.language.parse import parse
 from query.results import Inspected, SearchResult
 from query.source import Source
-from query.spansets import evaluate
-from query.stitch import rows_outside, shared_traces, whole_traces
 
 
 def compile_query(query: str) -> Plan:

@@ -3,11 +3,11 @@
 import re
 from typing import Final
 
-from query import ast
 from query.errors import TraceQLError
-from query.parse import parse
+from query.language import ast
+from query.language.parse import parse
+from query.language.words import ALIASES, INTRINSICS
 from query.search import compile_query
-from query.words import ALIASES, INTRINSICS
 
 SCOPES: Final = ("resource", "span", "event", "link", "instrumentation")
 INTRINSIC: Final = "intrinsic"

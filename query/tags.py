@@ -8,19 +8,19 @@ from weakref import ref
 import numpy as np
 import pyarrow as pa
 
-from query import ast
-from query.check import check
-from query.distinct import KEYWORD, Distinct, TagValue, entry_keys, field_values, has_values, keywords
+from query.engine.distinct import KEYWORD, Distinct, TagValue, entry_keys, field_values, has_values, keywords
+from query.engine.plan import Plan, plan
+from query.engine.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
+from query.engine.spansets import Spansets, evaluate
+from query.engine.stitch import shared_traces, whole_traces
 from query.errors import QueryCancelled
-from query.parse import parse
-from query.plan import Plan, plan
-from query.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
+from query.language import ast
+from query.language.check import check
+from query.language.parse import parse
+from query.language.text import expression
 from query.results import Inspected
 from query.source import Source
-from query.spansets import Spansets, evaluate
-from query.stitch import shared_traces, whole_traces
 from query.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
-from query.text import expression
 from tables.cache import ByteCache
 from tables.schema import parse_attribute_column
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from query.reader import find, to_numpy
+from query.engine.reader import find, to_numpy
+from query.engine.stitch import decoded, sort_rows, whole
 from query.source import Keeping, Source, TraceIndex
-from query.stitch import decoded, sort_rows, whole
 from tables.schema import FIXED
 
 # Made anew for the whole trace, and so no reason to call two rows different.

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import pyarrow as pa
 from aiohttp import web
 
-from query import ast
+from query.language import ast
 from query.results import MetricsResult, SearchResult
 from query.tags import TagNames, TagValues
 

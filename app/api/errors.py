@@ -1,7 +1,8 @@
 """Errors of the API, and the one place where errors become HTTP.
 
 ParameterError, TraceQLError, InvalidTenant   400
-NoTenant                                      401
+NoTenant, Unauthorized                        401 (Unauthorized with WWW-Authenticate)
+Forbidden                                     403
 TraceTooLarge                                 422
 TooManyRequests                               429 with Retry-After
 anything else                                 500, logged with its traceback
@@ -17,6 +18,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from app.access import CHALLENGE, Forbidden, Unauthorized
 from app.tenant import InvalidTenant, NoTenant
 from query.errors import TraceQLError
 
@@ -52,6 +54,8 @@ STATUS: Final[dict[type[Exception], int]] = {
     TraceQLError: 400,
     InvalidTenant: 400,
     NoTenant: 401,
+    Unauthorized: 401,
+    Forbidden: 403,
     TraceTooLarge: 422,
     TooManyRequests: 429,
     Unavailable: 503,
@@ -65,22 +69,22 @@ def plain_text(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text, headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _answer(err: Exception) -> web.Response | None:
-    """The answer to an error that is somebody's fault or somebody's state; None: it is a fault of ours."""
+def explain(err: Exception, what: str) -> tuple[int, str]:
+    """The HTTP status and the text for a client. what: the request, for the log where the fault is ours."""
     for kind, status in STATUS.items():
         if isinstance(err, kind):
-            answer = plain_text(status, str(err))
-            if isinstance(err, _TryLater):
-                answer.headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
-            return answer
+            return status, str(err)
     if isinstance(err, TimeoutError):
         # Its own text is empty or tells of a socket: neither helps the one who asked.
-        return plain_text(
-            504,
+        return 504, (
             f"the query took longer than the setting {TIMEOUT_SETTING} allows: "
-            "ask for a shorter time range or fewer traces, or raise the setting",
+            "ask for a shorter time range or fewer traces, or raise the setting"
         )
-    return None
+    # The text of an unexpected error may hold paths or data of others: the client gets a word to search
+    # the log for instead.
+    reference = secrets.token_hex(4)
+    log.error("%s failed (reference %s)", what, reference, exc_info=err)
+    return 500, f"internal error; the server's log has the details under {reference}"
 
 
 @web.middleware
@@ -97,11 +101,10 @@ async def errors_as_text(request: web.Request, handler: Handler) -> web.StreamRe
         return answer
     except web.HTTPException:
         raise
-    except Exception as err:
-        if (known := _answer(err)) is not None:
-            return known
-        # The text of an unexpected error may hold paths or data of others: the client gets a word to search
-        # the log for instead.
-        reference = secrets.token_hex(4)
-        log.exception("%s %s failed (reference %s)", request.method, request.path, reference)
-        return plain_text(500, f"internal error; the server's log has the details under {reference}")
+    except Exception as err:  # noqa: BLE001 (the one place, see above)
+        answer = plain_text(*explain(err, f"{request.method} {request.path}"))
+        if isinstance(err, _TryLater):
+            answer.headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+        if isinstance(err, Unauthorized):
+            answer.headers["WWW-Authenticate"] = CHALLENGE
+        return answer

@@ -1,5 +1,9 @@
 """Is it there, is it ready, how is it: /api/echo, /ready, /metrics. None of them asks for a tenant."""
 
+import re
+from collections.abc import Iterable
+from typing import Final
+
 from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
@@ -8,6 +12,9 @@ from app.api.backend import BACKEND
 from app.api.errors import plain_text
 
 routes = web.RouteTableDef()
+
+# A path in quotes, an address, a path: what errors of disks and storages name.
+_PLACE: Final = re.compile(r"""(["'])/.*?\1|\b[a-z][a-z0-9+.-]*://[^\s,;)]+|(?<![\w.])/[\w.@+~=%:/-]*[\w/]""")
 
 
 @routes.get("/api/echo")
@@ -21,8 +28,13 @@ async def ready(request: web.Request) -> web.Response:
     """200 when queries and spans are served; else 503 and why not, a line each."""
     reasons = request.app[BACKEND].not_ready()
     if reasons:
-        return plain_text(503, "".join(f"{reason}\n" for reason in reasons))
+        return plain_text(503, public(reasons))
     return web.Response(text="ready\n")
+
+
+def public(reasons: Iterable[str]) -> str:
+    """Reasons without the paths and addresses of this server, a line each: /ready asks for no token."""
+    return "".join(f"{_PLACE.sub('…', reason)}\n" for reason in reasons)
 
 
 @routes.get("/metrics")

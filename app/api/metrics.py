@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.backend import BACKEND
+from app.api.call import Call, call_of
 from app.api.errors import ParameterError
 from app.api.jsonpb import Json, attributes_json, double, search_metrics
 from app.api.replies import reply
@@ -23,32 +23,39 @@ _NS_PER_MS: Final = 1_000_000
 @routes.get("/api/metrics/query_range")
 async def query_range(request: web.Request) -> web.Response:
     """Samples over time: ?q= &start= &end= &since= &step= &exemplars=."""
-    query, times = _query(request), time_range(request.query)
-    result = await request.app[BACKEND].metrics_range(
-        params.tenant(request),
-        query,
-        start_ns=times.start_ns,
-        end_ns=times.end_ns,
-        step_ns=step_ns(request.query, times),
-        exemplars=_exemplars(request.query),
-    )
+    result = await ask_range(call_of(request))
     return await reply(request, lambda: range_json(result))
 
 
 @routes.get("/api/metrics/query")
 async def query_instant(request: web.Request) -> web.Response:
     """One sample over the whole range: ?q= &start= &end= &since=."""
-    query, times = _query(request), time_range(request.query)
-    result = await request.app[BACKEND].metrics_instant(
-        params.tenant(request), query, start_ns=times.start_ns, end_ns=times.end_ns
-    )
+    result = await ask_instant(call_of(request))
     return await reply(request, lambda: instant_json(result))
 
 
-def _query(request: web.Request) -> str:
+async def ask_range(call: Call) -> MetricsResult:
+    """Raises: as Backend, ParameterError."""
+    query, times = _query(call), time_range(call.params)
+    return await call.backend.metrics_range(
+        call.tenant,
+        query,
+        start_ns=times.start_ns,
+        end_ns=times.end_ns,
+        step_ns=step_ns(call.params, times),
+        exemplars=_exemplars(call.params),
+    )
+
+
+async def ask_instant(call: Call) -> MetricsResult:
+    """Raises: as Backend, ParameterError."""
+    query, times = _query(call), time_range(call.params)
+    return await call.backend.metrics_instant(call.tenant, query, start_ns=times.start_ns, end_ns=times.end_ns)
+
+
+def _query(call: Call) -> str:
     """`q`, or `query` as Prometheus calls it."""
-    limits = request.app[params.LIMITS]
-    query = params.query_text(request.query, limits) or params.query_text(request.query, limits, "query")
+    query = params.query_text(call.params, call.limits) or params.query_text(call.params, call.limits, "query")
     if not query:
         raise ParameterError("q is missing: write a TraceQL metrics query, as { } | rate()")
     return query

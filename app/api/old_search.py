@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.api.errors import ParameterError
-from query import ast
-from query.text import expression
+from query.language import ast
+from query.language.text import expression
 
 OLD_PARAMETERS: Final = ("tags", "minDuration", "maxDuration")
 

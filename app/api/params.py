@@ -9,7 +9,6 @@ from aiohttp import web
 
 from app.api.errors import ParameterError
 from app.api.old_search import OLD_PARAMETERS, old_query
-from app.tenant import HEADER, tenant_of
 
 UINT32_MAX: Final = 2**32 - 1
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
@@ -20,7 +19,6 @@ _TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
 class Limits:
     """The settings that requests are checked against. Where it says so, 0 switches a limit off."""
 
-    multitenancy: bool
     default_limit: int  # query_frontend.search.default_result_limit
     max_limit: int  # query_frontend.search.max_result_limit; 0: none
     default_spss: int  # query_frontend.search.default_spans_per_span_set
@@ -42,11 +40,6 @@ class SearchRequest:
     end_s: int | None
     limit: int
     spans_per_span_set: int  # 0: all
-
-
-def tenant(request: web.Request) -> str:
-    """The request's tenant. Raises: NoTenant, InvalidTenant."""
-    return tenant_of(request.headers.get(HEADER), request.app[LIMITS].multitenancy)
 
 
 def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX) -> int | None:

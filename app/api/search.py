@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.backend import BACKEND
+from app.api.call import Call, call_of
 from app.api.jsonpb import UINT32_MAX, Json, attributes_json, search_metrics
 from app.api.replies import reply
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
@@ -21,9 +21,15 @@ _NS_PER_MS: Final = 1_000_000
 @routes.get("/api/search")
 async def search(request: web.Request) -> web.Response:
     """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
-    asked = params.search_request(request.query, request.app[params.LIMITS])
-    result = await request.app[BACKEND].search(
-        params.tenant(request),
+    result, span_sets = await ask_search(call_of(request))
+    return await reply(request, lambda: search_json(result, span_sets=span_sets))
+
+
+async def ask_search(call: Call) -> tuple[SearchResult, bool]:
+    """The result, and whether the answer shows spans. Raises: as Backend, ParameterError"""
+    asked = params.search_request(call.params, call.limits)
+    result = await call.backend.search(
+        call.tenant,
         asked.query or ALL_TRACES,
         start_s=asked.start_s,
         end_s=asked.end_s,
@@ -31,7 +37,7 @@ async def search(request: web.Request) -> web.Response:
         # Where no span is shown one is enough.
         spans_per_span_set=asked.spans_per_span_set if asked.span_sets else 1,
     )
-    return await reply(request, lambda: search_json(result, span_sets=asked.span_sets))
+    return result, asked.span_sets
 
 
 def search_json(result: SearchResult, *, span_sets: bool) -> bytes:

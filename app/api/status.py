@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from app.api.backend import BACKEND
+from app.api.health import public
 
 routes = web.RouteTableDef()
 
@@ -61,8 +62,8 @@ async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
 async def services(request: web.Request) -> web.Response:
     """What this process runs, and whether it serves."""
     reasons = request.app[BACKEND].not_ready()
-    lines = [f"{request.app[PROCESS].target}: {'Starting' if reasons else 'Running'}", *reasons]
-    return web.Response(text="".join(f"{line}\n" for line in lines))
+    state = "Starting" if reasons else "Running"
+    return web.Response(text=f"{request.app[PROCESS].target}: {state}\n{public(reasons)}")
 
 
 @routes.get("/status/endpoints")

@@ -7,11 +7,11 @@ import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.backend import BACKEND
+from app.api.call import Call, call_of
 from app.api.errors import ParameterError
 from app.api.jsonpb import UINT32_MAX, Json
 from app.api.replies import reply
-from query import ast
+from query.language import ast
 from query.results import Inspected
 from query.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
 from query.tags import TagNames, TagValues
@@ -24,14 +24,14 @@ _NO_SCOPE: Final = "none"
 @routes.get("/api/v2/search/tags")
 async def tags_v2(request: web.Request) -> web.Response:
     """Names by scope: ?scope= &q= &start= &end= &limit= (of each scope)."""
-    names = await _names(request)
+    names = await ask_names(call_of(request))
     return await reply(request, lambda: names_v2_json(names))
 
 
 @routes.get("/api/search/tags")
 async def tags_v1(request: web.Request) -> web.Response:
     """Names without their scopes. Intrinsics only if they are asked for: ?scope=intrinsic."""
-    names = await _names(request)
+    names = await ask_names(call_of(request))
     intrinsic = request.query.get("scope") == INTRINSIC
     return await reply(request, lambda: names_v1_json(names, intrinsic=intrinsic))
 
@@ -39,40 +39,40 @@ async def tags_v1(request: web.Request) -> web.Response:
 @routes.get("/api/v2/search/tag/{tag:.+}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
-    values = await _values(request, (parse_tag(request.match_info["tag"]),))
+    values = await ask_values(call_of(request), (parse_tag(request.match_info["tag"]),))
     return await reply(request, lambda: values_v2_json(values))
 
 
 @routes.get("/api/search/tag/{tag:.+}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
-    values = await _values(request, parse_old_tag(request.match_info["tag"]))
+    values = await ask_values(call_of(request), parse_old_tag(request.match_info["tag"]))
     return await reply(request, lambda: values_v1_json(values))
 
 
-async def _names(request: web.Request) -> TagNames:
-    scope = request.query.get("scope") or _NO_SCOPE
+async def ask_names(call: Call) -> TagNames:
+    """Raises: as Backend, ParameterError."""
+    scope = call.params.get("scope") or _NO_SCOPE
     if scope not in {_NO_SCOPE, INTRINSIC, *SCOPES}:
         known = ", ".join([*SCOPES, INTRINSIC, _NO_SCOPE])
         raise ParameterError(f"invalid scope {scope[:40]!r}: must be one of {known}")
-    return await request.app[BACKEND].tag_names(
-        params.tenant(request), scope=None if scope == _NO_SCOPE else scope, **_common(request)
-    )
+    return await call.backend.tag_names(call.tenant, scope=None if scope == _NO_SCOPE else scope, **_common(call))
 
 
-async def _values(request: web.Request, fields: Sequence[ast.Field]) -> TagValues:
-    return await request.app[BACKEND].tag_values(params.tenant(request), fields, **_common(request))
+async def ask_values(call: Call, fields: Sequence[ast.Field]) -> TagValues:
+    """Raises: as Backend, ParameterError."""
+    return await call.backend.tag_values(call.tenant, fields, **_common(call))
 
 
-def _common(request: web.Request) -> dict[str, Any]:
+def _common(call: Call) -> dict[str, Any]:
     """Parameters of all four. `maxStaleValues`, Tempo's way to stop early, changes no answer here."""
-    start_s, end_s = params.time_range(request.query)
-    params.whole_number(request.query, "maxStaleValues")
+    start_s, end_s = params.time_range(call.params)
+    params.whole_number(call.params, "maxStaleValues")
     return {
-        "query": params.query_text(request.query, request.app[params.LIMITS]),
+        "query": params.query_text(call.params, call.limits),
         "start_s": start_s,
         "end_s": end_s,
-        "limit": params.whole_number(request.query, "limit") or 0,
+        "limit": params.whole_number(call.params, "limit") or 0,
     }
 
 

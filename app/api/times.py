@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from app.api.errors import ParameterError
-from query.words import duration_ns
+from query.language.words import duration_ns
 
 NS: Final = 1_000_000_000
 INT64_MAX: Final = 2**63 - 1

@@ -9,6 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from app.api import params
 from app.api.backend import BACKEND, TraceAnswer
+from app.api.call import tenant_of_request
 from app.api.errors import Unavailable, plain_text
 from app.api.jsonpb import Json, resource_spans_json
 from app.api.replies import JSON, reply
@@ -24,7 +25,7 @@ async def _ask(request: web.Request) -> TraceAnswer:
     """The trace that the request's path names."""
     trace_id = params.trace_id(request.match_info["trace_id"])
     start_s, end_s = params.time_range(request.query)
-    return await request.app[BACKEND].trace(params.tenant(request), trace_id, start_s=start_s, end_s=end_s)
+    return await request.app[BACKEND].trace(tenant_of_request(request), trace_id, start_s=start_s, end_s=end_s)
 
 
 def _wants_protobuf(request: web.Request) -> bool:

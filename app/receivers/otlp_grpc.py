@@ -8,16 +8,18 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from agents.record_producer import KafkaUnavailable
+from app.access import AUTHORIZATION, Access, Credentials, Forbidden, Unauthorized
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.replies import reply_bytes
-from app.tenant import InvalidTenant, NoTenant, tenant_of
+from app.tenant import HEADER, InvalidTenant, NoTenant
 
 METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _RETRY_S: Final = 1
-_TENANT_HEADER: Final = "x-scope-orgid"
 _RETRIABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _CODES: Final[dict[type[Exception], grpc.StatusCode]] = {
     NoTenant: grpc.StatusCode.UNAUTHENTICATED,
+    Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     InvalidTenant: grpc.StatusCode.INVALID_ARGUMENT,
     KafkaUnavailable: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -27,8 +29,8 @@ _CODES: Final[dict[type[Exception], grpc.StatusCode]] = {
 class TraceService(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types here
     """Answers Export; other methods are UNIMPLEMENTED."""
 
-    def __init__(self, gatherer: Gatherer, *, multitenancy: bool) -> None:
-        self._gatherer, self._multitenancy = gatherer, multitenancy
+    def __init__(self, gatherer: Gatherer, access: Access) -> None:
+        self._gatherer, self._access = gatherer, access
         # Neither a deserializer nor a serializer: bytes in, bytes out.
         self._export = grpc.unary_unary_rpc_method_handler(self._handle)
 
@@ -37,11 +39,11 @@ class TraceService(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no
         return self._export if details.method == METHOD else None
 
     async def _handle(self, request: bytes, context: Any) -> bytes:
-        metadata = context.invocation_metadata() or ()
-        header = next((value for key, value in metadata if key == _TENANT_HEADER), None)
+        headers = dict(context.invocation_metadata() or ())
         try:
-            outcome = await self._gatherer.add(tenant_of(header, self._multitenancy), request)
-        except (NoTenant, InvalidTenant, KafkaUnavailable, Overloaded) as err:
+            tenant = self._access.tenant(headers.get(AUTHORIZATION.lower()), headers.get(HEADER.lower()))
+            outcome = await self._gatherer.add(tenant, request)
+        except tuple(_CODES) as err:
             return await _refuse(context, _CODES[type(err)], str(err))
         if outcome.malformed is not None:
             return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, outcome.malformed)
@@ -58,8 +60,18 @@ async def _refuse(context: Any, code: grpc.StatusCode, message: str) -> bytes:
     return b""  # abort raises
 
 
-def build_grpc_server(gatherer: Gatherer, endpoint: str, *, multitenancy: bool, message_bytes_max: int) -> Any:
-    """A grpc.aio server, not started. Raises: RuntimeError if the endpoint cannot be bound."""
+def build_grpc_server(
+    gatherer: Gatherer,
+    endpoint: str,
+    *,
+    multitenancy: bool,
+    message_bytes_max: int,
+    credentials: Credentials | None = None,
+) -> Any:
+    """A grpc.aio server, not started. Raises: RuntimeError if the endpoint cannot be bound.
+
+    credentials: who may send; None: everybody
+    """
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", message_bytes_max),
@@ -67,6 +79,7 @@ def build_grpc_server(gatherer: Gatherer, endpoint: str, *, multitenancy: bool, 
             ("grpc.so_reuseport", 0),
         ]
     )
-    server.add_generic_rpc_handlers((TraceService(gatherer, multitenancy=multitenancy),))
+    access = Access(multitenancy=multitenancy, credentials=credentials)
+    server.add_generic_rpc_handlers((TraceService(gatherer, access),))
     server.add_insecure_port(endpoint)
     return server

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
+from app.settings.generator import MetricsGenerator
 from app.settings.storage import Storage
 from app.settings.values import (
     KIB,
@@ -18,7 +19,6 @@ from app.settings.values import (
     CountOrZero,
     Folder,
     HostPort,
-    HttpUrl,
     KafkaAddresses,
     Name,
     Port,
@@ -28,12 +28,32 @@ from app.settings.values import (
 )
 
 
+class Tls(Section):
+    cert_file: str = Field(
+        default="", description="PEM file with the certificate and those between it and its authority. Empty: no TLS."
+    )
+    key_file: str = Field(default="", description="PEM file with the certificate's key, without a password.")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if bool(self.cert_file) != bool(self.key_file):
+            missing, there = ("key_file", "cert_file") if self.cert_file else ("cert_file", "key_file")
+            raise conflict(there, f"{there} is set but {missing} is not; set both or neither")
+        return self
+
+
 class Server(Section):
     http_listen_address: Name = Field(
         default="0.0.0.0",  # noqa: S104  as Tempo: clients are on other machines
         description="Address on which the query API listens; 127.0.0.1 keeps other machines out.",
     )
-    http_listen_port: Port = Field(default=3200, description="Port of the query API.")
+    http_listen_port: Port = Field(default=3200, description="Port of the query API, HTTP and gRPC.")
+    http_tls_config: Tls = Tls()
+    auth_file: str = Field(
+        default="",
+        description="YAML file of tenants and their tokens' hashes (see docs/api.md), read at the start. Where it is "
+        "set, the query API and the OTLP receivers want a token. Empty: nobody needs one.",
+    )
 
 
 class Kafka(Section):
@@ -182,7 +202,7 @@ class LiveStore(Section):
         "long) the live store stops reading from Kafka, and /ready says so.",
     )
     segment_cache_bytes_max: Bytes = Field(
-        default=256 * MIB,
+        default=128 * MIB,
         description="Bytes of segments kept in memory besides RocksDB, so that queries are fast.",
     )
     flushed_retention_s: Seconds = Field(
@@ -252,32 +272,14 @@ class Query(Section):
     )
 
 
-class RemoteWrite(Section):
-    # Not part of a repr: a URL may hold a password.
-    url: HttpUrl = Field(repr=False, description="Address of a Prometheus remote-write receiver.")
-
-
-class GeneratorStorage(Section):
-    remote_write: Annotated[tuple[RemoteWrite, ...], Field(strict=False)] = Field(
-        default=(),
-        description="Where the metrics generator sends its series: a list of `{url: …}`. Accepted "
-        "and shown now, "
-        "used in a later version: there is no metrics generator yet.",
-    )
-
-
-class MetricsGenerator(Section):
-    storage: GeneratorStorage = GeneratorStorage()
-
-
 class Settings(Section):
     """Everything. Made by `app.settings.load`; immutable."""
 
-    target: Literal["all", "distributor", "live-store"] = Field(
+    target: Literal["all", "distributor", "live-store", "metrics-generator"] = Field(
         default="all",
         description="What this process runs: `distributor` receives spans, `live-store` keeps them, "
         "writes blocks "
-        "and answers queries, `all` does both.",
+        "and answers queries, `metrics-generator` pushes metrics of them, `all` does all of it.",
     )
     multitenancy_enabled: bool = Field(
         default=False,

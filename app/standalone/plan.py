@@ -65,6 +65,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
             server.http_listen_address,
             server.http_listen_port,
             "PORT (server.http_listen_port)",
+            tls=bool(server.http_tls_config.cert_file),
         ),
         otlp_grpc=otlp_grpc,
         otlp_http=_listener("OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint"),

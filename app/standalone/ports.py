@@ -24,6 +24,7 @@ class Listener:
     host: str  # as in the settings; "" or 0.0.0.0: all addresses
     port: int
     setting: str  # what to change if the port is taken: "server.http_listen_port (or PORT)"
+    tls: bool = False
 
     @property
     def on_all(self) -> bool:

@@ -24,16 +24,16 @@ def first_trace(otlp_http: str = "127.0.0.1:4318") -> str:
     return _FIRST_TRACE.replace("//OTLP/", f"//{otlp_http}/")
 
 
-def find_trace(api: str = "127.0.0.1:3200") -> str:
+def find_trace(api: str = "127.0.0.1:3200", scheme: str = "http") -> str:
     """A shell command that asks host:port for what `first_trace` sent."""
-    return _FIND_TRACE.replace("//API/", f"//{api}/")
+    return _FIND_TRACE.replace("http://API/", f"{scheme}://{api}/")
 
 
 def welcome(api: Listener, otlp_grpc: Listener, otlp_http: Listener, brokers: Sequence[str], logs: Path) -> str:
     """The few lines on the terminal."""
     return f"""
 Stretto is ready.
-  Query API             http://{api.local}{_everywhere(api)}
+  Query API             {"https" if api.tls else "http"}://{api.local}{_everywhere(api)}
   OTLP over gRPC        {otlp_grpc.local}{_everywhere(otlp_grpc)}
   OTLP over HTTP        http://{otlp_http.local}{_everywhere(otlp_http)}
   Kafka                 {", ".join(brokers)}
@@ -46,7 +46,7 @@ Send a first trace:
 
 and find it:
 
-{find_trace(api.local)}
+{find_trace(api.local, "https" if api.tls else "http")}
 """
 
 

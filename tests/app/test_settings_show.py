@@ -27,6 +27,21 @@ URLS = st.builds("{}://{}:{}/{}".format, st.sampled_from(["http", "https"]), st.
 FORMS = {
     "address": st.lists(ADDRESSES, min_size=1, max_size=3),
     "remote_write": st.lists(st.fixed_dictionaries({"url": URLS}), max_size=2),
+    "dimension_mappings": st.lists(
+        st.fixed_dictionaries({"name": NAMES, "source_labels": st.lists(NAMES, max_size=2), "join": st.text()}),
+        max_size=1,
+    ),
+    "filter_policies": st.lists(
+        st.fixed_dictionaries({"include": st.just({"attributes": [{"key": "span.a", "value": "on"}]})}), max_size=1
+    ),
+    "processors": st.lists(st.sampled_from(["service-graphs", "span-metrics"]), max_size=2),
+    "intrinsic_dimensions": st.lists(st.sampled_from(["service", "span_name", "status_message"]), max_size=3),
+    "histogram_buckets": st.lists(st.floats(0.001, 100), min_size=1, max_size=4, unique=True).map(sorted),
+    "external_labels": st.lists(st.builds("{}={}".format, NAMES, NAMES), max_size=2),
+    "dimensions": st.lists(NAMES, max_size=2),
+    "target_info_excluded_dimensions": st.lists(NAMES, max_size=2),
+    "peer_attributes": st.lists(NAMES, max_size=2),
+    "database_name_attributes": st.lists(NAMES, max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,

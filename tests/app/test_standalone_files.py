@@ -53,7 +53,7 @@ def test_both_locks_agree():
 def test_procfile():
     """A line per target: `faust -A app … worker`, TARGET as the settings know it."""
     lines = [line.partition(": ") for line in (ROOT / "Procfile").read_text().splitlines()]
-    assert [name for name, _, _ in lines] == ["all", "distributor", "live-store"]
+    assert [name for name, _, _ in lines] == ["all", "distributor", "live-store", "metrics-generator"]
     for name, _, line in lines:
         variable, program, *arguments = shlex.split(line)
         assert variable == f"TARGET={name}"

@@ -141,7 +141,7 @@ def test_settings(tmp_path):
     code = tmp_path / "code"
     assert soak.code_of_now(code) == {"PYTHONPATH": str(code)}
     assert (code / "app" / "main.py").is_file()
-    assert (code / "query" / "grammar.lark").is_file()
+    assert (code / "query" / "language" / "grammar.lark").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import operator
 import re
 from typing import Any
 
-from query import ast
-from query.ast import NUMERIC, Literal, Type
+from query.language import ast
+from query.language.ast import NUMERIC, Literal, Type
 from tables.schema import parse_attribute_column
 
 COLUMNS = {

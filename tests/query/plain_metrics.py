@@ -4,10 +4,10 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from query import ast
-from query.ast import Literal, Type
-from query.text import duration, expression
-from query.words import KIND, STATUS
+from query.language import ast
+from query.language.ast import Literal, Type
+from query.language.text import duration, expression
+from query.language.words import KIND, STATUS
 from tests.query.plain import COMPARE, Row, _family, _value, pipeline
 
 Series = dict[tuple[tuple[str, str], ...], list[float | None]]

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from query import ast
-from query.check import HINTS, check
+from query.engine.memory import TableSource
 from query.errors import TraceQLError
-from query.functions import FUNCTIONS
-from query.memory import TableSource
+from query.language import ast
+from query.language.check import HINTS, check
+from query.language.functions import FUNCTIONS
+from query.language.parse import parse
+from query.language.pipelines import COMPARISONS, MATH, SPANSET_OPS
+from query.language.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
 from query.metrics import compile_metrics, metrics_range
-from query.parse import parse
-from query.pipelines import COMPARISONS, MATH, SPANSET_OPS
 from query.search import compile_query, search
-from query.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
 from tests.query.golden import START_NS, S, load_table
 
 DOC = (Path(__file__).parents[2] / "docs" / "traceql.md").read_text(encoding="utf-8")

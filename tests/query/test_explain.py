@@ -2,10 +2,10 @@
 
 import pytest
 
+from query.engine.profile import Profile
 from query.errors import TraceQLError
 from query.explain import explain, lines
 from query.metrics import metrics_range
-from query.profile import Profile
 from query.search import search
 from tests.query.golden import START_NS, S
 from tests.query.test_docs_traceql import examples

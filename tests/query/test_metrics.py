@@ -10,16 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.check import check
+from query.engine.memory import TableSource
+from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
-from query.intervals import Intervals
-from query.memory import TableSource
+from query.language.check import check
+from query.language.parse import parse
 from query.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
-from query.parse import parse
-from query.quantiles import quantiles
+from query.over_time.intervals import Intervals
+from query.over_time.quantiles import quantiles
+from query.over_time.series import evaluate
 from query.results import MetricsResult
-from query.series import evaluate
-from query.stitch import whole
 from tests.query.golden import START_NS, S, load_table
 from tests.query.plain_metrics import series
 from tests.query.test_engine import BY, FILTERS, SPANSETS, STAGES, spans, split

@@ -7,15 +7,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query import ast
-from query.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
-from query.check import check
+from query.engine.memory import TableSource
 from query.errors import TraceQLError
-from query.memory import TableSource
+from query.language import ast
+from query.language.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
+from query.language.check import check
+from query.language.parse import QUERY_CHARS_MAX, parse
+from query.language.words import duration_ns
 from query.metrics import compile_metrics, metrics_instant, metrics_range
-from query.parse import QUERY_CHARS_MAX, parse
 from query.search import compile_query, search
-from query.words import duration_ns
 from tests.helpers.reference import cases, reference_file
 from tests.query.golden import load_table
 

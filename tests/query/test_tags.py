@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query import ast
-from query.distinct import Distinct, TagValue, value_text
+from query.engine.distinct import Distinct, TagValue, value_text
+from query.engine.memory import TableSource
+from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
-from query.memory import TableSource
+from query.language import ast
 from query.search import compile_query, search
-from query.stitch import whole
 from query.tag_text import parse_old_tag, parse_tag, usable_filter
 from query.tags import Known, tag_names, tag_values
 from tables.schema import parse_attribute_column

@@ -2,9 +2,9 @@
 
 import pytest
 
-from query import ast
-from query.parse import parse
-from query.text import duration, expression
+from query.language import ast
+from query.language.parse import parse
+from query.language.text import duration, expression
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from query.memory import TableSource
-from query.stitch import whole
+from query.engine.memory import TableSource
+from query.engine.stitch import whole
 from query.trace import find_trace
 from tables.schema import FIXED
 from tests.query.golden import load_table

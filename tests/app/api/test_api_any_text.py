@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.api.errors import ParameterError
@@ -25,6 +25,7 @@ def test_times(start, end, since, step):
         assert 0 < step_ns(params, times) <= INT64_MAX
 
 
+@settings(deadline=None)  # as below
 @given(tags=ANY, least=ANY, most=ANY)
 def test_old_parameters(tags, least, most):
     """TraceQL, or an error that says what is wrong."""
@@ -32,6 +33,7 @@ def test_old_parameters(tags, least, most):
         compile_query(old_query({"tags": tags, "minDuration": least, "maxDuration": most}))
 
 
+@settings(deadline=None)  # the first one also makes the parser
 @given(key=KEYS.filter(bool), value=st.text(st.characters(exclude_categories=["Cs"])))
 def test_quoted_tags(key, value):
     """Any key and any value can be asked for."""

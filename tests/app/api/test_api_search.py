@@ -28,7 +28,7 @@ RESULT = SearchResult([TRACE], Inspected(traces=4, spans=50, bytes=2**40, source
 
 def with_trace(**fields) -> dict:
     """The JSON of a trace like TRACE, but for these fields."""
-    values = {name: getattr(TRACE, name) for name in TRACE.__slots__} | fields
+    values = {name: getattr(TRACE, name) for name in TraceMatch.__annotations__} | fields
     body = json.loads(search_json(SearchResult([TraceMatch(**values)], Inspected()), span_sets=True))
     (trace,) = body["traces"]
     return trace

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from app.api.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
-from query import ast
-from query.distinct import TagValue
+from query.engine.distinct import TagValue
+from query.language import ast
 from query.results import Inspected
 from query.tags import TagNames, TagValues
 from tests.helpers.frozen import strictly

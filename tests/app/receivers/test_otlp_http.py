@@ -39,8 +39,11 @@ class Gather:
         return self.answer
 
 
+TAKEN = Outcome(1)
+
+
 def post(
-    body: bytes, headers: dict[str, str], answer: Outcome | Exception = Outcome(1), *, multitenancy: bool = False
+    body: bytes, headers: dict[str, str], answer: Outcome | Exception = TAKEN, *, multitenancy: bool = False
 ) -> tuple[int, dict[str, str], bytes, Gather]:
     gather = Gather(answer)
 

@@ -1,0 +1,225 @@
+"""One port for HTTP/1 and gRPC: the first bytes of a connection tell which it is.
+
+An HTTP/1 connection is handed to aiohttp as it is. grpc.aio cannot take over a connection that is open, so the bytes of
+an HTTP/2 connection are passed on to a gRPC server that listens on the loopback. Over TLS it is the same: the bytes
+are those inside. A client that offers both protocols gets HTTP/1, since only gRPC is spoken over HTTP/2 here, and
+clients of gRPC offer nothing else.
+"""
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import Final, cast
+
+from aiohttp import web
+
+from app.errors import StrettoError
+
+log = logging.getLogger(__name__)
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
+# A request's head must be there within this time, and be no longer; aiohttp has its own, lower limits for lines.
+HEAD_S: Final = 10.0
+HEAD_BYTES_MAX: Final = 1 << 20
+TUNNELS_MAX: Final = 1000  # each takes three of the process's file descriptors
+_HANDSHAKE_S: Final = 10.0
+_BACKLOG: Final = 1024
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """Raises: StrettoError naming the setting."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file)
+    except (OSError, ssl.SSLError) as err:
+        raise StrettoError(
+            f"cannot use the certificate {cert_file} with the key {key_file} (server.http_tls_config): "
+            f"{err.strerror or err}; both must be PEM files, the key without a password"
+        ) from err
+    # The server's order decides.
+    context.set_alpn_protocols(["http/1.1", "h2"])
+    return context
+
+
+class SharedSite(web.BaseSite):
+    """Listens for an aiohttp runner and, on the same port, for a gRPC server of this process."""
+
+    def __init__(
+        self, runner: web.AppRunner, host: str, port: int, grpc_port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """grpc_port: where the gRPC server listens on the loopback, without TLS"""
+        super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
+        self._host, self._port = host, port
+        self._web = cast("web.Server", runner.server)
+        self.grpc_port = grpc_port
+        self.undecided: set[Sniffer] = set()
+        self.tunnels: set[asyncio.Transport] = set()
+
+    @property
+    def name(self) -> str:
+        """For aiohttp."""
+        return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Raises: OSError if the port is taken."""
+        await super().start()
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Sniffer(self),
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._ssl_context else None,
+        )
+
+    async def stop(self) -> None:
+        """No new connections. Those of HTTP/1 are aiohttp's; the gRPC server has ended its own, the rest is cut."""
+        await super().stop()
+        for sniffer in list(self.undecided):
+            sniffer.abort()
+        for transport in list(self.tunnels):
+            transport.abort()
+
+    def handler(self) -> asyncio.Protocol:
+        """Aiohttp's protocol for a new connection."""
+        return self._web()
+
+
+class Sniffer(asyncio.Protocol):
+    """A connection of which is not known yet what it is."""
+
+    def __init__(self, site: SharedSite) -> None:
+        self._site = site
+        self._got = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._outer: Pipe | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._site.undecided.add(self)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_S, self.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Waits for a whole preface or a whole head: of neither a client may send a byte a minute."""
+        self._got += data
+        if PREFACE.startswith(self._got[: len(PREFACE)]):
+            if len(self._got) >= len(PREFACE):
+                self._to_grpc()
+        elif b"\n\r\n" in self._got or b"\n\n" in self._got or len(self._got) > HEAD_BYTES_MAX:
+            self._to_web()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._decided()
+        if self._task is not None:
+            self._task.cancel()
+        if self._outer is not None:
+            self._outer.connection_lost(exc)
+
+    def abort(self) -> None:
+        """It took too long, or the server stops."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _decided(self) -> None:
+        self._site.undecided.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _to_web(self) -> None:
+        self._decided()
+        assert self._transport is not None
+        handler = self._site.handler()
+        self._transport.set_protocol(handler)
+        handler.connection_made(self._transport)
+        handler.data_received(bytes(self._got))
+
+    def _to_grpc(self) -> None:
+        assert self._transport is not None
+        if len(self._site.tunnels) >= 2 * TUNNELS_MAX:
+            log.warning("refused a gRPC connection: there are %d already", TUNNELS_MAX)
+            self._transport.abort()
+            return
+        self._transport.pause_reading()
+        # Until the other end is there the timer runs, and what comes is not read.
+        self._task = asyncio.ensure_future(self._tunnel(self._transport))
+
+    async def _tunnel(self, client: asyncio.Transport) -> None:
+        # Joined before they are connected: the server may speak first.
+        self._outer = outer = Pipe(self._site)
+        inner = Pipe(self._site)
+        outer.other, inner.other = inner, outer
+        outer.connection_made(client)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: inner, _LOOPBACK, self._site.grpc_port)
+        except OSError as err:
+            log.warning("the gRPC server does not take connections: %s", err)
+            client.abort()
+            return
+        if client.is_closing() or inner.transport is None:
+            inner.close()
+            client.abort()
+            return
+        self._decided()
+        client.set_protocol(outer)
+        self._outer = None
+        inner.transport.write(bytes(self._got))
+        client.resume_reading()
+
+
+class Pipe(asyncio.Protocol):
+    """One end of a tunnel: what comes here goes out at the other, no faster than it is taken there."""
+
+    def __init__(self, site: SharedSite) -> None:
+        self._site = site
+        self.transport: asyncio.Transport | None = None
+        self.other: Pipe | None = None
+        self.ended = False  # nothing comes here any more
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._site.tunnels.add(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        if (out := self._out()) is not None:
+            out.write(data)
+
+    def eof_received(self) -> bool:
+        """Half-closed: the other direction goes on, which TLS does not know."""
+        self.ended = True
+        out = self._out()
+        if out is None or self.transport is None or not (out.can_write_eof() and self.transport.can_write_eof()):
+            return False
+        out.write_eof()
+        return not (self.other is not None and self.other.ended)
+
+    def pause_writing(self) -> None:
+        """What was written here is not taken: nothing more is read at the other end."""
+        if (out := self._out()) is not None:
+            out.pause_reading()
+
+    def resume_writing(self) -> None:
+        if (out := self._out()) is not None:
+            out.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        if self.transport is not None:
+            self._site.tunnels.discard(self.transport)
+        self.transport = None
+        if self.other is not None:
+            self.other.close()
+
+    def close(self) -> None:
+        """What is written already is still sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def _out(self) -> asyncio.Transport | None:
+        """The other end, while it is open."""
+        transport = None if self.other is None else self.other.transport
+        return None if transport is None or transport.is_closing() else transport

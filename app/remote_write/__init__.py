@@ -1,0 +1,1 @@
+"""Prometheus remote write: pushes to one or more receivers."""

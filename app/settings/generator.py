@@ -1,0 +1,263 @@
+"""metrics_generator: what is counted, and where it is pushed to. Names and defaults are Tempo's."""
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from app.settings.base import Section, conflict
+from app.settings.values import Bytes, Count, CountOrZero, HttpUrl, Name, Seconds, Words
+from tables.generator.config import (
+    GRAPH_BUCKETS_S,
+    LATENCY_BUCKETS_S,
+    SERVICE_GRAPHS,
+    SPAN_METRICS,
+    AttributeMatch,
+    DimensionMapping,
+    FilterPolicy,
+    GeneratorConfig,
+    PolicyMatch,
+    ServiceGraphsConfig,
+    SpanMetricsConfig,
+)
+from tables.generator.filters import regex_fault
+
+_INTRINSICS = ("service", "span_name", "span_kind", "status_code", "status_message")
+
+
+def _texts(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _numbers(value: Any) -> Any:
+    try:
+        return [float(part) for part in _texts(value)] if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("expected numbers with commas between them, as 0.1,1,10") from None
+
+
+def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    if not bounds or bounds[0] <= 0 or any(a >= b for a, b in pairwise(bounds)):
+        raise ValueError("expected seconds above 0, each more than the one before")
+    return bounds
+
+
+def _known_processors(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _among(names, (SERVICE_GRAPHS, SPAN_METRICS))
+
+
+def _known_intrinsics(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _among(names, _INTRINSICS)
+
+
+def _among(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [name for name in names if name not in known]:
+        raise ValueError(f"{wrong[0]!r} is none of {', '.join(known)}")
+    return names
+
+
+def _matchable(key: str) -> str:
+    scope, dot, rest = key.partition(".")
+    if not (key in ("kind", "name", "status") or (dot and rest and scope in ("resource", "span"))):
+        raise ValueError("expected kind, name, status, resource.<key> or span.<key>")
+    return key
+
+
+def _pairs(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [text for text in texts if not text.partition("=")[0]]:
+        raise ValueError(f"expected name=value; got {wrong[0]!r}")
+    return texts
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(strict=False)]
+Buckets = Annotated[tuple[float, ...], BeforeValidator(_numbers), AfterValidator(_ascending), Field(strict=False)]
+Processors = Annotated[Texts, AfterValidator(_known_processors)]
+Intrinsics = Annotated[Texts, AfterValidator(_known_intrinsics)]
+NameValues = Annotated[Texts, AfterValidator(_pairs), Words("a list of name=value, or text with commas")]
+
+
+class RemoteWrite(Section):
+    # Not part of a repr: a URL may hold a password.
+    url: HttpUrl = Field(
+        repr=False,
+        description="Address of a Prometheus remote-write receiver. User and password may stand in front of the host.",
+    )
+
+
+class GeneratorStorage(Section):
+    remote_write: Annotated[tuple[RemoteWrite, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Where the metrics generator pushes its series: a list of `{url: …}`. Empty: it is off.",
+    )
+    queue_bytes_max: Bytes = Field(
+        default=64 << 20,
+        description="Bytes of pushes that wait for a receiver. Above it no new ones are made: series lack points, no "
+        "increase is lost.",
+    )
+
+
+class Registry(Section):
+    collection_interval_s: Seconds = Field(default=15, description="Seconds between two pushes.")
+    stale_duration_s: Seconds = Field(
+        default=900, description="Seconds after which a series that nothing was added to ends."
+    )
+    external_labels: NameValues = Field(
+        default=(), description="Labels of every series: a list of `name=value`, or one text with commas."
+    )
+    max_active_series: CountOrZero = Field(
+        default=0,
+        description="Most series of a tenant. What is beyond is counted under the label `metric_overflow`. 0: any.",
+    )
+    max_cardinality_per_label: CountOrZero = Field(
+        default=0,
+        description="Most values of a label. Those beyond are `__cardinality_overflow__`. 0: any number.",
+    )
+
+
+class Mapping(Section):
+    name: Name = Field(description="The label.")
+    source_labels: Texts = Field(description="Attributes whose values it joins; those that are absent are left out.")
+    join: str = Field(default="", description="What stands between the values.")
+
+
+class MatchedAttribute(Section):
+    key: Annotated[str, Words("kind, name, status, resource.<key> or span.<key>"), AfterValidator(_matchable)] = Field(
+        description="What is looked at: `kind`, `name`, `status`, `resource.<key>` or `span.<key>`."
+    )
+    value: str = Field(description="What it must be, spelled as in labels, or the regular expression.")
+
+
+class Match(Section):
+    match_type: Literal["strict", "regex"] = Field(
+        default="strict", description="Whether values are equal, or match a regular expression (RE2) anywhere."
+    )
+    attributes: Annotated[tuple[MatchedAttribute, ...], Field(strict=False)] = Field(
+        default=(), description="What is compared. Empty: this part of the policy is not there."
+    )
+
+    def config(self) -> PolicyMatch | None:
+        """As the generator takes it."""
+        attributes = tuple(AttributeMatch(one.key, one.value) for one in self.attributes)
+        return PolicyMatch(attributes, self.match_type) if attributes else None
+
+    @model_validator(mode="after")
+    def _regexes_are_valid(self) -> Self:
+        for number, one in enumerate(self.attributes):
+            if self.match_type == "regex" and (wrong := regex_fault(one.value)):
+                raise conflict(f"attributes[{number}].value", wrong, "attributes")
+        return self
+
+
+class Policy(Section):
+    include: Match = Field(default=Match(), description="A span counts only if all of these match.")
+    include_any: Match = Field(default=Match(), description="A span counts only if any of these matches.")
+    exclude: Match = Field(default=Match(), description="A span does not count if all of these match.")
+
+
+class SpanMetrics(Section):
+    histogram_buckets: Buckets = Field(
+        default=LATENCY_BUCKETS_S, description="Upper bounds of the latency histogram, in seconds."
+    )
+    intrinsic_dimensions: Intrinsics = Field(
+        default=_INTRINSICS[:4], description=f"Labels of every span: of {', '.join(_INTRINSICS)}."
+    )
+    dimensions: Texts = Field(
+        default=(), description="Attributes, of the resource or else the span, that become labels."
+    )
+    dimension_mappings: Annotated[tuple[Mapping, ...], Field(strict=False)] = Field(
+        default=(), description="Labels made of several attributes: a list of `{name, source_labels, join}`."
+    )
+    filter_policies: Annotated[tuple[Policy, ...], Field(strict=False)] = Field(
+        default=(), description="Which spans count: those that every policy of this list lets pass."
+    )
+    span_multiplier_key: str = Field(
+        default="", description="Attribute with a sampling ratio: a span with 0.1 counts as 10. Empty: none."
+    )
+    enable_target_info: bool = Field(
+        default=False, description="Push traces_target_info, and the labels job and instance with every series."
+    )
+    enable_instance_label: bool = Field(default=True, description="With `enable_target_info`: the label instance.")
+    target_info_excluded_dimensions: Texts = Field(
+        default=(), description="Resource attributes that traces_target_info leaves out."
+    )
+
+
+class ServiceGraphs(Section):
+    wait_s: Seconds = Field(default=10, description="Seconds that a span waits for the other half of its edge.")
+    max_items: Count = Field(
+        default=100_000, description="Spans of a partition that may wait for the other half of their edge."
+    )
+    histogram_buckets: Buckets = Field(
+        default=GRAPH_BUCKETS_S, description="Upper bounds of the request histograms, in seconds."
+    )
+    dimensions: Texts = Field(default=(), description="Attributes of either span that become labels of the edge.")
+    enable_client_server_prefix: bool = Field(
+        default=False, description="Put client_ and server_ in front of the labels made of `dimensions`."
+    )
+    enable_messaging_system_latency_histogram: bool = Field(
+        default=False, description="Push how long messages were under way."
+    )
+    enable_virtual_node_label: bool = Field(
+        default=False, description="Label virtual_node: which side of the edge sends no spans."
+    )
+    peer_attributes: Texts = Field(
+        default=ServiceGraphsConfig().peer_attributes,
+        description="Attributes of a client span that name who it called, where that one sends no spans.",
+    )
+    database_name_attributes: Texts = Field(
+        default=ServiceGraphsConfig().database_name_attributes,
+        description="Attributes that tell that a client span calls a database.",
+    )
+    span_multiplier_key: str = Field(default="", description="As with span_metrics.")
+
+
+class Processor(Section):
+    span_metrics: SpanMetrics = SpanMetrics()
+    service_graphs: ServiceGraphs = ServiceGraphs()
+
+
+class MetricsGenerator(Section):
+    """Spans → series → Prometheus."""
+
+    processors: Processors = Field(
+        default=(SERVICE_GRAPHS, SPAN_METRICS), description=f"What runs: {SERVICE_GRAPHS}, {SPAN_METRICS}, or both."
+    )
+    registry: Registry = Registry()
+    processor: Processor = Processor()
+    storage: GeneratorStorage = GeneratorStorage()
+
+    @model_validator(mode="after")
+    def _edges_expire_while_series_live(self) -> Self:
+        if self.registry.stale_duration_s < 2 * self.registry.collection_interval_s:
+            raise conflict(
+                "registry.stale_duration_s",
+                "must be at least two metrics_generator.registry.collection_interval_s, or series end between pushes",
+                "registry.collection_interval_s",
+            )
+        return self
+
+    def config(self, instance: str) -> GeneratorConfig:
+        """As the generator takes it. instance: tells this worker's series from another's."""
+        spans, graphs, registry = self.processor.span_metrics, self.processor.service_graphs, self.registry
+        named = [pair.partition("=") for pair in registry.external_labels]
+        return GeneratorConfig(
+            processors=frozenset(self.processors),
+            span_metrics=SpanMetricsConfig(
+                **{
+                    **spans.model_dump(),
+                    "intrinsic_dimensions": frozenset(spans.intrinsic_dimensions),
+                    "dimension_mappings": tuple(
+                        DimensionMapping(one.name, one.source_labels, one.join) for one in spans.dimension_mappings
+                    ),
+                    "filter_policies": tuple(
+                        FilterPolicy(one.include.config(), one.include_any.config(), one.exclude.config())
+                        for one in spans.filter_policies
+                    ),
+                }
+            ),
+            service_graphs=ServiceGraphsConfig(**graphs.model_dump()),
+            external_labels=(("__metrics_gen_instance", instance), *((name, value) for name, _, value in named)),
+            max_active_series=registry.max_active_series,
+            max_cardinality_per_label=registry.max_cardinality_per_label,
+            stale_duration_s=registry.stale_duration_s,
+        )

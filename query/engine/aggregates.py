@@ -1,0 +1,101 @@
+"""One number per spanset: count, min, max, avg and sum, and comparisons of what is made of them."""
+
+from typing import Any, NamedTuple, assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from query.engine import arithmetic
+from query.engine.arithmetic import Part, Value
+from query.engine.evaluate import value
+from query.engine.reader import Mask, Reader, Rows
+from query.language import ast, text
+from query.language.ast import Type
+from query.language.check import type_of
+
+
+class Aggregated(NamedTuple):
+    """An aggregate under its text, as answers show it."""
+
+    label: str
+    value: Value
+    type: Type  # DURATION: nanoseconds
+
+
+def compare_scalars(
+    node: ast.ScalarFilter, reader: Reader, rows: Rows, owner: Rows, sets: int
+) -> tuple[Mask, list[Aggregated]]:
+    """Which spansets satisfy the comparison, and the aggregates in it. In: the rows' spansets, how many there are."""
+    aggregates: list[Aggregated] = []
+
+    def scalar(expr: ast.Scalar) -> Value:
+        match expr:
+            case ast.Literal():
+                return arithmetic.constant(expr, sets)
+            case ast.ScalarOp():
+                return arithmetic.calculate(expr.op, scalar(expr.left), scalar(expr.right))
+            case ast.Aggregate():
+                found = aggregate(expr, reader, rows, owner, sets)
+                aggregates.append(found)
+                return found.value
+        assert_never(expr)
+
+    keep = arithmetic.compare(node.op, scalar(node.left), scalar(node.right), sets)
+    return keep, aggregates
+
+
+def aggregate(node: ast.Aggregate, reader: Reader, rows: Rows, owner: Rows, sets: int) -> Aggregated:
+    """Spans without the value do not count; a spanset of only such spans has no aggregate."""
+    label = text.aggregate(node)
+    if node.of is None:
+        counts = np.bincount(owner, minlength=sets).astype(np.int64)
+        return Aggregated(label, (Part(Type.INT, counts, np.ones(sets, bool)),), Type.INT)
+    type_ = type_of(node.of)
+    parts = [part for part in value(node.of, reader) if part.type in {Type.INT, Type.FLOAT}]
+    whole = [_over_sets(node.function, part, rows, owner, sets, type_) for part in parts if part.type is Type.INT]
+    if all(part.type is Type.INT for part in parts):
+        return Aggregated(label, tuple(whole), type_)
+    # A spanset that has floats comes to a float; the same whatever other spansets have.
+    numbers, has = measured(tuple(parts), reader.rows)
+    mixed = _over_sets(node.function, Part(Type.FLOAT, numbers, has), rows, owner, sets, type_)
+    floats = [part.valid for part in parts if part.type is Type.FLOAT]
+    floating = np.zeros(sets, bool)
+    floating[owner[np.logical_or.reduce(floats)[rows]]] = True
+    found = [Part(part.type, part.values, part.valid & ~floating) for part in whole]
+    return Aggregated(label, (*found, Part(Type.FLOAT, mixed.values, mixed.valid & floating)), type_)
+
+
+def _over_sets(function: str, part: Part, rows: Rows, owner: Rows, sets: int, type_: Type) -> Part:
+    among = part.valid[rows]
+    result, valid, counts = _reduce(function, part.values[rows[among]], owner[among], sets)
+    if function == "avg":
+        with np.errstate(all="ignore"):
+            result = result / counts
+        if type_ is Type.DURATION and part.type is Type.INT:  # whole nanoseconds, cut off
+            result = np.where(valid, np.trunc(result), 0).astype(np.int64)
+    return Part(Type.INT if result.dtype.kind == "i" else Type.FLOAT, result, valid)
+
+
+def measured(found: Value, rows: int) -> tuple[npt.NDArray[Any], Mask]:
+    """The numbers of an expression as floats, and which rows have one."""
+    parts = [part for part in found if part.type in {Type.INT, Type.FLOAT}]
+    numbers, has = np.zeros(rows), np.zeros(rows, bool)
+    for part in parts:
+        numbers[part.valid] = part.values[part.valid]
+        has |= part.valid
+    return numbers, has
+
+
+def _reduce(
+    function: str, numbers: npt.NDArray[Any], owner: Rows, sets: int
+) -> tuple[npt.NDArray[Any], Mask, npt.NDArray[Any]]:
+    """(sums, least or greatest numbers; which spansets have any; how many numbers each has)"""
+    counts = np.bincount(owner, minlength=sets)
+    order = np.argsort(owner, kind="stable")
+    filled = counts > 0
+    result = np.zeros(sets, numbers.dtype)
+    if len(owner):
+        operation = {"min": np.minimum, "max": np.maximum}.get(function, np.add)
+        starts = (np.cumsum(counts) - counts)[filled]
+        result[filled] = operation.reduceat(numbers[order], starts)
+    return result, filled, counts

@@ -1,0 +1,180 @@
+"""Values that are not simply a column against a constant: `.a + 1 > .b`, `-x`, attribute = attribute.
+
+A value is a tuple of parts, one per type, because an attribute may have another type in every row. A row has a value
+in one part at most. Rows without one yield nothing: whatever is computed from them is absent, whatever is compared
+with them is false. Arrays have no value here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from query.engine.compare import NUMPY, hexadecimal, present
+from query.engine.entries import reader_entries
+from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.engine.traces import child_counts
+from query.language import ast
+from query.language.ast import Literal, Type
+from query.language.words import INTRINSICS
+
+_TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}
+_NUMBERS: Final = frozenset({Type.INT, Type.FLOAT})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Values of one type. `values` (numpy; strings: pyarrow) mean something only where `valid`."""
+
+    type: Type
+    values: Any
+    valid: Mask
+
+
+Value = tuple[Part, ...]
+
+
+def constant(literal: Literal, rows: int) -> Value:
+    """The same value in every row."""
+    if literal.type is Type.NIL:
+        return ()
+    type_ = _plain(literal.type)
+    value: Any = literal.value
+    values = pa.repeat(value, rows) if type_ is Type.STRING else np.full(rows, value)
+    return (Part(type_, values, np.ones(rows, bool)),)
+
+
+def field(reader: Reader, node: ast.Field) -> Value:
+    """What a field holds, by type."""
+    if (column := entry_column(node)) is not None:
+        return _first_entry(reader, node, column)
+    if isinstance(node, ast.Intrinsic):
+        return _intrinsic(reader, node)
+    parts: list[Part] = []
+    taken = np.zeros(reader.rows, bool)
+    for column, word in field_columns(node):
+        array = reader.column(column) if word in _TYPES else None
+        if array is None:
+            continue
+        # A span's own attribute goes before the resource's, whatever their types.
+        part = _part(_TYPES[word], array, ~taken)
+        taken |= part.valid
+        parts.append(part)
+    return tuple(parts)
+
+
+def negative(value: Value) -> Value:
+    return tuple(Part(part.type, -part.values, part.valid) for part in value if part.type in _NUMBERS)
+
+
+def calculate(op: str, left: Value, right: Value) -> Value:
+    """`left op right` for each row in which both are numbers."""
+    return tuple(_calculate(op, a, b) for a, b in _pairs(left, right) if a.type in _NUMBERS and b.type in _NUMBERS)
+
+
+def compare(op: str, left: Value, right: Value, rows: int) -> Mask:
+    """Rows in which both have a value, of types that compare, and `left op right` holds."""
+    result = np.zeros(rows, bool)
+    for a, b in _pairs(left, right):
+        if a.type is b.type or {a.type, b.type} <= _NUMBERS:
+            if a.type is Type.STRING:
+                hits = to_numpy(_STRINGS[op](a.values, b.values).fill_null(False))
+            else:
+                hits = NUMPY[op](a.values, b.values)
+            result |= hits & a.valid & b.valid
+    return result
+
+
+_STRINGS: Final = {
+    "=": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
+
+
+def _pairs(left: Value, right: Value) -> Iterator[tuple[Part, Part]]:
+    return ((a, b) for a in left for b in right)
+
+
+def _calculate(op: str, a: Part, b: Part) -> Part:
+    valid = a.valid & b.valid
+    whole = a.type is Type.INT and b.type is Type.INT
+    with np.errstate(all="ignore"):
+        match op:
+            case "+":
+                values = a.values + b.values
+            case "-":
+                values = a.values - b.values
+            case "*":
+                values = a.values * b.values
+            case "^":
+                values, whole = np.power(_floats(a), _floats(b)), False
+                valid = valid & ~np.isnan(values)
+            case "/" if whole:
+                values, valid = _whole_quotient(a.values, b.values), valid & (b.values != 0)
+            case "%" if whole:
+                values, valid = np.fmod(a.values, b.values), valid & (b.values != 0)
+            case "/":
+                values, valid = _floats(a) / _floats(b), valid & (b.values != 0)
+            case _:
+                values, valid = np.fmod(_floats(a), _floats(b)), valid & (b.values != 0)
+    return Part(Type.INT if whole else Type.FLOAT, values, valid)
+
+
+def _whole_quotient(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Cut towards 0, as in Go; numpy's // rounds down."""
+    quotient: npt.NDArray[np.int64] = (a - np.fmod(a, b)) // b
+    return quotient
+
+
+def _floats(part: Part) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = part.values.astype(np.float64)
+    return values
+
+
+def _intrinsic(reader: Reader, node: ast.Intrinsic) -> Value:
+    if node.name == "span:childCount":
+        return (Part(Type.INT, child_counts(reader), np.ones(reader.rows, bool)),)
+    ((column, _),) = field_columns(node)
+    array = reader.column(column)
+    if array is None:
+        return ()
+    if pa.types.is_fixed_size_binary(array.type):
+        array = hexadecimal(array)
+    return (_part(_plain(INTRINSICS[node.name]), array, present(reader, node)),)
+
+
+def _first_entry(reader: Reader, node: ast.Field, column: str) -> Value:
+    """Of several events or links in a row the first that has the field, by type."""
+    entries = reader_entries(reader, column)
+    found = [part for part in (entries.values(node) if entries is not None else []) if part.word in _TYPES]
+    if not found:
+        return ()
+    # The parts are about the same entries, each of which has a value in one part at most.
+    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(part.values.is_valid()) for part in found]))
+    owners, first = np.unique(found[0].rows[filled], return_index=True)
+    at = np.full(reader.rows, -1, np.int64)
+    at[owners] = filled[first]
+    places = pa.array(at, mask=at < 0)
+    every = np.ones(reader.rows, bool)
+    return tuple(_part(_TYPES[part.word], part.values.take(places), every) for part in found)
+
+
+def _part(type_: Type, array: Any, among: Mask) -> Part:
+    valid = to_numpy(array.is_valid()) & among
+    if type_ is Type.STRING:
+        return Part(type_, array.dictionary_decode() if pa.types.is_dictionary(array.type) else array, valid)
+    values = to_numpy(array.fill_null(False if type_ is Type.BOOL else 0) if array.null_count else array)
+    # int8 statuses and kinds, int32 nested-set numbers: widened, so that arithmetic does not wrap round.
+    return Part(type_, values.astype(np.int64) if values.dtype.kind == "i" else values, valid)
+
+
+def _plain(type_: Type) -> Type:
+    return Type.INT if type_ is Type.DURATION else type_

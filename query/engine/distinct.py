@@ -1,0 +1,130 @@
+"""Distinct values of fields: of one source, and of many together within a limit of bytes."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from query.engine.entries import reader_entries
+from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.language import ast
+from query.language.ast import Type
+from query.language.check import type_of
+from query.language.text import WORDS
+
+# Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
+_TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
+KEYWORD: Final = "keyword"  # what status and kind are
+_IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
+
+
+class TagValue(NamedTuple):
+    """type: string, int, float, bool or keyword. text: the value as TraceQL writes it, without quotes"""
+
+    type: str
+    text: str
+
+
+def has_values(field: ast.Field) -> bool:
+    """Whether its values can be picked from a list: ids, durations and numbers of the nested set cannot."""
+    if isinstance(field, ast.Attribute):
+        return True
+    return type_of(field) in {Type.STRING, Type.STATUS, Type.KIND} and field.name not in _IDS
+
+
+def keywords(field: ast.Field) -> tuple[str, ...]:
+    """All values of a field that has a closed set of them; else none."""
+    words = WORDS.get(type_of(field), {}) if isinstance(field, ast.Intrinsic) else {}
+    return tuple(words.values())
+
+
+def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterator[tuple[str, Any]]:
+    """(type, distinct values) of the rows in the mask; None: of all rows. Of arrays their elements."""
+    if (column := entry_column(field)) is not None:
+        entries = reader_entries(reader, column)
+        for part in () if entries is None else entries.values(field):
+            chosen = part.values if rows is None else part.values.filter(pa.array(rows[part.rows]))
+            yield from _typed(part.word, distinct(chosen), field)
+        return
+    for column, word in field_columns(field):
+        if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
+            chosen = array if rows is None else array.filter(pa.array(rows))
+            yield from _typed(word or "string", distinct(chosen), field)
+
+
+def _typed(word: str, values: Any, field: ast.Field) -> Iterator[tuple[str, Any]]:
+    if isinstance(field, ast.Intrinsic):
+        if keywords(field):
+            words = WORDS[type_of(field)]
+            yield KEYWORD, pa.array([words.get(number, str(number)) for number in values.to_pylist()], pa.string())
+        else:  # "" says that there is none
+            yield "string", values.filter(pc.not_equal(values, ""))
+    elif (type_ := _TYPES.get(word.removesuffix("[]"))) is not None:
+        yield type_, values
+
+
+def distinct(array: Any) -> Any:
+    """The values that come in an array or in its lists, each once, without null. Strings: the dictionary is enough."""
+    if pa.types.is_list(array.type):
+        array = pc.list_flatten(array)
+    if not pa.types.is_dictionary(array.type):
+        return pc.unique(array).drop_null()
+    codes = array.indices.drop_null() if array.indices.null_count else array.indices
+    # A dictionary may have values that no row has.
+    used = np.bincount(to_numpy(codes), minlength=len(array.dictionary)) > 0
+    found = array.dictionary if used.all() else array.dictionary.filter(pa.array(used))
+    return found.drop_null()
+
+
+def entry_keys(lists: Any) -> frozenset[str]:
+    """The attribute keys in a list column of events or links."""
+    pairs = pc.list_flatten(pc.struct_field(pc.list_flatten(lists), "attributes"))
+    return frozenset(pc.unique(pc.struct_field(pairs, "key")).drop_null().to_pylist())
+
+
+class Distinct:
+    """Values of many sources. `full`: they take more than `bytes_max`, so that no more is kept."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.full = False
+        self._bytes_max = bytes_max
+        self._arrays: dict[str, list[Any]] = {}
+        self._bytes = 0
+
+    def add(self, type_: str, values: Any) -> None:
+        """In: distinct values of one type"""
+        self._arrays.setdefault(type_, []).append(values)
+        self._bytes += values.nbytes
+        if self._bytes > 2 * self._bytes_max:
+            self._compact()
+            self.full = self._bytes > self._bytes_max
+
+    def values(self, limit: int) -> tuple[TagValue, ...]:
+        """By type and value, at most `limit`; 0: all that fit into `bytes_max`."""
+        self._compact()
+        out: list[TagValue] = []
+        left_bytes = self._bytes_max
+        for type_, (array,) in sorted(self._arrays.items()):
+            ordered = array.take(pc.array_sort_indices(array))
+            if limit:
+                ordered = ordered.slice(0, limit - len(out))
+            for value in ordered.to_pylist():
+                text = value_text(value)
+                left_bytes -= len(text)
+                if left_bytes < 0:
+                    return tuple(out)
+                out.append(TagValue(type_, text))
+        return tuple(out)
+
+    def _compact(self) -> None:
+        self._arrays = {type_: [pc.unique(pa.concat_arrays(arrays))] for type_, arrays in self._arrays.items()}
+        self._bytes = sum(array.nbytes for (array,) in self._arrays.values())
+
+
+def value_text(value: str | float | bool) -> str:  # noqa: FBT001 (one of the values)
+    """As TraceQL writes it, without quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,225 @@
+"""One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from query.language import ast
+from query.source import Keeping, Source, TraceIndex
+from tables.schema import ATTRIBUTE_TYPES, attribute_column
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.bytes_]
+
+INTRINSIC_COLUMNS: Final = {
+    "name": "name",
+    "status": "status_code",
+    "statusMessage": "status_message",
+    "kind": "kind",
+    "duration": "duration_ns",
+    "rootName": "root_name",
+    "rootServiceName": "root_service",
+    "traceDuration": "trace_duration_ns",
+    "nestedSetLeft": "nested_left",
+    "nestedSetRight": "nested_right",
+    "nestedSetParent": "nested_parent",
+    "span:id": "span_id",
+    "span:parentID": "parent_span_id",
+    "trace:id": "trace_id",
+    "instrumentation:name": "scope_name",
+    "instrumentation:version": "scope_version",
+}
+# Fields that are made of several columns.
+COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
+# Scopes whose fields are in the entries of a list column.
+ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
+# Where an attribute without a scope is looked for: the span's own goes before the resource's.
+UNSCOPED: Final = ("span", "resource")
+
+_SOME: Final = 8  # one row in so many is few
+ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
+
+
+def entry_column(field: ast.Field) -> str | None:
+    """The list column whose entries have the field; None for a field of the span itself."""
+    scope = field.scope if isinstance(field, ast.Attribute) else field.name.partition(":")[0]
+    return ENTRY_COLUMNS.get(scope or "")
+
+
+def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
+    """(column, type word) of every column that may hold the field, in the order in which they are asked."""
+    if (column := entry_column(field)) is not None:
+        return ((column, ""), ("start_ns", ""))
+    if isinstance(field, ast.Intrinsic):
+        if field.name in COMPUTED_COLUMNS:
+            return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
+        return ((INTRINSIC_COLUMNS[field.name], ""),)
+    scopes = UNSCOPED if field.scope is None else (field.scope,)
+    return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceTimes:
+    """ns since 1970, of shape (2, traces): starts and ends."""
+
+    values: npt.NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+
+class Reader:
+    """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.rows = source.rows
+        self.bytes_read = 0
+        self.read_columns: dict[str, None] = {}
+        self._present: frozenset[str] | None = None
+        self._traces: TraceIndex | None = None
+        self._columns: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
+
+    def has(self, column: str) -> bool:
+        if self._present is None:
+            self._present = self.source.columns
+        return column in self._present
+
+    def column(self, column: str) -> Any | None:
+        """The whole column as pyarrow Array; None: no row has a value."""
+        if column not in self._columns:
+            if not self.has(column):
+                return None
+            self._columns[column] = self._counted(self.source.read([column]))[column]
+        return self._columns[column]
+
+    def numbers(self, column: str) -> npt.NDArray[Any]:
+        """A column without nulls, of numbers, as numpy."""
+        found = self.column(column)
+        assert found is not None
+        return to_numpy(found)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made of columns and asked for several times during one evaluation."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
+        present = [column for column in dict.fromkeys(columns) if self.has(column)]
+        if not present or not len(rows):
+            return {}
+        first, end = int(rows.min()), int(rows.max()) + 1
+        whole = (first, end) == (0, self.rows)
+        read = self._counted(self.source.read(present, None if whole else (first, end)))
+        wanted = pa.array(rows - first)
+        return {column: read[column].take(wanted) for column in present}
+
+    def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """As `at`, for few rows that the next query will ask for again."""
+        source = self.source
+        if not isinstance(source, Keeping) or len(rows) * _SOME > self.rows:
+            return self.at(columns, rows)
+        name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
+        missing: dict[str, Any] = {}
+        for column in dict.fromkeys(columns):
+            if self.has(column):
+                # Columns are read together where several are not kept.
+                def make(column: str = column) -> Any:
+                    if column not in missing:
+                        missing.update(self.at([c for c in columns if c not in found], rows))
+                    return compact(missing[column])
+
+                found[column] = source.keep(f"{column} {name}", make)
+        return found
+
+    def times(self) -> TraceTimes:
+        """Start and end of each trace, as far as the source knows them."""
+
+        def make() -> TraceTimes:
+            first = self.traces().offsets[:-1]
+            columns = self.at(["trace_start_ns", "trace_duration_ns"], first)
+            start = to_numpy(columns["trace_start_ns"])
+            return TraceTimes(np.stack([start, start + to_numpy(columns["trace_duration_ns"])]))
+
+        if isinstance(self.source, Keeping):
+            kept: TraceTimes = self.source.keep("times", make)
+            return kept
+        made: TraceTimes = self.once("times", make)
+        return made
+
+    def traces(self) -> TraceIndex:
+        if self._traces is None:
+            self._traces = self.source.traces()
+        return self._traces
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        return self.source.bounds(column)
+
+    def forget(self) -> None:
+        """Lets the columns go; the source may keep its own cache."""
+        self._columns.clear()
+        self._made.clear()
+
+    def _counted(self, read: Any) -> Any:
+        self.bytes_read += sum(array.nbytes for array in read.values())
+        self.read_columns |= dict.fromkeys(read)
+        return read
+
+
+def compact(array: Any) -> Any:
+    """Strings without the dictionary of a whole source."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def to_numpy(array: Any) -> npt.NDArray[Any]:
+    """A pyarrow Array of numbers without nulls as numpy, without a copy."""
+    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return result
+
+
+def fixed_bytes(array: Any) -> Ids:
+    """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
+    width = array.type.byte_width
+    if not len(array):  # without a buffer, perhaps
+        return np.empty(0, f"S{width}")
+    data = np.frombuffer(array.buffers()[1], dtype=f"S{width}")
+    return data[array.offset : array.offset + len(array)]
+
+
+def raw(ids: Ids, i: int) -> bytes:
+    """One id with all of its bytes: numpy itself cuts trailing zero bytes off."""
+    return bytes(ids[i : i + 1].tobytes())
+
+
+def raw_all(ids: Ids) -> list[bytes]:
+    """Every id with all of its bytes: many times faster than one by one."""
+    data, width = ids.tobytes(), ids.dtype.itemsize
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
+    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each."""
+    if not len(index.ids):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    position = np.searchsorted(index.ids, ids)
+    position[position == len(index.ids)] = 0
+    hit = np.flatnonzero(index.ids[position] == ids)
+    return hit, position[hit]
+
+
+def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
+    """All rows of some traces, and for each row the position of its trace in `traces`."""
+    first, counts = index.offsets[traces], index.offsets[traces + 1] - index.offsets[traces]
+    owner = np.repeat(np.arange(len(traces), dtype=np.int64), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner

@@ -1,0 +1,174 @@
+"""What the answer shows of a matched span: the fields that the query names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from query.engine.compare import compare_array, hexadecimal
+from query.engine.entries import Entries, normal_id
+from query.engine.groups import NIL
+from query.engine.groups import shown as as_shown
+from query.engine.plan import Shown
+from query.engine.reader import ROOT_PARENT, UNSCOPED, Reader, Rows, entry_column, field_columns, fixed_bytes, to_numpy
+from query.engine.traces import child_counts
+from query.language import ast
+from query.language.ast import Comparison, Literal
+from query.language.check import type_of
+from query.results import Attributes, AttributeValue
+
+_NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
+
+
+def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> Sequence[Attributes]:
+    """The shown fields of some rows under their plain names.
+
+    A name comes twice where both the span and its resource have the attribute that the query names without a scope.
+    """
+    if not shown:
+        return [()] * len(rows)
+    columns = [column for item in shown for column, _ in field_columns(item.field)]
+    arrays = reader.at(columns, rows)
+    if len(shown) > 1 or len(_scoped(shown[0].field)) > 1:
+        return _show_several(reader, rows, shown, arrays)
+    (item,) = shown
+    label, none = _label(item.field), ((_label(item.field), NIL),) if item.or_nil else ()
+    values = _values(reader, rows, item.field, item, arrays)
+    return [none if value is None else ((label, value),) for value in values]
+
+
+def _label(field: ast.Field) -> str:
+    return field.name if isinstance(field, ast.Intrinsic) else field.key
+
+
+def _show_several(
+    reader: Reader, rows: Rows, shown: Sequence[Shown], arrays: Mapping[str, Any]
+) -> Sequence[Attributes]:
+    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(len(rows))]
+    for item in shown:
+        found = {scope: _values(reader, rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
+        label = _label(item.field)
+        for i, row in enumerate(result):
+            absent = True
+            for scope, values in found.items():
+                value = values[i]
+                if value is not None:
+                    row.setdefault((scope, label), value)
+                    absent = False
+            if absent and item.or_nil:
+                for scope in found:
+                    row.setdefault((scope, label), NIL)
+    return [tuple((label, value) for (_, label), value in row.items()) for row in result]
+
+
+def _scoped(field: ast.Field) -> dict[str, ast.Field]:
+    """What a field may stand for, by scope."""
+    if isinstance(field, ast.Intrinsic):
+        return {"": field}
+    scopes = UNSCOPED if field.scope is None else (field.scope,)
+    return {scope: ast.Attribute(scope, field.key) for scope in scopes}
+
+
+def _values(
+    reader: Reader, rows: Rows, field: ast.Field, item: Shown, arrays: Mapping[str, Any]
+) -> list[AttributeValue | None]:
+    """The first value of each row that satisfies one of the conditions."""
+    if (column := entry_column(field)) is not None:
+        return _entry(field, item.conditions, arrays, column, len(rows))
+    if isinstance(field, ast.Intrinsic):
+        return _intrinsic(reader, rows, field, item.conditions, arrays)
+    result: list[AttributeValue | None] = [None] * len(rows)
+    for column, word in field_columns(field):
+        if column in arrays and word not in _NOT_SHOWABLE:
+            values = _satisfying(_plain(arrays[column]), word, item.conditions)
+            result = [new if old is None else old for old, new in zip(result, values, strict=True)]
+    return result
+
+
+def _entry(
+    field: ast.Field, conditions: Sequence[Comparison], arrays: Mapping[str, Any], column: str, count: int
+) -> list[AttributeValue | None]:
+    """Of each row's events or links the first that satisfies a condition."""
+    result: list[AttributeValue | None] = [None] * count
+    if column not in arrays:
+        return result
+    type_ = type_of(field)
+    for part in Entries.of(arrays[column], to_numpy(arrays["start_ns"])).values(field):
+        wanted = [_with_normal_id(field, condition) for condition in conditions]
+        for row, value in zip(part.rows.tolist(), _satisfying(part.values, part.word, wanted), strict=True):
+            if result[row] is None and value is not None:
+                result[row] = as_shown(value, type_)
+    return result
+
+
+def _with_normal_id(field: ast.Field, condition: Comparison) -> Comparison:
+    assert isinstance(condition.right, Literal)
+    return replace(condition, right=normal_id(field, condition.op, condition.right))
+
+
+def _intrinsic(
+    reader: Reader,
+    rows: Rows,
+    field: ast.Intrinsic,
+    conditions: Sequence[Comparison],
+    arrays: Mapping[str, Any],
+) -> list[AttributeValue | None]:
+    if field.name == "span:childCount":
+        array = pa.array(child_counts(reader)[rows])
+    else:
+        ((column, _),) = field_columns(field)
+        if column not in arrays:
+            return [None] * len(rows)
+        array = _plain(arrays[column])
+    if pa.types.is_fixed_size_binary(array.type):
+        absent = fixed_bytes(array) == ROOT_PARENT
+        # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
+        return [None if none else text for none, text in zip(absent, hexadecimal(array).to_pylist(), strict=True)]
+    type_ = type_of(field)
+    return [None if value is None else as_shown(value, type_) for value in _satisfying(array, "", conditions)]
+
+
+def _plain(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _satisfying(array: Any, word: str, conditions: Sequence[Comparison]) -> list[AttributeValue | None]:
+    """Values that satisfy one of the conditions, or all values if there are none; None for the others.
+
+    Of an array only the elements that do, as Tempo shows it: one alone is shown as a plain value.
+    """
+    values: list[Any] = array.to_pylist()
+    if not conditions:
+        return values
+    elements = array.flatten() if word.endswith("[]") else array
+    kept = np.zeros(len(elements), bool)
+    for condition in conditions:
+        literal = condition.right
+        assert isinstance(literal, Literal)
+        if _comparable(elements.type, literal):
+            kept |= compare_array(elements, condition.op, literal)
+    if not word.endswith("[]"):
+        return [value if keep else None for value, keep in zip(values, kept, strict=True)]
+    lists: list[list[Any]] = [[] for _ in values]
+    owners = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    for owner, value, keep in zip(np.repeat(np.arange(len(values)), owners), elements.to_pylist(), kept, strict=True):
+        if keep:
+            lists[owner].append(value)
+    return [(found[0] if len(found) == 1 else found) if found else None for found in lists]
+
+
+def _comparable(type_: Any, literal: Literal) -> bool:
+    match literal.value:
+        case bool():
+            return bool(pa.types.is_boolean(type_))
+        case str():
+            return bool(pa.types.is_string(type_))
+        case float():
+            # An int attribute equals no float literal; intrinsic ints are compared by their value.
+            return bool(pa.types.is_floating(type_))
+        case int():
+            return bool(pa.types.is_integer(type_))
+        case None:
+            return False

@@ -1,0 +1,153 @@
+"""Traces whose spans lie in several sources, put together for what only whole traces can answer.
+
+They are few: a trace is split only where a segment was cut while it was going on. They are found by their ids alone
+(`TraceIndex`), in one sort; only their rows are read.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from query.engine.memory import TableSource, trace_index
+from query.engine.reader import Ids, Mask, Reader, find, fixed_bytes, rows_of, to_numpy
+from query.engine.traces import trace_numbers
+from query.source import TraceIndex
+from tables.lists import big_endian
+from tables.nested_set import nested_set
+from tables.schema import FIXED
+
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # any large odd number
+# What the facts of a trace are made of.
+_BASE: Final = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "start_ns",
+    "duration_ns",
+    "resource.service.name",
+)
+_FACTS: Final = (
+    "nested_left",
+    "nested_right",
+    "nested_parent",
+    "trace_start_ns",
+    "trace_duration_ns",
+    "root_name",
+    "root_service",
+)
+
+
+def shared_traces(indexes: Iterable[TraceIndex]) -> Ids:
+    """The ids that more than one of the sources has, ascending."""
+    ids = np.concatenate([index.ids for index in indexes] or [np.empty(0, "S16")])
+    # Numbers sort many times faster than ids. Equal ids have equal numbers; what else has is sorted out below.
+    halves = np.frombuffer(ids.tobytes(), np.uint64).reshape(-1, 2)
+    mixed = halves[:, 0] * _MIX + halves[:, 1]
+    order = np.argsort(mixed)
+    twice = np.flatnonzero(mixed[order[1:]] == mixed[order[:-1]])
+    suspects = np.sort(ids[order[np.union1d(twice, twice + 1)]])
+    return np.unique(suspects[1:][suspects[1:] == suspects[:-1]])
+
+
+def rows_outside(index: TraceIndex, ids: Ids) -> Mask:
+    """The rows of a source that belong to none of the traces."""
+    keep = np.ones(len(index.ids), bool)
+    keep[find(index, ids)[1]] = False
+    return np.repeat(keep, np.diff(index.offsets))
+
+
+def whole_traces(
+    readers: Sequence[Reader], shared: Ids, columns: Collection[str], inside: Sequence[bool]
+) -> list[tuple[Reader, Mask | None]]:
+    """What to evaluate so that each trace is seen whole: the shared ones stitched, then the sources without them.
+
+    columns: what the evaluation may read; inside: which of the sources may have something to say
+    Out: readers, each with the rows that count (None: all)
+    """
+    if not len(shared):
+        return [(reader, None) for reader, here in zip(readers, inside, strict=True) if here]
+    stitched = Reader(stitch(readers, shared, columns))
+    rest = [(r, rows_outside(r.traces(), shared)) for r, here in zip(readers, inside, strict=True) if here]
+    return [(stitched, None), *rest]
+
+
+def stitch(readers: Sequence[Reader], ids: Ids, columns: Collection[str]) -> TableSource:
+    """All rows of some traces, from all sources, with facts and nested-set numbers of the whole traces.
+
+    columns: what is wanted besides the columns that every whole trace gets
+    """
+    wanted = [*_BASE, *(column for column in columns if column not in _BASE and column not in _FACTS)]
+    tables = []
+    for reader in readers:
+        _, traces = find(reader.traces(), ids)
+        if len(traces):
+            rows, _ = rows_of(reader.traces(), np.sort(traces))
+            tables.append(decoded(reader.some(wanted, rows)))
+    if not tables:
+        return TableSource(FIXED.empty_table())
+    table = pa.concat_tables(tables, promote_options="default")
+    return TableSource(whole(sort_rows(table)))
+
+
+def decoded(arrays: dict[str, Any]) -> pa.Table:
+    """Columns as a table with plain strings."""
+    plain = {
+        name: array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+        for name, array in arrays.items()
+    }
+    return pa.table(plain)
+
+
+def sort_rows(table: pa.Table) -> pa.Table:
+    """By trace, start, span: the order of the span table, made definite."""
+    order = np.lexsort(
+        (
+            fixed_bytes(_one(table, "span_id")),
+            to_numpy(_one(table, "start_ns")),
+            fixed_bytes(_one(table, "trace_id")),
+        )
+    )
+    return table.take(pa.array(order))
+
+
+def whole(table: pa.Table) -> pa.Table:
+    """The rows of whole traces, sorted, with their facts and nested-set numbers made anew."""
+    index = trace_index(_one(table, "trace_id"))
+    trace, first = trace_numbers(index.offsets), index.offsets[:-1]
+    start = to_numpy(_one(table, "start_ns"))
+    # As at the seal: an end before its start must not end the trace before it began.
+    end = np.maximum(start, start + to_numpy(_one(table, "duration_ns")))
+    trace_start = np.minimum.reduceat(start, first)
+    trace_end = np.maximum.reduceat(end, first)
+    parents = big_endian(_one(table, "parent_span_id"))[:, 0]
+    numbers = nested_set(trace, big_endian(_one(table, "span_id"))[:, 0], parents)
+    # The first root by start; a trace without one has null.
+    roots = np.flatnonzero(parents == 0)
+    root = np.full(len(first), -1, np.int64)
+    root[trace[roots][::-1]] = roots[::-1]
+    root_rows = pa.array(root[trace], mask=(root < 0)[trace])
+    service = "resource.service.name"
+    made = {
+        "nested_left": pa.array(numbers.left),
+        "nested_right": pa.array(numbers.right),
+        "nested_parent": pa.array(numbers.parent),
+        "trace_start_ns": pa.array(trace_start[trace]),
+        "trace_duration_ns": pa.array((trace_end - trace_start)[trace]),
+        "root_name": pc.take(_one(table, "name"), root_rows),
+        "root_service": pc.take(_one(table, service), root_rows)
+        if service in table.column_names
+        else pa.nulls(len(trace), pa.string()),
+    }
+    for name, array in made.items():
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, array) if at < 0 else table.set_column(at, name, array)
+    return table
+
+
+def _one(table: pa.Table, column: str) -> Any:
+    found = table[column].combine_chunks()
+    return found.chunk(0) if isinstance(found, pa.ChunkedArray) else found

@@ -1,0 +1,1 @@
+"""TraceQL text → a checked syntax tree. Begin with `parse.py`; `ast.py` has the whole language."""

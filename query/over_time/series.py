@@ -1,0 +1,208 @@
+"""Series from the cells of all sources: samples and labels, rankings, comparisons, arithmetic."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, assert_never
+
+import numpy as np
+
+from query.engine.groups import NIL
+from query.language import ast, text
+from query.language.ast import Literal, Type
+from query.over_time.contrast import contrast_labels
+from query.over_time.intervals import Intervals
+from query.over_time.observe import BUCKETED
+from query.over_time.partials import Candidate, Floats, Key, Partial
+from query.over_time.quantiles import nearest, quantiles
+from query.results import Attributes, Exemplar, Series
+
+NAME: Final = "__name__"
+BUCKET: Final = "__bucket"
+QUANTILE: Final = "p"
+_NS_PER_S: Final = 1_000_000_000
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "=": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+_MATH: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One series while it is worked on. values: one per interval; NaN: no sample"""
+
+    labels: Attributes
+    values: Floats
+    exemplars: tuple[tuple[int, Candidate], ...] = ()  # with the interval
+
+
+def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Intervals) -> list[Series]:
+    """The answer, in the order of labels. In: one partial for each metrics function, from left to right."""
+    rest = iter(partials)
+
+    def lines(part: ast.Metrics | Literal) -> list[Line]:
+        match part:
+            case Literal():
+                return [Line((), np.full(intervals.count, _number(part)))]
+            case ast.MetricsQuery():
+                return of_partial(part.function, next(rest), intervals)
+            case ast.Ranking():
+                return _ranked(lines(part.of), part.n, largest=part.function == "topk")
+            case ast.MetricsFilter():
+                return _filtered(lines(part.of), part.op, _number(part.value))
+            case ast.MetricsMath():
+                left, right = lines(part.left), lines(part.right)
+                return _calculated(part, left, right)
+        assert_never(part)
+
+    found = sorted(lines(node), key=_order)
+    return [series for line in found if (series := _series(line, intervals)).samples]
+
+
+def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
+    """The series of one metrics function."""
+    if isinstance(function, ast.Compare):
+        return [Line(labels, values) for labels, values in contrast_labels(partial, function.top_n)]
+    exemplars: dict[Key, list[tuple[int, Candidate]]] = {}
+    for (key, interval), candidate in sorted(partial.candidates.items(), key=lambda item: item[1].timestamp_ns):
+        exemplars.setdefault(key, []).append((interval, candidate))
+    if function.name == "quantile_over_time":
+        return _quantile_lines(function, partial, exemplars)
+    values = _values(function.name, partial, intervals)
+    return [
+        Line(_labels(function, key), values[i], tuple(exemplars.get(key, ()))) for i, key in enumerate(partial.keys)
+    ]
+
+
+def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
+    cells = partial.cells
+    match name:
+        case "rate":
+            return cells["count"] * (_NS_PER_S / intervals.step_ns)
+        case "min_over_time" | "max_over_time":
+            extreme = cells[name[:3]]
+            return np.where(np.isinf(extreme), np.nan, extreme)
+        case "sum_over_time" | "avg_over_time":
+            counted = np.where(cells["count"] > 0, cells["count"], np.nan)
+            return cells["sum"] / counted if name == "avg_over_time" else np.where(counted > 0, cells["sum"], np.nan)
+        case _:
+            return cells["count"]
+
+
+def _labels(function: ast.MetricsFunction, key: Key) -> Attributes:
+    """Without those that have no value; where none has one the first is shown as nil."""
+    names = [text.expression(expr) for expr in function.by]
+    if function.name in BUCKETED:
+        names.append(BUCKET)
+    if not names:
+        return ((NAME, function.name),)
+    found = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
+    return found or ((names[0], NIL),)
+
+
+def _quantile_lines(
+    function: ast.MetricsFunction, partial: Partial, exemplars: dict[Key, list[tuple[int, Candidate]]]
+) -> list[Line]:
+    """Buckets of one group together, a line for each of the quantiles. In each group's key the bucket stands last."""
+    groups: dict[Key, list[int]] = {}
+    for i, key in enumerate(partial.keys):
+        groups.setdefault(key[:-1], []).append(i)
+    out = []
+    for key, rows in groups.items():
+        bounds = [partial.keys[i][-1] for i in rows]
+        order = np.argsort([bound[1] if bound is not None else 0.0 for bound in bounds])
+        counts = partial.cells["count"][np.array(rows)[order]]
+        uppers = np.array([bound[1] for bound in bounds if bound is not None])[order]
+        values = quantiles(uppers, counts, function.numbers)
+        of_group = [one for i in rows for one in exemplars.get(partial.keys[i], ())]
+        for number, p in enumerate(function.numbers):
+            mine = tuple((i, c) for i, c in of_group if nearest(values[:, i], c.value) == number)
+            names = [text.expression(expr) for expr in function.by]
+            labels = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
+            out.append(Line((*labels, (QUANTILE, p)), values[number], mine))
+    return out
+
+
+def _number(node: Literal) -> float:
+    assert isinstance(node.value, int | float)
+    return node.value / _NS_PER_S if node.type is Type.DURATION else float(node.value)
+
+
+def _order(line: Line) -> list[tuple[str, str]]:
+    return [(name, f"{value:030.12f}" if isinstance(value, float) else str(value)) for name, value in line.labels]
+
+
+def _series(line: Line, intervals: Intervals) -> Series:
+    times = intervals.timestamps_ns
+    filled = np.flatnonzero(np.isfinite(line.values)).tolist()
+    values = line.values.tolist()
+    exemplars = tuple(
+        Exemplar(c.trace_id, c.timestamp_ns, values[i] if np.isnan(c.value) else c.value)
+        for i, c in line.exemplars
+        if np.isfinite(line.values[i])
+    )
+    return Series(line.labels, [(times[i], values[i]) for i in filled], exemplars)
+
+
+def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
+    """In each interval only the `count` largest or smallest samples.
+
+    Of equal ones topk keeps the first by labels. bottomk is topk turned round, and keeps the last.
+    """
+    if not lines:
+        return lines
+    ordered = sorted(lines, key=_order, reverse=not largest)
+    values = np.array([line.values for line in ordered])
+    # NaN sorts last.
+    best = np.argsort(-values if largest else values, axis=0, kind="stable")[:count]
+    kept = np.full(values.shape, np.nan)
+    np.put_along_axis(kept, best, np.take_along_axis(values, best, axis=0), axis=0)
+    return [replace(line, values=kept[i]) for i, line in enumerate(ordered)]
+
+
+def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:
+    return [replace(line, values=np.where(_COMPARE[op](line.values, bound), line.values, np.nan)) for line in lines]
+
+
+def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line]) -> list[Line]:
+    """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample."""
+    named = ((NAME, _name(node)),)
+
+    def line(a: Line, b: Line) -> Line:
+        with np.errstate(all="ignore"):
+            values = _MATH[node.op](a.values, b.values)
+        labels = _unnamed(b if isinstance(node.left, Literal) else a)
+        return Line(labels or named, np.where(np.isfinite(values), values, np.nan))
+
+    if isinstance(node.left, Literal):
+        return [line(left[0], b) for b in right]
+    if isinstance(node.right, Literal):
+        return [line(a, right[0]) for a in left]
+    others = {_unnamed(b): b for b in right}
+    return [line(a, others[_unnamed(a)]) for a in left if _unnamed(a) in others]
+
+
+def _unnamed(line: Line) -> tuple[Any, ...]:
+    return tuple(label for label in line.labels if label[0] != NAME)
+
+
+def _name(node: ast.Metrics | Literal) -> str:
+    match node:
+        case Literal():
+            return text.literal(node)
+        case ast.MetricsQuery():
+            return "compare" if isinstance(node.function, ast.Compare) else node.function.name
+        case ast.Ranking() | ast.MetricsFilter():
+            return _name(node.of)
+        case ast.MetricsMath():
+            return f"({_name(node.left)} {node.op} {_name(node.right)})"
+    assert_never(node)

@@ -1,0 +1,82 @@
+"""Label texts ↔ numbers, and several columns of numbers → one."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int32]
+Labels = tuple[tuple[str, str], ...]
+
+ABSENT: Final = 0  # the code of "": a label without text is no label
+OVERFLOW_VALUE: Final = "__cardinality_overflow__"
+KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+STATUSES: Final = ("UNSET", "OK", "ERROR")
+KIND_TEXTS: Final = tuple(f"SPAN_KIND_{word}" for word in KINDS)
+STATUS_TEXTS: Final = tuple(f"STATUS_CODE_{word}" for word in STATUSES)
+
+_INT64_MAX: Final = 2**62
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
+
+
+class Interner:
+    """Numbers the texts of a label in the order in which they come. Beyond the limit all new ones are one text."""
+
+    def __init__(self, values_max: int = 0) -> None:
+        self._values_max = values_max
+        self.values: list[str] = [""]
+        self._codes: dict[str, int] = {"": ABSENT}
+
+    def code(self, text: str) -> int:
+        """The text's number."""
+        found = self._codes.get(text)
+        if found is None:
+            # The absent and the overflow value do not count.
+            full = self._values_max and len(self.values) > self._values_max
+            if full and text != OVERFLOW_VALUE:
+                return self.code(OVERFLOW_VALUE)
+            found = self._codes[text] = len(self.values)
+            self.values.append(text)
+        return found
+
+    def codes(self, texts: Iterable[str]) -> Codes:
+        """The numbers of several texts."""
+        return np.array([self.code(text) for text in texts], np.int32)
+
+    def keep(self, used: npt.NDArray[np.integer[Any]]) -> Codes:
+        """Forgets all other codes. For each former code the new one; -1: forgotten."""
+        kept = sorted({ABSENT, *used.tolist()})
+        moved = np.full(len(self.values), -1, np.int32)
+        moved[kept] = np.arange(len(kept))
+        self.values = [self.values[code] for code in kept]
+        self._codes = {text: code for code, text in enumerate(self.values)}
+        return moved
+
+
+def combine(columns: Sequence[Codes]) -> npt.NDArray[np.int64]:
+    """One number per row, equal for rows that are equal in all columns. Columns hold no negative numbers."""
+    combined = columns[0].astype(np.int64)
+    size = int(combined.max(initial=0)) + 1
+    for column in columns[1:]:
+        more = int(column.max(initial=0)) + 1
+        if size * more > _INT64_MAX:
+            distinct, combined = np.unique(combined, return_inverse=True)
+            size = len(distinct)
+        combined = combined * more + column
+        size *= more
+    return combined
+
+
+def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
+    """The label of an attribute: `http.method` → `http_method`; two underscores in front of one that is taken."""
+    name = _NOT_IN_A_NAME.sub("_", attribute)
+    if name[:1].isdigit():
+        name = f"_{name}"
+    return f"__{name}" if name in taken else name
+
+
+def number_text(value: float) -> str:
+    """As Tempo writes bounds and doubles in labels: 0.002, 1, 12.8."""
+    return "+Inf" if value == float("inf") else np.format_float_positional(value, trim="-")

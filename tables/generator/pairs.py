@@ -1,0 +1,151 @@
+"""Halves of edges that wait for each other: the client's span and the server's, of one partition.
+
+All spans of a trace are in one partition, so both halves of an edge come here, in any order, at any distance.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Halves = npt.NDArray[Any]  # rows of `half_type`
+
+_MATCHED_FACTOR: Final = 4
+_RUNS_MAX: Final = 32
+_MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+
+
+def half_type(dimensions: int) -> np.dtype[Any]:
+    """One side of an edge. 60 bytes without dimensions."""
+    return np.dtype(
+        [
+            ("key", np.uint64),
+            ("time_ms", np.int64),  # of the record: when it came to Kafka
+            ("start_ns", np.int64),
+            ("duration_ns", np.int64),
+            ("weight", np.float64),
+            ("service", np.int32),
+            ("peer", np.int32),  # client: who it called, by its attributes; 0: they do not say
+            ("failed", np.bool_),
+            ("message", np.bool_),  # producer or consumer
+            ("matched", np.bool_),
+            ("dimensions", np.int32, (dimensions,)),
+        ]
+    )
+
+
+def edge_keys(trace_ids: npt.NDArray[np.uint64], span_ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A number for each span of each trace. Span ids alone repeat: some clients count from 1 in every trace.
+
+    trace_ids: shape (rows, 2); span_ids: (rows, 1)
+    """
+    mixed = (trace_ids[:, 0] + trace_ids[:, 1] * _MULTIPLIERS[1]) * _MULTIPLIERS[0]
+    mixed = ((mixed ^ mixed >> np.uint64(32)) + span_ids[:, 0]) * _MULTIPLIERS[2]
+    keys: npt.NDArray[np.uint64] = mixed ^ mixed >> np.uint64(29)
+    return keys
+
+
+class Pairs:
+    """Halves of one partition.
+
+    A client stays for the whole wait although a server was found: a message has several consumers, and a call that
+    was sent again several servers. Each is an edge. Clients lie in runs, as they came: nearly all servers find theirs
+    in the youngest, so that the thousands that only wait cost nothing.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self.runs: list[Halves] = []  # clients, each run by key, the oldest first
+        self.servers: Halves = np.zeros(0, dtype)  # not matched yet
+
+    def __len__(self) -> int:
+        """Halves whose other half has not come."""
+        return len(self.servers) + sum(int(np.count_nonzero(~run["matched"])) for run in self.runs)
+
+    def parts(self) -> list[Halves]:
+        """All halves."""
+        return [*self.runs, self.servers]
+
+    def pair(self, clients: Halves, servers: Halves) -> tuple[Halves, Halves]:
+        """Takes new halves. Returns the edges that came about: client and server of each."""
+        found_clients: list[Halves] = []
+        found_servers: list[Halves] = []
+
+        def match(run: Halves, wanted: Halves) -> Halves:
+            there, places = _find(run["key"], wanted["key"])
+            run["matched"][places] = True
+            found_clients.append(run[places])
+            found_servers.append(wanted[there])
+            return wanted[~there] if len(places) else wanted
+
+        if len(clients):
+            clients = clients[np.argsort(clients["key"])]
+            self.servers = match(clients, self.servers)
+            self.runs.append(clients)
+        for run in reversed(self.runs):
+            servers = match(run, servers)
+        self.servers = np.concatenate([self.servers, servers])
+        if len(self.runs) > _RUNS_MAX:
+            self._merge()
+        empty = np.zeros(0, self._dtype)
+        return np.concatenate([empty, *found_clients]), np.concatenate([empty, *found_servers])
+
+    def _merge(self) -> None:
+        """Two small neighbours become one run."""
+        sizes = np.array([len(run) for run in self.runs])
+        at = int(np.argmin(sizes[:-1] + sizes[1:]))
+        both = np.concatenate(self.runs[at : at + 2])
+        self.runs[at : at + 2] = [both[np.argsort(both["key"])]]
+
+    def expire(self, before_ms: int) -> tuple[Halves, Halves]:
+        """Removes the halves that came before then. Returns those that nothing was found for: clients, servers."""
+        gone = [np.zeros(0, self._dtype)]
+        kept = []
+        for run in self.runs:
+            old = run["time_ms"] < before_ms
+            if old.any():
+                gone.append(run[old & ~run["matched"]])
+            left = run[~old] if old.any() else run
+            kept += [left] if len(left) else []
+        self.runs = kept
+        late = self.servers["time_ms"] < before_ms
+        servers = self.servers[late]
+        if len(servers):
+            self.servers = self.servers[~late]
+        return np.concatenate(gone), servers
+
+    def shed(self, items_max: int) -> int:
+        """Drops the youngest halves beyond the limit, and of those that are matched what is far beyond. How many of
+        the former.
+        """
+        if sum(map(len, self.parts())) <= items_max:
+            return 0
+        waiting = len(self)
+        if sum(map(len, self.runs)) - waiting > _MATCHED_FACTOR * items_max:
+            self.runs = [run[~run["matched"]] for run in self.runs]
+        over = waiting - items_max
+        if over <= 0:
+            return 0
+        times = [run["time_ms"][~run["matched"]] for run in self.runs] + [self.servers["time_ms"]]
+        doomed = np.zeros(waiting, np.bool_)
+        doomed[np.argsort(np.concatenate(times), kind="stable")[-over:]] = True
+        *of_runs, of_servers = np.split(doomed, np.cumsum([len(part) for part in times])[:-1])
+        self.servers = self.servers[~of_servers]
+        for number, mask in enumerate(of_runs):
+            run = self.runs[number]
+            kept = run["matched"].copy()
+            kept[~run["matched"]] = ~mask
+            self.runs[number] = run[kept]
+        return over
+
+
+def _find(
+    ordered: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which of `wanted` are in `ordered`, and where those are."""
+    if not len(ordered):
+        return np.zeros(len(wanted), np.bool_), np.zeros(0, np.int64)
+    places = np.searchsorted(ordered, wanted)
+    places[places == len(ordered)] = 0
+    there: npt.NDArray[np.bool_] = ordered[places] == wanted
+    return there, places[there]

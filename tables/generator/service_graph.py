@@ -1,0 +1,300 @@
+"""Processor service-graphs: who calls whom, how often, how fast, how often in vain."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tables.generator.batch import Batch
+from tables.generator.config import ServiceGraphsConfig
+from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name, number_text
+from tables.generator.pairs import Halves, Pairs, edge_keys, half_type
+from tables.generator.series import Floats, Metric, SeriesTable, Snapshot, histogram, observed
+
+_PREFIX: Final = "traces_service_graph_request"
+# What connection_type and virtual_node say, by code.
+_TYPES: Final = ("", "virtual_node", "messaging_system", "database")
+_VIRTUAL: Final = ("", "client", "server")
+_PLAIN, _VIRTUAL_NODE, _MESSAGING, _DATABASE = range(4)
+_CLIENT_IS_VIRTUAL, _SERVER_IS_VIRTUAL = 1, 2
+_SERVER, _CLIENT, _PRODUCER, _CONSUMER, _ERROR = 2, 3, 4, 5, 2
+_USER: Final = "user"  # who calls a service whose span has no parent
+# Names of a database's server, first found first; the attribute that told that it is one comes last.
+_SERVER_NAMES: Final = ("peer.service", "server.address", "network.peer.address")
+_PORT: Final = "network.peer.port"
+_HALVES_AT_ONCE: Final = 16_384
+
+
+class ServiceGraphs:
+    """Of one tenant."""
+
+    def __init__(self, config: ServiceGraphsConfig, external: Labels = (), values_max: int = 0) -> None:
+        self._config = config
+        self._bounds_s = np.array(config.histogram_buckets)
+        bounds = [number_text(bound) for bound in config.histogram_buckets]
+        metrics = [Metric(f"{_PREFIX}_total"), Metric(f"{_PREFIX}_failed_total", sparse=True)]
+        metrics += histogram(f"{_PREFIX}_server_seconds", bounds) + histogram(f"{_PREFIX}_client_seconds", bounds)
+        if config.enable_messaging_system_latency_histogram:
+            metrics += histogram(f"{_PREFIX}_messaging_system_seconds", bounds)
+        self.table = SeriesTable(metrics, self._labels, external)
+        self._names = Interner(values_max)
+        self._dimensions = [Interner(values_max) for _ in config.dimensions]
+        self._type = half_type(len(config.dimensions))
+        self._pairs: dict[int, Pairs] = {}
+        self._pending: dict[int, list[tuple[Halves, Halves]]] = {}
+        self._pending_halves = 0
+        self._clock_ms: dict[int, int] = {}
+        self.expired = 0  # halves whose other half did not come in time; some became edges to virtual nodes
+        self.unpaired = 0  # of those, the ones that did not
+        self.dropped = 0  # halves beyond max_items
+
+    @property
+    def tables(self) -> list[SeriesTable]:
+        """Label sets that count towards the tenant's limit."""
+        return [self.table]
+
+    @property
+    def items(self) -> int:
+        """Halves that wait for their other half."""
+        return sum(map(len, self._pairs.values()))
+
+    def add(self, partition: int, batch: Batch, now_s: float) -> None:
+        """Takes a record's rows."""
+        clients, servers = self._sides(batch)
+        self._clock_ms[partition] = max(int(batch.times_ms.max(initial=0)), self._clock_ms.get(partition, 0))
+        self._pending.setdefault(partition, []).append((clients, servers))
+        self._pending_halves += len(clients) + len(servers)
+        if self._pending_halves >= _HALVES_AT_ONCE:
+            self.flush(now_s)
+
+    def recall(self, partition: int, batch: Batch) -> None:
+        """Takes rows that were counted before a restart: only for the halves that still wait in them."""
+        clients, servers = self._sides(batch)
+        pairs = self._pairs.setdefault(partition, Pairs(self._type))
+        pairs.pair(clients[clients["peer"] >= 0], servers[servers["key"] != 0])
+
+    def recalled(self, partition: int, clock_ms: int) -> None:
+        """The past ends here. Halves that had waited too long by then were counted then."""
+        self._clock_ms[partition] = clock_ms
+        if partition in self._pairs:
+            self._pairs[partition].expire(clock_ms - round(self._config.wait_s * 1000))
+
+    def flush(self, now_s: float) -> None:
+        """Pairs what waits."""
+        for partition, parts in self._pending.items():
+            pairs = self._pairs.setdefault(partition, Pairs(self._type))
+            clients, servers = (np.concatenate(halves) for halves in zip(*parts, strict=True))
+            rest = self._complete(partition, clients, servers, now_s)
+            self._edges(partition, *pairs.pair(*rest), now_s)
+            self.dropped += pairs.shed(self._config.max_items)
+            self._expire(partition, self._clock_ms[partition], now_s)
+        self._pending.clear()
+        self._pending_halves = 0
+
+    def idle(self, partition: int, clock_ms: int) -> None:
+        """Nothing more came to the partition until then: the wait of halves goes on."""
+        self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
+
+    def forget(self, partition: int) -> None:
+        """Drops what was not collected of a partition, and its halves."""
+        for clients, servers in self._pending.pop(partition, []):
+            self._pending_halves -= len(clients) + len(servers)
+        self._pairs.pop(partition, None)
+        self._clock_ms.pop(partition, None)
+        self.table.forget(partition)
+
+    def collect(self, now_s: float, stale_after_s: float) -> list[Snapshot]:
+        """Everything taken so far."""
+        self.flush(now_s)
+        for partition in list(self._pairs):
+            self._expire(partition, self._clock_ms.get(partition, 0), now_s)
+        snapshot = self.table.collect(now_s, stale_after_s)
+        if snapshot.stale:
+            self._purge()
+        return [snapshot]
+
+    # ---- halves
+
+    def _sides(self, batch: Batch) -> tuple[Halves, Halves]:
+        """Clients and servers of a batch."""
+        kind = batch.kind
+        services = batch.by_resource([facts.service for facts in batch.resources], self._names)
+        named = services != ABSENT
+        clients = np.flatnonzero(((kind == _CLIENT) | (kind == _PRODUCER)) & named)
+        servers = np.flatnonzero(((kind == _SERVER) | (kind == _CONSUMER)) & named)
+        return self._halves(batch, clients, services), self._halves(batch, servers, services)
+
+    def _halves(self, batch: Batch, rows: npt.NDArray[np.int64], services: Codes) -> Halves:
+        halves = np.zeros(len(rows), self._type)
+        if not len(rows):
+            return halves
+        halves["time_ms"] = batch.times_ms[rows]
+        halves["duration_ns"] = batch.duration_ns[rows]
+        halves["start_ns"] = batch.spans.column("start_ns").to_numpy()[rows]
+        halves["service"] = services[rows]
+        halves["failed"] = batch.status[rows] == _ERROR
+        halves["message"] = (batch.kind[rows] == _PRODUCER) | (batch.kind[rows] == _CONSUMER)
+        weights = batch.weights(self._config.span_multiplier_key)
+        halves["weight"] = 1.0 if weights is None else weights[rows]
+        for number, (key, interner) in enumerate(zip(self._config.dimensions, self._dimensions, strict=True)):
+            halves["dimensions"][:, number] = batch.attribute_codes(key, interner)[rows]
+        trace_ids = batch.words("trace_id")[rows]
+        called = batch.kind[rows[0]] in (_CLIENT, _PRODUCER)
+        span_ids = batch.words("span_id" if called else "parent_span_id")[rows]
+        halves["key"] = edge_keys(trace_ids, span_ids)
+        if called:
+            self._name_peers(batch, rows, halves)
+        else:
+            # A server without a parent needs no other half. It is told by key 0, which no other half has.
+            halves["key"] = np.where(span_ids[:, 0] == 0, 0, halves["key"])
+        return halves
+
+    def _name_peers(self, batch: Batch, rows: npt.NDArray[np.int64], halves: Halves) -> None:
+        """Sets who was called, as the client's attributes say. Databases' are negative: their edges are complete."""
+        config = self._config
+        keys = dict.fromkeys((*config.peer_attributes, *config.database_name_attributes, *_SERVER_NAMES, _PORT))
+        found = {key: entries[rows] for key, entries in batch.attributes.find(list(keys)).items()}
+        none = np.full(len(rows), -1, np.int32)
+        peers = _first(found, config.peer_attributes, none)
+        databases = _first(found, config.database_name_attributes, none)
+        is_database = databases >= 0
+        peers[is_database] = _first(found, (*_SERVER_NAMES, *config.database_name_attributes), none)[is_database]
+        some = np.flatnonzero(peers >= 0)
+        if not len(some):
+            return
+        codes = np.zeros(len(rows), np.int32)
+        codes[some] = batch.attributes.codes(peers[some], self._names)
+        port = found.get(_PORT)
+        if port is not None:
+            by_address = is_database & (peers == found.get(_SERVER_NAMES[-1], none)) & (port >= 0) & (peers >= 0)
+            self._with_ports(batch, codes, port, np.flatnonzero(by_address))
+        halves["peer"] = np.where(is_database, -codes, codes)
+
+    def _with_ports(self, batch: Batch, codes: Codes, port: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> None:
+        ports = Interner()
+        of_row = batch.attributes.codes(port[rows], ports)
+        pairs, group = np.unique(np.stack([codes[rows], of_row], axis=1), axis=0, return_inverse=True)
+        texts = [f"{self._names.values[name]}:{ports.values[number]}" for name, number in pairs.tolist()]
+        codes[rows] = self._names.codes(texts)[group.reshape(-1)]
+
+    # ---- edges
+
+    def _edges(self, partition: int, clients: Halves, servers: Halves, now_s: float) -> None:
+        """Counts edges of two halves."""
+        message = clients["message"] | servers["message"]
+        types = np.where(message, _MESSAGING, _PLAIN)
+        self._count(partition, clients, servers, types, np.zeros(len(clients), np.int64), now_s)
+
+    def _complete(self, partition: int, clients: Halves, servers: Halves, now_s: float) -> tuple[Halves, Halves]:
+        """Counts the edges that one half tells whole: databases, and calls from outside. Returns the other halves."""
+        of_database, from_outside = clients["peer"] < 0, servers["key"] == 0
+        calls = clients[of_database]
+        called = calls.copy()
+        called["service"] = -calls["peer"]
+        types = np.full(len(calls), _DATABASE)
+        self._count(partition, calls, called, types, np.zeros(len(calls), np.int64), now_s)
+        self._count_users(partition, servers[from_outside], now_s)
+        return clients[~of_database], servers[~from_outside]
+
+    def _count_users(self, partition: int, servers: Halves, now_s: float) -> None:
+        users = np.zeros_like(servers)
+        users["service"] = self._names.code(_USER)
+        users["weight"] = servers["weight"]
+        count = len(servers)
+        types, virtual = np.full(count, _VIRTUAL_NODE), np.full(count, _CLIENT_IS_VIRTUAL)
+        self._count(partition, users, servers, types, virtual, now_s)
+
+    def _expire(self, partition: int, clock_ms: int, now_s: float) -> None:
+        pairs = self._pairs.get(partition)
+        if pairs is None:
+            return
+        clients, servers = pairs.expire(clock_ms - round(self._config.wait_s * 1000))
+        self.expired += len(clients) + len(servers)
+        calls = clients[clients["peer"] > 0]
+        self.unpaired += len(clients) + len(servers) - len(calls)
+        called = np.zeros_like(calls)
+        called["service"] = calls["peer"]
+        types, virtual = np.full(len(calls), _VIRTUAL_NODE), np.full(len(calls), _SERVER_IS_VIRTUAL)
+        self._count(partition, calls, called, types, virtual, now_s)
+
+    def _count(
+        self,
+        partition: int,
+        clients: Halves,
+        servers: Halves,
+        types: npt.NDArray[np.int64],
+        virtual: npt.NDArray[np.int64],
+        now_s: float,
+    ) -> None:
+        """Counts edges, row by row of the arguments."""
+        if not len(clients):
+            return
+        # What no label shows must not be in the key: two series with the same labels would be sent.
+        shown = virtual if self._config.enable_virtual_node_label else np.zeros_like(virtual)
+        columns = [clients["service"], servers["service"], types.astype(np.int32), shown.astype(np.int32)]
+        for number in range(len(self._dimensions)):
+            sides = [clients["dimensions"][:, number], servers["dimensions"][:, number]]
+            both = self._config.enable_client_server_prefix
+            columns += sides if both else [np.where(sides[0] != ABSENT, *sides)]
+        weights = clients["weight"]
+        failed = weights * (clients["failed"] | servers["failed"])
+
+        def counted(group: Codes, groups: int) -> Floats:
+            parts: list[Any] = [np.bincount(group, weights, groups), np.bincount(group, failed, groups)]
+            parts += [
+                observed(group, groups, side["duration_ns"] / 1e9, self._bounds_s, weights)
+                for side in (servers, clients)
+            ]
+            if self._config.enable_messaging_system_latency_histogram:
+                waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
+                seconds = np.maximum(waited_ns, 0) / 1e9
+                only = weights * (types == _MESSAGING)
+                parts.append(observed(group, groups, seconds, self._bounds_s, only))
+            return np.column_stack(parts)
+
+        self.table.add(partition, columns, counted, now_s)
+
+    def _labels(self, codes: Sequence[int]) -> Labels:
+        client, server, type_, virtual, *dimensions = codes
+        names = self._names.values
+        labels = [("client", names[client]), ("server", names[server]), ("connection_type", _TYPES[type_])]
+        if self._config.enable_virtual_node_label:
+            labels.append(("virtual_node", _VIRTUAL[virtual]))
+        taken = {name for name, _ in labels}
+        sides = ("client_", "server_") if self._config.enable_client_server_prefix else ("",)
+        shown = [(key, interner) for key, interner in zip(self._config.dimensions, self._dimensions, strict=True)]
+        named = [(f"{side}{key}", interner) for key, interner in shown for side in sides]
+        for (name, interner), code in zip(named, dimensions, strict=True):
+            labels.append((label_name(name, taken), interner.values[code]))
+        return tuple(labels)
+
+    def _purge(self) -> None:
+        """Forgets texts that nothing uses any more."""
+        halves = [part for pairs in self._pairs.values() for part in pairs.parts()]
+        used = [self.table.used(0), self.table.used(1), *(half["service"] for half in halves)]
+        moved_names = self._names.keep(np.concatenate([*used, *(np.abs(half["peer"]) for half in halves)]))
+        types = np.arange(max(len(_TYPES), len(_VIRTUAL)), dtype=np.int32)
+        moved = [moved_names, moved_names, types, types]
+        sides = 2 if self._config.enable_client_server_prefix else 1
+        for number, interner in enumerate(self._dimensions):
+            of_series = [self.table.used(4 + sides * number + side) for side in range(sides)]
+            kept = interner.keep(np.concatenate([*of_series, *(half["dimensions"][:, number] for half in halves)]))
+            moved += [kept] * sides
+            for half in halves:
+                half["dimensions"][:, number] = kept[half["dimensions"][:, number]]
+        for half in halves:
+            half["service"] = moved_names[half["service"]]
+            half["peer"] = np.sign(half["peer"]) * moved_names[np.abs(half["peer"])]
+        self.table.renumber(moved)
+
+
+def _first(
+    found: dict[str, npt.NDArray[np.int32]], keys: Sequence[str], none: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """Per row, the entry of the first of the keys that it has; -1 if it has none of them."""
+    entries = none.copy()
+    for key in keys:
+        if key in found:
+            entries = np.where(entries < 0, found[key], entries)
+    return entries

@@ -1,0 +1,205 @@
+"""Processor span-metrics: calls, latency and size of the spans of each service, name, kind, status and dimension."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tables.generator.batch import Batch, ResourceFacts
+from tables.generator.config import SpanMetricsConfig
+from tables.generator.filters import passing
+from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_name, number_text
+from tables.generator.series import Floats, Metric, SeriesTable, Snapshot, histogram, observed
+from tables.generator.size import span_bytes
+
+CALLS: Final = "traces_spanmetrics_calls_total"
+SIZE: Final = "traces_spanmetrics_size_total"
+LATENCY: Final = "traces_spanmetrics_latency"
+TARGET_INFO: Final = "traces_target_info"
+
+_INTRINSICS: Final = ("service", "span_name", "span_kind", "status_code", "status_message")
+_ENUMS: Final = {"span_kind": KIND_TEXTS, "status_code": STATUS_TEXTS}
+# A group-by of so many rows costs next to nothing per row; of a small record's rows, several times as much.
+_ROWS_AT_ONCE: Final = 32_768
+_IDENTITY: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
+
+
+class _Rows(NamedTuple):
+    columns: list[Codes]
+    seconds: Floats
+    bytes: npt.NDArray[np.int64]
+    weights: Floats | None
+
+
+class SpanMetrics:
+    """Of one tenant."""
+
+    def __init__(self, config: SpanMetricsConfig, external: Labels = (), values_max: int = 0) -> None:
+        self._config = config
+        self._bounds_s = np.array(config.histogram_buckets)
+        self._intrinsics = [name for name in _INTRINSICS if name in config.intrinsic_dimensions]
+        taken = set(self._intrinsics)
+        names: list[str] = list(self._intrinsics)
+        names += [label_name(key, taken) for key in config.dimensions]
+        names += [label_name(mapping.name, taken) for mapping in config.dimension_mappings]
+        names += ["job", "instance"] if config.enable_target_info else []
+        self._names = names
+        self._interners = [Interner(values_max) for _ in names]
+        for name, interner in zip(names, self._interners, strict=True):
+            interner.codes(_ENUMS.get(name, ()))  # their code is OTLP's number, plus one
+        metrics = [Metric(CALLS), Metric(SIZE)]
+        metrics += histogram(LATENCY, [number_text(bound) for bound in config.histogram_buckets])
+        self.table = SeriesTable(metrics, self._labels, external)
+        self._targets: dict[str, Labels] = {}
+        self._target_codes = Interner()
+        self.targets = SeriesTable([Metric(TARGET_INFO)], self._target_labels, external)
+        self._pending: dict[int, list[_Rows]] = {}
+        self._pending_rows = 0
+        self.filtered = 0  # spans that filter policies left out
+
+    @property
+    def tables(self) -> list[SeriesTable]:
+        """Label sets that count towards the tenant's limit."""
+        return [self.table, self.targets]
+
+    def add(self, partition: int, batch: Batch, now_s: float) -> None:
+        """Takes a record's rows; they are counted some records later, at `flush`."""
+        mask = passing(batch, self._config.filter_policies)
+        rows = _Rows(
+            self._columns(batch),
+            batch.duration_ns / 1e9,
+            span_bytes(batch),
+            batch.weights(self._config.span_multiplier_key),
+        )
+        if self._config.enable_target_info:
+            self._add_targets(partition, batch, mask, now_s)
+        if mask is not None:
+            self.filtered += int(batch.rows - mask.sum())
+            rows = _Rows(
+                [column[mask] for column in rows.columns],
+                rows.seconds[mask],
+                rows.bytes[mask],
+                None if rows.weights is None else rows.weights[mask],
+            )
+        self._pending.setdefault(partition, []).append(rows)
+        self._pending_rows += len(rows.seconds)
+        if self._pending_rows >= _ROWS_AT_ONCE:
+            self.flush(now_s)
+
+    def flush(self, now_s: float) -> None:
+        """Counts what waits."""
+        for partition, parts in self._pending.items():
+            self._count(partition, parts, now_s)
+        self._pending.clear()
+        self._pending_rows = 0
+
+    def forget(self, partition: int) -> None:
+        """Drops what was not collected of a partition."""
+        for part in self._pending.pop(partition, []):
+            self._pending_rows -= len(part.seconds)
+        for table in self.tables:
+            table.forget(partition)
+
+    def collect(self, now_s: float, stale_after_s: float) -> list[Snapshot]:
+        """Everything taken so far."""
+        self.flush(now_s)
+        spans = self.table.collect(now_s, stale_after_s)
+        if spans.stale:
+            used = [self.table.used(label) for label in range(len(self._names))]
+            for number, name in enumerate(self._names):
+                used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
+            self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
+        targets = self.targets.collect(now_s, stale_after_s)
+        targets.values = np.ones(len(targets.values))  # a gauge that says: this exists
+        targets.created = np.zeros(len(targets.values), np.bool_)
+        return [spans, targets]
+
+    def _count(self, partition: int, parts: Sequence[_Rows], now_s: float) -> None:
+        columns = [np.concatenate(of_parts) for of_parts in zip(*(part.columns for part in parts), strict=True)]
+        seconds = np.concatenate([part.seconds for part in parts])
+        sizes = np.concatenate([part.bytes for part in parts])
+        weights = None
+        if any(part.weights is not None for part in parts):
+            weights = np.concatenate([_ones(part) if part.weights is None else part.weights for part in parts])
+
+        def counted(group: Codes, groups: int) -> Floats:
+            calls = np.bincount(group, weights, groups)
+            size = np.bincount(group, sizes, groups)
+            return np.column_stack([calls, size, observed(group, groups, seconds, self._bounds_s, weights)])
+
+        self.table.add(partition, columns or [np.zeros(len(seconds), np.int32)], counted, now_s)
+
+    def _columns(self, batch: Batch) -> list[Codes]:
+        interners = iter(self._interners)
+        columns = [self._intrinsic(name, batch, next(interners)) for name in self._intrinsics]
+        columns += [batch.attribute_codes(key, next(interners)) for key in self._config.dimensions]
+        for mapping in self._config.dimension_mappings:
+            own = Interner()
+            sources = [batch.attribute_codes(key, own) for key in mapping.source_labels]
+            columns.append(_joined(sources, own.values, mapping.join, next(interners)))
+        if self._config.enable_target_info:
+            columns.append(batch.by_resource([_job(facts) for facts in batch.resources], next(interners)))
+            columns.append(batch.by_resource([self._instance(facts) for facts in batch.resources], next(interners)))
+        return columns
+
+    def _intrinsic(self, name: str, batch: Batch, interner: Interner) -> Codes:
+        match name:
+            case "service":
+                return batch.by_resource([facts.service for facts in batch.resources], interner)
+            case "span_name":
+                return batch.text_codes("name", interner)
+            case "status_message":
+                return batch.text_codes("status_message", interner)
+            case _:
+                column = batch.kind if name == "span_kind" else batch.status
+                return np.where(column < len(_ENUMS[name]), column, 0).astype(np.int32) + 1
+
+    def _labels(self, codes: Sequence[int]) -> Labels:
+        triples = zip(self._names, self._interners, codes, strict=False)  # without any label, there is one dummy code
+        return tuple((name, interner.values[code]) for name, interner, code in triples)
+
+    # ---- traces_target_info
+
+    def _instance(self, facts: ResourceFacts) -> str:
+        return facts.texts.get("service.instance.id", "") if self._config.enable_instance_label else ""
+
+    def _add_targets(self, partition: int, batch: Batch, mask: npt.NDArray[np.bool_] | None, now_s: float) -> None:
+        texts = [self._target(facts) for facts in batch.resources]
+        codes = batch.by_resource(texts, self._target_codes)
+        codes = np.unique(codes if mask is None else codes[mask])
+        codes = codes[codes > 0]
+        if len(codes):
+            self.targets.add_groups(partition, codes.astype(np.int32)[:, None], np.ones((len(codes), 1)), now_s)
+
+    def _target(self, facts: ResourceFacts) -> str:
+        """Names a label set of traces_target_info; "" for a resource that has none."""
+        excluded = _IDENTITY | set(self._config.target_info_excluded_dimensions)
+        kept = {label_name(key, {"job", "instance"}): text for key, text in facts.texts.items() if key not in excluded}
+        job, instance = _job(facts), self._instance(facts)
+        if not job or not kept:
+            return ""
+        labels: Labels = (("job", job), ("instance", instance), *sorted(kept.items()))
+        named = repr(labels)
+        self._targets[named] = labels
+        return named
+
+    def _target_labels(self, codes: Sequence[int]) -> Labels:
+        return self._targets[self._target_codes.values[codes[0]]]
+
+
+def _ones(rows: _Rows) -> Floats:
+    return np.ones(len(rows.seconds))
+
+
+def _job(facts: ResourceFacts) -> str:
+    """As Prometheus names what OpenTelemetry sends: namespace/name."""
+    namespace = facts.texts.get("service.namespace", "")
+    return f"{namespace}/{facts.service}" if namespace and facts.service else facts.service
+
+
+def _joined(sources: Sequence[Codes], values: Sequence[str], join: str, interner: Interner) -> Codes:
+    """Each row's texts, joined; each combination is joined once."""
+    combinations, of_row = np.unique(np.stack(sources, axis=1), axis=0, return_inverse=True)
+    texts = [join.join(values[code] for code in codes if code) for codes in combinations.tolist()]
+    return interner.codes(texts)[of_row.reshape(-1)]

@@ -1,0 +1,69 @@
+# ruff: noqa: E501  (a case is a line of a table, its error text is one line too)
+"""Settings of the metrics generator → its configuration."""
+
+import pytest
+
+from app.errors import SettingsError
+from app.main import build
+from app.settings import load
+from tables.generator.config import AttributeMatch, DimensionMapping, FilterPolicy, GeneratorConfig, PolicyMatch
+
+AT = "stretto.yaml:1: metrics_generator"
+
+
+def settings_of(cwd, text, **environ):
+    (cwd / "stretto.yaml").write_text(f"metrics_generator: {text}")
+    return load(environ, cwd)
+
+
+def test_defaults(tmp_path):
+    """The settings' defaults are the generator's; the instance is a label of every series."""
+    config = load({}, tmp_path).metrics_generator.config("i")
+    assert config == GeneratorConfig(external_labels=(("__metrics_gen_instance", "i"),))
+
+
+def test_lists_and_policies(tmp_path):
+    """Everything that is a list, also as text with commas in the environment."""
+    text = (
+        "{processor: {span_metrics: {dimensions: [a.b], dimension_mappings: [{name: n, source_labels: [a, b], join: /}], "
+        "filter_policies: [{include: {attributes: [{key: kind, value: SPAN_KIND_SERVER}]}, "
+        "exclude: {match_type: regex, attributes: [{key: span.x, value: ^y}]}}]}}}"
+    )
+    environ = {
+        "STRETTO_METRICS_GENERATOR__REGISTRY__EXTERNAL_LABELS": "cluster=eu, empty=",
+        "STRETTO_METRICS_GENERATOR__PROCESSOR__SERVICE_GRAPHS__HISTOGRAM_BUCKETS": "0.5, 1",
+    }
+    config = settings_of(tmp_path, text, **environ).metrics_generator.config("i")
+    assert config.external_labels[1:] == (("cluster", "eu"), ("empty", ""))
+    assert config.service_graphs.histogram_buckets == (0.5, 1.0)
+    assert config.span_metrics.dimensions == ("a.b",)
+    assert config.span_metrics.dimension_mappings == (DimensionMapping("n", ("a", "b"), "/"),)
+    include = PolicyMatch((AttributeMatch("kind", "SPAN_KIND_SERVER"),))
+    exclude = PolicyMatch((AttributeMatch("span.x", "^y"),), "regex")
+    assert config.span_metrics.filter_policies == (FilterPolicy(include, None, exclude),)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("{processors: [spans]}", ".processors: 'spans' is none of service-graphs, span-metrics", id="processor"),
+        pytest.param("{processor: {span_metrics: {intrinsic_dimensions: [name]}}}", ".processor.span_metrics.intrinsic_dimensions: 'name' is none of service, span_name", id="intrinsic"),
+        pytest.param("{processor: {service_graphs: {histogram_buckets: [1, 1]}}}", ".processor.service_graphs.histogram_buckets: expected seconds above 0, each more than the one before", id="buckets"),
+        pytest.param("{processor: {service_graphs: {histogram_buckets: '1;2'}}}", ".processor.service_graphs.histogram_buckets: expected numbers with commas", id="buckets as text"),
+        pytest.param("{registry: {external_labels: ['=x']}}", ".registry.external_labels: expected name=value; got '=x'", id="label"),
+        pytest.param("{registry: {stale_duration_s: 20}}", ".registry.stale_duration_s: must be at least two metrics_generator.registry.collection_interval_s", id="stale too soon"),
+        pytest.param("{processor: {span_metrics: {filter_policies: [{include: {attributes: [{key: x, value: y}]}}]}}}", ".processor.span_metrics.filter_policies[0].include.attributes[0].key: expected kind, name, status", id="key"),
+        pytest.param("{processor: {span_metrics: {filter_policies: [{exclude: {match_type: regex, attributes: [{key: name, value: '('}]}}]}}}", ".processor.span_metrics.filter_policies[0].exclude.attributes[0].value: Invalid regular expression", id="regex"),
+    ],
+)  # fmt: skip
+def test_errors(tmp_path, text, problem):
+    """What is wrong, and where."""
+    with pytest.raises(SettingsError) as err:
+        settings_of(tmp_path, text)
+    assert str(err.value).startswith(AT + problem)
+
+
+def test_a_generator_needs_a_receiver(tmp_path):
+    """TARGET=metrics-generator alone says what is missing."""
+    with pytest.raises(SettingsError, match="REMOTE_WRITE_URL"):
+        build(load({"TARGET": "metrics-generator"}, tmp_path))
