@@ -20,7 +20,6 @@ from tables.generator.config import (
     ServiceGraphsConfig,
     SpanMetricsConfig,
 )
-from tables.generator.filters import regex_fault
 
 _INTRINSICS = ("service", "span_name", "span_kind", "status_code", "status_message")
 
@@ -142,8 +141,13 @@ class Match(Section):
 
     @model_validator(mode="after")
     def _regexes_are_valid(self) -> Self:
+        if self.match_type != "regex":
+            return self
+        # Only here: settings are read without Arrow, which takes long to import.
+        from tables.generator.filters import regex_fault
+
         for number, one in enumerate(self.attributes):
-            if self.match_type == "regex" and (wrong := regex_fault(one.value)):
+            if wrong := regex_fault(one.value):
                 raise conflict(f"attributes[{number}].value", wrong, "attributes")
         return self
 
