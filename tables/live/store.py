@@ -188,7 +188,8 @@ class LiveStore:
         """The segment as something to read from."""
         source = self._sources.get(info)
         if source is None:
-            key = f"segment {info.partition}/{info.tenant}/{info.first_offset}"
+            # With both ends: after a reset, another segment may begin at the same offset, and the cache outlives both.
+            key = f"segment {info.partition}/{info.tenant}/{info.first_offset}-{info.last_offset}"
             source = self._sources[info] = ParquetSource(
                 key, lambda: RangeFile(partial(self._range, info), info.size_bytes), self._columns, info.spans
             )
