@@ -360,3 +360,23 @@ async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.Mon
         assert (w.consumer.sought, w.keeper.not_ready()) == ([0], [])
         await w.keeper.take(message(0))
         assert w.spans() == 1
+
+
+@in_loop
+async def test_a_segment_is_not_read_from_the_cache_of_another(tmp_path: Path) -> None:
+    """After starting over, a segment may begin at the offset of an older one and end elsewhere."""
+
+    def span_ids(w: World) -> set[bytes]:
+        (part,) = w.store.view("t").parts[0]
+        return {i for source in part(None) for i in source.read(["span_id"])["span_id"].to_pylist()}
+
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0))
+        await w.keeper.seal_all()
+        assert len(span_ids(w)) == 1
+        await w.keeper.reopen(0)
+        for offset in (0, 1):
+            await w.keeper.take(message(offset))
+        await w.keeper.seal_all()
+        assert len(span_ids(w)) == 2
