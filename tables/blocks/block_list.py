@@ -74,11 +74,6 @@ class BlockList:
         with self._lock:
             return self._covered.get(partition, 0)
 
-    def tenants(self) -> list[str]:
-        """Tenants with blocks."""
-        with self._lock:
-            return sorted(tenant for tenant, blocks in self._blocks.items() if blocks)
-
     def snapshot(self, tenant: str) -> "Snapshot":
         """The tenant's blocks that count, and the F of every partition, as of one moment."""
         with self._lock:

@@ -260,10 +260,6 @@ class LivePartition:
             heads.append((opened.head, len(opened.head.records)))
         return LiveView(segments, heads)
 
-    def tenants(self) -> set[str]:
-        """Tenants with anything here."""
-        return {s.tenant for s in self.segments} | {j.tenant for j in self.sealing} | set(self._heads)
-
     def _window_of(self, timestamp_ms: int, age_ms: int) -> int:
         return self.policy.window(timestamp_ms, self.partition, age_ms)
 
