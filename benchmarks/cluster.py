@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from app.standalone.ports import free_ports
 from benchmarks import measure
 
 COMMAND: Final = (str(Path(sys.executable).with_name("stretto")), "run")
@@ -152,14 +152,3 @@ class Cluster:
 
 def is_foreign(variable: str) -> bool:
     return variable.startswith("STRETTO_") or variable in FOREIGN
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on just now; all are held until the last is found."""
-    with ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            ports.append(int(listener.getsockname()[1]))
-        return ports

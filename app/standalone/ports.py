@@ -3,9 +3,10 @@
 import errno
 import fcntl
 import os
+import random
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.standalone.errors import StandaloneError
 
 PID_FILE: Final = "stretto.pid"
 _RETRY_S: Final = 0.1
+_FREE_PORTS: Final = range(20_000, 32_768)  # above the services, below where Linux takes ports for connections
 _ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104  compared, not bound
 
 
@@ -107,12 +109,25 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str = "127.0.0.1", avoid: Collection[int] = ()) -> int:
+    """A port that nobody uses now and that is not in `avoid`, the ports that are already promised to somebody.
+
+    Not one that the system would choose (port 0): such a port may be the next one that any connection of this
+    machine goes out from, before its new owner listens on it.
+    Raises: StandaloneError if none is found
+    """
+    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+        if port not in avoid and is_free(host, port):
+            return port
+    raise StandaloneError(f"no free port of {host} between {_FREE_PORTS[0]} and {_FREE_PORTS[-1]}")
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """As `free_port`, each of them another."""
+    found: list[int] = []
+    while len(found) < count:
+        found.append(free_port(host, found))
+    return found
 
 
 def _refusal(listener: Listener) -> str:

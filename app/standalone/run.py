@@ -70,7 +70,8 @@ def _own_broker(chosen: Plan, settings: Settings) -> kafka.Broker | None:
         folder=chosen.data_dir / "kafka",
         log=chosen.logs / "kafka.log",
         port=chosen.own_kafka_port,
-        controller_port=free_port(),  # only this one process uses it: nobody needs to know it
+        # Only this one process uses it: nobody needs to know it.
+        controller_port=free_port(avoid={listener.port for listener in chosen.needed}),
         jars=tuple(files),
         partitions=settings.kafka.partitions,
         max_message_bytes=settings.kafka.max_message_bytes,

@@ -14,18 +14,12 @@ from app.errors import StrettoError
 from app.receivers.otlp_grpc import METHOD, build_grpc_server
 from app.servers import QueryServer
 from app.settings import Settings
+from app.standalone.ports import free_port
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_api_access import CREDENTIALS, Gather
 from tests.app.api.test_port import ask_grpc, certificate
 
 __all__ = ["certificate"]  # a fixture
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def served(use, **server) -> FakeBackend:

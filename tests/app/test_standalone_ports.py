@@ -47,6 +47,22 @@ def test_all_ports_that_are_in_use_are_named(taken):
     assert [line.split()[1] for line in str(raised.value).splitlines()] == [str(taken), str(second)]
 
 
+def test_free_ports():
+    """Each is another, free, and none that was promised, nor one that a connection could go out from."""
+    found = ports.free_ports(50)
+    assert len(set(found)) == 50
+    assert all(20_000 <= port < 32_768 for port in found)
+    ports.wait_free([Listener("x", "127.0.0.1", port, "key") for port in found], within_s=0.0)
+    promised = set(range(20_000, 32_768)) - {found[0]}
+    assert ports.free_port(avoid=promised) == found[0]
+
+
+def test_no_free_port():
+    """Said, not searched for without end."""
+    with pytest.raises(StandaloneError, match=r"no free port of 127\.0\.0\.1 between 20000 and 32767"):
+        ports.free_port(avoid=range(20_000, 32_768))
+
+
 def test_a_port_that_is_let_go_in_time():
     """What a killed run held is free within moments: no error."""
     code = (

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import cluster, measure, workload
-from benchmarks.cluster import BenchError, Cluster, free_ports
+from benchmarks.cluster import BenchError, Cluster
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 
@@ -116,11 +116,6 @@ def test_environment(monkeypatch, tmp_path):
     assert "STRETTO_LOG_LEVEL" not in made._environment
     assert made._environment["STRETTO_LIVE_STORE__BLOCK_AGE_S"] == "60"
     assert made._environment["PATH"] == os.environ["PATH"]
-
-
-def test_free_ports():
-    """Each port is another."""
-    assert len(set(free_ports(8))) == 8
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from benchmarks.cluster import Cluster, free_ports
+from app.standalone.ports import free_ports
+from benchmarks.cluster import Cluster
 from tests.cluster.client import Client, eventually, request
 from tests.cluster.conftest import SETTINGS
 
