@@ -1,5 +1,6 @@
 """Faust as Stretto uses it: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
 
+import asyncio
 import hashlib
 import logging
 import socket
@@ -16,8 +17,29 @@ from faust.types import TP
 
 log = logging.getLogger(__name__)
 
+_CONSUMER_STOP_S = 1.5
+
 # Where each of the assigned partitions is to be read from; those left out start at the committed offset.
 Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust has no types here
+    """Ends also where Kafka is away: aiokafka then waits for its coordinator, or raises CancelledError of its own,
+    and Faust waits for a thread that never says that it has ended.
+    """
+
+    async def on_thread_stop(self) -> None:
+        """Ends the connections; what has not ended in time is cancelled with the thread's other tasks."""
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()  # the queue of calls, and no more
+        if self._consumer is None:
+            return
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait({stopping}, timeout=_CONSUMER_STOP_S)
+        if not stopping.done():
+            log.warning("the consumer did not end within %.0f s: is Kafka away?", _CONSUMER_STOP_S)
+            stopping.cancel()
+        elif not stopping.cancelled() and (err := stopping.exception()):
+            log.warning("the consumer did not end well: %r", err)
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types here
@@ -26,6 +48,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
     Faust rewinds every partition to its committed offset at every rebalance, and it commits by its own list of
     acknowledged messages, which skips gaps. Offsets here follow from the blocks in storage.
     """
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
         """Faust calls this after every assignment, before records flow."""

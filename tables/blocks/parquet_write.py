@@ -28,10 +28,13 @@ _STATISTICS: Final = (
 # So many values of a string column tell whether they repeat.
 _SAMPLE: Final = 200
 _UNIQUE_SHARE_MAX: Final = 0.7
+# With fewer rows most of the time goes into setting up zstd for each column, and it saves nothing.
+_SMALL_ROWS: Final = 1000
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
-    """One file with one row group, zstd level 1. `metadata` goes to the footer's key-value pairs."""
+    """One file with one row group; zstd level 1, small ones LZ4. `metadata` goes to the footer's key-value pairs."""
+    small = table.num_rows < _SMALL_ROWS
     columns = [_flat(column) for column in table.columns]
     plain = set(_PLAIN) | set(_DELTA)
     plain |= {name for name, column in zip(table.column_names, columns, strict=True) if _hardly_repeats(column)}
@@ -42,8 +45,8 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
     with pq.ParquetWriter(
         sink,
         flat.schema,
-        compression="zstd",
-        compression_level=1,
+        compression="lz4" if small else "zstd",
+        compression_level=None if small else 1,
         use_dictionary=[path for path in _leaf_paths(flat.schema) if path not in plain],
         column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"),
         write_statistics=_statistics_columns(flat.schema),
