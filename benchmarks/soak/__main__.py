@@ -84,13 +84,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--traces", type=int, default=500, help="compared span by span in the end (default 500)")
     parser.add_argument("--block-age-s", type=int, default=30, help="age at which blocks are cut (default 30)")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--storage-away-s", type=float, default=20.0, help="how long storage is away (default 20)")
+    parser.add_argument("--events", default="", help="only these, with commas: " + ", ".join(events.kinds(0)))
     parser.add_argument("--setting", action="append", default=[], type=setting_variable, metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, help="the report's file (default: benchmarks/results/soak-<date>.txt)")
     parser.add_argument("--keep", action="store_true", help="keep the data folder and the log")
     given = parser.parse_args(argv)
-    if min(given.minutes, given.every_s) <= 0 or min(given.rate, given.block_age_s, given.partitions) < 1:
-        parser.error("--minutes, --rate, --every-s, --block-age-s and --partitions must be above 0")
+    if (
+        min(given.minutes, given.every_s, given.storage_away_s) <= 0
+        or min(given.rate, given.block_age_s, given.partitions) < 1
+    ):
+        parser.error("--minutes, --rate, --every-s, --storage-away-s, --block-age-s and --partitions must be above 0")
+    given.kinds = chosen_kinds(parser, given)
     return given
+
+
+def chosen_kinds(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[events.Kind]:
+    known = events.kinds(given.storage_away_s)
+    words = [word.strip() for word in given.events.split(",") if word.strip()] or list(known)
+    if wrong := [word for word in words if word not in known]:
+        parser.error(f"--events: {wrong[0]!r} is none of {', '.join(known)}")
+    return [known[word] for word in words]
 
 
 def settings(given: argparse.Namespace) -> dict[str, str]:
@@ -140,7 +154,7 @@ def code_of_now(folder: Path) -> dict[str, str]:
 
 def disturb(given: argparse.Namespace, cluster: Cluster, loader: Loader, report: Report) -> None:
     """One event after the other while the load runs, and in between a look at what can be found."""
-    schedule, rng = events.Schedule(given.seed, given.every_s), Random(given.seed)
+    schedule, rng = events.Schedule(given.kinds, given.seed, given.every_s), Random(given.seed)
     began_s = time.monotonic()
     end_s = began_s + given.minutes * 60
     next_s, look_s = began_s + schedule.pause_s(), began_s

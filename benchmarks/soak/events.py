@@ -1,4 +1,4 @@
-"""What goes wrong, on purpose: processes are killed, stopped, told to end, while the load goes on."""
+"""What goes wrong, on purpose: processes are killed, stopped, told to end, storage goes away, under load."""
 
 import os
 import signal
@@ -6,8 +6,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -24,22 +27,28 @@ GAP_SHARE: Final = (0.67, 1.33)  # of the mean time between events
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """signal: what the process gets; None: the object storage goes away. lasts_s: 0: it is over at once."""
+
     name: str
     process: str
-    signal: signal.Signals
+    signal: signal.Signals | None
+    lasts_s: float = 0.0
 
     @property
     def ends(self) -> bool:
         """Whether another process takes its place."""
-        return self.signal != signal.SIGSTOP
+        return not self.lasts_s
 
 
-KINDS: Final = (
-    Kind("kill -9 worker", "worker", signal.SIGKILL),
-    Kind("kill -9 kafka", "kafka", signal.SIGKILL),
-    Kind("SIGTERM worker", "worker", signal.SIGTERM),
-    Kind(f"SIGSTOP kafka {FREEZE_S:g} s", "kafka", signal.SIGSTOP),
-)
+def kinds(storage_away_s: float) -> dict[str, Kind]:
+    """All that can happen, by the word that the command line has for it."""
+    return {
+        "kill-worker": Kind("kill -9 worker", "worker", signal.SIGKILL),
+        "kill-kafka": Kind("kill -9 kafka", "kafka", signal.SIGKILL),
+        "stop-worker": Kind("SIGTERM worker", "worker", signal.SIGTERM),
+        "freeze-kafka": Kind(f"SIGSTOP kafka {FREEZE_S:g} s", "kafka", signal.SIGSTOP, FREEZE_S),
+        "storage": Kind(f"storage away {storage_away_s:g} s", "worker", None, storage_away_s),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +65,9 @@ class Event:
 class Schedule:
     """Kinds in random order, each as often as the others; random times between them. A seed fixes both."""
 
-    def __init__(self, seed: int, every_s: float) -> None:
+    def __init__(self, kinds: Sequence[Kind], seed: int, every_s: float) -> None:
+        self._kinds, self._every_s = kinds, every_s
         self._rng = Random(seed)
-        self._every_s = every_s
         self._bag: list[Kind] = []
 
     def pause_s(self) -> float:
@@ -67,7 +76,7 @@ class Schedule:
 
     def next(self) -> Kind:
         if not self._bag:
-            self._bag = list(KINDS)
+            self._bag = list(self._kinds)
             self._rng.shuffle(self._bag)
         return self._bag.pop()
 
@@ -78,10 +87,14 @@ def cause(kind: Kind, cluster: Cluster, loader: Loader, began_s: float) -> Event
     before = one_of(cluster, kind.process)
     assert before is not None, f"no {kind.process} runs"
     start_s = time.monotonic()
-    os.kill(before.pid, kind.signal)
-    if not kind.ends:
+    if kind.signal is None:
+        with storage_away(cluster.data_dir / "blocks"):
+            time.sleep(kind.lasts_s)
+    else:
+        os.kill(before.pid, kind.signal)
+    if kind.signal == signal.SIGSTOP:
         try:
-            time.sleep(FREEZE_S)
+            time.sleep(kind.lasts_s)
         finally:
             os.kill(before.pid, signal.SIGCONT)
     ready_s = 0.0
@@ -92,9 +105,9 @@ def cause(kind: Kind, cluster: Cluster, loader: Loader, began_s: float) -> Event
         ready_s = (ready_s or now_s) if well else 0.0
         if ready_s and loader.acknowledged_since(ready_s if kind.ends else start_s) and now_s - ready_s > SETTLE_S:
             break
-        if now_s - start_s > RECOVERY_S:
+        if now_s - start_s > kind.lasts_s + RECOVERY_S:
             raise BenchError(
-                f"{kind.name}: {RECOVERY_S:g} s later it is "
+                f"{kind.name}: {kind.lasts_s + RECOVERY_S:g} s later it is "
                 f"{'ready but acknowledges nothing' if ready_s else 'not ready'}\n{cluster.log_end()}"
             )
         time.sleep(POLL_S)
@@ -105,6 +118,19 @@ def cause(kind: Kind, cluster: Cluster, loader: Loader, began_s: float) -> Event
         round(loader.interrupted_until_s(start_s) - start_s, 1),
         loader.errors.total() - errors,
     )
+
+
+@contextmanager
+def storage_away(folder: Path) -> Iterator[None]:
+    """Every access to the folder of the blocks fails: a file stands in its place."""
+    hidden = folder.with_name(f"{folder.name}.away")
+    folder.rename(hidden)
+    try:
+        folder.touch()
+        yield
+    finally:
+        folder.unlink()
+        hidden.rename(folder)
 
 
 def one_of(cluster: Cluster, name: str) -> measure.Process | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from benchmarks.report import MB, number
 from benchmarks.soak.count import Found
-from benchmarks.soak.events import KINDS, Event, Sample
+from benchmarks.soak.events import Event, Sample
 
 GROWN_S: Final = 300.0  # a shorter soak says nothing about growth
 FLAT: Final = 1.25  # the last third's highest may be so many times the first third's
@@ -81,12 +81,11 @@ def _events(events: Sequence[Event]) -> list[str]:
     ]
     lines = [*_columns(rows), ""]
     rows = [("event", "times", "ready p50 s", "max", "acks p50 s", "max")]
-    for kind in KINDS:
-        ready = sorted(one.ready_s for one in events if one.kind == kind.name)
-        acks = sorted(one.acks_s for one in events if one.kind == kind.name)
-        if ready:
-            values = (_median(ready), ready[-1], _median(acks), acks[-1])
-            rows.append((kind.name, str(len(ready)), *(f"{value:.1f}" for value in values)))
+    for kind in sorted({one.kind for one in events}):
+        ready = sorted(one.ready_s for one in events if one.kind == kind)
+        acks = sorted(one.acks_s for one in events if one.kind == kind)
+        values = (_median(ready), ready[-1], _median(acks), acks[-1])
+        rows.append((kind, str(len(ready)), *(f"{value:.1f}" for value in values)))
     return lines + _columns(rows)
 
 

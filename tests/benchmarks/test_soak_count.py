@@ -6,7 +6,7 @@ import pytest
 from benchmarks import workload
 from benchmarks.cluster import BenchError
 from benchmarks.soak import count, ids
-from benchmarks.soak.events import KINDS, Event, Sample, Schedule
+from benchmarks.soak.events import Event, Sample, Schedule, kinds, storage_away
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, UNSENT, Ledger
 from benchmarks.soak.report import Report, text
 from benchmarks.soak.template import Template
@@ -153,11 +153,24 @@ def test_check_trace(monkeypatch, ledger, change, missing, doubled):
 
 def test_schedule():
     """A seed fixes it; each kind comes as often as the others; pauses are around the mean."""
-    one, other = Schedule(5, 45.0), Schedule(5, 45.0)
-    kinds = [one.next() for _ in range(4 * len(KINDS))]
-    assert kinds == [other.next() for _ in kinds]
-    assert all(kinds.count(kind) == 4 for kind in KINDS)
+    known = list(kinds(20.0).values())
+    one, other = Schedule(known, 5, 45.0), Schedule(known, 5, 45.0)
+    drawn = [one.next() for _ in range(4 * len(known))]
+    assert drawn == [other.next() for _ in drawn]
+    assert all(drawn.count(kind) == 4 for kind in known)
     assert all(30 <= one.pause_s() <= 60 for _ in range(100))
+
+
+def test_storage_away(tmp_path):
+    """Neither read nor written meanwhile; afterwards all is there again."""
+    folder = tmp_path / "blocks"
+    folder.mkdir()
+    (folder / "one").write_text("1")
+    with storage_away(folder):
+        for use in ((folder / "one").read_text, (folder / "two").touch, (folder / "more").mkdir):
+            with pytest.raises(NotADirectoryError):
+                use()
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("one", "1")]
 
 
 def report(**changes):
