@@ -3,27 +3,29 @@
 import asyncio
 import functools
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from faust.types import TP
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from agents.live_store import LiveKeeper, log_failure
 from agents.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
 from tables.live.segment_table import SegmentInfo
-from tables.live.store import FlushResult, LiveStore
+from tables.live.store import FlushResult
 
 log = logging.getLogger(__name__)
 
 CONFLICTS = Counter("stretto_block_cut_conflicts_total", "Cuts that another worker had made elsewhere.")
+COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of segments that are in blocks and still here.")
 FAILURES = Counter("stretto_block_flush_failures_total", "Flushes that did not work and are tried again.")
 
 _RETRY_S_MAX = 30.0
+_TRIM_S = 5.0
 
 
 class Flush(NamedTuple):
@@ -33,14 +35,30 @@ class Flush(NamedTuple):
     job: FlushJob
 
 
-class BlockFlusher:
-    """One flush after the other: when storage is away, all wait, while the live store goes on."""
+class _Flushed(NamedTuple):
+    """Segments that are in blocks. at_s: since when, by the loop's clock."""
 
-    def __init__(self, app: StreamApp, keeper: LiveKeeper, executor: Executor, flushed_retention_s: float) -> None:
+    at_s: float
+    infos: list[SegmentInfo]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(info.size_bytes for info in self.infos)
+
+
+class BlockFlusher:
+    """One flush after the other: when storage is away, all wait, while the live store goes on.
+
+    retention_s: so long segments stay after they became a block, for readers that began before
+    copy_bytes_max: so much of them stays beyond that, the youngest, and is read instead of the blocks
+    """
+
+    def __init__(
+        self, app: StreamApp, keeper: LiveKeeper, executor: Executor, retention_s: float, copy_bytes_max: int
+    ) -> None:
         self._app, self._keeper = app, keeper
-        self._executor, self._retention_s = executor, flushed_retention_s
-        self.waiting = 0
-        self._deletions: set[asyncio.Task[None]] = set()
+        self._executor, self._retention_s, self._copy_bytes_max = executor, retention_s, copy_bytes_max
+        self._flushed: deque[_Flushed] = deque()
 
     async def flush(self, flush: Flush) -> None:
         """Writes the blocks and makes them visible, commits the offsets."""
@@ -70,10 +88,7 @@ class BlockFlusher:
         spans = sum(meta.spans for meta in result.blocks)
         log.info("partition %d: offsets %d-%d, %d spans in blocks", state.partition, *_range(job), spans)
         await self._app.consumer.commit_through({TP(self._keeper.topic, state.partition): job.last_offset + 1})
-        # A query that began before may still read them.
-        task = asyncio.ensure_future(self._delete_later(store, done))
-        self._deletions.add(task)
-        task.add_done_callback(self._deletions.discard)
+        self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
         """Tries until it works; None if the partition has gone meanwhile."""
@@ -88,13 +103,19 @@ class BlockFlusher:
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
         return None
 
-    async def _delete_later(self, store: LiveStore, infos: list[SegmentInfo]) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._retention_s):
-                await self._keeper.closing.wait()
-            return  # the next start finds that they are in blocks
+    async def trim(self) -> None:
+        """Every few seconds: deletes segments that are in blocks long enough. The next start deletes the others."""
+        store, now_s = self._keeper.store, asyncio.get_running_loop().time()
+        held_bytes = sum(one.size_bytes for one in self._flushed)
+        COPIES.set(held_bytes)
+        gone: list[SegmentInfo] = []
+        while self._flushed and self._flushed[0].at_s + self._retention_s < now_s and held_bytes > self._copy_bytes_max:
+            held_bytes -= self._flushed[0].size_bytes
+            gone += self._flushed.popleft().infos
+        if not gone or store is None or self._keeper.closing.is_set():
+            return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, infos)
+            await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, gone)
         except (StorageError, OSError) as err:
             log.warning("flushed segments stay until the next start: %s", err)
 
@@ -116,3 +137,7 @@ def register(app: StreamApp, keeper: LiveKeeper, flusher: BlockFlusher) -> None:
     async def block_flusher(stream: Any) -> None:
         async for flush in stream:
             await flusher.flush(flush)
+
+    @app.timer(_TRIM_S, name="block_flusher_trim")
+    async def trim() -> None:
+        await flusher.trim()

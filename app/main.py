@@ -5,7 +5,7 @@ import hashlib
 import os
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import faust
@@ -110,7 +110,7 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
     keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live))
     live_store.register(app, keeper)
-    block_flusher.register(app, keeper, BlockFlusher(app, keeper, flushing, live.flushed_retention_s))
+    block_flusher.register(app, keeper, _flusher(settings, app, keeper, flushing))
     app.parts.append(LiveOpener(settings, app, keeper))
     return app, keeper
 
@@ -126,6 +126,13 @@ def _generator_app(settings: Settings) -> StreamApp:
     metrics_generator.register(app, generator)
     app.parts.append(Pusher(generator, writer, chosen.registry.collection_interval_s))
     return app
+
+
+def _flusher(settings: Settings, app: StreamApp, keeper: LiveKeeper, executor: Executor) -> BlockFlusher:
+    live = settings.live_store
+    # What is on this machine anyway needs no second copy.
+    copies = settings.storage.trace.backend != "local" or "local_copy_bytes_max" in live.model_fields_set
+    return BlockFlusher(app, keeper, executor, live.flushed_retention_s, live.local_copy_bytes_max if copies else 0)
 
 
 def _live_limits(live: LiveStore) -> LiveLimits:

@@ -15,6 +15,7 @@ from app.settings.values import (
     KIB,
     MIB,
     Bytes,
+    BytesOrZero,
     Count,
     CountOrZero,
     Folder,
@@ -208,8 +209,12 @@ class LiveStore(Section):
     flushed_retention_s: Seconds = Field(
         default=60,
         description="Seconds for which segments are kept after they became a block, for readers "
-        "that do not know "
-        "the block yet. At least two `storage.trace.blocklist_poll_s`.",
+        "that do not know the block yet. At least two `storage.trace.blocklist_poll_s`.",
+    )
+    local_copy_bytes_max: BytesOrZero = Field(
+        default=2048 * MIB,
+        description="Bytes of disk for segments that are in blocks already, the youngest: queries read them instead of "
+        "the object storage, also while that is away. Where `storage.trace.backend` is local: 0 unless it is set.",
     )
 
     @model_validator(mode="after")

@@ -91,6 +91,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1, le=_INT32_MAX)]
 CountOrZero = Annotated[int, Field(ge=0, le=_INT32_MAX)]
 Bytes = Annotated[int, Field(ge=1, le=_BYTES_MAX)]
+BytesOrZero = Annotated[int, Field(ge=0, le=_BYTES_MAX)]
 Seconds = Annotated[float, Field(gt=0, le=_SECONDS_MAX, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, le=_SECONDS_MAX, allow_inf_nan=False)]
 # Models are strict: YAML's types must fit. It has no paths, and its lists are not tuples.

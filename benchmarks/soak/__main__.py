@@ -35,6 +35,7 @@ CALM_S: Final = 5.0  # between an event's end and the next event
 SETTLE_S: Final = 60.0  # for the last spans to become searchable
 FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
 POLL_S: Final = 0.5
+LOCAL_COPY_BYTES: Final = 1 << 30  # as with a storage that is not on this disk: until a restart, blocks are read here
 OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the others to the newest that is complete
 
 
@@ -113,6 +114,7 @@ def settings(given: argparse.Namespace) -> dict[str, str]:
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),
         "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
+        "STRETTO_LIVE_STORE__LOCAL_COPY_BYTES_MAX": str(LOCAL_COPY_BYTES),
         **dict(given.setting),
     }
 

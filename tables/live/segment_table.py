@@ -22,6 +22,8 @@ from yarl import URL
 from tables.errors import StorageError
 
 _END: Final = b"\xff"
+_BLOB_BYTES_MIN: Final = 4096
+_BLOB_FILE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ class SegmentStore(base.Store):  # type: ignore[misc]  # Faust has no types here
         options.set_max_write_buffer_number(2)
         options.set_compression_type(rocksdict.DBCompressionType.none())
         options.set_keep_log_file_num(2)
+        # Values beside the tree: compactions need not write megabytes again. They go in the order in which they came,
+        # so that files of them become free as wholes, without a collector.
+        options.set_enable_blob_files(True)
+        options.set_min_blob_size(_BLOB_BYTES_MIN)
+        options.set_blob_file_size(_BLOB_FILE_BYTES)
         blocks = rocksdict.BlockBasedOptions()
         blocks.set_block_cache(rocksdict.Cache(self._options.block_cache_bytes))
         options.set_block_based_table_factory(blocks)
@@ -180,6 +187,13 @@ class Segments:
                 f"segment {info.partition}/{info.tenant}/{info.first_offset} is not in the live store any more"
             )
         return bytes(value)
+
+    def copy(self, info: SegmentInfo) -> bytes | None:
+        """As `data`, of a segment that has become a block: None where it is gone, or another has taken its place."""
+        key = self._key(info)
+        data = self._db.get(b"d" + key)
+        kept = self._db.get(b"i" + key)  # after its data: both change at once
+        return bytes(data) if data is not None and kept == orjson.dumps(asdict(info)) else None
 
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Forgets segments."""

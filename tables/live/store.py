@@ -74,6 +74,8 @@ class LiveStore:
         # Bytes of recent segments, so that a query does not copy megabytes out of RocksDB for each.
         self._bytes: ByteCache[SegmentInfo, Any] = ByteCache("segments", segment_cache_bytes_max)
         self._sources: dict[SegmentInfo, ParquetSource] = {}
+        self._copies: dict[str, SegmentInfo] = {}  # by the path of the block's file that is the same, byte by byte
+        blocks.local_copy = self._copy
 
     def load(self, partition: int) -> LivePartition:
         """Reads a partition's cuts and segments (disk, storage). Raises: StorageError. The caller then `adopt`s it."""
@@ -159,10 +161,18 @@ class LiveStore:
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))
         BLOCKS.inc(len(result.blocks))
         BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
-        return partition.flushed(job)
+        done = partition.flushed(job)
+        files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
+        ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
+        if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
+            self._copies |= {path: info for (path, _), info in zip(files, ordered, strict=True)}
+        return done
 
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Deletes segments (disk)."""
+        gone = set(infos)
+        for path in [path for path, info in self._copies.copy().items() if info in gone]:
+            self._copies.pop(path, None)
         for info in infos:
             self.forget(info)
         self._segments.delete(infos)
@@ -202,6 +212,17 @@ class LiveStore:
         data = self._bytes.get(info)
         if data is None:
             data = pa.py_buffer(self._segments.data(info))
+            self._bytes.put(info, data, data.size)
+        return data
+
+    def _copy(self, path: str) -> Any:
+        """The bytes of a block's file, if they are still here as a segment's."""
+        info = self._copies.get(path)
+        if info is None:
+            return None
+        data = self._bytes.get(info)
+        if data is None and (kept := self._segments.copy(info)) is not None:
+            data = pa.py_buffer(kept)
             self._bytes.put(info, data, data.size)
         return data
 

@@ -59,16 +59,18 @@ class Consumer:
 class World:
     """A keeper with a real store on disk, and the flushes that it asked for."""
 
-    def __init__(self, folder: Path, limits: LiveLimits, policy: CutPolicy) -> None:
+    def __init__(
+        self, folder: Path, limits: LiveLimits, policy: CutPolicy, flushed: tuple[float, int], column_cache_bytes: int
+    ) -> None:
         self.app: Any = SimpleNamespace(consumer=Consumer(), consumer_generation_id=1)
         self.table = SegmentTable(faust.App("keeper", broker="kafka://127.0.0.1:1", store="memory://"), folder / "live")
         self.storage = ObjectStore(StorageConfig("local", str(folder / "storage")))
-        columns: ByteCache[Any, Any] = ByteCache("columns-keeper", 1 << 20)
+        columns: ByteCache[Any, Any] = ByteCache("columns-keeper", column_cache_bytes)
         blocks = BlockList(self.storage, "epoch", columns)
         self.executor = ThreadPoolExecutor(1)
         self.keeper = LiveKeeper(self.app, TOPIC, self.executor, limits)
         self.keeper.store = self.store = LiveStore(self.table.open("epoch"), blocks, policy, 1 << 20, columns)
-        self.flusher = BlockFlusher(self.app, self.keeper, self.executor, 3600)
+        self.flusher = BlockFlusher(self.app, self.keeper, self.executor, *flushed)
         self.flushes: list[Flush] = []
         self.keeper.flush = self._flush
 
@@ -102,8 +104,15 @@ POLICY = CutPolicy(partitions=1, segment_rows_max=10, segment_age_ms=1000, block
 
 
 @contextmanager
-def world(folder: Path, limits: LiveLimits = LIMITS, policy: CutPolicy = POLICY) -> Iterator[World]:
-    made = World(folder, limits, policy)
+def world(
+    folder: Path,
+    limits: LiveLimits = LIMITS,
+    policy: CutPolicy = POLICY,
+    flushed: tuple[float, int] = (3600, 0),
+    column_cache_bytes: int = 1 << 20,
+) -> Iterator[World]:
+    """flushed: seconds for which segments stay after they became a block, and bytes of them beyond that"""
+    made = World(folder, limits, policy, flushed, column_cache_bytes)
     try:
         yield made
     finally:
