@@ -11,7 +11,6 @@ import pyarrow as pa
 from tables.generator.labels import ABSENT, Codes, Interner, number_text
 from tables.lists import fixed_bytes, list_offsets, numbers
 from tables.seal.resources import parse_resource, service_name
-from tables.seal.values import typed_value
 
 _RESOURCES_MAX: Final = 10_000
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
@@ -39,10 +38,9 @@ class Resources:
                 self._known.clear()
             resource = parse_resource(raw)
             texts: dict[str, str] = {}
-            for pair in resource.attributes:
-                _, value = typed_value(pair.value)
+            for key, _, value in resource.attributes:
                 if (text := value_text(value)) is not None:
-                    texts[pair.key] = text
+                    texts[key] = text
             found = self._known[raw] = ResourceFacts(service_name(resource) or "", texts)
         return found
 

@@ -122,6 +122,7 @@ class ChunkSource:
 class _Chunk:
     first: int  # number of its first record in the head
     end: int
+    spans: int
     source: ChunkSource | None  # None: no record of it could be read
 
 
@@ -144,18 +145,20 @@ class Head:
         self.bytes += item.size_bytes
 
     def sources(self, count: int) -> list[ChunkSource]:
-        """The first `count` records, shredded. Takes about 2 µs per span that no query has asked for before.
+        """At least the first `count` records, shredded: 3 ms and 2 µs per span that no query has asked for before.
 
-        Chunks are kept, and merged when a younger one has grown to half of the older one's size: so each span is
-        shredded again only a few times while queries and records alternate.
+        Chunks are kept. What is new is shredded together with the younger chunks that have not more spans than what
+        follows them: so each span is shredded again only a few times while queries and records alternate.
         """
         with self._lock:
-            done = self._chunks[-1].end if self._chunks else 0
-            if count > done:
-                self._chunks.append(self._shred(done, count))
-                while len(self._chunks) > 1 and _grown(self._chunks[-2], self._chunks[-1]):
-                    young, old = self._chunks.pop(), self._chunks.pop()
-                    self._chunks.append(self._shred(old.first, young.end))
+            first = self._chunks[-1].end if self._chunks else 0
+            if count > first:
+                end = len(self.records)  # what came meanwhile, too: queries that wait for the lock ask for it next
+                spans = sum(item.spans for item in self.records[first:end])
+                while self._chunks and self._chunks[-1].spans <= spans:
+                    young = self._chunks.pop()
+                    first, spans = young.first, spans + young.spans
+                self._chunks.append(self._shred(first, end, spans))
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
     def trace_sources(self, trace_id: bytes, count: int) -> list[ChunkSource]:
@@ -182,10 +185,10 @@ class Head:
         table, _ = _seal_each(decoded, self.attribute_columns_max)
         return [] if table is None else [ChunkSource(table)]
 
-    def _shred(self, first: int, end: int) -> _Chunk:
+    def _shred(self, first: int, end: int, spans: int) -> _Chunk:
         # What is bad is counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
-        return _Chunk(first, end, None if table is None else ChunkSource(table))
+        return _Chunk(first, end, spans, None if table is None else ChunkSource(table))
 
 
 def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:
@@ -194,7 +197,3 @@ def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:
     except WireError:  # counted when the head is sealed
         return np.zeros((0, 2), np.uint64)
     return np.ascontiguousarray(ids).view(np.uint64)
-
-
-def _grown(old: _Chunk, young: _Chunk) -> bool:
-    return old.end - old.first <= 2 * (young.end - young.first)

@@ -1,8 +1,8 @@
 """Resources and scopes: raw OTLP messages, one per distinct value → a column per attribute."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,32 +19,47 @@ from tables.seal.values import array_of, typed_value
 Codes = npt.NDArray[np.int32]
 
 
+class Parsed(NamedTuple):
+    """A resource or scope. attributes: key, type word, value"""
+
+    attributes: tuple[tuple[str, str, Any], ...] = ()
+    dropped_attributes_count: int = 0
+    name: str = ""
+    version: str = ""
+
+
 # Larger ones are parsed each time: thousands of them would be too much to keep.
 _CACHED_BYTES_MAX = 8192
 
 
-def parse_resource(raw: bytes) -> Resource:
+def parse_resource(raw: bytes) -> Parsed:
     """A resource; an empty one where the bytes are not a resource's, which a decoded request has not."""
     return _cached_resource(raw) if len(raw) <= _CACHED_BYTES_MAX else _resource(raw)
 
 
-def parse_scope(raw: bytes) -> InstrumentationScope:
+def parse_scope(raw: bytes) -> Parsed:
     """A scope; an empty one where the bytes are not a scope's, which a decoded request has not."""
     return _cached_scope(raw) if len(raw) <= _CACHED_BYTES_MAX else _scope(raw)
 
 
-def _resource(raw: bytes) -> Resource:
+def _resource(raw: bytes) -> Parsed:
     try:
-        return Resource.FromString(raw)
+        found = Resource.FromString(raw)
     except DecodeError:
-        return Resource()
+        return Parsed()
+    return Parsed(_attributes(found.attributes), found.dropped_attributes_count)
 
 
-def _scope(raw: bytes) -> InstrumentationScope:
+def _scope(raw: bytes) -> Parsed:
     try:
-        return InstrumentationScope.FromString(raw)
+        found = InstrumentationScope.FromString(raw)
     except DecodeError:
-        return InstrumentationScope()
+        return Parsed()
+    return Parsed(_attributes(found.attributes), found.dropped_attributes_count, found.name, found.version)
+
+
+def _attributes(pairs: Iterable[KeyValue]) -> tuple[tuple[str, str, Any], ...]:
+    return tuple((pair.key, *typed_value(pair.value)) for pair in pairs)
 
 
 # The same few come in every record; parsing one costs as much as sealing ten spans.
@@ -52,26 +67,19 @@ _cached_resource = lru_cache(maxsize=4096)(_resource)
 _cached_scope = lru_cache(maxsize=4096)(_scope)
 
 
-def service_name(resource: Resource) -> str | None:
+def service_name(resource: Parsed) -> str | None:
     """`service.name`, where it is a string."""
-    for pair in resource.attributes:
-        if pair.key == "service.name" and pair.value.HasField("string_value"):
-            return str(pair.value.string_value)
-    return None
+    return next((value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")), None)
 
 
-def resource_columns(
-    resources: Sequence[Resource], codes: Codes, columns_max: int, overflow: Overflow
-) -> dict[str, Any]:
+def resource_columns(resources: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
     """Columns `resource.<key>`; codes: each row's resource."""
     columns = _attribute_columns("resource", [r.attributes for r in resources], codes, columns_max, overflow)
     dropped = [r.dropped_attributes_count for r in resources]
     return columns | _count_column("resource_dropped_attributes_count", dropped, codes)
 
 
-def scope_columns(
-    scopes: Sequence[InstrumentationScope], codes: Codes, columns_max: int, overflow: Overflow
-) -> dict[str, Any]:
+def scope_columns(scopes: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
     """Columns scope_name, scope_version and `instrumentation.<key>`; codes: each row's scope."""
     columns: dict[str, Any] = {
         "scope_name": _spread([s.name for s in scopes], codes, pa.string()),
@@ -83,13 +91,16 @@ def scope_columns(
 
 
 def _attribute_columns(
-    scope: str, attributes: Sequence[Sequence[KeyValue]], codes: Codes, columns_max: int, overflow: Overflow
+    scope: str,
+    attributes: Sequence[Sequence[tuple[str, str, Any]]],
+    codes: Codes,
+    columns_max: int,
+    overflow: Overflow,
 ) -> dict[str, Any]:
     values: dict[tuple[str, str], dict[int, Any]] = {}
-    for number, pairs in enumerate(attributes):
-        for pair in pairs:
-            word, value = typed_value(pair.value)
-            values.setdefault((pair.key, word), {})[number] = value
+    for number, triples in enumerate(attributes):
+        for key, word, value in triples:
+            values.setdefault((key, word), {})[number] = value
     if len(values) > columns_max or any(len(key) > KEY_CHARS_MAX for key, _ in values):
         rows = np.bincount(codes, minlength=len(attributes)).tolist()
         rare = rarest({a: sum(rows[number] for number in by) for a, by in values.items()}, columns_max)
