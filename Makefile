@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format bench bench-series soak lock clean
+.PHONY: help run test check format bench bench-queries bench-series soak lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 
 bench: $(DEV) ## Measure throughput, CPU, memory and size on disk
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-queries: $(DEV) ## Time queries and check their answers, recent and from blocks
+	@$(BIN)/python -m benchmarks.queries $(ARGS)
 
 bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, rate
 	@$(BIN)/python -m benchmarks.series $(ARGS)

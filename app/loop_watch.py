@@ -1,0 +1,43 @@
+"""How long the event loop was busy with something else when it should have turned to a timer."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+import faust
+from prometheus_client import Histogram
+
+_EVERY_S: Final = 0.01
+
+STALL_SECONDS: Final = Histogram(
+    "stretto_event_loop_stall_seconds",
+    "How late a timer of 10 ms was: while the event loop is held up, nothing is received, acknowledged or answered.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5),
+)
+
+
+class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
+    """One for a process: a hundred looks at the clock a second. A stall is seen up to 10 ms shorter than it is."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+
+    async def on_start(self) -> None:
+        """Looks for the first time in 10 ms."""
+        self._again()
+
+    async def on_stop(self) -> None:
+        """Looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _again(self) -> None:
+        # Not the loop's own clock: uvloop's stands still while a callback runs.
+        self._due_s = time.perf_counter() + _EVERY_S
+        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        STALL_SECONDS.observe(max(0.0, time.perf_counter() - self._due_s))
+        self._again()

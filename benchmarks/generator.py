@@ -1,0 +1,186 @@
+"""What the metrics generator costs, without a cluster: it is fed with records as its agent does.
+
+    .venv/bin/python -m benchmarks.generator [--spans N]
+
+Each row is a process of its own. "us/span": CPU time of a tenant's generator, from a record's columns to the snapshot
+of a collection; "decode" is what comes before it in the agent. Records have about 128 spans: a request of 512 over
+four partitions, the smallest that a busy distributor makes. "push": collect, encode and compress 100,000 series.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from benchmarks.measure import process
+from benchmarks.workload import EPOCH_S, Options, Requests, cached
+from tables.generator.config import SPAN_METRICS, GeneratorConfig
+from tables.generator.tenant import TenantGenerator, encoded
+from tables.wire import record
+from tables.wire.otlp import OtlpDecoder
+from tables.wire.split import split
+
+US_PER_SPAN_MAX: Final = 1.5
+PUSH_S_MAX: Final = 1.0
+PEAK_MB_MAX: Final = 300.0
+SERIES: Final = 100_000
+PARTITIONS: Final = 4
+INTERVAL_MS: Final = 15_000
+RUNS: Final = 6
+SPANS_OF_A_SET: Final = 4
+SPANS_PER_REQUEST: Final = 512
+NOW_MS: Final = EPOCH_S * 1000 + 3_600_000
+
+KINDS: Final[dict[str, dict[str, Any]]] = {
+    "classic": {"exemplars": False},
+    "classic, exemplars": {},
+    "native": {"exemplars": False, "generate_native_histograms": "native"},
+    "native, exemplars": {"generate_native_histograms": "native"},
+    "both, exemplars": {"generate_native_histograms": "both"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Microseconds of CPU per span."""
+
+    us_per_span: float
+    decode_us_per_span: float
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pushing:
+    """Of 100,000 series. push_s: with remote write 1.0 and 2.0; mb: of both, compressed; peak_mb: of the process."""
+
+    series: int
+    push_s: tuple[float, float]
+    mb: tuple[float, float]
+    peak_mb: float
+
+
+def main(argv: list[str]) -> int:
+    """Prints the figures beside their targets. 1: a target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.partition("\n")[0])
+    parser.add_argument("--spans", type=int, default=100_000)
+    spans = parser.parse_args(argv).spans
+    cached(Options(spans=spans))
+    print(f"targets: {US_PER_SPAN_MAX} us/span, a push within {PUSH_S_MAX:.0f} s, {PEAK_MB_MAX:.0f} MB\n")
+    print(
+        f"{'':20}{'us/span':>8}{'decode':>8}{'series':>8}   {'push s: 1.0':>12}{'2.0':>7}{'MB':>6}{'':>6}{'peak MB':>9}"
+    )
+    missed = False
+    for kind in KINDS:
+        counting = in_a_process(count, kind, spans)
+        pushing = in_a_process(push, kind)
+        first, second = pushing.push_s
+        print(
+            f"{kind:20}{counting.us_per_span:8.2f}{counting.decode_us_per_span:8.2f}{counting.series:8,}   "
+            f"{first:12.2f}{second:7.2f}{pushing.mb[0]:6.1f}{pushing.mb[1]:6.1f}{pushing.peak_mb:9.0f}"
+        )
+        missed |= counting.us_per_span > US_PER_SPAN_MAX or max(pushing.push_s) > PUSH_S_MAX
+        missed |= pushing.peak_mb > PEAK_MB_MAX
+    print("\na target was missed" if missed else "\nall targets are met")
+    return int(missed)
+
+
+def in_a_process(function: Any, *args: Any) -> Any:
+    """What it returns in a fresh process: memory and caches of one measurement are not those of another."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def count(kind: str, spans: int) -> Counting:
+    """Feeds a workload several times; the cheapest time counts."""
+    pa.set_cpu_count(1)
+    requests, decoder = Requests(cached(Options(spans=spans))), OtlpDecoder()
+    records = [
+        (part.partition, record.encode(part.spans)[0])
+        for request in requests
+        for part in split(decoder.decode([request]).spans, PARTITIONS)
+    ]
+    generator, now_ms = TenantGenerator(GeneratorConfig(**KINDS[kind])), NOW_MS
+    runs = []
+    for _ in range(RUNS):
+        decode_s, began_s, counted = 0.0, time.process_time(), 0
+        for partition, value in records:
+            before_s = time.process_time()
+            batch = record.decode(value)
+            decode_s += time.process_time() - before_s
+            counted += len(batch)
+            generator.add(partition, batch, now_ms, now_ms / 1000)
+        generator.collect(now_ms / 1000)
+        runs.append(((time.process_time() - began_s - decode_s) / counted * 1e6, decode_s / counted * 1e6))
+        now_ms += INTERVAL_MS
+    return Counting(*min(runs), generator.figures().active_series)
+
+
+def push(kind: str) -> Pushing:
+    """Makes 100,000 series, adds to each, and pushes them."""
+    pa.set_cpu_count(1)
+    generator = TenantGenerator(GeneratorConfig(processors=frozenset({SPAN_METRICS}), **KINDS[kind]))
+    probe = TenantGenerator(GeneratorConfig(processors=frozenset({SPAN_METRICS}), **KINDS[kind]))
+    feed(probe, 1)
+    probe.collect(NOW_MS / 1000)
+    sets = -(-SERIES // probe.figures().active_series)
+    feed(generator, sets)
+    generator.collect(NOW_MS / 1000)
+    codec, took_s, mb = pa.Codec("snappy"), [], []
+    for number, version in enumerate((1, 2), 1):
+        feed(generator, sets, number * INTERVAL_MS)
+        now_ms = NOW_MS + number * INTERVAL_MS
+        began_s = time.process_time()
+        snapshots = generator.collect(now_ms / 1000)
+        bodies = [
+            codec.compress(body, asbytes=True)
+            for body in encoded(snapshots, now_ms, now_ms - INTERVAL_MS + 1, version=version)
+        ]
+        took_s.append(time.process_time() - began_s)
+        mb.append(sum(map(len, bodies)) / 1e6)
+    me = process(os.getpid(), os.getpid())
+    peak_mb = me.peak_bytes / 1e6 if me else 0.0
+    return Pushing(generator.figures().active_series, (took_s[0], took_s[1]), (mb[0], mb[1]), peak_mb)
+
+
+def feed(generator: TenantGenerator, sets: int, later_ms: int = 0) -> None:
+    """Some spans of each of so many label sets."""
+    decoder = OtlpDecoder()
+    for request in crowd(sets, (NOW_MS + later_ms - 1000) * 1_000_000):
+        for part in split(decoder.decode([request]).spans, PARTITIONS):
+            batch = record.decode(record.encode(part.spans)[0])
+            generator.add(part.partition, batch, NOW_MS + later_ms, (NOW_MS + later_ms) / 1000)
+
+
+def crowd(sets: int, start_ns: int) -> Iterator[bytes]:
+    """Requests with spans of many names, each of several durations."""
+    made = 0
+    while made < sets * SPANS_OF_A_SET:
+        request = ExportTraceServiceRequest()
+        resource = request.resource_spans.add()
+        attribute = resource.resource.attributes.add(key="service.name")
+        attribute.value.string_value = "checkout"
+        spans = resource.scope_spans.add().spans
+        for number in range(made, min(made + SPANS_PER_REQUEST, sets * SPANS_OF_A_SET)):
+            duration_ns = (1 + number % 1000) * 10 ** (5 + number // sets)
+            spans.add(
+                trace_id=(number + 1).to_bytes(16, "big"),
+                span_id=(number + 1).to_bytes(8, "big"),
+                name=f"GET /products/{number % sets}",
+                kind=2,
+                start_time_unix_nano=start_ns - duration_ns,
+                end_time_unix_nano=start_ns + number % 1000,
+            )
+        made += SPANS_PER_REQUEST
+        yield request.SerializeToString()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""`make bench-queries`: how fast queries are, and whether their answers are right."""

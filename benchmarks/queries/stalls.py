@@ -1,0 +1,76 @@
+"""Whether the server's event loop is held up: what a client sees of it, and what the server itself says."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.cluster import BenchError
+from benchmarks.queries.ask import Connection
+
+EVERY_S: Final = 0.02
+METRIC: Final = "stretto_event_loop_stall_seconds"
+
+Buckets = Mapping[float, float]  # upper bound in seconds → how many were not above it
+
+
+class Echo(threading.Thread):
+    """Asks /api/echo fifty times a second, on a connection of its own, until `finish`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="echo", daemon=True)
+        self.took_s: list[float] = []  # from when a question was due
+        self.failure: BenchError | None = None
+        self._url = url
+        self._finish = threading.Event()
+
+    def run(self) -> None:
+        try:
+            with Connection(self._url) as connection:
+                due_s = time.perf_counter()
+                while not self._finish.wait(max(0.0, due_s - time.perf_counter())):
+                    if (status := connection.get("/api/echo").status) != 200:
+                        raise BenchError(f"{self._url}/api/echo: status {status}")
+                    now_s = time.perf_counter()
+                    self.took_s.append(now_s - due_s)
+                    # What fell due meanwhile is not asked: those would only wait in line.
+                    due_s = max(due_s + EVERY_S, now_s)
+        except BenchError as error:
+            self.failure = error
+
+    def finish(self) -> None:
+        """Raises BenchError where the server did not answer."""
+        self._finish.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+
+def metrics(url: str) -> str:
+    """All that the server counts. Raises BenchError where it does not answer."""
+    with Connection(url) as connection:
+        return connection.get("/metrics").body.decode()
+
+
+def buckets(url: str) -> Buckets:
+    """The server's histogram of stalls, as it is now. Raises BenchError where it has none."""
+    found = {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(metrics(url))
+        for sample in family.samples
+        if sample.name == f"{METRIC}_bucket"
+    }
+    if not found:
+        raise BenchError(f"{url}/metrics has no {METRIC}")
+    return found
+
+
+def longest_ms(before: Buckets, after: Buckets) -> float:
+    """The bound that no stall between the two was above; 0 where nothing was observed, inf above the last bound."""
+    grown = {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)}
+    total = max(grown.values(), default=0.0)
+    if not total:
+        return 0.0
+    return 1e3 * min(bound for bound, count in grown.items() if count == total)
