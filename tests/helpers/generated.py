@@ -1,14 +1,13 @@
-"""A metrics generator fed with requests, and what its pushes say, decoded by a parser of their own."""
+"""A metrics generator fed with requests, and what its pushes say."""
 
-import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from tables.generator.config import GeneratorConfig
 from tables.generator.tenant import TenantGenerator, encoded
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.split import split
+from tests.helpers.remote_write import OneSeries, decoded_series
 
 DECODER = OtlpDecoder()
 NOW_MS = 1_795_259_600_000
@@ -42,11 +41,18 @@ class Fed:
 
     def push(self) -> Series:
         """All samples of a push."""
+        return {labels: one.samples for labels, one in self.push_whole()[0].items()}
+
+    def push_whole(self, *, exemplars: bool = True) -> list[dict[frozenset[tuple[str, str]], OneSeries]]:
+        """A push as remote write 1.0 and 2.0 say it."""
         self.now_ms = max(self.now_ms, self.pushed_ms + 2)
         snapshots = self.generator.collect(self.now_ms / 1000)
-        bodies = list(encoded(snapshots, self.now_ms, self.pushed_ms + 1, series_max=7))
+        times = self.now_ms, self.pushed_ms + 1
         self.pushed_ms = self.now_ms
-        return decoded(bodies)
+        return [
+            decoded_series(encoded(snapshots, *times, series_max=7, version=version, exemplars=exemplars), version)
+            for version in (1, 2)
+        ]
 
     def values(self, name: str, *without: str) -> dict[tuple[str, ...], float]:
         """The last value of each series of a metric, by the label values in order of their names."""
@@ -66,47 +72,5 @@ def values(series: Series, name: str, *without: str) -> dict[tuple[str, ...], fl
 
 
 def decoded(bodies: Iterable[bytes]) -> Series:
-    """Requests as label sets and samples. No series may be there twice."""
-    out: Series = {}
-    for body in bodies:
-        for _, one in _fields(body):
-            labels: list[tuple[str, str]] = []
-            samples: Samples = []
-            for number, value in _fields(one):
-                inner = dict(_fields(value))
-                if number == 1:
-                    labels.append((inner[1].decode(), inner[2].decode()))
-                else:
-                    samples.append((inner[2], inner[1]))
-            assert labels == sorted(labels), "Prometheus wants labels in order"
-            assert samples == sorted(samples, key=lambda sample: sample[0])
-            assert frozenset(labels) not in out
-            out[frozenset(labels)] = samples
-    return out
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        if tag & 7 == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, value
-        elif tag & 7 == 1:
-            yield tag >> 3, struct.unpack_from("<d", data, at)[0]
-            at += 8
-        else:
-            length, at = _varint(data, at)
-            yield tag >> 3, data[at : at + length]
-            at += length
-
-
-def _varint(data: Sequence[int], at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return number, at
+    """The samples of 1.0 requests. No series may be there twice."""
+    return {labels: one.samples for labels, one in decoded_series(bodies).items()}

@@ -1,0 +1,128 @@
+"""The ready-made rules: promtool has no complaints, its tests pass, and each alert says what to do."""
+
+import re
+import subprocess
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.client import eventually
+from tests.helpers.prometheus import FOLDER, ROOT, RULES, Rule, program, rules, unrolled
+from tests.helpers.told import BY_EDGE, Told
+
+DOCS = (ROOT / "docs" / "metrics-generator.md").read_text()
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+ALERTS = [rule for rule in rules() if "alert" in rule]
+RECORDS = [rule for rule in rules() if "record" in rule]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["check", "rules", *RULES], id="check rules"),
+        pytest.param(["check", "config", FOLDER / "prometheus.yml"], id="check config"),
+        pytest.param(["test", "rules", *TESTS], id="test rules"),
+    ],
+)
+def test_promtool(arguments: list[str | Path]) -> None:
+    """Of every file of rules."""
+    ran = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_rule_is_tested() -> None:
+    """promtool's tests see each alert fire and ask for each recorded series."""
+    texts = "".join(path.read_text() for path in TESTS)
+    firing = set(re.findall(r'alertname="(\w+)", alertstate="firing"', texts))
+    assert firing == {rule["alert"] for rule in ALERTS}
+    asked = {
+        name for line in re.findall(r"- expr: (.*)", texts) for name in re.findall(r"\w+:\w+:\w+|stretto:\w+", line)
+    }
+    assert asked == {rule["record"] for rule in RECORDS}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_helps(rule: Rule) -> None:
+    """It says what is wrong, how one knows, and what to do; whom to wake; a rate must last to count."""
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+    assert len(rule["annotations"]["summary"]) < 90
+    assert not rule["annotations"]["summary"].endswith(".")
+    for text in ("description", "runbook"):
+        assert len(rule["annotations"][text]) > 20
+    assert "for" in rule or "increase(" in rule["expr"]
+
+
+def test_rules_are_documented() -> None:
+    """Each by its name."""
+    for rule in rules():
+        name = rule.get("alert") or rule["record"]
+        assert f"`{name}`" in DOCS, f"docs/metrics-generator.md does not know {name}"
+
+
+# ---- with series of the bookshop
+
+
+def test_names_of_the_rules_exist(told: Told) -> None:
+    """Whatever the rules ask for, Stretto pushes or exposes it."""
+    names = set(told.prometheus.get("label/__name__/values"))
+    asked = {name for rule in rules() for name in re.findall(r"\b(?:traces|tempo|stretto)_\w+", unrolled(rule["expr"]))}
+    assert len(asked) > 20
+    # A counter with labels has no series before it counts something: its name only.
+    with urllib.request.urlopen(f"{told.client.cluster.http_url}/metrics", timeout=10) as reply:
+        names |= set(re.findall(r"(?m)^# TYPE (\w+)", reply.read().decode()))
+    assert asked - names == set()
+
+
+@pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: rule["record"])
+def test_recorded_series(told: Told, rule: Rule) -> None:
+    """Each rule has a value for every service, operation or edge that it is about."""
+    labels, _, _ = rule["record"].partition(":")
+    serving = [span for span in told.spans if span.kind in ("SERVER", "CONSUMER")]
+    want = {
+        "service": {(span.service,) for span in serving},
+        "service_span_name": {(span.service, span.name) for span in serving},
+        "client_server": set(told.edges),
+        "stretto": {()},
+        "route": {("/api/search",)},
+    }[labels]
+    names = {"client_server": BY_EDGE, "stretto": ()}.get(labels, tuple(re.split("_(?=span)", labels)))
+    if labels != "route":
+        found = told.by(unrolled(rule["expr"]), *names)
+        assert found.keys() == want
+    else:  # of requests that must be made first
+        found = eventually(
+            lambda: (told.client.search("{ }", **told.window), told.prometheus.by(unrolled(rule["expr"]), *names))[1],
+            lambda found: want <= {key for key, value in found.items() if value >= 0},
+        )
+    assert all(value >= 0 for key, value in found.items() if key in want)
+
+
+def test_classic_or_native(told: Told) -> None:
+    """Durations come from whichever histograms there are, to the same series."""
+    either = [rule["expr"].split("\nor ") for rule in RECORDS if "\nor histogram_quantile(" in rule["expr"]]
+    assert len(either) == 6
+    for classic, native in either:
+        names = re.findall(r"\w+", re.findall(r"by \((.*?)\)", native)[0])
+        assert "_bucket" in classic
+        assert "_bucket" not in native
+        assert told.by(classic, *names).keys() == told.by(native, *names).keys() != set()
+
+
+def test_errors_of_the_rules(told: Told) -> None:
+    """The ratio of a service's errors is that of its spans."""
+    serving = [span for span in told.spans if span.kind in ("SERVER", "CONSUMER")]
+    calls = Counter((span.service,) for span in serving)
+    failed = Counter((span.service,) for span in serving if span.status == "ERROR")
+    found = told.by(unrolled("service:traces_spanmetrics_errors:ratio_rate5m"), "service")
+    assert found == pytest.approx({key: failed[key] / count for key, count in calls.items()}, rel=1e-9)
+
+
+def test_a_healthy_stretto_has_no_alerts(told: Told) -> None:
+    """None of those about Stretto itself. One compares two rates, which at first are of different times."""
+    for rule in ALERTS:
+        if rule["alert"].startswith(("Stretto", "MetricsGenerator")) and rule["alert"] != "MetricsGeneratorBehind":
+            assert told.by(unrolled(rule["expr"]), "instance", "reason", "route") == {}, rule["alert"]
