@@ -97,6 +97,8 @@ def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:
 def told(profile: Profile) -> Iterator[str]:
     """A profile for people."""
     yield f"row groups    {profile.outside} outside of the time range, {profile.decided} decided without a column"
+    if profile.unneeded:
+        yield f"              {profile.unneeded} older than all that the answer holds"
     together = ", one of them of traces that lay in several" if profile.stitched else ""
     yield f"              {profile.scanned} scanned, {profile.rows} rows{together}"
     yield f"read          {profile.bytes / _MB:.2f} MB, decoded"

@@ -3,23 +3,29 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from prometheus_client import Counter, Gauge
 
 from agents.live_store import LiveKeeper
-from app.api.backend import TraceAnswer
-from app.api.errors import TooManyRequests, Unavailable
+from app.api.backend import Page, TraceAnswer
+from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
+from query.engine.choose import Order
+from query.engine.profile import Profile
 from query.errors import QueryCancelled
 from query.language import ast
 from query.metrics import compile_metrics, metrics_instant, metrics_range
+from query.progress import Watch
 from query.results import MetricsResult, SearchResult
 from query.search import compile_query, search
 from query.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
+from query.trace_page import count_spans, trace_page
 from tables.blocks.block_list import BlockList
 from tables.blocks.meta import BlockMeta
 from tables.errors import StorageError
@@ -34,6 +40,8 @@ _TRACE_SLACK_NS: Final = 3600 * NS
 # A longer query is not compiled on the event loop: that takes up to a second for the longest ones.
 _COMPILED_HERE_CHARS_MAX: Final = 1000
 _ALL_SPANS: Final = 2**31
+# The least that a span takes as OTLP: its ids and times, and what stands around them.
+_SPAN_BYTES_MIN: Final = 50
 
 Cancelled = Callable[[], bool]
 
@@ -80,71 +88,53 @@ class Querier:
         end_s: int | None,
         limit: int,
         spans_per_span_set: int,
+        order: Order = "start",
+        total: bool = False,
+        cursor: str | None = None,
+        watch: Watch | None = None,
     ) -> SearchResult:
         """The newest traces that match. Raises: TraceQLError, Unavailable, TooManyRequests, TimeoutError."""
         _compile_early(compile_query, query)
-        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
-
-        def work(sources: list[Any], cancelled: Cancelled) -> SearchResult:
-            return search(
-                sources,
-                query,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                limit=limit,
-                spans_per_span_set=spans_per_span_set or _ALL_SPANS,
-                cancelled=cancelled,
-            )
-
-        return await self._ask(tenant, start_ns, end_ns, work)
+        work = partial(
+            search,
+            query=query,
+            limit=limit,
+            spans_per_span_set=spans_per_span_set or _ALL_SPANS,
+            order=order,
+            total=total,
+            cursor=cursor,
+        )
+        return await self._ask_watched(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
 
     async def metrics_range(
-        self, tenant: str, query: str, *, start_ns: int, end_ns: int, step_ns: int, exemplars: int
+        self,
+        tenant: str,
+        query: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        step_ns: int,
+        exemplars: int,
+        watch: Watch | None = None,
     ) -> MetricsResult:
         """Samples over time. Raises: as `search`."""
         _compile_early(compile_metrics, query)
+        work = partial(metrics_range, query=query, step_ns=step_ns, exemplars=exemplars)
+        return await self._ask_watched(tenant, start_ns, end_ns, work, watch)
 
-        def work(sources: list[Any], cancelled: Cancelled) -> MetricsResult:
-            return metrics_range(
-                sources,
-                query,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                step_ns=step_ns,
-                exemplars=exemplars,
-                cancelled=cancelled,
-            )
-
-        return await self._ask(tenant, start_ns, end_ns, work)
-
-    async def metrics_instant(self, tenant: str, query: str, *, start_ns: int, end_ns: int) -> MetricsResult:
+    async def metrics_instant(
+        self, tenant: str, query: str, *, start_ns: int, end_ns: int, watch: Watch | None = None
+    ) -> MetricsResult:
         """One sample over the range. Raises: as `search`."""
         _compile_early(compile_metrics, query)
-
-        def work(sources: list[Any], cancelled: Cancelled) -> MetricsResult:
-            return metrics_instant(sources, query, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
-
-        return await self._ask(tenant, start_ns, end_ns, work)
+        return await self._ask_watched(tenant, start_ns, end_ns, partial(metrics_instant, query=query), watch)
 
     async def tag_names(
         self, tenant: str, *, scope: str | None, query: str, start_s: int | None, end_s: int | None, limit: int
     ) -> TagNames:
         """The tags that there are. Raises: Unavailable, TooManyRequests, TimeoutError."""
-        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
-
-        def work(sources: list[Any], cancelled: Cancelled) -> TagNames:
-            return tag_names(
-                sources,
-                scope=scope,
-                query=query,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                limit=limit,
-                known=self._known_tags,
-                cancelled=cancelled,
-            )
-
-        return await self._ask(tenant, start_ns, end_ns, work)
+        work = partial(tag_names, scope=scope, query=query, limit=limit, known=self._known_tags)
+        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work)
 
     async def tag_values(
         self,
@@ -157,43 +147,59 @@ class Querier:
         limit: int,
     ) -> TagValues:
         """The values of some fields. Raises: Unavailable, TooManyRequests, TimeoutError."""
-        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
+        work = partial(tag_values, fields=fields, query=query, limit=limit, known=self._known_tags)
+        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work)
 
-        def work(sources: list[Any], cancelled: Cancelled) -> TagValues:
-            return tag_values(
-                sources,
-                fields,
-                query=query,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                limit=limit,
-                known=self._known_tags,
-                cancelled=cancelled,
-            )
-
-        return await self._ask(tenant, start_ns, end_ns, work)
+    async def _ask_watched(
+        self, tenant: str, start_ns: int | None, end_ns: int | None, work: Callable[..., T], watch: Watch | None
+    ) -> T:
+        """As `_ask`, for work that says what it does."""
+        watch = Watch() if watch is None else watch
+        telling = partial(work, profile=watch.profile, progress=watch.progress)
+        return await self._ask(tenant, start_ns, end_ns, telling, watch.profile)
 
     async def _ask(
         self,
         tenant: str,
         start_ns: int | None,
         end_ns: int | None,
-        work: Callable[[list[Any], Cancelled], T],
+        work: Callable[..., T],
+        profile: Profile | None = None,
     ) -> T:
-        """Runs it over all that the tenant has in the time range, all partitions, as of now."""
+        """Runs it over all that the tenant has in the time range, all partitions, as of now.
+
+        work: takes the sources, start_ns, end_ns and cancelled
+        """
         store = self._store()
         if missing := self._missing(store, range(store.policy.partitions)):
             raise Unavailable(missing)
         live = store.view(tenant)
+        profile = Profile() if profile is None else profile
+        asked_s = time.perf_counter()
 
         def on_thread(cancelled: Cancelled) -> T:
-            sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
-            return work(sources + live_sources(live, live.parts), cancelled)
+            profile.stages["wait for a thread"] = time.perf_counter() - asked_s
+            with profile.stage("open sources"):
+                sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
+                sources += live_sources(live, live.parts)
+            return work(sources, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
 
         return await self._run(on_thread)
 
-    async def trace(self, tenant: str, trace_id: bytes, *, start_s: int | None, end_s: int | None) -> TraceAnswer:
-        """All spans of a trace: asks only its partition. Raises: Unavailable, TooManyRequests, TimeoutError."""
+    async def trace(
+        self,
+        tenant: str,
+        trace_id: bytes,
+        *,
+        start_s: int | None,
+        end_s: int | None,
+        bytes_max: int = 0,
+        page: Page | None = None,
+    ) -> TraceAnswer:
+        """All spans of a trace, or a page: asks only its partition.
+
+        Raises: Unavailable, TooManyRequests, TimeoutError, TraceTooLarge
+        """
         store = self._store()
         partition = partition_of(trace_id, store.policy.partitions)
         live = store.view(tenant)
@@ -204,12 +210,17 @@ class Querier:
             if partition_of(trace_id, meta.partition_count) == meta.partition
         ]
 
-        def work(_: Cancelled) -> Any:
-            return find_trace(block_sources(store.blocks, blocks) + live_sources(live, [partition], trace_id), trace_id)
+        def work(_: Cancelled) -> tuple[Any, bool]:
+            sources = block_sources(store.blocks, blocks) + live_sources(live, [partition], trace_id)
+            if page is not None:
+                return trace_page(sources, trace_id, page.after, page.spans_max)
+            if bytes_max and (spans := count_spans(sources, trace_id)) * _SPAN_BYTES_MIN > bytes_max:
+                raise TraceTooLarge(trace_id, spans, f"at least {spans * _SPAN_BYTES_MIN} bytes", bytes_max)
+            return find_trace(sources, trace_id), False
 
-        table = await self._run(work)
+        table, more = await self._run(work)
         missing = self._missing(store, [partition])
-        return TraceAnswer(table, not missing, missing)
+        return TraceAnswer(table, not missing, missing, more)
 
     def _store(self) -> LiveStore:
         if self._keeper.store is None:

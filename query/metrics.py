@@ -1,7 +1,8 @@
 """The entry points of metrics queries: TraceQL text and sources → series."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, assert_never
 
 import numpy as np
 
@@ -19,8 +20,12 @@ from query.over_time.intervals import Intervals
 from query.over_time.observe import KINDS, observe, spans_in_range
 from query.over_time.partials import CELLS_MAX, Partial, TooManyCells, merge
 from query.over_time.series import evaluate as evaluate_series
-from query.results import Inspected, MetricsResult
+from query.progress import Progress
+from query.results import Inspected, MetricsResult, Series
 from query.source import Source
+
+# Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest.
+Tell = Callable[[Sequence[Sequence[Partial]], int, Inspected], None]
 
 EXEMPLARS_MAX: Final = 1000  # more than anybody can see in a graph
 
@@ -54,6 +59,7 @@ def metrics_range(
     exemplars: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
     profile: Profile | None = None,
+    progress: Progress | None = None,
 ) -> MetricsResult:
     """A sample for each multiple of the step from `start_ns` (rounded down) to `end_ns` (rounded up).
 
@@ -63,9 +69,10 @@ def metrics_range(
     exemplars: so many at most for each metrics function of the query; its hint `exemplars` goes before
     cancelled: asked between sources
     profile: a new one; is filled
+    progress: is told the latest samples as soon as no other source can change them, without exemplars
     Raises: TraceQLError before anything is read; ValueError: no such range; QueryCancelled; OSError from a source
     """
-    return _run(sources, query, Intervals.over(start_ns, end_ns, step_ns), exemplars, cancelled, profile)
+    return _run(sources, query, Intervals.over(start_ns, end_ns, step_ns), exemplars, cancelled, profile, progress)
 
 
 def metrics_instant(
@@ -77,9 +84,13 @@ def metrics_instant(
     exemplars: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
     profile: Profile | None = None,
+    progress: Progress | None = None,
 ) -> MetricsResult:
-    """One sample about all spans that start in [start_ns, end_ns]. Otherwise as `metrics_range`."""
-    return _run(sources, query, Intervals.at_end(start_ns, end_ns), exemplars, cancelled, profile)
+    """One sample about all spans that start in [start_ns, end_ns]. Otherwise as `metrics_range`.
+
+    progress: is told no sample, only how much is left
+    """
+    return _run(sources, query, Intervals.at_end(start_ns, end_ns), exemplars, cancelled, profile, progress)
 
 
 def _run(
@@ -88,14 +99,22 @@ def _run(
     intervals: Intervals,
     exemplars: int,
     cancelled: Callable[[], bool],
-    profile: Profile | None = None,
+    profile: Profile | None,
+    progress: Progress | None,
 ) -> MetricsResult:
     profile = Profile() if profile is None else profile
     with profile.stage("compile"):
         root, plans = compile_metrics(query)
     exemplars = hinted_exemplars(query, min(exemplars, EXEMPLARS_MAX))
+
+    def tell(observed: Sequence[Sequence[Partial]], latest_ns: int, inspected: Inspected) -> None:
+        if progress is not None and progress.due():
+            with profile.stage("make series"):
+                series = _settled_series(root, plans, observed, intervals, latest_ns)
+                progress.tell(MetricsResult(series, inspected))
+
     try:
-        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled, profile)
+        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled, profile, tell)
     except TooManyCells:
         problem = f"more than {CELLS_MAX} series times samples"
         hint = "Group by something with fewer values, or choose a longer step."
@@ -113,9 +132,11 @@ def observe_sources(
     exemplars: int,
     cancelled: Callable[[], bool],
     profile: Profile | None = None,
+    tell: Tell | None = None,
 ) -> tuple[list[Partial], Inspected]:
     """What some sources say to each metrics function. Partials of sources without common traces can be merged.
 
+    tell: called between sources, the latest ones first
     Raises: TooManyCells, QueryCancelled, OSError
     """
     profile = Profile() if profile is None else profile
@@ -129,8 +150,9 @@ def observe_sources(
         with profile.stage("find shared traces"):
             shared = shared_traces([reader.traces() for reader in readers])
             work = whole_traces(readers, shared, columns, inside)
+    work.sort(key=lambda item: -_latest_ns(item[0]))
     observed: list[list[Partial]] = [[] for _ in plans]
-    for reader, among in work:
+    for done, (reader, among) in enumerate(work, 1):
         for parts, plan in zip(observed, plans, strict=True):
             if cancelled():
                 raise QueryCancelled
@@ -139,16 +161,68 @@ def observe_sources(
             if sum(len(part.keys) for part in parts) * intervals.count > CELLS_MAX:
                 parts[:] = [_merge(plan, parts, intervals, exemplars)]
         reader.forget()
+        if tell is not None and done < len(work):
+            evaluated = [reader for reader, _ in work[:done]]
+            tell(observed, _latest_ns(work[done][0]), _inspected(readers, evaluated, len(work) - done))
     with profile.stage("merge"):
         merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
-    profile.finish(readers, [reader for reader, _ in work])
-    inspected = Inspected(
-        traces=sum(len(reader.traces().ids) for reader, _ in work),
-        spans=sum(reader.rows for reader, _ in work),
-        bytes=profile.bytes,
-        sources=len(work),
+    evaluated = [reader for reader, _ in work]
+    profile.finish(readers, evaluated)
+    return merged, _inspected(readers, evaluated, 0)
+
+
+def _inspected(readers: Sequence[Reader], evaluated: Sequence[Reader], left: int) -> Inspected:
+    return Inspected(
+        traces=sum(len(reader.traces().ids) for reader in evaluated),
+        spans=sum(reader.rows for reader in evaluated),
+        bytes=sum(reader.bytes_read for reader in {*readers, *evaluated}),
+        sources=len(evaluated),
+        left=left,
     )
-    return merged, inspected
+
+
+def _latest_ns(reader: Reader) -> int:
+    """When the source's last span starts, at the latest."""
+    bounds = reader.bounds("start_ns")
+    return int(np.iinfo(np.int64).max) if bounds is None else bounds[1]
+
+
+def _settled_series(
+    root: ast.Metrics,
+    plans: Sequence[MetricsPlan],
+    observed: Sequence[Sequence[Partial]],
+    intervals: Intervals,
+    latest_ns: int,
+) -> tuple[Series, ...]:
+    """The samples that spans which start at latest_ns or before do not count for: they are as in the answer."""
+    first = max(0, -(-(latest_ns - intervals.start_ns) // intervals.step_ns) + 1)
+    if intervals.instant or first >= intervals.count or not _settles(root):
+        return ()
+    rest = replace(intervals, start_ns=intervals.start_ns + first * intervals.step_ns)
+    merged = [
+        _merge(plan, [part.since(first) for part in parts], rest, 0)
+        for plan, parts in zip(plans, observed, strict=True)
+    ]
+    return tuple(evaluate_series(root, merged, rest))
+
+
+def _settles(node: ast.Metrics | ast.Literal) -> bool:
+    """Whether a sample needs no others than those of its interval and its series.
+
+    compare() chooses by all intervals; topk and bottomk may prefer the zeros of a series that is not known yet.
+    """
+    match node:
+        case ast.Literal():
+            return True
+        case ast.MetricsQuery():
+            return not isinstance(node.function, ast.Compare)
+        case ast.Ranking():
+            return False
+        case ast.MetricsFilter():
+            return _settles(node.of)
+        case ast.MetricsMath():
+            return _settles(node.left) and _settles(node.right)
+    assert_never(node)
 
 
 def merge_partials(

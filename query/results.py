@@ -57,12 +57,13 @@ class TraceMatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """How much work an answer took."""
+    """How much work an answer took. left: sources that are still to be looked at, of an answer that is not the last"""
 
     traces: int = 0
     spans: int = 0
     bytes: int = 0
     sources: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

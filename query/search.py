@@ -1,10 +1,12 @@
 """The entry point: TraceQL text and sources → the newest traces that match."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
-from query.engine.choose import Hits, Order, Wanted, choose
+from query.engine.choose import Chosen, Hits, Order, Wanted, choose
 from query.engine.combine import describe
 from query.engine.plan import Plan, plan
 from query.engine.profile import Profile
@@ -14,8 +16,12 @@ from query.engine.stitch import rows_outside, shared_traces, whole_traces
 from query.errors import QueryCancelled
 from query.language.check import check
 from query.language.parse import parse
-from query.results import Inspected, SearchResult
+from query.progress import Progress
+from query.results import Inspected, SearchResult, TraceMatch
 from query.source import Source
+
+Work = list[tuple[Reader, Mask | None]]
+_UNKNOWN: Final = np.iinfo(np.int64).max
 
 
 def compile_query(query: str) -> Plan:
@@ -36,6 +42,7 @@ def search(
     cursor: str | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     profile: Profile | None = None,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """The newest `limit` traces that match and whose [start, end] overlaps [start_ns, end_ns).
 
@@ -50,6 +57,7 @@ def search(
     spans_per_span_set: so many matched spans are shown of a trace, the first by start; all are counted
     cancelled: asked between sources
     profile: a new one; is filled
+    progress: is told the first traces of the answer as soon as no other source can change them
     Raises: TraceQLError, and ValueError for a bad cursor, before anything is read; QueryCancelled; OSError from a
         source
     """
@@ -60,35 +68,108 @@ def search(
     wanted.check()
     with profile.stage("find shared traces"):
         readers = [Reader(source) for source in sources if source.rows]
-        work = _split(readers, compiled, wanted.window)
-    hits = []
-    for reader, among in work:
+        work, latest_ns = _newest_first(_split(readers, compiled, wanted.window))
+    run = _Run(compiled, wanted, readers, spans_per_span_set, profile)
+    done = 0
+    for done, (reader, among) in enumerate(work, 1):
         if cancelled():
             raise QueryCancelled
-        with profile.source(reader):
-            found = Hits.of(reader, evaluate(compiled.root, reader), among)
-            reader.forget()
-        if found is not None:
-            hits.append(found)
+        run.evaluate(reader, among)
+        left = len(work) - done
+        tells = progress is not None and left > 0 and progress.due()
+        # Looked at when there is twice as much as the last time: it takes as long as there are matches.
+        if left and (tells or (done.bit_count() == 1 and run.may_be_enough)):
+            first = run.settled(latest_ns[done])
+            if run.settles and len(first.ids) >= run.enough:
+                break
+            if progress is not None and tells:
+                run.describe(first)
+                progress.tell(SearchResult(tuple(run.told), run.inspected(left)))
     with profile.stage("choose traces"):
-        chosen = choose(hits, readers, wanted)
+        chosen = choose(run.hits, readers, wanted)
     if cancelled():
         raise QueryCancelled
-    with profile.stage("describe traces"):
-        traces = describe(chosen, hits, readers, compiled.shown, spans_per_span_set)
-    profile.finish(readers, [reader for reader, _ in work])
-    inspected = Inspected(
-        traces=sum(len(reader.traces().ids) for reader, _ in work),
-        spans=sum(reader.rows for reader, _ in work),
-        bytes=profile.bytes,
-        sources=len(work),
-    )
-    return SearchResult(tuple(traces), inspected, chosen.total, chosen.last)
+    run.describe(chosen)
+    profile.finish(readers, run.evaluated, unneeded=len(work) - done)
+    return SearchResult(tuple(run.told), run.inspected(0), chosen.total, chosen.last)
 
 
-def _split(
-    readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, int | None]
-) -> list[tuple[Reader, Mask | None]]:
+@dataclass(slots=True)
+class _Run:
+    """One search under way. told: the first traces of the answer, as far as nothing can change them"""
+
+    compiled: Plan
+    wanted: Wanted
+    readers: Sequence[Reader]
+    spans_per_span_set: int
+    profile: Profile
+    hits: list[Hits] = field(default_factory=list)
+    evaluated: list[Reader] = field(default_factory=list)
+    told: list[TraceMatch] = field(default_factory=list)
+
+    def evaluate(self, reader: Reader, among: Mask | None) -> None:
+        """One source."""
+        self.evaluated.append(reader)
+        with self.profile.source(reader):
+            found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
+            reader.forget()
+        if found is not None:
+            self.hits.append(found)
+
+    @property
+    def settles(self) -> bool:
+        """Whether there are first traces of the answer before all matches are known."""
+        return self.wanted.order == "start" and not self.wanted.total
+
+    @property
+    def enough(self) -> int:
+        """So many settled traces are the whole answer. A page must know whether there is another."""
+        return max(self.wanted.limit, 0) + (self.wanted.cursor is not None)
+
+    @property
+    def may_be_enough(self) -> bool:
+        return self.settles and sum(len(hit.traces) for hit in self.hits) >= self.enough
+
+    def settled(self, latest_ns: int) -> Chosen:
+        """The traces at the beginning of the answer that sources without a trace that begins after latest_ns cannot
+        change: all that these have a piece of began before.
+        """
+        with self.profile.stage("choose traces"):
+            if not self.settles or latest_ns == _UNKNOWN:
+                return _part(choose([], (), self.wanted), 0, 0)
+            first = choose(self.hits, self.readers, replace(self.wanted, limit=self.enough))
+            return _part(first, 0, int(np.count_nonzero(first.start > latest_ns)))
+
+    def describe(self, chosen: Chosen) -> None:
+        """Adds those that are not described yet to `told`."""
+        with self.profile.stage("describe traces"):
+            fresh = _part(chosen, len(self.told), max(self.wanted.limit, 0))
+            shown = self.compiled.shown
+            self.told += describe(fresh, self.hits, self.readers, shown, self.spans_per_span_set)
+
+    def inspected(self, left: int) -> Inspected:
+        return Inspected(
+            traces=sum(len(reader.traces().ids) for reader in self.evaluated),
+            spans=sum(reader.rows for reader in self.evaluated),
+            bytes=sum(reader.bytes_read for reader in {*self.readers, *self.evaluated}),
+            sources=len(self.evaluated),
+            left=left,
+        )
+
+
+def _part(chosen: Chosen, first: int, end: int) -> Chosen:
+    return Chosen(chosen.ids[first:end], chosen.start[first:end], chosen.end[first:end])
+
+
+def _newest_first(work: Work) -> tuple[Work, list[int]]:
+    """In the order of the latest start of a trace in each source; and from each place on that start, in ns."""
+    starts = [reader.bounds("trace_start_ns") for reader, _ in work]
+    latest = [_UNKNOWN if bounds is None else bounds[1] for bounds in starts]
+    order = sorted(range(len(work)), key=lambda i: -latest[i])
+    return [work[i] for i in order], [latest[i] for i in order]
+
+
+def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, int | None]) -> Work:
     """What is to be evaluated: readers, each with the rows that count (None: all).
 
     A trace overlaps the window as a whole, though its piece in one source may not: sources outside of the window
@@ -100,7 +181,7 @@ def _split(
     shared = shared_traces([reader.traces() for reader in readers])
     if compiled.whole_traces and len(shared):
         return whole_traces(readers, shared, compiled.columns, inside)
-    work: list[tuple[Reader, Mask | None]] = []
+    work: Work = []
     for reader, here in zip(readers, inside, strict=True):
         among = None if here else _rows_inside(reader, shared)
         if among is None or among.any():

@@ -1,16 +1,14 @@
 """One trace by its id, from all sources."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from query.engine.reader import find, to_numpy
+from query.engine.reader import find
 from query.engine.stitch import decoded, sort_rows, whole
-from query.source import Keeping, Source, TraceIndex
+from query.source import Source, TraceIndex
 from tables.schema import FIXED
 
 # Made anew for the whole trace, and so no reason to call two rows different.
@@ -58,50 +56,11 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
     return table.select([name for name in table.column_names if name not in empty])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Presence:
-    """Which columns have a value in which trace. bits: packed, of shape (traces, columns)"""
-
-    columns: tuple[str, ...]
-    bits: npt.NDArray[np.uint8]
-
-    @property
-    def nbytes(self) -> int:
-        return self.bits.nbytes
-
-    def of(self, trace: int) -> list[str]:
-        """The columns that have one."""
-        has = np.unpackbits(self.bits[trace], count=len(self.columns))
-        return [column for column, one in zip(self.columns, has.tolist(), strict=True) if one]
-
-
 def _rows(source: Source, index: TraceIndex, trace: int) -> pa.Table:
     """One trace's rows in a source, with the columns that have a value there."""
-    first, end = int(index.offsets[trace]), int(index.offsets[trace + 1])
-    columns, read = sorted(source.columns - _PER_SEGMENT), None
-    if isinstance(source, Keeping) and end - first < source.rows:
-        # A part of a column costs as much to read as all of it, and most traces have values in few columns: what
-        # the first look-up reads tells the next ones what they need not read.
-        everything: dict[str, Any] = {}
-
-        def make() -> _Presence:
-            everything.update(source.read(columns, (0, source.rows)))
-            has = [_has_value(everything[column], index.offsets) for column in columns]
-            return _Presence(tuple(columns), np.packbits(np.stack(has, axis=1), axis=1))
-
-        columns = source.keep("columns of traces", make).of(trace)
-        read = {column: everything[column].slice(first, end - first) for column in columns} if everything else None
-    found = source.read(columns, (first, end)) if read is None else read
+    rows = int(index.offsets[trace]), int(index.offsets[trace + 1])
+    found = source.read(sorted(source.columns - _PER_SEGMENT), rows)
     return decoded({column: array for column, array in found.items() if array.null_count < len(array)})
-
-
-def _has_value(array: Any, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """For each trace whether any of its rows has a value."""
-    if not array.null_count:
-        return np.ones(len(offsets) - 1, bool)
-    valid = to_numpy(array.is_valid())
-    result: npt.NDArray[np.bool_] = np.logical_or.reduceat(valid, offsets[:-1])
-    return result
 
 
 def _without_duplicates(table: pa.Table) -> pa.Table:

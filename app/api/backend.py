@@ -7,9 +7,12 @@ from typing import Final, Protocol
 import pyarrow as pa
 from aiohttp import web
 
+from query.engine.choose import Order
 from query.language import ast
+from query.progress import Watch
 from query.results import MetricsResult, SearchResult
 from query.tags import TagNames, TagValues
+from query.trace_page import Place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,11 +22,21 @@ class TraceAnswer:
     table: the trace's spans, columns as in tables.schema, in any order; None: no span of it was found
     complete: every place that may hold spans of it has answered
     message: what did not answer, where `complete` is false; else ""
+    more: of a page: whether spans come after it
     """
 
     table: pa.Table | None
     complete: bool
     message: str
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a trace, by start and span id: so many spans, or a few more, after the last one of the page before."""
+
+    after: Place | None
+    spans_max: int
 
 
 class Backend(Protocol):
@@ -31,6 +44,7 @@ class Backend(Protocol):
 
     Every call may raise: TraceQLError (the query's text is wrong), errors.Unavailable,
     errors.TooManyRequests, TimeoutError (longer than the setting `query.timeout_s` allows).
+    watch: is filled, and told what is known before the end, on another thread
     """
 
     async def search(
@@ -42,20 +56,35 @@ class Backend(Protocol):
         end_s: int | None,
         limit: int,
         spans_per_span_set: int,
+        order: Order = "start",
+        total: bool = False,
+        cursor: str | None = None,
+        watch: Watch | None = None,
     ) -> SearchResult:
         """The newest `limit` traces that match.
 
-        start_s, end_s: unix seconds; None: open. spans_per_span_set: 0: all.
+        start_s, end_s: unix seconds; None: open. spans_per_span_set: 0: all. order, total, cursor: as
+        `query.search.search`, which takes the cursor
         """
         ...
 
     async def metrics_range(
-        self, tenant: str, query: str, *, start_ns: int, end_ns: int, step_ns: int, exemplars: int
+        self,
+        tenant: str,
+        query: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        step_ns: int,
+        exemplars: int,
+        watch: Watch | None = None,
     ) -> MetricsResult:
         """A sample per step of each series; so many exemplars at most."""
         ...
 
-    async def metrics_instant(self, tenant: str, query: str, *, start_ns: int, end_ns: int) -> MetricsResult:
+    async def metrics_instant(
+        self, tenant: str, query: str, *, start_ns: int, end_ns: int, watch: Watch | None = None
+    ) -> MetricsResult:
         """One sample of each series, about the whole range."""
         ...
 
@@ -78,10 +107,21 @@ class Backend(Protocol):
         """The values of some fields, as `query.tags.tag_values`."""
         ...
 
-    async def trace(self, tenant: str, trace_id: bytes, *, start_s: int | None, end_s: int | None) -> TraceAnswer:
-        """All spans of a trace. trace_id: 16 bytes; the times say where to look, not which spans to return.
+    async def trace(
+        self,
+        tenant: str,
+        trace_id: bytes,
+        *,
+        start_s: int | None,
+        end_s: int | None,
+        bytes_max: int = 0,
+        page: Page | None = None,
+    ) -> TraceAnswer:
+        """All spans of a trace, or a page of them. trace_id: 16 bytes; the times say where to look, not which spans
+        to return.
 
-        Raises: errors.TraceTooLarge
+        bytes_max: of the whole trace as OTLP; 0: any
+        Raises: errors.TraceTooLarge where it is certain before reading; what is near the limit comes
         """
         ...
 

@@ -31,8 +31,21 @@ class ParameterError(ValueError):
     """A parameter of the request: which, what is wrong with it, what it may be."""
 
 
+TRACE_BYTES_SETTING: Final = "query_frontend.trace_by_id.max_bytes_per_trace"
+
+
 class TraceTooLarge(ValueError):  # noqa: N818 (says what it is)
-    """A trace that is larger than the limit; the message names the setting."""
+    """A trace that is larger than the limit; the message names the setting, and how to read it all the same.
+
+    size: with its unit, of the trace as OTLP
+    """
+
+    def __init__(self, trace_id: bytes, spans: int, size: str, bytes_max: int) -> None:
+        super().__init__(
+            f"trace {trace_id.hex()} is too large: {spans} spans, {size}; the setting {TRACE_BYTES_SETTING} allows "
+            f"{bytes_max} bytes. Read it in pages: add ?cursor= to the URL, and for each next page the cursor that the "
+            "one before came with; `stretto query trace` does so"
+        )
 
 
 class _TryLater(Exception):  # noqa: N818 (as above)

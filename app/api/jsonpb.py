@@ -17,6 +17,8 @@ from query.results import Attributes, AttributeValue, Inspected
 Json = dict[str, Any]
 
 UINT32_MAX: Final = 2**32 - 1
+# The service of a trace whose root span is not known (yet).
+NO_ROOT: Final = "<root span not yet received>"
 
 
 def double(value: float) -> float | str:
@@ -48,13 +50,12 @@ def attributes_json(attributes: Attributes) -> list[Json]:
 
 def search_metrics(inspected: Inspected) -> Json:
     """Tempo's SearchMetrics: how much work an answer took. A source is what Tempo calls a job."""
-    jobs = min(inspected.sources, UINT32_MAX)
     return _filled(
         inspectedTraces=min(inspected.traces, UINT32_MAX),
         inspectedBytes=str(inspected.bytes) if inspected.bytes else None,
         inspectedSpans=str(inspected.spans) if inspected.spans else None,
-        completedJobs=jobs,
-        totalJobs=jobs,
+        completedJobs=min(inspected.sources, UINT32_MAX),
+        totalJobs=min(inspected.sources + inspected.left, UINT32_MAX),
     )
 
 

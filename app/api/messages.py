@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from app.api.jsonpb import UINT32_MAX
+from app.api.jsonpb import NO_ROOT, UINT32_MAX
 from app.api.proto.tempo_pb2 import (
     InstantSeries,
     MetadataMetrics,
@@ -20,7 +20,6 @@ from app.api.proto.tempo_pb2 import (
     TimeSeries,
     TraceSearchMetadata,
 )
-from app.api.search import NO_ROOT
 from query.results import (
     Attributes,
     AttributeValue,
@@ -114,13 +113,12 @@ def _text_bytes(text: str) -> int:
 
 def search_metrics(inspected: Inspected) -> SearchMetrics:
     """As `jsonpb.search_metrics`."""
-    jobs = min(inspected.sources, UINT32_MAX)
     return SearchMetrics(
         inspectedTraces=min(inspected.traces, UINT32_MAX),
         inspectedBytes=inspected.bytes,
         inspectedSpans=inspected.spans,
-        completedJobs=jobs,
-        totalJobs=jobs,
+        completedJobs=min(inspected.sources, UINT32_MAX),
+        totalJobs=min(inspected.sources + inspected.left, UINT32_MAX),
     )
 
 

@@ -6,12 +6,14 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from app.api import params
+from app.api import messages, params
 from app.api.call import Call, call_of
+from app.api.debug import debug_headers
 from app.api.errors import ParameterError
 from app.api.jsonpb import Json, attributes_json, double, search_metrics
-from app.api.replies import reply
+from app.api.replies import reply_either
 from app.api.times import step_ns, time_range
+from query.progress import Watch
 from query.results import Exemplar, MetricsResult, Series
 
 routes = web.RouteTableDef()
@@ -23,20 +25,32 @@ _NS_PER_MS: Final = 1_000_000
 @routes.get("/api/metrics/query_range")
 async def query_range(request: web.Request) -> web.Response:
     """Samples over time: ?q= &start= &end= &since= &step= &exemplars=."""
-    result = await ask_range(call_of(request))
-    return await reply(request, lambda: range_json(result))
+    call, watch = call_of(request), Watch()
+    result = await ask_range(call, watch)
+    return await reply_either(
+        request,
+        lambda: range_json(result),
+        lambda: messages.range_messages(result),
+        await debug_headers(request, _query(call), watch.profile),
+    )
 
 
 @routes.get("/api/metrics/query")
 async def query_instant(request: web.Request) -> web.Response:
     """One sample over the whole range: ?q= &start= &end= &since=."""
-    result = await ask_instant(call_of(request))
-    return await reply(request, lambda: instant_json(result))
+    call, watch = call_of(request), Watch()
+    result = await ask_instant(call, watch)
+    return await reply_either(
+        request,
+        lambda: instant_json(result),
+        lambda: messages.instant_messages(result),
+        await debug_headers(request, _query(call), watch.profile),
+    )
 
 
-async def ask_range(call: Call) -> MetricsResult:
+async def ask_range(call: Call, watch: Watch) -> MetricsResult:
     """Raises: as Backend, ParameterError."""
-    query, times = _query(call), time_range(call.params)
+    query, times = _query(call), time_range(call.params, call.limits.max_metrics_range_s)
     return await call.backend.metrics_range(
         call.tenant,
         query,
@@ -44,13 +58,16 @@ async def ask_range(call: Call) -> MetricsResult:
         end_ns=times.end_ns,
         step_ns=step_ns(call.params, times),
         exemplars=_exemplars(call.params),
+        watch=watch,
     )
 
 
-async def ask_instant(call: Call) -> MetricsResult:
+async def ask_instant(call: Call, watch: Watch) -> MetricsResult:
     """Raises: as Backend, ParameterError."""
-    query, times = _query(call), time_range(call.params)
-    return await call.backend.metrics_instant(call.tenant, query, start_ns=times.start_ns, end_ns=times.end_ns)
+    query, times = _query(call), time_range(call.params, call.limits.max_metrics_range_s)
+    return await call.backend.metrics_instant(
+        call.tenant, query, start_ns=times.start_ns, end_ns=times.end_ns, watch=watch
+    )
 
 
 def _query(call: Call) -> str:

@@ -1,14 +1,19 @@
 """Parameters of requests: text → checked values. Each refusal names the parameter and what it may be."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from app.api.backend import Page
 from app.api.errors import ParameterError
 from app.api.old_search import OLD_PARAMETERS, old_query
+from app.api.times import INT64_MAX, NS, length_ns, moment_ns
+from query.engine.choose import ORDERS, Order, Wanted
+from query.trace_page import place_of
 
 UINT32_MAX: Final = 2**32 - 1
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
@@ -25,6 +30,9 @@ class Limits:
     max_spss: int  # query_frontend.search.max_spans_per_span_set; 0: none
     max_range_s: int  # query_frontend.search.max_duration_s; 0: none
     max_query_bytes: int  # query_frontend.max_query_expression_size_bytes
+    max_metrics_range_s: int  # query_frontend.metrics.max_duration_s; 0: none
+    max_trace_bytes: int  # query_frontend.trace_by_id.max_bytes_per_trace; 0: none
+    max_page_spans: int  # query_frontend.trace_by_id.max_spans_per_page
 
 
 LIMITS: Final = web.AppKey("limits", Limits)
@@ -40,6 +48,9 @@ class SearchRequest:
     end_s: int | None
     limit: int
     spans_per_span_set: int  # 0: all
+    order: Order
+    total: bool
+    cursor: str | None  # None: no pages
 
 
 def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX) -> int | None:
@@ -53,9 +64,15 @@ def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX
 
 
 def time_range(params: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """`start` and `end` in unix seconds. Missing, empty or 0 (as Tempo's clients send it): None, open."""
-    start_s = whole_number(params, "start") or None
-    end_s = whole_number(params, "end") or None
+    """`start` and `end` in unix seconds, both outwards. Missing, empty or 0 (as Tempo's clients send it): None, open.
+
+    With `since` and no start: from so long before the end, or before now.
+    """
+    start_ns, end_ns, since_ns = moment_ns(params, "start"), moment_ns(params, "end"), length_ns(params, "since")
+    if since_ns is not None and start_ns is None:
+        start_ns = max(NS, (time.time_ns() if end_ns is None else end_ns) - since_ns)
+    start_s = None if start_ns is None else start_ns // NS
+    end_s = None if end_ns is None else min(-(-end_ns // NS), INT64_MAX // NS)
     if start_s is not None and end_s is not None and start_s > end_s:
         raise ParameterError(f"start must not be after end: got start={start_s} end={end_s}")
     return start_s, end_s
@@ -78,7 +95,57 @@ def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
         )
     query = query_text(params, limits)
     old = "" if query else old_query({name: query_text(params, limits, name) for name in OLD_PARAMETERS})
-    return SearchRequest(query or old, bool(query), start_s, end_s, _limit(params, limits), _spss(params, limits))
+    return SearchRequest(
+        query=query or old,
+        span_sets=bool(query),
+        start_s=start_s,
+        end_s=end_s,
+        limit=_limit(params, limits),
+        spans_per_span_set=_spss(params, limits),
+        order=_order(params),
+        total=_flag(params, "total"),
+        cursor=_search_cursor(params),
+    )
+
+
+def _order(params: Mapping[str, str]) -> Order:
+    order: Order
+    for order in ORDERS:
+        if params.get("order", "") in (order, ""):
+            return order
+    raise ParameterError(f"invalid order {params['order'][:40]!r}: must be {' or '.join(ORDERS)}")
+
+
+def _flag(params: Mapping[str, str], name: str) -> bool:
+    text = params.get(name, "")
+    if text not in {"", "true", "false"}:
+        raise ParameterError(f"invalid {name} {text[:40]!r}: must be true or false")
+    return text == "true"
+
+
+def _search_cursor(params: Mapping[str, str]) -> str | None:
+    cursor = params.get("cursor")
+    try:
+        Wanted(0, order=_order(params), cursor=cursor).check()
+    except ValueError as err:
+        raise ParameterError(f"invalid cursor: {err}") from err
+    return cursor
+
+
+def trace_page(params: Mapping[str, str], limits: Limits) -> Page | None:
+    """`cursor` and `limit` of a trace by id; None where there is no cursor: all of it. Raises: ParameterError"""
+    cursor, limit = params.get("cursor"), whole_number(params, "limit")
+    if cursor is None:
+        return None
+    most = limits.max_page_spans
+    if limit is not None and not 0 < limit <= most:
+        raise ParameterError(
+            f"invalid limit '{limit}': the setting query_frontend.trace_by_id.max_spans_per_page allows 1 to {most}"
+        )
+    try:
+        return Page(place_of(cursor), most if limit is None else limit)
+    except ValueError as err:
+        raise ParameterError(f"invalid cursor: {err}") from err
 
 
 def query_text(params: Mapping[str, str], limits: Limits, name: str = "q") -> str:

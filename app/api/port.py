@@ -9,71 +9,38 @@ clients of gRPC offer nothing else.
 import asyncio
 import logging
 import ssl
-from pathlib import Path
 from typing import Final, cast
 
 from aiohttp import web
 
-from app.errors import StrettoError
+from app.http_guard import GuardedSite, HttpLimits
 
 log = logging.getLogger(__name__)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
-# A request's head must be there within this time, and be no longer; aiohttp has its own, lower limits for lines.
-HEAD_S: Final = 10.0
-HEAD_BYTES_MAX: Final = 1 << 20
 TUNNELS_MAX: Final = 1000  # each takes three of the process's file descriptors
-_HANDSHAKE_S: Final = 10.0
-_BACKLOG: Final = 1024
 _LOOPBACK: Final = "127.0.0.1"
+_SERVER: Final = "query"
 
 
-def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Raises: StrettoError naming the setting."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert_file, key_file)
-    except (OSError, ssl.SSLError) as err:
-        raise StrettoError(
-            f"cannot use the certificate {cert_file} with the key {key_file} (server.http_tls_config): "
-            f"{err.strerror or err}; both must be PEM files, the key without a password"
-        ) from err
-    # The server's order decides.
-    context.set_alpn_protocols(["http/1.1", "h2"])
-    return context
-
-
-class SharedSite(web.BaseSite):
+class SharedSite(GuardedSite):
     """Listens for an aiohttp runner and, on the same port, for a gRPC server of this process."""
 
     def __init__(
-        self, runner: web.AppRunner, host: str, port: int, grpc_port: int, tls: ssl.SSLContext | None = None
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        grpc_port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        limits: HttpLimits | None = None,
     ) -> None:
         """grpc_port: where the gRPC server listens on the loopback, without TLS"""
-        super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
-        self._host, self._port = host, port
-        self._web = cast("web.Server", runner.server)
+        super().__init__(runner, host, port, name=_SERVER, limits=limits or HttpLimits(), tls=tls)
         self.grpc_port = grpc_port
         self.undecided: set[Sniffer] = set()
         self.tunnels: set[asyncio.Transport] = set()
-
-    @property
-    def name(self) -> str:
-        """For aiohttp."""
-        return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
-
-    async def start(self) -> None:
-        """Raises: OSError if the port is taken."""
-        await super().start()
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Sniffer(self),
-            self._host,
-            self._port,
-            ssl=self._ssl_context,
-            backlog=self._backlog,
-            ssl_handshake_timeout=_HANDSHAKE_S if self._ssl_context else None,
-        )
 
     async def stop(self) -> None:
         """No new connections. Those of HTTP/1 are aiohttp's; the gRPC server has ended its own, the rest is cut."""
@@ -83,9 +50,9 @@ class SharedSite(web.BaseSite):
         for transport in list(self.tunnels):
             transport.abort()
 
-    def handler(self) -> asyncio.Protocol:
-        """Aiohttp's protocol for a new connection."""
-        return self._web()
+    def protocol(self) -> asyncio.Protocol:
+        """Of a new connection."""
+        return Sniffer(self)
 
 
 class Sniffer(asyncio.Protocol):
@@ -101,17 +68,21 @@ class Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        guards = self._site.guards
+        if len(self._site.undecided) >= guards.limits.connections_max:
+            guards.limited("connections")
+            self._transport.abort()
+            return
         self._site.undecided.add(self)
-        self._timer = asyncio.get_running_loop().call_later(HEAD_S, self.abort)
+        self._timer = asyncio.get_running_loop().call_later(guards.limits.head_s, self._too_late)
 
     def data_received(self, data: bytes) -> None:
-        """Waits for a whole preface or a whole head: of neither a client may send a byte a minute."""
+        """Waits for a whole preface, or for something else."""
         self._got += data
-        if PREFACE.startswith(self._got[: len(PREFACE)]):
-            if len(self._got) >= len(PREFACE):
-                self._to_grpc()
-        elif b"\n\r\n" in self._got or b"\n\n" in self._got or len(self._got) > HEAD_BYTES_MAX:
+        if not PREFACE.startswith(self._got[: len(PREFACE)]):
             self._to_web()
+        elif len(self._got) >= len(PREFACE):
+            self._to_grpc()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._decided()
@@ -121,9 +92,13 @@ class Sniffer(asyncio.Protocol):
             self._outer.connection_lost(exc)
 
     def abort(self) -> None:
-        """It took too long, or the server stops."""
+        """The server stops."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _too_late(self) -> None:
+        self._site.guards.limited("head_time")
+        self.abort()
 
     def _decided(self) -> None:
         self._site.undecided.discard(self)
@@ -133,14 +108,15 @@ class Sniffer(asyncio.Protocol):
     def _to_web(self) -> None:
         self._decided()
         assert self._transport is not None
-        handler = self._site.handler()
-        self._transport.set_protocol(handler)
-        handler.connection_made(self._transport)
-        handler.data_received(bytes(self._got))
+        guard = self._site.guards.guard()
+        self._transport.set_protocol(guard)
+        guard.connection_made(self._transport)
+        guard.data_received(bytes(self._got))
 
     def _to_grpc(self) -> None:
         assert self._transport is not None
         if len(self._site.tunnels) >= 2 * TUNNELS_MAX:
+            self._site.guards.limited("grpc_connections")
             log.warning("refused a gRPC connection: there are %d already", TUNNELS_MAX)
             self._transport.abort()
             return

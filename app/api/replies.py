@@ -1,8 +1,8 @@
 """Bodies made and compressed off the event loop: a large answer takes longer than other requests should wait."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 from zlib_ng import zlib_ng
@@ -14,16 +14,43 @@ _LEVEL: Final = 1
 _WBITS: Final = 31  # a gzip header around it
 
 JSON: Final = "application/json"
+PROTOBUF: Final = "application/protobuf"
+
+
+def wants_protobuf(request: web.Request) -> bool:
+    """Matched by substring, as in Tempo: clients send it with and without parameters and weights."""
+    return PROTOBUF in request.headers.get(hdrs.ACCEPT, "")
+
+
+async def reply_either(
+    request: web.Request,
+    make_json: Callable[[], bytes],
+    make_messages: Callable[[], Iterable[Any]],
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """JSON, or protobuf where the client accepts it. In: messages that one after the other are one message"""
+    if not wants_protobuf(request):
+        return await reply(request, make_json, headers=headers)
+
+    def make() -> bytes:
+        return b"".join(message.SerializeToString() for message in make_messages())
+
+    return await reply(request, make, content_type=PROTOBUF, headers=headers)
 
 
 async def reply(
-    request: web.Request, make: Callable[[], bytes], *, content_type: str = JSON, status: int = 200
+    request: web.Request,
+    make: Callable[[], bytes],
+    *,
+    content_type: str = JSON,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """What `make` gives, on a thread; as gzip where the client takes it and the body is not small."""
     packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
     body, packed = await asyncio.to_thread(_made, make, packs=packs)
-    response = web.Response(body=body, status=status, content_type=content_type)
-    response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    response = web.Response(body=body, status=status, content_type=content_type, headers=headers)
+    response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
     if packed:
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
     return response

@@ -5,30 +5,37 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from app.api import params
+from app.api import messages, params
 from app.api.call import Call, call_of
-from app.api.jsonpb import UINT32_MAX, Json, attributes_json, search_metrics
-from app.api.replies import reply
+from app.api.debug import debug_headers
+from app.api.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, search_metrics
+from app.api.replies import reply_either
+from query.progress import Watch
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 
 routes = web.RouteTableDef()
 
 ALL_TRACES: Final = "{ }"
-NO_ROOT: Final = "<root span not yet received>"
 _NS_PER_MS: Final = 1_000_000
 
 
 @routes.get("/api/search")
 async def search(request: web.Request) -> web.Response:
     """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
-    result, span_sets = await ask_search(call_of(request))
-    return await reply(request, lambda: search_json(result, span_sets=span_sets))
-
-
-async def ask_search(call: Call) -> tuple[SearchResult, bool]:
-    """The result, and whether the answer shows spans. Raises: as Backend, ParameterError"""
+    call, watch = call_of(request), Watch()
     asked = params.search_request(call.params, call.limits)
-    result = await call.backend.search(
+    result = await ask_search(call, asked, watch)
+    return await reply_either(
+        request,
+        lambda: search_json(result, span_sets=asked.span_sets),
+        lambda: messages.search_messages(result, span_sets=asked.span_sets),
+        await debug_headers(request, asked.query or ALL_TRACES, watch.profile),
+    )
+
+
+async def ask_search(call: Call, asked: params.SearchRequest, watch: Watch) -> SearchResult:
+    """Raises: as Backend."""
+    return await call.backend.search(
         call.tenant,
         asked.query or ALL_TRACES,
         start_s=asked.start_s,
@@ -36,19 +43,28 @@ async def ask_search(call: Call) -> tuple[SearchResult, bool]:
         limit=asked.limit,
         # Where no span is shown one is enough.
         spans_per_span_set=asked.spans_per_span_set if asked.span_sets else 1,
+        order=asked.order,
+        total=asked.total,
+        cursor=asked.cursor,
+        watch=watch,
     )
-    return result, asked.span_sets
 
 
 def search_json(result: SearchResult, *, span_sets: bool) -> bytes:
-    """Tempo's SearchResponse as JSON. Grafana refuses fields that it does not know: none may be added.
+    """Tempo's SearchResponse as JSON. Grafana refuses fields that it does not know: ours, `totalTraces` and
+    `nextCursor`, are there only where they were asked for.
 
     span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
     """
     # Each trace's objects are gone once it is text: with those of all traces alive at once, Python's garbage
     # collector takes longer than all the rest.
     traces = [orjson.Fragment(orjson.dumps(_trace(trace, span_sets=span_sets))) for trace in result.traces]
-    return orjson.dumps({"traces": traces, "metrics": search_metrics(result.inspected)})
+    out: Json = {"traces": traces, "metrics": search_metrics(result.inspected)}
+    if result.total is not None:
+        out["totalTraces"] = result.total
+    if result.next_cursor is not None:
+        out["nextCursor"] = result.next_cursor
+    return orjson.dumps(out)
 
 
 def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:

@@ -7,17 +7,22 @@ from aiohttp.typedefs import Handler
 
 from app.access import AUTHORIZATION, Access, Credentials
 from app.api import health, metrics, search, status, tags, traces
+from app.api import rings as rings_
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.params import LIMITS, Limits
-from app.api.status import PROCESS, Process
+from app.api.rings import RINGS, Alone, Rings
+from app.api.status import PROCESS, Configs, Process
 from app.api.telemetry import request_duration
+from app.http_guard import quiet_logger
 
 WEEK_S: Final = 7 * 24 * 3600
 OPEN: Final = frozenset({"/ready", "/metrics"})
 _BODY_BYTES: Final = 64 << 10  # no endpoint reads one
 _STOP_GRACE_S: Final = 1.0
+# A client that still sends a body which nobody reads has so long to take its answer.
+_LINGER_S: Final = 2.0
 _REST_OF_URL_BYTES: Final = 8190  # aiohttp's own limit, for all but the query
 
 
@@ -31,14 +36,19 @@ def build_api(
     max_query_bytes: int,
     max_spss: int = 0,
     max_range_s: int = WEEK_S,
+    max_metrics_range_s: int = WEEK_S,
+    max_trace_bytes: int = 0,
+    max_page_spans: int = 10_000,
     target: str = "all",
-    config: str = "",
+    configs: Configs | None = None,
     credentials: Credentials | None = None,
+    rings: Rings | None = None,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
-    The arguments are settings; see params.Limits. For max_limit, max_spss and max_range_s 0 means no limit.
-    target, config: what /status shows; see status.Process
+    The arguments are settings; see params.Limits. For those of spans per span set, traces, ranges and bytes of a
+    trace 0 means no limit.
+    target, configs, rings: what /status and the pages of rings show
     credentials: who may ask; None: everybody. OPEN needs none
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
@@ -51,9 +61,13 @@ def build_api(
         max_spss=max_spss,
         max_range_s=max_range_s,
         max_query_bytes=max_query_bytes,
+        max_metrics_range_s=max_metrics_range_s,
+        max_trace_bytes=max_trace_bytes,
+        max_page_spans=max_page_spans,
     )
-    app[PROCESS] = Process(target, config)
-    for module in (search, traces, tags, metrics, health, status):
+    app[PROCESS] = Process(target, configs or Configs())
+    app[RINGS] = rings or Alone()
+    for module in (search, traces, tags, metrics, health, status, rings_):
         app.add_routes(module.routes)
     return app
 
@@ -66,16 +80,21 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
     return await handler(request)
 
 
+def url_bytes_max(app: web.Application) -> int:
+    """Of the first line of a request: a byte of the query may be three in the URL: %7B."""
+    return 3 * app[LIMITS].max_query_bytes + _REST_OF_URL_BYTES
+
+
 def api_runner(app: web.Application) -> web.AppRunner:
     """How the application must be served: queries as long as the setting allows, and a client that goes away
     stops its query.
     """
-    # A byte of the query may be three in the URL: %7B.
-    line_bytes = 3 * app[LIMITS].max_query_bytes + _REST_OF_URL_BYTES
     return web.AppRunner(
         app,
         handler_cancellation=True,
-        max_line_size=line_bytes,
+        max_line_size=url_bytes_max(app),
+        lingering_time=_LINGER_S,
         access_log=None,
+        logger=quiet_logger("query"),
         shutdown_timeout=_STOP_GRACE_S,
     )

@@ -1,6 +1,8 @@
 """What is running here: /api/status/buildinfo and the pages under /status. None of them asks for a tenant."""
 
+import asyncio
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -9,7 +11,11 @@ import orjson
 from aiohttp import web
 
 from app.api.backend import BACKEND
+from app.api.errors import ParameterError
 from app.api.health import public
+from app.api.proto import tempo_pb2
+from app.api.rings import RINGS
+from app.settings.show import overrides_yaml
 
 routes = web.RouteTableDef()
 
@@ -17,12 +23,29 @@ routes = web.RouteTableDef()
 API_VERSION: Final = "3.1.0"
 
 
+def no_overrides() -> str:
+    """What is set for single tenants where nothing is."""
+    return overrides_yaml({})
+
+
+@dataclass(frozen=True, slots=True)
+class Configs:
+    """As YAML, secrets masked. effective: the settings. defaults: all, as if nothing were set. changed: what differs
+    from these. runtime: makes what is set for single tenants now, on a thread
+    """
+
+    effective: str = ""
+    defaults: str = ""
+    changed: str = ""
+    runtime: Callable[[], str] = no_overrides
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
-    """target: what it runs. config: its settings as YAML, secrets masked"""
+    """target: what it runs"""
 
     target: str
-    config: str
+    configs: Configs
 
 
 PROCESS: Final = web.AppKey("process", Process)
@@ -62,19 +85,39 @@ async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
 async def services(request: web.Request) -> web.Response:
     """What this process runs, and whether it serves."""
     reasons = request.app[BACKEND].not_ready()
-    state = "Starting" if reasons else "Running"
-    return web.Response(text=f"{request.app[PROCESS].target}: {state}\n{public(reasons)}")
+    found = request.app[RINGS].services() or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
+    lines = "".join(f"{name}: {state}\n" for name, state in found.items())
+    return web.Response(text=lines + public(reasons))
 
 
 @routes.get("/status/endpoints")
 async def endpoints(request: web.Request) -> web.Response:
-    """All endpoints of this server, a line each."""
+    """All endpoints of this server, a line each; gRPC's at the end."""
     routes_ = request.app.router.routes()
     lines = sorted({f"{r.method} {r.resource.canonical}" for r in routes_ if r.resource and r.method != "HEAD"})
+    service = tempo_pb2.DESCRIPTOR.services_by_name["StreamingQuerier"]
+    lines += [f"GRPC /{service.full_name}/{method.name}" for method in service.methods]
     return web.Response(text="".join(f"{line}\n" for line in lines))
 
 
 @routes.get("/status/config")
 async def config(request: web.Request) -> web.Response:
-    """The settings as YAML, secrets masked."""
-    return web.Response(text=request.app[PROCESS].config, content_type="application/yaml")
+    """The settings as YAML, secrets masked; with ?mode=defaults what they would be, with ?mode=diff what differs."""
+    configs = request.app[PROCESS].configs
+    match request.query.get("mode", ""):
+        case "":
+            text = configs.effective
+        case "defaults":
+            text = configs.defaults
+        case "diff":
+            text = configs.changed
+        case mode:
+            raise ParameterError(f"mode: {mode[:40]!r} is neither diff nor defaults")
+    return web.Response(text=text, content_type="application/yaml")
+
+
+@routes.get("/status/runtime_config")
+async def runtime_config(request: web.Request) -> web.Response:
+    """What is set for single tenants, as it counts now."""
+    text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
+    return web.Response(text=text, content_type="application/yaml")

@@ -1,19 +1,21 @@
 """tempopb.StreamingQuerier over gRPC: what Grafana asks where streaming is switched on.
 
-Answers are exact, and Grafana keeps the first of what it is told twice. So nothing is sent that a later part would
-correct: while a query runs, parts without rows say that it does; then come the rows, in as many parts as they need.
+While a query runs, messages say how far it is, with those rows of the answer that are final; then comes the whole
+answer, in as many messages as it needs. Nothing is sent that a later message corrects: Grafana keeps what it was told
+first of a trace, and never drops one.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import grpc
 
 from app.access import AUTHORIZATION, Access
-from app.api import messages, metrics, search, tags
+from app.api import messages, metrics, params, search, tags
 from app.api.backend import Backend
 from app.api.call import Call
 from app.api.errors import explain
@@ -21,17 +23,21 @@ from app.api.params import Limits
 from app.api.proto import tempo_pb2 as pb
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
 from app.tenant import HEADER
+from query.progress import Progress, Watch
+from query.results import MetricsResult, SearchResult
 from query.tag_text import INTRINSIC, parse_old_tag, parse_tag
 
 SERVICE: Final = "tempopb.StreamingQuerier"
 # A proxy takes a connection without data for dead after some time, often 10 s or more.
 PROGRESS_S: Final = 1.0
+# Rows that are known before the end are sent not more often than that.
+PARTIAL_S: Final = 0.2
 
 # A status travels in a header, where most clients take 8 KB; a character may become 9 bytes.
 _TEXT_CHARS_MAX: Final = 800
 
 Message = Any
-Parts = Callable[[], Iterator[Message]]
+Result = Any
 
 # HTTP status → gRPC code
 CODES: Final[Mapping[int, grpc.StatusCode]] = {
@@ -48,50 +54,67 @@ CODES: Final[Mapping[int, grpc.StatusCode]] = {
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """request: its class. params: it as parameters of the HTTP API. ask: the question, and how its answer is made.
+    """request: its class. params: it as parameters of the HTTP API. ask: the question; messages: its answer's
 
-    progress: the part that only says that the query runs
+    progress: the message that only says that the query runs, where nothing more is known
+    since: what of a result is new to one who knows an earlier one
     """
 
     request: Any
     params: Callable[[Any], dict[str, str]]
-    ask: Callable[[Call], Awaitable[Parts]]
+    ask: Callable[[Call, Watch], Awaitable[Result]]
+    messages: Callable[[Call, Result], Iterator[Message]]
     progress: Message
+    since: Callable[[Result, Result], Result] = lambda result, _: result
 
 
-async def _search(call: Call) -> Parts:
-    result, span_sets = await search.ask_search(call)
-    return lambda: messages.search_messages(result, span_sets=span_sets)
+async def _search(call: Call, watch: Watch) -> SearchResult:
+    return await search.ask_search(call, params.search_request(call.params, call.limits), watch)
 
 
-async def _range(call: Call) -> Parts:
-    result = await metrics.ask_range(call)
-    return lambda: messages.range_messages(result)
+def _search_messages(call: Call, result: SearchResult) -> Iterator[Message]:
+    span_sets = params.search_request(call.params, call.limits).span_sets
+    return messages.search_messages(result, span_sets=span_sets)
 
 
-async def _instant(call: Call) -> Parts:
-    result = await metrics.ask_instant(call)
-    return lambda: messages.instant_messages(result)
+def _new_traces(result: SearchResult, known: SearchResult) -> SearchResult:
+    return replace(result, traces=result.traces[len(known.traces) :])
 
 
-async def _names(call: Call) -> Parts:
-    names = await tags.ask_names(call)
-    return lambda: messages.names_messages(names, intrinsic=call.params.get("scope") == INTRINSIC)
+def _range_messages(_: Call, result: MetricsResult) -> Iterator[Message]:
+    return messages.range_messages(result)
 
 
-async def _names_v2(call: Call) -> Parts:
-    names = await tags.ask_names(call)
-    return lambda: messages.names_v2_messages(names)
+def _instant_messages(_: Call, result: MetricsResult) -> Iterator[Message]:
+    return messages.instant_messages(result)
 
 
-async def _values(call: Call) -> Parts:
-    values = await tags.ask_values(call, parse_old_tag(call.params["tag"]))
-    return lambda: messages.values_messages(values)
+async def _names(call: Call, _: Watch) -> Result:
+    return await tags.ask_names(call)
 
 
-async def _values_v2(call: Call) -> Parts:
-    values = await tags.ask_values(call, (parse_tag(call.params["tag"]),))
-    return lambda: messages.values_v2_messages(values)
+def _names_messages(call: Call, names: Result) -> Iterator[Message]:
+    return messages.names_messages(names, intrinsic=call.params.get("scope") == INTRINSIC)
+
+
+def _names_v2_messages(_: Call, names: Result) -> Iterator[Message]:
+    return messages.names_v2_messages(names)
+
+
+async def _values(call: Call, _: Watch) -> Result:
+    return await tags.ask_values(call, parse_old_tag(call.params["tag"]))
+
+
+def _values_messages(_: Call, values: Result) -> Iterator[Message]:
+    return messages.values_messages(values)
+
+
+async def _values_v2(call: Call, _: Watch) -> Result:
+    return await tags.ask_values(call, (parse_tag(call.params["tag"]),))
+
+
+def _values_v2_messages(_: Call, values: Result) -> Iterator[Message]:
+    return messages.values_v2_messages(values)
 
 
 def _texts(**fields: Any) -> dict[str, str]:
@@ -135,24 +158,77 @@ def _values_params(asked: pb.SearchTagValuesRequest) -> dict[str, str]:
 _NO_METRICS: Final = pb.SearchMetrics()
 _NO_METADATA: Final = pb.MetadataMetrics()
 METHODS: Final[Mapping[str, Method]] = {
-    "Search": Method(pb.SearchRequest, _search_params, _search, pb.SearchResponse(metrics=_NO_METRICS)),
-    "SearchTags": Method(pb.SearchTagsRequest, _names_params, _names, pb.SearchTagsResponse(metrics=_NO_METADATA)),
+    "Search": Method(
+        pb.SearchRequest,
+        _search_params,
+        _search,
+        _search_messages,
+        pb.SearchResponse(metrics=_NO_METRICS),
+        _new_traces,
+    ),
+    "SearchTags": Method(
+        pb.SearchTagsRequest, _names_params, _names, _names_messages, pb.SearchTagsResponse(metrics=_NO_METADATA)
+    ),
     "SearchTagsV2": Method(
-        pb.SearchTagsRequest, _names_params, _names_v2, pb.SearchTagsV2Response(metrics=_NO_METADATA)
+        pb.SearchTagsRequest, _names_params, _names, _names_v2_messages, pb.SearchTagsV2Response(metrics=_NO_METADATA)
     ),
     "SearchTagValues": Method(
-        pb.SearchTagValuesRequest, _values_params, _values, pb.SearchTagValuesResponse(metrics=_NO_METADATA)
+        pb.SearchTagValuesRequest,
+        _values_params,
+        _values,
+        _values_messages,
+        pb.SearchTagValuesResponse(metrics=_NO_METADATA),
     ),
     "SearchTagValuesV2": Method(
-        pb.SearchTagValuesRequest, _values_params, _values_v2, pb.SearchTagValuesV2Response(metrics=_NO_METADATA)
+        pb.SearchTagValuesRequest,
+        _values_params,
+        _values_v2,
+        _values_v2_messages,
+        pb.SearchTagValuesV2Response(metrics=_NO_METADATA),
     ),
     "MetricsQueryRange": Method(
-        pb.QueryRangeRequest, _range_params, _range, pb.QueryRangeResponse(metrics=_NO_METRICS)
+        pb.QueryRangeRequest,
+        _range_params,
+        metrics.ask_range,
+        _range_messages,
+        pb.QueryRangeResponse(metrics=_NO_METRICS),
     ),
     "MetricsQueryInstant": Method(
-        pb.QueryInstantRequest, _instant_params, _instant, pb.QueryInstantResponse(metrics=_NO_METRICS)
+        pb.QueryInstantRequest,
+        _instant_params,
+        metrics.ask_instant,
+        _instant_messages,
+        pb.QueryInstantResponse(metrics=_NO_METRICS),
     ),
 }
+
+
+class News:
+    """The latest that a query told, from its thread, until somebody takes it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._there = asyncio.Event()
+        self._latest: Result | None = None
+
+    def tell(self, result: Result) -> None:
+        """On any thread."""
+        self._latest = result
+        self.wake()
+
+    def wake(self) -> None:
+        """On any thread: ends a `wait`."""
+        with suppress(RuntimeError):  # the server has stopped
+            self._loop.call_soon_threadsafe(self._there.set)
+
+    async def wait(self, timeout_s: float) -> Result | None:
+        """What was told since the last time; None: nothing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._there.wait()
+        self._there.clear()
+        latest, self._latest = self._latest, None
+        return latest
 
 
 class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types here
@@ -183,24 +259,48 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=method.request.FromString)
 
     async def _answer(self, method: Method, request: Any, context: Any) -> AsyncIterator[bytes]:
-        """The parts. Raises: _Refused"""
+        """The messages. Raises: _Refused"""
         headers = dict(context.invocation_metadata() or ())
-        asking: asyncio.Future[Parts] | None = None
+        asking: asyncio.Future[Result] | None = None
         try:
             tenant = self._access.tenant(headers.get(AUTHORIZATION.lower()), headers.get(HEADER.lower()))
             call = Call(self._backend, self._limits, tenant, method.params(request))
-            asking = asyncio.ensure_future(method.ask(call))
-            while not (await asyncio.wait([asking], timeout=PROGRESS_S))[0]:
-                yield method.progress.SerializeToString()
-            parts = asking.result()()
-            # Made off the event loop, and each only when the one before is sent.
-            while (part := await asyncio.to_thread(_next, parts)) is not None:
-                yield part
+            news = News()
+            asking = asyncio.ensure_future(method.ask(call, Watch(progress=Progress(news.tell, PARTIAL_S))))
+            asking.add_done_callback(lambda _: news.wake())
+            async for message in _early(method, call, asking, news):
+                yield message
+            async for message in _serialized(method.messages(call, asking.result())):
+                yield message
         except Exception as err:
             raise _Refused(*explain(err, f"gRPC {method.request.__name__}")) from err
         finally:
             if asking is not None:
                 asking.cancel()
+
+
+async def _early(method: Method, call: Call, asking: asyncio.Future[Result], news: News) -> AsyncIterator[bytes]:
+    """Until the answer is there: the rows that are known, and from time to time that the query runs."""
+    idle, known = method.progress, None
+    while True:
+        result = await news.wait(PROGRESS_S)
+        if result is not None:
+            fresh = result if known is None else method.since(result, known)
+            known = result
+            async for message in _serialized(method.messages(call, fresh)):
+                idle = method.progress.FromString(message)
+                yield message
+            idle = type(idle)(metrics=idle.metrics)
+        elif not asking.done():
+            yield idle.SerializeToString()
+        if asking.done():
+            return
+
+
+async def _serialized(parts: Iterator[Message]) -> AsyncIterator[bytes]:
+    """Made off the event loop, and each only when the one before is sent."""
+    while (part := await asyncio.to_thread(_next, parts)) is not None:
+        yield part
 
 
 class _Refused(Exception):  # noqa: N818 (says what it is)

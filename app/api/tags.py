@@ -6,11 +6,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from app.api import params
+from app.api import messages, params
 from app.api.call import Call, call_of
 from app.api.errors import ParameterError
 from app.api.jsonpb import UINT32_MAX, Json
-from app.api.replies import reply
+from app.api.replies import reply_either
 from query.language import ast
 from query.results import Inspected
 from query.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
@@ -25,7 +25,7 @@ _NO_SCOPE: Final = "none"
 async def tags_v2(request: web.Request) -> web.Response:
     """Names by scope: ?scope= &q= &start= &end= &limit= (of each scope)."""
     names = await ask_names(call_of(request))
-    return await reply(request, lambda: names_v2_json(names))
+    return await reply_either(request, lambda: names_v2_json(names), lambda: messages.names_v2_messages(names))
 
 
 @routes.get("/api/search/tags")
@@ -33,21 +33,25 @@ async def tags_v1(request: web.Request) -> web.Response:
     """Names without their scopes. Intrinsics only if they are asked for: ?scope=intrinsic."""
     names = await ask_names(call_of(request))
     intrinsic = request.query.get("scope") == INTRINSIC
-    return await reply(request, lambda: names_v1_json(names, intrinsic=intrinsic))
+    return await reply_either(
+        request,
+        lambda: names_v1_json(names, intrinsic=intrinsic),
+        lambda: messages.names_messages(names, intrinsic=intrinsic),
+    )
 
 
 @routes.get("/api/v2/search/tag/{tag:.+}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
     values = await ask_values(call_of(request), (parse_tag(request.match_info["tag"]),))
-    return await reply(request, lambda: values_v2_json(values))
+    return await reply_either(request, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values))
 
 
 @routes.get("/api/search/tag/{tag:.+}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
     values = await ask_values(call_of(request), parse_old_tag(request.match_info["tag"]))
-    return await reply(request, lambda: values_v1_json(values))
+    return await reply_either(request, lambda: values_v1_json(values), lambda: messages.values_messages(values))
 
 
 async def ask_names(call: Call) -> TagNames:

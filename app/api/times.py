@@ -36,10 +36,13 @@ class TimeRange:
     end_ns: int
 
 
-def time_range(params: Mapping[str, str]) -> TimeRange:
-    """`start` and `end`, or `since` before `end`; by default the last hour. Raises: ParameterError"""
-    since_ns = _duration(params, "since")
-    start_ns, end_ns = _time(params, "start"), _time(params, "end")
+def time_range(params: Mapping[str, str], range_s_max: int = 0) -> TimeRange:
+    """`start` and `end`, or `since` before `end`; by default the last hour. Raises: ParameterError
+
+    range_s_max: the setting query_frontend.metrics.max_duration_s; 0: none
+    """
+    since_ns = length_ns(params, "since")
+    start_ns, end_ns = moment_ns(params, "start"), moment_ns(params, "end")
     if end_ns is None:
         end_ns = time.time_ns()
     if start_ns is None:
@@ -48,13 +51,18 @@ def time_range(params: Mapping[str, str]) -> TimeRange:
         raise ParameterError(
             f"start must be before end: got start={params.get('start', '')[:40]} end={params.get('end', '')[:40]}"
         )
+    if range_s_max and end_ns - start_ns > range_s_max * NS:
+        raise ParameterError(
+            f"start and end are {(end_ns - start_ns) / NS:.0f} s apart; the setting "
+            f"query_frontend.metrics.max_duration_s allows {range_s_max} s"
+        )
     return TimeRange(start_ns, end_ns)
 
 
 def step_ns(params: Mapping[str, str], times: TimeRange) -> int:
     """`step`, as a duration or in seconds; by default one that fits the range. Raises: ParameterError"""
     range_ns = times.end_ns - times.start_ns
-    step = _duration(params, "step", seconds=True)
+    step = length_ns(params, "step", seconds=True)
     if step is None:
         return max(_STEP_NS_MIN, range_ns // _STEPS_DEFAULT // _STEP_NS_MIN * _STEP_NS_MIN)
     least_ns = max(1, range_ns // SAMPLES_MAX)
@@ -65,7 +73,7 @@ def step_ns(params: Mapping[str, str], times: TimeRange) -> int:
     return step
 
 
-def _time(params: Mapping[str, str], name: str) -> int | None:
+def moment_ns(params: Mapping[str, str], name: str) -> int | None:
     """Unix seconds, with or without a fraction; nanoseconds; RFC 3339. Missing, empty or 0: None."""
     text = params.get(name, "").strip()
     if _NUMBER.fullmatch(text):
@@ -92,7 +100,7 @@ def _rfc3339(text: str) -> int | None:
     return value_ns if 0 <= value_ns <= INT64_MAX else None
 
 
-def _duration(params: Mapping[str, str], name: str, *, seconds: bool = False) -> int | None:
+def length_ns(params: Mapping[str, str], name: str, *, seconds: bool = False) -> int | None:
     """In ns; None where it is missing or empty. seconds: a number alone is one of seconds."""
     text = params.get(name, "").strip()
     if not text:

@@ -4,7 +4,7 @@ import gzip
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Final
@@ -14,6 +14,7 @@ from app.errors import StrettoError
 from app.tenant import HEADER
 
 TIMEOUT_S: Final = 120.0
+DEBUG: Final = "X-Stretto-Debug"
 _ANSWER_BYTES_MAX: Final = 1 << 30
 _TEXT_CHARS_MAX: Final = 2000
 
@@ -30,12 +31,17 @@ class Api:
     tenant: str = ""
     token: str = ""
 
-    def get(self, path: str, params: Mapping[str, Any]) -> Any:
-        """The JSON of a GET; parameters that are None are not sent. Raises: QueryError"""
+    def get(self, path: str, params: Mapping[str, Any], on_debug: Callable[[str], object] | None = None) -> Any:
+        """The JSON of a GET; parameters that are None are not sent. Raises: QueryError
+
+        on_debug: asks for what the query cost, and gets it as JSON
+        """
         query = urlencode({name: value for name, value in params.items() if value is not None})
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if self.tenant:
             headers[HEADER] = self.tenant
+        if on_debug is not None:
+            headers[DEBUG] = "1"
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         if urlsplit(self.url).scheme not in ("http", "https"):
@@ -43,6 +49,8 @@ class Api:
         request = urllib.request.Request(f"{self.url.rstrip('/')}{quote(path)}?{query}", headers=headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310 (the scheme was looked at)
+                if on_debug is not None and (told := reply.headers.get(DEBUG)):
+                    on_debug(told)
                 return json.loads(_body(reply))
         except urllib.error.HTTPError as err:
             text = _body(err)[:_TEXT_CHARS_MAX].decode(errors="replace").strip()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from app.query_cli import tables
 from app.query_cli.client import Api, QueryError
+from app.query_cli.pages import joined_spans, joined_traces, pages
 from app.query_cli.times import duration_s, moment_s
 
 DEFAULT_URL: Final = "http://127.0.0.1:3200"
@@ -54,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     search = _kind(kinds, "search", _search, "traces that match a TraceQL query, the newest first")
     search.add_argument("query", nargs="?", default="{ }", help="TraceQL (default: all traces)")
     search.add_argument("--limit", type=int, help="how many traces (default: the server's, 20)")
+    search.add_argument("--order", choices=("start", "duration"), help="duration: those that took longest first")
+    search.add_argument("--total", action="store_true", help="count all traces that match, too")
+    search.add_argument("--all", action="store_true", help="all traces that match, read in pages of --limit")
+    search.add_argument("--cursor", metavar="TEXT", help="a page: '' the first, then what the page before ended with")
+    _with_debug(search)
     search.add_argument("--spans", type=int, metavar="N", help="how many spans of each trace JSON shows")
 
     trace = _kind(kinds, "trace", _trace, "one trace as a tree of its spans")
@@ -63,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("query", help="as '{ status = error } | rate() by (resource.service.name)'")
     metrics.add_argument("--step", help="time between samples, as 10s")
     metrics.add_argument("--instant", action="store_true", help="one value for the whole range")
+    _with_debug(metrics)
 
     tags = _kind(kinds, "tags", _tags, "the names of attributes and intrinsics")
     tags.add_argument("query", nargs="?", help="TraceQL: only of spans that match")
@@ -74,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     values.add_argument("query", nargs="?", help="TraceQL: only of spans that match")
     values.add_argument("--limit", type=int, help="how many")
     return parser
+
+
+def _with_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="tell on stderr what the server read, and for how long")
 
 
 def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParser:
@@ -111,11 +122,28 @@ def _token(path: Path | None) -> str:
 
 def _search(api: Api, options: argparse.Namespace) -> Answer:
     params = {"q": options.query, "limit": options.limit, "spss": options.spans, **_times(options)}
-    return Answer(api.get("/api/search", params), tables.search_table)
+    params |= {"order": options.order, "total": "true" if options.total else None, "cursor": options.cursor}
+    told = _told if options.debug else None
+    if not options.all:
+        return Answer(api.get("/api/search", params, told), tables.search_table)
+
+    def get(cursor: str) -> Any:
+        return api.get("/api/search", {**params, "cursor": cursor or options.cursor or ""}, told)
+
+    return Answer(joined_traces(pages(get)), tables.search_table)
+
+
+def _told(text: str) -> None:
+    """What X-Stretto-Debug says: for people, beside the answer."""
+    sys.stderr.write(json.dumps(json.loads(text), indent=2) + "\n")
 
 
 def _trace(api: Api, options: argparse.Namespace) -> Answer:
-    body = api.get(f"/api/v2/traces/{options.trace_id}", _times(options))
+    """In pages, so that its size does not matter; a server that knows none answers all of it at once."""
+    times = _times(options)
+    body = joined_spans(
+        pages(lambda cursor: api.get(f"/api/v2/traces/{options.trace_id}", {**times, "cursor": cursor}))
+    )
     if not body.get("trace", {}).get("resourceSpans"):
         raise QueryError(f"no trace {options.trace_id}" + _incomplete(body))
     if body.get("status"):
@@ -128,10 +156,10 @@ def _incomplete(body: dict[str, Any]) -> str:
 
 
 def _metrics(api: Api, options: argparse.Namespace) -> Answer:
-    params = {"q": options.query, **_times(options)}
+    params, told = {"q": options.query, **_times(options)}, _told if options.debug else None
     if options.instant:
-        return Answer(api.get("/api/metrics/query", params), tables.instant_table)
-    return Answer(api.get("/api/metrics/query_range", {**params, "step": options.step}), tables.range_table)
+        return Answer(api.get("/api/metrics/query", params, told), tables.instant_table)
+    return Answer(api.get("/api/metrics/query_range", {**params, "step": options.step}, told), tables.range_table)
 
 
 def _tags(api: Api, options: argparse.Namespace) -> Answer:

@@ -29,7 +29,13 @@ def clean(text: str) -> str:
 
 
 def search_table(answer: Json) -> str:
-    """A line per trace."""
+    """A line per trace; then how many there are in all, and the next page's cursor, where that was asked for."""
+    rest = [f"{answer['totalTraces']} traces in all"] if "totalTraces" in answer else []
+    rest += [f"next page: --cursor {answer['nextCursor']}"] if "nextCursor" in answer else []
+    return "".join([_traces(answer), *(f"{line}\n" for line in rest)])
+
+
+def _traces(answer: Json) -> str:
     return table(
         ("TRACE", "START (UTC)", "DURATION", "SERVICE", "NAME", "MATCHED"),
         (

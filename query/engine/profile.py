@@ -13,13 +13,15 @@ class Profile:
     """Of one query. A source is a row group of a segment or block, or a part of a head.
 
     stages: seconds of each, in order
-    outside: sources that the time range left out; decided: those that needed no column, because bounds or missing
+    outside: sources that the time range left out; unneeded: those that can hold nothing newer than what was found;
+    decided: those that needed no column, because bounds or missing
         columns said it all; scanned: the others, one of them, if `stitched`, traces put together from several
     columns: whole or in part read, in order, with the number of sources
     """
 
     stages: dict[str, float] = field(default_factory=dict)
     outside: int = 0
+    unneeded: int = 0
     decided: int = 0
     scanned: int = 0
     stitched: bool = False
@@ -48,10 +50,13 @@ class Profile:
         else:
             self.decided += 1
 
-    def finish(self, readers: Sequence[Reader], work: Sequence[Reader]) -> None:
-        """At the end. In: a reader for each source, and those that were evaluated, stitched traces among them"""
+    def finish(self, readers: Sequence[Reader], work: Sequence[Reader], unneeded: int = 0) -> None:
+        """At the end. In: a reader for each source, and those that were evaluated, stitched traces among them;
+        how many need not be any more
+        """
         evaluated = {id(reader) for reader in work}
-        self.outside = sum(id(reader) not in evaluated for reader in readers)
+        self.unneeded = unneeded
+        self.outside = max(0, sum(id(reader) not in evaluated for reader in readers) - unneeded)
         self.stitched = not evaluated <= {id(reader) for reader in readers}
         for reader in {id(reader): reader for reader in [*readers, *work]}.values():
             self.bytes += reader.bytes_read

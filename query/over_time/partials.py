@@ -56,6 +56,10 @@ class Partial:
     cells: dict[str, Floats]
     candidates: dict[tuple[Key, int], Candidate] = field(default_factory=dict)
 
+    def since(self, interval: int) -> "Partial":
+        """The cells of that interval and later ones, without candidates."""
+        return Partial(self.keys, {kind: cells[:, interval:] for kind, cells in self.cells.items()})
+
 
 def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exemplars_max: int) -> Partial:
     """The sum of the partials. Of the candidates one per cell, and one per trace as long as there are others; those

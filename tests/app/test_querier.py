@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from app import querier
-from app.api.errors import TooManyRequests, Unavailable
+from app.api.backend import Page
+from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.querier import Querier, QueryLimits
 from query.errors import TraceQLError
+from query.progress import Progress, Watch
 from query.tag_text import parse_tag
 from tables.errors import StorageError
 from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
@@ -56,6 +58,40 @@ async def test_every_question(tmp_path: Path) -> None:
             await w.keeper.take(message(2, seconds=500))
             await w.flush_all()
         assert (await asked.trace("other", TRACE, **ALL)).table is None
+        asked.close()
+
+
+@in_loop
+async def test_what_a_query_cost(tmp_path: Path) -> None:
+    """The watch has the stages from the wait on; what is known before the end is told on the query's thread."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+        heard: list[tuple[Any, int]] = []
+        progress = Progress(lambda result: heard.append((result, threading.get_ident())), 0)
+        watch = Watch(progress=progress)
+        await asked.search("t", "{ name != `x` }", **ALL, limit=10, spans_per_span_set=0, watch=watch)
+        assert list(watch.profile.stages)[:3] == ["wait for a thread", "open sources", "compile"]
+        assert watch.profile.rows == 15
+        ((early, thread),) = heard
+        assert (early.inspected.sources, early.inspected.left, thread != threading.get_ident()) == (1, 1, True)
+        asked.close()
+
+
+@in_loop
+async def test_large_traces(tmp_path: Path) -> None:
+    """Refused unread where it is certain; in pages they come whole, from segments and heads."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+        with pytest.raises(TraceTooLarge, match=r"15 spans.*749"):
+            await asked.trace("t", TRACE, **ALL, bytes_max=749)
+        assert (await asked.trace("t", TRACE, **ALL, bytes_max=750)).table.num_rows == 15
+        ids: list[bytes] = []
+        after, more = None, True
+        while more:
+            answer = await asked.trace("t", TRACE, **ALL, bytes_max=749, page=Page(after, 4))
+            ids += answer.table["span_id"].to_pylist()
+            after, more = (answer.table["start_ns"][-1].as_py(), ids[-1]), answer.more
+        assert ids == (await asked.trace("t", TRACE, **ALL)).table["span_id"].to_pylist()
         asked.close()
 
 

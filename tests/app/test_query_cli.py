@@ -18,6 +18,9 @@ from query.tags import TagNames, TagValues
 from tests.app.api.conftest import SETTINGS, FakeBackend, serving, spans
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT
+from tests.helpers.engine import Engine
+from tests.query.golden import load_table
+from tests.query.test_progress import LOAD, by_time
 
 TRACE = "000f2ba9cc8f6a098a30a7aec2cbeadb"
 
@@ -72,6 +75,38 @@ def test_trace(stretto, backend):
     backend.answer = TraceAnswer(None, complete=True, message="")
     status, out, err = stretto("trace", "77")
     assert (status, out, err) == (1, "", "stretto: no trace 77\n")
+
+
+def test_search_beyond_tempo(backend, stretto, monkeypatch):
+    """The longest first, how many there are, a page and the next one, or all pages in one."""
+    engine = Engine(by_time(load_table(LOAD), 4))
+    monkeypatch.setattr(backend, "search", engine.search)
+    whole = json.loads(stretto("search", "--limit", "12", "-o", "json")[1])["traces"]
+    _, out, _ = stretto("search", "--limit", "5", "--total", "--order", "duration", "--cursor", "")
+    *lines, total, page = out.splitlines()
+    assert (len(lines), total, page.startswith("next page: --cursor duration-")) == (6, "12 traces in all", True)
+    _, out, _ = stretto("search", "--limit", "10", "--order", "duration", "--cursor", page.split()[-1])
+    assert len(out.splitlines()) == 8
+    status, out, err = stretto("search", "--limit", "5", "--all", "--total", "-o", "json")
+    body = json.loads(out)
+    assert (status, err, body["traces"], body["totalTraces"], "nextCursor" in body) == (0, "", whole, 12, False)
+    _, out, err = stretto("search", "{ name = `a` }", "--debug")
+    assert json.loads(err)["plan"][0]["query"] == "{ name = `a` }"
+    assert "TRACE" in out
+
+
+def test_trace_in_pages(backend, stretto, monkeypatch):
+    """A trace larger than the limit is read in pages and is the same."""
+    table = load_table(
+        "\n".join(["load", *(f"  t1 s{i:02} resource.service.name=s{i % 2} start={i}s" for i in range(30))])
+    )
+    monkeypatch.setattr(backend, "trace", Engine(by_time(table, 3)).trace)
+    trace = b"t1".rjust(16, b"\0").hex()
+    bodies = [json.loads(stretto("trace", trace, "-o", "json", max_page_spans=most)[1]) for most in (100, 7)]
+    assert bodies[0] == bodies[1]
+    assert len(bodies[0]["trace"]["resourceSpans"]) == 2
+    status, out, _ = stretto("trace", trace, max_page_spans=7)
+    assert (status, len(out.splitlines())) == (0, 31)
 
 
 def test_metrics(stretto):

@@ -53,8 +53,12 @@ class FakeBackend:
     reasons: list[str] = field(default_factory=list)
     asked: list[dict] = field(default_factory=list)
     wait: asyncio.Event | None = None  # a query that never ends; set when it was cancelled
+    early: list = field(default_factory=list)  # told before the answer
 
-    async def search(self, tenant, query, **named) -> SearchResult:
+    async def search(self, tenant, query, *, watch=None, **named) -> SearchResult:
+        for result in self.early:
+            watch.progress.tell(result)
+            await asyncio.sleep(0)
         self.asked.append({"tenant": tenant, "query": query, **named})
         if self.wait is not None:
             try:
@@ -68,10 +72,10 @@ class FakeBackend:
     async def trace(self, tenant, trace_id, **named) -> TraceAnswer:
         return self._told(self.answer, tenant=tenant, trace_id=trace_id, **named)
 
-    async def metrics_range(self, tenant, query, **named) -> MetricsResult:
+    async def metrics_range(self, tenant, query, *, watch=None, **named) -> MetricsResult:
         return self._told(self.series, tenant=tenant, query=query, **named)
 
-    async def metrics_instant(self, tenant, query, **named) -> MetricsResult:
+    async def metrics_instant(self, tenant, query, *, watch=None, **named) -> MetricsResult:
         return self._told(self.series, tenant=tenant, query=query, **named)
 
     async def tag_names(self, tenant, **named) -> TagNames:

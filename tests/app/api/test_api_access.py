@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from agents.span_writer import Outcome
 from app.access import Access, Forbidden, Unauthorized, load_credentials
 from app.errors import SettingsError
-from app.receivers.otlp_http import build_http_receiver
+from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.tenant import InvalidTenant, NoTenant
 
 
@@ -132,7 +132,7 @@ def test_receiver_over_http(headers, status):
     """The same tokens where spans are sent."""
 
     async def run():
-        app = build_http_receiver(Gather(), multitenancy=True, body_bytes_max=1000, credentials=CREDENTIALS)
+        app = build_http_receiver(Gather(), Access(multitenancy=True, credentials=CREDENTIALS), BodyLimits(1000, 1000))
         async with TestClient(TestServer(app)) as client:
             reply = await client.post("/v1/traces", headers={"Content-Type": "application/x-protobuf"} | headers)
             return reply.status, "WWW-Authenticate" in reply.headers

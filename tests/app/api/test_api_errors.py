@@ -25,7 +25,7 @@ class WrongQueryError(TraceQLError):
     ("error", "status", "words", "retry_after"),
     [
         pytest.param(WrongQueryError("1:3: unknown field"), 400, "1:3: unknown field", None, id="query"),
-        pytest.param(TraceTooLarge("50 MB"), 422, "50 MB", None, id="too large"),
+        pytest.param(TraceTooLarge(bytes(16), 7, "50 MB", 10), 422, "50 MB", None, id="too large"),
         pytest.param(TooManyRequests("at most 20", 0.1), 429, "at most 20", "1", id="too many"),
         pytest.param(Unavailable("Kafka is away", 4.2), 503, "Kafka is away", "5", id="away"),
         pytest.param(TimeoutError(), 504, "query.timeout_s", None, id="took too long"),

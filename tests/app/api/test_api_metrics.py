@@ -191,3 +191,12 @@ def test_bad_steps(ask, step, words):
     answer = ask(RANGE, params={"q": "{ } | rate()", "step": step} | TIMES)
     assert answer.status == 400
     assert [word for word in words if word not in answer.text] == []
+
+
+@pytest.mark.parametrize("path", [RANGE, INSTANT])
+@pytest.mark.parametrize("times", [{"start": "1795259500", "end": "1795259561"}, {"since": "61s"}])
+def test_longest_range(ask, path, times):
+    """400 that names the setting; 0 switches it off."""
+    answer = ask(path, params={"q": "{ } | rate()", **times}, max_metrics_range_s=60)
+    assert (answer.status, "query_frontend.metrics.max_duration_s allows 60 s" in answer.text) == (400, True)
+    assert ask(path, params={"q": "{ } | rate()", **times}, max_metrics_range_s=0).status == 200

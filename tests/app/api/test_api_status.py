@@ -1,8 +1,14 @@
 """What is running: buildinfo and the pages under /status. None of them asks for a tenant."""
 
 import json
+from functools import partial
 
+import yaml
+
+from app.api.status import Configs
 from app.settings import Settings, to_yaml
+from app.settings.overrides import TenantOverrides
+from app.settings.show import changed_yaml, overrides_yaml
 
 
 def test_buildinfo(ask):
@@ -31,10 +37,29 @@ def test_endpoints(ask):
     lines = ask("/status/endpoints", multitenancy=True).text.splitlines()
     assert "GET /api/search" in lines
     assert "GET /api/v2/search/tag/{tag}/values" in lines
-    assert lines == sorted(set(lines))
+    assert "GET /distributor/ring" in lines
+    assert "GRPC /tempopb.StreamingQuerier/Search" in lines
+    assert len(lines) == len(set(lines))
 
 
 def test_config(ask):
-    """The settings as YAML, as they were given to the API: masked."""
-    config = to_yaml(Settings())
-    assert ask("/status/config", multitenancy=True, config=config).text == config
+    """The settings as YAML, masked; the defaults; and what differs from these."""
+    s3 = {"access_key": "a", "secret_key": "s"}
+    settings = Settings.model_validate({"target": "live-store", "storage": {"trace": {"s3": s3}}})
+    configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings))
+    ask_config = partial(ask, multitenancy=True, configs=configs)
+    assert ask_config("/status/config").text == to_yaml(settings)
+    assert ask_config("/status/config?mode=defaults").text == to_yaml(Settings())
+    changed = yaml.safe_load(ask_config("/status/config?mode=diff").text)
+    assert changed == {"target": "live-store", "storage": {"trace": {"s3": s3 | {"secret_key": "***"}}}}
+    wrong = ask_config("/status/config?mode=all")
+    assert (wrong.status, "diff" in wrong.text) == (400, True)
+
+
+def test_runtime_config(ask):
+    """What is set for single tenants, in the form of the file."""
+    assert yaml.safe_load(ask("/status/runtime_config", multitenancy=True).text) == {"overrides": {}}
+    entry = {"metrics_generator": {"processors": ["span-metrics"]}}
+    tenants = {"acme": TenantOverrides.model_validate(entry)}
+    configs = Configs(runtime=partial(overrides_yaml, tenants))
+    assert yaml.safe_load(ask("/status/runtime_config", configs=configs).text) == {"overrides": {"acme": entry}}

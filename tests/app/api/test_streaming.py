@@ -3,12 +3,15 @@
 import asyncio
 import json
 import re
+import threading
+import time
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf import json_format
 
+from app import querier
 from app.api import messages, streaming
 from app.api.call import ACCESS
 from app.api.errors import TooManyRequests, Unavailable
@@ -25,6 +28,10 @@ from query.tags import TagNames, TagValues
 from tests.app.api.conftest import SETTINGS
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT
+from tests.app.test_querier import in_loop, loaded, world
+from tests.helpers.engine import NS, Engine
+from tests.query.golden import START_NS, load_table
+from tests.query.test_progress import LOAD, by_time
 
 INSPECTED = Inspected(traces=3, spans=9, bytes=2**40, sources=2)
 NAMES = TagNames({"intrinsic": ("kind", "name"), "resource": ("b", "x"), "span": ("a", "b")}, INSPECTED)
@@ -254,6 +261,102 @@ def test_progress(call, backend, monkeypatch):
     assert progress
     assert all(part.HasField("metrics") and not part.traces for part in progress)
     assert len(last.traces) == 1
+
+
+def test_early_rows(call, backend, monkeypatch):
+    """Each trace once, then the whole answer; how far the query is; where nothing is new a message without rows."""
+    monkeypatch.setattr(streaming, "PROGRESS_S", 0.05)
+    traces = [RESULT.traces[0]._replace(trace_id=bytes(15) + bytes([n])) for n in range(1, 4)]
+    whole = SearchResult(traces, Inspected(sources=9))
+
+    async def search(*_, watch, **__):
+        for count, left in ((1, 6), (2, 3)):
+            # As from a worker's thread.
+            await asyncio.to_thread(watch.progress.tell, SearchResult(traces[:count], Inspected(sources=3, left=left)))
+            await asyncio.sleep(0.2)
+        return whole
+
+    backend.search = search
+    *early, last = call("Search", pb.SearchRequest(Query="{ true }"))
+    assert [trace.traceID for part in early for trace in part.traces] == ["1", "2"]
+    assert [part.metrics.totalJobs for part in early] == sorted((p.metrics.totalJobs for p in early), reverse=True)
+    assert len(early) > 2
+    assert all(part.metrics.completedJobs < part.metrics.totalJobs for part in early)
+    same(search_json(whole, span_sets=True), [last])
+    assert last.metrics.completedJobs == last.metrics.totalJobs == 9
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "request_"),
+    [
+        pytest.param("Search", "/api/search?q={}&limit=12", pb.SearchRequest(Query="{}", Limit=12), id="search"),
+        pytest.param(
+            "MetricsQueryRange",
+            f"/api/metrics/query_range?q={{}}|rate()&start={START_NS}&end={START_NS + 12 * NS}&step=1s",
+            pb.QueryRangeRequest(query="{}|rate()", start=START_NS, end=START_NS + 12 * NS, step=NS),
+            id="range",
+        ),
+        pytest.param(
+            "MetricsQueryInstant",
+            f"/api/metrics/query?q={{}}|rate()&start={START_NS}&end={START_NS + 12 * NS}",
+            pb.QueryInstantRequest(query="{}|rate()", start=START_NS, end=START_NS + 12 * NS),
+            id="instant",
+        ),
+    ],
+)
+def test_several_sources(call, ask, monkeypatch, method, path, request_, backend):
+    """Over four of them: several messages, of which the last is what HTTP answers, and the others are in it."""
+    monkeypatch.setattr(streaming, "PARTIAL_S", 0)
+    engine = Engine(by_time(load_table(LOAD), 4))
+    for name in ("search", "metrics_range", "metrics_instant"):
+        monkeypatch.setattr(backend, name, getattr(engine, name))
+    body = json.loads(ask(path, headers={"Accept-Encoding": "identity"}).body)
+    *early, last = call(method, request_)
+    assert early
+    assert all(part.metrics.completedJobs < part.metrics.totalJobs == 4 for part in early)
+    want = json_format.ParseDict(body, type(last)())
+    rows = "traces" if method == "Search" else "series"
+    assert getattr(last, rows) == getattr(want, rows)
+    if method == "Search":
+        told = [trace for part in early for trace in part.traces]
+        assert told
+        assert told == list(last.traces)[: len(told)]
+    if method == "MetricsQueryRange":
+        samples = [sample for part in early for one in part.series for sample in one.samples]
+        assert samples
+        assert all(sample in last.series[0].samples for sample in samples)
+
+
+def test_cancelled_on_its_thread(tmp_path, monkeypatch):
+    """A client that goes away ends the work between two sources, not only the wait for it."""
+    started, stopped = threading.Event(), threading.Event()
+
+    def slow(*_, cancelled, **__):
+        started.set()
+        while not cancelled():
+            time.sleep(0.005)
+        stopped.set()
+
+    monkeypatch.setattr(querier, "search", slow)
+
+    @in_loop
+    async def main():
+        with world(tmp_path) as w:
+            asked = await loaded(w)
+            api = build_api(asked, **SETTINGS)
+            server = build_streaming(asked, api[LIMITS], api[ACCESS])
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                running = channel.unary_stream(f"/{SERVICE}/Search")(pb.SearchRequest(Query="{}").SerializeToString())
+                assert await asyncio.to_thread(started.wait, 5)
+                assert not stopped.is_set()
+                running.cancel()
+                assert await asyncio.to_thread(stopped.wait, 5)
+            await server.stop(None)
+            asked.close()
+
+    main()
 
 
 def test_a_client_that_goes_away(call, backend):

@@ -1,0 +1,83 @@
+"""The header X-Stretto-Debug: what a query is and what it cost, beside its answer."""
+
+import asyncio
+import json
+from typing import Any, Final
+
+from aiohttp import web
+
+from query.engine.profile import Profile
+from query.explain import explain
+
+HEADER: Final = "X-Stretto-Debug"
+# Proxies often take 4 KB for the whole head of an answer.
+HEADER_CHARS_MAX: Final = 3000
+_OFF: Final = frozenset({"", "0", "false"})
+
+Json = dict[str, Any]
+
+
+def wants_debug(request: web.Request) -> bool:
+    return request.headers.get(HEADER, "").strip().lower() not in _OFF
+
+
+async def debug_headers(request: web.Request, query: str, profile: Profile) -> dict[str, str]:
+    """The header of the answer, where the request has it. In: a query that was answered, and its profile, filled"""
+    if not wants_debug(request):
+        return {}
+    return {HEADER: await asyncio.to_thread(debug_text, query, profile)}
+
+
+def debug_text(query: str, profile: Profile) -> str:
+    """One line of JSON in ASCII, at most HEADER_CHARS_MAX long. What does not fit is left out: "cut" says so."""
+    told: Json = {"profile": _profile(profile), "plan": [_part(part) for part in explain(query)]}
+    text = json.dumps(told, separators=(",", ":"))
+    for shorten in (_without_columns_of_steps, _few_columns, _without_plan, _without_columns):
+        if len(text) > HEADER_CHARS_MAX:
+            shorten(told)
+            text = json.dumps({**told, "cut": True}, separators=(",", ":"))
+    return text
+
+
+def _profile(profile: Profile) -> Json:
+    return {
+        "rowGroups": {
+            "outside": profile.outside,
+            "unneeded": profile.unneeded,
+            "decided": profile.decided,
+            "scanned": profile.scanned,
+        },
+        "stitched": profile.stitched,
+        "rows": profile.rows,
+        "bytes": profile.bytes,
+        "stagesMs": {name: round(seconds * 1e3, 3) for name, seconds in profile.stages.items()},
+        "columns": dict(profile.columns),
+    }
+
+
+def _part(part: Any) -> Json:
+    return {
+        "query": part.query,
+        "wholeTraces": part.whole_traces,
+        "steps": [
+            {"what": step.what, "columns": list(step.columns), "prunedBy": list(step.pruned_by)} for step in part.steps
+        ],
+    }
+
+
+def _without_columns_of_steps(told: Json) -> None:
+    for part in told["plan"]:
+        part["steps"] = [step["what"][:200] for step in part["steps"][:20]]
+
+
+def _few_columns(told: Json) -> None:
+    columns = told["profile"]["columns"]
+    told["profile"]["columns"] = {name[:100]: columns[name] for name in list(columns)[:10]}
+
+
+def _without_plan(told: Json) -> None:
+    told["plan"] = []
+
+
+def _without_columns(told: Json) -> None:
+    told["profile"]["columns"] = {}
