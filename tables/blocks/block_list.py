@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,11 +64,13 @@ class BlockList:
             for partition, end in covered.items():
                 self._covered[partition] = max(end, self._covered.get(partition, 0))
 
-    def add(self, cut: Cut, metas: Iterable[BlockMeta]) -> None:
-        """A cut that this process has just made visible."""
+    def add(self, cut: Cut, metas: Iterable[BlockMeta], known_as: Mapping[str, str] | None = None) -> None:
+        """A cut that this process has just made visible. known_as: what files of it are called in the column cache."""
         with self._lock:
             for meta in metas:
                 self._blocks[meta.tenant][meta.block_id] = meta
+                if known_as:
+                    self._sources[meta.block_id] = self._open(meta, known_as)
             self._covered[cut.partition] = max(cut.last_offset + 1, self._covered.get(cut.partition, 0))
 
     def covered(self, partition: int) -> int:
@@ -92,16 +94,15 @@ class BlockList:
         with self._lock:
             sources = self._sources.get(meta.block_id)
             if sources is None:
-                sources = self._sources[meta.block_id] = [
-                    ParquetSource(
-                        f"{meta.folder}/{file.name}",
-                        self._opener(f"{meta.folder}/{file.name}", file.size_bytes),
-                        self._cache,
-                        file.spans,
-                    )
-                    for file in meta.files
-                ]
+                sources = self._sources[meta.block_id] = self._open(meta, {})
             return sources
+
+    def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
+        paths = [(f"{meta.folder}/{file.name}", file) for file in meta.files]
+        return [
+            ParquetSource(known_as.get(path, path), self._opener(path, file.size_bytes), self._cache, file.spans)
+            for path, file in paths
+        ]
 
     def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
         return lambda: RangeFile(partial(self._range, path), size_bytes)

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from tables.errors import StorageError
+
+_CONNECT_S: Final = 2.0
+_READ_RETRIES: Final = 3
+_READ_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2}
 
 Backend = Literal["local", "s3", "gcs", "azure"]
 
@@ -21,12 +26,14 @@ class StorageConfig:
     place: a folder for `local`; bucket or container for the others
     prefix: path inside the bucket
     options: obstore's configuration of the backend (endpoint, region, keys …)
+    read_timeout_s: for a read, what is tried again included; writes have time: nobody waits for them
     """
 
     backend: Backend
     place: str
     prefix: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    read_timeout_s: float = 10.0
 
 
 class ObjectStore:
@@ -35,6 +42,8 @@ class ObjectStore:
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
         self._store: Any = _open(config)
+        # A query holds a thread while it reads: a storage that is away must not take them all for minutes.
+        self._reads: Any = _open(config, config.read_timeout_s)
 
     def put(self, path: str, data: Any) -> None:
         """Writes an object whole (bytes or an Arrow buffer); an existing one is replaced."""
@@ -57,7 +66,7 @@ class ObjectStore:
     def get(self, path: str) -> bytes | None:
         """The object's bytes; None where there is no such object."""
         try:
-            return bytes(obstore.get(self._store, path).bytes())
+            return bytes(obstore.get(self._reads, path).bytes())
         except FileNotFoundError:
             return None
         except (exceptions.BaseError, OSError) as err:
@@ -66,7 +75,7 @@ class ObjectStore:
     def get_range(self, path: str, start: int, length: int) -> Any:
         """A part of an object, as a buffer."""
         try:
-            return obstore.get_range(self._store, path, start=start, length=length)
+            return obstore.get_range(self._reads, path, start=start, length=length)
         except (exceptions.BaseError, OSError) as err:
             raise self._error("read", path, err) from err
 
@@ -82,7 +91,7 @@ class ObjectStore:
     def paths(self, prefix: str) -> Iterator[str]:
         """All objects below a prefix (a whole number of path parts)."""
         try:
-            for chunk in obstore.list(self._store, prefix):
+            for chunk in obstore.list(self._reads, prefix):
                 for item in chunk:
                     yield item["path"]
         except FileNotFoundError:
@@ -97,9 +106,15 @@ class ObjectStore:
         return StorageError(f"cannot {verb} {path} in {where}: {str(err).splitlines()[0]}")
 
 
-def _open(config: StorageConfig) -> Any:
+def _open(config: StorageConfig, timeout_s: float | None = None) -> Any:
+    """timeout_s: for all tries of a request together; None: obstore's own limits."""
     prefix = config.prefix.strip("/") or None
     options = dict(config.options)
+    if timeout_s is not None:
+        within = timedelta(seconds=timeout_s)
+        connect = timedelta(seconds=min(_CONNECT_S, timeout_s))
+        options["client_options"] = {**options.get("client_options", {}), "timeout": within, "connect_timeout": connect}
+        options["retry_config"] = {"max_retries": _READ_RETRIES, "retry_timeout": within, "backoff": _READ_BACKOFF}
     try:
         match config.backend:
             case "local":

@@ -8,12 +8,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tables import overflow
+from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
 from tables.errors import StorageError
-from tables.lists import big_endian, fixed_bytes
+from tables.lists import fixed_bytes
 
 
 class ColumnKey(NamedTuple):
@@ -28,10 +30,13 @@ ColumnCache = ByteCache[ColumnKey, Any]
 # What else of a file is in the cache; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
+_PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
 _FOOTER_FACTOR: Final = 8
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
+# Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
+_SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 
 
@@ -46,11 +51,12 @@ class FileTraces:
 def index_traces(trace_ids: Any) -> FileTraces:
     """From a sorted trace_id column."""
     rows = len(trace_ids)
-    numbers = big_endian(trace_ids)
+    data = fixed_bytes(trace_ids)
+    halves = data.view(np.uint64)  # whatever their order of bytes: they are only compared for equality
     new = np.ones(rows, np.bool_)
-    new[1:] = (numbers[1:] != numbers[:-1]).any(axis=1)
+    new[1:] = (halves[1:, 0] != halves[:-1, 0]) | (halves[1:, 1] != halves[:-1, 1])
     starts = np.flatnonzero(new)
-    ids = np.ascontiguousarray(fixed_bytes(trace_ids)[starts]).view("S16").reshape(-1)
+    ids = np.ascontiguousarray(data[starts]).view("S16").reshape(-1)
     return FileTraces(ids, np.r_[starts, rows].astype(np.int64))
 
 
@@ -125,17 +131,61 @@ class ParquetSource:
             hidden = [column for column in missing if column not in leaves]
             if unknown := set(hidden) - (self.columns if hidden else set()):
                 raise KeyError(f"{self.key} has no column {min(unknown)!r}")
-            keep = rows is None or len(columns) <= _FEW_COLUMNS
-            found |= self._decode([column for column in missing if column in leaves], keep=keep)
+            present = [column for column in missing if column in leaves]
+            if rows is None or len(columns) <= _FEW_COLUMNS:
+                found |= self._decode(present, keep=True)
+            else:
+                found |= self._some_pages(present, rows)
             found |= self._from_overflow(hidden, rows)
         if rows is not None:
             first, end = rows
-            # What came from the overflow has these rows only.
+            # What came from the overflow or from single pages has these rows only.
             return {
                 column: found[column].slice(first, end - first) if len(found[column]) == self.rows else found[column]
                 for column in columns
             }
         return found
+
+    def _some_pages(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+        """Rows of the columns: of many only the pages that have them are decoded, where that saves something."""
+        if len(columns) <= _SOME_COLUMNS or (rows[1] - rows[0]) * 2 > self.rows:
+            return self._decode(columns, keep=False)
+        pages = self._pages()
+        around = pages.around(*rows)
+        paged = [column for column in columns if column in pages.columns]
+        found = self._decode([column for column in columns if column not in paged], keep=False)
+        if paged:
+            opened = self._opened()
+            data = pages.cut(paged, around, self._bytes)
+            first = pages.starts[around[0]]
+            try:
+                found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
+            except (pa.ArrowException, OSError) as err:
+                raise StorageError(f"cannot read pages of {self.key}: {err}") from err
+            if any(len(found[column]) != rows[1] - rows[0] for column in paged):
+                raise StorageError(f"pages of {self.key} have not the rows that its offset index says")
+        return found
+
+    def _pages(self) -> Pages:
+        key = ColumnKey(self.key, _PAGES)
+        pages: Pages | None = self._cache.get(key)
+        if pages is None:
+            metadata = self._opened().file.metadata
+            last = metadata.row_group(0).column(metadata.num_columns - 1)
+            start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
+            start += last.total_compressed_size
+            tail = bytes(self._bytes(start, self._open_file().size()))
+            try:
+                pages = parse_pages(tail, start, metadata.created_by)
+            except (IndexError, ValueError) as err:
+                raise StorageError(f"cannot read the offset index of {self.key}: {err}") from err
+            self._cache.put(key, pages, pages.nbytes)
+        return pages
+
+    def _bytes(self, start: int, end: int) -> Any:
+        file = self._open_file()
+        file.seek(start)
+        return file.read(end - start)
 
     def _from_overflow(self, columns: Sequence[str], rows: tuple[int, int] | None) -> Mapping[str, Any]:
         if not columns:
@@ -172,12 +222,7 @@ class ParquetSource:
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.key}: {err}") from err
-        arrays = []
-        for column in columns:
-            chunks = table.column(column)
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            arrays.append(array.chunk(0) if isinstance(array, pa.ChunkedArray) else array)
-        return arrays
+        return [_one_array(table.column(column)) for column in columns]
 
     def _opened(self) -> "_OpenFile":
         key = ColumnKey(self.key, _FOOTER)
@@ -191,10 +236,11 @@ class ParquetSource:
 
 @dataclass(slots=True, eq=False)
 class _OpenFile:
-    """leaves: column → numbers of its leaf columns. columns: made at the first need."""
+    """leaves: column → numbers of its leaf columns. types: column → type. columns: made at the first need."""
 
     file: pq.ParquetFile
     leaves: dict[str, list[int]]
+    types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
     columns: frozenset[str] | None = None
 
@@ -215,7 +261,44 @@ def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
         count = _leaf_count(field.type)
         leaves[field.name] = list(range(at, at + count))
         at += count
-    return _OpenFile(file, leaves, threading.Lock())
+    return _OpenFile(file, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+    """Rows of the columns from a file that has these columns only. Of lists of structs, which most traces have none
+    of, the other leaves are read where the first shows an entry.
+    """
+    strings = [column for column in columns if opened.types[column] == pa.string()]
+    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=strings, pre_buffer=False)
+    leaves: dict[str, range] = {}
+    at = 0
+    for column in columns:
+        leaves[column] = range(at, at + len(opened.leaves[column]))
+        at += len(leaves[column])
+
+    def read(indices: list[int]) -> dict[str, Any]:
+        # In batches that end with the wanted rows: what comes behind them is not decoded.
+        batches, left = [], max(1, rows[1])
+        for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
+            batches.append(batch)
+            left -= batch.num_rows
+            if left <= 0:
+                break
+        table = pa.Table.from_batches(batches).slice(rows[0], rows[1] - rows[0])
+        return {column: _one_array(table.column(column)) for column in table.column_names}
+
+    found = read([numbers[0] for numbers in leaves.values()])
+    nested = [column for column in columns if len(leaves[column]) > 1]
+    full = [column for column in nested if pc.max(pc.list_value_length(found[column])).as_py()]
+    for column in nested:
+        if column not in full:  # all empty or null
+            found[column] = pa.array(found[column].to_pylist(), opened.types[column])
+    return found | read([number for column in full for number in leaves[column]]) if full else found
+
+
+def _one_array(chunks: Any) -> Any:
+    array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
 
 
 def _leaf_count(type_: Any) -> int:

@@ -157,15 +157,18 @@ class LiveStore:
 
     def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
         """The blocks count from now on; returns the segments that may be forgotten after a while."""
-        self.blocks.add(result.cut, result.blocks)
-        FLUSHED.inc(sum(meta.spans for meta in result.blocks))
-        BLOCKS.inc(len(result.blocks))
-        BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
         done = partition.flushed(job)
         files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
         ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
+        same: dict[str, SegmentInfo] = {}
         if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
-            self._copies |= {path: info for (path, _), info in zip(files, ordered, strict=True)}
+            same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
+        self._copies |= same
+        # What is decoded of a segment serves its block, too: they are the same bytes.
+        self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in same.items()})
+        FLUSHED.inc(sum(meta.spans for meta in result.blocks))
+        BLOCKS.inc(len(result.blocks))
+        BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
         return done
 
     def delete(self, infos: list[SegmentInfo]) -> None:
@@ -198,10 +201,11 @@ class LiveStore:
         """The segment as something to read from."""
         source = self._sources.get(info)
         if source is None:
-            # With both ends: after a reset, another segment may begin at the same offset, and the cache outlives both.
-            key = f"segment {info.partition}/{info.tenant}/{info.first_offset}-{info.last_offset}"
             source = self._sources[info] = ParquetSource(
-                key, lambda: RangeFile(partial(self._range, info), info.size_bytes), self._columns, info.spans
+                _cache_key(info),
+                lambda: RangeFile(partial(self._range, info), info.size_bytes),
+                self._columns,
+                info.spans,
             )
         return source
 
@@ -225,6 +229,11 @@ class LiveStore:
             data = pa.py_buffer(kept)
             self._bytes.put(info, data, data.size)
         return data
+
+
+def _cache_key(info: SegmentInfo) -> str:
+    # With both ends: after a reset, another segment may begin at the same offset, and the cache outlives both.
+    return f"segment {info.partition}/{info.tenant}/{info.first_offset}-{info.last_offset}"
 
 
 def _segments(sources: list[ParquetSource], _: bytes | None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from unittest.mock import patch
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from query.trace import find_trace
+from tables.blocks import parquet_read, parquet_write
 from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
@@ -56,13 +58,24 @@ def spans_of(groups: Iterable[ResourceSpans]) -> Counter[tuple[object, ...]]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(REQUESTS, max_size=3), st.integers(1, 5), st.integers(1, 3), st.sampled_from([1000, 6, 2, 0]))
+@given(
+    st.lists(REQUESTS, max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.sampled_from([1000, 6, 2, 0]),
+    st.sampled_from([1, 2, 5, 12_288]),
+)
 def test_nothing_is_lost(
-    requests: list[ExportTraceServiceRequest], partitions: int, tenants: int, columns_max: int
+    requests: list[ExportTraceServiceRequest], partitions: int, tenants: int, columns_max: int, page_rows: int
 ) -> None:
     """What a client sent is what a trace by id gives back, through every format on the way, however few attributes
-    have columns of their own.
+    have columns of their own, and however few rows have pages of their own.
     """
+    with patch.object(parquet_write, "_PAGE_ROWS", page_rows), patch.object(parquet_read, "_SOME_COLUMNS", 0):
+        nothing_is_lost(requests, partitions, tenants, columns_max)
+
+
+def nothing_is_lost(requests: list[ExportTraceServiceRequest], partitions: int, tenants: int, columns_max: int) -> None:
     bodies = [request.SerializeToString() for request in requests]
     decoded = DECODER.decode(bodies)
     tenant_of = decoded.request_of % tenants

@@ -9,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.generator.config import SPAN_METRICS, GeneratorConfig
+from tables.generator.protobuf import varint
+from tables.generator.series import SeriesTable, TableConfig
+from tables.generator.snapshot import Metric, Snapshot
 from tables.generator.tenant import TenantGenerator, encoded
-from tables.generator.write_request import STALE, requests, series_head, varint
+from tables.generator.write_request import STALE, requests
 from tests.helpers.generated import DECODER, NOW_MS, Fed, decoded, values
+from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import request, span
 
 CALLS = "traces_spanmetrics_calls_total"
@@ -62,27 +66,69 @@ def test_a_partition_that_goes_takes_what_was_not_collected_along():
     assert [value for _, value in samples(one.push())] == [2.0]
 
 
-@given(st.dictionaries(st.text(min_size=1), st.text(max_size=300)), st.booleans(), st.integers(1 << 35, (1 << 42) - 1))
+def one_metric(count, labels=()):
+    """A snapshot of a counter of so many label sets."""
+    metric = Metric("m", help="About it.", unit="seconds")
+    sets = [(*labels, ("n", str(number))) for number in range(count)]
+    true = np.ones((count, 1), bool)
+    return Snapshot([metric], sets, np.arange(float(count))[:, None], true, ~true)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+
+
+@given(st.dictionaries(TEXTS.filter(bool), TEXTS), st.booleans(), st.integers((1 << 35) + 1, (1 << 42) - 1))
 def test_requests_decode(labels, created, time_ms):
     """Any labels, with and without a first 0, at any time between 1971 and 2109; empty values are no labels."""
-    head = series_head(tuple(labels.items()))
-    values_, new = np.array([1.5]), np.array([created])
-    (body,) = requests([head], values_, new, [], time_ms, 1 << 35, series_max=10)
-    kept = frozenset((name, value) for name, value in labels.items() if value)
-    assert decoded([body]) == {kept: ([(1 << 35, 0.0)] if created else []) + [(time_ms, 1.5)]}
+    table = SeriesTable([Metric("m", help="About it.")], lambda _: tuple(labels.items()), TableConfig())
+    table.add(0, [np.zeros(3, np.int32)], [np.full(3, 0.5)], [], 0.0)
+    snapshot = table.collect(0.0, 1.0)
+    snapshot.created[:] = created
+    kept = {(name, value) for name, value in labels.items() if value and name not in ("__name__", "le")}
+    samples = ([(1 << 35, 0.0)] if created else []) + [(time_ms, 1.5)]
+    for version in (1, 2):
+        found = decoded_series(requests(snapshot, time_ms, 1 << 35, 10, version=version), version)
+        assert {key: one.samples for key, one in found.items()} == {frozenset({("__name__", "m"), *kept}): samples}
 
 
-def test_requests_are_bounded():
+def test_both_versions_say_the_same():
+    """Samples, native histograms and exemplars; 2.0 also says what a series is, and since when."""
+    one = Fed(GeneratorConfig(generate_native_histograms="both"))
+    one.take(request([span(1, kind=3), span(2, kind=2, parent_span_id=bytes(7) + b"\1")], service_name="s"))
+    first, second = one.push_whole()
+    assert all(found.natives or found.samples for found in first.values())
+    assert any(found.natives and found.exemplars for found in first.values())
+    for labels, found in second.items():
+        name = dict(labels)["__name__"]
+        kind = 1 if name.endswith("_total") else 3
+        assert found.about[0] == kind
+        assert found.about[1].endswith(".")
+        assert found.about[2] == ("bytes" if "_size_" in name else "seconds" if kind == 3 else "")
+        assert found.created_ms == (found.samples or [(found.natives[0].time_ms, 0)])[0][0]
+    told = [[(key, one.samples, one.natives, one.exemplars) for key, one in each.items()] for each in (first, second)]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_requests_are_bounded(version):
     """No more than series_max series are in a request; none is left out."""
-    heads = [series_head((("n", str(number)),)) for number in range(10)]
-    bodies = list(requests(heads, np.arange(10.0), np.zeros(10, bool), heads[:3], NOW_MS, NOW_MS, series_max=4))
-    assert [len(decoded([body])) for body in bodies] == [4, 4, 2, 3]
+    snapshot = one_metric(10)
+    snapshot.stale = [
+        (labels, np.ones(1, bool), np.zeros(0, bool)) for labels in ((("n", str(n)),) for n in range(20, 23))
+    ]
+    bodies = list(requests(snapshot, NOW_MS, NOW_MS, series_max=4, version=version))
+    assert [len(decoded_series([body], version)) for body in bodies] == [4, 4, 4, 1]
+    assert len(decoded_series(bodies, version)) == 13
 
 
-def test_a_wrong_clock_is_told():
-    """A time that no varint of 6 bytes holds is refused by name."""
-    with pytest.raises(ValueError, match="clock"):
-        list(requests([], np.zeros(0), np.zeros(0, bool), [], 5, 5, 1))
+@pytest.mark.parametrize(
+    ("time_ms", "version", "said"),
+    [pytest.param(5, 1, "clock", id="clock"), pytest.param(NOW_MS, 3, "got 3", id="version")],
+)
+def test_what_no_request_can_say_is_told(time_ms, version, said):
+    """A time that no varint of 6 bytes holds, and another version of the protocol, are refused by name."""
+    with pytest.raises(ValueError, match=said):
+        list(requests(one_metric(1), time_ms, time_ms, 1, version=version))
 
 
 @pytest.mark.parametrize(("number", "encoded"), [(0, b"\0"), (127, b"\x7f"), (128, b"\x80\x01"), (300, b"\xac\x02")])

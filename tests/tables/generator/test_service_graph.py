@@ -143,7 +143,7 @@ def test_equal_span_ids_in_two_traces():
 
 
 def test_messaging_latency():
-    """From the end of the producer's span to the start of the consumer's."""
+    """From the end of the producer's span to the start of the consumer's; other edges have no such series."""
     one = fed(enable_messaging_system_latency_histogram=True).take(one_span("a", 1, PRODUCER, ms=1))
     start = START_NS + 301 * MS
     one.take(
@@ -152,7 +152,7 @@ def test_messaging_latency():
         one_span("b", 4, SERVER, 3),
     )
     found = one.values("traces_service_graph_request_messaging_system_seconds_sum", "client", "server")
-    assert found == {("messaging_system",): pytest.approx(0.3), (): 0}
+    assert found == {("messaging_system",): pytest.approx(0.3)}
 
 
 @pytest.mark.parametrize(
