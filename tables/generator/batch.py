@@ -71,11 +71,25 @@ class Batch:
         self.times_ms = np.broadcast_to(times_ms, (self.rows,))
         self.kind = numbers(spans.column("kind"))
         self.status = numbers(spans.column("status_code"))
-        self.duration_ns = numbers(spans.column("duration_ns"))
+        # A client's clock that goes back makes negative ones; a counter must not fall.
+        self.duration_ns = np.maximum(numbers(spans.column("duration_ns")), 0)
+        self.start_ns = numbers(spans.column("start_ns"))
         column = spans.column("resource")
         self.resource_of = numbers(column.indices)
         self.resources = [resources.facts(raw) for raw in column.dictionary.to_pylist()]
         self.attributes = SpanAttributes(spans.column("attributes"))
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float64]:
+        """How long each span took."""
+        taken: npt.NDArray[np.float64] = self.duration_ns / 1e9
+        return taken
+
+    @property
+    def end_ns(self) -> npt.NDArray[np.int64]:
+        """When each span ended."""
+        ended: npt.NDArray[np.int64] = self.start_ns + self.duration_ns
+        return ended
 
     def words(self, column: str) -> npt.NDArray[np.uint64]:
         """An id column as numbers, shape (rows, width / 8)."""
@@ -149,7 +163,7 @@ class SpanAttributes:
         hits = np.flatnonzero(entry_key >= 0)
         hit_key = entry_key[hits]
         places = (hits + self.first).astype(np.int32)
-        rows = np.searchsorted(self.offsets, places, "right") - 1
+        rows = np.repeat(np.arange(self.rows), np.diff(np.searchsorted(places, self.offsets)))
         found: dict[str, npt.NDArray[np.int32]] = {}
         for number, key in enumerate(keys):
             mine = hit_key == number
@@ -169,6 +183,10 @@ class SpanAttributes:
             local = numbers(taken.indices.fill_null(-1))
             texts = interner.codes(taken.dictionary.to_pylist())
             out[local >= 0] = texts[local[local >= 0]]
+        else:
+            local = np.full(len(entries), -1)
+        if local.min(initial=0) >= 0:
+            return out  # nearly always: names are texts
         for name in _NUMBERS:
             if name in fields:
                 taken = self.pairs.field(name).take(chosen)

@@ -11,6 +11,7 @@ Codes = npt.NDArray[np.int32]
 Labels = tuple[tuple[str, str], ...]
 
 ABSENT: Final = 0  # the code of "": a label without text is no label
+METRIC_LABELS: Final = frozenset({"__name__", "le"})  # what a metric itself says: no dimension's label has these names
 OVERFLOW_VALUE: Final = "__cardinality_overflow__"
 KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
@@ -26,6 +27,7 @@ class Interner:
 
     def __init__(self, values_max: int = 0) -> None:
         self._values_max = values_max
+        self.overflowed = 0  # rows that got the text of the overflow
         self.values: list[str] = [""]
         self._codes: dict[str, int] = {"": ABSENT}
 
@@ -44,6 +46,17 @@ class Interner:
     def codes(self, texts: Iterable[str]) -> Codes:
         """The numbers of several texts."""
         return np.array([self.code(text) for text in texts], np.int32)
+
+    def count_overflowed(self, codes: Codes) -> None:
+        """Counts the rows of a batch that are beyond the limit."""
+        code = self._codes.get(OVERFLOW_VALUE)
+        if code is not None:
+            self.overflowed += int(np.count_nonzero(codes == code))
+
+    def restore(self, values: Sequence[str]) -> None:
+        """Takes all texts, in the order of their codes, the first of which is absence."""
+        self.values = list(values)
+        self._codes = {text: code for code, text in enumerate(self.values)}
 
     def keep(self, used: npt.NDArray[np.integer[Any]]) -> Codes:
         """Forgets all other codes. For each former code the new one; -1: forgotten."""
@@ -74,7 +87,7 @@ def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
     name = _NOT_IN_A_NAME.sub("_", attribute)
     if name[:1].isdigit():
         name = f"_{name}"
-    return f"__{name}" if name in taken else name
+    return f"__{name}" if name in taken or name in METRIC_LABELS else name
 
 
 def number_text(value: float) -> str:

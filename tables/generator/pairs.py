@@ -3,6 +3,7 @@
 All spans of a trace are in one partition, so both halves of an edge come here, in any order, at any distance.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +17,11 @@ _MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667
 
 
 def half_type(dimensions: int) -> np.dtype[Any]:
-    """One side of an edge. 60 bytes without dimensions."""
+    """One side of an edge. 67 bytes without dimensions."""
     return np.dtype(
         [
             ("key", np.uint64),
+            ("trace_id", np.uint64, (2,)),
             ("time_ms", np.int64),  # of the record: when it came to Kafka
             ("start_ns", np.int64),
             ("duration_ns", np.int64),
@@ -32,6 +34,19 @@ def half_type(dimensions: int) -> np.dtype[Any]:
             ("dimensions", np.int32, (dimensions,)),
         ]
     )
+
+
+def taken(halves: Halves, which: npt.NDArray[Any]) -> Halves:
+    """`halves[which]`, as a copy: numpy's own takes 20 times as long, field by field."""
+    chosen: Halves = halves.view((np.void, halves.itemsize))[which].view(halves.dtype)
+    return chosen
+
+
+def joined(parts: Sequence[Halves]) -> Halves:
+    """`np.concatenate(parts)`, likewise. parts: at least one."""
+    raw = np.concatenate([part.view((np.void, part.itemsize)) for part in parts])
+    together: Halves = raw.view(parts[0].dtype)
+    return together
 
 
 def edge_keys(trace_ids: npt.NDArray[np.uint64], span_ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -74,28 +89,30 @@ class Pairs:
         def match(run: Halves, wanted: Halves) -> Halves:
             there, places = _find(run["key"], wanted["key"])
             run["matched"][places] = True
-            found_clients.append(run[places])
-            found_servers.append(wanted[there])
-            return wanted[~there] if len(places) else wanted
+            if not len(places):
+                return wanted
+            found_clients.append(taken(run, places))
+            found_servers.append(taken(wanted, there))
+            return taken(wanted, ~there)
 
         if len(clients):
-            clients = clients[np.argsort(clients["key"])]
+            clients = taken(clients, np.argsort(clients["key"]))
             self.servers = match(clients, self.servers)
             self.runs.append(clients)
         for run in reversed(self.runs):
             servers = match(run, servers)
-        self.servers = np.concatenate([self.servers, servers])
+        self.servers = joined([self.servers, servers])
         if len(self.runs) > _RUNS_MAX:
             self._merge()
         empty = np.zeros(0, self._dtype)
-        return np.concatenate([empty, *found_clients]), np.concatenate([empty, *found_servers])
+        return joined([empty, *found_clients]), joined([empty, *found_servers])
 
     def _merge(self) -> None:
         """Two small neighbours become one run."""
         sizes = np.array([len(run) for run in self.runs])
         at = int(np.argmin(sizes[:-1] + sizes[1:]))
-        both = np.concatenate(self.runs[at : at + 2])
-        self.runs[at : at + 2] = [both[np.argsort(both["key"])]]
+        both = joined(self.runs[at : at + 2])
+        self.runs[at : at + 2] = [taken(both, np.argsort(both["key"]))]
 
     def expire(self, before_ms: int) -> tuple[Halves, Halves]:
         """Removes the halves that came before then. Returns those that nothing was found for: clients, servers."""
@@ -104,15 +121,15 @@ class Pairs:
         for run in self.runs:
             old = run["time_ms"] < before_ms
             if old.any():
-                gone.append(run[old & ~run["matched"]])
-            left = run[~old] if old.any() else run
+                gone.append(taken(run, old & ~run["matched"]))
+            left = taken(run, ~old) if old.any() else run
             kept += [left] if len(left) else []
         self.runs = kept
         late = self.servers["time_ms"] < before_ms
-        servers = self.servers[late]
+        servers = taken(self.servers, late)
         if len(servers):
-            self.servers = self.servers[~late]
-        return np.concatenate(gone), servers
+            self.servers = taken(self.servers, ~late)
+        return joined(gone), servers
 
     def shed(self, items_max: int) -> int:
         """Drops the youngest halves beyond the limit, and of those that are matched what is far beyond. How many of
@@ -122,7 +139,7 @@ class Pairs:
             return 0
         waiting = len(self)
         if sum(map(len, self.runs)) - waiting > _MATCHED_FACTOR * items_max:
-            self.runs = [run[~run["matched"]] for run in self.runs]
+            self.runs = [taken(run, ~run["matched"]) for run in self.runs]
         over = waiting - items_max
         if over <= 0:
             return 0
@@ -130,12 +147,12 @@ class Pairs:
         doomed = np.zeros(waiting, np.bool_)
         doomed[np.argsort(np.concatenate(times), kind="stable")[-over:]] = True
         *of_runs, of_servers = np.split(doomed, np.cumsum([len(part) for part in times])[:-1])
-        self.servers = self.servers[~of_servers]
+        self.servers = taken(self.servers, ~of_servers)
         for number, mask in enumerate(of_runs):
             run = self.runs[number]
             kept = run["matched"].copy()
             kept[~run["matched"]] = ~mask
-            self.runs[number] = run[kept]
+            self.runs[number] = taken(run, kept)
         return over
 
 

@@ -1,18 +1,25 @@
 """Processor service-graphs: who calls whom, how often, how fast, how often in vain."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch
+from tables.generator.columns_file import Tree
 from tables.generator.config import ServiceGraphsConfig
-from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name, number_text
-from tables.generator.pairs import Halves, Pairs, edge_keys, half_type
-from tables.generator.series import Floats, Metric, SeriesTable, Snapshot, histogram, observed
+from tables.generator.histogram import Histogram, Observed
+from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name
+from tables.generator.pairs import Halves, Pairs, edge_keys, half_type, joined, taken
+from tables.generator.series import SeriesTable, TableConfig
+from tables.generator.snapshot import Metric, Snapshot
 
 _PREFIX: Final = "traces_service_graph_request"
+_METRICS: Final = (
+    Metric(f"{_PREFIX}_total", help="Edges: calls between two services."),
+    Metric(f"{_PREFIX}_failed_total", sparse=True, help="Edges of which either span failed."),
+)
 # What connection_type and virtual_node say, by code.
 _TYPES: Final = ("", "virtual_node", "messaging_system", "database")
 _VIRTUAL: Final = ("", "client", "server")
@@ -23,21 +30,33 @@ _USER: Final = "user"  # who calls a service whose span has no parent
 # Names of a database's server, first found first; the attribute that told that it is one comes last.
 _SERVER_NAMES: Final = ("peer.service", "server.address", "network.peer.address")
 _PORT: Final = "network.peer.port"
-_HALVES_AT_ONCE: Final = 16_384
+_HALVES_AT_ONCE: Final = 32_768
+
+
+class _Edges(NamedTuple):
+    """Row by row: both halves, and codes of the labels connection_type and virtual_node."""
+
+    clients: Halves
+    servers: Halves
+    types: npt.NDArray[np.int64]
+    virtual: npt.NDArray[np.int64]
 
 
 class ServiceGraphs:
     """Of one tenant."""
 
-    def __init__(self, config: ServiceGraphsConfig, external: Labels = (), values_max: int = 0) -> None:
+    def __init__(self, config: ServiceGraphsConfig, tables: TableConfig, values_max: int = 0) -> None:
         self._config = config
-        self._bounds_s = np.array(config.histogram_buckets)
-        bounds = [number_text(bound) for bound in config.histogram_buckets]
-        metrics = [Metric(f"{_PREFIX}_total"), Metric(f"{_PREFIX}_failed_total", sparse=True)]
-        metrics += histogram(f"{_PREFIX}_server_seconds", bounds) + histogram(f"{_PREFIX}_client_seconds", bounds)
+        bounds = config.histogram_buckets
+        histograms = [
+            Histogram(f"{_PREFIX}_server_seconds", bounds, "Duration of the spans of servers."),
+            Histogram(f"{_PREFIX}_client_seconds", bounds, "Duration of the spans of clients."),
+        ]
         if config.enable_messaging_system_latency_histogram:
-            metrics += histogram(f"{_PREFIX}_messaging_system_seconds", bounds)
-        self.table = SeriesTable(metrics, self._labels, external)
+            about = "From a producer's end to its consumer's start."
+            histograms.append(Histogram(f"{_PREFIX}_messaging_system_seconds", bounds, about, sparse=True))
+        weighted = bool(config.span_multiplier_key)
+        self.table = SeriesTable(_METRICS, self._labels, tables, histograms, fractions=weighted)
         self._names = Interner(values_max)
         self._dimensions = [Interner(values_max) for _ in config.dimensions]
         self._type = half_type(len(config.dimensions))
@@ -55,6 +74,11 @@ class ServiceGraphs:
         return [self.table]
 
     @property
+    def label_overflowed(self) -> int:
+        """Values of labels, of all halves, that were replaced because the label has too many."""
+        return sum(interner.overflowed for interner in (self._names, *self._dimensions))
+
+    @property
     def items(self) -> int:
         """Halves that wait for their other half."""
         return sum(map(len, self._pairs.values()))
@@ -62,6 +86,11 @@ class ServiceGraphs:
     def add(self, partition: int, batch: Batch, now_s: float) -> None:
         """Takes a record's rows."""
         clients, servers = self._sides(batch)
+        for half in (clients, servers):
+            for codes in (half["service"], np.abs(half["peer"])):
+                self._names.count_overflowed(codes)
+            for number, interner in enumerate(self._dimensions):
+                interner.count_overflowed(half["dimensions"][:, number])
         self._clock_ms[partition] = max(int(batch.times_ms.max(initial=0)), self._clock_ms.get(partition, 0))
         self._pending.setdefault(partition, []).append((clients, servers))
         self._pending_halves += len(clients) + len(servers)
@@ -72,7 +101,7 @@ class ServiceGraphs:
         """Takes rows that were counted before a restart: only for the halves that still wait in them."""
         clients, servers = self._sides(batch)
         pairs = self._pairs.setdefault(partition, Pairs(self._type))
-        pairs.pair(clients[clients["peer"] >= 0], servers[servers["key"] != 0])
+        pairs.pair(taken(clients, clients["peer"] >= 0), taken(servers, servers["key"] != 0))
 
     def recalled(self, partition: int, clock_ms: int) -> None:
         """The past ends here. Halves that had waited too long by then were counted then."""
@@ -84,11 +113,12 @@ class ServiceGraphs:
         """Pairs what waits."""
         for partition, parts in self._pending.items():
             pairs = self._pairs.setdefault(partition, Pairs(self._type))
-            clients, servers = (np.concatenate(halves) for halves in zip(*parts, strict=True))
-            rest = self._complete(partition, clients, servers, now_s)
-            self._edges(partition, *pairs.pair(*rest), now_s)
+            clients, servers = (joined(halves) for halves in zip(*parts, strict=True))
+            clients, servers, whole = self._complete(clients, servers)
+            edges = [*whole, self._edges(*pairs.pair(clients, servers))]
             self.dropped += pairs.shed(self._config.max_items)
-            self._expire(partition, self._clock_ms[partition], now_s)
+            edges += self._expire(partition)
+            self._count(partition, edges, now_s)
         self._pending.clear()
         self._pending_halves = 0
 
@@ -108,11 +138,26 @@ class ServiceGraphs:
         """Everything taken so far."""
         self.flush(now_s)
         for partition in list(self._pairs):
-            self._expire(partition, self._clock_ms.get(partition, 0), now_s)
+            self._count(partition, self._expire(partition), now_s)
         snapshot = self.table.collect(now_s, stale_after_s)
         if snapshot.stale:
             self._purge()
         return [snapshot]
+
+    def saved(self) -> Tree:
+        """A copy of what was collected, as `restore` takes it; without halves, which are recalled."""
+        return {
+            "names": list(self._names.values),
+            "dimensions": [list(interner.values) for interner in self._dimensions],
+            "table": self.table.saved(),
+        }
+
+    def restore(self, saved: Tree) -> None:
+        """Goes on from what `saved` has said, before anything else."""
+        self._names.restore(saved["names"])
+        for interner, values in zip(self._dimensions, saved["dimensions"], strict=True):
+            interner.restore(values)
+        self.table.restore(saved["table"])
 
     # ---- halves
 
@@ -131,7 +176,7 @@ class ServiceGraphs:
             return halves
         halves["time_ms"] = batch.times_ms[rows]
         halves["duration_ns"] = batch.duration_ns[rows]
-        halves["start_ns"] = batch.spans.column("start_ns").to_numpy()[rows]
+        halves["start_ns"] = batch.start_ns[rows]
         halves["service"] = services[rows]
         halves["failed"] = batch.status[rows] == _ERROR
         halves["message"] = (batch.kind[rows] == _PRODUCER) | (batch.kind[rows] == _CONSUMER)
@@ -139,7 +184,7 @@ class ServiceGraphs:
         halves["weight"] = 1.0 if weights is None else weights[rows]
         for number, (key, interner) in enumerate(zip(self._config.dimensions, self._dimensions, strict=True)):
             halves["dimensions"][:, number] = batch.attribute_codes(key, interner)[rows]
-        trace_ids = batch.words("trace_id")[rows]
+        halves["trace_id"] = trace_ids = batch.words("trace_id")[rows]
         called = batch.kind[rows[0]] in (_CLIENT, _PRODUCER)
         span_ids = batch.words("span_id" if called else "parent_span_id")[rows]
         halves["key"] = edge_keys(trace_ids, span_ids)
@@ -180,56 +225,48 @@ class ServiceGraphs:
 
     # ---- edges
 
-    def _edges(self, partition: int, clients: Halves, servers: Halves, now_s: float) -> None:
-        """Counts edges of two halves."""
+    def _edges(self, clients: Halves, servers: Halves) -> _Edges:
+        """Those of two halves."""
         message = clients["message"] | servers["message"]
-        types = np.where(message, _MESSAGING, _PLAIN)
-        self._count(partition, clients, servers, types, np.zeros(len(clients), np.int64), now_s)
+        return _Edges(clients, servers, np.where(message, _MESSAGING, _PLAIN), np.zeros(len(clients), np.int64))
 
-    def _complete(self, partition: int, clients: Halves, servers: Halves, now_s: float) -> tuple[Halves, Halves]:
-        """Counts the edges that one half tells whole: databases, and calls from outside. Returns the other halves."""
+    def _complete(self, clients: Halves, servers: Halves) -> tuple[Halves, Halves, list[_Edges]]:
+        """The edges that one half tells whole: databases, and calls from outside. Returns the other halves first."""
         of_database, from_outside = clients["peer"] < 0, servers["key"] == 0
-        calls = clients[of_database]
-        called = calls.copy()
+        calls, roots = taken(clients, of_database), taken(servers, from_outside)
+        called = taken(clients, of_database)
         called["service"] = -calls["peer"]
-        types = np.full(len(calls), _DATABASE)
-        self._count(partition, calls, called, types, np.zeros(len(calls), np.int64), now_s)
-        self._count_users(partition, servers[from_outside], now_s)
-        return clients[~of_database], servers[~from_outside]
-
-    def _count_users(self, partition: int, servers: Halves, now_s: float) -> None:
-        users = np.zeros_like(servers)
+        users = np.zeros_like(roots)
         users["service"] = self._names.code(_USER)
-        users["weight"] = servers["weight"]
-        count = len(servers)
-        types, virtual = np.full(count, _VIRTUAL_NODE), np.full(count, _CLIENT_IS_VIRTUAL)
-        self._count(partition, users, servers, types, virtual, now_s)
+        for name in ("weight", "trace_id", "start_ns"):
+            users[name] = roots[name]
+        whole = [
+            _Edges(calls, called, np.full(len(calls), _DATABASE), np.zeros(len(calls), np.int64)),
+            _Edges(users, roots, np.full(len(roots), _VIRTUAL_NODE), np.full(len(roots), _CLIENT_IS_VIRTUAL)),
+        ]
+        return taken(clients, ~of_database), taken(servers, ~from_outside), whole
 
-    def _expire(self, partition: int, clock_ms: int, now_s: float) -> None:
+    def _expire(self, partition: int) -> list[_Edges]:
+        """Removes the halves that have waited long enough. Edges to those that clients say they called."""
         pairs = self._pairs.get(partition)
         if pairs is None:
-            return
-        clients, servers = pairs.expire(clock_ms - round(self._config.wait_s * 1000))
+            return []
+        clients, servers = pairs.expire(self._clock_ms.get(partition, 0) - round(self._config.wait_s * 1000))
         self.expired += len(clients) + len(servers)
-        calls = clients[clients["peer"] > 0]
+        calls = taken(clients, clients["peer"] > 0)
         self.unpaired += len(clients) + len(servers) - len(calls)
         called = np.zeros_like(calls)
-        called["service"] = calls["peer"]
+        called["service"], called["start_ns"] = calls["peer"], calls["start_ns"]
         types, virtual = np.full(len(calls), _VIRTUAL_NODE), np.full(len(calls), _SERVER_IS_VIRTUAL)
-        self._count(partition, calls, called, types, virtual, now_s)
+        return [_Edges(calls, called, types, virtual)]
 
-    def _count(
-        self,
-        partition: int,
-        clients: Halves,
-        servers: Halves,
-        types: npt.NDArray[np.int64],
-        virtual: npt.NDArray[np.int64],
-        now_s: float,
-    ) -> None:
-        """Counts edges, row by row of the arguments."""
-        if not len(clients):
+    def _count(self, partition: int, edges: Sequence[_Edges], now_s: float) -> None:
+        """All at once: each call of the table costs as much as a thousand edges."""
+        edges = [one for one in edges if len(one.clients)]
+        if not edges:
             return
+        clients, servers = joined([one.clients for one in edges]), joined([one.servers for one in edges])
+        types, virtual = (np.concatenate([one[place] for one in edges]) for place in (2, 3))
         # What no label shows must not be in the key: two series with the same labels would be sent.
         shown = virtual if self._config.enable_virtual_node_label else np.zeros_like(virtual)
         columns = [clients["service"], servers["service"], types.astype(np.int32), shown.astype(np.int32)]
@@ -237,23 +274,17 @@ class ServiceGraphs:
             sides = [clients["dimensions"][:, number], servers["dimensions"][:, number]]
             both = self._config.enable_client_server_prefix
             columns += sides if both else [np.where(sides[0] != ABSENT, *sides)]
-        weights = clients["weight"]
-        failed = weights * (clients["failed"] | servers["failed"])
-
-        def counted(group: Codes, groups: int) -> Floats:
-            parts: list[Any] = [np.bincount(group, weights, groups), np.bincount(group, failed, groups)]
-            parts += [
-                observed(group, groups, side["duration_ns"] / 1e9, self._bounds_s, weights)
-                for side in (servers, clients)
-            ]
-            if self._config.enable_messaging_system_latency_histogram:
-                waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
-                seconds = np.maximum(waited_ns, 0) / 1e9
-                only = weights * (types == _MESSAGING)
-                parts.append(observed(group, groups, seconds, self._bounds_s, only))
-            return np.column_stack(parts)
-
-        self.table.add(partition, columns, counted, now_s)
+        weights = clients["weight"] if self._config.span_multiplier_key else None
+        failed = (clients["failed"] | servers["failed"]) * clients["weight"]
+        observed = [
+            Observed(side["duration_ns"] / 1e9, weights, side["start_ns"] + side["duration_ns"], clients["trace_id"])
+            for side in (servers, clients)
+        ]
+        if self._config.enable_messaging_system_latency_histogram:
+            waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
+            only = clients["weight"] * (types == _MESSAGING)
+            observed.append(Observed(np.maximum(waited_ns, 0) / 1e9, only, servers["start_ns"], clients["trace_id"]))
+        self.table.add(partition, columns, [weights, failed], observed, now_s)
 
     def _labels(self, codes: Sequence[int]) -> Labels:
         client, server, type_, virtual, *dimensions = codes

@@ -20,6 +20,7 @@ _FLAGS: Final = 5
 _EVENT: Final = 9 + 2 * _FIELD
 _LINK: Final = 18 + 10 + 5 + _FIELD
 _PAIR: Final = 3 * _FIELD  # of a key and its value: KeyValue, key, AnyValue
+_NUMBERS: Final = {"int_value": np.int32(2), "double_value": np.int32(7)}  # more than the tag and length of a text
 _TEXTS: Final = ("string_value", "array_value", "kvlist_value", "bytes_value")
 
 
@@ -30,7 +31,7 @@ def span_bytes(batch: Batch) -> Bytes:
     out += _texts(spans.column("name")) + _texts(spans.column("status_message"))
     out += np.where(batch.words("parent_span_id")[:, 0] != 0, _PARENT, 0)
     out += np.where(batch.status != 0, _STATUS, 0)
-    out += _per_row(_entry_bytes(batch.attributes), batch.attributes.offsets)
+    out += _attribute_bytes(batch.attributes)
     names = spans.schema.names
     if "flags" in names:
         out += np.where(spans.column("flags").to_numpy(zero_copy_only=False) != 0, _FLAGS, 0)
@@ -52,22 +53,22 @@ def _texts(column: Any) -> Bytes:
     return lengths + np.where(lengths > 0, _FIELD, 0) + (lengths > 127)
 
 
-def _entry_bytes(attributes: SpanAttributes) -> Bytes:
-    """Of each entry from `attributes.first` to `attributes.end`."""
-    keys = np.array([len(key.encode()) for key in attributes.keys], np.int64)
-    out = _PAIR + (keys[attributes.key_codes()] if len(keys) else np.zeros(0, np.int64))
-    count = attributes.end - attributes.first
+def _attribute_bytes(attributes: SpanAttributes) -> Bytes:
+    """Of each span's attributes. Texts are contiguous: a span's are what lies between two offsets."""
+    offsets = attributes.offsets
+    keys = np.array([len(key.encode()) + _PAIR + _FIELD for key in attributes.keys], np.int32)
+    per_entry = keys[attributes.key_codes()] if len(keys) else np.zeros(0, np.int32)
+    texts = np.zeros(attributes.rows, np.int64)
     for field in attributes.pairs.type:
-        if field.name == "key":
+        values = attributes.pairs.field(field.name)
+        if values.null_count == len(values) or field.name == "key":
             continue
-        values = attributes.pairs.field(field.name).slice(attributes.first, count)
         if field.name in _TEXTS:
-            lengths = np.diff(list_offsets(values)) if count else np.zeros(0, np.int64)
-            out += lengths + np.where(lengths > 0, _FIELD, 0) + 2 * (lengths > 127)
-        else:
-            size = {"bool_value": 2, "int_value": 4, "double_value": 9}[field.name]
-            out += size * values.is_valid().to_numpy(zero_copy_only=False)
-    return out
+            texts += np.diff(list_offsets(values)[offsets])
+        elif field.name in _NUMBERS:
+            there = values.slice(attributes.first, attributes.end - attributes.first).is_valid()
+            per_entry += _NUMBERS[field.name] * there.to_numpy(zero_copy_only=False)
+    return texts + _per_row(per_entry, offsets)
 
 
 def _event_bytes(lists: Any) -> Bytes:

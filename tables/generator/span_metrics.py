@@ -7,17 +7,25 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch, ResourceFacts
+from tables.generator.columns_file import Tree
 from tables.generator.config import SpanMetricsConfig
 from tables.generator.filters import passing
-from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_name, number_text
-from tables.generator.series import Floats, Metric, SeriesTable, Snapshot, histogram, observed
+from tables.generator.histogram import Histogram, Observed
+from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_name
+from tables.generator.series import Floats, SeriesTable, TableConfig
 from tables.generator.size import span_bytes
+from tables.generator.snapshot import Metric, Snapshot
 
 CALLS: Final = "traces_spanmetrics_calls_total"
 SIZE: Final = "traces_spanmetrics_size_total"
 LATENCY: Final = "traces_spanmetrics_latency"
 TARGET_INFO: Final = "traces_target_info"
 
+_METRICS: Final = (
+    Metric(CALLS, help="Spans."),
+    Metric(SIZE, help="Bytes of the spans as OTLP.", unit="bytes"),
+)
+_TARGET: Final = Metric(TARGET_INFO, kind="gauge", help="Attributes of the resources that spans come from.")
 _INTRINSICS: Final = ("service", "span_name", "span_kind", "status_code", "status_message")
 _ENUMS: Final = {"span_kind": KIND_TEXTS, "status_code": STATUS_TEXTS}
 # A group-by of so many rows costs next to nothing per row; of a small record's rows, several times as much.
@@ -29,15 +37,16 @@ class _Rows(NamedTuple):
     columns: list[Codes]
     seconds: Floats
     bytes: npt.NDArray[np.int64]
+    end_ns: npt.NDArray[np.int64]
+    trace_ids: npt.NDArray[np.uint64]
     weights: Floats | None
 
 
 class SpanMetrics:
     """Of one tenant."""
 
-    def __init__(self, config: SpanMetricsConfig, external: Labels = (), values_max: int = 0) -> None:
+    def __init__(self, config: SpanMetricsConfig, tables: TableConfig, values_max: int = 0) -> None:
         self._config = config
-        self._bounds_s = np.array(config.histogram_buckets)
         self._intrinsics = [name for name in _INTRINSICS if name in config.intrinsic_dimensions]
         taken = set(self._intrinsics)
         names: list[str] = list(self._intrinsics)
@@ -48,12 +57,12 @@ class SpanMetrics:
         self._interners = [Interner(values_max) for _ in names]
         for name, interner in zip(names, self._interners, strict=True):
             interner.codes(_ENUMS.get(name, ()))  # their code is OTLP's number, plus one
-        metrics = [Metric(CALLS), Metric(SIZE)]
-        metrics += histogram(LATENCY, [number_text(bound) for bound in config.histogram_buckets])
-        self.table = SeriesTable(metrics, self._labels, external)
+        latency = Histogram(LATENCY, config.histogram_buckets, "Duration of the spans.")
+        weighted = bool(config.span_multiplier_key)
+        self.table = SeriesTable(_METRICS, self._labels, tables, [latency], fractions=weighted)
         self._targets: dict[str, Labels] = {}
         self._target_codes = Interner()
-        self.targets = SeriesTable([Metric(TARGET_INFO)], self._target_labels, external)
+        self.targets = SeriesTable([_TARGET], self._target_labels, tables)
         self._pending: dict[int, list[_Rows]] = {}
         self._pending_rows = 0
         self.filtered = 0  # spans that filter policies left out
@@ -63,13 +72,20 @@ class SpanMetrics:
         """Label sets that count towards the tenant's limit."""
         return [self.table, self.targets]
 
+    @property
+    def label_overflowed(self) -> int:
+        """Values of labels, of all spans, that were replaced because the label has too many."""
+        return sum(interner.overflowed for interner in self._interners)
+
     def add(self, partition: int, batch: Batch, now_s: float) -> None:
         """Takes a record's rows; they are counted some records later, at `flush`."""
         mask = passing(batch, self._config.filter_policies)
         rows = _Rows(
             self._columns(batch),
-            batch.duration_ns / 1e9,
+            batch.seconds,
             span_bytes(batch),
+            batch.end_ns,
+            batch.words("trace_id"),
             batch.weights(self._config.span_multiplier_key),
         )
         if self._config.enable_target_info:
@@ -80,6 +96,8 @@ class SpanMetrics:
                 [column[mask] for column in rows.columns],
                 rows.seconds[mask],
                 rows.bytes[mask],
+                rows.end_ns[mask],
+                rows.trace_ids[mask],
                 None if rows.weights is None else rows.weights[mask],
             )
         self._pending.setdefault(partition, []).append(rows)
@@ -111,24 +129,49 @@ class SpanMetrics:
                 used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
             self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
         targets = self.targets.collect(now_s, stale_after_s)
-        targets.values = np.ones(len(targets.values))  # a gauge that says: this exists
-        targets.created = np.zeros(len(targets.values), np.bool_)
+        targets.values = np.ones_like(targets.values)  # a gauge that says: this exists
+        targets.created = np.zeros_like(targets.created)
         return [spans, targets]
+
+    def saved(self) -> Tree:
+        """A copy of what was collected, as `restore` takes it."""
+        return {
+            "values": [list(interner.values) for interner in self._interners],
+            "table": self.table.saved(),
+            "target_values": list(self._target_codes.values),
+            "target_labels": dict(self._targets),
+            "targets": self.targets.saved(),
+        }
+
+    def restore(self, saved: Tree) -> None:
+        """Goes on from what `saved` has said."""
+        for interner, values in zip(self._interners, saved["values"], strict=True):
+            interner.restore(values)
+        self.table.restore(saved["table"])
+        self._target_codes.restore(saved["target_values"])
+        self._targets = {
+            name: tuple((label, value) for label, value in labels) for name, labels in saved["target_labels"].items()
+        }
+        self.targets.restore(saved["targets"])
 
     def _count(self, partition: int, parts: Sequence[_Rows], now_s: float) -> None:
         columns = [np.concatenate(of_parts) for of_parts in zip(*(part.columns for part in parts), strict=True)]
         seconds = np.concatenate([part.seconds for part in parts])
-        sizes = np.concatenate([part.bytes for part in parts])
+        sizes = np.concatenate([part.bytes for part in parts]).astype(np.float64)
         weights = None
         if any(part.weights is not None for part in parts):
-            weights = np.concatenate([_ones(part) if part.weights is None else part.weights for part in parts])
-
-        def counted(group: Codes, groups: int) -> Floats:
-            calls = np.bincount(group, weights, groups)
-            size = np.bincount(group, sizes, groups)
-            return np.column_stack([calls, size, observed(group, groups, seconds, self._bounds_s, weights)])
-
-        self.table.add(partition, columns or [np.zeros(len(seconds), np.int32)], counted, now_s)
+            weights = np.concatenate(
+                [np.ones(len(part.seconds)) if part.weights is None else part.weights for part in parts]
+            )
+            sizes *= weights
+        observed = Observed(
+            seconds,
+            weights,
+            np.concatenate([part.end_ns for part in parts]),
+            np.concatenate([part.trace_ids for part in parts]),
+        )
+        # Without any label, all rows are of one label set.
+        self.table.add(partition, columns or [np.zeros(len(seconds), np.int32)], [weights, sizes], [observed], now_s)
 
     def _columns(self, batch: Batch) -> list[Codes]:
         interners = iter(self._interners)
@@ -141,6 +184,8 @@ class SpanMetrics:
         if self._config.enable_target_info:
             columns.append(batch.by_resource([_job(facts) for facts in batch.resources], next(interners)))
             columns.append(batch.by_resource([self._instance(facts) for facts in batch.resources], next(interners)))
+        for interner, codes in zip(self._interners, columns, strict=True):
+            interner.count_overflowed(codes)
         return columns
 
     def _intrinsic(self, name: str, batch: Batch, interner: Interner) -> Codes:
@@ -186,10 +231,6 @@ class SpanMetrics:
 
     def _target_labels(self, codes: Sequence[int]) -> Labels:
         return self._targets[self._target_codes.values[codes[0]]]
-
-
-def _ones(rows: _Rows) -> Floats:
-    return np.ones(len(rows.seconds))
 
 
 def _job(facts: ResourceFacts) -> str:

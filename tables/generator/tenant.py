@@ -10,11 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tables.generator.batch import Batch, Resources
+from tables.generator.columns_file import Tree
 from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
-from tables.generator.series import SeriesTable, Snapshot
+from tables.generator.fingerprint import fingerprint
+from tables.generator.series import SeriesTable, TableConfig
 from tables.generator.service_graph import ServiceGraphs
+from tables.generator.snapshot import Snapshot
 from tables.generator.span_metrics import SpanMetrics
 from tables.generator.write_request import requests
+from tables.lists import numbers
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +32,29 @@ _NEEDED: Final = (
 _Taken = tuple[pa.RecordBatch, int]  # and when its record came to Kafka
 
 
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """Records of a partition that are not counted yet."""
+
+    taken: list[_Taken]
+    rows: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """How a tenant does. Counts are since its first span."""
 
     active_series: int
-    overflowed: float  # spans and edges counted under the label metric_overflow
+    overflowed: float  # spans and edges counted under the label metric_overflow: too many series or entities
     filtered: int  # spans that filter policies left out of the span metrics
     failed: int  # spans whose content no processor, or not each, could count: a fault of ours
     edges_waiting: int
     edges_expired: int
     edges_unpaired: int
     edges_dropped: int
+    active_entities: int = 0  # label sets, each with all of its series
+    label_overflowed: int = 0  # values of labels that became __cardinality_overflow__, of spans and halves of edges
+    outside_slack: int = 0  # spans left out because they ended too long before, or after, they came
 
 
 class TenantGenerator:
@@ -48,36 +63,49 @@ class TenantGenerator:
     def __init__(self, config: GeneratorConfig) -> None:
         self._config = config
         self._resources = Resources()
-        external, values_max = config.external_labels, config.max_cardinality_per_label
+        tables, values_max = _table_config(config), config.max_cardinality_per_label
         wanted = config.processors
-        self._spans = SpanMetrics(config.span_metrics, external, values_max) if SPAN_METRICS in wanted else None
-        self._graph = ServiceGraphs(config.service_graphs, external, values_max) if SERVICE_GRAPHS in wanted else None
-        self._failed = 0
-        self._waiting: dict[int, list[_Taken]] = {}
+        self._spans = SpanMetrics(config.span_metrics, tables, values_max) if SPAN_METRICS in wanted else None
+        self._graph = ServiceGraphs(config.service_graphs, tables, values_max) if SERVICE_GRAPHS in wanted else None
+        self._failed = self._outside_slack = 0
+        self._waiting: dict[int, _Waiting] = {}
         self._processors = [one for one in (self._spans, self._graph) if one is not None]
 
     def add(self, partition: int, spans: pa.RecordBatch, time_ms: int, now_s: float) -> None:
         """Takes a tenant's rows of a record. time_ms: when the record came to Kafka; now_s: the clock here."""
-        waiting = self._waiting.setdefault(partition, [])
-        waiting.append((spans.select([name for name in spans.schema.names if name in _NEEDED]), time_ms))
-        if len(waiting) >= _RECORDS_AT_ONCE or sum(len(one) for one, _ in waiting) >= _ROWS_AT_ONCE:
+        inside = self._inside_slack(spans, time_ms)
+        self._outside_slack += len(spans) - len(inside)
+        spans = inside
+        waiting = self._waiting.setdefault(partition, _Waiting([]))
+        waiting.taken.append((spans, time_ms))
+        waiting.rows += len(spans)
+        if len(waiting.taken) >= _RECORDS_AT_ONCE or waiting.rows >= _ROWS_AT_ONCE:
             self._add_waiting(partition, now_s)
 
     def _add_waiting(self, partition: int, now_s: float) -> None:
-        self._share_limit()
-        for spans, times_ms in _joined(self._waiting.pop(partition, [])):
+        for spans, times_ms in _joined(self._waiting.pop(partition).taken):
             batch = Batch(spans, self._resources, times_ms)
             for processor in self._processors:
+                self._share_limit()
                 try:
                     processor.add(partition, batch, now_s)
                 except Exception:  # whatever a record's content does to the code, the others must come through
                     log.exception("%d spans of partition %d cannot be counted", len(spans), partition)
                     self._failed += len(spans)
 
+    def _inside_slack(self, spans: pa.RecordBatch, time_ms: int) -> pa.RecordBatch:
+        """The spans that ended at most the slack before or after the record came: after a restart the same ones."""
+        slack_ns = round(self._config.ingestion_time_range_slack_s * 1e9)
+        if not slack_ns:
+            return spans
+        ends_ns = numbers(spans.column("start_ns")) + np.maximum(numbers(spans.column("duration_ns")), 0)
+        inside = np.abs(ends_ns - time_ms * 1_000_000) <= slack_ns
+        return spans if inside.all() else spans.filter(pa.array(inside))
+
     def recall(self, partition: int, spans: pa.RecordBatch, time_ms: int) -> None:
         """Takes rows that were counted before a restart, for the edges that they are a half of."""
         if self._graph is not None:
-            self._graph.recall(partition, Batch(spans, self._resources, time_ms))
+            self._graph.recall(partition, Batch(self._inside_slack(spans, time_ms), self._resources, time_ms))
 
     def recalled(self, partition: int, clock_ms: int) -> None:
         """All of the past was recalled; clock_ms: until when halves had waited then."""
@@ -99,8 +127,52 @@ class TenantGenerator:
         """Everything counted so far."""
         for partition in list(self._waiting):
             self._add_waiting(partition, now_s)
-        stale_after_s = self._config.stale_duration_s
-        return [part for one in self._processors for part in one.collect(now_s, stale_after_s)]
+        snapshots: list[Snapshot] = []
+        for processor in self._processors:
+            self._share_limit()
+            snapshots += processor.collect(now_s, self._config.stale_duration_s)
+        return snapshots
+
+    def adopt(self, config: GeneratorConfig) -> bool:
+        """Goes on with other limits. False: what was counted so far would mean something else."""
+        if fingerprint(config) != fingerprint(self._config):
+            return False
+        self._config = config
+        return True
+
+    def successor(self, config: GeneratorConfig) -> tuple["TenantGenerator", list[bool]]:
+        """A generator of another configuration, right after `collect`. It takes over the processors that count alike;
+        for each snapshot of that collection, whether it did. This one must not be used any more.
+        """
+        after, before = TenantGenerator(config), self._config
+        keeps = _table_config(config) == _table_config(before)
+        keeps &= config.max_cardinality_per_label == before.max_cardinality_per_label
+        went_on: list[bool] = []
+        if self._spans is not None:
+            kept = keeps and after._spans is not None and config.span_metrics == before.span_metrics
+            after._spans = self._spans if kept else after._spans
+            went_on += [kept] * len(self._spans.tables)
+        if self._graph is not None:
+            kept = keeps and after._graph is not None and config.service_graphs == before.service_graphs
+            after._graph = self._graph if kept else after._graph
+            went_on += [kept] * len(self._graph.tables)
+        after._processors = [one for one in (after._spans, after._graph) if one is not None]
+        return after, went_on
+
+    def saved(self) -> Tree:
+        """A copy of what was collected, as `restore` takes it; right after `collect`."""
+        spans, graph = self._spans, self._graph
+        return {
+            "spans": None if spans is None else spans.saved(),
+            "graph": None if graph is None else graph.saved(),
+        }
+
+    def restore(self, saved: Tree) -> None:
+        """Goes on from what `saved` has said, in a generator of the same configuration, before anything else."""
+        if self._spans is not None:
+            self._spans.restore(saved["spans"])
+        if self._graph is not None:
+            self._graph.restore(saved["graph"])
 
     def figures(self) -> Figures:
         """How it does."""
@@ -114,32 +186,60 @@ class TenantGenerator:
             edges_expired=0 if graph is None else graph.expired,
             edges_unpaired=0 if graph is None else graph.unpaired,
             edges_dropped=0 if graph is None else graph.dropped,
+            active_entities=sum(map(len, tables)),
+            label_overflowed=sum(one.label_overflowed for one in self._processors),
+            outside_slack=self._outside_slack,
         )
 
     def _tables(self) -> list[SeriesTable]:
         return [table for one in self._processors for table in one.tables]
 
     def _share_limit(self) -> None:
-        """All tables together hold max_active_series."""
-        most = self._config.max_active_series
-        if not most:
-            return
-        tables = self._tables()
-        active = sum(table.active for table in tables)
+        """All tables together hold max_active_series, or max_active_entities."""
+        config, tables = self._config, self._tables()
+        by_series = config.max_active_series if config.limiter_type == "series" else 0
+        by_rows = config.max_active_entities if config.limiter_type == "entity" else 0
+        series, rows = sum(table.active for table in tables), sum(map(len, tables))
         for table in tables:
-            table.series_max = max(1, most - (active - table.active))
+            table.series_max = by_series - (series - table.active) if by_series else None
+            table.rows_max = by_rows - (rows - len(table)) if by_rows else None
+
+
+def _table_config(config: GeneratorConfig) -> TableConfig:
+    kinds = config.generate_native_histograms
+    return TableConfig(
+        external_labels=config.external_labels,
+        classic=kinds != "native",
+        native=kinds != "classic",
+        native_bucket_factor=config.native_histogram_bucket_factor,
+        native_buckets_max=config.native_histogram_max_bucket_number,
+        trace_id_label=config.trace_id_label_name if config.exemplars else "",
+    )
 
 
 def _joined(taken: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64]]]:
     """Records of the same columns as one batch, with the time of each row."""
-    alike: dict[pa.Schema, list[_Taken]] = {}
+    # Arrow's own pool gives memory back so soon that most of the time went into getting it again.
+    pool = pa.system_memory_pool()
+    alike: list[tuple[pa.Schema, list[_Taken]]] = []
     for one in taken:
-        alike.setdefault(one[0].schema, []).append(one)
-    for group in alike.values():
+        schema = one[0].schema
+        # Few differ. As keys of a dict they would be hashed, which takes longer than all else here.
+        group = next((group for known, group in alike if known.equals(schema)), None)
+        if group is None:
+            alike.append((schema, [one]))
+        else:
+            group.append(one)
+    for _, group in alike:
         batches = [spans for spans, _ in group]
         times_ms = np.repeat([time_ms for _, time_ms in group], [len(spans) for spans in batches])
         try:
-            joined = pa.Table.from_batches(batches).combine_chunks().to_batches() if len(batches) > 1 else batches
+            if len(batches) > 1:
+                table = pa.Table.from_batches(batches)
+                table = table.select([name for name in table.column_names if name in _NEEDED])
+                joined = table.combine_chunks(memory_pool=pool).to_batches()
+            else:
+                joined = batches
         except pa.ArrowException:  # more distinct values than the batches' small dictionary indices can number
             joined = batches
         first = 0
@@ -148,7 +248,15 @@ def _joined(taken: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[n
             first += len(spans)
 
 
-def encoded(snapshots: list[Snapshot], time_ms: int, created_ms: int, series_max: int = 5_000) -> Iterator[bytes]:
-    """The remote-write requests of a push, uncompressed."""
+def encoded(
+    snapshots: list[Snapshot],
+    time_ms: int,
+    created_ms: int,
+    series_max: int = 5_000,
+    *,
+    version: int = 1,
+    exemplars: bool = True,
+) -> Iterator[bytes]:
+    """The remote-write requests of a push, uncompressed. version: of the protocol, 1 or 2. Raises: ValueError."""
     for part in snapshots:
-        yield from requests(part.heads, part.values, part.created, part.stale, time_ms, created_ms, series_max)
+        yield from requests(part, time_ms, created_ms, series_max, version=version, exemplars=exemplars)

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from math import isnan, nan
 from types import SimpleNamespace
 
 from faust.types import TP
@@ -49,8 +50,8 @@ class Receiver:
     refused as a whole; not strict: it is taken (an out-of-order window). It may be away, for all tenants or some.
     """
 
-    def __init__(self, name="one", pushes_max=3, *, strict=True):
-        self.name, self.pushes_max, self.strict = name, pushes_max, strict
+    def __init__(self, name="one", pushes_max=3, *, strict=True, version=1):
+        self.name, self.pushes_max, self.strict, self.version = name, pushes_max, strict, version
         self.accepts = asyncio.Event()
         self.accepts.set()
         self.away = set()
@@ -62,7 +63,7 @@ class Receiver:
 
     async def send(self, tenant, push):
         self.asked += 1
-        for body in list(push.requests(50, 1, exemplars=True, natives=True)):
+        for body in list(push.requests(50, self.version, exemplars=True, natives=True)):
             while tenant in self.away or not self.accepts.is_set():
                 await asyncio.sleep(0.001)
             self.take(tenant, body)
@@ -70,7 +71,10 @@ class Receiver:
             await asyncio.sleep(0.001)
 
     def take(self, tenant, body):
-        series = {labels: one.samples for labels, one in decoded_series([body], 1).items()}
+        series = {
+            labels: one.samples + [(found.time_ms, nan if isnan(found.sum) else found.count) for found in one.natives]
+            for labels, one in decoded_series([body], self.version).items()
+        }
         for labels, samples in series.items():
             known = self.samples.get((tenant, labels), {})
             youngest = max(known, default=0)
@@ -92,7 +96,7 @@ class Receiver:
         total = 0.0
         for (who, labels), samples in self.samples.items():
             if who == tenant and {("__name__", name), *wanted.items()} <= labels:
-                told = [value for _, value in sorted(samples.items()) if value == value]  # without stale markers
+                told = [value for _, value in sorted(samples.items()) if not isnan(value)]  # without stale markers
                 assert told[0] == 0
                 total += sum(b - a if b >= a else b for a, b in pairwise(told))
         return total
@@ -114,7 +118,7 @@ class Configs:
 class Bench:
     """A worker. folder: of its journal; None: without."""
 
-    def __init__(self, queue_bytes_max=1 << 20, config=CONFIG, consumer=None, targets=None, folder=None):
+    def __init__(self, queue_bytes_max=1 << 20, config=CONFIG, consumer=None, targets=None, folder=None, instance="me"):
         self.consumer = consumer or Consumer()
         self.app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
         self.targets = targets or [Receiver()]
@@ -122,7 +126,7 @@ class Bench:
         self.configs = Configs(config)
         journal = JournalFile(folder) if folder else None
         self.generator = MetricsGenerator(
-            self.app, "spans", self.configs, self.targets, "me", journal, queue_bytes_max=queue_bytes_max
+            self.app, "spans", self.configs, self.targets, instance, journal, queue_bytes_max=queue_bytes_max
         )
 
     async def start(self, *partitions, epoch="kafka"):

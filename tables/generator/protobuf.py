@@ -1,0 +1,49 @@
+"""Protobuf's variable-length integers, one or many at once."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def varint(number: int) -> bytes:
+    """From 0 on."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def zigzag(number: int) -> int:
+    """A signed number as an unsigned one: small stays small."""
+    return number << 1 if number >= 0 else (-number << 1) - 1
+
+
+def zigzags(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """`zigzag` of many."""
+    return ((numbers << 1) ^ (numbers >> 63)).view(np.uint64)
+
+
+def widths(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Bytes of each as a varint."""
+    out = np.ones(len(numbers), np.int64)
+    most, shift = int(numbers.max(initial=0)), 7
+    while most >> shift:
+        out += numbers >= np.uint64(1 << shift)
+        shift += 7
+    return out
+
+
+def varints(numbers: npt.NDArray[np.uint64]) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """All numbers one after another, and the bounds of each: number n is bytes[bounds[n] : bounds[n + 1]]."""
+    width = widths(numbers)
+    bounds = np.zeros(len(numbers) + 1, np.int64)
+    np.cumsum(width, out=bounds[1:])
+    out = np.zeros(int(bounds[-1]), np.uint8)
+    rows, at = np.arange(len(numbers)), 0
+    while len(rows):
+        more = width[rows] > at + 1
+        low = (numbers[rows] >> np.uint64(7 * at)) & np.uint64(0x7F)
+        out[bounds[rows] + at] = low | np.where(more, np.uint64(0x80), np.uint64(0))
+        rows, at = rows[more], at + 1
+    return out.tobytes(), bounds
