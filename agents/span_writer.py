@@ -1,31 +1,26 @@
 """OTLP requests → records of topic `spans`, acknowledged by Kafka. Receivers and the distributor agent share it."""
 
 import asyncio
-import logging
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-import numpy.typing as npt
 from prometheus_client import Counter
 
-from agents.record_producer import KafkaUnavailable, Record, RecordProducer
-from tables.errors import WireError
-from tables.wire import record
-from tables.wire.otlp import Decoded, OtlpDecoder
-from tables.wire.split import Part, Run, split, without_unused_values
-
-log = logging.getLogger(__name__)
+from agents.record_producer import KafkaUnavailable, RecordProducer
+from agents.span_encoder import Encoded, SpanEncoder, is_slow
+from agents.span_encoder import Outcome as Outcome
+from agents.span_encoder import Request as Request
+from tables.errors import NotQuick, WireError
 
 RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that could be decoded.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
 DISCARDED = Counter("stretto_spans_discarded_total", "Spans left out of an accepted request.", ["reason"])
 MALFORMED = Counter("stretto_requests_malformed_total", "Requests refused because they do not decode.")
 REFUSED = Counter("stretto_requests_refused_total", "Requests refused that a client may send again.", ["reason"])
-
-# Key, headers and framing of a Kafka message.
-_OVERHEAD_BYTES = 4096
+ON_THREAD = Counter(
+    "stretto_batches_on_thread_total", "Batches decoded beside the event loop: large, slow to decode, or malformed."
+)
 
 
 class NotAcknowledged(KafkaUnavailable):
@@ -36,29 +31,26 @@ class NotAcknowledged(KafkaUnavailable):
         self.outcomes = outcomes
 
 
-class Request(NamedTuple):
-    """One OTLP request of a tenant."""
-
-    tenant: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one request. malformed: why it was refused as a whole; then the counts are 0."""
-
-    received: int = 0
-    rejected: int = 0  # for an invalid trace id or span id
-    too_large: int = 0  # for not fitting into a Kafka message
-    malformed: str | None = None
-
-
 class SpanWriter:
-    """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop."""
+    """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop.
 
-    def __init__(self, producer: RecordProducer, message_bytes_max: int, attribute_bytes_max: int = 65_536) -> None:
-        self._producer, self._message_bytes_max = producer, message_bytes_max
-        self._decoder = OtlpDecoder(attribute_bytes_max)
+    Ordinary batches are decoded on the loop, in milliseconds; what takes longer on a thread, in pieces, so that nothing
+    else waits for it.
+    """
+
+    def __init__(
+        self,
+        producer: RecordProducer,
+        message_bytes_max: int,
+        attribute_bytes_max: int = 65_536,
+        decode_s_max: float = 10.0,
+    ) -> None:
+        """decode_s_max: CPU seconds that a request may take"""
+        self._producer = producer
+        self._encoder, self._patient = (
+            SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
+        )
+        self._thread = ThreadPoolExecutor(1, "decode")
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError."""
@@ -66,6 +58,7 @@ class SpanWriter:
 
     async def stop(self, within_s: float) -> None:
         """Waits until what was handed over is written, then disconnects."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
         await self._producer.stop(within_s)
 
     async def write(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -73,84 +66,28 @@ class SpanWriter:
 
         A malformed request is refused alone. Raises: NotAcknowledged, for all of them.
         """
-        outcomes: list[Outcome | None] = [None] * len(requests)
-        good = list(range(len(requests)))
+        encoded = await self._encoded(requests)
+        outcomes = encoded.outcomes
+        RECEIVED.inc(sum(outcome.received for outcome in outcomes))
+        MALFORMED.inc(sum(outcome.malformed is not None for outcome in outcomes))
+        if rejected := sum(outcome.rejected for outcome in outcomes):
+            DISCARDED.labels("invalid_id").inc(rejected)
+        if too_large := sum(outcome.too_large for outcome in outcomes):
+            DISCARDED.labels("too_large").inc(too_large)
         try:
-            decoded: Decoded | None = self._decoder.decode([r.body for r in requests])
-        except WireError:
-            good = []
-            for number, request in enumerate(requests):
-                fault = self._decoder.fault(request.body)
-                if fault is None:
-                    good.append(number)
-                else:
-                    MALFORMED.inc()
-                    outcomes[number] = Outcome(malformed=fault)
-            decoded = self._decoder.decode([requests[number].body for number in good]) if good else None
-        records: list[Record] = []
-        spans = 0
-        if decoded is not None:
-            too_large = self._encode(decoded, [requests[number].tenant for number in good], records)
-            spans = len(decoded.spans) - int(too_large.sum())
-            for at, number in enumerate(good):
-                rejected = int(decoded.rejected[at])
-                outcomes[number] = Outcome(int(decoded.received[at]), rejected, int(too_large[at]))
-            del decoded
-        known = [outcome or Outcome() for outcome in outcomes]
-        try:
-            await self._producer.write(records)
+            await self._producer.write(encoded.records)
         except KafkaUnavailable as err:
             REFUSED.labels("kafka_unavailable").inc(len(requests))
-            raise NotAcknowledged(str(err), err.settled, known) from err
-        ACCEPTED.inc(spans)
-        return known
+            raise NotAcknowledged(str(err), err.settled, outcomes) from err
+        ACCEPTED.inc(encoded.spans)
+        return outcomes
 
-    def _encode(self, decoded: Decoded, tenants: Sequence[str], records: list[Record]) -> npt.NDArray[np.int64]:
-        """Adds the records of the spans; returns how many of each request are too large for one."""
-        RECEIVED.inc(int(decoded.received.sum()))
-        if rejected := int(decoded.rejected.sum()):
-            DISCARDED.labels("invalid_id").inc(rejected)
-        names = list(dict.fromkeys(tenants))
-        tenant_of = None
-        if len(names) > 1:
-            by_request = np.array([names.index(tenant) for tenant in tenants], np.int32)
-            tenant_of = by_request[decoded.request_of]
-        too_large: list[int] = []
-        for part in split(decoded.spans, self._producer.partitions, tenant_of):
-            _encode(part, names, self._message_bytes_max, records, too_large)
-        DISCARDED.labels("too_large").inc(len(too_large))
-        return np.bincount(decoded.request_of[too_large], minlength=len(tenants))
-
-
-def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
-    """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
-    runs = [(names[run.tenant], run.spans) for run in part.runs]
-    shared = len(runs) > 1
-    value, headers = record.encode(part.spans, runs if shared else ())
-    size = len(value) + sum(len(header) for _, header in headers)
-    if size + _OVERHEAD_BYTES <= bytes_max:
-        key = b"" if shared else runs[0][0].encode()
-        records.append(Record(part.partition, key, value, headers))
-        return
-    count = len(part.spans)
-    if count == 1:
-        too_large.append(int(part.rows[0]))
-        return
-    half = count // 2
-    for first, end in ((0, half), (half, count)):
-        # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
-        piece = without_unused_values(part.spans.slice(first, end - first))
-        halved = Part(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
-        _encode(halved, names, bytes_max, records, too_large)
-
-
-def _cut(runs: Sequence[Run], first: int, end: int) -> tuple[Run, ...]:
-    """The runs of rows first … end."""
-    kept: list[Run] = []
-    start = 0
-    for run in runs:
-        spans = min(start + run.spans, end) - max(start, first)
-        if spans > 0:
-            kept.append(Run(run.tenant, spans))
-        start += run.spans
-    return tuple(kept)
+    async def _encoded(self, requests: Sequence[Request]) -> Encoded:
+        partitions = self._producer.partitions
+        if not is_slow(requests):
+            # What cannot be decoded at once is looked into on the thread.
+            with contextlib.suppress(NotQuick, WireError):
+                return self._encoder.encode(requests, partitions, quick=True)
+        ON_THREAD.inc()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._patient.encode_each, requests, partitions)

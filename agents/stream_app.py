@@ -97,6 +97,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
         return dict(await self._thread.call_thread(fetch))
 
+    def member_id(self) -> str:
+        """By which Kafka knows this worker in the consumer group; "" while it is in none."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        return "" if consumer is None else str(getattr(consumer._coordinator, "member_id", ""))  # noqa: SLF001
+
+    def end_offset(self, tp: TP) -> int | None:
+        """Where the partition ends, as of the last records that came; None where none came yet."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        wanted = TopicPartition(tp.topic, tp.partition)
+        if consumer is None or wanted not in consumer.assignment():
+            return None
+        found = consumer.highwater(wanted)
+        return None if found is None else int(found)
+
     async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
         """The first offset of each partition whose record came at that time or later; left out where none did."""
         wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}

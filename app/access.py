@@ -41,6 +41,10 @@ class Access:
         """credentials: None: nobody needs a token"""
         self._multitenancy, self._credentials = multitenancy, credentials
 
+    def replace(self, credentials: Credentials) -> None:
+        """From now on these count."""
+        self._credentials = credentials
+
     def check(self, authorization: str | None) -> None:
         """For what belongs to no tenant: any tenant's token does. Raises: Unauthorized"""
         if self._credentials is not None:

@@ -14,19 +14,25 @@ import pyarrow as pa
 
 from agents import block_flusher, distributor, live_store, metrics_generator
 from agents.block_flusher import BlockFlusher
+from agents.generator.journal import JournalFile
 from agents.live_store import LiveKeeper, LiveLimits
 from agents.metrics_generator import MetricsGenerator
 from agents.record_producer import RecordProducer
 from agents.span_writer import SpanWriter
 from agents.stream_app import StreamApp, new_app
+from app.api.rings import Role
 from app.errors import SettingsError, StrettoError
-from app.live import LiveOpener
-from app.metrics_generator import Pusher
+from app.live import LiveOpener, cluster_and_partitions
+from app.loop_watch import LoopWatch
+from app.metrics_generator import GeneratorConfigs, Pusher
+from app.overrides import OverridesFile, OverridesReader
 from app.querier import NoQueries, Querier, QueryLimits
-from app.remote_write.client import RemoteWriter, Target
+from app.remote_write.client import remote_writers
+from app.rings import KafkaRings
 from app.servers import QueryServer, ReceiverServers
 from app.settings import Settings, load
 from app.settings.models import LiveStore
+from app.settings.show import overrides_yaml
 from app.tenant import SINGLE_TENANT
 from app.topics import ensure_topics, specs
 
@@ -45,23 +51,36 @@ def build(settings: Settings) -> StreamApp:
     """The worker for `settings.target`. Opens no socket and no store: that happens when the app starts."""
     _tune()
     writer = _span_writer(settings)
+    overrides = OverridesFile(settings, os.environ)
+
+    def runtime() -> str:
+        return overrides_yaml(overrides.tenants())
+
+    apps: dict[Role, StreamApp] = {}
+    rings = KafkaRings(settings.kafka.address, settings.kafka.consumer_group_prefix, apps)
     if settings.target == "distributor":
-        main = _distributor_app(settings, writer)
-        main.parts += [QueryServer(settings, NoQueries(list), lambda: None), ReceiverServers(settings, writer)]
+        main = apps["distributor"] = _distributor_app(settings, writer)
+        main.parts += [
+            QueryServer(settings, NoQueries(list), lambda: None, rings, runtime),
+            ReceiverServers(settings, writer),
+        ]
     elif settings.target == "metrics-generator":
         if not settings.metrics_generator.storage.remote_write:
             raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
-        main = _generator_app(settings)
-        main.parts.append(QueryServer(settings, NoQueries(list), lambda: None))
+        main = apps["metrics-generator"] = _generator_app(settings, overrides)
+        main.parts.append(QueryServer(settings, NoQueries(list), lambda: None, rings, runtime))
     else:
         main, keeper = _live_store_app(settings)
+        apps["live-store"], rings.keeper = main, keeper
         querier = Querier(keeper, _query_limits(settings))
-        main.parts.append(QueryServer(settings, querier, querier.close))
+        main.parts.append(QueryServer(settings, querier, querier.close, rings, runtime))
         if settings.target == "all":
             main.parts.append(ReceiverServers(settings, writer))
-            _run_beside(main, _distributor_app(settings, writer))
+            apps["distributor"] = _distributor_app(settings, writer)
+            _run_beside(main, apps["distributor"])
             if settings.metrics_generator.storage.remote_write:
-                _run_beside(main, _generator_app(settings))
+                apps["metrics-generator"] = _generator_app(settings, overrides)
+                _run_beside(main, apps["metrics-generator"])
 
     async def make_topics() -> None:
         await ensure_topics(settings.kafka.address, specs(settings), _KAFKA_WAIT_S)
@@ -69,6 +88,7 @@ def build(settings: Settings) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     main.before_start.insert(0, make_topics)
+    main.parts += [LoopWatch(), OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)]
     return main
 
 
@@ -82,7 +102,8 @@ def _tune() -> None:
 def _span_writer(settings: Settings) -> SpanWriter:
     kafka = settings.kafka
     producer = RecordProducer(kafka.address, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
-    return SpanWriter(producer, kafka.max_message_bytes, settings.distributor.max_attribute_bytes)
+    limits = settings.distributor
+    return SpanWriter(producer, kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max)
 
 
 def _new_app(settings: Settings, target: str) -> StreamApp:
@@ -115,16 +136,24 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     return app, keeper
 
 
-def _generator_app(settings: Settings) -> StreamApp:
+def _generator_app(settings: Settings, overrides: OverridesFile) -> StreamApp:
     app = _new_app(settings, "metrics-generator")
-    chosen = settings.metrics_generator
-    writer = RemoteWriter([Target(one.url) for one in chosen.storage.remote_write], SINGLE_TENANT)
+    storage, kafka = settings.metrics_generator.storage, settings.kafka
+    targets = remote_writers(storage.remote_write, SINGLE_TENANT)
     # Workers of one machine have folders of their own.
     folder = hashlib.blake2b(str(settings.data_dir.absolute()).encode(), digest_size=4).hexdigest()
-    config = chosen.config(f"{socket.gethostname()}-{folder}")
-    generator = MetricsGenerator(app, settings.kafka.topic, config, writer.send, chosen.storage.queue_bytes_max)
+    instance = f"{socket.gethostname()}-{folder}"
+    configs = GeneratorConfigs(settings, overrides, instance)
+    journal = JournalFile(settings.data_dir / "metrics-generator")
+    generator = MetricsGenerator(
+        app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
+    )
     metrics_generator.register(app, generator)
-    app.parts.append(Pusher(generator, writer, chosen.registry.collection_interval_s))
+
+    async def epoch() -> str:
+        return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
+
+    app.parts.append(Pusher(generator, targets, configs, epoch))
     return app
 
 

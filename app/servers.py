@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +10,51 @@ import faust
 from aiohttp import web
 
 from agents.span_writer import SpanWriter
-from app.access import Credentials, load_credentials
+from app.access import Access, load_credentials
 from app.api.backend import Backend
 from app.api.call import ACCESS
 from app.api.params import LIMITS
-from app.api.port import SharedSite, tls_context
-from app.api.server import api_runner, build_api
+from app.api.port import SharedSite
+from app.api.server import api_runner, build_api, url_bytes_max
+from app.api.status import Configs, no_overrides
 from app.api.streaming import build_streaming
 from app.errors import StrettoError
+from app.file_watch import FileWatch
+from app.http_guard import GuardedSite, HttpLimits
 from app.receivers.gather import Gatherer, GatherLimits
 from app.receivers.otlp_grpc import build_grpc_server
-from app.receivers.otlp_http import build_http_receiver
+from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
+from app.rings import KafkaRings
 from app.settings import Settings, to_yaml
+from app.settings.server import Http
+from app.settings.show import changed_yaml
+from app.tls import HTTP_1, HTTP_1_AND_GRPC, GrpcCertificates, TlsFiles, renew, tls_context
 
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _STOP_GRACE_S = 1.0
+_OTLP = "distributor.receivers.otlp.protocols"
+_QUERY_TLS = "server.http_tls_config"
 
 
 class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """Tempo's API, HTTP and gRPC on one port. It answers /ready and /metrics from the start."""
 
-    def __init__(self, settings: Settings, backend: Backend, close: Callable[[], None], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        close: Callable[[], None],
+        rings: KafkaRings | None = None,
+        runtime: Callable[[], str] = no_overrides,
+        **kwargs: Any,
+    ) -> None:
+        """runtime: see status.Configs"""
         super().__init__(**kwargs)
-        self._settings, self._backend, self._close = settings, backend, close
+        self._runtime = runtime
+        self._settings, self._backend, self._close, self._rings = settings, backend, close, rings
+        self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
         self._site: SharedSite | None = None
         self._grpc: Any = None
@@ -42,6 +62,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
     async def on_start(self) -> None:
         """Listens. Raises: StrettoError naming the setting if the port is taken or a file cannot be used."""
         settings, frontend = self._settings, self._settings.query_frontend
+        server = settings.server
         api = build_api(
             self._backend,
             multitenancy=settings.multitenancy_enabled,
@@ -51,26 +72,42 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             max_spss=frontend.search.max_spans_per_span_set,
             max_range_s=round(frontend.search.max_duration_s),
             max_query_bytes=frontend.max_query_expression_size_bytes,
+            max_metrics_range_s=round(frontend.metrics.max_duration_s),
+            max_trace_bytes=frontend.trace_by_id.max_bytes_per_trace,
+            max_page_spans=frontend.trace_by_id.max_spans_per_page,
             target=settings.target,
-            config=to_yaml(settings),
-            credentials=_credentials(settings),
+            configs=Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime),
+            credentials=load_credentials(auth_file(settings)),
+            rings=self._rings,
         )
-        tls = _tls(settings)
+        watch_tokens(self._watch, settings, api[ACCESS])
+        tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _QUERY_TLS), HTTP_1_AND_GRPC)
         self._grpc = build_streaming(self._backend, api[LIMITS], api[ACCESS])
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()
         self._runner = api_runner(api)
         await self._runner.setup()
-        server = settings.server
-        self._site = SharedSite(self._runner, server.http_listen_address, server.http_listen_port, grpc_port, tls)
+        limits = HttpLimits(
+            head_s=server.http_server_read_header_timeout_s,
+            head_bytes_max=server.http_header_bytes_max + url_bytes_max(api),
+            idle_s=server.http_server_idle_timeout_s,
+            write_s=server.http_server_write_timeout_s,
+            connections_max=server.http_listen_conn_limit,
+        )
+        host, port = server.http_listen_address, server.http_listen_port
+        self._site = SharedSite(self._runner, host, port, grpc_port, tls=tls, limits=limits)
         try:
-            await _start(self._site, f"{server.http_listen_address}:{server.http_listen_port}", "PORT")
+            await _start(self._site, f"{host}:{port}", "PORT")
         except StrettoError:
             await self.on_stop()
             raise
+        self._watch.start()
 
     async def on_stop(self) -> None:
         """Queries that run are given up."""
+        await self._watch.stop()
+        if self._rings is not None:
+            await self._rings.close()
         if self._grpc is not None:
             await self._grpc.stop(None)
         if self._runner is not None:
@@ -92,40 +129,55 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
             wait_s=settings.kafka.write_timeout_s,
         )
         self._gatherer = Gatherer(writer, limits)
+        self._watch = FileWatch(settings.server.file_poll_s)
         self._grpc: Any = None
         self._http: web.AppRunner | None = None
 
     async def on_start(self) -> None:
-        """Connects to Kafka, then listens. Raises: StrettoError naming the setting if a port is taken."""
+        """Connects to Kafka, then listens. Raises: StrettoError naming the setting if a port is taken or a file cannot
+        be used.
+        """
+        settings = self._settings
+        # Before anything is open: wrong files end the process.
+        access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
+        watch_tokens(self._watch, settings, access)
+        protocols = settings.distributor.receivers.otlp.protocols
+        tls = watched_context(self._watch, TlsFiles.of(protocols.http.tls, f"{_OTLP}.http.tls"))
+        certificates = watched_certificates(self._watch, TlsFiles.of(protocols.grpc.tls, f"{_OTLP}.grpc.tls"))
         await self._writer.start()
-        protocols, multitenancy = (
-            self._settings.distributor.receivers.otlp.protocols,
-            self._settings.multitenancy_enabled,
-        )
-        credentials = _credentials(self._settings)
         endpoint = protocols.grpc.endpoint
-        self._grpc = build_grpc_server(
-            self._gatherer,
-            endpoint,
-            multitenancy=multitenancy,
-            message_bytes_max=protocols.grpc.max_recv_msg_size_mib * _MIB,
-            credentials=credentials,
-        )
+        try:
+            self._grpc = build_grpc_server(
+                self._gatherer,
+                endpoint,
+                access,
+                message_bytes_max=protocols.grpc.max_recv_msg_size_mib * _MIB,
+                tls=certificates,
+            )
+        except RuntimeError as err:
+            raise StrettoError(f"cannot listen on {endpoint} ({_OTLP}.grpc.endpoint): {err}") from err
         await self._grpc.start()
-        app = build_http_receiver(
-            self._gatherer,
-            multitenancy=multitenancy,
-            body_bytes_max=protocols.http.max_request_body_size,
-            credentials=credentials,
-        )
-        self._http = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_GRACE_S)
-        host, _, port = protocols.http.endpoint.rpartition(":")
+        await self._start_http(protocols.http, access, tls)
+        self._watch.start()
+
+    async def _start_http(self, http: Http, access: Access, tls: ssl.SSLContext | None) -> None:
+        bodies = BodyLimits(http.max_request_body_size, http.max_json_body_size, http.read_timeout_s)
+        self._http = http_runner(build_http_receiver(self._gatherer, access, bodies), http.header_bytes_max)
+        host, _, port = http.endpoint.rpartition(":")
         await self._http.setup()
-        site = web.TCPSite(self._http, host.strip("[]"), int(port))
-        await _start(site, protocols.http.endpoint, "distributor.receivers.otlp.protocols.http.endpoint")
+        limits = HttpLimits(
+            head_s=http.read_header_timeout_s,
+            head_bytes_max=http.header_bytes_max,
+            idle_s=http.idle_timeout_s,
+            write_s=http.write_timeout_s,
+            connections_max=http.connections_max,
+        )
+        site = GuardedSite(self._http, host.strip("[]"), int(port), name="otlp", limits=limits, tls=tls)
+        await _start(site, http.endpoint, f"{_OTLP}.http.endpoint")
 
     async def on_stop(self) -> None:
         """No new requests; those that are in are written and answered."""
+        await self._watch.stop()
         if self._grpc is not None:
             await self._grpc.stop(_STOP_GRACE_S)
         if self._http is not None:
@@ -141,11 +193,34 @@ async def _start(site: web.BaseSite, where: str, setting: str) -> None:
         raise StrettoError(f"cannot listen on {where} ({setting}): {err.strerror or err}") from err
 
 
-def _credentials(settings: Settings) -> Credentials | None:
+def auth_file(settings: Settings) -> Path | None:
+    """The file of tokens, if there is one."""
     file = settings.server.auth_file
-    return load_credentials(Path(file) if file else None)
+    return Path(file) if file else None
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    config = settings.server.http_tls_config
-    return tls_context(Path(config.cert_file), Path(config.key_file)) if config.cert_file else None
+def watch_tokens(watch: FileWatch, settings: Settings, access: Access) -> None:
+    """Tokens count as soon as they are in the file, and no longer than they are."""
+    file = auth_file(settings)
+    if file is not None:
+        watch.add("auth_file", [file], lambda: load_credentials(file), access.replace)
+
+
+def watched_context(
+    watch: FileWatch, files: TlsFiles | None, protocols: Sequence[str] = HTTP_1
+) -> ssl.SSLContext | None:
+    """The context of these files, renewed with them. Raises: StrettoError"""
+    if files is None:
+        return None
+    context = tls_context(files, protocols)
+    watch.add(files.setting, files.paths(), lambda: renew(context, files))
+    return context
+
+
+def watched_certificates(watch: FileWatch, files: TlsFiles | None) -> Any:
+    """The same for a gRPC server: its credentials."""
+    if files is None:
+        return None
+    certificates = GrpcCertificates(files)
+    watch.add(files.setting, files.paths(), certificates.renew)
+    return certificates.credentials()

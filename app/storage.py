@@ -22,7 +22,7 @@ def storage_config(trace: Trace) -> StorageConfig:
             if s3.endpoint_url:
                 options["virtual_hosted_style_request"] = not s3.forcepathstyle
                 options["client_options"] = {"allow_http": s3.endpoint_url.startswith("http://")}
-            return StorageConfig("s3", s3.bucket, s3.prefix, _set(options))
+            return StorageConfig("s3", s3.bucket, s3.prefix, _set(options), trace.read_timeout_s)
         case "gcs":
             gcs = trace.gcs
             options = {"base_url": gcs.endpoint}
@@ -30,7 +30,7 @@ def storage_config(trace: Trace) -> StorageConfig:
                 # A server other than Google's: an emulator, which asks for no signature.
                 options["skip_signature"] = True
                 options["client_options"] = {"allow_http": gcs.endpoint.startswith("http://")}
-            return StorageConfig("gcs", gcs.bucket_name, gcs.prefix, _set(options))
+            return StorageConfig("gcs", gcs.bucket_name, gcs.prefix, _set(options), trace.read_timeout_s)
         case "azure":
             azure = trace.azure
             name = azure.storage_account_name
@@ -39,7 +39,7 @@ def storage_config(trace: Trace) -> StorageConfig:
                 "account_key": azure.storage_account_key.get_secret_value(),
                 "endpoint": f"https://{name}.{azure.endpoint_suffix}",
             }
-            return StorageConfig("azure", azure.container_name, azure.prefix, _set(options))
+            return StorageConfig("azure", azure.container_name, azure.prefix, _set(options), trace.read_timeout_s)
 
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,23 +1,9 @@
 """What the evaluator reads from: rows of spans, wherever they rest."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TraceIndex:
-    """Where each trace lies in a source.
-
-    ids: the distinct trace ids, ascending, dtype `S16` (sorts and compares as the 16 bytes; all have 16)
-    offsets: int64, one more than ids: rows offsets[i] to offsets[i + 1] are those of ids[i]
-    """
-
-    ids: npt.NDArray[np.bytes_]
-    offsets: npt.NDArray[np.int64]
+from tables.trace_index import TraceIndex
 
 
 class Source(Protocol):

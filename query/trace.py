@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from query.engine.reader import find
 from query.engine.stitch import decoded, sort_rows, whole
-from query.source import Source, TraceIndex
+from query.source import Source
 from tables.schema import FIXED
+from tables.trace_index import TraceIndex
 
 # Made anew for the whole trace, and so no reason to call two rows different.
 _PER_SEGMENT: Final = frozenset(

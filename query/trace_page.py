@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query.engine.reader import Rows, find, to_numpy
-from query.source import Source, TraceIndex
+from query.source import Source
 from query.trace import find_trace
 from tables.lists import big_endian
+from tables.trace_index import TraceIndex
 
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19})-([0-9a-f]{16})", re.ASCII)
 _INT64: Final = np.iinfo(np.int64)

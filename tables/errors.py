@@ -7,3 +7,7 @@ class WireError(ValueError):
 
 class StorageError(OSError):
     """Object storage or the local store did not do what it must: what, where, and what to do."""
+
+
+class NotQuick(Exception):  # noqa: N818  # a state, not a fault of anybody
+    """It takes too long where it was asked for; nothing was done."""

@@ -1,7 +1,7 @@
 """Which workers there are, under the paths of Tempo's rings: JSON where the client asks for it, else a small page.
 
-Stretto has no hash rings. Who is there and who has which partition Kafka knows, as the members of a consumer group; what
-a partition holds the live store of this process knows.
+Stretto has no hash rings. Who is there and who has which partition Kafka knows, as the members of a consumer group;
+what a partition holds the live store of this process knows.
 """
 
 import html
@@ -34,8 +34,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """id: as Kafka has it. address: whence it talks to Kafka; "" where Kafka did not say. since_s: unix time of its start;
-    known of this process only, as is `held`.
+    """id: as Kafka has it. address: whence it talks to Kafka; "" where Kafka did not say. since_s: unix time of its
+    start; known of this process only, as is `held`.
     """
 
     id: str

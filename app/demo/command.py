@@ -1,18 +1,22 @@
 """`stretto demo`: a steady trickle of traces over OTLP/gRPC, until it is told to stop."""
 
 import argparse
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import grpc
 
 from app.demo.shop import Shop
 from app.demo.trace import Placed, export_request
+from app.tenant import HEADER
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 TICK_S: Final = 0.2  # traces that end within it share a request, as with an SDK's batches
@@ -40,16 +44,36 @@ demo: about {rate:g} traces a second of a small bookshop go to {to}. Queries to 
 demo:   {{ resource.service.name = "payments" && status = error }}
 demo:   {{ span.http.route = "/checkout" && duration > 500ms }}"""
 
+# They may be in the environment of a server, too: see app/settings/environment.py.
+TOKEN: Final = "STRETTO_TOKEN"  # noqa: S105 (its name)
+TENANT: Final = "STRETTO_TENANT"
+
 Send = Callable[[bytes], object]  # raises grpc.RpcError
+Metadata = tuple[tuple[str, str], ...]
 
 
 def main(argv: list[str]) -> int:
     """Send until SIGINT or SIGTERM. The result is the process's exit status."""
     parser = argparse.ArgumentParser(prog="stretto demo", description="Sends realistic traces at a trickle.")
-    parser.add_argument("--to", default="127.0.0.1:4317", metavar="HOST:PORT", help="an OTLP/gRPC receiver")
+    parser.add_argument(
+        "--to",
+        type=receiver,
+        default="127.0.0.1:4317",
+        metavar="HOST:PORT",
+        help="an OTLP/gRPC receiver; https:// before it: TLS",
+    )
+    parser.add_argument(
+        "--ca-file", type=Path, help="PEM file with the receiver's authority (default: gRPC's own list)"
+    )
+    parser.add_argument("--token", default=os.environ.get(TOKEN, ""), help=f"where it wants one; better in ${TOKEN}")
+    parser.add_argument("--tenant", default=os.environ.get(TENANT, ""), help=f"whose spans these are; or ${TENANT}")
     parser.add_argument("--rate", type=traces_per_second, default=5.0, help="traces a second (default 5)")
     parser.add_argument("--seed", type=int, help="repeats the same visits (default: others each time)")
     options = parser.parse_args(argv)
+    try:
+        ca = options.ca_file.read_bytes() if options.ca_file else None
+    except OSError as err:
+        parser.error(f"--ca-file {options.ca_file}: {err.strerror}")
 
     stop = threading.Event()
 
@@ -59,12 +83,13 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     say(INTRODUCTION.format(rate=options.rate, to=options.to))
-    with grpc.insecure_channel(options.to, options=CHANNEL) as channel:
+    about = metadata(options.token, options.tenant)
+    with channel_to(options.to, ca) as channel:
         export = channel.unary_unary(EXPORT)
 
         def send(request: bytes) -> object:
             """As a future: a signal is handled at once instead of after the call."""
-            call = export.future(request, timeout=SEND_TIMEOUT_S)
+            call = export.future(request, timeout=SEND_TIMEOUT_S, metadata=about)
             done = threading.Event()
             call.add_done_callback(lambda _: done.set())
             while not done.wait(TICK_S):
@@ -76,6 +101,32 @@ def main(argv: list[str]) -> int:
         sent = trickle(Shop(Random(options.seed)), options.rate, send, stop)  # noqa: S311 (no secrets here)
     say(f"demo: stopped after {sent} traces")
     return 0
+
+
+def receiver(text: str) -> str:
+    """host:port, with or without a scheme, as argparse wants it."""
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port and parts.path in ("", "/")
+    except ValueError:  # a port that is no number
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"{text}: give host:port, http://host:port or https://host:port")
+    return text.rstrip("/")
+
+
+def channel_to(where: str, ca: bytes | None) -> Any:
+    """A gRPC channel. where: see `receiver`. ca: PEM; None: gRPC's own list of authorities"""
+    scheme, _, target = where.rpartition("://")
+    if scheme == "https":
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca), options=CHANNEL)
+    return grpc.insecure_channel(target, options=CHANNEL)
+
+
+def metadata(token: str, tenant: str) -> Metadata:
+    """What goes with each request; "" for none"""
+    pairs = (("authorization", f"Bearer {token}" if token else ""), (HEADER.lower(), tenant))
+    return tuple((name, value) for name, value in pairs if value)
 
 
 def traces_per_second(text: str) -> float:

@@ -6,12 +6,14 @@ request that comes after a pause waits only a moment, for others of the same bur
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import Gauge, Histogram
 
 from agents.record_producer import KafkaUnavailable
+from agents.span_encoder import PIECE_BYTES
 from agents.span_writer import REFUSED, NotAcknowledged, Outcome, Request, SpanWriter
 from app.receivers.unsettled import UnsettledRequests
 
@@ -74,14 +76,12 @@ class Gatherer:
             )
         loop = asyncio.get_running_loop()
         waiting = _Waiting(request, loop.create_future())
-        self._waiting.append(waiting)
-        self._waiting_bytes += len(body)
         self._count_in_flight(len(body))
-        if self._waiting_bytes >= limits.batch_bytes or self._all_are_here():
-            self._go()
-        elif self._timer is None:
-            since_last_s = loop.time() - self._last_batch_s
-            self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.gather_s - since_last_s), self._go)
+        if len(body) > PIECE_BYTES:
+            # Decoding takes long; others must not wait for it.
+            self._start(self._answer([waiting]))
+        else:
+            self._gather(waiting)
         try:
             return await asyncio.shield(waiting.outcome)
         except asyncio.CancelledError:
@@ -89,6 +89,16 @@ class Gatherer:
             raise
         finally:
             self._count_in_flight(-len(body))
+
+    def _gather(self, waiting: _Waiting) -> None:
+        limits, loop = self._limits, asyncio.get_running_loop()
+        self._waiting.append(waiting)
+        self._waiting_bytes += len(waiting.request.body)
+        if self._waiting_bytes >= limits.batch_bytes or self._all_are_here():
+            self._go()
+        elif self._timer is None:
+            since_last_s = loop.time() - self._last_batch_s
+            self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.gather_s - since_last_s), self._go)
 
     async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
         """The same bytes were refused before, and may have been written since."""
@@ -133,7 +143,10 @@ class Gatherer:
         batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
         self._last_batch_s = asyncio.get_running_loop().time()
         BATCH_REQUESTS.observe(len(batch))
-        task = asyncio.ensure_future(self._write(batch))
+        self._start(self._write(batch))
+
+    def _start(self, writing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(writing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from agents.record_producer import KafkaUnavailable
-from app.access import AUTHORIZATION, Access, Credentials, Forbidden, Unauthorized
+from app.access import AUTHORIZATION, Access, Forbidden, Unauthorized
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.replies import reply_bytes
 from app.tenant import HEADER, InvalidTenant, NoTenant
@@ -63,14 +63,14 @@ async def _refuse(context: Any, code: grpc.StatusCode, message: str) -> bytes:
 def build_grpc_server(
     gatherer: Gatherer,
     endpoint: str,
+    access: Access,
     *,
-    multitenancy: bool,
     message_bytes_max: int,
-    credentials: Credentials | None = None,
+    tls: Any = None,
 ) -> Any:
     """A grpc.aio server, not started. Raises: RuntimeError if the endpoint cannot be bound.
 
-    credentials: who may send; None: everybody
+    access: who may send. tls: grpc's server credentials; None: plaintext
     """
     server = grpc.aio.server(
         options=[
@@ -79,7 +79,9 @@ def build_grpc_server(
             ("grpc.so_reuseport", 0),
         ]
     )
-    access = Access(multitenancy=multitenancy, credentials=credentials)
     server.add_generic_rpc_handlers((TraceService(gatherer, access),))
-    server.add_insecure_port(endpoint)
+    if tls is None:
+        server.add_insecure_port(endpoint)
+    else:
+        server.add_secure_port(endpoint, tls)
     return server

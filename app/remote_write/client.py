@@ -1,136 +1,210 @@
-"""Remote write 1.0 over HTTP: each request is sent until the target has taken it, or has said that it never will."""
+"""Remote write over HTTP: each request is sent until the target has taken it, or has said that it never will."""
 
 import asyncio
-import base64
 import email.utils
 import logging
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-from prometheus_client import Counter, Histogram
+import pyarrow as pa
+from prometheus_client import Counter, Gauge, Histogram
+
+from app.remote_write.credentials import CredentialsError, Tls, authorization
+from app.settings.remote_write import WRITE_2, RemoteWrite
+from tables.generator.push import Push
 
 log = logging.getLogger(__name__)
 
-SENT = Counter("tempo_metrics_generator_remote_write_requests_total", "Requests that were accepted.", ["target"])
+SENT = Counter(
+    "tempo_metrics_generator_remote_write_requests_total", "Requests that were accepted.", ["target", "tenant"]
+)
 SENT_BYTES = Counter("tempo_metrics_generator_remote_write_bytes_total", "Bytes of accepted requests.", ["target"])
 FAILED = Counter(
     "tempo_metrics_generator_remote_write_failures_total",
     "Requests that were not accepted, and are sent again.",
-    ["target", "reason"],
+    ["target", "tenant", "reason"],
 )
 REFUSED = Counter(
     "tempo_metrics_generator_remote_write_dropped_requests_total",
     "Requests that the target will never take: dropped.",
-    ["target", "status"],
+    ["target", "tenant", "status"],
 )
 SECONDS = Histogram("tempo_metrics_generator_remote_write_seconds", "From a request to its answer.", ["target"])
+UNDER_WAY = Gauge("tempo_metrics_generator_remote_write_requests_under_way", "Requests without answer.", ["target"])
+PROTOCOL = Gauge(
+    "tempo_metrics_generator_remote_write_protocol", "Version of remote write that a target gets: 1 or 2.", ["target"]
+)
 
 # The content is wrong, or too large: the same bytes will not be right later. All else may be: wrong credentials and
 # addresses are corrected by people, overload passes.
 _NEVER: Final = frozenset({400, 413, 415, 422})
+_UNSUPPORTED: Final = frozenset({400, 415})
+_ENCODED: Final = {"Content-Encoding": "snappy", "User-Agent": "stretto"}
 _HEADERS: Final = {
-    "Content-Type": "application/x-protobuf",
-    "Content-Encoding": "snappy",
-    "X-Prometheus-Remote-Write-Version": "0.1.0",
-    "User-Agent": "stretto",
+    1: {**_ENCODED, "Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
+    2: {
+        **_ENCODED,
+        "Content-Type": f"application/x-protobuf;proto={WRITE_2}",
+        "X-Prometheus-Remote-Write-Version": "2.0.0",
+    },
 }
+_WRITTEN: Final = tuple(f"X-Prometheus-Remote-Write-{what}-Written" for what in ("Samples", "Histograms", "Exemplars"))
 _TENANT: Final = "X-Scope-OrgID"
 _TEXT_CHARS_MAX: Final = 300
+_SNAPPY: Final = pa.Codec("snappy")
+# A target that did not take 2.0 is asked again after so long: it may have been renewed.
+_ASK_AGAIN_S: Final = 3600.0
+_RETRY_AFTER_MAX_S: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A receiver. A URL may hold user and password, for basic authentication.
+class _Answer(NamedTuple):
+    """status 0: there was none; wait_s: that it asks for; written: it counts what it has written"""
 
-    headers: sent with every request; an `Authorization` for a bearer token
-    """
+    status: int
+    text: str
+    wait_s: float = 0.0
+    written: bool = False
 
-    url: str
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    timeout_s: float = 30.0
-    backoff_min_s: float = 0.25
-    backoff_max_s: float = 30.0
+
+class _Unsupported(Exception):  # noqa: N818  (says what it is)
+    """The target does not take remote write 2.0."""
 
 
 class RemoteWriter:
-    """Sends to all targets. untold_tenant: the one whose name is not sent along, as there is no other."""
+    """One target. untold_tenant: the one whose name is not sent along, as there is no other."""
 
-    def __init__(self, targets: Sequence[Target], untold_tenant: str) -> None:
-        self._clients = [_Client(target) for target in targets]
-        self._untold = untold_tenant
-
-    async def send(self, tenant: str, bodies: Sequence[bytes]) -> None:
-        """Returns when every target has taken or refused each of the requests, in their order."""
-        named = {} if tenant == self._untold else {_TENANT: tenant}
-        await asyncio.gather(*(client.send(bodies, named) for client in self._clients))
+    def __init__(self, config: RemoteWrite, name: str, untold_tenant: str) -> None:
+        self.name, self.pushes_max = name, config.queue_config.max_pushes
+        self._config, self._untold = config, untold_tenant
+        self._parts = urlsplit(config.url)
+        self._url = urlunsplit(self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]))
+        self._own = {header: value.get_secret_value() for header, value in config.headers.items()}
+        self._tls = Tls(config.tls_config) if self._parts.scheme == "https" else None
+        self._places = asyncio.Semaphore(config.queue_config.max_shards)
+        self._session: aiohttp.ClientSession | None = None
+        self._asked_s: float | None = None  # when it did not take 2.0, on the monotonic clock
 
     async def close(self) -> None:
         """Ends the connections."""
-        await asyncio.gather(*(client.close() for client in self._clients))
-
-
-class _Client:
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        parts = urlsplit(target.url)
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self._headers = {**_HEADERS, **_basic_auth(parts.username, parts.password), **dict(target.headers)}
-        self._label = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+            self._session = None
 
-    async def send(self, bodies: Sequence[bytes], named: dict[str, str]) -> None:
-        for body in bodies:
-            await self._send_until_done(body, named)
+    async def send(self, tenant: str, push: Push) -> None:
+        """Returns when the target has taken or refused each request of the push, in their order."""
+        version = self._version()
+        try:
+            await self._send_as(version, tenant, push)
+        except _Unsupported:
+            log.warning("remote write: %s does not take remote write 2.0; it gets 1.0", self.name)
+            self._asked_s = time.monotonic()
+            await self._send_as(self._version(), tenant, push)
 
-    async def _send_until_done(self, body: bytes, named: dict[str, str]) -> None:
-        backoff_s = self._target.backoff_min_s
+    def _version(self) -> int:
+        wanted = self._config.protobuf_message == WRITE_2
+        if self._asked_s is not None and time.monotonic() - self._asked_s < _ASK_AGAIN_S:
+            wanted = False
+        PROTOCOL.labels(self.name).set(2 if wanted else 1)
+        return 2 if wanted else 1
+
+    async def _send_as(self, version: int, tenant: str, push: Push) -> None:
+        bodies = push.requests(
+            self._config.queue_config.max_samples_per_send,
+            version,
+            exemplars=self._config.send_exemplars,
+            natives=self._config.send_native_histograms,
+        )
+        # Off the loop, where nothing waits for it; one at a time, as only one is in memory then.
+        while (body := await asyncio.to_thread(_next_compressed, bodies)) is not None:
+            await self._send_until_done(version, tenant, body)
+
+    async def _send_until_done(self, version: int, tenant: str, body: bytes) -> None:
+        queue = self._config.queue_config
+        backoff_s = queue.min_backoff_s
         while True:
-            status, text, retry_after_s = await self._post(body, named)
-            if 200 <= status < 300:
-                SENT.labels(self._label).inc()
-                SENT_BYTES.labels(self._label).inc(len(body))
+            status, text, asked_s, written = await self._post(version, tenant, body)
+            taken = 200 <= status < 300
+            # One that knows 2.0 says what it has written, also when it says no. One that does not may say yes to
+            # everything: to it the content seems to be empty.
+            if version > 1 and not written and (taken or status in _UNSUPPORTED):
+                raise _Unsupported
+            if taken:
+                SENT.labels(self.name, tenant).inc()
+                SENT_BYTES.labels(self.name).inc(len(body))
                 return
             if status in _NEVER:
-                REFUSED.labels(self._label, str(status)).inc()
-                log.error("remote write: %s refuses a request with status %d: %s", self._label, status, text)
+                REFUSED.labels(self.name, tenant, str(status)).inc()
+                log.error("remote write: %s refuses a request of %s, status %d: %s", self.name, tenant, status, text)
                 return
-            FAILED.labels(self._label, str(status) if status else "connection").inc()
+            FAILED.labels(self.name, tenant, str(status) if status else "connection").inc()
             # Many workers must not come back at the same moment.
-            wait_s = max(retry_after_s, backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+            wait_s = max(asked_s, backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
             said = f"status {status}: {text}" if status else text
-            log.warning("remote write: %s does not take a push, again in %.1f s: %s", self._label, wait_s, said)
+            log.warning(
+                "remote write: %s does not take a push of %s, again in %.1f s: %s", self.name, tenant, wait_s, said
+            )
             await asyncio.sleep(wait_s)
-            backoff_s = min(2 * backoff_s, self._target.backoff_max_s)
+            backoff_s = min(2 * backoff_s, queue.max_backoff_s)
 
-    async def _post(self, body: bytes, named: dict[str, str]) -> tuple[int, str, float]:
-        """Status, what the answer says, seconds to wait if it names any; status 0: no answer."""
+    async def _post(self, version: int, tenant: str, body: bytes) -> _Answer:
+        """One request. Only so many are under way at once; one that waits for its next turn is none of them."""
+        async with self._places:
+            try:
+                headers, session = self._headers(version, tenant), await self._connected()
+                server_name = self._config.tls_config.server_name or None
+                with SECONDS.labels(self.name).time(), UNDER_WAY.labels(self.name).track_inprogress():
+                    async with session.post(
+                        self._url, data=body, headers=headers, allow_redirects=False, server_hostname=server_name
+                    ) as answer:
+                        text = (await answer.text(errors="replace"))[:_TEXT_CHARS_MAX].strip()
+                        asked_s = retry_after_s(answer.headers.get("Retry-After", ""), time.time())
+                        written = any(name in answer.headers for name in _WRITTEN)
+                        return _Answer(answer.status, text, min(asked_s, _RETRY_AFTER_MAX_S), written)
+            except (aiohttp.ClientError, TimeoutError, OSError, CredentialsError) as err:
+                return _Answer(0, f"{type(err).__name__}: {err}")
+
+    def _headers(self, version: int, tenant: str) -> dict[str, str]:
+        """Raises: CredentialsError."""
+        headers = {**self._own, **_HEADERS[version]}
+        if tenant != self._untold:
+            headers = {name: value for name, value in headers.items() if name.lower() != _TENANT.lower()}
+            headers[_TENANT] = tenant
+        if who := authorization(self._config, self._parts):
+            headers["Authorization"] = who
+        return headers
+
+    async def _connected(self) -> aiohttp.ClientSession:
+        """The session, with certificates as they are now. Raises: CredentialsError."""
+        context, is_new = self._tls.context() if self._tls is not None else (None, False)
+        if self._session is not None and is_new:
+            old, self._session = self._session, None
+            await old.close()
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._target.timeout_s)
-            self._session = aiohttp.ClientSession(timeout=timeout)
-        headers = {**self._headers, **named}
-        try:
-            with SECONDS.labels(self._label).time():
-                async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
-                    text = (await answer.text(errors="replace"))[:_TEXT_CHARS_MAX].strip()
-                    return answer.status, text, retry_after_s(answer.headers.get("Retry-After", ""), time.time())
-        except (aiohttp.ClientError, TimeoutError, OSError) as err:
-            return 0, f"{type(err).__name__}: {err}", 0.0
+            shards = self._config.queue_config.max_shards
+            connector = aiohttp.TCPConnector(limit=shards, ssl=context if context is not None else True)
+            timeout = aiohttp.ClientTimeout(total=self._config.remote_timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        return self._session
 
 
-def _basic_auth(user: str | None, password: str | None) -> dict[str, str]:
-    if not user:
-        return {}
-    pair = f"{unquote(user)}:{unquote(password or '')}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+def remote_writers(configs: tuple[RemoteWrite, ...], untold_tenant: str) -> list[RemoteWriter]:
+    """The targets, each with a name of its own: as set, or else its host and port."""
+    names: list[str] = []
+    for config in configs:
+        name = config.name or urlsplit(config.url).netloc.rpartition("@")[2]
+        while name in names:
+            name += "'"
+        names.append(name)
+    return [RemoteWriter(config, name, untold_tenant) for config, name in zip(configs, names, strict=True)]
+
+
+def _next_compressed(bodies: Iterator[bytes]) -> bytes | None:
+    body = next(bodies, None)
+    return None if body is None else bytes(_SNAPPY.compress(body, asbytes=True))
 
 
 def retry_after_s(header: str, now_s: float) -> float:

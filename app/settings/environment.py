@@ -12,6 +12,8 @@ from app.settings.keys import VARIABLE_PREFIX, Key, closest, dotted, fields, lea
 from app.settings.problems import Place, Problem, show
 
 CONFIG: Final = "STRETTO_CONFIG"
+# What `stretto demo` reads, which `stretto run` starts in the environment of the server.
+_OF_CLIENTS: Final = frozenset({"STRETTO_TOKEN", "STRETTO_TENANT"})
 
 # Kubernetes tells every container the addresses of the services in its namespace. One may be called stretto:
 # STRETTO_SERVICE_HOST, STRETTO_PORT_3200_TCP=tcp://10.0.0.7:3200.
@@ -40,7 +42,12 @@ def overrides(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]
                 problems.append(Problem(Place(name), f"{wrong}; got {show(text)}"))
     by_name = {variable(key): key for key in leaves()}
     for name in sorted(environ):
-        if not name.startswith(VARIABLE_PREFIX) or name == CONFIG or _is_of_a_service(name, environ[name]):
+        if (
+            not name.startswith(VARIABLE_PREFIX)
+            or name == CONFIG
+            or name in _OF_CLIENTS
+            or _is_of_a_service(name, environ[name])
+        ):
             continue
         if name not in by_name:
             problems.append(Problem(Place(name), _unknown(name, [CONFIG, *by_name])))

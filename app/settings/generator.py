@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import Bytes, Count, CountOrZero, HttpUrl, Name, Seconds, Words
+from app.settings.remote_write import GeneratorStorage
+from app.settings.values import Count, CountOrZero, Name, Seconds, SecondsOrZero, Words
 from tables.generator.config import (
     GRAPH_BUCKETS_S,
     LATENCY_BUCKETS_S,
@@ -75,24 +76,11 @@ Intrinsics = Annotated[Texts, AfterValidator(_known_intrinsics)]
 NameValues = Annotated[Texts, AfterValidator(_pairs), Words("a list of name=value, or text with commas")]
 
 
-class RemoteWrite(Section):
-    # Not part of a repr: a URL may hold a password.
-    url: HttpUrl = Field(
-        repr=False,
-        description="Address of a Prometheus remote-write receiver. User and password may stand in front of the host.",
-    )
-
-
-class GeneratorStorage(Section):
-    remote_write: Annotated[tuple[RemoteWrite, ...], Field(strict=False)] = Field(
-        default=(),
-        description="Where the metrics generator pushes its series: a list of `{url: …}`. Empty: it is off.",
-    )
-    queue_bytes_max: Bytes = Field(
-        default=64 << 20,
-        description="Bytes of pushes that wait for a receiver. Above it no new ones are made: series lack points, no "
-        "increase is lost.",
-    )
+LabelName = Annotated[
+    str,
+    Words("a name of letters, digits and underscores, not beginning with a digit"),
+    Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$"),
+]
 
 
 class Registry(Section):
@@ -103,14 +91,39 @@ class Registry(Section):
     external_labels: NameValues = Field(
         default=(), description="Labels of every series: a list of `name=value`, or one text with commas."
     )
+    limiter_type: Literal["series", "entity"] = Field(
+        default="series", description="What is limited: `max_active_series` or `max_active_entities`."
+    )
     max_active_series: CountOrZero = Field(
         default=0,
         description="Most series of a tenant. What is beyond is counted under the label `metric_overflow`. 0: any.",
+    )
+    max_active_entities: CountOrZero = Field(
+        default=0,
+        description="Most label sets of a tenant, each with all of its series. Beyond: as with series. 0: any number.",
     )
     max_cardinality_per_label: CountOrZero = Field(
         default=0,
         description="Most values of a label. Those beyond are `__cardinality_overflow__`. 0: any number.",
     )
+    exemplars: bool = Field(default=True, description="Keep the trace id of a span of each bucket, for exemplars.")
+    trace_id_label_name: LabelName = Field(default="traceID", description="The name under which exemplars have it.")
+    generate_native_histograms: Literal["classic", "native", "both"] = Field(
+        default="classic", description="Histograms: with buckets as series, native (exponential) ones, or both."
+    )
+    native_histogram_bucket_factor: Annotated[float, Field(gt=1, le=65536)] = Field(
+        default=1.1, description="How much larger a native bucket's bound is than the one before, at most."
+    )
+    native_histogram_max_bucket_number: CountOrZero = Field(
+        default=100, description="Buckets of a native histogram. Beyond, every two become one. 0: any number."
+    )
+
+    @model_validator(mode="after")
+    def _a_limit_holds(self) -> Self:
+        for kind, name in (("series", "max_active_entities"), ("entity", "max_active_series")):
+            if self.limiter_type == kind and getattr(self, name):
+                raise conflict(name, f"does not hold while registry.limiter_type is {kind}", "limiter_type")
+        return self
 
 
 class Mapping(Section):
@@ -226,6 +239,10 @@ class MetricsGenerator(Section):
     processors: Processors = Field(
         default=(SERVICE_GRAPHS, SPAN_METRICS), description=f"What runs: {SERVICE_GRAPHS}, {SPAN_METRICS}, or both."
     )
+    metrics_ingestion_time_range_slack_s: SecondsOrZero = Field(
+        default=0,
+        description="Spans that ended longer than this before or after they came do not count. 0: all count.",
+    )
     registry: Registry = Registry()
     processor: Processor = Processor()
     storage: GeneratorStorage = GeneratorStorage()
@@ -262,6 +279,14 @@ class MetricsGenerator(Section):
             service_graphs=ServiceGraphsConfig(**graphs.model_dump()),
             external_labels=(("__metrics_gen_instance", instance), *((name, value) for name, _, value in named)),
             max_active_series=registry.max_active_series,
+            limiter_type=registry.limiter_type,
+            max_active_entities=registry.max_active_entities,
             max_cardinality_per_label=registry.max_cardinality_per_label,
+            exemplars=registry.exemplars,
+            trace_id_label_name=registry.trace_id_label_name,
+            generate_native_histograms=registry.generate_native_histograms,
+            native_histogram_bucket_factor=registry.native_histogram_bucket_factor,
+            native_histogram_max_bucket_number=registry.native_histogram_max_bucket_number,
+            ingestion_time_range_slack_s=self.metrics_ingestion_time_range_slack_s,
             stale_duration_s=registry.stale_duration_s,
         )

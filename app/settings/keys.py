@@ -18,6 +18,7 @@ from app.settings.values import Words
 Key = tuple[str | int, ...]
 
 VARIABLE_PREFIX: Final = "STRETTO_"
+_NAMES_MAX: Final = 3  # keys of a list's item that an error names
 
 
 def dotted(key: Key) -> str:
@@ -40,18 +41,28 @@ def is_list(annotation: Any) -> bool:
     return get_origin(annotation) is tuple
 
 
+def is_mapping(annotation: Any) -> bool:
+    """A mapping whose keys the user chooses."""
+    return get_origin(annotation) is dict
+
+
 @cache
-def fields() -> Mapping[Key, FieldInfo]:
+def fields(root: type[Section] = Settings) -> Mapping[Key, FieldInfo]:
     """Every setting and section, in the order of the file; items of lists are not among them."""
+    return MappingProxyType(dict(_walk(root, ())))
 
-    def walk(model: type[Section], above: Key) -> Iterable[tuple[Key, FieldInfo]]:
-        for name, field in model.model_fields.items():
-            key = (*above, name)
-            yield key, field
-            if (section := section_of(field.annotation)) and not is_list(field.annotation):
-                yield from walk(section, key)
 
-    return MappingProxyType(dict(walk(Settings, ())))
+def _walk(model: type[Section], above: Key) -> Iterable[tuple[Key, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        key = (*above, name)
+        yield key, field
+        if (section := section_of(field.annotation)) and not is_list(field.annotation):
+            yield from _walk(section, key)
+
+
+def leaves_of(model: type[Section]) -> Mapping[Key, FieldInfo]:
+    """What can be set in an item of a list."""
+    return {key: field for key, field in _walk(model, ()) if not _is_section(field)}
 
 
 @cache
@@ -65,9 +76,9 @@ def _is_section(field: FieldInfo) -> bool:
     return section_of(field.annotation) is not None and not is_list(field.annotation)
 
 
-def field_at(key: Key) -> FieldInfo | None:
+def field_at(key: Key, root: type[Section] = Settings) -> FieldInfo | None:
     """The field of a key, also of one within a list; None for a list's item or where there is no such key."""
-    model: type[Section] | None = Settings
+    model: type[Section] | None = root
     field = None
     for part in key:
         if isinstance(part, int):
@@ -80,27 +91,28 @@ def field_at(key: Key) -> FieldInfo | None:
     return field
 
 
-def is_secret(key: Key) -> bool:
-    field = field_at(key)
-    return field is not None and field.annotation is SecretStr
+def is_secret(key: Key, root: type[Section] = Settings) -> bool:
+    """Whether what stands there, or in the mapping that it is in, is not to be shown."""
+    found = (field_at(key, root), field_at(key[:-1], root))
+    return any(field is not None and SecretStr in (field.annotation, *get_args(field.annotation)) for field in found)
 
 
-def nearest(key: Key) -> str:
+def nearest(key: Key, root: type[Section] = Settings) -> str:
     """The known key that one who wrote `key` most likely meant, dotted.
 
     A neighbour, else a namesake elsewhere, else the most similar of all.
     """
     name, above = str(key[-1]).lower(), key[:-1]
-    siblings = {str(known[-1]): known for known in fields() if known[:-1] == above}
+    siblings = {str(known[-1]): known for known in fields(root) if known[:-1] == above}
     if close := get_close_matches(name, siblings, n=1, cutoff=0.6):
         return dotted(siblings[close[0]])
-    if namesakes := [known for known in fields() if known[-1] == name]:
+    if namesakes := [known for known in fields(root) if known[-1] == name]:
         return dotted(namesakes[0])
     # In a list of sections the known names are those of the item's model.
-    field = next((field for end in range(len(key), 0, -1) if (field := field_at(key[:end]))), None)
+    field = next((field for end in range(len(key), 0, -1) if (field := field_at(key[:end], root))), None)
     if field and is_list(field.annotation) and (section := section_of(field.annotation)):
         return dotted((*above, closest(name, section.model_fields)))
-    return closest(dotted(key).lower(), [dotted(known) for known in fields()])
+    return closest(dotted(key).lower(), [dotted(known) for known in fields(root)])
 
 
 def closest(text: str, known: Iterable[str]) -> str:
@@ -124,9 +136,13 @@ def expected(field: FieldInfo) -> str:
     """What a field accepts, in words: `an integer from 1 to 65535`."""
     annotation = field.annotation
     section = section_of(annotation)
+    if is_mapping(annotation):
+        return next(item.text for item in field.metadata if isinstance(item, Words))
     if is_list(annotation):
-        names = ", ".join(section.model_fields) if section else ""
-        return f"a list of {{{names}: …}}" if section else "a list, or text with commas"
+        if not section:
+            return "a list, or text with commas"
+        names = list(section.model_fields)
+        return f"a list of {{{', '.join(names[:_NAMES_MAX])}{': …' if len(names) <= _NAMES_MAX else ', …'}}}"
     if section:
         return "a mapping"
     if get_origin(annotation) is Literal:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.settings.base import Section
 from app.settings.document import Document, Text, plain, read
 from app.settings.environment import CONFIG, Override, overrides
-from app.settings.keys import is_list, section_of
+from app.settings.keys import is_list, is_mapping, section_of
 from app.settings.models import Settings
 from app.settings.problems import Place, Problem, error, from_validation
 
@@ -32,7 +32,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     for override in found:
         _set(document, override)
     try:
-        settings = Settings.model_validate(_settle(document.tree, Settings))
+        settings = Settings.model_validate(settle(document.tree, Settings))
     except ValidationError as failed:
         problems += from_validation(failed, document.places, frozenset(document.unsure))
         raise error(problems) from None
@@ -78,7 +78,7 @@ def _set(document: Document, override: Override) -> None:
     document.unsure = {key for key in document.unsure if key[:inside] != override.key}
 
 
-def _settle(value: Any, model: type[Section]) -> Any:
+def settle(value: Any, model: type[Section]) -> Any:
     """A mapping with each Text made what its setting wants, and sections without keys made empty."""
     if not isinstance(value, dict):
         return value
@@ -91,14 +91,16 @@ def _settle(value: Any, model: type[Section]) -> Any:
 
 def _settle_field(value: Any, annotation: Any) -> Any:
     section = section_of(annotation)
+    if is_mapping(annotation):
+        return {name: _text(item) for name, item in value.items()} if isinstance(value, dict) else _text(value)
     if is_list(annotation):
         if isinstance(value, Text) and (section or value.lstrip().startswith("[")):
             value = plain(value)
         if isinstance(value, list):
-            return [_settle(item, section) if section else _text(item) for item in value]
+            return [settle(item, section) if section else _text(item) for item in value]
         return _text(value)
     if section:
-        return {} if value is None else _settle(value, section)
+        return {} if value is None else settle(value, section)
     if isinstance(value, Text) and annotation in (int, float, bool):
         number = plain(value)
         return number if isinstance(number, int | float) else str(value)

@@ -6,10 +6,12 @@ The unit ends a name where the name is ours. Every leaf has a description: docs/
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.generator import MetricsGenerator
+from app.settings.overrides import Overrides
+from app.settings.server import Receivers, Server
 from app.settings.storage import Storage
 from app.settings.values import (
     KIB,
@@ -19,42 +21,11 @@ from app.settings.values import (
     Count,
     CountOrZero,
     Folder,
-    HostPort,
     KafkaAddresses,
-    Name,
-    Port,
     Seconds,
     SecondsOrZero,
     TopicName,
 )
-
-
-class Tls(Section):
-    cert_file: str = Field(
-        default="", description="PEM file with the certificate and those between it and its authority. Empty: no TLS."
-    )
-    key_file: str = Field(default="", description="PEM file with the certificate's key, without a password.")
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if bool(self.cert_file) != bool(self.key_file):
-            missing, there = ("key_file", "cert_file") if self.cert_file else ("cert_file", "key_file")
-            raise conflict(there, f"{there} is set but {missing} is not; set both or neither")
-        return self
-
-
-class Server(Section):
-    http_listen_address: Name = Field(
-        default="0.0.0.0",  # noqa: S104  as Tempo: clients are on other machines
-        description="Address on which the query API listens; 127.0.0.1 keeps other machines out.",
-    )
-    http_listen_port: Port = Field(default=3200, description="Port of the query API, HTTP and gRPC.")
-    http_tls_config: Tls = Tls()
-    auth_file: str = Field(
-        default="",
-        description="YAML file of tenants and their tokens' hashes (see docs/api.md), read at the start. Where it is "
-        "set, the query API and the OTLP receivers want a token. Empty: nobody needs one.",
-    )
 
 
 class Kafka(Section):
@@ -104,34 +75,6 @@ class Kafka(Section):
         return self
 
 
-class Grpc(Section):
-    endpoint: HostPort = Field(default="0.0.0.0:4317", description="Where OTLP over gRPC is received, host:port.")
-    max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=64, description="Largest request, in MiB after decompression. A larger one is refused."
-    )
-
-
-class Http(Section):
-    endpoint: HostPort = Field(default="0.0.0.0:4318", description="Where OTLP over HTTP is received, host:port.")
-    max_request_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
-        default=64 * MIB,
-        description="Largest request body, in bytes after decompression. A larger one is refused.",
-    )
-
-
-class Protocols(Section):
-    grpc: Grpc = Grpc()
-    http: Http = Http()
-
-
-class Otlp(Section):
-    protocols: Protocols = Protocols()
-
-
-class Receivers(Section):
-    otlp: Otlp = Otlp()
-
-
 class Gather(Section):
     """Requests are put together into few big Kafka records."""
 
@@ -153,6 +96,11 @@ class Gather(Section):
 class Distributor(Section):
     receivers: Receivers = Receivers()
     gather: Gather = Gather()
+    decode_s_max: Seconds = Field(
+        default=10,
+        description="CPU seconds that the decoding of a request may take: ordinary spans take one for 100 MB. A "
+        "request that takes longer is refused.",
+    )
     max_attribute_bytes: Annotated[int, Field(ge=256, le=16 * MIB)] = Field(
         default=64 * KIB,
         description="Longest value or key of an attribute, in bytes. Of a longer one the beginning is kept, and "
@@ -259,11 +207,31 @@ class Search(Section):
         return self
 
 
+class MetricsQueries(Section):
+    max_duration_s: SecondsOrZero = Field(
+        default=7 * 24 * 3600,
+        description="Longest time range of a metrics query, in seconds between start and end. 0: any.",
+    )
+
+
+class TraceById(Section):
+    max_bytes_per_trace: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=32 * MIB,
+        description="Largest trace that is answered whole, in bytes as OTLP; a larger one is read in pages of at most "
+        "this size. 0: any.",
+    )
+    max_spans_per_page: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Most spans of a page of a trace, and as many where the query has no limit."
+    )
+
+
 class QueryFrontend(Section):
     max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
         default=128 * KIB, description="Longest TraceQL text, in bytes. A longer one is refused."
     )
     search: Search = Search()
+    metrics: MetricsQueries = MetricsQueries()
+    trace_by_id: TraceById = TraceById()
 
 
 class Query(Section):
@@ -306,6 +274,16 @@ class Settings(Section):
     query_frontend: QueryFrontend = QueryFrontend()
     query: Query = Query()
     metrics_generator: MetricsGenerator = MetricsGenerator()
+    overrides: Overrides = Overrides()
+
+    @model_validator(mode="after")
+    def _overrides_fit(self) -> Self:
+        try:
+            self.overrides.defaults.metrics_generator.over(self.metrics_generator)
+        except ValidationError as failed:
+            (first, *_) = failed.errors(include_url=False)
+            raise conflict("overrides.defaults.metrics_generator", first["msg"]) from None
+        return self
 
     @model_validator(mode="after")
     def _readers_see_blocks_in_time(self) -> Self:

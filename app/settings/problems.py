@@ -8,7 +8,9 @@ from typing import Any, get_args
 from pydantic import SecretStr, ValidationError
 
 from app.errors import SettingsError
+from app.settings.base import Section
 from app.settings.keys import Key, closest, dotted, expected, field_at, is_secret, nearest
+from app.settings.models import Settings
 
 _SHOWN_MAX = 60  # characters of a wrong value
 
@@ -58,14 +60,22 @@ def show(value: Any) -> str:
     return "a mapping" if isinstance(value, Mapping) else f"the number {value}"
 
 
-def from_validation(failed: ValidationError, places: Mapping[Key, Place], skip: frozenset[Key]) -> list[Problem]:
+def from_validation(
+    failed: ValidationError,
+    places: Mapping[Key, Place],
+    skip: frozenset[Key],
+    root: type[Section] = Settings,
+    above: Key = (),
+) -> list[Problem]:
     """Errors of pydantic in our words. Keys in `skip` have a problem of their own already.
+
+    root: the model that failed; above: where its keys stand in the file
 
     Errors of an unknown key are kept even there: both may be wrong.
     """
     problems = []
     for item in failed.errors(include_url=False):
-        key, kind = item["loc"], item["type"]
+        key, kind = (*above, *item["loc"]), item["type"]
         place = _place(key, places)
         if kind == "conflict":
             section, other = key, item["ctx"]["other"]
@@ -73,7 +83,7 @@ def from_validation(failed: ValidationError, places: Mapping[Key, Place], skip: 
             place = places.get(key) or places.get((*section, *other.split(".")), place)
         if kind != "extra_forbidden" and any(key[:end] in skip for end in range(len(key) + 1)):
             continue
-        problems.append(Problem(place, f"{dotted(key)}: {_explain(key, kind, item)}"))
+        problems.append(Problem(place, f"{dotted(key)}: {_explain(key[len(above) :], kind, item, root)}"))
     return problems
 
 
@@ -82,21 +92,21 @@ def _place(key: Key, places: Mapping[Key, Place]) -> Place | None:
     return next((places[key[:end]] for end in range(len(key), 0, -1) if key[:end] in places), None)
 
 
-def _explain(key: Key, kind: str, item: Any) -> str:
+def _explain(key: Key, kind: str, item: Any, root: type[Section]) -> str:
     if kind == "extra_forbidden":
-        return f"unknown key; the nearest known key is {nearest(key)}"
+        return f"unknown key; the nearest known key is {nearest(key, root)}"
     if kind == "conflict":
         return str(item["ctx"]["text"])
-    value, field = item["input"], field_at(key)
+    value, field = item["input"], field_at(key, root)
     if kind == "missing":
         return f"is not set; expected {expected(field) if field else 'a value'}"
-    got = "a value that is not shown" if is_secret(key) and value is not None else show(value)
+    got = "a value that is not shown" if is_secret(key, root) and value is not None else show(value)
     if field and field.annotation in (str, SecretStr) and isinstance(value, int | float):
         got += "; put it in quotes"
     if kind == "value_error":
         return f"{item['ctx']['error']}; got {got}"
     if field is None:  # an item of a list
-        parent = field_at(key[:-1])
+        parent = field_at(key[:-1], root)
         section = parent is not None and "{" in expected(parent)
         return f"expected {'a mapping' if section else 'text'}; got {got}"
     if kind == "literal_error" and isinstance(value, str):

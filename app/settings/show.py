@@ -1,14 +1,16 @@
 """Settings as text: YAML for `stretto config`, a table for docs/settings.md."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
-from app.settings.base import Section
-from app.settings.keys import dotted, expected, is_list, leaves, section_of
+from app.settings.keys import dotted, expected, is_list, leaves, leaves_of, section_of
 from app.settings.models import Settings
+from app.settings.overrides import TenantOverrides
 from app.settings.values import mask
 
 MASK: Final = "***"
@@ -32,11 +34,16 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _plain(value: Any, *, masked: bool) -> Any:
+def _plain(value: Any, *, masked: bool, only_set: bool = False) -> Any:
+    """only_set: what is left out means something else than the default."""
     if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name), masked=masked) for name in type(value).model_fields}
+        only_set = only_set or isinstance(value, TenantOverrides)
+        names = [name for name in type(value).model_fields if not only_set or name in value.model_fields_set]
+        return {name: _plain(getattr(value, name), masked=masked, only_set=only_set) for name in names}
     if isinstance(value, tuple):
-        return [_plain(item, masked=masked) for item in value]
+        return [_plain(item, masked=masked, only_set=only_set) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item, masked=masked) for name, item in value.items()}
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return MASK if masked and secret else _plain(secret, masked=False)
@@ -50,20 +57,46 @@ def _plain(value: Any, *, masked: bool) -> Any:
     return value
 
 
+def changed_yaml(settings: Settings) -> str:
+    """What differs from the defaults, secrets masked."""
+    changed = _changed(_plain(settings, masked=True), _plain(Settings(), masked=True))
+    return yaml.dump(changed, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
+
+
+def overrides_yaml(tenants: Mapping[str, BaseModel]) -> str:
+    """What is set for single tenants, in the form of the file of overrides."""
+    tree = {name: entry.model_dump(mode="json", exclude_unset=True) for name, entry in tenants.items()}
+    return yaml.dump({"overrides": tree}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
+
+
+def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and isinstance(default.get(name), dict):
+            value = _changed(value, default[name])
+            if not value:
+                continue
+        elif value == default.get(name):
+            continue
+        found[name] = value
+    return found
+
+
 def table() -> str:
     """All settings as a Markdown table, for docs/settings.md."""
     lines = ["| Setting | Expected | Default | What it is |", "|---|---|---|---|"]
     for key, field in leaves().items():
-        default = _plain(field.default, masked=True)
-        words = "" if default in ("", []) else f"`{yaml.safe_dump(default, default_flow_style=True).split(chr(10))[0]}`"
-        lines.append(f"| `{dotted(key)}` | {expected(field)} | {words} | {field.description} |")
-        item = section_of(field.annotation) if is_list(field.annotation) else None
-        lines += _item_rows(dotted(key), item) if item else []
+        lines += _rows(dotted(key), field)
     return "\n".join(lines) + "\n"
 
 
-def _item_rows(above: str, section: type[Section]) -> list[str]:
-    return [
-        f"| `{above}[].{name}` | {expected(field)} | | {field.description} |"
-        for name, field in section.model_fields.items()
-    ]
+def _rows(name: str, field: FieldInfo) -> list[str]:
+    """A setting's row; where it is a list of sections, one more for each that an item has."""
+    default = None if field.is_required() else _plain(field.default, masked=True)
+    shown = default not in (None, "", [], {})
+    words = f"`{yaml.safe_dump(default, default_flow_style=True).split(chr(10))[0]}`" if shown else ""
+    rows = [f"| `{name}` | {expected(field)} | {words} | {field.description} |"]
+    item = section_of(field.annotation) if is_list(field.annotation) else None
+    for key, inner in (leaves_of(item) if item else {}).items():
+        rows += _rows(f"{name}[].{dotted(key)}", inner)
+    return rows

@@ -89,6 +89,10 @@ class Trace(Section):
     gcs: GCS = GCS()
     azure: Azure = Azure()
     block: Block = Block()
+    read_timeout_s: Seconds = Field(
+        default=10,
+        description="Seconds for a read from the storage, what is tried again included. Then the query fails with 503.",
+    )
     blocklist_poll_s: Seconds = Field(
         default=30, description="Seconds between two looks at the storage for new and deleted blocks."
     )

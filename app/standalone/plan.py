@@ -55,7 +55,9 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
     server = settings.server
     key = "distributor.receivers.otlp.protocols"
     logs = settings.data_dir / "logs"
-    otlp_grpc = _listener("OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint")
+    otlp_grpc = _listener(
+        "OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint", tls=bool(otlp.grpc.tls.cert_file)
+    )
     return Plan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
@@ -66,9 +68,12 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
             server.http_listen_port,
             "PORT (server.http_listen_port)",
             tls=bool(server.http_tls_config.cert_file),
+            only_with_certificate=bool(server.http_tls_config.client_ca_file),
         ),
         otlp_grpc=otlp_grpc,
-        otlp_http=_listener("OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint"),
+        otlp_http=_listener(
+            "OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint", tls=bool(otlp.http.tls.cert_file)
+        ),
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
         demo=_demo(otlp_grpc, env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
@@ -81,9 +86,9 @@ def _own_port(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _listener(what: str, endpoint: str, setting: str) -> Listener:
+def _listener(what: str, endpoint: str, setting: str, *, tls: bool) -> Listener:
     host, _, port = endpoint.rpartition(":")
-    return Listener(what, host.strip("[]"), int(port), setting)
+    return Listener(what, host.strip("[]"), int(port), setting, tls=tls)
 
 
 def _faust(level: str) -> tuple[str, ...]:
@@ -93,5 +98,5 @@ def _faust(level: str) -> tuple[str, ...]:
 
 
 def _demo(to: Listener, env: Mapping[str, str], logs: Path) -> Command:
-    argv = (sys.executable, "-m", "app.demo", "--to", to.local)
+    argv = (sys.executable, "-m", "app.demo", "--to", f"{'https://' if to.tls else ''}{to.local}")
     return Command("demo", argv, {**env, "PYTHONUNBUFFERED": "1"}, logs / "demo.log", show="all")

@@ -27,6 +27,7 @@ class Listener:
     port: int
     setting: str  # what to change if the port is taken: "server.http_listen_port (or PORT)"
     tls: bool = False
+    only_with_certificate: bool = False  # of the client
 
     @property
     def on_all(self) -> bool:

@@ -207,5 +207,7 @@ async def _get_ready(api: Listener) -> str:
                 writer.close()
     except (OSError, TimeoutError) as err:
         return str(err) or type(err).__name__
+    if not head and api.only_with_certificate:
+        return "200"  # it is there, and hangs up on us: more cannot be known without a certificate
     status = head.partition("\r\n")[0].partition(" ")[2]
     return f"{status} {body}".strip()

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query.language import ast
-from query.source import Keeping, Source, TraceIndex
+from query.source import Keeping, Source
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
+from tables.trace_index import TraceIndex
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]

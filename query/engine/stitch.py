@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.memory import TableSource, trace_index
 from query.engine.reader import Ids, Mask, Reader, find, fixed_bytes, rows_of, to_numpy
 from query.engine.traces import trace_numbers
-from query.source import TraceIndex
+from tables.in_memory import TableSource
 from tables.lists import big_endian
 from tables.nested_set import nested_set
 from tables.schema import FIXED
+from tables.trace_index import TraceIndex, trace_index
 
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # any large odd number
 # What the facts of a trace are made of.

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,7 +13,7 @@ from tables import overflow
 from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
 from tables.errors import StorageError
-from tables.lists import fixed_bytes
+from tables.trace_index import TraceIndex, trace_index
 
 
 class ColumnKey(NamedTuple):
@@ -38,26 +36,6 @@ _FEW_COLUMNS: Final = 6
 # Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FileTraces:
-    """Where each trace lies in a file; the same shape as `query.source.TraceIndex`."""
-
-    ids: npt.NDArray[np.bytes_]
-    offsets: npt.NDArray[np.int64]
-
-
-def index_traces(trace_ids: Any) -> FileTraces:
-    """From a sorted trace_id column."""
-    rows = len(trace_ids)
-    data = fixed_bytes(trace_ids)
-    halves = data.view(np.uint64)  # whatever their order of bytes: they are only compared for equality
-    new = np.ones(rows, np.bool_)
-    new[1:] = (halves[1:, 0] != halves[:-1, 0]) | (halves[1:, 1] != halves[:-1, 1])
-    starts = np.flatnonzero(new)
-    ids = np.ascontiguousarray(data[starts]).view("S16").reshape(-1)
-    return FileTraces(ids, np.r_[starts, rows].astype(np.int64))
 
 
 class ParquetSource:
@@ -96,12 +74,12 @@ class ParquetSource:
             return None
         return statistics.min, statistics.max
 
-    def traces(self) -> FileTraces:
+    def traces(self) -> TraceIndex:
         """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
         key = ColumnKey(self.key, _TRACES)
-        traces: FileTraces | None = self._cache.get(key)
+        traces: TraceIndex | None = self._cache.get(key)
         if traces is None:
-            traces = index_traces(self._decode(["trace_id"], keep=False)["trace_id"])
+            traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
             self._cache.put(key, traces, traces.ids.nbytes + traces.offsets.nbytes)
         return traces
 

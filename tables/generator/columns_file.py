@@ -11,7 +11,7 @@ import pyarrow as pa
 from tables.errors import WireError
 from tables.generator.labels import Labels
 
-# Mappings with texts as keys, lists, tuples, texts, numbers, None, arrays of numbers, `LabelSets`.
+# Mappings with texts as keys, lists, tuples, texts, numbers, None, arrays of numbers, `LabelSets`, `Plain`.
 Tree = Any
 
 _MAGIC: Final = b"STRETTO1"
@@ -28,6 +28,13 @@ class LabelSets:
     """A list of label sets. What is one object in several lists is written once, and read as one object."""
 
     many: list[Labels]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plain:
+    """A value that JSON can tell as it is: without arrays and label sets. Dataclasses are read as mappings."""
+
+    value: Any
 
 
 def dump(tree: Tree) -> bytes:
@@ -97,6 +104,8 @@ class _Writer:
                         self._number_of[id(one)] = len(self._labels)
                         self._labels.append(one)
                 return {_LABELS: self._add(np.array([self._number_of[id(one)] for one in many], np.int64))}
+            case Plain(plain):
+                return plain
             case dict():
                 return {name: self._plain(item) for name, item in value.items()}
             case list() | tuple():

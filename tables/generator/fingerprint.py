@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -13,6 +14,7 @@ _VERSION: Final = 1  # of what is saved of a generator; another one whenever tha
 _LIMITS: Final = frozenset({"limiter_type", "max_active_series", "max_active_entities", "stale_duration_s"})
 
 
+@lru_cache(maxsize=1024)  # tenants with settings of their own are few
 def fingerprint(config: GeneratorConfig) -> str:
     """Equal for configurations of which one can go on with what the other has counted."""
 

@@ -7,13 +7,14 @@ from typing import Any, Final
 import numpy as np
 
 from tables.errors import WireError
-from tables.generator.columns_file import LabelSets, Tree, dump, parse
+from tables.generator.columns_file import LabelSets, Plain, Tree, dump, parse
 from tables.generator.exemplars import EXEMPLAR
 from tables.generator.native import NativeState
 from tables.generator.push import Part, Push, Told
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
 
 _VERSION: Final = 1
+_NATIVE_STATE: Final = tuple(field.name for field in fields(NativeState))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,7 +110,7 @@ def _snapshot_tree(one: Snapshot) -> Tree:
     stale = list(zip(*one.stale, strict=True)) or [(), (), ()]
     natives = one.natives
     return {
-        "metrics": _metric_trees(one.metrics),
+        "metrics": Plain(one.metrics),
         "labels": LabelSets(one.labels),
         **_of(one, "values", "shown", "created", "trace_id_label"),
         "stale": [LabelSets(list(stale[0])), list(stale[1]), list(stale[2])],
@@ -137,15 +138,11 @@ def _metrics(trees: Tree) -> list[Metric]:
     return [Metric(**{**one, "label": label}) for one, label in zip(trees, labels, strict=True)]
 
 
-def _metric_trees(metrics: Sequence[Metric]) -> Tree:
-    return [_of(one, *(field.name for field in fields(Metric))) for one in metrics]
-
-
 def _natives_tree(natives: Natives) -> Tree:
     return {
         **_of(natives, "rows", "of", "sums", "created", "float_counts"),
-        "metrics": _metric_trees(natives.metrics),
-        "state": _of(natives.state, *(field.name for field in fields(NativeState))),
+        "metrics": Plain(natives.metrics),
+        "state": _of(natives.state, *_NATIVE_STATE),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch
-from tables.generator.columns_file import Tree
+from tables.generator.columns_file import Plain, Tree
 from tables.generator.config import ServiceGraphsConfig
 from tables.generator.histogram import Histogram, Observed
 from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name
@@ -147,8 +147,8 @@ class ServiceGraphs:
     def saved(self) -> Tree:
         """A copy of what was collected, as `restore` takes it; without halves, which are recalled."""
         return {
-            "names": list(self._names.values),
-            "dimensions": [list(interner.values) for interner in self._dimensions],
+            "names": Plain(list(self._names.values)),
+            "dimensions": Plain([list(interner.values) for interner in self._dimensions]),
             "table": self.table.saved(),
         }
 

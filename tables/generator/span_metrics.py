@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch, ResourceFacts
-from tables.generator.columns_file import Tree
+from tables.generator.columns_file import Plain, Tree
 from tables.generator.config import SpanMetricsConfig
 from tables.generator.filters import passing
 from tables.generator.histogram import Histogram, Observed
@@ -136,10 +136,10 @@ class SpanMetrics:
     def saved(self) -> Tree:
         """A copy of what was collected, as `restore` takes it."""
         return {
-            "values": [list(interner.values) for interner in self._interners],
+            "values": Plain([list(interner.values) for interner in self._interners]),
             "table": self.table.saved(),
-            "target_values": list(self._target_codes.values),
-            "target_labels": dict(self._targets),
+            "target_values": Plain(list(self._target_codes.values)),
+            "target_labels": Plain(dict(self._targets)),
             "targets": self.targets.saved(),
         }
 

@@ -160,7 +160,7 @@ class TenantGenerator:
         return after, went_on
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it; right after `collect`."""
+        """A copy of what was collected, right after `collect`; `restore` takes what is read of it."""
         spans, graph = self._spans, self._graph
         return {
             "spans": None if spans is None else spans.saved(),

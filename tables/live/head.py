@@ -4,16 +4,14 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from prometheus_client import Counter
 
-from tables import overflow
-from tables.blocks.parquet_read import FileTraces, index_traces
 from tables.errors import WireError
+from tables.in_memory import TableSource
 from tables.lists import fixed_bytes
 from tables.live.shared import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.seal import seal
@@ -65,65 +63,12 @@ def _seal_each(
     return (seal(good, attribute_columns_max) if good else None), bad
 
 
-class ChunkSource:
-    """Some shredded records of a head, in memory, as what the evaluator reads from (`query.source.Source`)."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self._arrays: dict[str, Any] = {}
-        self._traces: FileTraces | None = None
-        self.rows = int(table.num_rows)
-        hidden: frozenset[str] = frozenset()
-        if overflow.COLUMN in table.column_names:
-            hidden = overflow.column_names(self._array(overflow.COLUMN))
-        self.columns = overflow.visible(table.column_names, hidden)
-
-    def bounds(self, column: str) -> tuple[int, int] | None:
-        """Least and greatest value of an integer column; None for others."""
-        array = self._array(column) if column in self._table.column_names else None
-        if array is None or not pa.types.is_integer(array.type):
-            return None
-        found = pa.compute.min_max(array).as_py()
-        return None if found["min"] is None else (found["min"], found["max"])
-
-    def traces(self) -> FileTraces:
-        """Where each trace lies."""
-        if self._traces is None:
-            self._traces = index_traces(self._array("trace_id"))
-        return self._traces
-
-    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> dict[str, Any]:
-        """The columns, all rows or a range."""
-        found = {column: self._array(column) for column in columns if column in self._table.column_names}
-        hidden = [column for column in columns if column not in found]
-        if unknown := set(hidden) - self.columns:
-            raise KeyError(f"the head has no column {min(unknown)!r}")
-        lists = self._array(overflow.COLUMN) if hidden else None
-        if rows is not None:
-            first, end = rows
-            found = {column: array.slice(first, end - first) for column, array in found.items()}
-            lists = None if lists is None else lists.slice(first, end - first)
-        if lists is not None:
-            found |= overflow.columns_of(lists, hidden)
-        return found
-
-    def _array(self, column: str) -> Any:
-        array = self._arrays.get(column)
-        if array is None:
-            chunks = self._table.column(column)
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            if array.type == pa.string():
-                array = array.dictionary_encode()
-            self._arrays[column] = array
-        return array
-
-
 @dataclass(slots=True)
 class _Chunk:
     first: int  # number of its first record in the head
     end: int
     spans: int
-    source: ChunkSource | None  # None: no record of it could be read
+    source: TableSource | None  # None: no record of it could be read
 
 
 class Head:
@@ -144,7 +89,7 @@ class Head:
         self.spans += item.spans
         self.bytes += item.size_bytes
 
-    def sources(self, count: int) -> list[ChunkSource]:
+    def sources(self, count: int) -> list[TableSource]:
         """At least the first `count` records, shredded: 3 ms and 2 µs per span that no query has asked for before.
 
         Chunks are kept. What is new is shredded together with the younger chunks that have not more spans than what
@@ -161,7 +106,7 @@ class Head:
                 self._chunks.append(self._shred(first, end, spans))
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
-    def trace_sources(self, trace_id: bytes, count: int) -> list[ChunkSource]:
+    def trace_sources(self, trace_id: bytes, count: int) -> list[TableSource]:
         """What the first `count` records hold of one trace. Only records that hold any of it are shredded, only its
         rows; all that is kept for the next look-up are the trace ids, 16 bytes a span.
         """
@@ -179,16 +124,16 @@ class Head:
         if not decoded:
             return []
         try:
-            return [ChunkSource(seal([batch for _, batch in decoded], self.attribute_columns_max))]
+            return [TableSource(seal([batch for _, batch in decoded], self.attribute_columns_max))]
         except Exception:  # whatever a record's content does to the code, its neighbours must be found
             log.exception("%d records cannot be shredded together; trying each", len(decoded))
         table, _ = _seal_each(decoded, self.attribute_columns_max)
-        return [] if table is None else [ChunkSource(table)]
+        return [] if table is None else [TableSource(table)]
 
     def _shred(self, first: int, end: int, spans: int) -> _Chunk:
         # What is bad is counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
-        return _Chunk(first, end, spans, None if table is None else ChunkSource(table))
+        return _Chunk(first, end, spans, None if table is None else TableSource(table))
 
 
 def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from prometheus_client import Counter
 
-from tables.errors import WireError
+from tables.errors import NotQuick, WireError
 
 CUT = Counter(
     "stretto_attribute_values_cut_total",
@@ -37,6 +37,8 @@ ITEMS_MAX: Final = 4096
 RESOURCE_ATTRIBUTES_MAX: Final = 256
 # Of a resource or scope: every record that has a span of it holds it once.
 RESOURCE_BYTES_MAX: Final = 256 << 10
+
+_MESSAGES: Final = {"resource": Resource, "scope": InstrumentationScope}
 
 _HEAD_BYTES: Final = 12  # tags and lengths of an item
 _CACHED_BYTES_MAX: Final = 8192  # larger resources are not kept: 4096 of them would be too much
@@ -69,14 +71,14 @@ def fields(data: memoryview) -> Iterator[Field]:
     at = 0
     while at < len(data):
         begin = at
-        tag, at = _varint(data, at)
+        tag, at = varint_at(data, at)
         match tag & 7:
             case 0:
-                _, end = _varint(data, at)
+                _, end = varint_at(data, at)
             case 1:
                 end = at + 8
             case 2:
-                length, at = _varint(data, at)
+                length, at = varint_at(data, at)
                 end = at + length
             case 5:
                 end = at + 4
@@ -88,7 +90,8 @@ def fields(data: memoryview) -> Iterator[Field]:
         at = end
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
+    """Protobuf's variable-length number, and where it ends. Raises: WireError"""
     value = shift = 0
     while at < len(data) and shift < 70:
         byte = data[at]
@@ -233,7 +236,7 @@ class Cleaner:
             elif field.tag in texts:
                 out += tagged(field.tag, self.text(field.body, self.bytes_max))
             elif field.tag == dropped:
-                had, _ = _varint(field.body, 0)
+                had, _ = varint_at(field.body, 0)
             else:
                 out += field.raw
         if had + self.dropped:
@@ -251,10 +254,16 @@ class Cleaners:
     def _kinds(self) -> dict[str, Callable[[bytes], Cleaned]]:
         return {"resource": self._resource, "scope": self._scope}
 
-    def clean(self, kind: str, raw: bytes) -> Cleaned:
-        """kind: resource or scope. Raises: WireError naming it, if the bytes are not one."""
+    def clean(self, kind: str, raw: bytes, *, quick: bool = False) -> Cleaned:
+        """kind: resource or scope. Raises: WireError naming it, if the bytes are not one; NotQuick if `quick` is wanted
+        and there is much to mend.
+        """
         try:
-            return self._cached[kind](raw) if len(raw) <= _CACHED_BYTES_MAX else self._kinds()[kind](raw)
+            if len(raw) <= _CACHED_BYTES_MAX:
+                return self._cached[kind](raw)
+            if quick and not self._fits(raw, _MESSAGES[kind]):
+                raise NotQuick
+            return self._kinds()[kind](raw)
         except WireError as err:
             raise WireError(f"not an OTLP ExportTraceServiceRequest: {kind}: {err}") from err
 
@@ -267,14 +276,18 @@ class Cleaners:
     def _clean(
         self, raw: bytes, message: type[Resource | InstrumentationScope], texts: tuple[int, ...], *tags: int
     ) -> Cleaned:
-        if len(raw) <= min(self._bytes_max, RESOURCE_BYTES_MAX):
-            try:
-                if len(message.FromString(raw).attributes) <= RESOURCE_ATTRIBUTES_MAX:
-                    return Cleaned(raw)
-            except DecodeError:
-                pass  # perhaps only its texts are faulty
+        if self._fits(raw, message):
+            return Cleaned(raw)
         cleaner = Cleaner(min(self._bytes_max, RESOURCE_BYTES_MAX))
         return cleaner.cleaned(cleaner.message(raw, texts, *tags))
+
+    def _fits(self, raw: bytes, message: type[Resource | InstrumentationScope]) -> bool:
+        if len(raw) > min(self._bytes_max, RESOURCE_BYTES_MAX):
+            return False
+        try:
+            return len(message.FromString(raw).attributes) <= RESOURCE_ATTRIBUTES_MAX
+        except DecodeError:  # perhaps only its texts are faulty
+            return False
 
 
 def clean_nested(field: str, raw: bytes, bytes_max: int) -> tuple[str, Cleaned]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from tables.errors import NotQuick
 from tables.lists import Int64s, list_offsets, ranges
 from tables.wire.clean import clean_nested, text_end
 
@@ -19,15 +20,19 @@ _NESTED: Final = ("array_value", "kvlist_value")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done to make requests fit."""
+    """What was done to make requests fit. quick: it must not take long"""
 
     cut: int = 0  # values and keys
     repaired: int = 0  # texts that were not UTF-8
     dropped: int = 0  # attributes
+    quick: bool = False
 
 
 def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray:
-    """Spans whose attributes, and those of events and links, keep the limits; `spans` itself if they did."""
+    """Spans whose attributes, and those of events and links, keep the limits; `spans` itself if they did.
+
+    Raises: NotQuick
+    """
     changed: dict[str, Any] = _limit_holder(spans, bytes_max, tally)
     for name in ("events", "links"):
         lists = spans.field(name)
@@ -84,6 +89,8 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
             children[name] = _shortened(children[name], long[name], bytes_max, end_of)
     for name in _NESTED:
         if len(long[name]):
+            if tally.quick:
+                raise NotQuick
             _shorten_nested(children, name, long[name], bytes_max, tally)
     values = pa.StructArray.from_arrays(
         list(children.values()), names, mask=value.is_null() if value.null_count else None

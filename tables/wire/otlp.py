@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.errors import WireError
+from tables.errors import NotQuick, WireError
 from tables.lists import (
     Int32s,
     dictionary,
@@ -25,6 +25,12 @@ from tables.wire.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.lenient import with_texts
 from tables.wire.limits import Tally, limit_spans, limit_texts
 from tables.wire.otlp_descriptor import RequestHandler
+from tables.wire.pieces import Cutter
+
+# Of a batch: more distinct resources and scopes, or more bytes of those that must be mended, take more than some
+# milliseconds.
+_QUICK_OWNERS_MAX: Final = 2000
+_QUICK_MENDED_BYTES_MAX: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,18 +62,22 @@ class OtlpDecoder:
         self._attribute_bytes_max = attribute_bytes_max
         self._cleaners = Cleaners(attribute_bytes_max)
 
-    def decode(self, requests: Sequence[bytes]) -> Decoded:
+    def decode(self, requests: Sequence[bytes], *, quick: bool = False) -> Decoded:
         """Rows of all the requests.
 
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
-        the bad one with `fault`.
+        the bad one with `fault`. NotQuick if `quick` is wanted and texts or resources must be mended in Python.
         """
-        tally = Tally()
+        tally = Tally(quick=quick)
         decoded = self._decode(requests, tally)
         CUT.inc(tally.cut)
         REPAIRED.inc(tally.repaired)
         DROPPED.inc(tally.dropped)
         return decoded
+
+    def cutter(self, span_bytes_max: int) -> Cutter:
+        """Cuts a large request into those that can be decoded one after the other."""
+        return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
 
     def fault(self, request: bytes) -> str | None:
         """Why this request cannot be decoded; None if it can."""
@@ -91,6 +101,8 @@ class OtlpDecoder:
         except ValueError as err:
             if "UTF-8" not in str(err):
                 raise
+            if tally.quick:
+                raise NotQuick from err
         resources, repaired = with_texts(self._bytes_handler.decode(requests).column(0), self._type)
         tally.repaired += repaired
         return resources
@@ -171,9 +183,17 @@ def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
 
 
 def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
-    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read."""
+    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NotQuick."""
+    if tally.quick and len(column.dictionary) > _QUICK_OWNERS_MAX:
+        raise NotQuick
     came = column.dictionary.to_pylist()
-    cleaned = [cleaners.clean(kind, raw) for raw in came]
+    cleaned = []
+    mended_bytes = 0
+    for raw in came:
+        cleaned.append(new := cleaners.clean(kind, raw, quick=tally.quick))
+        mended_bytes += len(raw) if new.data != raw else 0
+        if tally.quick and mended_bytes > _QUICK_MENDED_BYTES_MAX:
+            raise NotQuick
     if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
         return column
     for new in cleaned:

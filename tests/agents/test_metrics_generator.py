@@ -1,97 +1,17 @@
 """The metrics generator's agent: what is pushed, what is committed when, what a rebalance does."""
 
 import asyncio
-from types import SimpleNamespace
+from dataclasses import replace
+from math import isnan
 
-import pyarrow as pa
 import pytest
 from faust.types import TP
 
-from agents.metrics_generator import MetricsGenerator
-from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
+from agents.generator.tenants import TenantConfig
 from tables.wire import record
-from tests.helpers.generated import DECODER, NOW_MS, decoded, values
+from tests.helpers.generated import DECODER, NOW_MS, values
+from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, GRAPH, Bench, Consumer, Receiver, eventually, scenario
 from tests.helpers.whole_way import request, span
-
-CALLS = "traces_spanmetrics_calls_total"
-CONFIG = GeneratorConfig(processors=frozenset({SPAN_METRICS}))
-GRAPH = GeneratorConfig(processors=frozenset({SERVICE_GRAPHS}))
-SNAPPY = pa.Codec("snappy")
-
-
-class Consumer:
-    def __init__(self):
-        self.commits, self.notes = [], {}
-        self.times_ms = {}  # of the records in the topic
-
-    async def commit_through(self, offsets, notes):
-        self.commits.append({(tp.partition, offset) for tp, offset in offsets.items()})
-        self.notes |= {tp: (offset, notes[tp]) for tp, offset in offsets.items()}
-        return True
-
-    async def committed(self, tps):
-        return {tp: self.notes[tp] for tp in tps if tp in self.notes}
-
-    async def offsets_at(self, times_ms):
-        return {
-            tp: min(found)
-            for tp, least in times_ms.items()
-            if (found := [offset for (at, offset), time in self.times_ms.items() if at == tp and time >= least])
-        }
-
-
-class Bench:
-    """A generator with a stand-in for Kafka and for the receiver, which may be away."""
-
-    def __init__(self, queue_bytes_max=1 << 20, config=CONFIG, consumer=None):
-        self.consumer = consumer or Consumer()
-        self.app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
-        self.accepts = asyncio.Event()
-        self.accepts.set()
-        self.pushed = []
-        self.generator = MetricsGenerator(self.app, "spans", config, self.send, queue_bytes_max)
-
-    async def send(self, tenant, bodies):
-        await self.accepts.wait()
-        raw = [SNAPPY.decompress(body, size_of(body)).to_pybytes() for body in bodies]
-        self.pushed.append((tenant, decoded(raw)))
-
-    def take(self, partition, offset, *numbers, tenant="t", generation=1, time_ms=NOW_MS, sent=None, **changes):
-        """A record of spans of these numbers, or of the requests in `sent`."""
-        spans = DECODER.decode(sent or [request([span(n) for n in numbers], service_name="s")]).spans
-        value, headers = record.encode(spans)
-        fields = {"key": tenant.encode(), "value": value, "headers": headers} | changes
-        tp = TP("spans", partition)
-        self.consumer.times_ms[tp, offset] = time_ms
-        message = SimpleNamespace(topic="spans", partition=partition, tp=tp, offset=offset, generation_id=generation)
-        self.generator.take(SimpleNamespace(**vars(message), timestamp=time_ms / 1000, **fields))
-
-    async def push(self):
-        await self.generator.collect()
-        await self.generator.send_queued()
-        return self.calls()
-
-    def calls(self):
-        return [sum(values(pushed, CALLS).values()) for _, pushed in self.pushed]
-
-
-def size_of(body):
-    number = shift = at = 0
-    while True:
-        number |= (body[at] & 127) << shift
-        if body[at] < 128:
-            return number
-        at, shift = at + 1, shift + 7
-
-
-def scenario(test):
-    """Runs an async test on a loop of its own."""
-
-    def run():
-        asyncio.run(test(Bench()))
-
-    run.__doc__ = test.__doc__
-    return run
 
 
 @scenario
@@ -99,16 +19,15 @@ async def test_a_commit_follows_the_push(bench):
     """Offsets are committed when the push that holds them was accepted, not before, and no further."""
     bench.take(0, 7, 1, 2)
     bench.take(1, 3, 3)
-    bench.accepts.clear()
-    await bench.generator.collect()
-    sending = asyncio.create_task(bench.generator.send_queued())
-    await asyncio.sleep(0)
+    bench.receiver.accepts.clear()
+    pushing = asyncio.create_task(bench.generator.push_now(5))
+    await eventually(lambda: bench.receiver.asked)
     bench.take(0, 8, 4)
     assert bench.consumer.commits == []
-    bench.accepts.set()
-    await sending
+    bench.receiver.accepts.set()
+    await pushing
     assert bench.consumer.commits == [{(0, 8), (1, 4)}]
-    assert bench.calls() == [3]
+    assert bench.receiver.calls() == [3]
     assert await bench.push() == [3, 4]
     assert bench.consumer.commits[-1] == {(0, 9), (1, 4)}
 
@@ -138,15 +57,38 @@ async def test_a_rebalance(bench):
 
 @scenario
 async def test_a_partition_that_comes_back(bench):
-    """It begins where Kafka says; a push of the time before does not commit over what was read since."""
+    """It goes on behind what is in pushes, if nobody else had it meanwhile."""
+    tp = TP("spans", 0)
     bench.take(0, 1, 1)
+    await bench.push()
+    bench.receiver.accepts.clear()
+    bench.take(0, 2, 2)
+    await bench.generator.collect()
+    bench.take(0, 3, 3)
+    await bench.generator.resume([])
+    assert await bench.generator.resume([tp]) == {tp: 1}  # for halves of edges
+    for offset in (1, 2, 3):
+        bench.take(0, offset, offset)
+    bench.receiver.accepts.set()
+    assert (await bench.push())[-1] == 3
+    assert bench.consumer.commits[-1] == {(0, 4)}
+
+
+@scenario
+async def test_a_partition_that_another_had(bench):
+    """It begins where that one has committed; a push of the time before does not commit over it."""
+    tp = TP("spans", 0)
+    bench.take(0, 1, 1)
+    bench.receiver.accepts.clear()
     await bench.generator.collect()
     await bench.generator.resume([])
-    await bench.generator.resume([TP("spans", 0)])
+    bench.consumer.notes[tp] = (1, f"{NOW_MS} 7 another")
+    assert await bench.generator.resume([tp]) == {tp: 1}
     bench.take(0, 1, 1)
-    await bench.generator.send_queued()
+    bench.receiver.accepts.set()
+    await eventually(lambda: bench.receiver.pushed)
     assert bench.consumer.commits == []
-    await bench.push()
+    assert await bench.push() == [1, 2]
     assert bench.consumer.commits == [{(0, 2)}]
 
 
@@ -184,14 +126,14 @@ async def test_edges_over_a_crash(before):
 
 
 def edges(bench):
-    return values(bench.pushed[-1][1], "traces_service_graph_request_total")
+    return values(bench.receiver.pushed[-1][1], EDGES)
 
 
 @scenario
 async def test_a_rebalance_while_the_past_is_read(bench):
     """It goes on where it was; a gap ends it."""
     tp, consumer = TP("spans", 0), Consumer()
-    consumer.notes[tp] = (9, str(NOW_MS))
+    consumer.notes[tp] = (9, f"{NOW_MS} 1 me")
     consumer.times_ms = {(tp, offset): NOW_MS for offset in range(5, 9)}
     bench = Bench(config=GRAPH, consumer=consumer)
     assert await bench.generator.resume([tp]) == {tp: 5}
@@ -208,33 +150,107 @@ async def test_revocation_pushes(bench):
     """Before partitions go, what was counted of them is pushed and committed."""
     bench.take(0, 1, 1)
     await bench.generator.revoked([TP("spans", 0)])
-    assert (bench.calls(), bench.consumer.commits) == ([1], [{(0, 2)}])
+    assert (bench.receiver.calls(), bench.consumer.commits) == ([1], [{(0, 2)}])
 
 
 @scenario
 async def test_a_receiver_that_is_away_at_the_end(bench):
     """The last push is given up in time, uncommitted."""
     bench.take(0, 1, 1)
-    bench.accepts.clear()
+    bench.receiver.accepts.clear()
     await bench.generator.push_now(within_s=0.05)
     assert bench.consumer.commits == []
-    bench.accepts.set()
-    await bench.generator.send_queued()
-    assert (bench.calls(), bench.consumer.commits) == ([1], [{(0, 2)}])
+    bench.receiver.accepts.set()
+    assert await bench.push() == [1, 1]
+    assert bench.consumer.commits[-1] == {(0, 2)}
+
+
+@pytest.mark.parametrize("limits", [{"queue_bytes_max": 1}, {"targets": True}], ids=["bytes", "pushes"])
+def test_a_full_queue(limits):
+    """While the receiver is away, pushes that wait become one; later all is there."""
+
+    async def run():
+        targets = [Receiver(pushes_max=1)] if "targets" in limits else None
+        bench = Bench(queue_bytes_max=limits.get("queue_bytes_max", 1 << 20), targets=targets)
+        bench.receiver.accepts.clear()
+        for offset in (1, 2, 3, 4):
+            bench.take(0, offset, offset)
+            await bench.generator.collect()
+        assert bench.receiver.asked == 1
+        bench.receiver.accepts.set()
+        assert await bench.push() in ([1, 4, 4], [1, 4])
+        assert bench.receiver.increase(CALLS) == 4
+        assert bench.consumer.commits[-1] == {(0, 5)}
+
+    asyncio.run(run())
 
 
 @scenario
-async def test_a_full_queue(bench):
-    """While the receiver is away no more is collected than the queue holds; later all is there."""
-    bench = Bench(queue_bytes_max=1)
+async def test_one_that_is_away_holds_up_no_other(bench):
+    """Neither a target the others, nor a tenant the others; but nothing is committed that one of them has not got."""
+    there, away = Receiver("there"), Receiver("away")
+    bench = Bench(targets=[there, away])
+    away.accepts.clear()
+    there.away.add("limited")
     bench.take(0, 1, 1)
+    bench.take(0, 2, 2, tenant="limited")
+    committing = asyncio.create_task(bench.generator.commit_forever())
     await bench.generator.collect()
-    bench.take(0, 2, 2)
-    await bench.generator.collect()
-    bench.take(0, 3, 3)
-    await bench.generator.send_queued()
-    assert await bench.push() == [1, 3]
-    assert bench.consumer.commits == [{(0, 2)}, {(0, 4)}]
+    await eventually(lambda: there.calls() == [1])
+    away.accepts.set()
+    await eventually(lambda: away.calls() == [1] and away.calls("limited") == [1])
+    assert bench.consumer.commits == []
+    there.away.clear()
+    await eventually(lambda: bench.consumer.commits == [{(0, 3)}])
+    committing.cancel()
+
+
+@scenario
+async def test_intervals_of_their_own(bench):
+    """A tenant whose interval is longer is pushed less often; what waits for it is not committed."""
+    bench.configs.own["slow"] = TenantConfig(CONFIG, 3600)
+    bench.take(0, 1, 1, tenant="slow")
+    await bench.push()
+    for offset in (2, 3):
+        bench.take(0, offset, offset, tenant="slow")
+        bench.take(1, offset, offset)
+        await bench.generator.collect()
+    await eventually(lambda: bench.receiver.calls() == [1, 2])
+    assert bench.receiver.calls("slow") == [1]
+    assert bench.consumer.commits == [{(0, 2)}]
+    await bench.push()
+    assert bench.receiver.calls("slow") == [1, 3]
+    assert bench.receiver.increase(CALLS, "slow") == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "series"),
+    [
+        pytest.param(replace(CONFIG, max_active_series=1000), 1, id="a limit: series go on"),
+        pytest.param(replace(CONFIG, external_labels=(("a", "b"),)), 2, id="another label: series end, others begin"),
+        pytest.param(replace(CONFIG, processors=frozenset()), 1, id="switched off: series end"),
+    ],
+)
+def test_another_configuration(config, series):
+    """What was counted before is told; after it everything counts once, as the new configuration says."""
+
+    async def run():
+        bench = Bench()
+        bench.take(0, 1, 1, 2)
+        await bench.push()
+        bench.take(0, 2, 3)
+        bench.configs.default = TenantConfig(config, 0.0)
+        await bench.push()
+        assert bench.receiver.increase(CALLS) == 3
+        bench.take(0, 3, 4)
+        await bench.push()
+        assert bench.receiver.increase(CALLS) == (4 if config.processors else 3)
+        calls = [samples for (_, labels), samples in bench.receiver.samples.items() if ("__name__", CALLS) in labels]
+        assert len(calls) == series
+        ended = sum(isnan(list(samples.values())[-1]) for samples in calls)
+        assert ended == (config.max_active_series == 0)
+
+    asyncio.run(run())
 
 
 @scenario
@@ -245,7 +261,7 @@ async def test_tenants_apart(bench):
     value, headers = record.encode(spans, [("a", 1), ("b", 2)])
     bench.take(0, 2, value=value, headers=headers, key=b"")
     await bench.push()
-    assert {tenant: sum(values(pushed, CALLS).values()) for tenant, pushed in bench.pushed} == {"a": 2, "b": 2}
+    assert {tenant: bench.receiver.calls(tenant) for tenant in "ab"} == {"a": [2], "b": [2]}
 
 
 @pytest.mark.parametrize(
@@ -268,3 +284,26 @@ def test_a_bad_record(changes):
         assert bench.consumer.commits == [{(0, 3)}]
 
     asyncio.run(run())
+
+
+@scenario
+async def test_a_processor_that_stays(bench):
+    """Switching the other one off and on changes nothing for it, not even for halves of edges that wait."""
+
+    def half(service, number, kind, parent=0):
+        ids = {"parent_span_id": parent.to_bytes(8, "big")} if parent else {}
+        return [request([span(number, kind=kind, **ids)], service_name=service)]
+
+    both = replace(CONFIG, processors=CONFIG.processors | GRAPH.processors)
+    bench = Bench(config=both)
+    for offset, config in enumerate((GRAPH, both, GRAPH)):
+        bench.take(0, 2 * offset, sent=half("a", 10 * offset + 1, 3))
+        await bench.push()
+        bench.configs.default = TenantConfig(config, 0.0)
+        await bench.push()
+        bench.take(0, 2 * offset + 1, sent=half("b", 10 * offset + 2, 2, 10 * offset + 1))
+        await bench.push()
+    edges = [samples for (_, labels), samples in bench.receiver.samples.items() if ("__name__", EDGES) in labels]
+    assert [[value for _, value in sorted(one.items())][-4:] for one in edges] == [[2, 2, 2, 3]]
+    assert bench.receiver.increase(CALLS) == 3  # of the first and third client, and the second server
+    assert bench.receiver.refused == 0

@@ -1,29 +1,37 @@
-"""The remote-write client: what it sends, when it sends again, when it gives up."""
+"""The remote-write client: what it sends, to whom, when it sends again, when it gives up."""
 
 import asyncio
 import base64
+import ssl
+import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 
-from app.remote_write.client import RemoteWriter, Target, retry_after_s
+from app.remote_write.client import RemoteWriter, remote_writers, retry_after_s
+from app.settings.remote_write import RemoteWrite
+from tests.helpers.snappy import decompressed
 
-FAST = {"backoff_min_s": 0.01, "backoff_max_s": 0.02, "timeout_s": 5.0}
+FAST = {"min_backoff_s": 0.01, "max_backoff_s": 0.02}
+V2 = "io.prometheus.write.v2.Request"
+WRITTEN = {"X-Prometheus-Remote-Write-Samples-Written": "1"}
 
 
 class Receiver:
-    """Answers with the given statuses, then 204."""
+    """Answers with the given statuses and headers, then 204. sees: asked with each request, before it is answered."""
 
-    def __init__(self, *answers):
-        self.answers, self.seen = list(answers), []
+    def __init__(self, *answers, tls=None, wait=None):
+        self.answers, self.tls, self.wait = list(answers), tls, wait
+        self.seen, self.at_once, self.most_at_once = [], 0, 0
 
     async def __aenter__(self):
         app = web.Application()
         app.router.add_post("/write", self.take)
         self.runner = web.AppRunner(app)
         await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        site = web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=self.tls)
         await site.start()
         self.port = self.runner.addresses[0][1]
         return self
@@ -32,79 +40,324 @@ class Receiver:
         await self.runner.cleanup()
 
     async def take(self, request):
-        self.seen.append((time.monotonic(), dict(request.headers), await request.read()))
-        status, headers = self.answers.pop(0) if self.answers else (204, {})
+        body = decompressed(await request.read())
+        self.seen.append((time.monotonic(), dict(request.headers), body))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.wait is not None:
+            await self.wait(request.headers.get("X-Scope-OrgID", ""))
+        self.at_once -= 1
+        status, headers = self.answers.pop(0) if self.answers else (204, WRITTEN)
         return web.Response(status=status, headers=headers, text="because")
 
+    @property
+    def bodies(self):
+        return [body for _, _, body in self.seen]
 
-def send(receiver, tenant="t", bodies=(b"one", b"two"), user="", **target):
+    @property
+    def headers(self):
+        return self.seen[-1][1]
+
+
+def push(*bodies):
+    """As `Push`: the requests of each version, and what was asked of them."""
+
+    def requests(series_max, version, *, exemplars, natives):
+        asked.append((series_max, version, exemplars, natives))
+        return iter([body if version == 1 else body + b" in 2.0" for body in bodies])
+
+    asked = []
+    return SimpleNamespace(requests=requests, asked=asked)
+
+
+def config(receiver, *, user="", scheme="http", host="127.0.0.1", queue_config=None, **changes):
+    url = f"{scheme}://{user}{host}:{receiver.port}/write"
+    return RemoteWrite.model_validate({"url": url, "queue_config": FAST | (queue_config or {}), **changes})
+
+
+async def sent(receiver, *bodies, tenant="t", **changes):
+    """One push to a target of that configuration."""
+    writer = RemoteWriter(config(receiver, **changes), "target", "single-tenant")
+    one = push(*(bodies or (b"one", b"two")))
+    try:
+        async with asyncio.timeout(10):
+            await writer.send(tenant, one)
+    finally:
+        await writer.close()
+    return one.asked
+
+
+def send(receiver, *bodies, **changes):
     async def run():
         async with receiver:
-            chosen = Target(f"http://{user}127.0.0.1:{receiver.port}/write", **FAST, **target)
-            writer = RemoteWriter([chosen], "single-tenant")
-            async with asyncio.timeout(10):
-                await writer.send(tenant, bodies)
-            await writer.close()
-        return [body for _, _, body in receiver.seen]
+            return await sent(receiver, *bodies, **changes)
 
-    return asyncio.run(run())
+    asked = asyncio.run(run())
+    return receiver.bodies, asked
 
 
 def test_headers():
-    """Those of remote write 1.0, one's own, the tenant, and the URL's credentials."""
+    """Those of remote write 1.0, one's own, the tenant."""
     receiver = Receiver()
-    assert send(receiver, user="me:p%20w@", headers=(("X-Mine", "1"),)) == [b"one", b"two"]
-    headers = receiver.seen[0][1]
+    assert send(receiver, headers={"X-Mine": "1", "x-scope-orgid": "mine"})[0] == [b"one", b"two"]
+    headers = receiver.headers
     assert headers["Content-Encoding"] == "snappy"
     assert headers["Content-Type"] == "application/x-protobuf"
     assert headers["X-Prometheus-Remote-Write-Version"] == "0.1.0"
+    assert headers["User-Agent"] == "stretto"
     assert headers["X-Scope-OrgID"] == "t"
+    assert "x-scope-orgid" not in headers
     assert headers["X-Mine"] == "1"
-    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"me:p w"
+    assert "Authorization" not in headers
 
 
 def test_the_only_tenant_is_not_named():
-    """Without multitenancy a receiver need not know of tenants."""
+    """Without multitenancy a receiver need not know of tenants; one's own header stays."""
     receiver = Receiver()
-    send(receiver, tenant="single-tenant")
-    assert "X-Scope-OrgID" not in receiver.seen[0][1]
+    send(receiver, tenant="single-tenant", headers={"X-Scope-OrgID": "mine"})
+    assert receiver.headers["X-Scope-OrgID"] == "mine"
+
+
+BASIC = "Basic " + base64.b64encode(b"me:p w").decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "authorization"),
+    [
+        pytest.param({"user": "me:p%20w@"}, BASIC, id="in the URL"),
+        pytest.param({"basic_auth": {"username": "me", "password": "p w"}}, BASIC, id="basic"),
+        pytest.param({"basic_auth": {"username": "me", "password_file": "FILE"}}, BASIC, id="basic, from a file"),
+        pytest.param({"authorization": {"credentials": "p w"}}, "Bearer p w", id="authorization"),
+        pytest.param({"authorization": {"type": "Token", "credentials_file": "FILE"}}, "Token p w", id="type and file"),
+        pytest.param({"bearer_token": "p w"}, "Bearer p w", id="bearer token"),
+        pytest.param({"bearer_token_file": "FILE"}, "Bearer p w", id="bearer token file"),
+    ],
+)
+def test_credentials(tmp_path, changes, authorization):
+    """Each way to say who we are."""
+    file = tmp_path / "secret"
+    file.write_text("p w\n")
+    filled = {
+        key: {name: str(file) if text == "FILE" else text for name, text in value.items()}
+        if isinstance(value, dict)
+        else (str(file) if value == "FILE" else value)
+        for key, value in changes.items()
+    }
+    receiver = Receiver()
+    send(receiver, **filled)
+    assert receiver.headers["Authorization"] == authorization
+
+
+def test_a_token_that_is_renewed(tmp_path):
+    """The file is read with each request; while it is not there, the push waits."""
+    file = tmp_path / "token"
+
+    async def run():
+        async with Receiver((401, {})) as receiver:
+            sending = asyncio.create_task(sent(receiver, b"one", bearer_token_file=str(file)))
+            await asyncio.sleep(0.05)
+            assert not receiver.seen
+            file.write_text("old")
+            while not receiver.seen:
+                await asyncio.sleep(0.001)
+            file.write_text("new")
+            await sending
+            tokens = [headers["Authorization"] for _, headers, _ in receiver.seen]
+            assert (tokens[0], tokens[-1]) == ("Bearer old", "Bearer new")
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 401, 404, 302])
 def test_sent_again(status):
     """Until it is accepted, and before what comes after it."""
-    assert send(Receiver((status, {}), (status, {}))) == [b"one", b"one", b"one", b"two"]
+    assert send(Receiver((status, {}), (status, {})))[0] == [b"one", b"one", b"one", b"two"]
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_given_up(status):
     """What is wrong in itself is dropped; what comes after it is sent."""
-    assert send(Receiver((status, {}))) == [b"one", b"two"]
+    assert send(Receiver((status, {})))[0] == [b"one", b"two"]
 
 
 def test_retry_after():
     """The receiver says how long to wait."""
     receiver = Receiver((429, {"Retry-After": "1"}))
-    send(receiver, bodies=[b"one"])
+    send(receiver, b"one")
     assert receiver.seen[1][0] - receiver.seen[0][0] >= 1
 
 
-def test_a_receiver_that_comes_back():
-    """A connection that is refused is tried again; one target that is away does not keep the other's from it."""
+def test_version_2():
+    """Where it is chosen: its message, its headers; what else was chosen is asked of the push."""
+    receiver = Receiver()
+    bodies, asked = send(receiver, protobuf_message=V2, send_exemplars=False, queue_config={"max_samples_per_send": 7})
+    assert bodies == [b"one in 2.0", b"two in 2.0"]
+    assert asked == [(7, 2, False, True)]
+    assert receiver.headers["Content-Type"] == f"application/x-protobuf;proto={V2}"
+    assert receiver.headers["X-Prometheus-Remote-Write-Version"] == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((415, {}), id="says so"),
+        pytest.param((400, {}), id="an old one that does not understand"),
+        pytest.param((204, {}), id="an old one that takes everything: it does not say what it has written"),
+    ],
+)
+def test_version_2_is_not_taken(answer):
+    """Then the whole push goes in 1.0, and later ones, too."""
 
     async def run():
-        async with Receiver() as gone:
-            pass
-        async with Receiver() as there:
-            urls = [f"http://127.0.0.1:{one.port}/write" for one in (gone, there)]
-            writer = RemoteWriter([Target(url, **FAST) for url in urls], "")
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await writer.send("t", [b"one"])
+        async with Receiver(answer) as receiver:
+            writer = RemoteWriter(config(receiver, protobuf_message=V2), "target", "")
+            await writer.send("t", push(b"one"))
+            await writer.send("t", push(b"two"))
             await writer.close()
-            assert [body for _, _, body in there.seen] == [b"one"]
+            assert receiver.bodies == [b"one in 2.0", b"one", b"two"]
+            assert receiver.headers["Content-Type"] == "application/x-protobuf"
 
     asyncio.run(run())
+
+
+def test_a_refusal_in_version_2():
+    """One that knows 2.0 and says no means the content: it is dropped."""
+    assert send(Receiver((400, WRITTEN)), protobuf_message=V2)[0] == [b"one in 2.0", b"two in 2.0"]
+
+
+def test_requests_at_once():
+    """Of all tenants no more than max_shards; a tenant that is made to wait holds up no other."""
+
+    async def run():
+        wait = asyncio.Event()
+
+        async def slow(tenant):
+            if tenant == "slow":
+                await wait.wait()
+            await asyncio.sleep(0.01)
+
+        async with Receiver(wait=slow) as receiver:
+            writer = RemoteWriter(config(receiver, queue_config={"max_shards": 2}), "target", "")
+            slow_one = asyncio.create_task(writer.send("slow", push(b"slow")))
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(writer.send(f"t{n}", push(b"x")) for n in range(6)))
+            assert receiver.most_at_once == 2
+            wait.set()
+            await slow_one
+            await writer.close()
+
+    asyncio.run(run())
+
+
+def test_one_that_waits_for_its_next_turn_takes_no_place():
+    """A tenant that gets 429 is no request under way."""
+
+    async def run():
+        async with Receiver((429, {"Retry-After": "60"})) as receiver:
+            writer = RemoteWriter(config(receiver, queue_config={"max_shards": 1}), "target", "")
+            limited = asyncio.create_task(writer.send("limited", push(b"x")))
+            while not receiver.seen:
+                await asyncio.sleep(0.001)
+            async with asyncio.timeout(5):
+                await writer.send("other", push(b"y"))
+            limited.cancel()
+            await writer.close()
+
+    asyncio.run(run())
+
+
+# ---- TLS
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """An authority, and certificates of a server and a client that it has signed."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def openssl(*command):
+        subprocess.run(["openssl", *command], check=True, capture_output=True, cwd=folder)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    openssl("req", "-x509", *key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    for name, host in (("server", "DNS:metrics.example"), ("client", "DNS:client")):
+        openssl(
+            "req", "-x509", *key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={host}",
+            "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", f"{name}.key", "-out", f"{name}.pem",
+        )  # fmt: skip
+    return folder
+
+
+def server_tls(pki):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ca.pem"))
+    context.load_cert_chain(pki / "server.pem", pki / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def tls_config(pki, **changes):
+    files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}
+    return {key: str(pki / name) for key, name in files.items()} | {"server_name": "metrics.example"} | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="both sides known"),
+        pytest.param({"ca_file": "", "server_name": "", "insecure_skip_verify": True}, id="server not looked at"),
+    ],
+)
+def test_tls(pki, changes):
+    """The server shows a certificate of the authority, and so does the client."""
+    assert send(Receiver(tls=server_tls(pki)), scheme="https", tls_config=tls_config(pki, **changes))[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"ca_file": ""}, id="unknown authority"),
+        pytest.param({"server_name": "other.example"}, id="another name"),
+        pytest.param({"cert_file": "", "key_file": ""}, id="no client's certificate"),
+        pytest.param({"ca_file": "/nowhere"}, id="no file"),
+    ],
+)
+def test_wrong_tls(pki, changes):
+    """Nothing is sent, and it is tried again."""
+    receiver = Receiver(tls=server_tls(pki))
+
+    async def run():
+        async with receiver:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await sent(receiver, scheme="https", tls_config=tls_config(pki, **changes))
+
+    asyncio.run(run())
+    assert not receiver.seen
+
+
+def test_certificates_that_are_renewed(pki, tmp_path):
+    """Files are looked at with each request."""
+    ca = tmp_path / "ca.pem"
+
+    async def run():
+        async with Receiver(tls=server_tls(pki)) as receiver:
+            changes = {"scheme": "https", "tls_config": tls_config(pki, ca_file=str(ca))}
+            ca.write_text((pki / "client.pem").read_text())
+            sending = asyncio.create_task(sent(receiver, b"one", **changes))
+            await asyncio.sleep(0.1)
+            assert not receiver.seen
+            ca.write_text((pki / "ca.pem").read_text())
+            await sending
+            assert receiver.bodies == [b"one"]
+
+    asyncio.run(run())
+
+
+def test_names():
+    """Targets without a name are called by host and port, and never two alike."""
+    urls = ["http://a:1/x", "http://u:p@a:1/y", "http://b/z"]
+    named = [RemoteWrite(url=url) for url in urls] + [RemoteWrite(url="http://c", name="mine")]
+    assert [one.name for one in remote_writers(tuple(named), "")] == ["a:1", "a:1'", "b", "mine"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import aiohttp
 import grpc
 import pytest
 
+from app.access import Access
 from app.api.proto import tempo_pb2 as pb
 from app.errors import StrettoError
 from app.receivers.otlp_grpc import METHOD, build_grpc_server
@@ -108,7 +109,10 @@ def test_receiver_over_grpc():
     async def main():
         port = free_port()
         server = build_grpc_server(
-            Gather(), f"127.0.0.1:{port}", multitenancy=True, message_bytes_max=1000, credentials=CREDENTIALS
+            Gather(),
+            f"127.0.0.1:{port}",
+            Access(multitenancy=True, credentials=CREDENTIALS),
+            message_bytes_max=1000,
         )
         await server.start()
         codes = []

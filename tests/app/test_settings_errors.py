@@ -112,7 +112,7 @@ def test_file_error(tmp_path, text, expected):
         pytest.param({"STRETTO_SERVER": "1"}, "variable STRETTO_SERVER: server is a section, not a setting; set its keys, as STRETTO_SERVER__HTTP_LISTEN_ADDRESS", id="section"),
         pytest.param({"STRETTO_QUERY__THREADS": ""}, "variable STRETTO_QUERY__THREADS: query.threads: expected an integer from 1 to 1024; got the text ''", id="empty"),
         pytest.param({"STRETTO_KAFKA__ADDRESS": "[a"}, "variable STRETTO_KAFKA__ADDRESS: kafka.address[0]: expected host:port", id="no YAML"),
-        pytest.param({"STRETTO_METRICS_GENERATOR__STORAGE__REMOTE_WRITE": "[" * 3000}, "variable STRETTO_METRICS_GENERATOR__STORAGE__REMOTE_WRITE: metrics_generator.storage.remote_write: expected a list of {url: …}; got the text", id="deep YAML"),
+        pytest.param({"STRETTO_METRICS_GENERATOR__STORAGE__REMOTE_WRITE": "[" * 3000}, "variable STRETTO_METRICS_GENERATOR__STORAGE__REMOTE_WRITE: metrics_generator.storage.remote_write: expected a list of {url, name, headers, …}; got the text", id="deep YAML"),
     ],
 )  # fmt: skip
 def test_environment_error(tmp_path, environ, expected):

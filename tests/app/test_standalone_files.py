@@ -4,14 +4,13 @@ import re
 import shlex
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 
 from app.settings import load
+from tests.helpers.prometheus import FLAGS, OWN, ROOT
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 
@@ -63,12 +62,12 @@ def test_procfile():
 
 
 def test_compose():
-    """The services are the targets; every variable is a setting; the image is ours and Kafka's version is pinned."""
+    """The services are the targets; every variable is a setting; the image is ours and others' versions are pinned."""
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"kafka", "distributor", "live-store"}
+    assert set(services) == {"kafka", "distributor", "live-store", "metrics-generator", "prometheus"}
     assert services["kafka"]["image"] == "apache/kafka:4.3.1"
-    for name in ("distributor", "live-store"):
+    for name in ("distributor", "live-store", "metrics-generator"):
         env = {key: value.replace("${STORAGE_URL:-}", "") for key, value in services[name]["environment"].items()}
         settings = load(env, ROOT / "nowhere")
         assert settings.target == name
@@ -77,8 +76,26 @@ def test_compose():
         assert (ROOT / "docker" / build["context"] / build["dockerfile"]).is_file()
         for volume in services[name]["volumes"]:
             assert volume.partition(":")[0] in compose["volumes"]
+    (target,) = load(
+        services["metrics-generator"]["environment"], ROOT / "nowhere"
+    ).metrics_generator.storage.remote_write
+    assert target.url == "http://prometheus:9090/api/v1/write"
     limit = int(services["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"])
     assert limit >= load({}, ROOT / "nowhere").kafka.max_message_bytes
+
+
+def test_compose_prometheus():
+    """It takes remote write, native histograms and exemplars, as in the tests, and scrapes all processes."""
+    service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["prometheus"]
+    assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", service["image"])
+    assert {flag for flag in FLAGS if flag.startswith(("--web", "--enable"))} <= set(service["command"])
+    files = [volume.partition(":")[0] for volume in service["volumes"]]
+    assert all((ROOT / "docker" / path).exists() for path in files if path.startswith("."))
+    config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    assert job["static_configs"] == [
+        {"targets": [f"{name}:3200" for name in ("distributor", "live-store", "metrics-generator")]}
+    ]
 
 
 def test_dockerfile():
@@ -99,7 +116,19 @@ def test_makefile_knows_its_words():
     """`make` alone lists them; each has an explanation."""
     told = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     words = set(re.findall(r"(?m)^  make ([a-z-]+) +\S", told))
-    assert words == {"help", "run", "test", "check", "format", "bench", "bench-series", "soak", "lock", "clean"}
+    assert words == {
+        "help",
+        "run",
+        "test",
+        "check",
+        "format",
+        "bench",
+        "bench-queries",
+        "bench-series",
+        "soak",
+        "lock",
+        "clean",
+    }
 
 
 def test_ci():
@@ -109,6 +138,9 @@ def test_ci():
     text = path.read_text()
     assert "set -euo pipefail" in text
     assert "make test" in text
+    # Prometheus comes to where its tests look for it.
+    assert str(OWN.relative_to(ROOT)) in text
+    assert "export CI=" in text
     assert path.stat().st_mode & 0o111
 
 

@@ -41,13 +41,17 @@ def test_streaming_agrees_with_http(client: Client, streaming: Streaming) -> Non
     client.send(request("streamed", 30, 4))
     client.expect_spans("streamed", 120)
     query = '{ resource.service.name = "streamed" }'
-    (answer,) = streaming(
+    *early, answer = streaming(
         "Search",
         pb.SearchRequest(Query=query, Limit=100, start=START_S - 60, end=START_S + 60, SpansPerSpanSet=10),
         pb.SearchResponse,
     )
     want = client.search(query)
     assert [trace.traceID for trace in answer.traces] == [trace["traceID"] for trace in want]
+    assert answer.metrics.completedJobs == answer.metrics.totalJobs
+    # The traces are in four partitions: the message before the last says that some are not looked at yet.
+    assert early
+    assert all(part.metrics.completedJobs < part.metrics.totalJobs for part in early)
     assert all(len(trace.spanSets[0].spans) == 4 for trace in answer.traces)
     (tags,) = streaming("SearchTagsV2", pb.SearchTagsRequest(scope="resource", query=query), pb.SearchTagsV2Response)
     assert [list(scope.tags) for scope in tags.scopes] == [["service.name"]]
@@ -61,11 +65,29 @@ def test_streaming_agrees_with_http(client: Client, streaming: Streaming) -> Non
     assert "streamed" in old_values.tagValues
     times = {"start": (START_S - 60) * 10**9, "end": (START_S + 60) * 10**9}
     asked = pb.QueryRangeRequest(query=f"{query} | count_over_time()", step=10 * 10**9, **times)
-    (series,) = streaming("MetricsQueryRange", asked, pb.QueryRangeResponse)
+    *_, series = streaming("MetricsQueryRange", asked, pb.QueryRangeResponse)
     assert sum(sample.value for one in series.series for sample in one.samples) == 120
     asked = pb.QueryInstantRequest(query=f"{query} | count_over_time()", **times)
-    (instant,) = streaming("MetricsQueryInstant", asked, pb.QueryInstantResponse)
+    *_, instant = streaming("MetricsQueryInstant", asked, pb.QueryInstantResponse)
     assert [one.value for one in instant.series] == [120]
+
+
+def test_large_trace_in_pages(client: Client) -> None:
+    """A trace over several segments, read in pages while more of it becomes segments and blocks."""
+    first, later = (b"paged___" + number.to_bytes(8, "big") for number in (1, 11))
+    client.send(request("paged", 1, 5000))
+    client.send(request("paged", 1, 5000, first_trace=11).replace(later, first))
+    client.expect_spans("paged", 10_000)
+    cursor, ids = "", []
+    while cursor is not None:
+        page = client.get(f"/api/v2/traces/{first.hex()}", cursor=cursor, limit=3000)
+        spans = [
+            span for group in page["trace"]["resourceSpans"] for scope in group["scopeSpans"] for span in scope["spans"]
+        ]
+        assert 0 < len(spans) <= 3000
+        ids += [span["spanId"] for span in spans]
+        cursor = page.get("nextCursor")
+    assert len(ids) == len(set(ids)) == 10_000
 
 
 def test_both_at_once(client: Client) -> None:
@@ -84,7 +106,7 @@ def test_both_at_once(client: Client) -> None:
 
     def streamed(_: int) -> str:
         with grpc.insecure_channel(urlsplit(client.cluster.http_url).netloc) as channel:
-            (answer,) = Streaming(channel)("Search", pb.SearchRequest(Query="{ }", Limit=5), pb.SearchResponse)
+            *_, answer = Streaming(channel)("Search", pb.SearchRequest(Query="{ }", Limit=5), pb.SearchResponse)
         assert len(answer.traces) == 5
         return "grpc"
 

@@ -1,18 +1,24 @@
 """Spans in over gRPC, series out at a receiver, over a kill -9 of the worker and a receiver that is away."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+import yaml
 
+from app.standalone.ports import free_port
 from benchmarks.cluster import Cluster
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import SETTINGS
 from tests.helpers.generated import decoded
+from tests.helpers.snappy import decompressed
 from tests.helpers.whole_way import request, span
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -28,6 +34,7 @@ class Receiver:
     def __init__(self) -> None:
         self.samples: dict[frozenset[tuple[str, str]], dict[int, float]] = {}
         self.away = False
+        self.refused = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,7 +42,9 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if not outer.away:
+                if outer.away:
+                    outer.refused += 1
+                else:
                     outer.take(body)
                 self.send_response(503 if outer.away else 204)
                 self.send_header("Content-Length", "0")
@@ -48,27 +57,28 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.server.server_port}/api/v1/write"
 
     def take(self, body: bytes) -> None:
-        length = shift = 0
-        for byte in body[:5]:
-            length |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        for labels, samples in decoded([pa.Codec("snappy").decompress(body, length).to_pybytes()]).items():
+        for labels, samples in decoded([decompressed(body)]).items():
             self.samples.setdefault(labels, {}).update(samples)
 
-    def increase(self, name: str) -> float:
+    def ended(self, name: str) -> bool:
+        """All series of the metric have a stale marker at their end."""
+        found = [samples for labels, samples in list(self.samples.items()) if ("__name__", name) in labels]
+        return all(isnan(samples[max(samples)]) for samples in found)
+
+    def increase(self, name: str, *, resets: bool = True) -> float:
+        """resets: whether counters may have begun anew."""
         total = 0.0
         for labels, samples in list(self.samples.items()):
             if ("__name__", name) in labels:
-                values = [value for _, value in sorted(samples.items())]
+                values = [value for _, value in sorted(samples.items()) if not isnan(value)]
                 assert values[0] == 0
+                assert resets or values == sorted(values)
                 total += sum(b - a if b >= a else b for a, b in pairwise(values))
         return total
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
+@contextmanager
+def listening() -> Iterator[Receiver]:
     made = Receiver()
     thread = threading.Thread(target=made.server.serve_forever)
     thread.start()
@@ -76,6 +86,12 @@ def receiver() -> Iterator[Receiver]:
     made.server.shutdown()
     made.server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with listening() as made:
+        yield made
 
 
 def halves(first: int, count: int, kind: int) -> bytes:
@@ -110,4 +126,89 @@ def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
         eventually(lambda: receiver.increase(CALLS), lambda found: found >= 700, 30, "calls after the kill")
         eventually(lambda: receiver.increase(EDGES), lambda found: found >= 350, 30, "edges")
         threading.Event().wait(3)  # nothing more may come
-        assert (receiver.increase(CALLS), receiver.increase(EDGES)) == (700, 350)
+        assert (receiver.increase(CALLS, resets=False), receiver.increase(EDGES, resets=False)) == (700, 350)
+
+
+def test_one_of_two_targets_is_away(tmp_path: Path, receiver: Receiver) -> None:
+    """The other gets everything in time, over kills; and after them the one that was away has all of it, too."""
+    with listening() as away:
+        away.away = True
+        targets = [{"url": one.url, "queue_config": {"max_pushes": 2}} for one in (receiver, away)]
+        registry = {"collection_interval_s": 0.5}
+        settings = {"metrics_generator": {"registry": registry, "storage": {"remote_write": targets}}}
+        (tmp_path / "stretto.yaml").write_text(yaml.safe_dump(settings))
+        with Cluster(tmp_path, SETTINGS) as cluster:
+            client = Client(cluster)
+            for part in range(2):
+                for first in range(100 * part + 1, 100 * part + 100, 25):
+                    client.send(halves(first, 25, CLIENT))
+                    eventually(lambda: receiver.increase(CALLS), lambda found, n=first: found >= n + 24, 30, "calls")
+                client.kill_worker()
+            assert away.increase(CALLS) == 0
+            away.away = False
+            client.send(halves(201, 50, CLIENT))
+            for one in (receiver, away):
+                eventually(lambda one=one: one.increase(CALLS), lambda found: found >= 250, 60, "calls at the end")
+            threading.Event().wait(2)  # nothing more may come
+            assert [one.increase(CALLS, resets=False) for one in (receiver, away)] == [250, 250]
+
+
+def test_overrides(tmp_path: Path, receiver: Receiver) -> None:
+    """A processor is switched off and on while the worker runs; a wrong file changes nothing."""
+    overrides = tmp_path / "tenants.yaml"
+    overrides.write_text("overrides: {}")
+    settings = {
+        "REMOTE_WRITE_URL": receiver.url,
+        "STRETTO_METRICS_GENERATOR__REGISTRY__COLLECTION_INTERVAL_S": "0.5",
+        "STRETTO_OVERRIDES__PER_TENANT_OVERRIDE_CONFIG": str(overrides),
+        "STRETTO_OVERRIDES__PER_TENANT_OVERRIDE_PERIOD_S": "0.2",
+    }
+    good = "tempo_runtime_config_last_reload_successful"
+    with Cluster(tmp_path, SETTINGS | settings) as cluster:
+        client = Client(cluster)
+        client.send(halves(1, 20, CLIENT))
+        eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 30, "calls")
+        overrides.write_text("overrides: {single-tenant: {metrics_generator: {processors: [service-graphs]}}}")
+        eventually(lambda: receiver.ended(CALLS), bool, 30, "the end of the series")
+        client.send(halves(21, 20, SERVER))
+        client.send(halves(21, 20, CLIENT))
+        eventually(lambda: receiver.increase(EDGES), lambda found: found == 20, 30, "edges")
+        overrides.write_text("overrides: {single-tenant: {metrics_generator: {processors: [spans]}}}")
+        eventually(lambda: client.metric(good), lambda found: found == 0, 10, "a wrong file")
+        overrides.write_text("overrides: {'*': {metrics_generator: {processors: [span-metrics]}}}")
+        eventually(lambda: client.metric(good), lambda found: found == 1, 10, "a good file")
+        eventually(lambda: receiver.ended(EDGES), bool, 30, "the end of the edges")
+        client.send(halves(41, 20, CLIENT))
+        eventually(lambda: receiver.increase(CALLS), lambda found: found == 40, 30, "calls after it")
+
+
+def test_ends_without_kafka(tmp_path: Path, receiver: Receiver) -> None:
+    """A worker of the generator alone ends in time although Kafka is gone, and the receiver, too."""
+    for folder in ("cluster", "generator"):
+        (tmp_path / folder).mkdir()
+    with Cluster(tmp_path / "cluster", SETTINGS) as cluster, (tmp_path / "log").open("wb") as log:
+        own = {
+            "TARGET": "metrics-generator",
+            "KAFKA_URL": cluster.kafka_address,
+            "REMOTE_WRITE_URL": receiver.url,
+            "STRETTO_DATA_DIR": str(tmp_path / "generator"),
+            "STRETTO_METRICS_GENERATOR__REGISTRY__COLLECTION_INTERVAL_S": "0.5",
+            "PORT": str(free_port()),
+        }
+        command = [
+            Path(sys.executable).with_name("faust"),
+            *["-A", "app", "-L", "uvloop", "worker", "-l", "info", "--without-web"],
+        ]
+        worker = subprocess.Popen(command, env=cluster.environment | own, cwd=tmp_path, stdout=log, stderr=log)
+        try:
+            Client(cluster).send(halves(1, 20, CLIENT))
+            eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 60, "calls")
+            receiver.away = True
+            Client(cluster).send(halves(21, 20, CLIENT))
+            eventually(lambda: receiver.refused, bool, 30, "a push that is refused")
+            cluster.stop()
+            worker.terminate()
+            assert worker.wait(15) == 0
+        finally:
+            worker.kill()
+            worker.wait()

@@ -22,13 +22,13 @@ from typing import Any
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
-from query.engine.memory import TableSource
 from query.engine.stitch import whole
 from query.errors import TraceQLError
 from query.language.words import KIND, STATUS, duration_ns
 from query.metrics import metrics_instant, metrics_range
 from query.results import Series, SpanSet, TraceMatch
 from query.search import search
+from tables.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 

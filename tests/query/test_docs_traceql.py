@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from query.engine.memory import TableSource
 from query.errors import TraceQLError
 from query.language import ast
 from query.language.check import HINTS, check
@@ -15,6 +14,7 @@ from query.language.pipelines import COMPARISONS, MATH, SPANSET_OPS
 from query.language.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
 from query.metrics import compile_metrics, metrics_range
 from query.search import compile_query, search
+from tables.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 
 DOC = (Path(__file__).parents[2] / "docs" / "traceql.md").read_text(encoding="utf-8")

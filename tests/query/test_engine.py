@@ -9,13 +9,13 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine.memory import TableSource
 from query.engine.stitch import whole
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
 from query.results import TraceMatch
 from query.search import search
+from tables.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 from tests.query.plain import pipeline

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine.memory import TableSource
 from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
 from query.language.check import check
@@ -20,6 +19,7 @@ from query.over_time.intervals import Intervals
 from query.over_time.quantiles import quantiles
 from query.over_time.series import evaluate
 from query.results import MetricsResult
+from tables.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 from tests.query.plain_metrics import series
 from tests.query.test_engine import BY, FILTERS, SPANSETS, STAGES, spans, split

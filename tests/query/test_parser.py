@@ -7,7 +7,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.engine.memory import TableSource
 from query.errors import TraceQLError
 from query.language import ast
 from query.language.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
@@ -16,6 +15,7 @@ from query.language.parse import QUERY_CHARS_MAX, parse
 from query.language.words import duration_ns
 from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.search import compile_query, search
+from tables.in_memory import TableSource
 from tests.helpers.reference import cases, reference_file
 from tests.query.golden import load_table
 

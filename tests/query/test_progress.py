@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine.memory import TableSource
 from query.engine.profile import Profile
 from query.engine.stitch import whole
 from query.metrics import metrics_instant, metrics_range
 from query.progress import Progress
 from query.search import search
+from tables.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 from tests.query.test_engine import SPANSETS, STAGES, spans
 from tests.query.test_metrics import END, LEAVES, SERIES, START, STEP_NS

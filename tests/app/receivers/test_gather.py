@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agents.record_producer import KafkaUnavailable
+from agents.span_encoder import PIECE_BYTES
 from agents.span_writer import NotAcknowledged, Outcome, Request
 from app.receivers.gather import Gatherer, GatherLimits, Overloaded
 
@@ -93,6 +94,30 @@ async def test_clients_that_send_at_their_own_pace_are_gathered():
         await asyncio.sleep(0.002)
     await asyncio.gather(*sent)
     assert len(writer.batches) < 20
+
+
+@in_loop
+async def test_a_large_request_goes_alone():
+    """What takes long to decode keeps nobody waiting, and does not end the gathering of others."""
+    gather, writer = gatherer(GatherLimits(0.02, 10_000_000, 50_000_000, 1))
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        if len(requests[0].body) > PIECE_BYTES:
+            await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    small = asyncio.create_task(gather.add("t", b"a"))
+    await asyncio.sleep(0)
+    large = asyncio.create_task(gather.add("t", bytes(PIECE_BYTES + 1)))
+    assert (await gather.add("t", b"b")).received == 1
+    await small
+    assert sorted(len(batch) for batch in writer.batches) == [1, 2]
+    assert not large.done()
+    released.set()
+    assert (await large).received == PIECE_BYTES + 1
+    await gather.drain()
 
 
 @in_loop

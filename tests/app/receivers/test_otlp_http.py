@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
+import random
 import zlib
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
+from app.access import Access
 from app.receivers.gather import Overloaded
-from app.receivers.otlp_http import build_http_receiver
+from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.receivers.otlp_json import to_protobuf
 from tables.errors import WireError
 
@@ -40,20 +43,33 @@ class Gather:
 
 
 TAKEN = Outcome(1)
+LIMITS = BodyLimits(10_000, 5_000, 0.5)
 
 
 def post(
-    body: bytes, headers: dict[str, str], answer: Outcome | Exception = TAKEN, *, multitenancy: bool = False
+    body: bytes,
+    headers: dict[str, str],
+    answer: Outcome | Exception = TAKEN,
+    *,
+    multitenancy: bool = False,
+    limits=None,
 ) -> tuple[int, dict[str, str], bytes, Gather]:
     gather = Gather(answer)
 
     async def run() -> tuple[int, dict[str, str], bytes]:
-        app = build_http_receiver(gather, multitenancy=multitenancy, body_bytes_max=10_000)  # type: ignore[arg-type]
-        async with TestClient(TestServer(app)) as client:
-            reply = await client.post("/v1/traces", data=body, headers=headers)
+        app = build_http_receiver(gather, Access(multitenancy=multitenancy), limits or LIMITS)  # type: ignore[arg-type]
+        server = TestServer(app)
+        await server.start_server(auto_decompress=False)  # as http_runner
+        async with TestClient(server) as client:
+            reply = await client.post("/v1/traces", data=BytesIO(body), headers=headers)
             return reply.status, dict(reply.headers), await reply.read()
 
     return *asyncio.run(run()), gather
+
+
+def raw_deflate(data: bytes) -> bytes:
+    deflate = zlib.compressobj(wbits=-15)
+    return deflate.compress(data) + deflate.flush()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +78,9 @@ def post(
         pytest.param(lambda b: b, None, id="plain"),
         pytest.param(gzip.compress, "gzip", id="gzip"),
         pytest.param(zlib.compress, "deflate", id="deflate"),
+        pytest.param(raw_deflate, "deflate", id="deflate without a head"),
+        pytest.param(lambda b: gzip.compress(b[:3]) + gzip.compress(b[3:]) + bytes(9), "GZIP", id="gzip twice"),
+        pytest.param(lambda b: b, "identity", id="identity"),
     ],
 )
 def test_bodies_arrive_decompressed(encode: Any, encoding: str | None) -> None:
@@ -105,6 +124,25 @@ def test_refusals(content_type: str, answer: Outcome | Exception, status: int, c
             "max_request_body_size",
             id="too large when decompressed",
         ),
+        pytest.param(
+            gzip.compress(bytes(300_000_000)),
+            {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"},
+            413,
+            "max_request_body_size",
+            id="far too large when decompressed",
+        ),
+        pytest.param(
+            gzip.compress(b"request")[:-4],
+            {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"},
+            400,
+            "end is missing",
+            id="half of gzip",
+        ),
+        pytest.param(b"x", {"Content-Type": PROTOBUF, "Content-Encoding": "br"}, 415, "'br'", id="unknown encoding"),
+        pytest.param(
+            b'{"a": "%s"}' % (b"x" * 5000), {"Content-Type": JSON}, 413, "max_json_body_size", id="large JSON"
+        ),
+        pytest.param(b"[" + b"{}," * 1600 + b"{}]", {"Content-Type": JSON}, 400, "very small", id="small objects"),
         pytest.param(b"[1]", {"Content-Type": JSON}, 400, "not an object", id="JSON of another shape"),
         pytest.param(b"{", {"Content-Type": JSON}, 400, "not JSON", id="no JSON"),
     ],
@@ -183,6 +221,18 @@ def test_bad_json(span: dict[str, Any], text: str) -> None:
     """The error says where."""
     with pytest.raises(WireError, match=text):
         to_protobuf(wrapped({**SPAN, **span}))
+
+
+def test_large_bodies() -> None:
+    """Those that take long are read on a thread, and arrive as they are."""
+    data = random.Random(1).randbytes(3_000_000)
+    limits = BodyLimits(4_000_000, 4_000_000)
+    text = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{**SPAN, "name": "x" * 50_000}]}]}]}).encode()
+    zipped = {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}
+    _, _, _, gather = post(gzip.compress(data, 1), zipped, limits=limits)
+    assert gather.came == [("single-tenant", data)]
+    _, _, _, gather = post(text, {"Content-Type": JSON}, limits=limits)
+    assert gather.came == [("single-tenant", to_protobuf(text))]
 
 
 def test_deeply_nested_json() -> None:

@@ -1,0 +1,98 @@
+"""Whose spans are counted how, and what is to be said of them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, Self
+
+from agents.generator.figures import NO_FIGURES, tell
+from tables.generator.config import GeneratorConfig
+from tables.generator.fingerprint import fingerprint
+from tables.generator.journal import SavedTenant
+from tables.generator.push import Part, Push, end_of, folded, last_push_of, push_of
+from tables.generator.tenant import Figures, TenantGenerator
+
+# Clocks are not exact: a collection that comes a little early is still that of its interval.
+_EARLY: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class TenantConfig:
+    """interval_s: between two pushes."""
+
+    generator: GeneratorConfig
+    interval_s: float
+
+
+class Configs(Protocol):
+    """The configuration of each tenant; it may change at any time."""
+
+    def of(self, tenant: str) -> TenantConfig:
+        """The tenant's."""
+
+    def longest_wait_s(self) -> float:
+        """Of all tenants: how long halves of edges wait."""
+
+
+@dataclass(eq=False, slots=True)
+class Tenant:
+    """held: what was collected and is not to be sent yet; pushed_ms: when something was sent last."""
+
+    name: str
+    config: TenantConfig
+    generator: TenantGenerator
+    held: Push | None = None
+    pushed_ms: int = 0
+    told: Figures = field(default=NO_FIGURES)
+
+    @classmethod
+    def new(cls, name: str, config: TenantConfig) -> Self:
+        """One whose first span has come."""
+        return cls(name, config, TenantGenerator(config.generator))
+
+    @classmethod
+    def restored(cls, name: str, config: TenantConfig, saved: SavedTenant) -> tuple[Self, Push | None]:
+        """One that a former process had, and the push that ends its series if their configuration was another one."""
+        tenant = cls.new(name, config)
+        tenant.held, tenant.pushed_ms = saved.push if saved.held else None, saved.pushed_ms
+        if saved.fingerprint == fingerprint(config.generator):
+            tenant.generator.restore(saved.state)
+            tenant.tell()
+            return tenant, None
+        snapshots = [replace(one.snapshot, stale=[]) for one in saved.push.tables]
+        ends = end_of(saved.push.last + 1, snapshots, saved.push.time_ms + 1)
+        if tenant.held is not None:
+            tenant.held = folded(tenant.held, ends)
+            return tenant, None
+        return tenant, ends
+
+    def saved(self, pushed: Push | None) -> SavedTenant:
+        """What `restored` takes. pushed: what is sent after this collection; None: what it says is held."""
+        push = pushed if pushed is not None else self.held
+        assert push is not None, "a collection is sent or held"
+        return SavedTenant(
+            fingerprint(self.config.generator), self.generator.saved(), push, pushed is None, self.pushed_ms
+        )
+
+    def collect(self, number: int, time_ms: int, created_ms: int, wanted: TenantConfig, *, due: bool) -> Push | None:
+        """What is to be sent now. due: whatever the interval says. Where another configuration than before counts
+        another way, the series that it does so for end, and begin anew: nothing that was counted is lost.
+        """
+        part = Part(self.generator.collect(time_ms / 1000), time_ms, created_ms)
+        self.tell()
+        push = push_of(number, part)
+        if wanted.generator != self.config.generator and not self.generator.adopt(wanted.generator):
+            self.generator, went_on = self.generator.successor(wanted.generator)
+            push = last_push_of(number, part, went_on, time_ms + 1)
+            self.told = self.generator.figures()
+        self.config = wanted
+        push = push if self.held is None else folded(self.held, push)
+        if not due and time_ms < self.pushed_ms + wanted.interval_s * 1000 * _EARLY:
+            self.held = push
+            return None
+        self.held, self.pushed_ms = None, time_ms
+        return push
+
+    def tell(self) -> None:
+        """Its figures as metrics."""
+        now = self.generator.figures()
+        tell(self.name, now, self.told)
+        self.told = now

@@ -1,0 +1,211 @@
+"""OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from prometheus_client import Counter
+
+from agents.record_producer import Record
+from tables.errors import NotQuick, WireError
+from tables.wire import record
+from tables.wire.otlp import OtlpDecoder
+from tables.wire.pieces import Cutter
+from tables.wire.split import Part, Run, split, without_unused_values
+
+SLOW = Counter(
+    "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
+)
+
+# Key, headers and framing of a Kafka message.
+_OVERHEAD_BYTES: Final = 4096
+# ptars holds the interpreter's lock while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for one of
+# other small messages, 80 ms for one of empty spans.
+PIECE_BYTES: Final = 1 << 20
+_SMALL_PIECE_BYTES: Final = 64 << 10
+# What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
+# In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
+_SPAN_TAG: Final = 0x12
+_DENSE: Final = 1 / 8
+# So many are decoded in some milliseconds, whatever they are.
+_FEW: Final = 20_000
+
+
+class Request(NamedTuple):
+    """One OTLP request of a tenant."""
+
+    tenant: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request. malformed: why it was refused as a whole; then the counts are 0."""
+
+    received: int = 0
+    rejected: int = 0  # for an invalid trace id or span id
+    too_large: int = 0  # for not fitting into a Kafka message, or holding too much to be decoded
+    malformed: str | None = None
+
+
+class Encoded(NamedTuple):
+    """What requests became. spans: how many are in the records"""
+
+    outcomes: list[Outcome]
+    records: list[Record]
+    spans: int
+
+
+def is_slow(requests: Sequence[Request]) -> bool:
+    """Whether decoding the requests at once holds up others: one is large, or they are made of very small messages."""
+    return any(len(request.body) > PIECE_BYTES for request in requests) or _is_dense(requests)
+
+
+def _is_dense(requests: Sequence[Request]) -> bool:
+    found = total = 0
+    for request in requests:
+        codes = np.frombuffer(request.body, np.uint8)
+        zeros = len(codes) - np.count_nonzero(codes)
+        found += int(max(zeros, np.count_nonzero(codes == _SPAN_TAG)))
+        total += len(codes)
+    return found > max(_FEW, total * _DENSE)
+
+
+class SpanEncoder:
+    """Belongs to one thread."""
+
+    def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
+        """decode_s_max: CPU seconds that `encode_each` may take for a request"""
+        self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
+        self._decoder = OtlpDecoder(attribute_bytes_max)
+
+    def encode(self, requests: Sequence[Request], partitions: int, *, quick: bool = False) -> Encoded:
+        """All at once. Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long."""
+        decoded = self._decoder.decode([request.body for request in requests], quick=quick)
+        names = list(dict.fromkeys(request.tenant for request in requests))
+        tenant_of = None
+        if len(names) > 1:
+            by_request = np.array([names.index(request.tenant) for request in requests], np.int32)
+            tenant_of = by_request[decoded.request_of]
+        records: list[Record] = []
+        too_large: list[int] = []
+        for part in split(decoded.spans, partitions, tenant_of):
+            _encode(part, names, self._message_bytes_max, records, too_large)
+        left_out = np.bincount(decoded.request_of[too_large], minlength=len(requests))
+        counts = zip(decoded.received.tolist(), decoded.rejected.tolist(), left_out.tolist(), strict=True)
+        return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
+
+    def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
+        """Large requests in pieces, the others together. A malformed one is left out, its outcome says why."""
+        outcomes: dict[int, Outcome] = {}
+        records: list[Record] = []
+        spans = 0
+        for numbers in _groups(requests):
+            if len(numbers) == 1:
+                good, encoded = numbers, self._alone(requests[numbers[0]], partitions)
+            else:
+                good, encoded = self._together(requests, numbers, partitions, outcomes)
+            outcomes |= zip(good, encoded.outcomes, strict=True)
+            records += encoded.records
+            spans += encoded.spans
+        return Encoded([outcomes[number] for number in range(len(requests))], records, spans)
+
+    def _together(
+        self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
+    ) -> tuple[list[int], Encoded]:
+        """Those that are good, and what they became; the others' outcomes are added."""
+        try:
+            return numbers, self.encode([requests[number] for number in numbers], partitions)
+        except WireError:
+            faults = {number: self._decoder.fault(requests[number].body) for number in numbers}
+        outcomes |= {number: Outcome(malformed=fault) for number, fault in faults.items() if fault is not None}
+        good = [number for number, fault in faults.items() if fault is None]
+        return good, self.encode([requests[number] for number in good], partitions) if good else Encoded([], [], 0)
+
+    def _alone(self, request: Request, partitions: int) -> Encoded:
+        try:
+            return self._in_pieces(request, partitions)
+        except WireError as err:
+            return Encoded([Outcome(malformed=str(err))], [], 0)
+
+    def _in_pieces(self, request: Request, partitions: int) -> Encoded:
+        """Raises: WireError"""
+        cutter = self._decoder.cutter(self._message_bytes_max)
+        received = rejected = too_large = spans = 0
+        records: list[Record] = []
+        end_s = time.thread_time() + self._decode_s_max
+        for encoded in self._pieces(request, cutter, partitions):
+            (outcome,) = encoded.outcomes
+            received += outcome.received
+            rejected += outcome.rejected
+            too_large += outcome.too_large
+            records += encoded.records
+            spans += encoded.spans
+            if time.thread_time() > end_s:
+                SLOW.inc()
+                raise WireError(
+                    f"a request of {len(request.body)} bytes that takes longer to decode than {self._decode_s_max:g} s "
+                    "(distributor.decode_s_max); send smaller ones"
+                )
+        outcome = Outcome(received + cutter.too_large, rejected, too_large + cutter.too_large)
+        return Encoded([outcome], records, spans)
+
+    def _pieces(self, request: Request, cutter: Cutter, partitions: int) -> Iterator[Encoded]:
+        size = _SMALL_PIECE_BYTES if _is_dense([request]) else PIECE_BYTES
+        for body in cutter.pieces(request.body, size):
+            piece = Request(request.tenant, body)
+            try:
+                yield self.encode([piece], partitions, quick=True)
+            except NotQuick:
+                for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
+                    yield self.encode([Request(request.tenant, small)], partitions)
+
+
+def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
+    """Small requests together, as long as they are small; each of the others alone."""
+    group: list[int] = []
+    size = 0
+    for number, request in enumerate(requests):
+        if size + len(request.body) > _SMALL_PIECE_BYTES and group:
+            yield group
+            group, size = [], 0
+        group.append(number)
+        size += len(request.body)
+    if group:
+        yield group
+
+
+def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
+    """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
+    runs = [(names[run.tenant], run.spans) for run in part.runs]
+    shared = len(runs) > 1
+    value, headers = record.encode(part.spans, runs if shared else ())
+    size = len(value) + sum(len(header) for _, header in headers)
+    if size + _OVERHEAD_BYTES <= bytes_max:
+        key = b"" if shared else runs[0][0].encode()
+        records.append(Record(part.partition, key, value, headers))
+        return
+    count = len(part.spans)
+    if count == 1:
+        too_large.append(int(part.rows[0]))
+        return
+    half = count // 2
+    for first, end in ((0, half), (half, count)):
+        # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
+        piece = without_unused_values(part.spans.slice(first, end - first))
+        halved = Part(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
+        _encode(halved, names, bytes_max, records, too_large)
+
+
+def _cut(runs: Sequence[Run], first: int, end: int) -> tuple[Run, ...]:
+    """The runs of rows first … end."""
+    kept: list[Run] = []
+    start = 0
+    for run in runs:
+        spans = min(start + run.spans, end) - max(start, first)
+        if spans > 0:
+            kept.append(Run(run.tenant, spans))
+        start += run.spans
+    return tuple(kept)

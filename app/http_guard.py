@@ -1,0 +1,263 @@
+"""Limits of time and size for HTTP/1 that aiohttp does not have: for clients who keep connections busy with little.
+
+A guard sits between a connection and aiohttp's handler. It passes everything on, and looks at when heads begin and end.
+"""
+
+import asyncio
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import Counter, Gauge
+
+LIMITED: Final = Counter(
+    "stretto_http_connections_limited_total",
+    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, grpc_connections.",
+    ["server", "limit"],
+)
+OPEN: Final = Gauge("stretto_http_connections", "Open connections of HTTP/1.", ["server"])
+
+BAD: Final = Counter(
+    "stretto_http_bad_requests_total", "Requests that are not HTTP/1, or have too long lines.", ["server"]
+)
+
+_LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
+_LAST_WORDS_S: Final = 1.0
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_HANDSHAKE_S: Final = 10.0
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """head_s: from a head's first byte, or from the connection on, to its last. head_bytes_max: of one.
+    idle_s: between requests. write_s: for which a client takes nothing of its answer.
+    """
+
+    head_s: float = 10.0
+    head_bytes_max: int = 64 << 10
+    idle_s: float = 120.0
+    write_s: float = 30.0
+    connections_max: int = 2000
+
+
+class _WithoutBadRequests(logging.Filter):
+    """aiohttp logs each request that it cannot read, with all that was sent: anybody can fill a disk with that."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__()
+        self._bad = BAD.labels(server)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Counts them instead."""
+        err = record.exc_info[1] if record.exc_info else None
+        if isinstance(err, HttpProcessingError):
+            self._bad.inc()
+            return False
+        return True
+
+
+def quiet_logger(server: str) -> logging.Logger:
+    """For an AppRunner."""
+    logger = logging.getLogger(f"{__name__}.{server}")
+    if not logger.filters:
+        logger.addFilter(_WithoutBadRequests(server))
+        logger.setLevel(logging.DEBUG)  # some of them it takes for less important
+    return logger
+
+
+class Guards:
+    """Those of one server's connections. Belongs to its event loop."""
+
+    def __init__(self, server: str, limits: HttpLimits, handlers: web.Server) -> None:
+        """server: its name in metrics. handlers: makes aiohttp's protocol for a connection"""
+        self.limits, self._server, self._handlers = limits, server, handlers
+        self._open: set[Guard] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def guard(self) -> "Guard":
+        """The protocol of a new connection."""
+        return Guard(self, self._handlers())
+
+    def limited(self, limit: str) -> None:
+        """A connection is closed because of this limit."""
+        LIMITED.labels(self._server, limit).inc()
+
+    def has_room_for(self, guard: "Guard") -> bool:
+        """Whether the connection may stay; then it is looked after."""
+        if len(self._open) >= self.limits.connections_max:
+            self.limited("connections")
+            return False
+        self._open.add(guard)
+        OPEN.labels(self._server).inc()
+        if self._timer is None:
+            self._look_later()
+        return True
+
+    def closed(self, guard: "Guard") -> None:
+        """It is gone."""
+        self._open.discard(guard)
+        OPEN.labels(self._server).dec()
+
+    def _look_later(self) -> None:
+        limits = self.limits
+        every_s = min(limits.head_s, limits.idle_s, limits.write_s) / _LOOKS_PER_LIMIT
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now_s = asyncio.get_running_loop().time()
+        for guard in list(self._open):
+            guard.look(now_s)
+        if self._open:
+            self._look_later()
+
+
+class Guard(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, guards: Guards, handler: Any) -> None:
+        """handler: aiohttp's RequestHandler"""
+        self._guards, self._limits, self._handler = guards, guards.limits, handler
+        self._transport: asyncio.Transport | None = None
+        self._refused = self._ended = False
+        self._first = True  # no request has come yet
+        self._idle_since_s: float | None = None
+        self._stuck_since_s: float | None = None
+        # Of a head that is not whole yet: since when, how much, its last bytes.
+        self._head_since_s: float | None = None
+        self._head_bytes = 0
+        self._head_end = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refused where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._guards.has_room_for(self):
+            self._refused = self._ended = True
+            self._transport.abort()
+            return
+        self._idle_since_s = asyncio.get_running_loop().time()
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Passed on, unless it belongs to a head that is too large."""
+        if self._ended:
+            return
+        if self._waits_for_head() and self._is_head_too_large(data):
+            self._end("head_bytes", _TOO_LARGE)
+            return
+        self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return None if self._ended else cast("bool | None", self._handler.eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._refused:
+            self._guards.closed(self)
+            self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._stuck_since_s = asyncio.get_running_loop().time()
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since_s = None
+        self._handler.resume_writing()
+
+    def look(self, now_s: float) -> None:
+        """Ends what has taken too long."""
+        limits = self._limits
+        if self._ended:
+            return
+        if self._stuck_since_s is not None and now_s - self._stuck_since_s > limits.write_s:
+            self._end("write_time")
+        elif not self._waits_for_head():
+            self._idle_since_s = None
+        elif self._head_since_s is not None:
+            if now_s - self._head_since_s > limits.head_s:
+                self._end("head_time", _TOO_SLOW)
+        elif self._idle_since_s is None:
+            self._idle_since_s = now_s
+        elif self._first and now_s - self._idle_since_s > limits.head_s:
+            self._end("head_time")
+        elif now_s - self._idle_since_s > limits.idle_s:
+            self._end("idle")
+
+    def _waits_for_head(self) -> bool:
+        """Whether no request is being worked on."""
+        waiter = self._handler._waiter  # noqa: SLF001  # nothing public tells it
+        return self._first or (waiter is not None and not waiter.done())
+
+    def _is_head_too_large(self, data: bytes) -> bool:
+        if self._head_since_s is None:
+            self._head_since_s, self._head_bytes, self._head_end = asyncio.get_running_loop().time(), 0, b""
+        end = _end_of_head(self._head_end + data)
+        if end is None:
+            self._head_bytes += len(data)
+            self._head_end = (self._head_end + data)[-2:]
+        else:
+            self._head_bytes += end - len(self._head_end)
+            self._head_since_s, self._idle_since_s, self._first = None, None, False
+        return self._head_bytes > self._limits.head_bytes_max
+
+    def _end(self, limit: str, last_words: bytes = b"") -> None:
+        self._ended = True
+        self._guards.limited(limit)
+        assert self._transport is not None
+        if not last_words:
+            self._transport.abort()
+            return
+        self._transport.write(last_words)
+        self._transport.close()
+        # A client that does not read them must not stay.
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._transport.abort)
+
+
+def _end_of_head(data: bytes) -> int | None:
+    """Where the empty line is that ends a head."""
+    found = [at for at in (data.find(b"\n\r\n"), data.find(b"\n\n")) if at >= 0]
+    return min(found, default=None)
+
+
+class GuardedSite(web.BaseSite):
+    """Listens for an aiohttp runner, with limits."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        *,
+        name: str,
+        limits: HttpLimits,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """name: of the server, in metrics. tls: None: plaintext"""
+        super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
+        self._host, self._port = host, port
+        self.guards = Guards(name, limits, cast("web.Server", runner.server))
+
+    @property
+    def name(self) -> str:
+        """For aiohttp."""
+        return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Raises: OSError if the port is taken."""
+        await super().start()
+        self._server = await asyncio.get_running_loop().create_server(
+            self.protocol,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._ssl_context else None,
+        )
+
+    def protocol(self) -> asyncio.Protocol:
+        """Of a new connection."""
+        return self.guards.guard()

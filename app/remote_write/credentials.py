@@ -1,0 +1,74 @@
+"""Who a target is told that we are, and whom it must prove to be: the headers and the TLS of its requests.
+
+Files are read again with every request, as Prometheus does: tokens and certificates are renewed while we run.
+"""
+
+import base64
+import ssl
+from pathlib import Path
+from urllib.parse import SplitResult, unquote
+
+from app.errors import StrettoError
+from app.settings.remote_write import RemoteWrite, TlsConfig
+
+
+class CredentialsError(StrettoError):
+    """A file with credentials or certificates cannot be used; it may be there later."""
+
+
+def authorization(target: RemoteWrite, url: SplitResult) -> str:
+    """What the header Authorization says; "" for no header. Raises: CredentialsError."""
+    if url.username:
+        return _basic(unquote(url.username), unquote(url.password or ""))
+    basic, other = target.basic_auth, target.authorization
+    if basic.username:
+        return _basic(basic.username, _secret(basic.password.get_secret_value(), basic.password_file))
+    token = _secret(other.credentials.get_secret_value(), other.credentials_file)
+    if token:
+        return f"{other.type} {token}"
+    token = _secret(target.bearer_token.get_secret_value(), target.bearer_token_file)
+    return f"Bearer {token}" if token else ""
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _secret(given: str, file: str) -> str:
+    if not file:
+        return given
+    try:
+        secret = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        raise CredentialsError(f"{file} cannot be read: {getattr(err, 'strerror', None) or 'not UTF-8'}") from err
+    if not secret or not secret.isprintable():
+        raise CredentialsError(f"{file} does not hold a secret: expected one line of text")
+    return secret
+
+
+class Tls:
+    """The TLS of a target's connections."""
+
+    def __init__(self, config: TlsConfig) -> None:
+        self._config = config
+        self._files = [Path(name) for name in (config.ca_file, config.cert_file, config.key_file) if name]
+        self._changed_ns: list[int] | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> tuple[ssl.SSLContext, bool]:
+        """The context, and whether it is another one than before. Raises: CredentialsError."""
+        try:
+            changed_ns = [file.stat().st_mtime_ns for file in self._files]
+            if self._context is not None and changed_ns == self._changed_ns:
+                return self._context, False
+            context = ssl.create_default_context(cafile=self._config.ca_file or None)
+            if self._config.cert_file:
+                # Without a password in the settings a key that needs one must not ask at the terminal.
+                context.load_cert_chain(self._config.cert_file, self._config.key_file, password=str)
+        except (OSError, ssl.SSLError) as err:
+            names = ", ".join(map(str, self._files))
+            raise CredentialsError(f"tls_config: {names} cannot be used: {err.strerror or err}") from err
+        if self._config.insecure_skip_verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._changed_ns, self._context = changed_ns, context
+        return context, True

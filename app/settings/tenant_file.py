@@ -1,0 +1,64 @@
+"""The file of overrides: YAML → each tenant's settings, with the errors of the settings file."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from app.settings.document import Document, read
+from app.settings.keys import Key, dotted
+from app.settings.load import settle
+from app.settings.overrides import TenantOverrides
+from app.settings.problems import Place, Problem, error, from_validation, show
+from tables.tenant import valid_tenant
+
+ANY_TENANT: Final = "*"
+_ROOT: Final = "overrides"
+
+# Raises ValidationError where a tenant's entry does not fit to the settings.
+Check = Callable[[TenantOverrides], None]
+
+
+def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> dict[str, TenantOverrides]:
+    """Entries by tenant; `*` is anybody else's. name: what errors call the file. Raises: SettingsError."""
+    document = read(text, name, environ)
+    problems = list(document.problems)
+    found: dict[str, TenantOverrides] = {}
+    if document.readable:
+        unknown = document.tree.keys() - {_ROOT}
+        problems += [Problem(document.places[key,], f"{key}: unknown key; the only one is {_ROOT}") for key in unknown]
+        tenants = document.tree.get(_ROOT)
+        if tenants is not None and not isinstance(tenants, dict):
+            problems.append(Problem(document.places[_ROOT,], f"{_ROOT}: expected a mapping; got {show(tenants)}"))
+            tenants = None
+        for tenant, tree in (tenants or {}).items():
+            place = document.places[_ROOT, tenant]
+            if tenant != ANY_TENANT and not valid_tenant(tenant):
+                problems.append(Problem(place, f"{_ROOT}: {tenant[:80]!r} is not a tenant's name"))
+                continue
+            if tree is not None and not isinstance(tree, dict):
+                problems.append(Problem(place, f"{_ROOT}.{tenant}: expected a mapping; got {show(tree)}"))
+                continue
+            try:
+                entry = TenantOverrides.model_validate({} if tree is None else settle(tree, TenantOverrides))
+                check(entry)
+                found[tenant] = entry
+            except ValidationError as failed:
+                problems += _problems(failed, document, (_ROOT, tenant))
+    if problems:
+        raise error(problems)
+    return found
+
+
+def _problems(failed: ValidationError, document: Document, above: Key) -> list[Problem]:
+    skip = frozenset(document.unsure)
+    if failed.title == TenantOverrides.__name__:
+        return from_validation(failed, document.places, skip, TenantOverrides, above)
+    # Of the settings with the entry over them: the keys are the settings' own.
+    place: Place | None = document.places[above]
+    return [Problem(place, f"{dotted(above)}: {_said(item)}") for item in failed.errors(include_url=False)]
+
+
+def _said(item: Any) -> str:
+    key = item.get("ctx", {}).get("key", "")
+    return f"{key.removeprefix('registry.')}: {item['msg']}" if key else str(item["msg"])

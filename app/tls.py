@@ -1,0 +1,108 @@
+"""Certificates of what listens. Files that were renewed count from the next connection on."""
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from app.errors import StrettoError
+from app.settings.server import Tls
+
+HTTP_1: Final = ("http/1.1",)
+HTTP_1_AND_GRPC: Final = ("http/1.1", "h2")  # the server's order decides
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. client_ca: whose certificates clients must have; None: they need none. setting: what names them"""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None
+    setting: str
+
+    @staticmethod
+    def of(config: Tls, setting: str) -> "TlsFiles | None":
+        """Those of a section of the settings; None: no TLS."""
+        if not config.cert_file:
+            return None
+        ca = Path(config.client_ca_file) if config.client_ca_file else None
+        return TlsFiles(Path(config.cert_file), Path(config.key_file), ca, setting)
+
+    def paths(self) -> Sequence[Path]:
+        """All of them."""
+        return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
+
+
+def tls_context(files: TlsFiles, protocols: Sequence[str] = HTTP_1) -> ssl.SSLContext:
+    """protocols: for ALPN. Raises: StrettoError naming the setting."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(list(protocols))
+    _load(context, files)
+    return context
+
+
+def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        context.load_cert_chain(files.cert, files.key)
+    except (OSError, ssl.SSLError) as err:
+        raise StrettoError(
+            f"cannot use the certificate {files.cert} with the key {files.key} ({files.setting}): "
+            f"{err.strerror or err}; both must be PEM files, the key without a password"
+        ) from err
+    if files.client_ca is None:
+        return
+    try:
+        context.load_verify_locations(files.client_ca)
+    except (OSError, ssl.SSLError) as err:
+        raise StrettoError(
+            f"cannot use the authorities {files.client_ca} ({files.setting}.client_ca_file): "
+            f"{err.strerror or err}; it must be a PEM file"
+        ) from err
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """New connections get what the files hold now. An authority that is gone from them counts until a restart.
+
+    Raises: as `tls_context`; then the context is as it was
+    """
+    tls_context(files)  # half of a pair must not get into the one that is used
+    _load(context, files)
+
+
+class GrpcCertificates:
+    """What a gRPC server shows and asks for. Used by grpc's threads."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Raises: as `tls_context`."""
+        self._files = files
+        self._current = self._next = self._read()
+
+    def credentials(self) -> Any:
+        """For `add_secure_port`."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._current, self._fetch, require_client_authentication=self._files.client_ca is not None
+        )
+
+    def renew(self) -> None:
+        """New connections get what the files hold now. Raises: as `tls_context`; then nothing changes"""
+        self._next = self._read()
+
+    def _read(self) -> Any:
+        files = self._files
+        tls_context(files)  # grpc would only fail at a handshake, and say nothing
+        ca = files.client_ca.read_bytes() if files.client_ca else None
+        pair = (files.key.read_bytes(), files.cert.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=ca)
+
+    def _fetch(self) -> Any:
+        """At each handshake; None: as before."""
+        if self._next is self._current:
+            return None
+        self._current = self._next
+        return self._current

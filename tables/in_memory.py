@@ -1,0 +1,81 @@
+"""Rows in memory as what the evaluator reads from (`query.source.Source`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables import overflow
+from tables.trace_index import TraceIndex, trace_index
+
+
+class TableSource:
+    """A table in the form of `tables.schema`, sorted by trace_id, then start_ns: a part of the live store's head, or
+    traces put together from several sources. Immutable; for several threads.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._lock = Lock()
+        self._arrays: dict[str, Any] = {}
+        self._bounds: dict[str, tuple[int, int] | None] = {}
+        self._index: TraceIndex | None = None
+        self._kept: dict[str, Any] = {}
+        self.rows = int(table.num_rows)
+        self._own = {name for name in table.column_names if table[name].null_count < self.rows}
+        hidden: frozenset[str] = frozenset()
+        if overflow.COLUMN in self._own:
+            hidden = overflow.column_names(self._array(overflow.COLUMN))
+        self.columns = overflow.visible(self._own, hidden)
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column; None for others."""
+        if column not in self._own or not pa.types.is_integer(self._table.schema.field(column).type):
+            return None
+        with self._lock:
+            if column not in self._bounds:
+                ends = pc.min_max(self._table[column])
+                self._bounds[column] = (ends["min"].as_py(), ends["max"].as_py())
+            return self._bounds[column]
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies."""
+        with self._lock:
+            if self._index is None:
+                ids = self._array("trace_id") if self.rows else self._table["trace_id"].combine_chunks()
+                self._index = trace_index(ids)
+            return self._index
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """The thing of that name; made at the first call."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns, all rows or a range. Raises: KeyError for an unknown one."""
+        if unknown := set(columns) - self.columns:
+            raise KeyError(f"no column {min(unknown)!r}")
+        hidden = [column for column in columns if column not in self._own]
+        with self._lock:
+            found = {column: self._array(column) for column in columns if column in self._own}
+            lists = self._array(overflow.COLUMN) if hidden else None
+        if rows is not None:
+            first, end = rows
+            found = {column: array.slice(first, end - first) for column, array in found.items()}
+            lists = None if lists is None else lists.slice(first, end - first)
+        return found if lists is None else {**found, **overflow.columns_of(lists, hidden)}
+
+    def _array(self, column: str) -> Any:
+        array = self._arrays.get(column)
+        if array is None:
+            chunks = self._table[column]
+            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            if isinstance(array, pa.ChunkedArray):
+                array = array.chunk(0)
+            if pa.types.is_string(array.type):
+                array = array.dictionary_encode()
+            self._arrays[column] = array
+        return array
