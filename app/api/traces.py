@@ -16,6 +16,7 @@ from app.api.jsonpb import Json, resource_spans_json
 from app.api.params import LIMITS
 from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
 from query.trace_page import cursor_of
+from tables.varint import varint
 from tables.wire.otlp_write import to_resource_spans
 
 routes = web.RouteTableDef()
@@ -182,14 +183,4 @@ def _v2_protobuf(found: Found) -> bytes:
 
 def _field(number: int, value: bytes) -> bytes:
     """A protobuf field with a length: tag, length, bytes. number: at most 15."""
-    return bytes([number << 3 | 2]) + _varint(len(value)) + value
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last have the high bit set."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return bytes([number << 3 | 2]) + varint(len(value)) + value

@@ -6,6 +6,8 @@ Source: github.com/apache/thrift, doc/specs/thrift-compact-protocol.md
 from collections.abc import Iterator
 from typing import Final
 
+from tables.varint import varint
+
 # Types of values.
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
 VARINTS: Final = (I64, I32, I16)
@@ -32,16 +34,16 @@ class Reader:
         """The header of a list, for a loop in which each of its structs is read."""
         byte = self.data[self.at]
         self.at += 1
-        return range(byte >> 4 if byte >> 4 < _LONG_LIST else self._varint())
+        return range(byte >> 4 if byte >> 4 < _LONG_LIST else self.varint())
 
     def number(self) -> int:
         """An integer of any width."""
-        raw = self._varint()
+        raw = self.varint()
         return (raw >> 1) ^ -(raw & 1)
 
     def binary(self) -> bytes:
         """Bytes, or a text's UTF-8."""
-        size = self._varint()
+        size = self.varint()
         self.at += size
         return self.data[self.at - size : self.at]
 
@@ -59,7 +61,7 @@ class Reader:
         """Passes over a field's value. Raises: ValueError for a type that Parquet does not use"""
         self.at = _end(self.data, self.at, type_)
 
-    def _varint(self) -> int:
+    def varint(self) -> int:
         """Seven bits a byte, the lowest first; all but the last have the high bit set."""
         data, at = self.data, self.at
         byte = data[at]
@@ -112,23 +114,14 @@ def field(step: int, type_: int, value: bytes) -> bytes:
 
 def number(value: int) -> bytes:
     """An integer of any width, not negative."""
-    return _varint(value << 1)
+    return varint(value << 1)
 
 
 def binary(value: bytes) -> bytes:
     """Bytes, or a text's UTF-8."""
-    return _varint(len(value)) + value
+    return varint(len(value)) + value
 
 
 def structs(count: int) -> bytes:
     """The header of a list of so many structs."""
-    return bytes([count << 4 | STRUCT]) if count < _LONG_LIST else bytes([_LONG_LIST << 4 | STRUCT]) + _varint(count)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes([count << 4 | STRUCT]) if count < _LONG_LIST else bytes([_LONG_LIST << 4 | STRUCT]) + varint(count)

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.native import ZERO, ZERO_THRESHOLD
-from tables.generator.protobuf import varint, varints, widths, zigzag, zigzags
 from tables.generator.snapshot import Natives
+from tables.varint import varint, varints, widths, zigzag, zigzags
 
 Int64s = npt.NDArray[np.int64]
 

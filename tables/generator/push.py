@@ -47,6 +47,7 @@ class Told:
 class Push:
     """first, last: numbers of the collections in it; created_ms: before `time_ms`, after the collection before.
     ended: what is to be said before: of series that are not in `tables`, or began anew there
+    again: the receiver may have got it already
     """
 
     first: int
@@ -55,6 +56,7 @@ class Push:
     created_ms: int
     tables: list[Told]
     ended: list[Part] = field(default_factory=list)
+    again: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -88,6 +90,11 @@ def push_of(number: int, part: Part) -> Push:
         zeros = (np.where(created, part.created_ms, 0).astype(np.int64) for created in (one.created, natives))
         tables.append(Told(one, *zeros))
     return Push(number, number, part.time_ms, part.created_ms, tables)
+
+
+def again(push: Push) -> Push:
+    """A push that a former process may have sent."""
+    return replace(push, again=True)
 
 
 def end_of(number: int, snapshots: Sequence[Snapshot], end_ms: int) -> Push:

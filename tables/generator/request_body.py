@@ -3,8 +3,8 @@
 from typing import Final, NamedTuple, Protocol
 
 from tables.generator.labels import Labels
-from tables.generator.protobuf import varint
 from tables.generator.snapshot import Metric
+from tables.varint import varint
 
 _NAME, _BOUND = "__name__", "le"  # labels of a metric's own: no label set has them
 _VARINTS: Final = tuple(varint(number) for number in range(2048))

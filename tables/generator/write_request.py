@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.native_bytes import histogram_fields, zero_histogram
-from tables.generator.protobuf import varint, varints
 from tables.generator.request_body import Body, Body1, Body2
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
+from tables.varint import varint, varints
 
 # A NaN that says "this series has ended here": prometheus/model/value/value.go, StaleNaN.
 STALE: Final = struct.pack("<Q", 0x7FF0000000000002)

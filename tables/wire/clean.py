@@ -15,6 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from prometheus_client import Counter
 
 from tables.errors import NotQuick, WireError
+from tables.varint import varint
 
 CUT = Counter(
     "stretto_attribute_values_cut_total",
@@ -101,16 +102,6 @@ def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise WireError(f"a number at byte {at} does not end")
-
-
-def varint(value: int) -> bytes:
-    """Protobuf's variable-length number."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def tagged(tag: int, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Protobuf's variable-length integers, one or many at once."""
+"""Variable-length integers of Protobuf and Thrift, one or many at once: seven bits a byte, the lowest first."""
 
 import numpy as np
 import numpy.typing as npt
