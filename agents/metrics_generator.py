@@ -31,7 +31,7 @@ from agents.generator.tenants import Configs, Tenant
 from agents.stream_app import StreamApp
 from tables.errors import WireError
 from tables.generator.journal import Saved
-from tables.generator.push import Push
+from tables.generator.push import Push, again
 
 log = logging.getLogger(__name__)
 
@@ -137,12 +137,16 @@ class MetricsGenerator:
                 log.warning("the journal is older than what was committed of %s[%d]; counters begin anew", *tp)
                 return
         self._number, self._collected_ms = saved.number + 1, max(self._collected_ms, saved.collected_ms)
-        self._collected, self._places = places, deque([(self._number, places)])
-        self._lanes.put_back(saved.backlog)
+        self._collected, self._places = places, deque([(saved.number, places)])
+        notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
+        done = max((note.number for note in notes), default=0)  # all targets have dealt with what is committed
+        self._lanes.put_back(
+            {key: [again(push) for push in pushes if push.last > done] for key, pushes in saved.backlog.items()}
+        )
         for name, one in saved.tenants.items():
             self._tenants[name], ends = Tenant.restored(name, self._configs.of(name), one)
-            if not one.held:
-                self._lanes.put(name, one.push)
+            if not one.held and one.push.last > done:
+                self._lanes.put(name, again(one.push))
             if ends is not None:
                 self._lanes.put(name, ends)
 

@@ -41,8 +41,9 @@ PROTOCOL = Gauge(
 
 # The content is wrong, or too large: the same bytes will not be right later. All else may be: wrong credentials and
 # addresses are corrected by people, overload passes.
-_NEVER: Final = frozenset({400, 413, 415, 422})
-_UNSUPPORTED: Final = frozenset({400, 415})
+_BAD: Final = 400
+_NEVER: Final = frozenset({_BAD, 413, 415, 422})
+_UNSUPPORTED: Final = frozenset({_BAD, 415})
 _ENCODED: Final = {"Content-Encoding": "snappy", "User-Agent": "stretto"}
 _HEADERS: Final = {
     1: {**_ENCODED, "Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"},
@@ -120,9 +121,9 @@ class RemoteWriter:
         )
         # Off the loop, where nothing waits for it; one at a time, as only one is in memory then.
         while (body := await asyncio.to_thread(_next_compressed, bodies)) is not None:
-            await self._send_until_done(version, tenant, body)
+            await self._send_until_done(version, tenant, body, again=push.again)
 
-    async def _send_until_done(self, version: int, tenant: str, body: bytes) -> None:
+    async def _send_until_done(self, version: int, tenant: str, body: bytes, *, again: bool) -> None:
         queue = self._config.queue_config
         backoff_s = queue.min_backoff_s
         while True:
@@ -135,6 +136,9 @@ class RemoteWriter:
             if taken:
                 SENT.labels(self.name, tenant).inc()
                 SENT_BYTES.labels(self.name).inc(len(body))
+                return
+            if again and status == _BAD:
+                log.info("remote write: %s refuses what it may have got before the restart: %s", self.name, text)
                 return
             if status in _NEVER:
                 REFUSED.labels(self.name, tenant, str(status)).inc()

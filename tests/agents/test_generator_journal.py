@@ -69,6 +69,29 @@ def test_a_target_that_was_away(tmp_path):
     run(main())
 
 
+def test_what_is_done_is_not_said_again(tmp_path):
+    """After a restart only pushes that are not committed are sent once more; a second one still goes on."""
+
+    async def main():
+        consumer, receiver = Consumer(), Receiver()
+        for life in range(3):
+            bench = Bench(consumer=consumer, targets=[receiver], folder=tmp_path)
+            await bench.start(0)
+            if life == 0:
+                bench.take(0, 0, 1)
+                await bench.push()
+            generator = bench.generator
+            await eventually(lambda one=generator: one._done_through() == one._number)
+            await generator._commit()
+            await bench.die()
+        assert receiver.asked == 1
+        await bench.start(0)
+        bench.take(0, 1, 2)
+        assert await bench.push() == [1, 2]
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("what", "begins", "total"),
     [

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from app.remote_write.client import RemoteWriter, remote_writers, retry_after_s
+from app.remote_write.client import REFUSED, RemoteWriter, remote_writers, retry_after_s
 from app.settings.remote_write import RemoteWrite
 from tests.helpers.snappy import decompressed
 
@@ -59,7 +59,7 @@ class Receiver:
         return self.seen[-1][1]
 
 
-def push(*bodies):
+def push(*bodies, again=False):
     """As `Push`: the requests of each version, and what was asked of them."""
 
     def requests(series_max, version, *, exemplars, natives):
@@ -67,7 +67,7 @@ def push(*bodies):
         return iter([body if version == 1 else body + b" in 2.0" for body in bodies])
 
     asked = []
-    return SimpleNamespace(requests=requests, asked=asked)
+    return SimpleNamespace(requests=requests, asked=asked, again=again)
 
 
 def config(receiver, *, user="", scheme="http", host="127.0.0.1", queue_config=None, **changes):
@@ -178,6 +178,20 @@ def test_sent_again(status):
 def test_given_up(status):
     """What is wrong in itself is dropped; what comes after it is sent."""
     assert send(Receiver((status, {})))[0] == [b"one", b"two"]
+
+
+def test_what_is_sent_again_after_a_restart():
+    """That it is refused is no loss: it was taken before."""
+
+    async def run():
+        async with Receiver((400, {})) as receiver:
+            writer = RemoteWriter(config(receiver), "again", "")
+            await writer.send("t", push(b"one", b"two", again=True))
+            await writer.close()
+            assert receiver.bodies == [b"one", b"two"]
+
+    asyncio.run(run())
+    assert not [one for metric in REFUSED.collect() for one in metric.samples if one.labels["target"] == "again"]
 
 
 def test_retry_after():
