@@ -30,8 +30,8 @@ from agents.generator.places import Note, Partition, Place, tenants_of
 from agents.generator.tenants import Configs, Tenant
 from agents.stream_app import StreamApp
 from tables.errors import WireError
-from tables.generator.journal import Saved
-from tables.generator.push import Push, again
+from tables.generator.saved.journal import Saved
+from tables.generator.write.push import Push, again
 
 log = logging.getLogger(__name__)
 

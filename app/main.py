@@ -28,8 +28,8 @@ from app.metrics_generator import GeneratorConfigs, Pusher
 from app.overrides import OverridesFile, OverridesReader
 from app.querier import NoQueries, Querier, QueryLimits
 from app.remote_write.client import remote_writers
-from app.rings import KafkaRings
-from app.servers import QueryServer, ReceiverServers
+from app.serving.rings import KafkaRings
+from app.serving.servers import QueryServer, ReceiverServers
 from app.settings import Settings, load
 from app.settings.models import LiveStore
 from app.settings.show import overrides_yaml

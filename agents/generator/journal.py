@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from tables.errors import WireError
-from tables.generator.journal import Saved, decode, encode
+from tables.generator.saved.journal import Saved, decode, encode
 
 log = logging.getLogger(__name__)
 

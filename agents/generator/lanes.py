@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge
 
-from tables.generator.push import Push, folded
+from tables.generator.write.push import Push, folded
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from typing import Final, Protocol, Self
 
 from agents.generator.figures import NO_FIGURES, tell
 from tables.generator.config import GeneratorConfig
-from tables.generator.fingerprint import fingerprint
-from tables.generator.journal import SavedTenant
-from tables.generator.push import Part, Push, end_of, folded, last_push_of, push_of
+from tables.generator.saved.fingerprint import fingerprint
+from tables.generator.saved.journal import SavedTenant
 from tables.generator.tenant import Figures, TenantGenerator
+from tables.generator.write.push import Part, Push, end_of, folded, last_push_of, push_of
 
 # Clocks are not exact: a collection that comes a little early is still that of its interval.
 _EARLY: Final = 0.9

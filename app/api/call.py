@@ -6,9 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
-from app.access import AUTHORIZATION, Access
 from app.api.backend import BACKEND, Backend
 from app.api.params import LIMITS, Limits
+from app.serving.access import AUTHORIZATION, Access
 from app.tenant import HEADER
 
 ACCESS: Final = web.AppKey("access", Access)

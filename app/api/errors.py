@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.access import CHALLENGE, Forbidden, Unauthorized
+from app.serving.access import CHALLENGE, Forbidden, Unauthorized
 from app.tenant import InvalidTenant, NoTenant
 from query.errors import TraceQLError
 

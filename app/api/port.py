@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from app.http_guard import GuardedSite, HttpLimits
+from app.serving.http_guard import GuardedSite, HttpLimits
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.access import AUTHORIZATION, Access, Credentials
 from app.api import health, metrics, search, status, tags, traces
 from app.api import rings as rings_
 from app.api.backend import BACKEND, Backend
@@ -15,7 +14,8 @@ from app.api.params import LIMITS, Limits
 from app.api.rings import RINGS, Alone, Rings
 from app.api.status import PROCESS, Configs, Process
 from app.api.telemetry import request_duration
-from app.http_guard import quiet_logger
+from app.serving.access import AUTHORIZATION, Access, Credentials
+from app.serving.http_guard import quiet_logger
 
 WEEK_S: Final = 7 * 24 * 3600
 OPEN: Final = frozenset({"/ready", "/metrics"})

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import grpc
 
-from app.access import AUTHORIZATION, Access
 from app.api import messages, metrics, params, search, tags
 from app.api.backend import Backend
 from app.api.call import Call
@@ -22,6 +21,7 @@ from app.api.errors import explain
 from app.api.params import Limits
 from app.api.proto import tempo_pb2 as pb
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
+from app.serving.access import AUTHORIZATION, Access
 from app.tenant import HEADER
 from query.progress import Progress, Watch
 from query.results import MetricsResult, SearchResult

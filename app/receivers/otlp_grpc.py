@@ -8,9 +8,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from agents.record_producer import KafkaUnavailable
-from app.access import AUTHORIZATION, Access, Forbidden, Unauthorized
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.replies import reply_bytes
+from app.serving.access import AUTHORIZATION, Access, Forbidden, Unauthorized
 from app.tenant import HEADER, InvalidTenant, NoTenant
 
 METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

@@ -13,12 +13,12 @@ from prometheus_client import Counter
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import MALFORMED, Outcome
-from app.access import AUTHORIZATION, CHALLENGE, Access, Forbidden, Unauthorized
-from app.http_guard import quiet_logger
 from app.receivers.gather import Gatherer, Overloaded
 from app.receivers.inflate import Inflater, TooLarge, UnknownEncoding
 from app.receivers.otlp_json import to_protobuf
 from app.receivers.replies import partial_success, reply_bytes
+from app.serving.access import AUTHORIZATION, CHALLENGE, Access, Forbidden, Unauthorized
+from app.serving.http_guard import quiet_logger
 from app.tenant import HEADER, InvalidTenant, NoTenant
 from tables.errors import WireError
 

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from app.remote_write.credentials import CredentialsError, Tls, authorization
 from app.settings.remote_write import WRITE_2, RemoteWrite
-from tables.generator.push import Push
+from tables.generator.write.push import Push
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tables.generator.columns_file import Tree
+from tables.generator.saved.columns_file import Tree
 
 Floats = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.int64]

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tables.generator.columns_file import LabelSets, Tree
 from tables.generator.exemplars import Exemplars, last_of_each
 from tables.generator.histogram import Histogram, Layout, Observed
 from tables.generator.labels import METRIC_LABELS, Codes, Labels, combine
 from tables.generator.native import NativeHistograms
+from tables.generator.saved.columns_file import LabelSets, Tree
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
 
 Floats = npt.NDArray[np.float64]

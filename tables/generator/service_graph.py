@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch
-from tables.generator.columns_file import Plain, Tree
 from tables.generator.config import ServiceGraphsConfig
 from tables.generator.histogram import Histogram, Observed
 from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name
 from tables.generator.pairs import Halves, Pairs, edge_keys, half_type, joined, taken
+from tables.generator.saved.columns_file import Plain, Tree
 from tables.generator.series import SeriesTable, TableConfig
 from tables.generator.snapshot import Metric, Snapshot
 

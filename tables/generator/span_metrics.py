@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tables.generator.batch import Batch, ResourceFacts
-from tables.generator.columns_file import Plain, Tree
 from tables.generator.config import SpanMetricsConfig
 from tables.generator.filters import passing
 from tables.generator.histogram import Histogram, Observed
 from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_name
+from tables.generator.saved.columns_file import Plain, Tree
 from tables.generator.series import Floats, SeriesTable, TableConfig
 from tables.generator.size import span_bytes
 from tables.generator.snapshot import Metric, Snapshot

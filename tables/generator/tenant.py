@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tables.generator.batch import Batch, Resources
-from tables.generator.columns_file import Tree
 from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
-from tables.generator.fingerprint import fingerprint
+from tables.generator.saved.columns_file import Tree
+from tables.generator.saved.fingerprint import fingerprint
 from tables.generator.series import SeriesTable, TableConfig
 from tables.generator.service_graph import ServiceGraphs
 from tables.generator.snapshot import Snapshot
 from tables.generator.span_metrics import SpanMetrics
-from tables.generator.write_request import requests
+from tables.generator.write.write_request import requests
 from tables.lists import numbers
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ import aiohttp
 import grpc
 import pytest
 
-from app.access import Access
 from app.api.proto import tempo_pb2 as pb
 from app.errors import StrettoError
 from app.receivers.otlp_grpc import METHOD, build_grpc_server
-from app.servers import QueryServer
+from app.serving.access import Access
+from app.serving.servers import QueryServer
 from app.settings import Settings
 from app.standalone.ports import free_port
 from tests.app.api.conftest import FakeBackend

@@ -18,15 +18,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from agents.span_writer import Outcome, Request
-from app.access import ANY_TENANT, Access, load_credentials
 from app.errors import StrettoError
-from app.file_watch import RELOADS, FileWatch
 from app.receivers.otlp_grpc import METHOD
-from app.servers import QueryServer, ReceiverServers
+from app.serving.access import ANY_TENANT, Access, load_credentials
+from app.serving.file_watch import RELOADS, FileWatch
+from app.serving.servers import QueryServer, ReceiverServers
+from app.serving.tls import TlsFiles, tls_context
 from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
-from app.tls import TlsFiles, tls_context
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_port import ask_grpc
 

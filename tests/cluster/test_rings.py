@@ -7,7 +7,7 @@ import time
 import urllib.request
 from typing import Any
 
-from app.rings import KafkaRings
+from app.serving.rings import KafkaRings
 from app.standalone.ports import free_port
 from tables.wire.clean import tagged
 from tests.cluster.client import Client, eventually, request

@@ -8,9 +8,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from agents.span_writer import Outcome
-from app.access import Access, Forbidden, Unauthorized, load_credentials
 from app.errors import SettingsError
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
+from app.serving.access import Access, Forbidden, Unauthorized, load_credentials
 from app.tenant import InvalidTenant, NoTenant
 
 

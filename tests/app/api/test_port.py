@@ -20,8 +20,8 @@ from app.api.proto import tempo_pb2 as pb
 from app.api.server import api_runner, build_api
 from app.api.streaming import build_streaming
 from app.errors import StrettoError
-from app.http_guard import HttpLimits
-from app.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
+from app.serving.http_guard import HttpLimits
+from app.serving.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
 from tests.app.api.conftest import SETTINGS, FakeBackend
 

@@ -18,10 +18,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
-from app.access import Access
 from app.receivers.gather import Overloaded
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.receivers.otlp_json import to_protobuf
+from app.serving.access import Access
 from tables.errors import WireError
 
 PROTOBUF = "application/x-protobuf"

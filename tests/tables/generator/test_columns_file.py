@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.errors import WireError
-from tables.generator.columns_file import LabelSets, dump, parse
+from tables.generator.saved.columns_file import LabelSets, dump, parse
 
 LABELS = [(("a", "b"), ("c", "ü")), ()]
 TREE = {

@@ -17,7 +17,7 @@ from tables.generator.histogram import Histogram, Observed
 from tables.generator.native import SCHEMA_MIN, ZERO, bucket_indices, schema_of
 from tables.generator.series import SeriesTable, TableConfig
 from tables.generator.snapshot import Metric
-from tables.generator.write_request import STALE, requests
+from tables.generator.write.write_request import STALE, requests
 from tests.helpers.generated import NOW_MS, Fed
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import START_NS, request, span

@@ -3,8 +3,8 @@
 import pytest
 
 from tables.generator.config import GeneratorConfig
-from tables.generator.push import Part, Push, folded, push_of
 from tables.generator.tenant import TenantGenerator
+from tables.generator.write.push import Part, Push, folded, push_of
 from tests.helpers.generated import DECODER, NOW_MS
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import request, span

@@ -12,7 +12,7 @@ from tables.generator.config import SPAN_METRICS, GeneratorConfig
 from tables.generator.series import SeriesTable, TableConfig
 from tables.generator.snapshot import Metric, Snapshot
 from tables.generator.tenant import TenantGenerator, encoded
-from tables.generator.write_request import STALE, requests
+from tables.generator.write.write_request import STALE, requests
 from tables.varint import varint
 from tests.helpers.generated import DECODER, NOW_MS, Fed, decoded, values
 from tests.helpers.remote_write import decoded_series

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from tables.errors import WireError
-from tables.generator.columns_file import LabelSets, Plain, Tree, dump, parse
 from tables.generator.exemplars import EXEMPLAR
 from tables.generator.native import NativeState
-from tables.generator.push import Part, Push, Told
+from tables.generator.saved.columns_file import LabelSets, Plain, Tree, dump, parse
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
+from tables.generator.write.push import Part, Push, Told
 
 _VERSION: Final = 1
 _NATIVE_STATE: Final = tuple(field.name for field in fields(NativeState))

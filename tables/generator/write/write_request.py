@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tables.generator.native_bytes import histogram_fields, zero_histogram
-from tables.generator.request_body import Body, Body1, Body2
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
+from tables.generator.write.native_bytes import histogram_fields, zero_histogram
+from tables.generator.write.request_body import Body, Body1, Body2
 from tables.varint import varint, varints
 
 # A NaN that says "this series has ended here": prometheus/model/value/value.go, StaleNaN.

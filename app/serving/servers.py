@@ -10,7 +10,6 @@ import faust
 from aiohttp import web
 
 from agents.span_writer import SpanWriter
-from app.access import Access, load_credentials
 from app.api.backend import Backend
 from app.api.call import ACCESS
 from app.api.params import LIMITS
@@ -19,16 +18,17 @@ from app.api.server import api_runner, build_api, url_bytes_max
 from app.api.status import Configs, no_overrides
 from app.api.streaming import build_streaming
 from app.errors import StrettoError
-from app.file_watch import FileWatch
-from app.http_guard import GuardedSite, HttpLimits
 from app.receivers.gather import Gatherer, GatherLimits
 from app.receivers.otlp_grpc import build_grpc_server
 from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
-from app.rings import KafkaRings
+from app.serving.access import Access, load_credentials
+from app.serving.file_watch import FileWatch
+from app.serving.http_guard import GuardedSite, HttpLimits
+from app.serving.rings import KafkaRings
+from app.serving.tls import HTTP_1, HTTP_1_AND_GRPC, GrpcCertificates, TlsFiles, renew, tls_context
 from app.settings import Settings, to_yaml
 from app.settings.server import Http
 from app.settings.show import changed_yaml
-from app.tls import HTTP_1, HTTP_1_AND_GRPC, GrpcCertificates, TlsFiles, renew, tls_context
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Sockets, and who may use them: servers, TLS, tokens, limits of connections, the ring pages' facts."""

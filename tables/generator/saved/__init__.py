@@ -1,0 +1,1 @@
+"""What is counted, as a file that a restart goes on from."""
