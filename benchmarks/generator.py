@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.generator [--spans N]
 
 Each row is a process of its own. "us/span": CPU time of a tenant's generator, from a record's columns to the snapshot
-of a collection; "decode" is what comes before it in the agent. Records have about 128 spans: a request of 512 over
-four partitions, the smallest that a busy distributor makes. "push": collect, encode and compress 100,000 series.
+of a collection, and before it "decode", from a record's bytes to its columns; the target is for both. Records have
+about 512 spans: as the distributor gathers them at 35,000 spans/s; --gathered 1 makes the smallest, of 128 spans.
+"push": collect, encode and compress 100,000 series.
 """
 
 import argparse
@@ -38,6 +39,7 @@ RUNS: Final = 6
 RECORDS_AT_ONCE: Final = 32
 SPANS_OF_A_SET: Final = 4
 SPANS_PER_REQUEST: Final = 512
+GATHERED: Final = 4
 NOW_MS: Final = EPOCH_S * 1000 + 3_600_000
 
 KINDS: Final[dict[str, dict[str, Any]]] = {
@@ -72,7 +74,9 @@ def main(argv: list[str]) -> int:
     """Prints the figures beside their targets. 1: a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.partition("\n")[0])
     parser.add_argument("--spans", type=int, default=100_000)
-    spans = parser.parse_args(argv).spans
+    parser.add_argument("--gathered", type=int, default=GATHERED, help="requests of 512 spans in a batch (default 4)")
+    given = parser.parse_args(argv)
+    spans = given.spans
     cached(Options(spans=spans))
     print(f"targets: {US_PER_SPAN_MAX} us/span, a push within {PUSH_S_MAX:.0f} s, {PEAK_MB_MAX:.0f} MB\n")
     print(
@@ -80,14 +84,15 @@ def main(argv: list[str]) -> int:
     )
     missed = False
     for kind in KINDS:
-        counting = in_a_process(count, kind, spans)
+        counting = in_a_process(count, kind, spans, given.gathered)
         pushing = in_a_process(push, kind)
         first, second = pushing.push_s
         print(
             f"{kind:20}{counting.us_per_span:8.2f}{counting.decode_us_per_span:8.2f}{counting.series:8,}   "
             f"{first:12.2f}{second:7.2f}{pushing.mb[0]:6.1f}{pushing.mb[1]:6.1f}{pushing.peak_mb:9.0f}"
         )
-        missed |= counting.us_per_span > US_PER_SPAN_MAX or max(pushing.push_s) > PUSH_S_MAX
+        whole_us = counting.us_per_span + counting.decode_us_per_span
+        missed |= whole_us > US_PER_SPAN_MAX or max(pushing.push_s) > PUSH_S_MAX
         missed |= pushing.peak_mb > PEAK_MB_MAX
     print("\na target was missed" if missed else "\nall targets are met")
     return int(missed)
@@ -99,14 +104,14 @@ def in_a_process(function: Any, *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def count(kind: str, spans: int) -> Counting:
+def count(kind: str, spans: int, gathered: int = GATHERED) -> Counting:
     """Feeds a workload several times; the cheapest time counts."""
     pa.set_cpu_count(1)
-    requests, decoder = Requests(cached(Options(spans=spans))), OtlpDecoder()
+    requests, decoder = list(Requests(cached(Options(spans=spans)))), OtlpDecoder()
     records = [
         (part.partition, record.encode(part.spans)[0])
-        for request in requests
-        for part in split(decoder.decode([request]).spans, PARTITIONS)
+        for first in range(0, len(requests), gathered)
+        for part in split(decoder.decode(requests[first : first + gathered]).spans, PARTITIONS)
     ]
     generator, now_ms = TenantGenerator(GeneratorConfig(**KINDS[kind])), NOW_MS
     runs = []
