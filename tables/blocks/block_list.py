@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -105,8 +105,8 @@ class BlockList:
         ]
 
     def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
-        return lambda: RangeFile(partial(self._range, path), size_bytes)
+        return lambda: RangeFile(partial(self._ranges, path), size_bytes)
 
-    def _range(self, path: str, start: int, length: int) -> Any:
+    def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
         copy = self.local_copy(path)
-        return self.store.get_range(path, start, length) if copy is None else copy.slice(start, length)
+        return self.store.get_ranges(path, ranges) if copy is None else [copy.slice(*one) for one in ranges]

@@ -1,6 +1,7 @@
 """Object storage through obstore: local disk, S3, GCS, Azure behind a few functions with our errors."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -72,12 +73,14 @@ class ObjectStore:
         except (exceptions.BaseError, OSError) as err:
             raise self._error("read", path, err) from err
 
-    def get_range(self, path: str, start: int, length: int) -> Any:
-        """A part of an object, as a buffer."""
+    def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+        """Parts of an object, (start, length) each, as buffers; several at a time, neighbours together."""
+        starts, lengths = zip(*ranges, strict=True)
         try:
-            return obstore.get_range(self._reads, path, start=start, length=length)
+            found: Sequence[Any] = obstore.get_ranges(self._reads, path, starts=starts, lengths=lengths)
         except (exceptions.BaseError, OSError) as err:
             raise self._error("read", path, err) from err
+        return found
 
     def delete(self, paths: list[str]) -> None:
         """Removes objects; those that are not there are passed over."""
@@ -136,14 +139,24 @@ def _open(config: StorageConfig, timeout_s: float | None = None) -> Any:
 
 
 class RangeFile:
-    """A read-only file for pyarrow: size known beforehand, each read asks for a range (start, length).
+    """A read-only file for pyarrow: size known beforehand; read_ranges gives the bytes of (start, length) each.
 
-    It holds none of the bytes: what is open may be many files.
+    It holds none of the bytes, but while `holding`: what is open may be many files.
     """
 
-    def __init__(self, read_range: Callable[[int, int], Any], size_bytes: int) -> None:
-        self._read_range, self._size, self._at = read_range, size_bytes, 0
+    def __init__(self, read_ranges: Callable[[Sequence[tuple[int, int]]], Sequence[Any]], size_bytes: int) -> None:
+        self._read_ranges, self._size, self._at = read_ranges, size_bytes, 0
+        self._held: dict[tuple[int, int], Any] = {}
         self.closed = False
+
+    @contextmanager
+    def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Reads of exactly these (start, length) are answered from one request. For one thread at a time."""
+        self._held = dict(zip(ranges, self._read_ranges(ranges), strict=True))
+        try:
+            yield
+        finally:
+            self._held = {}
 
     def size(self) -> int:
         return self._size
@@ -161,7 +174,9 @@ class RangeFile:
         wanted = left if count is None or count < 0 else min(count, left)
         if wanted <= 0:
             return b""
-        data = self._read_range(self._at, wanted)
+        data = self._held.get((self._at, wanted))
+        if data is None:
+            (data,) = self._read_ranges([(self._at, wanted)])
         self._at += wanted
         return data
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tables import overflow
+from tables.blocks.object_store import RangeFile
 from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
 from tables.errors import StorageError
@@ -30,7 +31,7 @@ _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
-_FOOTER_FACTOR: Final = 8
+_FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
 # Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
@@ -41,10 +42,10 @@ _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 class ParquetSource:
     """A file with one row group. Opened at the first need; decoded columns go to the shared cache.
 
-    key names the file in the cache; open_file gives a file object or an Arrow buffer reader.
+    key names the file in the cache.
     """
 
-    def __init__(self, key: str, open_file: Callable[[], Any], cache: ColumnCache, rows: int) -> None:
+    def __init__(self, key: str, open_file: Callable[[], RangeFile], cache: ColumnCache, rows: int) -> None:
         self.key = key
         self.rows = rows
         self._open_file = open_file
@@ -197,7 +198,8 @@ class ParquetSource:
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
         with opened.lock:
             try:
-                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
+                with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
+                    table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.key}: {err}") from err
         return [_one_array(table.column(column)) for column in columns]
@@ -207,7 +209,6 @@ class ParquetSource:
         opened: _OpenFile | None = self._cache.get(key)
         if opened is None:
             opened = _open(self.key, self._open_file)
-            # Parsed, a footer takes several times its bytes.
             self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
         return opened
 
@@ -217,18 +218,21 @@ class _OpenFile:
     """leaves: column → numbers of its leaf columns. types: column → type. columns: made at the first need."""
 
     file: pq.ParquetFile
+    bytes: RangeFile  # what `file` reads
     leaves: dict[str, list[int]]
     types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
     columns: frozenset[str] | None = None
 
 
-def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
+def _open(key: str, open_file: Callable[[], RangeFile]) -> _OpenFile:
     try:
         metadata = pq.read_metadata(open_file())
         schema = metadata.schema.to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
-        file = pq.ParquetFile(open_file(), metadata=metadata, read_dictionary=strings, pre_buffer=True)
+        source = open_file()
+        # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
+        file = pq.ParquetFile(source, metadata=metadata, read_dictionary=strings, pre_buffer=False)
     except (pa.ArrowException, OSError) as err:
         raise StorageError(f"cannot open {key}: {err}") from err
     if metadata.num_row_groups != 1:
@@ -239,7 +243,19 @@ def _open(key: str, open_file: Callable[[], Any]) -> _OpenFile:
         count = _leaf_count(field.type)
         leaves[field.name] = list(range(at, at + count))
         at += count
-    return _OpenFile(file, leaves, {field.name: field.type for field in schema}, threading.Lock())
+    return _OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, length) of each leaf's bytes, as Arrow asks for them."""
+    chunks = []
+    for leaf in leaves:
+        column = metadata.row_group(0).column(leaf)
+        start = column.data_page_offset
+        if column.has_dictionary_page and column.dictionary_page_offset < start:
+            start = column.dictionary_page_offset
+        chunks.append((start, column.total_compressed_size))
+    return chunks
 
 
 def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The live store of one worker: its partitions, their segments on disk and in memory, and how a cut becomes blocks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -203,14 +203,15 @@ class LiveStore:
         if source is None:
             source = self._sources[info] = ParquetSource(
                 _cache_key(info),
-                lambda: RangeFile(partial(self._range, info), info.size_bytes),
+                lambda: RangeFile(partial(self._ranges, info), info.size_bytes),
                 self._columns,
                 info.spans,
             )
         return source
 
-    def _range(self, info: SegmentInfo, start: int, length: int) -> Any:
-        return self._data(info).slice(start, length)
+    def _ranges(self, info: SegmentInfo, ranges: Sequence[tuple[int, int]]) -> list[Any]:
+        data = self._data(info)
+        return [data.slice(*one) for one in ranges]
 
     def _data(self, info: SegmentInfo) -> Any:
         data = self._bytes.get(info)

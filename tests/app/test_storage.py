@@ -86,7 +86,7 @@ def test_local(tmp_path: Path) -> None:
     assert not store.create("a/c/two", b"3")
     assert (store.get("a/c/two"), store.get("a/none")) == (b"2", None)
     assert sorted(store.paths("a")) == ["a/b/one", "a/c/two"]
-    assert bytes(store.get_range("a/b/one", 0, 1)) == b"1"
+    assert [bytes(part) for part in store.get_ranges("a/b/one", [(0, 1)])] == [b"1"]
     store.delete(["a/b/one", "a/none"])
     assert list(store.paths("a")) == ["a/c/two"]
     assert list(store.paths("none")) == []

@@ -5,7 +5,6 @@ by search and by id, as OTLP again. Every question is asked of the head and of t
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
@@ -21,6 +20,7 @@ from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.otlp_write import to_resource_spans
 from tables.wire.split import split
+from tests.helpers.files import file_of
 
 DECODER = OtlpDecoder()
 TRACE = bytes(range(1, 17))
@@ -63,7 +63,7 @@ class Way:
         table.validate(full=True)
         self.table = table
         self.file = to_parquet(table)
-        self.source = ParquetSource("file", lambda: pa.BufferReader(self.file), ByteCache("test", 1 << 26), len(table))
+        self.source = ParquetSource("file", lambda: file_of(self.file), ByteCache("test", 1 << 26), len(table))
         self.head = head.sources(len(self.records))
 
     def found(self, query: str, **window: int) -> list[int]:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from query.trace import find_trace
 from tables.blocks import parquet_read, thrift
-from tables.blocks.object_store import RangeFile
 from tables.blocks.pages import Pages, parse_pages
 from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
 from tables.errors import StorageError
 from tables.schema import EVENT
+from tests.helpers.files import file_of
 
 ROWS_OF_FOUR_PAGES = 40_000
 TEXTS = st.sampled_from(["", "a", "bb", "ä" * 40])
@@ -57,10 +57,7 @@ WRITTEN = st.fixed_dictionaries(
 
 
 def source_of(data: Any, rows: int) -> ParquetSource:
-    def open_file() -> RangeFile:
-        return RangeFile(lambda start, length: data.slice(start, length), data.size)
-
-    return ParquetSource("file", open_file, ByteCache("test", 1 << 24), rows)
+    return ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows)
 
 
 def plain(array: Any) -> Any:

@@ -1,15 +1,18 @@
 """What a Parquet file keeps in the cache between queries."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from query.source import Keeping
 from query.trace import find_trace
+from tables.blocks.object_store import RangeFile
 from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
+from tests.helpers.files import file_of
 from tests.query.golden import load_table
 
 SPANS = """load
@@ -23,7 +26,7 @@ T2 = b"t2".rjust(16, b"\0")
 @pytest.fixture
 def source() -> ParquetSource:
     data = to_parquet(load_table(SPANS))
-    return ParquetSource("file", lambda: pa.BufferReader(data), ByteCache("test", 1 << 20), 3)
+    return ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 20), 3)
 
 
 def test_things_are_made_once(source: ParquetSource) -> None:
@@ -52,3 +55,21 @@ def test_a_trace_is_the_same_at_every_look_up(source: ParquetSource) -> None:
     assert first.equals(second)
     assert first["span.y"].to_pylist() == ["z"]
     assert "span.x:int" not in first.column_names
+
+
+def test_one_request_for_several_columns() -> None:
+    """What is read of a file is asked for together, and not kept by the reader."""
+    data = to_parquet(load_table(SPANS))
+    asked: list[Sequence[tuple[int, int]]] = []
+
+    def read_ranges(ranges: Sequence[tuple[int, int]]) -> list[Any]:
+        asked.append(ranges)
+        return [data.slice(*one) for one in ranges]
+
+    source = ParquetSource("file", lambda: RangeFile(read_ranges, data.size), ByteCache("test", 1 << 20), 3)
+    assert source.columns  # opened
+    asked.clear()
+    found = source.read(["name", "start_ns", "span_id"])
+    assert [len(ranges) for ranges in asked] == [3]
+    assert found["name"].to_pylist() == load_table(SPANS)["name"].to_pylist()
+    assert source._opened().bytes._held == {}

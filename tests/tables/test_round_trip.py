@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from unittest.mock import patch
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -23,6 +22,7 @@ from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.otlp_write import to_resource_spans
 from tables.wire.split import split
+from tests.helpers.files import file_of
 from tests.strategies import REQUESTS
 
 DECODER = OtlpDecoder()
@@ -102,7 +102,7 @@ def nothing_is_lost(requests: list[ExportTraceServiceRequest], partitions: int, 
                 data = to_parquet(seal(batches, columns_max))
                 rows = sum(map(len, batches))
                 key = f"{tenant}/{partition}/{len(sources)}/{id(data)}"
-                sources.append(ParquetSource(key, lambda data=data: pa.BufferReader(data), cache, rows))
+                sources.append(ParquetSource(key, lambda data=data: file_of(data), cache, rows))
         sent = [g for n, request in enumerate(requests) if n % tenants == tenant for g in request.resource_spans]
         got: Counter[tuple[object, ...]] = Counter()
         for trace_id in {s.trace_id for g in sent for scoped in g.scope_spans for s in scoped.spans}:

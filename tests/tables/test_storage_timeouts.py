@@ -27,7 +27,7 @@ def s3(port: int, read_timeout_s: float) -> ObjectStore:
     "read",
     [
         pytest.param(lambda store: store.get("a"), id="an object"),
-        pytest.param(lambda store: store.get_range("a", 0, 4), id="a range"),
+        pytest.param(lambda store: store.get_ranges("a", [(0, 4)]), id="a range"),
         pytest.param(lambda store: list(store.paths("a")), id="a list"),
     ],
 )
