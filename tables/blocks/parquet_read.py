@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -32,6 +33,8 @@ _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
 _FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
+# Bounds of these are kept: they tell whether a file lies in a query's time range at all.
+_ALWAYS_ASKED: Final = frozenset({"trace_start_ns", "trace_duration_ns", "start_ns", "duration_ns"})
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
 # Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
@@ -50,22 +53,31 @@ class ParquetSource:
         self.rows = rows
         self._open_file = open_file
         self._cache = cache
+        # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
+        self._columns: frozenset[str] | None = None
+        self._bounds: dict[str, tuple[int, int] | None] = {}
 
     @property
     def columns(self) -> frozenset[str]:
         """The columns of the file, and those that its overflow stands for."""
-        opened = self._opened()
-        if opened.columns is None:
-            leaves = opened.leaves
+        if self._columns is None:
+            leaves = self._opened().leaves
             hidden: frozenset[str] = frozenset()
             if overflow.COLUMN in leaves:
                 # The names are the first leaf of the list's struct.
                 hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaves[overflow.COLUMN][:1])[0])
-            opened.columns = overflow.visible(leaves, hidden)
-        return opened.columns
+            self._columns = _shared(overflow.visible(leaves, hidden))
+        return self._columns
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column, from the footer."""
+        if column not in _ALWAYS_ASKED:
+            return self._read_bounds(column)
+        if column not in self._bounds:
+            self._bounds[column] = self._read_bounds(column)
+        return self._bounds[column]
+
+    def _read_bounds(self, column: str) -> tuple[int, int] | None:
         opened = self._opened()
         leaves = opened.leaves.get(column)
         if leaves is None or len(leaves) != 1:
@@ -215,14 +227,19 @@ class ParquetSource:
 
 @dataclass(slots=True, eq=False)
 class _OpenFile:
-    """leaves: column → numbers of its leaf columns. types: column → type. columns: made at the first need."""
+    """leaves: column → numbers of its leaf columns. types: column → type."""
 
     file: pq.ParquetFile
     bytes: RangeFile  # what `file` reads
     leaves: dict[str, list[int]]
     types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
-    columns: frozenset[str] | None = None
+
+
+@lru_cache(maxsize=256)
+def _shared(columns: frozenset[str]) -> frozenset[str]:
+    """The same object for the same columns: most files have those of their neighbours."""
+    return columns
 
 
 def _open(key: str, open_file: Callable[[], RangeFile]) -> _OpenFile:
