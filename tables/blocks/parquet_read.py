@@ -89,11 +89,10 @@ class ParquetSource:
 
     def traces(self) -> TraceIndex:
         """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
-        key = ColumnKey(self.key, _TRACES)
-        traces: TraceIndex | None = self._cache.get(key)
+        traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
         if traces is None:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
-            self._cache.put(key, traces, traces.ids.nbytes + traces.offsets.nbytes)
+            keep_traces(self._cache, self.key, traces)
         return traces
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
@@ -223,6 +222,11 @@ class ParquetSource:
             opened = _open(self.key, self._open_file)
             self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
         return opened
+
+
+def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
+    """So that the file need not be opened to see that a trace is not in it."""
+    cache.put(ColumnKey(key, _TRACES), traces, traces.ids.nbytes + traces.offsets.nbytes)
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ from tables.blocks.block_list import BlockList, Snapshot
 from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
 from tables.blocks.object_store import RangeFile
-from tables.blocks.parquet_read import ColumnCache, ParquetSource
+from tables.blocks.parquet_read import ColumnCache, ParquetSource, keep_traces
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
@@ -21,6 +21,7 @@ from tables.live.head import Head, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared import BadRecord
+from tables.trace_index import trace_index
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
@@ -134,6 +135,7 @@ class LiveStore:
         )
         self._segments.put(info, data)
         self._bytes.put(info, data, data.size)
+        keep_traces(self._columns, _cache_key(info), trace_index(table["trace_id"].combine_chunks()))
         SEALED.inc(info.spans)
         SEGMENTS.inc()
         return info, bad
