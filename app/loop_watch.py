@@ -9,10 +9,17 @@ from prometheus_client import Histogram
 
 _EVERY_S: Final = 0.01
 
+_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5)
+
 STALL_SECONDS: Final = Histogram(
     "stretto_event_loop_stall_seconds",
     "How late a timer of 10 ms was: while the event loop is held up, nothing is received, acknowledged or answered.",
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5),
+    buckets=_BUCKETS_S,
+)
+WORK_SECONDS: Final = Histogram(
+    "stretto_event_loop_work_seconds",
+    "Of how late that timer was, what the event loop itself computed; the rest it waited for a CPU or other threads.",
+    buckets=_BUCKETS_S,
 )
 
 
@@ -22,7 +29,7 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
+        self._due_s = self._worked_s = 0.0
 
     async def on_start(self) -> None:
         """Looks for the first time in 10 ms."""
@@ -35,9 +42,11 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
 
     def _again(self) -> None:
         # Not the loop's own clock: uvloop's stands still while a callback runs.
-        self._due_s = time.perf_counter() + _EVERY_S
+        self._due_s, self._worked_s = time.perf_counter() + _EVERY_S, time.thread_time()
         self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._look)
 
     def _look(self) -> None:
-        STALL_SECONDS.observe(max(0.0, time.perf_counter() - self._due_s))
+        late_s = max(0.0, time.perf_counter() - self._due_s)
+        STALL_SECONDS.observe(late_s)
+        WORK_SECONDS.observe(min(late_s, time.thread_time() - self._worked_s))
         self._again()

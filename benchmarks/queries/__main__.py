@@ -240,7 +240,7 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
     requests = write_ingest(run, file) if given.ingest else 0
     clients = max(1, given.clients)
     say(f"asking: {place}, {clients} clients for {given.seconds:g} s")
-    before = stalls.buckets(url)
+    before, worked = stalls.buckets(url), stalls.buckets(url, stalls.WORK)
     echo = stalls.Echo(url)
     echo.start()
     with ThreadPoolExecutor(1, "ingest") as pool:
@@ -252,7 +252,8 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
             loaded = sending.result() if sending else None
     echo.finish()
     stall_ms = stalls.longest_ms(before, stalls.buckets(url))
-    run.throngs.append(report.throng(place, crowd, ingested(given.ingest, loaded), echo.took_s, stall_ms))
+    work_ms = stalls.longest_ms(worked, stalls.buckets(url, stalls.WORK))
+    run.throngs.append(report.throng(place, crowd, ingested(given.ingest, loaded), echo.took_s, stall_ms, work_ms))
     file.unlink(missing_ok=True)
     wait_for(cluster, lambda now: now.searchable >= now.received, SEARCHABLE_S)
     run.sent = cluster.counts().searchable

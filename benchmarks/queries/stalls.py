@@ -12,6 +12,7 @@ from benchmarks.queries.ask import Connection
 
 EVERY_S: Final = 0.02
 METRIC: Final = "stretto_event_loop_stall_seconds"
+WORK: Final = "stretto_event_loop_work_seconds"  # of a stall, what the loop computed itself
 
 Buckets = Mapping[float, float]  # upper bound in seconds → how many were not above it
 
@@ -54,16 +55,16 @@ def metrics(url: str) -> str:
         return connection.get("/metrics").body.decode()
 
 
-def buckets(url: str) -> Buckets:
-    """The server's histogram of stalls, as it is now. Raises BenchError where it has none."""
+def buckets(url: str, metric: str = METRIC) -> Buckets:
+    """The server's histogram, as it is now. Raises BenchError where it has none."""
     found = {
         float(sample.labels["le"]): sample.value
         for family in text_string_to_metric_families(metrics(url))
         for sample in family.samples
-        if sample.name == f"{METRIC}_bucket"
+        if sample.name == f"{metric}_bucket"
     }
     if not found:
-        raise BenchError(f"{url}/metrics has no {METRIC}")
+        raise BenchError(f"{url}/metrics has no {metric}")
     return found
 
 
