@@ -22,6 +22,7 @@ from agents.span_writer import SpanWriter
 from agents.stream_app import StreamApp, new_app
 from app.api.rings import Role
 from app.errors import SettingsError, StrettoError
+from app.leave import LeaveInTime
 from app.live import LiveOpener, cluster_and_partitions
 from app.loop_watch import LoopWatch
 from app.metrics_generator import GeneratorConfigs, Pusher
@@ -42,9 +43,11 @@ _KAFKA_WAIT_S = 60.0
 def app_from_environment() -> StreamApp:
     """What `faust -A app` runs. Wrong settings end the process with their text, without a traceback."""
     try:
-        return build(load(os.environ, Path.cwd()))
+        app = build(load(os.environ, Path.cwd()))
     except StrettoError as err:
         sys.exit(f"stretto: {err}")
+    app.parts.insert(0, LeaveInTime())
+    return app
 
 
 def build(settings: Settings) -> StreamApp:

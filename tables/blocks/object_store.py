@@ -14,8 +14,9 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 from tables.errors import StorageError
 
 _CONNECT_S: Final = 2.0
-_READ_RETRIES: Final = 3
-_READ_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2}
+_WRITE_S: Final = 60.0  # for one object of some megabytes; then whoever writes it tries again
+_RETRIES: Final = 3
+_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2}
 
 Backend = Literal["local", "s3", "gcs", "azure"]
 
@@ -27,7 +28,7 @@ class StorageConfig:
     place: a folder for `local`; bucket or container for the others
     prefix: path inside the bucket
     options: obstore's configuration of the backend (endpoint, region, keys …)
-    read_timeout_s: for a read, what is tried again included; writes have time: nobody waits for them
+    read_timeout_s: for a read, what is tried again included; writes have longer: nobody waits for them
     """
 
     backend: Backend
@@ -42,7 +43,7 @@ class ObjectStore:
 
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
-        self._store: Any = _open(config)
+        self._store: Any = _open(config, _WRITE_S)
         # A query holds a thread while it reads: a storage that is away must not take them all for minutes.
         self._reads: Any = _open(config, config.read_timeout_s)
 
@@ -109,15 +110,13 @@ class ObjectStore:
         return StorageError(f"cannot {verb} {path} in {where}: {str(err).splitlines()[0]}")
 
 
-def _open(config: StorageConfig, timeout_s: float | None = None) -> Any:
-    """timeout_s: for all tries of a request together; None: obstore's own limits."""
+def _open(config: StorageConfig, timeout_s: float) -> Any:
+    """timeout_s: for all tries of a request together."""
     prefix = config.prefix.strip("/") or None
     options = dict(config.options)
-    if timeout_s is not None:
-        within = timedelta(seconds=timeout_s)
-        connect = timedelta(seconds=min(_CONNECT_S, timeout_s))
-        options["client_options"] = {**options.get("client_options", {}), "timeout": within, "connect_timeout": connect}
-        options["retry_config"] = {"max_retries": _READ_RETRIES, "retry_timeout": within, "backoff": _READ_BACKOFF}
+    within, connect = timedelta(seconds=timeout_s), timedelta(seconds=min(_CONNECT_S, timeout_s))
+    options["client_options"] = {**options.get("client_options", {}), "timeout": within, "connect_timeout": connect}
+    options["retry_config"] = {"max_retries": _RETRIES, "retry_timeout": within, "backoff": _BACKOFF}
     try:
         match config.backend:
             case "local":

@@ -1,0 +1,36 @@
+"""The end of the process must not wait for threads that wait for a storage which is away."""
+
+import logging
+import os
+import threading
+from typing import Any, Final
+
+import faust
+
+log = logging.getLogger(__name__)
+
+_WITHIN_S: Final = 1.5
+
+
+class LeaveInTime(faust.Service):  # type: ignore[misc]  # Faust has no types here
+    """The first part of the worker, and so the last that stops: what matters is done then. Python would join all
+    threads of executors before it ends, also one that writes a block to a storage that does not answer; that block is
+    written after the next start.
+    """
+
+    def __init__(self, within_s: float = _WITHIN_S, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._within_s = within_s
+
+    async def on_stop(self) -> None:
+        """Ends the process soon, if it does not end itself."""
+        timer = threading.Timer(self._within_s, _leave)
+        timer.daemon = True
+        timer.start()
+
+
+def _leave() -> None:
+    waiting = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    log.warning("not waiting for threads that have not ended: %s", ", ".join(waiting))
+    logging.shutdown()
+    os._exit(0)
