@@ -49,6 +49,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             block_rows_max=live.block_rows_max,
             block_age_ms=round(live.block_age_s * 1000),
             attribute_columns_max=settings.storage.trace.block.attribute_columns_max,
+            head_reuse_s=live.head_reuse_ms / 1000,
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(storage_config(settings.storage.trace))

@@ -150,6 +150,11 @@ class LiveStore(Section):
         description="Bytes of disk for segments that are not in blocks yet. Above it (the object storage is away for "
         "long) the live store stops reading from Kafka, and /ready says so.",
     )
+    head_reuse_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=50,
+        description="Milliseconds for which what a search has made of unsealed records serves the next searches, too: "
+        "so much later spans are searchable while searches come in close succession. By trace id they are at once.",
+    )
     segment_cache_bytes_max: Bytes = Field(
         default=128 * MIB,
         description="Bytes of segments kept in memory besides RocksDB, so that queries are fast.",

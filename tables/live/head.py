@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,10 +73,15 @@ class _Chunk:
 
 
 class Head:
-    """Records in the order of their offsets. Appended to by one thread, read by several."""
+    """Records in the order of their offsets. Appended to by one thread, read by several.
 
-    def __init__(self, attribute_columns_max: int = 300) -> None:
+    reuse_s: what was shredded serves all queries of so many seconds, but for look-ups by trace id: so much later, at
+        the worst, a record is searchable while queries come in close succession
+    """
+
+    def __init__(self, attribute_columns_max: int = 300, reuse_s: float = 0.0) -> None:
         self.attribute_columns_max = attribute_columns_max
+        self._reuse_s, self._fresh_until_s = reuse_s, 0.0
         self.records: list[HeadRecord] = []
         self.spans = 0
         self.bytes = 0
@@ -90,20 +96,22 @@ class Head:
         self.bytes += item.size_bytes
 
     def sources(self, count: int) -> list[TableSource]:
-        """At least the first `count` records, shredded: 3 ms and 2 µs per span that no query has asked for before.
+        """The first `count` records or more, shredded: 3 ms and 2 µs per span that no query has asked for before. Those
+        of the last `reuse_s` may be missing.
 
         Chunks are kept. What is new is shredded together with the younger chunks that have not more spans than what
         follows them: so each span is shredded again only a few times while queries and records alternate.
         """
         with self._lock:
             first = self._chunks[-1].end if self._chunks else 0
-            if count > first:
+            if count > first and time.monotonic() >= self._fresh_until_s:
                 end = len(self.records)  # what came meanwhile, too: queries that wait for the lock ask for it next
                 spans = sum(item.spans for item in self.records[first:end])
                 while self._chunks and self._chunks[-1].spans <= spans:
                     young = self._chunks.pop()
                     first, spans = young.first, spans + young.spans
                 self._chunks.append(self._shred(first, end, spans))
+                self._fresh_until_s = time.monotonic() + self._reuse_s
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
     def trace_sources(self, trace_id: bytes, count: int) -> list[TableSource]:

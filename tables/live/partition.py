@@ -32,6 +32,7 @@ class CutPolicy:
     block_rows_max: int = 2_000_000
     block_age_ms: int = 300_000
     attribute_columns_max: int = 300
+    head_reuse_s: float = 0.0  # see `Head`
     many_heads: int = 16
     small_head_spans: int = 2_000
 
@@ -195,8 +196,11 @@ class LivePartition:
     def _head(self, tenant: str, timestamp_ms: int) -> Head:
         opened = self._heads.get(tenant)
         if opened is None:
-            opened = self._heads[tenant] = _OpenHead(Head(self.policy.attribute_columns_max), timestamp_ms)
+            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms)
         return opened.head
+
+    def _new_head(self) -> Head:
+        return Head(self.policy.attribute_columns_max, self.policy.head_reuse_s)
 
     def skip(self, offset: int) -> None:
         """Passes over a record that cannot be read."""
