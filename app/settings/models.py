@@ -151,7 +151,7 @@ class LiveStore(Section):
         "long) the live store stops reading from Kafka, and /ready says so.",
     )
     head_reuse_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        default=50,
+        default=100,
         description="Milliseconds for which what a search has made of unsealed records serves the next searches, too: "
         "so much later spans are searchable while searches come in close succession. By trace id they are at once.",
     )
