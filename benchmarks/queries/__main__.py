@@ -39,6 +39,7 @@ FILE_BYTES_PER_SPAN: Final = 400
 DISK_SHARE_MAX: Final = 0.9  # of what is free
 INGEST_GAP_NS: Final = 60 * NS  # spans that come in meanwhile start so long after all that is asked for
 FLUSHED_BLOCKS: Final = "stretto_blocks_flushed_total"
+UNSEALED: Final = "stretto_live_store_pending_spans"
 
 
 @dataclass(slots=True)
@@ -216,7 +217,13 @@ def load(run: Bench, cluster: Cluster, passes: int) -> None:
         run.passes.append(one)
         run.sent += run.truth.spans
     file.unlink()
-    wait_for(cluster, lambda now: now.searchable >= run.sent, SEARCHABLE_S)
+    # What is still being sealed takes the CPU that the queries are to have.
+    wait_for(cluster, lambda now: now.searchable >= run.sent and not unsealed(cluster), SEARCHABLE_S)
+
+
+def unsealed(cluster: Cluster) -> float:
+    """Spans of full heads that are not segments yet."""
+    return measure.sample_sums(stalls.metrics(cluster.http_url))[UNSEALED]
 
 
 def wait_for_blocks(run: Bench, cluster: Cluster) -> int:
