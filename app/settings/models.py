@@ -246,7 +246,7 @@ class Query(Section):
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
     column_cache_bytes_max: Bytes = Field(
-        default=128 * MIB, description="Bytes of decoded columns kept in memory for the next queries."
+        default=384 * MIB, description="Bytes of decoded columns kept in memory for the next queries."
     )
 
 
