@@ -100,7 +100,7 @@ class BlockList:
     def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
         paths = [(f"{meta.folder}/{file.name}", file) for file in meta.files]
         return [
-            ParquetSource(known_as.get(path, path), self._opener(path, file.size_bytes), self._cache, file.spans)
+            ParquetSource(known_as.get(path, path), self._opener(path, file.size_bytes), self._cache, file.spans, path)
             for path, file in paths
         ]
 

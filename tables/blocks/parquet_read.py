@@ -45,11 +45,14 @@ _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 class ParquetSource:
     """A file with one row group. Opened at the first need; decoded columns go to the shared cache.
 
-    key names the file in the cache.
+    key names what is in the file, for the cache: a block's file and the segment that it was share what is decoded.
+    name is the file's own: what is open reads from one place only, which may vanish before the other.
     """
 
-    def __init__(self, key: str, open_file: Callable[[], RangeFile], cache: ColumnCache, rows: int) -> None:
-        self.key = key
+    def __init__(
+        self, key: str, open_file: Callable[[], RangeFile], cache: ColumnCache, rows: int, name: str | None = None
+    ) -> None:
+        self.key, self.name = key, name or key
         self.rows = rows
         self._open_file = open_file
         self._cache = cache
@@ -212,14 +215,14 @@ class ParquetSource:
                 with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
                     table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             except (pa.ArrowException, OSError) as err:
-                raise StorageError(f"cannot read {self.key}: {err}") from err
+                raise StorageError(f"cannot read {self.name}: {err}") from err
         return [_one_array(table.column(column)) for column in columns]
 
     def _opened(self) -> "_OpenFile":
-        key = ColumnKey(self.key, _FOOTER)
+        key = ColumnKey(self.name, _FOOTER)
         opened: _OpenFile | None = self._cache.get(key)
         if opened is None:
-            opened = _open(self.key, self._open_file)
+            opened = _open(self.name, self._open_file)
             self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
         return opened
 

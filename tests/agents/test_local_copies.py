@@ -53,3 +53,22 @@ async def test_a_copy_that_another_segment_replaced(tmp_path: Path) -> None:
         assert segments.copy(info) is None
         segments.delete([info])
         assert segments.copy(info) is None
+
+
+@in_loop
+async def test_a_block_outlives_its_segment(tmp_path: Path) -> None:
+    """A file that was opened as a segment is read from storage once the segment is gone."""
+    with world(tmp_path, flushed=(0.0, 0)) as w:
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0, spans=3))
+        w.keeper.run(w.state, w.state.seal_all())
+        await w.keeper.drain(0)
+        (segment,) = [source for part in w.store.view("t").parts[0] for source in part(None)]
+        assert len(segment.read(["name"])["name"]) == 3  # open, and in the cache
+        await w.keeper.take(message(1, spans=3, seconds=110.0))
+        await w.flush_all()
+        await w.flusher.trim()
+        assert not w.flusher._flushed
+        (block,) = [s for meta in w.store.view("t").blocks.blocks for s in w.store.blocks.sources(meta)]
+        assert block.key == segment.key
+        assert len(block.read(["span_id"])["span_id"]) == 3
