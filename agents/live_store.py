@@ -12,14 +12,13 @@ from typing import Any, TypeVar
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents.span_record import parts_of
 from agents.stream_app import StreamApp
 from tables.errors import WireError
 from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.shared import HeadRecord
 from tables.live.store import LiveStore
-from tables.tenant import valid_tenant
-from tables.wire import record
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -312,22 +311,12 @@ def log_failure(logger: logging.Logger, what: str, wait_s: float, err: Exception
 
 def _incoming(message: Any) -> Incoming:
     """Raises: WireError."""
-    headers = message.headers or ()
-    info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
-    if not message.value:
-        raise WireError("no value")
-    timestamp_ms = round(message.timestamp * 1000)
-    if info.runs:
-        parts = []
-        first = 0
-        for tenant, spans in info.runs:
-            parts.append((tenant, HeadRecord(message.offset, spans, message.value, first, info.spans)))
-            first += spans
-        return Incoming(message.offset, timestamp_ms, parts)
-    tenant = (message.key or b"").decode(errors="replace")
-    if not valid_tenant(tenant):
-        raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
-    return Incoming(message.offset, timestamp_ms, [(tenant, HeadRecord(message.offset, info.spans, message.value))])
+    info, parts = parts_of(message)
+    whole = info.spans if info.runs else 0
+    items = [
+        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole)) for part in parts
+    ]
+    return Incoming(message.offset, round(message.timestamp * 1000), items)
 
 
 def register(app: StreamApp, keeper: LiveKeeper) -> None:

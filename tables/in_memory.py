@@ -1,6 +1,6 @@
 """Rows in memory as what the evaluator reads from (`query.source.Source`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables import overflow
+from tables.lists import one_array
 from tables.trace_index import TraceIndex, trace_index
 
 
@@ -22,7 +23,6 @@ class TableSource:
         self._arrays: dict[str, Any] = {}
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._index: TraceIndex | None = None
-        self._kept: dict[str, Any] = {}
         self.rows = int(table.num_rows)
         self._own = {name for name in table.column_names if table[name].null_count < self.rows}
         hidden: frozenset[str] = frozenset()
@@ -44,15 +44,8 @@ class TableSource:
         """Where each trace lies."""
         with self._lock:
             if self._index is None:
-                ids = self._array("trace_id") if self.rows else self._table["trace_id"].combine_chunks()
-                self._index = trace_index(ids)
+                self._index = trace_index(self._array("trace_id"))
             return self._index
-
-    def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """The thing of that name; made at the first call."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown one."""
@@ -71,10 +64,7 @@ class TableSource:
     def _array(self, column: str) -> Any:
         array = self._arrays.get(column)
         if array is None:
-            chunks = self._table[column]
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            if isinstance(array, pa.ChunkedArray):
-                array = array.chunk(0)
+            array = one_array(self._table[column])
             if pa.types.is_string(array.type):
                 array = array.dictionary_encode()
             self._arrays[column] = array

@@ -93,6 +93,12 @@ def concat(arrays: list[Any]) -> Any:
     return pa.concat_arrays(arrays) if len(arrays) > 1 else arrays[0]
 
 
+def one_array(chunks: Any) -> Any:
+    """A ChunkedArray as one Array, without a copy where it has one chunk."""
+    array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+
+
 def numbers(array: Any) -> npt.NDArray[Any]:
     """A primitive column without nulls as numpy, without a copy."""
     return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 
+from agents.span_record import parts_of
 from tables.errors import WireError
-from tables.tenant import valid_tenant
 from tables.wire import record
 
 
@@ -75,20 +75,10 @@ class Partition:
 
 def tenants_of(message: Any) -> list[tuple[str, pa.RecordBatch]]:
     """Each tenant's spans in a record. Raises: WireError."""
-    headers = message.headers or ()
-    info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
-    if not message.value:
-        raise WireError("no value")
+    info, parts = parts_of(message)
     spans = record.decode(message.value)
     if not info.runs:
-        tenant = (message.key or b"").decode(errors="replace")
-        if not valid_tenant(tenant):
-            raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
-        return [(tenant, spans)]
+        return [(parts[0].tenant, spans)]
     if len(spans) != info.spans:
         raise WireError(f"{len(spans)} spans, its headers say {info.spans}")
-    parts, first = [], 0
-    for tenant, count in info.runs:
-        parts.append((tenant, spans.slice(first, count)))
-        first += count
-    return parts
+    return [(part.tenant, spans.slice(part.first_row, part.spans)) for part in parts]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from query.language import ast
 from query.source import Keeping, Source
+from tables import lists
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.trace_index import TraceIndex
 
@@ -190,11 +191,7 @@ def to_numpy(array: Any) -> npt.NDArray[Any]:
 
 def fixed_bytes(array: Any) -> Ids:
     """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
-    width = array.type.byte_width
-    if not len(array):  # without a buffer, perhaps
-        return np.empty(0, f"S{width}")
-    data = np.frombuffer(array.buffers()[1], dtype=f"S{width}")
-    return data[array.offset : array.offset + len(array)]
+    return lists.fixed_bytes(array).view(f"S{array.type.byte_width}").reshape(-1)
 
 
 def raw(ids: Ids, i: int) -> bytes:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from query.engine.reader import Ids, Mask, Reader, find, fixed_bytes, rows_of, to_numpy
 from query.engine.traces import trace_numbers
 from tables.in_memory import TableSource
-from tables.lists import big_endian
+from tables.lists import big_endian, one_array
 from tables.nested_set import nested_set
 from tables.schema import FIXED
 from tables.trace_index import TraceIndex, trace_index
@@ -151,5 +151,4 @@ def whole(table: pa.Table) -> pa.Table:
 
 
 def _one(table: pa.Table, column: str) -> Any:
-    found = table[column].combine_chunks()
-    return found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+    return one_array(table[column])

@@ -15,6 +15,7 @@ from tables.blocks.object_store import RangeFile
 from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
 from tables.errors import StorageError
+from tables.lists import one_array
 from tables.trace_index import TraceIndex, trace_index
 
 
@@ -216,7 +217,7 @@ class ParquetSource:
                     table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.name}: {err}") from err
-        return [_one_array(table.column(column)) for column in columns]
+        return [one_array(table.column(column)) for column in columns]
 
     def _opened(self) -> "_OpenFile":
         key = ColumnKey(self.name, _FOOTER)
@@ -303,7 +304,7 @@ def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tu
             if left <= 0:
                 break
         table = pa.Table.from_batches(batches).slice(rows[0], rows[1] - rows[0])
-        return {column: _one_array(table.column(column)) for column in table.column_names}
+        return {column: one_array(table.column(column)) for column in table.column_names}
 
     found = read([numbers[0] for numbers in leaves.values()])
     nested = [column for column in columns if len(leaves[column]) > 1]
@@ -312,11 +313,6 @@ def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tu
         if column not in full:  # all empty or null
             found[column] = pa.array(found[column].to_pylist(), opened.types[column])
     return found | read([number for column in full for number in leaves[column]]) if full else found
-
-
-def _one_array(chunks: Any) -> Any:
-    array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-    return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
 
 
 def _leaf_count(type_: Any) -> int:

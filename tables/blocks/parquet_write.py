@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tables.lists import one_array
 from tables.schema import parse_attribute_column
 
 _DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
@@ -40,7 +41,7 @@ _PAGE_BYTES: Final = 8 << 20
 def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
     """One file with one row group; zstd level 1, small ones LZ4. `metadata` goes to the footer's key-value pairs."""
     small = table.num_rows < _SMALL_ROWS
-    columns = [_flat(column) for column in table.columns]
+    columns = [one_array(column) for column in table.columns]
     plain = set(_PLAIN) | set(_DELTA)
     plain |= {name for name, column in zip(table.column_names, columns, strict=True) if _hardly_repeats(column)}
     flat = pa.Table.from_arrays(columns, names=table.column_names)
@@ -63,10 +64,6 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
     ) as writer:
         writer.write_table(flat, row_group_size=max(1, flat.num_rows))
     return sink.getvalue()
-
-
-def _flat(column: pa.ChunkedArray) -> Any:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _hardly_repeats(column: Any) -> bool:

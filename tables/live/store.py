@@ -17,6 +17,7 @@ from tables.blocks.parquet_read import ColumnCache, ParquetSource, keep_traces
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
+from tables.lists import one_array
 from tables.live.head import Head, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
@@ -135,7 +136,7 @@ class LiveStore:
         )
         self._segments.put(info, data)
         self._bytes.put(info, data, data.size)
-        keep_traces(self._columns, _cache_key(info), trace_index(table["trace_id"].combine_chunks()))
+        keep_traces(self._columns, _cache_key(info), trace_index(one_array(table["trace_id"])))
         SEALED.inc(info.spans)
         SEGMENTS.inc()
         return info, bad

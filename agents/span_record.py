@@ -1,0 +1,34 @@
+"""Records of topic `spans` as Faust delivers them: whose spans they hold."""
+
+from typing import Any, NamedTuple
+
+from tables.errors import WireError
+from tables.tenant import valid_tenant
+from tables.wire import record
+from tables.wire.record import RecordInfo
+
+
+class TenantPart(NamedTuple):
+    """A tenant's rows: so many spans from first_row on."""
+
+    tenant: str
+    first_row: int
+    spans: int
+
+
+def parts_of(message: Any) -> tuple[RecordInfo, list[TenantPart]]:
+    """What the headers say, and whose rows follow each other; nothing is decoded. Raises: WireError."""
+    headers = message.headers or ()
+    info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
+    if not message.value:
+        raise WireError("no value")
+    if not info.runs:
+        tenant = (message.key or b"").decode(errors="replace")
+        if not valid_tenant(tenant):
+            raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
+        return info, [TenantPart(tenant, 0, info.spans)]
+    parts, first = [], 0
+    for tenant, spans in info.runs:
+        parts.append(TenantPart(tenant, first, spans))
+        first += spans
+    return info, parts
