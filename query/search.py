@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from query.engine.choose import Chosen, Hits, Order, Wanted, choose
-from query.engine.combine import describe
+from query.engine.combine import Traces, describe
 from query.engine.plan import Plan, plan
 from query.engine.profile import Profile
 from query.engine.reader import Ids, Mask, Reader
@@ -17,7 +17,7 @@ from query.errors import QueryCancelled
 from query.language.check import check
 from query.language.parse import parse
 from query.progress import Progress
-from query.results import Inspected, SearchResult, TraceMatch
+from query.results import Inspected, SearchResult
 from query.source import Source
 
 Work = list[tuple[Reader, Mask | None]]
@@ -84,14 +84,14 @@ def search(
                 break
             if progress is not None and tells:
                 run.describe(first)
-                progress.tell(SearchResult(tuple(run.told), run.inspected(left)))
+                progress.tell(SearchResult(run.told, run.inspected(left)))
     with profile.stage("choose traces"):
         chosen = choose(run.hits, readers, wanted)
     if cancelled():
         raise QueryCancelled
     run.describe(chosen)
     profile.finish(readers, run.evaluated, unneeded=len(work) - done)
-    return SearchResult(tuple(run.told), run.inspected(0), chosen.total, chosen.last)
+    return SearchResult(run.told, run.inspected(0), chosen.total, chosen.last)
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class _Run:
     profile: Profile
     hits: list[Hits] = field(default_factory=list)
     evaluated: list[Reader] = field(default_factory=list)
-    told: list[TraceMatch] = field(default_factory=list)
+    told: Traces = field(default_factory=Traces)
 
     def evaluate(self, reader: Reader, among: Mask | None) -> None:
         """One source."""
@@ -144,8 +144,9 @@ class _Run:
         """Adds those that are not described yet to `told`."""
         with self.profile.stage("describe traces"):
             fresh = _part(chosen, len(self.told), max(self.wanted.limit, 0))
-            shown = self.compiled.shown
-            self.told += describe(fresh, self.hits, self.readers, shown, self.spans_per_span_set)
+            if len(fresh.ids):
+                shown, spans_max = self.compiled.shown, self.spans_per_span_set
+                self.told = self.told.and_those(describe(fresh, self.hits, self.readers, shown, spans_max))
 
     def inspected(self, left: int) -> Inspected:
         return Inspected(

@@ -47,3 +47,7 @@ class Keeping(Protocol):
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """The thing of that name, which has `nbytes`; made if it is not there (any more)."""
         ...
+
+    def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """As `read`, for making something to `keep`: the columns themselves are kept only where there is room."""
+        ...

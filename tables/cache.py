@@ -1,7 +1,9 @@
 """A cache with a limit in bytes, shared by threads."""
 
 import threading
+import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from prometheus_client import Counter, Gauge
@@ -12,7 +14,17 @@ V = TypeVar("V")
 _HITS = Counter("stretto_cache_hits_total", "Look-ups answered by a cache.", ["cache"])
 _MISSES = Counter("stretto_cache_misses_total", "Look-ups that a cache could not answer.", ["cache"])
 _EVICTIONS = Counter("stretto_cache_evictions_total", "Entries dropped because a cache was full.", ["cache"])
+_NOT_KEPT = Counter(
+    "stretto_cache_not_kept_total", "Entries that were not kept because a cache was full of others in use.", ["cache"]
+)
 _BYTES = Gauge("stretto_cache_bytes", "What a cache holds.", ["cache"])
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    size_bytes: int
+    used_s: float  # when it was put or last got
 
 
 class ByteCache(Generic[K, V]):
@@ -21,9 +33,10 @@ class ByteCache(Generic[K, V]):
     def __init__(self, name: str, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes = 0
-        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._lock = threading.Lock()
         self._hits, self._misses = _HITS.labels(name), _MISSES.labels(name)
+        self._not_kept = _NOT_KEPT.labels(name)
         self._evictions, self._gauge = _EVICTIONS.labels(name), _BYTES.labels(name)
 
     def get(self, key: K) -> V | None:
@@ -34,16 +47,24 @@ class ByteCache(Generic[K, V]):
                 self._misses.inc()
                 return None
             self._entries.move_to_end(key)
+            entry.used_s = time.monotonic()
         self._hits.inc()
-        return entry[0]
+        return entry.value
 
-    def put(self, key: K, value: V, size_bytes: int) -> None:
-        """Adds an entry; one larger than the whole cache is not kept."""
+    def put(self, key: K, value: V, size_bytes: int, *, spares_s: float = 0.0) -> None:
+        """Adds an entry; one larger than the whole cache is not kept.
+
+        spares_s: nor one for which entries would have to go that were used within so many seconds
+        """
         if size_bytes > self.bytes_max:
             return
+        now_s = time.monotonic()
         with self._lock:
             self._drop(key)
-            self._entries[key] = (value, size_bytes)
+            if spares_s and not self._has_room(size_bytes, now_s - spares_s):
+                self._not_kept.inc()
+                return
+            self._entries[key] = _Entry(value, size_bytes, now_s)
             self.bytes += size_bytes
             while self.bytes > self.bytes_max:
                 self._drop(next(iter(self._entries)))
@@ -56,7 +77,16 @@ class ByteCache(Generic[K, V]):
             self._drop(key)
             self._gauge.set(self.bytes)
 
+    def _has_room(self, size_bytes: int, unused_since_s: float) -> bool:
+        """Whether there is room without what was used since then."""
+        wanted = self.bytes + size_bytes - self.bytes_max
+        for entry in self._entries.values():
+            if wanted <= 0 or entry.used_s > unused_since_s:
+                break
+            wanted -= entry.size_bytes
+        return wanted <= 0
+
     def _drop(self, key: K) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self.bytes -= entry[1]
+            self.bytes -= entry.size_bytes

@@ -40,6 +40,11 @@ class Shown:
     conditions: tuple[Comparison, ...]
     or_nil: bool
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """That may hold its values."""
+        return tuple(column for column, _ in field_columns(self.field))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

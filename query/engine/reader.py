@@ -117,14 +117,22 @@ class Reader:
 
     def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
+        return self._at(columns, rows, self.source.read)
+
+    def _at(self, columns: Sequence[str], rows: Rows, read_rows: Callable[..., Any]) -> dict[str, Any]:
         present = [column for column in dict.fromkeys(columns) if self.has(column)]
         if not present or not len(rows):
             return {}
         first, end = int(rows.min()), int(rows.max()) + 1
         whole = (first, end) == (0, self.rows)
-        read = self._counted(self.source.read(present, None if whole else (first, end)))
+        read = self._counted(read_rows(present, None if whole else (first, end)))
         wanted = pa.array(rows - first)
         return {column: read[column].take(wanted) for column in present}
+
+    def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
+        """Those of the columns that the source has, whole: for something that it keeps."""
+        read = self.source.read_once if isinstance(self.source, Keeping) else self.source.read
+        return dict(self._counted(read([column for column in columns if self.has(column)])))
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """As `at`, for few rows that the next query will ask for again."""
@@ -138,7 +146,7 @@ class Reader:
                 # Columns are read together where several are not kept.
                 def make(column: str = column) -> Any:
                     if column not in missing:
-                        missing.update(self.at([c for c in columns if c not in found], rows))
+                        missing.update(self._at([c for c in columns if c not in found], rows, source.read_once))
                     return compact(missing[column])
 
                 found[column] = source.keep(f"{column} {name}", make)
@@ -206,18 +214,34 @@ def raw_all(ids: Ids) -> list[bytes]:
 
 
 def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
-    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each."""
+    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each, both ascending.
+
+    In: ids, ascending, without repeats
+    """
     if not len(index.ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    position = np.searchsorted(index.ids, ids)
-    position[position == len(index.ids)] = 0
-    hit = np.flatnonzero(index.ids[position] == ids)
+    if len(ids) > len(index.ids):  # the few are looked up among the many
+        traces, hit = _among(index.ids, ids)
+        return hit, traces
+    return _among(ids, index.ids)
+
+
+def _among(some: Ids, many: Ids) -> tuple[Rows, Rows]:
+    """Which of some ids are among many: positions in both. In: both ascending, without repeats"""
+    position = np.searchsorted(many, some)
+    position[position == len(many)] = 0
+    hit = np.flatnonzero(many[position] == some)
     return hit, position[hit]
 
 
 def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
     """All rows of some traces, and for each row the position of its trace in `traces`."""
-    first, counts = index.offsets[traces], index.offsets[traces + 1] - index.offsets[traces]
-    owner = np.repeat(np.arange(len(traces), dtype=np.int64), counts)
+    return spread(index.offsets, traces)
+
+
+def spread(offsets: npt.NDArray[Any], which: Rows) -> tuple[Rows, Rows]:
+    """The members of some groups, and for each the position of its group in `which`. In: where each group begins"""
+    first, counts = offsets[which], offsets[which + 1] - offsets[which]
+    owner = np.repeat(np.arange(len(which), dtype=np.int64), counts)
     before = np.cumsum(counts) - counts
     return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner

@@ -12,30 +12,28 @@ from query.engine.entries import Entries, normal_id
 from query.engine.groups import NIL
 from query.engine.groups import shown as as_shown
 from query.engine.plan import Shown
-from query.engine.reader import ROOT_PARENT, UNSCOPED, Reader, Rows, entry_column, field_columns, fixed_bytes, to_numpy
-from query.engine.traces import child_counts
+from query.engine.reader import ROOT_PARENT, UNSCOPED, entry_column, field_columns, fixed_bytes, to_numpy
 from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
 from query.results import Attributes, AttributeValue
 
+CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
 _NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
 
 
-def show(reader: Reader, rows: Rows, shown: Sequence[Shown]) -> Sequence[Attributes]:
-    """The shown fields of some rows under their plain names.
+def show(arrays: Mapping[str, Any], rows: int, shown: Sequence[Shown]) -> Sequence[Attributes]:
+    """The shown fields of so many rows under their plain names. In: their columns, strings without dictionaries
 
     A name comes twice where both the span and its resource have the attribute that the query names without a scope.
     """
     if not shown:
-        return [()] * len(rows)
-    columns = [column for item in shown for column, _ in field_columns(item.field)]
-    arrays = reader.at(columns, rows)
+        return [()] * rows
     if len(shown) > 1 or len(_scoped(shown[0].field)) > 1:
-        return _show_several(reader, rows, shown, arrays)
+        return _show_several(rows, shown, arrays)
     (item,) = shown
     label, none = _label(item.field), ((_label(item.field), NIL),) if item.or_nil else ()
-    values = _values(reader, rows, item.field, item, arrays)
+    values = _values(rows, item.field, item, arrays)
     return [none if value is None else ((label, value),) for value in values]
 
 
@@ -43,12 +41,10 @@ def _label(field: ast.Field) -> str:
     return field.name if isinstance(field, ast.Intrinsic) else field.key
 
 
-def _show_several(
-    reader: Reader, rows: Rows, shown: Sequence[Shown], arrays: Mapping[str, Any]
-) -> Sequence[Attributes]:
-    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(len(rows))]
+def _show_several(rows: int, shown: Sequence[Shown], arrays: Mapping[str, Any]) -> Sequence[Attributes]:
+    result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(rows)]
     for item in shown:
-        found = {scope: _values(reader, rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
+        found = {scope: _values(rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
         label = _label(item.field)
         for i, row in enumerate(result):
             absent = True
@@ -71,18 +67,16 @@ def _scoped(field: ast.Field) -> dict[str, ast.Field]:
     return {scope: ast.Attribute(scope, field.key) for scope in scopes}
 
 
-def _values(
-    reader: Reader, rows: Rows, field: ast.Field, item: Shown, arrays: Mapping[str, Any]
-) -> list[AttributeValue | None]:
+def _values(rows: int, field: ast.Field, item: Shown, arrays: Mapping[str, Any]) -> list[AttributeValue | None]:
     """The first value of each row that satisfies one of the conditions."""
     if (column := entry_column(field)) is not None:
-        return _entry(field, item.conditions, arrays, column, len(rows))
+        return _entry(field, item.conditions, arrays, column, rows)
     if isinstance(field, ast.Intrinsic):
-        return _intrinsic(reader, rows, field, item.conditions, arrays)
-    result: list[AttributeValue | None] = [None] * len(rows)
+        return _intrinsic(rows, field, item.conditions, arrays)
+    result: list[AttributeValue | None] = [None] * rows
     for column, word in field_columns(field):
         if column in arrays and word not in _NOT_SHOWABLE:
-            values = _satisfying(_plain(arrays[column]), word, item.conditions)
+            values = _satisfying(arrays[column], word, item.conditions)
             result = [new if old is None else old for old, new in zip(result, values, strict=True)]
     return result
 
@@ -109,29 +103,21 @@ def _with_normal_id(field: ast.Field, condition: Comparison) -> Comparison:
 
 
 def _intrinsic(
-    reader: Reader,
-    rows: Rows,
+    rows: int,
     field: ast.Intrinsic,
     conditions: Sequence[Comparison],
     arrays: Mapping[str, Any],
 ) -> list[AttributeValue | None]:
-    if field.name == "span:childCount":
-        array = pa.array(child_counts(reader)[rows])
-    else:
-        ((column, _),) = field_columns(field)
-        if column not in arrays:
-            return [None] * len(rows)
-        array = _plain(arrays[column])
+    column = CHILD_COUNT if field.name == CHILD_COUNT else field_columns(field)[0][0]
+    if column not in arrays:
+        return [None] * rows
+    array = arrays[column]
     if pa.types.is_fixed_size_binary(array.type):
         absent = fixed_bytes(array) == ROOT_PARENT
         # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
         return [None if none else text for none, text in zip(absent, hexadecimal(array).to_pylist(), strict=True)]
     type_ = type_of(field)
     return [None if value is None else as_shown(value, type_) for value in _satisfying(array, "", conditions)]
-
-
-def _plain(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _satisfying(array: Any, word: str, conditions: Sequence[Comparison]) -> list[AttributeValue | None]:

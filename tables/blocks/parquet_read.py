@@ -41,6 +41,8 @@ _FEW_COLUMNS: Final = 6
 # Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
+# What is read once does not push out of the cache what was in use so lately.
+_IN_USE_S: Final = 60.0
 
 
 class ParquetSource:
@@ -112,6 +114,13 @@ class ParquetSource:
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
+        return self._read(columns, rows, 0.0)
+
+    def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """As `read`, for what is kept in another form."""
+        return self._read(columns, rows, _IN_USE_S)
+
+    def _read(self, columns: Sequence[str], rows: tuple[int, int] | None, spares_s: float) -> Mapping[str, Any]:
         found: dict[str, Any] = {}
         missing: list[str] = []
         for column in columns:
@@ -127,7 +136,7 @@ class ParquetSource:
                 raise KeyError(f"{self.key} has no column {min(unknown)!r}")
             present = [column for column in missing if column in leaves]
             if rows is None or len(columns) <= _FEW_COLUMNS:
-                found |= self._decode(present, keep=True)
+                found |= self._decode(present, keep=True, spares_s=spares_s)
             else:
                 found |= self._some_pages(present, rows)
             found |= self._from_overflow(hidden, rows)
@@ -195,7 +204,7 @@ class ParquetSource:
             self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
         return made
 
-    def _decode(self, columns: Sequence[str], *, keep: bool) -> dict[str, Any]:
+    def _decode(self, columns: Sequence[str], *, keep: bool, spares_s: float = 0.0) -> dict[str, Any]:
         if not columns:
             return {}
         opened = self._opened()
@@ -203,7 +212,7 @@ class ParquetSource:
         decoded = dict(zip(columns, arrays, strict=True))
         if keep:
             for column, array in decoded.items():
-                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
+                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64), spares_s=spares_s)
         return decoded
 
     def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:

@@ -50,10 +50,10 @@ def told(ask: Any, *args: Any, **named: Any) -> tuple[Any, list[Any]]:
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
     answer, heard = told(search, by_time(table, parts), query, limit=limit, cursor=cursor)
-    assert answer.traces == search([TableSource(table)], query, limit=limit).traces
+    assert list(answer.traces) == list(search([TableSource(table)], query, limit=limit).traces)
     counts = [len(early.traces) for early in heard]
     assert counts == sorted(counts)
-    assert all(early.traces == answer.traces[: len(early.traces)] for early in heard)
+    assert all(list(early.traces) == list(answer.traces[: len(early.traces)]) for early in heard)
     assert all(early.inspected.left > 0 for early in heard)
 
 

@@ -114,7 +114,7 @@ def test_limit(limit: int) -> None:
 def test_no_sources() -> None:
     """Nothing stored, nothing found, nothing inspected."""
     result = search([], "{ }")
-    assert (result.traces, result.inspected.spans) == ((), 0)
+    assert (list(result.traces), result.inspected.spans) == ([], 0)
 
 
 def test_inspected() -> None:

@@ -88,12 +88,13 @@ class Worker:
     def __init__(self, folder: Path, storage: ObjectStore) -> None:
         app = faust.App("machine", broker="kafka://127.0.0.1:1", store="memory://")
         self.table = SegmentTable(app, folder)
-        columns: ByteCache[Any, Any] = ByteCache("columns-test", 1 << 20)
+        columns: ByteCache[Any, Any] = ByteCache("columns-test", 4 << 20)
         blocks = BlockList(storage, "epoch", columns)
         self.store = LiveStore(self.table.open("epoch"), blocks, POLICY, 1 << 20, columns)
         self.jobs: list[Job] = []
         self.flushes: list[FlushJob] = []
         self.retired: list[Any] = []
+        self.questions = 0
         self.open()
 
     def open(self) -> None:
@@ -127,15 +128,26 @@ class Worker:
             self.store.reset(0)
             self.open()
 
+    def sources(self, tenant: str, trace_id: bytes | None = None) -> list[Any]:
+        live = self.store.view(tenant)
+        sources: list[Any] = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
+        return sources + [source for parts in live.parts.values() for part in parts for source in part(trace_id)]
+
+    def ask_for_another_column(self) -> None:
+        """What is in the cache answers many questions; one that was not asked before needs the file."""
+        self.questions += 1
+        for tenant in TENANTS:
+            for source in self.sources(tenant):
+                columns = sorted(source.columns)
+                column = columns[self.questions % len(columns)]
+                assert len(source.read([column])[column]) == source.rows
+
     def spans_by_trace(self) -> Counter[tuple[str, bytes]]:
         """The same, found trace by trace."""
         found: Counter[tuple[str, bytes]] = Counter()
         for tenant in TENANTS:
-            live = self.store.view(tenant)
             for trace_id in (n.to_bytes(16, "big") for n in (1, 2, 3)):
-                sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
-                sources += [source for parts in live.parts.values() for part in parts for source in part(trace_id)]
-                for source in sources:
+                for source in self.sources(tenant, trace_id):
                     rows = source.read(["trace_id", "span_id"])
                     pairs = zip(rows["trace_id"].to_pylist(), rows["span_id"].to_pylist(), strict=True)
                     found.update((tenant, span) for trace, span in pairs if trace == trace_id)
@@ -144,10 +156,7 @@ class Worker:
     def spans(self) -> Counter[tuple[str, bytes]]:
         found: Counter[tuple[str, bytes]] = Counter()
         for tenant in TENANTS:
-            live = self.store.view(tenant)
-            sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
-            sources += [source for parts in live.parts.values() for part in parts for source in part(None)]
-            for source in sources:
+            for source in self.sources(tenant):
                 found.update((tenant, span_id) for span_id in source.read(["span_id"])["span_id"].to_pylist())
                 assert {c for c in source.columns if c.startswith("span.")} <= {f"span.of-{tenant}:int"}
         return found
@@ -292,6 +301,7 @@ class LiveMachine(RuleBasedStateMachine):
         # After a crash, segments may reach beyond what is consumed again: those spans are found already.
         assert not [span for span, count in found.items() if count != 1], "counted twice"
         assert self.worker.spans_by_trace() == found
+        self.worker.ask_for_another_column()
 
     @invariant()
     def bytes_are_those_of_open_heads(self) -> None:
@@ -316,5 +326,5 @@ class LiveMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-LiveMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+LiveMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestLiveMachine = LiveMachine.TestCase

@@ -1,0 +1,147 @@
+"""The spansets of the traces of an answer, with their first spans."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from query.engine.choose import Hits
+from query.engine.plan import Shown
+from query.engine.reader import Ids, Rows, compact, find, fixed_bytes, raw_all, rows_of, to_numpy
+from query.engine.shown import CHILD_COUNT, show
+from query.engine.spansets import Spansets
+from query.engine.traces import child_counts
+from query.language import ast
+from query.results import Attributes, SpanMatch, SpanSet
+
+_NAME: Final = ast.Intrinsic("name")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matched:
+    """Spansets trace by trace, those of a trace in the order of their first spans; spans spanset by spanset, by start.
+
+    sets: where the spansets of each trace begin, one more than traces; spans: where the spans of each spanset begin
+    counts: how many spans match, of each spanset; columns: of the spans
+    said: of spansets that have attributes: by(), count(): where those are
+    """
+
+    sets: Rows
+    spans: Rows
+    counts: Rows
+    columns: Mapping[str, Any]
+    shown: Sequence[Shown]
+    said: Mapping[int, tuple[Spansets, int]]
+
+    def told(self, first: int, end: int) -> list[list[SpanSet]]:
+        """Of a range of traces."""
+        low, high = int(self.sets[first]), int(self.sets[end])
+        spans = self._spans(int(self.spans[low]), int(self.spans[high]))
+        begins = (self.spans[low : high + 1] - self.spans[low]).tolist()
+        counts = self.counts[low:high].tolist()
+        made = [
+            SpanSet(tuple(spans[a:b]), count, self._attributes(number) if self.said else ())
+            for number, (count, a, b) in enumerate(zip(counts, begins[:-1], begins[1:], strict=True), low)
+        ]
+        ends = (self.sets[first : end + 1] - low).tolist()
+        return [made[a:b] for a, b in pairwise(ends)]
+
+    def _spans(self, low: int, high: int) -> list[SpanMatch]:
+        columns = {name: column.slice(low, high - low) for name, column in self.columns.items()}
+        ids = raw_all(fixed_bytes(columns["span_id"]))
+        starts, durations = columns["start_ns"].to_pylist(), columns["duration_ns"].to_pylist()
+        # A span's name is a field of its own in the answer, there only where the query names it.
+        names = show(columns, high - low, [item for item in self.shown if item.field == _NAME])
+        attributes = show(columns, high - low, [item for item in self.shown if item.field != _NAME])
+        texts = [str(name[0][1]) if name else "" for name in names]
+        return list(map(SpanMatch, ids, texts, starts, durations, attributes))
+
+    def _attributes(self, number: int) -> Attributes:
+        if number not in self.said:
+            return ()
+        of, one = self.said[number]
+        return tuple((attribute.label, attribute.value(one)) for attribute in of.attributes)
+
+
+def matched(ids: Ids, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int) -> Matched:
+    """The spansets of each trace: their first spans by start, and how many they have.
+
+    In: distinct ids, ascending, each with a match; order: the place of each in the answer
+    """
+    owners, sets, pieces = [], [], []
+    said: dict[int, tuple[Spansets, int]] = {}
+    number = len(ids)  # spansets of traces that have only one have the trace's number; others follow
+    for hit in hits:
+        found, traces = find(hit.reader.traces(), ids)
+        rows, owner = rows_of(hit.reader.traces(), traces)
+        matching = np.zeros(hit.reader.rows, bool)
+        matching[hit.rows] = True
+        among = matching[rows]
+        rows, owner = rows[among], order[found][owner[among]]
+        if not len(rows):
+            continue
+        of = owner
+        if hit.sets is not None:
+            used, of = np.unique(hit.sets.owners(rows), return_inverse=True)
+            said |= {number + i: (hit.sets, int(one)) for i, one in enumerate(used)}
+            of = of + number
+            number += len(used)
+        owners.append(owner)
+        sets.append(of)
+        pieces.append(_columns(hit, rows, shown))
+    return _in_order(np.concatenate(owners), np.concatenate(sets), _joined(pieces), len(ids), shown, spans_max, said)
+
+
+def _columns(hit: Hits, rows: Rows, shown: Sequence[Shown]) -> dict[str, Any]:
+    """What is told of some rows: their ids and times, and the fields that the query names."""
+    names = [column for item in shown for column in item.columns]
+    columns = hit.reader.some(["start_ns", "span_id", "duration_ns", *names], rows)
+    if any(item.field == ast.Intrinsic(CHILD_COUNT) for item in shown):
+        columns = columns | {CHILD_COUNT: pa.array(child_counts(hit.reader)[rows])}
+    return {name: compact(column) for name, column in columns.items()}
+
+
+def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One below the other; null where one has not the column."""
+    types = {name: column.type for piece in pieces for name, column in piece.items()}
+    rows = [len(piece["start_ns"]) for piece in pieces]
+    return {
+        name: pa.concat_arrays([piece.get(name, pa.nulls(n, type_)) for piece, n in zip(pieces, rows, strict=True)])
+        for name, type_ in types.items()
+    }
+
+
+def _in_order(
+    owner: Rows,
+    sets: Rows,
+    columns: Mapping[str, Any],
+    traces: int,
+    shown: Sequence[Shown],
+    spans_max: int,
+    said: Mapping[int, tuple[Spansets, int]],
+) -> Matched:
+    """In: of each matching span its trace's place, the number of its spanset, and what is told of it"""
+    start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"]).view("S8").reshape(-1)
+    by_time = np.lexsort((span, start, sets))
+    ordered = sets[by_time]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    counts = np.diff(np.r_[first, len(ordered)])
+    firsts = by_time[first]
+    # Spansets by trace, then by their first span; of each its first spans.
+    place = np.lexsort((span[firsts], start[firsts], owner[firsts]))
+    told = np.minimum(counts, spans_max)
+    spans = np.r_[0, np.cumsum(told[place])]
+    rows = np.arange(spans[-1]) - np.repeat(spans[:-1], told[place]) + np.repeat(first[place], told[place])
+    wanted = pa.array(by_time[rows])
+    numbers = ordered[first[place]].tolist() if said else []
+    return Matched(
+        sets=np.searchsorted(owner[firsts[place]], np.arange(traces + 1)),
+        spans=spans,
+        counts=counts[place],
+        columns={name: column.take(wanted) for name, column in columns.items()},
+        shown=shown,
+        said={i: said[one] for i, one in enumerate(numbers) if one in said},
+    )
