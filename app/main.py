@@ -38,6 +38,7 @@ from app.tenant import SINGLE_TENANT
 from app.topics import ensure_topics, specs
 
 _KAFKA_WAIT_S = 60.0
+_SWITCH_INTERVAL_S = 0.0001
 
 
 def app_from_environment() -> StreamApp:
@@ -96,8 +97,13 @@ def build(settings: Settings) -> StreamApp:
 
 
 def _tune() -> None:
-    """Arrow's own threads off: work is spread by our pools. Full garbage collections stall the loop by 50 ms."""
+    """Arrow's own threads off: work is spread by our pools. Full garbage collections stall the loop by 50 ms.
+
+    Whoever waits for Python's lock while a query's thread computes waits for so long, by default 5 ms. The event loop
+    gives the lock away with each call of Arrow or the system, so several times in all that it does.
+    """
     pa.set_cpu_count(1)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     gc.set_threshold(50_000, 50, 1000)
 

@@ -54,7 +54,9 @@ REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too 
 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """threads evaluate; concurrent_max queries are worked on, as many again may wait; each has timeout_s."""
+    """threads evaluate, as many write answers; concurrent_max queries are worked on, as many again may wait; each has
+    timeout_s.
+    """
 
     threads: int
     concurrent_max: int
@@ -67,13 +69,18 @@ class Querier:
     def __init__(self, keeper: LiveKeeper, limits: QueryLimits) -> None:
         self._keeper, self._limits = keeper, limits
         self._pool = ThreadPoolExecutor(limits.threads, "query")
+        # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
+        # the event loop waits for Python's lock in line with all threads that compute.
+        self._answers = ThreadPoolExecutor(limits.threads, "answer")
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._admitted = 0
         self._known_tags = Known()
+        compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
 
     def close(self) -> None:
         """Gives up what runs."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._answers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def not_ready(self) -> Sequence[str]:
         """Why this process cannot serve yet."""
@@ -222,6 +229,10 @@ class Querier:
         missing = self._missing(store, [partition])
         return TraceAnswer(table, not missing, missing, more)
 
+    async def beside(self, make: Callable[[], T]) -> T:
+        """What `make` gives, on a thread of those that make answers."""
+        return await asyncio.get_running_loop().run_in_executor(self._answers, make)
+
     def _store(self) -> LiveStore:
         if self._keeper.store is None:
             raise Unavailable("the live store is not open yet")
@@ -273,6 +284,10 @@ class NoQueries:
     def not_ready(self) -> Sequence[str]:
         """Why this process cannot serve yet."""
         return self._reasons()
+
+    async def beside(self, make: Callable[[], T]) -> T:
+        """What `make` gives."""
+        return await asyncio.to_thread(make)
 
     async def _refuse(self, *_: Any, **__: Any) -> Any:
         """Raises: Unavailable."""

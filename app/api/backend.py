@@ -1,8 +1,8 @@
 """What the API asks of the rest of the process: the only way from an HTTP request to spans."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import pyarrow as pa
 from aiohttp import web
@@ -13,6 +13,8 @@ from query.progress import Watch
 from query.results import MetricsResult, SearchResult
 from query.tags import TagNames, TagValues
 from query.trace_page import Place
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +125,10 @@ class Backend(Protocol):
         bytes_max: of the whole trace as OTLP; 0: any
         Raises: errors.TraceTooLarge where it is certain before reading; what is near the limit comes
         """
+        ...
+
+    async def beside(self, make: Callable[[], T]) -> T:
+        """What `make` gives, made beside the event loop: the bytes of an answer, for one. Raises what it raises."""
         ...
 
     def not_ready(self) -> Sequence[str]:

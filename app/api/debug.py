@@ -1,11 +1,12 @@
 """The header X-Stretto-Debug: what a query is and what it cost, beside its answer."""
 
-import asyncio
 import json
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
+from app.api.backend import BACKEND
 from query.engine.profile import Profile
 from query.explain import explain
 
@@ -25,7 +26,7 @@ async def debug_headers(request: web.Request, query: str, profile: Profile) -> d
     """The header of the answer, where the request has it. In: a query that was answered, and its profile, filled"""
     if not wants_debug(request):
         return {}
-    return {HEADER: await asyncio.to_thread(debug_text, query, profile)}
+    return {HEADER: await request.app[BACKEND].beside(partial(debug_text, query, profile))}
 
 
 def debug_text(query: str, profile: Profile) -> str:

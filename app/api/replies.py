@@ -1,17 +1,24 @@
 """Bodies made and compressed off the event loop: a large answer takes longer than other requests should wait."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs, payload, web
+from aiohttp.abc import AbstractStreamWriter
 from zlib_ng import zlib_ng
+
+from app.api.backend import BACKEND
 
 # Below it a packet is a packet.
 GZIP_BYTES_MIN: Final = 4096
 # Several hundred MB/s, and a tenth of the size: higher levels cost more time than most networks.
 _LEVEL: Final = 1
 _WBITS: Final = 31  # a gzip header around it
+
+# No body is ever in one piece of more than that, or of more than what makes it gives at once: copying a hundred
+# megabytes holds up everything else for 50 ms.
+_PIECE_BYTES: Final = 256 << 10
 
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/protobuf"
@@ -24,7 +31,7 @@ def wants_protobuf(request: web.Request) -> bool:
 
 async def reply_either(
     request: web.Request,
-    make_json: Callable[[], bytes],
+    make_json: Callable[[], bytes | Iterable[bytes]],
     make_messages: Callable[[], Iterable[Any]],
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
@@ -32,36 +39,70 @@ async def reply_either(
     if not wants_protobuf(request):
         return await reply(request, make_json, headers=headers)
 
-    def make() -> bytes:
-        return b"".join(message.SerializeToString() for message in make_messages())
+    def make() -> Iterator[bytes]:
+        return (message.SerializeToString() for message in make_messages())
 
     return await reply(request, make, content_type=PROTOBUF, headers=headers)
 
 
 async def reply(
     request: web.Request,
-    make: Callable[[], bytes],
+    make: Callable[[], bytes | Iterable[bytes]],
     *,
     content_type: str = JSON,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """What `make` gives, on a thread; as gzip where the client takes it and the body is not small."""
+    """What `make` gives, all at once or in parts, on a thread; as gzip where the client takes it and it is large."""
     packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
-    body, packed = await asyncio.to_thread(_made, make, packs=packs)
-    response = web.Response(body=body, status=status, content_type=content_type, headers=headers)
+    body, packed = await request.app[BACKEND].beside(partial(_made, make, packs=packs))
+    made = body[0] if len(body) == 1 else Pieces(body, content_type=content_type)
+    response = web.Response(body=made, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
     if packed:
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
     return response
 
 
-def _made(make: Callable[[], bytes], *, packs: bool) -> tuple[bytes, bool]:
-    body = make()
-    if not packs or len(body) < GZIP_BYTES_MIN:
-        return body, False
+class Pieces(payload.Payload):
+    """A body that is never put together: clients that read slowly hold up nothing."""
+
+    def __init__(self, pieces: Sequence[bytes], content_type: str) -> None:
+        super().__init__(pieces, content_type=content_type)
+        self._size = sum(map(len, pieces))
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Piece by piece, each when the one before has gone."""
+        for piece in self._value:
+            await writer.write(piece)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """All of it as text."""
+        return b"".join(self._value).decode(encoding, errors)
+
+
+def _made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool]:
+    """The body in pieces, and whether it is packed."""
+    made = make()
+    pieces = list(_gathered([made] if isinstance(made, bytes) else made)) or [b""]
+    if not packs or (len(pieces) == 1 and len(pieces[0]) < GZIP_BYTES_MIN):
+        return pieces, False
     packer = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _WBITS)
-    return packer.compress(body) + packer.flush(), True
+    packed = [*map(packer.compress, pieces), packer.flush()]
+    return list(_gathered(packed)), True
+
+
+def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are not small."""
+    piece, size = [], 0
+    for part in parts:
+        piece.append(part)
+        size += len(part)
+        if size >= _PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if size:
+        yield b"".join(piece)
 
 
 def accepts_gzip(headers: list[str]) -> bool:

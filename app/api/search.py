@@ -1,5 +1,6 @@
 """GET /api/search: traces that match a TraceQL query."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import orjson
@@ -50,21 +51,23 @@ async def ask_search(call: Call, asked: params.SearchRequest, watch: Watch) -> S
     )
 
 
-def search_json(result: SearchResult, *, span_sets: bool) -> bytes:
-    """Tempo's SearchResponse as JSON. Grafana refuses fields that it does not know: ours, `totalTraces` and
+def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
+    """Tempo's SearchResponse as JSON, in parts. Grafana refuses fields that it does not know: ours, `totalTraces` and
     `nextCursor`, are there only where they were asked for.
 
     span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
     """
-    # Each trace's objects are gone once it is text: with those of all traces alive at once, Python's garbage
-    # collector takes longer than all the rest.
-    traces = [orjson.Fragment(orjson.dumps(_trace(trace, span_sets=span_sets))) for trace in result.traces]
-    out: Json = {"traces": traces, "metrics": search_metrics(result.inspected)}
+    yield b'{"traces":['
+    between = b""
+    for trace in result.traces:
+        yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
+        between = b","
+    out: Json = {"metrics": search_metrics(result.inspected)}
     if result.total is not None:
         out["totalTraces"] = result.total
     if result.next_cursor is not None:
         out["nextCursor"] = result.next_cursor
-    return orjson.dumps(out)
+    yield b"]," + orjson.dumps(out)[1:]
 
 
 def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -270,7 +271,7 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
             asking.add_done_callback(lambda _: news.wake())
             async for message in _early(method, call, asking, news):
                 yield message
-            async for message in _serialized(method.messages(call, asking.result())):
+            async for message in _serialized(call, method.messages(call, asking.result())):
                 yield message
         except Exception as err:
             raise _Refused(*explain(err, f"gRPC {method.request.__name__}")) from err
@@ -287,7 +288,7 @@ async def _early(method: Method, call: Call, asking: asyncio.Future[Result], new
         if result is not None:
             fresh = result if known is None else method.since(result, known)
             known = result
-            async for message in _serialized(method.messages(call, fresh)):
+            async for message in _serialized(call, method.messages(call, fresh)):
                 idle = method.progress.FromString(message)
                 yield message
             idle = type(idle)(metrics=idle.metrics)
@@ -297,9 +298,9 @@ async def _early(method: Method, call: Call, asking: asyncio.Future[Result], new
             return
 
 
-async def _serialized(parts: Iterator[Message]) -> AsyncIterator[bytes]:
+async def _serialized(call: Call, parts: Iterator[Message]) -> AsyncIterator[bytes]:
     """Made off the event loop, and each only when the one before is sent."""
-    while (part := await asyncio.to_thread(_next, parts)) is not None:
+    while (part := await call.backend.beside(partial(_next, parts))) is not None:
         yield part
 
 

@@ -241,7 +241,9 @@ class QueryFrontend(Section):
 
 class Query(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=2, description="Threads that evaluate queries; as many as CPU cores may be used for them."
+        default=2,
+        description="Threads that evaluate queries; as many as CPU cores may be used for them. "
+        "As many others write the answers.",
     )
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")

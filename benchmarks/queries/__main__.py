@@ -247,7 +247,7 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
     requests = write_ingest(run, file) if given.ingest else 0
     clients = max(1, given.clients)
     say(f"asking: {place}, {clients} clients for {given.seconds:g} s")
-    before, worked = stalls.buckets(url), stalls.buckets(url, stalls.WORK)
+    all_before = stalls.all_buckets(url)
     echo = stalls.Echo(url)
     echo.start()
     with ThreadPoolExecutor(1, "ingest") as pool:
@@ -258,9 +258,10 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
         finally:
             loaded = sending.result() if sending else None
     echo.finish()
-    stall_ms = stalls.longest_ms(before, stalls.buckets(url))
-    work_ms = stalls.longest_ms(worked, stalls.buckets(url, stalls.WORK))
-    run.throngs.append(report.throng(place, crowd, ingested(given.ingest, loaded), echo.took_s, stall_ms, work_ms))
+    all_after = stalls.all_buckets(url)
+    stall_ms = stalls.longest_ms(all_before[stalls.METRIC], all_after[stalls.METRIC])
+    parts_ms = stalls.longest_parts_ms(all_before, all_after)
+    run.throngs.append(report.throng(place, crowd, ingested(given.ingest, loaded), echo.took_s, stall_ms, parts_ms))
     file.unlink(missing_ok=True)
     wait_for(cluster, lambda now: now.searchable >= now.received, SEARCHABLE_S)
     run.sent = cluster.counts().searchable

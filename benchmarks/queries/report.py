@@ -48,7 +48,7 @@ class Throng:
     ingest_errors: int
     echo_ms: Mapping[str, float]  # p50, p90, p99, max of /api/echo
     stall_ms: float  # no stall of the event loop was longer
-    work_ms: float  # nor did it compute for longer at a time
+    parts_ms: Mapping[str, float]  # nor was any part of one longer: by what it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def throng(
     ingest: Mapping[str, Any],
     echo_s: Sequence[float],
     stall_ms: float,
-    work_ms: float,
+    parts_ms: Mapping[str, float],
 ) -> Throng:
     """`ingest`: the fields of Throng that tell of spans that came in."""
     return Throng(
@@ -114,7 +114,7 @@ def throng(
         rows=[row(place, one) for one in crowd.timings],
         echo_ms=percentiles_ms(echo_s),
         stall_ms=stall_ms,
-        work_ms=work_ms,
+        parts_ms=parts_ms,
         **ingest,
     )
 
@@ -207,7 +207,7 @@ def throng_lines(one: Throng) -> list[str]:
             f"meanwhile {number(one.ingested_per_s or 0)} of {one.ingest_rate:,} spans/s acknowledged, "
             f"p99 {number(one.ack_p99_ms or 0)} ms{refused}"
         )
-    lines.append(f"{stall(one.stall_ms)}; by its own work {one.work_ms:g} ms at the most")
+    lines.append(f"{stall(one.stall_ms)}; at the most {', '.join(f'{k} {v:g} ms' for k, v in one.parts_ms.items())}")
     lines.append(f"/api/echo {', '.join(f'{k} {v:g} ms' for k, v in one.echo_ms.items())}")
     table = [("query", "answers", "p50 ms", "p99 ms", "")]
     for each in one.rows:

@@ -12,7 +12,12 @@ from benchmarks.queries.ask import Connection
 
 EVERY_S: Final = 0.02
 METRIC: Final = "stretto_event_loop_stall_seconds"
-WORK: Final = "stretto_event_loop_work_seconds"  # of a stall, what the loop computed itself
+# What stalls are made of.
+PARTS: Final = {
+    "its own work": "stretto_event_loop_work_seconds",
+    "no CPU was free": "stretto_event_loop_cpu_wait_seconds",
+    "Python's lock": "stretto_event_loop_lock_wait_seconds",
+}
 
 Buckets = Mapping[float, float]  # upper bound in seconds → how many were not above it
 
@@ -66,6 +71,16 @@ def buckets(url: str, metric: str = METRIC) -> Buckets:
     if not found:
         raise BenchError(f"{url}/metrics has no {metric}")
     return found
+
+
+def all_buckets(url: str) -> dict[str, Buckets]:
+    """Of stalls (METRIC) and of each of their parts. Raises as `buckets`."""
+    return {metric: buckets(url, metric) for metric in (METRIC, *PARTS.values())}
+
+
+def longest_parts_ms(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[str, float]:
+    """As `longest_ms`, of each part of stalls by its name."""
+    return {name: longest_ms(before[metric], after[metric]) for name, metric in PARTS.items()}
 
 
 def longest_ms(before: Buckets, after: Buckets) -> float:

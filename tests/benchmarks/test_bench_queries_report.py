@@ -70,13 +70,13 @@ def test_throng():
     """Throughput, each query's p50 and p99, what came in meanwhile, the probe."""
     crowd = Crowd(10, 4.0, [Timing("b", [0.01, 0.02, 0.03]), Timing("c"), Timing("d", [0.1], wrong="no")])
     ingest = {"ingest_rate": 10_000, "ingested_per_s": 9_990, "ack_p99_ms": 80.0, "ingest_errors": 2}
-    throng = report.throng(BLOCKS, crowd, ingest, [0.001, 0.002], 40.0, 10.0)
+    throng = report.throng(BLOCKS, crowd, ingest, [0.001, 0.002], 40.0, {"its own work": 10.0, "no CPU was free": 30.0})
     run = replace(RUN, throngs=[throng])
     text = report.text(run, None, {})
     for expected in (
         "10 clients, blocks, 4 s: 1.0 answers/s",
         "meanwhile 9,990 of 10,000 spans/s acknowledged, p99 80.0 ms, 2 requests REFUSED",
-        "more than 40 ms: met; by its own work 10 ms at the most",
+        "more than 40 ms: met; at the most its own work 10 ms, no CPU was free 30 ms",
         "/api/echo p50 1 ms, p90 2 ms, p99 2 ms, max 2 ms",
     ):
         assert expected in text

@@ -1,5 +1,6 @@
 """The real query engine over a few sources as a backend of the API, without threads and limits."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,10 @@ class Engine:
             return TraceAnswer(find_trace(self._sources, trace_id), complete=True, message="")
         table, more = trace_page(self._sources, trace_id, page.after, page.spans_max)
         return TraceAnswer(table, complete=True, message="", more=more)
+
+    async def beside(self, make):
+        """On any thread."""
+        return await asyncio.to_thread(make)
 
     def not_ready(self) -> list[str]:
         return []

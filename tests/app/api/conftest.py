@@ -90,6 +90,10 @@ class FakeBackend:
             raise self.error
         return answer
 
+    async def beside(self, make):
+        """On any thread."""
+        return await asyncio.to_thread(make)
+
     def not_ready(self) -> list[str]:
         return self.reasons
 

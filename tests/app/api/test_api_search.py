@@ -29,7 +29,7 @@ RESULT = SearchResult([TRACE], Inspected(traces=4, spans=50, bytes=2**40, source
 def with_trace(**fields) -> dict:
     """The JSON of a trace like TRACE, but for these fields."""
     values = {name: getattr(TRACE, name) for name in TraceMatch.__annotations__} | fields
-    body = json.loads(search_json(SearchResult([TraceMatch(**values)], Inspected()), span_sets=True))
+    body = json.loads(b"".join(search_json(SearchResult([TraceMatch(**values)], Inspected()), span_sets=True)))
     (trace,) = body["traces"]
     return trace
 
@@ -293,7 +293,7 @@ def test_strict_parser():
     span = SpanMatch(SPAN.span_id, "op", 1, 2, values)
     odd = TraceMatch(bytes(16), None, None, 0, 2**62, [SpanSet([span], 1, values)], {"": ServiceStats(0, 0)})
     result = SearchResult([TRACE, odd], Inspected(2**33, 2**40, 2**50, 7))
-    message = strictly(search_json(result, span_sets=True), "SearchResponse")
+    message = strictly(b"".join(search_json(result, span_sets=True)), "SearchResponse")
     assert message.traces[0].spanSets[0].matched == 3
     assert message.traces[0].serviceStats["frontend"].errorCount == 1
     assert message.traces[1].durationMs == 2**32 - 1
@@ -306,6 +306,6 @@ def test_large_answer_in_reasonable_time():
     stats = {f"service-{number}": ServiceStats(3, 1) for number in range(12)}
     traces = [TraceMatch(TRACE.trace_id, "frontend", "GET /", 1, 2, [SpanSet(spans, 9)], stats) for _ in range(8656)]
     started_s = time.perf_counter()
-    body = search_json(SearchResult(traces, Inspected()), span_sets=True)
+    body = b"".join(search_json(SearchResult(traces, Inspected()), span_sets=True))
     assert time.perf_counter() - started_s < 2
     assert len(body) > 10e6

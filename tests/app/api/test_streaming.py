@@ -98,7 +98,7 @@ def same(body: bytes, parts) -> None:
 @pytest.mark.parametrize("result", [RESULT, ODD, SearchResult([], Inspected())], ids=["usual", "odd", "none"])
 def test_search_agrees(result, span_sets):
     """Both forms of a search's answer say the same."""
-    same(search_json(result, span_sets=span_sets), messages.search_messages(result, span_sets=span_sets))
+    same(b"".join(search_json(result, span_sets=span_sets)), messages.search_messages(result, span_sets=span_sets))
 
 
 @pytest.mark.parametrize("result", [SERIES, MetricsResult([], Inspected())], ids=["some", "none"])
@@ -282,7 +282,7 @@ def test_early_rows(call, backend, monkeypatch):
     assert [part.metrics.totalJobs for part in early] == sorted((p.metrics.totalJobs for p in early), reverse=True)
     assert len(early) > 2
     assert all(part.metrics.completedJobs < part.metrics.totalJobs for part in early)
-    same(search_json(whole, span_sets=True), [last])
+    same(b"".join(search_json(whole, span_sets=True)), [last])
     assert last.metrics.completedJobs == last.metrics.totalJobs == 9
 
 
