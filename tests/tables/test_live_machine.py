@@ -243,6 +243,16 @@ class LiveMachine(RuleBasedStateMachine):
     def flush(self) -> None:
         self.worker.run_flush()
 
+    @rule()
+    def cut_blocks(self) -> None:
+        """Long enough nothing happens: all that was consumed is in blocks."""
+        self.topic.now_ms += 100_000
+        self.idle()
+        while self.worker.jobs or self.worker.flushes:
+            self.run_jobs(len(self.worker.jobs))
+            while self.worker.flushes:
+                self.flush()
+
     @precondition(lambda self: self.worker.flushes)
     @rule()
     def flush_and_crash(self) -> None:
@@ -326,5 +336,5 @@ class LiveMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-LiveMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+LiveMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestLiveMachine = LiveMachine.TestCase
