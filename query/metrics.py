@@ -149,7 +149,7 @@ def observe_sources(
             columns |= {column for reader in readers for column in reader.source.columns}
         with profile.stage("find shared traces"):
             shared = shared_traces([reader.traces() for reader in readers])
-            work = whole_traces(readers, shared, columns, inside)
+            work = [piece.open() for piece in whole_traces(readers, shared, columns, inside)]
     work.sort(key=lambda item: -_latest_ns(item[0]))
     observed: list[list[Partial]] = [[] for _ in plans]
     for done, (reader, among) in enumerate(work, 1):

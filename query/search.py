@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
 
 import numpy as np
 
@@ -10,18 +10,22 @@ from query.engine.choose import Chosen, Hits, Order, Wanted, choose
 from query.engine.combine import Traces, describe
 from query.engine.plan import Plan, plan
 from query.engine.profile import Profile
-from query.engine.reader import Ids, Mask, Reader
+from query.engine.reader import Ids, Mask, Reader, find
 from query.engine.spansets import evaluate
-from query.engine.stitch import rows_outside, shared_traces, whole_traces
+from query.engine.stitch import (
+    UNKNOWN_NS,
+    Piece,
+    latest_start_ns,
+    rows_outside,
+    shared_traces,
+    whole_traces,
+)
 from query.errors import QueryCancelled
 from query.language.check import check
 from query.language.parse import parse
 from query.progress import Progress
 from query.results import Inspected, SearchResult
 from query.source import Source
-
-Work = list[tuple[Reader, Mask | None]]
-_UNKNOWN: Final = np.iinfo(np.int64).max
 
 
 def compile_query(query: str) -> Plan:
@@ -68,18 +72,18 @@ def search(
     wanted.check()
     with profile.stage("find shared traces"):
         readers = [Reader(source) for source in sources if source.rows]
-        work, latest_ns = _newest_first(_split(readers, compiled, wanted.window))
+        work = sorted(_split(readers, compiled, wanted.window), key=lambda piece: -piece.latest_ns)
     run = _Run(compiled, wanted, readers, spans_per_span_set, profile)
     done = 0
-    for done, (reader, among) in enumerate(work, 1):
+    for done, piece in enumerate(work, 1):
         if cancelled():
             raise QueryCancelled
-        run.evaluate(reader, among)
+        run.evaluate(piece)
         left = len(work) - done
         tells = progress is not None and left > 0 and progress.due()
         # Looked at when there is twice as much as the last time: it takes as long as there are matches.
         if left and (tells or (done.bit_count() == 1 and run.may_be_enough)):
-            first = run.settled(latest_ns[done])
+            first = run.settled(work[done].latest_ns)
             if run.settles and len(first.ids) >= run.enough:
                 break
             if progress is not None and tells:
@@ -90,7 +94,7 @@ def search(
     if cancelled():
         raise QueryCancelled
     run.describe(chosen)
-    profile.finish(readers, run.evaluated, unneeded=len(work) - done)
+    profile.finish(readers, run.evaluated, unneeded=sum(not piece.stitched for piece in work[done:]))
     return SearchResult(run.told, run.inspected(0), chosen.total, chosen.last)
 
 
@@ -107,8 +111,10 @@ class _Run:
     evaluated: list[Reader] = field(default_factory=list)
     told: Traces = field(default_factory=Traces)
 
-    def evaluate(self, reader: Reader, among: Mask | None) -> None:
-        """One source."""
+    def evaluate(self, piece: Piece) -> None:
+        """One source, or some traces put together."""
+        with self.profile.stage("put traces together" if piece.stitched else "evaluate"):
+            reader, among = piece.open()
         self.evaluated.append(reader)
         with self.profile.source(reader):
             found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
@@ -135,7 +141,7 @@ class _Run:
         change: all that these have a piece of began before.
         """
         with self.profile.stage("choose traces"):
-            if not self.settles or latest_ns == _UNKNOWN:
+            if not self.settles or latest_ns == UNKNOWN_NS:
                 return _part(choose([], (), self.wanted), 0, 0)
             first = choose(self.hits, self.readers, replace(self.wanted, limit=self.enough))
             return _part(first, 0, int(np.count_nonzero(first.start > latest_ns)))
@@ -162,36 +168,33 @@ def _part(chosen: Chosen, first: int, end: int) -> Chosen:
     return Chosen(chosen.ids[first:end], chosen.start[first:end], chosen.end[first:end])
 
 
-def _newest_first(work: Work) -> tuple[Work, list[int]]:
-    """In the order of the latest start of a trace in each source; and from each place on that start, in ns."""
-    starts = [reader.bounds("trace_start_ns") for reader, _ in work]
-    latest = [_UNKNOWN if bounds is None else bounds[1] for bounds in starts]
-    order = sorted(range(len(work)), key=lambda i: -latest[i])
-    return [work[i] for i in order], [latest[i] for i in order]
-
-
-def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, int | None]) -> Work:
-    """What is to be evaluated: readers, each with the rows that count (None: all).
+def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, int | None]) -> list[Piece]:
+    """What is to be evaluated.
 
     A trace overlaps the window as a whole, though its piece in one source may not: sources outside of the window
     are evaluated for the traces that they share, and no further.
     """
     inside = [_may_overlap(reader, window) for reader in readers]
-    if not compiled.whole_traces and all(inside):
-        return [(reader, None) for reader in readers]
-    shared = shared_traces([reader.traces() for reader in readers])
-    if compiled.whole_traces and len(shared):
+    shared: Ids = np.empty(0, "S16")
+    if compiled.whole_traces or not all(inside):
+        shared = shared_traces([reader.traces() for reader in readers])
+    if compiled.whole_traces:
         return whole_traces(readers, shared, compiled.columns, inside)
-    work: Work = []
+    work = []
     for reader, here in zip(readers, inside, strict=True):
         among = None if here else _rows_inside(reader, shared)
         if among is None or among.any():
-            work.append((reader, among))
+            work.append(Piece(latest_start_ns(reader), False, partial(_given, reader, among)))
     return work
 
 
+def _given(reader: Reader, among: Mask | None) -> tuple[Reader, Mask | None]:
+    return reader, among
+
+
 def _rows_inside(reader: Reader, ids: Ids) -> Mask:
-    mask: Mask = np.logical_not(rows_outside(reader.traces(), ids))
+    index = reader.traces()
+    mask: Mask = np.logical_not(rows_outside(index, find(index, ids)[1]))
     return mask
 
 

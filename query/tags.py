@@ -205,7 +205,7 @@ class _Read:
         ]
         if compiled.whole_traces:
             shared = shared_traces([reader.traces() for reader in self.all])
-            work = whole_traces(self.all, shared, compiled.columns | columns, self.inside)
+            work = [piece.open() for piece in whole_traces(self.all, shared, compiled.columns | columns, self.inside)]
         for reader, among in work:
             self._next(reader)
             state = evaluate(compiled.root, reader)

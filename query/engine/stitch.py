@@ -4,21 +4,24 @@ They are few: a trace is split only where a segment was cut while it was going o
 (`TraceIndex`), in one sort; only their rows are read.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.reader import Ids, Mask, Reader, find, fixed_bytes, rows_of, to_numpy
+from query.engine.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, rows_of, to_numpy
 from query.engine.traces import trace_numbers
 from tables.in_memory import TableSource
 from tables.lists import big_endian, one_array
 from tables.nested_set import nested_set
-from tables.schema import FIXED
 from tables.trace_index import TraceIndex, trace_index
 
+UNKNOWN_NS: Final = np.iinfo(np.int64).max
+# So many traces are stitched at once: for the newest few of an answer not those of a whole day.
+_TOGETHER: Final = 1000
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # any large odd number
 # What the facts of a trace are made of.
 _BASE: Final = (
@@ -53,44 +56,84 @@ def shared_traces(indexes: Iterable[TraceIndex]) -> Ids:
     return np.unique(suspects[1:][suspects[1:] == suspects[:-1]])
 
 
-def rows_outside(index: TraceIndex, ids: Ids) -> Mask:
-    """The rows of a source that belong to none of the traces."""
+def rows_outside(index: TraceIndex, traces: Rows) -> Mask:
+    """The rows of a source that belong to none of these of its traces."""
     keep = np.ones(len(index.ids), bool)
-    keep[find(index, ids)[1]] = False
+    keep[traces] = False
     return np.repeat(keep, np.diff(index.offsets))
+
+
+class Piece(NamedTuple):
+    """Rows that are evaluated together.
+
+    latest_ns: no trace of theirs begins later; stitched: they are of several sources
+    open: the rows, and which of them count (None: all); reads what is stitched only now
+    """
+
+    latest_ns: int
+    stitched: bool
+    open: Callable[[], tuple[Reader, Mask | None]]
+
+
+def latest_start_ns(reader: Reader) -> int:
+    """No trace of the source begins later."""
+    bounds = reader.bounds("trace_start_ns")
+    return UNKNOWN_NS if bounds is None else bounds[1]
 
 
 def whole_traces(
     readers: Sequence[Reader], shared: Ids, columns: Collection[str], inside: Sequence[bool]
-) -> list[tuple[Reader, Mask | None]]:
-    """What to evaluate so that each trace is seen whole: the shared ones stitched, then the sources without them.
+) -> list[Piece]:
+    """What to evaluate so that each trace is seen whole: the shared ones stitched, some at a time, those that began
+    last first; and the sources without them.
 
     columns: what the evaluation may read; inside: which of the sources may have something to say
-    Out: readers, each with the rows that count (None: all)
     """
-    if not len(shared):
-        return [(reader, None) for reader, here in zip(readers, inside, strict=True) if here]
-    stitched = Reader(stitch(readers, shared, columns))
-    rest = [(r, rows_outside(r.traces(), shared)) for r, here in zip(readers, inside, strict=True) if here]
-    return [(stitched, None), *rest]
+    found = [find(reader.traces(), shared) for reader in readers]
+    latest = [latest_start_ns(reader) for reader in readers]
+    # A trace begins not later than what the oldest of its sources may hold.
+    bound = np.full(len(shared), UNKNOWN_NS)
+    for (hit, _), latest_ns in zip(found, latest, strict=True):
+        bound[hit] = np.minimum(bound[hit], latest_ns)
+    order = np.argsort(-bound, kind="stable")
+    pieces = []
+    for first in range(0, len(shared), _TOGETHER):
+        wanted = np.zeros(len(shared), bool)
+        wanted[order[first : first + _TOGETHER]] = True
+        some = [
+            (reader, hit[wanted[hit]], traces[wanted[hit]])
+            for reader, (hit, traces) in zip(readers, found, strict=True)
+        ]
+        pieces.append(Piece(int(bound[order[first]]), True, partial(_stitched, some, columns)))
+    for reader, (_, traces), here, latest_ns in zip(readers, found, inside, latest, strict=True):
+        if here:
+            pieces.append(Piece(latest_ns, False, partial(_rest, reader, traces)))
+    return pieces
 
 
-def stitch(readers: Sequence[Reader], ids: Ids, columns: Collection[str]) -> TableSource:
+def _stitched(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) -> tuple[Reader, None]:
+    return Reader(stitch(some, columns)), None
+
+
+def _rest(reader: Reader, traces: Rows) -> tuple[Reader, Mask | None]:
+    return reader, rows_outside(reader.traces(), traces) if len(traces) else None
+
+
+def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) -> TableSource:
     """All rows of some traces, from all sources, with facts and nested-set numbers of the whole traces.
 
+    some: sources, and which of their traces: the number of each among all, by id, and in the source
     columns: what is wanted besides the columns that every whole trace gets
     """
     wanted = [*_BASE, *(column for column in columns if column not in _BASE and column not in _FACTS)]
-    tables = []
-    for reader in readers:
-        _, traces = find(reader.traces(), ids)
+    tables, numbers = [], []
+    for reader, among, traces in some:
         if len(traces):
-            rows, _ = rows_of(reader.traces(), np.sort(traces))
+            rows, owner = rows_of(reader.traces(), traces)
             tables.append(decoded(reader.some(wanted, rows)))
-    if not tables:
-        return TableSource(FIXED.empty_table())
+            numbers.append(among[owner])
     table = pa.concat_tables(tables, promote_options="default")
-    return TableSource(whole(sort_rows(table)))
+    return TableSource(whole(sort_rows(table, np.concatenate(numbers))))
 
 
 def decoded(arrays: dict[str, Any]) -> pa.Table:
@@ -102,15 +145,13 @@ def decoded(arrays: dict[str, Any]) -> pa.Table:
     return pa.table(plain)
 
 
-def sort_rows(table: pa.Table) -> pa.Table:
-    """By trace, start, span: the order of the span table, made definite."""
-    order = np.lexsort(
-        (
-            fixed_bytes(_one(table, "span_id")),
-            to_numpy(_one(table, "start_ns")),
-            fixed_bytes(_one(table, "trace_id")),
-        )
-    )
+def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
+    """By trace, start, span: the order of the span table, made definite. In: a number for each row's trace, ascending
+    with the ids; None: they are made
+    """
+    if traces is None:
+        traces = np.unique(fixed_bytes(_one(table, "trace_id")), return_inverse=True)[1]
+    order = np.lexsort((big_endian(_one(table, "span_id"))[:, 0], to_numpy(_one(table, "start_ns")), traces))
     if bool((order[1:] > order[:-1]).all()):  # as it is: a take costs some µs for each column
         return table
     return table.take(pa.array(order))

@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from query.engine import stitch
 from query.engine.stitch import whole
 from query.language import ast
 from query.language.check import check
@@ -171,6 +173,8 @@ def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.Dat
     keeping = [KeepingSource(part) for part in tables]
     assert _engine(keeping, query) == found
     assert _engine(keeping, query) == found  # now with what they have kept
+    with patch.object(stitch, "_TOGETHER", 1):
+        assert _engine(keeping, query) == found
 
 
 def split(table: pa.Table, data: st.DataObject) -> list[pa.Table]:

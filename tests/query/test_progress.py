@@ -2,12 +2,14 @@
 
 import math
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from query.engine import stitch
 from query.engine.profile import Profile
 from query.engine.stitch import whole
 from query.metrics import metrics_instant, metrics_range
@@ -49,7 +51,8 @@ def told(ask: Any, *args: Any, **named: Any) -> tuple[Any, list[Any]]:
 @given(spans(), QUERIES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, ""]))
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
-    answer, heard = told(search, by_time(table, parts), query, limit=limit, cursor=cursor)
+    with patch.object(stitch, "_TOGETHER", 1):
+        answer, heard = told(search, by_time(table, parts), query, limit=limit, cursor=cursor)
     assert list(answer.traces) == list(search([TableSource(table)], query, limit=limit).traces)
     counts = [len(early.traces) for early in heard]
     assert counts == sorted(counts)
