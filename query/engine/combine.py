@@ -10,7 +10,7 @@ from query.engine.choose import Chosen, Hits
 from query.engine.facts import Facts, facts_of
 from query.engine.matched import Matched, matched
 from query.engine.plan import Shown
-from query.engine.reader import Reader, raw_all
+from query.engine.reader import Places, Reader, raw_all
 from query.results import TraceMatch
 
 # Told at once: few enough that nothing else waits long, whether for Python's lock or for its garbage collector.
@@ -95,5 +95,5 @@ def describe(
     readers: all sources, which know the whole traces; hits: where the matches are (stitched traces among them)
     """
     order = np.argsort(chosen.ids)
-    ids = chosen.ids[order]
-    return Described(chosen, facts_of(ids, order, readers), matched(ids, order, hits, shown, spans_max))
+    places = Places(chosen.ids[order])
+    return Described(chosen, facts_of(places, order, readers), matched(places, order, hits, shown, spans_max))

@@ -8,10 +8,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from query.engine.reader import ROOT_PARENT, Ids, Reader, Rows, compact, find, rows_of, spread, to_numpy
+from query.engine.reader import ROOT_PARENT, Ids, Places, Reader, Rows, compact, find, rows_of, spread, to_numpy
 from query.engine.traces import trace_numbers
 from query.results import ServiceStats
-from query.source import Keeping
 
 _STATUS_ERROR: Final = 2
 _SERVICE: Final = "resource.service.name"
@@ -90,14 +89,15 @@ class Facts:
         return [dict(zip(names[a:b], stats[a:b], strict=True)) for a, b in pairwise(ends)]
 
 
-def facts_of(ids: Ids, order: Rows, readers: Sequence[Reader]) -> Facts:
-    """In: distinct ids, ascending; order: the place of each in the answer; readers: all that may know a trace"""
+def facts_of(places: Places, order: Rows, readers: Sequence[Reader]) -> Facts:
+    """In: traces; order: the place of each in the answer; readers: all that may know a trace"""
+    ids = places.ids
     names, roots, services = _Words(), _Words(), _Words()
     root_name, root_service = np.full((2, len(ids)), -1, np.int32)
     contested: set[int] = set()
     pieces = []
     for reader in readers:
-        hit, traces = find(reader.traces(), ids)
+        hit, traces = places.of(reader)
         if not len(hit):
             continue
         facts, numbers = _source_facts(reader, traces)
@@ -142,9 +142,9 @@ def _added(
 
 def _source_facts(reader: Reader, traces: Rows) -> tuple[SourceFacts, Rows]:
     """What the source knows of some of its traces, and the number of each there."""
-    if isinstance(reader.source, Keeping):
+    if reader.keeping is not None:
         index = reader.traces()
-        made = reader.source.keep("facts", lambda: _made(reader.all_once(_COLUMNS), index.offsets))
+        made = reader.keeping.keep("facts", lambda: _made(reader.all_once(_COLUMNS), index.offsets))
         return made, traces
     rows, owner = rows_of(reader.traces(), traces)
     offsets = np.searchsorted(owner, np.arange(len(traces) + 1))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from query.engine.choose import Hits
 from query.engine.plan import Shown
-from query.engine.reader import Ids, Rows, compact, find, fixed_bytes, raw_all, rows_of, to_numpy
+from query.engine.reader import Places, Rows, compact, fixed_bytes, raw_all, rows_of, to_numpy
 from query.engine.shown import CHILD_COUNT, show
 from query.engine.spansets import Spansets
 from query.engine.traces import child_counts
@@ -66,16 +66,17 @@ class Matched:
         return tuple((attribute.label, attribute.value(one)) for attribute in of.attributes)
 
 
-def matched(ids: Ids, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int) -> Matched:
+def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int) -> Matched:
     """The spansets of each trace: their first spans by start, and how many they have.
 
-    In: distinct ids, ascending, each with a match; order: the place of each in the answer
+    In: traces, each with a match; order: the place of each in the answer
     """
+    ids = places.ids
     owners, sets, pieces = [], [], []
     said: dict[int, tuple[Spansets, int]] = {}
     number = len(ids)  # spansets of traces that have only one have the trace's number; others follow
     for hit in hits:
-        found, traces = find(hit.reader.traces(), ids)
+        found, traces = places.of(hit.reader)
         rows, owner = rows_of(hit.reader.traces(), traces)
         matching = np.zeros(hit.reader.rows, bool)
         matching[hit.rows] = True

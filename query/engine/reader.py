@@ -82,6 +82,9 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        # Asked once: it takes 10 µs.
+        self.keeping = source if isinstance(source, Keeping) else None
+        self._read_once = source.read if self.keeping is None else self.keeping.read_once
         self.rows = source.rows
         self.bytes_read = 0
         self.read_columns: dict[str, None] = {}
@@ -131,13 +134,12 @@ class Reader:
 
     def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
         """Those of the columns that the source has, whole: for something that it keeps."""
-        read = self.source.read_once if isinstance(self.source, Keeping) else self.source.read
-        return dict(self._counted(read([column for column in columns if self.has(column)])))
+        return dict(self._counted(self._read_once([column for column in columns if self.has(column)])))
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """As `at`, for few rows that the next query will ask for again."""
-        source = self.source
-        if not isinstance(source, Keeping) or len(rows) * _SOME > self.rows:
+        source = self.keeping
+        if source is None or len(rows) * _SOME > self.rows:
             return self.at(columns, rows)
         name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
         missing: dict[str, Any] = {}
@@ -146,7 +148,7 @@ class Reader:
                 # Columns are read together where several are not kept.
                 def make(column: str = column) -> Any:
                     if column not in missing:
-                        missing.update(self._at([c for c in columns if c not in found], rows, source.read_once))
+                        missing.update(self._at([c for c in columns if c not in found], rows, self._read_once))
                     return compact(missing[column])
 
                 found[column] = source.keep(f"{column} {name}", make)
@@ -157,12 +159,12 @@ class Reader:
 
         def make() -> TraceTimes:
             first = self.traces().offsets[:-1]
-            columns = self.at(["trace_start_ns", "trace_duration_ns"], first)
+            columns = self._at(["trace_start_ns", "trace_duration_ns"], first, self._read_once)
             start = to_numpy(columns["trace_start_ns"])
             return TraceTimes(np.stack([start, start + to_numpy(columns["trace_duration_ns"])]))
 
-        if isinstance(self.source, Keeping):
-            kept: TraceTimes = self.source.keep("times", make)
+        if self.keeping is not None:
+            kept: TraceTimes = self.keeping.keep("times", make)
             return kept
         made: TraceTimes = self.once("times", make)
         return made
@@ -211,6 +213,20 @@ def raw_all(ids: Ids) -> list[bytes]:
     """Every id with all of its bytes: many times faster than one by one."""
     data, width = ids.tobytes(), ids.dtype.itemsize
     return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+class Places:
+    """Where sources have some traces, looked up once for each. ids: ascending, without repeats"""
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self._found: dict[int, tuple[Rows, Rows]] = {}
+
+    def of(self, reader: Reader) -> tuple[Rows, Rows]:
+        """As `find`. The readers must outlive this."""
+        if id(reader) not in self._found:
+            self._found[id(reader)] = find(reader.traces(), self.ids)
+        return self._found[id(reader)]
 
 
 def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:

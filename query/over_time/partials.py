@@ -1,5 +1,6 @@
 """What one source says to a metrics function, in a form that can be added up: over sources, workers, in any order."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,6 +37,8 @@ def check_size(groups: int, intervals: int) -> None:
 
 
 def key_part(value: AttributeValue | None) -> tuple[str, Any] | None:
+    if isinstance(value, float) and math.isnan(value):
+        value = math.nan  # no other equals itself
     return None if value is None else (type(value).__name__, value)
 
 

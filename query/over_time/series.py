@@ -12,7 +12,7 @@ from query.language.ast import Literal, Type
 from query.over_time.contrast import contrast_labels
 from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
-from query.over_time.partials import Candidate, Floats, Key, Partial
+from query.over_time.partials import Candidate, Floats, Key, Partial, key_part
 from query.over_time.quantiles import nearest, quantiles
 from query.results import Attributes, Exemplar, Series
 
@@ -187,8 +187,13 @@ def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line]) -> l
         return [line(left[0], b) for b in right]
     if isinstance(node.right, Literal):
         return [line(a, right[0]) for a in left]
-    others = {_unnamed(b): b for b in right}
-    return [line(a, others[_unnamed(a)]) for a in left if _unnamed(a) in others]
+    others = {_identity(b): b for b in right}
+    return [line(a, others[found]) for a in left if (found := _identity(a)) in others]
+
+
+def _identity(line: Line) -> tuple[Any, ...]:
+    """The labels with the types of their values: in Python 1, 1.0 and true are equal."""
+    return tuple((name, key_part(value)) for name, value in _unnamed(line))
 
 
 def _unnamed(line: Line) -> tuple[Any, ...]:

@@ -240,3 +240,14 @@ def test_compare_leaves_out_what_is_like_an_id() -> None:
     assert {"__meta_error": "__too_many_values__", "span.id": "nil"} in labels
     assert {"__meta_type": "baseline", "span.few": 0} in labels
     assert not any(str(one.get("span.id", "")).startswith("i") for one in labels)
+
+
+def test_what_is_not_a_number_is_one_group() -> None:
+    """In whatever source: no NaN equals another."""
+    table = load_table("load\n  t1 a span.x=1.5 start=1s\n  t2 b span.x=2.5 start=2s")
+    column = table.schema.get_field_index("span.x:double")
+    table = table.set_column(column, "span.x:double", pa.array([math.nan, math.nan]))
+    parts = [TableSource(whole(table.slice(row, 1))) for row in range(2)]
+    asked = {"start_ns": START_NS, "end_ns": START_NS + 10 * S}
+    answer = metrics_instant(parts, "{ } | count_over_time() by (span.x)", **asked)
+    assert [line.samples[0][1] for line in answer.series] == [2]
