@@ -18,6 +18,8 @@ from query.language import ast
 from query.results import Attributes, SpanMatch, SpanSet
 
 _NAME: Final = ast.Intrinsic("name")
+# Where so many times more spans match than are shown, only those are read that may be shown.
+_MANY: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +74,7 @@ def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[S
     In: traces, each with a match; order: the place of each in the answer
     """
     ids = places.ids
-    owners, sets, pieces = [], [], []
+    owners, sets, pieces, counted = [], [], [], []
     said: dict[int, tuple[Spansets, int]] = {}
     number = len(ids)  # spansets of traces that have only one have the trace's number; others follow
     for hit in hits:
@@ -90,10 +92,33 @@ def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[S
             said |= {number + i: (hit.sets, int(one)) for i, one in enumerate(used)}
             of = of + number
             number += len(used)
+        counted.append(of)
+        if len(rows) > _MANY * spans_max * len(found):
+            kept = _first_spans(hit, rows, of, spans_max)
+            rows, owner, of = rows[kept], owner[kept], of[kept]
         owners.append(owner)
         sets.append(of)
         pieces.append(_columns(hit, rows, shown))
-    return _in_order(np.concatenate(owners), np.concatenate(sets), _joined(pieces), len(ids), shown, spans_max, said)
+    counts = np.bincount(np.concatenate(counted))
+    columns = _joined(pieces)
+    return _in_order(np.concatenate(owners), np.concatenate(sets), counts, columns, len(ids), shown, spans_max, said)
+
+
+def _first_spans(hit: Hits, rows: Rows, sets: Rows, spans_max: int) -> Rows:
+    """Which of the rows are among the first of their spansets in this source, by start. Of those that start with the
+    last of them all are: the span's id decides.
+    """
+    start = to_numpy(hit.reader.some(["start_ns"], rows)["start_ns"])
+    order = np.lexsort((start, sets))
+    first, counts = _runs(sets[order])
+    last = start[order[first + np.minimum(counts, max(spans_max, 1)) - 1]]
+    return np.sort(order[start[order] <= np.repeat(last, counts)])
+
+
+def _runs(ordered: Rows) -> tuple[Rows, Rows]:
+    """Where each value begins, and how often it comes."""
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return first, np.diff(np.r_[first, len(ordered)])
 
 
 def _columns(hit: Hits, rows: Rows, shown: Sequence[Shown]) -> dict[str, Any]:
@@ -118,22 +143,24 @@ def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _in_order(
     owner: Rows,
     sets: Rows,
+    counts: Rows,
     columns: Mapping[str, Any],
     traces: int,
     shown: Sequence[Shown],
     spans_max: int,
     said: Mapping[int, tuple[Spansets, int]],
 ) -> Matched:
-    """In: of each matching span its trace's place, the number of its spanset, and what is told of it"""
+    """In: of matching spans the trace's place, the number of the spanset, and what is told of it; and how many spans
+    each spanset has
+    """
     start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"]).view("S8").reshape(-1)
     by_time = np.lexsort((span, start, sets))
     ordered = sets[by_time]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    counts = np.diff(np.r_[first, len(ordered)])
+    first, here = _runs(ordered)
     firsts = by_time[first]
     # Spansets by trace, then by their first span; of each its first spans.
     place = np.lexsort((span[firsts], start[firsts], owner[firsts]))
-    told = np.minimum(counts, spans_max)
+    told = np.minimum(here, spans_max)
     spans = np.r_[0, np.cumsum(told[place])]
     rows = np.arange(spans[-1]) - np.repeat(spans[:-1], told[place]) + np.repeat(first[place], told[place])
     wanted = pa.array(by_time[rows])
@@ -141,7 +168,7 @@ def _in_order(
     return Matched(
         sets=np.searchsorted(owner[firsts[place]], np.arange(traces + 1)),
         spans=spans,
-        counts=counts[place],
+        counts=counts[ordered[first[place]]],
         columns={name: column.take(wanted) for name, column in columns.items()},
         shown=shown,
         said={i: said[one] for i, one in enumerate(numbers) if one in said},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine import combine
+from query.engine import combine, matched
 from query.results import ServiceStats
 from query.search import search
 from tables.in_memory import TableSource
@@ -46,6 +46,17 @@ def test_services_are_those_of_whole_traces(table: pa.Table, data: st.DataObject
         for trace_id, services in want.items()
     }
     assert all(list(trace.service_stats) == sorted(trace.service_stats) for trace in found)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=spans(), query=QUERIES, count=st.integers(0, 3), data=st.data())
+def test_what_is_not_shown_need_not_be_read(table: pa.Table, query: str, count: int, data: st.DataObject) -> None:
+    """Of many matching spans only the first of each source are looked at; those that start together are told apart."""
+    sources = [KeepingSource(part) for part in split(table, data)]
+    with patch.object(matched, "_MANY", 1 << 40):
+        want = list(search(sources, query, spans_per_span_set=count).traces)
+    with patch.object(matched, "_MANY", 0):
+        assert list(search(sources, query, spans_per_span_set=count).traces) == want
 
 
 @pytest.mark.parametrize("place", [12, -13])
