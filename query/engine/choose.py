@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from query.engine.reader import Ids, Mask, Reader, Rows, find, raw
+from query.engine.reader import Ids, Mask, Places, Reader, Rows, raw
 from query.engine.spansets import Spansets, State
 
 Order = Literal["start", "duration"]
@@ -157,8 +157,9 @@ def _cut(found: Chosen, wanted: Wanted) -> Chosen:
 def whole_times(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
     """Start and end in ns over all sources. In: ids, ascending."""
     start, end = np.full(len(ids), _NONE.max), np.full(len(ids), _NONE.min)
+    places = Places(ids)
     for reader in readers:
-        hit, traces = find(reader.traces(), ids)
+        hit, traces = places.of(reader)
         if len(hit):
             piece_start, piece_end = reader.times().values[:, traces]
             start[hit] = np.minimum(start[hit], piece_start)

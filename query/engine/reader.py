@@ -220,12 +220,13 @@ class Places:
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
+        self._keys = _keys(ids)
         self._found: dict[int, tuple[Rows, Rows]] = {}
 
     def of(self, reader: Reader) -> tuple[Rows, Rows]:
         """As `find`. The readers must outlive this."""
         if id(reader) not in self._found:
-            self._found[id(reader)] = find(reader.traces(), self.ids)
+            self._found[id(reader)] = _find(reader.traces().ids, self.ids, self._keys)
         return self._found[id(reader)]
 
 
@@ -234,20 +235,29 @@ def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
 
     In: ids, ascending, without repeats
     """
-    if not len(index.ids):
+    return _find(index.ids, ids, _keys(ids))
+
+
+def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+    if not len(own) or not len(ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    if len(ids) > len(index.ids):  # the few are looked up among the many
-        traces, hit = _among(index.ids, ids)
-        return hit, traces
-    return _among(ids, index.ids)
-
-
-def _among(some: Ids, many: Ids) -> tuple[Rows, Rows]:
-    """Which of some ids are among many: positions in both. In: both ascending, without repeats"""
-    position = np.searchsorted(many, some)
+    own_keys: npt.NDArray[Any] | None = None if keys is None else _keys(own)
+    left, right = (ids, own) if own_keys is None or keys is None else (keys, own_keys)
+    # The few are looked up among the many.
+    few, many = (right, left) if len(ids) > len(own) else (left, right)
+    position = np.searchsorted(many, few)
     position[position == len(many)] = 0
-    hit = np.flatnonzero(many[position] == some)
-    return hit, position[hit]
+    hit, there = (position, np.arange(len(own))) if len(ids) > len(own) else (np.arange(len(ids)), position)
+    same = np.flatnonzero(ids[hit] == own[there])
+    return hit[same], there[same]
+
+
+def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
+    """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
+    bits have noughts there. In: ids, ascending
+    """
+    keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
+    return keys if bool((keys[1:] > keys[:-1]).all()) else None
 
 
 def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
