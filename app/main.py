@@ -179,7 +179,7 @@ def _live_limits(live: LiveStore) -> LiveLimits:
 
 def _query_limits(settings: Settings) -> QueryLimits:
     query = settings.query
-    return QueryLimits(query.threads, query.concurrent_max, query.timeout_s)
+    return QueryLimits(query.threads, query.concurrent_max, query.timeout_s, query.niceness)
 
 
 def _run_beside(main: StreamApp, other: StreamApp) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -55,12 +58,20 @@ REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
     """threads evaluate, as many write answers; concurrent_max queries are worked on, as many again may wait; each has
-    timeout_s.
+    timeout_s. niceness: of those threads
     """
 
     threads: int
     concurrent_max: int
     timeout_s: float
+    niceness: int = 0
+
+
+def _give_way(niceness: int) -> None:
+    """This thread computes when nobody else wants to: the event loop, which takes spans in, waits less for a CPU."""
+    if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
+        with suppress(OSError):  # forbidden here: then as it is
+            os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
 
 
 class Querier:
@@ -68,10 +79,11 @@ class Querier:
 
     def __init__(self, keeper: LiveKeeper, limits: QueryLimits) -> None:
         self._keeper, self._limits = keeper, limits
-        self._pool = ThreadPoolExecutor(limits.threads, "query")
+        give_way = partial(_give_way, limits.niceness)
+        self._pool = ThreadPoolExecutor(limits.threads, "query", give_way)
         # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
         # the event loop waits for Python's lock in line with all threads that compute.
-        self._answers = ThreadPoolExecutor(limits.threads, "answer")
+        self._answers = ThreadPoolExecutor(limits.threads, "answer", give_way)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._admitted = 0
         self._known_tags = Known()

@@ -245,6 +245,11 @@ class Query(Section):
         description="Threads that evaluate queries; as many as CPU cores may be used for them. "
         "As many others write the answers.",
     )
+    niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        default=10,
+        description="How much these threads give way to all else on the machine that wants a CPU, to taking spans in "
+        "above all: as of the command nice. Linux only.",
+    )
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
     column_cache_bytes_max: Bytes = Field(

@@ -1,6 +1,8 @@
 """The querier over a real live store: what it answers, refuses, and gives up."""
 
 import asyncio
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -161,4 +163,18 @@ async def test_storage_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(Unavailable) as refused:
             await found(asked)
         assert "secret" not in str(refused.value)
+        asked.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads with a niceness of their own")
+@pytest.mark.parametrize(("niceness", "more"), [(0, 0), (3, 3), (19, 19)])
+@in_loop
+async def test_queries_give_way(tmp_path: Path, niceness: int, more: int) -> None:
+    """To the rest of the process: its threads stay as they are."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with world(tmp_path) as w:
+        asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=5, niceness=niceness))
+        assert await asked.beside(lambda: os.getpriority(os.PRIO_PROCESS, 0)) == min(19, before + more)
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
+        assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == before
         asked.close()
