@@ -68,7 +68,7 @@ class QueryLimits:
 
 
 def _give_way(niceness: int) -> None:
-    """This thread computes when nobody else wants to: the event loop, which takes spans in, waits less for a CPU."""
+    """The thread that calls it computes when nobody else wants to: the event loop waits less for a CPU."""
     if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
         with suppress(OSError):  # forbidden here: then as it is
             os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
