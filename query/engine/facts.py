@@ -35,8 +35,8 @@ class Texts:
 
     def told(self, first: int, end: int) -> list[str | None]:
         """A range of them."""
-        words = [*self.words, None]
-        return [words[code] for code in self.codes[first:end].tolist()]
+        words = self.words
+        return [words[code] if code >= 0 else None for code in self.codes[first:end].tolist()]
 
     @property
     def nbytes(self) -> int:
@@ -151,7 +151,7 @@ def _source_facts(reader: Reader, traces: Rows) -> tuple[SourceFacts, Rows]:
     return _made(reader.at(_COLUMNS, rows), offsets), np.arange(len(traces))
 
 
-def _made(columns: "dict[str, Any]", offsets: Rows) -> SourceFacts:
+def _made(columns: dict[str, Any], offsets: Rows) -> SourceFacts:
     """In: columns of whole traces; offsets: where each trace begins"""
     first, traces = offsets[:-1], len(offsets) - 1
     root_names, root_services = (
