@@ -10,7 +10,7 @@ from query.engine.plan import MetricsPlan, plan_metrics
 from query.engine.profile import Profile
 from query.engine.reader import Mask, Reader
 from query.engine.spansets import evaluate
-from query.engine.stitch import shared_traces, whole_traces
+from query.engine.stitch import latest_start_ns, shared_traces, whole_traces
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.check import check
@@ -150,7 +150,7 @@ def observe_sources(
         with profile.stage("find shared traces"):
             shared = shared_traces([reader.traces() for reader in readers])
             work = [piece.open() for piece in whole_traces(readers, shared, columns, inside)]
-    work.sort(key=lambda item: -_latest_ns(item[0]))
+    work.sort(key=lambda item: -latest_start_ns(item[0], "start_ns"))
     observed: list[list[Partial]] = [[] for _ in plans]
     for done, (reader, among) in enumerate(work, 1):
         for parts, plan in zip(observed, plans, strict=True):
@@ -163,7 +163,7 @@ def observe_sources(
         reader.forget()
         if tell is not None and done < len(work):
             evaluated = [reader for reader, _ in work[:done]]
-            tell(observed, _latest_ns(work[done][0]), _inspected(readers, evaluated, len(work) - done))
+            tell(observed, latest_start_ns(work[done][0], "start_ns"), _inspected(readers, evaluated, len(work) - done))
     with profile.stage("merge"):
         merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
     evaluated = [reader for reader, _ in work]
@@ -179,12 +179,6 @@ def _inspected(readers: Sequence[Reader], evaluated: Sequence[Reader], left: int
         sources=len(evaluated),
         left=left,
     )
-
-
-def _latest_ns(reader: Reader) -> int:
-    """When the source's last span starts, at the latest."""
-    bounds = reader.bounds("start_ns")
-    return int(np.iinfo(np.int64).max) if bounds is None else bounds[1]
 
 
 def _settled_series(

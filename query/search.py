@@ -12,14 +12,7 @@ from query.engine.plan import Plan, plan
 from query.engine.profile import Profile
 from query.engine.reader import Ids, Mask, Reader, find
 from query.engine.spansets import evaluate
-from query.engine.stitch import (
-    UNKNOWN_NS,
-    Piece,
-    latest_start_ns,
-    rows_outside,
-    shared_traces,
-    whole_traces,
-)
+from query.engine.stitch import UNKNOWN_NS, Piece, latest_start_ns, rows_outside, shared_traces, whole_traces
 from query.errors import QueryCancelled
 from query.language.check import check
 from query.language.parse import parse

@@ -60,10 +60,10 @@ class ByteCache(Generic[K, V]):
             return
         now_s = time.monotonic()
         with self._lock:
-            self._drop(key)
             if spares_s and not self._has_room(size_bytes, now_s - spares_s):
                 self._not_kept.inc()
                 return
+            self._drop(key)
             self._entries[key] = _Entry(value, size_bytes, now_s)
             self.bytes += size_bytes
             while self.bytes > self.bytes_max:

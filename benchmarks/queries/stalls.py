@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -62,20 +62,24 @@ def metrics(url: str) -> str:
 
 def buckets(url: str, metric: str = METRIC) -> Buckets:
     """The server's histogram, as it is now. Raises BenchError where it has none."""
-    found = {
-        float(sample.labels["le"]): sample.value
-        for family in text_string_to_metric_families(metrics(url))
-        for sample in family.samples
-        if sample.name == f"{metric}_bucket"
-    }
-    if not found:
-        raise BenchError(f"{url}/metrics has no {metric}")
-    return found
+    return _histograms(url, [metric])[metric]
 
 
 def all_buckets(url: str) -> dict[str, Buckets]:
-    """Of stalls (METRIC) and of each of their parts. Raises as `buckets`."""
-    return {metric: buckets(url, metric) for metric in (METRIC, *PARTS.values())}
+    """Of stalls (METRIC) and of each of their parts, as of one moment. Raises as `buckets`."""
+    return _histograms(url, [METRIC, *PARTS.values()])
+
+
+def _histograms(url: str, wanted: Sequence[str]) -> dict[str, Buckets]:
+    found: dict[str, dict[float, float]] = {metric: {} for metric in wanted}
+    for family in text_string_to_metric_families(metrics(url)):
+        for sample in family.samples:
+            metric = sample.name.removesuffix("_bucket")
+            if metric in found and metric != sample.name:
+                found[metric][float(sample.labels["le"])] = sample.value
+    if missing := [metric for metric, buckets_of in found.items() if not buckets_of]:
+        raise BenchError(f"{url}/metrics has no {missing[0]}")
+    return dict(found)
 
 
 def longest_parts_ms(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from query.engine.reader import Ids, Mask, Places, Reader, Rows, raw
+from query.engine.reader import Ids, Mask, Places, Reader, Rows, raw, run_starts
 from query.engine.spansets import Spansets, State
 
 Order = Literal["start", "duration"]
@@ -43,7 +43,7 @@ class Hits:
 
 
 def _without_repeats(ordered: Rows) -> Rows:
-    return ordered[np.r_[True, ordered[1:] != ordered[:-1]]]
+    return ordered[run_starts(ordered)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from query.engine.reader import ROOT_PARENT, Ids, Places, Reader, Rows, compact, find, rows_of, spread, to_numpy
+from query.engine.reader import (
+    ROOT_PARENT,
+    Ids,
+    Places,
+    Reader,
+    Rows,
+    compact,
+    find,
+    rows_of,
+    run_starts,
+    spread,
+    to_numpy,
+)
 from query.engine.traces import trace_numbers
 from query.results import ServiceStats
 
@@ -130,7 +142,7 @@ def _added(
     key = owner * len(words) + rank[service]
     sort = np.argsort(key, kind="stable")
     key = key[sort]
-    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    first = run_starts(key)
     # There are many times fewer different figures than pairs.
     figures = (np.add.reduceat(spans[sort], first, dtype=np.int64) << 32) + np.add.reduceat(errors[sort], first)
     distinct, stats = np.unique(figures, return_inverse=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from query.engine.choose import Hits
 from query.engine.plan import Shown
-from query.engine.reader import Places, Rows, compact, fixed_bytes, raw_all, rows_of, to_numpy
+from query.engine.reader import Places, Rows, compact, fixed_bytes, raw_all, rows_of, run_starts, to_numpy
 from query.engine.shown import CHILD_COUNT, show
 from query.engine.spansets import Spansets
 from query.engine.traces import child_counts
@@ -117,7 +117,7 @@ def _first_spans(hit: Hits, rows: Rows, sets: Rows, spans_max: int) -> Rows:
 
 def _runs(ordered: Rows) -> tuple[Rows, Rows]:
     """Where each value begins, and how often it comes."""
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    first = run_starts(ordered)
     return first, np.diff(np.r_[first, len(ordered)])
 
 

@@ -241,15 +241,24 @@ def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
 def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
     if not len(own) or not len(ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    own_keys: npt.NDArray[Any] | None = None if keys is None else _keys(own)
-    left, right = (ids, own) if own_keys is None or keys is None else (keys, own_keys)
-    # The few are looked up among the many.
-    few, many = (right, left) if len(ids) > len(own) else (left, right)
-    position = np.searchsorted(many, few)
-    position[position == len(many)] = 0
-    hit, there = (position, np.arange(len(own))) if len(ids) > len(own) else (np.arange(len(ids)), position)
+    own_keys = None if keys is None else _keys(own)
+    wanted: npt.NDArray[Any] = ids
+    known: npt.NDArray[Any] = own
+    if keys is not None and own_keys is not None:
+        wanted, known = keys, own_keys
+    if len(ids) > len(own):  # the few are looked up among the many
+        hit, there = _nearest(known, wanted), np.arange(len(own))
+    else:
+        hit, there = np.arange(len(ids)), _nearest(wanted, known)
     same = np.flatnonzero(ids[hit] == own[there])
     return hit[same], there[same]
+
+
+def _nearest(few: npt.NDArray[Any], many: npt.NDArray[Any]) -> Rows:
+    """Where each of the few is among the many, if it is there at all. In: both ascending"""
+    position = np.searchsorted(many, few)
+    position[position == len(many)] = 0
+    return position
 
 
 def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
@@ -258,6 +267,11 @@ def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
     """
     keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
     return keys if bool((keys[1:] > keys[:-1]).all()) else None
+
+
+def run_starts(ordered: npt.NDArray[Any]) -> Rows:
+    """Where each value begins among values of which equal ones lie together."""
+    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
 
 def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:

@@ -75,9 +75,9 @@ class Piece(NamedTuple):
     open: Callable[[], tuple[Reader, Mask | None]]
 
 
-def latest_start_ns(reader: Reader) -> int:
-    """No trace of the source begins later."""
-    bounds = reader.bounds("trace_start_ns")
+def latest_start_ns(reader: Reader, column: str = "trace_start_ns") -> int:
+    """No trace of the source begins later; or, by start_ns, no span."""
+    bounds = reader.bounds(column)
     return UNKNOWN_NS if bounds is None else bounds[1]
 
 
