@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format bench bench-queries bench-series soak lock clean
+.PHONY: help run test check format bench bench-queries bench-series soak fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, 
 
 soak: $(DEV) ## 20 minutes of load while processes are killed; then count every span
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove what was installed and built; not the data
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

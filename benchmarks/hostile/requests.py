@@ -1,0 +1,324 @@
+"""Mutated requests against a running server, while another client sends a steady load; then every span is counted.
+
+    python -m benchmarks.hostile.requests [--requests 1000000] [--seed N] [--rate SPANS_PER_SECOND]
+
+Requests go to OTLP/HTTP (protobuf, JSON, compressed, with broken heads), OTLP/gRPC, the query API, and as messages to
+topic otlp_spans. The status is 1 unless: no answer has a status of 5xx; every request has an answer; every span that
+was acknowledged, the load's and the hostile ones, is there after it came to blocks, and after a restart; memory and
+the event loop's lateness keep their bounds; nothing stays in flight.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import grpc
+from aiokafka import AIOKafkaProducer
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from app.api.traces import NEXT_CURSOR
+from benchmarks import measure, workload
+from benchmarks.cluster import BenchError, Cluster
+from benchmarks.hostile.http_client import Connection
+from benchmarks.hostile.sent import Maker, Sent
+from benchmarks.load import EXPORT
+from benchmarks.queries import stalls
+from benchmarks.soak import count
+from benchmarks.soak.ledger import Ledger
+from benchmarks.soak.load import Loader
+from benchmarks.soak.template import Template
+from tables.errors import WireError
+from tables.wire.otlp import OtlpDecoder
+
+SETTINGS: Final = {
+    "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",
+    "STRETTO_LIVE_STORE__BLOCK_AGE_S": "30",
+    "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "5",
+}
+ACCEPTED: Final = "stretto_spans_accepted_total"
+IN_FLIGHT: Final = "stretto_receiver_in_flight_bytes"
+CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
+RIGHT_CODES: Final = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+SAMPLE: Final = 2000
+HTTP_SHARE, GRPC_SHARE = 0.85, 0.12  # the others go to Kafka
+SETTLE_S: Final = 180.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it; empty faults: all is well."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def check(self, *, right: bool, text: str) -> None:
+        self.lines.append(("" if right else "WRONG: ") + text)
+        if not right:
+            self.faults.append(text)
+
+
+class Hostile:
+    """The hostile clients of one run. kept: a sample of the exports that were accepted"""
+
+    def __init__(self, cluster: Cluster, given: argparse.Namespace, good: Sequence[bytes]) -> None:
+        self._cluster, self._rng = cluster, Random(given.seed)
+        self._maker = Maker(given.seed, good)
+        self._left = given.requests
+        self.statuses: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.kept: list[bytes] = []
+        self._accepted = 0
+
+    async def run(self, connections: int) -> None:
+        """Sends them all."""
+        producers = [
+            AIOKafkaProducer(bootstrap_servers=self._cluster.kafka_address, compression_type=codec) for codec in CODECS
+        ]
+        for producer in producers:
+            await producer.start()
+        async with grpc.aio.insecure_channel(self._cluster.otlp_address) as channel:
+            export = channel.unary_unary(EXPORT)
+            await asyncio.gather(*(self._client(export, producers) for _ in range(connections)))
+        for producer in producers:
+            await producer.stop()
+
+    async def _client(self, export: Any, producers: Sequence[Any]) -> None:
+        ports = [urllib.parse.urlsplit(url).port or 0 for url in (self._cluster.otlp_http_url, self._cluster.http_url)]
+        otlp, query = (Connection("127.0.0.1", port) for port in ports)
+        while self._left > 0:
+            self._left -= 1
+            kind = self._rng.random()
+            if kind < HTTP_SHARE:
+                sent = self._maker.http()
+                await self._http(query if sent.query else otlp, sent)
+            elif kind < HTTP_SHARE + GRPC_SHARE:
+                await self._grpc(export, self._maker.export())
+            else:
+                await self._rng.choice(producers).send_and_wait("otlp_spans", self._maker.export())
+                self.statuses["kafka"] += 1
+        otlp.close()
+        query.close()
+
+    async def _http(self, connection: Connection, sent: Sent) -> None:
+        kind = "query" if sent.query else "otlp"
+        try:
+            status, answer = await connection.ask(sent.data, broken=sent.broken)
+        except (TimeoutError, OSError) as err:
+            self._fault(f"{kind}: {err!r} after {sent.data[:200]!r}")
+            connection.close()
+            return
+        self.statuses[f"{kind} {status}"] += 1
+        if status >= 500 or (status == 0 and not sent.broken):
+            self._fault(f"{kind}: status {status}, {answer[:200]!r} after {sent.data[:300]!r}")
+        if status == 200 and sent.body is not None and not sent.broken:
+            self._keep(sent.body)
+
+    async def _grpc(self, export: Any, body: bytes) -> None:
+        try:
+            await export(body, timeout=60)
+        except grpc.aio.AioRpcError as err:
+            self.statuses[f"grpc {err.code().name}"] += 1
+            if err.code() not in RIGHT_CODES:
+                self._fault(f"grpc {err.code().name}: {str(err.details())[:200]} after {body[:100]!r}")
+            return
+        self.statuses["grpc OK"] += 1
+        self._keep(body)
+
+    def _keep(self, body: bytes) -> None:
+        """Any of those that were accepted is as likely to be kept."""
+        self._accepted += 1
+        if len(self.kept) < SAMPLE:
+            self.kept.append(body)
+        elif (at := self._rng.randrange(self._accepted)) < SAMPLE:
+            self.kept[at] = body
+
+    def _fault(self, text: str) -> None:
+        self.statuses["faults"] += 1
+        if len(self.faults) < 10:
+            self.faults.append(text)
+
+
+class Watch(threading.Thread):
+    """Looks at the worker's memory five times a second."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self._pid = next(one.pid for one in cluster.processes() if one.name == "worker")
+        self._done = threading.Event()
+        self.start_bytes = self.peak_bytes = measure.resident_bytes(self._pid)
+
+    def run(self) -> None:
+        while not self._done.wait(0.2):
+            self.peak_bytes = max(self.peak_bytes, measure.resident_bytes(self._pid))
+
+    def finish(self) -> int:
+        """Resident bytes at the end; 0 where the worker is not the one that it was."""
+        self._done.set()
+        self.join()
+        return measure.resident_bytes(self._pid)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile.requests")
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=int, default=3000, help="spans a second of the steady load")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rss-mib-max", type=int, default=1024, help="of the worker")
+    parser.add_argument("--late-ms-max", type=float, default=100.0, help="of the event loop")
+    given = parser.parse_args(argv)
+    workload.make_cache(workload.CACHE)
+    folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=workload.CACHE))
+    report = Report()
+    try:
+        run(given, folder, report)
+    except BenchError as err:
+        report.check(right=False, text=str(err))
+    print("\n".join(report.lines))
+    if report.faults:
+        print(f"kept for a look: {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def run(given: argparse.Namespace, folder: Path, report: Report) -> None:
+    """Raises: BenchError where it cannot go on."""
+    options = workload.Options(spans=given.rate * 10, seed=given.seed, spans_per_s=given.rate, spans_per_request=64)
+    path = workload.cached(options)
+    ledger = Ledger(Template(path))
+    good = [body for body in workload.Requests(path)[:200] if len(body) < 1 << 16]
+    with Cluster(folder, SETTINGS) as cluster:
+        loader, watch = Loader(ledger, cluster.otlp_address, given.rate), Watch(cluster)
+        watch.start()
+        loader.start()
+        time.sleep(5)  # the first requests of a process make caches and threads
+        before = stalls.all_buckets(cluster.http_url)
+        hostile = Hostile(cluster, given, good)
+        began_s = time.monotonic()
+        asyncio.run(hostile.run(given.connections))
+        took_s = time.monotonic() - began_s
+        after = stalls.all_buckets(cluster.http_url)
+        loader.finish()
+        _settle(cluster)
+        _tell_run(report, given, hostile, loader, took_s)
+        _tell_process(report, given, cluster, watch, (before, after))
+        count_everything(report, cluster, ledger, hostile.kept, "in blocks")
+    with Cluster(folder, SETTINGS) as cluster:  # on the same data
+        find_sample(report, cluster, hostile.kept, "after a restart")
+
+
+def _tell_run(report: Report, given: argparse.Namespace, hostile: Hostile, loader: Loader, took_s: float) -> None:
+    statuses = ", ".join(f"{name}: {number}" for name, number in sorted(hostile.statuses.items()))
+    report.lines.append(f"{given.requests} mutated requests in {took_s:.0f} s, seed {given.seed}: {statuses}")
+    for text in hostile.faults:
+        report.check(right=False, text=text)
+    report.check(right=not hostile.statuses["faults"], text=f"{hostile.statuses['faults']} answers of 5xx, or none")
+    report.check(right=not loader.errors, text=f"steady load: refused {dict(loader.errors)}, ack ms {loader.ack_ms()}")
+
+
+def _tell_process(
+    report: Report, given: argparse.Namespace, cluster: Cluster, watch: Watch, loop: tuple[Any, Any]
+) -> None:
+    end_bytes = watch.finish()
+    report.check(right=end_bytes > 0, text="the worker is the one that it was")
+    mib = [bytes_ >> 20 for bytes_ in (watch.start_bytes, watch.peak_bytes, end_bytes)]
+    text = f"worker: {mib[0]} MiB at the start, {mib[1]} at most, {mib[2]} in the end (limit {given.rss_mib_max})"
+    report.check(right=mib[1] <= given.rss_mib_max, text=text)
+    before, after = loop
+    late_ms = stalls.longest_ms(before[stalls.METRIC], after[stalls.METRIC])
+    parts = stalls.longest_parts_ms(before, after)
+    own_ms = max(parts["its own work"], parts["Python's lock"])
+    text = f"event loop late by at most {late_ms:g} ms; of it at most {parts} (limit {given.late_ms_max:g})"
+    report.check(right=own_ms <= given.late_ms_max, text=text)
+    in_flight = _samples(cluster).get(IN_FLIGHT, -1.0)
+    report.check(right=in_flight == 0, text=f"{in_flight:g} bytes in flight in the end")
+
+
+def _samples(cluster: Cluster) -> dict[str, float]:
+    return dict(measure.sample_sums(stalls.metrics(cluster.http_url)))
+
+
+def _settle(cluster: Cluster) -> None:
+    """Until all that was accepted is in blocks."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        sums = _samples(cluster)
+        accepted, flushed = sums.get(ACCEPTED, 0.0), sums.get(measure.FLUSHED, 0.0)
+        if accepted == flushed:
+            return
+        if time.monotonic() > deadline_s:
+            raise BenchError(f"{accepted:.0f} spans accepted, {flushed:.0f} in blocks after {SETTLE_S:g} s")
+        time.sleep(1)
+
+
+def count_everything(report: Report, cluster: Cluster, ledger: Ledger, kept: Sequence[bytes], where: str) -> None:
+    """The load's spans one by one in the files, the hostile ones by their number there, and a sample by id."""
+    accepted = int(_samples(cluster).get(ACCEPTED, 0.0))
+    found = count.count_blocks(cluster.data_dir, ledger)
+    right = not (found.missing or found.doubled)
+    text = f"steady load {where}: {found.spans} spans, {found.missing} missing, {found.doubled} doubled"
+    report.check(right=right, text=text)
+    total = found.spans + found.foreign
+    report.check(right=total == accepted, text=f"{accepted} spans accepted in all, {total} in the files")
+    checked, differing = count.check_traces(cluster.http_url, ledger, 100, 1)
+    report.check(right=differing.right, text=f"{checked} traces of the load span by span: {differing.examples}")
+    find_sample(report, cluster, kept, where)
+
+
+def find_sample(report: Report, cluster: Cluster, kept: Sequence[bytes], where: str) -> None:
+    """Spans of accepted hostile requests, by their traces' ids."""
+    decoder, wanted = OtlpDecoder(), dict[bytes, set[bytes]]()
+    for body in kept:
+        try:
+            spans = decoder.decode([body]).spans
+        except WireError as err:
+            report.check(right=False, text=f"accepted, and cannot be decoded: {err}")
+            continue
+        for trace_id, span_id in zip(spans["trace_id"].to_pylist(), spans["span_id"].to_pylist(), strict=True):
+            wanted.setdefault(trace_id, set()).add(span_id)
+    traces = sorted(wanted)
+    Random(1).shuffle(traces)
+    missing = 0
+    for trace_id in traces[:SAMPLE]:
+        missing += len(wanted[trace_id] - _span_ids(cluster, trace_id))
+    text = f"accepted hostile spans {where}: {min(SAMPLE, len(traces))} traces looked up, {missing} spans missing"
+    report.check(right=missing == 0, text=text)
+
+
+def _span_ids(cluster: Cluster, trace_id: bytes) -> set[bytes]:
+    """Of a trace, read page by page: mutated requests make some of them large."""
+    found: set[bytes] = set()
+    cursor: str | None = ""
+    while cursor is not None:
+        url = f"{cluster.http_url}/api/traces/{trace_id.hex()}?cursor={urllib.parse.quote(cursor)}"
+        asked = urllib.request.Request(url, headers={"Accept": "application/protobuf"})
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                groups = TracesData.FromString(answer.read()).resource_spans
+                cursor = answer.headers.get(NEXT_CURSOR)
+        except urllib.error.HTTPError as err:
+            if err.code == HTTPStatus.NOT_FOUND:
+                return found
+            raise BenchError(f"{url}: status {err.code}") from err
+        found |= {span.span_id for group in groups for scope in group.scope_spans for span in scope.spans}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""Targets: raw bytes of HTTP connections, to the query API and to the OTLP receiver, over real sockets."""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from aiohttp import web
+
+from agents.span_encoder import Request, SpanEncoder
+from app.api.server import api_runner, build_api
+from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
+from app.serving.access import Access
+from benchmarks.hostile.examples import NEIGHBOUR
+from tests.fuzz.local_backend import LocalBackend
+from tests.fuzz.target import Target
+
+_ANSWER_S = 10.0
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_HEADER_BYTES = 8190
+
+
+class _Gatherer:
+    """Decodes as the process does; there is no Kafka."""
+
+    def __init__(self) -> None:
+        self._encoder = SpanEncoder(1 << 20, 65_536, 10.0)
+
+    async def add(self, tenant: str, body: bytes) -> Any:
+        return self._encoder.encode_each([Request(tenant, body)], 1).outcomes[0]
+
+
+def _query_api() -> web.AppRunner:
+    app = build_api(
+        LocalBackend(),
+        multitenancy=True,
+        default_limit=20,
+        max_limit=1000,
+        default_spss=3,
+        max_query_bytes=4096,
+    )
+    return api_runner(app)
+
+
+def _receiver() -> web.AppRunner:
+    gatherer: Any = _Gatherer()
+    access = Access(multitenancy=True)
+    return http_runner(build_http_receiver(gatherer, access, BodyLimits(1 << 20, 1 << 20)), _HEADER_BYTES)
+
+
+@cache
+def _address(make: Callable[[], web.AppRunner]) -> tuple[str, int]:
+    """Where a server listens, on an event loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def start() -> tuple[str, int]:
+        runner = make()
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        return host, port
+
+    return asyncio.run_coroutine_threadsafe(start(), loop).result()
+
+
+def _send(make: Callable[[], web.AppRunner], data: bytes) -> None:
+    """Every answer has a status below 500, and the connection ends when the client has ended it."""
+    with socket.create_connection(_address(make), timeout=_ANSWER_S) as client:
+        try:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := client.recv(1 << 16):
+                answer += piece
+        except (ConnectionResetError, BrokenPipeError):
+            return
+    statuses = [int(status) for status in _STATUS.findall(answer)]
+    assert all(status < 500 or status in (501, 505) for status in statuses), (statuses, answer[:500])
+
+
+def _get(path: str, *headers: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: a", "X-Scope-OrgID: team", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def _post(body: bytes, *headers: str) -> bytes:
+    lines = ["POST /v1/traces HTTP/1.1", "Host: a", "X-Scope-OrgID: team", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _query_seeds() -> list[bytes]:
+    paths = (
+        "/api/search?q=%7B%7D&limit=3",
+        "/api/traces/1",
+        "/api/v2/traces/2?start=1&end=2",
+        "/api/v2/search/tags",
+        "/api/v2/search/tag/span.http.route/values",
+        "/api/metrics/query_range?q=%7B%7D%7Crate()&since=1h",
+        "/status/config",
+    )
+    return [_get(path) for path in paths] + [_get(paths[0], "Accept: application/protobuf")]
+
+
+def _receiver_seeds() -> list[bytes]:
+    chunked = "POST /v1/traces HTTP/1.1\r\nHost: a\r\nX-Scope-OrgID: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    return [
+        _post(NEIGHBOUR, "Content-Type: application/x-protobuf"),
+        _post(b'{"resourceSpans": []}', "Content-Type: application/json"),
+        _post(NEIGHBOUR, "Content-Type: application/x-protobuf", "Content-Encoding: gzip"),
+        chunked.encode(),
+    ]
+
+
+_WORDS = (b"\r\n", b"X-Scope-OrgID: b\r\n", b"Content-Length: 0\r\n", b"chunked", b"%ff", b"Expect: 100-continue\r\n")
+TARGETS = [
+    Target("http_query", partial(_send, _query_api), _query_seeds, _WORDS),
+    Target("http_otlp", partial(_send, _receiver), _receiver_seeds, _WORDS),
+]

@@ -1,0 +1,81 @@
+"""Targets: what receivers read. A request is refused, or its spans are found; its neighbour is never hurt."""
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from agents.span_encoder import Request, SpanEncoder
+from app.errors import StrettoError
+from app.receivers.inflate import Inflater, TooLarge, UnknownEncoding
+from app.receivers.otlp_json import to_protobuf
+from app.serving.access import Access, Forbidden, Unauthorized
+from app.tenant import InvalidTenant, NoTenant
+from benchmarks.hostile.examples import NEIGHBOUR, otlp_json, otlp_requests
+from tables.errors import WireError
+from tests.fuzz.rest import Rest
+from tests.fuzz.target import Target
+
+_MESSAGE_BYTES_MAX = 1 << 20
+_BODY_BYTES_MAX = 1 << 20
+_ENCODINGS = ("gzip", "deflate", "x-gzip", "identity", "zstd", "snappy", "lz4", "")
+
+
+@cache
+def _encoder() -> SpanEncoder:
+    return SpanEncoder(_MESSAGE_BYTES_MAX, 65_536, 10.0)
+
+
+def _otlp(data: bytes) -> None:
+    """Two tenants send together; what comes of it is sealed, stored and found by its ids."""
+    encoded = _encoder().encode_each([Request("neighbour", NEIGHBOUR), Request("fuzzer", data)], 2)
+    near, far = encoded.outcomes
+    assert near.malformed is None, near
+    assert (near.received, near.rejected, near.too_large) == (2, 0, 0), near
+    accepted = {"neighbour": 2, "fuzzer": far.received - far.rejected - far.too_large}
+    Rest(encoded.records).check(accepted)
+
+
+def _json(data: bytes) -> None:
+    try:
+        body = to_protobuf(data)
+    except WireError:
+        return
+    converted: Any = body[0] if isinstance(body, tuple) else body
+    outcome = _encoder().encode_each([Request("fuzzer", converted)], 2).outcomes[0]
+    assert outcome.malformed is None, outcome
+
+
+def _inflate(data: bytes) -> None:
+    encoding = _ENCODINGS[data[0] % len(_ENCODINGS)] if data else ""
+    with ThreadPoolExecutor(1) as pool, contextlib.suppress(WireError, TooLarge, UnknownEncoding):
+        body = asyncio.run(Inflater(data[1:], encoding, _BODY_BYTES_MAX).all(pool))
+        assert len(body) <= _BODY_BYTES_MAX
+
+
+def _headers(data: bytes) -> None:
+    authorization, _, org = data.decode("latin-1").partition("\n")
+    for multitenancy in (False, True):
+        for credentials in (None, {"a": [bytes(32)], "*": [b"\x01" * 32]}):
+            access = Access(multitenancy=multitenancy, credentials=credentials)
+            with contextlib.suppress(NoTenant, InvalidTenant, Unauthorized, Forbidden, StrettoError):
+                access.tenant(authorization or None, org or None)
+
+
+def _inflate_seeds() -> list[bytes]:
+    import gzip
+    import zlib
+
+    bodies = [gzip.compress(NEIGHBOUR), zlib.compress(NEIGHBOUR), gzip.compress(b"") * 20 + gzip.compress(NEIGHBOUR)]
+    return [bytes([number]) + body for body in bodies for number in range(3)]
+
+
+TARGETS = [
+    Target("otlp_protobuf", _otlp, otlp_requests, (b"service.name", b"\x0a\x02\x00\x00"), protobuf=True),
+    Target("otlp_json", _json, otlp_json, (b"null", b'"\\ud83d"', b"1e400", b"NaN", b"[]", b"{}", b'"' + b"0" * 32)),
+    Target(
+        "compression", _inflate, _inflate_seeds, (b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"\xff\x06\x00\x00sNaPpY")
+    ),
+    Target("tenant_headers", _headers, lambda: [b"Bearer abc\nteam-a", b"Basic YTpi\n", b"\na,b", b"\n" + b"x" * 151]),
+]

@@ -1,0 +1,74 @@
+"""Records of topic `spans` on their way to rest: head, segment, block file; by tenant."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+from agents.record_producer import Record
+from agents.span_record import parts_of
+from query.search import search
+from query.trace import find_trace
+from tables.blocks.parquet_read import ParquetSource
+from tables.blocks.parquet_write import to_parquet
+from tables.cache import ByteCache
+from tables.live.head import Head, seal_records
+from tables.live.shared import HeadRecord
+from tables.wire import record
+from tables.wire.otlp_write import to_resource_spans
+from tests.helpers.files import file_of
+
+_TRACES_MAX = 3
+
+
+class Rest:
+    """The heads of all tenants that some records make."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.heads: dict[tuple[int, str], list[HeadRecord]] = {}
+        for offset, one in enumerate(records):
+            message = SimpleNamespace(key=one.key, value=one.value, headers=one.headers)
+            info, parts = parts_of(message)
+            whole = info.spans if info.runs else 0
+            for part in parts:
+                item = HeadRecord(offset, part.spans, one.value, part.first_row, whole)
+                self.heads.setdefault((one.partition, part.tenant), []).append(item)
+
+    def check(self, accepted: Mapping[str, int]) -> None:
+        """Every accepted span of each tenant is in its segments, and found by its trace's id there and in the head."""
+        found = dict.fromkeys(accepted, 0)
+        for (_, tenant), items in self.heads.items():
+            table, bad = seal_records(items)
+            assert not bad, bad
+            assert table is not None
+            table.validate(full=True)
+            found[tenant] += len(table)
+            file = to_parquet(table)
+            source = ParquetSource("file", lambda file=file: file_of(file), ByteCache("fuzz", 1 << 24), len(table))
+            head = Head()
+            for item in items:
+                head.append(item)
+            self._by_id(table, source, head, len(items))
+            counts = [
+                sum(one.matched for trace in search([any_], "{ }", limit=10**6).traces for one in trace.span_sets)
+                for any_ in (source, *head.sources(len(items)))
+            ]
+            assert counts == [len(table)] * len(counts), (counts, len(table))
+        assert found == dict(accepted), (found, accepted)
+
+    def _by_id(self, table, source, head: Head, count: int) -> None:
+        ids = table["trace_id"].to_pylist()
+        for trace_id in list(dict.fromkeys(ids))[:_TRACES_MAX]:
+            for sources in ([source], head.trace_sources(trace_id, count)):
+                trace = find_trace(sources, trace_id)
+                assert trace is not None
+                assert len(trace) == ids.count(trace_id)
+                for group in to_resource_spans(trace):
+                    group.SerializeToString()
+
+
+def head_record(value: bytes) -> HeadRecord:
+    """A record whose headers say what its value says, as far as it can be read."""
+    try:
+        spans = len(record.decode(value))
+    except ValueError:
+        spans = 1
+    return HeadRecord(0, spans, value)

@@ -1,0 +1,122 @@
+"""Targets: what the process reads back from Kafka, its disk and object storage: damaged, or written by others."""
+
+import contextlib
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.hostile.examples import records
+from query.search import search
+from query.trace import find_trace
+from tables.blocks.cuts import Cuts
+from tables.blocks.meta import BlockMeta, FileMeta, decode_meta
+from tables.blocks.object_store import ObjectStore, StorageConfig
+from tables.blocks.parquet_read import ParquetSource
+from tables.blocks.parquet_write import to_parquet
+from tables.cache import ByteCache
+from tables.errors import StorageError, WireError
+from tables.generator.saved import journal
+from tables.generator.saved.columns_file import dump
+from tables.live.head import Head, seal_records
+from tables.live.shared import trace_ids_of
+from tables.wire import record
+from tests.fuzz.rest import head_record
+from tests.fuzz.target import Target
+from tests.helpers.files import file_of
+
+
+def _record(data: bytes) -> None:
+    """A record that somebody else wrote, between good ones of ours: those are sealed whatever it holds."""
+    good = head_record(records()[0])
+    items = [good, head_record(data), good]
+    table, _ = seal_records(items)
+    assert table is not None
+    table.validate(full=True)
+    assert len(table) >= 2 * good.spans
+    to_parquet(table)
+    head = Head()
+    for item in items:
+        head.append(item)
+    trace_id = trace_ids_of(good)[0].as_py()
+    found = [find_trace(sources, trace_id) for sources in (head.sources(3), head.trace_sources(trace_id, 3))]
+    assert all(one is not None and len(one) for one in found)
+
+
+def _record_headers(data: bytes) -> None:
+    headers = [(line[:1].decode("latin-1"), line[2:]) for line in data.split(b"\n")]
+    with contextlib.suppress(WireError):
+        info = record.read_headers(headers)
+        assert info.spans > 0
+
+
+@cache
+def _file() -> bytes:
+    table, _ = seal_records([head_record(value) for value in records()])
+    assert table is not None
+    return bytes(to_parquet(table))
+
+
+def _block_file(data: bytes) -> None:
+    """A file of a block is read, or it is said that it cannot be."""
+    rows = len(seal_records([head_record(value) for value in records()])[0] or ())
+    buffer = pa.py_buffer(data)
+    source = ParquetSource("file", lambda: file_of(buffer), ByteCache("fuzz", 1 << 24), rows)
+    for ask in (
+        lambda: search([source], "{ span.n < 0 || name = `op 2` } >> { }", limit=5),
+        lambda: find_trace([source], (2).to_bytes(16, "big")),
+    ):
+        with contextlib.suppress(StorageError):
+            ask()
+
+
+def _meta(data: bytes) -> None:
+    with contextlib.suppress(StorageError):
+        decode_meta("blocks/t/b/meta.json", data)
+
+
+class _OneObject(ObjectStore):
+    """A store in which every object has the same bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(StorageConfig("memory", ""))
+        self._data = data
+
+    def paths(self, folder: str) -> Any:
+        return [f"{folder}/{0:020d}.json"]
+
+    def get(self, path: str) -> bytes:
+        return self._data
+
+
+def _cut(data: bytes) -> None:
+    with contextlib.suppress(StorageError):
+        Cuts(_OneObject(data), "epoch").read(0)
+
+
+def _journal(data: bytes) -> None:
+    with contextlib.suppress(WireError):
+        journal.decode(data)
+
+
+def _meta_seeds() -> list[bytes]:
+    file = FileMeta(name="data-0000.parquet", size_bytes=9, spans=1, start_min_ns=0, end_max_ns=1)
+    named: dict[str, Any] = {"block_id": "b", "tenant": "t", "epoch": "e", "partition": 0, "partition_count": 1}
+    numbers: dict[str, Any] = {"first_offset": 0, "last_offset": 1, "spans": 1, "start_min_ns": 0, "end_max_ns": 1}
+    return [BlockMeta(**named, **numbers, size_bytes=9, files=[file]).encode()]
+
+
+def _journal_seeds() -> list[bytes]:
+    saved = journal.Saved("epoch", "spans", "me", 1, 2, {0: (5, 6)}, {}, {})
+    return [journal.encode(saved), dump({"version": 1})]
+
+
+_HEADERS = b"v=1\nn=3\nt=1-2", b"v=2\nn=3\nm=a:1,b:2\nt=-1--1"
+TARGETS = [
+    Target("record", _record, records, (b"\xff\xff\xff\xff", b"\xff\xff\xff\x3f")),
+    Target("record_headers", _record_headers, lambda: list(_HEADERS), (b"\n", b":", b",", b"99999999999999999999")),
+    Target("block_file", _block_file, lambda: [_file()], (b"PAR1",)),
+    Target("block_meta", _meta, _meta_seeds, (b"1e999", b"-1", b"null", b"[]", b'"stretto2"')),
+    Target("cut", _cut, lambda: [b'{"last_offset": 7, "blocks": ["t/b"]}'], (b"1e999", b"-1", b"null", b"[]")),
+    Target("generator_journal", _journal, _journal_seeds),
+]
