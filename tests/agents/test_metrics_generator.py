@@ -329,10 +329,8 @@ def test_a_record_that_makes_its_decoder_fail(monkeypatch, caplog, error):
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    "where", ["agents.metrics_generator.time.time", "tables.generator.tenant.TenantGenerator.recall"]
-)
-def test_the_work_may_be_ended(monkeypatch, where):
+@pytest.mark.parametrize("offset", [pytest.param(1, id="of the past"), pytest.param(2, id="new")])
+def test_the_work_may_be_ended(monkeypatch, offset):
     """What ends the work is no fault of a record: it goes on its way."""
 
     async def run():
@@ -357,13 +355,13 @@ def changed(name, column):
 
 def beyond():
     """A record whose list of attributes goes on behind the buffer's end, as damaged bytes say it."""
-    attributes = {f"key{number}": "value" for number in range(7)}
-    value, _ = record.encode(DECODER.decode([request([span(2, attributes=attributes)], service_name="s")]).spans)
+    spans = [span(2 + n, attributes={f"key{key}": "value" for key in range(7 + n)}) for n in range(2)]
+    value, _ = record.encode(DECODER.decode([request(spans, service_name="s")]).spans)
     size = record.decoded_bytes(value)
     body = pa.Codec("zstd").decompress(value[4:], size, asbytes=True)
-    offsets = np.array([0, 7], "<i4").tobytes()
+    offsets = np.array([0, 7, 15], "<i4").tobytes()
     assert body.count(offsets) == 1
-    body = body.replace(offsets, np.array([0, 1 << 20], "<i4").tobytes())
+    body = body.replace(offsets, np.array([0, 7, 1 << 20], "<i4").tobytes())
     return size.to_bytes(4, "little") + pa.Codec("zstd").compress(body, asbytes=True)
 
 
