@@ -12,7 +12,7 @@ Check = Callable[[Any], bool]
 
 
 def _text(type_: Any) -> bool:
-    return pt.is_string(type_.value_type if pt.is_dictionary(type_) else type_)
+    return bool(pt.is_string(type_.value_type if pt.is_dictionary(type_) else type_))
 
 
 def _id(width: int) -> Check:
@@ -24,7 +24,7 @@ def _is(wanted: Any) -> Check:
 
 
 def _resource(type_: Any) -> bool:
-    return pt.is_dictionary(type_) and pt.is_binary(type_.value_type)
+    return bool(pt.is_dictionary(type_) and pt.is_binary(type_.value_type))
 
 
 _VALUES: Final[Mapping[str, Any]] = {

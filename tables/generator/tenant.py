@@ -101,6 +101,7 @@ class TenantGenerator:
         Nothing is counted before all of it was read: what is read again is not counted again.
         """
         for alike in _alike(self._waiting.pop(partition).taken):
+            read: list[tuple[Any, Any]]
             try:
                 batches = [Batch(spans, self._resources, times_ms) for spans, times_ms in _joined(alike)]
                 read = [(one, one.prepare(batch)) for batch in batches for one in self._processors]
