@@ -116,12 +116,15 @@ class TenantGenerator:
                     processor.add(partition, prepared, now_s)
 
     def _read_alone(self, partition: int, record: _Taken) -> list[tuple[Any, Any]]:
-        """What processors can read of one record."""
+        """What each processor can read of one record."""
         read: list[tuple[Any, Any]] = []
         rows = len(record.spans)
-        with self._wall(rows, f"{rows} spans of partition {partition}, offset {record.offset},"):
+        place = f"{rows} spans of partition {partition}, offset {record.offset},"
+        with self._wall(rows, place):
             batch = Batch(record.spans, self._resources, record.time_ms)
-            read += [(one, one.prepare(batch)) for one in self._processors]
+            for one in self._processors:
+                with self._wall(rows, place):
+                    read.append((one, one.prepare(batch)))
         return read
 
     @contextmanager
