@@ -353,15 +353,15 @@ def changed(name, column):
     return record.encode(pa.RecordBatch.from_pydict({key: one for key, one in columns.items() if one is not None}))[0]
 
 
-def beyond():
-    """A record whose list of attributes goes on behind the buffer's end, as damaged bytes say it."""
+def beyond(*offsets, end=1 << 30):
+    """A record in which the last of these offsets points behind the buffer's end, as damaged bytes say it."""
     spans = [span(2 + n, attributes={f"key{key}": "value" for key in range(7 + n)}) for n in range(2)]
     value, _ = record.encode(DECODER.decode([request(spans, service_name="s")]).spans)
     size = record.decoded_bytes(value)
     body = pa.Codec("zstd").decompress(value[4:], size, asbytes=True)
-    offsets = np.array([0, 7, 15], "<i4").tobytes()
-    assert body.count(offsets) == 1
-    body = body.replace(offsets, np.array([0, 7, 1 << 20], "<i4").tobytes())
+    good = np.array(offsets, "<i4").tobytes()
+    assert body.count(good) == 1
+    body = body.replace(good, np.array([*offsets[:-1], end], "<i4").tobytes())
     return size.to_bytes(4, "little") + pa.Codec("zstd").compress(body, asbytes=True)
 
 
@@ -381,7 +381,8 @@ NULL_LIST = pa.array([None], DECODER.decode([request([span(2)])]).spans.schema.f
         pytest.param("name", NO_UTF8, id="name is no UTF-8"),
         pytest.param("resource", pa.array([b"x"]), id="resource is plain"),
         pytest.param("attributes", pa.array([["a"]]), id="attributes are texts"),
-        pytest.param("", beyond, id="attributes beyond the end"),
+        pytest.param("", (0, 7, 15), id="attributes beyond the end"),
+        pytest.param("", (65, 70, 75), id="a value beyond the end"),
         pytest.param("attributes", NULL_LIST, id="no attributes"),
         pytest.param("events", pa.array(["a"]), id="events are text"),
         pytest.param("events", pa.array([[1]]), id="events are numbers"),
@@ -393,7 +394,7 @@ def test_a_record_with_other_columns(name, column, caplog):
     async def run():
         bench = Bench(config=replace(CONFIG, processors=CONFIG.processors | GRAPH.processors))
         bench.take(0, 1, 1)
-        bench.take(0, 2, 2, value=changed(name, column) if name else column())
+        bench.take(0, 2, 2, value=changed(name, column) if name else beyond(*column))
         bench.take(0, 3, 3)
         bench.take(1, 1, 4, tenant="other")
         await bench.push()
