@@ -222,6 +222,22 @@ def test_target_info_of_wild_attributes():
     }
 
 
+@pytest.mark.parametrize("series_max", [0, 1])
+def test_targets_that_ended_are_forgotten(series_max):
+    """Pods come and go: what is kept of them is bounded, also beyond the limit on series; those that stay go on."""
+    spans = SpanMetricsConfig(enable_target_info=True)
+    limits = {"max_active_series": series_max, "stale_duration_s": 60}
+    one = Fed(GeneratorConfig(processors=frozenset({SPAN_METRICS}), span_metrics=spans, **limits))
+    for number in range(8):
+        sent = [request([span()], service_name="s", pod=f"{number}-{pod}") for pod in range(300)]
+        one.take(*sent, request([span()], service_name="s", pod="stays")).push()
+        one.wait(61)
+    kept = one.generator._spans._targets
+    assert len(kept) <= 1301
+    found = [dict(labels) for labels in one.push() if ("__name__", "traces_target_info") in labels]
+    assert [labels["pod"] for labels in found if labels.get("pod") == "stays"] == ([] if series_max else ["stays"])
+
+
 @pytest.mark.parametrize(
     ("ratio", "weight"),
     [
