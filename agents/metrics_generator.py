@@ -16,7 +16,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from agents.generator.places import Note, Partition, Place, tenants_of
 from agents.generator.tenants import Configs, Tenant
 from agents.stream_app import StreamApp
 from tables.errors import WireError
+from tables.generator.faults import is_fault
 from tables.generator.saved.journal import Saved
 from tables.generator.write.push import Push, again
 
@@ -177,20 +177,34 @@ class MetricsGenerator:
         state.clock_ms, state.read_ms = round(message.timestamp * 1000), _now_ms()
         try:
             parts = tenants_of(message)
-        except WireError as err:
+        except BaseException as err:
+            if not is_fault(err):
+                raise
             DISCARDED.labels("", "unreadable_record").inc()
-            log.warning("skipped %s[%d]@%d: %s", message.topic, message.partition, message.offset, err)
+            _log_skipped(message, err)
             return
         for tenant, spans in parts:
-            self._tenant(tenant).generator.add(message.partition, spans, state.clock_ms, time.time())
-            RECEIVED.labels(tenant).inc(len(spans))
+            try:
+                generator = self._tenant(tenant).generator
+                generator.add(message.partition, spans, state.clock_ms, time.time(), message.offset)
+            except BaseException as err:
+                if not is_fault(err):
+                    raise
+                DISCARDED.labels(tenant, "failed").inc(len(spans))
+                _log_skipped(message, err)
+            else:
+                RECEIVED.labels(tenant).inc(len(spans))
 
     def _recall(self, state: Partition, message: Any) -> None:
         """One record that was counted before we began."""
         state.recall_offset = message.offset + 1
-        with suppress(WireError):  # counted when it was read first
+        try:
             for tenant, spans in tenants_of(message):
                 self._tenant(tenant).generator.recall(message.partition, spans, round(message.timestamp * 1000))
+        except BaseException as err:
+            if not is_fault(err):
+                raise
+            _log_skipped(message, err)  # counted when it was read first
         if not state.recalling:
             self._recalled(state, message.partition)
 
@@ -224,8 +238,8 @@ class MetricsGenerator:
             places = dict(self._collected)
             pushes: dict[str, Push] = {}
             for name, tenant in self._tenants.items():
-                config = self._configs.of(name)
-                push = tenant.collect(self._number, time_ms, created_ms, config, due=everything)
+                times_ms = time_ms, created_ms
+                push = tenant.collect_or_restart(self._number, *times_ms, self._configs.of(name), due=everything)
                 if push is not None:
                     pushes[name] = push
             self._collected_ms = time_ms + 1  # where series end, they do after their last value
@@ -321,6 +335,13 @@ class MetricsGenerator:
     def stop(self) -> None:
         """Gives up what is under way."""
         self._lanes.stop()
+
+
+def _log_skipped(message: Any, err: BaseException) -> None:
+    foreseen = isinstance(err, WireError)  # a traceback would say nothing more
+    said = err if foreseen else f"{type(err).__name__}: {err}"
+    place = message.topic, message.partition, message.offset
+    log.warning("skipped %s[%d]@%d: %s", *place, said, exc_info=None if foreseen else err)
 
 
 def _now_ms() -> int:

@@ -40,6 +40,11 @@ DROPPED = Counter(
     "Halves of edges dropped because service_graphs.max_items waited.",
     ["tenant"],
 )
+COLLECTIONS_FAILED = Counter(
+    "tempo_metrics_generator_collections_failed_total",
+    "Collections that a fault of ours made impossible: the tenant's counters began at 0 again.",
+    ["tenant"],
+)
 PUSHES = Counter("tempo_metrics_generator_pushes_total", "Pushes that every target has dealt with.")
 REDELIVERED = Counter("tempo_metrics_generator_records_redelivered_total", "Records passed over: counted already.")
 

@@ -1,14 +1,18 @@
 """Whose spans are counted how, and what is to be said of them."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, Self
 
-from agents.generator.figures import NO_FIGURES, tell
+from agents.generator.figures import COLLECTIONS_FAILED, NO_FIGURES, tell
 from tables.generator.config import GeneratorConfig
+from tables.generator.faults import is_fault
 from tables.generator.saved.fingerprint import fingerprint
 from tables.generator.saved.journal import SavedTenant
 from tables.generator.tenant import Figures, TenantGenerator
 from tables.generator.write.push import Part, Push, end_of, folded, last_push_of, push_of
+
+log = logging.getLogger(__name__)
 
 # Clocks are not exact: a collection that comes a little early is still that of its interval.
 _EARLY: Final = 0.9
@@ -90,6 +94,20 @@ class Tenant:
             return None
         self.held, self.pushed_ms = None, time_ms
         return push
+
+    def collect_or_restart(
+        self, number: int, time_ms: int, created_ms: int, wanted: TenantConfig, *, due: bool
+    ) -> Push | None:
+        """As `collect`. If that cannot be done, the tenant's counters begin at 0 again: other tenants' go on."""
+        try:
+            return self.collect(number, time_ms, created_ms, wanted, due=due)
+        except BaseException as err:
+            if not is_fault(err):
+                raise
+            log.exception("what was counted of tenant %s cannot be collected; its counters begin anew", self.name)
+            COLLECTIONS_FAILED.labels(self.name).inc()
+        self.config, self.generator, self.told = wanted, TenantGenerator(wanted.generator), NO_FIGURES
+        return self.collect(number, time_ms, created_ms, wanted, due=due)
 
     def tell(self) -> None:
         """Its figures as metrics."""

@@ -1,7 +1,9 @@
 """metrics_generator: what is counted, and where it is pushed to. Names and defaults are Tempo's."""
 
+import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from math import inf
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -11,6 +13,8 @@ from app.settings.values import Count, CountOrZero, Name, Seconds, SecondsOrZero
 from tables.generator.config import (
     GRAPH_BUCKETS_S,
     LATENCY_BUCKETS_S,
+    METRIC_LABELS,
+    OVERFLOW_LABEL,
     SERVICE_GRAPHS,
     SPAN_METRICS,
     AttributeMatch,
@@ -22,6 +26,11 @@ from tables.generator.config import (
     SpanMetricsConfig,
 )
 
+_LABEL: Final = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
+_INSTANCE: Final = "__metrics_gen_instance"
+_OWN_LABELS: Final = METRIC_LABELS | {OVERFLOW_LABEL, _INSTANCE}
+# Receivers take 128 characters of labels with an exemplar; a trace id has 32.
+_NAME_CHARS_MAX: Final = 96
 _INTRINSICS = ("service", "span_name", "span_kind", "status_code", "status_message")
 
 
@@ -37,9 +46,24 @@ def _numbers(value: Any) -> Any:
 
 
 def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    if not bounds or bounds[0] <= 0 or any(a >= b for a, b in pairwise(bounds)):
-        raise ValueError("expected seconds above 0, each more than the one before")
+    if not bounds or not all(0 < bound < inf for bound in bounds) or any(a >= b for a, b in pairwise(bounds)):
+        raise ValueError(
+            "expected seconds above 0, each more than the one before, none infinite or NaN: "
+            "the bucket up to infinity is always there"
+        )
     return bounds
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; name an attribute, as http.method, or take it out")
+    return text
+
+
+def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if not texts:
+        raise ValueError("expected at least one attribute; a label made of none is no label")
+    return texts
 
 
 def _known_processors(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -64,12 +88,26 @@ def _matchable(key: str) -> str:
 
 
 def _pairs(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if wrong := [text for text in texts if not text.partition("=")[0]]:
-        raise ValueError(f"expected name=value; got {wrong[0]!r}")
+    seen: set[str] = set()
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name:
+            raise ValueError(f"expected name=value; got {text!r}")
+        if not _LABEL.fullmatch(name):
+            raise ValueError(f"{name[:60]!r} is no label's name: letters, digits and underscores, no digit in front")
+        if name in _OWN_LABELS:
+            raise ValueError(f"the label {name} has a meaning of its own; choose another name")
+        if name in seen:
+            raise ValueError(f"the label {name} is there twice; take one of them out")
+        if value.encode(errors="replace").decode() != value:
+            raise ValueError(f"the value of {name} is not UTF-8 text")
+        seen.add(name)
     return texts
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(strict=False)]
+Attribute = Annotated[str, AfterValidator(_not_blank)]
+Attributes = Annotated[tuple[Attribute, ...], BeforeValidator(_texts), Field(strict=False)]
 Buckets = Annotated[tuple[float, ...], BeforeValidator(_numbers), AfterValidator(_ascending), Field(strict=False)]
 Processors = Annotated[Texts, AfterValidator(_known_processors)]
 Intrinsics = Annotated[Texts, AfterValidator(_known_intrinsics)]
@@ -78,8 +116,8 @@ NameValues = Annotated[Texts, AfterValidator(_pairs), Words("a list of name=valu
 
 LabelName = Annotated[
     str,
-    Words("a name of letters, digits and underscores, not beginning with a digit"),
-    Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$"),
+    Words(f"a name of letters, digits and underscores, not beginning with a digit, of at most {_NAME_CHARS_MAX}"),
+    Field(pattern=rf"^{_LABEL.pattern}$", max_length=_NAME_CHARS_MAX),
 ]
 
 
@@ -128,7 +166,9 @@ class Registry(Section):
 
 class Mapping(Section):
     name: Name = Field(description="The label.")
-    source_labels: Texts = Field(description="Attributes whose values it joins; those that are absent are left out.")
+    source_labels: Annotated[Attributes, AfterValidator(_some)] = Field(
+        description="Attributes whose values it joins; those that are absent are left out."
+    )
     join: str = Field(default="", description="What stands between the values.")
 
 
@@ -178,7 +218,7 @@ class SpanMetrics(Section):
     intrinsic_dimensions: Intrinsics = Field(
         default=_INTRINSICS[:4], description=f"Labels of every span: of {', '.join(_INTRINSICS)}."
     )
-    dimensions: Texts = Field(
+    dimensions: Attributes = Field(
         default=(), description="Attributes, of the resource or else the span, that become labels."
     )
     dimension_mappings: Annotated[tuple[Mapping, ...], Field(strict=False)] = Field(
@@ -194,7 +234,7 @@ class SpanMetrics(Section):
         default=False, description="Push traces_target_info, and the labels job and instance with every series."
     )
     enable_instance_label: bool = Field(default=True, description="With `enable_target_info`: the label instance.")
-    target_info_excluded_dimensions: Texts = Field(
+    target_info_excluded_dimensions: Attributes = Field(
         default=(), description="Resource attributes that traces_target_info leaves out."
     )
 
@@ -207,7 +247,7 @@ class ServiceGraphs(Section):
     histogram_buckets: Buckets = Field(
         default=GRAPH_BUCKETS_S, description="Upper bounds of the request histograms, in seconds."
     )
-    dimensions: Texts = Field(default=(), description="Attributes of either span that become labels of the edge.")
+    dimensions: Attributes = Field(default=(), description="Attributes of either span that become labels of the edge.")
     enable_client_server_prefix: bool = Field(
         default=False, description="Put client_ and server_ in front of the labels made of `dimensions`."
     )
@@ -217,11 +257,11 @@ class ServiceGraphs(Section):
     enable_virtual_node_label: bool = Field(
         default=False, description="Label virtual_node: which side of the edge sends no spans."
     )
-    peer_attributes: Texts = Field(
+    peer_attributes: Attributes = Field(
         default=ServiceGraphsConfig().peer_attributes,
         description="Attributes of a client span that name who it called, where that one sends no spans.",
     )
-    database_name_attributes: Texts = Field(
+    database_name_attributes: Attributes = Field(
         default=ServiceGraphsConfig().database_name_attributes,
         description="Attributes that tell that a client span calls a database.",
     )
@@ -277,7 +317,7 @@ class MetricsGenerator(Section):
                 }
             ),
             service_graphs=ServiceGraphsConfig(**graphs.model_dump()),
-            external_labels=(("__metrics_gen_instance", instance), *((name, value) for name, _, value in named)),
+            external_labels=((_INSTANCE, instance), *((name, value) for name, _, value in named)),
             max_active_series=registry.max_active_series,
             limiter_type=registry.limiter_type,
             max_active_entities=registry.max_active_entities,

@@ -14,11 +14,13 @@ from tables.seal.resources import parse_resource, service_name
 
 _RESOURCES_MAX: Final = 10_000
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
+# The least that OpenTelemetry's sampling can express. A smaller ratio is a fault, and would make counters infinite.
+RATIO_MIN: Final = 2.0**-56
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceFacts:
-    """A resource's attributes as label values; lists and bytes are none."""
+    """A resource's attributes as label values; those without text (lists, bytes, empty ones) are none."""
 
     service: str
     texts: dict[str, str]
@@ -39,9 +41,12 @@ class Resources:
             resource = parse_resource(raw)
             texts: dict[str, str] = {}
             for key, _, value in resource.attributes:
-                if (text := value_text(value)) is not None:
+                if text := value_text(value):
                     texts[key] = text
-            found = self._known[raw] = ResourceFacts(service_name(resource) or "", texts)
+            service = service_name(resource) or ""
+            if service:  # of several, one counts, wherever it is shown
+                texts["service.name"] = service
+            found = self._known[raw] = ResourceFacts(service, texts)
         return found
 
 
@@ -71,7 +76,7 @@ class Batch:
         self.times_ms = np.broadcast_to(times_ms, (self.rows,))
         self.kind = numbers(spans.column("kind"))
         self.status = numbers(spans.column("status_code"))
-        # A client's clock that goes back makes negative ones; a counter must not fall.
+        # A span that ends before it starts has duration 0, as everywhere; a counter must not fall.
         self.duration_ns = np.maximum(numbers(spans.column("duration_ns")), 0)
         self.start_ns = numbers(spans.column("start_ns"))
         column = spans.column("resource")
@@ -122,20 +127,29 @@ class Batch:
         return codes
 
     def weights(self, key: str) -> npt.NDArray[np.float64] | None:
-        """How many spans each stands for: one divided by the sampling ratio in the attribute. None: each for one."""
+        """How many spans each stands for: one divided by the sampling ratio in the attribute, the span's own or else
+        the resource's; one where neither is a ratio. None: each for one.
+        """
         if not key:
             return None
-        ratios = Interner()
-        codes = self.attribute_codes(key, ratios)
-        return np.array([_weight(text) for text in ratios.values])[codes]
+        of_resource = np.array([_weight(facts.texts.get(key, "")) for facts in self.resources])
+        found: npt.NDArray[np.float64] = of_resource[self.resource_of]
+        entries = self.attributes.find([key]).get(key)
+        if entries is not None:
+            rows, ratios = np.flatnonzero(entries >= 0), Interner()
+            codes = self.attributes.codes(entries[rows], ratios)
+            own = np.array([_weight(text) for text in ratios.values])[codes]
+            found[rows] = np.where(np.isnan(own), found[rows], own)
+        return np.where(np.isnan(found), 1.0, found)
 
 
 def _weight(ratio: str) -> float:
+    """NaN for what is no ratio."""
     try:
         value = float(ratio)
     except ValueError:
-        return 1.0
-    return 1.0 / value if 0 < value < float("inf") else 1.0
+        return float("nan")
+    return 1.0 / value if RATIO_MIN <= value < float("inf") else float("nan")
 
 
 class SpanAttributes:
@@ -154,13 +168,17 @@ class SpanAttributes:
         return numbers(self._key.indices)[self.first : self.end]
 
     def find(self, keys: Sequence[str]) -> dict[str, npt.NDArray[np.int32]]:
-        """For each of the keys that any span has: per row the place of its entry, -1 if it has none."""
+        """For each of the keys that any span has with a text: per row the place of its entry, -1 if it has none.
+
+        Lists, bytes and empty texts are not found: they say nothing that a label could show.
+        """
         number_of = {key: number for number, key in enumerate(keys)}
         wanted = np.array([number_of.get(key, -1) for key in self.keys], np.int16)
         if not len(wanted) or wanted.max() < 0:
             return {}
         entry_key = wanted[self.key_codes()]
         hits = np.flatnonzero(entry_key >= 0)
+        hits = hits[self._have_text(hits + self.first)]
         hit_key = entry_key[hits]
         places = (hits + self.first).astype(np.int32)
         rows = np.repeat(np.arange(self.rows), np.diff(np.searchsorted(places, self.offsets)))
@@ -172,6 +190,24 @@ class SpanAttributes:
                 entries[rows[mine]] = places[mine]  # of a key that a span has twice, the last stays
                 found[key] = entries
         return found
+
+    def _have_text(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the entries are a text that is not empty, or a number."""
+        fields = {field.name for field in self.pairs.type}
+        have = np.zeros(len(places), np.bool_)
+        if "string_value" in fields:
+            texts = self.pairs.field("string_value")
+            offsets = list_offsets(texts)
+            have = offsets[places + 1] > offsets[places]
+            if have.all():
+                return have  # nearly always
+        rest = np.flatnonzero(~have)
+        chosen = pa.array(places[rest])
+        for name in _NUMBERS:
+            if name in fields:
+                valid = self.pairs.field(name).take(chosen).is_valid()
+                have[rest] |= valid.to_numpy(zero_copy_only=False)
+        return have
 
     def codes(self, entries: npt.NDArray[np.int32], interner: Interner) -> Codes:
         """Label values of entries; absent for lists and bytes."""

@@ -6,6 +6,10 @@ from typing import Final, Literal
 SPAN_METRICS: Final = "span-metrics"
 SERVICE_GRAPHS: Final = "service-graphs"
 
+# What metrics themselves say: no other label has these names.
+METRIC_LABELS: Final = frozenset({"__name__", "__type__", "__unit__", "le", "quantile"})
+OVERFLOW_LABEL: Final = "metric_overflow"  # of the series that counts what is beyond a limit
+
 # 2 ms to 16 s, 100 ms to 13 s, each bound twice the one before: Tempo's.
 LATENCY_BUCKETS_S: Final = tuple(round(0.002 * 2**n, 3) for n in range(14))
 GRAPH_BUCKETS_S: Final = tuple(round(0.1 * 2**n, 1) for n in range(8))

@@ -1,5 +1,6 @@
 """Label texts ↔ numbers, and several columns of numbers → one."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -7,11 +8,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tables.generator.config import METRIC_LABELS, OVERFLOW_LABEL
+
 Codes = npt.NDArray[np.int32]
 Labels = tuple[tuple[str, str], ...]
 
 ABSENT: Final = 0  # the code of "": a label without text is no label
-METRIC_LABELS: Final = frozenset({"__name__", "le"})  # what a metric itself says: no dimension's label has these names
+_TAKEN: Final = METRIC_LABELS | {OVERFLOW_LABEL}
+_PREFIX: Final = "__"
 OVERFLOW_VALUE: Final = "__cardinality_overflow__"
 KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES: Final = ("UNSET", "OK", "ERROR")
@@ -82,14 +86,35 @@ def combine(columns: Sequence[Codes]) -> npt.NDArray[np.int64]:
     return combined
 
 
-def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
-    """The label of an attribute: `http.method` → `http_method`; two underscores in front of one that is taken."""
+def sanitized(attribute: str) -> str:
+    """An attribute's key as a name that Prometheus takes: `http.method` → `http_method`, `1st` → `_1st`."""
     name = _NOT_IN_A_NAME.sub("_", attribute)
-    if name[:1].isdigit():
-        name = f"_{name}"
-    return f"__{name}" if name in taken or name in METRIC_LABELS else name
+    return name if name and not name[0].isdigit() else f"_{name}"
+
+
+def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
+    """The label of an attribute. A name that is taken, also by a metric itself, gets two underscores in front, as often
+    as it takes.
+    """
+    name, used = sanitized(attribute), {*_TAKEN, *taken}
+    while name in used:
+        name = _PREFIX + name
+    return name
+
+
+def label_names(attributes: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The label of each attribute, all different: the first of several keeps the name, the others get the prefix."""
+    used, names = set(taken), []
+    for attribute in attributes:
+        names.append(label_name(attribute, used))
+        used.add(names[-1])
+    return names
 
 
 def number_text(value: float) -> str:
-    """As Tempo writes bounds and doubles in labels: 0.002, 1, 12.8."""
-    return "+Inf" if value == float("inf") else np.format_float_positional(value, trim="-")
+    """As Tempo writes bounds and doubles in labels: 0.002, 1, 12.8, +Inf, NaN; but zero has no sign."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return np.format_float_positional(value + 0.0, trim="-")

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tables.generator.config import METRIC_LABELS, OVERFLOW_LABEL
 from tables.generator.exemplars import Exemplars, last_of_each
 from tables.generator.histogram import Histogram, Layout, Observed
-from tables.generator.labels import METRIC_LABELS, Codes, Labels, combine
+from tables.generator.labels import Codes, Labels, combine
 from tables.generator.native import NativeHistograms
 from tables.generator.saved.columns_file import LabelSets, Tree
 from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
@@ -17,7 +18,7 @@ from tables.generator.snapshot import ExemplarsOf, Metric, Natives, Snapshot
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 _OVERFLOW_KEY: Final = b"overflow"
-_OVERFLOW_LABELS: Final[Labels] = (("metric_overflow", "true"),)
+_OVERFLOW_LABELS: Final[Labels] = ((OVERFLOW_LABEL, "true"),)
 _ROWS_AT_FIRST: Final = 16  # thousands of tenants may have tables
 _NS_PER_MS: Final = 1_000_000
 _SAVED: Final = ("totals", "sent", "native_sent", "native_sent_ms", "seen_s")  # arrays with a row per label set

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tables.generator.batch import Batch
 from tables.generator.config import ServiceGraphsConfig
 from tables.generator.histogram import Histogram, Observed
-from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_name
+from tables.generator.labels import ABSENT, Codes, Interner, Labels, label_names
 from tables.generator.pairs import Halves, Pairs, edge_keys, half_type, joined, taken
 from tables.generator.saved.columns_file import Plain, Tree
 from tables.generator.series import SeriesTable, TableConfig
@@ -23,6 +23,7 @@ _METRICS: Final = (
 # What connection_type and virtual_node say, by code.
 _TYPES: Final = ("", "virtual_node", "messaging_system", "database")
 _VIRTUAL: Final = ("", "client", "server")
+_LABELS: Final = ("client", "server", "connection_type", "virtual_node")
 _PLAIN, _VIRTUAL_NODE, _MESSAGING, _DATABASE = range(4)
 _CLIENT_IS_VIRTUAL, _SERVER_IS_VIRTUAL = 1, 2
 _SERVER, _CLIENT, _PRODUCER, _CONSUMER, _ERROR = 2, 3, 4, 5, 2
@@ -42,6 +43,14 @@ class _Edges(NamedTuple):
     virtual: npt.NDArray[np.int64]
 
 
+class Sides(NamedTuple):
+    """What `ServiceGraphs.add` takes. clock_ms: when the youngest record came to Kafka."""
+
+    clients: Halves
+    servers: Halves
+    clock_ms: int
+
+
 class ServiceGraphs:
     """Of one tenant."""
 
@@ -59,6 +68,9 @@ class ServiceGraphs:
         self.table = SeriesTable(_METRICS, self._labels, tables, histograms, fractions=weighted)
         self._names = Interner(values_max)
         self._dimensions = [Interner(values_max) for _ in config.dimensions]
+        sides = ("client_", "server_") if config.enable_client_server_prefix else ("",)
+        taken = {*_LABELS, *(name for name, _ in tables.external_labels)}
+        self._dimension_names = label_names((f"{side}{key}" for key in config.dimensions for side in sides), taken)
         self._type = half_type(len(config.dimensions))
         self._pairs: dict[int, Pairs] = {}
         self._pending: dict[int, list[tuple[Halves, Halves]]] = {}
@@ -83,15 +95,19 @@ class ServiceGraphs:
         """Halves that wait for their other half."""
         return sum(map(len, self._pairs.values()))
 
-    def add(self, partition: int, batch: Batch, now_s: float) -> None:
-        """Takes a record's rows."""
-        clients, servers = self._sides(batch)
+    def prepare(self, batch: Batch) -> Sides:
+        """Reads a record's rows. Whatever their content makes it raise, nothing has been counted then."""
+        return Sides(*self._sides(batch), int(batch.times_ms.max(initial=0)))
+
+    def add(self, partition: int, prepared: Sides, now_s: float) -> None:
+        """Takes what was read."""
+        clients, servers, clock_ms = prepared
         for half in (clients, servers):
             for codes in (half["service"], np.abs(half["peer"])):
                 self._names.count_overflowed(codes)
             for number, interner in enumerate(self._dimensions):
                 interner.count_overflowed(half["dimensions"][:, number])
-        self._clock_ms[partition] = max(int(batch.times_ms.max(initial=0)), self._clock_ms.get(partition, 0))
+        self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
         self._pending.setdefault(partition, []).append((clients, servers))
         self._pending_halves += len(clients) + len(servers)
         if self._pending_halves >= _HALVES_AT_ONCE:
@@ -111,7 +127,11 @@ class ServiceGraphs:
 
     def flush(self, now_s: float) -> None:
         """Pairs what waits."""
-        for partition, parts in self._pending.items():
+        while self._pending:
+            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            partition = next(iter(self._pending))
+            parts = self._pending.pop(partition)
+            self._pending_halves -= sum(len(half) for sides in parts for half in sides)
             pairs = self._pairs.setdefault(partition, Pairs(self._type))
             clients, servers = (joined(halves) for halves in zip(*parts, strict=True))
             clients, servers, whole = self._complete(clients, servers)
@@ -119,12 +139,15 @@ class ServiceGraphs:
             self.dropped += pairs.shed(self._config.max_items)
             edges += self._expire(partition)
             self._count(partition, edges, now_s)
-        self._pending.clear()
-        self._pending_halves = 0
 
     def idle(self, partition: int, clock_ms: int) -> None:
         """Nothing more came to the partition until then: the wait of halves goes on."""
         self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
+
+    @property
+    def pending(self) -> int:
+        """Halves of edges that wait for `flush`."""
+        return self._pending_halves
 
     def forget(self, partition: int) -> None:
         """Drops what was not collected of a partition, and its halves."""
@@ -282,7 +305,9 @@ class ServiceGraphs:
         ]
         if self._config.enable_messaging_system_latency_histogram:
             waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
-            only = clients["weight"] * (types == _MESSAGING)
+            # Of a span that does not say when it was, nobody knows how long its message was under way.
+            timed = (clients["start_ns"] > 0) & (servers["start_ns"] > 0)
+            only = clients["weight"] * ((types == _MESSAGING) & timed)
             observed.append(Observed(np.maximum(waited_ns, 0) / 1e9, only, servers["start_ns"], clients["trace_id"]))
         self.table.add(partition, columns, [weights, failed], observed, now_s)
 
@@ -292,12 +317,9 @@ class ServiceGraphs:
         labels = [("client", names[client]), ("server", names[server]), ("connection_type", _TYPES[type_])]
         if self._config.enable_virtual_node_label:
             labels.append(("virtual_node", _VIRTUAL[virtual]))
-        taken = {name for name, _ in labels}
-        sides = ("client_", "server_") if self._config.enable_client_server_prefix else ("",)
-        shown = [(key, interner) for key, interner in zip(self._config.dimensions, self._dimensions, strict=True)]
-        named = [(f"{side}{key}", interner) for key, interner in shown for side in sides]
-        for (name, interner), code in zip(named, dimensions, strict=True):
-            labels.append((label_name(name, taken), interner.values[code]))
+        sides = 2 if self._config.enable_client_server_prefix else 1
+        for number, (name, code) in enumerate(zip(self._dimension_names, dimensions, strict=True)):
+            labels.append((name, self._dimensions[number // sides].values[code]))
         return tuple(labels)
 
     def _purge(self) -> None:

@@ -10,7 +10,7 @@ from tables.generator.batch import Batch, ResourceFacts
 from tables.generator.config import SpanMetricsConfig
 from tables.generator.filters import passing
 from tables.generator.histogram import Histogram, Observed
-from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_name
+from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_names, sanitized
 from tables.generator.saved.columns_file import Plain, Tree
 from tables.generator.series import Floats, SeriesTable, TableConfig
 from tables.generator.size import span_bytes
@@ -30,10 +30,13 @@ _INTRINSICS: Final = ("service", "span_name", "span_kind", "status_code", "statu
 _ENUMS: Final = {"span_kind": KIND_TEXTS, "status_code": STATUS_TEXTS}
 # A group-by of so many rows costs next to nothing per row; of a small record's rows, several times as much.
 _ROWS_AT_ONCE: Final = 32_768
+_TARGETS_KEPT: Final = 1000
 _IDENTITY: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
 
 
 class _Rows(NamedTuple):
+    """Spans that count, a value for each of them."""
+
     columns: list[Codes]
     seconds: Floats
     bytes: npt.NDArray[np.int64]
@@ -42,19 +45,29 @@ class _Rows(NamedTuple):
     weights: Floats | None
 
 
+class Prepared(NamedTuple):
+    """What `SpanMetrics.add` takes. targets: codes of label sets of traces_target_info; filtered: spans left out."""
+
+    rows: _Rows
+    targets: Codes
+    filtered: int
+
+
 class SpanMetrics:
     """Of one tenant."""
 
     def __init__(self, config: SpanMetricsConfig, tables: TableConfig, values_max: int = 0) -> None:
         self._config = config
         self._intrinsics = [name for name in _INTRINSICS if name in config.intrinsic_dimensions]
-        taken = set(self._intrinsics)
-        names: list[str] = list(self._intrinsics)
-        names += [label_name(key, taken) for key in config.dimensions]
-        names += [label_name(mapping.name, taken) for mapping in config.dimension_mappings]
-        names += ["job", "instance"] if config.enable_target_info else []
-        self._names = names
-        self._interners = [Interner(values_max) for _ in names]
+        self._of_target = [] if not config.enable_target_info else ["job"]
+        self._of_target += ["instance"] if self._of_target and config.enable_instance_label else []
+        self._external = [name for name, _ in tables.external_labels]
+        # As in Tempo, a dimension has the same label whichever intrinsics are chosen.
+        taken = {*_INTRINSICS, *self._of_target, *self._external}
+        named = [*config.dimensions, *(mapping.name for mapping in config.dimension_mappings)]
+        self._names = names = [*self._intrinsics, *label_names(named, taken), *self._of_target]
+        # Kinds and codes are few, and their codes are known beforehand: a limit on values does not hold for them.
+        self._interners = [Interner(0 if name in _ENUMS else values_max) for name in names]
         for name, interner in zip(names, self._interners, strict=True):
             interner.codes(_ENUMS.get(name, ()))  # their code is OTLP's number, plus one
         latency = Histogram(LATENCY, config.histogram_buckets, "Duration of the spans.")
@@ -77,8 +90,8 @@ class SpanMetrics:
         """Values of labels, of all spans, that were replaced because the label has too many."""
         return sum(interner.overflowed for interner in self._interners)
 
-    def add(self, partition: int, batch: Batch, now_s: float) -> None:
-        """Takes a record's rows; they are counted some records later, at `flush`."""
+    def prepare(self, batch: Batch) -> Prepared:
+        """Reads a record's rows. Whatever their content makes it raise, nothing has been counted then."""
         mask = passing(batch, self._config.filter_policies)
         rows = _Rows(
             self._columns(batch),
@@ -88,10 +101,8 @@ class SpanMetrics:
             batch.words("trace_id"),
             batch.weights(self._config.span_multiplier_key),
         )
-        if self._config.enable_target_info:
-            self._add_targets(partition, batch, mask, now_s)
+        targets = self._target_rows(batch, mask)
         if mask is not None:
-            self.filtered += int(batch.rows - mask.sum())
             rows = _Rows(
                 [column[mask] for column in rows.columns],
                 rows.seconds[mask],
@@ -100,6 +111,16 @@ class SpanMetrics:
                 rows.trace_ids[mask],
                 None if rows.weights is None else rows.weights[mask],
             )
+        return Prepared(rows, targets, batch.rows - len(rows.seconds))
+
+    def add(self, partition: int, prepared: Prepared, now_s: float) -> None:
+        """Takes what was read; it is counted some records later, at `flush`."""
+        rows, targets = prepared.rows, prepared.targets
+        self.filtered += prepared.filtered
+        for interner, codes in zip(self._interners, rows.columns, strict=True):
+            interner.count_overflowed(codes)
+        if len(targets):
+            self.targets.add_groups(partition, targets[:, None], np.ones((len(targets), 1)), now_s)
         self._pending.setdefault(partition, []).append(rows)
         self._pending_rows += len(rows.seconds)
         if self._pending_rows >= _ROWS_AT_ONCE:
@@ -107,10 +128,17 @@ class SpanMetrics:
 
     def flush(self, now_s: float) -> None:
         """Counts what waits."""
-        for partition, parts in self._pending.items():
+        while self._pending:
+            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            partition = next(iter(self._pending))
+            parts = self._pending.pop(partition)
+            self._pending_rows -= sum(len(part.seconds) for part in parts)
             self._count(partition, parts, now_s)
-        self._pending.clear()
-        self._pending_rows = 0
+
+    @property
+    def pending(self) -> int:
+        """Spans that wait for `flush`."""
+        return self._pending_rows
 
     def forget(self, partition: int) -> None:
         """Drops what was not collected of a partition."""
@@ -129,6 +157,10 @@ class SpanMetrics:
                 used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
             self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
         targets = self.targets.collect(now_s, stale_after_s)
+        # Those beyond the limit on series are never told, and never end: they must not pile up.
+        if targets.stale or len(self._targets) > 2 * len(self.targets) + _TARGETS_KEPT:
+            self.targets.renumber([self._target_codes.keep(self.targets.used(0))])
+            self._targets = {name: self._targets[name] for name in self._target_codes.values[1:]}
         targets.values = np.ones_like(targets.values)  # a gauge that says: this exists
         targets.created = np.zeros_like(targets.created)
         return [spans, targets]
@@ -181,11 +213,9 @@ class SpanMetrics:
             own = Interner()
             sources = [batch.attribute_codes(key, own) for key in mapping.source_labels]
             columns.append(_joined(sources, own.values, mapping.join, next(interners)))
-        if self._config.enable_target_info:
-            columns.append(batch.by_resource([_job(facts) for facts in batch.resources], next(interners)))
-            columns.append(batch.by_resource([self._instance(facts) for facts in batch.resources], next(interners)))
-        for interner, codes in zip(self._interners, columns, strict=True):
-            interner.count_overflowed(codes)
+        for name in self._of_target:
+            of_resource = _job if name == "job" else self._instance
+            columns.append(batch.by_resource([of_resource(facts) for facts in batch.resources], next(interners)))
         return columns
 
     def _intrinsic(self, name: str, batch: Batch, interner: Interner) -> Codes:
@@ -209,22 +239,25 @@ class SpanMetrics:
     def _instance(self, facts: ResourceFacts) -> str:
         return facts.texts.get("service.instance.id", "") if self._config.enable_instance_label else ""
 
-    def _add_targets(self, partition: int, batch: Batch, mask: npt.NDArray[np.bool_] | None, now_s: float) -> None:
-        texts = [self._target(facts) for facts in batch.resources]
-        codes = batch.by_resource(texts, self._target_codes)
+    def _target_rows(self, batch: Batch, mask: npt.NDArray[np.bool_] | None) -> Codes:
+        if not self._config.enable_target_info:
+            return np.zeros(0, np.int32)
+        codes = batch.by_resource([self._target(facts) for facts in batch.resources], self._target_codes)
         codes = np.unique(codes if mask is None else codes[mask])
-        codes = codes[codes > 0]
-        if len(codes):
-            self.targets.add_groups(partition, codes.astype(np.int32)[:, None], np.ones((len(codes), 1)), now_s)
+        return codes[codes > 0].astype(np.int32)
 
     def _target(self, facts: ResourceFacts) -> str:
         """Names a label set of traces_target_info; "" for a resource that has none."""
-        excluded = _IDENTITY | set(self._config.target_info_excluded_dimensions)
-        kept = {label_name(key, {"job", "instance"}): text for key, text in facts.texts.items() if key not in excluded}
+        # An empty key would be a label without a name, for which receivers refuse the whole push.
+        excluded = {"", *_IDENTITY, *self._config.target_info_excluded_dimensions}
+        # Of keys that become one name, that which is spelled so keeps it, in whatever order they come.
+        keys = sorted(facts.texts.keys() - excluded, key=lambda key: (sanitized(key) != key, key))
         job, instance = _job(facts), self._instance(facts)
-        if not job or not kept:
+        if not job or not keys:
             return ""
-        labels: Labels = (("job", job), ("instance", instance), *sorted(kept.items()))
+        names = label_names(keys, {"job", "instance", *self._external})
+        kept = zip(names, (facts.texts[key] for key in keys), strict=True)
+        labels: Labels = (("job", job), ("instance", instance), *sorted(kept))
         named = repr(labels)
         self._targets[named] = labels
         return named

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from tables.generator.batch import Batch, Resources
 from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
+from tables.generator.faults import is_fault
 from tables.generator.saved.columns_file import Tree
 from tables.generator.saved.fingerprint import fingerprint
 from tables.generator.series import SeriesTable, TableConfig
@@ -29,7 +31,14 @@ _NEEDED: Final = (
     *("trace_id", "span_id", "parent_span_id", "name", "kind", "start_ns", "duration_ns", "status_code"),
     *("status_message", "attributes", "resource", "flags", "trace_state", "events", "links"),
 )
-_Taken = tuple[pa.RecordBatch, int]  # and when its record came to Kafka
+
+
+class _Taken(NamedTuple):
+    """A record's rows. time_ms: when it came to Kafka; offset: its place in the partition."""
+
+    spans: pa.RecordBatch
+    time_ms: int
+    offset: int
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +56,9 @@ class Figures:
     active_series: int
     overflowed: float  # spans and edges counted under the label metric_overflow: too many series or entities
     filtered: int  # spans that filter policies left out of the span metrics
-    failed: int  # spans whose content no processor, or not each, could count: a fault of ours
+    failed: (
+        int  # spans that no processor, or not each, could count: the record's content does not fit, or a fault of ours
+    )
     edges_waiting: int
     edges_expired: int
     edges_unpaired: int
@@ -71,27 +82,61 @@ class TenantGenerator:
         self._waiting: dict[int, _Waiting] = {}
         self._processors = [one for one in (self._spans, self._graph) if one is not None]
 
-    def add(self, partition: int, spans: pa.RecordBatch, time_ms: int, now_s: float) -> None:
-        """Takes a tenant's rows of a record. time_ms: when the record came to Kafka; now_s: the clock here."""
+    def add(self, partition: int, spans: pa.RecordBatch, time_ms: int, now_s: float, offset: int = -1) -> None:
+        """Takes a tenant's rows of a record. time_ms: when the record came to Kafka; now_s: the clock here; offset: its
+        place in the partition, for the log.
+        """
         inside = self._inside_slack(spans, time_ms)
         self._outside_slack += len(spans) - len(inside)
         spans = inside
         waiting = self._waiting.setdefault(partition, _Waiting([]))
-        waiting.taken.append((spans, time_ms))
+        waiting.taken.append(_Taken(spans, time_ms, offset))
         waiting.rows += len(spans)
         if len(waiting.taken) >= _RECORDS_AT_ONCE or waiting.rows >= _ROWS_AT_ONCE:
             self._add_waiting(partition, now_s)
 
     def _add_waiting(self, partition: int, now_s: float) -> None:
-        for spans, times_ms in _joined(self._waiting.pop(partition).taken):
-            batch = Batch(spans, self._resources, times_ms)
-            for processor in self._processors:
+        """Reads together what has the same columns; if that fails, each record alone, so that only the bad one is lost.
+
+        Nothing is counted before all of it was read: what is read again is not counted again.
+        """
+        for alike in _alike(self._waiting.pop(partition).taken):
+            read: list[tuple[Any, Any]]
+            try:
+                batches = [Batch(spans, self._resources, times_ms) for spans, times_ms in _joined(alike)]
+                read = [(one, one.prepare(batch)) for batch in batches for one in self._processors]
+            except BaseException as err:
+                if not is_fault(err):
+                    raise
+                read = [pair for record in alike for pair in self._read_alone(partition, record)]
+            rows = sum(len(record.spans) for record in alike)
+            for processor, prepared in read:
                 self._share_limit()
-                try:
-                    processor.add(partition, batch, now_s)
-                except Exception:  # whatever a record's content does to the code, the others must come through
-                    log.exception("%d spans of partition %d cannot be counted", len(spans), partition)
-                    self._failed += len(spans)
+                with self._wall(rows, f"some of {rows} spans of partition {partition}"):
+                    processor.add(partition, prepared, now_s)
+
+    def _read_alone(self, partition: int, record: _Taken) -> list[tuple[Any, Any]]:
+        """What each processor can read of one record."""
+        read: list[tuple[Any, Any]] = []
+        rows = len(record.spans)
+        place = f"{rows} spans of partition {partition}, offset {record.offset},"
+        with self._wall(rows, place):
+            batch = Batch(record.spans, self._resources, record.time_ms)
+            for one in self._processors:
+                with self._wall(rows, place):
+                    read.append((one, one.prepare(batch)))
+        return read
+
+    @contextmanager
+    def _wall(self, rows: int, what: str) -> Iterator[None]:
+        """Whatever goes wrong with some spans, the others come through."""
+        try:
+            yield
+        except BaseException as err:
+            if not is_fault(err):
+                raise
+            log.exception("%s cannot be counted", what)
+            self._failed += rows
 
     def _inside_slack(self, spans: pa.RecordBatch, time_ms: int) -> pa.RecordBatch:
         """The spans that ended at most the slack before or after the record came: after a restart the same ones."""
@@ -130,6 +175,9 @@ class TenantGenerator:
         snapshots: list[Snapshot] = []
         for processor in self._processors:
             self._share_limit()
+            while processor.pending:
+                with self._wall(processor.pending, f"some of {processor.pending} spans"):
+                    processor.flush(now_s)
             snapshots += processor.collect(now_s, self._config.stale_duration_s)
         return snapshots
 
@@ -217,35 +265,37 @@ def _table_config(config: GeneratorConfig) -> TableConfig:
     )
 
 
-def _joined(taken: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64]]]:
-    """Records of the same columns as one batch, with the time of each row."""
-    # Arrow's own pool gives memory back so soon that most of the time went into getting it again.
-    pool = pa.system_memory_pool()
+def _alike(taken: list[_Taken]) -> list[list[_Taken]]:
+    """Records by their columns."""
     alike: list[tuple[pa.Schema, list[_Taken]]] = []
     for one in taken:
-        schema = one[0].schema
+        schema = one.spans.schema
         # Few differ. As keys of a dict they would be hashed, which takes longer than all else here.
         group = next((group for known, group in alike if known.equals(schema)), None)
         if group is None:
             alike.append((schema, [one]))
         else:
             group.append(one)
-    for _, group in alike:
-        batches = [spans for spans, _ in group]
-        times_ms = np.repeat([time_ms for _, time_ms in group], [len(spans) for spans in batches])
-        try:
-            if len(batches) > 1:
-                table = pa.Table.from_batches(batches)
-                table = table.select([name for name in table.column_names if name in _NEEDED])
-                joined = table.combine_chunks(memory_pool=pool).to_batches()
-            else:
-                joined = batches
-        except pa.ArrowException:  # more distinct values than the batches' small dictionary indices can number
-            joined = batches
-        first = 0
-        for spans in joined:
-            yield spans, times_ms[first : first + len(spans)]
-            first += len(spans)
+    return [group for _, group in alike]
+
+
+def _joined(alike: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64]]]:
+    """Records of the same columns as one batch, with the time of each row."""
+    # Arrow's own pool gives memory back so soon that most of the time went into getting it again.
+    pool = pa.system_memory_pool()
+    batches = [one.spans for one in alike]
+    times_ms = np.repeat([one.time_ms for one in alike], [len(spans) for spans in batches])
+    joined = batches
+    if len(batches) > 1:
+        table = pa.Table.from_batches(batches)
+        table = table.select([name for name in table.column_names if name in _NEEDED])
+        # More distinct values than the batches' small dictionary indices can number cannot be joined.
+        with suppress(pa.ArrowException):
+            joined = table.combine_chunks(memory_pool=pool).to_batches()
+    first = 0
+    for spans in joined:
+        yield spans, times_ms[first : first + len(spans)]
+        first += len(spans)
 
 
 def encoded(

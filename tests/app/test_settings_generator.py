@@ -49,6 +49,24 @@ def test_lists_and_policies(tmp_path):
         pytest.param("{processors: [spans]}", ".processors: 'spans' is none of service-graphs, span-metrics", id="processor"),
         pytest.param("{processor: {span_metrics: {intrinsic_dimensions: [name]}}}", ".processor.span_metrics.intrinsic_dimensions: 'name' is none of service, span_name", id="intrinsic"),
         pytest.param("{processor: {service_graphs: {histogram_buckets: [1, 1]}}}", ".processor.service_graphs.histogram_buckets: expected seconds above 0, each more than the one before", id="buckets"),
+        *(
+            pytest.param(f"{{processor: {{{section}: {{histogram_buckets: [{bounds}]}}}}}}", f".processor.{section}.histogram_buckets: expected seconds above 0, each more than the one before, none infinite or NaN", id=f"buckets {bounds} of {section}")
+            for section in ("span_metrics", "service_graphs") for bounds in (".nan", "1, .nan", ".nan, 1", "1, .inf", "-1, 1", "0, 1", "2, 1", "")
+        ),
+        *(
+            pytest.param(f"{{processor: {{{section}: {{{name}: [a, {blank}]}}}}}}", f".processor.{section}.{name}[1]: is empty; name an attribute, as http.method, or take it out; got the text {blank}", id=f"{name} {blank} of {section}")
+            for section, name in (("span_metrics", "dimensions"), ("span_metrics", "target_info_excluded_dimensions"), ("service_graphs", "dimensions"), ("service_graphs", "peer_attributes"), ("service_graphs", "database_name_attributes"))
+            for blank in ("''", "' '")
+        ),
+        pytest.param("{processor: {span_metrics: {dimension_mappings: [{name: n, source_labels: ['']}]}}}", ".processor.span_metrics.dimension_mappings[0].source_labels[0]: is empty", id="empty source label"),
+        pytest.param("{processor: {span_metrics: {dimension_mappings: [{name: n, source_labels: []}]}}}", ".processor.span_metrics.dimension_mappings[0].source_labels: expected at least one attribute", id="no source label"),
+        pytest.param("{registry: {external_labels: [a.b=x]}}", ".registry.external_labels: 'a.b' is no label's name", id="label's name"),
+        pytest.param("{registry: {external_labels: [a=x, a=y]}}", ".registry.external_labels: the label a is there twice", id="label twice"),
+        *(
+            pytest.param(f"{{registry: {{external_labels: [{name}=x]}}}}", f".registry.external_labels: the label {name} has a meaning of its own", id=f"label {name}")
+            for name in ("__name__", "le", "quantile", "metric_overflow", "__metrics_gen_instance")
+        ),
+        pytest.param("{registry: {trace_id_label_name: " + "a" * 97 + "}}", ".registry.trace_id_label_name: expected a name of letters, digits and underscores, not beginning with a digit, of at most 96", id="long label name"),
         pytest.param("{processor: {service_graphs: {histogram_buckets: '1;2'}}}", ".processor.service_graphs.histogram_buckets: expected numbers with commas", id="buckets as text"),
         pytest.param("{registry: {external_labels: ['=x']}}", ".registry.external_labels: expected name=value; got '=x'", id="label"),
         pytest.param("{registry: {max_active_entities: 5}}", ".registry.max_active_entities: does not hold while registry.limiter_type is series", id="limit of entities"),

@@ -9,7 +9,7 @@ import orjson
 
 from tables.generator.config import GeneratorConfig
 
-_VERSION: Final = 1  # of what is saved of a generator; another one whenever that changes
+_VERSION: Final = 2  # of what is saved of a generator; another one whenever that changes
 # What may change while a generator runs: what was counted means the same.
 _LIMITS: Final = frozenset({"limiter_type", "max_active_series", "max_active_entities", "stale_duration_s"})
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from tables.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
@@ -37,6 +37,13 @@ def one_span(service, number, kind, parent=0, ms=1, **fields):
     return request([made], service_name=service)
 
 
+# Attributes without text say nothing.
+NONE = {
+    "an empty text": AnyValue(string_value=""),
+    "a list": AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="x")])),
+    "bytes": AnyValue(bytes_value=b"x"),
+    "nothing": AnyValue(),
+}
 CALL = one_span("a", 1, CLIENT, ms=150)
 ANSWER = one_span("b", 2, SERVER, parent=1, ms=50)
 
@@ -103,13 +110,42 @@ def test_an_edge_of_two_halves(steps):
             [one_span("a", 1, CLIENT, attributes={"db.name": "n", "network.peer.address": "10.0.0.1", "network.peer.port": AnyValue(int_value=6379)})],
             {("a", "database", "10.0.0.1:6379"): 1}, id="database by address and port",
         ),
+        *(
+            pytest.param(
+                [one_span("a", 1, CLIENT, attributes={"peer.service": none, "db.name": none, "rpc.peer": "p", "db.system": none})],
+                {("a", "virtual_node", "p"): 1}, id=f"a peer behind {what}",
+            )
+            for what, none in NONE.items()
+        ),
+        *(
+            pytest.param(
+                [one_span("a", 1, CLIENT, attributes={"peer.service": none, "server.address": none, "db.namespace": none, "db.name": none, "db.system": "redis"})],
+                {("a", "database", "redis"): 1}, id=f"a database behind {what}",
+            )
+            for what, none in NONE.items()
+        ),
+        *(
+            pytest.param(
+                [one_span("a", 1, CLIENT, attributes={"db.name": "n", "network.peer.address": "10.0.0.1", "network.peer.port": none})],
+                {("a", "database", "10.0.0.1"): 1}, id=f"a database whose port is {what}",
+            )
+            for what, none in NONE.items()
+        ),
+        *(
+            pytest.param(
+                [one_span("a", 1, PRODUCER, attributes={"peer.service": none, "rpc.peer": "queue"})],
+                {("a", "virtual_node", "queue"): 1}, id=f"a queue behind {what}",
+            )
+            for what, none in NONE.items()
+        ),
+        pytest.param([one_span("a", 1, CLIENT, attributes={"peer.service": AnyValue(int_value=7)})], {("a", "virtual_node", "7"): 1}, id="a peer that is a number"),
         pytest.param([one_span("a", 1, 1), one_span("b", 2, SERVER, 1)], {}, id="parent is no client"),
         pytest.param([request([span(1, kind=CLIENT)]), one_span("b", 2, SERVER, 1)], {}, id="client without a service"),
     ],
 )  # fmt: skip
 def test_edges(requests, edges):
     """What each of the classic cases comes to, after the wait."""
-    one = fed().take(*requests)
+    one = fed(peer_attributes=("peer.service", "db.name", "rpc.peer")).take(*requests)
     assert one.wait(11).values(TOTAL) == edges
 
 
@@ -181,6 +217,25 @@ def test_virtual_node_label():
         ("a", "d"): 1,
         ("a", "p", "server"): 1,
     }
+
+
+def test_messaging_latency_needs_both_times():
+    """A span that does not say when it was must not make a message of half a century."""
+    one = fed(enable_messaging_system_latency_histogram=True)
+    one.take(one_span("a", 1, PRODUCER, start_time_unix_nano=0), one_span("b", 2, CONSUMER, 1))
+    pushed = one.push()
+    assert values(pushed, TOTAL, "connection_type") == {("a", "b"): 1}
+    assert values(pushed, "traces_service_graph_request_messaging_system_seconds_count") == {}
+
+
+def test_a_span_that_ends_before_it_starts():
+    """It takes no time; so does one whose end is beyond what 63 bits hold."""
+    for end_ns in (0, START_NS - 1, 2**63 + START_NS, 2**64 - 1):
+        one = fed().take(request([span(1, kind=SERVER, end_time_unix_nano=end_ns)], service_name="a"))
+        pushed = one.push()
+        assert values(pushed, "traces_service_graph_request_server_seconds_sum", "connection_type") == {
+            ("user", "a"): 0
+        }
 
 
 def test_max_items_drops_the_youngest():
