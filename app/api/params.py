@@ -103,7 +103,7 @@ def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
         limit=_limit(params, limits),
         spans_per_span_set=_spss(params, limits),
         order=_order(params),
-        total=_flag(params, "total"),
+        total=flag(params, "total"),
         cursor=_search_cursor(params),
     )
 
@@ -116,7 +116,8 @@ def _order(params: Mapping[str, str]) -> Order:
     raise ParameterError(f"invalid order {params['order'][:40]!r}: must be {' or '.join(ORDERS)}")
 
 
-def _flag(params: Mapping[str, str], name: str) -> bool:
+def flag(params: Mapping[str, str], name: str) -> bool:
+    """Whether it is `true`; "" and what is missing is `false`. Raises: ParameterError"""
     text = params.get(name, "")
     if text not in {"", "true", "false"}:
         raise ParameterError(f"invalid {name} {text[:40]!r}: must be true or false")
