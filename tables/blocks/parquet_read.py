@@ -1,7 +1,7 @@
 """Parquet files of segments and blocks as what the evaluator reads from (`query.source.Source`)."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -187,6 +187,7 @@ class ParquetSource:
             first = pages.starts[around[0]]
             with _damage(self.name, "has pages that cannot be read"):
                 found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
+            _check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
                 raise DamagedError(self.name, "has pages without the rows that its offset index says")
         return found
@@ -249,7 +250,9 @@ class ParquetSource:
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             if table.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
-        return [one_array(table.column(column)) for column in columns]
+        arrays = [one_array(table.column(column)) for column in columns]
+        _check_codes(self.name, arrays)
+        return arrays
 
     def _opened(self) -> "_OpenFile":
         key = ColumnKey(self.name, _FOOTER)
@@ -282,6 +285,15 @@ class _OpenFile:
 def _shared(columns: frozenset[str]) -> frozenset[str]:
     """The same object for the same columns: most files have those of their neighbours."""
     return columns
+
+
+def _check_codes(name: str, arrays: Iterable[Any]) -> None:
+    """No checksum covers how many values the header of a dictionary's page says that there are."""
+    for array in arrays:
+        if pa.types.is_dictionary(array.type):
+            most = pc.max(array.indices).as_py()
+            if most is not None and most >= len(array.dictionary):
+                raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
 
 
 @contextmanager
