@@ -334,7 +334,7 @@ class Querier:
 class NoQueries:
     """What a process without a live store answers. target: what it runs"""
 
-    def __init__(self, reasons: Callable[[], Sequence[str]], target: str = "distributor") -> None:
+    def __init__(self, reasons: Callable[[], Sequence[str]], target: str) -> None:
         self._reasons, self._target = reasons, target
 
     def not_ready(self) -> Sequence[str]:

@@ -1,7 +1,6 @@
 """What docs/parquet.md says: DuckDB, polars and pyarrow read the blocks, whatever columns each file has."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(code, names)  # noqa: S102  # what the docs say is what is tried
+    exec(code, names)  # what the docs say is what is tried
     return names
 
 
@@ -77,7 +76,10 @@ def test_polars() -> None:
 def test_duckdb() -> None:
     """By name, and a trace by its id."""
     duckdb = pytest.importorskip("duckdb")
-    ask: Callable[[str], Any] = lambda sql: duckdb.sql(sql).fetchall()
+
+    def ask(sql: str) -> Any:
+        return duckdb.sql(sql).fetchall()
+
     by_service, one = examples("sql")
     assert sorted(ask(by_service), key=lambda row: (row[0] is None, row[0])) == COUNTED
     of_docs = "0102030405060708090a0b0c0d0e0f10"
