@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.api import health, metrics, profile, search, status, tags, traces
+from app.api import health, metrics, profile, search, status, tags, trace_diff, traces
 from app.api import rings as rings_
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
@@ -71,7 +71,7 @@ def build_api(
     app[PROCESS] = Process(target, configs or Configs())
     app[RINGS] = rings or Alone()
     app[PROFILING] = profiling
-    for module in (search, traces, tags, metrics, health, status, rings_, profile):
+    for module in (search, trace_diff, traces, tags, metrics, health, status, rings_, profile):
         app.add_routes(module.routes)
     return app
 
