@@ -26,8 +26,9 @@ from app.leave import LeaveInTime
 from app.live import LiveOpener, cluster_and_partitions
 from app.loop_watch import LoopWatch
 from app.metrics_generator import GeneratorConfigs, Pusher
+from app.no_queries import NoQueries
 from app.overrides import OverridesFile, OverridesReader
-from app.querier import NoQueries, Querier, QueryLimits
+from app.querier import Querier, QueryLimits
 from app.remote_write.client import remote_writers
 from app.serving.rings import KafkaRings
 from app.serving.servers import QueryServer, ReceiverServers

@@ -94,26 +94,25 @@ def recheck(
     stamps: Mapping[str, Stamp],
     sources: Callable[[BlockMeta], list[ParquetSource]],
 ) -> dict[str, Damage]:
-    """Of blocks whose data is damaged those that still are. Read again are those whose files have changed, and one of
-    the others, if it was read long ago.
+    """Of blocks whose data is damaged those that still count as that. Where a file has changed the next reader finds
+    out how it is; of the others one is read again, if that was long ago.
     """
     left: dict[str, Damage] = {}
-    again = 1
+    again = True
     for key, damage in sorted(damaged.items(), key=lambda item: item[1].since_s):
         meta = damage.meta
         if meta is None:
             continue
         now = {f"{meta.folder}/{file.name}": stamps.get(f"{meta.folder}/{file.name}") for file in meta.files}
-        old = time.monotonic() - damage.since_s > _AGAIN_S and again > 0
-        if now == damage.stamps and not old:
-            left[key] = damage
+        if now != damage.stamps:
             continue
-        again -= now == damage.stamps
-        try:
-            for source in sources(meta):
-                source.verify()
-        except DamagedError as err:
-            left[key] = stamped(replace(damage, problem=f"a file of it {err.problem}"), now)
-        except StorageError:
-            left[key] = damage
+        left[key] = damage
+        if again and time.monotonic() - damage.since_s > _AGAIN_S:
+            again = False
+            try:
+                for source in sources(meta):
+                    source.verify()
+                del left[key]
+            except StorageError:
+                left[key] = stamped(damage, now)
     return left

@@ -21,6 +21,7 @@ from app.api.server import api_runner, build_api
 from app.querier import Querier
 from query.progress import Watch
 from query.tag_text import parse_tag
+from tables.blocks import inspect
 from tables.blocks.damage import Damage
 from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
 from tests.app.api.conftest import SETTINGS
@@ -198,6 +199,25 @@ async def test_a_storage_that_is_away_damages_nothing(tmp_path: Path, monkeypatc
 
 def away(*_: Any, **__: Any) -> Any:
     raise TimeoutError("no answer within 10 s")
+
+
+@in_loop
+async def test_files_that_look_the_same_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was wrong may have been the way: after a while they are whole, or damaged still."""
+    await two_blocks(tmp_path)
+    with world(tmp_path) as w:
+        asked = await started(w)
+        path = files_of(tmp_path, "t")[0]
+        with monkeypatch.context() as patched:
+            patched.setattr("obstore.get_ranges", lambda *_, lengths, **__: [bytes(n) for n in lengths])
+            await is_told(asked, "t")
+        w.store.blocks.poll([0])
+        await is_told(asked, "t")
+        monkeypatch.setattr(inspect, "_AGAIN_S", 0)
+        w.store.blocks.poll([0])
+        await is_whole(asked, "t")
+        assert path.exists()
+        asked.close()
 
 
 @in_loop

@@ -12,7 +12,8 @@ import pytest
 from app import querier
 from app.api.backend import Page
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
-from app.querier import NoQueries, Querier, QueryLimits
+from app.no_queries import NoQueries
+from app.querier import Querier, QueryLimits
 from query.errors import TraceQLError
 from query.progress import Progress, Watch
 from query.tag_text import parse_tag
