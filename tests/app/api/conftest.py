@@ -93,7 +93,7 @@ class FakeBackend:
 
     def _tell(self, watch) -> None:
         if watch is not None and watch.lacks is not None:
-            watch.lacks += self.lacks
+            watch.lacks.extend(self.lacks)
 
     def _told(self, answer, **asked):
         self.asked.append(asked)
@@ -155,11 +155,11 @@ def backend() -> FakeBackend:
 def ask(backend):
     """ask(path, method="GET", headers={}, params={}, **settings) -> Answer"""
 
-    def ask(path, *, method="GET", headers=None, params=None, **settings) -> Answer:
+    def ask(path, *, method="GET", headers=None, params=None, data=None, **settings) -> Answer:
         async def use(base: str) -> Answer:
             async with (
                 aiohttp.ClientSession() as session,
-                session.request(method, base + path, headers=headers, params=params) as response,
+                session.request(method, base + path, headers=headers, params=params, data=data) as response,
             ):
                 return Answer(response.status, dict(response.headers), await response.read())
 
