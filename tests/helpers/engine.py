@@ -36,7 +36,7 @@ class Engine:
     async def tag_values(self, _tenant, fields, *, start_s, end_s, watch=None, **asked):
         return tag_values(self._sources, fields, **_times(start_s, end_s), **asked)
 
-    async def trace(self, _tenant, trace_id, *, page, **_):
+    async def trace(self, _tenant, trace_id, *, page=None, **_):
         if page is None:
             return TraceAnswer(find_trace(self._sources, trace_id), complete=True, message="")
         table, more = trace_page(self._sources, trace_id, page.after, page.spans_max)
