@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from agents.span_record import parts_of
 from agents.stream_app import StreamApp
-from tables.errors import WireError
+from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.shared import HeadRecord
@@ -67,6 +67,7 @@ class LiveKeeper:
         self.store: LiveStore | None = None
         self.flush: FlushQueue = _no_flusher
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
+        self.damage: dict[str, str] = {}  # what somebody has to repair; the rest is served
         self._executor, self._limits = executor, limits
         self._chains: dict[int, asyncio.Task[None]] = {}
         self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
@@ -289,12 +290,14 @@ class LiveKeeper:
                 result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
             except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
-                self.problems[what] = f"cannot {what}: {err}"
+                told = self.damage if isinstance(err, DamagedError) else self.problems
+                told[what] = f"cannot {what}: {err}"
                 log_failure(log, f"cannot {what}", wait_s, err)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
             else:
                 self.problems.pop(what, None)
+                self.damage.pop(what, None)
                 return result
 
     def _require_store(self) -> LiveStore:

@@ -17,6 +17,7 @@ from query.explain import explain, is_metrics, lines
 from query.metrics import metrics_instant
 from query.search import search
 from tables.blocks.block_list import BlockList
+from tables.blocks.damage import damage_lines
 from tables.blocks.object_store import ObjectStore, StorageConfig
 from tables.cache import ByteCache
 from tables.errors import StorageError
@@ -66,8 +67,10 @@ def _folder(name: str) -> StorageConfig:
 
 def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
     """Twice: with nothing in the cache, and with what the first run left there."""
-    sources = _sources(config, args.tenant)
+    sources, damaged = _sources(config, args.tenant)
     yield ""
+    for damage in damaged:
+        yield f"cannot be read: {damage}"
     yield f"{len(sources)} row groups of tenant {args.tenant}, {sum(source.rows for source in sources)} spans"
     if not sources:
         return
@@ -79,10 +82,11 @@ def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
         yield from told(profile)
 
 
-def _sources(config: StorageConfig, tenant: str) -> list[Any]:
+def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
     blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
     blocks.poll([])
-    return [source for meta in blocks.snapshot(tenant).blocks for source in blocks.sources(meta)]
+    snapshot = blocks.snapshot(tenant)
+    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], damage_lines(snapshot.damaged)
 
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:

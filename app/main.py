@@ -26,8 +26,9 @@ from app.leave import LeaveInTime
 from app.live import LiveOpener, cluster_and_partitions
 from app.loop_watch import LoopWatch
 from app.metrics_generator import GeneratorConfigs, Pusher
+from app.no_queries import NoQueries
 from app.overrides import OverridesFile, OverridesReader
-from app.querier import NoQueries, Querier, QueryLimits
+from app.querier import Querier, QueryLimits
 from app.remote_write.client import remote_writers
 from app.serving.rings import KafkaRings
 from app.serving.servers import QueryServer, ReceiverServers
@@ -65,14 +66,14 @@ def build(settings: Settings) -> StreamApp:
     if settings.target == "distributor":
         main = apps["distributor"] = _distributor_app(settings, writer)
         main.parts += [
-            QueryServer(settings, NoQueries(list), lambda: None, rings, runtime),
+            QueryServer(settings, NoQueries(list, settings.target), lambda: None, rings, runtime),
             ReceiverServers(settings, writer),
         ]
     elif settings.target == "metrics-generator":
         if not settings.metrics_generator.storage.remote_write:
             raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
         main = apps["metrics-generator"] = _generator_app(settings, overrides)
-        main.parts.append(QueryServer(settings, NoQueries(list), lambda: None, rings, runtime))
+        main.parts.append(QueryServer(settings, NoQueries(list, settings.target), lambda: None, rings, runtime))
     else:
         main, keeper = _live_store_app(settings)
         apps["live-store"], rings.keeper = main, keeper

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from prometheus_client import Counter, Gauge
 from agents.live_store import LiveKeeper
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
+from app.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
 from query.engine.choose import Order
-from query.engine.profile import Profile
 from query.errors import QueryCancelled
 from query.language import ast
 from query.metrics import compile_metrics, metrics_instant, metrics_range
@@ -30,16 +30,17 @@ from query.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
 from query.trace_page import count_spans, trace_page
 from tables.blocks.block_list import BlockList
+from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
-from tables.errors import StorageError
+from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
 from tables.wire.split import partition_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 NS: Final = 1_000_000_000
-# A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
-_TRACE_SLACK_NS: Final = 3600 * NS
+# So often a query begins anew because blocks were replaced while it read them.
+_VIEWS_MAX: Final = 3
 # A longer query is not compiled on the event loop: that takes up to a second for the longest ones.
 _COMPILED_HERE_CHARS_MAX: Final = 1000
 _ALL_SPANS: Final = 2**31
@@ -98,6 +99,12 @@ class Querier:
         """Why this process cannot serve yet."""
         return self._keeper.not_ready()
 
+    def damage(self) -> Sequence[str]:
+        """What of the stored data cannot be read; the rest is served."""
+        store = self._keeper.store
+        blocks = [] if store is None else [*store.blocks.problems(), *damage_lines(store.blocks.damaged())]
+        return [*self._keeper.damage.values(), *blocks]
+
     async def search(
         self,
         tenant: str,
@@ -149,11 +156,19 @@ class Querier:
         return await self._ask_watched(tenant, start_ns, end_ns, partial(metrics_instant, query=query), watch)
 
     async def tag_names(
-        self, tenant: str, *, scope: str | None, query: str, start_s: int | None, end_s: int | None, limit: int
+        self,
+        tenant: str,
+        *,
+        scope: str | None,
+        query: str,
+        start_s: int | None,
+        end_s: int | None,
+        limit: int,
+        watch: Watch | None = None,
     ) -> TagNames:
         """The tags that there are. Raises: Unavailable, TooManyRequests, TimeoutError."""
         work = partial(tag_names, scope=scope, query=query, limit=limit, known=self._known_tags)
-        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work)
+        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
 
     async def tag_values(
         self,
@@ -164,10 +179,11 @@ class Querier:
         start_s: int | None,
         end_s: int | None,
         limit: int,
+        watch: Watch | None = None,
     ) -> TagValues:
         """The values of some fields. Raises: Unavailable, TooManyRequests, TimeoutError."""
         work = partial(tag_values, fields=fields, query=query, limit=limit, known=self._known_tags)
-        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work)
+        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
 
     async def _ask_watched(
         self, tenant: str, start_ns: int | None, end_ns: int | None, work: Callable[..., T], watch: Watch | None
@@ -175,7 +191,7 @@ class Querier:
         """As `_ask`, for work that says what it does."""
         watch = Watch() if watch is None else watch
         telling = partial(work, profile=watch.profile, progress=watch.progress)
-        return await self._ask(tenant, start_ns, end_ns, telling, watch.profile)
+        return await self._ask(tenant, start_ns, end_ns, telling, watch)
 
     async def _ask(
         self,
@@ -183,25 +199,36 @@ class Querier:
         start_ns: int | None,
         end_ns: int | None,
         work: Callable[..., T],
-        profile: Profile | None = None,
+        watch: Watch | None = None,
     ) -> T:
         """Runs it over all that the tenant has in the time range, all partitions, as of now.
 
         work: takes the sources, start_ns, end_ns and cancelled
         """
-        store = self._store()
+        watch = Watch() if watch is None else watch
+        return await _on_new_views(lambda: self._ask_once(tenant, start_ns, end_ns, work, watch))
+
+    async def _ask_once(
+        self, tenant: str, start_ns: int | None, end_ns: int | None, work: Callable[..., T], watch: Watch
+    ) -> T:
+        store, lacks, profile = self._store(), Lacks(watch.lacks), watch.profile
         if missing := self._missing(store, range(store.policy.partitions)):
-            raise Unavailable(missing)
+            lacks.add(missing)
         live = store.view(tenant)
-        profile = Profile() if profile is None else profile
+        for text in lacking(live.blocks, start_ns, end_ns):
+            lacks.add_damage(text)
         asked_s = time.perf_counter()
 
         def on_thread(cancelled: Cancelled) -> T:
             profile.stages["wait for a thread"] = time.perf_counter() - asked_s
             with profile.stage("open sources"):
-                sources = block_sources(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns))
-                sources += live_sources(live, live.parts)
-            return work(sources, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
+                parts = live_sources(live, live.parts)
+
+            def over(blocks: Sequence[BlockMeta]) -> T:
+                sources = block_sources(store.blocks, blocks) + parts
+                return work(sources, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
+
+            return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, lacks)
 
         return await self._run(on_thread)
 
@@ -219,27 +246,42 @@ class Querier:
 
         Raises: Unavailable, TooManyRequests, TimeoutError, TraceTooLarge
         """
+        within = (_nanoseconds(start_s), _nanoseconds(end_s))
+        return await _on_new_views(lambda: self._trace_once(tenant, trace_id, within, bytes_max, page))
+
+    async def _trace_once(
+        self,
+        tenant: str,
+        trace_id: bytes,
+        within: tuple[int | None, int | None],
+        bytes_max: int,
+        page: Page | None,
+    ) -> TraceAnswer:
         store = self._store()
         partition = partition_of(trace_id, store.policy.partitions)
         live = store.view(tenant)
-        start_ns, end_ns = _nanoseconds(start_s), _nanoseconds(end_s)
         blocks = [
             meta
-            for meta in _overlapping(live.blocks.blocks, start_ns, end_ns)
+            for meta in _overlapping(live.blocks.blocks, *within)
             if partition_of(trace_id, meta.partition_count) == meta.partition
         ]
+        texts: list[str] = []
+        lacks = Lacks(texts)
+        for text in lacking_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
+            lacks.add_damage(text)
 
-        def work(_: Cancelled) -> tuple[Any, bool]:
-            sources = block_sources(store.blocks, blocks) + live_sources(live, [partition], trace_id)
+        def over(metas: Sequence[BlockMeta]) -> tuple[Any, bool]:
+            sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
             if page is not None:
                 return trace_page(sources, trace_id, page.after, page.spans_max)
             if bytes_max and (spans := count_spans(sources, trace_id)) * _SPAN_BYTES_MIN > bytes_max:
                 raise TraceTooLarge(trace_id, spans, f"at least {spans * _SPAN_BYTES_MIN} bytes", bytes_max)
             return find_trace(sources, trace_id), False
 
-        table, more = await self._run(work)
-        missing = self._missing(store, [partition])
-        return TraceAnswer(table, not missing, missing, more)
+        table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, lacks))
+        if missing := self._missing(store, [partition]):
+            texts.insert(0, missing)
+        return TraceAnswer(table, not texts, "; ".join(texts), more)
 
     async def beside(self, make: Callable[[], T]) -> T:
         """What `make` gives, on a thread of those that make answers."""
@@ -277,6 +319,8 @@ class Querier:
             return answer
         except QueryCancelled as err:
             raise TimeoutError from err
+        except OutdatedError:
+            raise
         except StorageError as err:
             log.warning("a query failed: %s", err)
             raise Unavailable("blocks that the query needs cannot be read now; the server's log says why") from err
@@ -287,25 +331,15 @@ class Querier:
             self._admitted -= 1
 
 
-class NoQueries:
-    """What a process without a live store answers."""
-
-    def __init__(self, reasons: Callable[[], Sequence[str]]) -> None:
-        self._reasons = reasons
-
-    def not_ready(self) -> Sequence[str]:
-        """Why this process cannot serve yet."""
-        return self._reasons()
-
-    async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` gives."""
-        return await asyncio.to_thread(make)
-
-    async def _refuse(self, *_: Any, **__: Any) -> Any:
-        """Raises: Unavailable."""
-        raise Unavailable("this process receives spans only (TARGET=distributor); ask one with TARGET=live-store")
-
-    search = trace = metrics_range = metrics_instant = tag_names = tag_values = _refuse
+async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
+    """Again where blocks that the view had were replaced and deleted meanwhile."""
+    for _ in range(_VIEWS_MAX - 1):
+        with suppress(OutdatedError):
+            return await ask()
+    try:
+        return await ask()
+    except OutdatedError as err:
+        raise Unavailable("blocks were replaced again and again while the query read them") from err
 
 
 def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
@@ -329,10 +363,4 @@ def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None =
 
 
 def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
-    low = None if start_ns is None else start_ns - _TRACE_SLACK_NS
-    high = None if end_ns is None else end_ns + _TRACE_SLACK_NS
-    return [
-        meta
-        for meta in blocks
-        if (high is None or meta.start_min_ns < high) and (low is None or meta.end_max_ns >= low)
-    ]
+    return [meta for meta in blocks if overlaps(meta, start_ns, end_ns)]

@@ -34,7 +34,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Of one query. profile: a new one; is filled. progress: None: nobody listens before the end"""
+    """Of one query. profile: a new one; is filled. progress: None: nobody listens before the end.
+
+    lacks: gets what could not be read, a text each; None: the query fails then
+    """
 
     profile: Profile = field(default_factory=Profile)
     progress: Progress | None = None
+    lacks: list[str] | None = None

@@ -9,5 +9,20 @@ class StorageError(OSError):
     """Object storage or the local store did not do what it must: what, where, and what to do."""
 
 
+class DamagedError(StorageError):
+    """An object that is missing or is not what was written: asking again does not help until somebody repairs it.
+
+    path: of the object, or the name of a local segment
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} {problem}")
+        self.path, self.problem = path, problem
+
+
+class OutdatedError(StorageError):
+    """What a query reads was replaced meanwhile: a new view of the data has the same spans elsewhere."""
+
+
 class NotQuick(Exception):  # noqa: N818  # a state, not a fault of anybody
     """It takes too long where it was asked for; nothing was done."""

@@ -91,7 +91,15 @@ class Backend(Protocol):
         ...
 
     async def tag_names(
-        self, tenant: str, *, scope: str | None, query: str, start_s: int | None, end_s: int | None, limit: int
+        self,
+        tenant: str,
+        *,
+        scope: str | None,
+        query: str,
+        start_s: int | None,
+        end_s: int | None,
+        limit: int,
+        watch: Watch | None = None,
     ) -> TagNames:
         """The attributes and intrinsics by scope, as `query.tags.tag_names`. start_s, end_s: as for `search`."""
         ...
@@ -105,6 +113,7 @@ class Backend(Protocol):
         start_s: int | None,
         end_s: int | None,
         limit: int,
+        watch: Watch | None = None,
     ) -> TagValues:
         """The values of some fields, as `query.tags.tag_values`."""
         ...
@@ -133,6 +142,10 @@ class Backend(Protocol):
 
     def not_ready(self) -> Sequence[str]:
         """Why this process cannot serve yet, a line each; empty when it can."""
+        ...
+
+    def damage(self) -> Sequence[str]:
+        """What of the stored data cannot be read, a line each; the rest is served."""
         ...
 
 

@@ -25,11 +25,14 @@ async def echo(request: web.Request) -> web.Response:  # noqa: ARG001 (a handler
 
 @routes.get("/ready")
 async def ready(request: web.Request) -> web.Response:
-    """200 when queries and spans are served; else 503 and why not, a line each."""
-    reasons = request.app[BACKEND].not_ready()
+    """200 when queries and spans are served; else 503 and why not, a line each. Behind it what of the stored data is
+    damaged: no reason to take the process out of service.
+    """
+    backend = request.app[BACKEND]
+    reasons, damage = backend.not_ready(), public(f"damaged: {line}" for line in backend.damage())
     if reasons:
-        return plain_text(503, public(reasons))
-    return web.Response(text="ready\n")
+        return plain_text(503, public(reasons) + damage)
+    return web.Response(text=f"ready\n{damage}")
 
 
 def public(reasons: Iterable[str]) -> str:

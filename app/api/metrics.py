@@ -11,7 +11,8 @@ from app.api.call import Call, call_of
 from app.api.debug import debug_headers
 from app.api.errors import ParameterError
 from app.api.jsonpb import Json, attributes_json, double, search_metrics
-from app.api.replies import reply_either
+from app.api.partial import reply_whole_or_partial, watch_of
+from app.api.proto.tempo_pb2 import QueryInstantResponse, QueryRangeResponse
 from app.api.times import step_ns, time_range
 from query.progress import Watch
 from query.results import Exemplar, MetricsResult, Series
@@ -25,26 +26,32 @@ _NS_PER_MS: Final = 1_000_000
 @routes.get("/api/metrics/query_range")
 async def query_range(request: web.Request) -> web.Response:
     """Samples over time: ?q= &start= &end= &since= &step= &exemplars=."""
-    call, watch = call_of(request), Watch()
+    call = call_of(request)
+    watch = watch_of(call)
     result = await ask_range(call, watch)
-    return await reply_either(
+    return await reply_whole_or_partial(
         request,
+        watch,
         lambda: range_json(result),
         lambda: messages.range_messages(result),
         await debug_headers(request, _query(call), watch.profile),
+        QueryRangeResponse,
     )
 
 
 @routes.get("/api/metrics/query")
 async def query_instant(request: web.Request) -> web.Response:
     """One sample over the whole range: ?q= &start= &end= &since=."""
-    call, watch = call_of(request), Watch()
+    call = call_of(request)
+    watch = watch_of(call)
     result = await ask_instant(call, watch)
-    return await reply_either(
+    return await reply_whole_or_partial(
         request,
+        watch,
         lambda: instant_json(result),
         lambda: messages.instant_messages(result),
         await debug_headers(request, _query(call), watch.profile),
+        QueryInstantResponse,
     )
 
 

@@ -13,6 +13,7 @@ from app.api.errors import ParameterError
 from app.api.old_search import OLD_PARAMETERS, old_query
 from app.api.times import INT64_MAX, NS, length_ns, moment_ns
 from query.engine.choose import ORDERS, Order, Wanted
+from query.trace_filter import ALL_LEVELS, TraceFilter, compile_filter
 from query.trace_page import place_of
 
 UINT32_MAX: Final = 2**32 - 1
@@ -103,7 +104,7 @@ def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
         limit=_limit(params, limits),
         spans_per_span_set=_spss(params, limits),
         order=_order(params),
-        total=_flag(params, "total"),
+        total=flag(params, "total"),
         cursor=_search_cursor(params),
     )
 
@@ -116,7 +117,8 @@ def _order(params: Mapping[str, str]) -> Order:
     raise ParameterError(f"invalid order {params['order'][:40]!r}: must be {' or '.join(ORDERS)}")
 
 
-def _flag(params: Mapping[str, str], name: str) -> bool:
+def flag(params: Mapping[str, str], name: str) -> bool:
+    """Whether it is `true`; "" and what is missing is `false`. Raises: ParameterError"""
     text = params.get(name, "")
     if text not in {"", "true", "false"}:
         raise ParameterError(f"invalid {name} {text[:40]!r}: must be true or false")
@@ -146,6 +148,38 @@ def trace_page(params: Mapping[str, str], limits: Limits) -> Page | None:
         return Page(place_of(cursor), most if limit is None else limit)
     except ValueError as err:
         raise ParameterError(f"invalid cursor: {err}") from err
+
+
+def trace_filter(params: Mapping[str, str], limits: Limits) -> TraceFilter | None:
+    """`q` of a trace by id, with `keep_hierarchy`, `match_depth`, `ancestor_depth`; None: all of it. Without `q` the
+    others do not count, nor does the last without the first. Raises: ParameterError, TraceQLError
+    """
+    query = query_text(params, limits)
+    if not query:
+        return None
+    if params.get("cursor") is not None:
+        raise ParameterError("q and cursor do not go together: pages are of the whole trace")
+    hierarchy = _go_bool(params, "keep_hierarchy")
+    below = _depth(params, "match_depth", 0)
+    return compile_filter(query, below, _depth(params, "ancestor_depth", ALL_LEVELS) if hierarchy else 0)
+
+
+def _go_bool(params: Mapping[str, str], name: str) -> bool:
+    text = params.get(name, "")
+    if text in {"1", "t", "T", "true", "TRUE", "True"}:
+        return True
+    if text in {"", "0", "f", "F", "false", "FALSE", "False"}:
+        return False
+    raise ParameterError(f"invalid {name} {text[:40]!r}: must be true or false")
+
+
+def _depth(params: Mapping[str, str], name: str, default: int) -> int:
+    text = params.get(name, "")
+    if text in {"", "-1"}:
+        return ALL_LEVELS if text else default
+    if _DIGITS.fullmatch(text) is None:
+        raise ParameterError(f"invalid {name} {text[:40]!r}: must be a whole number, or -1 for all levels")
+    return int(text)
 
 
 def query_text(params: Mapping[str, str], limits: Limits, name: str = "q") -> str:

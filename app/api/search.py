@@ -10,7 +10,7 @@ from app.api import messages, params
 from app.api.call import Call, call_of
 from app.api.debug import debug_headers
 from app.api.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, search_metrics
-from app.api.replies import reply_either
+from app.api.partial import reply_whole_or_partial, watch_of
 from query.progress import Watch
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 
@@ -23,11 +23,13 @@ _NS_PER_MS: Final = 1_000_000
 @routes.get("/api/search")
 async def search(request: web.Request) -> web.Response:
     """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
-    call, watch = call_of(request), Watch()
+    call = call_of(request)
+    watch = watch_of(call)
     asked = params.search_request(call.params, call.limits)
     result = await ask_search(call, asked, watch)
-    return await reply_either(
+    return await reply_whole_or_partial(
         request,
+        watch,
         lambda: search_json(result, span_sets=asked.span_sets),
         lambda: messages.search_messages(result, span_sets=asked.span_sets),
         await debug_headers(request, asked.query or ALL_TRACES, watch.profile),

@@ -5,12 +5,13 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.api import health, metrics, search, status, tags, traces
+from app.api import health, metrics, profile, search, status, tags, trace_diff, traces
 from app.api import rings as rings_
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.params import LIMITS, Limits
+from app.api.profile import PROFILING
 from app.api.rings import RINGS, Alone, Rings
 from app.api.status import PROCESS, Configs, Process
 from app.api.telemetry import request_duration
@@ -43,12 +44,14 @@ def build_api(
     configs: Configs | None = None,
     credentials: Credentials | None = None,
     rings: Rings | None = None,
+    profiling: bool = False,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
     The arguments are settings; see params.Limits. For those of spans per span set, traces, ranges and bytes of a
     trace 0 means no limit.
     target, configs, rings: what /status and the pages of rings show
+    profiling: whether /debug/pprof answers
     credentials: who may ask; None: everybody. OPEN needs none
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
@@ -67,7 +70,8 @@ def build_api(
     )
     app[PROCESS] = Process(target, configs or Configs())
     app[RINGS] = rings or Alone()
-    for module in (search, traces, tags, metrics, health, status, rings_):
+    app[PROFILING] = profiling
+    for module in (search, trace_diff, traces, tags, metrics, health, status, rings_, profile):
         app.add_routes(module.routes)
     return app
 

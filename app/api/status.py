@@ -5,9 +5,10 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Any, Final
 
 import orjson
+import yaml
 from aiohttp import web
 
 from app.api.backend import BACKEND
@@ -16,6 +17,7 @@ from app.api.health import public
 from app.api.proto import tempo_pb2
 from app.api.rings import RINGS
 from app.settings.show import overrides_yaml
+from app.settings.tenant_file import ANY_TENANT
 
 routes = web.RouteTableDef()
 
@@ -121,3 +123,30 @@ async def runtime_config(request: web.Request) -> web.Response:
     """What is set for single tenants, as it counts now."""
     text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
     return web.Response(text=text, content_type="application/yaml")
+
+
+@routes.get("/status/overrides")
+async def overrides(request: web.Request) -> web.Response:
+    """The tenants that have settings of their own, a line each."""
+    return web.Response(text="".join(f"{tenant}\n" for tenant in await _overrides(request)))
+
+
+@routes.get("/status/overrides/{tenant}")
+async def overrides_of(request: web.Request) -> web.Response:
+    """What is set for one tenant, as YAML: its own entry, else that of all others."""
+    found, tenant = await _overrides(request), request.match_info["tenant"]
+    entry = found.get(tenant) or found.get(ANY_TENANT) or {}
+    text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
+    return web.Response(text=text, content_type="application/yaml")
+
+
+async def _overrides(request: web.Request) -> dict[str, Any]:
+    text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
+    found: dict[str, Any] = yaml.safe_load(text)["overrides"] or {}
+    return found
+
+
+@routes.get("/status/usage-stats")
+async def usage_stats(request: web.Request) -> web.Response:  # noqa: ARG001
+    """Tempo shows here what it reports to its makers."""
+    return web.Response(text="usage-stats is not enabled: Stretto reports nothing to anybody\n")

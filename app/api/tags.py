@@ -10,8 +10,9 @@ from app.api import messages, params
 from app.api.call import Call, call_of
 from app.api.errors import ParameterError
 from app.api.jsonpb import UINT32_MAX, Json
-from app.api.replies import reply_either
+from app.api.partial import reply_whole_or_partial, watch_of
 from query.language import ast
+from query.progress import Watch
 from query.results import Inspected
 from query.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
 from query.tags import TagNames, TagValues
@@ -24,17 +25,20 @@ _NO_SCOPE: Final = "none"
 @routes.get("/api/v2/search/tags")
 async def tags_v2(request: web.Request) -> web.Response:
     """Names by scope: ?scope= &q= &start= &end= &limit= (of each scope)."""
-    names = await ask_names(call_of(request))
-    return await reply_either(request, lambda: names_v2_json(names), lambda: messages.names_v2_messages(names))
+    names, watch = await _names(request)
+    return await reply_whole_or_partial(
+        request, watch, lambda: names_v2_json(names), lambda: messages.names_v2_messages(names)
+    )
 
 
 @routes.get("/api/search/tags")
 async def tags_v1(request: web.Request) -> web.Response:
     """Names without their scopes. Intrinsics only if they are asked for: ?scope=intrinsic."""
-    names = await ask_names(call_of(request))
+    names, watch = await _names(request)
     intrinsic = request.query.get("scope") == INTRINSIC
-    return await reply_either(
+    return await reply_whole_or_partial(
         request,
+        watch,
         lambda: names_v1_json(names, intrinsic=intrinsic),
         lambda: messages.names_messages(names, intrinsic=intrinsic),
     )
@@ -43,29 +47,47 @@ async def tags_v1(request: web.Request) -> web.Response:
 @routes.get("/api/v2/search/tag/{tag:.+}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
-    values = await ask_values(call_of(request), (parse_tag(request.match_info["tag"]),))
-    return await reply_either(request, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values))
+    values, watch = await _values(request, (parse_tag(request.match_info["tag"]),))
+    return await reply_whole_or_partial(
+        request, watch, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values)
+    )
 
 
 @routes.get("/api/search/tag/{tag:.+}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
-    values = await ask_values(call_of(request), parse_old_tag(request.match_info["tag"]))
-    return await reply_either(request, lambda: values_v1_json(values), lambda: messages.values_messages(values))
+    values, watch = await _values(request, parse_old_tag(request.match_info["tag"]))
+    return await reply_whole_or_partial(
+        request, watch, lambda: values_v1_json(values), lambda: messages.values_messages(values)
+    )
 
 
-async def ask_names(call: Call) -> TagNames:
+async def _names(request: web.Request) -> tuple[TagNames, Watch]:
+    call = call_of(request)
+    watch = watch_of(call)
+    return await ask_names(call, watch), watch
+
+
+async def _values(request: web.Request, fields: Sequence[ast.Field]) -> tuple[TagValues, Watch]:
+    call = call_of(request)
+    watch = watch_of(call)
+    return await ask_values(call, fields, watch), watch
+
+
+async def ask_names(call: Call, watch: Watch | None = None) -> TagNames:
     """Raises: as Backend, ParameterError."""
     scope = call.params.get("scope") or _NO_SCOPE
     if scope not in {_NO_SCOPE, INTRINSIC, *SCOPES}:
         known = ", ".join([*SCOPES, INTRINSIC, _NO_SCOPE])
         raise ParameterError(f"invalid scope {scope[:40]!r}: must be one of {known}")
-    return await call.backend.tag_names(call.tenant, scope=None if scope == _NO_SCOPE else scope, **_common(call))
+    return await call.backend.tag_names(
+        call.tenant, scope=None if scope == _NO_SCOPE else scope, watch=watch, **_common(call)
+    )
 
 
-async def ask_values(call: Call, fields: Sequence[ast.Field]) -> TagValues:
+async def ask_values(call: Call, fields: Sequence[ast.Field], watch: Watch | None = None) -> TagValues:
     """Raises: as Backend, ParameterError."""
-    return await call.backend.tag_values(call.tenant, fields, **_common(call))
+    return await call.backend.tag_values(call.tenant, fields, watch=watch, **_common(call))
 
 
 def _common(call: Call) -> dict[str, Any]:

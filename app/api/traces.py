@@ -1,6 +1,7 @@
 """GET /api/traces/{id} and /api/v2/traces/{id}: one trace, or a page of its spans, as JSON or protobuf."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ from app.api.errors import TraceTooLarge, Unavailable, plain_text
 from app.api.jsonpb import Json, resource_spans_json
 from app.api.params import LIMITS
 from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
+from query.trace_filter import TraceFilter, filter_trace
 from query.trace_page import cursor_of
 from tables.varint import varint
 from tables.wire.otlp_write import to_resource_spans
@@ -22,6 +24,7 @@ from tables.wire.otlp_write import to_resource_spans
 routes = web.RouteTableDef()
 
 NEXT_CURSOR: Final = "X-Stretto-Next-Cursor"
+FILTERED: Final = "Trace filtered, only a subset of spans matching the filter is returned"
 STATUS_PARTIAL: Final = 1  # tempopb's PartialStatus
 # Of a page, where a trace may have any size.
 _PAGE_BYTES: Final = 32 << 20
@@ -90,9 +93,23 @@ async def trace_v1(request: web.Request) -> web.Response:
 
 @routes.get("/api/v2/traces/{trace_id}")
 async def trace_v2(request: web.Request) -> web.Response:
-    """The trace, whether it is complete, and if not, why. An unknown trace is an empty one."""
+    """The trace, or with ?q= the spans of it that match, whether it is complete, and if not, why. An unknown trace is
+    an empty one.
+    """
+    wanted = params.trace_filter(request.query, request.app[LIMITS])
     answer, trace_id, paged = await _ask(request)
+    if wanted is not None:
+        answer = await request.app[BACKEND].beside(partial(_filtered, answer, wanted))
     return await _reply(request, answer, v2=True, trace_id=trace_id, paged=paged)
+
+
+def _filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
+    """As Tempo says it: a trace without some of its spans is PARTIAL."""
+    whole_table = answer.table
+    if whole_table is None or (table := filter_trace(whole_table, wanted)).num_rows == whole_table.num_rows:
+        return answer
+    message = "; ".join(filter(None, [answer.message, FILTERED]))
+    return TraceAnswer(table if table.num_rows else None, complete=False, message=message)
 
 
 def whole(answer: TraceAnswer, trace_id: bytes, bytes_max: int) -> Found:

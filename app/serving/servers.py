@@ -79,6 +79,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             configs=Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime),
             credentials=load_credentials(auth_file(settings)),
             rings=self._rings,
+            profiling=server.pprof_enabled,
         )
         watch_tokens(self._watch, settings, api[ACCESS])
         tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _QUERY_TLS), HTTP_1_AND_GRPC)

@@ -67,6 +67,10 @@ class Server(Section):
         default=5,
         description="Seconds between two looks at the files of tokens and certificates; what has changed is read anew.",
     )
+    pprof_enabled: bool = Field(
+        default=False,
+        description="Whether /debug/pprof/profile tells whoever may ask what this process does. It takes some CPU.",
+    )
 
 
 class Grpc(Section):

@@ -2,20 +2,29 @@
 
 A cut is one object per range of offsets, written after the blocks of all tenants in that range:
 
-    cuts/<epoch>/<partition>/<first offset, 20 digits>.json   {"last_offset": …, "blocks": ["<tenant>/<block id>", …]}
+    cuts/<epoch>/<partition>/<first offset, 20 digits>.json   {"last_offset": …, "blocks": ["<tenant>/<block id>", …],
+                                                               "crc32": … (`tables.blocks.checksum`)}
 
 The ranges of a partition follow each other; F, the end of the last, is what a query takes from blocks (offsets < F)
 and from live stores (offsets ≥ F). The name holds the first offset only and is created, never replaced: of two
 writers that cut the same range differently (a former owner, a replica) one wins, and the other learns of it.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
+from tables.blocks.checksum import has_checksum, with_checksum
+from tables.blocks.meta import block_id
 from tables.blocks.object_store import ObjectStore
-from tables.errors import StorageError
+from tables.errors import DamagedError, StorageError
+
+# How many cuts may fail to be read, one after the other, before the storage counts as away.
+_FAILURES_MAX: Final = 3
+Place = tuple[str, int]  # Kafka cluster and partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,60 +38,86 @@ class Cut:
 
 
 class Cuts:
-    """The cuts of one Kafka cluster (`epoch`) in one object store."""
+    """The cuts in one object store; those of one Kafka cluster (`epoch`) are written."""
 
     def __init__(self, store: ObjectStore, epoch: str) -> None:
         self._store = store
-        self._root = f"cuts/{epoch}"
+        self._epoch = epoch
+        # Cuts never change: what was read is known for good, whatever happens to the objects.
+        self._known: dict[Place, dict[int, Cut]] = defaultdict(dict)
 
     def write(self, cut: Cut) -> Cut:
-        """Makes the cut visible. Returns the cut that holds: this one, or another that was there before."""
-        body = orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks)})
-        path = self._path(cut.partition, cut.first_offset)
+        """Makes the cut visible. Returns the cut that holds: this one, or another that was there before.
+
+        Raises: DamagedError where one is there that cannot be read
+        """
+        body = with_checksum(orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks)}))
+        path = _path((self._epoch, cut.partition), cut.first_offset)
         if self._store.create(path, body):
             return cut
         there = self._store.get(path)
         if there is None:
             raise StorageError(f"{path} exists and cannot be read; is something deleting cuts?")
-        return _decode(path, cut.partition, cut.first_offset, there)
+        return decode_cut(path, there)
 
-    def read(self, partition: int, after: int | None = None) -> list[Cut]:
-        """The cuts of a partition in order, from the one that begins at offset `after` (None: all)."""
-        folder = f"{self._root}/{partition:05d}"
-        names = sorted(path.rpartition("/")[2].removesuffix(".json") for path in self._store.paths(folder))
-        cuts: list[Cut] = []
-        for first in map(int, (name for name in names if name.isdecimal())):
-            if after is not None and first < after:
-                continue
-            path = self._path(partition, first)
-            data = self._store.get(path)
-            if data is not None:
-                cuts.append(_decode(path, partition, first, data))
-        return cuts
+    def read(self, wanted: Callable[[Place], bool]) -> dict[Place, dict[int, Cut | str]]:
+        """Each cut of the wanted partitions by its first offset, or what is wrong with it.
 
-    def _path(self, partition: int, first_offset: int) -> str:
-        return f"{self._root}/{partition:05d}/{first_offset:020d}.json"
+        Raises: StorageError where the storage is away, not for a single object
+        """
+        listed: dict[Place, set[int]] = {place: set() for place in self._known if wanted(place)}
+        for path in self._store.paths("cuts"):
+            folder, _, name = path.removeprefix("cuts/").rpartition("/")
+            epoch, _, number = folder.rpartition("/")
+            first = name.removesuffix(".json")
+            if number.isdecimal() and first.isdecimal() and wanted((epoch, int(number))):
+                listed.setdefault((epoch, int(number)), set()).add(int(first))
+        return {place: self._of(place, firsts) for place, firsts in sorted(listed.items())}
+
+    def _of(self, place: Place, firsts: set[int]) -> dict[int, Cut | str]:
+        known = self._known[place]
+        if firsts:
+            # Old cuts are deleted, from the first on. One that vanishes behind others is known all the same.
+            for gone in [first for first in known if first < min(firsts)]:
+                del known[gone]
+        found: dict[int, Cut | str] = {**known}
+        failures = 0
+        for first in sorted(firsts - known.keys()):
+            path = _path(place, first)
+            try:
+                data = self._store.get(path)
+                if data is not None:
+                    found[first] = known[first] = decode_cut(path, data)
+            except DamagedError as err:
+                found[first] = str(err)
+            except StorageError as err:
+                failures += 1
+                if failures > _FAILURES_MAX:
+                    raise
+                found[first] = str(err)
+        return found
 
 
-def _decode(path: str, partition: int, first_offset: int, data: bytes) -> Cut:
+def _path(place: Place, first_offset: int) -> str:
+    epoch, partition = place
+    return f"cuts/{epoch}/{partition:05d}/{first_offset:020d}.json"
+
+
+def decode_cut(path: str, data: bytes) -> Cut:
+    """Raises: DamagedError naming the object"""
+    _, epoch, number, name = path.split("/")
+    partition, first = int(number), int(name.removesuffix(".json"))
     try:
         body = orjson.loads(data)
-        return Cut(partition, first_offset, int(body["last_offset"]), tuple(map(str, body["blocks"])))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as err:
-        raise StorageError(f"{path} is not a cut: {err}") from err
-
-
-def covered_end(cuts: Sequence[Cut]) -> int | None:
-    """The first offset after the contiguous ranges of `cuts`; None without any.
-
-    Raises: StorageError naming the gap, where a range is missing.
-    """
-    end: int | None = None
-    for cut in cuts:
-        if end is not None and cut.first_offset != end:
-            raise StorageError(
-                f"partition {cut.partition}: no cut begins at offset {end}, the next begins at {cut.first_offset}; "
-                "was a cuts/… object deleted?"
-            )
-        end = cut.last_offset + 1
-    return end
+        cut = Cut(partition, first, int(body["last_offset"]), tuple(map(str, body["blocks"])))
+        checked = has_checksum(data)
+    except (KeyError, TypeError, ValueError) as err:
+        raise DamagedError(path, f"is not a cut: {err}") from err
+    if cut.last_offset < first:
+        raise DamagedError(path, f"is not a cut: it ends at {cut.last_offset}, before it begins")
+    # Cuts of earlier versions have no checksum; but a block's id follows from its offsets.
+    for key in () if checked else cut.blocks:
+        tenant, _, name = key.rpartition("/")
+        if name != block_id(epoch, tenant, partition, first, cut.last_offset):
+            raise DamagedError(path, f"is not a cut: block {name} has not these offsets")
+    return cut

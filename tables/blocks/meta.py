@@ -9,7 +9,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tables.errors import StorageError
+from tables.blocks.checksum import has_checksum, with_checksum
+from tables.errors import DamagedError
 
 FORMAT: Final = "stretto1"
 _NAMESPACE: Final = uuid.UUID("6f1c8a52-3f0e-5d2f-9f5b-7a3d0c2b9e11")
@@ -17,7 +18,7 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may 
 
 
 class FileMeta(BaseModel):
-    """One Parquet file of a block."""
+    """One Parquet file of a block. tail: its end behind the pages, and the checksum of that; 0 bytes: not known."""
 
     model_config = _FROZEN
     name: str
@@ -25,6 +26,8 @@ class FileMeta(BaseModel):
     spans: int
     start_min_ns: int
     end_max_ns: int
+    tail_bytes: int = 0
+    tail_crc32: int = 0
 
 
 class BlockMeta(BaseModel):
@@ -56,19 +59,34 @@ class BlockMeta(BaseModel):
         """Where this meta is."""
         return f"{self.folder}/meta.json"
 
+    @property
+    def key(self) -> str:
+        """As cuts name the block."""
+        return f"{self.tenant}/{self.block_id}"
+
     def encode(self) -> bytes:
         """The object's bytes; equal blocks have equal bytes."""
-        return self.model_dump_json(indent=1).encode()
+        return with_checksum(self.model_dump_json(indent=1).encode())
 
 
 def decode_meta(path: str, data: bytes) -> BlockMeta:
-    """Raises: StorageError naming the object if it is not a meta.json that this build reads."""
+    """Raises: DamagedError naming the object if it is not a meta.json that this build reads, or is another block's."""
     try:
         meta = BlockMeta.model_validate_json(data)
     except ValidationError as err:
-        raise StorageError(f"{path} is not a block's meta.json: {err.errors()[0]['msg']}") from err
+        raise DamagedError(path, f"is not a block's meta.json: {err.errors()[0]['msg']}") from err
     if meta.format != FORMAT:
-        raise StorageError(f"{path} has format {meta.format!r}; this build reads {FORMAT!r}")
+        raise DamagedError(path, f"has format {meta.format!r}; this build reads {FORMAT!r}")
+    try:
+        checked = has_checksum(data)
+    except ValueError as err:
+        raise DamagedError(path, f"is damaged: {err}") from err
+    if not checked and any(file.tail_bytes for file in meta.files):
+        raise DamagedError(path, "has lost its checksum")
+    if meta.path != path:
+        raise DamagedError(path, f"is the meta.json of {meta.folder}")
+    if meta.spans != sum(file.spans for file in meta.files) or any("/" in file.name for file in meta.files):
+        raise DamagedError(path, "names files that are not the block's")
     return meta
 
 

@@ -11,7 +11,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
-from tables.errors import StorageError
+from tables.errors import DamagedError, StorageError
 
 _CONNECT_S: Final = 2.0
 _WRITE_S: Final = 60.0  # for one object of some megabytes; then whoever writes it tries again
@@ -36,6 +36,15 @@ class StorageConfig:
     prefix: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     read_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Of an object: another one where it was written again."""
+
+    size_bytes: int
+    e_tag: str
+    modified_s: float
 
 
 class ObjectStore:
@@ -75,13 +84,37 @@ class ObjectStore:
             raise self._error("read", path, err) from err
 
     def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
-        """Parts of an object, (start, length) each, as buffers; several at a time, neighbours together."""
+        """Parts of an object, (start, length) each, as buffers; several at a time, neighbours together.
+
+        Raises: DamagedError where there is no such object, or it ends before; StorageError where it cannot be had now
+        """
         starts, lengths = zip(*ranges, strict=True)
         try:
             found: Sequence[Any] = obstore.get_ranges(self._reads, path, starts=starts, lengths=lengths)
+        except FileNotFoundError as err:
+            raise DamagedError(path, "is missing") from err
         except (exceptions.BaseError, OSError) as err:
+            # Storages say in ways of their own that an object is too short.
+            self._check_size(path, max(map(sum, ranges)))
             raise self._error("read", path, err) from err
+        if any(len(memoryview(part)) != length for part, length in zip(found, lengths, strict=True)):
+            raise DamagedError(path, "is shorter than what was written")
         return found
+
+    def _check_size(self, path: str, size_min: int) -> None:
+        stamp = self.stamp(path)
+        if stamp is None or stamp.size_bytes < size_min:
+            raise DamagedError(path, "is missing" if stamp is None else "is shorter than what was written")
+
+    def stamp(self, path: str) -> Stamp | None:
+        """What changes when an object is written; None where there is no such object."""
+        try:
+            head = obstore.head(self._reads, path)
+        except FileNotFoundError:
+            return None
+        except (exceptions.BaseError, OSError) as err:
+            raise self._error("look at", path, err) from err
+        return _stamp(head)
 
     def delete(self, paths: list[str]) -> None:
         """Removes objects; those that are not there are passed over."""
@@ -94,10 +127,15 @@ class ObjectStore:
 
     def paths(self, prefix: str) -> Iterator[str]:
         """All objects below a prefix (a whole number of path parts)."""
+        for path, _ in self.objects(prefix):
+            yield path
+
+    def objects(self, prefix: str) -> Iterator[tuple[str, Stamp]]:
+        """As `paths`, with what changes when they are written."""
         try:
             for chunk in obstore.list(self._reads, prefix):
                 for item in chunk:
-                    yield item["path"]
+                    yield item["path"], _stamp(item)
         except FileNotFoundError:
             return
         except (exceptions.BaseError, OSError) as err:
@@ -108,6 +146,10 @@ class ObjectStore:
         where = f"{config.backend} storage {config.place}"
         # obstore's text goes on for a page of its own structures; the first line says it.
         return StorageError(f"cannot {verb} {path} in {where}: {str(err).splitlines()[0]}")
+
+
+def _stamp(item: Any) -> Stamp:
+    return Stamp(item["size"], str(item["e_tag"] or ""), item["last_modified"].timestamp())
 
 
 def _open(config: StorageConfig, timeout_s: float) -> Any:

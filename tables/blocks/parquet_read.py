@@ -1,7 +1,8 @@
 """Parquet files of segments and blocks as what the evaluator reads from (`query.source.Source`)."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -11,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tables import overflow
+from tables.blocks.checksum import Tail
 from tables.blocks.object_store import RangeFile
 from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
-from tables.errors import StorageError
+from tables.errors import DamagedError, StorageError
 from tables.lists import one_array
 from tables.trace_index import TraceIndex, trace_index
 
@@ -50,13 +52,22 @@ class ParquetSource:
 
     key names what is in the file, for the cache: a block's file and the segment that it was share what is decoded.
     name is the file's own: what is open reads from one place only, which may vanish before the other.
+    tail: what the file's end must be; None: not known
+    Whatever reads raises DamagedError where the bytes are not those that were written.
     """
 
     def __init__(
-        self, key: str, open_file: Callable[[], RangeFile], cache: ColumnCache, rows: int, name: str | None = None
+        self,
+        key: str,
+        open_file: Callable[[], RangeFile],
+        cache: ColumnCache,
+        rows: int,
+        name: str | None = None,
+        tail: Tail | None = None,
     ) -> None:
         self.key, self.name = key, name or key
         self.rows = rows
+        self._tail = tail
         self._open_file = open_file
         self._cache = cache
         # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
@@ -100,6 +111,19 @@ class ParquetSource:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
             keep_traces(self._cache, self.key, traces)
         return traces
+
+    def verify(self) -> None:
+        """Reads all of it, column by column. Raises: DamagedError, StorageError"""
+        for column in self._opened().leaves:
+            self._decode([column], keep=False)
+        if self.rows:
+            self._pages()
+
+    def close(self) -> None:
+        """Forgets what is open, not what is decoded: the file is read anew."""
+        for name in (_FOOTER, _PAGES):
+            for key in {self.key, self.name}:
+                self._cache.discard(ColumnKey(key, name))
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Something small that is made of the columns: an object with `nbytes`. Made once, and again when the cache
@@ -161,12 +185,11 @@ class ParquetSource:
             opened = self._opened()
             data = pages.cut(paged, around, self._bytes)
             first = pages.starts[around[0]]
-            try:
+            with _damage(self.name, "has pages that cannot be read"):
                 found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
-            except (pa.ArrowException, OSError) as err:
-                raise StorageError(f"cannot read pages of {self.key}: {err}") from err
+            _check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
-                raise StorageError(f"pages of {self.key} have not the rows that its offset index says")
+                raise DamagedError(self.name, "has pages without the rows that its offset index says")
         return found
 
     def _pages(self) -> Pages:
@@ -178,10 +201,12 @@ class ParquetSource:
             start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
             start += last.total_compressed_size
             tail = bytes(self._bytes(start, self._open_file().size()))
+            if self._tail is not None and (problem := self._tail.problem(tail[-self._tail.size_bytes :])):
+                raise DamagedError(self.name, problem)
             try:
                 pages = parse_pages(tail, start, metadata.created_by)
             except (IndexError, ValueError) as err:
-                raise StorageError(f"cannot read the offset index of {self.key}: {err}") from err
+                raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
             self._cache.put(key, pages, pages.nbytes)
         return pages
 
@@ -220,19 +245,22 @@ class ParquetSource:
         opened = self._opened()
         # Arrow's own threads pay only where there are many columns.
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
-        with opened.lock:
-            try:
-                with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
-                    table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
-            except (pa.ArrowException, OSError) as err:
-                raise StorageError(f"cannot read {self.name}: {err}") from err
-        return [one_array(table.column(column)) for column in columns]
+        with opened.lock, _damage(self.name, "cannot be read"):
+            with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
+                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
+            if table.num_rows != self.rows:
+                raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
+        arrays = [one_array(table.column(column)) for column in columns]
+        _check_codes(self.name, arrays)
+        return arrays
 
     def _opened(self) -> "_OpenFile":
         key = ColumnKey(self.name, _FOOTER)
         opened: _OpenFile | None = self._cache.get(key)
         if opened is None:
-            opened = _open(self.name, self._open_file)
+            opened = _open(self.name, self._open_file, self._tail)
+            if opened.file.metadata.num_rows != self.rows:
+                raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
             self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
         return opened
 
@@ -259,18 +287,38 @@ def _shared(columns: frozenset[str]) -> frozenset[str]:
     return columns
 
 
-def _open(key: str, open_file: Callable[[], RangeFile]) -> _OpenFile:
+def _check_codes(name: str, arrays: Iterable[Any]) -> None:
+    """No checksum covers how many values the header of a dictionary's page says that there are."""
+    for array in arrays:
+        if pa.types.is_dictionary(array.type):
+            most = pc.max(array.indices).as_py()
+            if most is not None and most >= len(array.dictionary):
+                raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
+
+
+@contextmanager
+def _damage(name: str, problem: str) -> Iterator[None]:
+    """What Arrow cannot read is damaged; what the storage cannot give now is not."""
     try:
-        metadata = pq.read_metadata(open_file())
+        yield
+    except (StorageError, MemoryError):
+        raise
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as err:
+        raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
+
+
+def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _OpenFile:
+    with _damage(name, "cannot be opened"):
+        metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
         schema = metadata.schema.to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
         source = open_file()
         # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
-        file = pq.ParquetFile(source, metadata=metadata, read_dictionary=strings, pre_buffer=False)
-    except (pa.ArrowException, OSError) as err:
-        raise StorageError(f"cannot open {key}: {err}") from err
+        file = pq.ParquetFile(
+            source, metadata=metadata, read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
+        )
     if metadata.num_row_groups != 1:
-        raise StorageError(f"{key} has {metadata.num_row_groups} row groups; this build reads files with one")
+        raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
     leaves: dict[str, list[int]] = {}
     at = 0
     for field in schema:
@@ -278,6 +326,14 @@ def _open(key: str, open_file: Callable[[], RangeFile]) -> _OpenFile:
         leaves[field.name] = list(range(at, at + count))
         at += count
     return _OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
+    file.seek(file.size() - tail.size_bytes)
+    data = file.read(tail.size_bytes)
+    if problem := tail.problem(data):
+        raise DamagedError(name, problem)
+    return pa.BufferReader(pa.py_buffer(data))
 
 
 def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
@@ -297,7 +353,9 @@ def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tu
     of, the other leaves are read where the first shows an entry.
     """
     strings = [column for column in columns if opened.types[column] == pa.string()]
-    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=strings, pre_buffer=False)
+    file = pq.ParquetFile(
+        pa.BufferReader(data), read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
+    )
     leaves: dict[str, range] = {}
     at = 0
     for column in columns:

@@ -59,6 +59,7 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
         write_page_index=table.num_rows > _PAGE_ROWS,
         max_rows_per_page=_PAGE_ROWS,
         data_page_size=_PAGE_BYTES,
+        write_page_checksum=True,
         store_schema=False,
         sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(flat.schema.get_field_index("start_ns"))],
     ) as writer:

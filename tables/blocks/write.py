@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tables.blocks.checksum import Tail, tail_of
 from tables.blocks.meta import BlockMeta, FileMeta, block_id
 from tables.blocks.object_store import ObjectStore
 
@@ -35,8 +36,8 @@ class BlockRange:
         return block_id(self.epoch, self.tenant, self.partition, self.first_offset, self.last_offset)
 
 
-def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int]]) -> BlockMeta:
-    """The meta of a block of (segment, size in bytes)."""
+def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]]) -> BlockMeta:
+    """The meta of a block of (segment, size in bytes, checksum of its end)."""
     files = [
         FileMeta(
             name=f"data-{number:04d}.parquet",
@@ -44,8 +45,10 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int]]) -> 
             spans=segment.spans,
             start_min_ns=segment.start_min_ns,
             end_max_ns=segment.end_max_ns,
+            tail_bytes=tail.size_bytes,
+            tail_crc32=tail.crc32,
         )
-        for number, (segment, size) in enumerate(segments)
+        for number, (segment, size, tail) in enumerate(segments)
     ]
     return BlockMeta(
         block_id=block.id,
@@ -65,7 +68,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int]]) -> 
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
     """Writes the files, then meta.json. Raises: StorageError; doing it again later is right."""
-    meta = describe(block, [(segment, len(memoryview(segment.data))) for segment in segments])
+    meta = describe(block, [(s, len(memoryview(s.data)), tail_of(s.data)) for s in segments])
     for file, segment in zip(meta.files, segments, strict=True):
         store.put(f"{meta.folder}/{file.name}", segment.data)
     store.put(meta.path, meta.encode())

@@ -17,6 +17,7 @@ from tables.blocks.parquet_read import ColumnCache, ParquetSource, keep_traces
 from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
+from tables.errors import DamagedError
 from tables.lists import one_array
 from tables.live.head import Head, seal_records
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
@@ -80,8 +81,13 @@ class LiveStore:
         blocks.local_copy = self._copy
 
     def load(self, partition: int) -> LivePartition:
-        """Reads a partition's cuts and segments (disk, storage). Raises: StorageError. The caller then `adopt`s it."""
+        """Reads a partition's cuts and segments (disk, storage). The caller then `adopt`s it.
+
+        Raises: StorageError; DamagedError while the last cut cannot be read: where to go on is not known then
+        """
         self.blocks.poll([partition])
+        if problem := self.blocks.unknown_end(partition):
+            raise DamagedError(f"partition {partition}", f"waits until it is known where its blocks end: {problem}")
         covered = self.blocks.covered(partition)
         local = self._segments.of_partition(partition)
         mark = self._segments.mark(partition)

@@ -12,6 +12,7 @@ import pytest
 from app import querier
 from app.api.backend import Page
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
+from app.no_queries import NoQueries
 from app.querier import Querier, QueryLimits
 from query.errors import TraceQLError
 from query.progress import Progress, Watch
@@ -164,6 +165,16 @@ async def test_storage_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             await found(asked)
         assert "secret" not in str(refused.value)
         asked.close()
+
+
+@pytest.mark.parametrize("target", ["distributor", "metrics-generator"])
+@in_loop
+async def test_processes_without_queries(target: str) -> None:
+    """They say what they run, and whom to ask."""
+    asked = NoQueries(list, target)
+    with pytest.raises(Unavailable, match=rf"answers no queries \(TARGET={target}\).*TARGET=live-store"):
+        await asked.search("t", "{ }")
+    assert (asked.not_ready(), asked.damage()) == ([], ())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads with a niceness of their own")

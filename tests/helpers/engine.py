@@ -30,13 +30,13 @@ class Engine:
     async def metrics_instant(self, _tenant, query, *, watch, **asked):
         return metrics_instant(self._sources, query, **_watched(watch), **asked)
 
-    async def tag_names(self, _tenant, *, start_s, end_s, **asked):
+    async def tag_names(self, _tenant, *, start_s, end_s, watch=None, **asked):
         return tag_names(self._sources, **_times(start_s, end_s), **asked)
 
-    async def tag_values(self, _tenant, fields, *, start_s, end_s, **asked):
+    async def tag_values(self, _tenant, fields, *, start_s, end_s, watch=None, **asked):
         return tag_values(self._sources, fields, **_times(start_s, end_s), **asked)
 
-    async def trace(self, _tenant, trace_id, *, page, **_):
+    async def trace(self, _tenant, trace_id, *, page=None, **_):
         if page is None:
             return TraceAnswer(find_trace(self._sources, trace_id), complete=True, message="")
         table, more = trace_page(self._sources, trace_id, page.after, page.spans_max)
@@ -47,6 +47,9 @@ class Engine:
         return await asyncio.to_thread(make)
 
     def not_ready(self) -> list[str]:
+        return []
+
+    def damage(self) -> list[str]:
         return []
 
 

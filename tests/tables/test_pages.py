@@ -153,7 +153,7 @@ def test_unreadable_index(monkeypatch: pytest.MonkeyPatch) -> None:
     source.traces()
     whole = source._bytes
     monkeypatch.setattr(source, "_bytes", lambda start, end: whole(start, end)[-200:])
-    with pytest.raises(StorageError, match="offset index of file"):
+    with pytest.raises(StorageError, match="file has an offset index"):
         find_trace([source], bytes(16))
 
 

@@ -51,6 +51,8 @@ class FakeBackend:
     answer: TraceAnswer = field(default_factory=lambda: TraceAnswer(None, complete=True, message=""))
     error: Exception | None = None
     reasons: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)  # told to whom asks for partial answers
     asked: list[dict] = field(default_factory=list)
     wait: asyncio.Event | None = None  # a query that never ends; set when it was cancelled
     early: list = field(default_factory=list)  # told before the answer
@@ -60,6 +62,7 @@ class FakeBackend:
             watch.progress.tell(result)
             await asyncio.sleep(0)
         self.asked.append({"tenant": tenant, "query": query, **named})
+        self._tell(watch)
         if self.wait is not None:
             try:
                 await asyncio.sleep(60)
@@ -73,16 +76,24 @@ class FakeBackend:
         return self._told(self.answer, tenant=tenant, trace_id=trace_id, **named)
 
     async def metrics_range(self, tenant, query, *, watch=None, **named) -> MetricsResult:
+        self._tell(watch)
         return self._told(self.series, tenant=tenant, query=query, **named)
 
     async def metrics_instant(self, tenant, query, *, watch=None, **named) -> MetricsResult:
+        self._tell(watch)
         return self._told(self.series, tenant=tenant, query=query, **named)
 
-    async def tag_names(self, tenant, **named) -> TagNames:
+    async def tag_names(self, tenant, *, watch=None, **named) -> TagNames:
+        self._tell(watch)
         return self._told(self.names, tenant=tenant, **named)
 
-    async def tag_values(self, tenant, fields, **named) -> TagValues:
+    async def tag_values(self, tenant, fields, *, watch=None, **named) -> TagValues:
+        self._tell(watch)
         return self._told(self.values, tenant=tenant, fields=fields, **named)
+
+    def _tell(self, watch) -> None:
+        if watch is not None and watch.lacks is not None:
+            watch.lacks.extend(self.lacks)
 
     def _told(self, answer, **asked):
         self.asked.append(asked)
@@ -96,6 +107,9 @@ class FakeBackend:
 
     def not_ready(self) -> list[str]:
         return self.reasons
+
+    def damage(self) -> list[str]:
+        return self.damaged
 
 
 @dataclass(frozen=True)
@@ -141,11 +155,11 @@ def backend() -> FakeBackend:
 def ask(backend):
     """ask(path, method="GET", headers={}, params={}, **settings) -> Answer"""
 
-    def ask(path, *, method="GET", headers=None, params=None, **settings) -> Answer:
+    def ask(path, *, method="GET", headers=None, params=None, data=None, **settings) -> Answer:
         async def use(base: str) -> Answer:
             async with (
                 aiohttp.ClientSession() as session,
-                session.request(method, base + path, headers=headers, params=params) as response,
+                session.request(method, base + path, headers=headers, params=params, data=data) as response,
             ):
                 return Answer(response.status, dict(response.headers), await response.read())
 

@@ -142,5 +142,7 @@ def test_examples_of_the_documentation(ask, backend, trace_table):
         path = re.search(r"http://127\.0\.0\.1:3200([^' ]*)", example)
         data = re.findall(r"--data-urlencode '(\w+)=([^']*)'", example)
         headers = re.findall(r"-H '([\w-]+): ([^']*)'", example)
-        answer = ask(path[1], params=dict(data), headers=dict(headers))
+        post = re.search(r"-X POST .* -d '([^']*)'", example)
+        sent = {"method": "POST", "data": post[1]} if post else {}
+        answer = ask(path[1], params=dict(data), headers=dict(headers), profiling=True, **sent)
         assert answer.status == 200, example

@@ -63,3 +63,21 @@ def test_runtime_config(ask):
     tenants = {"acme": TenantOverrides.model_validate(entry)}
     configs = Configs(runtime=partial(overrides_yaml, tenants))
     assert yaml.safe_load(ask("/status/runtime_config", configs=configs).text) == {"overrides": {"acme": entry}}
+
+
+def test_overrides_of_tenants(ask):
+    """Who has settings of his own, and which; all others have those of `*`."""
+    text = "overrides:\n  acme:\n    metrics_generator:\n      processors: [span-metrics]\n  '*':\n    a: 1\n"
+    asked = partial(ask, multitenancy=True, configs=Configs(runtime=lambda: text))
+    assert asked("/status/overrides").text == "acme\n*\n"
+    acme = {"metrics_generator": {"processors": ["span-metrics"]}}
+    assert yaml.safe_load(asked("/status/overrides/acme").text) == acme
+    assert yaml.safe_load(asked("/status/overrides/other").text) == {"a": 1}
+    assert ask("/status/overrides").text == ""
+    assert yaml.safe_load(ask("/status/overrides/acme").text) == {}
+
+
+def test_usage_stats(ask):
+    """Nothing is reported."""
+    answer = ask("/status/usage-stats", multitenancy=True)
+    assert (answer.status, answer.text) == (200, "usage-stats is not enabled: Stretto reports nothing to anybody\n")

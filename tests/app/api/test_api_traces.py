@@ -5,6 +5,7 @@ import math
 from base64 import b64encode
 
 import orjson
+import pyarrow as pa
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from app.api.backend import TraceAnswer
 from app.api.jsonpb import resource_spans_json
+from tests.app.api.conftest import TRACE_ID
 
 ID = "000f2ba9cc8f6a098a30a7aec2cbeadb"
 PROTOBUF = {"Accept": "application/protobuf"}
@@ -263,3 +265,51 @@ def test_json_without_flags():
             "status": {},
         }
     ]
+
+
+PARTS = [
+    pytest.param({"q": "{ name = `op 1` }"}, [1], id="matches"),
+    pytest.param({"q": "{ name = `op 1` }", "keep_hierarchy": "true"}, [0, 1], id="ancestors"),
+    pytest.param({"q": "{ name = `op 2` }", "keep_hierarchy": "1", "ancestor_depth": "1"}, [1, 2], id="one level"),
+    pytest.param({"q": "{ name = `op 1` }", "match_depth": "-1"}, [1, 2, 3], id="descendants"),
+    pytest.param({"q": "{ name = `op 1` }", "match_depth": "1", "ancestor_depth": "x"}, [1, 2], id="not read"),
+    pytest.param({"q": "{ name = `no` }"}, [], id="none"),
+    pytest.param({"q": " ", "match_depth": "x"}, [0, 1, 2, 3], id="no filter"),
+    pytest.param({"q": "{ }"}, [0, 1, 2, 3], id="all"),
+]
+
+
+@pytest.mark.parametrize(("params", "kept"), PARTS)
+def test_part_of_a_trace(ask, backend, trace_table, params, kept):
+    """A chain of four spans: what q matches, and those around it. Less than the whole is PARTIAL."""
+    table = trace_table(4)
+    parents = pa.array([bytes(8), *table["span_id"].to_pylist()[:3]], pa.binary(8))
+    table = table.set_column(table.column_names.index("parent_span_id"), "parent_span_id", parents)
+    backend.answer = TraceAnswer(table, complete=True, message="")
+    body = json.loads(ask(f"/api/v2/traces/{TRACE_ID.hex()}", params=params).body)
+    groups = body["trace"].get("resourceSpans", [])
+    names = [span["name"] for group in groups for scope in group["scopeSpans"] for span in scope["spans"]]
+    assert sorted(names) == [f"op {n}" for n in kept]
+    assert body.get("status") == ("PARTIAL" if len(kept) < 4 else None)
+    assert ("filtered" in body.get("message", "")) == (len(kept) < 4)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"q": "{ nonsense"},
+        {"q": "{ } | rate()"},
+        {"q": "{ } >> { }"},
+        {"q": "{ rootName = `a` }"},
+        {"q": "{ }", "match_depth": "-2"},
+        {"q": "{ }", "match_depth": "many"},
+        {"q": "{ }", "keep_hierarchy": "maybe"},
+        {"q": "{ }", "keep_hierarchy": "true", "ancestor_depth": "-2"},
+        {"q": "{ }", "cursor": ""},
+    ],
+)
+def test_wrong_parts(ask, backend, trace_table, params):
+    """400, whether or not there is such a trace; nothing was asked."""
+    backend.answer = TraceAnswer(trace_table(1), complete=True, message="")
+    assert ask(f"/api/v2/traces/{TRACE_ID.hex()}", params=params).status == 400
+    assert backend.asked == []

@@ -1,0 +1,60 @@
+"""Partial answers of searches, metrics and tags: with ?allow_partial=true what can be read, and what is lacking.
+
+Without it an answer that would be silently less is 503. A trace by its id says PARTIAL by itself, as Tempo does.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.call import Call
+from app.api.replies import reply_either
+from query.progress import Watch
+
+HEADER: Final = "X-Stretto-Partial"
+PARAMETER: Final = "allow_partial"
+# Proxies often take 4 KB for the whole head of an answer.
+_HEADER_CHARS_MAX: Final = 1000
+
+
+def watch_of(call: Call) -> Watch:
+    """A new one for a question. Raises: ParameterError"""
+    return Watch(lacks=[] if params.flag(call.params, PARAMETER) else None)
+
+
+async def reply_whole_or_partial(
+    request: web.Request,
+    watch: Watch,
+    make_json: Callable[[], bytes | Iterable[bytes]],
+    make_messages: Callable[[], Iterable[Any]],
+    headers: dict[str, str] | None = None,
+    partial_message: Callable[..., Any] | None = None,
+) -> web.Response:
+    """As `replies.reply_either`, of a question that is answered.
+
+    partial_message: makes a last message of the fields `status` and `message`, where Tempo's has these
+    """
+    if not watch.lacks:
+        return await reply_either(request, make_json, make_messages, headers)
+    told = {"status": "PARTIAL", "message": "; ".join(watch.lacks)}
+
+    def messages() -> Iterator[Any]:
+        yield from make_messages()
+        if partial_message is not None:
+            yield partial_message(**told)
+
+    text = " ".join(told["message"].encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
+    more = {HEADER: text, **(headers or {})}
+    return await reply_either(request, lambda: _with_fields(make_json(), told), messages, more)
+
+
+def _with_fields(made: bytes | Iterable[bytes], told: dict[str, str]) -> Iterator[bytes]:
+    """A JSON object that is not empty, in parts, with further fields at its end."""
+    last = b""
+    for part in [made] if isinstance(made, bytes) else made:
+        yield last
+        last = part
+    yield last[:-1] + b"," + orjson.dumps(told)[1:]

@@ -1,0 +1,124 @@
+"""What an answer lacks: blocks that are damaged, partitions whose blocks are not known. No answer is silently less."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from app.api.errors import Unavailable
+from tables.blocks.block_list import BlockList, Snapshot
+from tables.blocks.damage import Damage
+from tables.blocks.meta import BlockMeta
+from tables.errors import DamagedError
+from tables.wire.split import partition_of
+
+T = TypeVar("T")
+
+# Somebody has to repair it: asking every second does not help.
+_RETRY_AFTER_S: Final = 30.0
+_HINT: Final = "; with allow_partial=true the answer is what can be read"
+# Of thousands of damaged blocks an answer names the first.
+_NAMED_MAX: Final = 5
+# A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
+_TRACE_SLACK_NS: Final = 3600 * 1_000_000_000
+
+
+class Lacks:
+    """Of one query. told: gets what the answer lacks; None: the client wants all or nothing"""
+
+    def __init__(self, told: list[str] | None) -> None:
+        self._told = told
+        self._damaged = 0
+        if told is not None:
+            told.clear()
+
+    def add(self, text: str, retry_after_s: float = 1.0) -> None:
+        """Raises: Unavailable where it must not be lacking"""
+        if self._told is None:
+            raise Unavailable(text + _HINT, retry_after_s)
+        self._told.append(text)
+
+    def add_damage(self, text: str) -> None:
+        """As `add`, of a block or its partition."""
+        self._damaged += 1
+        if self._damaged <= _NAMED_MAX:
+            self.add(text, _RETRY_AFTER_S)
+        elif self._damaged == _NAMED_MAX + 1:
+            self.add("more blocks cannot be read; the server's log names them", _RETRY_AFTER_S)
+
+
+def lacking(snapshot: Snapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
+    """What a query over the time range lacks. start_ns, end_ns: None: open"""
+    found = [_unknown(number) for number in sorted(snapshot.problems)]
+    return found + [told(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
+
+
+def lacking_of_trace(
+    blocks: BlockList,
+    snapshot: Snapshot,
+    trace_id: bytes,
+    partitions: int,
+    within: tuple[int | None, int | None],
+) -> list[str]:
+    """What a trace lacks. partitions: how many the topic has. within: as for `lacking`"""
+    number = partition_of(trace_id, partitions)
+    found = [_unknown(number)] if number in snapshot.problems else []
+    for damage in _by_key(snapshot):
+        if not _overlaps(damage, *within):
+            continue
+        counts = _partition_counts(blocks, damage, partitions)
+        if damage.partition is None or not counts or damage.partition in {partition_of(trace_id, n) for n in counts}:
+            found.append(told(damage))
+    return found
+
+
+def past_damage(
+    blocks: BlockList, metas: Sequence[BlockMeta], run: Callable[[Sequence[BlockMeta]], T], lacks: Lacks
+) -> T:
+    """`run` over the blocks, and again without those that it finds damaged. On a thread: looks at the storage.
+
+    Raises: Unavailable as `Lacks.add`; OutdatedError where a block was replaced; StorageError
+    """
+    left = list(metas)
+    while True:
+        try:
+            return run(left)
+        except DamagedError as err:
+            damage = blocks.found_damaged(err)
+            if damage is None or not any(meta.block_id == damage.block_id for meta in left):
+                raise
+            lacks.add_damage(told(damage))
+            left = [meta for meta in left if meta.block_id != damage.block_id]
+
+
+def told(damage: Damage) -> str:
+    """To its tenant."""
+    return f"block {damage.block_id} cannot be read: {damage.problem}"
+
+
+def _unknown(partition: int) -> str:
+    return (
+        f"not all blocks of partition {partition} are known: an object that names them is damaged; "
+        "the server's log says which"
+    )
+
+
+def _by_key(snapshot: Snapshot) -> list[Damage]:
+    return sorted(snapshot.damaged, key=lambda damage: damage.key)
+
+
+def _overlaps(damage: Damage, start_ns: int | None, end_ns: int | None) -> bool:
+    return damage.meta is None or overlaps(damage.meta, start_ns, end_ns)
+
+
+def _partition_counts(blocks: BlockList, damage: Damage, now: int) -> set[int]:
+    """How many partitions the topic may have had; none: not known."""
+    if damage.meta is not None:
+        return {damage.meta.partition_count}
+    known = blocks.partition_counts(damage.epoch)
+    return known | {now} if damage.epoch == blocks.epoch else known
+
+
+def overlaps(meta: BlockMeta, start_ns: int | None, end_ns: int | None) -> bool:
+    """Whether a query over the time range reads the block. None: open"""
+    return (end_ns is None or meta.start_min_ns < end_ns + _TRACE_SLACK_NS) and (
+        start_ns is None or meta.end_max_ns >= start_ns - _TRACE_SLACK_NS
+    )

@@ -1,0 +1,1 @@
+"""Two traces compared, span by span, in the forms of Tempo's POST /api/v2/traces/diff."""
