@@ -19,6 +19,7 @@ from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.shared import HeadRecord
 from tables.live.store import LiveStore
+from tables.wall import walled
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -286,7 +287,7 @@ class LiveKeeper:
         wait_s = 0.5
         while True:
             try:
-                result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+                result = await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
             except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
                 self.problems[what] = f"cannot {what}: {err}"

@@ -1,5 +1,6 @@
 """OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.pieces import Cutter
 from tables.wire.split import Part, Run, split, without_unused_values
+
+log = logging.getLogger(__name__)
 
 SLOW = Counter(
     "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
@@ -42,12 +45,15 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. malformed: why it was refused as a whole; then the counts are 0."""
+    """What became of one request. malformed: why it was refused as a whole; then the counts are 0.
+    reason: of a refusal, a word for metrics (see `WireError`)
+    """
 
     received: int = 0
     rejected: int = 0  # for an invalid trace id or span id
     too_large: int = 0  # for not fitting into a Kafka message, or holding too much to be decoded
     malformed: str | None = None
+    reason: str = ""
 
 
 class Encoded(NamedTuple):
@@ -98,7 +104,9 @@ class SpanEncoder:
         return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
 
     def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
-        """Large requests in pieces, the others together. A malformed one is left out, its outcome says why."""
+        """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
+        the code; its outcome says why.
+        """
         outcomes: dict[int, Outcome] = {}
         records: list[Record] = []
         spans = 0
@@ -118,17 +126,25 @@ class SpanEncoder:
         """Those that are good, and what they became; the others' outcomes are added."""
         try:
             return numbers, self.encode([requests[number] for number in numbers], partitions)
-        except WireError:
-            faults = {number: self._decoder.fault(requests[number].body) for number in numbers}
-        outcomes |= {number: Outcome(malformed=fault) for number, fault in faults.items() if fault is not None}
-        good = [number for number, fault in faults.items() if fault is None]
+        except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
+            refusals = {number: self._refusal(requests[number], partitions) for number in numbers}
+        outcomes |= {number: refusal for number, refusal in refusals.items() if refusal is not None}
+        good = [number for number, refusal in refusals.items() if refusal is None]
         return good, self.encode([requests[number] for number in good], partitions) if good else Encoded([], [], 0)
+
+    def _refusal(self, request: Request, partitions: int) -> Outcome | None:
+        """Why a request cannot be taken; None if it can."""
+        try:
+            self.encode([request], partitions)
+        except Exception as err:  # noqa: BLE001  # see `_refused`
+            return _refused(request, err)
+        return None
 
     def _alone(self, request: Request, partitions: int) -> Encoded:
         try:
             return self._in_pieces(request, partitions)
-        except WireError as err:
-            return Encoded([Outcome(malformed=str(err))], [], 0)
+        except Exception as err:  # noqa: BLE001  # see `_refused`
+            return Encoded([_refused(request, err)], [], 0)
 
     def _in_pieces(self, request: Request, partitions: int) -> Encoded:
         """Raises: WireError"""
@@ -147,7 +163,8 @@ class SpanEncoder:
                 SLOW.inc()
                 raise WireError(
                     f"a request of {len(request.body)} bytes that takes longer to decode than {self._decode_s_max:g} s "
-                    "(distributor.decode_s_max); send smaller ones"
+                    "(distributor.decode_s_max); send smaller ones",
+                    "too_slow",
                 )
         outcome = Outcome(received + cutter.too_large, rejected, too_large + cutter.too_large)
         return Encoded([outcome], records, spans)
@@ -161,6 +178,17 @@ class SpanEncoder:
             except NotQuick:
                 for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
                     yield self.encode([Request(request.tenant, small)], partitions)
+
+
+def _refused(request: Request, err: Exception) -> Outcome:
+    """The outcome of a request that raised. Raises: MemoryError, which says nothing about the request"""
+    if isinstance(err, MemoryError):
+        raise err
+    if isinstance(err, WireError):
+        return Outcome(malformed=str(err), reason=err.reason)
+    # A fault of ours, or of a library: its neighbours must come through, and sending it again would not help.
+    log.error("a request of %d bytes of tenant %s cannot be decoded", len(request.body), request.tenant, exc_info=err)
+    return Outcome(malformed="the request cannot be decoded; the server's log says why", reason="unexpected")
 
 
 def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:

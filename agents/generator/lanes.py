@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from prometheus_client import Counter, Gauge
 
 from tables.generator.write.push import Push, folded
+from tables.wall import ENDINGS
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,9 @@ class Lanes:
         while True:
             try:
                 await lane.target.send(lane.tenant, lane.pushes[0])
-            except Exception:  # a fault of ours must neither end the queue nor lose the push
+            except ENDINGS:
+                raise
+            except BaseException:  # a fault of ours, or a panic, must neither end the queue nor lose the push
                 log.exception("a push to %s failed, again in %.0f s", lane.target.name, _AFTER_A_FAULT_S)
                 await asyncio.sleep(_AFTER_A_FAULT_S)
             else:

@@ -24,7 +24,7 @@ from tables.schema import VALUE_FIELDS
 from tables.wire.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.lenient import with_texts
 from tables.wire.limits import Tally, limit_spans, limit_texts
-from tables.wire.otlp_descriptor import RequestHandler
+from tables.wire.otlp_descriptor import Framing, RequestHandler, is_suspicious
 from tables.wire.pieces import Cutter
 
 # Of a batch: more distinct resources and scopes, or more bytes of those that must be mended, take more than some
@@ -58,6 +58,7 @@ class OtlpDecoder:
     def __init__(self, attribute_bytes_max: int = 65_536) -> None:
         self._handler = RequestHandler()
         self._bytes_handler = RequestHandler(texts=False)
+        self._framing = Framing()
         self._type = self._handler.decode([]).column(0).type
         self._attribute_bytes_max = attribute_bytes_max
         self._cleaners = Cleaners(attribute_bytes_max)
@@ -79,26 +80,27 @@ class OtlpDecoder:
         """Cuts a large request into those that can be decoded one after the other."""
         return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
 
-    def fault(self, request: bytes) -> str | None:
+    def fault(self, request: bytes) -> WireError | None:
         """Why this request cannot be decoded; None if it can."""
         try:
             self._decode([request], Tally())
         except WireError as err:
-            return str(err)
+            return err
         return None
 
     def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
-        try:
-            resources = self._requests(requests, tally)
-        except ValueError as err:
-            raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
-        return _flat(resources, self._cleaners, self._attribute_bytes_max, tally)
+        suspicious = [request for request in requests if is_suspicious(request)]
+        if suspicious and tally.quick:
+            raise NotQuick
+        for request in suspicious:  # each panic would write a backtrace to the log
+            self._framing.check(request)
+        return _flat(self._requests(requests, tally), self._cleaners, self._attribute_bytes_max, tally)
 
     def _requests(self, requests: Sequence[bytes], tally: Tally) -> Any:
         """A list of ResourceSpans per request."""
         try:
             return self._handler.decode(requests).column(0)
-        except ValueError as err:
+        except WireError as err:
             if "UTF-8" not in str(err):
                 raise
             if tally.quick:
