@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -28,6 +28,9 @@ _OVERHEAD_BYTES: Final = 4096
 # other small messages, 80 ms for one of empty spans.
 PIECE_BYTES: Final = 1 << 20
 _SMALL_PIECE_BYTES: Final = 64 << 10
+# A piece comes in parts of so many bytes: in larger ones, what might be groups inside each other is too much to be
+# decoded unchecked (see `tables.wire.framing`).
+_PART_BYTES: Final = 320 << 10
 # What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
 # In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
 _SPAN_TAG: Final = 0x12
@@ -153,10 +156,9 @@ class SpanEncoder:
         records: list[Record] = []
         end_s = time.thread_time() + self._decode_s_max
         for encoded in self._pieces(request, cutter, partitions):
-            (outcome,) = encoded.outcomes
-            received += outcome.received
-            rejected += outcome.rejected
-            too_large += outcome.too_large
+            received += sum(outcome.received for outcome in encoded.outcomes)
+            rejected += sum(outcome.rejected for outcome in encoded.outcomes)
+            too_large += sum(outcome.too_large for outcome in encoded.outcomes)
             records += encoded.records
             spans += encoded.spans
             if time.thread_time() > end_s:
@@ -170,14 +172,29 @@ class SpanEncoder:
         return Encoded([outcome], records, spans)
 
     def _pieces(self, request: Request, cutter: Cutter, partitions: int) -> Iterator[Encoded]:
-        size = _SMALL_PIECE_BYTES if _is_dense([request]) else PIECE_BYTES
-        for body in cutter.pieces(request.body, size):
-            piece = Request(request.tenant, body)
+        dense = _is_dense([request])
+        bodies = cutter.pieces(request.body, _SMALL_PIECE_BYTES if dense else _PART_BYTES)
+        for piece in _joined(bodies, _SMALL_PIECE_BYTES if dense else PIECE_BYTES):
             try:
-                yield self.encode([piece], partitions, quick=True)
+                yield self.encode([Request(request.tenant, body) for body in piece], partitions, quick=True)
             except NotQuick:
-                for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
-                    yield self.encode([Request(request.tenant, small)], partitions)
+                for body in piece:
+                    for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
+                        yield self.encode([Request(request.tenant, small)], partitions)
+
+
+def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:
+    """Those that follow each other, of together about so many bytes."""
+    piece: list[bytes] = []
+    size = 0
+    for body in bodies:
+        if piece and size + len(body) > bytes_max:
+            yield piece
+            piece, size = [], 0
+        piece.append(body)
+        size += len(body)
+    if piece:
+        yield piece
 
 
 def _refused(request: Request, err: Exception) -> Outcome:

@@ -7,13 +7,11 @@ that equal ones are found by a dictionary and parsed once.
 Source: opentelemetry-proto 1.x, trace.proto and common.proto
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import ptars
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from google.protobuf import descriptor_pb2, descriptor_pool
 
 from tables.errors import WireError
 from tables.wall import NativePanic, walled
@@ -31,10 +29,7 @@ _SCALARS: Final = {
     "int32": _Field.TYPE_INT32,
 }
 _PACKAGE: Final = "stretto.otlp"
-_NOT_OTLP: Final = "not an OTLP ExportTraceServiceRequest"
-# The last bytes of a number within 2^28 of 2^64; and the whole of it, unless it is an attribute's negative integer.
-_HUGE: Final = b"\xff\xff\xff\xff\xff\x01"
-_HUGE_LENGTH: Final = re.compile(rb"(?<!\x18)[\x80-\xff]{4}" + _HUGE)
+NOT_OTLP: Final = "not an OTLP ExportTraceServiceRequest"
 
 # message → (field, number, type); a leading * means repeated.
 _MESSAGES: Final[dict[str, Sequence[tuple[str, int, str]]]] = {
@@ -113,6 +108,13 @@ def _file(string: Any) -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
+def request_message(string: Any) -> Any:
+    """The descriptor of ExportTraceServiceRequest. string: the type in the place of strings"""
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(_file(string))
+    return pool.FindFileByName("stretto/otlp.proto").message_types_by_name["ExportTraceServiceRequest"]
+
+
 class RequestHandler:
     """ptars' decoder for the request, with what it borrows kept alive.
 
@@ -120,7 +122,7 @@ class RequestHandler:
     """
 
     def __init__(self, *, texts: bool = True) -> None:
-        self._message = _request_message(_Field.TYPE_STRING if texts else _Field.TYPE_BYTES)
+        self._message = request_message(_Field.TYPE_STRING if texts else _Field.TYPE_BYTES)
         self._make()
 
     def _make(self) -> None:
@@ -136,36 +138,6 @@ class RequestHandler:
             return walled(self._handler.list_to_record_batch, list(requests))
         except NativePanic as err:
             self._make()  # nothing is known of the state that a panic leaves
-            raise WireError(f"{_NOT_OTLP}: the decoder gave up on it ({err})", "panic") from err
+            raise WireError(f"{NOT_OTLP}: the decoder gave up on it ({err})", "panic") from err
         except ValueError as err:
-            raise WireError(f"{_NOT_OTLP}: {err}") from err
-
-
-class Framing:
-    """Says what is wrong with a request's fields and lengths, by protobuf's own parser: slower than ptars, but nothing
-    makes it panic. Texts need not be UTF-8 here.
-    """
-
-    def __init__(self) -> None:
-        self._message: Any = message_factory.GetMessageClass(_request_message(_Field.TYPE_BYTES))
-
-    def check(self, request: bytes) -> None:
-        """Raises: WireError"""
-        try:
-            self._message.FromString(request)
-        except DecodeError as err:
-            raise WireError(f"{_NOT_OTLP}: {err}") from err
-
-
-def _request_message(string: Any) -> Any:
-    """The descriptor of ExportTraceServiceRequest."""
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file(string))
-    return pool.FindFileByName("stretto/otlp.proto").message_types_by_name["ExportTraceServiceRequest"]
-
-
-def is_suspicious(request: bytes) -> bool:
-    """Whether a length in it may be so large that ptars panics, which it does where a length and its place add up to
-    more than 64 bits. Costs 0.1 ms for a megabyte.
-    """
-    return _HUGE in request and _HUGE_LENGTH.search(request) is not None
+            raise WireError(f"{NOT_OTLP}: {err}") from err
