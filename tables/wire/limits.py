@@ -6,13 +6,18 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tables.errors import NotQuick
 from tables.lists import Int64s, list_offsets, ranges
 from tables.wire.clean import clean_nested, text_end
+from tables.wire.nested import all_fit, fit_nested
 
 # Of a span, an event or a link; SDKs stop at 128. The others are dropped and counted in dropped_attributes_count.
 ATTRIBUTES_MAX: Final = 4096
+
+# Of a batch that is decoded where others wait: tiny items take 50 ns each.
+_QUICK_NESTED_BYTES_MAX: Final = 256 << 10
 
 _TEXTS: Final = ("string_value",)
 _NESTED: Final = ("array_value", "kvlist_value")
@@ -80,7 +85,12 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
     names = [field.name for field in value.type]
     long = {name: _too_long(value.field(name), bytes_max) for name in (*_TEXTS, *_NESTED, "bytes_value")}
     long_keys = _too_long(pairs.field("key"), bytes_max)
-    if not len(long_keys) and not any(map(len, long.values())):
+    if tally.quick and _is_much(value, long):
+        raise NotQuick
+    unfit = [name for name in _NESTED if not _all_fit(name, value.field(name))]
+    if unfit and tally.quick:
+        raise NotQuick
+    if not len(long_keys) and not any(map(len, long.values())) and not unfit:
         return None
     children = dict(zip(names, value.flatten(), strict=True))
     tally.cut += len(long_keys) + sum(len(rows) for name, rows in long.items() if name not in _NESTED)
@@ -89,9 +99,9 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
             children[name] = _shortened(children[name], long[name], bytes_max, end_of)
     for name in _NESTED:
         if len(long[name]):
-            if tally.quick:
-                raise NotQuick
             _shorten_nested(children, name, long[name], bytes_max, tally)
+        if name in unfit:
+            _fit_nested(children, name, tally)
     values = pa.StructArray.from_arrays(
         list(children.values()), names, mask=value.is_null() if value.null_count else None
     )
@@ -145,6 +155,30 @@ def _shorten_nested(children: dict[str, Any], name: str, rows: Int64s, bytes_max
         own[row] = cleaned.data if field == name else None
         as_bytes[row] = None if field == name else cleaned.data
     children[name], children["bytes_value"] = pa.array(own, pa.binary()), pa.array(as_bytes, pa.binary())
+
+
+def _is_much(value: pa.StructArray, long: dict[str, Int64s]) -> bool:
+    """Whether looking at the nested values, or cutting them, takes more than some milliseconds."""
+    taken = sum(int(offsets[-1]) - int(offsets[0]) for name in _NESTED for offsets in [list_offsets(value.field(name))])
+    return taken > _QUICK_NESTED_BYTES_MAX or any(len(long[name]) for name in _NESTED)
+
+
+def _all_fit(name: str, values: Any) -> bool:
+    """Whether every nested value can be kept as it is; each distinct one is looked at once."""
+    if values.null_count == len(values):
+        return True
+    return all_fit(name, values.drop_null().unique().to_pylist())
+
+
+def _fit_nested(children: dict[str, Any], name: str, tally: Tally) -> None:
+    """Makes arrays or key-value lists such that they can be sealed; what cannot be read moves to the bytes values."""
+    encoded = children[name].dictionary_encode()
+    fit = [fit_nested(name, raw) for raw in encoded.dictionary.to_pylist()]
+    tally.repaired += sum(one.repaired for one in fit)
+    own = pa.array([one.data if one.field == name else None for one in fit], pa.binary())
+    as_bytes = pa.array([None if one.field == name else one.data for one in fit], pa.binary())
+    children[name] = own.take(encoded.indices)
+    children["bytes_value"] = pc.coalesce(children["bytes_value"], as_bytes.take(encoded.indices))
 
 
 def _replaced(struct: pa.StructArray, changed: dict[str, Any]) -> pa.StructArray:
