@@ -120,6 +120,8 @@ OPTIONAL: Final = pa.schema(
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),
         pa.field("overflow", pa.list_(OVERFLOW)),
+        # A span that could not be taken apart, as a serialized OTLP ResourceSpans; other columns hold what is known.
+        pa.field("raw", pa.binary()),
     ]
 )
 

@@ -1,12 +1,15 @@
 """The order of rows in a segment: by trace id, then start; and where the traces begin."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tables.lists import Int64s, big_endian, concat, numbers
+
+# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
+RAW: Final = "raw"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -67,6 +67,7 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
     span_attributes = _attributes(table, "span", Span)
     events = _lists(table, "events", _event)
     links = _lists(table, "links", _link)
+    raw = table["raw"].to_pylist() if "raw" in table.column_names else None
     resources: dict[Any, ResourceSpans] = {}
     scopes: dict[Any, ScopeSpans] = {}
     for row, (resource, scope, fields) in enumerate(
@@ -77,6 +78,9 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
             strict=True,
         )
     ):
+        if raw is not None and raw[row] is not None:
+            resources[row] = _raw_spans(raw[row])
+            continue
         scope_spans = scopes.get((resource, scope))
         if scope_spans is None:
             resource_spans = resources.get(resource)
@@ -90,6 +94,14 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
         if row in links:
             span.links.extend(links[row])
     return list(resources.values())
+
+
+def _raw_spans(raw: bytes) -> ResourceSpans:
+    """A span that is kept as it was sent."""
+    try:
+        return ResourceSpans.FromString(raw)
+    except DecodeError as err:
+        raise WireError(f"column 'raw' holds bytes that are not OTLP: {err}") from err
 
 
 def _by_start(table: pa.Table) -> pa.Table:
