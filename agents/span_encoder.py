@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from agents.record_producer import Record
 from tables.errors import NotQuick, WireError
+from tables.wall import walled
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.pieces import Cutter
@@ -91,7 +92,14 @@ class SpanEncoder:
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, quick: bool = False) -> Encoded:
-        """All at once. Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long."""
+        """All at once.
+
+        Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long; NativePanic, or whatever
+        else the bytes do to the code
+        """
+        return walled(self._encode, requests, partitions, quick=quick)
+
+    def _encode(self, requests: Sequence[Request], partitions: int, *, quick: bool) -> Encoded:
         decoded = self._decoder.decode([request.body for request in requests], quick=quick)
         names = list(dict.fromkeys(request.tenant for request in requests))
         tenant_of = None
