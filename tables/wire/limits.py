@@ -1,7 +1,7 @@
 """Limits of attributes: whole columns are checked at once; only a column that exceeds one is made anew."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tables.errors import NotQuick
 from tables.lists import Int64s, list_offsets, ranges
 from tables.wire.clean import clean_nested, text_end
-from tables.wire.nested import all_fit, fit_nested
+from tables.wire.nested import FitValues, fit_nested
 
 # Of a span, an event or a link; SDKs stop at 128. The others are dropped and counted in dropped_attributes_count.
 ATTRIBUTES_MAX: Final = 4096
@@ -25,12 +25,13 @@ _NESTED: Final = ("array_value", "kvlist_value")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done to make requests fit. quick: it must not take long"""
+    """What was done to make requests fit. quick: it must not take long; fit_values: what is known of nested values"""
 
     cut: int = 0  # values and keys
     repaired: int = 0  # texts that were not UTF-8
     dropped: int = 0  # attributes
     quick: bool = False
+    fit_values: FitValues = field(default_factory=FitValues)
 
 
 def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray:
@@ -87,7 +88,7 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
     long_keys = _too_long(pairs.field("key"), bytes_max)
     if tally.quick and _is_much(value, long):
         raise NotQuick
-    unfit = [name for name in _NESTED if not _all_fit(name, value.field(name))]
+    unfit = [name for name in _NESTED if not _all_fit(name, value.field(name), tally)]
     if unfit and tally.quick:
         raise NotQuick
     if not len(long_keys) and not any(map(len, long.values())) and not unfit:
@@ -163,11 +164,11 @@ def _is_much(value: pa.StructArray, long: dict[str, Int64s]) -> bool:
     return taken > _QUICK_NESTED_BYTES_MAX or any(len(long[name]) for name in _NESTED)
 
 
-def _all_fit(name: str, values: Any) -> bool:
+def _all_fit(name: str, values: Any, tally: Tally) -> bool:
     """Whether every nested value can be kept as it is; each distinct one is looked at once."""
     if values.null_count == len(values):
         return True
-    return all_fit(name, values.drop_null().unique().to_pylist())
+    return tally.fit_values.all_fit(name, set(values.drop_null().to_pylist()))
 
 
 def _fit_nested(children: dict[str, Any], name: str, tally: Tally) -> None:

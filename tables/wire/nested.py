@@ -4,7 +4,7 @@ A request's nested values stay bytes until they are sealed. So they are checked 
 function that the seal reads them with: what a client was told is accepted can be sealed, and read by whoever asks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ NESTED: Final = ("array_value", "kvlist_value")
 
 _ANY_BYTES_MAX: Final = 1 << 30  # nothing is cut here
 _CACHED_BYTES_MAX: Final = 1024
+_KNOWN_MAX, _KNOWN_BYTES_MAX = 8192, 256
 _ITEM: Final = 0x0A  # of ArrayValue
 _TAG: Final = {"array_value": 0x2A, "kvlist_value": 0x32}
 # First bytes of the tags of lists; 0xAA and 0xB2 begin a tag that is written longer than it must be.
@@ -36,9 +37,29 @@ def fit_nested(field: str, raw: bytes) -> Fit:
     return _cached(field, raw) if len(raw) <= _CACHED_BYTES_MAX else _fit(field, raw)
 
 
-def all_fit(field: str, values: Sequence[bytes]) -> bool:
+class FitValues:
+    """Values that were found to fit, as far as they are short and few: the same ones come in every request."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, set[bytes]] = {field: set() for field in NESTED}
+
+    def all_fit(self, field: str, values: set[bytes]) -> bool:
+        """As the function `all_fit`."""
+        known = self._known[field]
+        new = values - known
+        if not new:
+            return True
+        if not all_fit(field, new):
+            return False
+        if len(known) + len(new) > _KNOWN_MAX:
+            known.clear()
+        known.update(raw for raw in new if len(raw) <= _KNOWN_BYTES_MAX)
+        return True
+
+
+def all_fit(field: str, values: Collection[bytes]) -> bool:
     """Whether `fit_nested` leaves each of them as it is; where it is not known at once, no."""
-    if any(_may_be_deep(raw) for raw in values):
+    if any(len(raw) > 4 * NESTING_MAX and _may_be_deep(raw) for raw in values):
         return False
     # All of them at once, as items of one array.
     tag = _TAG[field]

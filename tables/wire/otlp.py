@@ -25,6 +25,7 @@ from tables.wire.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.framing import Framing
 from tables.wire.lenient import with_texts
 from tables.wire.limits import Tally, limit_spans, limit_texts
+from tables.wire.nested import FitValues
 from tables.wire.otlp_descriptor import RequestHandler
 from tables.wire.pieces import Cutter
 
@@ -60,6 +61,7 @@ class OtlpDecoder:
         self._handler = RequestHandler()
         self._bytes_handler = RequestHandler(texts=False)
         self._framing = Framing()
+        self._fit_values = FitValues()
         self._type = self._handler.decode([]).column(0).type
         self._attribute_bytes_max = attribute_bytes_max
         self._cleaners = Cleaners(attribute_bytes_max)
@@ -70,7 +72,7 @@ class OtlpDecoder:
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
         the bad one with `fault`. NotQuick if `quick` is wanted and texts or resources must be mended in Python.
         """
-        tally = Tally(quick=quick)
+        tally = Tally(quick=quick, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
         CUT.inc(tally.cut)
         REPAIRED.inc(tally.repaired)
