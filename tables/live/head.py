@@ -71,6 +71,7 @@ class Head:
         self.records: list[HeadRecord] = []
         self.spans = 0
         self.bytes = 0
+        self.decoded_bytes = 0  # of the records, once they are decoded: what a client sends may compress a thousandfold
         self._lock = threading.Lock()
         self._chunks: list[_Chunk] = []
         self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
@@ -80,6 +81,7 @@ class Head:
         self.records.append(item)
         self.spans += item.spans
         self.bytes += item.size_bytes
+        self.decoded_bytes += item.decoded_bytes
 
     def sources(self, count: int) -> list[TableSource]:
         """The first `count` records or more, shredded: 3 ms and 2 µs per span that no query has asked for before. Those

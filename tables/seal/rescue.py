@@ -1,8 +1,9 @@
 """Seals whatever records hold: a span that the code cannot take is kept whole beside the others.
 
 Such a span should not exist: what is accepted can be sealed (`tables.wire.nested`). But what was acknowledged must not
-be lost to a fault of ours, nor to what another producer wrote. It becomes a row with the column `raw`, its OTLP; it is
-found by its trace id, and with its fixed columns as far as those hold.
+be lost to a fault of ours, nor to what another producer wrote. It becomes a row with the columns `raw`, the OTLP of the
+span, and `raw_owner`, that of its resource and scope; it is found by its trace id, and with its fixed columns as far as
+those hold.
 """
 
 import logging
@@ -14,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from tables.lists import dictionary
-from tables.seal.order import RAW
+from tables.seal.order import RAW, RAW_OWNER
 from tables.seal.segment import seal
 from tables.wall import walled
-from tables.wire.row_otlp import row_as_otlp
+from tables.wire.row_otlp import rows_as_otlp
 from tables.wire.split import take_rows
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,9 @@ def _bare(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _raw(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    spans, owners = rows_as_otlp(batch)
     return {
         "attributes": pa.array([[]] * len(batch), _NO_ATTRIBUTES),
-        RAW: pa.array([row_as_otlp(batch, row) for row in range(len(batch))], pa.binary()),
+        RAW: pa.array(spans, pa.binary()),
+        RAW_OWNER: pa.array(owners, pa.binary()).dictionary_encode(),
     }

@@ -67,7 +67,7 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
     span_attributes = _attributes(table, "span", Span)
     events = _lists(table, "events", _event)
     links = _lists(table, "links", _link)
-    raw = table["raw"].to_pylist() if "raw" in table.column_names else None
+    raw = _raw(table) if "raw" in table.column_names else {}
     resources: dict[Any, ResourceSpans] = {}
     scopes: dict[Any, ScopeSpans] = {}
     for row, (resource, scope, fields) in enumerate(
@@ -78,8 +78,8 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
             strict=True,
         )
     ):
-        if raw is not None and raw[row] is not None:
-            resources[row] = _raw_spans(raw[row])
+        if row in raw:
+            resources[row] = _raw_spans(*raw[row])
             continue
         scope_spans = scopes.get((resource, scope))
         if scope_spans is None:
@@ -96,11 +96,19 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
     return list(resources.values())
 
 
-def _raw_spans(raw: bytes) -> ResourceSpans:
-    """A span that is kept as it was sent."""
+def _raw(table: pa.Table) -> dict[int, tuple[bytes, bytes]]:
+    """Row → span and owner of those that are kept as they were sent."""
+    owners = _plain(table["raw_owner"].chunk(0)).to_pylist()
+    pairs = zip(table["raw"].to_pylist(), owners, strict=True)
+    return {row: (raw, owner) for row, (raw, owner) in enumerate(pairs) if raw is not None}
+
+
+def _raw_spans(raw: bytes, owner: bytes) -> ResourceSpans:
     try:
-        return ResourceSpans.FromString(raw)
-    except DecodeError as err:
+        out = ResourceSpans.FromString(owner)
+        out.scope_spans[0].spans.add().MergeFromString(raw)
+        return out
+    except (DecodeError, IndexError) as err:
         raise WireError(f"column 'raw' holds bytes that are not OTLP: {err}") from err
 
 

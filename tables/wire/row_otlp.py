@@ -1,4 +1,4 @@
-"""One row of a record as OTLP: a span that cannot be sealed is kept as it was sent. Python per span: rare."""
+"""Rows of a record as OTLP: a span that cannot be sealed is kept as it was sent. Python per span: rare."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -15,18 +15,32 @@ from tables.wire.nested import NESTED, fit_nested
 _UINT64: Final = 2**64 - 1
 # Where a resource or scope is none: its bytes as an attribute of this name.
 UNREADABLE: Final = "stretto.unreadable"
+_OWNER_COLUMNS: Final = frozenset({"resource", "scope", "resource_schema_url", "scope_schema_url"})
 _COUNTS: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 
 Owner = TypeVar("Owner", Resource, InstrumentationScope)
 
 
-def row_as_otlp(batch: pa.RecordBatch, row: int) -> bytes:
-    """A serialized ResourceSpans with the one span. batch: as `record.decode` gives it"""
-    found = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+def rows_as_otlp(batch: pa.RecordBatch) -> tuple[list[bytes], list[bytes]]:
+    """For each row a serialized Span, and a ResourceSpans with its resource and scope but no span; equal ones of those
+    are the same object. batch: as `record.decode` gives it
+    """
+    owner_names = [name for name in batch.schema.names if name in _OWNER_COLUMNS]
+    owners: dict[tuple[Any, ...], bytes] = {}
+    spans, of_rows = [], []
+    for row in range(len(batch)):
+        found = {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+        key = tuple(found[name] for name in owner_names)
+        if key not in owners:
+            owners[key] = _owners(found)
+        spans.append(bytes(_span(found).SerializeToString()))
+        of_rows.append(owners[key])
+    return spans, of_rows
+
+
+def _owners(found: Mapping[str, Any]) -> bytes:
     scoped = ScopeSpans(
-        scope=_owner(InstrumentationScope, found["scope"]),
-        schema_url=found.get("scope_schema_url") or "",
-        spans=[_span(found)],
+        scope=_owner(InstrumentationScope, found["scope"]), schema_url=found.get("scope_schema_url") or ""
     )
     whole = ResourceSpans(
         resource=_owner(Resource, found["resource"]),

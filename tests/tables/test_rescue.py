@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -14,6 +15,7 @@ from tables.blocks.parquet_read import ParquetSource
 from tables.blocks.parquet_write import to_parquet
 from tables.cache import ByteCache
 from tables.live.head import Head, seal_records
+from tables.live.partition import CutPolicy
 from tables.live.shared import HeadRecord
 from tables.seal import rescue, segment
 from tables.seal.rescue import raw_spans
@@ -205,3 +207,47 @@ def test_the_search_ends(broken: Callable[[BaseException], None], monkeypatch: p
     assert raw_spans(table) == 8
     for sources in everywhere(items).values():
         assert [len(by_id(sources, number, len(items))) for number in range(1, 9)] == [1] * 8
+
+
+def test_wide_resources() -> None:
+    """A resource's long lists and bytes are not copied for each of its spans; all of it comes back."""
+    pairs = {
+        "bytes": AnyValue(bytes_value=b"x" * 60_000),
+        "list": AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="y" * 60_000)])),
+        "numbers": AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1), AnyValue(int_value=2)])),
+    }
+    message = ExportTraceServiceRequest()
+    group = message.resource_spans.add()
+    group.resource.attributes.extend(KeyValue(key=key, value=value) for key, value in pairs.items())
+    group.scope_spans.add().spans.extend(span(n, trace=trace(n)) for n in range(1, 2001))
+    decoded = DECODER.decode([message.SerializeToString()])
+    value, headers = record.encode(decoded.spans)
+    table, _ = seal_records([HeadRecord(0, record.read_headers(headers).spans, value)])
+    assert table is not None
+    assert raw_spans(table) == 0
+    assert table.nbytes < 2_000_000
+    assert {name for name in table.column_names if name.startswith("resource.")} == {
+        "resource.bytes:bytes",
+        "resource.list:any",
+        "resource.numbers:int[]",
+    }
+    data = to_parquet(table)
+    source = ParquetSource("wide", lambda: file_of(data), ByteCache("test", 1 << 24), len(table))
+    found = find_trace([source], trace(7))
+    assert found is not None
+    (got,) = to_resource_spans(found)
+    assert {pair.key: pair.value for pair in got.resource.attributes} == pairs
+
+
+def test_a_head_is_full_by_what_it_holds_once_decoded() -> None:
+    """Spans that compress a thousandfold do not pile up until the seal takes all memory."""
+    policy = CutPolicy(partitions=1, segment_decoded_bytes_max=1 << 20)
+    body = request([span(n, trace=trace(n), attributes={"a": "x" * 60_000}) for n in range(1, 11)])
+    value, headers = record.encode(DECODER.decode([body]).spans)
+    assert len(value) < 10_000
+    head = Head()
+    fits = []
+    for offset in range(3):
+        head.append(HeadRecord(offset, record.read_headers(headers).spans, value))
+        fits.append(not policy.is_full(head))
+    assert fits == [True, False, False]
