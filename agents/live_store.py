@@ -162,9 +162,10 @@ class LiveKeeper:
         if message.offset > state.next_offset and not await self._fill_gap(state, message):
             return
         try:
-            incoming = _incoming(message)
-        except WireError as err:
-            self._skipped(message.partition, message.offset, str(err), "headers")
+            incoming = walled(_incoming, message)
+        except Exception as err:  # noqa: BLE001  # whatever a producer wrote, the partition goes on
+            reason = "headers" if isinstance(err, WireError) else "unexpected"
+            self._skipped(message.partition, message.offset, str(err) or repr(err), reason)
             state.skip(message.offset)
             return
         self.run(state, state.append(incoming))

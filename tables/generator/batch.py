@@ -13,6 +13,7 @@ from tables.lists import fixed_bytes, list_offsets, numbers
 from tables.seal.resources import parse_resource, service_name
 
 _RESOURCES_MAX: Final = 10_000
+_KNOWN_BYTES_MAX: Final = 8192
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
 
 
@@ -41,7 +42,9 @@ class Resources:
             for key, _, value in resource.attributes:
                 if (text := value_text(value)) is not None:
                     texts[key] = text
-            found = self._known[raw] = ResourceFacts(service_name(resource) or "", texts)
+            found = ResourceFacts(service_name(resource) or "", texts)
+            if len(raw) <= _KNOWN_BYTES_MAX:  # thousands of larger ones would be too much to keep
+                self._known[raw] = found
         return found
 
 

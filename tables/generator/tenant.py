@@ -19,8 +19,11 @@ from tables.generator.snapshot import Snapshot
 from tables.generator.span_metrics import SpanMetrics
 from tables.generator.write.write_request import requests
 from tables.lists import numbers
+from tables.wall import walled
 
 log = logging.getLogger(__name__)
+
+_INT64: Final = np.iinfo(np.int64)
 
 # Small records are joined: each costs half a millisecond alone, a tenth in company.
 _ROWS_AT_ONCE: Final = 8192
@@ -84,14 +87,21 @@ class TenantGenerator:
 
     def _add_waiting(self, partition: int, now_s: float) -> None:
         for spans, times_ms in _joined(self._waiting.pop(partition).taken):
-            batch = Batch(spans, self._resources, times_ms)
+            try:
+                batch = walled(Batch, spans, self._resources, times_ms)
+            except Exception as err:  # noqa: BLE001  # whatever a record does to the code, the others must come through
+                self._cannot_count(partition, spans, err)
+                continue
             for processor in self._processors:
                 self._share_limit()
                 try:
-                    processor.add(partition, batch, now_s)
-                except Exception:  # whatever a record's content does to the code, the others must come through
-                    log.exception("%d spans of partition %d cannot be counted", len(spans), partition)
-                    self._failed += len(spans)
+                    walled(processor.add, partition, batch, now_s)
+                except Exception as err:  # noqa: BLE001  # as above
+                    self._cannot_count(partition, spans, err)
+
+    def _cannot_count(self, partition: int, spans: pa.RecordBatch, err: Exception) -> None:
+        log.error("%d spans of partition %d cannot be counted", len(spans), partition, exc_info=err)
+        self._failed += len(spans)
 
     def _inside_slack(self, spans: pa.RecordBatch, time_ms: int) -> pa.RecordBatch:
         """The spans that ended at most the slack before or after the record came: after a restart the same ones."""
@@ -99,13 +109,18 @@ class TenantGenerator:
         if not slack_ns:
             return spans
         ends_ns = numbers(spans.column("start_ns")) + np.maximum(numbers(spans.column("duration_ns")), 0)
-        inside = np.abs(ends_ns - time_ms * 1_000_000) <= slack_ns
+        came_ns = min(max(time_ms * 1_000_000, _INT64.min), _INT64.max)  # a producer may say any time
+        inside = np.abs(ends_ns - came_ns) <= slack_ns
         return spans if inside.all() else spans.filter(pa.array(inside))
 
     def recall(self, partition: int, spans: pa.RecordBatch, time_ms: int) -> None:
         """Takes rows that were counted before a restart, for the edges that they are a half of."""
         if self._graph is not None:
-            self._graph.recall(partition, Batch(self._inside_slack(spans, time_ms), self._resources, time_ms))
+            try:
+                batch = walled(Batch, self._inside_slack(spans, time_ms), self._resources, time_ms)
+                walled(self._graph.recall, partition, batch)
+            except Exception:  # as above; they were counted, or not, when they were read first
+                log.exception("%d spans of partition %d cannot be looked at again", len(spans), partition)
 
     def recalled(self, partition: int, clock_ms: int) -> None:
         """All of the past was recalled; clock_ms: until when halves had waited then."""
