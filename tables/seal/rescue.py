@@ -9,7 +9,7 @@ those hold.
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +76,7 @@ def raw_spans(table: pa.Table) -> int:
     return len(table) - int(table[RAW].null_count) if RAW in table.column_names else 0
 
 
-class _Search:
+class _Search(Generic[T]):
     """Parts batches into those that can be sealed together, and the others."""
 
     def __init__(self, attribute_columns_max: int, finish: Callable[[pa.Table], T]) -> None:
