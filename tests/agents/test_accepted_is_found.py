@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client import REGISTRY
 
 from agents.span_encoder import Request, SpanEncoder
 from query.trace import find_trace
+from tables.seal import segment
 from tables.varint import varint
 from tables.wire import record
 from tables.wire.clean import tagged
@@ -233,3 +235,22 @@ def test_times_beyond_64_bits(start: int, end: int) -> None:
     one = span(1, start_time_unix_nano=start, end_time_unix_nano=end)
     other = span(2, start_time_unix_nano=end, end_time_unix_nano=start)
     assert check([("t", request([one, other])), ("u", request([other]))]) == 0
+
+
+def test_a_span_that_a_seal_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a record that two tenants share: found in head, segments, blocks, after each restart; as is all else."""
+    real, failures = segment.attribute_columns, []
+
+    def step(rows: Any, *args: Any) -> Any:
+        for batch in rows.batches:
+            if "poison" in batch.column("attributes").flatten().field("key").to_pylist():
+                failures.append(len(batch))
+                raise IndexError("no")
+        return real(rows, *args)
+
+    monkeypatch.setattr(segment, "attribute_columns", step)
+    spans = [span(n, trace=bytes([n]) * 16, attributes={"poison" if n == 3 else "a": "b"}) for n in range(1, 7)]
+    before = REGISTRY.get_sample_value("stretto_live_store_spans_raw_total") or 0.0
+    assert check([("t", request(spans)), ("u", request(spans[:2]))]) == 0
+    assert failures
+    assert REGISTRY.get_sample_value("stretto_live_store_spans_raw_total") == before + 1
