@@ -17,6 +17,7 @@ from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
 from tables.live.segment_table import SegmentInfo
 from tables.live.store import FlushResult
+from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class BlockFlusher:
         wait_s = 0.5
         while not state.closed:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
             except Exception as err:  # noqa: BLE001  # a flush that is lost would leave a hole in what is covered
                 FAILURES.inc()
                 log_failure(log, "blocks wait", wait_s, err)
@@ -115,8 +116,8 @@ class BlockFlusher:
         if not gone or store is None or self._keeper.closing.is_set():
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, store.delete, gone)
-        except (StorageError, OSError) as err:
+            await asyncio.get_running_loop().run_in_executor(self._executor, walled, store.delete, gone)
+        except (StorageError, OSError, NativePanic) as err:
             log.warning("flushed segments stay until the next start: %s", err)
 
 

@@ -18,7 +18,10 @@ from tables.tenant import valid_tenant
 log = logging.getLogger(__name__)
 
 CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
-SKIPPED = Counter("stretto_otlp_messages_skipped_total", "Messages of topic otlp_spans that do not decode.")
+SKIPPED = Counter(
+    "stretto_otlp_messages_skipped_total", "Messages of topic otlp_spans that do not decode, by reason.", ["reason"]
+)
+WAITS = Counter("stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans was not written at once.")
 
 _BATCH_BYTES_MAX = 1_500_000
 _BATCH_MESSAGES_MAX = 64
@@ -75,18 +78,20 @@ class _Batcher:
             ends: dict[TP, int] = {}
             for message, outcome in zip(messages, outcomes, strict=True):
                 if outcome.malformed is not None:
-                    SKIPPED.inc()
+                    SKIPPED.labels(outcome.reason).inc()
                     where = f"{message.topic}[{message.partition}]@{message.offset}"
-                    log.warning("skipped %s: %s", where, outcome.malformed)
+                    log.warning("skipped %s (%s): %s", where, outcome.reason, outcome.malformed)
                 ends[message.tp] = max(message.offset + 1, ends.get(message.tp, 0))
-            CONSUMED.inc(len(messages))
+            CONSUMED.inc(sum(outcome.malformed is None for outcome in outcomes))
             await self._app.consumer.commit_through(ends)
 
     async def _written(self, requests: list[Request]) -> list[Outcome]:
+        """Until it works: what a message does to the code is in its outcome, all else concerns the batch."""
         while True:
             try:
                 return await self._writer.write(requests)
             except NotAcknowledged as err:
+                WAITS.inc()
                 log.warning("otlp_spans waits: %s", err)
                 if err.settled is None:
                     await asyncio.sleep(_RETRY_S)
@@ -94,6 +99,10 @@ class _Batcher:
                 await asyncio.wait({err.settled})
                 if err.settled.exception() is None:
                     return err.outcomes
+            except Exception:  # a fault of ours must neither lose the messages nor end the agent
+                WAITS.inc()
+                log.exception("otlp_spans: %d messages are not written, again in %g s", len(requests), _RETRY_S)
+                await asyncio.sleep(_RETRY_S)
 
     def _tenant_of(self, message: Any) -> str:
         headers = message.headers or ()

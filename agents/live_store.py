@@ -19,6 +19,7 @@ from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.shared import HeadRecord
 from tables.live.store import LiveStore
+from tables.wall import walled
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -162,9 +163,10 @@ class LiveKeeper:
         if message.offset > state.next_offset and not await self._fill_gap(state, message):
             return
         try:
-            incoming = _incoming(message)
-        except WireError as err:
-            self._skipped(message.partition, message.offset, str(err), "headers")
+            incoming = walled(_incoming, message)
+        except Exception as err:  # noqa: BLE001  # whatever a producer wrote, the partition goes on
+            reason = "headers" if isinstance(err, WireError) else "unexpected"
+            self._skipped(message.partition, message.offset, str(err) or repr(err), reason)
             state.skip(message.offset)
             return
         self.run(state, state.append(incoming))
@@ -287,7 +289,7 @@ class LiveKeeper:
         wait_s = 0.5
         while True:
             try:
-                result = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+                result = await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
             except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
                 told = self.damage if isinstance(err, DamagedError) else self.problems

@@ -29,9 +29,9 @@ from agents.generator.places import Note, Partition, Place, tenants_of
 from agents.generator.tenants import Configs, Tenant
 from agents.stream_app import StreamApp
 from tables.errors import WireError
-from tables.generator.faults import is_fault
 from tables.generator.saved.journal import Saved
 from tables.generator.write.push import Push, again
+from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
 

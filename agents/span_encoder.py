@@ -1,7 +1,8 @@
 """OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -10,10 +11,13 @@ from prometheus_client import Counter
 
 from agents.record_producer import Record
 from tables.errors import NotQuick, WireError
+from tables.wall import walled
 from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.pieces import Cutter
 from tables.wire.split import Part, Run, split, without_unused_values
+
+log = logging.getLogger(__name__)
 
 SLOW = Counter(
     "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
@@ -25,6 +29,9 @@ _OVERHEAD_BYTES: Final = 4096
 # other small messages, 80 ms for one of empty spans.
 PIECE_BYTES: Final = 1 << 20
 _SMALL_PIECE_BYTES: Final = 64 << 10
+# A piece comes in parts of so many bytes: in larger ones, what might be groups inside each other is too much to be
+# decoded unchecked (see `tables.wire.framing`).
+_PART_BYTES: Final = 320 << 10
 # What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
 # In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
 _SPAN_TAG: Final = 0x12
@@ -42,12 +49,15 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. malformed: why it was refused as a whole; then the counts are 0."""
+    """What became of one request. malformed: why it was refused as a whole; then the counts are 0.
+    reason: of a refusal, a word for metrics (see `WireError`)
+    """
 
     received: int = 0
     rejected: int = 0  # for an invalid trace id or span id
     too_large: int = 0  # for not fitting into a Kafka message, or holding too much to be decoded
     malformed: str | None = None
+    reason: str = ""
 
 
 class Encoded(NamedTuple):
@@ -82,7 +92,14 @@ class SpanEncoder:
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, quick: bool = False) -> Encoded:
-        """All at once. Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long."""
+        """All at once.
+
+        Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long; NativePanic, or whatever
+        else the bytes do to the code
+        """
+        return walled(self._encode, requests, partitions, quick=quick)
+
+    def _encode(self, requests: Sequence[Request], partitions: int, *, quick: bool) -> Encoded:
         decoded = self._decoder.decode([request.body for request in requests], quick=quick)
         names = list(dict.fromkeys(request.tenant for request in requests))
         tenant_of = None
@@ -98,7 +115,9 @@ class SpanEncoder:
         return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
 
     def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
-        """Large requests in pieces, the others together. A malformed one is left out, its outcome says why."""
+        """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
+        the code; its outcome says why.
+        """
         outcomes: dict[int, Outcome] = {}
         records: list[Record] = []
         spans = 0
@@ -118,17 +137,25 @@ class SpanEncoder:
         """Those that are good, and what they became; the others' outcomes are added."""
         try:
             return numbers, self.encode([requests[number] for number in numbers], partitions)
-        except WireError:
-            faults = {number: self._decoder.fault(requests[number].body) for number in numbers}
-        outcomes |= {number: Outcome(malformed=fault) for number, fault in faults.items() if fault is not None}
-        good = [number for number, fault in faults.items() if fault is None]
+        except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
+            refusals = {number: self._refusal(requests[number], partitions) for number in numbers}
+        outcomes |= {number: refusal for number, refusal in refusals.items() if refusal is not None}
+        good = [number for number, refusal in refusals.items() if refusal is None]
         return good, self.encode([requests[number] for number in good], partitions) if good else Encoded([], [], 0)
+
+    def _refusal(self, request: Request, partitions: int) -> Outcome | None:
+        """Why a request cannot be taken; None if it can."""
+        try:
+            self.encode([request], partitions)
+        except Exception as err:  # noqa: BLE001  # see `_refused`
+            return _refused(request, err)
+        return None
 
     def _alone(self, request: Request, partitions: int) -> Encoded:
         try:
             return self._in_pieces(request, partitions)
-        except WireError as err:
-            return Encoded([Outcome(malformed=str(err))], [], 0)
+        except Exception as err:  # noqa: BLE001  # see `_refused`
+            return Encoded([_refused(request, err)], [], 0)
 
     def _in_pieces(self, request: Request, partitions: int) -> Encoded:
         """Raises: WireError"""
@@ -137,30 +164,56 @@ class SpanEncoder:
         records: list[Record] = []
         end_s = time.thread_time() + self._decode_s_max
         for encoded in self._pieces(request, cutter, partitions):
-            (outcome,) = encoded.outcomes
-            received += outcome.received
-            rejected += outcome.rejected
-            too_large += outcome.too_large
+            received += sum(outcome.received for outcome in encoded.outcomes)
+            rejected += sum(outcome.rejected for outcome in encoded.outcomes)
+            too_large += sum(outcome.too_large for outcome in encoded.outcomes)
             records += encoded.records
             spans += encoded.spans
             if time.thread_time() > end_s:
                 SLOW.inc()
                 raise WireError(
                     f"a request of {len(request.body)} bytes that takes longer to decode than {self._decode_s_max:g} s "
-                    "(distributor.decode_s_max); send smaller ones"
+                    "(distributor.decode_s_max); send smaller ones",
+                    "too_slow",
                 )
         outcome = Outcome(received + cutter.too_large, rejected, too_large + cutter.too_large)
         return Encoded([outcome], records, spans)
 
     def _pieces(self, request: Request, cutter: Cutter, partitions: int) -> Iterator[Encoded]:
-        size = _SMALL_PIECE_BYTES if _is_dense([request]) else PIECE_BYTES
-        for body in cutter.pieces(request.body, size):
-            piece = Request(request.tenant, body)
+        dense = _is_dense([request])
+        bodies = cutter.pieces(request.body, _SMALL_PIECE_BYTES if dense else _PART_BYTES)
+        for piece in _joined(bodies, _SMALL_PIECE_BYTES if dense else PIECE_BYTES):
             try:
-                yield self.encode([piece], partitions, quick=True)
+                yield self.encode([Request(request.tenant, body) for body in piece], partitions, quick=True)
             except NotQuick:
-                for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
-                    yield self.encode([Request(request.tenant, small)], partitions)
+                for body in piece:
+                    for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
+                        yield self.encode([Request(request.tenant, small)], partitions)
+
+
+def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:
+    """Those that follow each other, of together about so many bytes."""
+    piece: list[bytes] = []
+    size = 0
+    for body in bodies:
+        if piece and size + len(body) > bytes_max:
+            yield piece
+            piece, size = [], 0
+        piece.append(body)
+        size += len(body)
+    if piece:
+        yield piece
+
+
+def _refused(request: Request, err: Exception) -> Outcome:
+    """The outcome of a request that raised. Raises: MemoryError, which says nothing about the request"""
+    if isinstance(err, MemoryError):
+        raise err
+    if isinstance(err, WireError):
+        return Outcome(malformed=str(err), reason=err.reason)
+    # A fault of ours, or of a library: its neighbours must come through, and sending it again would not help.
+    log.error("a request of %d bytes of tenant %s cannot be decoded", len(request.body), request.tenant, exc_info=err)
+    return Outcome(malformed="the request cannot be decoded; the server's log says why", reason="unexpected")
 
 
 def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:

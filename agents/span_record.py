@@ -23,7 +23,7 @@ def parts_of(message: Any) -> tuple[RecordInfo, list[TenantPart]]:
     if not message.value:
         raise WireError("no value")
     if not info.runs:
-        tenant = (message.key or b"").decode(errors="replace")
+        tenant = bytes(message.key or b"").decode(errors="replace")
         if not valid_tenant(tenant):
             raise WireError(f"key {tenant[:50]!r} is not a tenant's name")
         return info, [TenantPart(tenant, 0, info.spans)]

@@ -11,12 +11,18 @@ from agents.record_producer import KafkaUnavailable, RecordProducer
 from agents.span_encoder import Encoded, SpanEncoder, is_slow
 from agents.span_encoder import Outcome as Outcome
 from agents.span_encoder import Request as Request
-from tables.errors import NotQuick, WireError
+from tables.wall import walled
 
 RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that could be decoded.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
 DISCARDED = Counter("stretto_spans_discarded_total", "Spans left out of an accepted request.", ["reason"])
 MALFORMED = Counter("stretto_requests_malformed_total", "Requests refused because they do not decode.")
+UNDECODABLE = Counter(
+    "stretto_requests_undecodable_total",
+    "Requests and messages of topic otlp_spans refused because they do not decode: malformed, panic of the decoder, "
+    "too_slow, unexpected.",
+    ["reason"],
+)
 REFUSED = Counter("stretto_requests_refused_total", "Requests refused that a client may send again.", ["reason"])
 ON_THREAD = Counter(
     "stretto_batches_on_thread_total", "Batches decoded beside the event loop: large, slow to decode, or malformed."
@@ -69,7 +75,10 @@ class SpanWriter:
         encoded = await self._encoded(requests)
         outcomes = encoded.outcomes
         RECEIVED.inc(sum(outcome.received for outcome in outcomes))
-        MALFORMED.inc(sum(outcome.malformed is not None for outcome in outcomes))
+        for outcome in outcomes:
+            if outcome.malformed is not None:
+                MALFORMED.inc()
+                UNDECODABLE.labels(outcome.reason).inc()
         if rejected := sum(outcome.rejected for outcome in outcomes):
             DISCARDED.labels("invalid_id").inc(rejected)
         if too_large := sum(outcome.too_large for outcome in outcomes):
@@ -85,9 +94,9 @@ class SpanWriter:
     async def _encoded(self, requests: Sequence[Request]) -> Encoded:
         partitions = self._producer.partitions
         if not is_slow(requests):
-            # What cannot be decoded at once is looked into on the thread.
-            with contextlib.suppress(NotQuick, WireError):
+            # What cannot be decoded at once, for whatever reason, is looked into on the thread.
+            with contextlib.suppress(Exception):
                 return self._encoder.encode(requests, partitions, quick=True)
         ON_THREAD.inc()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._patient.encode_each, requests, partitions)
+        return await loop.run_in_executor(self._thread, walled, self._patient.encode_each, requests, partitions)

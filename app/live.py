@@ -21,6 +21,7 @@ from tables.errors import StorageError
 from tables.live.partition import CutPolicy
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
+from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
                 continue
             work = partial(store.blocks.poll, range(store.policy.partitions))
             try:
-                await asyncio.get_running_loop().run_in_executor(self._executor, work)
-            except (StorageError, OSError) as err:
+                await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
+            except (StorageError, OSError, NativePanic) as err:
                 log.warning("the list of blocks is as it was: %s", err)
 
     async def on_stop(self) -> None:

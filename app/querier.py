@@ -34,6 +34,7 @@ from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
+from tables.wall import walled
 from tables.wire.split import partition_of
 
 log = logging.getLogger(__name__)
@@ -285,7 +286,7 @@ class Querier:
 
     async def beside(self, make: Callable[[], T]) -> T:
         """What `make` gives, on a thread of those that make answers."""
-        return await asyncio.get_running_loop().run_in_executor(self._answers, make)
+        return await asyncio.get_running_loop().run_in_executor(self._answers, walled, make)
 
     def _store(self) -> LiveStore:
         if self._keeper.store is None:
@@ -314,7 +315,8 @@ class Querier:
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 with RUNNING.track_inprogress():
-                    answer = await asyncio.get_running_loop().run_in_executor(self._pool, work, cancelled.is_set)
+                    loop = asyncio.get_running_loop()
+                    answer = await loop.run_in_executor(self._pool, walled, work, cancelled.is_set)
             done = True
             return answer
         except QueryCancelled as err:

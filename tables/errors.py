@@ -2,7 +2,14 @@
 
 
 class WireError(ValueError):
-    """Bytes from a client or from Kafka that cannot be read: what is wrong with them."""
+    """Bytes from a client or from Kafka that cannot be read: what is wrong with them.
+
+    reason: a word for metrics: `malformed`, `panic` (the decoder gave up), `too_slow`, `unexpected` (a fault here)
+    """
+
+    def __init__(self, message: str = "", reason: str = "malformed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class StorageError(OSError):

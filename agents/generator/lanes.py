@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge
 
-from tables.generator.faults import is_fault
 from tables.generator.write.push import Push, folded
+from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from typing import Final, Protocol, Self
 
 from agents.generator.figures import COLLECTIONS_FAILED, NO_FIGURES, tell
 from tables.generator.config import GeneratorConfig
-from tables.generator.faults import is_fault
 from tables.generator.saved.fingerprint import fingerprint
 from tables.generator.saved.journal import SavedTenant
 from tables.generator.tenant import Figures, TenantGenerator
 from tables.generator.write.push import Part, Push, end_of, folded, last_push_of, push_of
+from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
 

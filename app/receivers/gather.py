@@ -16,6 +16,7 @@ from agents.record_producer import KafkaUnavailable
 from agents.span_encoder import PIECE_BYTES
 from agents.span_writer import REFUSED, NotAcknowledged, Outcome, Request, SpanWriter
 from app.receivers.unsettled import UnsettledRequests
+from tables.wall import ENDINGS
 
 IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that are not acknowledged yet.")
 BATCH_REQUESTS = Histogram(
@@ -163,9 +164,15 @@ class Gatherer:
                 if err.settled is not None:
                     self._unsettled.add(waiting.request, _when(err.settled, outcome))
                 waiting.outcome.set_exception(KafkaUnavailable(str(err)))
-        except Exception as err:  # noqa: BLE001  # every client gets an answer, whatever went wrong
+        except BaseException as err:  # every client gets an answer, whatever went wrong
+            fault = err if isinstance(err, Exception) else KafkaUnavailable(f"the request was not written: {err!r}")
+            if isinstance(err, MemoryError):
+                fault = Overloaded("no memory is left for the request; send again later")
             for waiting in batch:
-                waiting.outcome.set_exception(err)
+                if not waiting.outcome.done():
+                    waiting.outcome.set_exception(fault)
+            if isinstance(err, ENDINGS):
+                raise
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.outcome.set_result(outcome)

@@ -13,6 +13,7 @@ from tables.lists import fixed_bytes, list_offsets, numbers
 from tables.seal.resources import parse_resource, service_name
 
 _RESOURCES_MAX: Final = 10_000
+_KNOWN_BYTES_MAX: Final = 8192
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
 # The least that OpenTelemetry's sampling can express. A smaller ratio is a fault, and would make counters infinite.
 RATIO_MIN: Final = 2.0**-56
@@ -46,7 +47,9 @@ class Resources:
             service = service_name(resource) or ""
             if service:  # of several, one counts, wherever it is shown
                 texts["service.name"] = service
-            found = self._known[raw] = ResourceFacts(service, texts)
+            found = ResourceFacts(service, texts)
+            if len(raw) <= _KNOWN_BYTES_MAX:  # thousands of larger ones would be too much to keep
+                self._known[raw] = found
         return found
 
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from tables.generator.batch import Batch, Resources
 from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
-from tables.generator.faults import is_fault
 from tables.generator.saved.columns_file import Tree
 from tables.generator.saved.fingerprint import fingerprint
 from tables.generator.series import SeriesTable, TableConfig
@@ -21,8 +20,11 @@ from tables.generator.snapshot import Snapshot
 from tables.generator.span_metrics import SpanMetrics
 from tables.generator.write.write_request import requests
 from tables.lists import numbers
+from tables.wall import is_fault, walled
 
 log = logging.getLogger(__name__)
+
+_INT64: Final = np.iinfo(np.int64)
 
 # Small records are joined: each costs half a millisecond alone, a tenth in company.
 _ROWS_AT_ONCE: Final = 8192
@@ -144,13 +146,18 @@ class TenantGenerator:
         if not slack_ns:
             return spans
         ends_ns = numbers(spans.column("start_ns")) + np.maximum(numbers(spans.column("duration_ns")), 0)
-        inside = np.abs(ends_ns - time_ms * 1_000_000) <= slack_ns
+        came_ns = min(max(time_ms * 1_000_000, _INT64.min), _INT64.max)  # a producer may say any time
+        inside = np.abs(ends_ns - came_ns) <= slack_ns
         return spans if inside.all() else spans.filter(pa.array(inside))
 
     def recall(self, partition: int, spans: pa.RecordBatch, time_ms: int) -> None:
         """Takes rows that were counted before a restart, for the edges that they are a half of."""
         if self._graph is not None:
-            self._graph.recall(partition, Batch(self._inside_slack(spans, time_ms), self._resources, time_ms))
+            try:
+                batch = walled(Batch, self._inside_slack(spans, time_ms), self._resources, time_ms)
+                walled(self._graph.recall, partition, batch)
+            except Exception:  # as above; they were counted, or not, when they were read first
+                log.exception("%d spans of partition %d cannot be looked at again", len(spans), partition)
 
     def recalled(self, partition: int, clock_ms: int) -> None:
         """All of the past was recalled; clock_ms: until when halves had waited then."""

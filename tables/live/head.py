@@ -1,10 +1,10 @@
 """The head: records of one tenant and partition as they came, sealed later; shredded early only if a query asks."""
 
-import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ from tables.errors import WireError
 from tables.in_memory import TableSource
 from tables.lists import fixed_bytes
 from tables.live.shared import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
-from tables.seal import seal
+from tables.seal.rescue import seal_whole
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 UNREADABLE = Counter(
     "stretto_live_store_records_skipped_total",
@@ -33,35 +33,21 @@ def seal_records(
 
     shared: what decodes records that other heads have a share of, too
     """
+    table, _, bad = seal_and(lambda _: None, records, attribute_columns_max, shared)
+    return table, bad
+
+
+def seal_and(
+    finish: Callable[[pa.Table], T],
+    records: Sequence[HeadRecord],
+    attribute_columns_max: int,
+    shared: SharedRecords | None = None,
+) -> tuple[pa.Table | None, T | None, list[BadRecord]]:
+    """As `seal_records`, with what `finish` makes of the table; spans for which it fails are kept raw, too."""
     batches, bad = spans_of(records, shared)
     if not batches:
-        return None, bad
-    try:
-        return seal(batches, attribute_columns_max), bad
-    except Exception:  # whatever a record's content does to the code, its neighbours must come through
-        log.exception("%d records cannot be sealed together; trying each", len(records))
-    table, worse = _seal_each(_decoded(records), attribute_columns_max)
-    return table, bad + worse
-
-
-def _decoded(records: Sequence[HeadRecord]) -> list[tuple[int, pa.RecordBatch]]:
-    """Offset and spans of each record that can be read."""
-    return [(item.offset, batch) for item in records for batch in spans_of([item])[0]]
-
-
-def _seal_each(
-    decoded: Sequence[tuple[int, pa.RecordBatch]], attribute_columns_max: int
-) -> tuple[pa.Table | None, list[BadRecord]]:
-    good: list[pa.RecordBatch] = []
-    bad: list[BadRecord] = []
-    for offset, batch in decoded:
-        try:
-            seal([batch], attribute_columns_max)
-        except Exception as err:  # noqa: BLE001  # as above
-            bad.append(BadRecord(offset, f"cannot be sealed: {err!r}"))
-        else:
-            good.append(batch)
-    return (seal(good, attribute_columns_max) if good else None), bad
+        return None, None, bad
+    return *seal_whole(batches, attribute_columns_max, finish), bad
 
 
 @dataclass(slots=True)
@@ -85,6 +71,7 @@ class Head:
         self.records: list[HeadRecord] = []
         self.spans = 0
         self.bytes = 0
+        self.decoded_bytes = 0  # of the records, once they are decoded: what a client sends may compress a thousandfold
         self._lock = threading.Lock()
         self._chunks: list[_Chunk] = []
         self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
@@ -94,6 +81,7 @@ class Head:
         self.records.append(item)
         self.spans += item.spans
         self.bytes += item.size_bytes
+        self.decoded_bytes += item.decoded_bytes
 
     def sources(self, count: int) -> list[TableSource]:
         """The first `count` records or more, shredded: 3 ms and 2 µs per span that no query has asked for before. Those
@@ -124,19 +112,12 @@ class Head:
                 self._trace_ids.append(_trace_ids(item))
             rows = [(n, (ids == wanted).all(axis=1)) for n, ids in enumerate(self._trace_ids[:count])]
         decoded = [
-            (offset, batch.filter(pa.array(mask)))
-            for n, mask in rows
-            if mask.any()
-            for offset, batch in _decoded([self.records[n]])
+            batch.filter(pa.array(mask)) for n, mask in rows if mask.any() for batch in spans_of([self.records[n]])[0]
         ]
         if not decoded:
             return []
-        try:
-            return [TableSource(seal([batch for _, batch in decoded], self.attribute_columns_max))]
-        except Exception:  # whatever a record's content does to the code, its neighbours must be found
-            log.exception("%d records cannot be shredded together; trying each", len(decoded))
-        table, _ = _seal_each(decoded, self.attribute_columns_max)
-        return [] if table is None else [TableSource(table)]
+        table, _ = seal_whole(decoded, self.attribute_columns_max, lambda _: None)
+        return [TableSource(table)]
 
     def _shred(self, first: int, end: int, spans: int) -> _Chunk:
         # What is bad is counted when the head is sealed.

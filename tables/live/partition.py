@@ -28,6 +28,7 @@ class CutPolicy:
     partitions: int
     segment_rows_max: int = 65_536
     segment_bytes_max: int = 16 << 20  # of records, compressed: usual spans reach the rows first
+    segment_decoded_bytes_max: int = 256 << 20  # of records, decompressed: what a seal may take in memory
     segment_age_ms: int = 30_000
     block_rows_max: int = 2_000_000
     block_age_ms: int = 300_000
@@ -35,6 +36,14 @@ class CutPolicy:
     head_reuse_s: float = 0.0  # see `Head`
     many_heads: int = 16
     small_head_spans: int = 2_000
+
+    def is_full(self, head: Head) -> bool:
+        """Whether a head is sealed whatever the time is."""
+        return (
+            head.spans >= self.segment_rows_max
+            or head.bytes >= self.segment_bytes_max
+            or head.decoded_bytes >= self.segment_decoded_bytes_max
+        )
 
     def window(self, timestamp_ms: int, partition: int, age_ms: int) -> int:
         """Number of the time window. Windows of the partitions are staggered, so that they are not sealed at once."""
@@ -184,7 +193,7 @@ class LivePartition:
             head.append(item)
             holders += 1
             self._head_spans += item.spans
-            if head.spans >= self.policy.segment_rows_max or head.bytes >= self.policy.segment_bytes_max:
+            if self.policy.is_full(head):
                 full.append(tenant)
         if holders:
             item = incoming.parts[0][1]

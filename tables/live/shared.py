@@ -33,7 +33,15 @@ class HeadRecord(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Bytes of the value; of a shared one this tenant's share."""
-        return len(self.value) * self.spans // self.shared_spans if self.shared_spans else len(self.value)
+        return self._share(len(self.value))
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes that the spans take when they are decoded, as the record says itself."""
+        return self._share(record.decoded_bytes(self.value))
+
+    def _share(self, size_bytes: int) -> int:
+        return size_bytes * self.spans // self.shared_spans if self.shared_spans else size_bytes
 
 
 class BadRecord(NamedTuple):

@@ -19,13 +19,17 @@ from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
 from tables.errors import DamagedError
 from tables.lists import one_array
-from tables.live.head import Head, seal_records
+from tables.live.head import Head, seal_and
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared import BadRecord
+from tables.seal.rescue import raw_spans
 from tables.trace_index import trace_index
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
+RAW_SPANS = Counter(
+    "stretto_live_store_spans_raw_total", "Spans that could not be taken apart and are kept whole: found by trace id."
+)
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
 FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans written to blocks that are visible.")
 BLOCKS = Counter("stretto_blocks_flushed_total", "Blocks written and made visible.")
@@ -122,10 +126,11 @@ class LiveStore:
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
-        table, bad = seal_records(job.head.records, job.head.attribute_columns_max, job.shared)
-        if table is None:
+        head = job.head
+        table, data, bad = seal_and(to_parquet, head.records, head.attribute_columns_max, job.shared)
+        if table is None or data is None:
             return None, bad
-        data = to_parquet(table)
+        RAW_SPANS.inc(raw_spans(table))
         # An end before its start, as 0 in a span that has none, must not put the span before its start.
         starts = table["start_ns"]
         ends = pa.compute.max_element_wise(starts, pa.compute.add(starts, table["duration_ns"]))

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from tables.lists import concat, list_offsets, take_lists
 from tables.schema import EVENT, KEY_VALUE, LINK, VALUE_FIELDS
 from tables.seal.order import Rows
-from tables.seal.values import fit_nested
+from tables.wire.nested import all_fit, fit_nested
 
 
 def event_columns(rows: Rows) -> dict[str, Any]:
@@ -59,10 +59,10 @@ def _fit(by_name: dict[str, Any], field: str) -> None:
     """Nested values as every reader can read them; those that nobody can become bytes values."""
     encoded = by_name[field].dictionary_encode()
     came = encoded.dictionary.to_pylist()
-    fit = [fit_nested(field, raw) for raw in came]
-    if all(kept == (field, raw) for kept, raw in zip(fit, came, strict=True)):
+    if all_fit(field, [raw for raw in came if raw is not None]):
         return
-    own = pa.array([raw if kept == field else None for kept, raw in fit], pa.binary())
-    as_bytes = pa.array([None if kept == field else raw for kept, raw in fit], pa.binary())
+    fit = [fit_nested(field, raw) for raw in came]
+    own = pa.array([raw if kept == field else None for kept, raw, _ in fit], pa.binary())
+    as_bytes = pa.array([None if kept == field else raw for kept, raw, _ in fit], pa.binary())
     by_name[field] = own.take(encoded.indices)
     by_name["bytes_value"] = pc.coalesce(by_name["bytes_value"], as_bytes.take(encoded.indices))

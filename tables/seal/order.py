@@ -1,12 +1,16 @@
 """The order of rows in a segment: by trace id, then start; and where the traces begin."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tables.lists import Int64s, big_endian, concat, numbers
+
+# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
+RAW: Final = "raw"
+RAW_OWNER: Final = "raw_owner"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +104,16 @@ class Numbers:
         table[used] = [found.setdefault(value, len(found)) for value in values.to_pylist()]
         return table[codes]
 
-    def strings(self, codes: Any) -> Any:
-        """Codes → strings, dictionary-encoded with only the values in use; a negative code is null."""
+    def strings(self, codes: Any, type_: Any = None) -> Any:
+        """Codes → strings, dictionary-encoded with only the values in use; a negative code is null.
+
+        type_: of the values, if they are no strings
+        """
         values = self.values
         used = np.zeros(len(values) + 1, np.bool_)
         used[codes] = True  # -1 marks the extra last place
         dense = np.cumsum(used[:-1], dtype=np.int32) - 1
-        kept = pa.array([value for value, keep in zip(values, used, strict=False) if keep], pa.string())
+        kept = pa.array([value for value, keep in zip(values, used, strict=False) if keep], type_ or pa.string())
         mask = codes < 0
         index = pa.array(dense[codes] if len(values) else codes, mask=mask if mask.any() else None)
         return pa.DictionaryArray.from_arrays(index, kept)

@@ -28,6 +28,8 @@ class Parsed(NamedTuple):
     version: str = ""
 
 
+# Lists of an attribute that take more once each row has its own are kept serialized, as lists of several types are.
+_LISTS_BYTES_MAX = 64 << 20
 # Larger ones are parsed each time: thousands of them would be too much to keep.
 _CACHED_BYTES_MAX = 8192
 
@@ -105,6 +107,12 @@ def _attribute_columns(
         rows = np.bincount(codes, minlength=len(attributes)).tolist()
         rare = rarest({a: sum(rows[number] for number in by) for a, by in values.items()}, columns_max)
         _overflow(scope, {attribute: values.pop(attribute) for attribute in sorted(rare)}, codes, overflow)
+    rows = np.bincount(codes, minlength=len(attributes)).tolist()
+    for key, word in [attribute for attribute in values if attribute[1].endswith("[]")]:
+        if _spread_bytes(values[key, word], rows) > _LISTS_BYTES_MAX:
+            lists = values.pop((key, word))
+            serialized = {number: _serialized(word, value) for number, value in lists.items()}
+            values.setdefault((key, "any"), {}).update(serialized)
     columns: dict[str, Any] = {}
     for (key, word), by_number in values.items():
         by_code = [by_number.get(number) for number in range(len(attributes))]
@@ -118,7 +126,7 @@ def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: 
     for (key, word), by_number in values.items():
         column = attribute_column(scope, key, word)
         for number, value in by_number.items():
-            kept = AnyValue(array_value=array_of(word, value)).SerializeToString() if word.endswith("[]") else value
+            kept = _serialized(word, value) if word.endswith("[]") else value
             by_field.setdefault(value_field(word), []).append((number, column, kept))
     for field, found in by_field.items():
         found.sort(key=lambda entry: entry[0])
@@ -131,16 +139,28 @@ def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: 
         overflow.add(np.repeat(np.arange(len(codes)), counts[codes]), entries(columns, field, kept))
 
 
+def _spread_bytes(by_number: dict[int, Any], rows: list[int]) -> int:
+    """What lists take once each row has its own."""
+    return sum(rows[number] * (8 * len(value) + sum(map(len, map(str, value)))) for number, value in by_number.items())
+
+
+def _serialized(word: str, value: Any) -> bytes:
+    return AnyValue(array_value=array_of(word, value)).SerializeToString()
+
+
 def _spread(by_code: list[Any], codes: Codes, type_: Any) -> Any:
-    """by_code[codes]: strings as a dictionary of the distinct values, other types plain."""
-    if type_ != pa.string():
+    """by_code[codes]: strings and bytes as a dictionary of the distinct values, other types plain.
+
+    A resource may have 256 kB, and each of its spans would have a copy.
+    """
+    if type_ not in (pa.string(), pa.binary()):
         return pa.array(by_code, type_).take(pa.array(codes))
-    distinct: dict[str, int] = {}
+    distinct: dict[Any, int] = {}
     numbers = [-1 if value is None else distinct.setdefault(value, len(distinct)) for value in by_code]
     index = np.array(numbers, np.int32)[codes]
     mask = index < 0
     indices = pa.array(index, mask=mask) if mask.any() else pa.array(index)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct), pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct), type_))
 
 
 def _count_column(name: str, counts: list[int], codes: Codes) -> dict[str, Any]:

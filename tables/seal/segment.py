@@ -12,7 +12,7 @@ from tables.overflow import Overflow
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
-from tables.seal.order import Numbers, Order, Rows
+from tables.seal.order import RAW, RAW_OWNER, Numbers, Order, Rows
 from tables.seal.resources import (
     Codes,
     parse_resource,
@@ -120,6 +120,10 @@ def _optional_columns(rows: Rows) -> dict[str, Any]:
             columns[name] = rows.take_optional(name, pa.scalar(0, OPTIONAL.field(name).type))
     if rows.has("trace_state"):
         columns["trace_state"] = rows.take_optional("trace_state", pa.scalar(""))
+    if rows.has(RAW):
+        columns[RAW] = rows.take_optional(RAW, pa.scalar(None, pa.binary()))
+        owners = Numbers()
+        columns[RAW_OWNER] = owners.strings(rows.take_codes(RAW_OWNER, owners), pa.binary())
     for name in ("resource_schema_url", "scope_schema_url"):
         if rows.has(name):
             urls = Numbers()

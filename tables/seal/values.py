@@ -1,12 +1,10 @@
 """Nested attribute values (arrays, key-value lists) → typed list columns, or serialized OTLP values."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
-from tables.wire.clean import NESTING_MAX, REPAIRED, clean_nested
+from tables.wire.nested import fit_nested
 
 _ELEMENT_TYPES = {
     "string_value": "string[]",
@@ -14,7 +12,6 @@ _ELEMENT_TYPES = {
     "double_value": "double[]",
     "bool_value": "bool[]",
 }
-_ANY_BYTES_MAX = 1 << 30  # nothing is cut here: that is done when a request is decoded
 Value = list[str] | list[int] | list[float] | list[bool] | bytes
 
 
@@ -25,7 +22,7 @@ def nested_value(field: str, raw: bytes) -> tuple[str, Value]:
     What cannot be read, or is nested too deep for protobuf, becomes plain bytes: nothing that a client sends stops a
     seal or an answer.
     """
-    kept, raw = fit_nested(field, raw)
+    kept, raw, _ = fit_nested(field, raw)
     if kept == "bytes_value":
         return "bytes", raw
     if kept == "kvlist_value":
@@ -52,32 +49,6 @@ def overflow_value(field: str, raw: bytes) -> tuple[str, bytes]:
     return word, AnyValue(array_value=array_of(word, value)).SerializeToString()
 
 
-def fit_nested(field: str, raw: bytes) -> tuple[str, bytes]:
-    """Field and bytes of a nested value that every reader can read: as they came, repaired, or as bytes_value."""
-    message = ArrayValue if field == "array_value" else KeyValueList
-    try:
-        items = message.FromString(raw).values
-    except DecodeError:
-        kept, cleaned = clean_nested(field, raw, _ANY_BYTES_MAX)
-        REPAIRED.inc(cleaned.repaired)  # again for each time that the span is shredded
-        return kept, cleaned.data
-    # A level takes four bytes at least.
-    return ("bytes_value", raw) if len(raw) > 4 * NESTING_MAX and _levels(items) > NESTING_MAX else (field, raw)
-
-
-def _levels(items: Iterable[AnyValue | KeyValue]) -> int:
-    """How many lists lie inside each other, this one among them. Protobuf has limited it."""
-    deepest = 0
-    for item in items:
-        value = item.value if isinstance(item, KeyValue) else item
-        kind = value.WhichOneof("value")
-        if kind == "array_value":
-            deepest = max(deepest, _levels(value.array_value.values))
-        elif kind == "kvlist_value":
-            deepest = max(deepest, _levels(value.kvlist_value.values))
-    return 1 + deepest
-
-
 def typed_value(value: AnyValue) -> tuple[str, str | int | float | bool | Value]:
     """Type word and value of one AnyValue."""
     match value.WhichOneof("value"):
@@ -96,4 +67,4 @@ def typed_value(value: AnyValue) -> tuple[str, str | int | float | bool | Value]
         case "kvlist_value":
             return nested_value("kvlist_value", value.kvlist_value.SerializeToString())
         case _:
-            return "any", value.SerializeToString()
+            return "any", b""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, InstrumentationScope, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from prometheus_client import Counter
 
@@ -48,6 +48,7 @@ _CACHED_BYTES_MAX: Final = 8192  # larger resources are not kept: 4096 of them w
 _ITEM: Final = 0x0A  # of ArrayValue and KeyValueList
 _KEY, _VALUE = 0x0A, 0x12
 _STRING, _ARRAY, _KVLIST, _BYTES = 0x0A, 0x2A, 0x32, 0x3A
+_NUMBERS: Final = frozenset({0x10, 0x18, 0x21})  # bool, int, double
 
 
 class Field(NamedTuple):
@@ -68,11 +69,13 @@ class Cleaned(NamedTuple):
 
 
 def fields(data: memoryview) -> Iterator[Field]:
-    """The fields of a message. Raises: WireError if the bytes are not one."""
+    """The fields of a message. Raises: WireError if the bytes are not one, or hold groups, which OTLP has not."""
     at = 0
     while at < len(data):
         begin = at
         tag, at = varint_at(data, at)
+        if not 8 <= tag < 2**32:
+            raise WireError(f"field number {tag >> 3} at byte {begin}")
         match tag & 7:
             case 0:
                 _, end = varint_at(data, at)
@@ -98,7 +101,7 @@ def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
-        if byte < 128:
+        if byte < 128 and value < 2**64:
             return value, at
         shift += 7
     raise WireError(f"a number at byte {at} does not end")
@@ -197,8 +200,8 @@ class Cleaner:
                 out = tagged(_ARRAY, self._list(field.body, room, self._any, depth + 1))
             elif field.tag == _KVLIST:
                 out = tagged(_KVLIST, self._list(field.body, room, self._pair, depth + 1))
-            else:
-                out = bytes(field.raw)
+            elif field.tag in _NUMBERS:
+                out = varint(field.tag) + bytes(field.body)
         return out
 
     def _pair(self, raw: memoryview, room: int, depth: int) -> bytes:
@@ -211,7 +214,7 @@ class Cleaner:
         return tagged(_KEY, key) + tagged(_VALUE, value)
 
     def message(self, raw: bytes, texts: tuple[int, ...], attributes: int, dropped: int) -> bytes:
-        """A Resource or InstrumentationScope, by the tags of its fields. Raises: WireError."""
+        """A Resource or InstrumentationScope, by the tags of its fields; others are left out. Raises: WireError."""
         out, count, had = bytearray(), 0, 0
         for field in fields(memoryview(raw)):
             if field.tag == attributes:
@@ -228,8 +231,6 @@ class Cleaner:
                 out += tagged(field.tag, self.text(field.body, self.bytes_max))
             elif field.tag == dropped:
                 had, _ = varint_at(field.body, 0)
-            else:
-                out += field.raw
         if had + self.dropped:
             out += varint(dropped) + varint(min(had + self.dropped, 2**32 - 1))
         return bytes(out)
@@ -270,19 +271,33 @@ class Cleaners:
         if self._fits(raw, message):
             return Cleaned(raw)
         cleaner = Cleaner(min(self._bytes_max, RESOURCE_BYTES_MAX))
-        return cleaner.cleaned(cleaner.message(raw, texts, *tags))
+        data = cleaner.message(raw, texts, *tags)
+        try:
+            message.FromString(data)
+        except DecodeError as err:
+            raise WireError(str(err)) from err
+        return cleaner.cleaned(data)
 
     def _fits(self, raw: bytes, message: type[Resource | InstrumentationScope]) -> bool:
         if len(raw) > min(self._bytes_max, RESOURCE_BYTES_MAX):
             return False
         try:
-            return len(message.FromString(raw).attributes) <= RESOURCE_ATTRIBUTES_MAX
+            found = message.FromString(raw)
         except DecodeError:  # perhaps only its texts are faulty
             return False
+        size = found.ByteSize()
+        found.DiscardUnknownFields()
+        return len(found.attributes) <= RESOURCE_ATTRIBUTES_MAX and found.ByteSize() == size
 
 
 def clean_nested(field: str, raw: bytes, bytes_max: int) -> tuple[str, Cleaned]:
-    """An attribute's array_value or kvlist_value: field and content as they are kept."""
+    """An attribute's array_value or kvlist_value: field and content as they are kept, which protobuf can read."""
     cleaner = Cleaner(bytes_max)
     kept, data = cleaner.nested(field, raw)
+    if kept != "bytes_value":
+        try:
+            (ArrayValue if kept == "array_value" else KeyValueList).FromString(data)
+        except DecodeError:
+            cut = len(raw) > bytes_max
+            return "bytes_value", Cleaned(raw[:bytes_max], int(cut))
     return kept, cleaner.cleaned(data)

@@ -1,18 +1,23 @@
 """Limits of attributes: whole columns are checked at once; only a column that exceeds one is made anew."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tables.errors import NotQuick
 from tables.lists import Int64s, list_offsets, ranges
 from tables.wire.clean import clean_nested, text_end
+from tables.wire.nested import FitValues, fit_nested
 
 # Of a span, an event or a link; SDKs stop at 128. The others are dropped and counted in dropped_attributes_count.
 ATTRIBUTES_MAX: Final = 4096
+
+# Of a batch that is decoded where others wait: tiny items take 50 ns each.
+_QUICK_NESTED_BYTES_MAX: Final = 256 << 10
 
 _TEXTS: Final = ("string_value",)
 _NESTED: Final = ("array_value", "kvlist_value")
@@ -20,12 +25,13 @@ _NESTED: Final = ("array_value", "kvlist_value")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done to make requests fit. quick: it must not take long"""
+    """What was done to make requests fit. quick: it must not take long; fit_values: what is known of nested values"""
 
     cut: int = 0  # values and keys
     repaired: int = 0  # texts that were not UTF-8
     dropped: int = 0  # attributes
     quick: bool = False
+    fit_values: FitValues = field(default_factory=FitValues)
 
 
 def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray:
@@ -80,7 +86,12 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
     names = [field.name for field in value.type]
     long = {name: _too_long(value.field(name), bytes_max) for name in (*_TEXTS, *_NESTED, "bytes_value")}
     long_keys = _too_long(pairs.field("key"), bytes_max)
-    if not len(long_keys) and not any(map(len, long.values())):
+    if tally.quick and _is_much(value, long):
+        raise NotQuick
+    unfit = [name for name in _NESTED if not _all_fit(name, value.field(name), tally)]
+    if unfit and tally.quick:
+        raise NotQuick
+    if not len(long_keys) and not any(map(len, long.values())) and not unfit:
         return None
     children = dict(zip(names, value.flatten(), strict=True))
     tally.cut += len(long_keys) + sum(len(rows) for name, rows in long.items() if name not in _NESTED)
@@ -89,9 +100,9 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
             children[name] = _shortened(children[name], long[name], bytes_max, end_of)
     for name in _NESTED:
         if len(long[name]):
-            if tally.quick:
-                raise NotQuick
             _shorten_nested(children, name, long[name], bytes_max, tally)
+        if name in unfit:
+            _fit_nested(children, name, tally)
     values = pa.StructArray.from_arrays(
         list(children.values()), names, mask=value.is_null() if value.null_count else None
     )
@@ -145,6 +156,30 @@ def _shorten_nested(children: dict[str, Any], name: str, rows: Int64s, bytes_max
         own[row] = cleaned.data if field == name else None
         as_bytes[row] = None if field == name else cleaned.data
     children[name], children["bytes_value"] = pa.array(own, pa.binary()), pa.array(as_bytes, pa.binary())
+
+
+def _is_much(value: pa.StructArray, long: dict[str, Int64s]) -> bool:
+    """Whether looking at the nested values, or cutting them, takes more than some milliseconds."""
+    taken = sum(int(offsets[-1]) - int(offsets[0]) for name in _NESTED for offsets in [list_offsets(value.field(name))])
+    return taken > _QUICK_NESTED_BYTES_MAX or any(len(long[name]) for name in _NESTED)
+
+
+def _all_fit(name: str, values: Any, tally: Tally) -> bool:
+    """Whether every nested value can be kept as it is; each distinct one is looked at once."""
+    if values.null_count == len(values):
+        return True
+    return tally.fit_values.all_fit(name, set(values.drop_null().to_pylist()))
+
+
+def _fit_nested(children: dict[str, Any], name: str, tally: Tally) -> None:
+    """Makes arrays or key-value lists such that they can be sealed; what cannot be read moves to the bytes values."""
+    encoded = children[name].dictionary_encode()
+    fit = [fit_nested(name, raw) for raw in encoded.dictionary.to_pylist()]
+    tally.repaired += sum(one.repaired for one in fit)
+    own = pa.array([one.data if one.field == name else None for one in fit], pa.binary())
+    as_bytes = pa.array([None if one.field == name else one.data for one in fit], pa.binary())
+    children[name] = own.take(encoded.indices)
+    children["bytes_value"] = pc.coalesce(children["bytes_value"], as_bytes.take(encoded.indices))
 
 
 def _replaced(struct: pa.StructArray, changed: dict[str, Any]) -> pa.StructArray:

@@ -22,8 +22,10 @@ from tables.lists import (
 )
 from tables.schema import VALUE_FIELDS
 from tables.wire.clean import CUT, DROPPED, REPAIRED, Cleaners
+from tables.wire.framing import Framing
 from tables.wire.lenient import with_texts
 from tables.wire.limits import Tally, limit_spans, limit_texts
+from tables.wire.nested import FitValues
 from tables.wire.otlp_descriptor import RequestHandler
 from tables.wire.pieces import Cutter
 
@@ -58,6 +60,8 @@ class OtlpDecoder:
     def __init__(self, attribute_bytes_max: int = 65_536) -> None:
         self._handler = RequestHandler()
         self._bytes_handler = RequestHandler(texts=False)
+        self._framing = Framing()
+        self._fit_values = FitValues()
         self._type = self._handler.decode([]).column(0).type
         self._attribute_bytes_max = attribute_bytes_max
         self._cleaners = Cleaners(attribute_bytes_max)
@@ -68,7 +72,7 @@ class OtlpDecoder:
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
         the bad one with `fault`. NotQuick if `quick` is wanted and texts or resources must be mended in Python.
         """
-        tally = Tally(quick=quick)
+        tally = Tally(quick=quick, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
         CUT.inc(tally.cut)
         REPAIRED.inc(tally.repaired)
@@ -79,26 +83,24 @@ class OtlpDecoder:
         """Cuts a large request into those that can be decoded one after the other."""
         return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
 
-    def fault(self, request: bytes) -> str | None:
+    def fault(self, request: bytes) -> WireError | None:
         """Why this request cannot be decoded; None if it can."""
         try:
             self._decode([request], Tally())
         except WireError as err:
-            return str(err)
+            return err
         return None
 
     def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
-        try:
-            resources = self._requests(requests, tally)
-        except ValueError as err:
-            raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
-        return _flat(resources, self._cleaners, self._attribute_bytes_max, tally)
+        for request in requests:
+            self._framing.check(request)
+        return _flat(self._requests(requests, tally), self._cleaners, self._attribute_bytes_max, tally)
 
     def _requests(self, requests: Sequence[bytes], tally: Tally) -> Any:
         """A list of ResourceSpans per request."""
         try:
             return self._handler.decode(requests).column(0)
-        except ValueError as err:
+        except WireError as err:
             if "UTF-8" not in str(err):
                 raise
             if tally.quick:

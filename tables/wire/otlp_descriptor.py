@@ -13,6 +13,9 @@ from typing import Any, Final
 import ptars
 from google.protobuf import descriptor_pb2, descriptor_pool
 
+from tables.errors import WireError
+from tables.wall import NativePanic, walled
+
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
     "string": _Field.TYPE_STRING,
@@ -26,6 +29,7 @@ _SCALARS: Final = {
     "int32": _Field.TYPE_INT32,
 }
 _PACKAGE: Final = "stretto.otlp"
+NOT_OTLP: Final = "not an OTLP ExportTraceServiceRequest"
 
 # message → (field, number, type); a leading * means repeated.
 _MESSAGES: Final[dict[str, Sequence[tuple[str, int, str]]]] = {
@@ -104,6 +108,13 @@ def _file(string: Any) -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
+def request_message(string: Any) -> Any:
+    """The descriptor of ExportTraceServiceRequest. string: the type in the place of strings"""
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(_file(string))
+    return pool.FindFileByName("stretto/otlp.proto").message_types_by_name["ExportTraceServiceRequest"]
+
+
 class RequestHandler:
     """ptars' decoder for the request, with what it borrows kept alive.
 
@@ -111,12 +122,22 @@ class RequestHandler:
     """
 
     def __init__(self, *, texts: bool = True) -> None:
-        pool = descriptor_pool.DescriptorPool()
-        pool.Add(_file(_Field.TYPE_STRING if texts else _Field.TYPE_BYTES))
-        self._file = pool.FindFileByName("stretto/otlp.proto")
-        self._pool = ptars.HandlerPool([self._file])
-        self._handler: Any = self._pool.get_for_message(self._file.message_types_by_name["ExportTraceServiceRequest"])
+        self._message = request_message(_Field.TYPE_STRING if texts else _Field.TYPE_BYTES)
+        self._make()
+
+    def _make(self) -> None:
+        self._pool = ptars.HandlerPool([self._message.file])
+        self._handler: Any = self._pool.get_for_message(self._message)
 
     def decode(self, requests: Sequence[bytes]) -> Any:
-        """A pyarrow RecordBatch with one row per request. One that cannot be read fails them all (ValueError)."""
-        return self._handler.list_to_record_batch(list(requests))
+        """A pyarrow RecordBatch with one row per request. One that cannot be read fails them all.
+
+        Raises: WireError
+        """
+        try:
+            return walled(self._handler.list_to_record_batch, list(requests))
+        except NativePanic as err:
+            self._make()  # nothing is known of the state that a panic leaves
+            raise WireError(f"{NOT_OTLP}: the decoder gave up on it ({err})", "panic") from err
+        except ValueError as err:
+            raise WireError(f"{NOT_OTLP}: {err}") from err

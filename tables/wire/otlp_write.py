@@ -67,6 +67,7 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
     span_attributes = _attributes(table, "span", Span)
     events = _lists(table, "events", _event)
     links = _lists(table, "links", _link)
+    raw = _raw(table) if "raw" in table.column_names else {}
     resources: dict[Any, ResourceSpans] = {}
     scopes: dict[Any, ScopeSpans] = {}
     for row, (resource, scope, fields) in enumerate(
@@ -77,6 +78,9 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
             strict=True,
         )
     ):
+        if row in raw:
+            resources[row] = _raw_spans(*raw[row])
+            continue
         scope_spans = scopes.get((resource, scope))
         if scope_spans is None:
             resource_spans = resources.get(resource)
@@ -90,6 +94,22 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
         if row in links:
             span.links.extend(links[row])
     return list(resources.values())
+
+
+def _raw(table: pa.Table) -> dict[int, tuple[bytes, bytes]]:
+    """Row → span and owner of those that are kept as they were sent."""
+    owners = _plain(table["raw_owner"].chunk(0)).to_pylist()
+    pairs = zip(table["raw"].to_pylist(), owners, strict=True)
+    return {row: (raw, owner) for row, (raw, owner) in enumerate(pairs) if raw is not None}
+
+
+def _raw_spans(raw: bytes, owner: bytes) -> ResourceSpans:
+    try:
+        out = ResourceSpans.FromString(owner)
+        out.scope_spans[0].spans.add().MergeFromString(raw)
+        return out
+    except (DecodeError, IndexError) as err:
+        raise WireError(f"column 'raw' holds bytes that are not OTLP: {err}") from err
 
 
 def _by_start(table: pa.Table) -> pa.Table:

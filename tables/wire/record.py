@@ -21,6 +21,8 @@ from pyarrow import ipc
 
 from tables.errors import WireError
 from tables.tenant import valid_tenant
+from tables.wall import NativePanic, walled
+from tables.wire.record_columns import check_values, checked, is_trace_ids
 
 VERSION: Final = b"1"
 VERSION_SHARED: Final = b"2"
@@ -32,8 +34,10 @@ _READ: Final = ipc.IpcReadOptions(use_threads=False)
 _READ_FIRST: Final = ipc.IpcReadOptions(use_threads=False, included_fields=[0])
 _ZSTD: Final = pa.Codec("zstd", compression_level=1)
 # A record is made from at most some MB of requests; more than this is not ours.
-_DECOMPRESSED_BYTES_MAX: Final = 1 << 30
-_NEEDED: Final = frozenset({"trace_id", "span_id", "name", "start_ns", "resource", "attributes"})
+_DECOMPRESSED_BYTES_MAX: Final = 256 << 20
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_INT64_MAX: Final = 2**63 - 1
+_SPANS_MAX: Final = 2**31 - 1  # rows of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +75,19 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
         raise WireError(f"format version {version!r} in header `v`; this build reads versions {known}")
     try:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
-        low, _, high = found["t"].decode().rpartition("-")
-        low, high = (low[:-1], f"-{high}") if low.endswith("-") else (low, high)
-        info = RecordInfo(int(found["n"]), int(low), int(high))
-    except (KeyError, ValueError) as err:
+        first, _, last = found["t"].decode().rpartition("-")
+        first, last = (first[:-1], f"-{last}") if first.endswith("-") else (first, last)
+        info = RecordInfo(int(found["n"]), int(first), int(last))
+    except (KeyError, ValueError, AttributeError) as err:  # a header may have no value
         raise WireError(f"header `n` or `t` is missing or not a number: {err}") from err
-    if info.spans <= 0:
-        raise WireError(f"header `n` is {info.spans}; a record holds at least one span")
-    return replace(info, runs=_runs(found.get("m", b""), info.spans)) if version == VERSION_SHARED else info
+    if not 0 < info.spans <= _SPANS_MAX:
+        raise WireError(f"header `n` is {info.spans:.0e}; a record holds from one to {_SPANS_MAX} spans")
+    if (
+        min(info.start_min_ns, info.start_max_ns) < ~_INT64_MAX
+        or max(info.start_min_ns, info.start_max_ns) > _INT64_MAX
+    ):
+        raise WireError("header `t` holds times that are not of 64 bits")
+    return replace(info, runs=_runs(found.get("m") or b"", info.spans)) if version == VERSION_SHARED else info
 
 
 def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
@@ -94,11 +103,8 @@ def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
 
 
 def decode(value: bytes) -> pa.RecordBatch:
-    """The spans of a record. Raises: WireError if the value is not one."""
-    batch = _decode(value, _READ)
-    if missing := _NEEDED - set(batch.schema.names):
-        raise WireError(f"columns missing: {', '.join(sorted(missing))}")
-    return batch
+    """The spans of a record, whoever wrote it: see `record_columns`. Raises: WireError if the value is not one."""
+    return checked(_decode(value, _READ))
 
 
 def decoded_bytes(value: bytes) -> int:
@@ -109,8 +115,9 @@ def decoded_bytes(value: bytes) -> int:
 def decode_trace_ids(value: bytes) -> pa.Array:
     """Only the trace ids of a record's spans. Raises: WireError."""
     batch = _decode(value, _READ_FIRST)
-    if batch.schema.names != ["trace_id"]:
+    if batch.schema.names != ["trace_id"] or not is_trace_ids(batch.schema.types[0]) or batch.column(0).null_count:
         raise WireError("the first column is not trace_id")
+    check_values(batch)
     return batch.column(0)
 
 
@@ -118,8 +125,30 @@ def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
     length = decoded_bytes(value)
     if len(value) <= _LENGTH_BYTES or length > _DECOMPRESSED_BYTES_MAX:
         raise WireError(f"{len(value)} bytes that claim to decompress to {length} bytes")
+    if (size := _content_size(value)) is not None and size != length:
+        raise WireError(f"a zstd frame of {size} bytes that claims to be one of {length}")
     try:
-        body = _ZSTD.decompress(memoryview(value)[_LENGTH_BYTES:], length)
-        return ipc.open_stream(body, options=options).read_next_batch()
-    except (pa.ArrowException, OSError, StopIteration, ValueError) as err:
+        return walled(_read, value, length, options)
+    except MemoryError:
+        raise
+    except NativePanic as err:
+        raise WireError(f"not a zstd-compressed Arrow stream: {err}", "panic") from err
+    except Exception as err:  # pyarrow raises many kinds, KeyError and NotImplementedError among them
         raise WireError(f"not a zstd-compressed Arrow stream: {err}") from err
+
+
+def _read(value: bytes, length: int, options: ipc.IpcReadOptions) -> pa.RecordBatch:
+    body = _ZSTD.decompress(memoryview(value)[_LENGTH_BYTES:], length)
+    return ipc.open_stream(body, options=options).read_next_batch()
+
+
+def _content_size(value: bytes) -> int | None:
+    """What the zstd frame says: memory is taken before it is known whether the bytes are what they claim."""
+    frame = value[_LENGTH_BYTES : _LENGTH_BYTES + 18]
+    if frame[:4] != _ZSTD_MAGIC or len(frame) < 6:
+        return None
+    single, width = frame[4] >> 5 & 1, (0, 2, 4, 8)[frame[4] >> 6]
+    at = 5 + (not single) + (0, 1, 2, 4)[frame[4] & 3]
+    if not width:
+        return frame[at] if single and at < len(frame) else None
+    return int.from_bytes(frame[at : at + width], "little") + (256 if width == 2 else 0)

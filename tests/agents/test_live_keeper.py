@@ -389,3 +389,44 @@ async def test_a_segment_is_not_read_from_the_cache_of_another(tmp_path: Path) -
             await w.keeper.take(message(offset))
         await w.keeper.seal_all()
         assert len(span_ids(w)) == 2
+
+
+class Panic(BaseException):
+    """As a panic of pyo3: no Exception."""
+
+
+@in_loop
+async def test_a_panic_in_a_seal_and_in_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a disk that is full: tried again, /ready says why; nothing is lost, nobody waits for a task that is gone."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        failing = {"seal", "flush"}
+
+        def broken(name: str) -> None:
+            real = getattr(w.store, name)
+
+            def work(*args: Any) -> Any:
+                if name in failing:
+                    raise Panic("index out of bounds")
+                return real(*args)
+
+            monkeypatch.setattr(w.store, name, work)
+
+        broken("seal")
+        broken("flush")
+        await w.keeper.take(message(0, spans=12, seconds=100))
+        await w.keeper.take(message(1, seconds=200))
+        async with asyncio.timeout(10):
+            while not w.keeper.problems:
+                await asyncio.sleep(0.001)
+            assert "index out of bounds" in w.keeper.not_ready()[0]
+            failing.discard("seal")
+            await w.keeper.drain(0)
+            assert not w.keeper.problems
+            flushing = asyncio.ensure_future(w.flush_all())
+            await asyncio.sleep(0.1)
+            assert not flushing.done()
+            failing.clear()
+            await flushing
+        assert w.consumer.committed == [1]
+        assert w.spans() == 13

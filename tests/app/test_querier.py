@@ -11,13 +11,14 @@ import pytest
 
 from app import querier
 from app.api.backend import Page
-from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
+from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable, explain
 from app.no_queries import NoQueries
 from app.querier import Querier, QueryLimits
 from query.errors import TraceQLError
 from query.progress import Progress, Watch
 from query.tag_text import parse_tag
 from tables.errors import StorageError
+from tables.wall import NativePanic
 from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
 
 LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
@@ -188,4 +189,28 @@ async def test_queries_give_way(tmp_path: Path, niceness: int, more: int) -> Non
         assert await asked.beside(lambda: os.getpriority(os.PRIO_PROCESS, 0)) == min(19, before + more)
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
         assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == before
+        asked.close()
+
+
+class Panic(BaseException):
+    """As a panic of pyo3: no Exception."""
+
+
+@in_loop
+async def test_a_panic_in_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an error of that query, an internal one; the next is answered."""
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+
+        def panic(*_: Any, **__: Any) -> Any:
+            raise Panic("index out of bounds")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(querier, "find_trace", panic)
+            with pytest.raises(NativePanic, match="index out of bounds") as caught:
+                await asked.trace("t", TRACE, **ALL)
+        with pytest.raises(NativePanic):
+            await asked.beside(panic)
+        assert explain(caught.value, "GET")[0] == 500
+        assert (await asked.trace("t", TRACE, **ALL)).table.num_rows == 15
         asked.close()

@@ -1,0 +1,159 @@
+"""What the columns of a record must be: checked once for each record that is read, whoever wrote it.
+
+Everything behind it relies on it: numpy reads the columns' buffers as they are.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+import pyarrow as pa
+
+from tables.errors import WireError
+from tables.schema import KEY_VALUE, VALUE_FIELDS
+
+_TEXT, _BYTES, _COUNT = pa.string(), pa.binary(), pa.uint32()
+_VALUE: Final = pa.struct([KEY_VALUE.field(name) for name in VALUE_FIELDS])
+_PAIRS: Final = pa.list_(pa.struct([("key", _TEXT), ("value", _VALUE)]))
+_NEEDED: Final[dict[str, Any]] = {
+    "trace_id": pa.binary(16),
+    "span_id": pa.binary(8),
+    "parent_span_id": pa.binary(8),
+    "name": pa.dictionary(pa.int32(), _TEXT),
+    "kind": pa.int8(),
+    "start_ns": pa.int64(),
+    "duration_ns": pa.int64(),
+    "status_code": pa.int8(),
+    "status_message": _TEXT,
+    "resource": pa.dictionary(pa.int32(), _BYTES),
+    "scope": pa.dictionary(pa.int32(), _BYTES),
+    "attributes": None,  # see `_is_attributes`
+}
+_OPTIONAL: Final[dict[str, Any]] = {
+    "flags": _COUNT,
+    "dropped_attributes_count": _COUNT,
+    "dropped_events_count": _COUNT,
+    "dropped_links_count": _COUNT,
+    "trace_state": _TEXT,
+    "resource_schema_url": pa.dictionary(pa.int32(), _TEXT),
+    "scope_schema_url": pa.dictionary(pa.int32(), _TEXT),
+    "events": pa.list_(
+        pa.struct(
+            [
+                ("time_unix_nano", pa.uint64()),
+                ("name", _TEXT),
+                ("attributes", _PAIRS),
+                ("dropped_attributes_count", _COUNT),
+            ]
+        )
+    ),
+    "links": pa.list_(
+        pa.struct(
+            [
+                ("trace_id", _BYTES),
+                ("span_id", _BYTES),
+                ("trace_state", _TEXT),
+                ("attributes", _PAIRS),
+                ("dropped_attributes_count", _COUNT),
+                ("flags", _COUNT),
+            ]
+        )
+    ),
+}
+
+
+def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with those of its columns that a record has. Raises: WireError that names what is wrong"""
+    schema = batch.schema
+    if not any(known.equals(schema) for known in _right):
+        _check_types(schema)
+        known = [name for name in schema.names if name in _NEEDED or name in _OPTIONAL]
+        if len(known) < len(schema.names):
+            return checked(batch.select(known))
+        _right.append(schema)  # the few schemas of records are the same in nearly all
+    check_values(batch)
+    for name, column in zip(schema.names, batch.columns, strict=True):
+        _check_nulls(name, column)
+    return batch
+
+
+_right: deque[pa.Schema] = deque(maxlen=16)
+
+
+def _check_types(schema: pa.Schema) -> None:
+    names = schema.names
+    if missing := _NEEDED.keys() - set(names):
+        raise WireError(f"columns missing: {', '.join(sorted(missing))}")
+    if len(set(names)) < len(names):
+        raise WireError("a column is there twice")
+    for name in names:
+        if (name in _NEEDED or name in _OPTIONAL) and not _is_right(name, type_ := schema.field(name).type):
+            raise WireError(f"column {name} is of type {str(type_)[:200]}")
+
+
+def check_values(batch: pa.RecordBatch) -> None:
+    """Offsets, dictionary indices, texts: 0.06 µs a span, and nothing reads beyond a buffer. Raises: WireError"""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException as err:
+        raise WireError(f"columns that do not hold what they say: {err}") from err
+
+
+def is_trace_ids(type_: Any) -> bool:
+    """Whether it is the type of the column trace_id."""
+    return bool(type_ == _NEEDED["trace_id"])
+
+
+def _check_nulls(name: str, column: Any) -> None:
+    """Only the values of attributes may be null."""
+    parts = [column]
+    if pa.types.is_dictionary(column.type):
+        parts.append(column.dictionary)
+    elif pa.types.is_list(column.type):
+        items = column.values
+        parts += [items, *(items.field(f.name) for f in items.type if f.name == "key" or name != "attributes")]
+        if name == "attributes":
+            parts.append(items.field("key").dictionary)
+        else:
+            pairs = items.field("attributes").values
+            parts += [pairs, pairs.field("key")]
+    if any(part.null_count for part in parts):
+        raise WireError(f"column {name} holds nulls")
+
+
+def _is_right(name: str, type_: Any) -> bool:
+    if name == "attributes":
+        return _is_attributes(type_)
+    return _alike(type_, _NEEDED.get(name) or _OPTIONAL[name])
+
+
+def _is_attributes(type_: Any) -> bool:
+    """list<struct<key: dictionary of strings, those of the value fields that are in use>>"""
+    if not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return False
+    fields = {field.name: field.type for field in type_.value_type}
+    key = fields.pop("key", None)
+    return (
+        type_.value_type.num_fields == 1 + len(fields)
+        and key is not None
+        and _alike(key, _NEEDED["name"])
+        and all(name in VALUE_FIELDS and field == KEY_VALUE.field(name).type for name, field in fields.items())
+    )
+
+
+def _alike(type_: Any, wanted: Any) -> bool:
+    """The same, but for the width of a dictionary's indices, and which fields may be null."""
+    if pa.types.is_dictionary(wanted):
+        return (
+            pa.types.is_dictionary(type_)
+            and type_.index_type in (pa.int16(), pa.int32())
+            and bool(type_.value_type == wanted.value_type)
+        )
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(type_) and _alike(type_.value_type, wanted.value_type)
+    if pa.types.is_struct(wanted):
+        return (
+            pa.types.is_struct(type_)
+            and [field.name for field in type_] == [field.name for field in wanted]
+            and all(_alike(one.type, other.type) for one, other in zip(type_, wanted, strict=True))
+        )
+    return bool(type_ == wanted)
