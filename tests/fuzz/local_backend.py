@@ -49,10 +49,10 @@ class LocalBackend:
     async def metrics_instant(self, tenant, query, *, start_ns, end_ns, watch=None):
         return metrics_instant(sources(), query, start_ns=start_ns, end_ns=end_ns)
 
-    async def tag_names(self, tenant, *, start_s, end_s, **named):
+    async def tag_names(self, tenant, *, start_s, end_s, watch=None, **named):
         return tag_names(sources(), start_ns=_ns(start_s), end_ns=_ns(end_s), **named)
 
-    async def tag_values(self, tenant, fields, *, start_s, end_s, **named):
+    async def tag_values(self, tenant, fields, *, start_s, end_s, watch=None, **named):
         return tag_values(sources(), fields=fields, start_ns=_ns(start_s), end_ns=_ns(end_s), **named)
 
     async def trace(self, tenant, trace_id, *, page=None, **_):
@@ -65,4 +65,7 @@ class LocalBackend:
         return make()
 
     def not_ready(self) -> Sequence[str]:
+        return []
+
+    def damage(self) -> Sequence[str]:
         return []

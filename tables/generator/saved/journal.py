@@ -70,8 +70,15 @@ def encode(saved: Saved) -> bytes:
 
 
 def decode(data: bytes) -> Saved:
-    """What was encoded. Raises: WireError."""
+    """What was encoded. Raises: WireError, also for a whole file of another shape."""
     tree = parse(data)
+    try:
+        return _saved(tree)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as err:
+        raise WireError(f"it has another shape: {err!r}") from err
+
+
+def _saved(tree: Tree) -> Saved:
     if tree["version"] != _VERSION:
         raise WireError(f"it is of version {tree['version']}, not {_VERSION}")
     return Saved(
