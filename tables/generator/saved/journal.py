@@ -74,6 +74,8 @@ def decode(data: bytes) -> Saved:
     tree = parse(data)
     try:
         return _saved(tree)
+    except WireError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as err:
         raise WireError(f"it has another shape: {err!r}") from err
 
