@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from agents.span_writer import Outcome
 from app.errors import SettingsError
+from app.receivers.input_budget import InputBytes
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.serving.access import Access, Forbidden, Unauthorized, load_credentials
 from app.tenant import InvalidTenant, NoTenant
@@ -120,7 +121,7 @@ def test_ready_tells_no_paths(ask, backend, reason, shown):
 class Gather:
     """In place of the gatherer."""
 
-    async def add(self, tenant: str, body: bytes) -> Outcome:
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         return Outcome(1)
 
 

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
-from app.receivers.gather import Overloaded
+from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.receivers.otlp_json import to_protobuf
 from app.serving.access import Access
@@ -35,8 +35,10 @@ class Gather:
         self.answer = answer
         self.came: list[tuple[str, bytes]] = []
 
-    async def add(self, tenant: str, body: bytes) -> Outcome:
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         self.came.append((tenant, body))
+        if held is not None:
+            held.release()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -203,7 +205,7 @@ def wrapped(span: dict[str, Any], *, snake: bool = False) -> bytes:
 )
 def test_json(body: bytes, field: str, value: object) -> None:
     """OTLP's JSON, and protobuf's own names."""
-    message = ExportTraceServiceRequest.FromString(to_protobuf(body))
+    message = ExportTraceServiceRequest.FromString(to_protobuf(body).body)
     assert getattr(message.resource_spans[0].scope_spans[0].spans[0], field) == value
 
 
@@ -232,7 +234,7 @@ def test_large_bodies() -> None:
     _, _, _, gather = post(gzip.compress(data, 1), zipped, limits=limits)
     assert gather.came == [("single-tenant", data)]
     _, _, _, gather = post(text, {"Content-Type": JSON}, limits=limits)
-    assert gather.came == [("single-tenant", to_protobuf(text))]
+    assert gather.came == [("single-tenant", to_protobuf(text).body)]
 
 
 def test_deeply_nested_json() -> None:

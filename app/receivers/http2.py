@@ -1,0 +1,456 @@
+"""HTTP/2 connections whose request bodies are counted before they are kept.
+
+grpc's own server reads a whole message before anything of ours sees it, without a limit on connections, and refuses
+every compression but gzip and deflate. Here the library h2 checks the protocol, all but DATA frames, of which nearly
+all bytes are: they are taken from the connection as they come and handed to their request, which counts them in the
+budget of input or refuses to go on. So the memory of unfinished uploads is bounded, whatever their number.
+"""
+
+import asyncio
+import logging
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+import h2.errors
+import h2.events
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+
+Headers = Sequence[tuple[str, str]]
+
+log = logging.getLogger(__name__)
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream
+_DATA, _WINDOW_UPDATE, _GOAWAY = 0, 8, 7
+_END_STREAM, _PADDED = 1, 8
+_FRAME_BYTES_MAX: Final = 1 << 16
+_STREAM_WINDOW: Final = 1 << 20
+_CONNECTION_WINDOW: Final = 4 << 20
+_DEFAULT_WINDOW: Final = 65_535
+# After so many frames others get their turn of the event loop: a header takes 0.1 ms, data some microseconds.
+_TURN: Final = 400
+_COST_DATA, _COST_OTHER = 1, 20
+# Frames that bring nothing (pings, resets, settings, empty data …) between two requests that end.
+_IDLE_FRAMES_MAX: Final = 2000
+_LAST_WORDS_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Limits:
+    """head_s: for a connection to begin. request_s: for a request to be there whole. idle_s: without a request.
+    write_s: for which a client takes nothing of its answers. streams_max: of a connection at once.
+    """
+
+    head_s: float = 10.0
+    request_s: float = 60.0
+    idle_s: float = 600.0
+    write_s: float = 30.0
+    header_bytes_max: int = 64 << 10
+    streams_max: int = 100
+    connections_max: int = 2000
+
+
+class _Fault(ProtocolError):  # noqa: N818  (says what it is)
+    """The client breaks the protocol in a way that the library does not see."""
+
+    def __init__(self, code: h2.errors.ErrorCodes) -> None:
+        super().__init__()
+        self.error_code = code
+
+
+class Exchange(Protocol):
+    """One request and its answer."""
+
+    def data(self, piece: memoryview) -> None:
+        """The next bytes of the body."""
+
+    def end(self) -> None:
+        """The body is complete."""
+
+    def late(self) -> None:
+        """The body has taken too long."""
+
+    def gone(self) -> None:
+        """The client has given up."""
+
+
+class Site(Protocol):
+    """What a connection belongs to."""
+
+    limits: Http2Limits
+
+    def opened(self, connection: "Http2Connection") -> bool:
+        """Whether the connection may stay."""
+
+    def closed(self, connection: "Http2Connection") -> None:
+        """The connection is gone."""
+
+    def limited(self, limit: str) -> None:
+        """A connection was closed because of this limit."""
+
+    def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
+        """A request begins; None if it is answered already."""
+
+
+class _Stream:
+    __slots__ = ("ended", "exchange", "since_s", "window")
+
+    def __init__(self, exchange: Exchange, since_s: float) -> None:
+        self.exchange, self.since_s = exchange, since_s
+        self.window = _STREAM_WINDOW
+        self.ended = False
+
+
+class Http2Connection(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._loop = asyncio.get_running_loop()
+        self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._transport: asyncio.Transport | None = None
+        self._rest = b""  # that has come and is not taken: part of a frame, or what waits for its turn
+        self._begun = self._ended = self._writes_wait = self._turn_waits = self._refused = self._paused = False
+        self._streams: dict[int, _Stream] = {}
+        self._highest = 0
+        self._window = _CONNECTION_WINDOW
+        self._idle_frames = 0
+        self._since_s = self._loop.time()
+        self._stuck_since_s: float | None = None
+        self._answers: dict[int, tuple[bytes, Headers]] = {}  # that wait for the client's window
+        # Of a DATA frame that has not come whole yet: how much is missing, whose it is, its flags.
+        self._left = self._of = self._flags = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refused where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._site.opened(self):
+            self._refused = self._ended = True
+            self._transport.abort()
+            return
+        limits, codes = self._site.limits, SettingCodes
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                codes.MAX_CONCURRENT_STREAMS: limits.streams_max,
+                codes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+                codes.MAX_FRAME_SIZE: _FRAME_BYTES_MAX,
+                codes.MAX_HEADER_LIST_SIZE: limits.header_bytes_max,
+            },
+        )
+        self._h2.max_inbound_frame_size = _FRAME_BYTES_MAX
+        self._h2.decoder.max_header_list_size = limits.header_bytes_max
+        self._h2.initiate_connection()
+        self._flush()
+        self._grant(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        if not self._refused:
+            self._site.closed(self)
+        self._ended = True
+        self._rest = b""
+        streams, self._streams = self._streams, {}
+        self._answers.clear()
+        for stream in streams.values():
+            stream.exchange.gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes as they come; see _turn."""
+        if self._ended:
+            return
+        self._rest = self._rest + data if self._rest else data
+        if not self._turn_waits:
+            self._turn()
+
+    def pause_writing(self) -> None:
+        self._stuck_since_s = self._loop.time()
+        self._writes_wait = True
+        self._may_read()
+
+    def resume_writing(self) -> None:
+        self._stuck_since_s, self._writes_wait = None, False
+        self._may_read()
+
+    def look(self, now_s: float) -> None:
+        """Ends what has taken too long."""
+        limits = self._site.limits
+        if self._stuck_since_s is not None and now_s - self._stuck_since_s > limits.write_s:
+            self._cut("write_time")
+        elif not self._begun and now_s - self._since_s > limits.head_s:
+            self._cut("head_time")
+        elif not self._streams and now_s - self._since_s > limits.idle_s:
+            self._site.limited("idle")
+            self._close()
+        else:
+            for stream in list(self._streams.values()):
+                if not stream.ended and now_s - stream.since_s > limits.request_s:
+                    stream.exchange.late()
+
+    def answer(self, stream: int, body: bytes, trailers: Headers) -> None:
+        """Answers a request of which the client still waits. body: b"": the trailers are all there is"""
+        if self._ended or stream not in self._streams:
+            return
+        self._answers[stream] = (body, trailers)
+        try:
+            self._send(stream)
+        except ProtocolError:  # the client reset the stream, and it is not processed yet
+            self._forget(stream)
+        self._flush()
+
+    def go_away(self) -> None:
+        """The server stops: no new requests on this connection, please; those that run are answered."""
+        if self._transport is not None and not self._ended:
+            frame = _HEAD.pack(0, 8, _GOAWAY, 0, 0) + struct.pack(">LL", 2**31 - 1, 0)
+            self._transport.write(frame)
+
+    def close(self) -> None:
+        """What is written is still sent."""
+        if not self._ended:
+            self._close()
+
+    def _turn(self) -> None:
+        """Takes frames out of the buffer, for some milliseconds at most."""
+        self._turn_waits = False
+        if self._ended:
+            return
+        try:
+            taken, done = self._take_frames(memoryview(self._rest))
+        except _Fault as err:
+            self._h2.close_connection(err.error_code)
+            self._fail()
+            return
+        except ProtocolError:  # the library has its last words ready
+            self._fail()
+            return
+        except Exception:
+            log.exception("a connection of OTLP over gRPC is cut")
+            self._cut("fault")
+            return
+        self._rest = self._rest[taken:]
+        self._flush()
+        if not done and not self._ended:
+            self._turn_waits = True
+            self._loop.call_soon(self._turn)
+        self._may_read()
+
+    def _take_frames(self, view: memoryview) -> tuple[int, bool]:
+        """Out: how many bytes are taken; whether no more can be now. Raises: ProtocolError"""
+        at = cost = 0
+        if not self._begun:
+            if len(view) < len(PREFACE) and PREFACE.startswith(view):
+                return 0, True
+            self._h2.receive_data(bytes(view[: len(PREFACE)]))
+            self._begun, at = True, len(PREFACE)
+        while cost < _TURN and not self._ended:
+            if self._left:
+                piece = view[at : at + self._left]
+                if not piece:
+                    return at, True
+                at += len(piece)
+                self._data(piece)
+                cost += _COST_DATA
+                continue
+            if len(view) - at < _HEAD.size:
+                return at, True
+            high, low, kind, flags, stream = _HEAD.unpack_from(view, at)
+            length = high << 8 | low
+            if length > _FRAME_BYTES_MAX:
+                raise _Fault(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+            end = at + _HEAD.size + length
+            if kind == _DATA and not flags & _PADDED:
+                at += _HEAD.size
+                self._count_data(stream, length, flags)
+                self._left, self._of, self._flags = length, stream, flags
+                if not length:
+                    self._data(view[:0])
+                cost += _COST_DATA
+                continue
+            if len(view) < end:
+                return at, True
+            self._frame(kind, flags, stream, view[at:end])
+            at = end
+            cost += _COST_OTHER
+        return at, False
+
+    def _count_data(self, stream: int, length: int, flags: int) -> None:
+        """Counts a DATA frame in the windows. Raises: _Fault if there is no such stream, or no room for it"""
+        if stream == 0 or stream > self._highest:
+            raise _Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
+        self._window -= length
+        entry = self._streams.get(stream)
+        if entry is not None:
+            entry.window -= length
+        if self._window < 0 or (entry is not None and (entry.window < 0 or entry.ended)):
+            raise _Fault(h2.errors.ErrorCodes.FLOW_CONTROL_ERROR)
+        if not length and not flags & _END_STREAM:
+            self._idle_frame()
+
+    def _data(self, piece: memoryview) -> None:
+        size, number = len(piece), self._of
+        self._left -= size
+        entry = self._streams.get(number)
+        # Nobody wants the data of a request that is answered already; the connection's window is for all.
+        if entry is not None and size:
+            entry.exchange.data(piece)
+            entry = self._streams.get(number)
+        if self._window < _CONNECTION_WINDOW // 2:
+            self._grant(0, _CONNECTION_WINDOW - self._window)
+            self._window = _CONNECTION_WINDOW
+        if entry is None or self._left:
+            return
+        if self._flags & _END_STREAM:
+            self._end_of(number, entry)
+        elif entry.window < _STREAM_WINDOW // 2:
+            self._grant(number, _STREAM_WINDOW - entry.window)
+            entry.window = _STREAM_WINDOW
+
+    def _end_of(self, number: int, entry: _Stream) -> None:
+        # The library learns that the request has ended.
+        self._h2.receive_data(_HEAD.pack(0, 0, _DATA, _END_STREAM, number))
+        entry.ended = True
+        self._idle_frames = 0
+        entry.exchange.end()
+
+    def _frame(self, kind: int, flags: int, stream: int, frame: memoryview) -> None:
+        if kind == _DATA:  # padded
+            length = len(frame) - 9
+            padding = frame[9] if length else 0
+            if not length or padding >= length:
+                raise _Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            self._count_data(stream, length, flags)
+            self._of, self._flags, self._left = stream, flags, length - 1 - padding
+            self._data(frame[10 : 9 + length - padding])
+            return
+        self._idle_frame()
+        for event in self._h2.receive_data(bytes(frame)):
+            self._event(event)
+
+    def _event(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.RequestReceived(stream_id=int(number), headers=headers):
+                texts = [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in headers or ()]
+                self._request(number, texts, ended=event.stream_ended is not None)
+            case h2.events.TrailersReceived(stream_id=int(number)) if number in self._streams:
+                entry = self._streams[number]
+                entry.ended = True
+                entry.exchange.end()
+            case h2.events.StreamReset(stream_id=int(number)):
+                if (entry := self._forget(number)) is not None:
+                    entry.exchange.gone()
+            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+                for number in list(self._answers):
+                    self._send(number)
+            case h2.events.ConnectionTerminated():
+                if not self._streams:
+                    self._close()
+            case _:
+                pass
+
+    def _request(self, number: int, headers: Headers, *, ended: bool) -> None:
+        self._highest = max(self._highest, number)
+        # Known before it is answered: that may be at once.
+        entry = _Stream(_NOBODY, self._loop.time())
+        entry.ended = ended
+        self._streams[number] = entry
+        exchange = self._site.exchange(self, number, headers)
+        if exchange is None:
+            return
+        entry.exchange = exchange
+        if ended:
+            exchange.end()
+
+    def _send(self, number: int) -> None:
+        """Sends an answer, or waits until the client takes it. Raises: ProtocolError"""
+        body, trailers = self._answers[number]
+        if len(body) > self._h2.local_flow_control_window(number):
+            return
+        del self._answers[number]
+        if body:
+            self._h2.send_headers(number, _OK)
+            for start in range(0, len(body), self._h2.max_outbound_frame_size):
+                self._h2.send_data(number, body[start : start + self._h2.max_outbound_frame_size])
+            self._h2.send_headers(number, trailers, end_stream=True)
+        else:
+            self._h2.send_headers(number, [*_OK, *trailers], end_stream=True)
+        entry = self._forget(number)
+        if entry is not None and not entry.ended:
+            # The rest of the request is not wanted.
+            self._h2.reset_stream(number, h2.errors.ErrorCodes.NO_ERROR)
+
+    def _forget(self, number: int) -> _Stream | None:
+        self._answers.pop(number, None)
+        entry = self._streams.pop(number, None)
+        if not self._streams:
+            self._since_s = self._loop.time()
+        return entry
+
+    def _idle_frame(self) -> None:
+        """Raises: ProtocolError where they are too many"""
+        self._idle_frames += 1
+        if self._idle_frames > _IDLE_FRAMES_MAX:
+            self._site.limited("idle_frames")
+            raise _Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _grant(self, stream: int, more_bytes: int) -> None:
+        assert self._transport is not None
+        self._transport.write(_HEAD.pack(0, 4, _WINDOW_UPDATE, 0, stream) + struct.pack(">L", more_bytes))
+
+    def _may_read(self) -> None:
+        """Reads no more while this connection's frames or answers wait."""
+        pause = self._writes_wait or self._turn_waits
+        transport = self._transport
+        if transport is None or transport.is_closing() or pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def _flush(self) -> None:
+        assert self._transport is not None
+        if data := self._h2.data_to_send():
+            self._transport.write(data)
+
+    def _fail(self) -> None:
+        self._site.limited("protocol")
+        self._flush()
+        self._end()
+
+    def _close(self) -> None:
+        self.go_away()
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        assert self._transport is not None
+        self._transport.close()
+        # A client that does not read the last words must not stay.
+        self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
+
+    def _cut(self, limit: str) -> None:
+        self._site.limited(limit)
+        self._ended = True
+        assert self._transport is not None
+        self._transport.abort()
+
+
+class _Nobody:
+    """The request that is answered at once wants nothing more."""
+
+    def data(self, piece: memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def late(self) -> None: ...
+
+    def gone(self) -> None: ...
+
+
+_NOBODY: Final = _Nobody()
+_OK: Final[Headers] = ((":status", "200"), ("content-type", "application/grpc"))
