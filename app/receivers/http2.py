@@ -112,7 +112,15 @@ class Http2Connection(asyncio.Protocol):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
-        self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._h2 = H2Connection(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                # What is sent is made here.
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
         self._transport: asyncio.Transport | None = None
         self._rest = b""  # that has come and is not taken: part of a frame, or what waits for its turn
         self._begun = self._ended = self._writes_wait = self._turn_waits = self._refused = self._paused = False

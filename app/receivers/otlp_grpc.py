@@ -32,6 +32,7 @@ _LIMIT: Final = "distributor.receivers.otlp.protocols.grpc"
 _BACKLOG: Final = 1024
 _HANDSHAKE_S: Final = 10.0
 _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
+_OWN_PIECE_BYTES: Final = 512
 _Code = grpc.StatusCode
 # The first that fits counts.
 _CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
@@ -168,7 +169,8 @@ class _Call:
     ) -> None:
         self._server, self._connection, self._stream = server, connection, stream
         self._held, self._tenant, self._encoding = held, tenant, encoding
-        self._body = bytearray()
+        self._pieces: list[bytes | bytearray] = []
+        self._size = 0
         self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._answered = False
@@ -179,19 +181,29 @@ class _Call:
             return
         try:
             self._held.add("reading", len(piece))
-            self._body += piece
-            if self._length is None and len(self._body) >= PREFIX.size:
+            self._keep(piece)
+            if self._length is None and self._size >= PREFIX.size:
                 self._begin()
-            if self._length is not None and len(self._body) > PREFIX.size + self._length:
+            if self._length is not None and self._size > PREFIX.size + self._length:
                 raise GrpcError(_Code.INVALID_ARGUMENT, "Export has one message; there is something behind it")
         except (GrpcError, Overloaded) as err:
             self._refuse(err)
+
+    def _keep(self, piece: memoryview) -> None:
+        """Small pieces go into one array: a client that sends single bytes must not make an object of each."""
+        self._size += len(piece)
+        if len(piece) >= _OWN_PIECE_BYTES:
+            self._pieces.append(bytes(piece))
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
 
     def end(self) -> None:
         """See http2.Exchange."""
         if self._answered:
             return
-        if self._length is None or len(self._body) != PREFIX.size + self._length:
+        if self._length is None or self._size != PREFIX.size + self._length:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
         self._task = self._server.run(self)
@@ -229,9 +241,11 @@ class _Call:
         """The message as it is meant. Gives back what is held where it fails."""
         server, held = self._server, self._held
         try:
-            compressed = self._body[0]
-            body = bytes(memoryview(self._body)[PREFIX.size :])
-            self._body.clear()
+            # The first piece is whole as far as the prefix goes, see _begin.
+            first, *rest = self._pieces
+            compressed, body = first[0], b"".join([memoryview(first)[PREFIX.size :], *rest])
+            del first, rest
+            self._pieces.clear()
             if compressed and body:
                 if self._encoding in ("", "identity"):
                     raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
@@ -246,11 +260,13 @@ class _Call:
 
     def _begin(self) -> None:
         """The message's length is known. Raises: GrpcError, Overloaded if it is too large, at all or now"""
-        _, self._length = PREFIX.unpack_from(self._body)
+        if len(self._pieces[0]) < PREFIX.size:
+            self._pieces = [b"".join(self._pieces)]
+        _, self._length = PREFIX.unpack_from(self._pieces[0])
         if self._length > self._server.message_bytes_max:
             BODY_LIMITED.labels("bytes").inc()
             raise self._too_large()
-        self._held.expect(PREFIX.size + self._length - len(self._body))
+        self._held.expect(max(0, PREFIX.size + self._length - self._size))
 
     def _too_large(self) -> GrpcError:
         most = self._server.message_bytes_max
@@ -271,7 +287,7 @@ class _Call:
         self._connection.answer(self._stream, b"", trailers(_grpc_error(err)))
 
     def _drop(self) -> None:
-        self._body.clear()
+        self._pieces.clear()
         self._held.release()
 
 
