@@ -55,16 +55,19 @@ async def decompressed(
     # What says its size is made at once; all else piece by piece, each counted when it is there.
     held.add("decompressing", announced)
     here = len(data) <= STEP_BYTES and announced <= STEP_BYTES
-    while True:
-        piece = work.step() if here else await loop.run_in_executor(executor, work.step)
-        here = False
-        if piece is None:
-            return b"".join(work.pieces)
-        if work.size > bytes_max:
-            raise TooLarge
-        if not announced:
-            held.add("decompressing", len(piece))
-        here = work.size < STEP_BYTES // 2 and len(data) <= STEP_BYTES and work.cpu_s < _HERE_CPU_S
+    try:
+        while True:
+            piece = work.step() if here else await loop.run_in_executor(executor, work.step)
+            if piece is None:
+                return b"".join(work.pieces)
+            if work.size > bytes_max:
+                raise TooLarge
+            if not announced:
+                held.add("decompressing", len(piece))
+            # The rest of what is nearly done is not worth a thread.
+            here = len(data) <= STEP_BYTES and work.size < STEP_BYTES // 2 and work.cpu_s < _HERE_CPU_S
+    finally:
+        work.pieces.clear()  # a traceback must not keep them
 
 
 _HERE_CPU_S: Final = 0.002

@@ -220,6 +220,8 @@ class Http2Connection(asyncio.Protocol):
         """What is written is still sent."""
         if not self._ended:
             self._close()
+        elif self._transport is not None:
+            self._transport.abort()
 
     def _turn(self) -> None:
         """Takes frames out of the buffer, for some milliseconds at most."""
@@ -428,18 +430,23 @@ class Http2Connection(asyncio.Protocol):
     def _fail(self) -> None:
         self._site.limited("protocol")
         self._flush()
-        self._end()
+        self._ended = True
+        transport = self._transport
+        assert transport is not None
+        if transport.can_write_eof():
+            transport.write_eof()
+        # What still comes is thrown away for a while: closed at once, the client would never see the last words.
+        self._writes_wait = self._turn_waits = False
+        self._may_read()
+        self._loop.call_later(_LAST_WORDS_S, transport.abort)
 
     def _close(self) -> None:
         self.go_away()
-        self._end()
-
-    def _end(self) -> None:
         self._ended = True
-        assert self._transport is not None
-        self._transport.close()
-        # A client that does not read the last words must not stay.
-        self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
+        if self._transport is not None:
+            self._transport.close()
+            # A client that does not read the last words must not stay.
+            self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
 
     def _cut(self, limit: str) -> None:
         self._site.limited(limit)

@@ -194,9 +194,12 @@ async def _read(request: web.Request, read_s: float, bytes_max: int, held: Input
                     raise TooLarge
                 held.add("reading", len(piece))
                 body += piece
+        return bytes(body)
     except (web.RequestPayloadError, PayloadEncodingError) as err:
         raise WireError(f"the body cannot be read: {err}") from err
-    return bytes(body)
+    finally:
+        # The error of a client that goes away refers to this function, and is kept in a cycle: what came must not be.
+        body.clear()
 
 
 def _reply(outcome: Outcome, unknown: dict[str, int], *, json: bool) -> web.Response:
