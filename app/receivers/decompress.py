@@ -16,6 +16,8 @@ from tables.errors import WireError
 
 # A ratio is only asked for beyond this: a small body may well be zeros.
 _RATIO_FROM_BYTES: Final = 1 << 20
+# So long a body may take on the event loop.
+_HERE_CPU_S: Final = 0.002
 
 
 class TooLarge(ValueError):  # noqa: N818  (says what it is)
@@ -68,9 +70,6 @@ async def decompressed(
             here = len(data) <= STEP_BYTES and work.size < STEP_BYTES // 2 and work.cpu_s < _HERE_CPU_S
     finally:
         work.pieces.clear()  # a traceback must not keep them
-
-
-_HERE_CPU_S: Final = 0.002
 
 
 class _Work:
