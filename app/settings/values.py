@@ -73,12 +73,14 @@ def _s3_endpoint(text: str) -> str:
 
 
 def _origin(text: str) -> str:
+    text = text.strip()
     if text != "*" and not re.fullmatch(r"[A-Za-z*][A-Za-z0-9+.*-]*://[^\s/]+", text):
         raise ValueError("expected *, or an origin as https://app.example.com or https://*.example.com, without a path")
     return text.lower()
 
 
 def _header_name(text: str) -> str:
+    text = text.strip()
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", text):
         raise ValueError("expected the name of a header, or *")
     return text

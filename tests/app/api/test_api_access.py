@@ -6,6 +6,7 @@ from base64 import b64encode
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDict
 
 from agents.span_writer import Outcome
 from app.errors import SettingsError
@@ -88,6 +89,17 @@ def test_api_of_others(ask):
     headers = {"Authorization": "Bearer a1", "X-Scope-OrgID": "beta"}
     answer = ask("/api/search?q={}", credentials=CREDENTIALS, multitenancy=True, headers=headers)
     assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/search?q={}", "/api/traces/1", "/api/echo", "/status/config", "/nothing", "/ready"]
+)
+@pytest.mark.parametrize("name", ["X-Scope-OrgID", "Authorization"])
+def test_repeated_headers(ask, path, name):
+    """Which of them counts nobody can know: 400 on every route, also where both say the same."""
+    headers = CIMultiDict([("Authorization", "Bearer a1"), ("X-Scope-OrgID", "acme"), (name, "acme")])
+    answer = ask(path, credentials=CREDENTIALS, multitenancy=True, headers=headers)
+    assert (answer.status, f"{name} is there 2 times" in answer.text) == (400, True)
 
 
 @pytest.mark.parametrize("path", ["/ready", "/metrics"])
