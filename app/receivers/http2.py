@@ -350,8 +350,8 @@ class Http2Connection(asyncio.Protocol):
                 entry.ended = True
                 entry.exchange.end()
             case h2.events.StreamReset(stream_id=int(number)):
-                if (entry := self._forget(number)) is not None:
-                    entry.exchange.gone()
+                if (reset := self._forget(number)) is not None:
+                    reset.exchange.gone()
             case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
                 for number in list(self._answers):
                     self._send(number)

@@ -139,4 +139,11 @@ class InputBytes:
 
 
 def _release_on_thread() -> None:
-    asyncio.get_running_loop().run_in_executor(None, release_to_system)
+    loop = asyncio.get_running_loop()
+
+    def again(released: "asyncio.Future[bool]") -> None:
+        # Somebody else has done it a moment ago, and what this burst held may not have been free yet.
+        if not released.cancelled() and released.exception() is None and not released.result():
+            loop.call_later(_RELEASE_AFTER_S, _release_on_thread)
+
+    loop.run_in_executor(None, release_to_system).add_done_callback(again)

@@ -33,6 +33,8 @@ _BACKLOG: Final = 1024
 _HANDSHAKE_S: Final = 10.0
 _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
 _OWN_PIECE_BYTES: Final = 512
+# Copying more takes milliseconds, most of them for fresh memory: on a thread.
+_JOIN_HERE_BYTES_MAX: Final = 4 << 20
 _Code = grpc.StatusCode
 # The first that fits counts.
 _CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
@@ -44,6 +46,7 @@ _CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     KafkaUnavailable: _Code.UNAVAILABLE,
     Overloaded: _Code.RESOURCE_EXHAUSTED,
 }
+_REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
 
 
 class GrpcReceiver:
@@ -131,7 +134,7 @@ class GrpcReceiver:
                 text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
                 raise GrpcError(_Code.UNIMPLEMENTED, text)
             tenant = self.access.tenant(*Identity.of(headers))
-        except (GrpcError, *_CODES) as err:
+        except _REFUSALS as err:
             connection.answer(stream, b"", trailers(_grpc_error(err)))
             return None
         return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
@@ -243,9 +246,14 @@ class _Call:
         try:
             # The first piece is whole as far as the prefix goes, see _begin.
             first, *rest = self._pieces
-            compressed, body = first[0], b"".join([memoryview(first)[PREFIX.size :], *rest])
+            compressed, pieces = first[0], [memoryview(first)[PREFIX.size :], *rest]
             del first, rest
             self._pieces.clear()
+            if self._size > _JOIN_HERE_BYTES_MAX:
+                body = await asyncio.get_running_loop().run_in_executor(server.threads, b"".join, pieces)
+            else:
+                body = b"".join(pieces)
+            pieces.clear()
             if compressed and body:
                 if self._encoding in ("", "identity"):
                     raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")

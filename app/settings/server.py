@@ -80,7 +80,7 @@ class Grpc(Section):
         default=64, description="Largest request, in MiB after decompression. A larger one is refused."
     )
     read_header_timeout_s: Seconds = Field(
-        default=10, description="Seconds within which a connection must begin as HTTP/2, TLS included."
+        default=10, description="Seconds within which a connection must begin as HTTP/2."
     )
     read_timeout_s: Seconds = Field(default=60, description="Seconds within which a request must be there whole.")
     write_timeout_s: Seconds = Field(

@@ -126,13 +126,11 @@ KafkaAddresses = Annotated[
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...],
     BeforeValidator(_split_at_commas),
-    Words("a list of origins, or text with commas"),
     Field(strict=False),
 ]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
     BeforeValidator(_split_at_commas),
-    Words("a list of names of headers, or text with commas"),
     Field(strict=False),
 ]
 HttpUrl = Annotated[str, Words("an http or https URL"), AfterValidator(http_url)]

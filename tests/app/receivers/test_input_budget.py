@@ -78,7 +78,9 @@ def test_memory_goes_back_after_a_burst(monkeypatch):
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(input_budget, "release_to_system", lambda: loop.call_soon_threadsafe(released.set))
+        monkeypatch.setattr(
+            input_budget, "release_to_system", lambda: loop.call_soon_threadsafe(released.set) is not None
+        )
         budget = InputBudget(1 << 30)
         for size, expected in ((1000, False), (100 << 20, True)):
             held = budget.open("t")

@@ -179,7 +179,7 @@ def message(body: bytes, *, compressed: int = 0) -> bytes:
     return struct.pack(">BL", compressed, len(body)) + body
 
 
-@pytest.mark.parametrize("size", [0, 10, 100_000, 3 * MIB])
+@pytest.mark.parametrize("size", [0, 10, 100_000, 7 * MIB])
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_what_arrives(size, compression):
     """Messages of any size, also what grpc compresses itself."""
@@ -189,7 +189,7 @@ def test_what_arrives(size, compression):
         assert await export(port, body, compression=compression) is None
         assert gather.came == [("single-tenant", body)]
 
-    serving(use)
+    serving(use, bytes_max=8 * MIB)
 
 
 @pytest.mark.parametrize(
