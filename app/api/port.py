@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from app.serving.goaway import refusal
 from app.serving.http_guard import GRPC_CONNECTIONS, GuardedSite, HttpLimits
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class Sniffer(asyncio.Protocol):
         if len(self._site.tunnels) >= 2 * self._site.tunnels_max:
             self._site.guards.limited("grpc_connections")
             log.warning("refused a gRPC connection: there are %d already", self._site.tunnels_max)
-            self._transport.abort()
+            self._transport.write(refusal("too many connections (server.grpc_listen_conn_limit); try again later"))
+            self._transport.close()
             return
         self._transport.pause_reading()
         # Until the other end is there the timer runs, and what comes is not read.

@@ -20,13 +20,15 @@ from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from app.serving.goaway import goaway_frame, refusal
+
 Headers = Sequence[tuple[str, str]]
 
 log = logging.getLogger(__name__)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream
-_DATA, _WINDOW_UPDATE, _GOAWAY = 0, 8, 7
+_DATA, _WINDOW_UPDATE = 0, 8
 _END_STREAM, _PADDED = 1, 8
 _FRAME_BYTES_MAX: Final = 1 << 16
 _STREAM_WINDOW: Final = 1 << 20
@@ -139,7 +141,9 @@ class Http2Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         if not self._site.opened(self):
             self._refused = self._ended = True
-            self._transport.abort()
+            self._transport.write(refusal("too many connections (connections_max); try again later"))
+            self._transport.close()
+            self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
             return
         limits, codes = self._site.limits, SettingCodes
         self._h2.local_settings = Settings(
@@ -213,8 +217,7 @@ class Http2Connection(asyncio.Protocol):
     def go_away(self) -> None:
         """The server stops: no new requests on this connection, please; those that run are answered."""
         if self._transport is not None and not self._ended:
-            frame = _HEAD.pack(0, 8, _GOAWAY, 0, 0) + struct.pack(">LL", 2**31 - 1, 0)
-            self._transport.write(frame)
+            self._transport.write(goaway_frame())
 
     def close(self) -> None:
         """What is written is still sent."""

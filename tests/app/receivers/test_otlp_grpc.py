@@ -376,8 +376,10 @@ def test_connections_are_limited():
                 assert (await client.answer(stream))["grpc-status"] == "0"
             assert GRPC_CONNECTIONS.labels(SERVER)._value.get() == 2
             async with Http2Client(port) as third:
-                with contextlib.suppress(ConnectionResetError):
-                    assert await third.reader.read(100) == b""
+                while await third.more():
+                    pass
+            (end,) = (event for event in third.events if isinstance(event, h2.events.ConnectionTerminated))
+            assert (end.error_code, b"connections_max" in end.additional_data) == (11, True)
         assert refused._value.get() == before + 1
 
     serving(use, limits=Http2Limits(connections_max=2))
