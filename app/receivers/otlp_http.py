@@ -195,7 +195,7 @@ async def _read(request: web.Request, read_s: float, bytes_max: int, held: Input
                 held.add("reading", len(piece))
                 body += piece
         return bytes(body)
-    except (web.RequestPayloadError, PayloadEncodingError) as err:
+    except (web.RequestPayloadError, PayloadEncodingError, ConnectionError) as err:
         raise WireError(f"the body cannot be read: {err}") from err
     finally:
         # The error of a client that goes away refers to this function, and is kept in a cycle: what came must not be.

@@ -30,7 +30,9 @@ def child() -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root, env=environment) as process:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=root, env=environment
+    ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         grpc_port, http_port = map(int, process.stdout.readline().split())
@@ -48,11 +50,19 @@ def memory(pid: int) -> int:
     raise AssertionError(pid)
 
 
+@contextlib.contextmanager
+def aborting(writer: asyncio.StreamWriter) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+
+
 async def upload_http(port: int) -> None:
     """Sends as much of a body as is taken, never its end, and stays as long as it may."""
     head = "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+    with contextlib.suppress(ConnectionError), aborting(writer):
         writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n{BODY_BYTES + 1:x}\r\n".encode())
         sent = 0
         while sent < BODY_BYTES:
@@ -78,7 +88,7 @@ async def upload_grpc(port: int) -> None:
     left = BODY_BYTES - 5
     client.send_data(1, struct.pack(">BL", 0, BODY_BYTES))
     refused = False
-    with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+    with contextlib.suppress(ConnectionError), aborting(writer):
         while True:
             while left and not refused and (size := min(client.local_flow_control_window(1), 16384, left)):
                 client.send_data(1, bytes(size))
@@ -99,6 +109,7 @@ async def upload_grpc(port: int) -> None:
 def test_unfinished_uploads(child, protocol):
     """Within the budget while they are there, served all the same, and back near the start afterwards."""
     process, grpc_port, http_port = child
+    assert process.stderr is not None
     before = memory(process.pid)
     most = 0
 
@@ -117,6 +128,7 @@ def test_unfinished_uploads(child, protocol):
         for upload in uploads:
             upload.cancel()
         await asyncio.gather(*uploads, return_exceptions=True)
+        await asyncio.sleep(0)  # the sockets are closed
 
     asyncio.run(main())
     assert most - before > 100 * MIB, "the uploads have come"
@@ -128,3 +140,6 @@ def test_unfinished_uploads(child, protocol):
     with socket.create_connection(("127.0.0.1", http_port), 5) as still_serving:
         still_serving.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
         assert still_serving.recv(100).startswith(b"HTTP/1.1 404")
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.stderr.read() == "", "clients that go away must not fill the log"
