@@ -9,20 +9,14 @@ budget of input or refuses to go on. So the memory of unfinished uploads is boun
 import asyncio
 import logging
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import h2.errors
 import h2.events
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
 
+from app.receivers.http2_types import FRAME_BYTES_MAX, STREAM_WINDOW, Exchange, Headers, Nobody, Site, new_state
 from app.serving.goaway import goaway_frame, refusal
-
-Headers = Sequence[tuple[str, str]]
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +24,6 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream
 _DATA, _WINDOW_UPDATE = 0, 8
 _END_STREAM, _PADDED = 1, 8
-_FRAME_BYTES_MAX: Final = 1 << 16
-_STREAM_WINDOW: Final = 1 << 20
 _CONNECTION_WINDOW: Final = 4 << 20
 _DEFAULT_WINDOW: Final = 65_535
 # After so many frames others get their turn of the event loop: a header takes 0.1 ms, data some microseconds.
@@ -39,22 +31,8 @@ _TURN: Final = 400
 _COST_DATA, _COST_OTHER = 1, 20
 # Frames that bring nothing (pings, resets, settings, empty data …) between two requests that end.
 _IDLE_FRAMES_MAX: Final = 2000
+_HEADER_TABLE_BYTES: Final = 4096
 _LAST_WORDS_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Http2Limits:
-    """head_s: for a connection to begin. request_s: for a request to be there whole. idle_s: without a request.
-    write_s: for which a client takes nothing of its answers. streams_max: of a connection at once.
-    """
-
-    head_s: float = 10.0
-    request_s: float = 60.0
-    idle_s: float = 600.0
-    write_s: float = 30.0
-    header_bytes_max: int = 64 << 10
-    streams_max: int = 100
-    connections_max: int = 2000
 
 
 class _Fault(ProtocolError):  # noqa: N818  (says what it is)
@@ -65,46 +43,12 @@ class _Fault(ProtocolError):  # noqa: N818  (says what it is)
         self.error_code = code
 
 
-class Exchange(Protocol):
-    """One request and its answer."""
-
-    def data(self, piece: memoryview) -> None:
-        """The next bytes of the body."""
-
-    def end(self) -> None:
-        """The body is complete."""
-
-    def late(self) -> None:
-        """The body has taken too long."""
-
-    def gone(self) -> None:
-        """The client has given up."""
-
-
-class Site(Protocol):
-    """What a connection belongs to."""
-
-    limits: Http2Limits
-
-    def opened(self, connection: "Http2Connection") -> bool:
-        """Whether the connection may stay."""
-
-    def closed(self, connection: "Http2Connection") -> None:
-        """The connection is gone."""
-
-    def limited(self, limit: str) -> None:
-        """A connection was closed because of this limit."""
-
-    def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
-        """A request begins; None if it is answered already."""
-
-
 class _Stream:
     __slots__ = ("ended", "exchange", "since_s", "window")
 
     def __init__(self, exchange: Exchange, since_s: float) -> None:
         self.exchange, self.since_s = exchange, since_s
-        self.window = _STREAM_WINDOW
+        self.window = STREAM_WINDOW
         self.ended = False
 
 
@@ -114,15 +58,7 @@ class Http2Connection(asyncio.Protocol):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
-        self._h2 = H2Connection(
-            H2Configuration(
-                client_side=False,
-                header_encoding=None,
-                # What is sent is made here.
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
+        self._h2 = new_state(site.limits)
         self._transport: asyncio.Transport | None = None
         self._rest = b""  # that has come and is not taken: part of a frame, or what waits for its turn
         self._begun = self._ended = self._writes_wait = self._turn_waits = self._refused = self._paused = False
@@ -145,19 +81,6 @@ class Http2Connection(asyncio.Protocol):
             self._transport.close()
             self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
             return
-        limits, codes = self._site.limits, SettingCodes
-        self._h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                codes.MAX_CONCURRENT_STREAMS: limits.streams_max,
-                codes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                codes.MAX_FRAME_SIZE: _FRAME_BYTES_MAX,
-                codes.MAX_HEADER_LIST_SIZE: limits.header_bytes_max,
-            },
-        )
-        self._h2.max_inbound_frame_size = _FRAME_BYTES_MAX
-        self._h2.decoder.max_header_list_size = limits.header_bytes_max
-        self._h2.initiate_connection()
         self._flush()
         self._grant(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW)
 
@@ -199,6 +122,9 @@ class Http2Connection(asyncio.Protocol):
             self._site.limited("idle")
             self._close()
         else:
+            if any(now_s - self._streams[number].since_s > limits.write_s for number in self._answers):
+                self._cut("write_time")
+                return
             for stream in list(self._streams.values()):
                 if not stream.ended and now_s - stream.since_s > limits.request_s:
                     stream.exchange.late()
@@ -272,7 +198,7 @@ class Http2Connection(asyncio.Protocol):
                 return at, True
             high, low, kind, flags, stream = _HEAD.unpack_from(view, at)
             length = high << 8 | low
-            if length > _FRAME_BYTES_MAX:
+            if length > FRAME_BYTES_MAX:
                 raise _Fault(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
             end = at + _HEAD.size + length
             if kind == _DATA and not flags & _PADDED:
@@ -318,15 +244,14 @@ class Http2Connection(asyncio.Protocol):
             return
         if self._flags & _END_STREAM:
             self._end_of(number, entry)
-        elif entry.window < _STREAM_WINDOW // 2:
-            self._grant(number, _STREAM_WINDOW - entry.window)
-            entry.window = _STREAM_WINDOW
+        elif entry.window < STREAM_WINDOW // 2:
+            self._grant(number, STREAM_WINDOW - entry.window)
+            entry.window = STREAM_WINDOW
 
     def _end_of(self, number: int, entry: _Stream) -> None:
         # The library learns that the request has ended.
         self._h2.receive_data(_HEAD.pack(0, 0, _DATA, _END_STREAM, number))
         entry.ended = True
-        self._idle_frames = 0
         entry.exchange.end()
 
     def _frame(self, kind: int, flags: int, stream: int, frame: memoryview) -> None:
@@ -356,6 +281,9 @@ class Http2Connection(asyncio.Protocol):
                 if (reset := self._forget(number)) is not None:
                     reset.exchange.gone()
             case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+                # The client may offer any size; what it makes us remember of our answers is our memory.
+                if self._h2.encoder.header_table_size > _HEADER_TABLE_BYTES:
+                    self._h2.encoder.header_table_size = _HEADER_TABLE_BYTES
                 for number in list(self._answers):
                     self._send(number)
             case h2.events.ConnectionTerminated():
@@ -381,7 +309,9 @@ class Http2Connection(asyncio.Protocol):
         """Sends an answer, or waits until the client takes it. Raises: ProtocolError"""
         body, trailers = self._answers[number]
         if len(body) > self._h2.local_flow_control_window(number):
+            self._streams[number].since_s = self._loop.time()
             return
+        self._idle_frames = 0
         del self._answers[number]
         if body:
             self._h2.send_headers(number, _OK)
@@ -458,17 +388,5 @@ class Http2Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-class _Nobody:
-    """The request that is answered at once wants nothing more."""
-
-    def data(self, piece: memoryview) -> None: ...
-
-    def end(self) -> None: ...
-
-    def late(self) -> None: ...
-
-    def gone(self) -> None: ...
-
-
-_NOBODY: Final = _Nobody()
+_NOBODY: Final = Nobody()
 _OK: Final[Headers] = ((":status", "200"), ("content-type", "application/grpc"))

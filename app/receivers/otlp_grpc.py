@@ -15,7 +15,8 @@ from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
 from app.receivers.gather import Gatherer
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
-from app.receivers.http2 import Headers, Http2Connection, Http2Limits
+from app.receivers.http2 import Http2Connection
+from app.receivers.http2_types import Headers, Http2Limits
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.otlp_http import BODY_LIMITED
 from app.receivers.replies import reply_bytes

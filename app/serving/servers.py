@@ -21,7 +21,7 @@ from app.errors import StrettoError
 from app.receivers.cors import Cors
 from app.receivers.decompress import BodyCosts
 from app.receivers.gather import Gatherer, GatherLimits
-from app.receivers.http2 import Http2Limits
+from app.receivers.http2_types import Http2Limits
 from app.receivers.input_budget import InputBudget
 from app.receivers.otlp_grpc import GrpcReceiver
 from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner

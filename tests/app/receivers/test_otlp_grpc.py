@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
-from app.receivers.http2 import Http2Limits
+from app.receivers.http2_types import Http2Limits
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp_grpc import METHOD, SERVER, GrpcReceiver
 from app.serving.access import Access
@@ -468,3 +468,40 @@ def test_many_resets():
         assert late[0] < 0.5
 
     serving(use, limits=Http2Limits(streams_max=10_000))
+
+
+def test_a_huge_table_of_headers():
+    """A client that offers to remember any amount of our headers does not make us remember them."""
+
+    async def use(server, gather, port):
+        async with Http2Client(port) as client:
+            client.h2.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 1 << 30})
+            for number in range(100):
+                stream = client.begin(("grpc-encoding", f"unknown-{number}"))
+                assert (await client.answer(stream))["grpc-status"] == "12"
+            (connection,) = server._connections
+            assert connection._h2.encoder.header_table_size == 4096
+            assert connection._h2.encoder.header_table._current_size <= 4096
+
+    serving(use)
+
+
+def test_a_client_that_takes_no_answer():
+    """Its window is 0 for good: it is cut, and nothing of its request is held meanwhile."""
+
+    async def use(server, gather, port):
+        cut = LIMITED.labels(SERVER, "write_time")
+        before = cut._value.get()
+        async with Http2Client(port) as client:
+            client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            stream = client.begin()
+            await client.send(stream, message(b"x"))
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionError):
+                    while await client.more():
+                        pass
+            assert client.status(stream) == {}
+        assert (len(gather.came), cut._value.get()) == (1, before + 1)
+        assert server.budget.used_bytes == 0
+
+    serving(use, limits=Http2Limits(write_s=0.2))
