@@ -177,7 +177,7 @@ class _Call:
         self._size = 0
         self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
-        self._answered = False
+        self._answered = self._handed_on = False
 
     def data(self, piece: memoryview) -> None:
         """See http2.Exchange: counted first, then kept."""
@@ -211,6 +211,8 @@ class _Call:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
         self._task = self._server.run(self)
+        # A client may be gone before the task has begun: then nothing of it runs.
+        self._task.add_done_callback(self._drop_unless_handed_on)
 
     def late(self) -> None:
         """See http2.Exchange."""
@@ -230,6 +232,7 @@ class _Call:
         """Answers, whatever happens."""
         try:
             body = await self._message()
+            self._handed_on = True
             outcome = await self._server.gatherer.add(self._tenant, body, self._held)
             if outcome.malformed is not None:
                 raise GrpcError(_Code.INVALID_ARGUMENT, outcome.malformed)
@@ -242,29 +245,24 @@ class _Call:
             self._connection.answer(self._stream, message(reply_bytes(outcome)), trailers())
 
     async def _message(self) -> bytes:
-        """The message as it is meant. Gives back what is held where it fails."""
+        """The message as it is meant."""
         server, held = self._server, self._held
-        try:
-            # The first piece is whole as far as the prefix goes, see _begin.
-            first, *rest = self._pieces
-            compressed, pieces = first[0], [memoryview(first)[PREFIX.size :], *rest]
-            del first, rest
-            self._pieces.clear()
-            if self._size > _JOIN_HERE_BYTES_MAX:
-                body = await asyncio.get_running_loop().run_in_executor(server.threads, b"".join, pieces)
-            else:
-                body = b"".join(pieces)
-            pieces.clear()
-            if compressed and body:
-                if self._encoding in ("", "identity"):
-                    raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
-                body = await decompressed(
-                    body, self._encoding, server.message_bytes_max, server.costs, held, server.threads
-                )
-            held.become("waiting", len(body))
-        except BaseException:
-            self._drop()
-            raise
+        # The first piece is whole as far as the prefix goes, see _begin.
+        first, *rest = self._pieces
+        compressed, pieces = first[0], [memoryview(first)[PREFIX.size :], *rest]
+        del first, rest
+        self._pieces.clear()
+        if self._size > _JOIN_HERE_BYTES_MAX:
+            body = await asyncio.get_running_loop().run_in_executor(server.threads, b"".join, pieces)
+        else:
+            body = b"".join(pieces)
+        pieces.clear()
+        if compressed and body:
+            if self._encoding in ("", "identity"):
+                raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
+            costs, threads = server.costs, server.threads
+            body = await decompressed(body, self._encoding, server.message_bytes_max, costs, held, threads)
+        held.become("waiting", len(body))
         return body
 
     def _begin(self) -> None:
@@ -294,6 +292,10 @@ class _Call:
         elif isinstance(err, WireError):
             MALFORMED.inc()
         self._connection.answer(self._stream, b"", trailers(_grpc_error(err)))
+
+    def _drop_unless_handed_on(self, _: object) -> None:
+        if not self._handed_on:
+            self._drop()
 
     def _drop(self) -> None:
         self._pieces.clear()
