@@ -39,7 +39,7 @@ _PERMISSION_DENIED, _DEADLINE_EXCEEDED = 7, 4
 _JSON_HERE_BYTES_MAX: Final = 32 << 10
 _JSON_SMALL_BYTES_MAX: Final = 256 << 10
 # Bytes that a byte of JSON takes while it is parsed, at most about: Python's objects, and those of protobuf.
-_JSON_MEMORY: Final = 16
+_JSON_MEMORY: Final = 18
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends a body which nobody reads has so long to take its answer.
 _LINGER_S: Final = 2.0

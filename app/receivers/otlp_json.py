@@ -28,9 +28,9 @@ _OBJECTS_ALWAYS: Final = 1000
 _DEPTH_MAX: Final = 200
 _NAMES_TOLD: Final = 3
 
-# Escapes, each whole, so that a backslash that is itself escaped begins none: pairs of surrogates, halves of them.
-_ESCAPES: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|[^u]|u)", re.DOTALL
+# Halves of surrogate pairs, and whole pairs, which are passed over. Before them: backslashes that are escaped.
+_SURROGATES: Final = re.compile(
+    rb"(?<!\\)((?:\\\\)*+)(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
 
@@ -75,16 +75,16 @@ def _loads(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as err:
-        repaired = _ESCAPES.sub(_repair, body).decode(errors="replace")
+        repaired = _SURROGATES.sub(_repair, body).decode(errors="replace")
         try:
             return orjson.loads(repaired)
         except orjson.JSONDecodeError:
             raise WireError(f"not JSON: {err}") from err
 
 
-def _repair(escape: "re.Match[bytes]") -> bytes:
+def _repair(found: "re.Match[bytes]") -> bytes:
     """Half of a surrogate pair stands for no character."""
-    return rb"\ufffd" if escape[1] else escape[0]
+    return found[0] if found[2] else found[1] + rb"\ufffd"
 
 
 def _remove_null(value: Any, depth: int = 0) -> None:

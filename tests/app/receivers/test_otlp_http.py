@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import random
+import time
 import zlib
 from collections.abc import Mapping
 from io import BytesIO
@@ -382,3 +383,18 @@ def test_empty_members() -> None:
     limits = BodyLimits(64 << 20, 4 << 20)
     status, _, told, _ = post(body, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, limits=limits)
     assert (status, b"members_max" in told) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\\ud83d" * 200_000, b"\\\\" * 600_000 + b"\xff", b"\\n\\\\u" * 200_000 + b"\\udead", b"\xff" * 1_000_000],
+    ids=["halves", "backslashes", "mixed", "bytes"],
+)
+def test_repairs_are_linear(text: bytes) -> None:
+    """A megabyte that needs repair everywhere takes a fraction of a second, and is what it was but for the repairs."""
+    start_s = time.thread_time()
+    request = ExportTraceServiceRequest.FromString(to_protobuf(wrapped({"name": "HERE"}).replace(b"HERE", text)).body)
+    assert time.thread_time() - start_s < 2
+    want = json.loads(b'"' + text.replace(b"\xff", b"\\ufffd") + b'"')
+    want = "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in want)
+    assert request.resource_spans[0].scope_spans[0].spans[0].name == want
