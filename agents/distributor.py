@@ -13,13 +13,17 @@ from prometheus_client import Counter
 
 from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
 from agents.stream_app import StreamApp
+from tables.errors import WireError
 from tables.tenant import valid_tenant
 
 log = logging.getLogger(__name__)
 
 CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
 SKIPPED = Counter(
-    "stretto_otlp_messages_skipped_total", "Messages of topic otlp_spans that do not decode, by reason.", ["reason"]
+    "stretto_otlp_messages_skipped_total",
+    "Messages of topic otlp_spans that do not decode, or whose header X-Scope-OrgID names no tenant or is there twice "
+    "(reason: tenant).",
+    ["reason"],
 )
 WAITS = Counter("stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans was not written at once.")
 
@@ -31,7 +35,10 @@ _TENANT_HEADER = "x-scope-orgid"
 
 
 def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant: str) -> None:
-    """Adds the agent. Messages are the default tenant's, unless a header X-Scope-OrgID names another."""
+    """Adds the agent. Messages are the default tenant's, unless a header X-Scope-OrgID names another.
+
+    A message whose header is there twice, or names no tenant, is skipped and counted, as one that does not decode.
+    """
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
     @app.agent(topic, name="distributor")
@@ -73,15 +80,21 @@ class _Batcher:
             messages = [m for m in messages if m.generation_id == generation]
             if not messages:
                 return
-            requests = [Request(self._tenant_of(m), m.value or b"") for m in messages]
-            outcomes = await self._written(requests)
+            requests: list[Request] = []
+            sent: list[Any] = []
             ends: dict[TP, int] = {}
-            for message, outcome in zip(messages, outcomes, strict=True):
-                if outcome.malformed is not None:
-                    SKIPPED.labels(outcome.reason).inc()
-                    where = f"{message.topic}[{message.partition}]@{message.offset}"
-                    log.warning("skipped %s (%s): %s", where, outcome.reason, outcome.malformed)
+            for message in messages:
                 ends[message.tp] = max(message.offset + 1, ends.get(message.tp, 0))
+                try:
+                    requests.append(Request(self._tenant_of(message), message.value or b""))
+                except WireError as err:
+                    _skip(message, str(err), "tenant")
+                else:
+                    sent.append(message)
+            outcomes = await self._written(requests) if requests else []
+            for message, outcome in zip(sent, outcomes, strict=True):
+                if outcome.malformed is not None:
+                    _skip(message, outcome.malformed, outcome.reason)
             CONSUMED.inc(sum(outcome.malformed is None for outcome in outcomes))
             await self._app.consumer.commit_through(ends)
 
@@ -105,9 +118,20 @@ class _Batcher:
                 await asyncio.sleep(_RETRY_S)
 
     def _tenant_of(self, message: Any) -> str:
+        """Raises: WireError if the header is there twice or names no tenant: whose the spans are nobody can know."""
         headers = message.headers or ()
         pairs = headers.items() if hasattr(headers, "items") else headers
-        for name, value in pairs:
-            if name.lower() == _TENANT_HEADER and valid_tenant(named := bytes(value or b"").decode(errors="replace")):
-                return named
-        return self._tenant
+        values = [bytes(value or b"") for name, value in pairs if name.lower() == _TENANT_HEADER]
+        if not values:
+            return self._tenant
+        named = values[0].decode(errors="replace")
+        if len(values) > 1:
+            raise WireError(f"the header {_TENANT_HEADER} is there {len(values)} times; send it once")
+        if not valid_tenant(named):
+            raise WireError(f"the header {_TENANT_HEADER} {named[:50]!r} is not a tenant's name")
+        return named
+
+
+def _skip(message: Any, why: str, reason: str) -> None:
+    SKIPPED.labels(reason).inc()
+    log.warning("skipped %s[%s]@%s (%s): %s", message.topic, message.partition, message.offset, reason, why)

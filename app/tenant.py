@@ -1,5 +1,6 @@
 """Whose spans these are: the tenant that `X-Scope-OrgID` names. Shared by the receivers and the query API."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tables.tenant import NAME_CHARS_MAX, valid_tenant
@@ -14,6 +15,22 @@ class NoTenant(ValueError):  # noqa: N818 (says what it is)
 
 class InvalidTenant(ValueError):  # noqa: N818 (as above)
     """The request's tenant name may not be one. HTTP 400, gRPC INVALID_ARGUMENT."""
+
+
+class RepeatedHeader(InvalidTenant):
+    """A header that decides who is asking is there more than once: nobody can know whose value it is."""
+
+
+def only_value(name: str, values: Sequence[str]) -> str | None:
+    """The value of a header that decides who is asking; None where it is not there.
+
+    Raises: RepeatedHeader. A proxy that appends its own would let the client choose by sending one, too.
+    """
+    if len(values) > 1:
+        raise RepeatedHeader(
+            f"the header {name} is there {len(values)} times; send it once, and let a proxy replace it, not append"
+        )
+    return values[0] if values else None
 
 
 def tenant_of(header: str | None, multitenancy: bool) -> str:  # noqa: FBT001 (a setting, passed on as it is)

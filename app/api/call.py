@@ -8,8 +8,7 @@ from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
 from app.api.params import LIMITS, Limits
-from app.serving.access import AUTHORIZATION, Access
-from app.tenant import HEADER
+from app.serving.access import Access, Identity
 
 ACCESS: Final = web.AppKey("access", Access)
 
@@ -32,5 +31,4 @@ def call_of(request: web.Request) -> Call:
 
 def tenant_of_request(request: web.Request) -> str:
     """Raises: as `call_of`."""
-    headers = request.headers
-    return request.app[ACCESS].tenant(headers.get(AUTHORIZATION), headers.get(HEADER))
+    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))

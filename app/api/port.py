@@ -13,14 +13,17 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from app.serving.http_guard import GuardedSite, HttpLimits
+from app.serving.goaway import refusal
+from app.serving.http_guard import GRPC_CONNECTIONS, GuardedSite, HttpLimits
 
 log = logging.getLogger(__name__)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
-TUNNELS_MAX: Final = 1000  # each takes three of the process's file descriptors
+TUNNELS_MAX: Final = 1000  # unless a setting says otherwise; each takes three of the process's file descriptors
 _LOOPBACK: Final = "127.0.0.1"
 _SERVER: Final = "query"
+# A connection has two ends here, the client's and the one to the gRPC server.
+TUNNEL_ENDS: Final = GRPC_CONNECTIONS.labels(_SERVER)
 
 
 class SharedSite(GuardedSite):
@@ -35,10 +38,11 @@ class SharedSite(GuardedSite):
         *,
         tls: ssl.SSLContext | None = None,
         limits: HttpLimits | None = None,
+        tunnels_max: int = TUNNELS_MAX,
     ) -> None:
-        """grpc_port: where the gRPC server listens on the loopback, without TLS"""
+        """grpc_port: where the gRPC server listens on the loopback, without TLS. tunnels_max: connections of gRPC"""
         super().__init__(runner, host, port, name=_SERVER, limits=limits or HttpLimits(), tls=tls)
-        self.grpc_port = grpc_port
+        self.grpc_port, self.tunnels_max = grpc_port, tunnels_max
         self.undecided: set[Sniffer] = set()
         self.tunnels: set[asyncio.Transport] = set()
 
@@ -115,10 +119,11 @@ class Sniffer(asyncio.Protocol):
 
     def _to_grpc(self) -> None:
         assert self._transport is not None
-        if len(self._site.tunnels) >= 2 * TUNNELS_MAX:
+        if len(self._site.tunnels) >= 2 * self._site.tunnels_max:
             self._site.guards.limited("grpc_connections")
-            log.warning("refused a gRPC connection: there are %d already", TUNNELS_MAX)
-            self._transport.abort()
+            log.warning("refused a gRPC connection: there are %d already", self._site.tunnels_max)
+            self._transport.write(refusal("too many connections (server.grpc_listen_conn_limit); try again later"))
+            self._transport.close()
             return
         self._transport.pause_reading()
         # Until the other end is there the timer runs, and what comes is not read.
@@ -160,6 +165,7 @@ class Pipe(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._site.tunnels.add(self.transport)
+        TUNNEL_ENDS.inc(0.5)
 
     def data_received(self, data: bytes) -> None:
         if (out := self._out()) is not None:
@@ -186,6 +192,7 @@ class Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         if self.transport is not None:
             self._site.tunnels.discard(self.transport)
+            TUNNEL_ENDS.dec(0.5)
         self.transport = None
         if self.other is not None:
             self.other.close()

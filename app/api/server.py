@@ -15,7 +15,7 @@ from app.api.profile import PROFILING
 from app.api.rings import RINGS, Alone, Rings
 from app.api.status import PROCESS, Configs, Process
 from app.api.telemetry import request_duration
-from app.serving.access import AUTHORIZATION, Access, Credentials
+from app.serving.access import Access, Credentials, Identity
 from app.serving.http_guard import quiet_logger
 
 WEEK_S: Final = 7 * 24 * 3600
@@ -78,9 +78,13 @@ def build_api(
 
 @web.middleware
 async def only_with_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Nothing but OPEN without a token, where the server has them. Whose it is the endpoints ask themselves."""
+    """Nothing but OPEN without a token, where the server has them. Whose it is the endpoints ask themselves.
+
+    Nothing at all where a header that decides who is asking is there twice.
+    """
+    identity = Identity.of(request.headers.items())
     if request.path not in OPEN:
-        request.app[ACCESS].check(request.headers.get(AUTHORIZATION))
+        request.app[ACCESS].check(identity.authorization)
     return await handler(request)
 
 

@@ -22,8 +22,7 @@ from app.api.errors import explain
 from app.api.params import Limits
 from app.api.proto import tempo_pb2 as pb
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
-from app.serving.access import AUTHORIZATION, Access
-from app.tenant import HEADER
+from app.serving.access import Access, Identity
 from query.progress import Progress, Watch
 from query.results import MetricsResult, SearchResult
 from query.tag_text import INTRINSIC, parse_old_tag, parse_tag
@@ -261,10 +260,9 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
 
     async def _answer(self, method: Method, request: Any, context: Any) -> AsyncIterator[bytes]:
         """The messages. Raises: _Refused"""
-        headers = dict(context.invocation_metadata() or ())
         asking: asyncio.Future[Result] | None = None
         try:
-            tenant = self._access.tenant(headers.get(AUTHORIZATION.lower()), headers.get(HEADER.lower()))
+            tenant = self._access.tenant(*Identity.of(context.invocation_metadata() or ()))
             call = Call(self._backend, self._limits, tenant, method.params(request))
             news = News()
             asking = asyncio.ensure_future(method.ask(call, Watch(progress=Progress(news.tell, PARTIAL_S))))

@@ -8,13 +8,15 @@ request that comes after a pause waits only a moment, for others of the same bur
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from prometheus_client import Gauge, Histogram
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_encoder import PIECE_BYTES
-from agents.span_writer import REFUSED, NotAcknowledged, Outcome, Request, SpanWriter
+from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
+from app.receivers.input_budget import InputBytes
 from app.receivers.unsettled import UnsettledRequests
 from tables.wall import ENDINGS
 
@@ -27,20 +29,14 @@ BATCH_REQUESTS = Histogram(
 _FIRST_WAIT_S = 0.005
 
 
-class Overloaded(Exception):  # noqa: N818  # a state, not a fault of the caller
-    """Too many bytes wait to be acknowledged: the client must send again later."""
-
-
 @dataclass(frozen=True, slots=True)
 class GatherLimits:
     """gather_s: at most one batch per so many seconds, unless it is full. batch_bytes: when it is full.
-    in_flight_bytes_max: above it requests are refused. wait_s: how long a request that is sent again waits for its
-    first sending.
+    wait_s: how long a request that is sent again waits for its first sending.
     """
 
     gather_s: float
     batch_bytes: int
-    in_flight_bytes_max: int
     wait_s: float
 
 
@@ -63,21 +59,24 @@ class Gatherer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsettled = UnsettledRequests()
 
-    async def add(self, tenant: str, body: bytes) -> Outcome:
-        """Writes a request. Raises: Overloaded, KafkaUnavailable."""
-        limits, request = self._limits, Request(tenant, body)
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
+        """Writes a request.
+
+        held: what the request holds of the budget of input. It is given back when the body is not needed any more,
+        which may be later than this call ends: a client that goes away leaves its request in a batch
+        Raises: KafkaUnavailable
+        """
+        request = Request(tenant, body)
         twin = self._unsettled.take(request)
         if twin is not None:
-            return await self._await_twin(request, twin)
-        if self._in_flight_bytes + len(body) > limits.in_flight_bytes_max and self._in_flight_bytes:
-            REFUSED.labels("overloaded").inc()
-            raise Overloaded(
-                f"{self._in_flight_bytes} bytes wait to be acknowledged, the limit is {limits.in_flight_bytes_max} "
-                "(distributor.gather.in_flight_bytes_max); send again later"
-            )
+            try:
+                return await self._await_twin(request, twin)
+            finally:
+                _release(held)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(request, loop.create_future())
         self._count_in_flight(len(body))
+        waiting.outcome.add_done_callback(partial(self._forget, len(body), held))
         if len(body) > PIECE_BYTES:
             # Decoding takes long; others must not wait for it.
             self._start(self._answer([waiting]))
@@ -88,8 +87,6 @@ class Gatherer:
         except asyncio.CancelledError:
             self._client_went_away(waiting)
             raise
-        finally:
-            self._count_in_flight(-len(body))
 
     def _gather(self, waiting: _Waiting) -> None:
         limits, loop = self._limits, asyncio.get_running_loop()
@@ -114,8 +111,13 @@ class Gatherer:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
             self._waiting_bytes -= len(waiting.request.body)
+            waiting.outcome.cancel()
         else:
             self._unsettled.add(waiting.request, waiting.outcome)
+
+    def _forget(self, body_bytes: int, held: InputBytes | None, _: object) -> None:
+        self._count_in_flight(-body_bytes)
+        _release(held)
 
     async def drain(self) -> None:
         """Writes what waits, and returns when all is acknowledged or refused."""
@@ -176,6 +178,11 @@ class Gatherer:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.outcome.set_result(outcome)
+
+
+def _release(held: InputBytes | None) -> None:
+    if held is not None:
+        held.release()
 
 
 async def _when(settled: "asyncio.Future[None]", outcome: Outcome) -> Outcome:

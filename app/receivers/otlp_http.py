@@ -2,7 +2,8 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -12,14 +13,17 @@ from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
 from agents.record_producer import KafkaUnavailable
-from agents.span_writer import MALFORMED, Outcome
-from app.receivers.gather import Gatherer, Overloaded
-from app.receivers.inflate import Inflater, TooLarge, UnknownEncoding
-from app.receivers.otlp_json import to_protobuf
+from agents.span_writer import DISCARDED, MALFORMED, Outcome
+from app.receivers.codecs import ENCODINGS, UnknownEncoding
+from app.receivers.cors import Cors
+from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
+from app.receivers.gather import Gatherer
+from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
+from app.receivers.otlp_json import TooSlow, to_protobuf
 from app.receivers.replies import partial_success, reply_bytes
-from app.serving.access import AUTHORIZATION, CHALLENGE, Access, Forbidden, Unauthorized
+from app.serving.access import CHALLENGE, Access, Forbidden, Identity, Unauthorized
 from app.serving.http_guard import quiet_logger
-from app.tenant import HEADER, InvalidTenant, NoTenant
+from app.tenant import InvalidTenant, NoTenant
 from tables.errors import WireError
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -31,64 +35,102 @@ _HTTP: Final = "distributor.receivers.otlp.protocols.http"
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 8, 14, 16
 _PERMISSION_DENIED, _DEADLINE_EXCEEDED = 7, 4
 
-# A larger one in JSON is parsed on a thread.
+# A larger one in JSON is parsed on a thread, and one that is larger still on another.
 _JSON_HERE_BYTES_MAX: Final = 32 << 10
+_JSON_SMALL_BYTES_MAX: Final = 256 << 10
+# Bytes that a byte of JSON takes while it is parsed, at most about: Python's objects, and those of protobuf.
+_JSON_MEMORY: Final = 18
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends a body which nobody reads has so long to take its answer.
 _LINGER_S: Final = 2.0
 
 BODY_LIMITED: Final = Counter(
-    "stretto_receiver_bodies_refused_total", "Request bodies over HTTP that were too large or too slow.", ["limit"]
+    "stretto_receiver_bodies_refused_total",
+    "Request bodies that a limit refused: bytes, time, or of compressed ones cpu, members, ratio.",
+    ["limit"],
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """After decompression. json_bytes_max: of a body in JSON. read_s: within which a body must be there."""
+    """After decompression. json_bytes_max: of a body in JSON. read_s: within which a body must be there.
+
+    costs: what a compressed or JSON body may cost. threads: that decompress
+    """
 
     bytes_max: int
     json_bytes_max: int
     read_s: float = 60.0
+    costs: BodyCosts = field(default_factory=BodyCosts)
+    threads: int = 2
+
+
+# HTTP status and google.rpc.Code of each refusal; the first that fits counts.
+_REFUSALS: Final[dict[type[Exception], tuple[int, int]]] = {
+    NoTenant: (401, _UNAUTHENTICATED),
+    Unauthorized: (401, _UNAUTHENTICATED),
+    Forbidden: (403, _PERMISSION_DENIED),
+    InvalidTenant: (400, _INVALID_ARGUMENT),
+    TimeoutError: (408, _DEADLINE_EXCEEDED),
+    TooLarge: (413, _INVALID_ARGUMENT),
+    UnknownEncoding: (415, _INVALID_ARGUMENT),
+    WireError: (400, _INVALID_ARGUMENT),
+    KafkaUnavailable: (503, _UNAVAILABLE),
+    Overloaded: (429, _RESOURCE_EXHAUSTED),
+}
 
 
 class TraceReceiver:
     """The handler, with what it needs."""
 
-    def __init__(self, gatherer: Gatherer, access: Access, limits: BodyLimits) -> None:
-        self._gatherer, self._access, self._limits = gatherer, access, limits
-        self._thread = ThreadPoolExecutor(1, "body")
+    def __init__(self, gatherer: Gatherer, access: Access, limits: BodyLimits, budget: InputBudget) -> None:
+        self._gatherer, self._access, self._limits, self._budget = gatherer, access, limits, budget
+        self._threads = ThreadPoolExecutor(limits.threads, "body")
+        # JSON cannot be parsed in turns: what is small has a thread of its own.
+        self._json = {large: ThreadPoolExecutor(1, "json") for large in (False, True)}
+        self._json_turn = {large: asyncio.Lock() for large in (False, True)}
 
     async def close(self, _: web.Application) -> None:
         """Reads no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, *self._json.values()):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def export(self, request: web.Request) -> web.Response:
         """One ExportTraceServiceRequest."""
         json = request.content_type == _JSON
-        if not json and request.content_type not in (_PROTOBUF, "application/octet-stream"):
-            message = f"Content-Type {request.content_type!r} is not known; send {_PROTOBUF} or {_JSON}"
-            return _fault(415, _INVALID_ARGUMENT, message, json=False)
         try:
-            headers = request.headers
-            tenant = self._access.tenant(headers.get(AUTHORIZATION), headers.get(HEADER))
-            body = await self._body(request, json=json)
-            outcome = await self._gatherer.add(tenant, body)
-        except (NoTenant, Unauthorized) as err:
-            return _fault(401, _UNAUTHENTICATED, str(err), json=json)
-        except Forbidden as err:
-            return _fault(403, _PERMISSION_DENIED, str(err), json=json)
-        except TimeoutError:
+            identity = Identity.of(request.headers.items())
+            if not json and request.content_type not in (_PROTOBUF, "application/octet-stream"):
+                message = f"Content-Type {request.content_type!r} is not known; send {_PROTOBUF} or {_JSON}"
+                return _fault(415, _INVALID_ARGUMENT, message, json=False)
+            tenant = self._access.tenant(*identity)
+            return await self._export(request, tenant, json=json)
+        except tuple(_REFUSALS) as err:
+            return self._refusal(err, json=json)
+
+    async def _export(self, request: web.Request, tenant: str, *, json: bool) -> web.Response:
+        """Raises: all of _REFUSALS"""
+        held = self._budget.open(tenant)
+        try:
+            body, unknown = await self._body(request, held, json=json)
+            held.become("waiting", len(body))
+        except BaseException:
+            held.release()
+            raise
+        outcome = await self._gatherer.add(tenant, body, held)
+        if outcome.malformed is not None:
+            return _fault(400, _INVALID_ARGUMENT, outcome.malformed, json=json)
+        if unknown:
+            DISCARDED.labels("unknown_field").inc(sum(unknown.values()))
+        return _reply(outcome, unknown, json=json)
+
+    def _refusal(self, err: Exception, *, json: bool) -> web.Response:
+        status, code = next(found for kind, found in _REFUSALS.items() if isinstance(err, kind))
+        message = str(err)
+        if isinstance(err, TimeoutError):
             BODY_LIMITED.labels("time").inc()
             message = f"the body took longer than {self._limits.read_s:g} s ({_HTTP}.read_timeout_s)"
-            return _fault(408, _DEADLINE_EXCEEDED, message, json=json)
-        except InvalidTenant as err:
-            return _fault(400, _INVALID_ARGUMENT, str(err), json=json)
-        except WireError as err:
-            MALFORMED.inc()
-            return _fault(400, _INVALID_ARGUMENT, str(err), json=json)
-        except UnknownEncoding as err:
-            return _fault(415, _INVALID_ARGUMENT, str(err), json=json)
-        except TooLarge:
+        elif isinstance(err, TooLarge):
             BODY_LIMITED.labels("bytes").inc()
             setting, most = (
                 ("max_json_body_size", self._limits.json_bytes_max)
@@ -96,49 +138,73 @@ class TraceReceiver:
                 else ("max_request_body_size", self._limits.bytes_max)
             )
             message = f"the body is larger than {most} bytes after decompression ({_HTTP}.{setting})"
-            return _fault(413, _INVALID_ARGUMENT, message, json=json)
-        except KafkaUnavailable as err:
-            return _fault(503, _UNAVAILABLE, str(err), json=json)
-        except Overloaded as err:
-            return _fault(429, _RESOURCE_EXHAUSTED, str(err), json=json)
-        if outcome.malformed is not None:
-            return _fault(400, _INVALID_ARGUMENT, outcome.malformed, json=json)
-        return _reply(outcome, json=json)
+        elif isinstance(err, (TooCostly, TooSlow)):
+            BODY_LIMITED.labels(err.limit if isinstance(err, TooCostly) else "cpu").inc()
+        elif isinstance(err, WireError):
+            MALFORMED.inc()
+        return _fault(status, code, message, json=json)
 
-    async def _body(self, request: web.Request, *, json: bool) -> bytes:
-        """As protobuf. Raises: as `_read`, UnknownEncoding, WireError for what is not what it should be"""
-        bytes_max = self._limits.json_bytes_max if json else self._limits.bytes_max
-        encoding = request.headers.get("Content-Encoding", "identity")
-        inflating = encoding.lower() != "identity"
-        body = await _read(request, self._limits.read_s, bytes_max)
-        if inflating and body:
-            body = await Inflater(body, encoding, bytes_max).all(self._thread)
+    async def _body(self, request: web.Request, held: InputBytes, *, json: bool) -> tuple[bytes, dict[str, int]]:
+        """As protobuf, and see otlp_json.Converted.unknown. Raises: all of _REFUSALS"""
+        limits = self._limits
+        bytes_max = limits.json_bytes_max if json else limits.bytes_max
+        encoding = _encoding(request)
+        body = await _read(request, limits.read_s, bytes_max, held)
+        if encoding and body:
+            body = await decompressed(body, encoding, bytes_max, limits.costs, held, self._threads)
+            held.become("decompressing", len(body))
         if not json:
-            return body
+            return body, {}
+        cpu_s = limits.costs.cpu_s
         if len(body) <= _JSON_HERE_BYTES_MAX:
-            return to_protobuf(body)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, to_protobuf, body)
+            return to_protobuf(body, cpu_s)
+        large = len(body) > _JSON_SMALL_BYTES_MAX
+        async with self._json_turn[large]:
+            held.add("json", len(body) * _JSON_MEMORY)
+            parse = partial(to_protobuf, body, cpu_s)
+            return await asyncio.get_running_loop().run_in_executor(self._json[large], parse)
 
 
-async def _read(request: web.Request, read_s: float, bytes_max: int) -> bytes:
-    """The body as it came. Raises: WireError if it ends too early, TooLarge, TimeoutError"""
-    pieces: list[bytes] = []
-    size = 0
+def _encoding(request: web.Request) -> str:
+    """What the body is compressed with, in lower case; "" for nothing. Raises: UnknownEncoding"""
+    names = [
+        one.strip().lower() for value in request.headers.getall("Content-Encoding", []) for one in value.split(",")
+    ]
+    names = [name for name in names if name not in ("", "identity")]
+    if len(names) > 1:
+        raise UnknownEncoding(f"the body is compressed {len(names)} times ({', '.join(names)[:80]}); do it once")
+    if names and names[0] not in ENCODINGS:
+        raise UnknownEncoding(
+            f"Content-Encoding {names[0][:40]!r} is not known; send one of {', '.join(ENCODINGS)}, or none"
+        )
+    return names[0] if names else ""
+
+
+async def _read(request: web.Request, read_s: float, bytes_max: int, held: InputBytes) -> bytes:
+    """The body as it came. Raises: WireError if it ends too early, TooLarge, TimeoutError, Overloaded"""
+    # One array, not a list: a client that sends single bytes must not make an object of each.
+    body, announced = bytearray(), request.content_length or 0
+    if announced > bytes_max:
+        raise TooLarge
+    held.expect(announced)
     try:
         async with asyncio.timeout(read_s):
             while piece := await request.content.readany():
-                pieces.append(piece)
-                size += len(piece)
-                if size > bytes_max:
+                if len(body) + len(piece) > bytes_max:
                     raise TooLarge
-    except (web.RequestPayloadError, PayloadEncodingError) as err:
+                held.add("reading", len(piece))
+                body += piece
+        return bytes(body)
+    except (web.RequestPayloadError, PayloadEncodingError, ConnectionError) as err:
         raise WireError(f"the body cannot be read: {err}") from err
-    return b"".join(pieces)
+    finally:
+        # The error of a client that goes away refers to this function, and is kept in a cycle: what came must not be.
+        body.clear()
 
 
-def _reply(outcome: Outcome, *, json: bool) -> web.Response:
+def _reply(outcome: Outcome, unknown: dict[str, int], *, json: bool) -> web.Response:
     if json:
-        return web.Response(text=json_format.MessageToJson(partial_success(outcome)), content_type=_JSON)
+        return web.Response(text=json_format.MessageToJson(partial_success(outcome, unknown)), content_type=_JSON)
     return web.Response(body=reply_bytes(outcome), content_type=_PROTOBUF)
 
 
@@ -150,9 +216,13 @@ def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Resp
         headers["WWW-Authenticate"] = CHALLENGE
     if json:
         text = json_format.MessageToJson(status)
-        return web.Response(status=http_status, text=text, content_type=_JSON, headers=headers)
-    body = status.SerializeToString()
-    return web.Response(status=http_status, body=body, content_type=_PROTOBUF, headers=headers)
+        response = web.Response(status=http_status, text=text, content_type=_JSON, headers=headers)
+    else:
+        body = status.SerializeToString()
+        response = web.Response(status=http_status, body=body, content_type=_PROTOBUF, headers=headers)
+    if http_status in (408, 413, 429):
+        response.force_close()  # the rest of the body is not read
+    return response
 
 
 def http_runner(app: web.Application, header_bytes_max: int) -> web.AppRunner:
@@ -168,10 +238,22 @@ def http_runner(app: web.Application, header_bytes_max: int) -> web.AppRunner:
     )
 
 
-def build_http_receiver(gatherer: Gatherer, access: Access, limits: BodyLimits) -> web.Application:
-    """An aiohttp application, not started. access: who may send"""
+def build_http_receiver(
+    gatherer: Gatherer,
+    access: Access,
+    limits: BodyLimits,
+    budget: InputBudget | None = None,
+    cors: Cors | None = None,
+) -> web.Application:
+    """An aiohttp application, not started.
+
+    access: who may send. budget: None: one of its own, of four bodies. cors: None: no page of a browser may send
+    """
     app = web.Application()
-    receiver = TraceReceiver(gatherer, access, limits)
+    receiver = TraceReceiver(gatherer, access, limits, budget or InputBudget(4 * limits.bytes_max))
     app.on_cleanup.append(receiver.close)
     app.router.add_post("/v1/traces", receiver.export)
+    if cors is not None:
+        app.router.add_route("OPTIONS", "/v1/traces", cors.preflight)
+        app.on_response_prepare.append(cors.sign)
     return app

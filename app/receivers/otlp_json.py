@@ -1,15 +1,17 @@
 """OTLP's JSON → its protobuf bytes, which then go the way of all requests.
 
 OTLP's JSON is protobuf's with two differences: ids are hex, and enums are numbers only. JSON is for browsers and
-trials by hand: it costs Python work per span, protobuf does not.
+trials by hand: it costs Python work per span, protobuf does not. What a request may have wrong in protobuf it may have
+wrong here: text that is not Unicode gets U+FFFD, and null is the same as nothing.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
 """
 
 import base64
-import binascii
+import re
+import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from google.protobuf import json_format
@@ -17,55 +19,179 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tables.errors import WireError
 
-_IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 
 # An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
 _BYTES_PER_OBJECT: Final = 12
 _OBJECTS_ALWAYS: Final = 1000
+_DEPTH_MAX: Final = 200
+_NAMES_TOLD: Final = 3
+
+# Halves of surrogate pairs, and whole pairs, which are passed over. Before them: backslashes that are escaped.
+_SURROGATES: Final = re.compile(
+    rb"(?<!\\)((?:\\\\)*+)(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
-def to_protobuf(body: bytes) -> bytes:
-    """Raises: WireError naming what is wrong and where."""
-    if body.count(b"{") > _OBJECTS_ALWAYS + len(body) // _BYTES_PER_OBJECT:
+class TooSlow(WireError):  # noqa: N818  (says what it is)
+    """A body that takes more CPU time than is allowed."""
+
+
+class Converted(NamedTuple):
+    """A request as protobuf. unknown: fields that OTLP does not have and that hold spans, with how many: left out."""
+
+    body: bytes
+    unknown: dict[str, int]
+
+    @property
+    def left_out(self) -> int:
+        """Spans in fields that OTLP does not have."""
+        return sum(self.unknown.values())
+
+
+def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
+    """Raises: WireError naming what is wrong and where; TooSlow after so much CPU time."""
+    end_s = time.thread_time() + cpu_s_max
+    if body.count(b"{") + body.count(b"[") > _OBJECTS_ALWAYS + len(body) // _BYTES_PER_OBJECT:
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is made of very small objects")
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as err:
-        raise WireError(f"not JSON: {err}") from err
+    request = _loads(body)
     if not isinstance(request, dict):
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is not an object with resourceSpans")
-    for holder, where in _id_holders(request):
+    del body
+    _remove_null(request)
+    message, unknown = ExportTraceServiceRequest(), dict[str, int]()
+    # Span by span: a parser that got all at once could not be stopped.
+    for scope, where, spans in _scopes(request, message, unknown):
+        for number, span in enumerate(spans):
+            _parse_span(span, scope, f"{where}.spans[{number}]")
+            if time.thread_time() > end_s:
+                raise TooSlow(f"the JSON takes longer to read than {cpu_s_max:g} s (distributor.input.body_cpu_s_max)")
+    return Converted(bytes(message.SerializeToString()), unknown)
+
+
+def _loads(body: bytes) -> object:
+    """Raises: WireError"""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        repaired = _SURROGATES.sub(_repair, body).decode(errors="replace")
+        try:
+            return orjson.loads(repaired)
+        except orjson.JSONDecodeError:
+            raise WireError(f"not JSON: {err}") from err
+
+
+def _repair(found: "re.Match[bytes]") -> bytes:
+    """Half of a surrogate pair stands for no character."""
+    return found[0] if found[2] else found[1] + rb"\ufffd"
+
+
+def _remove_null(value: Any, depth: int = 0) -> None:
+    """Null is absence: of a field, of an item; a value of a list stays, as one that is empty. Raises: WireError"""
+    if depth > _DEPTH_MAX:
+        raise WireError(f"not an OTLP ExportTraceServiceRequest: the JSON is nested more than {_DEPTH_MAX} levels deep")
+    if isinstance(value, dict):
+        for key in [key for key, item in value.items() if item is None]:
+            del value[key]
+        if isinstance(found := value.get("values"), list):
+            value["values"] = [{} if item is None else item for item in found]
+        for item in value.values():
+            _remove_null(item, depth + 1)
+    elif isinstance(value, list):
+        if None in value:
+            value[:] = [item for item in value if item is not None]
+        for item in value:
+            if isinstance(item, (dict, list)):
+                _remove_null(item, depth + 1)
+
+
+def _scopes(request: dict[str, Any], message: Any, unknown: dict[str, int]) -> Iterator[tuple[Any, str, list[Any]]]:
+    """Fills the message but for spans. Out: each ScopeSpans, its place, its spans. Raises: WireError"""
+    resources = _take_list(request, "resourceSpans", "resource_spans", "")
+    _count_unknown(request, "", unknown)
+    for i, resource in enumerate(resources):
+        where = f"resourceSpans[{i}]"
+        scopes = _take_list(_object(resource, where), "scopeSpans", "scope_spans", where)
+        _count_unknown(resource, where, unknown)
+        resource_spans = message.resource_spans.add()
+        _parse(resource, resource_spans, where)
+        for j, scope in enumerate(scopes):
+            place = f"{where}.scopeSpans[{j}]"
+            spans = _take_list(_object(scope, place), "spans", "spans", place)
+            _count_unknown(scope, place, unknown)
+            scope_spans = resource_spans.scope_spans.add()
+            _parse(scope, scope_spans, place)
+            yield scope_spans, place, spans
+
+
+def _parse_span(span: Any, scope: Any, where: str) -> None:
+    holders = [(_object(span, where), where)]
+    links = span.get("links")
+    if isinstance(links, list):
+        holders += [(link, f"{where}.links[{n}]") for n, link in enumerate(links) if isinstance(link, dict)]
+    for holder, place in holders:
         for key in _IDS:
             if key in holder:
-                holder[key] = _base64_of_hex(holder[key], f"{where}.{key}")
+                holder[key] = _base64_of_hex(holder[key], f"{place}.{key}")
+    _parse(span, scope.spans.add(), where)
+
+
+def _parse(source: dict[str, Any], message: Any, where: str) -> None:
     try:
-        message = json_format.ParseDict(request, ExportTraceServiceRequest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, RecursionError) as err:
-        raise WireError(f"not an OTLP ExportTraceServiceRequest: {err}") from err
-    return bytes(message.SerializeToString())
+        json_format.ParseDict(source, message, ignore_unknown_fields=True)
+    except (json_format.ParseError, RecursionError, ValueError) as err:
+        raise WireError(f"not an OTLP ExportTraceServiceRequest: {where}: {err}") from err
 
 
-def _id_holders(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Spans and links, each with its place. What has another shape is left to the protobuf parser's message."""
-    for i, resource in _items(request, "resourceSpans", "resource_spans"):
-        for j, scope in _items(resource, "scopeSpans", "scope_spans"):
-            for k, span in _items(scope, "spans", "spans"):
-                where = f"resourceSpans[{i}].scopeSpans[{j}].spans[{k}]"
-                yield span, where
-                for n, link in _items(span, "links", "links"):
-                    yield link, f"{where}.links[{n}]"
+def _take_list(holder: dict[str, Any], camel: str, snake: str, where: str) -> list[Any]:
+    """Takes a field out of its object, by either of its names. Raises: WireError if it is no list, or there twice"""
+    place = f"{where}.{camel}" if where else camel
+    if camel != snake and camel in holder and snake in holder:
+        raise WireError(f"{place} is there twice, also as {snake}")
+    found = holder.pop(camel, None) if camel in holder else holder.pop(snake, None)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise WireError(f"{place} is not a list")
+    return found
 
 
-def _items(holder: dict[str, Any], camel: str, snake: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    found = holder.get(camel, holder.get(snake))
-    if isinstance(found, list):
-        yield from ((number, item) for number, item in enumerate(found) if isinstance(item, dict))
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WireError(f"{where} is not an object")
+    return value
+
+
+def _count_unknown(holder: dict[str, Any], where: str, unknown: dict[str, int]) -> None:
+    """Fields that carry spans and that OTLP does not have here: of an older version, or misspelt."""
+    for key, value in holder.items():
+        if isinstance(value, list) and value and key.lower().endswith("spans"):
+            place = f"{where}.{key}" if where else key
+            unknown[place[:200]] = sum(_spans_in(item) for item in value)
+
+
+def _spans_in(item: Any) -> int:
+    """How many spans such a field's item has: its own lists of spans, else it is one itself."""
+    if not isinstance(item, dict):
+        return 1
+    lists = [value for key, value in item.items() if isinstance(value, list) and key.lower().endswith("spans")]
+    return sum(_spans_in(one) for found in lists for one in found) if lists else 1
+
+
+def unknown_text(unknown: dict[str, int]) -> str:
+    """What a client is told of spans in fields that OTLP does not have."""
+    names = list(unknown)
+    more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+    return (
+        f"{sum(unknown.values())} spans are in {', '.join(names[:_NAMES_TOLD])}{more}, which OTLP does not have: send "
+        "them in resourceSpans[].scopeSpans[].spans"
+    )
 
 
 def _base64_of_hex(text: object, where: str) -> str:
     if not isinstance(text, str):
         raise WireError(f"{where} is not a string of hexadecimal digits")
-    try:
-        return base64.b64encode(bytes.fromhex(text)).decode()
-    except (ValueError, binascii.Error) as err:
-        raise WireError(f"{where} is {text[:64]!r}, not hexadecimal digits") from err
+    if _HEX.fullmatch(text) is None:
+        raise WireError(f"{where} is {text[:64]!r}, not hexadecimal digits")
+    return base64.b64encode(bytes.fromhex(text)).decode()

@@ -3,17 +3,21 @@
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from agents.span_writer import Outcome
+from app.receivers.otlp_json import unknown_text
 
 _FULL = b""  # an empty ExportTraceServiceResponse
 
 
-def partial_success(outcome: Outcome) -> ExportTraceServiceResponse:
-    """OTLP's reply: says how many spans were left out, and why."""
+def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> ExportTraceServiceResponse:
+    """OTLP's reply: says how many spans were left out, and why.
+
+    unknown: see otlp_json.Converted
+    """
     reply = ExportTraceServiceResponse()
-    left_out = outcome.rejected + outcome.too_large
+    left_out = outcome.rejected + outcome.too_large + sum((unknown or {}).values())
     if left_out:
         reply.partial_success.rejected_spans = left_out
-        why = []
+        why = [unknown_text(unknown)] if unknown else []
         if outcome.rejected:
             why.append(
                 f"{outcome.rejected} of {outcome.received} spans have an invalid trace id (16 bytes, not all zero) "

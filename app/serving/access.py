@@ -4,20 +4,21 @@ import hashlib
 import hmac
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import yaml
 
 from app.errors import SettingsError
-from app.tenant import HEADER, SINGLE_TENANT, tenant_of
+from app.tenant import HEADER, SINGLE_TENANT, only_value, tenant_of
 from tables.tenant import valid_tenant
 
 AUTHORIZATION: Final = "Authorization"
 CHALLENGE: Final = 'Bearer realm="stretto", Basic realm="stretto"'
 ANY_TENANT: Final = "*"
 
+_AUTHORIZATION, _ORG = AUTHORIZATION.lower(), HEADER.lower()
 _FILE_BYTES_MAX: Final = 16 << 20
 _HASH: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _TOKEN_CHARS_MAX: Final = 4096
@@ -32,6 +33,23 @@ class Unauthorized(ValueError):  # noqa: N818 (says what it is)
 
 class Forbidden(ValueError):  # noqa: N818 (as above)
     """The token is another tenant's. HTTP 403, gRPC PERMISSION_DENIED."""
+
+
+class Identity(NamedTuple):
+    """The headers by which a client says who it is; None: not sent."""
+
+    authorization: str | None
+    org: str | None
+
+    @staticmethod
+    def of(headers: Iterable[tuple[str, str | bytes]]) -> "Identity":
+        """From all headers of a request, or all metadata of a call. Raises: RepeatedHeader"""
+        found: dict[str, list[str]] = {_AUTHORIZATION: [], _ORG: []}
+        for name, value in headers:
+            values = found.get(name.lower())
+            if values is not None:
+                values.append(value if isinstance(value, str) else value.decode("utf-8", "surrogateescape"))
+        return Identity(only_value(AUTHORIZATION, found[_AUTHORIZATION]), only_value(HEADER, found[_ORG]))
 
 
 class Access:

@@ -15,10 +15,12 @@ from prometheus_client import Counter, Gauge
 
 LIMITED: Final = Counter(
     "stretto_http_connections_limited_total",
-    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, grpc_connections.",
+    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, grpc_connections; "
+    "those of OTLP over gRPC also for idle_frames, protocol, fault.",
     ["server", "limit"],
 )
 OPEN: Final = Gauge("stretto_http_connections", "Open connections of HTTP/1.", ["server"])
+GRPC_CONNECTIONS: Final = Gauge("stretto_grpc_connections", "Open connections of gRPC.", ["server"])
 
 BAD: Final = Counter(
     "stretto_http_bad_requests_total", "Requests that are not HTTP/1, or have too long lines.", ["server"]
@@ -28,6 +30,10 @@ _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
 _LAST_WORDS_S: Final = 1.0
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 43\r\n\r\nthere are too many connections; come again\n"
+)
 _HANDSHAKE_S: Final = 10.0
 _BACKLOG: Final = 1024
 
@@ -138,7 +144,7 @@ class Guard(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         if not self._guards.has_room_for(self):
             self._refused = self._ended = True
-            self._transport.abort()
+            self._last_words(_TOO_MANY)
             return
         self._idle_since_s = asyncio.get_running_loop().time()
         self._handler.connection_made(transport)
@@ -211,7 +217,11 @@ class Guard(asyncio.Protocol):
         if not last_words:
             self._transport.abort()
             return
-        self._transport.write(last_words)
+        self._last_words(last_words)
+
+    def _last_words(self, text: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(text)
         self._transport.close()
         # A client that does not read them must not stay.
         asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._transport.abort)

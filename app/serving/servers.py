@@ -18,16 +18,20 @@ from app.api.server import api_runner, build_api, url_bytes_max
 from app.api.status import Configs, no_overrides
 from app.api.streaming import build_streaming
 from app.errors import StrettoError
+from app.receivers.cors import Cors
+from app.receivers.decompress import BodyCosts
 from app.receivers.gather import Gatherer, GatherLimits
-from app.receivers.otlp_grpc import build_grpc_server
+from app.receivers.http2_types import Http2Limits
+from app.receivers.input_budget import InputBudget
+from app.receivers.otlp_grpc import GrpcReceiver
 from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
 from app.serving.access import Access, load_credentials
 from app.serving.file_watch import FileWatch
 from app.serving.http_guard import GuardedSite, HttpLimits
 from app.serving.rings import KafkaRings
-from app.serving.tls import HTTP_1, HTTP_1_AND_GRPC, GrpcCertificates, TlsFiles, renew, tls_context
+from app.serving.tls import HTTP_1, HTTP_1_AND_GRPC, HTTP_2, TlsFiles, renew, tls_context
 from app.settings import Settings, to_yaml
-from app.settings.server import Http
+from app.settings.server import Grpc, Http
 from app.settings.show import changed_yaml
 
 log = logging.getLogger(__name__)
@@ -96,7 +100,9 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             connections_max=server.http_listen_conn_limit,
         )
         host, port = server.http_listen_address, server.http_listen_port
-        self._site = SharedSite(self._runner, host, port, grpc_port, tls=tls, limits=limits)
+        self._site = SharedSite(
+            self._runner, host, port, grpc_port, tls=tls, limits=limits, tunnels_max=server.grpc_listen_conn_limit
+        )
         try:
             await _start(self._site, f"{host}:{port}", "PORT")
         except StrettoError:
@@ -126,12 +132,13 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         limits = GatherLimits(
             gather_s=gather.gather_ms / 1000,
             batch_bytes=gather.gather_bytes_max,
-            in_flight_bytes_max=gather.in_flight_bytes_max,
             wait_s=settings.kafka.write_timeout_s,
         )
         self._gatherer = Gatherer(writer, limits)
+        share = settings.distributor.input.tenant_share if settings.multitenancy_enabled else 1.0
+        self._budget = InputBudget(settings.distributor.input.bytes_max, share)
         self._watch = FileWatch(settings.server.file_poll_s)
-        self._grpc: Any = None
+        self._grpc: GrpcReceiver | None = None
         self._http: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -144,26 +151,52 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         watch_tokens(self._watch, settings, access)
         protocols = settings.distributor.receivers.otlp.protocols
         tls = watched_context(self._watch, TlsFiles.of(protocols.http.tls, f"{_OTLP}.http.tls"))
-        certificates = watched_certificates(self._watch, TlsFiles.of(protocols.grpc.tls, f"{_OTLP}.grpc.tls"))
+        grpc_tls = watched_context(self._watch, TlsFiles.of(protocols.grpc.tls, f"{_OTLP}.grpc.tls"), HTTP_2)
         await self._writer.start()
-        endpoint = protocols.grpc.endpoint
-        try:
-            self._grpc = build_grpc_server(
-                self._gatherer,
-                endpoint,
-                access,
-                message_bytes_max=protocols.grpc.max_recv_msg_size_mib * _MIB,
-                tls=certificates,
-            )
-        except RuntimeError as err:
-            raise StrettoError(f"cannot listen on {endpoint} ({_OTLP}.grpc.endpoint): {err}") from err
-        await self._grpc.start()
+        await self._start_grpc(protocols.grpc, access, grpc_tls)
         await self._start_http(protocols.http, access, tls)
         self._watch.start()
 
+    async def _start_grpc(self, grpc: Grpc, access: Access, tls: ssl.SSLContext | None) -> None:
+        limits = Http2Limits(
+            head_s=grpc.read_header_timeout_s,
+            request_s=grpc.read_timeout_s,
+            idle_s=grpc.idle_timeout_s,
+            write_s=grpc.write_timeout_s,
+            header_bytes_max=grpc.header_bytes_max,
+            streams_max=grpc.max_concurrent_streams,
+            connections_max=grpc.connections_max,
+        )
+        server = GrpcReceiver(
+            self._gatherer,
+            grpc.endpoint,
+            access,
+            message_bytes_max=grpc.max_recv_msg_size_mib * _MIB,
+            tls=tls,
+            budget=self._budget,
+            limits=limits,
+            costs=self._costs(),
+            threads=self._settings.distributor.input.body_threads,
+        )
+        await _start(server, grpc.endpoint, f"{_OTLP}.grpc.endpoint")
+        self._grpc = server
+
+    def _costs(self) -> BodyCosts:
+        costs = self._settings.distributor.input
+        return BodyCosts(costs.body_cpu_s_max, costs.members_max, costs.ratio_max)
+
     async def _start_http(self, http: Http, access: Access, tls: ssl.SSLContext | None) -> None:
-        bodies = BodyLimits(http.max_request_body_size, http.max_json_body_size, http.read_timeout_s)
-        self._http = http_runner(build_http_receiver(self._gatherer, access, bodies), http.header_bytes_max)
+        bodies = BodyLimits(
+            http.max_request_body_size,
+            http.max_json_body_size,
+            http.read_timeout_s,
+            self._costs(),
+            self._settings.distributor.input.body_threads,
+        )
+        cors = http.cors
+        allowed = Cors(cors.allowed_origins, cors.allowed_headers, cors.max_age) if cors.allowed_origins else None
+        app = build_http_receiver(self._gatherer, access, bodies, self._budget, allowed)
+        self._http = http_runner(app, http.header_bytes_max)
         host, _, port = http.endpoint.rpartition(":")
         await self._http.setup()
         limits = HttpLimits(
@@ -187,7 +220,7 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         await self._writer.stop(_STOP_GRACE_S)
 
 
-async def _start(site: web.BaseSite, where: str, setting: str) -> None:
+async def _start(site: web.BaseSite | GrpcReceiver, where: str, setting: str) -> None:
     try:
         await site.start()
     except OSError as err:
@@ -216,12 +249,3 @@ def watched_context(
     context = tls_context(files, protocols)
     watch.add(files.setting, files.paths(), lambda: renew(context, files))
     return context
-
-
-def watched_certificates(watch: FileWatch, files: TlsFiles | None) -> Any:
-    """The same for a gRPC server: its credentials."""
-    if files is None:
-        return None
-    certificates = GrpcCertificates(files)
-    watch.add(files.setting, files.paths(), certificates.renew)
-    return certificates.credentials()

@@ -4,14 +4,13 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from app.errors import StrettoError
 from app.settings.server import Tls
 
 HTTP_1: Final = ("http/1.1",)
+HTTP_2: Final = ("h2",)
 HTTP_1_AND_GRPC: Final = ("http/1.1", "h2")  # the server's order decides
 
 
@@ -73,36 +72,3 @@ def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
     """
     tls_context(files)  # half of a pair must not get into the one that is used
     _load(context, files)
-
-
-class GrpcCertificates:
-    """What a gRPC server shows and asks for. Used by grpc's threads."""
-
-    def __init__(self, files: TlsFiles) -> None:
-        """Raises: as `tls_context`."""
-        self._files = files
-        self._current = self._next = self._read()
-
-    def credentials(self) -> Any:
-        """For `add_secure_port`."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._current, self._fetch, require_client_authentication=self._files.client_ca is not None
-        )
-
-    def renew(self) -> None:
-        """New connections get what the files hold now. Raises: as `tls_context`; then nothing changes"""
-        self._next = self._read()
-
-    def _read(self) -> Any:
-        files = self._files
-        tls_context(files)  # grpc would only fail at a handshake, and say nothing
-        ca = files.client_ca.read_bytes() if files.client_ca else None
-        pair = (files.key.read_bytes(), files.cert.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=ca)
-
-    def _fetch(self) -> Any:
-        """At each handshake; None: as before."""
-        if self._next is self._current:
-            return None
-        self._current = self._next
-        return self._current

@@ -87,15 +87,42 @@ class Gather(Section):
     gather_bytes_max: Bytes = Field(
         default=1_500_000, description="Bytes of requests at which a batch is sent without waiting longer."
     )
-    in_flight_bytes_max: Bytes = Field(
+
+
+class Input(Section):
+    """What the requests of all clients may take of this process."""
+
+    bytes_max: Bytes = Field(
         default=256 * MIB,
-        description="Bytes of requests that may wait for Kafka's acknowledgement. Above it clients are told to retry.",
+        description="Bytes of requests in memory, over all receivers and connections: being read, decompressed, "
+        "decoded from JSON, and waiting for Kafka's acknowledgement. Above it clients are told to retry.",
+    )
+    tenant_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5,
+        description="How much of `distributor.input.bytes_max` the requests of one tenant may take, from 0 to 1. "
+        "Without `multitenancy_enabled` it is all.",
+    )
+    body_threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Threads that decompress request bodies; large ones take turns, small ones do not wait."
+    )
+    body_cpu_s_max: Seconds = Field(
+        default=5,
+        description="CPU seconds that decompressing a request, and reading its JSON, may take each. Ordinary spans "
+        "take one for 100 MB of gzip. A request that takes longer is refused.",
+    )
+    members_max: Count = Field(
+        default=4096, description="Members, one after the other, that a gzip body may consist of. More are refused."
+    )
+    ratio_max: Count = Field(
+        default=2000,
+        description="How many times its size a compressed body above 1 MiB may become. What grows more is refused.",
     )
 
 
 class Distributor(Section):
     receivers: Receivers = Receivers()
     gather: Gather = Gather()
+    input: Input = Input()
     decode_s_max: Seconds = Field(
         default=10,
         description="CPU seconds that the decoding of a request may take: ordinary spans take one for 100 MB. A "
@@ -109,19 +136,21 @@ class Distributor(Section):
 
     @model_validator(mode="after")
     def _largest_request_fits(self) -> Self:
-        protocols, gather = self.receivers.otlp.protocols, self.gather
+        protocols = self.receivers.otlp.protocols
         sizes = {
             "receivers.otlp.protocols.grpc.max_recv_msg_size_mib": protocols.grpc.max_recv_msg_size_mib * MIB,
             "receivers.otlp.protocols.http.max_request_body_size": protocols.http.max_request_body_size,
-            "gather.gather_bytes_max": gather.gather_bytes_max,
+            "gather.gather_bytes_max": self.gather.gather_bytes_max,
         }
+        most = int(self.input.bytes_max * self.input.tenant_share)
         for key, size_bytes in sizes.items():
-            if size_bytes > gather.in_flight_bytes_max:
+            # As it came and decompressed, both.
+            if 2 * size_bytes > most:
                 raise conflict(
                     key,
-                    f"{size_bytes} bytes are more than distributor.gather.in_flight_bytes_max "
-                    f"({gather.in_flight_bytes_max}); make this one smaller or that one larger",
-                    "gather.in_flight_bytes_max",
+                    f"twice {size_bytes} bytes are more than a tenant's share of distributor.input.bytes_max ({most}); "
+                    "make this one smaller or that one larger",
+                    "input.bytes_max",
                 )
         return self
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import KIB, MIB, Count, HostPort, Name, Port, Seconds
+from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, Name, Origins, Port, Seconds
 
 
 class Tls(Section):
@@ -44,6 +44,10 @@ class Server(Section):
     http_listen_conn_limit: Count = Field(
         default=2000, description="Connections of HTTP/1 to the query API. More are closed at once."
     )
+    grpc_listen_conn_limit: Count = Field(
+        default=1000,
+        description="Connections of gRPC to the query API. Each takes three file descriptors. More are closed at once.",
+    )
     http_server_read_header_timeout_s: Seconds = Field(
         default=10,
         description="Seconds within which a request's head must be there; the first one's from the connection on.",
@@ -79,6 +83,39 @@ class Grpc(Section):
     max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=64, description="Largest request, in MiB after decompression. A larger one is refused."
     )
+    read_header_timeout_s: Seconds = Field(
+        default=10, description="Seconds within which a connection must begin as HTTP/2."
+    )
+    read_timeout_s: Seconds = Field(default=60, description="Seconds within which a request must be there whole.")
+    write_timeout_s: Seconds = Field(
+        default=30, description="Seconds for which a client may take nothing of its answers before it is cut."
+    )
+    idle_timeout_s: Seconds = Field(
+        default=600, description="Seconds without a request after which a connection is closed. Clients connect again."
+    )
+    header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest metadata of a request, in bytes.")
+    max_concurrent_streams: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=100, description="Requests at once on one connection. A client keeps more waiting itself."
+    )
+    connections_max: Count = Field(default=2000, description="Connections. More are closed at once.")
+
+
+class Cors(Section):
+    """Which pages in browsers may send: the OpenTelemetry Collector's names."""
+
+    allowed_origins: Origins = Field(
+        default=(),
+        description="Origins of web pages that may send from browsers, as `https://app.example.com`; `*` stands for "
+        "any text in one, as in `https://*.example.com`, or for all. Empty: none.",
+    )
+    allowed_headers: HeaderNames = Field(
+        default=(),
+        description="Headers that such a page may send besides Accept, Accept-Language, Content-Language and "
+        "Content-Type; `*`: any. X-Scope-OrgID and Authorization are such.",
+    )
+    max_age: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        default=0, description="Seconds for which a browser may remember what it was allowed. 0: its own 5."
+    )
 
 
 class Http(Section):
@@ -106,6 +143,7 @@ class Http(Section):
     )
     header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest head of a request, in bytes.")
     connections_max: Count = Field(default=2000, description="Connections. More are closed at once.")
+    cors: Cors = Cors()
 
 
 class Protocols(Section):

@@ -72,6 +72,20 @@ def _s3_endpoint(text: str) -> str:
     return _http_url_or_empty(text)
 
 
+def _origin(text: str) -> str:
+    text = text.strip()
+    if text != "*" and not re.fullmatch(r"[A-Za-z*][A-Za-z0-9+.*-]*://[^\s/]+", text):
+        raise ValueError("expected *, or an origin as https://app.example.com or https://*.example.com, without a path")
+    return text.lower()
+
+
+def _header_name(text: str) -> str:
+    text = text.strip()
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", text):
+        raise ValueError("expected the name of a header, or *")
+    return text
+
+
 def mask(text: str) -> str:
     """`text` with what stands before the @ of a URL hidden. Hides too much rather than too little."""
     return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
@@ -108,6 +122,16 @@ HostPort = Annotated[str, Words("host:port"), AfterValidator(host_port)]
 KafkaAddress = Annotated[str, AfterValidator(kafka_address)]
 KafkaAddresses = Annotated[
     tuple[KafkaAddress, ...], BeforeValidator(_split_at_commas), Field(strict=False, min_length=1)
+]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...],
+    BeforeValidator(_split_at_commas),
+    Field(strict=False),
+]
+HeaderNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_header_name)], ...],
+    BeforeValidator(_split_at_commas),
+    Field(strict=False),
 ]
 HttpUrl = Annotated[str, Words("an http or https URL"), AfterValidator(http_url)]
 HttpUrlOrEmpty = Annotated[str, Words("an http or https URL, or empty"), AfterValidator(_http_url_or_empty)]

@@ -11,7 +11,7 @@ import pytest
 
 from app.api.proto import tempo_pb2 as pb
 from app.errors import StrettoError
-from app.receivers.otlp_grpc import METHOD, build_grpc_server
+from app.receivers.otlp_grpc import METHOD, GrpcReceiver
 from app.serving.access import Access
 from app.serving.servers import QueryServer
 from app.settings import Settings
@@ -108,7 +108,7 @@ def test_receiver_over_grpc():
 
     async def main():
         port = free_port()
-        server = build_grpc_server(
+        server = GrpcReceiver(
             Gather(),
             f"127.0.0.1:{port}",
             Access(multitenancy=True, credentials=CREDENTIALS),

@@ -61,7 +61,7 @@ def errors_of(cwd, text, environ=None):
         pytest.param("live_store: {segment_age_s: 400}", "stretto.yaml:1: live_store.block_age_s: must not be less than live_store.segment_age_s (400)", id="blocks younger than segments"),
         pytest.param("kafka: {retention_s: 60}", "stretto.yaml:1: kafka.retention_s: must be at least two live_store.block_age_s (600), or Kafka forgets spans before they are in a block", id="Kafka forgets"),
         pytest.param("query_frontend: {search: {max_result_limit: 10}}", "stretto.yaml:1: query_frontend.search.max_result_limit: must be 0 or at least query_frontend.search.default_result_limit (20)", id="limits"),
-        pytest.param("distributor: {gather: {in_flight_bytes_max: 2000000}}", "stretto.yaml:1: distributor.receivers.otlp.protocols.grpc.max_recv_msg_size_mib: 67108864 bytes are more than distributor.gather.in_flight_bytes_max (2000000); make this one smaller or that one larger", id="a request that never fits"),
+        pytest.param("distributor: {input: {bytes_max: 2000000}}", "stretto.yaml:1: distributor.receivers.otlp.protocols.grpc.max_recv_msg_size_mib: twice 67108864 bytes are more than a tenant's share of distributor.input.bytes_max (1000000); make this one smaller or that one larger", id="a request that never fits"),
         # Variables in the file.
         pytest.param("a: b\nkafka:\n  topic: ${NOPE}", "stretto.yaml:3: kafka.topic: the variable NOPE is not set; set it, or write ${NOPE:-default}", id="unset"),
         pytest.param("kafka: {address: [a:1,\n ${NOPE}]}", "stretto.yaml:2: kafka.address[1]: the variable NOPE is not set; set it, or write ${NOPE:-default}", id="unset in a list"),

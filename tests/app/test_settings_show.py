@@ -42,6 +42,8 @@ FORMS = {
     "target_info_excluded_dimensions": st.lists(NAMES, max_size=2),
     "peer_attributes": st.lists(NAMES, max_size=2),
     "database_name_attributes": st.lists(NAMES, max_size=2),
+    "allowed_origins": st.lists(NAMES.map("https://{}.*".format) | st.just("*"), max_size=2),
+    "allowed_headers": st.lists(NAMES, max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,

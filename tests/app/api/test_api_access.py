@@ -6,9 +6,11 @@ from base64 import b64encode
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDict
 
 from agents.span_writer import Outcome
 from app.errors import SettingsError
+from app.receivers.input_budget import InputBytes
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.serving.access import Access, Forbidden, Unauthorized, load_credentials
 from app.tenant import InvalidTenant, NoTenant
@@ -89,6 +91,17 @@ def test_api_of_others(ask):
     assert answer.status == 403
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/search?q={}", "/api/traces/1", "/api/echo", "/status/config", "/nothing", "/ready"]
+)
+@pytest.mark.parametrize("name", ["X-Scope-OrgID", "Authorization"])
+def test_repeated_headers(ask, path, name):
+    """Which of them counts nobody can know: 400 on every route, also where both say the same."""
+    headers = CIMultiDict([("Authorization", "Bearer a1"), ("X-Scope-OrgID", "acme"), (name, "acme")])
+    answer = ask(path, credentials=CREDENTIALS, multitenancy=True, headers=headers)
+    assert (answer.status, f"{name} is there 2 times" in answer.text) == (400, True)
+
+
 @pytest.mark.parametrize("path", ["/ready", "/metrics"])
 def test_open(ask, path):
     """Probes and scrapers need no token."""
@@ -120,7 +133,7 @@ def test_ready_tells_no_paths(ask, backend, reason, shown):
 class Gather:
     """In place of the gatherer."""
 
-    async def add(self, tenant: str, body: bytes) -> Outcome:
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         return Outcome(1)
 
 

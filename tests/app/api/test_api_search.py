@@ -191,6 +191,11 @@ def test_without_query_no_spans(ask, backend):
         pytest.param({"tags": "a=true"}, '(.a = "true" || .a = true)', id="text or truth value"),
         pytest.param({"tags": "a= b=c"}, '.a = "" && .b = "c"', id="empty"),
         pytest.param({"tags": "error=true status.code=ok"}, "status = error && status = ok", id="status"),
+        pytest.param({"tags": 'a="x\\ny\\\\z"'}, '.a = "x\\ny\\\\z"', id="escapes of JSON"),
+        pytest.param({"tags": 'a="\\ud83d\\ude00\\u00e9\\/"'}, '.a = "😀é/"', id="characters by number"),
+        pytest.param({"minDuration": "10000000000ns"}, "traceDuration >= 10000000000ns", id="many digits"),
+        pytest.param({"maxDuration": ".5s"}, "traceDuration <= 500000000ns", id="nothing before the point"),
+        pytest.param({"maxDuration": "0" * 5000 + "1m1s"}, "traceDuration <= 61000000000ns", id="very many digits"),
         pytest.param({"tags": "a&&b=c\\"}, '."a&&b" = "c\\\\"', id="odd characters"),
         pytest.param(
             {"minDuration": "100ms", "maxDuration": "1.5s"}, "traceDuration >= 100ms && traceDuration <= 1.5s"
@@ -225,6 +230,9 @@ def test_parameters_before_traceql(ask, backend, params, query):
         pytest.param({"q": "", "tags": "a"}, ["tags", "logfmt"], id="tags"),
         pytest.param({"q": "", "tags": "a=b " * 101}, ["tags", "100"], id="too many tags"),
         pytest.param({"q": "", "minDuration": "1"}, ["minDuration", "'1'"], id="minDuration"),
+        pytest.param({"q": "", "tags": 'a="x\\y"'}, ["tags", "escape \\y;"], id="no such escape"),
+        pytest.param({"q": "", "tags": 'a="\\u12"'}, ["tags", "escape \\u;"], id="half an escape"),
+        pytest.param({"q": "", "minDuration": "9" * 5000 + "h"}, ["minDuration", "292 years"], id="far too long"),
         pytest.param({"q": "", "tags": "x" * 20_001}, ["tags", "max_query_expression_size_bytes"], id="long tags"),
     ],
 )

@@ -20,7 +20,7 @@ from app.api.proto import tempo_pb2 as pb
 from app.api.server import api_runner, build_api
 from app.api.streaming import build_streaming
 from app.errors import StrettoError
-from app.serving.http_guard import HttpLimits
+from app.serving.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
 from app.serving.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
 from tests.app.api.conftest import SETTINGS, FakeBackend
@@ -32,7 +32,10 @@ RANGE = "/tempopb.StreamingQuerier/MetricsQueryRange"
 
 @contextlib.asynccontextmanager
 async def shared(
-    backend: FakeBackend, tls: ssl.SSLContext | None = None, limits: HttpLimits | None = None
+    backend: FakeBackend,
+    tls: ssl.SSLContext | None = None,
+    limits: HttpLimits | None = None,
+    tunnels_max: int = 1000,
 ) -> AsyncIterator[SharedSite]:
     """The API on a free port of the loopback."""
     api = build_api(backend, **SETTINGS)
@@ -41,7 +44,7 @@ async def shared(
     await streaming.start()
     runner = api_runner(api)
     await runner.setup()
-    site = SharedSite(runner, "127.0.0.1", 0, grpc_port, tls=tls, limits=limits)
+    site = SharedSite(runner, "127.0.0.1", 0, grpc_port, tls=tls, limits=limits, tunnels_max=tunnels_max)
     await site.start()
     try:
         yield site
@@ -338,3 +341,26 @@ def test_grpc_away(run, backend, caplog):
 
     run(main())
     assert "does not take connections" in caplog.text
+
+
+def test_connections_of_grpc_are_limited(run, backend):
+    """One too many is told so, in HTTP/2; the others go on, and those of HTTP/1 are not counted."""
+
+    async def main():
+        refused = LIMITED.labels("query", "grpc_connections")
+        before = refused._value.get()
+        async with shared(backend, tunnels_max=1) as site, grpc.aio.insecure_channel(address(site)) as channel:
+            assert len(await ask_grpc(channel)) == 1
+            assert GRPC_CONNECTIONS.labels("query")._value.get() == 1
+            reader, writer = await asyncio.open_connection(*address(site).split(":"))
+            writer.write(PREFACE)
+            async with asyncio.timeout(10):
+                told = await reader.read()
+            writer.close()
+            assert b"server.grpc_listen_conn_limit" in told
+            assert refused._value.get() == before + 1
+            async with aiohttp.ClientSession() as session, session.get(f"http://{address(site)}/api/echo") as reply:
+                assert reply.status == 200
+            assert len(await ask_grpc(channel)) == 1
+
+    run(main())

@@ -389,3 +389,14 @@ def test_proto_is_what_the_classes_were_made_of():
     }
     assert written == made
     assert set(re.findall(r"rpc (\w+)\(", text)) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["x-scope-orgid", "authorization"])
+def test_repeated_metadata(call, method, name):
+    """Which of them counts nobody can know."""
+    metadata = (("authorization", "Bearer a1"), ("x-scope-orgid", "acme"), (name, "acme"))
+    with pytest.raises(grpc.aio.AioRpcError) as told:
+        call(method, metadata=metadata, multitenancy=True, credentials=CREDENTIALS)
+    assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "2 times" in told.value.details()

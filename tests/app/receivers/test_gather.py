@@ -10,9 +10,10 @@ import pytest
 from agents.record_producer import KafkaUnavailable
 from agents.span_encoder import PIECE_BYTES
 from agents.span_writer import NotAcknowledged, Outcome, Request
-from app.receivers.gather import Gatherer, GatherLimits, Overloaded
+from app.receivers.gather import Gatherer, GatherLimits
+from app.receivers.input_budget import InputBudget
 
-LIMITS = GatherLimits(gather_s=0.02, batch_bytes=1000, in_flight_bytes_max=5000, wait_s=0.2)
+LIMITS = GatherLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
 
 
 class Writer:
@@ -55,7 +56,7 @@ async def test_a_burst_is_one_batch():
 @in_loop
 async def test_a_full_batch_does_not_wait():
     """Bytes, not time, end the gathering."""
-    gather, writer = gatherer(GatherLimits(60, 1000, 5000, 1))
+    gather, writer = gatherer(GatherLimits(60, 1000, 1))
     async with asyncio.timeout(5):
         await asyncio.gather(*(gather.add("t", bytes([n]) * 250) for n in range(8)))
     assert [len(batch) for batch in writer.batches] == [4, 4]
@@ -64,7 +65,7 @@ async def test_a_full_batch_does_not_wait():
 @in_loop
 async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
     """Four clients, each with one request at a time: a batch goes when all four are back, not when its time is over."""
-    gather, writer = gatherer(GatherLimits(60, 1_000_000, 5_000_000, 1))
+    gather, writer = gatherer(GatherLimits(60, 1_000_000, 1))
 
     async def client() -> None:
         for _ in range(5):
@@ -99,7 +100,7 @@ async def test_clients_that_send_at_their_own_pace_are_gathered():
 @in_loop
 async def test_a_large_request_goes_alone():
     """What takes long to decode keeps nobody waiting, and does not end the gathering of others."""
-    gather, writer = gatherer(GatherLimits(0.02, 10_000_000, 50_000_000, 1))
+    gather, writer = gatherer(GatherLimits(0.02, 10_000_000, 1))
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -121,30 +122,35 @@ async def test_a_large_request_goes_alone():
 
 
 @in_loop
-async def test_too_much_in_flight_is_refused():
-    """More than the limit waits for Kafka: the error names the setting, and the room comes back."""
+async def test_what_a_request_holds_is_given_back_when_it_is_done():
+    """Also where its client goes away: its body is in memory until its batch is written."""
     gather, writer = gatherer()
-    released = asyncio.Event()
+    budget, released = InputBudget(10_000), asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
         await released.wait()
         return await writer.accept(requests)
 
+    def sending(body: bytes) -> "asyncio.Task[Outcome]":
+        held = budget.open("t")
+        held.add("waiting", len(body))
+        return asyncio.create_task(gather.add("t", body, held))
+
     writer.behave = slow
-    first = asyncio.create_task(gather.add("t", b"a" * 4000))
+    patient, impatient = sending(b"a" * 400), sending(b"b" * 600)
+    while not writer.batches:
+        await asyncio.sleep(0.001)
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    again = sending(b"b" * 600)
+    early = sending(b"c" * 10)
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="in_flight_bytes_max"):
-        await gather.add("t", b"b" * 2000)
+    early.cancel()
+    await asyncio.wait({early})
+    assert budget.used_bytes == 1600
     released.set()
-    await first
-    await gather.add("t", b"b" * 2000)
-
-
-@in_loop
-async def test_a_request_larger_than_the_limit_goes_alone():
-    """It is refused only while others wait, or it could never be sent."""
-    gather, _ = gatherer()
-    assert (await gather.add("t", b"a" * 6000)).received == 6000
+    await asyncio.wait({patient, again})
+    assert budget.used_bytes == 0
 
 
 @in_loop

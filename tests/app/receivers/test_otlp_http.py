@@ -4,13 +4,17 @@ import asyncio
 import gzip
 import json
 import random
+import time
 import zlib
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
+from multidict import CIMultiDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -18,11 +22,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
-from app.receivers.gather import Overloaded
+from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.receivers.otlp_json import to_protobuf
 from app.serving.access import Access
 from tables.errors import WireError
+from tests.app.receivers.test_decompress import EMPTY, block, framed, lz4, zstd
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -35,8 +40,10 @@ class Gather:
         self.answer = answer
         self.came: list[tuple[str, bytes]] = []
 
-    async def add(self, tenant: str, body: bytes) -> Outcome:
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         self.came.append((tenant, body))
+        if held is not None:
+            held.release()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -48,16 +55,18 @@ LIMITS = BodyLimits(10_000, 5_000, 0.5)
 
 def post(
     body: bytes,
-    headers: dict[str, str],
+    headers: Mapping[str, str],
     answer: Outcome | Exception = TAKEN,
     *,
     multitenancy: bool = False,
     limits=None,
+    budget: InputBudget | None = None,
 ) -> tuple[int, dict[str, str], bytes, Gather]:
     gather = Gather(answer)
 
     async def run() -> tuple[int, dict[str, str], bytes]:
-        app = build_http_receiver(gather, Access(multitenancy=multitenancy), limits or LIMITS)  # type: ignore[arg-type]
+        access = Access(multitenancy=multitenancy)
+        app = build_http_receiver(gather, access, limits or LIMITS, budget)  # type: ignore[arg-type]
         server = TestServer(app)
         await server.start_server(auto_decompress=False)  # as http_runner
         async with TestClient(server) as client:
@@ -81,11 +90,19 @@ def raw_deflate(data: bytes) -> bytes:
         pytest.param(raw_deflate, "deflate", id="deflate without a head"),
         pytest.param(lambda b: gzip.compress(b[:3]) + gzip.compress(b[3:]) + bytes(9), "GZIP", id="gzip twice"),
         pytest.param(lambda b: b, "identity", id="identity"),
+        pytest.param(lambda b: b, "", id="an empty Content-Encoding"),
+        pytest.param(lambda b: b, " , identity", id="nothing, twice"),
+        pytest.param(zlib.compress, "zlib", id="zlib"),
+        pytest.param(zstd, "zstd", id="zstd"),
+        pytest.param(lz4, "lz4", id="lz4"),
+        pytest.param(block, "snappy", id="a block of snappy"),
+        pytest.param(framed, "snappy", id="framed snappy"),
+        pytest.param(framed, "x-snappy-framed", id="x-snappy-framed"),
     ],
 )
 def test_bodies_arrive_decompressed(encode: Any, encoding: str | None) -> None:
     """The receiver hands on the request's own bytes."""
-    headers = {"Content-Type": PROTOBUF, **({"Content-Encoding": encoding} if encoding else {})}
+    headers = {"Content-Type": PROTOBUF, **({} if encoding is None else {"Content-Encoding": encoding})}
     status, sent, body, gather = post(encode(b"request"), headers)
     assert (status, sent["Content-Type"], body) == (200, PROTOBUF, b"")
     assert gather.came == [("single-tenant", b"request")]
@@ -159,12 +176,18 @@ def test_bad_requests(body: bytes, headers: dict[str, str], status: int, text: s
     [
         pytest.param({}, 401, id="none"),
         pytest.param({"X-Scope-OrgID": "a/b"}, 400, id="a slash"),
+        pytest.param({"X-Scope-OrgID": "a,b"}, 400, id="two in one"),
+        pytest.param([("X-Scope-OrgID", "a"), ("X-Scope-OrgID", "b")], 400, id="two"),
+        pytest.param([("X-Scope-OrgID", "a"), ("X-Scope-OrgID", "a")], 400, id="one twice"),
+        pytest.param([("X-Scope-OrgID", "a"), *[("Authorization", "x")] * 2], 400, id="two tokens"),
         pytest.param({"X-Scope-OrgID": "team-a"}, 200, id="a name"),
     ],
 )
 def test_tenants(header: dict[str, str], status: int) -> None:
     """With multitenancy each request names its tenant."""
-    got, _, _, gather = post(b"r", {"Content-Type": PROTOBUF, **header}, multitenancy=True)
+    pairs = header.items() if isinstance(header, dict) else header
+    headers = CIMultiDict([("Content-Type", PROTOBUF), *pairs])
+    got, _, _, gather = post(b"r", headers, multitenancy=True)
     assert got == status
     assert gather.came == ([("team-a", b"r")] if status == 200 else [])
 
@@ -199,11 +222,36 @@ def wrapped(span: dict[str, Any], *, snake: bool = False) -> bytes:
         pytest.param(wrapped({**SPAN, "startTimeUnixNano": "17"}), "start_time_unix_nano", 17, id="int64 as text"),
         pytest.param(wrapped({**SPAN, "endTimeUnixNano": 17}), "end_time_unix_nano", 17, id="int64 as number"),
         pytest.param(wrapped({**SPAN, "unheardOf": {"a": 1}}), "name", "", id="unknown fields are passed over"),
+        pytest.param(wrapped({**SPAN, "parentSpanId": None}), "parent_span_id", b"", id="null for an id"),
+        pytest.param(wrapped({**SPAN, "name": None, "kind": None}), "name", "", id="null for nothing"),
+        pytest.param(
+            wrapped({**SPAN, "links": None, "attributes": [None]}), "dropped_links_count", 0, id="null in lists"
+        ),
+        pytest.param(wrapped({**SPAN, "kind": "2"}), "kind", 2, id="enum by number in text"),
+        pytest.param(wrapped({**SPAN, "startTimeUnixNano": 17.0}), "start_time_unix_nano", 17, id="int64 as float"),
+        pytest.param(
+            wrapped({**SPAN, "startTimeUnixNano": str(2**64 - 1)}), "start_time_unix_nano", 2**64 - 1, id="2^64-1"
+        ),
+        pytest.param(
+            wrapped({**SPAN, "name": "HERE"}).replace(b"HERE", b"a\\ud83db"), "name", "a\ufffdb", id="half an emoji"
+        ),
+        pytest.param(
+            wrapped({**SPAN, "name": "HERE"}).replace(b"HERE", b"\\\\ud83d \\ud83d\\ude00 \\ude00"),
+            "name",
+            "\\ud83d 😀 \ufffd",
+            id="half an emoji beside a whole one and a backslash",
+        ),
+        pytest.param(
+            wrapped({**SPAN, "name": "HERE"}).replace(b"HERE", b"a\xffb"),
+            "name",
+            "a\ufffdb",
+            id="a byte that is no UTF-8",
+        ),
     ],
 )
 def test_json(body: bytes, field: str, value: object) -> None:
     """OTLP's JSON, and protobuf's own names."""
-    message = ExportTraceServiceRequest.FromString(to_protobuf(body))
+    message = ExportTraceServiceRequest.FromString(to_protobuf(body).body)
     assert getattr(message.resource_spans[0].scope_spans[0].spans[0], field) == value
 
 
@@ -211,6 +259,8 @@ def test_json(body: bytes, field: str, value: object) -> None:
     ("span", "text"),
     [
         pytest.param({"traceId": "xyz"}, r"spans\[0\].traceId is 'xyz'", id="not hex"),
+        pytest.param({"traceId": "5B8EFFF7 98038103D269B633813FC60C"}, r"traceId is '5B8", id="blanks in an id"),
+        pytest.param({"traceId": "abc"}, r"traceId is 'abc'", id="half a byte"),
         pytest.param({"traceId": 7}, r"spans\[0\].traceId is not a string", id="a number as id"),
         pytest.param({"links": [{"spanId": "q"}]}, r"links\[0\].spanId", id="in a link"),
         pytest.param({"name": 7}, "name", id="wrong type"),
@@ -232,7 +282,7 @@ def test_large_bodies() -> None:
     _, _, _, gather = post(gzip.compress(data, 1), zipped, limits=limits)
     assert gather.came == [("single-tenant", data)]
     _, _, _, gather = post(text, {"Content-Type": JSON}, limits=limits)
-    assert gather.came == [("single-tenant", to_protobuf(text))]
+    assert gather.came == [("single-tenant", to_protobuf(text).body)]
 
 
 def test_deeply_nested_json() -> None:
@@ -241,3 +291,110 @@ def test_deeply_nested_json() -> None:
     text = wrapped({**SPAN, "attributes": [{"key": "k", "value": "HERE"}]}).decode().replace('"HERE"', deep)
     with pytest.raises(WireError):
         to_protobuf(text.encode())
+
+
+ODD_VALUES = [
+    ({"stringValue": None}, {}),
+    ({"doubleValue": "NaN"}, {"doubleValue": "NaN"}),
+    ({"doubleValue": "-Infinity"}, {"doubleValue": "-Infinity"}),
+    ({"doubleValue": 3}, {"doubleValue": 3.0}),
+    ({"doubleValue": "1e3"}, {"doubleValue": 1000.0}),
+    ({"intValue": 5}, {"intValue": "5"}),
+    ({"intValue": 5.0}, {"intValue": "5"}),
+    ({"intValue": "-9223372036854775808"}, {"intValue": "-9223372036854775808"}),
+    ({"bytesValue": "-_8="}, {"bytesValue": "+/8="}),
+    ({"bytesValue": "+/8"}, {"bytesValue": "+/8="}),
+    ({"arrayValue": {"values": [{"stringValue": "a"}, None]}}, {"arrayValue": {"values": [{"stringValue": "a"}, {}]}}),
+    ({"kvlistValue": {"values": [{"key": "a", "value": None}]}}, {"kvlistValue": {"values": [{"key": "a"}]}}),
+    (None, {}),
+]
+
+
+@pytest.mark.parametrize(("sent", "kept"), ODD_VALUES)
+def test_json_values(sent: Any, kept: Any) -> None:
+    """Numbers as text and as numbers, bytes in either base64, null as nothing."""
+    body = wrapped({**SPAN, "attributes": [{"key": "k", "value": sent}]})
+    message = ExportTraceServiceRequest.FromString(to_protobuf(body).body)
+    (attribute,) = message.resource_spans[0].scope_spans[0].spans[0].attributes
+    assert json_format.MessageToDict(attribute).get("value", {}) == kept
+
+
+@pytest.mark.parametrize(
+    ("request_", "left_out", "text"),
+    [
+        (
+            {"resourceSpans": [{"instrumentationLibrarySpans": [{"spans": [SPAN, SPAN]}, {"spans": [SPAN]}]}]},
+            3,
+            "resourceSpans[0].instrumentationLibrarySpans",
+        ),
+        ({"resourcespans": [{"scopeSpans": [{"spans": [SPAN]}]}]}, 1, "resourcespans"),
+        ({"resourceSpans": [{"scopeSpans": [{"Spans": [SPAN, SPAN]}]}]}, 2, "resourceSpans[0].scopeSpans[0].Spans"),
+        ({"resourceSpans": [{"scopeSpans": [{"moreSpans": []}], "other": [SPAN]}]}, 0, ""),
+    ],
+)
+def test_unknown_fields_with_spans(request_: Any, left_out: int, text: str) -> None:
+    """They are not dropped without a word: partial success names the field."""
+    _, _, body, _ = post(json.dumps(request_).encode(), {"Content-Type": JSON}, Outcome(received=0))
+    told = json.loads(body).get("partialSuccess", {})
+    assert int(told.get("rejectedSpans", 0)) == left_out
+    assert text in told.get("errorMessage", "")
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        ({"resourceSpans": [], "resource_spans": []}, "there twice"),
+        ({"resourceSpans": {}}, "is not a list"),
+        ({"resourceSpans": [7]}, r"resourceSpans\[0\] is not an object"),
+        ({"resourceSpans": [{"scopeSpans": [{"spans": [[]]}]}]}, r"spans\[0\] is not an object"),
+    ],
+)
+def test_json_of_other_shapes(request_: Any, text: str) -> None:
+    """The error says where."""
+    with pytest.raises(WireError, match=text):
+        to_protobuf(json.dumps(request_).encode())
+
+
+def test_json_takes_bounded_time() -> None:
+    """CPU time is a limit."""
+    with pytest.raises(WireError, match="body_cpu_s_max"):
+        to_protobuf(wrapped(SPAN), -1.0)
+
+
+def test_the_budget_over_http() -> None:
+    """Refused before the body is read where its length is known; all comes back."""
+    budget = InputBudget(5000)
+    limits = BodyLimits(10_000, 5_000)
+    headers = {"Content-Type": PROTOBUF, "Content-Length": "6000"}
+    status, told, body, gather = post(bytes(6000), headers, limits=limits, budget=budget)
+    assert (status, told["Retry-After"], gather.came) == (429, "1", [])
+    assert b"distributor.input.bytes_max" in body
+    assert told["Connection"] == "close"
+    zipped = {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}
+    assert post(gzip.compress(bytes(6000)), zipped, limits=limits, budget=budget)[0] == 429
+    assert post(gzip.compress(bytes(4000)), zipped, limits=limits, budget=budget)[0] == 200
+    assert post(wrapped(SPAN), {"Content-Type": JSON}, limits=limits, budget=budget)[0] == 200
+    assert budget.used_bytes == 0
+
+
+def test_empty_members() -> None:
+    """12 MB of them took 99 s, for which all other bodies waited."""
+    body = EMPTY * (12_000_000 // len(EMPTY))
+    limits = BodyLimits(64 << 20, 4 << 20)
+    status, _, told, _ = post(body, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, limits=limits)
+    assert (status, b"members_max" in told) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\\ud83d" * 200_000, b"\\\\" * 600_000 + b"\xff", b"\\n\\\\u" * 200_000 + b"\\udead", b"\xff" * 1_000_000],
+    ids=["halves", "backslashes", "mixed", "bytes"],
+)
+def test_repairs_are_linear(text: bytes) -> None:
+    """A megabyte that needs repair everywhere takes a fraction of a second, and is what it was but for the repairs."""
+    start_s = time.thread_time()
+    request = ExportTraceServiceRequest.FromString(to_protobuf(wrapped({"name": "HERE"}).replace(b"HERE", text)).body)
+    assert time.thread_time() - start_s < 2
+    want = json.loads(b'"' + text.replace(b"\xff", b"\\ufffd") + b'"')
+    want = "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in want)
+    assert request.resource_spans[0].scope_spans[0].spans[0].name == want

@@ -1,0 +1,57 @@
+"""gRPC's parts of an HTTP/2 request and answer: the prefix of a message, and the trailers that carry a status.
+
+Source: gRPC over HTTP2, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+"""
+
+import struct
+from base64 import b64encode
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from app.receivers.codecs import ENCODINGS
+
+PREFIX: Final = struct.Struct(">BL")  # compressed or not, length
+_RETRY_S: Final = 1
+_RETRIABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# A status travels in a header, where most clients take 8 KB; a character may become 9 bytes, and 12 more in base64.
+_TEXT_CHARS_MAX: Final = 400
+ACCEPTED: Final = ",".join(("identity", *ENCODINGS))
+
+
+class GrpcError(Exception):
+    """A call that ends with this code. final: sending the same again would not help"""
+
+    def __init__(self, code: grpc.StatusCode, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.code, self.message, self.final = code, message, final
+
+
+def message(body: bytes) -> bytes:
+    """A message with its prefix, not compressed."""
+    return PREFIX.pack(0, len(body)) + body
+
+
+def trailers(error: GrpcError | None = None) -> list[tuple[str, str]]:
+    """The end of an answer.
+
+    OTLP's clients send again after RetryInfo's delay; RESOURCE_EXHAUSTED without it is final for them.
+    """
+    if error is None:
+        return [("grpc-status", "0")]
+    text = error.message[:_TEXT_CHARS_MAX]
+    found = [
+        ("grpc-status", str(error.code.value[0])),
+        ("grpc-message", quote(text, safe=" !\"#$&'()*+,/:;<=>?@[]^`{|}")),
+    ]
+    if error.code in _RETRIABLE and not error.final:
+        status = Status(code=error.code.value[0], message=text)
+        status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=_RETRY_S)))
+        found.append(("grpc-status-details-bin", b64encode(status.SerializeToString()).decode()))
+    if error.code is grpc.StatusCode.UNIMPLEMENTED:
+        found.append(("grpc-accept-encoding", ACCEPTED))
+    return found
