@@ -16,7 +16,7 @@ from prometheus_client import Gauge, Histogram
 from agents.record_producer import KafkaUnavailable
 from agents.span_encoder import PIECE_BYTES
 from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
-from app.receivers.input_budget import InputBytes
+from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.unsettled import UnsettledRequests
 from tables.wall import ENDINGS
 

@@ -29,7 +29,7 @@ class _Gatherer:
     def __init__(self) -> None:
         self._encoder = SpanEncoder(1 << 20, 65_536, 10.0)
 
-    async def add(self, tenant: str, body: bytes) -> Any:
+    async def add(self, tenant: str, body: bytes, held: Any = None) -> Any:
         return self._encoder.encode_each([Request(tenant, body)], 1).outcomes[0]
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import gzip
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 from agents.span_encoder import Request, SpanEncoder
 from app.errors import StrettoError
-from app.receivers.inflate import Inflater, TooLarge, UnknownEncoding
+from app.receivers.codecs import ENCODINGS, UnknownEncoding
+from app.receivers.decompress import BodyCosts, TooLarge, decompressed
+from app.receivers.input_budget import InputBudget, Overloaded
 from app.receivers.otlp_json import to_protobuf
 from app.serving.access import Access, Forbidden, Unauthorized
 from app.tenant import InvalidTenant, NoTenant
@@ -19,7 +22,6 @@ from tests.fuzz.target import Target
 
 _MESSAGE_BYTES_MAX = 1 << 20
 _BODY_BYTES_MAX = 1 << 20
-_ENCODINGS = ("gzip", "deflate", "x-gzip", "identity", "zstd", "snappy", "lz4", "")
 
 
 @cache
@@ -42,16 +44,20 @@ def _json(data: bytes) -> None:
         body = to_protobuf(data)
     except WireError:
         return
-    converted: Any = body[0] if isinstance(body, tuple) else body
-    outcome = _encoder().encode_each([Request("fuzzer", converted)], 2).outcomes[0]
+    outcome = _encoder().encode_each([Request("fuzzer", body.body)], 2).outcomes[0]
     assert outcome.malformed is None, outcome
 
 
-def _inflate(data: bytes) -> None:
-    encoding = _ENCODINGS[data[0] % len(_ENCODINGS)] if data else ""
-    with ThreadPoolExecutor(1) as pool, contextlib.suppress(WireError, TooLarge, UnknownEncoding):
-        body = asyncio.run(Inflater(data[1:], encoding, _BODY_BYTES_MAX).all(pool))
-        assert len(body) <= _BODY_BYTES_MAX
+def _compressed(data: bytes) -> None:
+    encoding = ENCODINGS[data[0] % len(ENCODINGS)] if data else ENCODINGS[0]
+
+    async def body() -> None:
+        with ThreadPoolExecutor(1) as pool, InputBudget(4 * _BODY_BYTES_MAX).open("fuzzer") as held:
+            made = await decompressed(data[1:], encoding, _BODY_BYTES_MAX, BodyCosts(), held, pool)
+            assert len(made) <= _BODY_BYTES_MAX
+
+    with contextlib.suppress(WireError, TooLarge, UnknownEncoding, Overloaded):
+        asyncio.run(body())
 
 
 def _headers(data: bytes) -> None:
@@ -63,19 +69,19 @@ def _headers(data: bytes) -> None:
                 access.tenant(authorization or None, org or None)
 
 
-def _inflate_seeds() -> list[bytes]:
-    import gzip
-    import zlib
-
+def _compressed_seeds() -> list[bytes]:
     bodies = [gzip.compress(NEIGHBOUR), zlib.compress(NEIGHBOUR), gzip.compress(b"") * 20 + gzip.compress(NEIGHBOUR)]
-    return [bytes([number]) + body for body in bodies for number in range(3)]
+    return [bytes([number]) + body for body in bodies for number in range(len(ENCODINGS))]
 
 
 TARGETS = [
     Target("otlp_protobuf", _otlp, otlp_requests, (b"service.name", b"\x0a\x02\x00\x00"), protobuf=True),
     Target("otlp_json", _json, otlp_json, (b"null", b'"\\ud83d"', b"1e400", b"NaN", b"[]", b"{}", b'"' + b"0" * 32)),
     Target(
-        "compression", _inflate, _inflate_seeds, (b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"\xff\x06\x00\x00sNaPpY")
+        "compression",
+        _compressed,
+        _compressed_seeds,
+        (b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"\xff\x06\x00\x00sNaPpY"),
     ),
     Target("tenant_headers", _headers, lambda: [b"Bearer abc\nteam-a", b"Basic YTpi\n", b"\na,b", b"\n" + b"x" * 151]),
 ]

@@ -11,14 +11,15 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
 from app.receivers.gather import IN_FLIGHT_BYTES, Gatherer, GatherLimits
-from app.receivers.otlp_grpc import METHOD, build_grpc_server
+from app.receivers.otlp_grpc import METHOD, GrpcReceiver
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
 from app.serving.access import Access
+from app.standalone.ports import free_ports
 from tables.wire.otlp_descriptor import RequestHandler
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
 from tests.helpers.whole_way import request, span
 
-LIMITS = GatherLimits(gather_s=0.02, batch_bytes=10_000_000, in_flight_bytes_max=50_000_000, wait_s=1)
+LIMITS = GatherLimits(gather_s=0.02, batch_bytes=10_000_000, wait_s=1)
 DEEP = {
     "groups": groups(400_000),
     "open groups": groups(400_000, closed=False),
@@ -77,10 +78,9 @@ async def test_over_http(body: bytes) -> None:
 async def test_over_grpc(body: bytes) -> None:
     """INVALID_ARGUMENT, which no client sends again; the neighbours are acknowledged."""
     made, producer = writer()
-    server = build_grpc_server(
-        Gatherer(made, LIMITS), "127.0.0.1:0", Access(multitenancy=True), message_bytes_max=1 << 24
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
+    (port,) = free_ports(1)
+    access = Access(multitenancy=True)
+    server = GrpcReceiver(Gatherer(made, LIMITS), f"127.0.0.1:{port}", access, message_bytes_max=1 << 24)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
