@@ -127,6 +127,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
     """aiokafka's, for readers that take what is not committed too; nothing in a batch stops it."""
 
     inflated_bytes_max = 64 << 20
+    next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Any]:
         for frame in frames(self._records.data):
@@ -211,12 +212,12 @@ def _of_old_format(data: bytes, inflated_bytes_max: int) -> Any:
     """One message of format 0 or 1, which may hold others, compressed: brokers before Kafka 4 still take them."""
     codec, at = data[_MAGIC_AT + 1] & _CODEC_MASK, _MAGIC_AT + 2 + (8 if data[_MAGIC_AT] else 0)
     if codec:
-        for _ in range(2):  # past the key, then to the end of the value
-            length = int.from_bytes(data[at : at + 4], "big", signed=True)
-            start, at = at + 4, at + 4 + max(0, length)
+        key_bytes = int.from_bytes(data[at : at + 4], "big", signed=True)
+        start = at + 8 + max(0, key_bytes)
+        value_bytes = int.from_bytes(data[start - 4 : start], "big", signed=True)
         # aiokafka decompresses it, and knows no limit. Of format 0 lz4's frames are its own.
         if data[_MAGIC_AT] or codec != _LZ4:
-            inflate(codec, memoryview(data)[start:at], inflated_bytes_max)
+            inflate(codec, memoryview(data)[start : start + max(0, value_bytes)], inflated_bytes_max)
     return MemoryRecords(data).next_batch()
 
 
