@@ -71,7 +71,7 @@ def _instance_id(datadir: Path) -> str:
 
 def rebalance_timeout_s(session_timeout_s: float) -> float:
     """How long the members of a group have to join it again when it changes."""
-    return max(10.0, session_timeout_s)
+    return max(session_timeout_s, min(10.0, 1.7 * session_timeout_s))
 
 
 def new_app(

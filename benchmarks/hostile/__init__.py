@@ -1,0 +1,1 @@
+"""What hurts: commands that try it against a running Stretto."""
