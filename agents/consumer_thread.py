@@ -66,7 +66,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
             result = fun(*args, **kwargs)
             return await result if isawaitable(result) else result
         except asyncio.CancelledError:
-            raise Abandoned(f"{getattr(fun, '__name__', fun)} was given up") from None
+            # By us, or by aiokafka, which does so where a connection ends at the wrong time.
+            raise Abandoned(f"{getattr(fun, '__name__', fun)} was cancelled") from None
         finally:
             self._calls.discard(task)
 

@@ -15,7 +15,9 @@ _LOOK_S_MAX: Final = 2.0
 _THREAD_LATE_S: Final = 3.0
 # So long nothing is said of what may be a rebalance.
 _TOLD_AFTER_S: Final = 3.0
-# A consumer that was well for so long may be rebuilt again, before the process ends.
+# So long others may wait until a consumer is well again or the process ends.
+_PATIENCE_S: Final = 30.0
+# A consumer that was well for so long begins with all its rebuilds again.
 _WELL_S: Final = 30.0
 
 
@@ -65,8 +67,8 @@ class _Symptom:
 
 
 class ConsumerWatchdog:
-    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: the consumer is rebuilt. If one lasts
-    as long again: the process ends.
+    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: the consumer is rebuilt. Where that does
+    not help as often as it can be tried within half a minute, at least once, the process ends.
     """
 
     def __init__(self, stall_s: float) -> None:
@@ -74,7 +76,8 @@ class ConsumerWatchdog:
         self._symptoms: dict[object, _Symptom] = {}
         self._taken: dict[TP, int] = {}
         self._looked_s: float | None = None
-        self._rebuilt = False
+        self._rebuilds = 0
+        self._rebuilds_max = max(1, int(_PATIENCE_S / stall_s) - 1)
         self._well_s = 0.0
 
     def look(self, now_s: float, seen: Seen) -> Verdict:
@@ -92,19 +95,19 @@ class ConsumerWatchdog:
             self._symptoms[key] = symptom
         self._well_s = 0.0 if self._symptoms else self._well_s + passed_s
         if self._well_s >= _WELL_S:
-            self._rebuilt = False
+            self._rebuilds = 0
         return self._verdict(answers=answers)
 
     def _verdict(self, *, answers: bool) -> Verdict:
         problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
         for key, one in self._symptoms.items():
             # What has failed does not get well by itself.
-            at_once = key == "failed" and answers and not self._rebuilt
+            at_once = key == "failed" and answers and not self._rebuilds
             if one.for_s < self._stall_s and not at_once:
                 continue
-            action = Action.END if self._rebuilt or key == "thread" else Action.REBUILD
+            action = Action.END if self._rebuilds == self._rebuilds_max or key == "thread" else Action.REBUILD
             self._symptoms = {}
-            self._rebuilt = True
+            self._rebuilds += 1
             return Verdict(action, one.reason, one.text, problems or (one.text,))
         return Verdict(Action.NOTHING, "", "", problems)
 
