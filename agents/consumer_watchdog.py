@@ -17,8 +17,6 @@ _THREAD_LATE_S: Final = 3.0
 _TOLD_AFTER_S: Final = 3.0
 # So long others may wait until a consumer is well again or the process ends.
 _PATIENCE_S: Final = 30.0
-# A consumer that was well for so long begins with all its rebuilds again.
-_WELL_S: Final = 30.0
 
 
 class Action(Enum):
@@ -68,7 +66,8 @@ class _Symptom:
 
 class ConsumerWatchdog:
     """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: the consumer is rebuilt. Where that does
-    not help as often as it can be tried within half a minute, at least once, the process ends.
+    not help as often as it can be tried within half a minute, at least once, the process ends. One that is well for
+    stall_s begins anew.
     """
 
     def __init__(self, stall_s: float) -> None:
@@ -94,7 +93,7 @@ class ConsumerWatchdog:
                 symptom.for_s += passed_s if key in before else 0.0
             self._symptoms[key] = symptom
         self._well_s = 0.0 if self._symptoms else self._well_s + passed_s
-        if self._well_s >= _WELL_S:
+        if self._well_s >= self._stall_s:
             self._rebuilds = 0
         return self._verdict(answers=answers)
 

@@ -108,6 +108,8 @@ def new_app(
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=max(1.0, session_timeout_s / 6),
         broker_rebalance_timeout=rebalance_timeout_s(session_timeout_s),
+        # A request that gets no answer holds up all that follow it, heartbeats too.
+        broker_request_timeout=max(30.0, 10.0 + rebalance_timeout_s(session_timeout_s)),
         broker_max_poll_interval=_POLL_INTERVAL_S_MAX,
         broker_commit_interval=1.0,
         # Kafka away for minutes is not a live lock.

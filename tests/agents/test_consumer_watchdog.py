@@ -124,7 +124,7 @@ def test_stopped_process_is_given_time() -> None:
 
 def test_well_again_may_be_rebuilt_again() -> None:
     """Only what was well for long: else the process ends."""
-    for well_s, then in ((40, Action.REBUILD), (10, Action.END)):
+    for well_s, then in ((20, Action.REBUILD), (10, Action.END)):
         dog = Dog()
         assert dog.first(BEHIND)[0] is Action.REBUILD
         for _ in range(well_s):
