@@ -65,7 +65,7 @@ class _Symptom:
 
 
 class ConsumerWatchdog:
-    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: the consumer is rebuilt. Where that does
+    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: it is rebuilt. Where that does
     not help as often as it can be tried within half a minute, at least once, the process ends. One that is well for
     stall_s begins anew.
     """

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 _SEEK_AGAIN_S = 0.5
 _REBUILD_S = 12.0
+# aiokafka tries again for ever; whoever commits has more to do.
+_COMMIT_S = 10.0
 
 # Where each of the assigned partitions is to be read from; those left out start at the committed offset.
 Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
@@ -72,6 +74,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         next assignment
         """
         generation = self.app.consumer_generation_id
+        if not self.assignment():
+            raise IllegalStateError("nothing is assigned")
         while True:
             try:
                 await super().perform_seek()
@@ -150,8 +154,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             }
             try:
                 if mine:
-                    await self._thread._ensure_consumer().commit(mine)  # noqa: SLF001
-            except KafkaError as err:
+                    async with asyncio.timeout(_COMMIT_S):
+                        await self._thread._ensure_consumer().commit(mine)  # noqa: SLF001
+            except (KafkaError, OSError, TimeoutError, LookupError) as err:
                 log.warning("offsets were not committed, will be with the next block: %r", err)
                 return False
             return True

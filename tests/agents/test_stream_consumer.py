@@ -13,6 +13,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, IllegalStateError, KafkaError
 from faust.types import TP
 
+from agents import block_flusher
 from agents.consumer_thread import ERRORS, Abandoned, ConsumerThread
 from agents.stream_app import StreamApp, new_app, rebalance_timeout_s
 
@@ -331,3 +332,28 @@ async def test_beats(tmp_path: Path) -> None:
     await asyncio.sleep(0.01)
     task.cancel()
     assert time.monotonic() - thread.consumer.beat_s < 5
+
+
+@in_loop
+async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
+    """Faust empties the queues of agents then. A flush that is lost is a hole in what is covered, for ever."""
+    made = app(tmp_path)
+    keeper: Any = SimpleNamespace()
+    flushed: list[object] = []
+    broken = iter([True, False])
+
+    async def flush(one: Any) -> None:
+        flushed.append(one.job)
+        if next(broken):
+            raise ValueError("the end of a flush failed")
+
+    block_flusher.register(made, keeper, SimpleNamespace(flush=flush))  # type: ignore[arg-type]
+    state: Any = SimpleNamespace(partition=0)
+    for job in ("0-2", "3-19"):
+        await keeper.flush(state, job)
+    made.flow_control.clear()
+    task = asyncio.ensure_future(made._app_tasks[0]())
+    while len(flushed) < 2:
+        await asyncio.sleep(0)
+    task.cancel()
+    assert flushed == ["0-2", "3-19"]
