@@ -20,7 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from prometheus_client import Counter
 
-from agents.kafka_codecs import TooLarge, inflate
+from agents.kafka_codecs import TooLarge, decompress
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class FetchedBytes:
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types here
     """aiokafka's, for readers that take what is not committed too; nothing in a batch stops it."""
 
-    inflated_bytes_max = 64 << 20
+    decompressed_bytes_max = 64 << 20
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Any]:
@@ -169,7 +169,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         if data is None:
             raise CorruptRecordException("the length of the batch cannot be right")
         if data[_MAGIC_AT] < 2:
-            return _of_old_format(data, self.inflated_bytes_max)
+            return _of_old_format(data, self.decompressed_bytes_max)
         if len(data) < _HEADER.size:
             raise CorruptRecordException("the batch is shorter than its header")
         batch = DefaultRecordBatch(data)
@@ -179,7 +179,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         if not codec or batch.is_control_batch:
             return batch
         # Decompressed here and not by aiokafka, which knows no limit.
-        body = inflate(codec, memoryview(data)[_HEADER.size :], self.inflated_bytes_max)
+        body = decompress(codec, memoryview(data)[_HEADER.size :], self.decompressed_bytes_max)
         header = bytearray(data[: _HEADER.size])
         struct.pack_into(">h", header, _ATTRIBUTES_AT, batch.attributes & ~_CODEC_MASK)
         return DefaultRecordBatch(bytes(header) + body)
@@ -208,7 +208,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
             )
 
 
-def _of_old_format(data: bytes, inflated_bytes_max: int) -> Any:
+def _of_old_format(data: bytes, decompressed_bytes_max: int) -> Any:
     """One message of format 0 or 1, which may hold others, compressed: brokers before Kafka 4 still take them."""
     codec, at = data[_MAGIC_AT + 1] & _CODEC_MASK, _MAGIC_AT + 2 + (8 if data[_MAGIC_AT] else 0)
     if codec:
@@ -217,7 +217,7 @@ def _of_old_format(data: bytes, inflated_bytes_max: int) -> Any:
         value_bytes = int.from_bytes(data[start - 4 : start], "big", signed=True)
         # aiokafka decompresses it, and knows no limit. Of format 0 lz4's frames are its own.
         if data[_MAGIC_AT] or codec != _LZ4:
-            inflate(codec, memoryview(data)[start : start + max(0, value_bytes)], inflated_bytes_max)
+            decompress(codec, memoryview(data)[start : start + max(0, value_bytes)], decompressed_bytes_max)
     return MemoryRecords(data).next_batch()
 
 
@@ -243,8 +243,8 @@ def _reason(err: BaseException) -> str:
     return "compressed" if isinstance(err, OSError | zlib.error | ValueError) else "other"
 
 
-def install(inflated_bytes_max: int) -> None:
-    """All of this process's consumers read so. inflated_bytes_max: of one batch when it is decompressed"""
-    PartitionRecords.inflated_bytes_max = inflated_bytes_max
+def install(decompressed_bytes_max: int) -> None:
+    """All of this process's consumers read so. decompressed_bytes_max: of one batch when it is decompressed"""
+    PartitionRecords.decompressed_bytes_max = decompressed_bytes_max
     fetcher.PartitionRecords = PartitionRecords
     fetcher.MemoryRecords = FetchedBytes

@@ -20,10 +20,10 @@ class TooLarge(ValueError):  # noqa: N818  # says it better
     """It would be larger than the limit."""
 
     def __init__(self, bytes_max: int) -> None:
-        super().__init__(f"more than {bytes_max} bytes when decompressed (kafka.inflated_bytes_max)")
+        super().__init__(f"more than {bytes_max} bytes when decompressed (kafka.decompressed_bytes_max)")
 
 
-def inflate(codec: int, data: memoryview, bytes_max: int) -> bytes:
+def decompress(codec: int, data: memoryview, bytes_max: int) -> bytes:
     """codec: the number in a batch's attributes. Raises: TooLarge, UnsupportedCodecError, OSError, ValueError."""
     if codec == _GZIP:
         return _gunzip(data, bytes_max)

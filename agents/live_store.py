@@ -42,7 +42,7 @@ FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads 
 _RETRY_S_MAX = 30.0
 _OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
-_NOTICE_S = 5.0
+_LAG_S_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class LiveKeeper:
     """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
 
     def __init__(
-        self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits, notice_s: float = _NOTICE_S
+        self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits, lag_s_max: float = _LAG_S_MAX
     ) -> None:
-        """notice_s: a partition misses spans for queries when so long ago Kafka had more than is here"""
+        """lag_s_max: a partition misses spans for queries when so long ago Kafka had more than is here"""
         self.app, self.topic = app, topic
-        self.ends, self._notice_s = TopicEnds(), notice_s
+        self.ends, self._lag_s_max = TopicEnds(), lag_s_max
         self.stalls: Callable[[], list[str]] = list  # what the watchdog of consumers has to say
         self.store: LiveStore | None = None
         self.flush: FlushQueue = _no_flusher
@@ -165,7 +165,7 @@ class LiveKeeper:
         behind, now_s = {}, time.monotonic()
         for number, state in sorted(self.store.partitions.items()):
             at = self._past_holes(state)
-            late = self.ends.overdue(self.topic, number, at, now_s, self._notice_s)
+            late = self.ends.overdue(self.topic, number, at, now_s, self._lag_s_max)
             first = self._caught_up_at.get(number, 0)
             if late is not None or at < first:
                 behind[number] = max(late or 0, first)

@@ -83,16 +83,16 @@ def new_app(
     message_bytes_max: int,
     keeps_partitions: bool,
     buffer_records_max: int = 32,
-    inflated_bytes_max: int = 64 << 20,
+    decompressed_bytes_max: int = 64 << 20,
 ) -> StreamApp:
     """A Faust app: one consumer group. Figures and reasons are in docs/adr/0002-faust.md.
 
-    inflated_bytes_max: of one compressed batch of Kafka when it is decompressed, for all apps of this process
+    decompressed_bytes_max: of one compressed batch of Kafka when it is decompressed, for all apps of this process
     keeps_partitions: a worker that was killed and is started again with the same data folder takes up its partitions
     at once, not after the session timeout; one that stops for good leaves them alone for so long. For workers that
     have their data folder to themselves.
     """
-    kafka_batches.install(inflated_bytes_max)
+    kafka_batches.install(decompressed_bytes_max)
     return StreamApp(
         name,
         broker=[f"kafka://{address}" for address in broker],

@@ -132,7 +132,7 @@ def _new_app(settings: Settings, target: str) -> StreamApp:
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=target in ("live-store", "metrics-generator"),
-        inflated_bytes_max=kafka.inflated_bytes_max,
+        decompressed_bytes_max=kafka.decompressed_bytes_max,
     )
 
 
@@ -154,7 +154,7 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     live = settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
-    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live), settings.kafka.notice_s)
+    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live), settings.kafka.lag_s_max)
     live_store.register(app, keeper)
     block_flusher.register(app, keeper, _flusher(settings, app, keeper, flushing))
     app.parts.append(LiveOpener(settings, app, keeper))

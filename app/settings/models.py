@@ -67,12 +67,12 @@ class Kafka(Section):
         default=8 * MIB,
         description="Largest Kafka record that is written, in bytes, and the limit of the topics.",
     )
-    inflated_bytes_max: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
+    decompressed_bytes_max: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
         default=64 * MIB,
         description="Largest size, in bytes, of a batch of a Kafka topic that its producer compressed, when it is "
         "decompressed. A larger one is skipped and counted.",
     )
-    notice_s: Seconds = Field(
+    lag_s_max: Seconds = Field(
         default=5,
         description="Seconds after which a partition that has not been read to where Kafka says it ends counts as "
         "missing: searches answer 503.",

@@ -35,13 +35,13 @@ def request(service: str, trace_id: bytes) -> bytes:
 
 
 class Canary:
-    """Sends a trace a fifth of a second and asks twice a second, in threads. notice_s: kafka.notice_s of the server.
+    """Sends a trace a fifth of a second and asks twice a second, in threads. lag_s_max: kafka.lag_s_max of the server.
 
-    A search that answers 200 without a trace that was acknowledged notice_s before is a lie, and kept in `lies`.
+    A search that answers 200 without a trace that was acknowledged lag_s_max before is a lie, and kept in `lies`.
     """
 
-    def __init__(self, cluster: Cluster, notice_s: float) -> None:
-        self._cluster, self._notice_s = cluster, notice_s
+    def __init__(self, cluster: Cluster, lag_s_max: float) -> None:
+        self._cluster, self._lag_s_max = cluster, lag_s_max
         self._lock = threading.Lock()
         self._acknowledged: dict[str, dict[str, float]] = {}  # by service and trace id: when, by time.monotonic()
         self._finish = threading.Event()
@@ -122,6 +122,6 @@ class Canary:
                 self.refusals += 1
                 continue
             self.answers += 1
-            lost = self.acknowledged(service, asked_s - self._notice_s - _SLACK_S) - found
+            lost = self.acknowledged(service, asked_s - self._lag_s_max - _SLACK_S) - found
             if lost:
                 self.lies.append(f"{service}: a search answered 200 without {len(lost)} acknowledged traces")

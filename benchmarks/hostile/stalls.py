@@ -26,7 +26,7 @@ from benchmarks.hostile.behind_proxy import SETTINGS, BehindProxy, behind_proxy
 from benchmarks.hostile.canary import Canary, request
 from benchmarks.hostile.kafka_proxy import Fault
 
-NOTICE_S: Final = float(SETTINGS["STRETTO_KAFKA__NOTICE_S"])
+LAG_S_MAX: Final = float(SETTINGS["STRETTO_KAFKA__LAG_S_MAX"])
 # A watchdog that rebuilds, and then a process that ends and starts again, one after the other.
 WELL_WITHIN_S: Final = 45.0
 _POLL_S: Final = 0.25
@@ -171,7 +171,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _all(there: BehindProxy, count: int, rng: Random, longest_s: float) -> list[Outcome]:
-    canary, outcomes = Canary(there.cluster, NOTICE_S), []
+    canary, outcomes = Canary(there.cluster, LAG_S_MAX), []
     canary.start()
     bag: list[Stall] = []
     try:

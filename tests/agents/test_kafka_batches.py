@@ -139,7 +139,7 @@ def test_last_batch_cut_off() -> None:
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
 def test_bomb(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small as it comes, large when decompressed: passed over before it takes the memory."""
-    monkeypatch.setattr(PartitionRecords, "inflated_bytes_max", 1 << 20)
+    monkeypatch.setattr(PartitionRecords, "decompressed_bytes_max", 1 << 20)
     before = counted("too_large")
     data = batch(0, [bytes(3 << 20)], codec) + batch(1, [b"a"], codec)
     assert read(data) == ([(1, b"a")], 2)
@@ -151,7 +151,7 @@ def test_gzip_of_many_members() -> None:
     import gzip
 
     with pytest.raises(ValueError, match="members"):
-        kafka_codecs.inflate(GZIP, memoryview(gzip.compress(b"") * 1000), 1 << 20)
+        kafka_codecs.decompress(GZIP, memoryview(gzip.compress(b"") * 1000), 1 << 20)
 
 
 def test_panic_of_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_panic_of_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def panic(*_: Any) -> bytes:
         raise PanicException("unwrap on None")
 
-    monkeypatch.setattr(kafka_batches, "inflate", panic)
+    monkeypatch.setattr(kafka_batches, "decompress", panic)
     assert read(batch(0, [b"z"], ZSTD) + batch(1, [b"a"])) == ([(1, b"a")], 2)
     assert counted("other") >= 1
 
@@ -189,7 +189,7 @@ def test_old_formats(magic: int, codec: int, monkeypatch: pytest.MonkeyPatch) ->
 
     assert read(old(b"v")) == ([(0, b"v"), (1, b"v")], 2)
     if codec:
-        monkeypatch.setattr(PartitionRecords, "inflated_bytes_max", 1 << 20)
+        monkeypatch.setattr(PartitionRecords, "decompressed_bytes_max", 1 << 20)
         assert read(old(bytes(3 << 20)) + batch(2, [b"a"]), 0) == ([(2, b"a")], 3)
 
 

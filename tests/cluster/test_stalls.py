@@ -14,7 +14,7 @@ from benchmarks.hostile import kafka_proxy as proxy
 from benchmarks.hostile.behind_proxy import BehindProxy, behind_proxy
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.kafka_proxy import Fault
-from benchmarks.hostile.stalls import NOTICE_S, Stall, cause
+from benchmarks.hostile.stalls import LAG_S_MAX, Stall, cause
 from tests.cluster.client import Client, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -30,7 +30,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BehindProxy]:
 
 @pytest.fixture(scope="module")
 def canary(there: BehindProxy) -> Iterator[Canary]:
-    found = Canary(there.cluster, NOTICE_S)
+    found = Canary(there.cluster, LAG_S_MAX)
     found.start()
     yield found
     found.finish()
