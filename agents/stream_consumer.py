@@ -15,6 +15,7 @@ from agents.consumer_thread import ERRORS, ConsumerThread
 log = logging.getLogger(__name__)
 
 _SEEK_AGAIN_S = 0.5
+_SEEK_SPARE_S = 3.0
 _REBUILD_S = 12.0
 # aiokafka tries again for ever; whoever commits has more to do.
 _COMMIT_S = 10.0
@@ -73,6 +74,16 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         """Faust calls this after every assignment, before records flow. Raises: IllegalStateError: once more, after the
         next assignment
         """
+        # Where it takes longer than that Faust stops resuming, at the next assignments too, without a word.
+        within_s = self.app.conf.broker_request_timeout - _SEEK_SPARE_S
+        try:
+            async with asyncio.timeout(within_s):
+                await self._perform_seek()
+        except TimeoutError:
+            self._thread.failure = f"where to read on was not known within {within_s:.0f} s"
+            raise IllegalStateError(self._thread.failure) from None
+
+    async def _perform_seek(self) -> None:
         generation = self.app.consumer_generation_id
         if not self.assignment():
             raise IllegalStateError("nothing is assigned")

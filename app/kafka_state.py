@@ -37,6 +37,7 @@ class KafkaState:
     def __init__(self, brokers: Sequence[str]) -> None:
         self._brokers = list(brokers)
         self._consumer: Any = None
+        self._cluster: Any = None
         self._admin: Any = None
 
     async def ends(self, topics: Iterable[str]) -> dict[TP, int]:
@@ -48,13 +49,15 @@ class KafkaState:
                         bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000)
                     )
                     await self._consumer.start()
-                    await self._consumer.topics()
+                    self._cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001
                 wanted = [
                     TopicPartition(topic, number)
                     for topic in topics
-                    for number in self._consumer.partitions_for_topic(topic) or ()
+                    for number in self._cluster.partitions_for_topic(topic) or ()
                 ]
-                found = await self._consumer.end_offsets(wanted) if wanted else {}
+                if not wanted:
+                    raise LookupError("Kafka does not know the topics")
+                found = await self._consumer.end_offsets(wanted)
         except (KafkaError, OSError, TimeoutError, LookupError) as err:
             consumer, self._consumer = self._consumer, None
             await _closed(None if consumer is None else consumer.stop())

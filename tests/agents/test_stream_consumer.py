@@ -300,6 +300,18 @@ async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @in_loop
+async def test_resuming_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust would take its own time limit for the end of the worker, and resume nothing any more."""
+    made = app(tmp_path)
+    monkeypatch.setattr("agents.stream_consumer._SEEK_SPARE_S", made.conf.broker_request_timeout - 0.01)
+    made.consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
+    made.consumer.seek_to_committed = lambda: asyncio.sleep(1000)
+    with pytest.raises(IllegalStateError):
+        await made.consumer.perform_seek()
+    assert "where to read on" in made.consumer.failure
+
+
+@in_loop
 async def test_partition_gone_before_it_is_sought(tmp_path: Path) -> None:
     """The next assignment says where to read on."""
     consumer = app(tmp_path).consumer
