@@ -58,6 +58,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         self._dogs: dict[Role, ConsumerWatchdog] = {}
         self._members: dict[Role, Mapping[str, Member]] = {}
         self._known: dict[TP, int] = {}
+        self._shown: dict[Role, set[TP]] = {}  # whose lag is a metric
         self._problems: dict[Role, tuple[str, ...]] = {}
         self._rebuilding: dict[Role, asyncio.Task[None]] = {}
 
@@ -104,10 +105,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
 
     def _judge(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> None:
         seen = self._seen(role, app, ends, now_s)
-        for tp in seen.assigned:
-            if tp in seen.taken and tp in self._known:
-                late = lag(seen.taken[tp], tp.topic, tp.partition, self._known)
-                LAG.labels(role, tp.topic, tp.partition).set(late)
+        self._show_lags(role, seen)
         if role in self._rebuilding:
             return  # has its own limit of time
         dog = self._dogs.setdefault(role, ConsumerWatchdog(self._stall_s))
@@ -117,6 +115,15 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             self._end_process(f"{role}: {verdict.text}; a new consumer did not help, or cannot be made")
         elif verdict.action is Action.REBUILD:
             self._rebuilding[role] = asyncio.ensure_future(self._rebuild(role, app, verdict))
+
+    def _show_lags(self, role: Role, seen: Seen) -> None:
+        shown = {tp for tp in seen.assigned if tp in seen.taken and tp in self._known}
+        for tp in self._shown.get(role, set()) - shown:
+            LAG.remove(role, tp.topic, str(tp.partition))  # another worker shows it
+        self._shown[role] = shown
+        for tp in shown:
+            late = lag(seen.taken[tp], tp.topic, tp.partition, self._known)
+            LAG.labels(role, tp.topic, tp.partition).set(late)
 
     def _seen(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> Seen:
         consumer, members = app.consumer, self._members.get(role)

@@ -100,6 +100,18 @@ async def test_standing_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REBUILDS.labels("live-store", "behind")._value.get() == before + 1
 
 
+@in_loop
+async def test_lag_of_a_partition_that_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker shows it."""
+    w = World(monkeypatch)
+    w.kafka.end = 9
+    await w.look(1)
+    assert LAG.labels("live-store", "spans", 0)._value.get() == 4
+    w.consumer.assignment = set
+    await w.look(1)
+    assert ("live-store", "spans", "0") not in LAG._metrics
+
+
 @pytest.mark.parametrize("helps", [True, False])
 @in_loop
 async def test_process_ends(monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
