@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faust.types import TP
 from prometheus_client import Counter, Gauge
@@ -126,18 +126,27 @@ def _range(job: FlushJob) -> tuple[int, int]:
 
 
 def register(app: StreamApp, keeper: LiveKeeper, flusher: BlockFlusher) -> None:
-    """Adds the agent, fed through a channel in memory."""
-    channel = app.channel()
+    """Adds the task that writes blocks, one after the other, and the timer.
+
+    No agent with a channel: Faust empties the queues of all agents at every rebalance, and a job that is lost is a hole
+    in what is covered.
+    """
+    jobs: asyncio.Queue[Flush] = asyncio.Queue()  # few: bounded by the spans that wait to be sealed
 
     async def enqueue(state: LivePartition, job: FlushJob) -> None:
-        await channel.put(Flush(state, job))
+        jobs.put_nowait(Flush(state, job))
 
     keeper.flush = enqueue
 
-    @app.agent(channel, name="block_flusher")
-    async def block_flusher(stream: Any) -> None:
-        async for flush in stream:
-            await flusher.flush(flush)
+    @app.task
+    async def flush_blocks() -> None:
+        while True:
+            flush = await jobs.get()
+            try:
+                await flusher.flush(flush)
+            except Exception:
+                FAILURES.inc()
+                log.exception("partition %d: the end of a flush failed", flush.state.partition)
 
     @app.timer(_TRIM_S, name="block_flusher_trim")
     async def trim() -> None:

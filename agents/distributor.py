@@ -6,6 +6,7 @@ is committed after everything up to it is acknowledged in `spans`.
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from faust.types import TP
@@ -41,9 +42,11 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
     """
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
+    batcher = _Batcher(app, writer, default_tenant)
+    app.resume, app.progress, app.waits = batcher.resume, batcher.taken, batcher.waits
+
     @app.agent(topic, name="distributor")
     async def distributor(stream: Any) -> None:
-        batcher = _Batcher(app, writer, default_tenant)
         async for event in stream.noack().events():
             await batcher.add(event)
 
@@ -57,6 +60,24 @@ class _Batcher:
         self._bytes = 0
         self._timer: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+        self._taken: dict[TP, int] = {}
+        self._waits = ""
+
+    async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
+        """Kafka knows where to read on; we only note it."""
+        mine, consumer = set(assignment), self._app.consumer
+        committed = {tp: offset for tp, (offset, _) in (await consumer.committed(mine)).items()} if mine else {}
+        new = mine - set(committed)
+        self._taken = {**committed, **(await consumer.earliest_offsets(*new) if new else {})}
+        return {}
+
+    def taken(self) -> dict[TP, int]:
+        """The first offset of each partition that is not written yet."""
+        return self._taken
+
+    def waits(self) -> dict[int | None, str]:
+        """Why nothing is taken now."""
+        return {None: self._waits} if self._waits else {}
 
     async def add(self, event: Any) -> None:
         message = event.message
@@ -96,9 +117,17 @@ class _Batcher:
                 if outcome.malformed is not None:
                     _skip(message, outcome.malformed, outcome.reason)
             CONSUMED.inc(sum(outcome.malformed is None for outcome in outcomes))
+            if generation == self._app.consumer_generation_id:
+                self._taken |= ends
             await self._app.consumer.commit_through(ends)
 
     async def _written(self, requests: list[Request]) -> list[Outcome]:
+        try:
+            return await self._written_at_last(requests)
+        finally:
+            self._waits = ""
+
+    async def _written_at_last(self, requests: list[Request]) -> list[Outcome]:
         """Until it works: what a message does to the code is in its outcome, all else concerns the batch."""
         while True:
             try:
@@ -106,6 +135,7 @@ class _Batcher:
             except NotAcknowledged as err:
                 WAITS.inc()
                 log.warning("otlp_spans waits: %s", err)
+                self._waits = str(err)
                 if err.settled is None:
                     await asyncio.sleep(_RETRY_S)
                     continue
@@ -114,6 +144,7 @@ class _Batcher:
                     return err.outcomes
             except Exception:  # a fault of ours must neither lose the messages nor end the agent
                 WAITS.inc()
+                self._waits = "a fault; the log has it"
                 log.exception("otlp_spans: %d messages are not written, again in %g s", len(requests), _RETRY_S)
                 await asyncio.sleep(_RETRY_S)
 

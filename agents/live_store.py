@@ -4,16 +4,20 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents.kafka_batches import HOLES
 from agents.span_record import parts_of
 from agents.stream_app import StreamApp
+from agents.topic_ends import TopicEnds
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
@@ -39,6 +43,7 @@ FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads 
 _RETRY_S_MAX = 30.0
 _OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
+_LAG_S_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,13 @@ async def _no_flusher(_: LivePartition, __: FlushJob) -> None:
 class LiveKeeper:
     """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
 
-    def __init__(self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits) -> None:
+    def __init__(
+        self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits, lag_s_max: float = _LAG_S_MAX
+    ) -> None:
+        """lag_s_max: a partition misses spans for queries when so long ago Kafka had more than is here"""
         self.app, self.topic = app, topic
+        self.ends, self._lag_s_max = TopicEnds(), lag_s_max
+        self.stalls: Callable[[], list[str]] = list  # what the watchdog of consumers has to say
         self.store: LiveStore | None = None
         self.flush: FlushQueue = _no_flusher
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
@@ -75,6 +85,8 @@ class LiveKeeper:
         self._room_on_disk.set()
         self._caught_up_at: dict[int, int] = {}
         self._assigned = False
+        self._waits: dict[int, str] = {}  # why nothing is taken of a partition
+        self._waits_of_all: list[str] = []
         self._late: dict[int, asyncio.Task[None]] = {}  # partitions whose storage did not answer in time
         self.closing = asyncio.Event()  # the worker stops: the store will be closed
 
@@ -82,6 +94,10 @@ class LiveKeeper:
 
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
         """Opens the partitions that came, closes those that went; says where to read each from."""
+        with self._waiting("partitions are being opened"):
+            return await self._resumed(assignment)
+
+    async def _resumed(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
         store = self._require_store()
         mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}
         for gone in set(store.partitions) - set(mine):
@@ -100,7 +116,11 @@ class LiveKeeper:
 
     async def _seek_when_open(self, opening: "asyncio.Task[None]", tp: TP) -> None:
         """Its records have been passed over until now."""
-        await opening
+        self._waits[tp.partition] = "it is being opened"
+        try:
+            await opening
+        finally:
+            self._waits.pop(tp.partition, None)
         state = self._require_store().partitions.get(tp.partition)
         if state is not None:
             await self.app.consumer.seek(tp, state.next_offset)
@@ -136,18 +156,41 @@ class LiveKeeper:
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()
         ]
-        return reasons + [f"live store: {problem}" for problem in self.problems.values()]
+        return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self.stalls()
 
     def behind(self) -> dict[int, int]:
-        """Partitions that are still read up to where the topic ended when they came here, and that end."""
+        """Partitions that are still read up to where the topic ended when they came here, or that have not reached in
+        time where it ended later; and that end.
+        """
         if self.store is None:
             return {}
-        ends = self._caught_up_at
-        return {
-            number: ends[number]
-            for number, state in sorted(self.store.partitions.items())
-            if state.next_offset < ends.get(number, 0)
-        }
+        behind, now_s = {}, time.monotonic()
+        for number, state in sorted(self.store.partitions.items()):
+            at = self._past_holes(state)
+            late = self.ends.overdue(self.topic, number, at, now_s, self._lag_s_max)
+            first = self._caught_up_at.get(number, 0)
+            if late is not None or at < first:
+                behind[number] = max(late or 0, first)
+        return behind
+
+    def taken(self) -> dict[TP, int]:
+        """The first offset of each open partition that is not here yet."""
+        store = self.store
+        return {} if store is None else {TP(self.topic, n): one.next_offset for n, one in store.partitions.items()}
+
+    def waits(self) -> dict[int | None, str]:
+        """Why no records are taken now, by partition; None: of none."""
+        waits: dict[int | None, str] = dict(self._waits.items())
+        if self._waits_of_all:
+            waits[None] = "; ".join(self._waits_of_all)
+        return waits
+
+    def _past_holes(self, state: LivePartition) -> int:
+        """Where no record is that can be read, none is waited for."""
+        after = HOLES.through((self.topic, state.partition), state.next_offset)
+        if after > state.next_offset:
+            state.skip(after - 1)
+        return state.next_offset
 
     # ---- records
 
@@ -160,7 +203,7 @@ class LiveKeeper:
         if message.offset < state.next_offset:
             REDELIVERED.inc()
             return
-        if message.offset > state.next_offset and not await self._fill_gap(state, message):
+        if message.offset > self._past_holes(state) and not await self._fill_gap(state, message):
             return
         try:
             incoming = walled(_incoming, message)
@@ -176,7 +219,11 @@ class LiveKeeper:
     async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
         """A record came too early. True if those before it are gone from the topic, False if it will come again."""
         tp = message.tp
-        earliest = (await self.app.consumer.earliest_offsets(tp)).get(tp, 0)
+        try:
+            earliest = (await self.app.consumer.earliest_offsets(tp)).get(tp, 0)
+        except (KafkaError, OSError, TimeoutError) as err:
+            log.warning("partition %d: Kafka did not say where it begins: %r", state.partition, err)
+            earliest = 0
         if earliest <= state.next_offset:
             await self.app.consumer.seek(tp, state.next_offset)
             return False
@@ -200,12 +247,22 @@ class LiveKeeper:
             self.run(fullest, fullest.seal_all())
         if self._pending(store) > self._limits.pending_spans_max:
             SEAL_WAITS.inc()
-            while self._pending(store) > self._limits.pending_spans_max:
-                self._work_done.clear()
-                await self._work_done.wait()
+            with self._waiting("heads wait to be sealed"):
+                while self._pending(store) > self._limits.pending_spans_max:
+                    self._work_done.clear()
+                    await self._work_done.wait()
         if not self._room_on_disk.is_set():
             DISK_WAITS.inc()
-            await self._room_on_disk.wait()
+            with self._waiting("segments wait to be in blocks"):
+                await self._room_on_disk.wait()
+
+    @contextmanager
+    def _waiting(self, why: str) -> Iterator[None]:
+        self._waits_of_all.append(why)
+        try:
+            yield
+        finally:
+            self._waits_of_all.remove(why)
 
     def _watch_disk(self, store: LiveStore) -> None:
         taken = sum(state.segment_bytes for state in store.partitions.values())
@@ -229,6 +286,7 @@ class LiveKeeper:
             return
         now_ms = int(time.time() * 1000)
         for state in self.store.partitions.values():
+            self._past_holes(state)
             self.run(state, state.tick(now_ms))
         self._watch_disk(self.store)
         HEAD_BYTES.set(sum(state.head_bytes for state in self.store.partitions.values()))
@@ -327,7 +385,7 @@ def _incoming(message: Any) -> Incoming:
 def register(app: StreamApp, keeper: LiveKeeper) -> None:
     """Adds the agent and its timer."""
     topic = app.topic(keeper.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.resume = keeper.resume
+    app.resume, app.progress, app.waits = keeper.resume, keeper.taken, keeper.waits
 
     @app.agent(topic, name="live_store")
     async def live_store(stream: Any) -> None:

@@ -59,6 +59,7 @@ class MetricsGenerator:
         self._lanes = Lanes(targets, queue_bytes_max, self._one_is_done)
         self._tenants: dict[str, Tenant] = {}
         self._partitions: dict[TP, Partition] = {}
+        self._begins: dict[TP, int] = {}
         self._ownerships = 0
         self._number = 0  # of the last collection
         self._collected_ms = _now_ms()
@@ -93,6 +94,7 @@ class MetricsGenerator:
         notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
         self._number = max([self._number, *(note.number for note in notes)])
         places = {tp: place for tp in new if (place := self._beginning(tp, committed.get(tp))) is not None}
+        await self._note_begins(new - set(places), committed)
         wait_ms = round(self._configs.longest_wait_s() * 1000)
         first = await self.app.consumer.offsets_at(
             {tp: max(0, place.waited_ms - wait_ms) for tp, place in places.items()}
@@ -103,6 +105,12 @@ class MetricsGenerator:
         return {
             tp: state.recall_offset if state.recalling else state.next_offset for tp, state in self._partitions.items()
         }
+
+    async def _note_begins(self, tps: set[TP], committed: Mapping[TP, tuple[int, Note | None]]) -> None:
+        """Where Kafka begins with partitions of which nobody has counted anything."""
+        unknown = tps - set(committed)
+        self._begins = {**await self.app.consumer.earliest_offsets(*unknown)} if unknown else {}
+        self._begins |= {tp: committed[tp][0] for tp in tps & set(committed)}
 
     async def _committed(self, new: set[TP]) -> dict[TP, tuple[int, Note | None]]:
         found = await self.app.consumer.committed(new) if new else {}
@@ -149,6 +157,12 @@ class MetricsGenerator:
                 self._lanes.put(name, again(one.push))
             if ends is not None:
                 self._lanes.put(name, ends)
+
+    def taken(self) -> dict[TP, int]:
+        """The first offset of each partition that is not counted, or not recalled, yet."""
+        return self._begins | {
+            tp: min(state.next_offset, state.recall_offset) for tp, state in self._partitions.items()
+        }
 
     async def revoked(self, revoked: Iterable[TP]) -> None:
         """Partitions are about to go: what was counted of them is pushed and committed, if that is quick."""
@@ -351,7 +365,7 @@ def _now_ms() -> int:
 def register(app: StreamApp, generator: MetricsGenerator) -> None:
     """Adds the agent. Whoever runs the worker restores, collects, commits, and pushes and stops at the end."""
     topic = app.topic(generator.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.resume = generator.resume
+    app.resume, app.progress = generator.resume, generator.taken
 
     @app.agent(topic, name="metrics_generator")
     async def metrics_generator(stream: Any) -> None:

@@ -8,7 +8,8 @@ anything is unsettled, nothing new is taken: memory stays bounded, and refusals 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -52,6 +53,10 @@ class Record(NamedTuple):
     headers: Headers
 
 
+def _nobody_asks(*_: object) -> None:
+    pass
+
+
 class RecordProducer:
     """One for a process; belongs to its event loop."""
 
@@ -61,6 +66,8 @@ class RecordProducer:
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
         self.partitions = 0
+        # Told of each record that Kafka has: topic, partition, the offset behind it, time.monotonic().
+        self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError."""
@@ -116,7 +123,11 @@ class RecordProducer:
         task.add_done_callback(settled)
 
     async def _write_all(self, records: Sequence[Record]) -> None:
-        await asyncio.gather(*[await self._enqueue(r) for r in records])
+        placed = await asyncio.gather(*[await self._enqueue(r) for r in records])
+        now_s = time.monotonic()
+        for one in placed:
+            if one.offset >= 0:  # not where a retry found it there
+                self.acknowledged(one.topic, one.partition, one.offset + 1, now_s)
         RECORDS.inc(len(records))
         RECORD_BYTES.inc(sum(len(r.value) for r in records))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client import Counter
@@ -57,6 +57,10 @@ class SpanWriter:
             SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
         )
         self._thread = ThreadPoolExecutor(1, "decode")
+
+    def on_acknowledged(self, tell: Callable[[str, int, int, float], None]) -> None:
+        """tell: as `RecordProducer.acknowledged`"""
+        self._producer.acknowledged = tell
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError."""

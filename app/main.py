@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from agents.live_store import LiveKeeper, LiveLimits
 from agents.metrics_generator import MetricsGenerator
 from agents.record_producer import RecordProducer
 from agents.span_writer import SpanWriter
-from agents.stream_app import StreamApp, new_app
-from app.api.rings import Role
+from agents.stream_app import StreamApp, new_app, rebalance_timeout_s
+from agents.topic_ends import TopicEnds
+from app.api.rings import ROLES, Role
+from app.consumer_watch import ConsumerWatch
 from app.errors import SettingsError, StrettoError
+from app.kafka_state import KafkaState
 from app.leave import LeaveInTime
 from app.live import LiveOpener, cluster_and_partitions
 from app.loop_watch import LoopWatch
@@ -62,21 +66,27 @@ def build(settings: Settings) -> StreamApp:
         return overrides_yaml(overrides.tenants())
 
     apps: dict[Role, StreamApp] = {}
-    rings = KafkaRings(settings.kafka.address, settings.kafka.consumer_group_prefix, apps)
+    ends = TopicEnds()
+    rings = KafkaRings(settings.kafka.address, settings.kafka.consumer_group_prefix, apps, ends)
+    watch = _consumer_watch(settings, apps, ends)
     if settings.target == "distributor":
         main = apps["distributor"] = _distributor_app(settings, writer)
         main.parts += [
-            QueryServer(settings, NoQueries(list, settings.target), lambda: None, rings, runtime),
+            QueryServer(settings, NoQueries(watch.problems, settings.target), lambda: None, rings, runtime),
             ReceiverServers(settings, writer),
         ]
     elif settings.target == "metrics-generator":
         if not settings.metrics_generator.storage.remote_write:
             raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
         main = apps["metrics-generator"] = _generator_app(settings, overrides)
-        main.parts.append(QueryServer(settings, NoQueries(list, settings.target), lambda: None, rings, runtime))
+        main.parts.append(
+            QueryServer(settings, NoQueries(watch.problems, settings.target), lambda: None, rings, runtime)
+        )
     else:
         main, keeper = _live_store_app(settings)
         apps["live-store"], rings.keeper = main, keeper
+        keeper.ends, keeper.stalls = ends, watch.problems
+        writer.on_acknowledged(ends.note)
         querier = Querier(keeper, _query_limits(settings))
         main.parts.append(QueryServer(settings, querier, querier.close, rings, runtime))
         if settings.target == "all":
@@ -93,7 +103,7 @@ def build(settings: Settings) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     main.before_start.insert(0, make_topics)
-    main.parts += [LoopWatch(), OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)]
+    main.parts += [watch, LoopWatch(), OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)]
     return main
 
 
@@ -125,7 +135,15 @@ def _new_app(settings: Settings, target: str) -> StreamApp:
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=target in ("live-store", "metrics-generator"),
+        decompressed_bytes_max=kafka.decompressed_bytes_max,
     )
+
+
+def _consumer_watch(settings: Settings, apps: Mapping[Role, StreamApp], ends: TopicEnds) -> ConsumerWatch:
+    kafka = settings.kafka
+    stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
+    topics: dict[Role, str] = {role: kafka.otlp_topic if role == "distributor" else kafka.topic for role in ROLES}
+    return ConsumerWatch(KafkaState(kafka.address), apps, topics, ends, stall_s)
 
 
 def _distributor_app(settings: Settings, writer: SpanWriter) -> StreamApp:
@@ -139,7 +157,7 @@ def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
     live = settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
-    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live))
+    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live), settings.kafka.lag_s_max)
     live_store.register(app, keeper)
     block_flusher.register(app, keeper, _flusher(settings, app, keeper, flushing))
     app.parts.append(LiveOpener(settings, app, keeper))

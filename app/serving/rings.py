@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
-from faust.types import TP
 
 from agents.live_store import LiveKeeper
 from agents.stream_app import StreamApp
+from agents.topic_ends import TopicEnds
 from app.api.rings import Held, Ring, Role, State, Worker
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,15 @@ class _Members(NamedTuple):
 class KafkaRings:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, brokers: Sequence[str], group_prefix: str, apps: Mapping[Role, StreamApp]) -> None:
-        """group_prefix: of consumer groups. apps: the roles that this process has"""
+    def __init__(
+        self,
+        brokers: Sequence[str],
+        group_prefix: str,
+        apps: Mapping[Role, StreamApp],
+        ends: TopicEnds | None = None,
+    ) -> None:
+        """group_prefix: of consumer groups. apps: the roles that this process has. ends: where topics end"""
+        self._ends = ends or TopicEnds()
         self._brokers, self._prefix, self._apps = list(brokers), group_prefix, apps
         self.keeper: LiveKeeper | None = None
         self._since_s = time.time()
@@ -113,17 +120,17 @@ class KafkaRings:
         if role != "live-store" or self.keeper is None:
             state: State = "ACTIVE" if member else "JOINING"
             return Worker(member, role, "", state, ())
-        held = _held(self.keeper)
+        held = _held(self.keeper, self._ends)
         state = "LEAVING" if self.keeper.closing.is_set() else "JOINING" if self.keeper.not_ready() else "ACTIVE"
         return Worker(member, role, "", state, [one.partition for one in held], held=held)
 
 
-def _held(keeper: LiveKeeper) -> list[Held]:
+def _held(keeper: LiveKeeper, ends: TopicEnds) -> list[Held]:
     store = keeper.store
     if store is None:
         return []
     return [
-        Held(number, state.next_offset, keeper.app.consumer.end_offset(TP(keeper.topic, number)), state.covered)
+        Held(number, state.next_offset, ends.end(keeper.topic, number), state.covered)
         for number, state in sorted(store.partitions.items())
     ]
 

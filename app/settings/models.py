@@ -67,6 +67,22 @@ class Kafka(Section):
         default=8 * MIB,
         description="Largest Kafka record that is written, in bytes, and the limit of the topics.",
     )
+    decompressed_bytes_max: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
+        default=64 * MIB,
+        description="Largest size, in bytes, of a batch of a Kafka topic that its producer compressed, when it is "
+        "decompressed. A larger one is skipped and counted.",
+    )
+    lag_s_max: Seconds = Field(
+        default=5,
+        description="Seconds after which a partition that has not been read to where Kafka says it ends counts as "
+        "missing: searches answer 503.",
+    )
+    consume_stall_s: Seconds = Field(
+        default=12,
+        description="Seconds after which a consumer that is not in its group, or reads nothing although there is "
+        "something and nothing else is waited for, is made anew; after as long again the process ends. It is at "
+        "least what a rebalance may take: 1.2 times `session_timeout_s` or 10 s, the longer, and a second.",
+    )
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:

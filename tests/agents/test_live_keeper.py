@@ -1,6 +1,7 @@
 """The live store's agent without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,12 +12,15 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents import live_store
 from agents.block_flusher import BlockFlusher, Flush
+from agents.kafka_batches import HOLES
 from agents.live_store import LiveKeeper, LiveLimits
+from agents.topic_ends import TopicEnds
 from tables.blocks.block_list import BlockList
 from tables.blocks.cuts import Cut
 from tables.blocks.object_store import ObjectStore, StorageConfig
@@ -191,6 +195,55 @@ async def test_readiness(tmp_path: Path) -> None:
         await w.keeper.take(message(0))
         await w.keeper.take(message(1))
         assert not w.keeper.not_ready()
+
+
+@in_loop
+async def test_behind_what_kafka_says(tmp_path: Path) -> None:
+    """Not before the time to read it is over; and a word of the watchdog."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+        for told_s_ago, behind in ((4.0, {}), (6.0, {0: 1})):
+            w.keeper.ends = TopicEnds()
+            w.keeper.ends.note(TOPIC, 0, 1, time.monotonic() - told_s_ago)
+            assert w.keeper.behind() == behind
+        assert "offset 0 of 1" in w.keeper.not_ready()[0]
+        await w.keeper.take(message(0))
+        assert w.keeper.behind() == {}
+        assert w.keeper.taken() == {TP0: 1}
+        w.keeper.stalls = lambda: ["distributor: it is not in its consumer group"]
+        assert w.keeper.not_ready() == ["distributor: it is not in its consumer group"]
+
+
+@in_loop
+async def test_offsets_without_records(tmp_path: Path) -> None:
+    """Batches that cannot be read: nothing is sought again and again, and nothing is waited for at the end."""
+    with world(tmp_path) as w:
+        HOLES.clear()
+        await w.keeper.resume([TP0])
+        await w.keeper.take(message(0))
+        HOLES.note(TP0, 1, 3)
+        await w.keeper.take(message(3))
+        assert (w.state.next_offset, w.consumer.sought) == (4, [])
+        HOLES.note(TP0, 4, 7)
+        w.keeper.ends.note(TOPIC, 0, 7, 0.0)
+        assert w.keeper.behind() == {}
+        await w.keeper.take(message(9))  # what is missing, and known of nobody, is asked for again
+        assert (w.state.next_offset, w.consumer.sought) == (7, [7])
+        HOLES.clear()
+
+
+@in_loop
+async def test_kafka_does_not_say_where_it_begins(tmp_path: Path) -> None:
+    """A record that came too early comes again: the agent does not end."""
+    with world(tmp_path) as w:
+        await w.keeper.resume([TP0])
+
+        async def away(*_: TP) -> dict[TP, int]:
+            raise KafkaError("away")
+
+        w.consumer.earliest_offsets = away  # type: ignore[method-assign]
+        await w.keeper.take(message(3))
+        assert (w.state.next_offset, w.consumer.sought) == (0, [0])
 
 
 @in_loop

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ class Kafka:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.pending: list[asyncio.Future[None]] = []
+        self.pending: list[asyncio.Future[Any]] = []
         self.refuse_times = 0
+        self.first_offset = 7
         self.error: Exception | None = None
 
     async def send(self, _: str, value: bytes, *__: Any, **___: Any) -> "asyncio.Future[None]":
@@ -31,8 +33,8 @@ class Kafka:
         return self.pending[-1]
 
     def acknowledge(self) -> None:
-        for future in self.pending:
-            future.set_result(None)
+        for n, future in enumerate(self.pending):
+            future.set_result(SimpleNamespace(topic="spans", partition=n, offset=self.first_offset + n))
         self.pending.clear()
 
 
@@ -63,6 +65,22 @@ async def test_acknowledged() -> None:
     assert not writing.done()
     kafka.acknowledge()
     await writing
+
+
+@in_loop
+async def test_offsets_are_told() -> None:
+    """Of what Kafka has: it was there at the latest now. Not of what a retry found written, whose offset is unknown."""
+    writer, kafka = producer(5)
+    told: list[tuple[str, int, int]] = []
+    writer.acknowledged = lambda topic, partition, end, _: told.append((topic, partition, end))
+    for first_offset in (7, -2):
+        kafka.first_offset = first_offset
+        writing = asyncio.create_task(writer.write(RECORDS))
+        while len(kafka.pending) < 2:
+            await asyncio.sleep(0)
+        kafka.acknowledge()
+        await writing
+    assert told == [("spans", 0, 8), ("spans", 1, 9)]
 
 
 @in_loop

@@ -34,6 +34,9 @@ class Consumer:
         self.notes |= {tp: (offset, notes[tp]) for tp, offset in offsets.items()}
         return True
 
+    async def earliest_offsets(self, *tps):
+        return dict.fromkeys(tps, 0)
+
     async def committed(self, tps):
         return {tp: self.notes[tp] for tp in tps if tp in self.notes}
 

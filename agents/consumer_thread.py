@@ -1,0 +1,205 @@
+"""Faust's thread that talks to Kafka, as Stretto uses it: nothing that Kafka says or fails to say ends it or hangs it.
+
+aiokafka's consumer has tasks that join the group and fetch. They can end, or wait for ever, without a word to Faust.
+Here each call into the thread is a task of its own, so that none waits behind another; the thread says how its
+consumer is; and its consumer can be replaced by a new one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from inspect import isawaitable
+from typing import Any, Final
+
+import faust
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from prometheus_client import Counter
+
+log = logging.getLogger(__name__)
+
+ERRORS: Final = Counter(
+    "stretto_consumer_errors_total", "Errors while consuming from Kafka that consuming went on after.", ["app", "error"]
+)
+
+_STOP_S: Final = 1.5
+_LEAVE_S: Final = 1.0
+_CONNECT_S: Final = 5.0
+_LOOK_S: Final = 0.5
+_AFTER_ERROR_S: Final = 0.5
+
+
+class Abandoned(IllegalStateError):  # type: ignore[misc]  # noqa: N818  # aiokafka has no types here
+    """The consumer was replaced, or the thread ended, while a call was under way. Faust takes it for a rebalance."""
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust has no types here
+    """Ends also where Kafka is away: aiokafka then waits for its coordinator, or raises CancelledError of its own,
+    and Faust waits for a thread that never says that it has ended.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.failure = ""  # why the consumer does not go on by itself; "": it does
+        self.beat_s = time.monotonic()  # when the thread's loop last turned to us
+        self.topics: set[str] = set()
+        self._consumer: Any = None
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    # ---- calls from the main loop
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs it in the thread. Faust's own way has two places only: two calls that hang would hang all.
+
+        Raises: Abandoned, what it raises
+        """
+        running = asyncio.run_coroutine_threadsafe(self._called(fun, args, kwargs), self.thread_loop)
+        # Whoever gives up waiting does not end it: records that it has taken from aiokafka would be lost.
+        return await asyncio.shield(asyncio.wrap_future(running))
+
+    async def _called(self, fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            result = fun(*args, **kwargs)
+            return await result if isawaitable(result) else result
+        except asyncio.CancelledError:
+            # By us, or by aiokafka, which does so where a connection ends at the wrong time.
+            raise Abandoned(f"{getattr(fun, '__name__', fun)} was cancelled") from None
+        finally:
+            self._calls.discard(task)
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """As Faust does, and remembers what."""
+        self.topics = set(topics)
+        await super().subscribe(self.topics)
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
+        """Records by partition; none where something is wrong, which `failure` then tells or the log."""
+        try:
+            return await super().getmany(active_partitions, timeout)
+        except Abandoned:
+            return {}
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._fetch_records(*args, **kwargs)
+        except ConsumerStoppedError:
+            if self.should_stop:
+                raise
+            return {}
+        except Exception as err:  # noqa: BLE001  # Faust would end the worker
+            self._went_wrong(err)
+            await asyncio.sleep(_AFTER_ERROR_S)
+            return {}
+
+    # ---- how it is
+
+    @faust.Service.task
+    async def _look_after(self) -> None:
+        while not self.should_stop:
+            self.beat_s = time.monotonic()
+            try:
+                self._look()
+            except Exception as err:  # noqa: BLE001  # Faust would end the worker
+                self._went_wrong(err)
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self) -> None:
+        consumer = self._consumer
+        coordinator, fetcher = getattr(consumer, "_coordinator", None), getattr(consumer, "_fetcher", None)
+        if consumer is None or consumer._closed or coordinator is None or fetcher is None:  # noqa: SLF001
+            return
+        tasks = {
+            "joining the consumer group": coordinator._coordination_task,  # noqa: SLF001
+            "fetching": fetcher._fetch_task,  # noqa: SLF001
+        }
+        for what, task in tasks.items():
+            if task.done():
+                error = "it was cancelled" if task.cancelled() else repr(task.exception())
+                self.failure = f"{what} has ended: {error}"
+                return
+        beating = coordinator._heartbeat_task  # noqa: SLF001
+        if beating is not None and beating.done() and not beating.cancelled() and beating.exception() is not None:
+            self.failure = f"heartbeats have ended: {beating.exception()!r}"
+        # Until it has told its user of an error, the coordinator does nothing at all; Faust never asks.
+        coordinator.check_errors()
+
+    def _went_wrong(self, err: Exception) -> None:
+        ERRORS.labels(self.app.conf.name, type(err).__name__).inc()
+        log.warning("%s: consuming goes on after %r", self.app.conf.name, err)
+
+    # ---- another consumer
+
+    async def connected(self) -> Any:
+        """In the thread: a new consumer that has reached Kafka and belongs to no group yet. Raises: KafkaError,
+        TimeoutError.
+        """
+        consumer = self._create_consumer(loop=self.thread_loop)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await consumer.start()
+        except BaseException:
+            await self._end(consumer)
+            raise
+        return consumer
+
+    async def replace(self, consumer: Any) -> None:
+        """In the thread: goes on with this consumer; calls that wait for the former one are given up."""
+        former, self._consumer = self._consumer, consumer
+        self.failure = ""
+        for call in self._calls - {asyncio.current_task()}:
+            call.cancel()
+        if former is not None:
+            await self._end(former)
+        consumer.subscribe(topics=set(self.topics), listener=self._rebalance_listener)
+
+    async def _end(self, consumer: Any) -> None:
+        """Whatever state it is in."""
+        consumer._closed = True  # noqa: SLF001
+        coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
+        tasks: list[Any] = []
+        if coordinator is not None:
+            tasks += [coordinator._coordination_task, coordinator._heartbeat_task]  # noqa: SLF001
+            tasks.append(coordinator._commit_refresh_task)  # noqa: SLF001
+            # For commits that try again and again.
+            if not coordinator._closing.done():  # noqa: SLF001
+                coordinator._closing.set_result(None)  # noqa: SLF001
+        if fetcher is not None:
+            fetcher._closed = True  # noqa: SLF001
+            tasks += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
+        waiting = [task for task in tasks if task is not None and not task.done()]
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting, timeout=_LEAVE_S)
+        if coordinator is not None:  # of others in the group, who need not wait until it is missed
+            await _within(_LEAVE_S, coordinator._maybe_leave_group())  # noqa: SLF001
+        await _within(_LEAVE_S, consumer._client.close())  # noqa: SLF001
+
+    # ---- end
+
+    async def on_thread_stop(self) -> None:
+        """Ends the connections; what has not ended in time is cancelled with the thread's other tasks."""
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()  # the queue of calls, and no more
+        if self._consumer is None:
+            return
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait({stopping}, timeout=_STOP_S)
+        if not stopping.done():
+            log.warning("the consumer did not end within %.1f s: is Kafka away?", _STOP_S)
+            stopping.cancel()
+        elif not stopping.cancelled() and (err := stopping.exception()):
+            log.warning("the consumer did not end well: %r", err)
+
+
+async def _within(seconds: float, work: Any) -> None:
+    """What it cannot do in time it does not do."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled() and (err := task.exception()):
+        log.debug("a former consumer: %r", err)

@@ -1,0 +1,107 @@
+"""Asks Kafka, over a connection of its own, where topics end and who is in consumer groups."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+log = logging.getLogger(__name__)
+
+_ANSWER_S: Final = 3.0
+_CLOSE_S: Final = 1.0
+
+
+class KafkaSilent(Exception):  # noqa: N818  # a state
+    """Kafka did not answer in time, or not with what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Of a consumer group. partitions: what Kafka has given it; None: the group is in the midst of a rebalance"""
+
+    id: str
+    partitions: frozenset[TP] | None
+
+
+class KafkaState:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(self, brokers: Sequence[str]) -> None:
+        self._brokers = list(brokers)
+        self._consumer: Any = None
+        self._cluster: Any = None
+        self._admin: Any = None
+
+    async def ends(self, topics: Iterable[str]) -> dict[TP, int]:
+        """The offset behind the last record of each partition, within seconds. Raises: KafkaSilent."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                if self._consumer is None:
+                    self._consumer = AIOKafkaConsumer(
+                        bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000)
+                    )
+                    await self._consumer.start()
+                    self._cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001
+                wanted = [
+                    TopicPartition(topic, number)
+                    for topic in topics
+                    for number in self._cluster.partitions_for_topic(topic) or ()
+                ]
+                if not wanted:
+                    raise LookupError("Kafka does not know the topics")
+                found = await self._consumer.end_offsets(wanted)
+        except (KafkaError, OSError, TimeoutError, LookupError) as err:
+            consumer, self._consumer = self._consumer, None
+            await _closed(None if consumer is None else consumer.stop())
+            raise KafkaSilent(repr(err)) from err
+        return {TP(tp.topic, tp.partition): end for tp, end in found.items()}
+
+    async def members(self, group: str) -> dict[str, Member]:
+        """Those of a consumer group by id, within seconds. Raises: KafkaSilent."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                if self._admin is None:
+                    self._admin = AIOKafkaAdminClient(
+                        bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000)
+                    )
+                    await self._admin.start()
+                (answer,) = await self._admin.describe_consumer_groups([group])
+                error, _, state, _, _, members, *_ = answer.groups[0]
+        except (KafkaError, OSError, TimeoutError, LookupError, ValueError) as err:
+            admin, self._admin = self._admin, None
+            await _closed(None if admin is None else admin.close())
+            raise KafkaSilent(repr(err)) from err
+        if error:
+            raise KafkaSilent(f"error {error} for group {group}")
+        stable = state == "Stable"
+        return {one[0]: Member(one[0], assigned_to(one[4]) if stable else None) for one in members}
+
+    async def close(self) -> None:
+        """Asks no more."""
+        consumer, self._consumer = self._consumer, None
+        admin, self._admin = self._admin, None
+        await _closed(None if consumer is None else consumer.stop())
+        await _closed(None if admin is None else admin.close())
+
+
+def assigned_to(assignment: bytes | None) -> frozenset[TP]:
+    """The partitions in a member's assignment, as Kafka keeps it."""
+    if not assignment:
+        return frozenset()
+    found = ConsumerProtocolMemberAssignment.decode(assignment).assignment
+    return frozenset(TP(topic, number) for topic, numbers in found for number in numbers)
+
+
+async def _closed(closing: Any) -> None:
+    if closing is not None:
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await closing

@@ -1,0 +1,146 @@
+"""Stands between a worker and its Kafka: passes everything on, and loses or delays what it is told to.
+
+Kafka answers the requests of a connection in their order. So where one is lost all that come after it on the same
+connection are lost too, also when the fault is over: as behind a router that has forgotten the connection.
+"""
+
+import asyncio
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+# Of Kafka's protocol.
+FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH = 1, 2, 3, 8, 9
+FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 10, 11, 12, 13, 14
+
+_LENGTH: Final = struct.Struct(">i")
+_REQUEST: Final = struct.Struct(">hhih")  # API, its version, correlation id, length of the client's name
+_CORRELATION: Final = struct.Struct(">i")
+_TICK_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """apis: of the requests that it meets; empty: all. client: what the client's name begins with
+
+    requests, answers: whether they are lost; delay_s: by how long answers are late, where they are not lost
+    """
+
+    apis: frozenset[int] = frozenset()
+    client: str = "faust"
+    requests: bool = False
+    answers: bool = False
+    delay_s: float = 0.0
+
+    def meets(self, api: int, client: str) -> bool:
+        return (not self.apis or api in self.apis) and client.startswith(self.client)
+
+
+class KafkaProxy(threading.Thread):
+    """Listens on 127.0.0.1, in a thread of its own. As a context manager: it listens inside."""
+
+    def __init__(self, port: int, kafka_port: int) -> None:
+        super().__init__(name="kafka-proxy", daemon=True)
+        self._port, self._kafka_port = port, kafka_port
+        self._faults: tuple[Fault, ...] = ()
+        self._listening, self._finish = threading.Event(), threading.Event()
+        self._cut_before_s = 0.0
+        self.lost = 0  # requests or answers
+
+    def __enter__(self) -> Self:
+        self.start()
+        assert self._listening.wait(10), "the proxy does not listen"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish.set()
+        self.join(10)
+
+    def set(self, *faults: Fault) -> None:
+        """From now on; none: all is well."""
+        self._faults = faults
+
+    def cut(self) -> None:
+        """Ends all connections."""
+        self._cut_before_s = time.monotonic()
+
+    def run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 20)
+        self._listening.set()
+        while not self._finish.is_set():
+            await asyncio.sleep(_TICK_S)
+        server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        began_s = time.monotonic()
+        try:
+            kafka_reader, kafka_writer = await asyncio.open_connection("127.0.0.1", self._kafka_port, limit=1 << 20)
+        except OSError:
+            writer.close()
+            return
+        asked: dict[int, tuple[int, str]] = {}  # by correlation id: API and client
+        ways = [
+            asyncio.ensure_future(self._requests(reader, kafka_writer, asked)),
+            asyncio.ensure_future(self._answers(kafka_reader, writer, asked)),
+        ]
+        while not self._finish.is_set() and began_s >= self._cut_before_s:
+            done, _ = await asyncio.wait(ways, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                break
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for one in (writer, kafka_writer):
+            one.close()
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, tuple[int, str]]
+    ) -> None:
+        lost = False
+        while (frame := await _frame(reader)) is not None:
+            api, _, correlation, name_bytes = _REQUEST.unpack_from(frame)
+            client = frame[_REQUEST.size : _REQUEST.size + max(0, name_bytes)].decode(errors="replace")
+            lost = lost or self._is_lost(api, client, lambda fault: fault.requests)
+            if lost:
+                continue
+            asked[correlation] = api, client
+            await _pass_on(writer, frame)
+
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: dict[int, tuple[int, str]]
+    ) -> None:
+        lost = False
+        while (frame := await _frame(reader)) is not None:
+            api, client = asked.pop(_CORRELATION.unpack_from(frame)[0], (-1, ""))
+            lost = lost or self._is_lost(api, client, lambda fault: fault.answers)
+            if lost:
+                continue
+            for fault in self._faults:
+                if fault.delay_s and fault.meets(api, client):
+                    await asyncio.sleep(fault.delay_s)
+            await _pass_on(writer, frame)
+
+    def _is_lost(self, api: int, client: str, applies: Callable[[Fault], bool]) -> bool:
+        lost = any(applies(fault) and fault.meets(api, client) for fault in self._faults)
+        self.lost += lost
+        return lost
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes | None:
+    """None where the connection ends."""
+    with suppress(asyncio.IncompleteReadError, OSError):
+        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        return await reader.readexactly(length)
+    return None
+
+
+async def _pass_on(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    writer.write(_LENGTH.pack(len(frame)) + frame)
+    await writer.drain()
