@@ -17,6 +17,7 @@ from query.language.text import WORDS
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
 KEYWORD: Final = "keyword"  # what status and kind are
+_NEVER_NIL: Final = {"rootName", "rootServiceName"}  # of a trace without a root they are "", and can be asked for
 _IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
 
 
@@ -59,6 +60,8 @@ def _typed(word: str, values: Any, field: ast.Field) -> Iterator[tuple[str, Any]
         if keywords(field):
             words = WORDS[type_of(field)]
             yield KEYWORD, pa.array([words.get(number, str(number)) for number in values.to_pylist()], pa.string())
+        elif field.name in _NEVER_NIL:
+            yield "string", values
         else:  # "" says that there is none
             yield "string", values.filter(pc.not_equal(values, ""))
     elif (type_ := _TYPES.get(word.removesuffix("[]"))) is not None:

@@ -1,4 +1,4 @@
-"""The order of rows in a segment: by trace id, then start; and where the traces begin."""
+"""The order of rows in a segment: by trace id, start and span id; and where the traces begin."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +23,17 @@ class Order:
         return len(self.order)
 
 
-def trace_order(trace_ids: Any, start_ns: Int64s) -> Order:
-    """Order of rows by (trace id, start)."""
+def trace_order(trace_ids: Any, start_ns: Int64s, span_ids: Any, kind: Any) -> Order:
+    """Order of rows by (trace id, start, span id, kind): the same in whatever order they came."""
     ids = big_endian(trace_ids)
     order = np.lexsort((start_ns, ids[:, 1], ids[:, 0]))
-    ids = ids[order]
+    ids, starts = ids[order], start_ns[order]
+    tied = np.flatnonzero((starts[1:] == starts[:-1]) & (ids[1:] == ids[:-1]).all(axis=1))
+    if len(tied):  # few: sorting all by two more keys takes longer
+        rows = np.union1d(tied, tied + 1)
+        run = np.cumsum(np.r_[True, ~np.isin(rows[1:] - 1, tied)])
+        some = order[rows]
+        order[rows] = some[np.lexsort((kind[some], big_endian(span_ids)[some, 0], run))]
     new = np.ones(len(order), np.bool_)
     new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
     return Order(order, np.cumsum(new) - 1, np.flatnonzero(new))
@@ -38,7 +44,12 @@ class Rows:
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self.batches = batches
-        self.order = trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"))
+        self.order = trace_order(
+            self._joined("trace_id"),
+            self._joined_numbers("start_ns"),
+            self._joined("span_id"),
+            self._joined_numbers("kind"),
+        )
         self._indices = pa.array(self.order.order)
 
     def _joined(self, name: str) -> Any:

@@ -68,8 +68,9 @@ _cached_scope = lru_cache(maxsize=4096)(_scope)
 
 
 def service_name(resource: Parsed) -> str | None:
-    """`service.name`, where it is a string."""
-    return next((value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")), None)
+    """`service.name`, where it is a string; the last of several, as columns have it."""
+    names = [value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")]
+    return names[-1] if names else None
 
 
 def resource_columns(resources: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
