@@ -116,6 +116,8 @@ OPTIONAL: Final = pa.schema(
         pa.field("resource_dropped_attributes_count", pa.uint32()),
         pa.field("scope_dropped_attributes_count", pa.uint32()),
         pa.field("resource_schema_url", pa.string()),
+        # A serialized OTLP Resource that has nothing but its entity_refs.
+        pa.field("resource_entity_refs", pa.binary()),
         pa.field("scope_schema_url", pa.string()),
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),

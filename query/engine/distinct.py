@@ -1,6 +1,8 @@
 """Distinct values of fields: of one source, and of many together within a limit of bytes."""
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from query.language.text import WORDS
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
+_PLAIN_DIGITS: Final = 6  # before the point; larger numbers are written with an exponent
 KEYWORD: Final = "keyword"  # what status and kind are
 _NEVER_NIL: Final = {"rootName", "rootServiceName"}  # of a trace without a root they are "", and can be asked for
 _IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
@@ -127,7 +130,19 @@ class Distinct:
 
 
 def value_text(value: str | float | bool) -> str:  # noqa: FBT001 (one of the values)
-    """As TraceQL writes it, without quotes."""
+    """As TraceQL writes it, without quotes; floats as Go's shortest form: 0.1, 132.0, 1e+09."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else repr(value)
+    return _float_text(value) if isinstance(value, float) else str(value)
+
+
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    first = len(digits) + int(exponent) - 1  # the power of ten of the first digit
+    if value == 0 or -4 <= first < _PLAIN_DIGITS:
+        text = format(Decimal(repr(value)).normalize(), "f")
+        return text if "." in text else f"{text}.0"
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{digits[0]}{'.' + rest if rest else ''}e{first:+03d}"

@@ -63,8 +63,9 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
             case ast.MetricsMath():
                 first, chain = left_chain(part, ast.MetricsMath)
                 left = lines(first)
+                named = _name(part)
                 for math in chain:
-                    left = _calculated(math, left, lines(math.right))
+                    left = _calculated(math, left, lines(math.right), named)
                 return left
         assert_never(part)
 
@@ -177,14 +178,17 @@ def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:
     return [replace(line, values=np.where(_COMPARE[op](line.values, bound), line.values, np.nan)) for line in lines]
 
 
-def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line]) -> list[Line]:
-    """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample."""
+def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], named: str) -> list[Line]:
+    """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample.
+
+    named: the name of a series without labels
+    """
 
     def line(a: Line, b: Line) -> Line:
         with np.errstate(all="ignore"):
             values = _MATH[node.op](a.values, b.values)
         labels = _unnamed(b if isinstance(node.left, Literal) else a)
-        return Line(labels or ((NAME, _name(node)),), np.where(np.isfinite(values), values, np.nan))
+        return Line(labels or ((NAME, named),), np.where(np.isfinite(values), values, np.nan))
 
     if isinstance(node.left, Literal):
         return [line(left[0], b) for b in right]
