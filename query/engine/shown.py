@@ -74,7 +74,7 @@ def _show_several(rows: int, shown: Sequence[Shown], arrays: Mapping[str, Any]) 
                     absent = False
             if absent and default is not None:
                 for scope in found:
-                    row.setdefault((scope, label), default)
+                    row.setdefault((f"{scope} {NIL}" if len(found) > 1 else scope, label), default)
     return [_once(row) for row in result]
 
 
@@ -86,7 +86,8 @@ def _once(row: Mapping[tuple[str, str], AttributeValue]) -> Attributes:
         return tuple((label, value) for (_, label), value in row.items())
     told: dict[tuple[str, str], tuple[str, AttributeValue]] = {}
     for (scope, label), value in row.items():
-        told.setdefault((label, f"{scope if value == NIL else ''} {type(value)} {value!r}"), (label, value))
+        apart = scope if scope.endswith(f" {NIL}") else ""
+        told.setdefault((label, f"{apart} {type(value)} {value!r}"), (label, value))
     return tuple(told.values())
 
 
