@@ -64,7 +64,7 @@ def matches(expr: FieldExpr, over: Over) -> Mask:
 
 def cost(expr: FieldExpr) -> int:
     """Roughly what an operand costs, so that cheap ones can spare the rest."""
-    return fold(expr, _cost)
+    return _cost(expr, ()) if isinstance(expr, ast.Comparison) else fold(expr, _cost)
 
 
 def _cost(expr: FieldExpr, operands: Sequence[int]) -> int:
@@ -83,6 +83,8 @@ def _cost(expr: FieldExpr, operands: Sequence[int]) -> int:
 
 def mentions(expr: FieldExpr, column: str) -> bool:
     """Whether a field of the expression is in the entries of the list column."""
+    if isinstance(expr, ast.Comparison) and isinstance(expr.right, Literal) and isinstance(expr.left, ast.Field):
+        return entry_column(expr.left) == column  # as nearly all are
     return any(isinstance(node, ast.Field) and entry_column(node) == column for node in walk(expr))
 
 

@@ -55,8 +55,7 @@ def shown(value: Any, type_: Type) -> AttributeValue:
 def group(expr: FieldExpr, reader: Reader) -> Groups:
     """The groups of all rows of a source. Arrays count as no value."""
     type_ = type_of(expr)
-    plain = isinstance(expr, ast.Attribute | ast.Intrinsic) and entry_column(expr) is None and _has_columns(expr)
-    if plain and not _hides(expr, reader):
+    if isinstance(expr, ast.Attribute | ast.Intrinsic) and _in_columns(expr) and not _hides(expr, reader):
         columns = [column for column, word in field_columns(expr) if word in _GROUPABLE]
         arrays = [array for column in columns if (array := reader.column(column)) is not None]
     else:
@@ -70,6 +69,10 @@ def _hides(field: ast.Field, reader: Reader) -> bool:
         field_columns(ast.Attribute("span", field.key)) if isinstance(field, ast.Attribute) and not field.scope else ()
     )
     return any(word not in _GROUPABLE and reader.has(column) for column, word in own)
+
+
+def _in_columns(field: ast.Field) -> bool:
+    return entry_column(field) is None and _has_columns(field)
 
 
 def _has_columns(field: ast.Field) -> bool:

@@ -95,6 +95,7 @@ class Reader:
         self.bytes_read = 0
         self.read_columns: dict[str, None] = {}
         self._present: frozenset[str] | None = None
+        self._timed: bool | None = None
         self._traces: TraceIndex | None = None
         self._columns: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
@@ -142,10 +143,13 @@ class Reader:
 
     def _every_span_is_timed(self) -> bool:
         """Whether the bounds say that the durations which are stored are those that spans took."""
-        starts, durations = self.source.bounds("start_ns"), self.source.bounds(DURATION)
-        if starts is None or durations is None:
-            return False
-        return starts[0] > 0 and durations[0] >= 0 and starts[1] + durations[1] < 2**63
+        if self._timed is None:
+            starts, durations = self.source.bounds("start_ns"), self.source.bounds(DURATION)
+            if starts is None or durations is None:
+                self._timed = False
+            else:
+                self._timed = starts[0] > 0 and durations[0] >= 0 and starts[1] + durations[1] < 2**63
+        return self._timed
 
     def numbers(self, column: str) -> npt.NDArray[Any]:
         """A column without nulls, of numbers, as numpy."""

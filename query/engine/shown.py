@@ -55,7 +55,8 @@ def _label(field: ast.Field) -> str:
 def _default(item: Shown) -> AttributeValue | None:
     """What is shown where the field has no value."""
     if item.field == ast.Intrinsic("event:name"):  # never nil
-        absence = any(is_absence(item.field, one.op, one.right) for one in item.conditions)
+        constants = [(one.op, one.right) for one in item.conditions]
+        absence = any(isinstance(right, Literal) and is_absence(item.field, op, right) for op, right in constants)
         return "" if item.or_nil or absence else None
     return NIL if item.or_nil else None
 

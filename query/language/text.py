@@ -23,7 +23,8 @@ def expression(expr: FieldExpr, *, exact: bool = False) -> str:
 
     exact: as TraceQL that means the same; otherwise as labels of answers have it, in which 1.0 is 1
     """
-    return fold(expr, partial(_expression, exact=exact))
+    told: str = fold(expr, partial(_expression, exact=exact))
+    return told
 
 
 def _expression(expr: FieldExpr, operands: Sequence[str], *, exact: bool) -> str:

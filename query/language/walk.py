@@ -1,25 +1,29 @@
 """Walks through syntax trees without recursion: a flat chain of a thousand operands is a thousand levels deep."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from query.language import ast
 
 T = TypeVar("T")
 
 
+_CHILDREN: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
+    ast.Unary: lambda node: (node.operand,),
+    ast.Logic: lambda node: node.operands,
+    ast.Arithmetic: lambda node: (node.left, node.right),
+    ast.Comparison: lambda node: (node.left, node.right),
+    ast.ScalarOp: lambda node: (node.left, node.right),
+    ast.MetricsMath: lambda node: (node.left, node.right),
+    ast.Ranking: lambda node: (node.of,),
+    ast.MetricsFilter: lambda node: (node.of,),
+}
+
+
 def children(node: Any) -> tuple[Any, ...]:
     """The operands of a field expression, of arithmetic with aggregates, or of series; from left to right."""
-    match node:
-        case ast.Unary():
-            return (node.operand,)
-        case ast.Logic():
-            return node.operands
-        case ast.Arithmetic() | ast.Comparison() | ast.ScalarOp() | ast.MetricsMath():
-            return (node.left, node.right)
-        case ast.Ranking() | ast.MetricsFilter():
-            return (node.of,)
-    return ()
+    of = _CHILDREN.get(type(node))
+    return of(node) if of else ()
 
 
 def fold(root: Any, combine: Callable[[Any, Sequence[T]], T]) -> T:
@@ -27,15 +31,17 @@ def fold(root: Any, combine: Callable[[Any, Sequence[T]], T]) -> T:
     stack: list[tuple[Any, Iterator[Any], list[T]]] = [(root, iter(children(root)), [])]
     while True:
         node, rest, done = stack[-1]
-        child = next(rest, None)
-        if child is not None:
-            stack.append((child, iter(children(child)), []))
-            continue
-        stack.pop()
-        result = combine(node, done)
-        if not stack:
-            return result
-        stack[-1][2].append(result)
+        for child in rest:
+            if below := children(child):
+                stack.append((child, iter(below), []))
+                break
+            done.append(combine(child, ()))
+        else:
+            stack.pop()
+            result = combine(node, done)
+            if not stack:
+                return result
+            stack[-1][2].append(result)
 
 
 def walk(root: Any) -> Iterator[Any]:
