@@ -219,7 +219,10 @@ class _Checker:
             always = isinstance(side, ast.Intrinsic)
             if always or side == ast.Attribute("resource", "service.name"):
                 if expr.op == "=":
-                    self.fail("this field is never nil", expr.at, 'Compare with "" for an empty value.')
+                    hint = 'Compare with "" for an empty value.'
+                    if isinstance(side, ast.Intrinsic) and side.name.startswith(("event:", "link:")):
+                        hint = f"Of spans without any: {{ !({side.name} != nil) }}"
+                    self.fail("this field is never nil", expr.at, hint)
             elif not isinstance(side, ast.Attribute | ast.Literal):
                 self.fail("only an attribute can be nil", side.at)
 
