@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from query.engine.compare import scopes
 from query.engine.entries import reader_entries
 from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
 from query.language import ast
@@ -52,10 +53,14 @@ def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterato
             chosen = part.values if rows is None else part.values.filter(pa.array(rows[part.rows]))
             yield from _typed(part.word, distinct(chosen), field)
         return
-    for column, word in field_columns(field):
-        if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
-            chosen = array if rows is None else array.filter(pa.array(rows))
-            yield from _typed(word or "string", distinct(chosen), field)
+    for scoped, among in [(field, None)] if isinstance(field, ast.Intrinsic) else scopes(reader, field):
+        chosen_rows = rows
+        for column, word in field_columns(scoped):
+            if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
+                if among is not None:  # asked for only now: few sources have it in both scopes
+                    chosen_rows, among = among() if rows is None else rows & among(), None
+                chosen = array if chosen_rows is None else array.filter(pa.array(chosen_rows))
+                yield from _typed(word or "string", distinct(chosen), field)
 
 
 def _typed(word: str, values: Any, field: ast.Field) -> Iterator[tuple[str, Any]]:
