@@ -19,6 +19,7 @@ from query.tags import TagNames, TagValues
 routes = web.RouteTableDef()
 
 _NO_SCOPE: Final = "none"
+_TAG: Final = r"{tag:[\s\S]+}"  # a key may have a line break
 
 
 @routes.get("/api/v2/search/tags")
@@ -40,14 +41,14 @@ async def tags_v1(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/api/v2/search/tag/{tag:.+}/values")
+@routes.get(f"/api/v2/search/tag/{_TAG}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
     values = await ask_values(call_of(request), (parse_tag(request.match_info["tag"]),))
     return await reply_either(request, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values))
 
 
-@routes.get("/api/search/tag/{tag:.+}/values")
+@routes.get(f"/api/search/tag/{_TAG}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
     values = await ask_values(call_of(request), parse_old_tag(request.match_info["tag"]))

@@ -84,8 +84,8 @@ def test_numbers(rows: list[Row], numbers: list[tuple[int, int, int]]) -> None:
 )
 def test_equals_a_walk(rows: list[Row]) -> None:
     """Any links, circles and missing parents among them."""
-    present = sorted({trace for trace, _, _ in rows})
-    rows = [(present.index(trace), span, parent) for trace, span, parent in rows]
+    present = sorted({trace for trace, *_ in rows})
+    rows = [(present.index(trace), *rest) for trace, *rest in rows]
     assert vectorised(rows) == by_walking(rows)
 
 
