@@ -53,9 +53,10 @@ def trace_facts(
 
 
 def elapsed_ns(start_ns: Int64s, duration_ns: Int64s) -> Int64s:
-    """How long each span took: 0 where it has no time, and where it ends before it starts or at 2^63 ns or later."""
+    """How long each span took: 0 where it has no start, and where it ends before it starts or 2^63 ns later."""
     with np.errstate(over="ignore"):
-        good = (start_ns > 0) & (duration_ns >= 0) & (start_ns + duration_ns >= 0)
+        starts = start_ns.astype(np.uint64)  # unsigned, as OTLP has them
+        good = (start_ns != 0) & (duration_ns >= 0) & (starts + duration_ns.astype(np.uint64) >= starts)
     return duration_ns if good.all() else np.where(good, duration_ns, 0)
 
 
@@ -64,7 +65,9 @@ def trace_times(start_ns: Int64s, duration_ns: Int64s, first: Int64s) -> tuple[I
     least. In: first: first row of each trace
     """
     timed = start_ns > 0
-    ends = start_ns + elapsed_ns(start_ns, duration_ns)
+    with np.errstate(over="ignore"):
+        ends = start_ns + elapsed_ns(start_ns, duration_ns)
+    ends = np.where(timed & (ends < 0), _INT64.max, ends)
     if not timed.all():
         start_ns, ends = np.where(timed, start_ns, _INT64.max), np.where(timed, ends, _INT64.min)
     return np.minimum.reduceat(start_ns, first), np.maximum.reduceat(ends, first)

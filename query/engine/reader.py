@@ -148,7 +148,7 @@ class Reader:
             if starts is None or durations is None:
                 self._timed = False
             else:
-                self._timed = starts[0] > 0 and durations[0] >= 0 and starts[1] + durations[1] < 2**63
+                self._timed = starts[0] > 0 and durations[0] >= 0
         return self._timed
 
     def numbers(self, column: str) -> npt.NDArray[Any]:

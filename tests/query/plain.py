@@ -248,7 +248,7 @@ def _scoped(scope: str, key: str, row: Row) -> list[tuple[str, Any]]:
 
 def _intrinsic(name: str, row: Row) -> Any:
     if name == "duration":  # an end before the start, or no start: it took no time
-        timed = row["start_ns"] > 0 and row["duration_ns"] >= 0 and row["start_ns"] + row["duration_ns"] < 2**63
+        timed = row["start_ns"] != 0 and 0 <= row["duration_ns"] < 2**64 - row["start_ns"] % 2**64
         return row["duration_ns"] if timed else 0
     value = row.get(COLUMNS[name])
     return "" if value is None and name in {"rootName", "rootServiceName"} else value

@@ -33,12 +33,14 @@ SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
         pytest.param(START_NS, 0, 0, id="no end"),
         pytest.param(0, START_NS, 0, id="no start"),
         pytest.param(0, 0, 0, id="no time"),
-        pytest.param(2**63, 2**63 + 5, 0, id="starts at 2^63"),
+        pytest.param(2**63, 2**63 + 5, 5, id="starts at 2^63"),
         pytest.param(2**64 - 1, 0, 0, id="the last number"),
-        pytest.param(START_NS, 2**63, 0, id="ends at 2^63"),
+        pytest.param(START_NS, 2**63, 2**63 - START_NS, id="ends at 2^63"),
         pytest.param(START_NS, 2**63 - 1, 2**63 - 1 - START_NS, id="ends before 2^63"),
         pytest.param(START_NS, 2**64 - 1, 0, id="ends with the last number"),
-        pytest.param(1, 2**63 - 1, 2**63 - 2, id="as long as can be"),
+        pytest.param(1, 2**63, 2**63 - 1, id="as long as can be"),
+        pytest.param(1, 2**63 + 1, 0, id="longer"),
+        pytest.param(2**63 - 1, 2**63, 1, id="across 2^63"),
     ],
 )
 def test_one_rule_for_how_long_a_span_took(start: int, end: int, elapsed: int) -> None:
@@ -49,9 +51,13 @@ def test_one_rule_for_how_long_a_span_took(start: int, end: int, elapsed: int) -
     for sources in ([way.source], way.head):
         (trace,) = search(sources, "{ } | select(duration)").traces
         (found,) = trace.span_sets[0].spans
-        assert (found.start_ns, found.duration_ns, trace.duration_ns) == (start, elapsed, elapsed)
+        whole = min(elapsed, 2**63 - 1 - start) if 0 < start < 2**63 else 0
+        assert (found.start_ns, found.duration_ns, trace.duration_ns) == (start, elapsed, whole)
         assert 0 <= trace.start_ns < 2**63
-        assert len(search(sources, f"{{ duration = {elapsed}ns && traceDuration = {elapsed}ns }}").traces) == 1
+        assert (
+            len(search(sources, f"{{ duration >= {min(elapsed, 2**63 - 1)}ns && traceDuration = {whole}ns }}").traces)
+            == 1
+        )
         assert not search(sources, "{ duration < 0s }").traces
         if 0 < start < 2**63 - 10:
             series = metrics_instant(
