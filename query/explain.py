@@ -12,6 +12,7 @@ from query.language import ast, text
 from query.language.ast import NUMERIC, FieldExpr, Literal, Type
 from query.language.check import check
 from query.language.parse import parse
+from query.language.walk import left_chain, walk
 
 _BOUNDED = NUMERIC | {Type.STATUS, Type.KIND}
 
@@ -94,10 +95,12 @@ def _stage_steps(stage: ast.Stage) -> Iterator[Step]:
             if stage.condition is not None:
                 yield from _condition_steps(stage.condition)
         case ast.SpansetOp():
-            yield from _stage_steps(stage.left)
-            yield from _stage_steps(stage.right)
-            if stage.op not in {"&&", "||"}:
-                yield Step(f"the operator {stage.op}", ("nested_left", "nested_right", "nested_parent"))
+            first, chain = left_chain(stage, ast.SpansetOp)
+            yield from _stage_steps(first)
+            for node in chain:
+                yield from _stage_steps(node.right)
+                if node.op not in {"&&", "||"}:
+                    yield Step(f"the operator {node.op}", ("nested_left", "nested_right", "nested_parent"))
         case ast.Pipeline():
             for inner in stage.stages:
                 yield from _stage_steps(inner)
@@ -113,29 +116,29 @@ def _stage_steps(stage: ast.Stage) -> Iterator[Step]:
 
 
 def _scalar_steps(node: ast.Scalar) -> Iterator[Step]:
-    if isinstance(node, ast.ScalarOp):
-        yield from _scalar_steps(node.left)
-        yield from _scalar_steps(node.right)
-    elif isinstance(node, ast.Aggregate) and node.of is not None:
-        yield _value(node.of)
+    for part in walk(node):
+        if isinstance(part, ast.Aggregate) and part.of is not None:
+            yield _value(part.of)
 
 
-def _condition_steps(expr: FieldExpr) -> Iterator[Step]:
+def _condition_steps(root: FieldExpr) -> Iterator[Step]:
     """Cheap operands first, as in `evaluate`."""
-    match expr:
-        case ast.Logic():
-            for operand in sorted(expr.operands, key=cost):
-                yield from _condition_steps(operand)
-        case ast.Unary(op="!", operand=ast.Logic() | ast.Comparison() | ast.Unary() as inner):
-            yield from _condition_steps(inner)
-        case ast.Comparison(left=ast.Attribute() | ast.Intrinsic() as field, right=Literal() as literal):
-            columns = _compared_columns(field, literal)
-            bounded = literal.type in _BOUNDED and expr.op not in {"=~", "!~"} and entry_column(field) is None
-            yield Step(text.expression(expr, exact=True), columns, columns if bounded else ())
-        case Literal():
-            pass
-        case _:
-            yield _value(expr)
+    stack = [root]
+    while stack:
+        expr = stack.pop()
+        match expr:
+            case ast.Logic():
+                stack += sorted(expr.operands, key=cost)[::-1]
+            case ast.Unary(op="!", operand=ast.Logic() | ast.Comparison() | ast.Unary() as inner):
+                stack.append(inner)
+            case ast.Comparison(left=ast.Attribute() | ast.Intrinsic() as field, right=Literal() as literal):
+                columns = _compared_columns(field, literal)
+                bounded = literal.type in _BOUNDED and expr.op not in {"=~", "!~"} and entry_column(field) is None
+                yield Step(text.expression(expr, exact=True), columns, columns if bounded else ())
+            case Literal():
+                pass
+            case _:
+                yield _value(expr)
 
 
 def _compared_columns(field: ast.Field, literal: Literal) -> tuple[str, ...]:
@@ -150,18 +153,6 @@ def _value(expr: FieldExpr) -> Step:
 
 
 def _fields_columns(expr: FieldExpr) -> Iterator[str]:
-    match expr:
-        case Literal():
-            pass
-        case ast.Attribute() | ast.Intrinsic():
-            yield from (column for column, _ in field_columns(expr))
-        case ast.Unary():
-            yield from _fields_columns(expr.operand)
-        case ast.Arithmetic() | ast.Comparison():
-            yield from _fields_columns(expr.left)
-            yield from _fields_columns(expr.right)
-        case ast.Logic():
-            for operand in expr.operands:
-                yield from _fields_columns(operand)
-        case _:
-            assert_never(expr)
+    for part in walk(expr):
+        if isinstance(part, ast.Attribute | ast.Intrinsic):
+            yield from (column for column, _ in field_columns(part))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import Final
 
 import numpy as np
 
-from query.engine.plan import MetricsPlan, plan_metrics
+from query.engine.plan import MetricsPlan, metrics_functions, plan_metrics
 from query.engine.profile import Profile
 from query.engine.reader import Mask, Reader
 from query.engine.spansets import evaluate
@@ -15,6 +15,7 @@ from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
+from query.language.walk import walk
 from query.over_time.contrast import contrast
 from query.over_time.intervals import Intervals
 from query.over_time.observe import KINDS, observe, spans_in_range
@@ -205,18 +206,8 @@ def _settles(node: ast.Metrics | ast.Literal) -> bool:
 
     compare() chooses by all intervals; topk and bottomk may prefer the zeros of a series that is not known yet.
     """
-    match node:
-        case ast.Literal():
-            return True
-        case ast.MetricsQuery():
-            return not isinstance(node.function, ast.Compare)
-        case ast.Ranking():
-            return False
-        case ast.MetricsFilter():
-            return _settles(node.of)
-        case ast.MetricsMath():
-            return _settles(node.left) and _settles(node.right)
-    assert_never(node)
+    compares = any(isinstance(plan.function, ast.Compare) for plan in metrics_functions(node))
+    return not compares and not any(isinstance(part, ast.Ranking) for part in walk(node))
 
 
 def merge_partials(

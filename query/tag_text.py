@@ -6,7 +6,7 @@ from typing import Final
 from query.errors import TraceQLError
 from query.language import ast
 from query.language.parse import parse
-from query.language.words import ALIASES, INTRINSICS
+from query.language.words import ALIASES, INTRINSICS, without_comments
 from query.search import compile_query
 
 SCOPES: Final = ("resource", "span", "event", "link", "instrumentation")
@@ -49,7 +49,7 @@ def parse_tag(text: str) -> ast.Field:
     if field is not None:
         return field
     scoped = _SCOPED.fullmatch(text)
-    if scoped is not None and '"' not in text:
+    if scoped is not None:
         return ast.Attribute(scoped[1], scoped[2])
     hint = "Tags are attributes with their scope (span.x, resource.x, .x) or intrinsics (name, status, span:kind)."
     raise TraceQLError(f"{text[:80]!r} is no tag", text, 0, max(1, len(text)), hint)
@@ -84,6 +84,7 @@ def usable_filter(text: str) -> str:
     """
     if not text.strip() or _compiles(text):
         return text.strip()
+    text = without_comments(text)
     if len(text) > _BROKEN_CHARS_MAX or "||" in re.sub(_STRING, "", text):
         return ""
     found = [match[0] for match in _CONDITION.finditer(text)][:_CONDITIONS_MAX]

@@ -1,7 +1,7 @@
 """The entry points of auto-completion: which tags there are, and which values a tag has."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from weakref import ref
 
@@ -29,6 +29,7 @@ KNOWN_BYTES_MAX: Final = 8 << 20
 _VALUES_KEPT_BYTES_MAX: Final = 64 << 10
 _ENTRY_BYTES: Final = 500  # what keeping anything at all takes
 _COLUMNS_AT_ONCE: Final = 32
+_OF_ROOTS: Final = (ast.Intrinsic("rootName"), ast.Intrinsic("rootServiceName"))
 _EVERYTHING: Final = (ast.Filter(None),)
 
 Window = tuple[int | None, int | None]
@@ -152,6 +153,9 @@ def tag_values(
         for field in closed:
             found.add(KEYWORD, pa.array(keywords(field)))
         wanted = [field for field in wanted if field not in closed]
+    if compiled is None and any(field in _OF_ROOTS for field in wanted) and read.shares_traces():
+        # Only a whole trace tells that it has no root.
+        compiled = replace(plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in wanted for column, _ in field_columns(field)}
     known = known or Known()
     for reader, rows in read.matching(compiled, columns) if wanted else ():
@@ -184,6 +188,10 @@ class _Read:
         self.inside = [_has_spans_in(reader, window) for reader in self.all]
         self._cancelled = cancelled
         self._worked_on: list[Reader] = []
+
+    def shares_traces(self) -> bool:
+        """Whether a trace has spans in several sources."""
+        return len(shared_traces([reader.traces() for reader in self.all])) > 0
 
     def readers(self) -> Iterator[Reader]:
         """Those of the time range. Raises: QueryCancelled"""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+KIND_SERVER = 2
 Int64s = npt.NDArray[np.int64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -23,15 +24,21 @@ class NestedSet:
     parent: npt.NDArray[np.int32]
 
 
-def nested_set(trace: Int64s, span_id: npt.NDArray[np.uint64], parent_id: npt.NDArray[np.uint64]) -> NestedSet:
+def nested_set(
+    trace: Int64s,
+    span_id: npt.NDArray[np.uint64],
+    parent_id: npt.NDArray[np.uint64],
+    kind: npt.NDArray[np.integer],
+) -> NestedSet:
     """Numbers for rows sorted by trace.
 
-    In:  trace: number of the row's trace, ascending from 0; span_id, parent_id: uint64, 0 for no parent
+    In:  trace: number of the row's trace, ascending from 0; span_id, parent_id: uint64, 0 for no parent; kind: OTLP's
     Siblings, and several roots of one trace, are numbered in the order of the rows. Where several spans of a trace
-    share an id, the first is the parent. Cycles are cut at their first span, which then counts as an orphan.
+    share an id, as the client's and the server's of one Zipkin span do, the first server is the parent, or else the
+    first of them. Cycles are cut at their first span, which then counts as an orphan.
     """
     rows = len(trace)
-    parent = _cut_cycles(_parents(trace, span_id, parent_id))
+    parent = _cut_cycles(_parents(trace, span_id, parent_id, kind))
     rank = _tour_ranks(trace, parent)
     enter, leave = rank[:rows], rank[rows:]
     # A rank counts the steps to the end of the trace's list; positions count from its start.
@@ -43,7 +50,12 @@ def nested_set(trace: Int64s, span_id: npt.NDArray[np.uint64], parent_id: npt.ND
     return NestedSet(left, right, np.where(has_parent, left[parent], orphan_or_root).astype(np.int32))
 
 
-def _parents(trace: Int64s, span_id: npt.NDArray[np.uint64], parent_id: npt.NDArray[np.uint64]) -> Int64s:
+def _parents(
+    trace: Int64s,
+    span_id: npt.NDArray[np.uint64],
+    parent_id: npt.NDArray[np.uint64],
+    kind: npt.NDArray[np.integer],
+) -> Int64s:
     """The row of each row's parent; -1 where there is none."""
     rows = len(trace)
     if not rows:
@@ -52,6 +64,8 @@ def _parents(trace: Int64s, span_id: npt.NDArray[np.uint64], parent_id: npt.NDAr
     own, wanted = span_id ^ mix, parent_id ^ mix
     order = np.argsort(own, kind="stable")
     ordered = own[order]
+    if (ordered[1:] == ordered[:-1]).any():  # hardly ever: then servers come before the others
+        order = np.lexsort((kind != KIND_SERVER, own))
     at = np.searchsorted(ordered, wanted)
     at[at == rows] = rows - 1
     found = order[at]

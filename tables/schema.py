@@ -85,7 +85,9 @@ FIXED: Final = pa.schema(
         pa.field("name", pa.string()),
         pa.field("kind", pa.int8()),  # OTLP's numbers: 0 unspecified, 1 internal, 2 server …
         pa.field("start_ns", pa.int64()),
-        pa.field("duration_ns", pa.int64()),  # negative where the client's clock went back
+        # The end that was sent less the start, as 64 bits hold it: negative where the client's clock went back.
+        # How long a span took is `trace_facts.elapsed_ns`.
+        pa.field("duration_ns", pa.int64()),
         pa.field("status_code", pa.int8()),  # OTLP's numbers: 0 unset, 1 ok, 2 error
         pa.field("status_message", pa.string()),  # "" where the span has none
         pa.field("scope_name", pa.string()),
@@ -97,7 +99,8 @@ FIXED: Final = pa.schema(
         pa.field("nested_right", pa.int32()),
         # The parent's nested_left; -1: the span has no parent; 0: its parent is not in this segment.
         pa.field("nested_parent", pa.int32()),
-        # Facts of the trace as far as this segment knows it, repeated on each of its rows.
+        # Facts of the trace as far as this segment knows it, repeated on each of its rows: `trace_facts`. The start
+        # is 0 where no span has a time.
         pa.field("trace_start_ns", pa.int64()),
         pa.field("trace_duration_ns", pa.int64()),
         pa.field("root_name", pa.string()),  # null: the root span is not in this segment
@@ -116,6 +119,8 @@ OPTIONAL: Final = pa.schema(
         pa.field("resource_dropped_attributes_count", pa.uint32()),
         pa.field("scope_dropped_attributes_count", pa.uint32()),
         pa.field("resource_schema_url", pa.string()),
+        # A serialized OTLP Resource that has nothing but its entity_refs.
+        pa.field("resource_entity_refs", pa.binary()),
         pa.field("scope_schema_url", pa.string()),
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),

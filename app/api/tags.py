@@ -20,6 +20,7 @@ from query.tags import TagNames, TagValues
 routes = web.RouteTableDef()
 
 _NO_SCOPE: Final = "none"
+_TAG: Final = r"{tag:[\s\S]+}"  # a key may have a line break
 
 
 @routes.get("/api/v2/search/tags")
@@ -44,7 +45,7 @@ async def tags_v1(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/api/v2/search/tag/{tag:.+}/values")
+@routes.get(f"/api/v2/search/tag/{_TAG}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
     values, watch = await _values(request, (parse_tag(request.match_info["tag"]),))
@@ -53,7 +54,7 @@ async def values_v2(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/api/search/tag/{tag:.+}/values")
+@routes.get(f"/api/search/tag/{_TAG}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
     values, watch = await _values(request, parse_old_tag(request.match_info["tag"]))

@@ -1,5 +1,6 @@
 """One number per spanset: count, min, max, avg and sum, and comparisons of what is made of them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, assert_never
 
 import numpy as np
@@ -12,6 +13,7 @@ from query.engine.reader import Mask, Reader, Rows
 from query.language import ast, text
 from query.language.ast import Type
 from query.language.check import type_of
+from query.language.walk import fold
 
 
 class Aggregated(NamedTuple):
@@ -28,19 +30,19 @@ def compare_scalars(
     """Which spansets satisfy the comparison, and the aggregates in it. In: the rows' spansets, how many there are."""
     aggregates: list[Aggregated] = []
 
-    def scalar(expr: ast.Scalar) -> Value:
+    def scalar(expr: ast.Scalar, operands: Sequence[Value]) -> Value:
         match expr:
             case ast.Literal():
                 return arithmetic.constant(expr, sets)
             case ast.ScalarOp():
-                return arithmetic.calculate(expr.op, scalar(expr.left), scalar(expr.right))
+                return arithmetic.calculate(expr.op, *operands)
             case ast.Aggregate():
                 found = aggregate(expr, reader, rows, owner, sets)
                 aggregates.append(found)
                 return found.value
         assert_never(expr)
 
-    keep = arithmetic.compare(node.op, scalar(node.left), scalar(node.right), sets)
+    keep = arithmetic.compare(node.op, fold(node.left, scalar), fold(node.right, scalar), sets)
     return keep, aggregates
 
 

@@ -5,7 +5,7 @@ in one part at most. Rows without one yield nothing: whatever is computed from t
 with them is false. Arrays have no value here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.compare import NUMPY, hexadecimal, present
-from query.engine.entries import reader_entries
-from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.engine.compare import NUMPY, hexadecimal, present, scopes
+from query.engine.entries import EntryValues, reader_entries
+from query.engine.reader import Mask, Reader, Rows, entry_column, field_columns, to_numpy
 from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import Literal, Type
@@ -51,20 +51,30 @@ def constant(literal: Literal, rows: int) -> Value:
 def field(reader: Reader, node: ast.Field) -> Value:
     """What a field holds, by type."""
     if (column := entry_column(node)) is not None:
-        return _first_entry(reader, node, column)
+        entries = reader_entries(reader, column)
+        found = [] if entries is None else entries.values(node)
+        parts = list(first_of(found, [part.rows for part in found], reader.rows))
+        if node == ast.Intrinsic("event:name"):  # never nil: "" of a span without events
+            every = pa.repeat("", reader.rows)
+            values, valid = (parts[0].values, parts[0].valid) if parts else (every, np.zeros(reader.rows, bool))
+            parts = [Part(Type.STRING, pc.if_else(pa.array(valid), values, ""), np.ones(reader.rows, bool))]
+        return tuple(parts)
     if isinstance(node, ast.Intrinsic):
         return _intrinsic(reader, node)
-    parts: list[Part] = []
-    taken = np.zeros(reader.rows, bool)
-    for column, word in field_columns(node):
-        array = reader.column(column) if word in _TYPES else None
-        if array is None:
-            continue
-        # A span's own attribute goes before the resource's, whatever their types.
+    return tuple(part for scoped, among in scopes(reader, node) for part in _scoped(reader, scoped, among))
+
+
+def _scoped(reader: Reader, node: ast.Attribute, among: Callable[[], Mask] | None) -> Iterator[Part]:
+    """The values of an attribute with a scope, by type. In: among: the rows that count; None: all"""
+    columns = [(column, word) for column, word in field_columns(node) if word in _TYPES and reader.has(column)]
+    if not columns:
+        return
+    taken = np.zeros(reader.rows, bool) if among is None else ~among()
+    for column, word in columns:
+        array = reader.column(column)
         part = _part(_TYPES[word], array, ~taken)
         taken |= part.valid
-        parts.append(part)
-    return tuple(parts)
+        yield part
 
 
 def negative(value: Value) -> Value:
@@ -151,20 +161,28 @@ def _intrinsic(reader: Reader, node: ast.Intrinsic) -> Value:
     return (_part(_plain(INTRINSICS[node.name]), array, present(reader, node)),)
 
 
-def _first_entry(reader: Reader, node: ast.Field, column: str) -> Value:
-    """Of several events or links in a row the first that has the field, by type."""
-    entries = reader_entries(reader, column)
-    found = [part for part in (entries.values(node) if entries is not None else []) if part.word in _TYPES]
-    if not found:
+def first_of(found: Sequence[EntryValues], owners: Sequence[Rows], count: int) -> Value:
+    """Of the values that each owner (a row, or an entry) has the first, by type. In: values of the same entries, each
+    of which has a value in one part at most; of each part the owners, ascending
+    """
+    kept = [(part, of) for part, of in zip(found, owners, strict=True) if part.word in _TYPES]
+    if not kept:
         return ()
-    # The parts are about the same entries, each of which has a value in one part at most.
-    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(part.values.is_valid()) for part in found]))
-    owners, first = np.unique(found[0].rows[filled], return_index=True)
-    at = np.full(reader.rows, -1, np.int64)
-    at[owners] = filled[first]
+    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(part.values.is_valid()) for part, _ in kept]))
+    having, first = np.unique(kept[0][1][filled], return_index=True)
+    at = np.full(count, -1, np.int64)
+    at[having] = filled[first]
     places = pa.array(at, mask=at < 0)
-    every = np.ones(reader.rows, bool)
-    return tuple(_part(_TYPES[part.word], part.values.take(places), every) for part in found)
+    every = np.ones(count, bool)
+    return tuple(_part(_TYPES[part.word], part.values.take(places), every) for part, _ in kept)
+
+
+def spread(found: Value, rows: Rows) -> Value:
+    """The values of some rows; a row may come several times."""
+    return tuple(
+        Part(p.type, p.values.take(pa.array(rows)) if p.type is Type.STRING else p.values[rows], p.valid[rows])
+        for p in found
+    )
 
 
 def _part(type_: Type, array: Any, among: Mask) -> Part:

@@ -155,7 +155,7 @@ def _cut(found: Chosen, wanted: Wanted) -> Chosen:
 
 
 def whole_times(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
-    """Start and end in ns over all sources. In: ids, ascending."""
+    """Start and end in ns over all sources; 0 where no span has a time. In: ids, ascending."""
     start, end = np.full(len(ids), _NONE.max), np.full(len(ids), _NONE.min)
     places = Places(ids)
     for reader in readers:
@@ -164,4 +164,5 @@ def whole_times(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
             piece_start, piece_end = reader.times().values[:, traces]
             start[hit] = np.minimum(start[hit], piece_start)
             end[hit] = np.maximum(end[hit], piece_end)
-    return start, end
+    known = start <= end
+    return np.where(known, start, 0), np.where(known, end, 0)

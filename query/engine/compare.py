@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.reader import ROOT_PARENT, Mask, Reader, field_columns, to_numpy
+from query.engine.reader import ROOT_PARENT, UNSCOPED, Mask, Reader, field_columns, to_numpy
 from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
@@ -52,12 +52,26 @@ def compare_field(reader: Reader, field: ast.Field, op: str, literal: Literal) -
     if isinstance(field, ast.Intrinsic):
         return _compare_intrinsic(reader, field, op, literal)
     result = np.zeros(reader.rows, bool)
-    for column, word in field_columns(field):
-        if word not in TYPE_WORDS.get(literal.type, ()) or not reader.has(column):
-            continue
-        if _decided_by_bounds(reader, column, op, literal) is not False:
-            result |= compare_array(reader.column(column), op, literal)
+    for scoped, among in scopes(reader, field):
+        for column, word in field_columns(scoped):
+            if word not in TYPE_WORDS.get(literal.type, ()) or not reader.has(column):
+                continue
+            if _decided_by_bounds(reader, column, op, literal) is not False:
+                hits = compare_array(reader.column(column), op, literal)
+                result |= hits if among is None or not hits.any() else hits & among()
     return result
+
+
+def scopes(reader: Reader, field: ast.Attribute) -> list[tuple[ast.Attribute, Callable[[], Mask] | None]]:
+    """What an attribute stands for, and in which rows; None: in all. Without a scope it is the span's own where the
+    span has it, of whatever type, and else the resource's.
+    """
+    if field.scope is not None:
+        return [(field, None)]
+    own, others = (ast.Attribute(scope, field.key) for scope in UNSCOPED)
+    if not any(reader.has(column) for column, _ in field_columns(own)):
+        return [(others, None)]
+    return [(own, None), (others, lambda: ~present(reader, own))]
 
 
 def compare_array(array: Any, op: str, literal: Literal) -> Mask:

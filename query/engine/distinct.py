@@ -1,12 +1,15 @@
 """Distinct values of fields: of one source, and of many together within a limit of bytes."""
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from query.engine.compare import scopes
 from query.engine.entries import reader_entries
 from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
 from query.language import ast
@@ -16,7 +19,9 @@ from query.language.text import WORDS
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
+_PLAIN_DIGITS: Final = 6  # before the point; larger numbers are written with an exponent
 KEYWORD: Final = "keyword"  # what status and kind are
+_NEVER_NIL: Final = {"rootName", "rootServiceName"}  # of a trace without a root they are "", and can be asked for
 _IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
 
 
@@ -48,10 +53,14 @@ def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterato
             chosen = part.values if rows is None else part.values.filter(pa.array(rows[part.rows]))
             yield from _typed(part.word, distinct(chosen), field)
         return
-    for column, word in field_columns(field):
-        if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
-            chosen = array if rows is None else array.filter(pa.array(rows))
-            yield from _typed(word or "string", distinct(chosen), field)
+    for scoped, among in [(field, None)] if isinstance(field, ast.Intrinsic) else scopes(reader, field):
+        chosen_rows = rows
+        for column, word in field_columns(scoped):
+            if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
+                if among is not None:  # asked for only now: few sources have it in both scopes
+                    chosen_rows, among = among() if rows is None else rows & among(), None
+                chosen = array if chosen_rows is None else array.filter(pa.array(chosen_rows))
+                yield from _typed(word or "string", distinct(chosen), field)
 
 
 def _typed(word: str, values: Any, field: ast.Field) -> Iterator[tuple[str, Any]]:
@@ -59,6 +68,8 @@ def _typed(word: str, values: Any, field: ast.Field) -> Iterator[tuple[str, Any]
         if keywords(field):
             words = WORDS[type_of(field)]
             yield KEYWORD, pa.array([words.get(number, str(number)) for number in values.to_pylist()], pa.string())
+        elif field.name in _NEVER_NIL:
+            yield "string", values
         else:  # "" says that there is none
             yield "string", values.filter(pc.not_equal(values, ""))
     elif (type_ := _TYPES.get(word.removesuffix("[]"))) is not None:
@@ -124,7 +135,19 @@ class Distinct:
 
 
 def value_text(value: str | float | bool) -> str:  # noqa: FBT001 (one of the values)
-    """As TraceQL writes it, without quotes."""
+    """As TraceQL writes it, without quotes; floats as Go's shortest form: 0.1, 132.0, 1e+09."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else repr(value)
+    return _float_text(value) if isinstance(value, float) else str(value)
+
+
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    first = len(digits) + int(exponent) - 1  # the power of ten of the first digit
+    if value == 0 or -4 <= first < _PLAIN_DIGITS:
+        text = format(Decimal(repr(value)).normalize(), "f")
+        return text if "." in text else f"{text}.0"
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{digits[0]}{'.' + rest if rest else ''}e{first:+03d}"

@@ -1,7 +1,7 @@
 """Events and links of spans: lists flattened once, compared entry by entry, and told per row.
 
-What Tempo does with several entries in one span holds here, too: one entry that satisfies a comparison is enough, and
-two conditions on events may be satisfied by two different events.
+One entry that satisfies a condition is enough. Conditions that && joins are about one and the same entry: `evaluate.py`
+asks for them entry by entry.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,12 @@ _ID_BYTES: Final = {"link:traceID": 16, "link:spanID": 8}
 
 
 class EntryValues(NamedTuple):
-    """A field of one type: for each entry the value (null: of another type) and its row, ascending."""
+    """A field of one type: values (null: of another type), and the row and the entry of each, ascending."""
 
     word: str
     values: Any
     rows: Rows
+    entries: Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +38,7 @@ class Entries:
     """The entries of a list column of `tables.schema`, one after the other.
 
     rows: the row of each entry; starts: start_ns of each row; keys: code of each attribute's key
+    pairs: the attributes of all entries; pair_entries: the entry of each
     """
 
     rows: Rows
@@ -45,7 +47,7 @@ class Entries:
     keys: npt.NDArray[np.int32]
     key_code: dict[str, int]
     pairs: Any
-    pair_rows: Rows
+    pair_entries: Rows
 
     @classmethod
     def of(cls, lists: Any, starts: npt.NDArray[np.int64]) -> "Entries":
@@ -55,36 +57,49 @@ class Entries:
         pairs = pc.list_flatten(attributes)
         encoded = pc.struct_field(pairs, "key").dictionary_encode()
         codes = {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}
-        owners = to_numpy(pc.list_parent_indices(attributes))
-        return cls(rows, structs, starts, to_numpy(encoded.indices.fill_null(-1)), codes, pairs, rows[owners])
+        owners = to_numpy(pc.list_parent_indices(attributes)).astype(np.int64)
+        return cls(rows, structs, starts, to_numpy(encoded.indices.fill_null(-1)), codes, pairs, owners)
 
     def values(self, field: ast.Field) -> list[EntryValues]:
         """Everything that the field stands for, by type."""
         if isinstance(field, ast.Attribute):
             return self._attribute(field.key)
+        every = np.arange(len(self.rows))
         if field.name == "event:timeSinceStart":
             since = to_numpy(pc.struct_field(self.structs, "time_ns")) - self.starts[self.rows]
-            return [EntryValues("int", pa.array(since), self.rows)]
+            return [EntryValues("int", pa.array(since), self.rows, every)]
         if field.name == "event:name":
-            return [EntryValues("string", pc.struct_field(self.structs, "name"), self.rows)]
+            return [EntryValues("string", pc.struct_field(self.structs, "name"), self.rows, every)]
         child = "trace_id" if field.name == "link:traceID" else "span_id"
         ids, _ = fixed_width(pc.struct_field(self.structs, child), _ID_BYTES[field.name])
-        return [EntryValues("string", hexadecimal(ids), self.rows)]
+        return [EntryValues("string", hexadecimal(ids), self.rows, every)]
 
     def holding(self, field: ast.Field) -> Rows:
-        """Rows in which an entry has the field, whatever its type; a row may come several times."""
+        """The entries that have the field, whatever its type; an entry may come several times."""
         if isinstance(field, ast.Intrinsic):
-            return self.rows
-        found: Rows = self.pair_rows[self.keys == self.key_code.get(field.key, -2)]
+            return np.arange(len(self.rows))
+        found: Rows = self.pair_entries[self.keys == self.key_code.get(field.key, -2)]
         return found
+
+    def compare(self, field: ast.Field, op: str, literal: Literal) -> Mask:
+        """Entries for which `field op literal` holds."""
+        result = np.zeros(len(self.rows), bool)
+        if literal.type is Type.NIL:
+            result[self.holding(field)] = True
+            return result if op == "!=" else ~result
+        for found, hits in satisfying(self.values(field), field, op, literal):
+            result[found.entries[hits]] = True
+        return result
 
     def _attribute(self, key: str) -> list[EntryValues]:
         at = np.flatnonzero(self.keys == self.key_code.get(key, -2))
         if not len(at):
             return []
-        pairs, rows = self.pairs.take(pa.array(at)), self.pair_rows[at]
-        found = [EntryValues(word, pc.struct_field(pairs, child), rows) for word, child in _CHILDREN.items()]
-        found += _arrays(pc.struct_field(pairs, "array_value"), rows)
+        pairs, entries = self.pairs.take(pa.array(at)), self.pair_entries[at]
+        rows = self.rows[entries]
+        found = [EntryValues(word, pc.struct_field(pairs, child), rows, entries) for word, child in _CHILDREN.items()]
+        arrays = _arrays(pc.struct_field(pairs, "array_value"))
+        found += [EntryValues(word, values, rows, entries) for word, values in arrays]
         return [part for part in found if part.values.null_count < len(part.values)]
 
 
@@ -100,23 +115,34 @@ def reader_entries(reader: Reader, column: str) -> Entries | None:
 
 
 def compare_entries(reader: Reader, field: ast.Field, op: str, literal: Literal) -> Mask:
-    """Rows with an entry for which `field op literal` holds."""
+    """Rows with an entry for which `field op literal` holds. `= nil`: rows of which no entry has the field.
+
+    The name of an event is never nil: spans without events have the name "", and no other comparison finds them.
+    """
     result = np.zeros(reader.rows, bool)
     entries = reader_entries(reader, _column(field))
-    if entries is None:
-        return ~result if literal.type is Type.NIL and op == "=" else result
-    if literal.type is Type.NIL:
-        result[entries.holding(field)] = True
-        return result if op == "!=" else ~result
-    for rows, hits in satisfying(entries.values(field), field, op, literal):
-        result[rows[hits]] = True
+    if is_absence(field, op, literal):
+        if entries is not None:
+            result[entries.rows[entries.holding(field)]] = True
+        result = ~result
+        if entries is None or literal.type is Type.NIL:
+            return result
+    if entries is not None:
+        result[entries.rows[entries.compare(field, op, literal)]] = True
     return result
+
+
+def is_absence(field: ast.Field, op: str, literal: Literal) -> bool:
+    """Whether the comparison holds for a span without events, or links."""
+    if literal.type is Type.NIL:
+        return op == "="
+    return op == "=" and literal.value == "" and field == ast.Intrinsic("event:name")
 
 
 def satisfying(
     values: Sequence[EntryValues], field: ast.Field, op: str, literal: Literal
-) -> list[tuple[Rows, npt.NDArray[np.bool_]]]:
-    """For each type that the constant compares with: rows of the entries, and which entries satisfy the comparison.
+) -> list[tuple[EntryValues, npt.NDArray[np.bool_]]]:
+    """For each type that the constant compares with: the values, and which of them satisfy the comparison.
 
     Intrinsic numbers compare with ints and floats.
     """
@@ -124,7 +150,7 @@ def satisfying(
     words: Sequence[str] = TYPE_WORDS.get(literal.type, ())
     if isinstance(field, ast.Intrinsic) and literal.type in ast.NUMERIC:
         words = ("int",)
-    return [(part.rows, compare_array(part.values, op, literal)) for part in values if part.word in words]
+    return [(part, compare_array(part.values, op, literal)) for part in values if part.word in words]
 
 
 def normal_id(field: ast.Field, op: str, literal: Literal) -> Literal:
@@ -141,8 +167,8 @@ def _column(field: ast.Field) -> str:
     return column
 
 
-def _arrays(encoded: Any, rows: Rows) -> list[EntryValues]:
-    """Serialized ArrayValues as lists, each distinct one decoded once; of mixed types none."""
+def _arrays(encoded: Any) -> list[tuple[str, Any]]:
+    """Serialized ArrayValues as lists by type, each distinct one decoded once; of mixed types none."""
     if encoded.null_count == len(encoded):
         return []
     codes = encoded.dictionary_encode()
@@ -151,7 +177,7 @@ def _arrays(encoded: Any, rows: Rows) -> list[EntryValues]:
     for word, (type_, python) in _ARRAY_TYPES.items():
         fitting = [items if items and all(type(item) is python for item in items) else None for items in decoded]
         if any(fitting):
-            found.append(EntryValues(word, pa.array(fitting, pa.list_(type_)).take(codes.indices), rows))
+            found.append((word, pa.array(fitting, pa.list_(type_)).take(codes.indices)))
     return found
 
 

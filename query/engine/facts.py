@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from query.engine.reader import (
-    ROOT_PARENT,
     Ids,
     Places,
     Reader,
@@ -23,6 +23,8 @@ from query.engine.reader import (
 )
 from query.engine.traces import trace_numbers
 from query.results import ServiceStats
+from tables.lists import big_endian
+from tables.trace_facts import root_rows
 
 _STATUS_ERROR: Final = 2
 _SERVICE: Final = "resource.service.name"
@@ -187,18 +189,19 @@ def _made(columns: dict[str, Any], offsets: Rows) -> SourceFacts:
 
 def _earliest_root(ids: Ids, readers: Sequence[Reader]) -> tuple[str, str | None]:
     """Name and service of the root of one trace that has roots in several sources: there are hardly any."""
-    roots = []
+    wanted = ["parent_span_id", "start_ns", "span_id", "name"]
+    pieces = []
     for reader in readers:
         _, traces = find(reader.traces(), ids)
         rows, _ = rows_of(reader.traces(), traces)
-        found = reader.at(["parent_span_id", "start_ns", "span_id", "name", _SERVICE], rows)
         if len(rows):
-            services = found[_SERVICE].to_pylist() if _SERVICE in found else [None] * len(rows)
-            told = zip(*(found[name].to_pylist() for name in ("start_ns", "span_id", "name")), services, strict=True)
-            parents = found["parent_span_id"].to_pylist()
-            roots += [root for parent, root in zip(parents, told, strict=True) if parent == ROOT_PARENT]
-    _, _, name, of = min(roots, key=lambda root: root[:2])
-    return name, of
+            found = reader.at([*wanted, _SERVICE], rows)
+            service = compact(found[_SERVICE]) if _SERVICE in found else pa.nulls(len(rows), pa.string())
+            pieces.append([*(compact(found[name]) for name in wanted), service])
+    parents, starts, span_ids, names, services = (pa.concat_arrays(column) for column in zip(*pieces, strict=True))
+    trace = np.zeros(len(starts), np.int64)
+    (row,) = root_rows(trace, 1, big_endian(parents)[:, 0], to_numpy(starts), big_endian(span_ids)[:, 0])
+    return names[row].as_py(), services[row].as_py()
 
 
 class _Words:

@@ -55,12 +55,24 @@ def shown(value: Any, type_: Type) -> AttributeValue:
 def group(expr: FieldExpr, reader: Reader) -> Groups:
     """The groups of all rows of a source. Arrays count as no value."""
     type_ = type_of(expr)
-    if isinstance(expr, ast.Attribute | ast.Intrinsic) and entry_column(expr) is None and _has_columns(expr):
+    if isinstance(expr, ast.Attribute | ast.Intrinsic) and _in_columns(expr) and not _hides(expr, reader):
         columns = [column for column, word in field_columns(expr) if word in _GROUPABLE]
         arrays = [array for column in columns if (array := reader.column(column)) is not None]
     else:
         arrays = [_nullable(part) for part in value(expr, reader)]
     return _merge([_encoded(array) for array in arrays], reader.rows, type_)
+
+
+def _hides(field: ast.Field, reader: Reader) -> bool:
+    """Whether a span's own attribute may hide its resource's, and yet have no value that makes a group."""
+    own = (
+        field_columns(ast.Attribute("span", field.key)) if isinstance(field, ast.Attribute) and not field.scope else ()
+    )
+    return any(word not in _GROUPABLE and reader.has(column) for column, word in own)
+
+
+def _in_columns(field: ast.Field) -> bool:
+    return entry_column(field) is None and _has_columns(field)
 
 
 def _has_columns(field: ast.Field) -> bool:

@@ -1,14 +1,16 @@
 """What a checked query needs: which fields, whether whole traces, what its answer shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn, assert_never
 
-from query.engine.reader import field_columns
+from query.engine.reader import entry_column, field_columns
 from query.errors import UnsupportedError
 from query.language import ast
 from query.language.ast import Comparison, Field, FieldExpr, Literal, Query, Type
 from query.language.constants import calculate
 from query.language.simplify import simplify
+from query.language.walk import children, fold, left_chain, walk
 
 _FIELDS: Final = (ast.Attribute, ast.Intrinsic)
 
@@ -24,6 +26,7 @@ _WHOLE_TRACE: Final = frozenset(
         "span:childCount",
     }
 )
+ALTERNATIONS_MAX: Final = 50
 # Not among a span's attributes in an answer: it has them anyway, or (root, trace) its trace has.
 _NOT_SHOWN: Final = frozenset({"duration", "rootName", "rootServiceName", "traceDuration", "span:id", "trace:id"})
 
@@ -97,7 +100,9 @@ def metrics_functions(node: ast.Metrics | Literal) -> tuple[ast.MetricsQuery, ..
         case ast.Ranking() | ast.MetricsFilter():
             return metrics_functions(node.of)
         case ast.MetricsMath():
-            return (*metrics_functions(node.left), *metrics_functions(node.right))
+            first, chain = left_chain(node, ast.MetricsMath)
+            sides = (first, *(math.right for math in chain))
+            return tuple(function for side in sides for function in metrics_functions(side))
     assert_never(node)
 
 
@@ -126,7 +131,8 @@ def _spans(root: ast.Pipeline | ast.Metrics | Literal) -> ast.Pipeline:
         case ast.Ranking() | ast.MetricsFilter():
             return _spans(root.of)
         case ast.MetricsMath():
-            return _spans(root.right if isinstance(root.left, Literal) else root.left)
+            first, chain = left_chain(root, ast.MetricsMath)
+            return _spans(chain[0].right if isinstance(first, Literal) else first)
         case Literal():
             raise AssertionError("numbers alone are no query")
     assert_never(root)
@@ -153,16 +159,22 @@ class _Planner:
             case ast.Filter():
                 return stage if stage.condition is None else self.filter(stage.condition, stage.at)
             case ast.SpansetOp():
-                self.whole_traces |= stage.op != "||"
-                if stage.op not in {"&&", "||"}:
-                    self.columns |= {"nested_left", "nested_right", "nested_parent"}
-                return replace(stage, left=self.operand(stage.left), right=self.operand(stage.right))
+                first, chain = left_chain(stage, ast.SpansetOp)
+                left = self.operand(first)
+                for node in chain:
+                    self.whole_traces |= node.op != "||"
+                    if node.op not in {"&&", "||"}:
+                        self.columns |= {"nested_left", "nested_right", "nested_parent"}
+                    left = replace(node, left=left, right=self.operand(node.right))
+                return left
             case ast.Pipeline():
                 return self.pipeline(stage)
             case ast.Select():
                 for field in stage.fields:
                     self.use(field)
-                    self.show(Shown(field, (), or_nil=True))
+                    # Without a scope it may be anybody's: what a span lacks is not told.
+                    scoped = isinstance(field, ast.Intrinsic) or field.scope is not None
+                    self.show(Shown(field, (), or_nil=scoped))
                 return stage
             case ast.ScalarFilter():
                 self.whole_traces = True
@@ -181,6 +193,9 @@ class _Planner:
 
     def scalar(self, node: ast.Scalar) -> ast.Scalar:
         """Arithmetic between constants is done here."""
+        return fold(node, self._scalar)
+
+    def _scalar(self, node: ast.Scalar, operands: Sequence[ast.Scalar]) -> ast.Scalar:
         match node:
             case ast.Literal():
                 pass
@@ -188,7 +203,7 @@ class _Planner:
                 if node.of is not None:
                     self.expression(node.of)
             case ast.ScalarOp():
-                left, right = self.scalar(node.left), self.scalar(node.right)
+                left, right = operands
                 if isinstance(left, Literal) and isinstance(right, Literal):
                     return calculate(node.op, left, right) or node
                 return replace(node, left=left, right=right)
@@ -203,32 +218,43 @@ class _Planner:
 
     def filter(self, condition: FieldExpr, at: ast.At) -> ast.Filter:
         simple = simplify(condition)
+        self.alternations(simple, at)
         self.expression(simple)
         return ast.Filter(simple, at)
 
-    def expression(self, expr: FieldExpr) -> None:
-        match expr:
-            case Literal():
-                pass
-            case ast.Attribute() | ast.Intrinsic():
-                self.use(expr)
-                self.show(Shown(expr, (), or_nil=False))
-            case ast.Unary():
-                self.expression(expr.operand)
-            case ast.Comparison(left=ast.Attribute() | ast.Intrinsic() as field, right=Literal() as literal):
-                self.use(field)
-                is_nil = literal.type is Type.NIL
-                self.show(Shown(field, () if is_nil else (expr,), or_nil=is_nil and expr.op == "="))
-            case ast.Arithmetic() | ast.Comparison():
-                if isinstance(expr, ast.Comparison) and expr.op in {"=~", "!~"}:
+    def expression(self, root: FieldExpr) -> None:
+        """Collects the fields of an expression. Below a `!` a condition does not hold, and its field is shown."""
+        stack: list[tuple[FieldExpr, bool]] = [(root, False)]
+        while stack:
+            expr, below_not = stack.pop()
+            match expr:
+                case Literal():
+                    pass
+                case ast.Attribute() | ast.Intrinsic():
+                    self.use(expr)
+                    self.show(Shown(expr, (), or_nil=False))
+                case ast.Comparison(left=ast.Attribute() | ast.Intrinsic() as field, right=Literal() as literal):
+                    self.use(field)
+                    is_nil = literal.type is Type.NIL
+                    always = is_nil or below_not
+                    or_nil = is_nil and expr.op == "=" and not below_not
+                    self.show(Shown(field, () if always else (expr,), or_nil))
+                case ast.Comparison(op="=~" | "!~"):
                     self.unsupported("a regular expression on a computed value", expr.at)
-                self.expression(expr.left)
-                self.expression(expr.right)
-            case ast.Logic():
-                for operand in expr.operands:
-                    self.expression(operand)
-            case _:
-                assert_never(expr)
+                case ast.Unary() | ast.Arithmetic() | ast.Comparison() | ast.Logic():
+                    inside = below_not or (isinstance(expr, ast.Unary) and expr.op == "!")
+                    stack.extend((operand, inside) for operand in reversed(children(expr)))
+                case _:
+                    assert_never(expr)
+
+    def alternations(self, condition: FieldExpr, at: ast.At) -> None:
+        """Raises: UnsupportedError where too much would have to be known of one event together"""
+        _, chain = left_chain(condition, ast.Logic)
+        if len(chain) <= ALTERNATIONS_MAX:
+            return
+        if any(isinstance(node, ast.Field) and entry_column(node) is not None for node in walk(condition)):
+            what = f"a filter on events or links that alternates && and || more than {ALTERNATIONS_MAX} times"
+            self.unsupported(what, at, "Put parentheses around what belongs together, or write several filters.")
 
     def use(self, field: Field) -> None:
         if isinstance(field, ast.Intrinsic):

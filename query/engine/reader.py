@@ -13,6 +13,7 @@ from query.language import ast
 from query.source import Keeping, Source
 from tables import lists
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
+from tables.trace_facts import elapsed_ns
 from tables.trace_index import TraceIndex
 
 Mask = npt.NDArray[np.bool_]
@@ -44,6 +45,11 @@ ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
 # Where an attribute without a scope is looked for: the span's own goes before the resource's.
 UNSCOPED: Final = ("span", "resource")
 
+# Columns in which "" is read where nothing is stored: a resource without service.name, a trace without a root.
+SERVICE_NAME: Final = "resource.service.name"
+NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
+DURATION: Final = "duration_ns"
+_INT64: Final = np.iinfo(np.int64)
 _SOME: Final = 8  # one row in so many is few
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
@@ -89,22 +95,61 @@ class Reader:
         self.bytes_read = 0
         self.read_columns: dict[str, None] = {}
         self._present: frozenset[str] | None = None
+        self._timed: bool | None = None
         self._traces: TraceIndex | None = None
         self._columns: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
 
-    def has(self, column: str) -> bool:
+    def stored(self, column: str) -> bool:
+        """Whether the source has the column."""
         if self._present is None:
             self._present = self.source.columns
         return column in self._present
 
+    def has(self, column: str) -> bool:
+        """Whether a row has a value in the column, be it one that is read where none is stored."""
+        return column in NEVER_NULL or self.stored(column)
+
     def column(self, column: str) -> Any | None:
-        """The whole column as pyarrow Array; None: no row has a value."""
+        """The whole column as pyarrow Array; None: no row has a value.
+
+        Of the columns of NEVER_NULL "" is read where nothing is stored; duration_ns is how long spans took.
+        """
         if column not in self._columns:
             if not self.has(column):
                 return None
-            self._columns[column] = self._counted(self.source.read([column]))[column]
+            found = self._counted(self.source.read([column]))[column] if self.stored(column) else None
+            if column in NEVER_NULL:
+                found = self._filled(column, found)
+            elif column == DURATION and not self._every_span_is_timed():
+                found = pa.array(elapsed_ns(self.numbers("start_ns"), to_numpy(found)))
+            self._columns[column] = found
         return self._columns[column]
+
+    def _filled(self, column: str, array: Any) -> Any:
+        """With "" for null, unless the attribute has a value of another type there."""
+        if array is not None and not array.null_count:
+            return array
+        if array is None:
+            array = pa.DictionaryArray.from_arrays(pa.nulls(self.rows, pa.int32()), pa.array([], pa.string()))
+        absent = to_numpy(array.is_null())
+        for word in ATTRIBUTE_TYPES if column == SERVICE_NAME else ():
+            other = f"{column}:{word}"
+            if self.stored(other) and (typed := self.column(other)) is not None:
+                absent &= to_numpy(typed.is_null())
+        dictionary = pa.concat_arrays([array.dictionary, pa.array([""])])
+        codes = np.where(absent, len(array.dictionary), to_numpy(array.indices.fill_null(-1)))
+        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), dictionary)
+
+    def _every_span_is_timed(self) -> bool:
+        """Whether the bounds say that the durations which are stored are those that spans took."""
+        if self._timed is None:
+            starts, durations = self.source.bounds("start_ns"), self.source.bounds(DURATION)
+            if starts is None or durations is None:
+                self._timed = False
+            else:
+                self._timed = starts[0] > 0 and durations[0] >= 0
+        return self._timed
 
     def numbers(self, column: str) -> npt.NDArray[Any]:
         """A column without nulls, of numbers, as numpy."""
@@ -123,18 +168,23 @@ class Reader:
         return self._at(columns, rows, self.source.read)
 
     def _at(self, columns: Sequence[str], rows: Rows, read_rows: Callable[..., Any]) -> dict[str, Any]:
-        present = [column for column in dict.fromkeys(columns) if self.has(column)]
+        present = [column for column in dict.fromkeys(columns) if self.stored(column)]
         if not present or not len(rows):
             return {}
+        if DURATION in present and not self._every_span_is_timed():
+            present = list(dict.fromkeys([*present, "start_ns"]))
         first, end = int(rows.min()), int(rows.max()) + 1
         whole = (first, end) == (0, self.rows)
         read = self._counted(read_rows(present, None if whole else (first, end)))
         wanted = pa.array(rows - first)
-        return {column: read[column].take(wanted) for column in present}
+        found = {column: read[column].take(wanted) for column in present}
+        if DURATION in found and "start_ns" in found and not self._every_span_is_timed():
+            found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
+        return found
 
     def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
         """Those of the columns that the source has, whole: for something that it keeps."""
-        return dict(self._counted(self._read_once([column for column in columns if self.has(column)])))
+        return dict(self._counted(self._read_once([column for column in columns if self.stored(column)])))
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """As `at`, for few rows that the next query will ask for again."""
@@ -144,7 +194,7 @@ class Reader:
         name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
         missing: dict[str, Any] = {}
         for column in dict.fromkeys(columns):
-            if self.has(column):
+            if self.stored(column):
                 # Columns are read together where several are not kept.
                 def make(column: str = column) -> Any:
                     if column not in missing:
@@ -155,13 +205,18 @@ class Reader:
         return found
 
     def times(self) -> TraceTimes:
-        """Start and end of each trace, as far as the source knows them."""
+        """Start and end of each trace, as far as the source knows them. Where no span has a time these are int64's
+        greatest number and its least.
+        """
 
         def make() -> TraceTimes:
             first = self.traces().offsets[:-1]
             columns = self._at(["trace_start_ns", "trace_duration_ns"], first, self._read_once)
             start = to_numpy(columns["trace_start_ns"])
-            return TraceTimes(np.stack([start, start + to_numpy(columns["trace_duration_ns"])]))
+            times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
+            if len(start) and start.min() <= 0:
+                times[:, start <= 0] = [[_INT64.max], [_INT64.min]]
+            return TraceTimes(times)
 
         if self.keeping is not None:
             kept: TraceTimes = self.keeping.keep("times", make)
@@ -175,7 +230,11 @@ class Reader:
         return self._traces
 
     def bounds(self, column: str) -> tuple[int, int] | None:
-        return self.source.bounds(column)
+        """No value of the column is less or greater; None where not known."""
+        bounds = self.source.bounds(column)
+        if column == DURATION and bounds is not None and not self._every_span_is_timed():
+            return 0, max(bounds[1], 0)
+        return bounds
 
     def forget(self) -> None:
         """Lets the columns go; the source may keep its own cache."""

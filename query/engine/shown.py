@@ -6,33 +6,44 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from query.engine.compare import compare_array, hexadecimal
-from query.engine.entries import Entries, normal_id
+from query.engine.entries import Entries, is_absence, normal_id
 from query.engine.groups import NIL
 from query.engine.groups import shown as as_shown
 from query.engine.plan import Shown
-from query.engine.reader import ROOT_PARENT, UNSCOPED, entry_column, field_columns, fixed_bytes, to_numpy
+from query.engine.reader import (
+    ROOT_PARENT,
+    SERVICE_NAME,
+    UNSCOPED,
+    entry_column,
+    field_columns,
+    fixed_bytes,
+    to_numpy,
+)
 from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
 from query.results import Attributes, AttributeValue
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
+_SERVICE: Final = ast.Attribute("resource", "service.name")
 _NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
 
 
 def show(arrays: Mapping[str, Any], rows: int, shown: Sequence[Shown]) -> Sequence[Attributes]:
     """The shown fields of so many rows under their plain names. In: their columns, strings without dictionaries
 
-    A name comes twice where both the span and its resource have the attribute that the query names without a scope.
+    A name comes twice where the query names it without a scope, and the span and its resource have different values.
     """
     if not shown:
         return [()] * rows
     if len(shown) > 1 or len(_scoped(shown[0].field)) > 1:
         return _show_several(rows, shown, arrays)
     (item,) = shown
-    label, none = _label(item.field), ((_label(item.field), NIL),) if item.or_nil else ()
+    label, default = _label(item.field), _default(item)
+    none = () if default is None else ((label, default),)
     values = _values(rows, item.field, item, arrays)
     return [none if value is None else ((label, value),) for value in values]
 
@@ -41,22 +52,44 @@ def _label(field: ast.Field) -> str:
     return field.name if isinstance(field, ast.Intrinsic) else field.key
 
 
+def _default(item: Shown) -> AttributeValue | None:
+    """What is shown where the field has no value."""
+    if item.field == ast.Intrinsic("event:name"):  # never nil
+        constants = [(one.op, one.right) for one in item.conditions]
+        absence = any(isinstance(right, Literal) and is_absence(item.field, op, right) for op, right in constants)
+        return "" if item.or_nil or absence else None
+    return NIL if item.or_nil else None
+
+
 def _show_several(rows: int, shown: Sequence[Shown], arrays: Mapping[str, Any]) -> Sequence[Attributes]:
     result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(rows)]
     for item in shown:
         found = {scope: _values(rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
-        label = _label(item.field)
+        label, default = _label(item.field), _default(item)
         for i, row in enumerate(result):
             absent = True
             for scope, values in found.items():
                 value = values[i]
-                if value is not None:
+                if value is not None and not (value == "" and not absent):
                     row.setdefault((scope, label), value)
                     absent = False
-            if absent and item.or_nil:
+            if absent and default is not None:
                 for scope in found:
-                    row.setdefault((scope, label), NIL)
-    return [tuple((label, value) for (_, label), value in row.items()) for row in result]
+                    row.setdefault((f"{scope} {NIL}" if len(found) > 1 else scope, label), default)
+    return [_once(row) for row in result]
+
+
+def _once(row: Mapping[tuple[str, str], AttributeValue]) -> Attributes:
+    """The attributes, those of one name and value once. That both the span and its resource have none is said twice, as
+    Tempo says it.
+    """
+    if len(row) == len({label for _, label in row}):
+        return tuple((label, value) for (_, label), value in row.items())
+    told: dict[tuple[str, str], tuple[str, AttributeValue]] = {}
+    for (scope, label), value in row.items():
+        apart = scope if scope.endswith(f" {NIL}") else ""
+        told.setdefault((label, f"{apart} {type(value)} {value!r}"), (label, value))
+    return tuple(told.values())
 
 
 def _scoped(field: ast.Field) -> dict[str, ast.Field]:
@@ -73,12 +106,26 @@ def _values(rows: int, field: ast.Field, item: Shown, arrays: Mapping[str, Any])
         return _entry(field, item.conditions, arrays, column, rows)
     if isinstance(field, ast.Intrinsic):
         return _intrinsic(rows, field, item.conditions, arrays)
+    if field == _SERVICE:
+        arrays = {**arrays, SERVICE_NAME: _filled(arrays, field, rows)}
     result: list[AttributeValue | None] = [None] * rows
     for column, word in field_columns(field):
         if column in arrays and word not in _NOT_SHOWABLE:
             values = _satisfying(arrays[column], word, item.conditions)
             result = [new if old is None else old for old, new in zip(result, values, strict=True)]
     return result
+
+
+def _filled(arrays: Mapping[str, Any], field: ast.Field, rows: int) -> Any:
+    """service.name with "" where the resource has none of any type."""
+    names = arrays.get(SERVICE_NAME, pa.nulls(rows, pa.string()))
+    typed = [
+        arrays[column].is_valid() for column, word in field_columns(field) if word != "string" and column in arrays
+    ]
+    filled = names.fill_null("")
+    for other in typed:
+        filled = pc.if_else(pc.and_(other, names.is_null()), None, filled)
+    return filled
 
 
 def _entry(

@@ -17,6 +17,7 @@ from query.engine.structure import Side, related
 from query.engine.traces import both
 from query.language import ast, text
 from query.language.ast import Type
+from query.language.walk import left_chain
 from query.results import AttributeValue
 
 
@@ -155,19 +156,27 @@ def spanset(node: ast.SpansetExpr, reader: Reader, scope: State | None) -> Mask:
         case ast.Pipeline():
             return _mask(_pipeline(node, reader, scope), reader)
         case ast.SpansetOp():
-            left = spanset(node.left, reader, scope)
-            if node.op == "||":
-                return left | spanset(node.right, reader, scope)
-            if not left.any() and not node.op.startswith("!"):
-                return left
-            right = spanset(node.right, reader, scope)
-            if node.op == "&&" and not isinstance(scope, Spansets):
-                return both(left, right, reader.traces().offsets)
-            sides = [Side(rows, _owners(rows, reader, scope)) for rows in map(np.flatnonzero, (left, right))]
-            result = np.zeros(reader.rows, bool)
-            result[_together(*sides) if node.op == "&&" else related(node.op, sides[0], sides[1], reader)] = True
-            return result
+            first, chain = left_chain(node, ast.SpansetOp)
+            found = spanset(first, reader, scope)
+            for one in chain:
+                found = _joined(one, found, reader, scope)
+            return found
     assert_never(node)
+
+
+def _joined(node: ast.SpansetOp, left: Mask, reader: Reader, scope: State | None) -> Mask:
+    """Rows of `left op right`. In: left: what the left side has found"""
+    if node.op == "||":
+        return left | spanset(node.right, reader, scope)
+    if not left.any() and not node.op.startswith("!"):
+        return left
+    right = spanset(node.right, reader, scope)
+    if node.op == "&&" and not isinstance(scope, Spansets):
+        return both(left, right, reader.traces().offsets)
+    sides = [Side(rows, _owners(rows, reader, scope)) for rows in map(np.flatnonzero, (left, right))]
+    result = np.zeros(reader.rows, bool)
+    result[_together(*sides) if node.op == "&&" else related(node.op, sides[0], sides[1], reader)] = True
+    return result
 
 
 def _together(left: Side, right: Side) -> Rows:

@@ -16,7 +16,7 @@ from query.engine.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, rows
 from query.engine.traces import trace_numbers
 from tables.in_memory import TableSource
 from tables.lists import big_endian, one_array
-from tables.nested_set import nested_set
+from tables.trace_facts import trace_facts
 from tables.trace_index import TraceIndex, trace_index
 
 UNKNOWN_NS: Final = np.iinfo(np.int64).max
@@ -29,6 +29,7 @@ _BASE: Final = (
     "span_id",
     "parent_span_id",
     "name",
+    "kind",
     "start_ns",
     "duration_ns",
     "resource.service.name",
@@ -76,9 +77,12 @@ class Piece(NamedTuple):
 
 
 def latest_start_ns(reader: Reader, column: str = "trace_start_ns") -> int:
-    """No trace of the source begins later; or, by start_ns, no span."""
+    """No trace of the source begins later; or, by start_ns, no span.
+
+    A piece of which no span has a time may be of any trace.
+    """
     bounds = reader.bounds(column)
-    return UNKNOWN_NS if bounds is None else bounds[1]
+    return UNKNOWN_NS if bounds is None or (column == "trace_start_ns" and bounds[0] <= 0) else bounds[1]
 
 
 def whole_traces(
@@ -146,12 +150,14 @@ def decoded(arrays: dict[str, Any]) -> pa.Table:
 
 
 def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
-    """By trace, start, span: the order of the span table, made definite. In: a number for each row's trace, ascending
-    with the ids; None: they are made
+    """By trace, start, span id, kind, parent and duration, as the seal has it. In: a number for each row's trace,
+    ascending with the ids; None: they are made
     """
     if traces is None:
         traces = np.unique(fixed_bytes(_one(table, "trace_id")), return_inverse=True)[1]
-    order = np.lexsort((big_endian(_one(table, "span_id"))[:, 0], to_numpy(_one(table, "start_ns")), traces))
+    start, kind, duration = (to_numpy(_one(table, name)) for name in ("start_ns", "kind", "duration_ns"))
+    span_id, parent_id = (big_endian(_one(table, name))[:, 0] for name in ("span_id", "parent_span_id"))
+    order = np.lexsort((duration, parent_id, kind, span_id, start, traces))
     if bool((order[1:] > order[:-1]).all()):  # as it is: a take costs some µs for each column
         return table
     return table.take(pa.array(order))
@@ -161,25 +167,24 @@ def whole(table: pa.Table) -> pa.Table:
     """The rows of whole traces, sorted, with their facts and nested-set numbers made anew."""
     index = trace_index(_one(table, "trace_id"))
     trace, first = trace_numbers(index.offsets), index.offsets[:-1]
-    start = to_numpy(_one(table, "start_ns"))
-    # As at the seal: an end before its start must not end the trace before it began.
-    end = np.maximum(start, start + to_numpy(_one(table, "duration_ns")))
-    trace_start = np.minimum.reduceat(start, first)
-    trace_end = np.maximum.reduceat(end, first)
-    parents = big_endian(_one(table, "parent_span_id"))[:, 0]
-    numbers = nested_set(trace, big_endian(_one(table, "span_id"))[:, 0], parents)
-    # The first root by start; a trace without one has null.
-    roots = np.flatnonzero(parents == 0)
-    root = np.full(len(first), -1, np.int64)
-    root[trace[roots][::-1]] = roots[::-1]
-    root_rows = pa.array(root[trace], mask=(root < 0)[trace])
+    facts = trace_facts(
+        trace,
+        first,
+        big_endian(_one(table, "span_id"))[:, 0],
+        big_endian(_one(table, "parent_span_id"))[:, 0],
+        to_numpy(_one(table, "kind")),
+        to_numpy(_one(table, "start_ns")),
+        to_numpy(_one(table, "duration_ns")),
+    )
+    numbers = facts.nested
+    root_rows = pa.array(facts.root[trace], mask=(facts.root < 0)[trace])
     service = "resource.service.name"
     made = {
         "nested_left": pa.array(numbers.left),
         "nested_right": pa.array(numbers.right),
         "nested_parent": pa.array(numbers.parent),
-        "trace_start_ns": pa.array(trace_start[trace]),
-        "trace_duration_ns": pa.array((trace_end - trace_start)[trace]),
+        "trace_start_ns": pa.array(facts.start_ns[trace]),
+        "trace_duration_ns": pa.array(facts.duration_ns[trace]),
         "root_name": pc.take(_one(table, "name"), root_rows),
         "root_service": pc.take(_one(table, service), root_rows)
         if service in table.column_names

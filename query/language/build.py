@@ -18,11 +18,15 @@ from query.language.faults import fault
 from query.language.pipelines import Compared, joined, make_pipeline, negated
 from query.language.words import ALIASES, CONSTANTS, INTRINSICS, attribute_name, duration_ns, unquote
 
-NESTING_MAX: Final = 100  # levels of the tree: what walks it is recursive
+NESTING_MAX: Final = 100  # levels of parentheses, signs and powers: what evaluates them is recursive
+OPERANDS_MAX: Final = 10_000  # of a whole query: each takes time for each source
 
 
 class Part(NamedTuple):
-    """A finished piece of the tree, and what the pieces around it must know."""
+    """A finished piece of the tree, and what the pieces around it must know.
+
+    depth: levels of parentheses, signs and powers in it. Operands of a flat chain lie beside each other.
+    """
 
     node: Any
     at: At
@@ -39,8 +43,8 @@ def _at(meta: Meta) -> At:
     return At(meta.start_pos, meta.end_pos)
 
 
-def _part(node: Any, at: At, children: Sequence[Part], *, wrapped: bool = False) -> Part:
-    depth = 1 + max((child.depth for child in children), default=0)
+def _part(node: Any, at: At, children: Sequence[Part], *, wrapped: bool = False, levels: int = 1) -> Part:
+    depth = levels + max((child.depth for child in children), default=0)
     if depth > NESTING_MAX:
         raise fault(f"nested more than {NESTING_MAX} levels deep", at, "Write it as several queries.")
     return Part(node, at, depth, wrapped)
@@ -53,6 +57,16 @@ def _span(left: Part, right: Part) -> At:
 @v_args(meta=True)
 class Builder(Transformer_NonRecursive):  # type: ignore[misc]  # lark is untyped here
     """One method per rule or alias of grammar.lark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._operands = 0
+
+    def _operand(self, at: At) -> None:
+        self._operands += 1
+        if self._operands > OPERANDS_MAX:
+            hint = "Shorten it, for instance with a regular expression."
+            raise fault(f"the query has more than {OPERANDS_MAX} fields and filters", at, hint)
 
     # --- constants and fields
 
@@ -80,6 +94,7 @@ class Builder(Transformer_NonRecursive):  # type: ignore[misc]  # lark is untype
 
     def word(self, meta: Meta, children: list[Token]) -> Part:
         at, text = _at(meta), str(children[0])
+        self._operand(at)
         if text in CONSTANTS:
             value, type_ = CONSTANTS[text]
             return _part(ast.Literal(value, type_, at), at, ())
@@ -91,6 +106,7 @@ class Builder(Transformer_NonRecursive):  # type: ignore[misc]  # lark is untype
     def attribute(self, meta: Meta, children: list[Token]) -> Part:
         scope, key = attribute_name(children[0])
         at = _at(meta)
+        self._operand(at)
         if not key:
             raise fault("an attribute's name is missing", at, 'Write for instance span."a b".')
         return _part(ast.Attribute(scope, key, at), at, ())
@@ -123,12 +139,13 @@ class Builder(Transformer_NonRecursive):  # type: ignore[misc]  # lark is untype
             if i + 2 == len(children) or children[i + 2] != children[i]:
                 at = _span(run[0], run[-1])
                 node = ast.Logic(str(children[i]), tuple(part.node for part in run), at)
-                result = _part(node, at, run)
+                result = _part(node, at, run, levels=0)
                 run = [result]
         return result
 
     def filter(self, meta: Meta, children: list[Part | None]) -> Part:
         at, inside = _at(meta), children[0]
+        self._operand(at)
         return _part(ast.Filter(inside.node if inside else None, at), at, [inside] if inside else ())
 
     # --- outside of braces
@@ -202,7 +219,10 @@ def _fold(children: list[Any], node: type[ast.Arithmetic] | type[ast.Comparison]
     for i in range(1, len(children), 2):
         right = children[i + 1]
         at = _span(result, right)
-        result = _part(node(str(children[i]), result.node, right.node, at), at, [result, right])
+        op = str(children[i])
+        # Powers come one by one, the right one first; comparisons of comparisons nobody writes.
+        levels = 1 if node is ast.Comparison or op == "^" else 0
+        result = _part(node(op, result.node, right.node, at), at, [result, right], levels=levels)
     return result
 
 
@@ -213,5 +233,5 @@ def _join(children: list[Any]) -> Part:
         at = _span(left, right)
         operator = (str(op), At(op.start_pos, op.end_pos))
         node = joined(operator, (left.node, left.wrapped), (right.node, right.wrapped), at)
-        left = _part(node, at, [left, right])
+        left = _part(node, at, [left, right], levels=1 if op == "^" else 0)
     return left

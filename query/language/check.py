@@ -1,5 +1,6 @@
 """Types and names of a query, before anything is read."""
 
+from collections.abc import Sequence
 from typing import Final, NoReturn, assert_never
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from query.errors import TraceQLError, UnsupportedError, did_you_mean
 from query.language import ast
 from query.language.ast import NUMERIC, FieldExpr, Query, Type
 from query.language.pipelines import has_aggregate
+from query.language.walk import fold, left_chain, walk
 from query.language.words import INTRINSICS
 
 HINTS: Final = ("most_recent", "sample", "span_sample", "trace_sample", "exemplars", "extrapolate")
@@ -35,18 +37,7 @@ def anchored(pattern: str) -> str:
 
 def references_span(expr: FieldExpr) -> bool:
     """Whether the value depends on the span."""
-    match expr:
-        case ast.Literal():
-            return False
-        case ast.Attribute() | ast.Intrinsic():
-            return True
-        case ast.Unary():
-            return references_span(expr.operand)
-        case ast.Arithmetic() | ast.Comparison():
-            return references_span(expr.left) or references_span(expr.right)
-        case ast.Logic():
-            return any(map(references_span, expr.operands))
-    assert_never(expr)
+    return any(isinstance(node, ast.Field) for node in walk(expr))
 
 
 class _Checker:
@@ -73,8 +64,10 @@ class _Checker:
             case ast.Filter():
                 self.filter(stage)
             case ast.SpansetOp():
-                self.stage(stage.left)
-                self.stage(stage.right)
+                first, chain = left_chain(stage, ast.SpansetOp)
+                self.stage(first)
+                for node in chain:
+                    self.stage(node.right)
             case ast.Pipeline():
                 for inner in stage.stages:
                     self.stage(inner)
@@ -105,17 +98,9 @@ class _Checker:
             self.fail("by needs something that differs from span to span", expr.at, "Write by(name).")
 
     def scalar(self, node: ast.Scalar) -> None:
-        match node:
-            case ast.Literal():
-                pass
-            case ast.Aggregate():
-                if node.of is not None:
-                    self.measured(node.function, node.of)
-            case ast.ScalarOp():
-                self.scalar(node.left)
-                self.scalar(node.right)
-            case _:
-                assert_never(node)
+        for part in walk(node):
+            if isinstance(part, ast.Aggregate) and part.of is not None:
+                self.measured(part.function, part.of)
 
     def measured(self, function: str, expr: FieldExpr) -> None:
         type_ = self.type_of(expr)
@@ -146,7 +131,8 @@ class _Checker:
                 self.no_compare(node.of)
                 self.metrics(node.of)
             case ast.MetricsMath():
-                for side in (node.left, node.right):
+                first, chain = left_chain(node, ast.MetricsMath)
+                for side in (first, *(math.right for math in chain)):
                     self.no_compare(side)
                     self.metrics(side)
             case _:
@@ -159,12 +145,18 @@ class _Checker:
     # --- field expressions
 
     def boolean(self, expr: FieldExpr, what: str) -> None:
-        type_ = self.type_of(expr)
+        self.true_or_false(expr, self.type_of(expr), what)
+
+    def true_or_false(self, expr: FieldExpr, type_: Type, what: str) -> None:
         if type_ is not Type.BOOL and type_ is not _ANY:
             hint = "Compare it with something: { duration > 1s }"
             self.fail(f"{what} needs true or false, not {_a(type_)}", expr.at, hint)
 
     def type_of(self, expr: FieldExpr) -> Type:
+        return fold(expr, self._type)
+
+    def _type(self, expr: FieldExpr, operands: Sequence[Type]) -> Type:
+        """Of an expression whose operands have those types."""
         match expr:
             case ast.Literal():
                 return expr.type
@@ -177,20 +169,19 @@ class _Checker:
             case ast.Intrinsic():
                 return INTRINSICS[expr.name]
             case ast.Unary():
-                return self.unary(expr)
+                return self.unary(expr, operands[0])
             case ast.Arithmetic():
-                return self.arithmetic(expr)
+                return self.arithmetic(expr, operands)
             case ast.Comparison():
-                self.comparison(expr)
+                self.comparison(expr, *operands)
                 return Type.BOOL
             case ast.Logic():
-                for operand in expr.operands:
-                    self.boolean(operand, expr.op)
+                for operand, type_ in zip(expr.operands, operands, strict=True):
+                    self.true_or_false(operand, type_, expr.op)
                 return Type.BOOL
         assert_never(expr)
 
-    def unary(self, expr: ast.Unary) -> Type:
-        type_ = self.type_of(expr.operand)
+    def unary(self, expr: ast.Unary, type_: Type) -> Type:
         allowed = {Type.BOOL, _ANY} if expr.op == "!" else NUMERIC | {_ANY}
         if type_ not in allowed:
             wanted = "true or false" if expr.op == "!" else "a number"
@@ -198,8 +189,7 @@ class _Checker:
             self.fail(f"{expr.op} needs {wanted}, not {_a(type_)}", expr.operand.at, hint)
         return Type.BOOL if expr.op == "!" else type_
 
-    def arithmetic(self, expr: ast.Arithmetic) -> Type:
-        types = (self.type_of(expr.left), self.type_of(expr.right))
+    def arithmetic(self, expr: ast.Arithmetic, types: Sequence[Type]) -> Type:
         for type_, side in zip(types, (expr.left, expr.right), strict=True):
             if type_ not in NUMERIC and type_ is not _ANY:
                 self.fail(f"{expr.op} needs numbers, not {_a(type_)}", side.at)
@@ -207,8 +197,7 @@ class _Checker:
             return Type.DURATION
         return Type.INT if set(types) == {Type.INT} else Type.FLOAT
 
-    def comparison(self, expr: ast.Comparison) -> None:
-        left, right = self.type_of(expr.left), self.type_of(expr.right)
+    def comparison(self, expr: ast.Comparison, left: Type, right: Type) -> None:
         if expr.op in {"=~", "!~"}:
             self.regex(expr, left)
             return
@@ -230,7 +219,10 @@ class _Checker:
             always = isinstance(side, ast.Intrinsic)
             if always or side == ast.Attribute("resource", "service.name"):
                 if expr.op == "=":
-                    self.fail("this field is never nil", expr.at, 'Compare with "" for an empty value.')
+                    hint = 'Compare with "" for an empty value.'
+                    if isinstance(side, ast.Intrinsic) and side.name.startswith(("event:", "link:")):
+                        hint = f"Of spans without any: {{ !({side.name} != nil) }}"
+                    self.fail("this field is never nil", expr.at, hint)
             elif not isinstance(side, ast.Attribute | ast.Literal):
                 self.fail("only an attribute can be nil", side.at)
 

@@ -11,6 +11,7 @@ from query.errors import TraceQLError
 from query.language.ast import Query
 from query.language.build import Builder
 from query.language.faults import Fault
+from query.language.words import without_comments
 
 QUERY_CHARS_MAX: Final = 128 * 1024
 _KEPT_CHARS_MAX: Final = 1000
@@ -57,7 +58,7 @@ def _parsed(text: str) -> Query:
         problem = f"the query has {len(text)} characters; at most {QUERY_CHARS_MAX} are allowed"
         raise TraceQLError(problem, text, 0, 1, "Shorten it, for instance with a regular expression.")
     try:
-        root, hints = Builder().transform(_parser().parse(text if text.strip() else "{ }"))
+        root, hints = Builder().transform(_parser().parse(text if without_comments(text).strip() else "{ }"))
     except VisitError as err:
         if not isinstance(err.orig_exc, Fault):
             raise
@@ -94,6 +95,9 @@ def _unexpected_character(text: str, err: UnexpectedCharacters) -> TraceQLError:
 
 def _unexpected_token(text: str, err: UnexpectedToken) -> TraceQLError:
     token, hint = err.token, _expected(err.accepts or err.expected)
+    if text[max(0, (token.start_pos or 0) - 1) :].startswith("/*"):
+        at = (token.start_pos or 0) - 1
+        return TraceQLError("the comment does not end", text, at, at + 2, "Write */ at its end.")
     if token.type == "$END":
         return TraceQLError("the query ends too early", text, len(text.rstrip()), len(text.rstrip()) + 1, hint)
     if token.type in {"COMPARE", "EQUAL"} and text[: token.start_pos].endswith("="):

@@ -9,6 +9,7 @@ from query.language.ast import At, Type
 from query.language.constants import calculate
 from query.language.faults import fault
 from query.language.functions import RankingCall
+from query.language.walk import fold, walk
 
 SPANSET_OPS: Final = frozenset(
     "&& || > >> < << ~ !> !>> !< !<< !~ &> &>> &< &<< &~".split()  # noqa: SIM905 - easier to read
@@ -133,9 +134,7 @@ def _scalars(operator: tuple[str, At], left: ast.Scalar, right: ast.Scalar, at: 
 
 
 def has_aggregate(node: ast.Scalar) -> bool:
-    if isinstance(node, ast.ScalarOp):
-        return has_aggregate(node.left) or has_aggregate(node.right)
-    return isinstance(node, ast.Aggregate)
+    return any(isinstance(part, ast.Aggregate) for part in walk(node))
 
 
 def _wrapped_series(left: Operand, right: Operand) -> None:
@@ -159,20 +158,22 @@ def _series_bound(node: ast.Scalar) -> ast.Literal:
 
 
 def _has_duration(node: ast.Scalar) -> bool:
-    if isinstance(node, ast.ScalarOp):
-        return _has_duration(node.left) or _has_duration(node.right)
-    return isinstance(node, ast.Literal) and node.type is Type.DURATION
+    return any(isinstance(part, ast.Literal) and part.type is Type.DURATION for part in walk(node))
 
 
 def constant(node: ast.Scalar) -> ast.Literal:
     """The number that an expression without aggregates comes to."""
+    return fold(node, _constant)
+
+
+def _constant(node: ast.Scalar, operands: Sequence[ast.Literal]) -> ast.Literal:
     if isinstance(node, ast.Literal):
         if node.type not in ast.NUMERIC:
             raise fault("a number is wanted here", node.at, "")
         return node
     if isinstance(node, ast.Aggregate):
         raise fault(f"{node.function} cannot be combined with series", node.at, "")
-    value = calculate(node.op, constant(node.left), constant(node.right), division_is_exact=True)
+    value = calculate(node.op, *operands, division_is_exact=True)
     if value is None:
         raise fault("this has no value", node.at, "Is there a division by 0?")
     return ast.Literal(value.value, value.type, node.at)

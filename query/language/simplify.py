@@ -1,5 +1,6 @@
 """Constants worked out before any row is read, and `3 < .a` written as `.a > 3`."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 import pyarrow as pa
@@ -9,19 +10,25 @@ from query.language import ast
 from query.language.ast import FieldExpr, Literal, Type
 from query.language.check import anchored
 from query.language.constants import calculate, compare
+from query.language.walk import fold
 
 _MIRRORED: Final = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def simplify(expr: FieldExpr) -> FieldExpr:
     """An expression that yields the same for every span. It was checked before."""
+    return fold(expr, _simple)
+
+
+def _simple(expr: FieldExpr, operands: Sequence[FieldExpr]) -> FieldExpr:
+    """The expression with its simplified operands."""
     match expr:
         case ast.Literal() | ast.Attribute() | ast.Intrinsic():
             return expr
         case ast.Unary():
-            return _unary(expr.op, simplify(expr.operand), expr.at)
+            return _unary(expr.op, operands[0], expr.at)
         case ast.Arithmetic():
-            left, right = simplify(expr.left), simplify(expr.right)
+            left, right = operands
             if isinstance(left, Literal) and isinstance(right, Literal):
                 value = calculate(expr.op, left, right)
                 if value is not None:
@@ -29,9 +36,9 @@ def simplify(expr: FieldExpr) -> FieldExpr:
             # Constants without a value (division by 0) stay as they are: absent, as the evaluation finds.
             return ast.Arithmetic(expr.op, left, right, expr.at)
         case ast.Comparison():
-            return _comparison(expr)
+            return _comparison(expr, *operands)
         case ast.Logic():
-            return _logic(expr)
+            return _logic(expr, operands)
     assert_never(expr)
 
 
@@ -45,8 +52,7 @@ def _unary(op: str, operand: FieldExpr, at: ast.At) -> FieldExpr:
     return ast.Unary(op, operand, at)
 
 
-def _comparison(expr: ast.Comparison) -> FieldExpr:
-    left, right = simplify(expr.left), simplify(expr.right)
+def _comparison(expr: ast.Comparison, left: FieldExpr, right: FieldExpr) -> FieldExpr:
     if isinstance(left, Literal) and isinstance(right, Literal):
         return Literal(_compare(expr.op, left, right), Type.BOOL, expr.at)
     if isinstance(left, Literal) and expr.op in _MIRRORED:
@@ -61,11 +67,11 @@ def _compare(op: str, left: Literal, right: Literal) -> bool:
     return compare(op, left, right)
 
 
-def _logic(expr: ast.Logic) -> FieldExpr:
+def _logic(expr: ast.Logic, simplified: Sequence[FieldExpr]) -> FieldExpr:
     """Without the constants that decide nothing; a constant where one decides all."""
     deciding = expr.op == "||"
     operands = []
-    for operand in map(simplify, expr.operands):
+    for operand in simplified:
         if not isinstance(operand, Literal):
             operands.append(operand)
         elif bool(operand.value) is deciding:

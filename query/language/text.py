@@ -1,10 +1,13 @@
 """Expressions and values as text: names of aggregates, groups and series in answers."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Final, assert_never
 
 from query.language import ast
 from query.language.ast import FieldExpr, Literal, Type
+from query.language.walk import fold, left_chain
 from query.language.words import KIND, STATUS
 
 WORDS: Final = {
@@ -20,21 +23,26 @@ def expression(expr: FieldExpr, *, exact: bool = False) -> str:
 
     exact: as TraceQL that means the same; otherwise as labels of answers have it, in which 1.0 is 1
     """
+    told: str = fold(expr, partial(_expression, exact=exact))
+    return told
+
+
+def _expression(expr: FieldExpr, operands: Sequence[str], *, exact: bool) -> str:
+    """In: the texts of the operands."""
     match expr:
         case Literal():
             return literal(expr, exact=exact)
         case ast.Attribute():
-            quoted = expr.key.replace("\\", "\\\\").replace('"', '\\"')
-            key = expr.key if _PLAIN_KEY.fullmatch(expr.key) else f'"{quoted}"'
+            key = expr.key if _PLAIN_KEY.fullmatch(expr.key) else quoted(expr.key)
             return f"{expr.scope or ''}.{key}"
         case ast.Intrinsic():
             return expr.name
         case ast.Unary():
-            return f"{expr.op}{_operand(expr.operand, exact=exact)}"
+            return f"{expr.op}{_wrapped(expr.operand, operands[0])}"
         case ast.Arithmetic() | ast.Comparison():
-            return f"{_operand(expr.left, exact=exact)} {expr.op} {_operand(expr.right, exact=exact)}"
+            return f"{_wrapped(expr.left, operands[0])} {expr.op} {_wrapped(expr.right, operands[1])}"
         case ast.Logic():
-            return f" {expr.op} ".join(_operand(operand, exact=exact) for operand in expr.operands)
+            return f" {expr.op} ".join(map(_wrapped, expr.operands, operands))
     assert_never(expr)
 
 
@@ -45,6 +53,10 @@ def aggregate(node: ast.Aggregate, *, exact: bool = False) -> str:
 
 def scalar(node: ast.Scalar) -> str:
     """`count() * 2`."""
+    return fold(node, _scalar)
+
+
+def _scalar(node: ast.Scalar, operands: Sequence[str]) -> str:
     match node:
         case Literal():
             return literal(node, exact=True)
@@ -52,8 +64,8 @@ def scalar(node: ast.Scalar) -> str:
             return aggregate(node, exact=True)
         case ast.ScalarOp():
             left, right = (
-                f"({scalar(side)})" if isinstance(side, ast.ScalarOp) else scalar(side)
-                for side in (node.left, node.right)
+                f"({told})" if isinstance(side, ast.ScalarOp) else told
+                for side, told in zip((node.left, node.right), operands, strict=True)
             )
             return f"{left} {node.op} {right}"
     assert_never(node)
@@ -69,10 +81,11 @@ def stage(node: ast.Stage) -> str:
         case ast.Filter():
             return "{ }" if node.condition is None else f"{{ {expression(node.condition, exact=True)} }}"
         case ast.SpansetOp():
-            left, right = (
-                stage(side) if isinstance(side, ast.Filter) else f"({stage(side)})" for side in (node.left, node.right)
-            )
-            return f"{left} {node.op} {right}"
+            first, chain = left_chain(node, ast.SpansetOp)
+            told = _operand(first)
+            for one in chain:
+                told = f"{told if one is chain[0] else f'({told})'} {one.op} {_operand(one.right)}"
+            return told
         case ast.Pipeline():
             return pipeline(node)
         case ast.ScalarFilter():
@@ -104,7 +117,7 @@ def literal(node: Literal, *, exact: bool = False) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _quoted(value) if exact and "`" in value else f"`{value}`"
+        return quoted(value) if exact and "`" in value else f"`{value}`"
     if node.type in WORDS:
         return WORDS[node.type].get(int(value), str(value))
     if node.type is Type.DURATION:
@@ -114,7 +127,8 @@ def literal(node: Literal, *, exact: bool = False) -> str:
     return repr(value).removesuffix(".0")
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A string, or a part of an attribute's name, in double quotes."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
@@ -139,6 +153,9 @@ def _decimal(number: int, size: int) -> str:
     return f"{whole}.{str(rest).zfill(len(str(size)) - 1)}".rstrip("0").rstrip(".") if rest else str(whole)
 
 
-def _operand(expr: FieldExpr, *, exact: bool) -> str:
-    text = expression(expr, exact=exact)
-    return text if isinstance(expr, Literal | ast.Attribute | ast.Intrinsic) else f"({text})"
+def _wrapped(expr: FieldExpr, told: str) -> str:
+    return told if isinstance(expr, Literal | ast.Attribute | ast.Intrinsic) else f"({told})"
+
+
+def _operand(node: ast.SpansetExpr) -> str:
+    return stage(node) if isinstance(node, ast.Filter) else f"({stage(node)})"

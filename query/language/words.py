@@ -1,6 +1,7 @@
 """The words of TraceQL and the spelling of its constants."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from query.language.ast import Type
@@ -69,6 +70,11 @@ _UNIT_NS: Final = {
     "d": 24 * 3600 * 10**9,
 }
 
+# Names and strings, in which no comment begins, and comments. A comment that is not closed has no end.
+_COMMENTS = re.compile(
+    r"""(?P<kept>(?:[a-z]+)?\.(?:[^\s{}()=~!<>&|^,"]|"(?:\\[\s\S]|[^"\\])*")+|"(?:\\.|[^"\\\n])*"|`[^`]*`)"""
+    r"|//[^\n]*|/\*(?:(?!\*/)[\s\S])*+\*/"
+)
 _DURATION_PART = re.compile(r"(\d+)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h|d)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)", re.DOTALL)
@@ -85,6 +91,11 @@ _ESCAPED: Final = {
 }
 
 
+def without_comments(text: str) -> str:
+    """The text with a blank for each comment, `// …` or `/* … */`, outside of names and strings."""
+    return _COMMENTS.sub(lambda found: found["kept"] or " ", text) if "/" in text else text
+
+
 def duration_ns(text: str) -> int:
     """`1h30m`, `1.5s` → nanoseconds, fractions of a nanosecond cut off."""
     total = 0
@@ -96,24 +107,51 @@ def duration_ns(text: str) -> int:
 
 
 def unquote(text: str) -> str:
-    r"""`"a\n"` (with Go's escapes) or a raw string in backticks → the string. ValueError: an unknown escape."""
-    return text[1:-1] if text.startswith("`") else _ESCAPE.sub(_unescape, text[1:-1])
+    r"""`"a\n"` (with Go's escapes) or a raw string in backticks → the string.
+
+    `\xc3` and `\303` stand for bytes, as in Go: those of one character together make it. Bytes that are not UTF-8
+    become U+FFFD, as in spans that have such. Raises: ValueError: an unknown escape
+    """
+    if text.startswith("`"):
+        return text[1:-1].replace("\r", "")
+    return _unescaped(text[1:-1], _unescape)
 
 
-def _unescape(escape: re.Match[str]) -> str:
-    code = escape[1]
+def _unescaped(text: str, unescape: Callable[[str], bytes]) -> str:
+    if "\\" not in text:
+        return text
+    out, at = bytearray(), 0
+    for escape in _ESCAPE.finditer(text):
+        out += text[at : escape.start()].encode(errors="replace") + unescape(escape[1])
+        at = escape.end()
+    return (out + text[at:].encode(errors="replace")).decode(errors="replace")
+
+
+def _unescape(code: str) -> bytes:
+    """In: what follows the backslash"""
     if code in _ESCAPED:
-        return _ESCAPED[code]
+        return _ESCAPED[code].encode()
     if len(code) == 1:
         raise ValueError(f"unknown escape \\{code}")
     number = int(code[1:], 16) if code[0] in "xuU" else int(code, 8)
+    if code[0] not in "uU":
+        if number > 0xFF:
+            raise ValueError(f"\\{code} is not a byte")
+        return bytes([number])
     if number > 0x10FFFF or 0xD800 <= number < 0xE000:
         raise ValueError(f"\\{code} is not a character")
-    return chr(number)
+    return chr(number).encode()
+
+
+def _unescape_in_name(code: str) -> bytes:
+    """As in strings; what is no escape there stands for itself."""
+    try:
+        return _unescape(code)
+    except ValueError:
+        return code.encode(errors="replace")
 
 
 def attribute_name(text: str) -> tuple[str | None, str]:
-    r"""`span."a b".c` → ("span", "a b.c"); `.a` → (None, "a"). In quotes, \" and \\ are escapes."""
+    r"""`span."a b".c` → ("span", "a b.c"); `.a` → (None, "a"). In quotes there are escapes, as in strings."""
     scope, _, name = text.partition(".")
-    key = _QUOTED.sub(lambda quoted: re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), name)
-    return scope or None, key
+    return scope or None, _QUOTED.sub(lambda quoted: _unescaped(quoted[1], _unescape_in_name), name)

@@ -80,6 +80,7 @@ def _fields(reader: Reader) -> Iterator[ast.Field]:
     yield from (ast.Intrinsic(name) for name in _INTRINSICS)
     parsed = (parse_attribute_column(column) for column in sorted(reader.source.columns))
     found = [(a.scope, a.key) for a in parsed if a is not None and a.scope in SCOPES and a.type in _WORDS]
+    found.append(("resource", "service.name"))  # "" where no resource has one
     yield from (ast.Attribute(scope, key) for scope, key in dict.fromkeys(found))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from query.engine.groups import NIL
 from query.language import ast, text
 from query.language.ast import Literal, Type
+from query.language.walk import fold, left_chain
 from query.over_time.contrast import contrast_labels
 from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
@@ -60,8 +61,12 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
             case ast.MetricsFilter():
                 return _filtered(lines(part.of), part.op, _number(part.value))
             case ast.MetricsMath():
-                left, right = lines(part.left), lines(part.right)
-                return _calculated(part, left, right)
+                first, chain = left_chain(part, ast.MetricsMath)
+                left = lines(first)
+                named = _name(part)
+                for math in chain:
+                    left = _calculated(math, left, lines(math.right), named)
+                return left
         assert_never(part)
 
     found = sorted(lines(node), key=_order)
@@ -173,15 +178,17 @@ def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:
     return [replace(line, values=np.where(_COMPARE[op](line.values, bound), line.values, np.nan)) for line in lines]
 
 
-def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line]) -> list[Line]:
-    """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample."""
-    named = ((NAME, _name(node)),)
+def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], named: str) -> list[Line]:
+    """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample.
+
+    named: the name of a series without labels
+    """
 
     def line(a: Line, b: Line) -> Line:
         with np.errstate(all="ignore"):
             values = _MATH[node.op](a.values, b.values)
         labels = _unnamed(b if isinstance(node.left, Literal) else a)
-        return Line(labels or named, np.where(np.isfinite(values), values, np.nan))
+        return Line(labels or ((NAME, named),), np.where(np.isfinite(values), values, np.nan))
 
     if isinstance(node.left, Literal):
         return [line(left[0], b) for b in right]
@@ -201,13 +208,17 @@ def _unnamed(line: Line) -> tuple[Any, ...]:
 
 
 def _name(node: ast.Metrics | Literal) -> str:
+    return fold(node, _part_name)
+
+
+def _part_name(node: ast.Metrics | Literal, operands: Sequence[str]) -> str:
     match node:
         case Literal():
             return text.literal(node)
         case ast.MetricsQuery():
             return "compare" if isinstance(node.function, ast.Compare) else node.function.name
         case ast.Ranking() | ast.MetricsFilter():
-            return _name(node.of)
+            return operands[0]
         case ast.MetricsMath():
-            return f"({_name(node.left)} {node.op} {_name(node.right)})"
+            return f"({operands[0]} {node.op} {operands[1]})"
     assert_never(node)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from tables.generator.labels import ABSENT, Codes, Interner, number_text
 from tables.lists import fixed_bytes, list_offsets, numbers
 from tables.seal.resources import parse_resource, service_name
+from tables.trace_facts import elapsed_ns
 
 _RESOURCES_MAX: Final = 10_000
 _KNOWN_BYTES_MAX: Final = 8192
@@ -79,9 +80,9 @@ class Batch:
         self.times_ms = np.broadcast_to(times_ms, (self.rows,))
         self.kind = numbers(spans.column("kind"))
         self.status = numbers(spans.column("status_code"))
-        # A span that ends before it starts has duration 0, as everywhere; a counter must not fall.
-        self.duration_ns = np.maximum(numbers(spans.column("duration_ns")), 0)
         self.start_ns = numbers(spans.column("start_ns"))
+        # A client's clock that goes back makes negative ones; a counter must not fall.
+        self.duration_ns = elapsed_ns(self.start_ns, numbers(spans.column("duration_ns")))
         column = spans.column("resource")
         self.resource_of = numbers(column.indices)
         self.resources = [resources.facts(raw) for raw in column.dictionary.to_pylist()]

@@ -20,6 +20,7 @@ from tables.generator.snapshot import Snapshot
 from tables.generator.span_metrics import SpanMetrics
 from tables.generator.write.write_request import requests
 from tables.lists import numbers
+from tables.trace_facts import elapsed_ns
 from tables.wall import is_fault, walled
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,8 @@ class TenantGenerator:
         slack_ns = round(self._config.ingestion_time_range_slack_s * 1e9)
         if not slack_ns:
             return spans
-        ends_ns = numbers(spans.column("start_ns")) + np.maximum(numbers(spans.column("duration_ns")), 0)
+        starts_ns = numbers(spans.column("start_ns"))
+        ends_ns = starts_ns + elapsed_ns(starts_ns, numbers(spans.column("duration_ns")))
         came_ns = min(max(time_ms * 1_000_000, _INT64.min), _INT64.max)  # a producer may say any time
         inside = np.abs(ends_ns - came_ns) <= slack_ns
         return spans if inside.all() else spans.filter(pa.array(inside))

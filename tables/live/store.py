@@ -18,12 +18,13 @@ from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.cache import ByteCache
 from tables.errors import DamagedError
-from tables.lists import one_array
+from tables.lists import numbers, one_array
 from tables.live.head import Head, seal_and
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared import BadRecord
 from tables.seal.rescue import raw_spans
+from tables.trace_facts import time_range_ns
 from tables.trace_index import trace_index
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
@@ -131,9 +132,9 @@ class LiveStore:
         if table is None or data is None:
             return None, bad
         RAW_SPANS.inc(raw_spans(table))
-        # An end before its start, as 0 in a span that has none, must not put the span before its start.
-        starts = table["start_ns"]
-        ends = pa.compute.max_element_wise(starts, pa.compute.add(starts, table["duration_ns"]))
+        start_min_ns, end_max_ns = time_range_ns(
+            numbers(one_array(table["start_ns"])), numbers(one_array(table["duration_ns"]))
+        )
         info = SegmentInfo(
             tenant=job.tenant,
             partition=partition,
@@ -141,8 +142,8 @@ class LiveStore:
             last_offset=job.last_offset,
             spans=table.num_rows,
             size_bytes=data.size,
-            start_min_ns=pa.compute.min(starts).as_py(),
-            end_max_ns=pa.compute.max(ends).as_py(),
+            start_min_ns=start_min_ns,
+            end_max_ns=end_max_ns,
             first_timestamp_ms=job.first_timestamp_ms,
         )
         self._segments.put(info, data)

@@ -1,5 +1,6 @@
-"""The order of rows in a segment: by trace id, then start; and where the traces begin."""
+"""The order of rows in a segment: by trace id, start and span id; and where the traces begin."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,11 +28,20 @@ class Order:
         return len(self.order)
 
 
-def trace_order(trace_ids: Any, start_ns: Int64s) -> Order:
-    """Order of rows by (trace id, start)."""
+def trace_order(trace_ids: Any, start_ns: Int64s, ties: Callable[[], Sequence[Any]]) -> Order:
+    """Order of rows by (trace id, start, ties): the same in whatever order they came.
+
+    ties: arrays that decide where both are equal, the first one first; asked for only then
+    """
     ids = big_endian(trace_ids)
     order = np.lexsort((start_ns, ids[:, 1], ids[:, 0]))
-    ids = ids[order]
+    ids, starts = ids[order], start_ns[order]
+    tied = np.flatnonzero((starts[1:] == starts[:-1]) & (ids[1:] == ids[:-1]).all(axis=1))
+    if len(tied):  # few: sorting all by two more keys takes longer
+        rows = np.union1d(tied, tied + 1)
+        run = np.cumsum(np.r_[True, ~np.isin(rows[1:] - 1, tied)])
+        some = order[rows]
+        order[rows] = some[np.lexsort([*(column[some] for column in reversed(ties())), run])]
     new = np.ones(len(order), np.bool_)
     new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
     return Order(order, np.cumsum(new) - 1, np.flatnonzero(new))
@@ -42,8 +52,12 @@ class Rows:
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self.batches = batches
-        self.order = trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"))
+        self.order = trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"), self._ties)
         self._indices = pa.array(self.order.order)
+
+    def _ties(self) -> list[Any]:
+        span_id, parent_id = (big_endian(self._joined(name))[:, 0] for name in ("span_id", "parent_span_id"))
+        return [span_id, self._joined_numbers("kind"), parent_id, self._joined_numbers("duration_ns")]
 
     def _joined(self, name: str) -> Any:
         return concat([batch.column(name) for batch in self.batches])

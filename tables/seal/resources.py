@@ -20,12 +20,13 @@ Codes = npt.NDArray[np.int32]
 
 
 class Parsed(NamedTuple):
-    """A resource or scope. attributes: key, type word, value"""
+    """A resource or scope. attributes: key, type word, value; entity_refs: a Resource of only these, or empty"""
 
     attributes: tuple[tuple[str, str, Any], ...] = ()
     dropped_attributes_count: int = 0
     name: str = ""
     version: str = ""
+    entity_refs: bytes = b""
 
 
 # Lists of an attribute that take more once each row has its own are kept serialized, as lists of several types are.
@@ -49,7 +50,8 @@ def _resource(raw: bytes) -> Parsed:
         found = Resource.FromString(raw)
     except DecodeError:
         return Parsed()
-    return Parsed(_attributes(found.attributes), found.dropped_attributes_count)
+    refs = Resource(entity_refs=found.entity_refs).SerializeToString()
+    return Parsed(_attributes(found.attributes), found.dropped_attributes_count, entity_refs=refs)
 
 
 def _scope(raw: bytes) -> Parsed:
@@ -70,14 +72,18 @@ _cached_scope = lru_cache(maxsize=4096)(_scope)
 
 
 def service_name(resource: Parsed) -> str | None:
-    """`service.name`, where it is a string."""
-    return next((value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")), None)
+    """`service.name`, where it is a string; the last of several, as columns have it."""
+    names = [value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")]
+    return names[-1] if names else None
 
 
 def resource_columns(resources: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
     """Columns `resource.<key>`; codes: each row's resource."""
     columns = _attribute_columns("resource", [r.attributes for r in resources], codes, columns_max, overflow)
     dropped = [r.dropped_attributes_count for r in resources]
+    refs = [r.entity_refs or None for r in resources]
+    if any(refs):
+        columns["resource_entity_refs"] = _spread(refs, codes, pa.binary())
     return columns | _count_column("resource_dropped_attributes_count", dropped, codes)
 
 

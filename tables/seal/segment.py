@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from tables.lists import Int64s, big_endian
-from tables.nested_set import nested_set
 from tables.overflow import Overflow
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
@@ -21,6 +20,7 @@ from tables.seal.resources import (
     scope_columns,
     service_name,
 )
+from tables.trace_facts import trace_facts
 
 _COUNTS = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 
@@ -42,13 +42,16 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
     duration = rows.take_numbers("duration_ns")
     span_id, parent_id = rows.take("span_id"), rows.take("parent_span_id")
     parent_number = big_endian(parent_id)[:, 0]
-    nested = nested_set(order.trace, big_endian(span_id)[:, 0], parent_number)
+    kind = rows.take_numbers("kind")
+    span_number = big_endian(span_id)[:, 0]
+    facts = trace_facts(order.trace, order.starts, span_number, parent_number, kind, start, duration)
+    nested = facts.nested
     columns: dict[str, Any] = {
         "trace_id": rows.take("trace_id"),
         "span_id": span_id,
         "parent_span_id": parent_id,
         "name": names.strings(name),
-        "kind": pa.array(rows.take_numbers("kind")),
+        "kind": pa.array(kind),
         "start_ns": pa.array(start),
         "duration_ns": pa.array(duration),
         "status_code": pa.array(rows.take_numbers("status_code")),
@@ -56,11 +59,11 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
         "nested_left": pa.array(nested.left),
         "nested_right": pa.array(nested.right),
         "nested_parent": pa.array(nested.parent),
+        "trace_start_ns": pa.array(facts.start_ns[order.trace]),
+        "trace_duration_ns": pa.array(facts.duration_ns[order.trace]),
     }
-    columns |= _trace_times(order, start, duration)
-    root = _roots(order, parent_number)
     services = [service_name(r) for r in parsed]
-    columns |= _root_columns(order, root, names, name, services, resource)
+    columns |= _root_columns(order, facts.root, names, name, services, resource)
     overflow = Overflow(order.rows)
     # Spans have at least half of the attribute columns.
     shared = attribute_columns_max // 2
@@ -75,25 +78,6 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
     columns |= event_columns(rows)
     columns |= overflow.columns()
     return pa.table(columns)
-
-
-def _trace_times(order: Order, start: Int64s, duration: Int64s) -> dict[str, Any]:
-    first = np.minimum.reduceat(start, order.starts)
-    # An end before its start, as 0 in a span that was never ended, must not end the trace before it began.
-    last = np.maximum.reduceat(np.maximum(start, start + duration), order.starts)
-    return {
-        "trace_start_ns": pa.array(first[order.trace]),
-        "trace_duration_ns": pa.array((last - first)[order.trace]),
-    }
-
-
-def _roots(order: Order, parent: Any) -> Int64s:
-    """For each trace the row of its earliest span without a parent; -1 where it has none."""
-    rows = np.flatnonzero(parent == 0)
-    root = np.full(len(order.starts), -1, np.int64)
-    # Written from the last to the first, so that the earliest of several stays.
-    root[order.trace[rows][::-1]] = rows[::-1]
-    return root
 
 
 def _root_columns(

@@ -29,7 +29,7 @@ _NO_PARENT: Final = bytes(8)
 _UINT64: Final = 2**64 - 1  # times are unsigned in OTLP; the sum of two of ours wraps as there
 
 # Field of a resource, scope or span → the column it comes from, "" and 0 where it has none.
-_RESOURCE_COLUMNS: Final = ("resource_dropped_attributes_count", "resource_schema_url")
+_RESOURCE_COLUMNS: Final = ("resource_dropped_attributes_count", "resource_schema_url", "resource_entity_refs")
 _SCOPE_COLUMNS: Final = ("scope_name", "scope_version", "scope_dropped_attributes_count", "scope_schema_url")
 _SPAN_COLUMNS: Final = (
     "trace_id",
@@ -123,7 +123,8 @@ def _values(table: pa.Table, names: tuple[str, ...]) -> Iterator[list[Any]]:
     """The columns as lists; a column that is not there, or has no value, gives its type's zero."""
     for name in names:
         schema = FIXED if name in FIXED.names else OPTIONAL
-        zero: Any = "" if pa.types.is_string(schema.field(name).type) else 0
+        type_ = schema.field(name).type
+        zero: Any = "" if pa.types.is_string(type_) else b"" if pa.types.is_binary(type_) else 0
         if name not in table.column_names:
             yield [zero] * table.num_rows
             continue
@@ -137,9 +138,10 @@ def _values(table: pa.Table, names: tuple[str, ...]) -> Iterator[list[Any]]:
 # ---- resources, scopes, spans
 
 
-def _resource_spans(attributes: bytes, dropped: int, schema_url: str) -> ResourceSpans:
+def _resource_spans(attributes: bytes, dropped: int, schema_url: str, entity_refs: bytes) -> ResourceSpans:
     out = ResourceSpans(resource=Resource(dropped_attributes_count=dropped), schema_url=schema_url)
     out.resource.MergeFromString(attributes)
+    out.resource.MergeFromString(entity_refs)
     return out
 
 

@@ -11,8 +11,9 @@
 one before. A line of `load` is a span: its trace, its id, after < its parent's id, then fields: name, kind, status,
 statusMessage, start, duration, scope (as name or name/version), and attributes with their scope. Values: whole
 numbers, floats, true, false, JSON arrays and strings; everything else is a string as it stands. Starts count from
-the line before plus 1 ms. A line of a search's answer is a trace, newest first: its matched spans with what is shown of
-them, spansets parted by |. A line of a metrics query's answer is a series: its samples of 30 s, every 10 s, - for none.
+the line before plus 1 ms; `start=none` and `duration=none` (no end) are 0, `start=late` is 2^64 - 1 ns. A line of a
+search's answer is a trace, newest first: its matched spans with what is shown of them, spansets parted by |. A line of
+a metrics query's answer is a series: its samples of 30 s, every 10 s, - for none.
 """
 
 import json
@@ -22,7 +23,6 @@ from typing import Any
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
-from query.engine.stitch import whole
 from query.errors import TraceQLError
 from query.language.words import KIND, STATUS, duration_ns
 from query.metrics import metrics_instant, metrics_range
@@ -30,7 +30,8 @@ from query.results import Series, SpanSet, TraceMatch
 from query.search import search
 from tables.in_memory import TableSource
 from tables.schema import attribute_column
-from tests.helpers.otlp_rows import make_table
+from tests.helpers.otlp_rows import make_table, request_of
+from tests.helpers.whole_way import Way
 
 FIELD = re.compile(r'([\w.:/-]+)=("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\S+)')
 START_NS = 1_700_000_000_000_000_000
@@ -40,35 +41,66 @@ KINDS = ("query", "range", "instant")
 S = 1_000_000_000
 
 
-def answer(load: str, kind: str, query: str) -> list[str]:
-    """Lines of an answer; the same however the spans are split over sources."""
-    table = load_table(load)
+WAYS = ("stitched", "head", "segment")
+
+
+def answer(load: str, kind: str, query: str, way: str = "stitched") -> list[str]:
+    """Lines of an answer; the same however the spans are split over sources.
+
+    way: "stitched": tables put together by the engine itself; "head", "segment": the spans are sent, and are looked for
+        in a head or, sealed, in a file
+    """
+    rows = load_rows(load)
     ask = {"query": _search, "range": _range, "instant": _instant}[kind]
 
-    def _answer(tables: list[pa.Table], query: str) -> list[str]:
+    def _answer(sources: list[Any], query: str) -> list[str]:
         try:
-            return ask([TableSource(table) for table in tables], query) or ["nothing"]
+            return ask(sources, query) or ["nothing"]
         except TraceQLError as err:
             return str(err).splitlines()
 
-    lines = _answer([table], query)
+    lines = _answer(_sources(rows, 1, way), query)
     for parts in (2, 3):
-        number = pa.array([row % parts for row in range(table.num_rows)])
-        split = [whole(table.filter(pa.compute.equal(number, part))) for part in range(min(parts, table.num_rows))]
+        split = _sources(rows, min(parts, len(rows)), way)
         assert _answer(split, query) == lines, f"another answer when split over {parts} sources: {query}"
     return lines
 
 
+_KEPT: dict[Any, list[Any]] = {}
+
+
+def _sources(rows: list[dict[str, Any]], parts: int, way: str) -> list[Any]:
+    """The rows in so many sources, which know nothing of each other. The last that were made are kept."""
+    key = (repr(rows), parts, way)
+    if key not in _KEPT:
+        while len(_KEPT) > 20:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = [one for part in range(parts) for one in _sent(rows[part::parts], way)]
+    return _KEPT[key]
+
+
+def _sent(rows: list[dict[str, Any]], way: str) -> list[Any]:
+    if way == "stitched":
+        return [TableSource(make_table(rows))]
+    # The last first: what answers say does not depend on the order in which spans come.
+    sent = Way(request_of(rows[::-1]))
+    return sent.head if way == "head" else [sent.source]
+
+
 def load_table(load: str) -> pa.Table:
+    return make_table(load_rows(load))
+
+
+def load_rows(load: str) -> list[dict[str, Any]]:
     rows, start_ns = [], START_NS
     for line in load.splitlines()[1:]:
         if not line.strip() or line.strip().startswith("#"):
             continue
         start_ns += 1_000_000
         row = _row(line, start_ns)
-        start_ns = row["start_ns"]
+        start_ns = max(row["start_ns"], start_ns)
         rows.append(row)
-    return make_table(rows)
+    return rows
 
 
 def _row(line: str, start_ns: int) -> dict[str, Any]:
@@ -86,6 +118,8 @@ def _row(line: str, start_ns: int) -> dict[str, Any]:
             _entry(row, name, text)
         else:
             row |= _field(name, text)
+    if row["duration_ns"] is None:
+        row["duration_ns"] = -row["start_ns"]  # its end is 0
     return row
 
 
@@ -100,6 +134,7 @@ def _entry(row: dict[str, Any], name: str, text: str) -> None:
         entries[-1]["attributes"].append({"key": key, f"{word}_value": value})
     elif scope == "event":
         event, _, after = text.partition("@")
+        event = json.loads(event) if event.startswith('"') else event
         entries.append({"time_ns": row["start_ns"] + duration_ns(after), "name": event, "attributes": []})
     else:
         trace, _, span = text.partition("/")
@@ -118,9 +153,11 @@ def _field(name: str, text: str) -> dict[str, Any]:
         case "status":
             return {"status_code": STATUS[text]}
         case "start":
-            return {"start_ns": START_NS + duration_ns(text)}
+            if text == "late":  # no signed number holds it
+                return {"start_ns": -1}
+            return {"start_ns": 0 if text == "none" else START_NS + duration_ns(text)}
         case "duration":
-            return {"duration_ns": duration_ns(text)}
+            return {"duration_ns": None if text == "none" else duration_ns(text)}
         case "scope":
             scope_name, _, version = text.partition("/")
             return {"scope_name": scope_name, "scope_version": version}

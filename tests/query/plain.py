@@ -19,6 +19,7 @@ COLUMNS = {
     "kind": "kind",
     "duration": "duration_ns",
     "rootName": "root_name",
+    "rootServiceName": "root_service",
     "traceDuration": "trace_duration_ns",
     "nestedSetParent": "nested_parent",
 }
@@ -131,42 +132,126 @@ def _scalar(node: ast.Scalar, rows: list[Row]) -> Any:
             return {"min": min, "max": max, "sum": sum}[node.function](found)
 
 
-def holds(expr: ast.FieldExpr, row: dict[str, Any]) -> bool:
+def holds(expr: ast.FieldExpr, row: Row, entry: "Entry | None" = None) -> bool:
+    """Whether a condition holds. entry: the event or link that it is about, where it is about a certain one."""
     match expr:
         case Literal():
             return expr.value is True
         case ast.Attribute():
-            return any(value is True for _, value in values(expr, row))
+            return any(value is True for _, value in values(expr, row, entry))
         case ast.Unary():
             if isinstance(expr.operand, ast.Attribute):
-                return any(value is False for _, value in values(expr.operand, row))
-            return not holds(expr.operand, row)
+                return any(value is False for _, value in values(expr.operand, row, entry))
+            return not holds(expr.operand, row, _still(entry, expr))
+        case ast.Logic(op="||"):
+            return any(holds(operand, row, _still(entry, operand)) for operand in expr.operands)
         case ast.Logic():
-            results = [holds(operand, row) for operand in expr.operands]
-            return all(results) if expr.op == "&&" else any(results)
+            return _all_hold(expr, row, entry)
         case ast.Comparison():
-            return _comparison(expr, row)
+            return _comparison(expr, row, entry)
     raise AssertionError(expr)
 
 
-def values(field: ast.Field, row: dict[str, Any]) -> list[tuple[str, Any]]:
+Entry = tuple[str, dict[str, Any]]  # the scope, and one of the row's events or links
+
+
+def _entries(scope: str, row: Row) -> list[Entry]:
+    return [(scope, entry) for entry in row.get(f"{scope}s") or []]
+
+
+def _still(entry: Entry | None, expr: ast.FieldExpr) -> Entry | None:
+    """What says nothing about events is not about this event: what it says of links is about any link."""
+    return entry if entry is not None and _about(expr, entry[0]) else None
+
+
+def _all_hold(expr: ast.Logic, row: Row, entry: Entry | None) -> bool:
+    """Of &&: conditions about events hold for one event, if one of them finds an event at all."""
+    operands = _flat(expr)
+    if entry is not None:
+        outside = [operand for operand in operands if not _about(operand, entry[0])]
+        inside = [operand for operand in operands if _about(operand, entry[0])]
+        alone = not outside or holds(ast.Logic("&&", tuple(outside)), row)
+        return alone and all(holds(operand, row, entry) for operand in inside)
+    for scope in ("event", "link"):
+        about = [operand for operand in operands if _about(operand, scope)]
+        if len(about) > 1 and any(_finds(operand, scope) for operand in about):
+            operands = [operand for operand in operands if operand not in about]
+            if not any(all(holds(one, row, entry) for one in about) for entry in _entries(scope, row)):
+                return False
+    return all(holds(operand, row) for operand in operands)
+
+
+def _flat(expr: ast.FieldExpr) -> list[ast.FieldExpr]:
+    if isinstance(expr, ast.Logic) and expr.op == "&&":
+        return [found for operand in expr.operands for found in _flat(operand)]
+    return [expr]
+
+
+def _about(expr: ast.FieldExpr, scope: str) -> bool:
+    """Whether it names a field of events, or of links."""
+    match expr:
+        case ast.Attribute() | ast.Intrinsic():
+            return _entry_scope(expr) == scope
+        case ast.Unary():
+            return _about(expr.operand, scope)
+        case ast.Arithmetic() | ast.Comparison():
+            return _about(expr.left, scope) or _about(expr.right, scope)
+        case ast.Logic():
+            return any(_about(operand, scope) for operand in expr.operands)
+    return False
+
+
+def _finds(expr: ast.FieldExpr, scope: str) -> bool:
+    """Whether it holds for no span without events."""
+    match expr:
+        case ast.Comparison():
+            literal = _constant(expr.right) or _constant(expr.left)
+            nothing = literal is not None and (
+                literal.type is Type.NIL
+                or (literal.value == "" and ast.Intrinsic("event:name") in (expr.left, expr.right))
+            )
+            return _about(expr, scope) and not (nothing and expr.op == "=")
+        case ast.Attribute() | ast.Unary(operand=ast.Attribute()):
+            return _about(expr, scope)
+        case ast.Logic(op="&&"):
+            return any(_finds(operand, scope) for operand in expr.operands)
+        case ast.Logic():
+            return all(_finds(operand, scope) for operand in expr.operands)
+    return False
+
+
+def values(field: ast.Field, row: Row, entry: Entry | None = None) -> list[tuple[str, Any]]:
     """(type word, value) for everything that the field may stand for; of an array each element."""
     if (scope := _entry_scope(field)) is not None:
-        return _entry_values(scope, field, row)
+        entries = [entry] if entry is not None and entry[0] == scope else _entries(scope, row)
+        return _entry_values(scope, field, row, [one for _, one in entries])
     if isinstance(field, ast.Intrinsic):
-        value = row.get(COLUMNS[field.name])
+        value = _intrinsic(field.name, row)
         return [] if value is None else [("intrinsic", value)]
+    if field.scope is None:  # the span's own, where it has it
+        return _scoped("span", field.key, row) or _scoped("resource", field.key, row)
+    return _scoped(field.scope, field.key, row)
+
+
+def _scoped(scope: str, key: str, row: Row) -> list[tuple[str, Any]]:
     found = []
-    for scope in ["span", "resource"] if field.scope is None else [field.scope]:
-        for column, value in row.items():
-            attribute = parse_attribute_column(column)
-            if value is None or attribute is None or attribute[:2] != (scope, field.key):
-                continue
-            if attribute.type.endswith("[]"):
-                found += [(attribute.type.removesuffix("[]"), item) for item in value]
-            else:
-                found.append((attribute.type, value))
-    return found
+    for column, value in row.items():
+        attribute = parse_attribute_column(column)
+        if value is None or attribute is None or attribute[:2] != (scope, key):
+            continue
+        if attribute.type.endswith("[]"):
+            found += [(attribute.type.removesuffix("[]"), item) for item in value]
+        else:
+            found.append((attribute.type, value))
+    return found or ([("string", "")] if (scope, key) == ("resource", "service.name") else [])
+
+
+def _intrinsic(name: str, row: Row) -> Any:
+    if name == "duration":  # an end before the start, or no start: it took no time
+        timed = row["start_ns"] != 0 and 0 <= row["duration_ns"] < 2**64 - row["start_ns"] % 2**64
+        return row["duration_ns"] if timed else 0
+    value = row.get(COLUMNS[name])
+    return "" if value is None and name in {"rootName", "rootServiceName"} else value
 
 
 def _entry_scope(field: ast.Field) -> str | None:
@@ -174,10 +259,10 @@ def _entry_scope(field: ast.Field) -> str | None:
     return scope if scope in {"event", "link"} else None
 
 
-def _entry_values(scope: str, field: ast.Field, row: Row) -> list[tuple[str, Any]]:
-    """Of all events or links, in their order."""
+def _entry_values(scope: str, field: ast.Field, row: Row, entries: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Of some events or links, in their order."""
     found: list[tuple[str, Any]] = []
-    for entry in row.get(f"{scope}s") or []:
+    for entry in entries:
         if isinstance(field, ast.Attribute):
             pairs = [pair for pair in entry["attributes"] if pair["key"] == field.key]
             words = ("string", "int", "double", "bool")
@@ -190,22 +275,23 @@ def _entry_values(scope: str, field: ast.Field, row: Row) -> list[tuple[str, Any
     return found
 
 
-def _comparison(expr: ast.Comparison, row: dict[str, Any]) -> bool:
+def _comparison(expr: ast.Comparison, row: Row, entry: Entry | None) -> bool:
     left, right, op = expr.left, expr.right, expr.op
     if isinstance(right, ast.Field) and _constant(left) is not None:
         left, right, op = right, left, MIRRORED.get(op, op)
     if isinstance(left, ast.Field) and (literal := _constant(right)) is not None:
         if literal.type is Type.NIL:
-            return bool(_all_values(left, row)) == (op == "!=")
-        return any(_strict(op, word, value, literal) for word, value in values(left, row))
-    a, b = _value(expr.left, row), _value(expr.right, row)
+            return bool(values(left, row, entry)) == (op == "!=")
+        if left == ast.Intrinsic("event:name") and op == "=" and literal.value == "" and not row.get("events"):
+            return True
+        return any(_strict(op, word, value, literal) for word, value in values(left, row, entry))
+    for scope in ("event", "link"):
+        if entry is None and _about(expr, scope):
+            return any(_comparison(expr, row, one) for one in _entries(scope, row))
+    a, b = _value(expr.left, row, _still(entry, expr.left)), _value(expr.right, row, _still(entry, expr.right))
     if a is None or b is None or _family(a) != _family(b):
         return False
     return bool(COMPARE[expr.op](a, b))
-
-
-def _all_values(field: ast.Field, row: dict[str, Any]) -> list[Any]:
-    return values(field, row)
 
 
 def _strict(op: str, word: str, value: Any, literal: Literal) -> bool:
@@ -237,30 +323,35 @@ def _constant(expr: ast.FieldExpr) -> Literal | None:
     return None
 
 
-def _value(expr: ast.FieldExpr, row: dict[str, Any]) -> Any:
+def _value(expr: ast.FieldExpr, row: Row, entry: Entry | None = None) -> Any:
     match expr:
         case Literal():
             return expr.value
         case ast.Attribute() | ast.Intrinsic() if _entry_scope(expr) is not None:
-            return next((value for _, value in values(expr, row)), None)
+            found = [value for _, value in values(expr, row, entry)]
+            return found[0] if found else "" if expr == ast.Intrinsic("event:name") and entry is None else None
         case ast.Intrinsic():
-            return row.get(COLUMNS[expr.name])
+            return _intrinsic(expr.name, row)
         case ast.Attribute():
-            for scope in ["span", "resource"] if expr.scope is None else [expr.scope]:
-                for word in ("", ":int", ":double", ":bool"):
-                    value = row.get(f"{scope}.{expr.key}{word}")
-                    if value is not None:
-                        return value
-            return None
+            scopes = [expr.scope]
+            if expr.scope is None:
+                scopes = ["span"] if _scoped("span", expr.key, row) else ["resource"]
+            for word in ("", ":int", ":double", ":bool"):
+                value = row.get(f"{scopes[0]}.{expr.key}{word}")
+                if value is not None:
+                    return value
+            absent = (scopes[0], expr.key) == ("resource", "service.name") and _scoped("resource", expr.key, row)
+            return "" if absent == [("string", "")] else None
         case ast.Unary() if expr.op == "-":
-            value = _value(expr.operand, row)
+            value = _value(expr.operand, row, entry)
             return -value if _family(value) == "number" else None
         case ast.Arithmetic():
-            left, right = _value(expr.left, row), _value(expr.right, row)
+            left = _value(expr.left, row, _still(entry, expr.left))
+            right = _value(expr.right, row, _still(entry, expr.right))
             if _family(left) != "number" or _family(right) != "number":
                 return None
             return _calculate(expr.op, left, right)
-    return holds(expr, row)
+    return holds(expr, row, entry)
 
 
 def _family(value: Any) -> str:

@@ -22,7 +22,7 @@ from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 from tests.query.plain import pipeline
 
-ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b", "event.a", "event.b", "link.a"]
+ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b", "event.a", "event.b", "link.a", ".service.name"]
 WORDS = {bool: "bool", int: "int", float: "double", str: "string"}
 STRINGS = ["x", "y", "xy", "", "ä"]
 INTS = [-3, 0, 1, 2, 7]
@@ -67,14 +67,17 @@ def spans(draw: st.DrawFn) -> pa.Table:
             "kind": draw(st.integers(0, 5)),
             "status_code": draw(st.integers(0, 2)),
             "status_message": draw(st.sampled_from(["", "bad"])),
-            "start_ns": draw(st.integers(0, 50)),
-            "duration_ns": draw(st.integers(0, 20)),
+            "start_ns": draw(st.integers(-1, 50)),
+            "duration_ns": draw(st.integers(-2, 20) | st.just(-(2**63))),
         }
-        for scope, key in (("span", "a"), ("span", "b"), ("resource", "a")):
+        keys = (("span", "a"), ("span", "b"), ("resource", "a"), ("span", "service.name"), ("resource", "service.name"))
+        for scope, key in keys:
             value = draw(st.none() | VALUES)
             if value is not None:
                 row[_column(scope, key, value)] = value
-        if events := draw(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["GET", "x"]), ENTRY), max_size=2)):
+        if events := draw(
+            st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["GET", "x", ""]), ENTRY), max_size=3)
+        ):
             row["events"] = [{"time_ns": at, "name": name, "attributes": pairs} for at, name, pairs in events]
         if links := draw(st.lists(st.tuples(st.integers(0, 3), ENTRY), max_size=2)):
             row["links"] = [
@@ -105,7 +108,8 @@ ARITHMETIC = st.recursive(
     ),
     max_leaves=4,
 )
-STRING_FIELDS = st.sampled_from([*ATTRIBUTES, "name", "span:name", "statusMessage", "rootName", "event:name"])
+NEVER_NIL = ["resource.service.name", "rootName", "rootServiceName", "event:name"]
+STRING_FIELDS = st.sampled_from([*ATTRIBUTES, *NEVER_NIL, "name", "span:name", "statusMessage"])
 COMPARISONS = st.one_of(
     # The simple forms more often than chance would have them: they are what people write.
     st.tuples(NUMERIC_FIELDS, st.sampled_from(ORDER), NUMBERS),
@@ -123,8 +127,23 @@ COMPARISONS = st.one_of(
     st.tuples(st.just("status"), st.sampled_from(EQUALITY), st.sampled_from(["ok", "error", "unset"])),
     st.tuples(st.just("kind"), st.sampled_from(EQUALITY), st.sampled_from(["server", "client", "internal"])),
 ).map(" ".join)
+# Several conditions on events: as often as on everything else.
+ON_ENTRIES = st.one_of(
+    st.tuples(
+        st.sampled_from(["event.a", "event.b", "event:timeSinceStart", "link.a", "link.b"]),
+        st.sampled_from(ORDER),
+        NUMBERS | st.sampled_from(["event.a", "event.b", "link.a + 1", "span.a"]),
+    ).map(" ".join),
+    st.tuples(
+        st.sampled_from(["event.a", "event.b", "link.a"]),
+        st.sampled_from(EQUALITY),
+        st.sampled_from(["nil", "true", '"x"', '""']),
+    ).map(" ".join),
+    st.tuples(st.just("event:name"), st.sampled_from(EQUALITY), st.sampled_from(['"GET"', '""'])).map(" ".join),
+    st.sampled_from(["event.a", "!event.a", "span.b = 1"]),
+)
 FILTERS = st.recursive(
-    COMPARISONS | st.sampled_from([*ATTRIBUTES, "true", "false"]),
+    COMPARISONS | ON_ENTRIES | st.sampled_from([*ATTRIBUTES, "true", "false"]),
     lambda inner: st.one_of(
         st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(" ".join),
         inner.map(lambda text: f"({text})"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from query.errors import TraceQLError
+from query.explain import explain, lines
 from query.language import ast
 from query.language.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
 from query.language.check import check
@@ -17,7 +18,7 @@ from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.search import compile_query, search
 from tables.in_memory import TableSource
 from tests.helpers.reference import cases, reference_file
-from tests.query.golden import load_table
+from tests.query.golden import START_NS, S, load_table
 
 param = pytest.param
 
@@ -180,7 +181,7 @@ def test_recorded_refusals() -> None:
         param("{ " + "(" * 10_000 + "true" + ")" * 10_000 + " }", id="parentheses inside"),
         param("{ " + "!" * 10_000 + "true }", id="negations"),
         param("{ " + "-" * 10_000 + ".a = 1 }", id="minus signs"),
-        param("{ 1" + " + 1" * 10_000 + " = 1 }", id="sums"),
+        param("{ .a" + " + .a" * 10_000 + " = 1 }", id="sums"),
         param("{ 2" + " ^ 2" * 10_000 + " = 1 }", id="powers"),
         param("{ .a" + " && .a || .a" * 5_000 + " }", id="alternating logic"),
         param("{ }" + " >> { }" * 10_000, id="structure"),
@@ -204,6 +205,69 @@ def test_long_flat_query_is_accepted() -> None:
     text = "{ .a = 1" + " || .a = 1" * 5_000 + " }"
     assert len(text) < QUERY_CHARS_MAX
     check(parse(text))
+
+
+CHAINS = {
+    "filters ||": lambda n: " || ".join(f"{{ .a = {i} }}" for i in range(n)),
+    "filters &&": lambda n: " && ".join(["{ .a = 1 }"] * n),
+    "filters >>": lambda n: " >> ".join(["{ }"] * n) + " || { }",
+    "filters !>": lambda n: " !> ".join(["{ }"] * n),
+    "operands ||": lambda n: "{ " + " || ".join(f".a = {i}" for i in range(n)) + " }",
+    "operands &&": lambda n: "{ " + " && ".join(f".a != {i + 7}" for i in range(n)) + " }",
+    "alternating": lambda n: "{ " + " ".join(f".a = 1 {('||', '&&')[i % 2]}" for i in range(n)) + " .a = 1 }",
+    "events &&": lambda n: "{ " + " && ".join(["event.b = 1"] * n) + " }",
+    "operands +": lambda n: "{ " + " + ".join([".a"] * n) + f" = {n} }}",
+    "operands *": lambda n: "{ " + " * ".join([".a"] * n) + " = 1 }",
+    "constants +": lambda n: "{ " + " + ".join(["1"] * n) + f" = {n} && .a = 1 }}",
+    "aggregates +": lambda n: "{ } | " + " + ".join(["count()"] * n) + f" = {2 * n}",
+    "by +": lambda n: "{ } | by(" + " + ".join([".a"] * n) + ")",
+    "series +": lambda n: " + ".join(["({ } | rate())"] * n),
+    "stages": lambda n: " | ".join(["{ .a = 1 }"] * n),
+}
+
+
+@pytest.mark.parametrize("count", [98, 1000])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_flat_chain_is_evaluated(chain: str, count: int) -> None:
+    """Its operands are no levels; a thousand are answered, explained and written as text."""
+    query = CHAINS[chain](count)
+    source = TableSource(load_table("load\n  t1 a span.a=1 event=e@1ms event.b=1\n  t1 b<a span.a=1"))
+    (trace,) = search([source], query).traces
+    assert trace.span_sets
+    assert list(lines(explain(query)))
+    if chain == "series +":
+        result = metrics_range([source], query, start_ns=START_NS, end_ns=START_NS + 10 * S, step_ns=10 * S)
+        assert [value for _, value in result.series[0].samples] == pytest.approx([0.0, count * 0.2])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param("{ " + "(" * 101 + ".a = 1" + ")" * 101 + " }", id="parentheses"),
+        pytest.param("(" * 101 + "{ }" + ")" * 101, id="parentheses outside"),
+        pytest.param("{ " + "!" * 101 + "span.a }", id="signs"),
+        pytest.param("{ " + " ^ ".join(["2"] * 200) + " > 1 }", id="powers"),
+    ],
+)
+def test_depth_is_limited(query: str) -> None:
+    """Depth is what parentheses, signs and powers make."""
+    with pytest.raises(TraceQLError, match="nested more than 100 levels"):
+        parse(query)
+
+
+def test_operands_are_limited() -> None:
+    """More than anybody writes, in a text that is not too long."""
+    with pytest.raises(TraceQLError, match="more than 10000 fields"):
+        parse("{ .a = 1" + " + .a" * 10_000 + " }")
+
+
+def test_the_deepest_query_is_evaluated() -> None:
+    """What is not refused has room on the stack."""
+    inner = ".a = 1"
+    for _ in range(95):
+        inner = f"(.b = 2 || {inner} && .a + (1) > 0)"
+    source = TableSource(load_table("load\n  t1 a span.a=1"))
+    assert len(search([source], f"{{ {inner} }}").traces) == 1
 
 
 @settings(max_examples=300, deadline=None)

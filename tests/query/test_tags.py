@@ -13,13 +13,15 @@ from query.engine.distinct import Distinct, TagValue, value_text
 from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
+from query.language.text import expression
 from query.search import compile_query, search
 from query.tag_text import parse_old_tag, parse_tag, usable_filter
 from query.tags import Known, tag_names, tag_values
 from tables.in_memory import TableSource
 from tables.schema import parse_attribute_column
-from tests.helpers.otlp_rows import read_messages, span_table
+from tests.helpers.otlp_rows import make_table, read_messages, span_table
 from tests.helpers.reference import cases, reference_file
+from tests.query.golden import _sources, load_rows
 
 NS = 10**9
 
@@ -215,6 +217,8 @@ def test_old_tags() -> None:
         pytest.param('{ .a = "||" && .b = }', '{ .a = "||" }', id="not alternatives"),
         pytest.param("{ .a = 1 && .b = " + "x" * 3000, "", id="too long"),
         pytest.param("nonsense", "", id="nonsense"),
+        pytest.param("{ .a = 1 /* .b = 2 */ && .c = }", "{ .a = 1 }", id="a comment"),
+        pytest.param('{ .a = "/* x */" && .c = // .b = 2', '{ .a = "/* x */" }', id="no comment, and one"),
     ],
 )
 def test_unfinished_filter(text: str, usable: str) -> None:
@@ -249,6 +253,65 @@ def test_distinct_is_bounded() -> None:
     assert found.full
     assert batch < 10
     assert sum(len(value.text) for value in found.values(0)) <= 1000
+
+
+def test_values_that_are_never_nil() -> None:
+    """A resource without service.name, a trace without a root and its service are "", however they are stored."""
+    load = "load\n  t1 a<q name=x\n  t2 a name=y resource.service.name=7\n  t3 a name=z resource.service.name=web"
+    for parts in (1, 2, 3):
+        some = _sources(load_rows(load), parts, "segment")
+        for known in (None, Known()):
+            found = {
+                tag: tag_values(some, [parse_tag(tag)], known=known).values
+                for tag in ("resource.service.name", "rootName", "rootServiceName", "statusMessage")
+            }
+            strings = {tag: sorted(v.text for v in values if v.type == "string") for tag, values in found.items()}
+            assert strings == {
+                "resource.service.name": ["", "web"],
+                "rootName": ["", "y", "z"],
+                "rootServiceName": ["", "web"],
+                "statusMessage": [],
+            }
+            assert TagValue("int", "7") in found["resource.service.name"]
+        of_one = tag_values(some, [parse_tag("resource.service.name")], query='{ resource.service.name = "" }').values
+        assert of_one == (TagValue("string", ""),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['span.a"b\nc', 'span."a\\"b\\nc"', 'span."a\\"b\nc"', "span.a\\nb", "span. x", 'span."', 'span."a b'],
+)
+def test_any_key_can_be_asked_for(text: str) -> None:
+    """With a quote or a line break, quoted as in TraceQL or not; what does not parse is the key as it stands."""
+    key = 'a"b\nc' if "c" in text else text.removeprefix("span.")
+    row = {"trace_id": b"t" * 16, "span_id": b"s" * 8, "start_ns": 1, "duration_ns": 1, f"span.{key}": "v"}
+    source = TableSource(make_table([row]))
+    assert tag_values([source], [parse_tag(text)]).values == (TagValue("string", "v"),)
+    quoted = expression(ast.Attribute("span", key))
+    assert tag_values([source], [parse_tag(quoted)], query=f"{{ {quoted} != nil }}").values == (
+        TagValue("string", "v"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e9, "1e+09"),
+        (1e6, "1e+06"),
+        (999999.0, "999999.0"),
+        (1234567.5, "1.2345675e+06"),
+        (0.0001, "0.0001"),
+        (0.00001, "1e-05"),
+        (-1.5e300, "-1.5e+300"),
+        (5e-324, "5e-324"),
+        (0.0, "0.0"),
+        (float("inf"), "+Inf"),
+        (float("nan"), "NaN"),
+    ],
+)
+def test_floats_as_go_writes_them(value: float, text: str) -> None:
+    """The shortest text that is read as the same number."""
+    assert value_text(value) == text
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,10 @@ def test_asked_for_names(ask, backend, version, params, want):
         pytest.param("span.%22a%20b%22", ast.Attribute("span", "a b"), id="quoted"),
         pytest.param("span.a%2Fb", ast.Attribute("span", "a/b"), id="encoded slash"),
         pytest.param("span.a/values/b", ast.Attribute("span", "a/values/b"), id="plain slash"),
+        pytest.param("span.a%0Ab", ast.Attribute("span", "a\nb"), id="line break"),
+        pytest.param("span.%22a%0Ab%22", ast.Attribute("span", "a\nb"), id="line break in quotes"),
+        pytest.param("span.a%22b", ast.Attribute("span", 'a"b'), id="quote"),
+        pytest.param("span.%22a%5C%22b%5Cn%22", ast.Attribute("span", 'a"b\n'), id="escapes"),
         pytest.param("span:kind", ast.Intrinsic("kind"), id="intrinsic"),
     ],
 )

@@ -1,0 +1,66 @@
+"""Spans that nobody should send: answers hold nothing that Tempo's messages cannot, and what was sent comes back."""
+
+import json
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from app.api.proto import tempo_pb2 as pb
+from tests.helpers.engine import Engine
+from tests.helpers.frozen import strictly
+from tests.helpers.whole_way import START_NS, TRACE, Way, request, span
+
+TIMES = [0, 1, START_NS, 2**63 - 1, 2**63, 2**64 - 1]
+SENT = ExportTraceServiceRequest.FromString(
+    request(
+        [
+            span(1 + i * len(TIMES) + j, start_time_unix_nano=start, end_time_unix_nano=end)
+            for i, start in enumerate(TIMES)
+            for j, end in enumerate(TIMES)
+        ]
+        + [span(99, trace=bytes([7]) * 16, start_time_unix_nano=2**64 - 1, end_time_unix_nano=2**64 - 1)]
+    )
+)
+REF = SENT.resource_spans[0].resource.entity_refs.add(type="service", schema_url="http://x", id_keys=["service.name"])
+
+
+@pytest.fixture
+def backend() -> Engine:
+    """One source."""
+    return Engine([Way(SENT.SerializeToString()).source])
+
+
+@pytest.mark.parametrize("query", ["{ }", "{ duration >= 0s } | count() > 0", "{ } | select(duration, traceDuration)"])
+def test_a_search(ask: Any, query: str) -> None:
+    """JSON that strict clients read, with the times that were sent; the same as protobuf."""
+    params = {"q": query, "spss": "100"}
+    answer = ask("/api/search", params=params)
+    strictly(answer.body, "SearchResponse")
+    read = json_format.Parse(answer.body, pb.SearchResponse())
+    as_protobuf = pb.SearchResponse.FromString(
+        ask("/api/search", params=params, headers={"Accept": "application/protobuf"}).body
+    )
+    for found in (read, as_protobuf):
+        assert len(found.traces) == 2
+        starts = {one.startTimeUnixNano for trace in found.traces for spans in trace.spanSets for one in spans.spans}
+        assert starts == set(TIMES)
+        assert {trace.startTimeUnixNano for trace in found.traces} == {0, 1}
+    assert b'"-' not in answer.body
+
+
+def test_a_trace(ask: Any) -> None:
+    """By its id: every time as it was sent, and what the resource refers to."""
+    body = json.loads(ask(f"/api/v2/traces/{TRACE.hex()}").body)
+    (group,) = body["trace"]["resourceSpans"]
+    times = {
+        (int(one.get("startTimeUnixNano", 0)), int(one.get("endTimeUnixNano", 0)))
+        for scoped in group["scopeSpans"]
+        for one in scoped["spans"]
+    }
+    assert times == {(start, end) for start in TIMES for end in TIMES}
+    assert group["resource"]["entityRefs"] == [{"schemaUrl": "http://x", "type": "service", "idKeys": ["service.name"]}]
+    raw = ask(f"/api/traces/{TRACE.hex()}", headers={"Accept": "application/protobuf"}).body
+    assert list(TracesData.FromString(raw).resource_spans[0].resource.entity_refs) == [REF]
