@@ -136,9 +136,8 @@ def _quantile_lines(
         labels = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
         of_quantile: dict[int, list[tuple[int, Candidate]]] = {}
         for interval, candidate in exemplars.get(key, ()):
-            of_quantile.setdefault(_nearest(values[:, row, interval], candidate.value), []).append(
-                (interval, candidate)
-            )
+            nearest = _nearest(values[:, row, interval], candidate.value)
+            of_quantile.setdefault(nearest, []).append((interval, candidate))
         out += [
             Line((*labels, (QUANTILE, p)), values[number, row], tuple(of_quantile.get(number, ())))
             for number, p in enumerate(function.numbers)

@@ -124,13 +124,9 @@ def grouped(by: ast.FieldExpr, row: Row) -> Any:
             for column, value in row.items():
                 attribute = parse_attribute_column(column)
                 if value is not None and attribute is not None and attribute[:2] == (scope, by.key):
-                    if attribute.type.endswith("[]"):
-                        return (
-                            value[0]
-                            if len(value) == 1
-                            else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-                        )
-                    return value
+                    if attribute.type.endswith("[]") and len(value) != 1:
+                        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+                    return value[0] if attribute.type.endswith("[]") else value
     value = _value(by, row)
     if type_of(by) is Type.DURATION and isinstance(value, float) and abs(value) < 2**63:
         return int(value)

@@ -172,7 +172,12 @@ RANGE = {"start_ns": START_NS, "end_ns": START_NS + 20 * S, "step_ns": 10 * S}
             [("t1", 1, 0.01), ("t2", 12, 0.014), ("t3", 13, 0.016)],
             id="near each quantile",
         ),
-        pytest.param("{ } | quantile_over_time(duration, 1)", 9, [("t1", 1, 0.005), ("t2", 12, 0.007)], id="quantiles"),
+        pytest.param(
+            "{ } | quantile_over_time(duration, 1)",
+            9,
+            [("t1", 1, 0.005), ("t2", 12, 0.007), ("t3", 13, 0.008)],
+            id="quantiles: one below each power of two",
+        ),
         pytest.param("{ } | rate()", 1, [("t1", 1, 0.2)], id="no more than asked for"),
         pytest.param("{ } | rate()", 0, [], id="none"),
         pytest.param("{ } | rate() with(exemplars=false)", 9, [], id="the hint says none"),
@@ -181,7 +186,7 @@ RANGE = {"start_ns": START_NS, "end_ns": START_NS + 20 * S, "step_ns": 10 * S}
     ],
 )
 def test_exemplars(query: str, count: int, want: list[tuple[str, int, float]]) -> None:
-    """At most one per sample, the same in every run."""
+    """At most one per sample, of quantiles per sample and power of two; the same in every run."""
     result = metrics_range([TableSource(load_table(LOAD))], query, **RANGE, exemplars=count)
     found = [one for line in result.series for one in line.exemplars]
     shown = [(e.trace_id.lstrip(b"\0").decode(), (e.timestamp_ns - START_NS) // S, e.value) for e in found]
