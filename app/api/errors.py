@@ -54,9 +54,9 @@ class MessageTooLarge(ValueError):  # noqa: N818 (says what it is)
 
     def __init__(self, size_bytes: int, bytes_max: int) -> None:
         super().__init__(
-            f"the answer takes a message of {size_bytes} bytes; the setting server.grpc_server_max_send_msg_size allows "
-            f"{bytes_max}, as most clients of gRPC do. Ask for fewer series (group by something with fewer values, or "
-            "add | topk(100)), or ask over HTTP"
+            f"the answer takes a message of {size_bytes} bytes; the setting server.grpc_server_max_send_msg_size "
+            f"allows {bytes_max}, as most clients of gRPC do. Ask for fewer series (group by something with fewer "
+            "values, or add | topk(100)), or ask over HTTP"
         )
 
 

@@ -60,8 +60,8 @@ class Server(Section):
     )
     grpc_server_max_send_msg_size: Annotated[int, Field(ge=2 * MIB, le=1024 * MIB)] = Field(
         default=4 * MIB,
-        description="Largest message of a streamed answer, in bytes: what must be one message and is larger is refused. "
-        "Clients of gRPC, Grafana's data source among them, take 4 MiB if they are not told otherwise.",
+        description="Largest message of a streamed answer, in bytes: what must be one message and is larger is "
+        "refused. Clients of gRPC, Grafana's data source among them, take 4 MiB if they are not told otherwise.",
     )
     auth_file: str = Field(
         default="",

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from query.engine.entries import reader_entries
 from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
@@ -17,6 +18,7 @@ from query.language.text import WORDS
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
 KEYWORD: Final = "keyword"  # what status and kind are
+CHILD_COUNT: Final = ast.Intrinsic("span:childCount")
 _IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
 
 
@@ -29,7 +31,7 @@ class TagValue(NamedTuple):
 
 def has_values(field: ast.Field) -> bool:
     """Whether its values can be picked from a list: ids, durations and numbers of the nested set cannot."""
-    if isinstance(field, ast.Attribute):
+    if isinstance(field, ast.Attribute) or field == CHILD_COUNT:
         return True
     return type_of(field) in {Type.STRING, Type.STATUS, Type.KIND} and field.name not in _IDS
 
@@ -47,6 +49,10 @@ def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterato
         for part in () if entries is None else entries.values(field):
             chosen = part.values if rows is None else part.values.filter(pa.array(rows[part.rows]))
             yield from _typed(part.word, distinct(chosen), field)
+        return
+    if field == CHILD_COUNT:
+        counts = child_counts(reader)
+        yield "int", pa.array(np.unique(counts if rows is None else counts[rows]))
         return
     for column, word in field_columns(field):
         if word not in {"bytes", "any"} and (array := reader.column(column)) is not None:
