@@ -90,7 +90,7 @@ def observe(
     numbers: Floats | None = None
     if function.of is not None:
         found, has = measured(value(function.of, reader), reader.rows)
-        spans = spans.among(spans.of(has & ~np.isnan(found)))
+        spans = spans.among(spans.of(has))
         numbers = spans.of(found)
         if type_of(function.of) is Type.DURATION:
             numbers = numbers / _NS_PER_S
@@ -140,10 +140,10 @@ def _buckets(numbers: Floats, scale: float) -> _Dimension:
 def _exponents(numbers: Floats) -> npt.NDArray[np.int32]:
     """The least power of two that is not below each number. 0 and below: _NO_EXPONENT"""
     fraction, exponent = np.frexp(numbers)
-    exponent = exponent - (fraction == 0.5)
-    exponent[np.isinf(numbers)] = _INFINITE_EXPONENT
-    exponent[fraction <= 0] = _NO_EXPONENT
-    return exponent
+    powers: npt.NDArray[np.int32] = exponent - (fraction == 0.5)
+    powers[np.isinf(numbers)] = _INFINITE_EXPONENT
+    powers[fraction <= 0] = _NO_EXPONENT
+    return powers
 
 
 _NO_EXPONENT: Final = -2000

@@ -36,7 +36,8 @@ _SINGLES: Final = 256
 def _split_octave() -> tuple[Int64s, Floats]:
     """(the bucket of each slice of the mantissa, the middle of each bucket as a mantissa from 1 to 2)"""
     ratio_max = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-    bucket_of, middles, low = np.empty(_SLICES, np.int64), [], 0
+    bucket_of, low = np.empty(_SLICES, np.int64), 0
+    middles: list[float] = []
     while low < _SLICES:
         high = max(low + 1, min(_SLICES, int((_SLICES + low) * ratio_max) - _SLICES))
         bucket_of[low:high] = len(middles)

@@ -148,7 +148,7 @@ def _scalar(node: ast.Scalar, rows: list[Row]) -> Any:
         case ast.Aggregate():
             if node.of is None:
                 return len(rows)
-            found = [value for row in rows if _family(value := _value(node.of, row)) == "number"]
+            found = [value for row in rows if _family(value := _value(node.of, row)) == "number" and value == value]
             if not found:
                 return None
             if node.function == "avg":

@@ -13,6 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 
 from query.metrics import metrics_instant, metrics_range
 from query.results import MetricsResult
+from query.search import search
 from tables.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
@@ -261,6 +262,15 @@ def test_what_is_not_a_number(values: list[float], want: dict[str, float]) -> No
         if value is not None:
             found[name] = value
     assert found == want
+
+
+def test_aggregates_leave_out_what_is_not_a_number() -> None:
+    """Of spansets as of intervals."""
+    table = table_of([{"span.v:double": value} for value in (1.0, math.nan, 3.0)])
+    for condition in ("min(span.v) = 1.0", "max(span.v) = 3.0", "avg(span.v) = 2.0", "sum(span.v) = 4.0"):
+        assert len(search([TableSource(table)], f"{{ }} | {condition}", limit=9).traces) == 1
+    nothing = table_of([{"span.v:double": math.nan}])
+    assert not search([TableSource(nothing)], "{ } | max(span.v) < 9", limit=9).traces
 
 
 def test_histogram_of_any_number() -> None:
