@@ -188,9 +188,10 @@ def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | No
         return sums.reshape(shape)
     flat = np.full(size, np.inf if kind == "min" else -np.inf)
     (np.minimum if kind == "min" else np.maximum).at(flat, cell, numbers)
-    filled = np.zeros(size, bool)
-    filled[cell] = True
-    flat[~filled] = np.nan
+    empty = np.isinf(flat)
+    if np.isinf(numbers).any():
+        empty[cell] = False
+    flat[empty] = np.nan
     return flat.reshape(shape)
 
 
