@@ -1,12 +1,13 @@
 """Arrays as values to group by: one of a single element is that element, any other is its JSON text."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
 from query.engine.reader import to_numpy
 
@@ -41,8 +42,21 @@ def any_texts(encoded: Any) -> Any:
 
     In: serialized AnyValues, each distinct one of which is read once
     """
+    return _decoded(encoded, AnyValue.FromString)
+
+
+def message_texts(pairs: Any) -> list[Any]:
+    """The texts of arrays and of key-value lists. In: attributes as `tables.schema.KEY_VALUE`"""
+    arrays, lists = pc.struct_field(pairs, "array_value"), pc.struct_field(pairs, "kvlist_value")
+    return [
+        _decoded(arrays, lambda raw: AnyValue(array_value=ArrayValue.FromString(raw))),
+        _decoded(lists, lambda raw: AnyValue(kvlist_value=KeyValueList.FromString(raw))),
+    ]
+
+
+def _decoded(encoded: Any, decode: Callable[[bytes], AnyValue]) -> Any:
     codes = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
-    texts = [_any_text(AnyValue.FromString(raw)) for raw in codes.dictionary.to_pylist()]
+    texts = [_any_text(decode(raw)) for raw in codes.dictionary.to_pylist()]
     return pa.array(texts, pa.string()).take(codes.indices)
 
 

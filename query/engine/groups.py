@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from query.engine import arithmetic
-from query.engine.array_text import any_texts, list_parts
+from query.engine.array_text import any_texts, list_parts, message_texts
 from query.engine.compare import hexadecimal
 from query.engine.entries import reader_entries
 from query.engine.evaluate import value
@@ -95,17 +95,24 @@ def _groupable(array: Any, word: str) -> Iterator[Any]:
 def _first_entries(field: ast.Attribute, column: str, reader: Reader) -> Iterator[Any]:
     """Of several events or links in a row the first that has the attribute."""
     entries = reader_entries(reader, column)
-    found = entries.values(field) if entries is not None else []
-    if not found:
+    if entries is None or field.key not in entries.key_code:
         return
+    own = np.flatnonzero(entries.keys == entries.key_code[field.key])
+    found = [(part.word, part.values) for part in entries.values(field)]
+    typed = np.zeros(len(own), bool)
+    for _, values in found:
+        typed |= to_numpy(values.is_valid())
+    # What has no type: arrays of mixed types and empty ones, key-value lists.
+    others = message_texts(entries.pairs.take(pa.array(own)))
+    found += [("string", pc.if_else(pa.array(typed), None, texts)) for texts in others]
     # The parts are about the same entries, each of which has a value in one part at most.
-    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(part.values.is_valid()) for part in found]))
-    owners, first = np.unique(found[0].rows[filled], return_index=True)
+    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(values.is_valid()) for _, values in found]))
+    owners, first = np.unique(entries.pair_rows[own][filled], return_index=True)
     at = np.full(reader.rows, -1, np.int64)
     at[owners] = filled[first]
     places = pa.array(at, mask=at < 0)
-    for part in found:
-        yield from _groupable(part.values.take(places), part.word)
+    for word, values in found:
+        yield from _groupable(values.take(places), word)
 
 
 def _by_duration(array: Any) -> list[Any]:

@@ -202,9 +202,15 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
             id="key-value lists",
         ),
         pytest.param(
-            [{"events": [event(["x", "y"])]}, {"events": [event(["x"])]}, {}],
+            [
+                {"events": [event(["x", "y"])]},
+                {"events": [event(["x"]), event([])]},
+                {"events": [event([])]},
+                {"events": [event([1, "x"]), event("y")]},
+                {},
+            ],
             "event.x",
-            {'["x","y"]': 1, "x": 1, "nil": 1},
+            {'["x","y"]': 1, "x": 1, "[]": 1, '[1,"x"]': 1, "nil": 1},
             id="of events",
         ),
         pytest.param([{"span.a": "nil"}, {}], "span.a", {"nil": 2}, id="the word nil and no value"),
