@@ -93,8 +93,9 @@ def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:
     if not is_metrics(args.query):
         return f"{len(search(sources, args.query, limit=args.limit, profile=profile).traces)} traces"
     times = [bounds for source in sources if (bounds := source.bounds("start_ns"))]
-    start_ns, end_ns = min((low for low, _ in times), default=0), max((high for _, high in times), default=1)
-    result = metrics_instant(sources, args.query, start_ns=start_ns, end_ns=max(end_ns, start_ns + 1), profile=profile)
+    first_ns, end_ns = min((low for low, _ in times), default=0), max((high for _, high in times), default=0)
+    # A range does not hold its own start.
+    result = metrics_instant(sources, args.query, start_ns=first_ns - 1, end_ns=end_ns, profile=profile)
     return f"{len(result.series)} series over the whole time"
 
 

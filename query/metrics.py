@@ -19,7 +19,7 @@ from query.language.walk import walk
 from query.over_time.contrast import contrast
 from query.over_time.intervals import Intervals
 from query.over_time.observe import KINDS, observe, spans_in_range
-from query.over_time.partials import CELLS_MAX, Partial, TooManyCells, merge
+from query.over_time.partials import CELLS_MAX, Partial, TooManyCells, merge, partial_size
 from query.over_time.series import evaluate as evaluate_series
 from query.progress import Progress
 from query.results import Inspected, MetricsResult, Series
@@ -64,7 +64,7 @@ def metrics_range(
 ) -> MetricsResult:
     """A sample for each multiple of the step from `start_ns` (rounded down) to `end_ns` (rounded up).
 
-    The sample at t is about the spans that start in (t - step, t].
+    The sample at t is about the spans that start in (t - step, t], as far as they start in (start_ns, end_ns].
 
     sources: all that may know a span of the range; their order does not matter
     exemplars: so many at most for each metrics function of the query; its hint `exemplars` goes before
@@ -87,7 +87,7 @@ def metrics_instant(
     profile: Profile | None = None,
     progress: Progress | None = None,
 ) -> MetricsResult:
-    """One sample about all spans that start in [start_ns, end_ns]. Otherwise as `metrics_range`.
+    """One sample about all spans that start in (start_ns, end_ns]. Otherwise as `metrics_range`.
 
     progress: is told no sample, only how much is left
     """
@@ -159,7 +159,7 @@ def observe_sources(
                 raise QueryCancelled
             with profile.source(reader):
                 parts.append(_observe(plan, reader, among, intervals, exemplars))
-            if sum(len(part.keys) for part in parts) * intervals.count > CELLS_MAX:
+            if partial_size(parts, intervals.count) > max(CELLS_MAX, 2 * partial_size(parts[:1], intervals.count)):
                 parts[:] = [_merge(plan, parts, intervals, exemplars)]
         reader.forget()
         if tell is not None and done < len(work):
@@ -237,4 +237,4 @@ def _observe(plan: MetricsPlan, reader: Reader, among: Mask | None, intervals: I
 
 def _may_have_spans(reader: Reader, intervals: Intervals) -> bool:
     bounds = reader.bounds("start_ns")
-    return bounds is None or (bounds[0] <= intervals.end_ns and bounds[1] >= intervals.start_ns)
+    return bounds is None or (bounds[0] <= intervals.until_ns and bounds[1] > intervals.after_ns)

@@ -8,7 +8,16 @@ from weakref import ref
 import numpy as np
 import pyarrow as pa
 
-from query.engine.distinct import KEYWORD, Distinct, TagValue, entry_keys, field_values, has_values, keywords
+from query.engine.distinct import (
+    CHILD_COUNT,
+    KEYWORD,
+    Distinct,
+    TagValue,
+    entry_keys,
+    field_values,
+    has_values,
+    keywords,
+)
 from query.engine.plan import Plan, plan
 from query.engine.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
 from query.engine.spansets import Spansets, evaluate
@@ -158,9 +167,11 @@ def tag_values(
         compiled = replace(plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in wanted for column, _ in field_columns(field)}
     known = known or Known()
-    for reader, rows in read.matching(compiled, columns) if wanted else ():
+    whole = CHILD_COUNT in wanted  # only a whole trace tells it
+    for reader, rows in read.matching(compiled, columns, whole=whole) if wanted else ():
         for field in wanted:
-            for type_, values in known.values(reader, field) if compiled is None else field_values(reader, field, rows):
+            of_source = compiled is None and not whole
+            for type_, values in known.values(reader, field) if of_source else field_values(reader, field, rows):
                 found.add(type_, values)
         if found.full:
             break
@@ -199,24 +210,28 @@ class _Read:
             if inside:
                 yield self._next(reader)
 
-    def matching(self, compiled: Plan | None, columns: set[str]) -> Iterator[tuple[Reader, Mask | None]]:
-        """Readers with rows that match, and which (None: all). In: columns: what will be read of the rows
+    def matching(
+        self, compiled: Plan | None, columns: set[str], *, whole: bool = False
+    ) -> Iterator[tuple[Reader, Mask | None]]:
+        """Readers with rows that match, and which (None: all).
 
+        In: columns: what will be read of the rows; whole: of traces that lie in several sources put together
         Raises: QueryCancelled
         """
-        if compiled is None:
+        if compiled is None and not whole:
             for reader in self.readers():
                 yield reader, None
             return
         work: list[tuple[Reader, Mask | None]] = [
             (r, None) for r, here in zip(self.all, self.inside, strict=True) if here
         ]
-        if compiled.whole_traces:
+        if whole or (compiled is not None and compiled.whole_traces):
             shared = shared_traces([reader.traces() for reader in self.all])
-            work = [piece.open() for piece in whole_traces(self.all, shared, compiled.columns | columns, self.inside)]
+            columns = columns | (compiled.columns if compiled is not None else frozenset())
+            work = [piece.open() for piece in whole_traces(self.all, shared, columns, self.inside)]
         for reader, among in work:
             self._next(reader)
-            state = evaluate(compiled.root, reader)
+            state = np.ones(reader.rows, bool) if compiled is None else evaluate(compiled.root, reader)
             if isinstance(state, Spansets):
                 rows = np.zeros(reader.rows, bool)
                 rows[state.rows] = True

@@ -4,6 +4,7 @@ ParameterError, TraceQLError, InvalidTenant   400
 NoTenant, Unauthorized                        401 (Unauthorized with WWW-Authenticate)
 Forbidden                                     403
 TraceTooLarge                                 422
+MessageTooLarge                               413
 TooManyRequests                               429 with Retry-After
 anything else                                 500, logged with its traceback
 Unavailable                                   503 with Retry-After
@@ -48,6 +49,17 @@ class TraceTooLarge(ValueError):  # noqa: N818 (says what it is)
         )
 
 
+class MessageTooLarge(ValueError):  # noqa: N818 (says what it is)
+    """A message of a streamed answer that clients would not take; the text names the setting, and what to do."""
+
+    def __init__(self, size_bytes: int, bytes_max: int) -> None:
+        super().__init__(
+            f"the answer takes a message of {size_bytes} bytes; the setting server.grpc_server_max_send_msg_size "
+            f"allows {bytes_max}, as most clients of gRPC do. Ask for fewer series (group by something with fewer "
+            "values, or add | topk(100)), or ask over HTTP"
+        )
+
+
 class _TryLater(Exception):  # noqa: N818 (as above)
     def __init__(self, message: str, retry_after_s: float = 1) -> None:
         super().__init__(message)
@@ -69,6 +81,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     NoTenant: 401,
     Unauthorized: 401,
     Forbidden: 403,
+    MessageTooLarge: 413,
     TraceTooLarge: 422,
     TooManyRequests: 429,
     Unavailable: 503,

@@ -1,4 +1,7 @@
-"""Answers as protobuf, in parts: no message is so large that a gRPC client refuses it, 4 MB by default."""
+"""Answers as protobuf, in parts: no message is so large that a gRPC client refuses it, 4 MB by default.
+
+Of an instant metrics query there is one message, whatever its size: clients such as Grafana keep the last one only.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
@@ -55,9 +58,7 @@ def range_messages(result: MetricsResult) -> Iterator[QueryRangeResponse]:
 
 
 def instant_messages(result: MetricsResult) -> Iterator[QueryInstantResponse]:
-    metrics = search_metrics(result.inspected)
-    for part in _parts(map(_instant, result.series), InstantSeries.ByteSize):
-        yield QueryInstantResponse(series=part, metrics=metrics)
+    yield QueryInstantResponse(series=map(_instant, result.series), metrics=search_metrics(result.inspected))
 
 
 def names_messages(names: TagNames, *, intrinsic: bool) -> Iterator[SearchTagsResponse]:

@@ -34,6 +34,7 @@ class Limits:
     max_metrics_range_s: int  # query_frontend.metrics.max_duration_s; 0: none
     max_trace_bytes: int  # query_frontend.trace_by_id.max_bytes_per_trace; 0: none
     max_page_spans: int  # query_frontend.trace_by_id.max_spans_per_page
+    max_message_bytes: int  # server.grpc_server_max_send_msg_size
 
 
 LIMITS: Final = web.AppKey("limits", Limits)

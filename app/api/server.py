@@ -40,6 +40,7 @@ def build_api(
     max_metrics_range_s: int = WEEK_S,
     max_trace_bytes: int = 0,
     max_page_spans: int = 10_000,
+    max_message_bytes: int = 4 << 20,
     target: str = "all",
     configs: Configs | None = None,
     credentials: Credentials | None = None,
@@ -67,6 +68,7 @@ def build_api(
         max_metrics_range_s=max_metrics_range_s,
         max_trace_bytes=max_trace_bytes,
         max_page_spans=max_page_spans,
+        max_message_bytes=max_message_bytes,
     )
     app[PROCESS] = Process(target, configs or Configs())
     app[RINGS] = rings or Alone()

@@ -2,7 +2,8 @@
 
 While a query runs, messages say how far it is, with those rows of the answer that are final; then comes the whole
 answer, in as many messages as it needs. Nothing is sent that a later message corrects: Grafana keeps what it was told
-first of a trace, and never drops one.
+first of a trace, and never drops one. Of an instant metrics query it keeps the last message only, which is therefore
+the whole answer; where that is more than clients take, the stream ends with an error that says so.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import grpc
 from app.api import messages, metrics, params, search, tags
 from app.api.backend import Backend
 from app.api.call import Call
-from app.api.errors import explain
+from app.api.errors import MessageTooLarge, explain
 from app.api.params import Limits
 from app.api.proto import tempo_pb2 as pb
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
@@ -44,6 +45,7 @@ CODES: Final[Mapping[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.FAILED_PRECONDITION,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     500: grpc.StatusCode.INTERNAL,
@@ -297,8 +299,10 @@ async def _early(method: Method, call: Call, asking: asyncio.Future[Result], new
 
 
 async def _serialized(call: Call, parts: Iterator[Message]) -> AsyncIterator[bytes]:
-    """Made off the event loop, and each only when the one before is sent."""
+    """Made off the event loop, and each only when the one before is sent. Raises: MessageTooLarge"""
     while (part := await call.backend.beside(partial(_next, parts))) is not None:
+        if len(part) > call.limits.max_message_bytes:
+            raise MessageTooLarge(len(part), call.limits.max_message_bytes)
         yield part
 
 

@@ -17,9 +17,11 @@ INT64_MAX: Final = 2**63 - 1
 SAMPLES_MAX: Final = 10_000  # of one series: Tempo's limit
 SINCE_NS: Final = 3600 * NS  # the range where none is given
 
-# The default step: that many samples, in whole multiples of the least step.
-_STEPS_DEFAULT: Final = 240
-_STEP_NS_MIN: Final = 5 * NS
+# The default step is Tempo's: about that many samples, in whole multiples of the greatest unit that is less than it.
+_SAMPLES_DEFAULT: Final = 240
+_STEP_UNITS_NS: Final = (3600 * NS, 300 * NS, 60 * NS, 15 * NS, 5 * NS, NS)
+_SHORT_RANGE_NS: Final = 60 * NS
+_SHORT_RANGE_UNIT_NS: Final = NS // 20
 
 _DURATION: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,9})?")
@@ -64,13 +66,21 @@ def step_ns(params: Mapping[str, str], times: TimeRange) -> int:
     range_ns = times.end_ns - times.start_ns
     step = length_ns(params, "step", seconds=True)
     if step is None:
-        return max(_STEP_NS_MIN, range_ns // _STEPS_DEFAULT // _STEP_NS_MIN * _STEP_NS_MIN)
+        return default_step_ns(range_ns)
     least_ns = max(1, range_ns // SAMPLES_MAX)
     if step < least_ns:
         raise ParameterError(
             f"step of {step / NS:g}s is too small: at least {least_ns / NS:g}s for this range ({SAMPLES_MAX} samples)"
         )
     return step
+
+
+def default_step_ns(range_ns: int) -> int:
+    """At least 1 s from one minute on, at least 50 ms below."""
+    step = range_ns // _SAMPLES_DEFAULT
+    units = (_SHORT_RANGE_UNIT_NS,) if range_ns < _SHORT_RANGE_NS else _STEP_UNITS_NS
+    unit = next((unit for unit in units if step > unit), units[-1])
+    return max(unit, step // unit * unit)
 
 
 def moment_ns(params: Mapping[str, str], name: str) -> int | None:

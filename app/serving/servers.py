@@ -79,6 +79,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             max_metrics_range_s=round(frontend.metrics.max_duration_s),
             max_trace_bytes=frontend.trace_by_id.max_bytes_per_trace,
             max_page_spans=frontend.trace_by_id.max_spans_per_page,
+            max_message_bytes=server.grpc_server_max_send_msg_size,
             target=settings.target,
             configs=Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime),
             credentials=load_credentials(auth_file(settings)),

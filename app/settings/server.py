@@ -62,6 +62,11 @@ class Server(Section):
         default=64 * KIB,
         description="Largest head of a request, in bytes, besides what a longest query takes in the URL.",
     )
+    grpc_server_max_send_msg_size: Annotated[int, Field(ge=2 * MIB, le=1024 * MIB)] = Field(
+        default=4 * MIB,
+        description="Largest message of a streamed answer, in bytes: what must be one message and is larger is "
+        "refused. Clients of gRPC, Grafana's data source among them, take 4 MiB if they are not told otherwise.",
+    )
     auth_file: str = Field(
         default="",
         description="YAML file of tenants and their tokens' hashes (see docs/api.md). Where it is "

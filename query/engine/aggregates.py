@@ -47,13 +47,13 @@ def compare_scalars(
 
 
 def aggregate(node: ast.Aggregate, reader: Reader, rows: Rows, owner: Rows, sets: int) -> Aggregated:
-    """Spans without the value do not count; a spanset of only such spans has no aggregate."""
+    """Spans without the value do not count, nor where it is NaN; a spanset of only such spans has no aggregate."""
     label = text.aggregate(node)
     if node.of is None:
         counts = np.bincount(owner, minlength=sets).astype(np.int64)
         return Aggregated(label, (Part(Type.INT, counts, np.ones(sets, bool)),), Type.INT)
     type_ = type_of(node.of)
-    parts = [part for part in value(node.of, reader) if part.type in {Type.INT, Type.FLOAT}]
+    parts = numbers_of(value(node.of, reader))
     whole = [_over_sets(node.function, part, rows, owner, sets, type_) for part in parts if part.type is Type.INT]
     if all(part.type is Type.INT for part in parts):
         return Aggregated(label, tuple(whole), type_)
@@ -79,13 +79,21 @@ def _over_sets(function: str, part: Part, rows: Rows, owner: Rows, sets: int, ty
 
 
 def measured(found: Value, rows: int) -> tuple[npt.NDArray[Any], Mask]:
-    """The numbers of an expression as floats, and which rows have one."""
-    parts = [part for part in found if part.type in {Type.INT, Type.FLOAT}]
+    """The numbers of an expression as floats, and which rows have one. NaN is none."""
     numbers, has = np.zeros(rows), np.zeros(rows, bool)
-    for part in parts:
+    for part in numbers_of(found):
         numbers[part.valid] = part.values[part.valid]
         has |= part.valid
     return numbers, has
+
+
+def numbers_of(found: Value) -> list[Part]:
+    """The parts that are numbers, without NaN."""
+    parts = [part for part in found if part.type in {Type.INT, Type.FLOAT}]
+    return [
+        part if part.type is Type.INT else Part(part.type, part.values, part.valid & ~np.isnan(part.values))
+        for part in parts
+    ]
 
 
 def _reduce(

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from query.engine.compare import scopes
 from query.engine.entries import reader_entries
 from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
@@ -22,6 +23,7 @@ _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "b
 _PLAIN_DIGITS: Final = 6  # before the point; larger numbers are written with an exponent
 KEYWORD: Final = "keyword"  # what status and kind are
 _NEVER_NIL: Final = {"rootName", "rootServiceName"}  # of a trace without a root they are "", and can be asked for
+CHILD_COUNT: Final = ast.Intrinsic("span:childCount")
 _IDS: Final = {"span:id", "span:parentID", "trace:id", "link:traceID", "link:spanID"}
 
 
@@ -34,7 +36,7 @@ class TagValue(NamedTuple):
 
 def has_values(field: ast.Field) -> bool:
     """Whether its values can be picked from a list: ids, durations and numbers of the nested set cannot."""
-    if isinstance(field, ast.Attribute):
+    if isinstance(field, ast.Attribute) or field == CHILD_COUNT:
         return True
     return type_of(field) in {Type.STRING, Type.STATUS, Type.KIND} and field.name not in _IDS
 
@@ -52,6 +54,10 @@ def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterato
         for part in () if entries is None else entries.values(field):
             chosen = part.values if rows is None else part.values.filter(pa.array(rows[part.rows]))
             yield from _typed(part.word, distinct(chosen), field)
+        return
+    if field == CHILD_COUNT:
+        counts = child_counts(reader)
+        yield "int", pa.array(np.unique(counts if rows is None else counts[rows]))
         return
     for scoped, among in [(field, None)] if isinstance(field, ast.Intrinsic) else scopes(reader, field):
         chosen_rows = rows

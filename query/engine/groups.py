@@ -1,14 +1,19 @@
 """The distinct values of an expression: a number per row, and what each number stands for."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from query.engine import arithmetic
+from query.engine.array_text import any_texts, list_parts, message_texts
 from query.engine.compare import hexadecimal
+from query.engine.entries import reader_entries
 from query.engine.evaluate import value
 from query.engine.reader import Reader, Rows, entry_column, field_columns, to_numpy
 from query.language import ast
@@ -19,6 +24,7 @@ from query.results import AttributeValue
 
 NIL: Final = "nil"  # what answers show for no value
 _GROUPABLE: Final = frozenset({"", "string", "int", "double", "bool"})
+_INT64_END: Final = 2.0**63
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +50,7 @@ class Groups:
 
 def shown(value: Any, type_: Type) -> AttributeValue:
     """A value as answers have it: durations, statuses and kinds as text."""
-    if type_ is Type.DURATION and isinstance(value, int | float):
+    if type_ is Type.DURATION and isinstance(value, int | float) and math.isfinite(value):
         return duration(int(value))
     if type_ in WORDS:
         return WORDS[type_].get(value, str(value))
@@ -53,14 +59,70 @@ def shown(value: Any, type_: Type) -> AttributeValue:
 
 
 def group(expr: FieldExpr, reader: Reader) -> Groups:
-    """The groups of all rows of a source. Arrays count as no value."""
+    """The groups of all rows of a source. Values of which answers show the same are one group: 0.0 and -0.0, NaN of any
+    form, durations of the same whole nanoseconds.
+
+    An array of one element counts as that element, any other array as its JSON text.
+    """
     type_ = type_of(expr)
-    if isinstance(expr, ast.Attribute | ast.Intrinsic) and _in_columns(expr) and not _hides(expr, reader):
-        columns = [column for column, word in field_columns(expr) if word in _GROUPABLE]
-        arrays = [array for column in columns if (array := reader.column(column)) is not None]
+    return _merge([_encoded(array) for array in _arrays(expr, reader, type_)], reader.rows, type_)
+
+
+def _arrays(expr: FieldExpr, reader: Reader, type_: Type) -> Iterator[Any]:
+    """The values by type; of a row the first that is not null counts."""
+    if not isinstance(expr, ast.Attribute | ast.Intrinsic):
+        for part in value(expr, reader):
+            yield from _by_duration(_nullable(part)) if type_ is Type.DURATION else [_nullable(part)]
+    elif (column := entry_column(expr)) is not None and isinstance(expr, ast.Attribute):
+        yield from _first_entries(expr, column, reader)
+    elif column is None and _has_columns(expr) and not _hides(expr, reader):
+        for name, word in field_columns(expr):
+            if (array := reader.column(name)) is not None:
+                yield from _groupable(array, word)
     else:
-        arrays = [_nullable(part) for part in value(expr, reader)]
-    return _merge([_encoded(array) for array in arrays], reader.rows, type_)
+        yield from map(_nullable, value(expr, reader))
+
+
+def _groupable(array: Any, word: str) -> Iterator[Any]:
+    if word in _GROUPABLE:
+        yield array
+    elif word.endswith("[]"):
+        yield from list_parts(array)
+    elif word == "any":
+        yield any_texts(array)
+
+
+def _first_entries(field: ast.Attribute, column: str, reader: Reader) -> Iterator[Any]:
+    """Of several events or links in a row the first that has the attribute."""
+    entries = reader_entries(reader, column)
+    if entries is None or field.key not in entries.key_code:
+        return
+    own = np.flatnonzero(entries.keys == entries.key_code[field.key])
+    found = [(part.word, part.values) for part in entries.values(field)]
+    typed = np.zeros(len(own), bool)
+    for _, values in found:
+        typed |= to_numpy(values.is_valid())
+    # What has no type: arrays of mixed types and empty ones, key-value lists.
+    others = message_texts(entries.pairs.take(pa.array(own)))
+    found += [("string", pc.if_else(pa.array(typed), None, texts)) for texts in others]
+    # The parts are about the same entries, each of which has a value in one part at most.
+    filled = np.flatnonzero(np.logical_or.reduce([to_numpy(values.is_valid()) for _, values in found]))
+    owners, first = np.unique(entries.rows[entries.pair_entries[own]][filled], return_index=True)
+    at = np.full(reader.rows, -1, np.int64)
+    at[owners] = filled[first]
+    places = pa.array(at, mask=at < 0)
+    for word, values in found:
+        yield from _groupable(values.take(places), word)
+
+
+def _by_duration(array: Any) -> list[Any]:
+    """Whole nanoseconds, cut off as they are shown; what is beyond 64 bits by itself."""
+    if not pa.types.is_floating(array.type):
+        return [array]
+    numbers, valid = to_numpy(array.fill_null(0.0)), to_numpy(array.is_valid())
+    whole = np.abs(numbers) < _INT64_END  # not NaN
+    cut = np.trunc(np.where(whole, numbers, 0)).astype(np.int64)
+    return [pa.array(cut, mask=~(valid & whole)), pa.array(np.trunc(numbers), mask=~valid | whole)]
 
 
 def _hides(field: ast.Field, reader: Reader) -> bool:
@@ -68,11 +130,7 @@ def _hides(field: ast.Field, reader: Reader) -> bool:
     own = (
         field_columns(ast.Attribute("span", field.key)) if isinstance(field, ast.Attribute) and not field.scope else ()
     )
-    return any(word not in _GROUPABLE and reader.has(column) for column, word in own)
-
-
-def _in_columns(field: ast.Field) -> bool:
-    return entry_column(field) is None and _has_columns(field)
+    return any(word == "bytes" and reader.has(column) for column, word in own)
 
 
 def _has_columns(field: ast.Field) -> bool:
@@ -88,10 +146,16 @@ def _nullable(part: arithmetic.Part) -> Any:
 def _encoded(array: Any) -> tuple[Rows, Any]:
     """(codes from 0, -1 for null; distinct values)"""
     if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
+        array = (_one_form(array) if pa.types.is_floating(array.type) else array).dictionary_encode()
     indices = array.indices if not array.indices.null_count else array.indices.fill_null(-1)
     values = array.dictionary
     return to_numpy(indices), hexadecimal(values) if pa.types.is_fixed_size_binary(values.type) else values
+
+
+def _one_form(floats: Any) -> Any:
+    """-0.0 is 0.0, and there is one NaN."""
+    floats = pc.add(floats, 0.0)
+    return pc.if_else(pc.is_nan(floats), math.nan, floats)
 
 
 def _merge(encoded: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:

@@ -22,8 +22,27 @@ TOO_MANY_VALUES: Final = "__too_many_values__"
 VALUES_MAX: Final = 1000
 
 _TYPES: Final = ("baseline", "selection")
-_INTRINSICS: Final = ("name", "kind", "status", "statusMessage", "rootName", "rootServiceName")
-_WORDS: Final = frozenset({"string", "int", "double", "bool"})
+_INTRINSICS: Final = (
+    "name",
+    "kind",
+    "status",
+    "statusMessage",
+    "rootName",
+    "rootServiceName",
+    "instrumentation:name",
+    "instrumentation:version",
+    "span:childCount",
+)
+# Of these "nil" is a value, too: how many spans lack them. They are the attributes that Tempo gives columns of their
+# own by default, and that it answers so.
+_NIL_COUNTED: Final = frozenset(
+    [
+        *(ast.Attribute("resource", f"k8s.{key}.name") for key in ("cluster", "namespace", "pod", "container")),
+        *(ast.Attribute("span", f"http.{key}") for key in ("request.method", "response.status_code", "route")),
+        *(ast.Attribute("span", f"http.{key}") for key in ("method", "status_code", "url")),
+        *(ast.Attribute("span", key) for key in ("url.path", "url.route", "server.address", "server.port")),
+    ]
+)
 
 
 def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: Intervals) -> Partial:
@@ -35,8 +54,8 @@ def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: 
         groups = group(field, reader)
         label = key_part(text.expression(field))
         codes = spans.of(groups.codes)
-        has = codes > 0
-        codes, kinds, interval = codes[has] - 1, selected[has], spans.interval[has]
+        has = (codes > 0) | (field in _NIL_COUNTED)
+        codes, kinds, interval = codes[has], selected[has], spans.interval[has]
         totals = np.bincount(kinds * intervals.count + interval, minlength=2 * intervals.count).reshape(2, -1)
         for kind in np.flatnonzero(totals.any(axis=1)).tolist():
             keys.append((key_part(f"{_TYPES[kind]}_total"), label, None))
@@ -51,7 +70,8 @@ def contrast(function: ast.Compare, spans: Observed, reader: Reader, intervals: 
         counts = np.bincount(place, minlength=len(used) * 2 * intervals.count).astype(np.float64)
         by_value = counts.reshape(len(used), 2, intervals.count)
         for i, kind in np.argwhere(by_value.any(axis=2)).tolist():
-            keys.append((key_part(_TYPES[kind]), label, key_part(groups.label(int(used[i]) + 1))))
+            value = groups.label(int(used[i]))
+            keys.append((key_part(_TYPES[kind]), label, key_part(NIL if value is None else value)))
             cells.append(by_value[i, kind])
     shape = (len(keys), intervals.count)
     return _added(keys, np.array(cells).reshape(shape))
@@ -71,7 +91,7 @@ def _selected(function: ast.Compare, reader: Reader) -> Mask:
     mask = np.ones(reader.rows, bool) if condition is None else matches(condition, reader)
     if function.start_ns or function.end_ns:
         starts = reader.numbers("start_ns")
-        mask = mask & (starts >= function.start_ns) & (starts < function.end_ns)
+        mask = mask & (starts > function.start_ns) & (starts <= function.end_ns)
     return mask
 
 
@@ -79,9 +99,9 @@ def _fields(reader: Reader) -> Iterator[ast.Field]:
     """What is compared. Not durations and ids, which hardly ever come twice."""
     yield from (ast.Intrinsic(name) for name in _INTRINSICS)
     parsed = (parse_attribute_column(column) for column in sorted(reader.source.columns))
-    found = [(a.scope, a.key) for a in parsed if a is not None and a.scope in SCOPES and a.type in _WORDS]
-    found.append(("resource", "service.name"))  # "" where no resource has one
-    yield from (ast.Attribute(scope, key) for scope, key in dict.fromkeys(found))
+    found = [ast.Attribute(a.scope, a.key) for a in parsed if a and a.scope in SCOPES and a.type != "bytes"]
+    found.append(ast.Attribute("resource", "service.name"))  # "" where no resource has one
+    yield from dict.fromkeys([*found, *sorted(_NIL_COUNTED, key=text.expression)])
 
 
 def contrast_labels(partial: Partial, top_n: int) -> list[tuple[Attributes, Floats]]:

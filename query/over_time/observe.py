@@ -1,4 +1,7 @@
-"""One metrics function over one source: spans counted and measured in cells of group and interval."""
+"""One metrics function over one source: spans counted and measured in cells of group and interval.
+
+A value that is not a number (NaN) counts as none; infinity counts.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,8 @@ from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
 from query.over_time.intervals import Intervals
-from query.over_time.partials import EMPTY, Candidate, Floats, Key, Partial, check_size, key_part
+from query.over_time.partials import Candidate, Floats, Key, Partial, check_size, key_part
+from query.over_time.quantile_sketch import QuantileSketch
 
 Int64s = npt.NDArray[np.int64]
 
@@ -32,7 +36,8 @@ KINDS: Final = {
     "quantile_over_time": ("count",),
     "histogram_over_time": ("count",),
 }
-BUCKETED: Final = frozenset({"quantile_over_time", "histogram_over_time"})
+BUCKETED: Final = "histogram_over_time"
+SKETCHED: Final = "quantile_over_time"
 # Dense cells are cheaper than sorting, up to so many per row.
 _CELLS_PER_ROW_MAX: Final = 8
 _CELLS_MIN: Final = 1 << 16
@@ -68,8 +73,8 @@ def spans_in_range(state: State, among: Mask | None, reader: Reader, intervals: 
     starts = reader.numbers("start_ns")
     times = starts if rows is None else starts[rows]
     bounds = reader.bounds("start_ns")
-    if bounds is None or bounds[0] < intervals.start_ns or bounds[1] > intervals.end_ns:
-        inside = (times >= intervals.start_ns) & (times <= intervals.end_ns)
+    if bounds is None or bounds[0] <= intervals.after_ns or bounds[1] > intervals.until_ns:
+        inside = (times > intervals.after_ns) & (times <= intervals.until_ns)
         rows = np.flatnonzero(inside) if rows is None else rows[inside]
         times = times[inside]
     return Observed(rows, intervals.of(times))
@@ -78,7 +83,7 @@ def spans_in_range(state: State, among: Mask | None, reader: Reader, intervals: 
 def observe(
     function: ast.MetricsFunction, spans: Observed, reader: Reader, intervals: Intervals, exemplars_max: int
 ) -> Partial:
-    """The cells of one source. Keys hold the values of `by`, then, for histograms, the bucket's upper bound.
+    """The cells of one source. Keys hold the values of `by`, then, of histograms, the bucket's upper bound.
 
     Raises: TooManyCells
     """
@@ -90,7 +95,7 @@ def observe(
         if type_of(function.of) is Type.DURATION:
             numbers = numbers / _NS_PER_S
     dimensions: list[_Dimension] = [_of_groups(group(expr, reader), spans) for expr in function.by]
-    if function.name in BUCKETED and function.of is not None:
+    if function.name == BUCKETED and function.of is not None:
         scale = _NS_PER_S if type_of(function.of) is Type.DURATION else 1.0
         assert numbers is not None
         dimensions.append(_buckets(numbers, scale))
@@ -100,6 +105,10 @@ def observe(
     shape = (len(keys), intervals.count)
     cells = {kind: _cells(kind, cell, shape, numbers) for kind in KINDS[function.name]}
     partial = Partial(keys, cells)
+    if function.name == SKETCHED:
+        assert numbers is not None
+        partial.sketch = QuantileSketch.of(cell, numbers, cells["count"].reshape(-1).astype(np.int64))
+        check_size(len(keys), intervals.count, partial.sketch.entries)
     if exemplars_max > 0 and len(cell):
         partial.candidates = _candidates(partial, cell, spans, numbers, reader, exemplars_max)
     return partial
@@ -121,15 +130,24 @@ def _of_groups(groups: Groups, spans: Observed) -> _Dimension:
 def _buckets(numbers: Floats, scale: float) -> _Dimension:
     """The next power of two of each number (of durations: in ns): a bucket's upper bound. 0 and below: bucket 0."""
     # Whole nanoseconds again: seconds are not exact.
-    fraction, exponent = np.frexp(np.rint(numbers * scale) if scale != 1.0 else numbers)
-    exponent = exponent - (fraction == 0.5)
-    exponent[fraction <= 0] = _NO_EXPONENT
+    exponent = _exponents(np.rint(numbers * scale) if scale != 1.0 else numbers)
     found, codes = np.unique(exponent, return_inverse=True)
-    bounds = [0.0 if e == _NO_EXPONENT else float(np.ldexp(1.0, e) / scale) for e in found]
+    with np.errstate(over="ignore"):
+        bounds = [0.0 if e == _NO_EXPONENT else float(np.ldexp(1.0, e) / scale) for e in found]
     return _Dimension(codes.astype(np.int64), max(1, len(bounds)), bounds.__getitem__)
 
 
+def _exponents(numbers: Floats) -> npt.NDArray[np.int32]:
+    """The least power of two that is not below each number. 0 and below: _NO_EXPONENT"""
+    fraction, exponent = np.frexp(numbers)
+    powers: npt.NDArray[np.int32] = exponent - (fraction == 0.5)
+    powers[np.isinf(numbers)] = _INFINITE_EXPONENT
+    powers[fraction <= 0] = _NO_EXPONENT
+    return powers
+
+
 _NO_EXPONENT: Final = -2000
+_INFINITE_EXPONENT: Final = 1024  # as of numbers above 2 ** 1023: the bound of both is infinity
 
 
 def _combined(dimensions: Sequence[_Dimension], rows: int, intervals: int) -> tuple[Int64s, list[Key]]:
@@ -153,7 +171,11 @@ def _combined(dimensions: Sequence[_Dimension], rows: int, intervals: int) -> tu
         for code in np.unique(used % dimension.size).tolist():
             cache[code] = key_part(dimension.label(code))
         parts = [[*parts[code // dimension.size], cache[code % dimension.size]] for code in used.tolist()]
-    return codes, [tuple(part) for part in parts]
+    keys = [tuple(part) for part in parts]
+    number: dict[Key, int] = {}
+    first = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
+    # Two codes may stand for values of which answers show the same: then they are one group.
+    return (codes, keys) if len(number) == len(keys) else (first[codes], list(number))
 
 
 def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | None) -> Floats:
@@ -164,26 +186,43 @@ def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | No
     if kind == "sum":
         sums: Floats = np.bincount(cell, weights=numbers, minlength=size).astype(np.float64)
         return sums.reshape(shape)
-    flat = np.full(size, EMPTY[kind])
+    flat = np.full(size, np.inf if kind == "min" else -np.inf)
     (np.minimum if kind == "min" else np.maximum).at(flat, cell, numbers)
+    empty = np.isinf(flat)
+    if np.isinf(numbers).any():
+        empty[cell] = False
+    flat[empty] = np.nan
     return flat.reshape(shape)
 
 
 def _candidates(
     partial: Partial, cell: Int64s, spans: Observed, numbers: Floats | None, reader: Reader, exemplars_max: int
 ) -> dict[tuple[Key, int], Candidate]:
-    """The first span of each cell (rows are in the order of trace ids), of the first `exemplars_max` traces."""
+    """The first span of each cell (rows are in the order of trace ids), of the first `exemplars_max` traces.
+
+    Of a sketch the first below each power of two, so that there is one near each quantile.
+    """
     intervals = next(iter(partial.cells.values())).shape[1]
-    first = np.full(len(partial.keys) * intervals, -1, np.int64)
-    first[cell[::-1]] = np.arange(len(cell) - 1, -1, -1)
-    chosen = np.sort(first[first >= 0])
+    exponents: Int64s | None = None
+    if partial.sketch is None:
+        first = np.full(len(partial.keys) * intervals, -1, np.int64)
+        first[cell[::-1]] = np.arange(len(cell) - 1, -1, -1)
+        chosen = np.sort(first[first >= 0])
+    else:
+        assert numbers is not None
+        exponents = _exponents(numbers).astype(np.int64)
+        place = cell * (_INFINITE_EXPONENT - _NO_EXPONENT + 1) + exponents - _NO_EXPONENT
+        ordered = np.sort(place * len(cell) + np.arange(len(cell)))
+        of_place = ordered // len(cell)
+        chosen = np.sort(ordered[np.r_[True, of_place[1:] != of_place[:-1]]] % len(cell))
     rows = chosen if spans.rows is None else spans.rows[chosen]
     trace = np.searchsorted(reader.traces().offsets, rows, side="right")
     few = np.flatnonzero(np.cumsum(np.r_[True, trace[1:] != trace[:-1]]) <= exemplars_max)[: 4 * exemplars_max]
     chosen, rows = chosen[few], rows[few]
     ids, times = raw_all(reader.traces().ids[trace[few] - 1]), reader.numbers("start_ns")[rows].tolist()
     measures = [float("nan")] * len(chosen) if numbers is None else numbers[chosen].tolist()
+    more: list[Key] = [()] * len(chosen) if exponents is None else [(("int", e),) for e in exponents[chosen].tolist()]
     return {
-        (partial.keys[place // intervals], place % intervals): Candidate(ids[i], times[i], measures[i])
+        ((*partial.keys[place // intervals], *more[i]), place % intervals): Candidate(ids[i], times[i], measures[i])
         for i, place in enumerate(cell[chosen].tolist())
     }

@@ -13,8 +13,7 @@ from query.language.walk import fold, left_chain
 from query.over_time.contrast import contrast_labels
 from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
-from query.over_time.partials import Candidate, Floats, Key, Partial, key_part
-from query.over_time.quantiles import nearest, quantiles
+from query.over_time.partials import Candidate, Floats, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Series
 
 NAME: Final = "__name__"
@@ -77,15 +76,24 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
     """The series of one metrics function."""
     if isinstance(function, ast.Compare):
         return [Line(labels, values) for labels, values in contrast_labels(partial, function.top_n)]
+    partial = _merge_equal_labels(function, partial)
     exemplars: dict[Key, list[tuple[int, Candidate]]] = {}
     for (key, interval), candidate in sorted(partial.candidates.items(), key=lambda item: item[1].timestamp_ns):
+        key = key if partial.sketch is None else key[:-1]
         exemplars.setdefault(key, []).append((interval, candidate))
-    if function.name == "quantile_over_time":
+    if function.numbers:
         return _quantile_lines(function, partial, exemplars)
     values = _values(function.name, partial, intervals)
     return [
         Line(_labels(function, key), values[i], tuple(exemplars.get(key, ()))) for i, key in enumerate(partial.keys)
     ]
+
+
+def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Partial:
+    """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice."""
+    first: dict[Any, Key] = {}
+    keys = [first.setdefault(_typed(_labels(function, key)), key) for key in partial.keys]
+    return partial if len(first) == len(keys) else merge_equal(partial, keys)
 
 
 def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
@@ -94,10 +102,10 @@ def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
         case "rate":
             return cells["count"] * (_NS_PER_S / intervals.step_ns)
         case "min_over_time" | "max_over_time":
-            extreme = cells[name[:3]]
-            return np.where(np.isinf(extreme), np.nan, extreme)
+            return cells[name[:3]]
         case "sum_over_time" | "avg_over_time":
             counted = np.where(cells["count"] > 0, cells["count"], np.nan)
+            # The sum of infinity and minus infinity is NaN: no sample.
             return cells["sum"] / counted if name == "avg_over_time" else np.where(counted > 0, cells["sum"], np.nan)
         case _:
             return cells["count"]
@@ -106,7 +114,7 @@ def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
 def _labels(function: ast.MetricsFunction, key: Key) -> Attributes:
     """Without those that have no value; where none has one the first is shown as nil."""
     names = [text.expression(expr) for expr in function.by]
-    if function.name in BUCKETED:
+    if function.name == BUCKETED:
         names.append(BUCKET)
     if not names:
         return ((NAME, function.name),)
@@ -117,24 +125,35 @@ def _labels(function: ast.MetricsFunction, key: Key) -> Attributes:
 def _quantile_lines(
     function: ast.MetricsFunction, partial: Partial, exemplars: dict[Key, list[tuple[int, Candidate]]]
 ) -> list[Line]:
-    """Buckets of one group together, a line for each of the quantiles. In each group's key the bucket stands last."""
-    groups: dict[Key, list[int]] = {}
-    for i, key in enumerate(partial.keys):
-        groups.setdefault(key[:-1], []).append(i)
+    """A line for each group that has values, and quantile; 0 where an interval has none.
+
+    Exemplars go to the quantile nearest to them.
+    """
+    if partial.sketch is None:
+        return []
+    counts = partial.cells["count"]
+    flat = partial.sketch.quantiles(counts.reshape(-1).astype(np.int64), function.numbers)
+    values = flat.reshape(len(function.numbers), *counts.shape)
+    names = [text.expression(expr) for expr in function.by]
     out = []
-    for key, rows in groups.items():
-        bounds = [partial.keys[i][-1] for i in rows]
-        order = np.argsort([bound[1] if bound is not None else 0.0 for bound in bounds])
-        counts = partial.cells["count"][np.array(rows)[order]]
-        uppers = np.array([bound[1] for bound in bounds if bound is not None])[order]
-        values = quantiles(uppers, counts, function.numbers)
-        of_group = [one for i in rows for one in exemplars.get(partial.keys[i], ())]
-        for number, p in enumerate(function.numbers):
-            mine = tuple((i, c) for i, c in of_group if nearest(values[:, i], c.value) == number)
-            names = [text.expression(expr) for expr in function.by]
-            labels = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
-            out.append(Line((*labels, (QUANTILE, p)), values[number], mine))
+    for row in np.flatnonzero(counts.any(axis=1)).tolist():
+        key = partial.keys[row]
+        labels = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
+        of_quantile: dict[int, list[tuple[int, Candidate]]] = {}
+        for interval, candidate in exemplars.get(key, ()):
+            nearest = _nearest(values[:, row, interval], candidate.value)
+            of_quantile.setdefault(nearest, []).append((interval, candidate))
+        out += [
+            Line((*labels, (QUANTILE, p)), values[number, row], tuple(of_quantile.get(number, ())))
+            for number, p in enumerate(function.numbers)
+        ]
     return out
+
+
+def _nearest(values: Floats, number: float) -> int:
+    """Which of the quantiles a number is closest to."""
+    with np.errstate(invalid="ignore"):
+        return int(np.argmin(np.where(values == number, 0.0, np.abs(values - number))))
 
 
 def _number(node: Literal) -> float:
@@ -148,12 +167,12 @@ def _order(line: Line) -> list[tuple[str, str]]:
 
 def _series(line: Line, intervals: Intervals) -> Series:
     times = intervals.timestamps_ns
-    filled = np.flatnonzero(np.isfinite(line.values)).tolist()
+    filled = np.flatnonzero(~np.isnan(line.values)).tolist()
     values = line.values.tolist()
     exemplars = tuple(
         Exemplar(c.trace_id, c.timestamp_ns, values[i] if np.isnan(c.value) else c.value)
         for i, c in line.exemplars
-        if np.isfinite(line.values[i])
+        if not np.isnan(line.values[i])
     )
     return Series(line.labels, [(times[i], values[i]) for i in filled], exemplars)
 
@@ -187,8 +206,12 @@ def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], name
     def line(a: Line, b: Line) -> Line:
         with np.errstate(all="ignore"):
             values = _MATH[node.op](a.values, b.values)
+        # Infinity comes from infinity only: not from a division by 0, and not from an overflow.
+        made = np.isinf(values) & ~np.isinf(a.values) & ~np.isinf(b.values)
+        if node.op == "/":
+            made |= b.values == 0
         labels = _unnamed(b if isinstance(node.left, Literal) else a)
-        return Line(labels or ((NAME, named),), np.where(np.isfinite(values), values, np.nan))
+        return Line(labels or ((NAME, named),), np.where(made, np.nan, values))
 
     if isinstance(node.left, Literal):
         return [line(left[0], b) for b in right]
@@ -200,7 +223,11 @@ def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], name
 
 def _identity(line: Line) -> tuple[Any, ...]:
     """The labels with the types of their values: in Python 1, 1.0 and true are equal."""
-    return tuple((name, key_part(value)) for name, value in _unnamed(line))
+    return _typed(_unnamed(line))
+
+
+def _typed(labels: Attributes) -> tuple[Any, ...]:
+    return tuple((name, key_part(value)) for name, value in labels)
 
 
 def _unnamed(line: Line) -> tuple[Any, ...]:

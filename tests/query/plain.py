@@ -3,6 +3,7 @@
 In: rows as dicts by column names, as `pyarrow.Table.to_pylist` gives them. Used to check the vectorised engine.
 """
 
+import json
 import math
 import operator
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
+from query.language.check import type_of
 from tables.schema import parse_attribute_column
 
 COLUMNS = {
@@ -103,9 +105,33 @@ _RELATIONS = {
 def _groups(by: ast.FieldExpr, rows: list[Row]) -> Sets:
     groups: dict[Any, list[Row]] = {}
     for row in rows:
-        value = _value(by, row)
-        groups.setdefault((type(value), value), []).append(row)
+        groups.setdefault(group_key(by, row), []).append(row)
     return list(groups.values())
+
+
+def group_key(by: ast.FieldExpr, row: Row) -> Any:
+    """The type of a value and the value, equal for values of one group; None: no value."""
+    value = grouped(by, row)
+    if isinstance(value, float):
+        value = "NaN" if math.isnan(value) else value + 0.0
+        return float, value
+    return None if value is None else (type(value), value)
+
+
+def grouped(by: ast.FieldExpr, row: Row) -> Any:
+    """An array of one element is that element, any other is its JSON text; durations are whole nanoseconds."""
+    if isinstance(by, ast.Attribute):
+        for scope in ["span", "resource"] if by.scope is None else [by.scope]:
+            for column, value in row.items():
+                attribute = parse_attribute_column(column)
+                if value is not None and attribute is not None and attribute[:2] == (scope, by.key):
+                    if attribute.type.endswith("[]") and len(value) != 1:
+                        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+                    return value[0] if attribute.type.endswith("[]") else value
+    value = _value(by, row)
+    if type_of(by) is Type.DURATION and isinstance(value, float) and abs(value) < 2**63:
+        return int(value)
+    return value
 
 
 def _kept(stage: ast.ScalarFilter, rows: list[Row]) -> bool:
@@ -123,7 +149,7 @@ def _scalar(node: ast.Scalar, rows: list[Row]) -> Any:
         case ast.Aggregate():
             if node.of is None:
                 return len(rows)
-            found = [value for row in rows if _family(value := _value(node.of, row)) == "number"]
+            found = [value for row in rows if _family(value := _value(node.of, row)) == "number" and value == value]
             if not found:
                 return None
             if node.function == "avg":

@@ -6,9 +6,10 @@ from typing import Any
 
 from query.language import ast
 from query.language.ast import Literal, Type
+from query.language.check import type_of
 from query.language.text import duration, expression
 from query.language.words import KIND, STATUS
-from tests.query.plain import COMPARE, Row, _family, _value, pipeline
+from tests.query.plain import COMPARE, Row, _family, _value, grouped, pipeline
 
 Series = dict[tuple[tuple[str, str], ...], list[float | None]]
 MEASURED_IN_NS = (ast.Intrinsic("duration"), ast.Intrinsic("event:timeSinceStart"))
@@ -26,7 +27,7 @@ def series(node: ast.Metrics | Literal, traces: list[list[Row]], start_ns: int, 
             if not node.function.by and node.function.of is None:
                 found[(("__name__", node.function.name),)] = [[] for _ in range(count)]
             for row in (row for trace in traces for rows in pipeline(node.spans, [trace]) for row in rows):
-                if start_ns <= row["start_ns"] <= end_ns and _measure(node.function, row) is not None:
+                if start_ns < row["start_ns"] <= end_ns and _measure(node.function, row) is not None:
                     key = _labels(node.function, row)
                     found[key][math.ceil((row["start_ns"] - start_ns) / step_ns)].append(row)
             return _lines(node.function, found, step_ns)
@@ -46,13 +47,13 @@ def _measure(function: ast.MetricsFunction, row: Row) -> Any:
     if function.of is None:
         return 1
     value = _value(function.of, row)
-    if _family(value) != "number":
+    if _family(value) != "number" or math.isnan(value):
         return None
     return value / 1e9 if function.of in MEASURED_IN_NS else value
 
 
 def _labels(function: ast.MetricsFunction, row: Row) -> tuple[tuple[str, str], ...]:
-    values = [(expression(by), _text(by, _value(by, row))) for by in function.by]
+    values = [(expression(by), _text(by, grouped(by, row))) for by in function.by]
     found = [(name, value) for name, value in values if value is not None]
     if function.name == "histogram_over_time":
         found.append(("__bucket", _bucket(function, row)))
@@ -64,17 +65,19 @@ def _labels(function: ast.MetricsFunction, row: Row) -> tuple[tuple[str, str], .
 def _text(by: ast.FieldExpr, value: Any) -> str | None:
     if value is None:
         return None
-    if by == ast.Intrinsic("duration"):
+    if type_of(by) is Type.DURATION and isinstance(value, int):
         return duration(value)
     for name, words in (("status", STATUS), ("kind", KIND)):
         if by == ast.Intrinsic(name):
             return {number: word for word, number in words.items()}[value]
-    return str(value)
+    return str(value + 0.0 if isinstance(value, float) else value)
 
 
 def _bucket(function: ast.MetricsFunction, row: Row) -> str:
     scale = 1e9 if function.of in MEASURED_IN_NS else 1.0
     value = round(_measure(function, row) * scale, 6)
+    if math.isinf(value) and value > 0:
+        return str(value)
     return str(0.0 if value <= 0 else 2.0 ** math.ceil(math.log2(value)) / scale)
 
 
@@ -89,28 +92,18 @@ def _lines(function: ast.MetricsFunction, found: dict[Any, list[list[Row]]], ste
                 lines[key] = [float(len(cell)) for cell in measures]
             case "quantile_over_time":
                 for p in function.numbers:
-                    buckets = [[float(_bucket(function, row)) for row in rows] for rows in cells]
-                    lines[(*key, ("p", str(p)))] = [_quantile(sorted(cell), p) for cell in buckets]
+                    lines[(*key, ("p", str(p)))] = [exact_quantile(cell, p) for cell in measures]
             case "avg_over_time":
                 lines[key] = [sum(cell) / len(cell) if cell else None for cell in measures]
             case _:
                 reduce = {"min": min, "max": max, "sum": sum}[function.name[:3]]
                 lines[key] = [reduce(cell) if cell else None for cell in measures]
-    return lines
+    return {key: [None if v is None or math.isnan(v) else v for v in line] for key, line in lines.items()}
 
 
-def _quantile(buckets: list[float], p: float) -> float:
-    """In: the upper bound of each span's bucket, ascending."""
-    if not buckets:
-        return 0.0
-    wanted = max(1, math.ceil(p * len(buckets)))
-    upper = buckets[wanted - 1]
-    below = [bound for bound in buckets if bound < upper]
-    if upper == 0:
-        return 0.0
-    lower = below[-1] if below and below[-1] > 0 else upper / 2
-    share = (wanted - len(below)) / buckets.count(upper)
-    return upper if share == 1 else float(lower * (upper / lower) ** share)
+def exact_quantile(values: list[float], p: float) -> float:
+    """The value of rank ceil(p * n), at least the first; 0 of no values."""
+    return float(sorted(values)[max(1, math.ceil(p * len(values))) - 1]) if values else 0.0
 
 
 def _math(node: ast.MetricsMath, left: Series, right: Series) -> Series:

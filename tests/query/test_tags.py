@@ -1,6 +1,7 @@
 """Names and values of tags: as Tempo recorded them, as a plain loop over the spans finds them, and the texts."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_values_of_matching_spans(sources: list[TableSource], query: str) -> Non
         spans = zip(columns["span_id"].to_pylist(), columns["name"].to_pylist(), strict=True)
         names |= {name for span_id, name in spans if span_id in ids}
     assert {value.text for value in tag_values(sources, [parse_tag("name")], query=query).values} == names
+
+
+@pytest.mark.parametrize("query", ["", "{ kind = server }", '{ name = "x" } >> { }'])
+def test_child_counts(sources: list[TableSource], table: pa.Table, query: str) -> None:
+    """Of whole traces, wherever their spans lie: how many spans name each as their parent."""
+    children = Counter(zip(table["trace_id"].to_pylist(), table["parent_span_id"].to_pylist(), strict=True))
+    kinds = zip(*(table[name].to_pylist() for name in ("trace_id", "span_id", "kind")), strict=True)
+    every = [(children[trace, span], kind) for trace, span, kind in kinds]
+    want = {"": {n for n, _ in every}, "{ kind = server }": {n for n, kind in every if kind == 2}}.get(query, set())
+    found = tag_values(sources, (parse_tag("span:childCount"),), query=query).values
+    assert sorted(found) == sorted(TagValue("int", str(n)) for n in want)
 
 
 def test_arrays_and_events(sources: list[TableSource]) -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from app.api.metrics import instant_json, range_json
+from app.api.times import default_step_ns
 from query.results import Exemplar, Inspected, MetricsResult, Series
 from tests.helpers.frozen import strictly
 
@@ -89,6 +90,31 @@ def test_strict_parser():
     assert message.metrics.inspectedSpans == 50
 
 
+SHORT = {"step_ns": NS // 5}
+HALF_PAST_NS = 1_795_259_580 * NS + NS // 2
+
+
+@pytest.mark.parametrize(
+    ("range_s", "want_s"),
+    [
+        pytest.param(0.001, 0.05, id="a millisecond"),
+        pytest.param(12, 0.05, id="just 240 samples of 50 ms"),
+        pytest.param(24.1, 0.1, id="the first 100 ms"),
+        pytest.param(59.999, 0.2, id="just below a minute"),
+        pytest.param(60, 1, id="a minute"),
+        pytest.param(15 * 60, 3, id="a quarter of an hour"),
+        pytest.param(3600, 15, id="an hour"),
+        pytest.param(5 * 3600, 60, id="five hours: 75 s in whole minutes"),
+        pytest.param(24 * 3600, 300, id="a day"),
+        pytest.param(7 * 24 * 3600, 2400, id="a week"),
+        pytest.param(30 * 24 * 3600, 10800, id="a month"),
+    ],
+)
+def test_default_step(range_s, want_s):
+    """As Tempo chooses it: about 240 samples, rounded down to multiples of a round number."""
+    assert default_step_ns(int(range_s * NS)) == round(want_s * NS)
+
+
 @pytest.mark.parametrize(
     ("params", "want"),
     [
@@ -102,11 +128,11 @@ def test_strict_parser():
         pytest.param({"exemplars": "0"}, {"exemplars": 0}, id="no exemplars"),
         pytest.param({"exemplars": "7"}, {"exemplars": 7}, id="exemplars"),
         pytest.param({"exemplars": "1000"}, {"exemplars": 100}, id="most exemplars"),
-        pytest.param({"start": "1795259580.25"}, {"start_ns": 1_795_259_580_250_000_000}, id="fraction"),
-        pytest.param({"start": "1795259580000000007"}, {"start_ns": 1_795_259_580_000_000_007}, id="nanoseconds"),
+        pytest.param({"start": "1795259580.25"}, {"start_ns": 1_795_259_580_250_000_000} | SHORT, id="fraction"),
+        pytest.param({"start": "1795259580000000007"}, SHORT | {"start_ns": 1_795_259_580_000_000_007}, id="in ns"),
         pytest.param({"start": "2026-11-21T11:13:00Z"}, {"start_ns": 1_795_259_580 * NS}, id="RFC 3339"),
-        pytest.param({"start": "2026-11-21T12:13:00.5+01:00"}, {"start_ns": 1_795_259_580 * NS + NS // 2}, id="zone"),
-        pytest.param({"start": "", "since": "30s"}, {"start_ns": 1_795_259_610 * NS}, id="since"),
+        pytest.param({"start": "2026-11-21T12:13:00.5+01:00"}, SHORT | {"start_ns": HALF_PAST_NS}, id="zone"),
+        pytest.param({"start": "", "since": "30s"}, {"start_ns": 1_795_259_610 * NS, "step_ns": NS // 10}, id="since"),
         pytest.param({"start": "", "since": ""}, {"start_ns": 1_795_256_040 * NS, "step_ns": 15 * NS}, id="an hour"),
     ],
 )
@@ -118,7 +144,7 @@ def test_asked(ask, backend, params, want):
         "query": "{ } | rate()",
         "start_ns": 1_795_259_580 * NS,
         "end_ns": 1_795_259_640 * NS,
-        "step_ns": 5 * NS,
+        "step_ns": NS,
         "exemplars": 100,
     }
     assert backend.asked == [defaults | want]

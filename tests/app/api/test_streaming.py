@@ -126,6 +126,44 @@ def test_many_names_are_several_messages():
     assert [tag for part in parts for scope in part.scopes for tag in scope.tags] == list(names.scopes["span"])
 
 
+def many_series(count: int) -> MetricsResult:
+    return MetricsResult([Series([("name", f"{n:020}")], [(1, 1.5)]) for n in range(count)], Inspected(sources=1))
+
+
+def test_last_instant_message_is_the_whole_answer(call, backend, monkeypatch):
+    """Grafana keeps no other: however many series there are."""
+    monkeypatch.setattr(streaming, "PROGRESS_S", 0.02)
+    backend.series = many_series(60_000)  # 2.6 MB
+
+    async def slow(*_, **__):
+        await asyncio.sleep(0.2)
+        return backend.series
+
+    backend.metrics_instant = slow
+    *early, last = call("MetricsQueryInstant", pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2))
+    assert last.ByteSize() > 2 * messages.PART_BYTES
+    assert len(last.series) == 60_000
+    assert early
+    assert not any(part.series for part in early)
+
+
+def test_instant_answer_that_clients_refuse(call, backend):
+    """An error that says how large it is, what is allowed, and what to do; not a part of the answer."""
+    backend.series = many_series(60_000)
+    request_ = pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2)
+    with pytest.raises(grpc.RpcError) as told:
+        call("MetricsQueryInstant", request_, max_message_bytes=2 << 20)
+    assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "grpc_server_max_send_msg_size allows 2097152" in told.value.details()
+    assert "topk" in told.value.details()
+    # Of a range the series come in several messages, which a client puts together.
+    parts = call(
+        "MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), max_message_bytes=2 << 20
+    )
+    assert len(parts) > 1
+    assert sum(len(part.series) for part in parts) == 60_000
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "want"),
     [
