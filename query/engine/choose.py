@@ -29,6 +29,10 @@ class Hits:
     traces: Rows
     sets: Spansets | None = None
 
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes + self.traces.nbytes + (0 if self.sets is None else 2 * self.rows.nbytes))
+
     @classmethod
     def of(cls, reader: Reader, state: State, among: Mask | None = None) -> "Hits | None":
         """None where nothing matched. In: among: the rows that count, of whole traces or of one spanset per trace."""

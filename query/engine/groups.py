@@ -34,6 +34,10 @@ class Groups:
         """One more than the greatest code."""
         return self.chunks[-1][0] + len(self.chunks[-1][1]) if self.chunks else 1
 
+    def labels(self) -> Any:
+        """What the codes from 1 stand for, as texts and numbers in one Array."""
+        return pa.array([self.label(code) for code in range(1, self.size)])
+
     def label(self, code: int) -> AttributeValue | None:
         """What a code stands for; None for 0."""
         for first, values in self.chunks:
@@ -60,7 +64,7 @@ def group(expr: FieldExpr, reader: Reader) -> Groups:
         arrays = [array for column in columns if (array := reader.column(column)) is not None]
     else:
         arrays = [_nullable(part) for part in value(expr, reader)]
-    return _merge([_encoded(array) for array in arrays], reader.rows, type_)
+    return _merge(list(map(encoded, arrays)), reader.rows, type_)
 
 
 def _has_columns(field: ast.Field) -> bool:
@@ -73,8 +77,8 @@ def _nullable(part: arithmetic.Part) -> Any:
     return pa.array(part.values, mask=~part.valid)
 
 
-def _encoded(array: Any) -> tuple[Rows, Any]:
-    """(codes from 0, -1 for null; distinct values)"""
+def encoded(array: Any) -> tuple[Rows, Any]:
+    """(codes from 0, -1 for null; the values that the codes stand for)"""
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
     indices = array.indices if not array.indices.null_count else array.indices.fill_null(-1)
@@ -82,26 +86,26 @@ def _encoded(array: Any) -> tuple[Rows, Any]:
     return to_numpy(indices), hexadecimal(values) if pa.types.is_fixed_size_binary(values.type) else values
 
 
-def _merge(encoded: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
+def _merge(parts: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
     """The first array that has a value in a row gives its code; equal values of two arrays have one code."""
-    code_of: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(encoded)
+    code_of: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(parts)
     chunks, first = [], 1
-    for kind in dict.fromkeys(values.type for _, values in encoded):
-        alike = [i for i, (_, values) in enumerate(encoded) if values.type == kind]
-        values = encoded[alike[0]][1]
+    for kind in dict.fromkeys(values.type for _, values in parts):
+        alike = [i for i, (_, values) in enumerate(parts) if values.type == kind]
+        values = parts[alike[0]][1]
         place = np.arange(len(values))
         if len(alike) > 1:
-            joined = pa.concat_arrays([encoded[i][1] for i in alike]).dictionary_encode()
+            joined = pa.concat_arrays([parts[i][1] for i in alike]).dictionary_encode()
             values, place = joined.dictionary, to_numpy(joined.indices)
         start = 0
         for i in alike:
-            end = start + len(encoded[i][1])
+            end = start + len(parts[i][1])
             # One more place, 0, at the end: where the codes of nulls point to.
             code_of[i] = np.append(place[start:end] + first, 0)
             start = end
         chunks.append((first, values))
         first += len(values)
     codes: npt.NDArray[np.int64] | None = None
-    for of, (indices, _) in zip(code_of, encoded, strict=True):
+    for of, (indices, _) in zip(code_of, parts, strict=True):
         codes = of[indices] if codes is None else np.where(codes == 0, of[indices], codes)
     return Groups(np.zeros(rows, np.int64) if codes is None else codes, tuple(chunks), type_)

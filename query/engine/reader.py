@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from query import memory
 from query.language import ast
-from query.source import Keeping, Source
+from query.source import Estimating, Keeping, Source
 from tables import lists
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.trace_index import TraceIndex
@@ -45,6 +46,7 @@ ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
 UNSCOPED: Final = ("span", "resource")
 
 _SOME: Final = 8  # one row in so many is few
+_VALUE_BYTES: Final = 16  # of a source that does not say it
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
 
@@ -84,6 +86,9 @@ class Reader:
         self.source = source
         # Asked once: it takes 10 µs.
         self.keeping = source if isinstance(source, Keeping) else None
+        self._estimating = source if isinstance(source, Estimating) else None
+        self._memory, self._held_bytes = memory.current(), 0
+        self.owned_bytes = 0  # of the source, where it is this query's own
         self._read_once = source.read if self.keeping is None else self.keeping.read_once
         self.rows = source.rows
         self.bytes_read = 0
@@ -103,7 +108,7 @@ class Reader:
         if column not in self._columns:
             if not self.has(column):
                 return None
-            self._columns[column] = self._counted(self.source.read([column]))[column]
+            self._columns[column] = self._held(column)
         return self._columns[column]
 
     def numbers(self, column: str) -> npt.NDArray[Any]:
@@ -115,7 +120,8 @@ class Reader:
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What is made of columns and asked for several times during one evaluation."""
         if name not in self._made:
-            self._made[name] = make()
+            self._made[name] = made = make()
+            self.hold(getattr(made, "nbytes", 0), name)
         return self._made[name]
 
     def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
@@ -127,14 +133,36 @@ class Reader:
         if not present or not len(rows):
             return {}
         first, end = int(rows.min()), int(rows.max()) + 1
-        whole = (first, end) == (0, self.rows)
-        read = self._counted(read_rows(present, None if whole else (first, end)))
-        wanted = pa.array(rows - first)
-        return {column: read[column].take(wanted) for column in present}
+        asked = None if (first, end) == (0, self.rows) else (first, end)
+        with self._memory.scratch(self.decoded_bytes(present, asked), f"{len(present)} columns of {end - first} spans"):
+            read = self._counted(read_rows(present, asked))
+            wanted = pa.array(rows - first)
+            return {column: read[column].take(wanted) for column in present}
 
     def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
         """Those of the columns that the source has, whole: for something that it keeps."""
-        return dict(self._counted(self._read_once([column for column in columns if self.has(column)])))
+        present = [column for column in columns if self.has(column)]
+        with self._memory.scratch(self.decoded_bytes(present), f"{len(present)} columns of {self.rows} spans"):
+            return dict(self._counted(self._read_once(present)))
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About how much memory reading these columns takes, which the source has."""
+        if self._estimating is not None:
+            return self._estimating.decoded_bytes(columns, rows)
+        return len(columns) * _VALUE_BYTES * (self.rows if rows is None else rows[1] - rows[0])
+
+    def hold(self, size: int, what: str) -> None:
+        """Counts what is kept until `forget`. Raises: memory.MemoryExceeded"""
+        self._memory.reserve(size, what)
+        self._held_bytes += size
+
+    def _held(self, column: str) -> Any:
+        """A whole column, counted before it is read by its estimate, then by its size."""
+        size = self.decoded_bytes([column])
+        self.hold(size, f"column {column[:100]} of {self.rows} spans")
+        array = self._counted(self.source.read([column]))[column]
+        self.hold(array.nbytes - size, f"column {column[:100]} of {self.rows} spans")
+        return array
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """As `at`, for few rows that the next query will ask for again."""
@@ -177,10 +205,31 @@ class Reader:
     def bounds(self, column: str) -> tuple[int, int] | None:
         return self.source.bounds(column)
 
+    def has_field(self, field: ast.Field) -> bool:
+        """Whether a column that may hold the field's values is here."""
+        return any(self.has(column) for column, _ in field_columns(field))
+
+    def passing(self, columns: Sequence[str], rows: Rows | None) -> dict[str, Any]:
+        """Columns at some rows (None: at all), for one look at each: they push out nothing that is in use."""
+        if rows is None:
+            return self.all_once(columns)
+        return self._at(columns, rows, self._read_once)
+
+    def discard(self) -> None:
+        """As `forget`, and rows that are nobody else's, of stitched traces, go, too. What was counted stays."""
+        self.forget()
+        if self.owned_bytes:
+            self.traces()
+            self._memory.release(self.owned_bytes)
+            self.owned_bytes = 0
+            self.source = self._read_once = self._estimating = cast("Any", None)
+
     def forget(self) -> None:
         """Lets the columns go; the source may keep its own cache."""
         self._columns.clear()
         self._made.clear()
+        self._memory.release(self._held_bytes)
+        self._held_bytes = 0
 
     def _counted(self, read: Any) -> Any:
         self.bytes_read += sum(array.nbytes for array in read.values())

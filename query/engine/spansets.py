@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -109,6 +109,9 @@ class Spansets:
         kept = [attribute for attribute in self.attributes if attribute.label not in labels]
         return replace(self, attributes=(*kept, *new))
 
+
+# What an evaluation makes of each row besides columns: masks, numbers of spansets and of the nested set, some at once.
+ROW_BYTES: Final = 64
 
 State = Mask | Spansets  # a mask: one spanset per trace
 

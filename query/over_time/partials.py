@@ -27,6 +27,9 @@ _OPERATIONS: Final = {
 EMPTY: Final = {kind: empty for kind, (_, empty) in _OPERATIONS.items()}
 
 
+_KEY_BYTES: Final = 300
+
+
 class TooManyCells(Exception):  # noqa: N818 - internal: query/metrics.py makes a TraceQLError of it
     """More series and samples than CELLS_MAX allows."""
 
@@ -58,6 +61,11 @@ class Partial:
     keys: list[Key]
     cells: dict[str, Floats]
     candidates: dict[tuple[Key, int], Candidate] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """About what it takes, its keys as Python has them."""
+        return _KEY_BYTES * len(self.keys) + sum(cells.nbytes for cells in self.cells.values())
 
     def since(self, interval: int) -> "Partial":
         """The cells of that interval and later ones, without candidates."""
