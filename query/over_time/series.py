@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 import numpy as np
+import numpy.typing as npt
 
+from query import memory
 from query.engine.groups import NIL
 from query.language import ast, text
 from query.language.ast import Literal, Type
@@ -14,11 +16,14 @@ from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
 from query.over_time.partials import Candidate, Floats, Key, Partial, key_part
 from query.over_time.quantiles import nearest, quantiles
-from query.results import Attributes, Exemplar, Series
+from query.results import Attributes, Exemplar, Samples, Series
 
 NAME: Final = "__name__"
 BUCKET: Final = "__bucket"
 QUANTILE: Final = "p"
+CHEAPER: Final = "fewer fields in by(), fields with fewer values, topk(), or a longer step"
+# A series with its labels, and what it takes to put it in order. Its samples are those of the cells.
+_SERIES_BYTES: Final = 1000
 _NS_PER_S: Final = 1_000_000_000
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": np.equal,
@@ -65,7 +70,9 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
         assert_never(part)
 
     found = sorted(lines(node), key=_order)
-    return [series for line in found if (series := _series(line, intervals)).samples]
+    memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
+    times = np.array(intervals.timestamps_ns, np.int64)
+    return [series for line in found if (series := _series(line, times)).samples]
 
 
 def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
@@ -141,16 +148,15 @@ def _order(line: Line) -> list[tuple[str, str]]:
     return [(name, f"{value:030.12f}" if isinstance(value, float) else str(value)) for name, value in line.labels]
 
 
-def _series(line: Line, intervals: Intervals) -> Series:
-    times = intervals.timestamps_ns
-    filled = np.flatnonzero(np.isfinite(line.values)).tolist()
-    values = line.values.tolist()
+def _series(line: Line, times: npt.NDArray[np.int64]) -> Series:
+    there, values = np.isfinite(line.values), line.values
     exemplars = tuple(
-        Exemplar(c.trace_id, c.timestamp_ns, values[i] if np.isnan(c.value) else c.value)
+        Exemplar(c.trace_id, c.timestamp_ns, float(values[i]) if np.isnan(c.value) else c.value)
         for i, c in line.exemplars
         if np.isfinite(line.values[i])
     )
-    return Series(line.labels, [(times[i], values[i]) for i in filled], exemplars)
+    samples = Samples(times, values) if there.all() else Samples(times[there], values[there])
+    return Series(line.labels, samples, exemplars)
 
 
 def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
