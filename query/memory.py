@@ -10,7 +10,7 @@ the engine can reserve without being handed one. Without a budget (tests, `stret
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
@@ -179,6 +179,42 @@ def current() -> MemoryBudget:
 def reserve(size: int, what: str, cheaper: str = CHEAPER) -> None:
     """Of the current budget, until the query's end. Raises: as `MemoryBudget.reserve`"""
     current().reserve(size, what, cheaper)
+
+
+class _Request:
+    """The budget of one request, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self.budget: MemoryBudget | None = None
+
+
+_REQUEST: Final[ContextVar[_Request | None]] = ContextVar("request memory", default=None)
+
+
+@contextmanager
+def request() -> Iterator[None]:
+    """Inside, in this task and those that it starts, `request_budget` gives the same budget. It is closed at the end,
+    though work on other threads may keep it open for longer.
+    """
+    mine = _Request()
+    token = _REQUEST.set(mine)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a generator may be closed in another context than it was begun in
+            _REQUEST.reset(token)
+        if mine.budget is not None:
+            mine.budget.close()
+
+
+def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:
+    """The budget of the request that this task answers; outside of any, a new one, which its first user closes."""
+    here = _REQUEST.get()
+    if here is None:
+        return make()
+    if here.budget is None:
+        here.budget = make().open()
+    return here.budget
 
 
 def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]:

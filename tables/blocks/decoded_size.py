@@ -38,6 +38,9 @@ def _leaf_size(metadata: pq.FileMetaData, leaf: int, open_file: Callable[[], Any
     path = column.path_in_schema
     flat_text = "." not in path or metadata.schema.column(leaf).max_repetition_level == 0
     is_text = str(metadata.schema.column(leaf).logical_type) == "String"
+    if path in overflow.DICTIONARIES and stored > _SMALL_BYTES:
+        # Where a dictionary became too large for its page the file has the rest of the texts once for each row.
+        return int(besides + _read_as_dictionary(metadata, leaf, path, open_file).dictionary.nbytes)
     if (flat_text and is_text) or path in overflow.DICTIONARIES or "RLE_DICTIONARY" not in column.encodings:
         return int(besides + stored)
     if values * stored <= _SMALL_BYTES:
@@ -46,10 +49,15 @@ def _leaf_size(metadata: pq.FileMetaData, leaf: int, open_file: Callable[[], Any
 
 
 def _text_bytes(metadata: pq.FileMetaData, leaf: int, path: str, open_file: Callable[[], Any]) -> int:
+    array = _read_as_dictionary(metadata, leaf, path, open_file)
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+
+
+def _read_as_dictionary(metadata: pq.FileMetaData, leaf: int, path: str, open_file: Callable[[], Any]) -> Any:
     file = pq.ParquetFile(open_file(), metadata=metadata, read_dictionary=[path], pre_buffer=False)
     table = file.reader.read_row_group(0, column_indices=[leaf], use_threads=False)
     array = one_array(table.column(0))
     while not pa.types.is_dictionary(array.type):
         array = list_values(array) if pa.types.is_list(array.type) else array.field(0)
-    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
-    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    return array
