@@ -23,7 +23,7 @@ def release_to_system() -> None:
 
 @lru_cache(maxsize=1)
 def _malloc_trim() -> Any:
-    """glibc's malloc_trim; None where there is none (macOS, musl)."""
+    """Glibc's malloc_trim; None where there is none (macOS, musl)."""
     if sys.platform != "linux":
         return None
     try:

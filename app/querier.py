@@ -298,9 +298,7 @@ class Querier:
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 with RUNNING.track_inprogress():
-                    answer = await asyncio.get_running_loop().run_in_executor(
-                        self._pool, running_in(budget, on_thread)
-                    )
+                    answer = await asyncio.get_running_loop().run_in_executor(self._pool, running_in(budget, on_thread))
             done = True
             return answer
         except QueryCancelled as err:

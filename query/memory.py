@@ -8,6 +8,7 @@ The budget of a query is set for the thread that works on it (`MemoryBudget.acti
 the engine can reserve without being handed one. Without a budget (tests, `stretto explain`) nothing is limited.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -108,6 +109,11 @@ class MemoryBudget:
             self.bytes = needed
             self.peak_bytes = max(self.peak_bytes, needed)
 
+    @property
+    def left_bytes(self) -> int:
+        """What may still be reserved, as far as this query alone decides."""
+        return self.bytes_max - self.bytes
+
     def release(self, size: int) -> None:
         """What was reserved and is gone now."""
         with self._lock:
@@ -126,6 +132,10 @@ class MemoryBudget:
             yield
         finally:
             self.release(size)
+
+    def sibling(self) -> "MemoryBudget":
+        """Another one with the same limits: what is made of a query's result may live longer than the result."""
+        return MemoryBudget(self.bytes_max, self._shared)
 
     def open(self) -> "MemoryBudget":
         """One more user."""
@@ -165,6 +175,15 @@ class _Unlimited(MemoryBudget):
 
     def release(self, size: int) -> None:
         """Nothing was counted."""
+
+    @property
+    def left_bytes(self) -> int:
+        """As much as anybody may want."""
+        return sys.maxsize
+
+    def sibling(self) -> "MemoryBudget":
+        """Itself."""
+        return self
 
 
 _CURRENT: Final[ContextVar[MemoryBudget | None]] = ContextVar("query memory", default=None)
@@ -221,7 +240,7 @@ def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]
     """The work, for another thread, with this budget; the budget is kept open until the work has ended, or has been
     given up before it began.
     """
-    user = _User(budget)
+    user = BudgetUser(budget)
 
     def run(*args: Any) -> T:
         try:
@@ -233,13 +252,16 @@ def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]
     return run
 
 
-class _User:
-    """One user of a budget, until `close` or until nobody knows it any more: work that is never run is forgotten."""
+class BudgetUser:
+    """One user of a budget, until `close` or until nobody knows it any more: work that is never run is forgotten, and
+    so is an answer that is never sent.
+    """
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget: MemoryBudget | None = budget.open()
 
     def close(self) -> None:
+        """It does not use it any more."""
         budget, self._budget = self._budget, None
         if budget is not None:
             budget.close()

@@ -11,7 +11,7 @@ from query import memory
 from query.engine.plan import MetricsPlan, plan_metrics
 from query.engine.profile import Profile
 from query.engine.reader import Mask, Reader
-from query.engine.spansets import evaluate
+from query.engine.spansets import ROW_BYTES, evaluate
 from query.engine.stitch import UNKNOWN_NS, Piece, latest_start_ns, shared_traces, whole_traces
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
@@ -163,7 +163,9 @@ def observe_sources(
     evaluated: list[Reader] = []
     compared = [isinstance(plan.function, ast.Compare) for plan in plans]
     if not all(compared):
-        others = [item for item, compares in zip(zip(observed, plans, strict=True), compared, strict=True) if not compares]
+        others = [
+            item for item, compares in zip(zip(observed, plans, strict=True), compared, strict=True) if not compares
+        ]
         for done, piece in enumerate(work, 1):
             reader, among = piece.open()
             evaluated.append(reader)
@@ -172,7 +174,7 @@ def observe_sources(
                     raise QueryCancelled
                 with profile.source(reader):
                     parts.append(_observe(plan, reader, among, intervals, exemplars))
-                memory.reserve(parts[-1].nbytes, "series of a source", CHEAPER)
+                memory.reserve(parts[-1].nbytes, f"{len(parts[-1].keys)} series of one row group", CHEAPER)
                 if sum(len(part.keys) for part in parts) * intervals.count > CELLS_MAX:
                     parts[:] = [_merge(plan, parts, intervals, exemplars)]
             reader.discard()
@@ -260,11 +262,15 @@ def _merge(plan: MetricsPlan, parts: Sequence[Partial], intervals: Intervals, ex
     if isinstance(function, ast.MetricsFunction) and function.of is None and not function.by:
         # Nothing at all is 0, too.
         parts.append(Partial([()], {"count": np.zeros((1, intervals.count))}))
-    return merge(parts, kinds, intervals.count, exemplars)
+    merged = merge(parts, kinds, intervals.count, exemplars)
+    memory.reserve(merged.nbytes, f"{len(merged.keys)} series", CHEAPER)
+    memory.current().release(sum(part.nbytes for part in parts))
+    return merged
 
 
 def _observe(plan: MetricsPlan, reader: Reader, among: Mask | None, intervals: Intervals, exemplars: int) -> Partial:
-    state = evaluate(plan.root, reader)
+    with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
+        state = evaluate(plan.root, reader)
     spans = spans_in_range(state, among, reader, intervals)
     assert isinstance(plan.function, ast.MetricsFunction)
     return observe(plan.function, spans, reader, intervals, exemplars)

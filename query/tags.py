@@ -193,6 +193,7 @@ class _Read:
         for reader, inside in zip(self.all, self.inside, strict=True):
             if inside:
                 yield self._next(reader)
+                reader.forget()
 
     def matching(self, compiled: Plan | None, columns: set[str]) -> Iterator[tuple[Reader, Mask | None]]:
         """Readers with rows that match, and which (None: all). In: columns: what will be read of the rows

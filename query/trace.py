@@ -6,9 +6,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from query import memory
 from query.engine.reader import find
 from query.engine.stitch import decoded, sort_rows, whole
-from query.source import Source
+from query.source import Estimating, Source
 from tables.schema import FIXED
 from tables.trace_index import TraceIndex
 
@@ -26,6 +27,11 @@ _PER_SEGMENT: Final = frozenset(
 )
 
 
+# Of a column that a row has no value in; what is read is decoded, put below each other and sorted.
+_NULL_BYTES: Final = 5
+_COPIES: Final = 3
+
+
 def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
     """All spans of a trace, or None if no source has one.
 
@@ -38,15 +44,19 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
         raise ValueError(f"a trace id has 16 bytes, not {len(trace_id)}")
     ids = np.array([trace_id], "S16")
     pieces = []
+    found = []
     for source in sources:
         if not source.rows:
             continue
         index = source.traces()
         _, traces = find(index, ids)
         if len(traces):
-            pieces.append(_rows(source, index, int(traces[0])))
-    if not pieces:
+            found.append((source, index, int(traces[0])))
+    if not found:
         return None
+    size = trace_bytes([(source, *_bounds(index, trace)) for source, index, trace in found])
+    memory.reserve(size, "the spans of the trace", "to read the trace in pages, with ?cursor= and a lower limit")
+    pieces = [_rows(*where) for where in found]
     table = sort_rows(pa.concat_tables(pieces, promote_options="default").combine_chunks())
     for fixed in FIXED:
         if fixed.name not in table.column_names:
@@ -57,9 +67,27 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
     return table.select([name for name in table.column_names if name not in empty])
 
 
+def _bounds(index: TraceIndex, trace: int) -> tuple[int, int]:
+    return int(index.offsets[trace]), int(index.offsets[trace + 1])
+
+
+def trace_bytes(parts: Sequence[tuple[Source, int, int]]) -> int:
+    """About what `find_trace` takes for some rows of sources: what it reads, and one table that has the columns of all.
+    In: sources, and from which to which row
+    """
+    read, columns, rows = 0, set(), 0
+    for source, first, end in parts:
+        wanted = source.columns - _PER_SEGMENT
+        columns |= wanted
+        rows += end - first
+        if isinstance(source, Estimating):
+            read += source.decoded_bytes(sorted(wanted), (first, end))
+    return _COPIES * read + 2 * rows * _NULL_BYTES * len(columns)
+
+
 def _rows(source: Source, index: TraceIndex, trace: int) -> pa.Table:
     """One trace's rows in a source, with the columns that have a value there."""
-    rows = int(index.offsets[trace]), int(index.offsets[trace + 1])
+    rows = _bounds(index, trace)
     found = source.read(sorted(source.columns - _PER_SEGMENT), rows)
     return decoded({column: array for column, array in found.items() if array.null_count < len(array)})
 

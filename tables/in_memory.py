@@ -11,7 +11,6 @@ from tables import overflow
 from tables.lists import one_array
 from tables.trace_index import TraceIndex, trace_index
 
-
 # As of `tables.blocks.parquet_read`.
 _HIDDEN_VALUE_BYTES: Final = 8
 

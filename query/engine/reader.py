@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from query import memory
 from query.language import ast
@@ -238,8 +239,17 @@ class Reader:
 
 
 def compact(array: Any) -> Any:
-    """Strings without the dictionary of a whole source."""
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
+        return array.dictionary_decode()
+
+
+def plain_bytes(array: Any) -> int:
+    """What a dictionary array of strings takes without its dictionary."""
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0) + 5 * len(array)
 
 
 def to_numpy(array: Any) -> npt.NDArray[Any]:

@@ -28,6 +28,12 @@ class GroupAttribute:
     codes: npt.NDArray[np.int64]
     groups: Groups
 
+    @property
+    def nbytes(self) -> int:
+        return int(
+            self.codes.nbytes + self.groups.codes.nbytes + sum(values.nbytes for _, values in self.groups.chunks)
+        )
+
     def value(self, number: int) -> AttributeValue:
         label = self.groups.label(int(self.codes[number]))
         return NIL if label is None else label
@@ -43,6 +49,10 @@ class NumberAttribute:
     label: str
     parts: arithmetic.Value
     type: Type
+
+    @property
+    def nbytes(self) -> int:
+        return sum(int(part.values.nbytes + part.valid.nbytes) for part in self.parts)
 
     def value(self, number: int) -> AttributeValue:
         found = [part.values[number].item() for part in self.parts if part.valid[number]]
@@ -66,6 +76,10 @@ class Spansets:
     owner: Rows
     traces: Rows
     attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes + self.owner.nbytes + self.traces.nbytes) + sum(a.nbytes for a in self.attributes)
 
     @classmethod
     def of(cls, mask: Mask, reader: Reader) -> "Spansets":

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from query import memory
-from query.engine.reader import Ids, Mask, Reader, Rows, find, fixed_bytes, rows_of, to_numpy
+from query.engine.reader import Ids, Mask, Reader, Rows, compact, find, fixed_bytes, rows_of, to_numpy
 from query.engine.traces import trace_numbers
 from tables.in_memory import TableSource
 from tables.lists import big_endian, one_array
@@ -29,6 +29,8 @@ _ORIGIN: Final = "\0source"
 _ORIGIN_ROW: Final = "\0row"
 # Rows are copied when they are read, put below each other and sorted.
 _COPIES: Final = 3
+# An id with its halves, their mixture and its place.
+_ID_BYTES: Final = 64
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # any large odd number
 # What the facts of a trace are made of.
 _BASE: Final = (
@@ -53,7 +55,13 @@ _FACTS: Final = (
 
 def shared_traces(indexes: Iterable[TraceIndex]) -> Ids:
     """The ids that more than one of the sources has, ascending."""
-    ids = np.concatenate([index.ids for index in indexes] or [np.empty(0, "S16")])
+    found = [index.ids for index in indexes] or [np.empty(0, "S16")]
+    count = sum(map(len, found))
+    with memory.current().scratch(count * _ID_BYTES, f"looking for what {count} traces have in common"):
+        return _shared(np.concatenate(found))
+
+
+def _shared(ids: Ids) -> Ids:
     # Numbers sort many times faster than ids. Equal ids have equal numbers; what else has is sorted out below.
     halves = np.frombuffer(ids.tobytes(), np.uint64).reshape(-1, 2)
     mixed = halves[:, 0] * _MIX + halves[:, 1]
@@ -203,11 +211,7 @@ def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) 
 
 def decoded(arrays: dict[str, Any]) -> pa.Table:
     """Columns as a table with plain strings."""
-    plain = {
-        name: array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-        for name, array in arrays.items()
-    }
-    return pa.table(plain)
+    return pa.table({name: compact(array) for name, array in arrays.items()})
 
 
 def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:

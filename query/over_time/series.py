@@ -23,7 +23,7 @@ BUCKET: Final = "__bucket"
 QUANTILE: Final = "p"
 CHEAPER: Final = "fewer fields in by(), fields with fewer values, topk(), or a longer step"
 # A series with its labels, and what it takes to put it in order. Its samples are those of the cells.
-_SERIES_BYTES: Final = 1000
+_SERIES_BYTES: Final = 700
 _NS_PER_S: Final = 1_000_000_000
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": np.equal,
@@ -54,6 +54,10 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
     """The answer, in the order of labels. In: one partial for each metrics function, from left to right."""
     rest = iter(partials)
 
+    def counted(found: list[Line], copies: int) -> list[Line]:
+        memory.reserve(copies * len(found) * (8 * intervals.count + _SERIES_BYTES), f"{len(found)} series", CHEAPER)
+        return found
+
     def lines(part: ast.Metrics | Literal) -> list[Line]:
         match part:
             case Literal():
@@ -61,11 +65,11 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
             case ast.MetricsQuery():
                 return of_partial(part.function, next(rest), intervals)
             case ast.Ranking():
-                return _ranked(lines(part.of), part.n, largest=part.function == "topk")
+                return _ranked(counted(lines(part.of), 4), part.n, largest=part.function == "topk")
             case ast.MetricsFilter():
-                return _filtered(lines(part.of), part.op, _number(part.value))
+                return _filtered(counted(lines(part.of), 1), part.op, _number(part.value))
             case ast.MetricsMath():
-                left, right = lines(part.left), lines(part.right)
+                left, right = counted(lines(part.left), 1), counted(lines(part.right), 1)
                 return _calculated(part, left, right)
         assert_never(part)
 

@@ -200,19 +200,22 @@ class ValueCounts:
                 keys += [(key_part(KINDS[kind]), label, key) for key in best]
                 rows += [attribute.values[key] for key in best]
                 kinds += [kind] * len(best)
-        cells = self._cells(np.array(rows, np.int64) * 2 + np.array(kinds, np.int64))
         marks: list[Key] = [
             (key_part(META_ERROR_KEY), key_part(name)) for name, one in self._attributes.items() if one.too_many
         ]
-        return Partial([*keys, *marks], {"count": np.concatenate([cells, np.zeros((len(marks), self._intervals))])})
+        cells = self._cells(np.array(rows, np.int64) * 2 + np.array(kinds, np.int64), len(marks))
+        self._attributes, self._loose = {}, []
+        self._places = self._counts = np.empty(0, np.int64)
+        self._memory.release(self._reserved - cells.nbytes - _VALUE_BYTES * len(keys))
+        return Partial([*keys, *marks], {"count": cells})
 
-    def _cells(self, wanted: Int64s) -> Floats:
-        """The counts of some rows, row * 2 + kind, by interval."""
-        self._reserve(len(wanted) * (16 * self._intervals + _VALUE_BYTES))
+    def _cells(self, wanted: Int64s, more: int) -> Floats:
+        """The counts of some rows, row * 2 + kind, by interval, and so many rows of noughts."""
+        self._reserve((len(wanted) + more) * (8 * self._intervals + _VALUE_BYTES))
         number = np.full(2 * self._rows, -1, np.int64)
         number[wanted] = np.arange(len(wanted))
         of = number[self._places // self._intervals]
         there = of >= 0
-        cells = np.zeros((len(wanted), self._intervals))
+        cells = np.zeros((len(wanted) + more, self._intervals))
         cells[of[there], self._places[there] % self._intervals] = self._counts[there]
         return cells
