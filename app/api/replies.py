@@ -59,9 +59,9 @@ async def reply(
 ) -> web.Response:
     """What `make` gives, all at once or in parts, on a thread; as gzip where the client takes it and it is large."""
     packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
-    body, packed, holder = await request.app[BACKEND].beside(partial(_made, make, packs=packs))
-    made = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
-    response = web.Response(body=made, status=status, content_type=content_type, headers=headers)
+    body, packed, holder = await request.app[BACKEND].beside(partial(made, make, packs=packs))
+    whole = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
+    response = web.Response(body=whole, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
     if packed:
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
@@ -87,12 +87,12 @@ class Pieces(payload.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-def _made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser]:
+def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser]:
     """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
     budget = memory.current().sibling()
     holder = BudgetUser(budget)
-    made = make()
-    parts = _gathered([made] if isinstance(made, bytes) else made)
+    body = make()
+    parts = _gathered([body] if isinstance(body, bytes) else body)
     first = next(parts, b"")
     # What is as large as a piece has more behind it, or may as well be packed.
     packed = packs and len(first) >= GZIP_BYTES_MIN
