@@ -92,7 +92,7 @@ class Exemplar:
 
 
 class Samples(Sequence[tuple[int, float]]):
-    """(timestamp in ns, value) of a series, ascending. Kept in two arrays: as objects they would take ten times more."""
+    """(timestamp in ns, value) of a series, ascending. In two arrays: as objects they would take ten times more."""
 
     __slots__ = ("_times_ns", "_values")
 

@@ -110,9 +110,9 @@ class _Run:
         with self.profile.stage("put traces together" if piece.stitched else "evaluate"):
             reader, among = piece.open()
         self.evaluated.append(reader)
-        with self.profile.source(reader):
-            with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
-                found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
+        needed = memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans")
+        with self.profile.source(reader), needed:
+            found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
         if found is None:
             reader.discard()
         else:

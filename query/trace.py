@@ -75,14 +75,18 @@ def trace_bytes(parts: Sequence[tuple[Source, int, int]]) -> int:
     """About what `find_trace` takes for some rows of sources: what it reads, and one table that has the columns of all.
     In: sources, and from which to which row
     """
-    read, columns, rows = 0, set(), 0
+    read, kept, rows = 0, 0.0, 0
+    columns: set[str] = set()
     for source, first, end in parts:
         wanted = source.columns - _PER_SEGMENT
         columns |= wanted
         rows += end - first
         if isinstance(source, Estimating):
-            read += source.decoded_bytes(sorted(wanted), (first, end))
-    return _COPIES * read + 2 * rows * _NULL_BYTES * len(columns)
+            names = sorted(wanted)
+            # Whole columns or pages are decoded, and given away but for the rows of the trace.
+            read = max(read, source.decoded_bytes(names, (first, end)))
+            kept += source.decoded_bytes(names) * (end - first) / source.rows
+    return read + int(_COPIES * kept) + 2 * rows * _NULL_BYTES * len(columns)
 
 
 def _rows(source: Source, index: TraceIndex, trace: int) -> pa.Table:

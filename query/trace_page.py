@@ -128,10 +128,12 @@ class _Part:
         return self.source.bounds(column)
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
-        """As the source says it, of all rows from the first to the last."""
+        """As the source says it, of all rows from the first to the last; of all of this part its share."""
         numbers = self.numbers if rows is None else self.numbers[slice(*rows)]
         if not len(numbers) or not isinstance(self.source, Estimating):
             return 0
+        if rows is None:
+            return self.source.decoded_bytes(columns) * len(numbers) // self.source.rows
         return self.source.decoded_bytes(columns, (int(numbers[0]), int(numbers[-1]) + 1))
 
     def traces(self) -> TraceIndex:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from benchmarks.hostile.wide import Wide
 from query.errors import TraceQLError
 from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
 from query.metrics import metrics_instant, metrics_range
+from query.results import MetricsResult
 from query.search import search
 from query.tag_text import parse_tag
 from query.tags import Known, tag_names, tag_values
@@ -102,7 +104,7 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Any:
                 return "metrics range", lambda: _text(range_json(_range(parts, text, step_ns, window)))
             case 3:
                 text = grammar.metrics()
-                return "metrics instant", lambda: list(messages.instant_messages(metrics_instant(parts, text, **window)))
+                return "metrics instant", lambda: _messages(metrics_instant(parts, text, **window))
             case 4:
                 text, scope = grammar.filter(), rng.choice((None, "span", "event", "resource"))
                 return "tags", lambda: tag_names(parts, scope=scope, query=text, known=known)
@@ -123,6 +125,11 @@ def _text(body: Any) -> None:
     made(lambda: body, packs=True)
 
 
+def _messages(result: MetricsResult) -> None:
+    for message in messages.instant_messages(result):
+        message.SerializeToString()
+
+
 def _whole_trace(parts: list[Any], trace_id: bytes) -> None:
     table = find_trace(parts, trace_id)
     assert table is not None
@@ -131,7 +138,7 @@ def _whole_trace(parts: list[Any], trace_id: bytes) -> None:
 
 def _status_bytes(name: str) -> int:
     """A line of /proc/self/status."""
-    with open("/proc/self/status") as file:
+    with Path("/proc/self/status").open() as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(f"{name}:"))
 
 

@@ -27,6 +27,14 @@ _NUMBERS: Final = ("duration", "traceDuration", "span.http.status_code", "nested
 _COMPARE: Final = ("=", "!=", "<", "<=", ">", ">=", "=~", "!~")
 _STRUCTURE: Final = (">", ">>", "<", "<<", "~", "!>>", "!>", "!~", "&>>", "&<<", "&~", "&&", "||")
 _AGGREGATES: Final = ("min", "max", "avg", "sum")
+_LENGTHS: Final = ("1ms", "100ms", "1s", "1.5h")
+_VALUES: Final = {
+    "status": ("error", "ok", "unset"),
+    "kind": ("server", "client", "internal"),
+    "duration": _LENGTHS,
+    "traceDuration": _LENGTHS,
+    "event:timeSinceStart": _LENGTHS,
+}
 _OVER_TIME: Final = ("min_over_time", "max_over_time", "avg_over_time", "sum_over_time", "histogram_over_time")
 _NOISE: Final = "{}()|&<>=!~\"'`.,:;\\ \n\0aä€0-+*/%^"
 
@@ -112,7 +120,14 @@ class Grammar:
             op = self._rng.choice(("&&", "||"))
             text = f"({self._expression(depth - 1)} {op} {self._expression(depth - 1)})"
             return f"!{text}" if self._rng.random() < 0.1 else text
-        return f"{self.field()} {self._rng.choice(_COMPARE)} {self._value()}"
+        field = self.field()
+        words = _VALUES.get(field)
+        if words is not None and self._rng.random() < 0.9:
+            op = self._rng.choice(_COMPARE[:6] if words is _LENGTHS else _COMPARE[:2])
+            return f"{field} {op} {self._rng.choice(words)}"
+        value = self._value()
+        op = self._rng.choice(_COMPARE if value.startswith('"') else _COMPARE[:6])
+        return f"{field} {op} {value}"
 
     def _value(self) -> str:
         rng = self._rng

@@ -24,7 +24,7 @@ UNKNOWN_NS: Final = np.iinfo(np.int64).max
 # So many traces are stitched at once: for the newest few of an answer not those of a whole day.
 _TOGETHER: Final = 1000
 _ROWS_TOGETHER: Final = 1 << 16
-# Where a row was before: the number of its source among those of the piece, and its row there. No column has such names.
+# Where a row was before: the number of its source among those of the piece, and its row there. No column is called so.
 _ORIGIN: Final = "\0source"
 _ORIGIN_ROW: Final = "\0row"
 # Rows are copied when they are read, put below each other and sorted.

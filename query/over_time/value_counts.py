@@ -28,6 +28,7 @@ _VALUE_BYTES: Final = 300
 _SEEN_BYTES: Final = 70
 # Counts that are not added up yet.
 _LOOSE_MAX: Final = 1 << 20
+_ALONE_MIN: Final = 4096
 
 
 @dataclass(slots=True)
@@ -115,10 +116,14 @@ class ValueCounts:
         return self._rows - 1
 
     def _count(self, places: Int64s) -> None:
-        found, counts = np.unique(places, return_counts=True)
-        self._loose.append((found, counts.astype(np.int64)))
-        self._loose_size += len(found)
-        self._reserve(16 * len(found))
+        if len(places) > _ALONE_MIN:
+            found, counts = np.unique(places, return_counts=True)
+            places, counts = found, counts.astype(np.int64)
+        else:  # of attributes that few spans have: together with many others
+            counts = np.ones(len(places), np.int64)
+        self._loose.append((places, counts))
+        self._loose_size += len(places)
+        self._reserve(16 * len(places))
         if self._loose_size > max(_LOOSE_MAX, len(self._places)):
             self._add_up()
 
@@ -149,7 +154,7 @@ class ValueCounts:
         return sums.reshape(-1, 2)
 
     def _drop_rare(self) -> None:
-        """The rarest values of those attributes that have the most go, until half of all that may be tracked is left."""
+        """The rarest values of the attributes that have the most go, until half of what may be tracked is left."""
         sums = self._sums()
         gone: list[int] = []
         while self._tracked > self._tracked_max // 2 and self._values_max > self._top_n:
