@@ -68,11 +68,11 @@ def trace_page(
     while True:
         page = _page(ordered, spans_max, starts, ids)
         parts = _parts(pieces, np.sort(page), trace_id)
-        size, left = trace_bytes([(part, 0, part.rows) for part in parts]), memory.current().left_bytes
-        if size <= left or len(page) <= 1:
+        needed, room = trace_bytes([(part, 0, part.rows) for part in parts]), memory.current().left_bytes
+        if needed <= room or len(page) <= 1:
             return find_trace(parts, trace_id), len(ordered) > len(page)
         # With so many columns a page must be shorter: the next one begins behind it all the same.
-        spans_max = max(1, min(len(page) - 1, int(len(page) * _MARGIN * left / size)))
+        spans_max = max(1, min(len(page) - 1, int(len(page) * _MARGIN * room / needed)))
 
 
 def _page(ordered: Rows, spans_max: int, starts: Rows, ids: npt.NDArray[np.uint64]) -> Rows:

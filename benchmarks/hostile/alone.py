@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -83,11 +83,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Any:
+def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """(kind, question) each; questions are fixed by the seed. What Grafana asks that took all memory comes first."""
     rng = Random(seed)
     grammar, known = Grammar(wide, rng), Known()
-    window = {"start_ns": wide.start_ns, "end_ns": wide.start_ns + 3600 * NS}
+    window: dict[str, Any] = {"start_ns": wide.start_ns, "end_ns": wide.start_ns + 3600 * NS}
     yield "compare", lambda: _text(range_json(_range(parts, "{ } | compare({ status = error })", 60 * NS, window)))
     yield "tags", lambda: tag_names(parts, scope="event", query="{ } << { }", known=known)
     yield "trace by id", lambda: _whole_trace(parts, wide.huge_trace)
@@ -117,7 +117,7 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Any:
     yield "page of a trace", lambda: trace_page(parts, wide.huge_trace, None, 10_000)
 
 
-def _range(parts: list[Any], text: str, step_ns: int, window: dict[str, int]) -> Any:
+def _range(parts: list[Any], text: str, step_ns: int, window: dict[str, Any]) -> Any:
     return metrics_range(parts, text, step_ns=step_ns, exemplars=100, **window)
 
 

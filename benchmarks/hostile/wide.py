@@ -10,6 +10,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 SERVICES: Final = ("checkout", "cart", "payment", "shipping")
 NAMES: Final = ("GET /", "POST /orders", "SELECT", "publish")
+_KINDS: Final = (
+    Span.SPAN_KIND_INTERNAL,
+    Span.SPAN_KIND_SERVER,
+    Span.SPAN_KIND_CLIENT,
+    Span.SPAN_KIND_PRODUCER,
+    Span.SPAN_KIND_CONSUMER,
+)
 _NS: Final = 1_000_000_000
 
 
@@ -77,10 +84,10 @@ class Wide:
             span_id=number.to_bytes(8, "big"),
             parent_span_id=parent,
             name=rng.choice(NAMES),
-            kind=1 + number % 5,
+            kind=_KINDS[number % 5],
             start_time_unix_nano=start_ns,
             end_time_unix_nano=start_ns + rng.randrange(1, 2_000_000_000),
-            status=Status(code=2 if rng.random() < 0.1 else 0),
+            status=Status(code=Status.STATUS_CODE_ERROR if rng.random() < 0.1 else Status.STATUS_CODE_UNSET),
         )
         for key in rng.sample(range(self.keys), min(self.attributes, self.keys)):
             value = span.attributes.add(key=self.key(key)).value

@@ -150,7 +150,7 @@ class ValueCounts:
     def _sums(self) -> npt.NDArray[np.float64]:
         """Of each row and kind how often it comes."""
         self._add_up()
-        sums = np.bincount(self._places // self._intervals, self._counts, 2 * self._rows)
+        sums = np.bincount(self._places // self._intervals, self._counts, 2 * self._rows).astype(np.float64)
         return sums.reshape(-1, 2)
 
     def _drop_rare(self) -> None:
