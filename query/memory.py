@@ -82,7 +82,9 @@ class MemoryBudget:
     that is still reserved goes back.
     """
 
-    def __init__(self, bytes_max: int, shared: SharedMemory) -> None:
+    def __init__(self, bytes_max: int, shared: SharedMemory, free_bytes: int = FREE_BYTES) -> None:
+        """free_bytes: so much is not counted for the limit of all"""
+        self._free_bytes = free_bytes
         self.bytes_max, self.bytes, self.peak_bytes = bytes_max, 0, 0
         self._shared, self._taken, self._users = shared, 0, 0
         self._lock = threading.Lock()
@@ -98,7 +100,7 @@ class MemoryBudget:
             if needed > self.bytes_max:
                 REFUSED.labels(QUERY_SETTING).inc()
                 raise QueryTooLarge(_text(needed, what, QUERY_SETTING, self.bytes_max, cheaper))
-            wanted = needed - FREE_BYTES - self._taken
+            wanted = needed - self._free_bytes - self._taken
             if wanted > 0:
                 step = -(-wanted // _STEP_BYTES) * _STEP_BYTES
                 if not self._shared.take(step):
@@ -118,7 +120,7 @@ class MemoryBudget:
         """What was reserved and is gone now."""
         with self._lock:
             self.bytes -= int(size)
-            spare = self._taken - max(0, self.bytes - FREE_BYTES)
+            spare = self._taken - max(0, self.bytes - self._free_bytes)
             spare -= spare % _STEP_BYTES
             if spare > 0:
                 self._taken -= spare
@@ -134,8 +136,10 @@ class MemoryBudget:
             self.release(size)
 
     def sibling(self) -> "MemoryBudget":
-        """Another one with the same limits: what is made of a query's result may live longer than the result."""
-        return MemoryBudget(self.bytes_max, self._shared)
+        """Another one with the same limits, for what is made of a query's result and may live longer: nothing of it is
+        free, for there may be many more answers on their way than queries.
+        """
+        return MemoryBudget(self.bytes_max, self._shared, free_bytes=0)
 
     def open(self) -> "MemoryBudget":
         """One more user."""

@@ -4,7 +4,8 @@ ParameterError, TraceQLError, InvalidTenant   400
 NoTenant, Unauthorized                        401 (Unauthorized with WWW-Authenticate)
 Forbidden                                     403
 TraceTooLarge, QueryTooLarge                  422
-TooManyRequests, other MemoryExceeded         429 with Retry-After
+TooManyRequests, other MemoryExceeded,
+    MemoryError                               429 with Retry-After
 anything else                                 500, logged with its traceback
 Unavailable                                   503 with Retry-After
 TimeoutError                                  504
@@ -97,6 +98,9 @@ def explain(err: Exception, what: str) -> tuple[int, str]:
             f"the query took longer than the setting {TIMEOUT_SETTING} allows: "
             "ask for a shorter time range or fewer traces, or raise the setting"
         )
+    if isinstance(err, MemoryError):  # Arrow's and numpy's are of this kind
+        log.warning("%s needs more memory than the process may have: %s", what, err)
+        return 429, "the process has no memory left for this; ask for less, or later"
     # The text of an unexpected error may hold paths or data of others: the client gets a word to search
     # the log for instead.
     reference = secrets.token_hex(4)

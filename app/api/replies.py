@@ -99,7 +99,8 @@ def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[l
     parts = itertools.chain([first], parts)
     pieces = []
     for piece in _gathered(_packed(parts)) if packed else parts:
-        budget.reserve(len(piece), "the text of the answer", _CHEAPER)
+        if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
+            budget.reserve(len(piece), "the text of the answer", _CHEAPER)
         pieces.append(piece)
     return pieces, packed, holder
 

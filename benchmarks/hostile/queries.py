@@ -34,6 +34,7 @@ TIMEOUT_S: Final = 120.0
 LOAD_EVERY_S: Final = 0.1
 LOAD_SPANS: Final = 100
 QUIET_S: Final = 20.0  # load alone, to compare with
+TOLD_EVERY: Final = 100
 LOOK_EVERY_S: Final = 0.2
 # Acknowledgements of a few milliseconds may take as much longer without anybody being hurt.
 ACK_SLACK_MS: Final = 50.0
@@ -55,6 +56,8 @@ class Seen:
             self.slowest = max(self.slowest, (took_s, one.target[:300]))
             if not isinstance(status, int) or status == 500:
                 self.broken.append(f"{status} {one.target[:2000]}")
+            if (done := sum(self.statuses.values())) % TOLD_EVERY == 0:
+                print(f"{done} queries", file=sys.stderr, flush=True)
 
 
 class Load(threading.Thread):
@@ -93,17 +96,17 @@ class Watchdog(threading.Thread):
 
     def __init__(self, pid: int, bytes_max: int) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.peak_bytes, self.gone, self.finish = 0, False, threading.Event()
+        self.now_bytes, self.peak_bytes, self.gone, self.finish = 0, 0, False, threading.Event()
         self._path, self.bytes_max = Path(f"/proc/{pid}/statm"), bytes_max
 
     def run(self) -> None:
         while not self.finish.wait(LOOK_EVERY_S):
             try:
-                now = int(self._path.read_text().split()[1]) * 4096
+                self.now_bytes = int(self._path.read_text().split()[1]) * 4096
             except (OSError, IndexError):
                 self.gone = True
                 return
-            self.peak_bytes = max(self.peak_bytes, now)
+            self.peak_bytes = max(self.peak_bytes, self.now_bytes)
 
 
 def main(argv: list[str]) -> int:
@@ -151,6 +154,7 @@ def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
     load.start()
     time.sleep(QUIET_S)
     quiet, before = list(load.ack_s), all_buckets(cluster.http_url)
+    print(f"worker before the queries: {dog.now_bytes >> 20} MB resident, {dog.peak_bytes >> 20} at most", flush=True)
     began_s, seen = time.monotonic(), Seen()
     requests = list(asked(wide, given.seed, given.queries))
     with ThreadPoolExecutor(given.clients, "client") as pool:

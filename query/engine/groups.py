@@ -34,10 +34,6 @@ class Groups:
         """One more than the greatest code."""
         return self.chunks[-1][0] + len(self.chunks[-1][1]) if self.chunks else 1
 
-    def labels(self) -> Any:
-        """What the codes from 1 stand for, as texts and numbers in one Array."""
-        return pa.array([self.label(code) for code in range(1, self.size)])
-
     def label(self, code: int) -> AttributeValue | None:
         """What a code stands for; None for 0."""
         for first, values in self.chunks:

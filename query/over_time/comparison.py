@@ -21,7 +21,7 @@ from query.over_time.contrast import COMPARED, selected
 from query.over_time.intervals import Intervals
 from query.over_time.observe import spans_in_range
 from query.over_time.partials import Partial
-from query.over_time.value_counts import ValueCounts
+from query.over_time.value_counts import VALUES_MAX, ValueCounts
 from query.source import Sparse
 from tables.overflow import SparseColumns
 from tables.schema import SCOPES, parse_attribute_column
@@ -88,8 +88,10 @@ def _count_intrinsics(counts: ValueCounts, spans: _Spans, reader: Reader) -> Non
         groups = group(field, reader)
         codes = groups.codes if spans.rows is None else groups.codes[spans.rows]
         has = codes > 0
-        labels = groups.labels()
-        counts.add(text.expression(field), spans.cells[has], codes[has] - 1, labels)
+        used, found = np.unique(codes[has], return_inverse=True)
+        # Of too many the texts do not matter.
+        labels = pa.nulls(len(used)) if len(used) > VALUES_MAX else pa.array([groups.label(int(one)) for one in used])
+        counts.add(text.expression(field), spans.cells[has], found, labels)
 
 
 def _count_attributes(
