@@ -126,8 +126,11 @@ class ParquetSource:
     def _size(self, column: str) -> int:
         if column not in self._sizes:
             opened = self._opened()
-            with opened.lock:
-                self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+            try:
+                size = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+            except (pa.ArrowException, OSError) as err:
+                raise StorageError(f"cannot read {self.name}: {err}") from err
+            self._sizes[column] = size
         return self._sizes[column]
 
     def sparse_columns(self) -> frozenset[str]:
@@ -262,6 +265,8 @@ class ParquetSource:
             try:
                 with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
                     table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
+            except pa.ArrowMemoryError:  # is no fault of the storage
+                raise
             except (pa.ArrowException, OSError) as err:
                 raise StorageError(f"cannot read {self.name}: {err}") from err
         return [one_array(table.column(column)) for column in columns]

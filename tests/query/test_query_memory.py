@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.hostile.files import files, sources
@@ -238,6 +238,7 @@ OBSERVED = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(observed=OBSERVED, top_n=st.integers(1, 5))
 def test_few_values_are_counted_exactly(observed: list[tuple[str, int, int]], top_n: int) -> None:
     """As a plain count of each; the most frequent of each kind, of equal ones the first by text."""
@@ -258,6 +259,7 @@ def _is(key: Any, word: str) -> bool:
     return key[0] == ("str", word)
 
 
+@settings(deadline=None)
 @given(observed=OBSERVED, top_n=st.integers(1, 3))
 def test_many_values_are_never_counted_too_often(observed: list[tuple[str, int, int]], top_n: int) -> None:
     """With room for few of them; totals are exact all the same."""
