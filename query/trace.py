@@ -30,6 +30,8 @@ _PER_SEGMENT: Final = frozenset(
 # Of a column that a row has no value in; what is read is decoded, put below each other and sorted.
 _NULL_BYTES: Final = 5
 _COPIES: Final = 3
+# Of fewer the sizes are not even looked at, which takes as long as reading them.
+_FEW_VALUES: Final = 2_000
 
 
 def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
@@ -54,8 +56,10 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
             found.append((source, index, int(traces[0])))
     if not found:
         return None
-    size = trace_bytes([(source, *_bounds(index, trace)) for source, index, trace in found])
-    memory.reserve(size, "the spans of the trace", "to read the trace in pages, with ?cursor= and a lower limit")
+    bounds = [(source, *_bounds(index, trace)) for source, index, trace in found]
+    if sum((end - first) * len(source.columns) for source, first, end in bounds) > _FEW_VALUES:
+        cheaper = "to read the trace in pages, with ?cursor= and a lower limit"
+        memory.reserve(trace_bytes(bounds), "the spans of the trace", cheaper)
     pieces = [_rows(*where) for where in found]
     table = sort_rows(pa.concat_tables(pieces, promote_options="default").combine_chunks())
     for fixed in FIXED:

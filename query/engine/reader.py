@@ -47,6 +47,7 @@ ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
 UNSCOPED: Final = ("span", "resource")
 
 _SOME: Final = 8  # one row in so many is few
+_SMALL_BYTES: Final = 1 << 20
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
@@ -242,6 +243,8 @@ def compact(array: Any) -> Any:
     """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
     if not pa.types.is_dictionary(array.type):
         return array
+    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+        return array.dictionary_decode()
     with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
         return array.dictionary_decode()
 

@@ -6,6 +6,8 @@ from typing import Any, Final, assert_never
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from query import memory
 from query.engine.groups import NIL
@@ -24,6 +26,7 @@ QUANTILE: Final = "p"
 CHEAPER: Final = "fewer fields in by(), fields with fewer values, topk(), or a longer step"
 # A series with its labels, and what it takes to put it in order. Its samples are those of the cells.
 _SERIES_BYTES: Final = 700
+_MANY: Final = 1000
 _NS_PER_S: Final = 1_000_000_000
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": np.equal,
@@ -73,7 +76,7 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
                 return _calculated(part, left, right)
         assert_never(part)
 
-    found = sorted(lines(node), key=_order)
+    found = _in_order(lines(node))
     memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
     times = np.array(intervals.timestamps_ns, np.int64)
     return [series for line in found if (series := _series(line, times)).samples]
@@ -150,6 +153,14 @@ def _number(node: Literal) -> float:
 
 def _order(line: Line) -> list[tuple[str, str]]:
     return [(name, f"{value:030.12f}" if isinstance(value, float) else str(value)) for name, value in line.labels]
+
+
+def _in_order(lines: list[Line]) -> list[Line]:
+    """By labels. Many by Arrow, without Python's lock: comparing a hundred thousand takes a second."""
+    if len(lines) < _MANY:
+        return sorted(lines, key=_order)
+    keys = pa.array(["\0".join(text for label in _order(line) for text in label) for line in lines], pa.large_string())
+    return [lines[i] for i in pc.array_sort_indices(keys).to_pylist()]
 
 
 def _series(line: Line, times: npt.NDArray[np.int64]) -> Series:

@@ -178,6 +178,14 @@ def test_compare_reads_attributes_where_they_rest(wide: list[Any]) -> None:
     assert got == want
 
 
+def test_many_series_come_in_the_order_of_few(wide: list[Any]) -> None:
+    """By their labels, however they are put in order."""
+    series = metrics_instant(wide, "{ } | count_over_time() by (span.like.id)", **WINDOW).series
+    labels = [[str(value) for _, value in one.labels] for one in series]
+    assert len(labels) > 1_000
+    assert labels == sorted(labels)
+
+
 def test_tags_with_structure_in_little_memory(wide: list[Any]) -> None:
     """All names, though all columns of one source together would not fit."""
     everything = sum(source.decoded_bytes(sorted(source.columns)) for source in wide)
