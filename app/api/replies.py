@@ -97,7 +97,7 @@ def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[l
     # What is as large as a piece has more behind it, or may as well be packed.
     packed = packs and len(first) >= GZIP_BYTES_MIN
     parts = itertools.chain([first], parts)
-    pieces = []
+    pieces: list[bytes] = []
     for piece in _gathered(_packed(parts)) if packed else parts:
         if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
             budget.reserve(len(piece), "the text of the answer", _CHEAPER)
