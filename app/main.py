@@ -198,7 +198,14 @@ def _live_limits(live: LiveStore) -> LiveLimits:
 
 def _query_limits(settings: Settings) -> QueryLimits:
     query = settings.query
-    return QueryLimits(query.threads, query.concurrent_max, query.timeout_s, query.niceness)
+    return QueryLimits(
+        query.threads,
+        query.concurrent_max,
+        query.timeout_s,
+        query.niceness,
+        query.memory_bytes_max,
+        query.memory_total_bytes_max,
+    )
 
 
 def _run_beside(main: StreamApp, other: StreamApp) -> None:

@@ -1,9 +1,11 @@
-"""Gives memory that the process does not use any more back to the operating system."""
+"""Memory that a burst has taken goes back to the system: allocators keep it otherwise, for good."""
 
 import ctypes
+import sys
 import threading
 import time
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -13,7 +15,10 @@ _last_s = -_SECONDS_BETWEEN
 
 
 def release_to_system() -> bool:
-    """Returns free memory of Arrow's pool and of glibc's heap to the system. Takes milliseconds: call it on a thread.
+    """Gives free memory of Arrow's pool and, where the C library is glibc, of malloc back to the system.
+
+    It takes up to some ms for each GB that was used; malloc_trim does not hold the GIL meanwhile. Call it on a thread,
+    after a large answer or body, not after each one. Where the C library cannot trim only Arrow's pool is asked.
 
     Out: False if it ran less than a second ago; then nothing is done
     """
@@ -23,7 +28,20 @@ def release_to_system() -> bool:
             return False
         _last_s = time.monotonic()
     pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    trim = _malloc_trim()
     if trim is not None:
         trim(0)
     return True
+
+
+@lru_cache(maxsize=1)
+def _malloc_trim() -> Any:
+    """Glibc's malloc_trim; None where there is none (macOS, musl)."""
+    if sys.platform != "linux":
+        return None
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return None
+    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return trim

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
 from agents.live_store import LiveKeeper
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
+from app.process_memory import release_to_system
 from query.engine.choose import Order
 from query.errors import QueryCancelled
 from query.language import ast
+from query.memory import MemoryBudget, MemoryExceeded, SharedMemory, request_budget, running_in
 from query.metrics import compile_metrics, metrics_instant, metrics_range
 from query.progress import Watch
 from query.results import MetricsResult, SearchResult
@@ -47,6 +50,8 @@ _COMPILED_HERE_CHARS_MAX: Final = 1000
 _ALL_SPANS: Final = 2**31
 # The least that a span takes as OTLP: its ids and times, and what stands around them.
 _SPAN_BYTES_MIN: Final = 50
+# After a query that took so much, memory that is free goes back to the system: allocators would keep it.
+_LARGE_BYTES: Final = 64 << 20
 
 Cancelled = Callable[[], bool]
 
@@ -60,13 +65,15 @@ REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
     """threads evaluate, as many write answers; concurrent_max queries are worked on, as many again may wait; each has
-    timeout_s. niceness: of those threads
+    timeout_s. niceness: of those threads. memory_bytes_max: of each query, memory_total_bytes_max: of all together
     """
 
     threads: int
     concurrent_max: int
     timeout_s: float
     niceness: int = 0
+    memory_bytes_max: int = 256 << 20
+    memory_total_bytes_max: int = 384 << 20
 
 
 def _give_way(niceness: int) -> None:
@@ -87,6 +94,7 @@ class Querier:
         # the event loop waits for Python's lock in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", give_way)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
+        self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
         self._known_tags = Known()
         compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
@@ -271,7 +279,7 @@ class Querier:
         for text in lacking_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
             lacks.add_damage(text)
 
-        def over(metas: Sequence[BlockMeta]) -> tuple[Any, bool]:
+        def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
             sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
             if page is not None:
                 return trace_page(sources, trace_id, page.after, page.spans_max)
@@ -285,8 +293,13 @@ class Querier:
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
     async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` gives, on a thread of those that make answers."""
-        return await asyncio.get_running_loop().run_in_executor(self._answers, walled, make)
+        """What `make` gives, on a thread of those that make answers. Raises: MemoryExceeded"""
+        work = running_in(self._budget(), make)
+        return await asyncio.get_running_loop().run_in_executor(self._answers, walled, work)
+
+    def _budget(self) -> MemoryBudget:
+        """Of the request that this task answers; what is asked outside of any request has one for each call."""
+        return request_budget(lambda: MemoryBudget(self._limits.memory_bytes_max, self._memory))
 
     def _store(self) -> LiveStore:
         if self._keeper.store is None:
@@ -311,12 +324,25 @@ class Querier:
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
             )
         cancelled, done = threading.Event(), False
+        budget = self._budget()
+
+        def on_thread() -> T:
+            before = budget.peak_bytes
+            try:
+                return work(cancelled.is_set)
+            except (pa.ArrowMemoryError, MemoryError) as err:
+                # The system's own limit was below ours.
+                raise MemoryExceeded("the process has no memory left for the query; ask for less, or later") from err
+            finally:
+                if budget.peak_bytes - before > _LARGE_BYTES:
+                    release_to_system()
+
         self._admitted += 1
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 with RUNNING.track_inprogress():
-                    loop = asyncio.get_running_loop()
-                    answer = await loop.run_in_executor(self._pool, walled, work, cancelled.is_set)
+                    loop, in_budget = asyncio.get_running_loop(), running_in(budget, on_thread)
+                    answer = await loop.run_in_executor(self._pool, walled, in_budget)
             done = True
             return answer
         except QueryCancelled as err:

@@ -2,32 +2,38 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 
+from query import memory
 from query.engine.plan import MetricsPlan, metrics_functions, plan_metrics
 from query.engine.profile import Profile
 from query.engine.reader import Mask, Reader
-from query.engine.spansets import evaluate
-from query.engine.stitch import latest_start_ns, shared_traces, whole_traces
+from query.engine.spansets import ROW_BYTES, evaluate
+from query.engine.stitch import UNKNOWN_NS, Piece, latest_start_ns, shared_traces, whole_traces
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
 from query.language.walk import walk
-from query.over_time.contrast import contrast
+from query.over_time.comparison import compare_pieces
 from query.over_time.intervals import Intervals
 from query.over_time.observe import KINDS, observe, spans_in_range
 from query.over_time.partials import CELLS_MAX, Partial, TooManyCells, merge, partial_size
 from query.over_time.series import evaluate as evaluate_series
 from query.progress import Progress
 from query.results import Inspected, MetricsResult, Series
+from query.search import given
 from query.source import Source
 
 # Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest.
 Tell = Callable[[Sequence[Sequence[Partial]], int, Inspected], None]
 
+CHEAPER: Final = "fewer fields in by(), fields with fewer values, a longer step, or a shorter time range"
+# Of stitched traces, which have their facts anyway.
+_COMPARED_COLUMNS: Final = ("name", "kind", "status_code", "status_message", "scope_name", "scope_version")
 EXEMPLARS_MAX: Final = 1000  # more than anybody can see in a graph
 
 
@@ -143,31 +149,54 @@ def observe_sources(
     profile = Profile() if profile is None else profile
     readers = [Reader(source) for source in sources if source.rows]
     inside = [_may_have_spans(reader, intervals) for reader in readers]
-    work: list[tuple[Reader, Mask | None]] = [(r, None) for r, here in zip(readers, inside, strict=True) if here]
+    work = [
+        Piece(UNKNOWN_NS, latest_start_ns(r, "start_ns"), False, partial(given, r, None))
+        for r, here in zip(readers, inside, strict=True)
+        if here
+    ]
     if any(plan.whole_traces for plan in plans):
-        columns = frozenset().union(*(plan.columns for plan in plans))
-        if any(isinstance(plan.function, ast.Compare) for plan in plans):
-            columns |= {column for reader in readers for column in reader.source.columns}
+        columns = frozenset(_COMPARED_COLUMNS).union(*(plan.columns for plan in plans))
         with profile.stage("find shared traces"):
             shared = shared_traces([reader.traces() for reader in readers])
-            work = [piece.open() for piece in whole_traces(readers, shared, columns, inside)]
-    work.sort(key=lambda item: -latest_start_ns(item[0], "start_ns"))
+            work = whole_traces(readers, shared, columns, inside)
+    work.sort(key=lambda piece: -piece.latest_span_ns)
     observed: list[list[Partial]] = [[] for _ in plans]
-    for done, (reader, among) in enumerate(work, 1):
-        for parts, plan in zip(observed, plans, strict=True):
-            if cancelled():
-                raise QueryCancelled
-            with profile.source(reader):
-                parts.append(_observe(plan, reader, among, intervals, exemplars))
-            if partial_size(parts, intervals.count) > max(CELLS_MAX, 2 * partial_size(parts[:1], intervals.count)):
-                parts[:] = [_merge(plan, parts, intervals, exemplars)]
-        reader.forget()
-        if tell is not None and done < len(work):
-            evaluated = [reader for reader, _ in work[:done]]
-            tell(observed, latest_start_ns(work[done][0], "start_ns"), _inspected(readers, evaluated, len(work) - done))
+    evaluated: list[Reader] = []
+    compared = [isinstance(plan.function, ast.Compare) for plan in plans]
+    if not all(compared):
+        others = [
+            item for item, compares in zip(zip(observed, plans, strict=True), compared, strict=True) if not compares
+        ]
+        for done, piece in enumerate(work, 1):
+            reader, among = piece.open()
+            evaluated.append(reader)
+            for parts, plan in others:
+                if cancelled():
+                    raise QueryCancelled
+                with profile.source(reader):
+                    parts.append(_observe(plan, reader, among, intervals, exemplars))
+                memory.reserve(parts[-1].nbytes, f"{len(parts[-1].keys)} series of one row group", CHEAPER)
+                if partial_size(parts, intervals.count) > max(CELLS_MAX, 2 * partial_size(parts[:1], intervals.count)):
+                    parts[:] = [_merge(plan, parts, intervals, exemplars)]
+            reader.discard()
+            if tell is not None and done < len(work):
+                tell(observed, work[done].latest_span_ns, _inspected(readers, evaluated, len(work) - done))
+    for parts, plan, compares in zip(observed, plans, compared, strict=True):
+        if compares:
+            worked_on: list[Reader] = []
+
+            def done_with(reader: Reader, worked_on: list[Reader] = worked_on) -> None:
+                worked_on.append(reader)
+                if tell is not None and len(worked_on) < len(work):
+                    tell(observed, UNKNOWN_NS, _inspected(readers, worked_on, len(work) - len(worked_on)))
+
+            parts.append(compare_pieces(plan, work, intervals, cancelled, profile, done_with))
+            evaluated += worked_on
     with profile.stage("merge"):
-        merged = [_merge(plan, parts, intervals, exemplars) for plan, parts in zip(plans, observed, strict=True)]
-    evaluated = [reader for reader, _ in work]
+        merged = [
+            parts[0] if compares else _merge(plan, parts, intervals, exemplars)
+            for plan, parts, compares in zip(plans, observed, compared, strict=True)
+        ]
     profile.finish(readers, evaluated)
     return merged, _inspected(readers, evaluated, 0)
 
@@ -224,14 +253,17 @@ def _merge(plan: MetricsPlan, parts: Sequence[Partial], intervals: Intervals, ex
     if isinstance(function, ast.MetricsFunction) and function.of is None and not function.by:
         # Nothing at all is 0, too.
         parts.append(Partial([()], {"count": np.zeros((1, intervals.count))}))
-    return merge(parts, kinds, intervals.count, exemplars)
+    merged = merge(parts, kinds, intervals.count, exemplars)
+    memory.reserve(merged.nbytes, f"{len(merged.keys)} series", CHEAPER)
+    memory.current().release(sum(part.nbytes for part in parts))
+    return merged
 
 
 def _observe(plan: MetricsPlan, reader: Reader, among: Mask | None, intervals: Intervals, exemplars: int) -> Partial:
-    state = evaluate(plan.root, reader)
+    with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
+        state = evaluate(plan.root, reader)
     spans = spans_in_range(state, among, reader, intervals)
-    if isinstance(plan.function, ast.Compare):
-        return contrast(plan.function, spans, reader, intervals)
+    assert isinstance(plan.function, ast.MetricsFunction)
     return observe(plan.function, spans, reader, intervals, exemplars)
 
 

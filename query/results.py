@@ -3,9 +3,12 @@
 What an answer has tens of thousands of is a NamedTuple: made three times faster than a frozen dataclass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
 
 AttributeValue = str | int | float | bool | Sequence["AttributeValue"]
 # Key and value. A key may come twice: `.x` is shown as x, be it the span's, the resource's, or both.
@@ -86,6 +89,38 @@ class Exemplar:
     trace_id: bytes  # 16
     timestamp_ns: int  # its start
     value: float  # its measured value; where spans are only counted the sample's
+
+
+class Samples(Sequence[tuple[int, float]]):
+    """(timestamp in ns, value) of a series, ascending. In two arrays: as objects they would take ten times more."""
+
+    __slots__ = ("_times_ns", "_values")
+
+    def __init__(self, times_ns: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> None:
+        self._times_ns, self._values = times_ns, values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[int, float]: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Samples": ...
+    def __getitem__(self, at: int | slice) -> "tuple[int, float] | Samples":
+        if isinstance(at, slice):
+            return Samples(self._times_ns[at], self._values[at])
+        return int(self._times_ns[at]), float(self._values[at])
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        return zip(self._times_ns.tolist(), self._values.tolist(), strict=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list's
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from functools import partial
 
 import numpy as np
 
+from query import memory
 from query.engine.choose import Chosen, Hits, Order, Wanted, choose
 from query.engine.combine import Traces, describe
 from query.engine.plan import Plan, plan
 from query.engine.profile import Profile
 from query.engine.reader import Ids, Mask, Reader, find
-from query.engine.spansets import evaluate
+from query.engine.spansets import ROW_BYTES, evaluate
 from query.engine.stitch import UNKNOWN_NS, Piece, latest_start_ns, rows_outside, shared_traces, whole_traces
 from query.errors import QueryCancelled
 from query.language.check import check
@@ -109,10 +110,14 @@ class _Run:
         with self.profile.stage("put traces together" if piece.stitched else "evaluate"):
             reader, among = piece.open()
         self.evaluated.append(reader)
-        with self.profile.source(reader):
+        needed = memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans")
+        with self.profile.source(reader), needed:
             found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
+        if found is None:
+            reader.discard()
+        else:
             reader.forget()
-        if found is not None:
+            memory.reserve(found.nbytes, "matching spans")
             self.hits.append(found)
 
     @property
@@ -177,11 +182,13 @@ def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, 
     for reader, here in zip(readers, inside, strict=True):
         among = None if here else _rows_inside(reader, shared)
         if among is None or among.any():
-            work.append(Piece(latest_start_ns(reader), False, partial(_given, reader, among)))
+            latest_span_ns = latest_start_ns(reader, "start_ns")
+            work.append(Piece(latest_start_ns(reader), latest_span_ns, False, partial(given, reader, among)))
     return work
 
 
-def _given(reader: Reader, among: Mask | None) -> tuple[Reader, Mask | None]:
+def given(reader: Reader, among: Mask | None) -> tuple[Reader, Mask | None]:
+    """What a piece of one source opens."""
     return reader, among
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from tables.overflow import SparseColumns
 from tables.trace_index import TraceIndex
 
 
@@ -37,6 +38,30 @@ class Source(Protocol):
         Strings come as DictionaryArray (int32 indices) whose dictionary may hold values that no row has;
         everything else as the plain type. Raises OSError where the bytes cannot be had.
         """
+        ...
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """What a source may do besides: say how much memory a `read` takes before it is done."""
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About what `read` of the same columns and rows allocates: rather too much than too little."""
+        ...
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """What a source may do besides: give attributes that few rows have as (row, value) pairs, without a column of all
+    rows for each.
+    """
+
+    def sparse_columns(self) -> frozenset[str]:
+        """The columns that `sparse` gives. None of them is cheap to `read`."""
+        ...
+
+    def sparse(self) -> SparseColumns:
+        """All of them."""
         ...
 
 

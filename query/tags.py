@@ -1,13 +1,15 @@
 """The entry points of auto-completion: which tags there are, and which values a tag has."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 from weakref import ref
 
 import numpy as np
 import pyarrow as pa
 
+from query import memory
 from query.engine.distinct import (
     CHILD_COUNT,
     KEYWORD,
@@ -20,15 +22,16 @@ from query.engine.distinct import (
 )
 from query.engine.plan import Plan, plan
 from query.engine.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
-from query.engine.spansets import Spansets, evaluate
-from query.engine.stitch import shared_traces, whole_traces
+from query.engine.spansets import ROW_BYTES, Spansets, evaluate
+from query.engine.stitch import UNKNOWN_NS, Piece, StitchedSource, shared_traces, whole_traces
 from query.errors import QueryCancelled
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
 from query.language.text import expression
 from query.results import Inspected
-from query.source import Source
+from query.search import given
+from query.source import Source, Sparse
 from query.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
 from tables.cache import ByteCache
 from tables.schema import parse_attribute_column
@@ -162,16 +165,14 @@ def tag_values(
         for field in closed:
             found.add(KEYWORD, pa.array(keywords(field)))
         wanted = [field for field in wanted if field not in closed]
-    if compiled is None and any(field in _OF_ROOTS for field in wanted) and read.shares_traces():
-        # Only a whole trace tells that it has no root.
-        compiled = replace(plan(check(parse("{ }"))), whole_traces=True)
+    # Only a whole trace tells that it has no root, and how many children a span has.
+    if any(field in _OF_ROOTS or field == CHILD_COUNT for field in wanted) and read.shares_traces():
+        compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in wanted for column, _ in field_columns(field)}
     known = known or Known()
-    whole = CHILD_COUNT in wanted  # only a whole trace tells it
-    for reader, rows in read.matching(compiled, columns, whole=whole) if wanted else ():
+    for reader, rows in read.matching(compiled, columns) if wanted else ():
         for field in wanted:
-            of_source = compiled is None and not whole
-            for type_, values in known.values(reader, field) if of_source else field_values(reader, field, rows):
+            for type_, values in known.values(reader, field) if compiled is None else field_values(reader, field, rows):
                 found.add(type_, values)
         if found.full:
             break
@@ -209,38 +210,72 @@ class _Read:
         for reader, inside in zip(self.all, self.inside, strict=True):
             if inside:
                 yield self._next(reader)
+                reader.forget()
 
-    def matching(
-        self, compiled: Plan | None, columns: set[str], *, whole: bool = False
-    ) -> Iterator[tuple[Reader, Mask | None]]:
-        """Readers with rows that match, and which (None: all).
+    def matching(self, compiled: Plan | None, columns: set[str]) -> Iterator[tuple[Reader, Mask | None]]:
+        """Readers with rows that match, and which (None: all). In: columns: what will be read of the rows
 
-        In: columns: what will be read of the rows; whole: of traces that lie in several sources put together
         Raises: QueryCancelled
         """
-        if compiled is None and not whole:
+        if compiled is None:
             for reader in self.readers():
                 yield reader, None
             return
-        work: list[tuple[Reader, Mask | None]] = [
-            (r, None) for r, here in zip(self.all, self.inside, strict=True) if here
-        ]
-        if whole or (compiled is not None and compiled.whole_traces):
-            shared = shared_traces([reader.traces() for reader in self.all])
-            columns = columns | (compiled.columns if compiled is not None else frozenset())
-            work = [piece.open() for piece in whole_traces(self.all, shared, columns, self.inside)]
-        for reader, among in work:
-            self._next(reader)
-            state = np.ones(reader.rows, bool) if compiled is None else evaluate(compiled.root, reader)
-            if isinstance(state, Spansets):
-                rows = np.zeros(reader.rows, bool)
-                rows[state.rows] = True
-            else:
-                rows = state
-            rows = rows if among is None else rows & among
+        for piece in self._pieces(compiled, compiled.columns | columns):
+            reader, rows = self._matching(piece, compiled)
+            if rows.any():
+                yield reader, None if rows.all() else rows
+            reader.discard()
+
+    def matching_where_they_rest(self, compiled: Plan | None) -> Iterator[tuple[Reader, Mask | None]]:
+        """As `matching`, for all columns of the rows: traces are put together only to see which match. Their rows come
+        with those of the source that has them. Raises: QueryCancelled
+        """
+        if compiled is None:
+            yield from self.matching(None, set())
+            return
+        later: dict[Reader, Mask] = {}
+        pieces = self._pieces(compiled, compiled.columns)
+        for piece in sorted(pieces, key=lambda piece: not piece.stitched):
+            reader, rows = self._matching(piece, compiled)
+            if isinstance(reader.source, StitchedSource):
+                for origin, here, _ in reader.source.origins(np.flatnonzero(rows)):
+                    if origin not in later:
+                        memory.reserve(origin.rows, "matching spans")
+                    later.setdefault(origin, np.zeros(origin.rows, bool))[here] = True
+                reader.discard()
+                continue
+            reader.forget()  # what was read is the filter's
+            rows = rows | later.pop(reader) if reader in later else rows
             if rows.any():
                 yield reader, None if rows.all() else rows
             reader.forget()
+        for reader, rows in later.items():
+            yield self._next(reader), rows
+            reader.forget()
+
+    def _pieces(self, compiled: Plan, columns: Collection[str]) -> list[Piece]:
+        if compiled.whole_traces:
+            shared = shared_traces([reader.traces() for reader in self.all])
+            return whole_traces(self.all, shared, columns, self.inside)
+        return [
+            Piece(UNKNOWN_NS, UNKNOWN_NS, False, partial(given, reader, None))
+            for reader, here in zip(self.all, self.inside, strict=True)
+            if here
+        ]
+
+    def _matching(self, piece: Piece, compiled: Plan) -> tuple[Reader, Mask]:
+        """A piece, opened, and which of its rows match."""
+        reader, among = piece.open()
+        self._next(reader)
+        with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
+            state = evaluate(compiled.root, reader)
+        if isinstance(state, Spansets):
+            rows = np.zeros(reader.rows, bool)
+            rows[state.rows] = True
+        else:
+            rows = state
+        return reader, rows if among is None else rows & among
 
     def inspected(self) -> Inspected:
         read = {id(reader): reader for reader in [*self.all, *self._worked_on]}
@@ -269,24 +304,41 @@ def _all_names(read: _Read, found: dict[str, set[str]], known: Known) -> None:
 
 
 def _matching_names(read: _Read, compiled: Plan, found: dict[str, set[str]]) -> None:
-    columns = {column for reader in read.all for column in reader.source.columns}
-    for reader, mask in read.matching(compiled, columns):
+    for reader, mask in read.matching_where_they_rest(compiled):
         rows = np.arange(reader.rows) if mask is None else np.flatnonzero(mask)
         for scope, column in ENTRY_COLUMNS.items():
             if scope in found and reader.has(column):
-                found[scope] |= entry_keys(reader.at([column], rows)[column])
+                found[scope] |= entry_keys(reader.passing([column], rows)[column])
         # What is known already need not be read: after the first sources little is left.
-        unknown = [
-            (scope, key, column)
+        unknown = {
+            column: (scope, key)
             for scope, key, column in _attributes(reader.source.columns, found)
             if key not in found[scope]
-        ]
-        for first in range(0, len(unknown), _COLUMNS_AT_ONCE):
-            some = unknown[first : first + _COLUMNS_AT_ONCE]
-            arrays = reader.at([column for *_, column in some], rows)
-            for scope, key, column in some:
-                if _any_value(arrays[column]):
+        }
+        unknown = _without_sparse(reader, mask, unknown, found)
+        columns = list(unknown)
+        for first in range(0, len(columns), _COLUMNS_AT_ONCE):
+            for column, array in reader.passing(columns[first : first + _COLUMNS_AT_ONCE], rows).items():
+                if _any_value(array):
+                    scope, key = unknown[column]
                     found[scope].add(key)
+
+
+def _without_sparse(
+    reader: Reader, mask: Mask | None, unknown: dict[str, tuple[str, str]], found: dict[str, set[str]]
+) -> dict[str, tuple[str, str]]:
+    """What is left when those attributes are looked for that few spans have, which are thousands."""
+    source = reader.source
+    hidden = source.sparse_columns() if isinstance(source, Sparse) else frozenset()
+    if isinstance(source, Sparse) and not hidden.isdisjoint(unknown):
+        reader.hold(2 * reader.decoded_bytes([next(iter(hidden))]), "attributes that few spans have")
+        sparse = source.sparse()
+        for column in hidden.intersection(unknown):
+            rows, _ = sparse.column(column)
+            if mask is None or mask[rows].any():
+                scope, key = unknown[column]
+                found[scope].add(key)
+    return {column: of for column, of in unknown.items() if column not in hidden}
 
 
 def _any_value(array: Any) -> bool:

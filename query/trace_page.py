@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from query import memory
 from query.engine.reader import Rows, find, to_numpy
-from query.source import Source
-from query.trace import find_trace
+from query.source import Estimating, Source
+from query.trace import find_trace, trace_bytes
 from tables.lists import big_endian
 from tables.trace_index import TraceIndex
 
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19})-([0-9a-f]{16})", re.ASCII)
+_MARGIN: Final = 0.8
 _INT64: Final = np.iinfo(np.int64)
 
 # Start in ns and id of a span: the order of a trace's spans, and of its pages.
@@ -63,18 +65,34 @@ def trace_page(
         start, span_id = after[0], np.uint64(int.from_bytes(after[1], "big"))
         left = np.flatnonzero((starts > start) | ((starts == start) & (ids > span_id)))
     ordered = left[np.lexsort((ids[left], starts[left]))]
+    while True:
+        page = _page(ordered, spans_max, starts, ids)
+        parts = _parts(pieces, np.sort(page), trace_id)
+        needed, room = trace_bytes([(part, 0, part.rows) for part in parts]), memory.current().left_bytes
+        if needed <= room or len(page) <= 1:
+            return find_trace(parts, trace_id), len(ordered) > len(page)
+        # With so many columns a page must be shorter: the next one begins behind it all the same.
+        spans_max = max(1, min(len(page) - 1, int(len(page) * _MARGIN * room / needed)))
+
+
+def _page(ordered: Rows, spans_max: int, starts: Rows, ids: npt.NDArray[np.uint64]) -> Rows:
     page = ordered[:spans_max]
     if len(ordered) > len(page):
         last = page[-1]
         rest = ordered[len(page) :]
         page = np.concatenate([page, rest[(starts[rest] == starts[last]) & (ids[rest] == ids[last])]])
+    return page
+
+
+def _parts(pieces: Sequence[tuple[Source, int, int]], page: Rows, trace_id: bytes) -> list["_Part"]:
+    """The rows of a page, ascending numbers among those of all pieces, as sources."""
     begins = np.cumsum([0, *(end - first for _, first, end in pieces)])
     parts = []
     for (source, first, _), begin, end in zip(pieces, begins[:-1], begins[1:], strict=True):
-        rows = np.sort(page[(page >= begin) & (page < end)]) - begin + first
+        rows = page[(page >= begin) & (page < end)] - begin + first
         if len(rows):
             parts.append(_Part(source, trace_id, rows))
-    return find_trace(parts, trace_id), len(ordered) > len(page)
+    return parts
 
 
 def _pieces(sources: Sequence[Source], trace_id: bytes) -> list[tuple[Source, int, int]]:
@@ -108,6 +126,15 @@ class _Part:
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         return self.source.bounds(column)
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """As the source says it, of all rows from the first to the last; of all of this part its share."""
+        numbers = self.numbers if rows is None else self.numbers[slice(*rows)]
+        if not len(numbers) or not isinstance(self.source, Estimating):
+            return 0
+        if rows is None:
+            return self.source.decoded_bytes(columns) * len(numbers) // self.source.rows
+        return self.source.decoded_bytes(columns, (int(numbers[0]), int(numbers[-1]) + 1))
 
     def traces(self) -> TraceIndex:
         offsets: npt.NDArray[np.int64] = np.array([0, self.rows], np.int64)

@@ -71,6 +71,12 @@ class ByteCache(Generic[K, V]):
                 self._evictions.inc()
             self._gauge.set(self.bytes)
 
+    def size_of(self, key: K) -> int | None:
+        """The size of an entry; None where it is not there. Is no use of it."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return None if entry is None else entry.size_bytes
+
     def discard(self, key: K) -> None:
         """Forgets an entry, if it is there."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 from tables import overflow
 from tables.lists import one_array
 from tables.trace_index import TraceIndex, trace_index
+
+# As of `tables.blocks.parquet_read`.
+_HIDDEN_VALUE_BYTES: Final = 8
 
 
 class TableSource:
@@ -46,6 +49,23 @@ class TableSource:
             if self._index is None:
                 self._index = trace_index(self._array("trace_id"))
             return self._index
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """What reading them takes besides the table: dictionaries of texts, and what the overflow stands for."""
+        count = self.rows if rows is None else rows[1] - rows[0]
+        hidden = sum(column not in self._own for column in columns)
+        # Nobody else may hold the table: traces put together are gone with their query.
+        own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
+        return own + hidden * count * _HIDDEN_VALUE_BYTES
+
+    def sparse_columns(self) -> frozenset[str]:
+        """Those that the overflow stands for."""
+        return self.columns - self._own
+
+    def sparse(self) -> overflow.SparseColumns:
+        """The whole overflow, by column."""
+        with self._lock:
+            return overflow.SparseColumns.of(self._array(overflow.COLUMN))
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown one."""

@@ -1,6 +1,7 @@
 """The list column `overflow` of `tables.schema`: attributes without a column of their own, shown as if they had one."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,9 @@ from tables.lists import Int64s, list_parents, list_values, numbers
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
 
 COLUMN: Final = "overflow"
+# Texts of its entries that come oftener than once: read as dictionaries, or the name of an attribute takes its length
+# for each span that has it.
+DICTIONARIES: Final = ("overflow.list.element.column", "overflow.list.element.string_value")
 
 # A longer key never gets a column: Parquet's footer repeats each name several times.
 KEY_CHARS_MAX: Final = 1024
@@ -48,40 +52,79 @@ def columns_of(lists: pa.ListArray, names: Sequence[str]) -> Mapping[str, Any]:
 
     lists: the column `overflow`, or a slice of it
     """
-    found = list_values(lists)
-    encoded = found.field("column").dictionary_encode()
-    number_of = {name: number for number, name in enumerate(encoded.dictionary.to_pylist())}
-    wanted = np.zeros(len(number_of) + 1, np.bool_)
-    wanted[[number_of[name] for name in names if name in number_of]] = True
-    codes = numbers(encoded.indices)
-    at = np.flatnonzero(wanted[codes])
-    at = at[np.argsort(codes[at], kind="stable")]
-    ends = np.cumsum(np.bincount(codes[at], minlength=len(number_of)))
-    row = list_parents(lists)[at]
-    ordered = found.take(pa.array(at))
+    found = SparseColumns.of(lists, names)
     columns: dict[str, Any] = {}
     empty: dict[str, Any] = {}  # by type: made once, however many columns no row has
     for name in names:
-        number = number_of.get(name)
-        attribute = parse_attribute_column(name)
-        word = attribute.type if attribute is not None else "string"
-        if number is None:
+        if name not in found.names:
+            word = _word(name)
             if word not in empty:
                 empty[word] = _shown(pa.nulls(len(lists), ATTRIBUTE_TYPES[word]))
             columns[name] = empty[word]
             continue
-        begin, end = int(ends[number - 1]) if number else 0, int(ends[number])
-        values = _typed(ordered.slice(begin, end - begin).field(value_field(word)), word)
+        rows, values = found.column(name)
         index = np.full(len(lists), -1, np.int32)
-        index[row[begin:end]] = np.arange(end - begin, dtype=np.int32)  # of a key that a span has twice, the last
+        index[rows] = np.arange(len(rows), dtype=np.int32)
         columns[name] = _shown(values.take(pa.array(index, mask=index < 0)))
     return columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseColumns:
+    """The entries of some rows sorted by column: for thousands of attributes that few rows have.
+
+    names: each column's number; ends: where the entries of each end; rows: of each entry; entries: structs as OVERFLOW
+    """
+
+    names: Mapping[str, int]
+    ends: Int64s
+    rows: Any
+    entries: Any
+
+    @classmethod
+    def of(cls, lists: pa.ListArray, wanted: Sequence[str] | None = None) -> "SparseColumns":
+        """In: the column `overflow`, or a slice of it; which columns to keep (None: all)"""
+        found = list_values(lists)
+        encoded = found.field("column")
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        codes = numbers(encoded.indices)
+        # A dictionary may have names that no entry has.
+        used = np.bincount(codes, minlength=len(encoded.dictionary)) > 0
+        names = {name: number for number, name in enumerate(encoded.dictionary.to_pylist()) if used[number]}
+        at = np.arange(len(codes))
+        if wanted is not None:
+            keep = np.zeros(len(used), np.bool_)
+            keep[[names[name] for name in wanted if name in names]] = True
+            at = np.flatnonzero(keep[codes])
+        at = at[np.argsort(codes[at], kind="stable")]
+        ends = np.cumsum(np.bincount(codes[at], minlength=len(used)))
+        return cls(names, ends, list_parents(lists)[at], found.take(pa.array(at)))
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.ends.nbytes + self.rows.nbytes + self.entries.nbytes)
+
+    def column(self, name: str) -> tuple[Any, Any]:
+        """(rows, ascending, each once; their values) of one column. Of an attribute that a span has twice, the last."""
+        number = self.names[name]
+        begin, end = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
+        rows, word = self.rows[begin:end], _word(name)
+        values = _typed(self.entries.slice(begin, end - begin).field(value_field(word)), word)
+        last = np.flatnonzero(np.r_[rows[1:] != rows[:-1], True]) if len(rows) else rows
+        return (rows, values) if len(last) == len(rows) else (rows[last], values.take(pa.array(last)))
+
+
+def _word(name: str) -> str:
+    attribute = parse_attribute_column(name)
+    return attribute.type if attribute is not None else "string"
 
 
 def _typed(values: Any, word: str) -> Any:
     field = _LIST_FIELDS.get(word)
     if field is None:
-        return values
+        # The dictionary is that of all columns together.
+        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
     lists = [
         [getattr(item, field) for item in AnyValue.FromString(raw).array_value.values] for raw in values.to_pylist()
     ]

@@ -3,9 +3,10 @@
 ParameterError, TraceQLError, InvalidTenant   400
 NoTenant, Unauthorized                        401 (Unauthorized with WWW-Authenticate)
 Forbidden                                     403
-TraceTooLarge                                 422
+TraceTooLarge, QueryTooLarge                  422
 MessageTooLarge                               413
-TooManyRequests                               429 with Retry-After
+TooManyRequests, other MemoryExceeded,
+    MemoryError                               429 with Retry-After
 anything else                                 500, logged with its traceback
 Unavailable                                   503 with Retry-After
 TimeoutError                                  504
@@ -21,7 +22,9 @@ from aiohttp.typedefs import Handler
 
 from app.serving.access import CHALLENGE, Forbidden, Unauthorized
 from app.tenant import InvalidTenant, NoTenant
+from query import memory
 from query.errors import TraceQLError
+from query.memory import MemoryExceeded, QueryTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,8 @@ STATUS: Final[dict[type[Exception], int]] = {
     Forbidden: 403,
     MessageTooLarge: 413,
     TraceTooLarge: 422,
+    QueryTooLarge: 422,
+    MemoryExceeded: 429,
     TooManyRequests: 429,
     Unavailable: 503,
 }
@@ -106,6 +111,9 @@ def explain(err: Exception, what: str) -> tuple[int, str]:
             f"the query took longer than the setting {TIMEOUT_SETTING} allows: "
             "ask for a shorter time range or fewer traces, or raise the setting"
         )
+    if isinstance(err, MemoryError):  # Arrow's and numpy's are of this kind
+        log.warning("%s needs more memory than the process may have: %s", what, err)
+        return 429, "the process has no memory left for this; ask for less, or later"
     # The text of an unexpected error may hold paths or data of others: the client gets a word to search
     # the log for instead.
     reference = secrets.token_hex(4)
@@ -117,7 +125,8 @@ def explain(err: Exception, what: str) -> tuple[int, str]:
 async def errors_as_text(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The only place where errors become HTTP."""
     try:
-        return await handler(request)
+        with memory.request():
+            return await handler(request)
     except web.HTTPNotFound:
         return plain_text(404, "no such endpoint; docs/api.md lists them")
     except web.HTTPMethodNotAllowed as err:
@@ -129,8 +138,8 @@ async def errors_as_text(request: web.Request, handler: Handler) -> web.StreamRe
         raise
     except Exception as err:  # noqa: BLE001 (the one place, see above)
         answer = plain_text(*explain(err, f"{request.method} {request.path}"))
-        if isinstance(err, _TryLater):
-            answer.headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+        if answer.status in {429, 503}:
+            answer.headers["Retry-After"] = str(max(1, math.ceil(getattr(err, "retry_after_s", 1))))
         if isinstance(err, Unauthorized):
             answer.headers["WWW-Authenticate"] = CHALLENGE
         return answer

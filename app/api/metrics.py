@@ -1,6 +1,6 @@
 """GET /api/metrics/query_range and /api/metrics/query: TraceQL metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import orjson
@@ -90,22 +90,31 @@ def _exemplars(asked: Mapping[str, str]) -> int:
     return EXEMPLARS_MAX if number is None else min(number, EXEMPLARS_MAX)
 
 
-def range_json(result: MetricsResult) -> bytes:
-    """Tempo's QueryRangeResponse."""
-    # Each series' objects are gone once it is text.
-    series = [orjson.Fragment(orjson.dumps(_series(one))) for one in result.series]
-    return orjson.dumps({"series": series, "metrics": search_metrics(result.inspected)})
+def range_json(result: MetricsResult) -> Iterator[bytes]:
+    """Tempo's QueryRangeResponse, in parts."""
+    return _parts(map(_series, result.series), result)
 
 
-def instant_json(result: MetricsResult) -> bytes:
-    """Tempo's QueryInstantResponse."""
-    series = []
-    for one in result.series:
-        out: Json = {"labels": attributes_json(one.labels)}
-        if one.samples and (value := one.samples[-1][1]):
-            out["value"] = double(value)
-        series.append(out)
-    return orjson.dumps({"series": series, "metrics": search_metrics(result.inspected)})
+def instant_json(result: MetricsResult) -> Iterator[bytes]:
+    """Tempo's QueryInstantResponse, in parts."""
+    return _parts(map(_instant, result.series), result)
+
+
+def _parts(series: Iterable[Json], result: MetricsResult) -> Iterator[bytes]:
+    """Each series' objects are gone once it is text."""
+    yield b'{"series":['
+    between = b""
+    for one in series:
+        yield between + orjson.dumps(one)
+        between = b","
+    yield b"]," + orjson.dumps({"metrics": search_metrics(result.inspected)})[1:]
+
+
+def _instant(series: Series) -> Json:
+    out: Json = {"labels": attributes_json(series.labels)}
+    if series.samples and (value := series.samples[-1][1]):
+        out["value"] = double(value)
+    return out
 
 
 def _series(series: Series) -> Json:

@@ -1,5 +1,6 @@
 """Bodies made and compressed off the event loop: a large answer takes longer than other requests should wait."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -9,11 +10,14 @@ from aiohttp.abc import AbstractStreamWriter
 from zlib_ng import zlib_ng
 
 from app.api.backend import BACKEND
+from query import memory
+from query.memory import BudgetUser
 
 # Below it a packet is a packet.
 GZIP_BYTES_MIN: Final = 4096
 # Several hundred MB/s, and a tenth of the size: higher levels cost more time than most networks.
 _LEVEL: Final = 1
+_CHEAPER: Final = "a lower limit, fewer fields, a longer step, or to accept gzip"
 _WBITS: Final = 31  # a gzip header around it
 
 # No body is ever in one piece of more than that, or of more than what makes it gives at once: copying a hundred
@@ -55,9 +59,9 @@ async def reply(
 ) -> web.Response:
     """What `make` gives, all at once or in parts, on a thread; as gzip where the client takes it and it is large."""
     packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
-    body, packed = await request.app[BACKEND].beside(partial(_made, make, packs=packs))
-    made = body[0] if len(body) == 1 else Pieces(body, content_type=content_type)
-    response = web.Response(body=made, status=status, content_type=content_type, headers=headers)
+    body, packed, holder = await request.app[BACKEND].beside(partial(made, make, packs=packs))
+    whole = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
+    response = web.Response(body=whole, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
     if packed:
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
@@ -67,9 +71,11 @@ async def reply(
 class Pieces(payload.Payload):
     """A body that is never put together: clients that read slowly hold up nothing."""
 
-    def __init__(self, pieces: Sequence[bytes], content_type: str) -> None:
+    def __init__(self, pieces: Sequence[bytes], content_type: str, holder: BudgetUser | None = None) -> None:
+        """holder: of the memory of the pieces, for as long as they are here"""
         super().__init__(pieces, content_type=content_type)
         self._size = sum(map(len, pieces))
+        self._holder = holder
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Piece by piece, each when the one before has gone."""
@@ -81,15 +87,29 @@ class Pieces(payload.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-def _made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool]:
-    """The body in pieces, and whether it is packed."""
-    made = make()
-    pieces = list(_gathered([made] if isinstance(made, bytes) else made)) or [b""]
-    if not packs or (len(pieces) == 1 and len(pieces[0]) < GZIP_BYTES_MIN):
-        return pieces, False
+def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser]:
+    """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
+    budget = memory.current().sibling()
+    holder = BudgetUser(budget)
+    body = make()
+    parts = _gathered([body] if isinstance(body, bytes) else body)
+    first = next(parts, b"")
+    # What is as large as a piece has more behind it, or may as well be packed.
+    packed = packs and len(first) >= GZIP_BYTES_MIN
+    parts = itertools.chain([first], parts)
+    pieces: list[bytes] = []
+    for piece in _gathered(_packed(parts)) if packed else parts:
+        if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
+            budget.reserve(len(piece), "the text of the answer", _CHEAPER)
+        pieces.append(piece)
+    return pieces, packed, holder
+
+
+def _packed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """As gzip, each part when it is there: what is packed already need not be kept as it was."""
     packer = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _WBITS)
-    packed = [*map(packer.compress, pieces), packer.flush()]
-    return list(_gathered(packed)), True
+    yield from map(packer.compress, parts)
+    yield packer.flush()
 
 
 def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:

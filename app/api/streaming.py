@@ -24,6 +24,7 @@ from app.api.params import Limits
 from app.api.proto import tempo_pb2 as pb
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
 from app.serving.access import Access, Identity
+from query import memory
 from query.progress import Progress, Watch
 from query.results import MetricsResult, SearchResult
 from query.tag_text import INTRINSIC, parse_old_tag, parse_tag
@@ -46,7 +47,7 @@ CODES: Final[Mapping[int, grpc.StatusCode]] = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.FAILED_PRECONDITION,
+    422: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -248,8 +249,9 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         async def handle(request: Any, context: Any) -> AsyncIterator[bytes]:
             start_s, status = time.perf_counter(), CLIENT_GONE
             try:
-                async for part in self._answer(method, request, context):
-                    yield part
+                with memory.request():
+                    async for part in self._answer(method, request, context):
+                        yield part
                 status = 200
             except _Refused as refused:
                 status, text = refused.status, refused.text

@@ -297,6 +297,16 @@ class Query(Section):
     )
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
+    memory_bytes_max: Annotated[int, Field(ge=4 * MIB, le=1024**4)] = Field(
+        default=256 * MIB,
+        description="Bytes that one query may hold, its answer included, by estimate. One that needs more is refused "
+        "with 422, and the text says what would be cheaper.",
+    )
+    memory_total_bytes_max: Annotated[int, Field(ge=4 * MIB, le=1024**4)] = Field(
+        default=384 * MIB,
+        description="Bytes that all queries may hold together, besides the first 4 MiB of each. One that needs more is "
+        "refused with 429.",
+    )
     column_cache_bytes_max: Bytes = Field(
         default=384 * MIB, description="Bytes of decoded columns kept in memory for the next queries."
     )

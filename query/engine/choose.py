@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from query import memory
 from query.engine.reader import Ids, Mask, Places, Reader, Rows, raw, run_starts
 from query.engine.spansets import Spansets, State
 
@@ -14,6 +15,8 @@ Order = Literal["start", "duration"]
 ORDERS: Final = ("start", "duration")
 _CURSOR = re.compile(rf"({'|'.join(ORDERS)})-([0-9]{{1,19}})-([0-9a-f]{{32}})", re.ASCII)
 _NONE: Final = np.iinfo(np.int64)
+# Id, start and end, rank, order, and copies while they are sorted.
+_CANDIDATE_BYTES: Final = 120
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +31,11 @@ class Hits:
     rows: Rows
     traces: Rows
     sets: Spansets | None = None
+
+    @property
+    def nbytes(self) -> int:
+        sets = 0 if self.sets is None else self.sets.nbytes
+        return int(self.rows.nbytes + self.traces.nbytes + sets)
 
     @classmethod
     def of(cls, reader: Reader, state: State, among: Mask | None = None) -> "Hits | None":
@@ -100,6 +108,12 @@ def choose(hits: Sequence[Hits], readers: Sequence[Reader], wanted: Wanted) -> C
     if not hits or (wanted.limit < 1 and not wanted.total):
         none = np.empty(0, np.int64)
         return Chosen(np.empty(0, "S16"), none, none, total=0 if wanted.total else None)
+    count = sum(len(hit.traces) for hit in hits)
+    with memory.current().scratch(count * _CANDIDATE_BYTES, f"choosing among {count} traces"):
+        return _choose(hits, readers, wanted, after)
+
+
+def _choose(hits: Sequence[Hits], readers: Sequence[Reader], wanted: Wanted, after: tuple[int, bytes] | None) -> Chosen:
     ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
     if wanted.total or wanted.order != "start":
         return _first(np.unique(ids), readers, wanted, after)

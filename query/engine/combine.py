@@ -6,6 +6,7 @@ from typing import Final, overload
 
 import numpy as np
 
+from query import memory
 from query.engine.choose import Chosen, Hits
 from query.engine.facts import Facts, facts_of
 from query.engine.matched import Matched, matched
@@ -15,6 +16,9 @@ from query.results import TraceMatch
 
 # Told at once: few enough that nothing else waits long, whether for Python's lock or for its garbage collector.
 _TOGETHER: Final = 500
+_TOGETHER_BYTES: Final = 8 << 20
+_SPAN_BYTES: Final = 700
+_TRACE_BYTES: Final = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +78,16 @@ class Traces(Sequence[TraceMatch]):
         return Traces(parts)
 
     def __iter__(self) -> Iterator[TraceMatch]:
+        budget = memory.current()
         for described, places in self._parts:
-            for first in places[::_TOGETHER]:
-                yield from described.told(first, min(first + _TOGETHER, places.stop))
+            traces = max(1, len(described.chosen.ids))
+            # As objects, a span takes so much besides its values, which are there again as text.
+            each = (2 * described.matched.nbytes + _SPAN_BYTES * int(described.matched.spans[-1])) // traces
+            step = max(1, min(_TOGETHER, _TOGETHER_BYTES // max(1, each)))
+            for first in places[::step]:
+                end = min(first + step, places.stop)
+                with budget.scratch(each * (end - first), f"{end - first} traces of the answer"):
+                    yield from described.told(first, end)
 
     def and_those(self, described: Described) -> "Traces":
         """With more behind them."""
@@ -94,6 +105,7 @@ def describe(
 
     readers: all sources, which know the whole traces; hits: where the matches are (stitched traces among them)
     """
+    memory.reserve(len(chosen.ids) * _TRACE_BYTES, f"an answer of {len(chosen.ids)} traces", "a lower limit")
     order = np.argsort(chosen.ids)
     places = Places(chosen.ids[order])
     return Described(chosen, facts_of(places, order, readers), matched(places, order, hits, shown, spans_max))

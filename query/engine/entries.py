@@ -60,6 +60,11 @@ class Entries:
         owners = to_numpy(pc.list_parent_indices(attributes)).astype(np.int64)
         return cls(rows, structs, starts, to_numpy(encoded.indices.fill_null(-1)), codes, pairs, owners)
 
+    @property
+    def nbytes(self) -> int:
+        """Besides the column that it is made of, most of which it shares."""
+        return int(self.rows.nbytes + self.keys.nbytes + self.pair_rows.nbytes + 60 * len(self.key_code))
+
     def values(self, field: ast.Field) -> list[EntryValues]:
         """Everything that the field stands for, by type."""
         if isinstance(field, ast.Attribute):

@@ -65,7 +65,7 @@ def group(expr: FieldExpr, reader: Reader) -> Groups:
     An array of one element counts as that element, any other array as its JSON text.
     """
     type_ = type_of(expr)
-    return _merge([_encoded(array) for array in _arrays(expr, reader, type_)], reader.rows, type_)
+    return _merge([encoded(array) for array in _arrays(expr, reader, type_)], reader.rows, type_)
 
 
 def _arrays(expr: FieldExpr, reader: Reader, type_: Type) -> Iterator[Any]:
@@ -78,12 +78,13 @@ def _arrays(expr: FieldExpr, reader: Reader, type_: Type) -> Iterator[Any]:
     elif column is None and _has_columns(expr) and not _hides(expr, reader):
         for name, word in field_columns(expr):
             if (array := reader.column(name)) is not None:
-                yield from _groupable(array, word)
+                yield from groupable(array, word)
     else:
         yield from map(_nullable, value(expr, reader))
 
 
-def _groupable(array: Any, word: str) -> Iterator[Any]:
+def groupable(array: Any, word: str) -> Iterator[Any]:
+    """The values of a column by which spans are grouped. word: the type of the column's attribute"""
     if word in _GROUPABLE:
         yield array
     elif word.endswith("[]"):
@@ -112,7 +113,7 @@ def _first_entries(field: ast.Attribute, column: str, reader: Reader) -> Iterato
     at[owners] = filled[first]
     places = pa.array(at, mask=at < 0)
     for word, values in found:
-        yield from _groupable(values.take(places), word)
+        yield from groupable(values.take(places), word)
 
 
 def _by_duration(array: Any) -> list[Any]:
@@ -143,8 +144,8 @@ def _nullable(part: arithmetic.Part) -> Any:
     return pa.array(part.values, mask=~part.valid)
 
 
-def _encoded(array: Any) -> tuple[Rows, Any]:
-    """(codes from 0, -1 for null; distinct values)"""
+def encoded(array: Any) -> tuple[Rows, Any]:
+    """(codes from 0, -1 for null; the values that the codes stand for)"""
     if not pa.types.is_dictionary(array.type):
         array = (_one_form(array) if pa.types.is_floating(array.type) else array).dictionary_encode()
     indices = array.indices if not array.indices.null_count else array.indices.fill_null(-1)
@@ -158,26 +159,26 @@ def _one_form(floats: Any) -> Any:
     return pc.if_else(pc.is_nan(floats), math.nan, floats)
 
 
-def _merge(encoded: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
+def _merge(parts: list[tuple[Rows, Any]], rows: int, type_: Type) -> Groups:
     """The first array that has a value in a row gives its code; equal values of two arrays have one code."""
-    code_of: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(encoded)
+    code_of: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)] * len(parts)
     chunks, first = [], 1
-    for kind in dict.fromkeys(values.type for _, values in encoded):
-        alike = [i for i, (_, values) in enumerate(encoded) if values.type == kind]
-        values = encoded[alike[0]][1]
+    for kind in dict.fromkeys(values.type for _, values in parts):
+        alike = [i for i, (_, values) in enumerate(parts) if values.type == kind]
+        values = parts[alike[0]][1]
         place = np.arange(len(values))
         if len(alike) > 1:
-            joined = pa.concat_arrays([encoded[i][1] for i in alike]).dictionary_encode()
+            joined = pa.concat_arrays([parts[i][1] for i in alike]).dictionary_encode()
             values, place = joined.dictionary, to_numpy(joined.indices)
         start = 0
         for i in alike:
-            end = start + len(encoded[i][1])
+            end = start + len(parts[i][1])
             # One more place, 0, at the end: where the codes of nulls point to.
             code_of[i] = np.append(place[start:end] + first, 0)
             start = end
         chunks.append((first, values))
         first += len(values)
     codes: npt.NDArray[np.int64] | None = None
-    for of, (indices, _) in zip(code_of, encoded, strict=True):
+    for of, (indices, _) in zip(code_of, parts, strict=True):
         codes = of[indices] if codes is None else np.where(codes == 0, of[indices], codes)
     return Groups(np.zeros(rows, np.int64) if codes is None else codes, tuple(chunks), type_)

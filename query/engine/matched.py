@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from query import memory
 from query.engine.choose import Hits
 from query.engine.plan import Shown
 from query.engine.reader import Places, Rows, compact, fixed_bytes, raw_all, rows_of, run_starts, to_numpy
@@ -20,6 +21,9 @@ from query.results import Attributes, SpanMatch, SpanSet
 _NAME: Final = ast.Intrinsic("name")
 # Where so many times more spans match than are shown, only those are read that may be shown.
 _MANY: Final = 8
+# What is read of each source is put below each other, then in order.
+_COPIES: Final = 3
+CHEAPER: Final = "a lower limit, fewer spans per span set (spss), or fewer fields in select()"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +41,11 @@ class Matched:
     columns: Mapping[str, Any]
     shown: Sequence[Shown]
     said: Mapping[int, tuple[Spansets, int]]
+
+    @property
+    def nbytes(self) -> int:
+        """Of its columns."""
+        return memory.array_bytes(self.columns)
 
     def told(self, first: int, end: int) -> list[list[SpanSet]]:
         """Of a range of traces."""
@@ -100,6 +109,7 @@ def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[S
         owners.append(owner)
         sets.append(of)
         pieces.append(_columns(hit, rows, shown))
+        memory.reserve(_COPIES * memory.array_bytes(pieces[-1]), "matched spans of the answer", CHEAPER)
     counts = np.bincount(np.concatenate(counted))
     columns = _joined(pieces)
     return _in_order(np.concatenate(owners), np.concatenate(sets), counts, columns, len(ids), shown, spans_max, said)

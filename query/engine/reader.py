@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from query import memory
 from query.language import ast
-from query.source import Keeping, Source
+from query.source import Estimating, Keeping, Source
 from tables import lists
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.trace_facts import elapsed_ns
@@ -51,6 +53,8 @@ NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
 DURATION: Final = "duration_ns"
 _INT64: Final = np.iinfo(np.int64)
 _SOME: Final = 8  # one row in so many is few
+_SMALL_BYTES: Final = 1 << 20
+_VALUE_BYTES: Final = 16  # of a source that does not say it
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
 
@@ -90,6 +94,9 @@ class Reader:
         self.source = source
         # Asked once: it takes 10 µs.
         self.keeping = source if isinstance(source, Keeping) else None
+        self._estimating = source if isinstance(source, Estimating) else None
+        self._memory, self._held_bytes = memory.current(), 0
+        self.owned_bytes = 0  # of the source, where it is this query's own
         self._read_once = source.read if self.keeping is None else self.keeping.read_once
         self.rows = source.rows
         self.bytes_read = 0
@@ -118,7 +125,7 @@ class Reader:
         if column not in self._columns:
             if not self.has(column):
                 return None
-            found = self._counted(self.source.read([column]))[column] if self.stored(column) else None
+            found = self._held(column) if self.stored(column) else None
             if column in NEVER_NULL:
                 found = self._filled(column, found)
             elif column == DURATION and not self._every_span_is_timed():
@@ -132,6 +139,7 @@ class Reader:
             return array
         if array is None:
             array = pa.DictionaryArray.from_arrays(pa.nulls(self.rows, pa.int32()), pa.array([], pa.string()))
+        self.hold(4 * self.rows, f"column {column} of {self.rows} spans")
         absent = to_numpy(array.is_null())
         for word in ATTRIBUTE_TYPES if column == SERVICE_NAME else ():
             other = f"{column}:{word}"
@@ -160,7 +168,8 @@ class Reader:
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What is made of columns and asked for several times during one evaluation."""
         if name not in self._made:
-            self._made[name] = make()
+            self._made[name] = made = make()
+            self.hold(getattr(made, "nbytes", 0), name)
         return self._made[name]
 
     def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
@@ -174,17 +183,39 @@ class Reader:
         if DURATION in present and not self._every_span_is_timed():
             present = list(dict.fromkeys([*present, "start_ns"]))
         first, end = int(rows.min()), int(rows.max()) + 1
-        whole = (first, end) == (0, self.rows)
-        read = self._counted(read_rows(present, None if whole else (first, end)))
-        wanted = pa.array(rows - first)
-        found = {column: read[column].take(wanted) for column in present}
+        asked = None if (first, end) == (0, self.rows) else (first, end)
+        with self._memory.scratch(self.decoded_bytes(present, asked), f"{len(present)} columns of {end - first} spans"):
+            read = self._counted(read_rows(present, asked))
+            wanted = pa.array(rows - first)
+            found = {column: read[column].take(wanted) for column in present}
         if DURATION in found and "start_ns" in found and not self._every_span_is_timed():
             found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
         return found
 
     def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
         """Those of the columns that the source has, whole: for something that it keeps."""
-        return dict(self._counted(self._read_once([column for column in columns if self.stored(column)])))
+        present = [column for column in columns if self.stored(column)]
+        with self._memory.scratch(self.decoded_bytes(present), f"{len(present)} columns of {self.rows} spans"):
+            return dict(self._counted(self._read_once(present)))
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About how much memory reading these columns takes, which the source has."""
+        if self._estimating is not None:
+            return self._estimating.decoded_bytes(columns, rows)
+        return len(columns) * _VALUE_BYTES * (self.rows if rows is None else rows[1] - rows[0])
+
+    def hold(self, size: int, what: str) -> None:
+        """Counts what is kept until `forget`. Raises: memory.MemoryExceeded"""
+        self._memory.reserve(size, what)
+        self._held_bytes += size
+
+    def _held(self, column: str) -> Any:
+        """A whole column, counted before it is read by its estimate, then by its size."""
+        size = self.decoded_bytes([column])
+        self.hold(size, f"column {column[:100]} of {self.rows} spans")
+        array = self._counted(self.source.read([column]))[column]
+        self.hold(array.nbytes - size, f"column {column[:100]} of {self.rows} spans")
+        return array
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """As `at`, for few rows that the next query will ask for again."""
@@ -236,10 +267,31 @@ class Reader:
             return 0, max(bounds[1], 0)
         return bounds
 
+    def has_field(self, field: ast.Field) -> bool:
+        """Whether a column that may hold the field's values is here."""
+        return any(self.has(column) for column, _ in field_columns(field))
+
+    def passing(self, columns: Sequence[str], rows: Rows | None) -> dict[str, Any]:
+        """Columns at some rows (None: at all), for one look at each: they push out nothing that is in use."""
+        if rows is None:
+            return self.all_once(columns)
+        return self._at(columns, rows, self._read_once)
+
+    def discard(self) -> None:
+        """As `forget`, and rows that are nobody else's, of stitched traces, go, too. What was counted stays."""
+        self.forget()
+        if self.owned_bytes:
+            self.traces()
+            self._memory.release(self.owned_bytes)
+            self.owned_bytes = 0
+            self.source = self._read_once = self._estimating = cast("Any", None)
+
     def forget(self) -> None:
         """Lets the columns go; the source may keep its own cache."""
         self._columns.clear()
         self._made.clear()
+        self._memory.release(self._held_bytes)
+        self._held_bytes = 0
 
     def _counted(self, read: Any) -> Any:
         self.bytes_read += sum(array.nbytes for array in read.values())
@@ -248,8 +300,19 @@ class Reader:
 
 
 def compact(array: Any) -> Any:
-    """Strings without the dictionary of a whole source."""
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+        return array.dictionary_decode()
+    with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
+        return array.dictionary_decode()
+
+
+def plain_bytes(array: Any) -> int:
+    """What a dictionary array of strings takes without its dictionary."""
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0) + 5 * len(array)
 
 
 def to_numpy(array: Any) -> npt.NDArray[Any]:

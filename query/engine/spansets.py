@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Final, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,12 @@ class GroupAttribute:
     codes: npt.NDArray[np.int64]
     groups: Groups
 
+    @property
+    def nbytes(self) -> int:
+        return int(
+            self.codes.nbytes + self.groups.codes.nbytes + sum(values.nbytes for _, values in self.groups.chunks)
+        )
+
     def value(self, number: int) -> AttributeValue:
         label = self.groups.label(int(self.codes[number]))
         return NIL if label is None else label
@@ -44,6 +50,10 @@ class NumberAttribute:
     label: str
     parts: arithmetic.Value
     type: Type
+
+    @property
+    def nbytes(self) -> int:
+        return sum(int(part.values.nbytes + part.valid.nbytes) for part in self.parts)
 
     def value(self, number: int) -> AttributeValue:
         found = [part.values[number].item() for part in self.parts if part.valid[number]]
@@ -67,6 +77,10 @@ class Spansets:
     owner: Rows
     traces: Rows
     attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes + self.owner.nbytes + self.traces.nbytes) + sum(a.nbytes for a in self.attributes)
 
     @classmethod
     def of(cls, mask: Mask, reader: Reader) -> "Spansets":
@@ -110,6 +124,9 @@ class Spansets:
         kept = [attribute for attribute in self.attributes if attribute.label not in labels]
         return replace(self, attributes=(*kept, *new))
 
+
+# What an evaluation makes of each row besides columns: masks, numbers of spansets and of the nested set, some at once.
+ROW_BYTES: Final = 64
 
 State = Mask | Spansets  # a mask: one spanset per trace
 

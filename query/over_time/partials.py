@@ -30,6 +30,10 @@ _OPERATIONS: Final = {
 EMPTY: Final = {kind: empty for kind, (_, empty) in _OPERATIONS.items()}
 
 
+_SKETCH_ENTRY_BYTES: Final = 16
+_KEY_BYTES: Final = 300
+
+
 class TooManyCells(Exception):  # noqa: N818 - internal: query/metrics.py makes a TraceQLError of it
     """More series and samples than CELLS_MAX allows."""
 
@@ -68,6 +72,12 @@ class Partial:
     cells: dict[str, Floats]
     candidates: dict[tuple[Key, int], Candidate] = field(default_factory=dict)
     sketch: QuantileSketch | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """About what it takes, its keys as Python has them."""
+        sketch_bytes = 0 if self.sketch is None else _SKETCH_ENTRY_BYTES * self.sketch.entries
+        return _KEY_BYTES * len(self.keys) + sum(cells.nbytes for cells in self.cells.values()) + sketch_bytes
 
     def since(self, interval: int) -> "Partial":
         """The cells of that interval and later ones, without candidates."""

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tables import overflow
 from tables.blocks.checksum import Tail
+from tables.blocks.decoded_size import decoded_size
 from tables.blocks.object_store import RangeFile
 from tables.blocks.pages import Pages, parse_pages
 from tables.cache import ByteCache
@@ -43,6 +44,8 @@ _FEW_COLUMNS: Final = 6
 # Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
+# An index of int32, and the place of each value while the column is made.
+_HIDDEN_VALUE_BYTES: Final = 8
 # What is read once does not push out of the cache what was in use so lately.
 _IN_USE_S: Final = 60.0
 
@@ -73,6 +76,7 @@ class ParquetSource:
         # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
         self._bounds: dict[str, tuple[int, int] | None] = {}
+        self._sizes: dict[str, int] = {}
 
     @property
     def columns(self) -> frozenset[str]:
@@ -124,6 +128,39 @@ class ParquetSource:
         for name in (_FOOTER, _PAGES):
             for key in {self.key, self.name}:
                 self._cache.discard(ColumnKey(key, name))
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About what reading them takes, as the footer says it; of what is in the cache its size."""
+        sizes = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
+        total = sum(size for size in sizes.values() if size is not None)
+        missing = [column for column, size in sizes.items() if size is None]
+        if not missing:
+            return total
+        leaves, count = self._opened().leaves, self.rows if rows is None else rows[1] - rows[0]
+        paged = len(columns) > _SOME_COLUMNS and count * 2 <= self.rows
+        present = sum(self._size(column) for column in missing if column in leaves)
+        total += present * count // self.rows if paged else present
+        hidden = sum(column not in leaves for column in missing)
+        if hidden:
+            lists = self._cache.size_of(ColumnKey(self.key, overflow.COLUMN))
+            total += 2 * (self._size(overflow.COLUMN) if lists is None else lists)
+            total += hidden * count * _HIDDEN_VALUE_BYTES
+        return total
+
+    def _size(self, column: str) -> int:
+        if column not in self._sizes:
+            opened = self._opened()
+            with _damage(self.name, "cannot be read"):
+                self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+        return self._sizes[column]
+
+    def sparse_columns(self) -> frozenset[str]:
+        """Those that the overflow stands for."""
+        return self.columns.difference(self._opened().leaves)
+
+    def sparse(self) -> overflow.SparseColumns:
+        """The whole overflow, by column."""
+        return overflow.SparseColumns.of(self._overflow())
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Something small that is made of the columns: an object with `nbytes`. Made once, and again when the cache
@@ -218,16 +255,17 @@ class ParquetSource:
     def _from_overflow(self, columns: Sequence[str], rows: tuple[int, int] | None) -> Mapping[str, Any]:
         if not columns:
             return {}
-        key = ColumnKey(self.key, overflow.COLUMN)
-        lists = self._cache.get(key)
-        if lists is None:
-            lists = self._decode([overflow.COLUMN], keep=True)[overflow.COLUMN]
+        lists = self._overflow()
         if rows is not None:
             return overflow.columns_of(lists.slice(rows[0], rows[1] - rows[0]), columns)
         made = overflow.columns_of(lists, columns)
         for column, array in made.items():
             self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
         return made
+
+    def _overflow(self) -> Any:
+        lists = self._cache.get(ColumnKey(self.key, overflow.COLUMN))
+        return self._decode([overflow.COLUMN], keep=True)[overflow.COLUMN] if lists is None else lists
 
     def _decode(self, columns: Sequence[str], *, keep: bool, spares_s: float = 0.0) -> dict[str, Any]:
         if not columns:
@@ -314,8 +352,9 @@ def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _
         strings = [field.name for field in schema if field.type == pa.string()]
         source = open_file()
         # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
+        dictionaries = [*strings, *(overflow.DICTIONARIES if overflow.COLUMN in schema.names else ())]
         file = pq.ParquetFile(
-            source, metadata=metadata, read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
+            source, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False, page_checksum_verification=True
         )
     if metadata.num_row_groups != 1:
         raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from app.api.backend import Page
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable, explain
 from app.no_queries import NoQueries
 from app.querier import Querier, QueryLimits
+from query import memory
 from query.errors import TraceQLError
+from query.memory import MemoryExceeded, QueryTooLarge
 from query.progress import Progress, Watch
 from query.tag_text import parse_tag
 from tables.errors import StorageError
@@ -149,6 +152,47 @@ async def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(TimeoutError):
                 await task
         assert await asyncio.to_thread(stopped.wait, 5)
+        asked.close()
+
+
+@in_loop
+async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answered, refused, failed, or given up while it goes on: then when it has really ended."""
+    with world(tmp_path) as w:
+        asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=0.2, memory_bytes_max=20 << 20))
+        shared, go_on = asked._memory, threading.Event()
+
+        def take(size: int, then: Any = None) -> Any:
+            def work(*_: Any, **__: Any) -> Any:
+                memory.reserve(size, "a test")
+                assert shared.bytes >= size - memory.FREE_BYTES
+                return then and then()
+
+            return work
+
+        def fail() -> None:
+            raise MemoryError
+
+        for size, then, error in (
+            (10 << 20, None, None),
+            (30 << 20, None, QueryTooLarge),
+            (10 << 20, fail, MemoryExceeded),
+        ):
+            monkeypatch.setattr(querier, "search", take(size, then))
+            with pytest.raises(error) if error else nullcontext():
+                await asked.search("t", "{ }", **ALL, limit=10, spans_per_span_set=0)
+            assert shared.bytes == 0
+        monkeypatch.setattr(querier, "search", take(10 << 20, go_on.wait))
+        with pytest.raises(TimeoutError):
+            await asked.search("t", "{ }", **ALL, limit=10, spans_per_span_set=0)
+        assert shared.bytes > 0
+        go_on.set()
+        await asyncio.to_thread(asked._pool.submit(int).result)
+        assert shared.bytes == 0
+        with memory.request():
+            await asked.beside(take(10 << 20))
+            assert shared.bytes > 0
+        assert shared.bytes == 0
         asked.close()
 
 

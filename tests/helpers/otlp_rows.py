@@ -42,6 +42,7 @@ def span_table(requests: Iterable[ExportTraceServiceRequest]) -> pa.Table:
 def make_table(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows by column names → sorted table with facts; fixed columns that a row lacks get what an empty span has."""
     blank = {"parent_span_id": bytes(8), "kind": 0, "status_code": 0, "status_message": "", "name": ""}
+    blank |= {"scope_name": "", "scope_version": ""}
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {}
     for name in [*FIXED.names, *(name for name in names if name not in FIXED.names)]:

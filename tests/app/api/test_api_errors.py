@@ -10,6 +10,7 @@ from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.api.server import build_api
 from query.errors import TraceQLError
+from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -26,6 +27,10 @@ class WrongQueryError(TraceQLError):
     [
         pytest.param(WrongQueryError("1:3: unknown field"), 400, "1:3: unknown field", None, id="query"),
         pytest.param(TraceTooLarge(bytes(16), 7, "50 MB", 10), 422, "50 MB", None, id="too large"),
+        pytest.param(QueryTooLarge("needs 300 MB"), 422, "300 MB", None, id="one query's memory"),
+        pytest.param(QueriesTooLarge("others hold 300 MB"), 429, "300 MB", "1", id="all queries' memory"),
+        pytest.param(MemoryError(), 429, "no memory left", "1", id="no memory"),
+        pytest.param(MemoryExceeded("no memory left"), 429, "no memory", "1", id="the system's memory"),
         pytest.param(TooManyRequests("at most 20", 0.1), 429, "at most 20", "1", id="too many"),
         pytest.param(Unavailable("Kafka is away", 4.2), 503, "Kafka is away", "5", id="away"),
         pytest.param(TimeoutError(), 504, "query.timeout_s", None, id="took too long"),

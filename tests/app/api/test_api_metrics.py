@@ -82,10 +82,14 @@ def test_instant(ask, backend):
 def test_strict_parser():
     """Grafana's backend refuses fields that it does not know: it knows all of ours, and numbers beyond JSON's."""
     odd = Series([("a", "b")], [(0, math.inf), (10**9, -math.inf)], [Exemplar(bytes(16), 0, math.nan)])
-    message = strictly(range_json(MetricsResult([*RESULT.series, odd], RESULT.inspected)), "QueryRangeResponse")
+    message = strictly(
+        b"".join(range_json(MetricsResult([*RESULT.series, odd], RESULT.inspected))), "QueryRangeResponse"
+    )
     assert message.series[0].samples[1].value == 1.5
     assert message.series[2].samples[0].value == math.inf
-    message = strictly(instant_json(MetricsResult([*RESULT.series, odd], RESULT.inspected)), "QueryInstantResponse")
+    message = strictly(
+        b"".join(instant_json(MetricsResult([*RESULT.series, odd], RESULT.inspected))), "QueryInstantResponse"
+    )
     assert message.series[0].value == 1.5
     assert message.metrics.inspectedSpans == 50
 

@@ -104,8 +104,8 @@ def test_search_agrees(result, span_sets):
 @pytest.mark.parametrize("result", [SERIES, MetricsResult([], Inspected())], ids=["some", "none"])
 def test_metrics_agree(result):
     """Both forms of a metrics answer say the same."""
-    same(range_json(result), messages.range_messages(result))
-    same(instant_json(result), messages.instant_messages(result))
+    same(b"".join(range_json(result)), messages.range_messages(result))
+    same(b"".join(instant_json(result)), messages.instant_messages(result))
 
 
 @pytest.mark.parametrize("names", [NAMES, TagNames({}, Inspected())], ids=["some", "none"])

@@ -1,0 +1,247 @@
+"""Fuzzed queries over wide data against `stretto run`, with a steady load beside them and little memory.
+
+    python -m benchmarks.hostile.queries --queries 20000 --seed 1
+
+Fails where an answer is 500 or missing, the worker ends or has more than its memory, or acknowledgements take twice as
+long as without queries.
+"""
+
+import argparse
+import http.client
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import grpc
+
+from benchmarks.cluster import BenchError, Cluster
+from benchmarks.hostile.asked import TENANTS, Asked, asked
+from benchmarks.hostile.wide import Wide
+from benchmarks.load import EXPORT, percentiles_ms
+from benchmarks.queries.stalls import METRIC, all_buckets, longest_ms, longest_parts_ms
+
+TIMEOUT_S: Final = 120.0
+LOAD_EVERY_S: Final = 0.1
+LOAD_SPANS: Final = 100
+QUIET_S: Final = 20.0  # load alone, to compare with
+TOLD_EVERY: Final = 100
+LOOK_EVERY_S: Final = 0.2
+# Acknowledgements of a few milliseconds may take as much longer without anybody being hurt.
+ACK_SLACK_MS: Final = 50.0
+SETTLE_S: Final = 60.0
+
+
+@dataclass
+class Seen:
+    """What came of the queries."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    slowest: tuple[float, str] = (0.0, "")
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, one: Asked, status: int | str, took_s: float) -> None:
+        with self.lock:
+            self.statuses[f"{one.kind}: {status}"] += 1
+            self.slowest = max(self.slowest, (took_s, one.target[:300]))
+            if not isinstance(status, int) or status == 500:
+                self.broken.append(f"{status} {one.target[:2000]}")
+            if (done := sum(self.statuses.values())) % TOLD_EVERY == 0:
+                print(f"{done} queries", file=sys.stderr, flush=True)
+
+
+class Load(threading.Thread):
+    """Small requests at a steady rate. ack_s: how long each took to be acknowledged."""
+
+    def __init__(self, address: str, wide: Wide) -> None:
+        super().__init__(name="steady-load", daemon=True)
+        self.ack_s: list[float] = []
+        self.failed: Counter[str] = Counter()
+        self.finish = threading.Event()
+        self._address, self._wide = address, wide
+
+    def run(self) -> None:
+        with grpc.insecure_channel(self._address) as channel:
+            call = channel.unary_unary(EXPORT)
+            due_s = time.monotonic()
+            for request in self._requests():
+                if self.finish.wait(max(0.0, due_s - time.monotonic())):
+                    return
+                began_s = time.monotonic()
+                try:
+                    call(request, timeout=TIMEOUT_S, metadata=(("x-scope-orgid", TENANTS[1]),))
+                    self.ack_s.append(time.monotonic() - began_s)
+                except grpc.RpcError as error:
+                    self.failed[str(error.code())] += 1
+                due_s = max(due_s + LOAD_EVERY_S, time.monotonic())
+
+    def _requests(self) -> Iterator[bytes]:
+        made = list(replace(self._wide, spans=10 * LOAD_SPANS, huge_trace_spans=0, seed=99).requests(LOAD_SPANS))
+        while True:
+            yield from made
+
+
+class Watchdog(threading.Thread):
+    """Reads the worker's resident memory. over: the cap was broken"""
+
+    def __init__(self, pid: int, bytes_max: int) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self.now_bytes, self.peak_bytes, self.gone, self.finish = 0, 0, False, threading.Event()
+        self._path, self.bytes_max = Path(f"/proc/{pid}/statm"), bytes_max
+
+    def run(self) -> None:
+        while not self.finish.wait(LOOK_EVERY_S):
+            try:
+                self.now_bytes = int(self._path.read_text().split()[1]) * 4096
+            except (OSError, IndexError):
+                self.gone = True
+                return
+            self.peak_bytes = max(self.peak_bytes, self.now_bytes)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile.queries", description=__doc__)
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--megabytes", type=int, default=2048, help="resident memory that the worker may have")
+    parser.add_argument("--keys", type=int, default=5_000)
+    parser.add_argument("--values", type=int, default=100_000)
+    parser.add_argument("--spans", type=int, default=100_000)
+    parser.add_argument("--huge-trace", type=int, default=200_000, metavar="SPANS")
+    given = parser.parse_args(argv)
+    start_ns = time.time_ns() - 3_600 * 10**9
+    wide = Wide(
+        keys=given.keys,
+        values=given.values,
+        spans=given.spans,
+        huge_trace_spans=given.huge_trace,
+        start_ns=start_ns,
+        seed=given.seed,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    try:
+        with Cluster(folder, {"STRETTO_MULTITENANCY_ENABLED": "true"}) as cluster:
+            problems = _run(cluster, wide, given)
+    except BenchError as error:
+        problems = [str(error)]
+    for problem in problems:
+        print(f"BROKEN: {problem}")
+    if problems:
+        print(f"kept for a look: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
+    (worker,) = [one for one in cluster.processes() if one.name == "worker"]
+    dog = Watchdog(worker.pid, given.megabytes << 20)
+    dog.start()
+    sent = _fill(cluster.otlp_address, wide)
+    print(f"sent {sent} spans for each of {len(TENANTS)} tenants; seed {given.seed}", flush=True)
+    load = Load(cluster.otlp_address, wide)
+    load.start()
+    time.sleep(QUIET_S)
+    quiet, before = list(load.ack_s), all_buckets(cluster.http_url)
+    print(f"worker before the queries: {dog.now_bytes >> 20} MB resident, {dog.peak_bytes >> 20} at most", flush=True)
+    began_s, seen = time.monotonic(), Seen()
+    requests = list(asked(wide, given.seed, given.queries))
+    with ThreadPoolExecutor(given.clients, "client") as pool:
+        shares = [requests[number :: given.clients] for number in range(given.clients)]
+        for done in [pool.submit(_ask, cluster.http_url, share, seen) for share in shares]:
+            done.result()
+    took_s, busy = time.monotonic() - began_s, load.ack_s[len(quiet) :]
+    load.finish.set()
+    after = all_buckets(cluster.http_url)
+    dog.finish.set()
+    _report(seen, took_s, quiet, busy, dog)
+    print(f"event loop late by at most {longest_ms(before[METRIC], after[METRIC]):g} ms:", end=" ")
+    print(", ".join(f"{name} {ms:g} ms" for name, ms in longest_parts_ms(before, after).items()))
+    now = [one.pid for one in cluster.processes() if one.name == "worker"]
+    return list(_problems(seen, quiet, busy, load, dog, alive=now == [worker.pid] and not dog.gone))
+
+
+def _fill(address: str, wide: Wide) -> int:
+    """The wide data for both tenants, the second with other values. Returns the spans of each."""
+    with grpc.insecure_channel(address, [("grpc.max_send_message_length", -1)]) as channel:
+        call = channel.unary_unary(EXPORT)
+        for tenant, of in zip(TENANTS, (wide, replace(wide, huge_trace_spans=0)), strict=True):
+            for request in of.requests():
+                _send(call, request, tenant)
+    return wide.spans + wide.huge_trace_spans
+
+
+def _send(call: Any, request: bytes, tenant: str) -> None:
+    """A request that is refused for now is sent again."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            call(request, timeout=TIMEOUT_S, metadata=(("x-scope-orgid", tenant),))
+            return
+        except grpc.RpcError as error:
+            if time.monotonic() > deadline_s:
+                raise BenchError(f"the data is not taken: {error.code()} {error.details()}") from error
+            time.sleep(0.2)
+
+
+def _ask(url: str, requests: Sequence[Asked], seen: Seen) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
+    rng = Random(len(requests))
+    for one in requests:
+        began_s = time.monotonic()
+        status: int | str
+        try:
+            connection.request("GET", one.target, headers=one.headers)
+            answer = connection.getresponse()
+            status = answer.status
+            if rng.random() < 0.02:  # a client that goes away
+                connection.close()
+            else:
+                answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            status = repr(error)
+            connection.close()
+        seen.note(one, status, time.monotonic() - began_s)
+    connection.close()
+
+
+def _report(seen: Seen, took_s: float, quiet: list[float], busy: list[float], dog: Watchdog) -> None:
+    print(f"{sum(seen.statuses.values())} queries in {took_s:.0f} s")
+    for name, count in sorted(seen.statuses.items()):
+        print(f"  {name:28} {count}")
+    print(f"slowest: {seen.slowest[0]:.1f} s, {seen.slowest[1]}")
+    print(f"worker: {dog.peak_bytes >> 20} MB resident at most, of {dog.bytes_max >> 20}")
+    for name, found in (("without queries", quiet), ("with queries", busy)):
+        told = ", ".join(f"{key} {ms:.1f}" for key, ms in percentiles_ms(found).items()) if found else "none"
+        print(f"acknowledgements {name}, ms: {told}")
+
+
+def _problems(
+    seen: Seen, quiet: list[float], busy: list[float], load: Load, dog: Watchdog, *, alive: bool
+) -> Iterator[str]:
+    yield from seen.broken[:10]
+    if not alive:
+        yield "the worker that was started is gone"
+    if dog.peak_bytes > dog.bytes_max:
+        yield f"the worker had {dog.peak_bytes >> 20} MB, more than {dog.bytes_max >> 20}"
+    if load.failed:
+        yield f"requests of the steady load failed: {dict(load.failed)}"
+    if not quiet or not busy:
+        yield "the steady load was not acknowledged"
+    elif percentiles_ms(busy)["p99"] > 2 * percentiles_ms(quiet)["p99"] + ACK_SLACK_MS:
+        yield "acknowledgements took more than twice as long as without queries (p99)"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,290 @@
+"""A budget of memory for each query, and one for all of them together.
+
+What a query holds is reserved before it is made: decoded columns, the rows of stitched traces, groups, cells, answers.
+Sizes are estimates from row counts and column sizes; they are meant to be right within a factor of two, and to be too
+large rather than too small. A query that does not fit ends with an error that names the setting; the process goes on.
+
+The budget of a query is set for the thread that works on it (`MemoryBudget.active`), so that what makes arrays deep in
+the engine can reserve without being handed one. Without a budget (tests, `stretto explain`) nothing is limited.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+from prometheus_client import Counter, Gauge
+
+T = TypeVar("T")
+
+QUERY_SETTING: Final = "query.memory_bytes_max"
+TOTAL_SETTING: Final = "query.memory_total_bytes_max"
+CHEAPER: Final = "a shorter time range, a narrower filter, fewer fields in by() and select(), or a lower limit"
+
+# What a query takes of the common limit at once: so the lock of all is taken seldom.
+_STEP_BYTES: Final = 1 << 20
+# So much of each query is not counted for the common limit: small queries are answered whatever large ones do.
+FREE_BYTES: Final = 4 << 20
+
+REFUSED: Final = Counter(
+    "stretto_query_memory_refused_total", "Queries refused because a limit of memory was reached.", ["limit"]
+)
+USED: Final = Gauge("stretto_query_memory_bytes", "Bytes reserved by the queries that run and the answers being sent.")
+
+
+class MemoryExceeded(Exception):  # noqa: N818 (says what happened)
+    """A query needs more memory than a limit allows: which, how much for what, and what would be cheaper."""
+
+    setting = ""
+
+
+class QueryTooLarge(MemoryExceeded):
+    """The limit of one query: asking again does not help."""
+
+    setting = QUERY_SETTING
+
+
+class QueriesTooLarge(MemoryExceeded):
+    """The limit of all queries together: others hold the memory, so asking again later may help."""
+
+    setting = TOTAL_SETTING
+
+
+class SharedMemory:
+    """What all queries of a process may take together. Safe for threads."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max, self.bytes = bytes_max, 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether there was room; then it is taken."""
+        with self._lock:
+            if self.bytes + size > self.bytes_max:
+                return False
+            self.bytes += size
+        USED.inc(size)
+        return True
+
+    def give_back(self, size: int) -> None:
+        """What was taken."""
+        with self._lock:
+            self.bytes -= size
+        USED.dec(size)
+
+
+class MemoryBudget:
+    """What one query has reserved. Safe for threads: an answer is written on another thread than its query.
+
+    It is kept by its users, who each call `open` and `close`, or `active`; when the last one has closed it, everything
+    that is still reserved goes back.
+    """
+
+    def __init__(self, bytes_max: int, shared: SharedMemory, free_bytes: int = FREE_BYTES) -> None:
+        """free_bytes: so much is not counted for the limit of all"""
+        self._free_bytes = free_bytes
+        self.bytes_max, self.bytes, self.peak_bytes = bytes_max, 0, 0
+        self._shared, self._taken, self._users = shared, 0, 0
+        self._lock = threading.Lock()
+
+    def reserve(self, size: int, what: str, cheaper: str = CHEAPER) -> None:
+        """Counts bytes that are about to be made. what: a noun, for the error
+
+        Raises: QueryTooLarge, QueriesTooLarge; then nothing is reserved
+        """
+        size = int(size)
+        with self._lock:
+            needed = self.bytes + size
+            if needed > self.bytes_max:
+                REFUSED.labels(QUERY_SETTING).inc()
+                raise QueryTooLarge(_text(needed, what, QUERY_SETTING, self.bytes_max, cheaper))
+            wanted = needed - self._free_bytes - self._taken
+            if wanted > 0:
+                step = -(-wanted // _STEP_BYTES) * _STEP_BYTES
+                if not self._shared.take(step):
+                    REFUSED.labels(TOTAL_SETTING).inc()
+                    text = _text(needed, what, TOTAL_SETTING, self._shared.bytes_max, f"to ask again later, {cheaper}")
+                    raise QueriesTooLarge(f"{text}. Other queries hold {_mb(self._shared.bytes)} now")
+                self._taken += step
+            self.bytes = needed
+            self.peak_bytes = max(self.peak_bytes, needed)
+
+    @property
+    def left_bytes(self) -> int:
+        """What may still be reserved, as far as this query alone decides."""
+        return self.bytes_max - self.bytes
+
+    def release(self, size: int) -> None:
+        """What was reserved and is gone now."""
+        with self._lock:
+            self.bytes -= int(size)
+            spare = self._taken - max(0, self.bytes - self._free_bytes)
+            spare -= spare % _STEP_BYTES
+            if spare > 0:
+                self._taken -= spare
+                self._shared.give_back(spare)
+
+    @contextmanager
+    def scratch(self, size: int, what: str) -> Iterator[None]:
+        """Reserved inside only. Raises: as `reserve`"""
+        self.reserve(size, what)
+        try:
+            yield
+        finally:
+            self.release(size)
+
+    def sibling(self) -> "MemoryBudget":
+        """Another one with the same limits, for what is made of a query's result and may live longer: nothing of it is
+        free, for there may be many more answers on their way than queries.
+        """
+        return MemoryBudget(self.bytes_max, self._shared, free_bytes=0)
+
+    def open(self) -> "MemoryBudget":
+        """One more user."""
+        with self._lock:
+            self._users += 1
+        return self
+
+    def close(self) -> None:
+        """One user less. The last one gives back what is left."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            taken, self._taken, self.bytes = self._taken, 0, 0
+        if taken:
+            self._shared.give_back(taken)
+
+    @contextmanager
+    def active(self) -> Iterator["MemoryBudget"]:
+        """Inside, it is the budget of this thread (of this task, on an event loop)."""
+        token = _CURRENT.set(self.open())
+        try:
+            yield self
+        finally:
+            _CURRENT.reset(token)
+            self.close()
+
+
+class _Unlimited(MemoryBudget):
+    """Counts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(0, SharedMemory(0))
+
+    def reserve(self, size: int, what: str, cheaper: str = CHEAPER) -> None:
+        """Always."""
+
+    def release(self, size: int) -> None:
+        """Nothing was counted."""
+
+    @property
+    def left_bytes(self) -> int:
+        """As much as anybody may want."""
+        return sys.maxsize
+
+    def sibling(self) -> "MemoryBudget":
+        """Itself."""
+        return self
+
+
+_CURRENT: Final[ContextVar[MemoryBudget | None]] = ContextVar("query memory", default=None)
+UNLIMITED: Final = _Unlimited()
+
+
+def current() -> MemoryBudget:
+    """The budget of the query that this thread works on."""
+    return _CURRENT.get() or UNLIMITED
+
+
+def reserve(size: int, what: str, cheaper: str = CHEAPER) -> None:
+    """Of the current budget, until the query's end. Raises: as `MemoryBudget.reserve`"""
+    current().reserve(size, what, cheaper)
+
+
+class _Request:
+    """The budget of one request, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self.budget: MemoryBudget | None = None
+
+
+_REQUEST: Final[ContextVar[_Request | None]] = ContextVar("request memory", default=None)
+
+
+@contextmanager
+def request() -> Iterator[None]:
+    """Inside, in this task and those that it starts, `request_budget` gives the same budget. It is closed at the end,
+    though work on other threads may keep it open for longer.
+    """
+    mine = _Request()
+    token = _REQUEST.set(mine)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a generator may be closed in another context than it was begun in
+            _REQUEST.reset(token)
+        if mine.budget is not None:
+            mine.budget.close()
+
+
+def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:
+    """The budget of the request that this task answers; outside of any, a new one, which its first user closes."""
+    here = _REQUEST.get()
+    if here is None:
+        return make()
+    if here.budget is None:
+        here.budget = make().open()
+    return here.budget
+
+
+def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]:
+    """The work, for another thread, with this budget; the budget is kept open until the work has ended, or has been
+    given up before it began.
+    """
+    user = BudgetUser(budget)
+
+    def run(*args: Any) -> T:
+        try:
+            with budget.active():
+                return work(*args)
+        finally:
+            user.close()
+
+    return run
+
+
+class BudgetUser:
+    """One user of a budget, until `close` or until nobody knows it any more: work that is never run is forgotten, and
+    so is an answer that is never sent.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget: MemoryBudget | None = budget.open()
+
+    def close(self) -> None:
+        """It does not use it any more."""
+        budget, self._budget = self._budget, None
+        if budget is not None:
+            budget.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def array_bytes(arrays: Any) -> int:
+    """Of pyarrow or numpy arrays by name, those that share a dictionary counted each."""
+    return sum(array.nbytes for array in arrays.values())
+
+
+def _text(needed: int, what: str, setting: str, bytes_max: int, cheaper: str) -> str:
+    return (
+        f"the query needs more memory than the setting {setting} allows: {_mb(needed)} with {what}; the limit is "
+        f"{_mb(bytes_max)}. Cheaper would be {cheaper}"
+    )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,34 @@
+"""Memory goes back to the system after a burst."""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import ctypes, sys
+from pathlib import Path
+import pyarrow as pa
+from app.process_memory import release_to_system
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+before = resident_mb()
+held = [bytes(64_000) for _ in range(5_000)]
+last = bytes(64_000)  # at the end of the heap: free memory before it does not go back by itself
+arrow = [pa.array(range(10_000)) for _ in range(1_000)]
+high = resident_mb()
+del held, arrow
+release_to_system()
+print(high - before, resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_memory_goes_back() -> None:
+    """Of some 400 MB hardly anything is left."""
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=120, check=True)
+    high, after = map(int, done.stdout.split())
+    assert high > 300
+    assert after < 100
