@@ -63,7 +63,7 @@ class Entries:
     @property
     def nbytes(self) -> int:
         """Besides the column that it is made of, most of which it shares."""
-        return int(self.rows.nbytes + self.keys.nbytes + self.pair_rows.nbytes + 60 * len(self.key_code))
+        return int(self.rows.nbytes + self.keys.nbytes + self.pair_entries.nbytes + 60 * len(self.key_code))
 
     def values(self, field: ast.Field) -> list[EntryValues]:
         """Everything that the field stands for, by type."""
