@@ -1,6 +1,7 @@
 """An HTTP/1.1 client that sends any bytes, and says which status came back."""
 
 import asyncio
+import errno
 import re
 from typing import Final
 
@@ -54,6 +55,10 @@ class Connection:
                 answer = await reader.read(1 << 20)
         except TimeoutError:
             answer = b""
+        except OSError as err:
+            if err.errno != errno.ENOTCONN:
+                raise
+            raise ConnectionResetError from err  # closed before we could say that we are done
         finally:
             self.close()
         statuses = [int(status) for status in _STATUS.findall(answer)]

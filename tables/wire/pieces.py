@@ -142,6 +142,8 @@ def _field(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     at += 1
     if tag > 127:
         tag, at = varint_at(data, begin)
+    if tag < 8:  # as protobuf's own parsers: what is refused whole is refused in pieces, too
+        raise WireError(f"not an OTLP ExportTraceServiceRequest: field number 0 at byte {begin}")
     match tag & 7:
         case 2:
             length, at = varint_at(data, at)

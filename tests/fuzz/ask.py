@@ -30,6 +30,7 @@ _LIMITS = Limits(
     max_metrics_range_s=0,
     max_trace_bytes=0,
     max_page_spans=1000,
+    max_message_bytes=4 << 20,
 )
 _QUERIES = (
     "{ }",

@@ -145,6 +145,7 @@ def test_hostile_requests(body: bytes, outcome: Outcome) -> None:
         pytest.param(tagged(0x0A, tagged(0x0A, b"\x0a\x00" * FIELDS_MAX * 2) + tagged(0x12, b"")), id="resource"),
         pytest.param(in_scope(b"\x12\x00" * 600_000 + b"\x13"), id="at the end"),
         pytest.param(in_scope(b"")[:-1] + b"\x12\x7f" * 700_000, id="too long"),
+        pytest.param(b"\x02\x00" + in_scope(b"\x12\x00" * 600_000), id="field number 0"),
     ],
 )
 def test_large_and_malformed(body: bytes) -> None:
