@@ -98,7 +98,7 @@ class InputBudget:
 
 
 class InputBytes:
-    """What one request holds of the budget, by stage. A context manager: leaving it gives all of it back."""
+    """What one request holds of the budget, by stage, until `release`."""
 
     __slots__ = ("_budget", "_held", "_tenant")
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from typing import Final
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -84,12 +85,16 @@ NEIGHBOUR = _neighbour()
 
 @cache
 def _requests() -> tuple[bytes, ...]:
-    return _request(1, 1), _request(2, 4), NEIGHBOUR, b"", b"\x0a" + b"\xff" * 9 + b"\x01"
+    return _request(1, 1), _request(2, 4), NEIGHBOUR, b""
+
+
+# A length beyond 64 bits, at which ptars panics; groups inside each other, which overflow its stack.
+_BROKEN: Final = (b"\x0a" + b"\xff" * 9 + b"\x01", b"\x0a\x0b\x0a" + b"\xff" * 9 + b"\x01", b"\x0b" * 110_000)
 
 
 def otlp_requests() -> list[bytes]:
-    """ExportTraceServiceRequests with every field and every type of value, and one that ptars panics at."""
-    return list(_requests())
+    """ExportTraceServiceRequests with every field and every type of value, and some that have hurt once."""
+    return [*_requests(), *_BROKEN]
 
 
 def otlp_json() -> list[bytes]:

@@ -37,11 +37,12 @@ class Framing:
 
 
 def _may_be_huge(request: bytes) -> bool:
-    """Whether a length in it may be within 2^28 of 2^64: such a number ends with five bytes of 255, and a 1. It is
-    looked at in words of two bytes, of which it fills two. Negative integers look the same.
+    """Whether a length in it may be within 2^28 of 2^64: such a number ends with five bytes of 255, and a tenth byte of
+    which ptars takes the lowest bit. It is looked at in words of two bytes, of which it fills two. Negative integers
+    look the same.
     """
     full = np.flatnonzero(np.frombuffer(request, np.uint16, len(request) // 2) == 0xFFFF)
-    return len(full) > 1 and bool((np.diff(full) == 1).any()) and b"\xff\xff\xff\xff\xff\x01" in request
+    return len(full) > 1 and bool((np.diff(full) == 1).any()) and b"\xff" * 5 in request
 
 
 def _may_be_deep(request: bytes) -> bool:

@@ -52,7 +52,8 @@ def _compressed(data: bytes) -> None:
     encoding = ENCODINGS[data[0] % len(ENCODINGS)] if data else ENCODINGS[0]
 
     async def body() -> None:
-        with ThreadPoolExecutor(1) as pool, InputBudget(4 * _BODY_BYTES_MAX).open("fuzzer") as held:
+        held = InputBudget(4 * _BODY_BYTES_MAX).open("fuzzer")
+        with ThreadPoolExecutor(1) as pool:
             made = await decompressed(data[1:], encoding, _BODY_BYTES_MAX, BodyCosts(), held, pool)
             assert len(made) <= _BODY_BYTES_MAX
 

@@ -31,6 +31,7 @@ HUGE_LENGTHS = {
     "event": inside(0x0A, 0x12, 0x12, body=b"\x5a" + HUGE),
     "almost": b"\x0a" + b"\xf6" + b"\xff" * 8 + b"\x01",
     "with a longer tag": b"\x8a\x00" + HUGE,
+    "with bits beyond 64": b"\x0a" + b"\xff" * 9 + b"\x63",
 }
 
 
