@@ -199,7 +199,7 @@ def main(argv: list[str]) -> int:
 
 def run(given: argparse.Namespace, folder: Path, report: Report) -> None:
     """Raises: BenchError where it cannot go on."""
-    options = workload.Options(spans=given.rate * 10, seed=given.seed, spans_per_s=given.rate, spans_per_request=64)
+    options = workload.Options(spans=given.rate * 10, seed=given.seed, spans_per_s=given.rate, spans_per_request=8)
     path = workload.cached(options)
     ledger = Ledger(Template(path))
     good = [body for body in workload.Requests(path)[:200] if len(body) < 1 << 16]

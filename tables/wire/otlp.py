@@ -91,6 +91,17 @@ class OtlpDecoder:
             return err
         return None
 
+    def unreadable(self, request: bytes) -> WireError | None:
+        """Why this request is no message of OTLP; None where it is one, which may have other faults. Takes a tenth of
+        decoding it.
+        """
+        try:
+            self._framing.check(request)
+            self._requests([request], Tally())
+        except WireError as err:
+            return err
+        return None
+
     def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
         for request in requests:
             self._framing.check(request)
