@@ -64,11 +64,11 @@ def written(headers_of_each):
 )
 def test_whose(headers, tenant):
     """Its neighbours are written, its offset is committed."""
-    before = SKIPPED._value.get()
+    before = SKIPPED.labels("tenant")._value.get()
     tenants, committed = written([[(HEADER, b"n")], headers, [(HEADER, b"n")]])
     assert tenants == ["n", *([tenant] if tenant else []), "n"]
     assert committed == {TP("t", 0): 3}
-    assert SKIPPED._value.get() - before == (tenant is None)
+    assert SKIPPED.labels("tenant")._value.get() - before == (tenant is None)
 
 
 def test_nothing_to_write():
