@@ -13,7 +13,10 @@ from tables.wire import record
 from tables.wire.otlp import OtlpDecoder
 from tables.wire.split import split
 
-START_NS = 1_795_259_580_000_000_000
+START_NS: Final = 1_795_259_580_000_000_000
+_NEAR: Final = b"neighbour 123456"
+# Of the traces in the requests.
+TRACE_IDS: Final = ((1).to_bytes(16, "big"), (2).to_bytes(16, "big"), _NEAR)
 
 
 def _text(key: str, value: str) -> KeyValue:
@@ -70,7 +73,7 @@ def _neighbour() -> bytes:
     spans = message.resource_spans.add().scope_spans.add().spans
     for number in (1, 2):
         spans.add(
-            trace_id=b"neighbour 123456",
+            trace_id=_NEAR,
             span_id=number.to_bytes(8, "big"),
             name="near",
             kind=Span.SPAN_KIND_SERVER,

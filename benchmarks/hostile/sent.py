@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 from urllib.parse import quote
 
-from benchmarks.hostile.examples import START_NS, otlp_json, otlp_requests
+from benchmarks.hostile.examples import START_NS, TRACE_IDS, otlp_json, otlp_requests
 from benchmarks.hostile.mutate import mutate, mutate_message
 
 PROTOBUF: Final = "protobuf"
@@ -82,6 +82,9 @@ class Maker:
         """A mutated ExportTraceServiceRequest."""
         rng = self._rng
         data = rng.choice(self._protobuf)
+        # Traces of their own: thousands of copies of one span would be one trace, which nobody could read.
+        for known in TRACE_IDS:
+            data = data.replace(known, rng.randbytes(len(known)))
         change = mutate if rng.random() < 0.2 else mutate_message
         for _ in range(rng.choice((1, 1, 2, 4))):
             data = change(data, rng, _SPAN_WORDS, self._protobuf)
