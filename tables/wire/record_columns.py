@@ -3,7 +3,6 @@
 Everything behind it relies on it: numpy reads the columns' buffers as they are.
 """
 
-from collections import deque
 from typing import Any, Final
 
 import pyarrow as pa
@@ -63,20 +62,23 @@ _OPTIONAL: Final[dict[str, Any]] = {
 
 def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with those of its columns that a record has. Raises: WireError that names what is wrong"""
+    global _right
     schema = batch.schema
     if not any(known.equals(schema) for known in _right):
         _check_types(schema)
         known = [name for name in schema.names if name in _NEEDED or name in _OPTIONAL]
         if len(known) < len(schema.names):
             return checked(batch.select(known))
-        _right.append(schema)  # the few schemas of records are the same in nearly all
+        # The few schemas of records are the same in nearly all. Several threads read them: it is replaced as a whole.
+        _right = (*_right[-_KNOWN_MAX:], schema)
     check_values(batch)
     for name, column in zip(schema.names, batch.columns, strict=True):
         _check_nulls(name, column)
     return batch
 
 
-_right: deque[pa.Schema] = deque(maxlen=16)
+_KNOWN_MAX: Final = 15
+_right: tuple[pa.Schema, ...] = ()
 
 
 def _check_types(schema: pa.Schema) -> None:
