@@ -1,6 +1,8 @@
 """Records of topic `spans` that other producers wrote: counted, logged, passed over; their neighbours are unhurt."""
 
 import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,23 @@ def test_the_generator_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     pushed = fed.push()
     assert "1 spans of partition 1, offset -1, cannot be counted" in caplog.text
     assert any(("span_name", "good") in labels for labels in pushed)
+
+
+def test_schemas_on_several_threads() -> None:
+    """Records with all kinds of columns, read by the seal, queries and the generator at once."""
+    optional = ["flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count"]
+    spans, values = batch(), []
+    for chosen in range(1, 2 ** len(optional)):
+        made = spans
+        for bit, name in enumerate(optional):
+            if chosen >> bit & 1:
+                made = made.append_column(name, pa.array([0] * len(spans), pa.uint32()))
+        values += [value_of(made), value_of(made.select(made.schema.names[::-1]))]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda n: len(record.decode(values[n * 7 % len(values)])), range(4000)))
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert set(done) == {len(spans)}
