@@ -64,7 +64,8 @@ class _WithoutBadRequests(logging.Filter):
         if isinstance(err, HttpProcessingError):
             self._bad.inc()
             return False
-        return True
+        # A client that went away before its answer began is no fault of anybody.
+        return not isinstance(err, ConnectionError)
 
 
 def quiet_logger(server: str) -> logging.Logger:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
 from app.serving.access import Access
-from app.serving.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits
+from app.serving.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_api_access import Gather
 from tests.app.api.test_port import address, shared
@@ -229,3 +229,10 @@ def test_long_requests_are_not_cut():
         writer.close()
 
     run(lambda limits: shared(backend, limits=limits), LIMITS, use)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("Cannot write to closing transport"), RuntimeError("a fault")])
+def test_clients_that_go_away_fill_no_log(error, caplog):
+    """Faults of ours are told, those that a client can make at will are not."""
+    quiet_logger("test").error("Error handling request", exc_info=error)
+    assert ("Error handling request" in caplog.text) == isinstance(error, RuntimeError)
