@@ -94,8 +94,14 @@ class ObjectStore:
         except FileNotFoundError as err:
             raise DamagedError(path, "is missing") from err
         except (exceptions.BaseError, OSError) as err:
-            # Storages say in ways of their own that an object is too short.
-            self._check_size(path, max(map(sum, ranges)))
+            # Storages say in ways of their own that an object is too short. Where it cannot be looked at either, the
+            # storage is away.
+            try:
+                self._check_size(path, max(map(sum, ranges)))
+            except DamagedError:
+                raise
+            except StorageError as also:
+                raise self._error("read", path, err) from also
             raise self._error("read", path, err) from err
         if any(len(memoryview(part)) != length for part, length in zip(found, lengths, strict=True)):
             raise DamagedError(path, "is shorter than what was written")
