@@ -102,6 +102,18 @@ def test_the_earliest_root_then_the_least_id_counts() -> None:
             assert len(search(sources, '{ rootName = "r3" }').traces) == 1
 
 
+def test_roots_that_share_an_id() -> None:
+    """Zipkin's first client and its server, in the same microsecond: one of them, wherever they lie."""
+    roots = [span(5, name="call", kind=CLIENT), span(5, name="serve", kind=SERVER)]
+    short = span(5, name="short", kind=SERVER, end_time_unix_nano=START_NS + 1)
+    for order in permutations([*roots, short]):
+        for sources in ([Way(request(order)).source], [Way(request([one])).source for one in order]):
+            (trace,) = search(sources, "{ }").traces
+            assert trace.root_name == "short"
+            (trace,) = search(sources, '{ rootName = "short" }').traces
+            assert trace.root_name == "short"
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_facts_are_the_same_in_any_order_and_parts(data: st.DataObject) -> None:
