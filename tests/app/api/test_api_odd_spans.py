@@ -64,3 +64,13 @@ def test_a_trace(ask: Any) -> None:
     assert group["resource"]["entityRefs"] == [{"schemaUrl": "http://x", "type": "service", "idKeys": ["service.name"]}]
     raw = ask(f"/api/traces/{TRACE.hex()}", headers={"Accept": "application/protobuf"}).body
     assert list(TracesData.FromString(raw).resource_spans[0].resource.entity_refs) == [REF]
+
+
+@pytest.mark.parametrize("function", ["rate()", "max_over_time(duration)", "histogram_over_time(duration)"])
+def test_a_range_that_ends_with_time_itself(ask: Any, function: str) -> None:
+    """Its last sample would be later than a time can be: it stands at the latest."""
+    params = {"q": f"{{ }} | {function}", "start": str(2**63 - 5 * 10**9), "end": str(2**63 - 1), "step": "2s"}
+    answer = ask("/api/metrics/query_range", params=params)
+    strictly(answer.body, "QueryRangeResponse")
+    series = json_format.Parse(answer.body, pb.QueryRangeResponse()).series
+    assert {one.samples[-1].timestamp_ms for one in series} == {(2**63 - 1) // 10**6}
