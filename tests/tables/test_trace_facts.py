@@ -86,7 +86,7 @@ def test_the_same_rule_for_events(start: int, time: int, since: int) -> None:
     way = Way(request([span(1, start_time_unix_nano=start, end_time_unix_nano=start + 9, events=[event])]))
     assert way.found(f"{{ event:timeSinceStart = {since}ns }}") == [1]
     assert way.found("{ event:timeSinceStart < 0ns }") == []
-    if START_NS == start:
+    if start == START_NS:
         for sources in ([way.source], way.head):
             query = "{ } | sum_over_time(event:timeSinceStart)"
             series = metrics_instant(sources, query, start_ns=start - 1, end_ns=start + 1).series
