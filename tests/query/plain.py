@@ -392,6 +392,11 @@ def _family(value: Any) -> str:
 
 
 def _calculate(op: str, a: Any, b: Any) -> Any:
+    value = _unlimited(op, a, b)
+    return None if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+def _unlimited(op: str, a: Any, b: Any) -> Any:
     whole = isinstance(a, int) and isinstance(b, int)
     match op:
         case "+":
