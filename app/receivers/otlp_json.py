@@ -26,7 +26,9 @@ _SPAN_IDS: Final = ("spanId", "span_id", "spanID")
 _KNOWN: Final = frozenset({"resource", "scope", "schemaUrl", "schema_url"})
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
-_LISTS: Final = ("arrayValue", "kvlistValue", "array_value", "kvlist_value")
+_LISTS: Final = frozenset({"arrayValue", "kvlistValue", "array_value", "kvlist_value"})
+_BYTES: Final = ("bytesValue", "bytes_value")
+_SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 
 # An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
 _BYTES_PER_OBJECT: Final = 12
@@ -106,22 +108,29 @@ def _tidy(request: Any) -> None:
                 value[:] = [item for item in value if item is not None]
             todo += [(item, lists) for item in value if isinstance(item, (dict, list))]
             continue
-        for key in [key for key, item in value.items() if item is None]:
-            del value[key]
-        for key in ("bytesValue", "bytes_value"):
-            text = value.get(key)
-            if isinstance(text, str) and _BASE64.fullmatch(text) is None:
-                raise WireError(f"not an OTLP ExportTraceServiceRequest: {key} is {text[:64]!r}, not base64")
-        if isinstance(found := value.get("values"), list):
-            value["values"] = [{} if item is None else item for item in found]
-        if any(key in value for key in _LISTS):
-            lists += 1
-            if lists > NESTING_MAX:
-                kept = _json_text(value).encode()
-                value.clear()
-                value["bytesValue"] = base64.b64encode(kept).decode()
-                continue
+        if None in value.values():
+            for key in [key for key, item in value.items() if item is None]:
+                del value[key]
+        if not _SPECIAL.isdisjoint(value):
+            lists += _tidy_value(value, lists)
         todo += [(item, lists) for item in value.values() if isinstance(item, (dict, list))]
+
+
+def _tidy_value(value: dict[str, Any], lists: int) -> bool:
+    """A value of an attribute, or the list in it. Out: whether what it holds is inside one more list."""
+    for key in _BYTES:
+        text = value.get(key)
+        if isinstance(text, str) and _BASE64.fullmatch(text) is None:
+            raise WireError(f"not an OTLP ExportTraceServiceRequest: {key} is {text[:64]!r}, not base64")
+    if isinstance(found := value.get("values"), list):
+        value["values"] = [{} if item is None else item for item in found]
+    if _LISTS.isdisjoint(value):
+        return False
+    if lists >= NESTING_MAX:
+        kept = _json_text(value).encode()
+        value.clear()
+        value["bytesValue"] = base64.b64encode(kept).decode()
+    return True
 
 
 def _json_text(value: Any) -> str:
