@@ -68,6 +68,17 @@ def test_one_rule_for_how_long_a_span_took(start: int, end: int, elapsed: int) -
     assert (sent.start_time_unix_nano, sent.end_time_unix_nano) == (start, end)
 
 
+@pytest.mark.parametrize("spans", [1, 2, 3])
+def test_averages_of_broken_clocks(spans: int) -> None:
+    """Ends at 2^63 sum up to more than 64 bits: the sum is none, and no average turns negative."""
+    way = Way(request([span(1 + i, start_time_unix_nano=1, end_time_unix_nano=2**63) for i in range(spans)]))
+    everything = list(range(1, spans + 1))
+    assert way.found("{ } | avg(duration) > 2562047h") == everything
+    assert way.found("{ } | avg(duration) < 0ns") == []
+    assert way.found("{ } | max(duration) > 2562047h") == everything
+    assert way.found("{ } | sum(duration) < 0ns") == []
+
+
 @pytest.mark.parametrize(
     ("start", "time", "since"),
     [
