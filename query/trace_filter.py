@@ -16,6 +16,7 @@ from query.language.ast import FieldExpr
 from query.language.check import check
 from query.language.parse import parse
 from tables.in_memory import TableSource
+from tables.nested_set import KIND_SERVER
 
 ALL_LEVELS: Final = -1
 _NO_ID: Final = bytes(8)
@@ -55,36 +56,47 @@ def _unsupported(query: str) -> UnsupportedError:
 def filter_trace(table: pa.Table, wanted: TraceFilter) -> pa.Table:
     """In: a trace as `query.trace.find_trace` gives it. Out: its rows that are kept, in the same order"""
     reader = Reader(TableSource(table))
-    kept: Mask = np.ones(table.num_rows, bool) if wanted.condition is None else matches(wanted.condition, reader)
+    kept: Mask = np.ones(table.num_rows, bool)
+    if wanted.condition is not None:
+        kept = matches(wanted.condition, reader).copy()
     if kept.all() or not kept.any():
         return table.filter(pa.array(kept))
-    ids, parents = table["span_id"].to_pylist(), table["parent_span_id"].to_pylist()
-    seeds = [span_id for span_id, keep in zip(ids, kept, strict=True) if keep]
-    near: set[bytes] = set()
+    parents = _parents(table)
+    seeds = np.flatnonzero(kept).tolist()
+    near: set[int] = set()
     if wanted.above:
-        near |= _within(_neighbours(ids, parents), seeds, wanted.above)
+        near |= _within({row: [parent] for row, parent in parents.items()}, seeds, wanted.above)
     if wanted.below:
-        near |= _within(_neighbours(parents, ids), seeds, wanted.below)
+        children: dict[int, list[int]] = {}
+        for row, parent in parents.items():
+            children.setdefault(parent, []).append(row)
+        near |= _within(children, seeds, wanted.below)
     if near:
-        kept = kept | np.fromiter((span_id in near for span_id in ids), bool, len(ids))
+        kept[list(near)] = True
     return table.filter(pa.array(kept))
 
 
-def _neighbours(of: Sequence[bytes | None], others: Sequence[bytes | None]) -> Mapping[bytes, list[bytes]]:
-    """By id: several where spans share one. Spans without an id are nobody's family."""
-    found: dict[bytes, list[bytes]] = {}
-    for span_id, other in zip(of, others, strict=True):
-        if span_id and other and _NO_ID not in (span_id, other):
-            found.setdefault(span_id, []).append(other)
-    return found
+def _parents(table: pa.Table) -> dict[int, int]:
+    """Row → row of its parent. Where several spans share an id it is the first server, or else the first of them, as
+    in structural queries. Spans without an id are nobody's family.
+    """
+    owners: dict[bytes, int] = {}
+    kinds = table["kind"].to_pylist()
+    for row, span_id in enumerate(table["span_id"].to_pylist()):
+        known = owners.setdefault(span_id, row)
+        if kinds[row] == KIND_SERVER and kinds[known] != KIND_SERVER:
+            owners[span_id] = row
+    found = ((row, owners.get(span_id)) for row, span_id in enumerate(table["parent_span_id"].to_pylist()) if span_id)
+    no_id = owners.get(_NO_ID)
+    return {row: parent for row, parent in found if parent is not None and parent != no_id}
 
 
-def _within(neighbours: Mapping[bytes, list[bytes]], seeds: Sequence[bytes | None], levels: int) -> set[bytes]:
+def _within(neighbours: Mapping[int, list[int]], seeds: Sequence[int], levels: int) -> set[int]:
     """What is at most so many steps away, nearest first: each is met once, so that circles end."""
-    found: set[bytes] = set()
-    edge = {seed for seed in seeds if seed}
+    found: set[int] = set()
+    edge = set(seeds)
     while edge and levels:
-        edge = {other for span_id in edge for other in neighbours.get(span_id, ())} - found
+        edge = {other for row in edge for other in neighbours.get(row, ())} - found
         found |= edge
         levels -= 1
     return found

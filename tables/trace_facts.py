@@ -46,7 +46,7 @@ def trace_facts(
         kind: OTLP's numbers; start_ns, duration_ns: as they were sent
     """
     start, end = trace_times(start_ns, duration_ns, first)
-    root = root_rows(trace, len(first), parent_id, start_ns, span_id)
+    root = root_rows(trace, len(first), parent_id, start_ns, span_id, kind, duration_ns)
     nested = nested_set(trace, span_id, parent_id, kind)
     timed = start <= end
     return TraceFacts(nested, np.where(timed, start, 0), np.where(timed, end - start, 0), root)
@@ -79,13 +79,22 @@ def time_range_ns(start_ns: Int64s, duration_ns: Int64s) -> tuple[int, int]:
     return (int(start), int(end)) if start <= end else (0, 0)
 
 
-def root_rows(trace: Int64s, traces: int, parent_id: UInt64s, start_ns: Int64s, span_id: UInt64s) -> Int64s:
+def root_rows(
+    trace: Int64s,
+    traces: int,
+    parent_id: UInt64s,
+    start_ns: Int64s,
+    span_id: UInt64s,
+    kind: npt.NDArray[np.integer],
+    duration_ns: Int64s,
+) -> Int64s:
     """The row of each trace's root span, -1 where it has none. Of several the one that starts first, then the one with
-    the least id; those without a time come last.
+    the least id; those without a time come last. Of spans with one id, as a client's and a server's, the one with the
+    lesser kind, then duration: as the rows of a segment are sorted.
     """
     rows = np.flatnonzero(parent_id == 0)
     start = start_ns[rows]
-    order = rows[np.lexsort((span_id[rows], start, start <= 0))[::-1]]
+    order = rows[np.lexsort((duration_ns[rows], kind[rows], span_id[rows], start, start <= 0))[::-1]]
     root = np.full(traces, -1, np.int64)
     root[trace[order]] = order  # the last that is written stays
     return root

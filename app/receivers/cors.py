@@ -9,6 +9,8 @@ from aiohttp import hdrs, web
 _ANY: Final = "*"
 # Browsers ask for none of these.
 _ALWAYS: Final = frozenset({"accept", "accept-language", "content-language", "content-type"})
+# Allowed where no headers are named.
+_BY_DEFAULT: Final = frozenset({"x-requested-with"})
 _METHODS: Final = "POST"
 
 
@@ -21,7 +23,7 @@ class Cors:
         patterns = (".*".join(re.escape(part) for part in origin.lower().split(_ANY)) for origin in origins)
         self._origins = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
         self._any_header = _ANY in headers
-        self._headers = _ALWAYS | {name.lower() for name in headers}
+        self._headers = _ALWAYS | ({name.lower() for name in headers} if headers else _BY_DEFAULT)
         self._max_age_s = max_age_s
 
     async def preflight(self, request: web.Request) -> web.Response:

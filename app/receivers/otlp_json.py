@@ -18,14 +18,22 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.errors import WireError
+from tables.wire.clean import NESTING_MAX
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_SPAN_IDS: Final = ("spanId", "span_id", "spanID")
+# Fields beside the spans, which hold none.
+_KNOWN: Final = frozenset({"resource", "scope", "schemaUrl", "schema_url"})
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_LISTS: Final = frozenset({"arrayValue", "kvlistValue", "array_value", "kvlist_value"})
+_BYTES: Final = ("bytesValue", "bytes_value")
+_SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 
 # An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
 _BYTES_PER_OBJECT: Final = 12
 _OBJECTS_ALWAYS: Final = 1000
-_DEPTH_MAX: Final = 200
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _NAMES_TOLD: Final = 3
 
 # Halves of surrogate pairs, and whole pairs, which are passed over. Before them: backslashes that are escaped.
@@ -59,7 +67,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     if not isinstance(request, dict):
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is not an object with resourceSpans")
     del body
-    _remove_null(request)
+    _tidy(request)
     message, unknown = ExportTraceServiceRequest(), dict[str, int]()
     # Span by span: a parser that got all at once could not be stopped.
     for scope, where, spans in _scopes(request, message, unknown):
@@ -72,6 +80,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
 
 def _loads(body: bytes) -> object:
     """Raises: WireError"""
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as err:
@@ -87,23 +96,64 @@ def _repair(found: "re.Match[bytes]") -> bytes:
     return found[0] if found[2] else found[1] + rb"\ufffd"
 
 
-def _remove_null(value: Any, depth: int = 0) -> None:
-    """Null is absence: of a field, of an item; a value of a list stays, as one that is empty. Raises: WireError"""
-    if depth > _DEPTH_MAX:
-        raise WireError(f"not an OTLP ExportTraceServiceRequest: the JSON is nested more than {_DEPTH_MAX} levels deep")
-    if isinstance(value, dict):
-        for key in [key for key, item in value.items() if item is None]:
-            del value[key]
-        if isinstance(found := value.get("values"), list):
-            value["values"] = [{} if item is None else item for item in found]
-        for item in value.values():
-            _remove_null(item, depth + 1)
-    elif isinstance(value, list):
-        if None in value:
-            value[:] = [item for item in value if item is not None]
-        for item in value:
-            if isinstance(item, (dict, list)):
-                _remove_null(item, depth + 1)
+def _tidy(request: Any) -> None:
+    """Null is absence: of a field, of an item; a value of a list stays, as one that is empty. A list inside more lists
+    than are kept becomes its JSON as bytes, as protobuf's does. Raises: WireError for bytes that are not base64
+    """
+    todo: list[tuple[Any, int]] = [(request, 0)]
+    while todo:
+        value, lists = todo.pop()
+        if isinstance(value, list):
+            if None in value:
+                value[:] = [item for item in value if item is not None]
+            todo += [(item, lists) for item in value if isinstance(item, (dict, list))]
+            continue
+        if None in value.values():
+            for key in [key for key, item in value.items() if item is None]:
+                del value[key]
+        if not _SPECIAL.isdisjoint(value):
+            lists += _tidy_value(value, lists)
+        todo += [(item, lists) for item in value.values() if isinstance(item, (dict, list))]
+
+
+def _tidy_value(value: dict[str, Any], lists: int) -> bool:
+    """A value of an attribute, or the list in it. Out: whether what it holds is inside one more list."""
+    for key in _BYTES:
+        text = value.get(key)
+        if isinstance(text, str) and _BASE64.fullmatch(text) is None:
+            raise WireError(f"not an OTLP ExportTraceServiceRequest: {key} is {text[:64]!r}, not base64")
+    if isinstance(found := value.get("values"), list):
+        value["values"] = [{} if item is None else item for item in found]
+    if _LISTS.isdisjoint(value):
+        return False
+    if lists >= NESTING_MAX:
+        kept = _json_text(value).encode()
+        value.clear()
+        value["bytesValue"] = base64.b64encode(kept).decode()
+    return True
+
+
+def _json_text(value: Any) -> str:
+    """As JSON, however deep: no encoder goes as deep as the parser does."""
+    out: list[str] = []
+    todo: list[Any] = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, bytes):  # a piece of the text itself, which no value of JSON is
+            out.append(one.decode())
+        elif isinstance(one, dict):
+            todo.append(b"}")
+            for number, (key, item) in reversed(list(enumerate(one.items()))):
+                todo += [item, (b"," if number else b"") + orjson.dumps(key) + b":"]
+            todo.append(b"{")
+        elif isinstance(one, list):
+            todo.append(b"]")
+            for number, item in reversed(list(enumerate(one))):
+                todo += [item, b"," if number else b""]
+            todo.append(b"[")
+        else:
+            out.append(orjson.dumps(one).decode())
+    return "".join(out)
 
 
 def _scopes(request: dict[str, Any], message: Any, unknown: dict[str, int]) -> Iterator[tuple[Any, str, list[Any]]]:
@@ -164,19 +214,35 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _count_unknown(holder: dict[str, Any], where: str, unknown: dict[str, int]) -> None:
-    """Fields that carry spans and that OTLP does not have here: of an older version, or misspelt."""
+    """Fields that carry spans and that OTLP does not have here: of an older version, of another form, or misspelt."""
     for key, value in holder.items():
-        if isinstance(value, list) and value and key.lower().endswith("spans"):
+        if key not in _KNOWN and (count := _spans_in(value, key)):
             place = f"{where}.{key}" if where else key
-            unknown[place[:200]] = sum(_spans_in(item) for item in value)
+            unknown[place[:200]] = count
 
 
-def _spans_in(item: Any) -> int:
-    """How many spans such a field's item has: its own lists of spans, else it is one itself."""
-    if not isinstance(item, dict):
-        return 1
-    lists = [value for key, value in item.items() if isinstance(value, list) and key.lower().endswith("spans")]
-    return sum(_spans_in(one) for found in lists for one in found) if lists else 1
+def _spans_in(value: Any, key: str) -> int:
+    """How many spans such a field has: objects with a span's id, else the items of innermost lists of spans."""
+    with_id = in_lists = 0
+    todo: list[tuple[Any, str]] = [(value, key)]
+    while todo:
+        found, name = todo.pop()
+        if isinstance(found, list):
+            todo += [(item, name) for item in found if isinstance(item, (dict, list))]
+            if name.lower().endswith("spans"):
+                in_lists += sum(1 for item in found if not _has_lists_of_spans(item))
+        elif isinstance(found, dict):
+            if any(name in found for name in _SPAN_IDS):
+                with_id += 1
+            else:
+                todo += [(item, name) for name, item in found.items() if isinstance(item, (dict, list))]
+    return max(with_id, in_lists)
+
+
+def _has_lists_of_spans(item: Any) -> bool:
+    return isinstance(item, dict) and any(
+        isinstance(value, list) and key.lower().endswith("spans") for key, value in item.items()
+    )
 
 
 def unknown_text(unknown: dict[str, int]) -> str:

@@ -116,7 +116,7 @@ class Cors(Section):
     allowed_headers: HeaderNames = Field(
         default=(),
         description="Headers that such a page may send besides Accept, Accept-Language, Content-Language and "
-        "Content-Type; `*`: any. X-Scope-OrgID and Authorization are such.",
+        "Content-Type; `*`: any. X-Scope-OrgID and Authorization are such. Empty: X-Requested-With, too.",
     )
     max_age: Annotated[int, Field(ge=0, le=86_400)] = Field(
         default=0, description="Seconds for which a browser may remember what it was allowed. 0: its own 5."

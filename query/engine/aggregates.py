@@ -1,7 +1,7 @@
 """One number per spanset: count, min, max, avg and sum, and comparisons of what is made of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from query.language import ast, text
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.walk import fold
+
+_MOST: Final = float(np.nextafter(2.0**63, 0))  # the greatest float that is an int64, too
 
 
 class Aggregated(NamedTuple):
@@ -69,13 +71,24 @@ def aggregate(node: ast.Aggregate, reader: Reader, rows: Rows, owner: Rows, sets
 
 def _over_sets(function: str, part: Part, rows: Rows, owner: Rows, sets: int, type_: Type) -> Part:
     among = part.valid[rows]
-    result, valid, counts = _reduce(function, part.values[rows[among]], owner[among], sets)
+    numbers, owner = part.values[rows[among]], owner[among]
+    result, valid, counts = _reduce(function, numbers, owner, sets)
+    if function in {"sum", "avg"} and part.type is Type.INT and _may_overflow(numbers):
+        # A few broken clocks are enough. A sum beyond 64 bits is none, an average has one all the same.
+        sums, _, _ = _reduce("sum", numbers.astype(np.float64), owner, sets)
+        beyond = np.abs(sums) >= 2.0**63
+        result, valid = (result, valid & ~beyond) if function == "sum" else (np.where(beyond, sums, result), valid)
     if function == "avg":
         with np.errstate(all="ignore"):
             result = result / counts
         if type_ is Type.DURATION and part.type is Type.INT:  # whole nanoseconds, cut off
-            result = np.where(valid, np.trunc(result), 0).astype(np.int64)
+            result = np.where(valid, np.clip(np.trunc(result), -(2.0**63), _MOST), 0).astype(np.int64)
     return Part(Type.INT if result.dtype.kind == "i" else Type.FLOAT, result, valid)
+
+
+def _may_overflow(numbers: npt.NDArray[np.int64]) -> bool:
+    """Whether some of them could sum up to more than 64 bits hold: hardly ever."""
+    return len(numbers) > 0 and max(-int(numbers.min()), int(numbers.max())) * len(numbers) >= 2**63
 
 
 def measured(found: Value, rows: int) -> tuple[npt.NDArray[Any], Mask]:

@@ -24,6 +24,7 @@ from query.language.words import INTRINSICS
 
 _TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}
 _NUMBERS: Final = frozenset({Type.INT, Type.FLOAT})
+_INT64: Final = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,12 @@ def _scoped(reader: Reader, node: ast.Attribute, among: Callable[[], Mask] | Non
 
 
 def negative(value: Value) -> Value:
-    return tuple(Part(part.type, -part.values, part.valid) for part in value if part.type in _NUMBERS)
+    """Of what is a number; the least integer has no opposite."""
+    parts = (part for part in value if part.type in _NUMBERS)
+    return tuple(
+        Part(part.type, -part.values, part.valid & (part.values != _INT64.min) if part.type is Type.INT else part.valid)
+        for part in parts
+    )
 
 
 def calculate(op: str, left: Value, right: Value) -> Value:
@@ -120,15 +126,22 @@ def _calculate(op: str, a: Part, b: Part) -> Part:
         match op:
             case "+":
                 values = a.values + b.values
+                if whole and not _fits(op, a, b):
+                    valid = valid & (((a.values ^ values) & (b.values ^ values)) >= 0)
             case "-":
                 values = a.values - b.values
+                if whole and not _fits(op, a, b):
+                    valid = valid & (((a.values ^ b.values) & (a.values ^ values)) >= 0)
             case "*":
                 values = a.values * b.values
+                if whole and not _fits(op, a, b):
+                    valid = valid & _exact(a.values, b.values, values)
             case "^":
                 values, whole = np.power(_floats(a), _floats(b)), False
                 valid = valid & ~np.isnan(values)
             case "/" if whole:
                 values, valid = _whole_quotient(a.values, b.values), valid & (b.values != 0)
+                valid = valid & ~((a.values == _INT64.min) & (b.values == -1))
             case "%" if whole:
                 values, valid = np.fmod(a.values, b.values), valid & (b.values != 0)
             case "/":
@@ -136,6 +149,23 @@ def _calculate(op: str, a: Part, b: Part) -> Part:
             case _:
                 values, valid = np.fmod(_floats(a), _floats(b)), valid & (b.values != 0)
     return Part(Type.INT if whole else Type.FLOAT, values, valid)
+
+
+def _fits(op: str, a: Part, b: Part) -> bool:
+    """Whether no row's result can be beyond 64 bits: nearly always, and then no row is looked at."""
+    if not len(a.values):
+        return True
+    most = [max(-int(part.values.min()), int(part.values.max())) for part in (a, b)]
+    return (most[0] * most[1] if op == "*" else most[0] + most[1]) <= _INT64.max
+
+
+def _exact(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], product: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Where the product is what 64 bits hold of it, and all of it."""
+    divisor = np.where((b == 0) | (b == -1), 1, b)
+    exact: npt.NDArray[np.bool_] = np.where(
+        b == -1, a != _INT64.min, (b == 0) | ((product // divisor == a) & (product % divisor == 0))
+    )
+    return exact
 
 
 def _whole_quotient(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

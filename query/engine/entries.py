@@ -19,6 +19,7 @@ from query.engine.reader import Mask, Reader, Rows, entry_column, to_numpy
 from query.language import ast
 from query.language.ast import Literal, Type
 from tables.lists import fixed_width
+from tables.trace_facts import elapsed_ns
 
 _CHILDREN: Final = {"string": "string_value", "int": "int_value", "double": "double_value", "bool": "bool_value"}
 _ID_BYTES: Final = {"link:traceID": 16, "link:spanID": 8}
@@ -71,7 +72,8 @@ class Entries:
             return self._attribute(field.key)
         every = np.arange(len(self.rows))
         if field.name == "event:timeSinceStart":
-            since = to_numpy(pc.struct_field(self.structs, "time_ns")) - self.starts[self.rows]
+            starts = self.starts[self.rows]
+            since = elapsed_ns(starts, to_numpy(pc.struct_field(self.structs, "time_ns")) - starts)
             return [EntryValues("int", pa.array(since), self.rows, every)]
         if field.name == "event:name":
             return [EntryValues("string", pc.struct_field(self.structs, "name"), self.rows, every)]

@@ -189,7 +189,7 @@ def _made(columns: dict[str, Any], offsets: Rows) -> SourceFacts:
 
 def _earliest_root(ids: Ids, readers: Sequence[Reader]) -> tuple[str, str | None]:
     """Name and service of the root of one trace that has roots in several sources: there are hardly any."""
-    wanted = ["parent_span_id", "start_ns", "span_id", "name"]
+    wanted = ["parent_span_id", "start_ns", "span_id", "kind", "duration_ns", "name"]
     pieces = []
     for reader in readers:
         _, traces = find(reader.traces(), ids)
@@ -198,9 +198,12 @@ def _earliest_root(ids: Ids, readers: Sequence[Reader]) -> tuple[str, str | None
             found = reader.at([*wanted, _SERVICE], rows)
             service = compact(found[_SERVICE]) if _SERVICE in found else pa.nulls(len(rows), pa.string())
             pieces.append([*(compact(found[name]) for name in wanted), service])
-    parents, starts, span_ids, names, services = (pa.concat_arrays(column) for column in zip(*pieces, strict=True))
-    trace = np.zeros(len(starts), np.int64)
-    (row,) = root_rows(trace, 1, big_endian(parents)[:, 0], to_numpy(starts), big_endian(span_ids)[:, 0])
+    parents, starts, span_ids, kinds, durations, names, services = (
+        pa.concat_arrays(column) for column in zip(*pieces, strict=True)
+    )
+    trace, ids_of_spans = np.zeros(len(starts), np.int64), big_endian(span_ids)[:, 0]
+    numbers = [to_numpy(column) for column in (starts, kinds, durations)]
+    (row,) = root_rows(trace, 1, big_endian(parents)[:, 0], numbers[0], ids_of_spans, numbers[1], numbers[2])
     return names[row].as_py(), services[row].as_py()
 
 

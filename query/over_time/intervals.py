@@ -1,9 +1,12 @@
 """The samples of a metrics query: which spans each of them is about."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+_INT64_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Intervals:
     def timestamps_ns(self) -> list[int]:
         if self.instant:
             return [self.end_ns]
-        return [self.start_ns + i * self.step_ns for i in range(self.count)]
+        # The last one may be moved beyond what a time can be.
+        return [min(self.start_ns + i * self.step_ns, _INT64_MAX) for i in range(self.count)]
 
     def of(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The sample of each time. In: times of (after_ns, until_ns]"""

@@ -273,11 +273,15 @@ def _scoped(scope: str, key: str, row: Row) -> list[tuple[str, Any]]:
 
 
 def _intrinsic(name: str, row: Row) -> Any:
-    if name == "duration":  # an end before the start, or no start: it took no time
-        timed = row["start_ns"] != 0 and 0 <= row["duration_ns"] < 2**64 - row["start_ns"] % 2**64
-        return row["duration_ns"] if timed else 0
+    if name == "duration":
+        return _elapsed_ns(row["start_ns"], row["duration_ns"])
     value = row.get(COLUMNS[name])
     return "" if value is None and name in {"rootName", "rootServiceName"} else value
+
+
+def _elapsed_ns(start_ns: int, elapsed_ns: int) -> int:
+    """An end before the start, or no start: no time."""
+    return elapsed_ns if start_ns != 0 and 0 <= elapsed_ns < 2**64 - start_ns % 2**64 else 0
 
 
 def _entry_scope(field: ast.Field) -> str | None:
@@ -294,7 +298,8 @@ def _entry_values(scope: str, field: ast.Field, row: Row, entries: list[dict[str
             words = ("string", "int", "double", "bool")
             found += [(w, pair[f"{w}_value"]) for pair in pairs for w in words if pair.get(f"{w}_value") is not None]
         elif field.name == "event:timeSinceStart":
-            found.append(("intrinsic", entry["time_ns"] - row["start_ns"]))
+            since = (entry["time_ns"] - row["start_ns"] + 2**63) % 2**64 - 2**63
+            found.append(("intrinsic", _elapsed_ns(row["start_ns"], since)))
         else:
             name = {"event:name": "name", "link:spanID": "span_id", "link:traceID": "trace_id"}[field.name]
             found.append(("intrinsic", entry[name].hex() if isinstance(entry[name], bytes) else entry[name]))
@@ -387,6 +392,11 @@ def _family(value: Any) -> str:
 
 
 def _calculate(op: str, a: Any, b: Any) -> Any:
+    value = _unlimited(op, a, b)
+    return None if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+def _unlimited(op: str, a: Any, b: Any) -> Any:
     whole = isinstance(a, int) and isinstance(b, int)
     match op:
         case "+":

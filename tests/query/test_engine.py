@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -242,3 +244,49 @@ def _spans_of(traces: Sequence[TraceMatch]) -> dict[bytes, list[list[bytes]]]:
         trace.trace_id: sorted(sorted(span.span_id for span in one.spans) for one in trace.span_sets)
         for trace in traces
     }
+
+
+EDGES = [0, 1, -1, 2, 3, -3, 2**31, 2**32 + 1, -(2**32), 2**62, -(2**62), 2**63 - 1, -(2**63 - 1), -(2**63)]
+
+
+@pytest.mark.parametrize("op", ["+", "-", "*", "/", "%"])
+def test_what_is_beyond_64_bits_has_no_value(op: str) -> None:
+    """It is in no comparison and no sum, instead of having another sign."""
+    pairs = list(product(EDGES, EDGES))
+    table = make_table(
+        [
+            {
+                "trace_id": bytes([1]) * 16,
+                "span_id": (number + 1).to_bytes(8, "big"),
+                "start_ns": 1000,
+                "duration_ns": 1,
+                "span.a:int": a,
+                "span.b:int": b,
+            }
+            for number, (a, b) in enumerate(pairs)
+        ]
+    )
+    found: set[int] = set()
+    for comparison in ("<", ">="):
+        result = search([TableSource(table)], f"{{ span.a {op} span.b {comparison} 0 }}", spans_per_span_set=1000)
+        spans = [one for trace in result.traces for spanset in trace.span_sets for one in spanset.spans]
+        hits = {int.from_bytes(one.span_id, "big") - 1 for one in spans}
+        for number in hits:
+            exact = _exactly(op, *pairs[number])
+            assert exact is not None
+            assert (exact < 0) == (comparison == "<")
+        found |= hits
+    wanted = {number for number, pair in enumerate(pairs) if _exactly(op, *pair) is not None}
+    assert found == {number for number in wanted if -(2**63) <= (_exactly(op, *pairs[number]) or 0) < 2**63}
+    least = search([TableSource(table)], "{ -span.a < 0 || -span.a >= 0 }", spans_per_span_set=1000)
+    assert least.traces[0].span_sets[0].matched == len(pairs) - len(EDGES)
+
+
+def _exactly(op: str, a: int, b: int) -> int | None:
+    """As Go has it, without a limit."""
+    if op in "+-*":
+        return {"+": a + b, "-": a - b, "*": a * b}[op]
+    if b == 0:
+        return None
+    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return quotient if op == "/" else a - b * quotient

@@ -54,6 +54,29 @@ def test_what_is_kept(query: str, below: int, above: int, names: str) -> None:
     assert kept(query, below, above) == names
 
 
+SHARED = """load
+  t1 r    name=r
+  t1 a<r  name=client kind=client
+  t1 a<r  name=server kind=server
+  t1 b<a  name=below
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "above", "names"),
+    [
+        ("below", 0, ALL_LEVELS, "brs"),
+        ("client", ALL_LEVELS, 0, "c"),
+        ("client", ALL_LEVELS, ALL_LEVELS, "cr"),
+        ("server", 1, 1, "brs"),
+        ("r", 1, 0, "crs"),
+    ],
+)
+def test_a_client_and_a_server_with_one_id(name: str, below: int, above: int, names: str) -> None:
+    """Children are the server's here, too, as in structural queries."""
+    assert kept(f'{{ name = "{name}" }}', below, above, SHARED) == names
+
+
 @pytest.mark.parametrize("query", ["{ nonsense", "{ span.x = }", "hello"])
 def test_wrong_queries(query: str) -> None:
     with pytest.raises(TraceQLError):

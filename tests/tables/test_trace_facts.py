@@ -68,6 +68,43 @@ def test_one_rule_for_how_long_a_span_took(start: int, end: int, elapsed: int) -
     assert (sent.start_time_unix_nano, sent.end_time_unix_nano) == (start, end)
 
 
+@pytest.mark.parametrize("spans", [1, 2, 3])
+def test_averages_of_broken_clocks(spans: int) -> None:
+    """Ends at 2^63 sum up to more than 64 bits: the sum is none, and no average turns negative."""
+    way = Way(request([span(1 + i, start_time_unix_nano=1, end_time_unix_nano=2**63) for i in range(spans)]))
+    everything = list(range(1, spans + 1))
+    assert way.found("{ } | avg(duration) > 2562047h") == everything
+    assert way.found("{ } | avg(duration) < 0ns") == []
+    assert way.found("{ } | max(duration) > 2562047h") == everything
+    assert way.found("{ } | sum(duration) < 0ns") == []
+
+
+@pytest.mark.parametrize(
+    ("start", "time", "since"),
+    [
+        pytest.param(START_NS, START_NS + 5, 5, id="good"),
+        pytest.param(START_NS, 0, 0, id="no time"),
+        pytest.param(START_NS, START_NS - 5, 0, id="before the span"),
+        pytest.param(0, START_NS, 0, id="a span without a start"),
+        pytest.param(START_NS, 2**64 - 1, 0, id="the last number"),
+        pytest.param(START_NS, 2**63, 2**63 - START_NS, id="at 2^63"),
+        pytest.param(2**63, 2**63 + 5, 5, id="both beyond"),
+    ],
+)
+def test_the_same_rule_for_events(start: int, time: int, since: int) -> None:
+    """One event without a time must not turn an average over."""
+    event = Span.Event(time_unix_nano=time, name="e")
+    way = Way(request([span(1, start_time_unix_nano=start, end_time_unix_nano=start + 9, events=[event])]))
+    assert way.found(f"{{ event:timeSinceStart = {since}ns }}") == [1]
+    assert way.found("{ event:timeSinceStart < 0ns }") == []
+    if start == START_NS:
+        for sources in ([way.source], way.head):
+            query = "{ } | sum_over_time(event:timeSinceStart)"
+            series = metrics_instant(sources, query, start_ns=start - 1, end_ns=start + 1).series
+            assert series[0].samples[0][1] == pytest.approx(since / 1e9)
+    assert [one.time_unix_nano for one in way.spans()[0].events] == [time]
+
+
 @pytest.mark.parametrize("odd", [0, 2**63, 2**64 - 1], ids=["0", "2^63", "2^64 - 1"])
 def test_a_span_without_a_time_does_not_move_its_trace(odd: int) -> None:
     """The trace begins and ends by the others, stays among the newest, and is found in its window, however split."""
@@ -100,6 +137,18 @@ def test_the_earliest_root_then_the_least_id_counts() -> None:
             (trace,) = search(sources, "{ }").traces
             assert trace.root_name == "r3"
             assert len(search(sources, '{ rootName = "r3" }').traces) == 1
+
+
+def test_roots_that_share_an_id() -> None:
+    """Zipkin's first client and its server, in the same microsecond: one of them, wherever they lie."""
+    roots = [span(5, name="call", kind=CLIENT), span(5, name="serve", kind=SERVER)]
+    short = span(5, name="short", kind=SERVER, end_time_unix_nano=START_NS + 1)
+    for order in permutations([*roots, short]):
+        for sources in ([Way(request(order)).source], [Way(request([one])).source for one in order]):
+            (trace,) = search(sources, "{ }").traces
+            assert trace.root_name == "short"
+            (trace,) = search(sources, '{ rootName = "short" }').traces
+            assert trace.root_name == "short"
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,17 +1,22 @@
 """Spans that nobody should send: answers hold nothing that Tempo's messages cannot, and what was sent comes back."""
 
+import asyncio
 import json
 from typing import Any
 
+import aiohttp
 import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from app.api.proto import tempo_pb2 as pb
+from app.api.server import build_api
+from tests.app.api.conftest import SETTINGS, serving
 from tests.helpers.engine import Engine
 from tests.helpers.frozen import strictly
 from tests.helpers.whole_way import START_NS, TRACE, Way, request, span
+from tests.tables.test_otlp_fields import leaves, sent
 
 TIMES = [0, 1, START_NS, 2**63 - 1, 2**63, 2**64 - 1]
 SENT = ExportTraceServiceRequest.FromString(
@@ -64,3 +69,29 @@ def test_a_trace(ask: Any) -> None:
     assert group["resource"]["entityRefs"] == [{"schemaUrl": "http://x", "type": "service", "idKeys": ["service.name"]}]
     raw = ask(f"/api/traces/{TRACE.hex()}", headers={"Accept": "application/protobuf"}).body
     assert list(TracesData.FromString(raw).resource_spans[0].resource.entity_refs) == [REF]
+
+
+@pytest.mark.parametrize("function", ["rate()", "max_over_time(duration)", "histogram_over_time(duration)"])
+def test_a_range_that_ends_with_time_itself(ask: Any, function: str) -> None:
+    """Its last sample would be later than a time can be: it stands at the latest."""
+    params = {"q": f"{{ }} | {function}", "start": str(2**63 - 5 * 10**9), "end": str(2**63 - 1), "step": "2s"}
+    answer = ask("/api/metrics/query_range", params=params)
+    strictly(answer.body, "QueryRangeResponse")
+    series = json_format.Parse(answer.body, pb.QueryRangeResponse()).series
+    assert {one.samples[-1].timestamp_ms for one in series} == {(2**63 - 1) // 10**6}
+
+
+@pytest.mark.parametrize("version", ["", "v2/"])
+def test_every_field_in_json(version: str) -> None:
+    """What the walk over OTLP's descriptors finds comes back in both forms of the answer."""
+    group = sent()
+    engine = Engine([Way(ExportTraceServiceRequest(resource_spans=[group]).SerializeToString()).source])
+    path = f"/api/{version}traces/{group.scope_spans[0].spans[0].trace_id.hex()}"
+
+    async def use(base: str) -> Any:
+        async with aiohttp.ClientSession() as session, session.get(base + path) as response:
+            return await response.json()
+
+    body: Any = asyncio.run(serving(build_api(engine, **SETTINGS), use))
+    (found,) = body["trace"]["resourceSpans"] if version else body["batches"]
+    assert dict(leaves(json_format.ParseDict(found, ResourceSpans()))) == dict(leaves(group))

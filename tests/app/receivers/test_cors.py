@@ -69,6 +69,9 @@ def test_headers_and_age():
     assert told["Access-Control-Allow-Methods"] == "POST"
     assert told["Access-Control-Max-Age"] == "600"
     assert preflight(cors, APP, "authorization")[0] == 403
+    assert preflight(cors, APP, "x-requested-with")[0] == 403
+    assert preflight(Cors([APP]), APP, "X-Requested-With")[0] == 204  # as the Collector has it
+    assert preflight(Cors([APP]), APP, "x-scope-orgid")[0] == 403
     assert preflight(cors, APP, "", "DELETE")[0] == 403
     status, told = preflight(Cors([APP], ["*"]), APP, "authorization,x-y")
     assert (status, told["Access-Control-Allow-Headers"]) == (204, "authorization, x-y")

@@ -24,7 +24,7 @@ from agents.record_producer import KafkaUnavailable
 from agents.span_writer import Outcome
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.otlp_http import BodyLimits, build_http_receiver
-from app.receivers.otlp_json import to_protobuf
+from app.receivers.otlp_json import _json_text, to_protobuf
 from app.serving.access import Access
 from tables.errors import WireError
 from tests.app.receivers.test_decompress import EMPTY, block, framed, lz4, zstd
@@ -319,6 +319,49 @@ def test_json_values(sent: Any, kept: Any) -> None:
     assert json_format.MessageToDict(attribute).get("value", {}) == kept
 
 
+@pytest.mark.parametrize("lists", [24, 25, 60, 300])
+def test_deep_values(lists: int) -> None:
+    """What is inside more lists than are kept is kept as JSON in bytes, and the rest of the batch as ever."""
+    value: Any = {"stringValue": 'a"\u00f6'}
+    for number in range(lists):
+        kind = "kvlistValue" if number % 3 == 0 else "arrayValue"
+        value = {kind: {"values": [{"key": "k", "value": value} if kind == "kvlistValue" else value]}}
+    # By hand: what writes JSON does not go so deep.
+    body = wrapped({**SPAN, "attributes": [{"key": "k", "value": "@"}, {"key": "l", "value": {"intValue": 1}}]})
+    text = _json_text(value)
+    (span,) = (
+        ExportTraceServiceRequest.FromString(to_protobuf(body.replace(b'"@"', text.encode())).body)
+        .resource_spans[0]
+        .scope_spans[0]
+        .spans
+    )
+    assert span.attributes[1].value.int_value == 1
+    found = span.attributes[0].value
+    for _ in range(min(lists, 24)):
+        (found,) = (
+            found.array_value.values
+            if found.HasField("array_value")
+            else [pair.value for pair in found.kvlist_value.values]
+        )
+    if lists == 24:
+        assert found.string_value == 'a"\u00f6'
+    else:
+        assert found.bytes_value.decode() in text
+        assert found.bytes_value.startswith(b'{"')
+
+
+def test_a_byte_order_mark() -> None:
+    """Some editors write one in front."""
+    assert to_protobuf(b"\xef\xbb\xbf" + wrapped(SPAN)) == to_protobuf(wrapped(SPAN))
+
+
+@pytest.mark.parametrize("text", ["%%%", "AA AA", "AA==AA", "AA\n", "+/-_", "A"])
+def test_bytes_that_are_not_base64(text: str) -> None:
+    """Refused: what a lenient reader makes of them is something else than was meant."""
+    with pytest.raises(WireError):
+        to_protobuf(wrapped({**SPAN, "attributes": [{"key": "k", "value": {"bytesValue": text}}]}))
+
+
 @pytest.mark.parametrize(
     ("request_", "left_out", "text"),
     [
@@ -329,7 +372,16 @@ def test_json_values(sent: Any, kept: Any) -> None:
         ),
         ({"resourcespans": [{"scopeSpans": [{"spans": [SPAN]}]}]}, 1, "resourcespans"),
         ({"resourceSpans": [{"scopeSpans": [{"Spans": [SPAN, SPAN]}]}]}, 2, "resourceSpans[0].scopeSpans[0].Spans"),
-        ({"resourceSpans": [{"scopeSpans": [{"moreSpans": []}], "other": [SPAN]}]}, 0, ""),
+        (
+            {"resourceSpans": [{"instrumentationLibrarySpans": {"spans": [SPAN, SPAN]}}]},
+            2,
+            "instrumentationLibrarySpans",
+        ),
+        ({"batches": [{"scopeSpans": [{"spans": [SPAN, {}]}, {"spans": [SPAN]}]}]}, 3, "batches"),
+        ({"trace": {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}]}]}}, 1, "trace,"),
+        ({"data": [{"spans": [{"traceID": "1", "spanID": "2"}]}]}, 1, "data"),
+        ({"resourceSpans": [{"scopeSpans": [{"moreSpans": []}], "other": [SPAN]}]}, 1, "resourceSpans[0].other"),
+        ({"resourceSpans": [{"other": [{"a": [1, None, {}]}], "resource": {"x": [SPAN]}}], "b": 1}, 0, ""),
     ],
 )
 def test_unknown_fields_with_spans(request_: Any, left_out: int, text: str) -> None:
