@@ -264,6 +264,7 @@ class MetricsMath:
 
 
 Metrics = MetricsQuery | Ranking | MetricsFilter | MetricsMath
+CHOICES: Final = (Ranking, MetricsFilter)  # what leaves samples out, one after the other
 
 
 @dataclass(frozen=True, slots=True)
