@@ -107,7 +107,12 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
 
 
 def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Partial:
-    """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice."""
+    """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice.
+
+    Series of quantiles lack the label instead.
+    """
+    if function.numbers:
+        return partial
     first: dict[Any, Key] = {}
     keys = [first.setdefault(_typed(_labels(function, key)), key) for key in partial.keys]
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
