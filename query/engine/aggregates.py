@@ -120,5 +120,6 @@ def _reduce(
     if len(owner):
         operation = {"min": np.minimum, "max": np.maximum}.get(function, np.add)
         starts = (np.cumsum(counts) - counts)[filled]
-        result[filled] = operation.reduceat(numbers[order], starts)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity is no number
+            result[filled] = operation.reduceat(numbers[order], starts)
     return result, filled, counts

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from query.engine.compare import scopes
 from query.engine.entries import reader_entries
+from query.engine.groups import one_form
 from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
 from query.engine.traces import child_counts
 from query.language import ast
@@ -87,7 +88,7 @@ def distinct(array: Any) -> Any:
     if pa.types.is_list(array.type):
         array = pc.list_flatten(array)
     if not pa.types.is_dictionary(array.type):
-        return pc.unique(array).drop_null()
+        return pc.unique(one_form(array) if pa.types.is_floating(array.type) else array).drop_null()
     codes = array.indices.drop_null() if array.indices.null_count else array.indices
     # A dictionary may have values that no row has.
     used = np.bincount(to_numpy(codes), minlength=len(array.dictionary)) > 0

@@ -209,7 +209,8 @@ def value(expr: FieldExpr, over: Over) -> arithmetic.Value:
     if isinstance(over, EachEntry) and not mentions(expr, over.column):
         return arithmetic.spread(value(expr, over.reader), over.entries.rows)
     first, chain = left_chain(expr, ast.Arithmetic)
-    result = _operand_value(first, over)
+    # The first operand, too, may be the span's own: then the entries are not asked for it.
+    result = value(first, over) if chain else _operand_value(first, over)
     for node in chain:
         result = arithmetic.calculate(node.op, result, value(node.right, over))
     return result
@@ -227,7 +228,7 @@ def _operand_value(expr: FieldExpr, over: Over) -> arithmetic.Value:
         case ast.Unary(op="-"):
             return arithmetic.negative(value(expr.operand, over))
         case ast.Arithmetic():
-            return value(expr, over)
+            raise AssertionError("value() takes chains apart")
         case ast.Unary() | ast.Comparison() | ast.Logic():
             held = matches(expr, over)
             return (arithmetic.Part(Type.BOOL, held, np.ones(over.rows, bool)),)

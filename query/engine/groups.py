@@ -147,14 +147,14 @@ def _nullable(part: arithmetic.Part) -> Any:
 def encoded(array: Any) -> tuple[Rows, Any]:
     """(codes from 0, -1 for null; the values that the codes stand for)"""
     if not pa.types.is_dictionary(array.type):
-        array = (_one_form(array) if pa.types.is_floating(array.type) else array).dictionary_encode()
+        array = (one_form(array) if pa.types.is_floating(array.type) else array).dictionary_encode()
     indices = array.indices if not array.indices.null_count else array.indices.fill_null(-1)
     values = array.dictionary
     return to_numpy(indices), hexadecimal(values) if pa.types.is_fixed_size_binary(values.type) else values
 
 
-def _one_form(floats: Any) -> Any:
-    """-0.0 is 0.0, and there is one NaN."""
+def one_form(floats: Any) -> Any:
+    """Floats of an Array in which -0.0 is 0.0, and there is one NaN."""
     floats = pc.add(floats, 0.0)
     return pc.if_else(pc.is_nan(floats), math.nan, floats)
 

@@ -98,7 +98,7 @@ def metrics_functions(node: ast.Metrics | Literal) -> tuple[ast.MetricsQuery, ..
         case ast.MetricsQuery():
             return (node,)
         case ast.Ranking() | ast.MetricsFilter():
-            return metrics_functions(node.of)
+            return metrics_functions(left_chain(node, ast.CHOICES)[0])
         case ast.MetricsMath():
             first, chain = left_chain(node, ast.MetricsMath)
             sides = (first, *(math.right for math in chain))
@@ -129,13 +129,24 @@ def _spans(root: ast.Pipeline | ast.Metrics | Literal) -> ast.Pipeline:
         case ast.MetricsQuery():
             return root.spans
         case ast.Ranking() | ast.MetricsFilter():
-            return _spans(root.of)
+            return _spans(left_chain(root, ast.CHOICES)[0])
         case ast.MetricsMath():
             first, chain = left_chain(root, ast.MetricsMath)
             return _spans(chain[0].right if isinstance(first, Literal) else first)
         case Literal():
             raise AssertionError("numbers alone are no query")
     assert_never(root)
+
+
+def _is(field: Field, *, value: bool) -> Comparison:
+    return Comparison("=", field, Literal(value, Type.BOOL))
+
+
+def _asked(condition: FieldExpr) -> FieldExpr:
+    """`event.a` asks for an event whose `a` is true: that one is shown, not the first that has it."""
+    if isinstance(condition, ast.Attribute) and entry_column(condition) is not None:
+        return _is(condition, value=True)
+    return condition
 
 
 class _Planner:
@@ -219,7 +230,7 @@ class _Planner:
     def filter(self, condition: FieldExpr, at: ast.At) -> ast.Filter:
         simple = simplify(condition)
         self.alternations(simple, at)
-        self.expression(simple)
+        self.expression(_asked(simple))
         return ast.Filter(simple, at)
 
     def expression(self, root: FieldExpr) -> None:
@@ -239,11 +250,15 @@ class _Planner:
                     always = is_nil or below_not
                     or_nil = is_nil and expr.op == "=" and not below_not
                     self.show(Shown(field, () if always else (expr,), or_nil))
+                case ast.Unary(op="!", operand=ast.Attribute() as field) if not below_not:
+                    self.use(field)
+                    self.show(Shown(field, (_is(field, value=False),), or_nil=False))
                 case ast.Comparison(op="=~" | "!~"):
                     self.unsupported("a regular expression on a computed value", expr.at)
                 case ast.Unary() | ast.Arithmetic() | ast.Comparison() | ast.Logic():
                     inside = below_not or (isinstance(expr, ast.Unary) and expr.op == "!")
-                    stack.extend((operand, inside) for operand in reversed(children(expr)))
+                    operands = map(_asked, children(expr)) if isinstance(expr, ast.Logic) else children(expr)
+                    stack.extend((operand, inside) for operand in reversed([*operands]))
                 case _:
                     assert_never(expr)
 

@@ -264,6 +264,8 @@ class MetricsMath:
 
 
 Metrics = MetricsQuery | Ranking | MetricsFilter | MetricsMath
+# What leaves samples out, one after the other.
+CHOICES: Final[tuple[type[Ranking | MetricsFilter], ...]] = (Ranking, MetricsFilter)
 
 
 @dataclass(frozen=True, slots=True)

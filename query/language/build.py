@@ -233,5 +233,7 @@ def _join(children: list[Any]) -> Part:
         at = _span(left, right)
         operator = (str(op), At(op.start_pos, op.end_pos))
         node = joined(operator, (left.node, left.wrapped), (right.node, right.wrapped), at)
-        left = _part(node, at, [left, right], levels=1 if op == "^" else 0)
+        # Of pipelines in parentheses a chain may have as many as one likes.
+        wrapped = isinstance(node, ast.SpansetOp) and left.wrapped and right.wrapped
+        left = _part(node, at, [left, right], wrapped=wrapped, levels=1 if op == "^" else 0)
     return left

@@ -122,14 +122,13 @@ class _Checker:
                     self.measured(node.function.name, node.function.of)
                 for expr in node.function.by:
                     self.group(expr)
-            case ast.Ranking():
-                if node.n < 1:
-                    self.fail(f"{node.function} needs a number greater than 0", node.at)
-                self.no_compare(node.of)
-                self.metrics(node.of)
-            case ast.MetricsFilter():
-                self.no_compare(node.of)
-                self.metrics(node.of)
+            case ast.Ranking() | ast.MetricsFilter():
+                first, chosen = left_chain(node, ast.CHOICES)
+                for part in chosen:
+                    if isinstance(part, ast.Ranking) and part.n < 1:
+                        self.fail(f"{part.function} needs a number greater than 0", part.at)
+                self.no_compare(first)
+                self.metrics(first)
             case ast.MetricsMath():
                 first, chain = left_chain(node, ast.MetricsMath)
                 for side in (first, *(math.right for math in chain)):
@@ -216,13 +215,12 @@ class _Checker:
         if expr.op not in {"=", "!="}:
             self.fail(f"{expr.op} does not compare with nil", expr.at, "Use = or !=.")
         for side in (expr.left, expr.right):
-            always = isinstance(side, ast.Intrinsic)
+            always = isinstance(side, ast.Intrinsic) and side.name != "span:parentID"
             if always or side == ast.Attribute("resource", "service.name"):
                 if expr.op == "=":
-                    hint = 'Compare with "" for an empty value.'
-                    if isinstance(side, ast.Intrinsic) and side.name.startswith(("event:", "link:")):
-                        hint = f"Of spans without any: {{ !({side.name} != nil) }}"
-                    self.fail("this field is never nil", expr.at, hint)
+                    self.fail("this field is never nil", expr.at, _empty_hint(side))
+            elif isinstance(side, ast.Intrinsic):
+                pass
             elif not isinstance(side, ast.Attribute | ast.Literal):
                 self.fail("only an attribute can be nil", side.at)
 
@@ -241,6 +239,18 @@ class _Checker:
         except pa.ArrowInvalid as err:
             reason = str(err).partition(": ")[2] or str(err)
             self.fail(f"bad regular expression: {reason}", pattern.at, "The syntax is RE2's.")
+
+
+def _empty_hint(field: FieldExpr) -> str:
+    """How to ask for the empty value of a field that is never nil."""
+    if isinstance(field, ast.Intrinsic):
+        if field.name.startswith(("event:", "link:")):
+            return f"Of spans without any: {{ !({field.name} != nil) }}"
+        if field.name in {"span:id", "trace:id"} or INTRINSICS[field.name] in NUMERIC:
+            return "Every span has it."
+    words = {"status": "unset", "kind": "unspecified"}
+    empty = words.get(field.name, '""') if isinstance(field, ast.Intrinsic) else '""'
+    return f"Compare with {empty} for an empty value."
 
 
 _MISMATCH_HINTS: Final = {

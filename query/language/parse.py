@@ -95,9 +95,11 @@ def _unexpected_character(text: str, err: UnexpectedCharacters) -> TraceQLError:
 
 def _unexpected_token(text: str, err: UnexpectedToken) -> TraceQLError:
     token, hint = err.token, _expected(err.accepts or err.expected)
-    if text[max(0, (token.start_pos or 0) - 1) :].startswith("/*"):
-        at = (token.start_pos or 0) - 1
-        return TraceQLError("the comment does not end", text, at, at + 2, "Write */ at its end.")
+    start = token.start_pos or 0
+    # The lexer takes the two characters for operators: the first of them is wrong here, or the second.
+    for at in (start, start - 1):
+        if at >= 0 and text.startswith("/*", at) and token.type != "$END":
+            return TraceQLError("the comment does not end", text, at, at + 2, "Write */ at its end.")
     if token.type == "$END":
         return TraceQLError("the query ends too early", text, len(text.rstrip()), len(text.rstrip()) + 1, hint)
     if token.type in {"COMPARE", "EQUAL"} and text[: token.start_pos].endswith("="):

@@ -93,8 +93,17 @@ def make_pipeline(stages: Sequence[Operand], at: At) -> Any:
 
 
 def _attach(node: Any, spans: list[ast.Stage], series: Any, at: At) -> ast.Metrics:
-    if isinstance(node, Compared):
-        return ast.MetricsFilter(_attach(node.call, spans, series, at), node.op, node.value, node.at)
+    compared: list[Compared] = []
+    while isinstance(node, Compared):
+        compared.append(node)
+        node = node.call
+    made = _attach_call(node, spans, series, at)
+    for one in reversed(compared):
+        made = ast.MetricsFilter(made, one.op, one.value, one.at)
+    return made
+
+
+def _attach_call(node: Any, spans: list[ast.Stage], series: Any, at: At) -> ast.Metrics:
     if isinstance(node, RankingCall):
         if series is None:
             raise fault(f"{node.function} needs series", node.at, "Write { } | rate() by (name) | topk(10)")

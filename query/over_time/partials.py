@@ -129,7 +129,10 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
 
 
 def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
-    """The same with other keys; groups whose new keys are equal become one. In: the new key of each group"""
+    """The same with other keys; groups whose new keys are equal become one.
+
+    In: a partial without a sketch; the new key of each group
+    """
     number: dict[Key, int] = {}
     rows = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
     if len(number) == len(keys):
@@ -140,17 +143,8 @@ def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
         with np.errstate(invalid="ignore", over="ignore"):
             _OPERATIONS[kind][0].at(values, rows, partial.cells[kind])
     new_key = dict(zip(partial.keys, keys, strict=True))
-    candidates = {
-        ((*new_key[key[: len(key) - more]], *key[len(key) - more :]), interval): one
-        for (key, interval), one in partial.candidates.items()
-        for more in [1 if partial.sketch is not None else 0]
-    }
-    sketch = None
-    if partial.sketch is not None:
-        places = rows[:, None] * intervals + np.arange(intervals)
-        totals = cells["count"].reshape(-1).astype(np.int64)
-        sketch = merge_sketches([partial.sketch.moved(places.reshape(-1))], totals)
-    return Partial(list(number), cells, candidates, sketch)
+    candidates = {(new_key[key], interval): one for (key, interval), one in partial.candidates.items()}
+    return Partial(list(number), cells, candidates)
 
 
 def _chosen(candidates: dict[tuple[Key, int], Candidate], exemplars_max: int) -> dict[tuple[Key, int], Candidate]:

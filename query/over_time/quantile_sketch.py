@@ -28,14 +28,15 @@ _SHIFT: Final = 52 - _MANTISSA_BITS
 _SLICES: Final = 1 << _MANTISSA_BITS
 _SUBNORMAL_EXPONENTS: Final = 53  # subnormal numbers times 2 ** 53 are normal ones
 _NORMAL_MIN: Final = 1 << 52  # the bits of the least normal number
-# The least of all numbers are small multiples of 5e-324: each has a bucket of its own. (Up to 1e-319 what stands for a
-# bucket must be a multiple, too, and is up to 1.2 % away.)
-_SINGLES: Final = 256
+# The least of all numbers are small multiples of 5e-324: each has a bucket of its own. What stands for the next buckets
+# must be a multiple, too, which is not quite their middle: hence the smaller error, for which 36 buckets are enough.
+_SINGLES: Final = 4096
+_BUCKET_ERROR: Final = 0.0098
 
 
 def _split_octave() -> tuple[Int64s, Floats]:
     """(the bucket of each slice of the mantissa, the middle of each bucket as a mantissa from 1 to 2)"""
-    ratio_max = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+    ratio_max = (1 + _BUCKET_ERROR) / (1 - _BUCKET_ERROR)
     bucket_of, low = np.empty(_SLICES, np.int64), 0
     middles: list[float] = []
     while low < _SLICES:
@@ -50,7 +51,7 @@ def _split_octave() -> tuple[Int64s, Floats]:
 
 _BUCKET_OF, _MIDDLES = _split_octave()
 _PER_OCTAVE: Final = len(_MIDDLES)
-_INFINITY_KEY: Final = (2047 + _SUBNORMAL_EXPONENTS) * _PER_OCTAVE
+_INFINITY_KEY: Final = _SINGLES + (2047 + _SUBNORMAL_EXPONENTS) * _PER_OCTAVE
 _KEY_BITS: Final = 18
 _KEY_ZERO: Final = 1 << (_KEY_BITS - 1)  # the key of zero: those of negative numbers lie below
 assert _INFINITY_KEY < _KEY_ZERO
@@ -73,7 +74,7 @@ def bucket_keys(values: Floats) -> Int64s:
 
 
 # Added to each: what normal numbers have before them.
-_KEY_OF_SLICE: Final = _BUCKET_OF + (_KEY_ZERO + _SUBNORMAL_EXPONENTS * _PER_OCTAVE)
+_KEY_OF_SLICE: Final = _BUCKET_OF + (_KEY_ZERO + _SINGLES + _SUBNORMAL_EXPONENTS * _PER_OCTAVE)
 
 
 def _positive_keys(bits: Int64s) -> Int64s:
@@ -89,7 +90,7 @@ def bucket_values(keys: Int64s) -> Floats:
     """The number that stands for each bucket: within RELATIVE_ERROR of all numbers in it."""
     signed = keys - _KEY_ZERO
     magnitude = np.abs(signed)
-    exponent, part = np.divmod(magnitude, _PER_OCTAVE)
+    exponent, part = np.divmod(magnitude - _SINGLES, _PER_OCTAVE)
     with np.errstate(over="ignore", under="ignore"):
         values = np.ldexp(_MIDDLES[part], exponent - (1023 + _SUBNORMAL_EXPONENTS))
     values = np.where(magnitude < _SINGLES, magnitude.view(np.float64), values)

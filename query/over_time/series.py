@@ -67,10 +67,13 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
                 return [Line((), np.full(intervals.count, _number(part)))]
             case ast.MetricsQuery():
                 return of_partial(part.function, next(rest), intervals)
-            case ast.Ranking():
-                return _ranked(counted(lines(part.of), 4), part.n, largest=part.function == "topk")
-            case ast.MetricsFilter():
-                return _filtered(counted(lines(part.of), 1), part.op, _number(part.value))
+            case ast.Ranking() | ast.MetricsFilter():
+                first, chosen = left_chain(part, ast.CHOICES)
+                # What one has left out of is let go before the next.
+                left = counted(lines(first), 4 if any(isinstance(one, ast.Ranking) for one in chosen) else 1)
+                for one in chosen:
+                    left = _chosen(one, left)
+                return left
             case ast.MetricsMath():
                 first, chain = left_chain(part, ast.MetricsMath)
                 left = counted(lines(first), 1)
@@ -104,7 +107,12 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
 
 
 def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Partial:
-    """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice."""
+    """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice.
+
+    Series of quantiles lack the label instead.
+    """
+    if function.numbers:
+        return partial
     first: dict[Any, Key] = {}
     keys = [first.setdefault(_typed(_labels(function, key)), key) for key in partial.keys]
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
@@ -212,6 +220,12 @@ def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
     kept = np.full(values.shape, np.nan)
     np.put_along_axis(kept, best, np.take_along_axis(values, best, axis=0), axis=0)
     return [replace(line, values=kept[i]) for i, line in enumerate(ordered)]
+
+
+def _chosen(node: ast.Ranking | ast.MetricsFilter, lines: list[Line]) -> list[Line]:
+    if isinstance(node, ast.Ranking):
+        return _ranked(lines, node.n, largest=node.function == "topk")
+    return _filtered(lines, node.op, _number(node.value))
 
 
 def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:

@@ -132,7 +132,9 @@ COMPARISONS = st.one_of(
 # Several conditions on events: as often as on everything else.
 ON_ENTRIES = st.one_of(
     st.tuples(
-        st.sampled_from(["event.a", "event.b", "event:timeSinceStart", "link.a", "link.b"]),
+        st.sampled_from(["event.a", "event.b", "event:timeSinceStart", "link.a", "link.b"])
+        # The first operand may be the span's own.
+        | st.sampled_from(["span.a + event.b", "nestedSetParent - event.a", "duration - event:timeSinceStart"]),
         st.sampled_from(ORDER),
         NUMBERS | st.sampled_from(["event.a", "event.b", "link.a + 1", "span.a"]),
     ).map(" ".join),
