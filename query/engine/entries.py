@@ -18,6 +18,7 @@ from query.engine.compare import TYPE_WORDS, compare_array, hexadecimal, id_byte
 from query.engine.reader import Mask, Reader, Rows, entry_column, to_numpy
 from query.language import ast
 from query.language.ast import Literal, Type
+from query.turns import as_list
 from tables.lists import fixed_width
 
 _CHILDREN: Final = {"string": "string_value", "int": "int_value", "double": "double_value", "bool": "bool_value"}
@@ -56,7 +57,7 @@ class Entries:
         attributes = pc.struct_field(structs, "attributes")
         pairs = pc.list_flatten(attributes)
         encoded = pc.struct_field(pairs, "key").dictionary_encode()
-        codes = {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}
+        codes = {key: code for code, key in enumerate(as_list(encoded.dictionary))}
         owners = to_numpy(pc.list_parent_indices(attributes)).astype(np.int64)
         return cls(rows, structs, starts, to_numpy(encoded.indices.fill_null(-1)), codes, pairs, owners)
 
@@ -177,7 +178,7 @@ def _arrays(encoded: Any) -> list[tuple[str, Any]]:
     if encoded.null_count == len(encoded):
         return []
     codes = encoded.dictionary_encode()
-    decoded = [_decode(raw) for raw in codes.dictionary.to_pylist()]
+    decoded = [_decode(raw) for raw in as_list(codes.dictionary)]
     found = []
     for word, (type_, python) in _ARRAY_TYPES.items():
         fitting = [items if items and all(type(item) is python for item in items) else None for items in decoded]

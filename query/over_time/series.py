@@ -19,6 +19,7 @@ from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
 from query.over_time.partials import Candidate, Floats, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Samples, Series
+from query.turns import consumed, pieces
 
 NAME: Final = "__name__"
 BUCKET: Final = "__bucket"
@@ -83,7 +84,7 @@ def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Interval
     found = _in_order(lines(node))
     memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
     times = np.array(intervals.timestamps_ns, np.int64)
-    return [series for line in found if (series := _series(line, times)).samples]
+    return [series for line in consumed(found) if (series := _series(line, times)).samples]
 
 
 def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
@@ -97,16 +98,18 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
         exemplars.setdefault(key, []).append((interval, candidate))
     if function.numbers:
         return _quantile_lines(function, partial, exemplars)
-    values = _values(function.name, partial, intervals)
+    values, names = _values(function.name, partial, intervals), _names(function)
     return [
-        Line(_labels(function, key), values[i], tuple(exemplars.get(key, ()))) for i, key in enumerate(partial.keys)
+        Line(_labels(function, names, key), values[i], tuple(exemplars.get(key, ())))
+        for i, key in enumerate(partial.keys)
     ]
 
 
 def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Partial:
     """No value is shown as "nil", which a string may be, too: both are one series then, as no labels come twice."""
     first: dict[Any, Key] = {}
-    keys = [first.setdefault(_typed(_labels(function, key)), key) for key in partial.keys]
+    names = _names(function)
+    keys = [first.setdefault(_typed(_labels(function, names, key)), key) for key in partial.keys]
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
 
 
@@ -125,11 +128,16 @@ def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
             return cells["count"]
 
 
-def _labels(function: ast.MetricsFunction, key: Key) -> Attributes:
-    """Without those that have no value; where none has one the first is shown as nil."""
+def _names(function: ast.MetricsFunction) -> list[str]:
+    """Of the labels. Once for all series: putting an expression into words takes longer than all else of a series."""
     names = [text.expression(expr) for expr in function.by]
     if function.name == BUCKETED:
         names.append(BUCKET)
+    return names
+
+
+def _labels(function: ast.MetricsFunction, names: Sequence[str], key: Key) -> Attributes:
+    """Without those that have no value; where none has one the first is shown as nil."""
     if not names:
         return ((NAME, function.name),)
     found = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
@@ -179,12 +187,19 @@ def _order(line: Line) -> list[tuple[str, str]]:
     return [(name, f"{value:030.12f}" if isinstance(value, float) else str(value)) for name, value in line.labels]
 
 
-def _in_order(lines: list[Line]) -> list[Line]:
+def _in_order(lines: list[Line], *, descending: bool = False) -> list[Line]:
     """By labels. Many by Arrow, without the GIL: comparing a hundred thousand takes a second."""
     if len(lines) < _MANY:
-        return sorted(lines, key=_order)
-    keys = pa.array(["\0".join(text for label in _order(line) for text in label) for line in lines], pa.large_string())
-    return [lines[i] for i in pc.array_sort_indices(keys).to_pylist()]
+        return sorted(lines, key=_order, reverse=descending)
+    keys = pa.chunked_array(
+        [pa.array(map(_joined, some), pa.large_string()) for some in pieces(lines)], pa.large_string()
+    )
+    order = pc.array_sort_indices(keys, order="descending" if descending else "ascending")
+    return [lines[i] for i in order.to_numpy().tolist()]
+
+
+def _joined(line: Line) -> str:
+    return "\0".join(text for label in _order(line) for text in label)
 
 
 def _series(line: Line, times: npt.NDArray[np.int64]) -> Series:
@@ -205,7 +220,7 @@ def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
     """
     if not lines:
         return lines
-    ordered = sorted(lines, key=_order, reverse=not largest)
+    ordered = _in_order(lines, descending=not largest)
     values = np.array([line.values for line in ordered])
     # NaN sorts last.
     best = np.argsort(-values if largest else values, axis=0, kind="stable")[:count]

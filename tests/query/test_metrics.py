@@ -202,7 +202,7 @@ def test_partials_of_workers_add_up() -> None:
     halves = [TableSource(whole(table.slice(0, 1))), TableSource(whole(table.slice(1)))]
     observed = [observe_sources([half], plans, intervals, 3, lambda: False)[0] for half in halves]
     together = evaluate(root, merge_partials(observed, plans, intervals, 3), intervals)
-    assert tuple(together) == metrics_range([TableSource(table)], query, **RANGE, exemplars=3).series
+    assert together == metrics_range([TableSource(table)], query, **RANGE, exemplars=3).series
 
 
 def test_sources_outside_of_the_range_are_not_read() -> None:
