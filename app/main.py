@@ -58,7 +58,7 @@ def app_from_environment() -> StreamApp:
 
 def build(settings: Settings) -> StreamApp:
     """The worker for `settings.target`. Opens no socket and no store: that happens when the app starts."""
-    _tune()
+    tune()
     writer = _span_writer(settings)
     overrides = OverridesFile(settings, os.environ)
 
@@ -107,7 +107,7 @@ def build(settings: Settings) -> StreamApp:
     return main
 
 
-def _tune() -> None:
+def tune() -> None:
     """Arrow's own threads off: work is spread by our pools.
 
     A garbage collection looks at all young objects while no other thread can run: with the answer of a query, millions

@@ -10,7 +10,7 @@ from typing import NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from query.turns import drop
+from tables.turns import drop
 
 AttributeValue = str | int | float | bool | Sequence["AttributeValue"]
 # Key and value. A key may come twice: `.x` is shown as x, be it the span's, the resource's, or both.

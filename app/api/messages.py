@@ -40,7 +40,7 @@ from query.results import (
 )
 from query.tag_text import INTRINSIC
 from query.tags import TagNames, TagValues
-from query.turns import pieces
+from tables.turns import pieces
 from tables.varint import varint
 
 # One trace or series may be larger than the rest of a part: it goes alone then.

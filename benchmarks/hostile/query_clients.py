@@ -114,11 +114,9 @@ class _Client:
     def ask(self, one: Asked) -> int | str:
         """The status."""
         goes_away = self._rng.random() < _GOES_AWAY
-        return (
-            self._stream(one.streamed, one.headers, goes_away=goes_away)
-            if one.streamed
-            else self._get(one, goes_away=goes_away)
-        )
+        if one.streamed:
+            return self._stream(one.streamed, one.headers, goes_away=goes_away)
+        return self._get(one, goes_away=goes_away)
 
     def _get(self, one: Asked, *, goes_away: bool) -> int | str:
         try:

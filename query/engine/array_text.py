@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
 from query.engine.reader import to_numpy
-from query.turns import as_list
+from tables.turns import as_list
 
 
 def list_parts(lists: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.text import WORDS
-from query.turns import as_list
+from tables.turns import as_list
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}

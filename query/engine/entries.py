@@ -18,8 +18,8 @@ from query.engine.compare import TYPE_WORDS, compare_array, hexadecimal, id_byte
 from query.engine.reader import Mask, Reader, Rows, entry_column, to_numpy
 from query.language import ast
 from query.language.ast import Literal, Type
-from query.turns import as_list
 from tables.lists import fixed_width
+from tables.turns import as_list
 
 _CHILDREN: Final = {"string": "string_value", "int": "int_value", "double": "double_value", "bool": "bool_value"}
 _ID_BYTES: Final = {"link:traceID": 16, "link:spanID": 8}

@@ -23,9 +23,9 @@ from query.engine.reader import (
 )
 from query.engine.traces import trace_numbers
 from query.results import ServiceStats
-from query.turns import as_list
 from tables.lists import big_endian
 from tables.trace_facts import root_rows
+from tables.turns import as_list
 
 _STATUS_ERROR: Final = 2
 _SERVICE: Final = "resource.service.name"

@@ -26,7 +26,7 @@ from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
 from query.results import Attributes, AttributeValue
-from query.turns import as_list
+from tables.turns import as_list
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
 _SERVICE: Final = ast.Attribute("resource", "service.name")

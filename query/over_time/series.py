@@ -19,7 +19,7 @@ from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
 from query.over_time.partials import Candidate, Floats, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Samples, Series
-from query.turns import consumed, pieces
+from tables.turns import consumed, pieces
 
 NAME: Final = "__name__"
 BUCKET: Final = "__bucket"
