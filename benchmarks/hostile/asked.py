@@ -6,7 +6,7 @@ A quarter of those that gRPC's messages can hold is for the streaming API, the o
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode
 
 from app.api.proto import tempo_pb2 as pb
@@ -55,30 +55,31 @@ def asked(wide: Wide, seed: int, count: int) -> Iterator[Asked]:
 def _streamed(kind: str, path: str, parameters: dict[str, str]) -> tuple[str, bytes] | None:
     """None: no message can hold it."""
     p, number = parameters, _number
-    times = {"start": int(p.get("start", 0)), "end": int(p.get("end", 0))}
+    times: dict[str, Any] = {"start": int(p.get("start", 0)), "end": int(p.get("end", 0))}
+    message: Any
     v2 = "V2" if "/v2/" in path else ""
     try:
         match kind:
             case "search":
-                sizes = {"Limit": number(p["limit"]), "SpansPerSpanSet": number(p["spss"])}
+                sizes: dict[str, Any] = {"Limit": number(p["limit"]), "SpansPerSpanSet": number(p["spss"])}
                 return "Search", pb.SearchRequest(Query=p["q"], **sizes, **times).SerializeToString()
             case "metrics range":
                 times = {name: 10**9 * value for name, value in times.items()}
                 step, exemplars = _STEPS_NS.get(p["step"], 0), number(p["exemplars"])
-                asked = pb.QueryRangeRequest(query=p["q"], step=step, exemplars=exemplars, **times)
-                return "MetricsQueryRange", asked.SerializeToString()
+                message = pb.QueryRangeRequest(query=p["q"], step=step, exemplars=exemplars, **times)
+                return "MetricsQueryRange", message.SerializeToString()
             case "metrics instant":
                 times = {name: 10**9 * value for name, value in times.items()}
                 return "MetricsQueryInstant", pb.QueryInstantRequest(query=p["q"], **times).SerializeToString()
             case "tags":
-                asked = pb.SearchTagsRequest(
+                message = pb.SearchTagsRequest(
                     scope=p["scope"], query=p["q"], maxTagsPerScope=number(p["limit"]), **times
                 )
-                return f"SearchTags{v2}", asked.SerializeToString()
+                return f"SearchTags{v2}", message.SerializeToString()
             case "tag values":
                 tag = unquote(path.removesuffix("/values").rpartition("/")[2])
-                asked = pb.SearchTagValuesRequest(tagName=tag, query=p["q"], maxTagValues=number(p["limit"]), **times)
-                return f"SearchTagValues{v2}", asked.SerializeToString()
+                message = pb.SearchTagValuesRequest(tagName=tag, query=p["q"], maxTagValues=number(p["limit"]), **times)
+                return f"SearchTagValues{v2}", message.SerializeToString()
             case _:
                 return None
     except ValueError:  # no number, a number that does not fit, half a character

@@ -34,7 +34,7 @@ class Seen:
     """What came of the queries. took_s: by kind, all together"""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    took_s: Counter[str] = field(default_factory=Counter)
+    took_s: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
 
@@ -47,7 +47,7 @@ class Seen:
         """status: of HTTP, the code of gRPC, or what went wrong"""
         kind = f"{one.kind}, streamed" if one.streamed else one.kind
         self.statuses[f"{kind}: {status}"] += 1
-        self.took_s[kind] += took_s
+        self.took_s[kind] = self.took_s.get(kind, 0.0) + took_s
         self.slowest = max(self.slowest, (took_s, one.target[:300]))
         if status in _BROKEN or (isinstance(status, str) and not status.isupper()):
             self.broken.append(f"{status} {one.kind} {one.target[:2000]}")
