@@ -1,6 +1,6 @@
 """Series from the cells of all sources: samples and labels, rankings, comparisons, arithmetic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -56,35 +56,40 @@ class Line:
 
 def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Intervals) -> list[Series]:
     """The answer, in the order of labels. In: one partial for each metrics function, from left to right."""
-    rest = iter(partials)
-
-    def counted(found: list[Line], copies: int) -> list[Line]:
-        memory.reserve(copies * len(found) * (8 * intervals.count + _SERIES_BYTES), f"{len(found)} series", CHEAPER)
-        return found
-
-    def lines(part: ast.Metrics | Literal) -> list[Line]:
-        match part:
-            case Literal():
-                return [Line((), np.full(intervals.count, _number(part)))]
-            case ast.MetricsQuery():
-                return of_partial(part.function, next(rest), intervals)
-            case ast.Ranking():
-                return _ranked(counted(lines(part.of), 4), part.n, largest=part.function == "topk")
-            case ast.MetricsFilter():
-                return _filtered(counted(lines(part.of), 1), part.op, _number(part.value))
-            case ast.MetricsMath():
-                first, chain = left_chain(part, ast.MetricsMath)
-                left = counted(lines(first), 1)
-                named = _name(part)
-                for math in chain:
-                    left = _calculated(math, left, counted(lines(math.right), 1), named)
-                return left
-        assert_never(part)
-
-    found = _in_order(lines(node))
+    found = _in_order(_lines(node, iter(partials), intervals))
     memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
     times = np.array(intervals.timestamps_ns, np.int64)
     return [series for line in consumed(found) if (series := _series(line, times)).samples]
+
+
+def _lines(part: ast.Metrics | Literal, rest: Iterator[Partial], intervals: Intervals) -> list[Line]:
+    """The series of a part of the query. In: the partials of its metrics functions and of those to the right of it.
+
+    No function inside another: one that calls itself is garbage that only a collection frees, with all partials.
+    """
+    match part:
+        case Literal():
+            return [Line((), np.full(intervals.count, _number(part)))]
+        case ast.MetricsQuery():
+            return of_partial(part.function, next(rest), intervals)
+        case ast.Ranking():
+            found = _counted(_lines(part.of, rest, intervals), intervals, 4)
+            return _ranked(found, part.n, largest=part.function == "topk")
+        case ast.MetricsFilter():
+            return _filtered(_counted(_lines(part.of, rest, intervals), intervals), part.op, _number(part.value))
+        case ast.MetricsMath():
+            first, chain = left_chain(part, ast.MetricsMath)
+            left = _counted(_lines(first, rest, intervals), intervals)
+            named = _name(part)
+            for math in chain:
+                left = _calculated(math, left, _counted(_lines(math.right, rest, intervals), intervals), named)
+            return left
+    assert_never(part)
+
+
+def _counted(found: list[Line], intervals: Intervals, copies: int = 1) -> list[Line]:
+    memory.reserve(copies * len(found) * (8 * intervals.count + _SERIES_BYTES), f"{len(found)} series", CHEAPER)
+    return found
 
 
 def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
