@@ -128,7 +128,7 @@ def _run(
         at = plans[0].function.at
         raise TraceQLError(problem, query, at.start, at.end, hint) from None
     with profile.stage("make series"):
-        series = tuple(evaluate_series(root, merged, intervals))
+        series = evaluate_series(root, merged, intervals)
     return MetricsResult(series, inspected)
 
 

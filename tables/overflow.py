@@ -11,6 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tables.lists import Int64s, list_parents, list_values, numbers
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
+from tables.turns import as_list
 
 COLUMN: Final = "overflow"
 # Texts of its entries that come oftener than once: read as dictionaries, or the name of an attribute takes its length
@@ -44,7 +45,7 @@ def entries(columns: Any, word_field: str, values: Any) -> pa.StructArray:
 
 def column_names(lists: pa.ListArray) -> frozenset[str]:
     """The columns that the entries stand for. Entries need only have the field `column`."""
-    return frozenset(pc.unique(list_values(lists).field("column")).to_pylist())
+    return frozenset(as_list(pc.unique(list_values(lists).field("column"))))
 
 
 def columns_of(lists: pa.ListArray, names: Sequence[str]) -> Mapping[str, Any]:
@@ -91,7 +92,7 @@ class SparseColumns:
         codes = numbers(encoded.indices)
         # A dictionary may have names that no entry has.
         used = np.bincount(codes, minlength=len(encoded.dictionary)) > 0
-        names = {name: number for number, name in enumerate(encoded.dictionary.to_pylist()) if used[number]}
+        names = {name: number for number, name in enumerate(as_list(encoded.dictionary)) if used[number]}
         at = np.arange(len(codes))
         if wanted is not None:
             keep = np.zeros(len(used), np.bool_)

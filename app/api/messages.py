@@ -1,9 +1,11 @@
 """Answers as protobuf, in parts: no message is so large that a gRPC client refuses it, 4 MB by default.
 
-Of an instant metrics query there is one message, whatever its size: clients such as Grafana keep the last one only.
+Over gRPC the answer to an instant metrics query is one message (`Whole`), whatever its size: clients such as Grafana
+keep the last one only.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 from app.api.jsonpb import NO_ROOT, UINT32_MAX
@@ -23,6 +25,8 @@ from app.api.proto.tempo_pb2 import (
     TimeSeries,
     TraceSearchMetadata,
 )
+from app.api.proto.tempo_pb2 import SpanSet as SpanSetMessage
+from query import memory
 from query.results import (
     Attributes,
     AttributeValue,
@@ -36,19 +40,32 @@ from query.results import (
 )
 from query.tag_text import INTRINSIC
 from query.tags import TagNames, TagValues
+from tables.turns import pieces
+from tables.varint import varint
 
 # One trace or series may be larger than the rest of a part: it goes alone then.
 PART_BYTES: Final = 1 << 20
+# A trace with more matching spans is written by hand, and counted: as objects, and their text several times.
+LARGE_SPANS: Final = 2000
+SPAN_BYTES: Final = 1000
+_SPANS_AT_ONCE: Final = 500
 _NS_PER_MS: Final = 1_000_000
 Item = TypeVar("Item")
 
 
-def search_messages(result: SearchResult, *, span_sets: bool) -> Iterator[SearchResponse]:
-    """span_sets: as for `search.search_json`."""
-    metrics = search_metrics(result.inspected)
-    traces = (_trace(trace, span_sets=span_sets) for trace in result.traces)
-    for part in _parts(traces, TraceSearchMetadata.ByteSize):
-        yield SearchResponse(traces=part, metrics=metrics)
+def search_messages(result: SearchResult, *, span_sets: bool) -> Iterator[Any]:
+    """What has SerializeToString each. span_sets: as for `search.search_json`."""
+    metrics, some = search_metrics(result.inspected), False
+    for large, traces in groupby(result.traces, key=_is_large):
+        some = True
+        if large and span_sets:
+            for trace in traces:
+                yield Whole(_large_trace(trace), SearchResponse(metrics=metrics))
+            continue
+        for part in _parts((_trace(trace, span_sets=span_sets) for trace in traces), TraceSearchMetadata.ByteSize):
+            yield SearchResponse(traces=part, metrics=metrics)
+    if not some:
+        yield SearchResponse(metrics=metrics)
 
 
 def range_messages(result: MetricsResult) -> Iterator[QueryRangeResponse]:
@@ -58,7 +75,23 @@ def range_messages(result: MetricsResult) -> Iterator[QueryRangeResponse]:
 
 
 def instant_messages(result: MetricsResult) -> Iterator[QueryInstantResponse]:
-    yield QueryInstantResponse(series=map(_instant, result.series), metrics=search_metrics(result.inspected))
+    metrics = search_metrics(result.inspected)
+    for part in _parts(map(_instant, result.series), InstantSeries.ByteSize):
+        yield QueryInstantResponse(series=part, metrics=metrics)
+
+
+class Whole:
+    """Messages that are sent as one: their bytes one after the other, as protobuf allows. Made in parts nevertheless,
+    for no other thread can run while a large one is serialized.
+    """
+
+    def __init__(self, parts: Iterable[bytes], *last: Any) -> None:
+        """parts: serialized; last: not yet"""
+        self._parts, self._last = parts, last
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 (as of messages)
+        """Once."""
+        return b"".join([*self._parts, *(message.SerializeToString() for message in self._last)])
 
 
 def names_messages(names: TagNames, *, intrinsic: bool) -> Iterator[SearchTagsResponse]:
@@ -146,6 +179,41 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> TraceSearchMetadata:
             entry = out.serviceStats[name]
             entry.spanCount, entry.errorCount = stats.span_count, stats.error_count
     return out
+
+
+def spans_of(trace: TraceMatch) -> int:
+    """How many spans are told of it."""
+    return sum(len(span_set.spans) for span_set in trace.span_sets)
+
+
+def _is_large(trace: TraceMatch) -> bool:
+    return spans_of(trace) > LARGE_SPANS
+
+
+def _large_trace(trace: TraceMatch) -> Iterator[bytes]:
+    """A SearchResponse of one trace, by hand: its spans are there twice, and as messages they would be copied and
+    serialized in calls of 200 ms, in which no other thread can run.
+    """
+    with memory.current().scratch(spans_of(trace) * SPAN_BYTES, "the text of one trace"):
+        sets = [b"".join(_span_set_parts(span_set)) for span_set in trace.span_sets]
+        rest = _trace(trace._replace(span_sets=()), span_sets=True).SerializeToString()
+        yield field_bytes(1, b"".join([rest, field_bytes(6, sets[0]), *(field_bytes(7, one) for one in sets)]))
+
+
+def _span_set_parts(span_set: SpanSet) -> Iterator[bytes]:
+    """Which one after the other are one message."""
+    out = SpanSetMessage()
+    _fill_span_set(out, span_set._replace(spans=()))
+    yield out.SerializeToString()
+    for spans in pieces(span_set.spans, _SPANS_AT_ONCE):
+        out = SpanSetMessage()
+        _fill_span_set(out, SpanSet(spans, 0))
+        yield out.SerializeToString()
+
+
+def field_bytes(number: int, value: bytes) -> bytes:
+    """A protobuf field with a length: tag, length, bytes. number: at most 15."""
+    return bytes([number << 3 | 2]) + varint(len(value)) + value
 
 
 def _fill_span_set(out: Any, span_set: SpanSet) -> None:

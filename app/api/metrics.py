@@ -1,7 +1,7 @@
 """GET /api/metrics/query_range and /api/metrics/query: TraceQL metrics."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -17,6 +17,7 @@ from app.api.times import step_ns, time_range
 from query.progress import Watch
 from query.results import Exemplar, MetricsResult, Series
 
+T = TypeVar("T")
 routes = web.RouteTableDef()
 
 EXEMPLARS_MAX: Final = 100
@@ -32,8 +33,8 @@ async def query_range(request: web.Request) -> web.Response:
     return await reply_whole_or_partial(
         request,
         watch,
-        lambda: range_json(result),
-        lambda: messages.range_messages(result),
+        lambda: last_use(range_json(result), result),
+        lambda: last_use(messages.range_messages(result), result),
         await debug_headers(request, _query(call), watch.profile),
         QueryRangeResponse,
     )
@@ -48,8 +49,8 @@ async def query_instant(request: web.Request) -> web.Response:
     return await reply_whole_or_partial(
         request,
         watch,
-        lambda: instant_json(result),
-        lambda: messages.instant_messages(result),
+        lambda: last_use(instant_json(result), result),
+        lambda: last_use(messages.instant_messages(result), result),
         await debug_headers(request, _query(call), watch.profile),
         QueryInstantResponse,
     )
@@ -88,6 +89,14 @@ def _query(call: Call) -> str:
 def _exemplars(asked: Mapping[str, str]) -> int:
     number = params.whole_number(asked, "exemplars")
     return EXEMPLARS_MAX if number is None else min(number, EXEMPLARS_MAX)
+
+
+def last_use(parts: Iterator[T], result: MetricsResult) -> Iterator[T]:
+    """The same parts of an answer. After them the result is empty: else the event loop, which knows it to the end,
+    would free its series, 100 ms for a hundred thousand.
+    """
+    yield from parts
+    result.drop()
 
 
 def range_json(result: MetricsResult) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from app.api.call import Call, call_of
 from app.api.debug import debug_headers
 from app.api.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, search_metrics
 from app.api.partial import reply_whole_or_partial, watch_of
+from query import memory
 from query.progress import Watch
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 
@@ -62,7 +63,8 @@ def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
     yield b'{"traces":['
     between = b""
     for trace in result.traces:
-        yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
+        with memory.current().scratch(_text_bytes(trace), "the text of one trace"):
+            yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
         between = b","
     out: Json = {"metrics": search_metrics(result.inspected)}
     if result.total is not None:
@@ -70,6 +72,12 @@ def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
     if result.next_cursor is not None:
         out["nextCursor"] = result.next_cursor
     yield b"]," + orjson.dumps(out)[1:]
+
+
+def _text_bytes(trace: TraceMatch) -> int:
+    """About what its spans take while they become JSON; small traces take nothing worth counting."""
+    spans = messages.spans_of(trace)
+    return spans * messages.SPAN_BYTES if spans > messages.LARGE_SPANS else 0
 
 
 def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
@@ -96,7 +104,8 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
 def _span_set(span_set: SpanSet) -> Json:
     out: Json = {}
     if span_set.spans:
-        out["spans"] = [_span(span) for span in span_set.spans]
+        # A trace may have a hundred thousand that match: as text each takes no place as objects, and no long call.
+        out["spans"] = [orjson.Fragment(orjson.dumps(_span(span))) for span in span_set.spans]
     if span_set.matched:
         out["matched"] = span_set.matched
     if span_set.attributes:

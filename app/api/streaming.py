@@ -85,11 +85,12 @@ def _new_traces(result: SearchResult, known: SearchResult) -> SearchResult:
 
 
 def _range_messages(_: Call, result: MetricsResult) -> Iterator[Message]:
-    return messages.range_messages(result)
+    return metrics.last_use(messages.range_messages(result), result)
 
 
 def _instant_messages(_: Call, result: MetricsResult) -> Iterator[Message]:
-    return messages.instant_messages(result)
+    parts = metrics.last_use(messages.instant_messages(result), result)
+    return iter([messages.Whole(part.SerializeToString() for part in parts)])
 
 
 async def _names(call: Call, _: Watch) -> Result:

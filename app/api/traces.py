@@ -7,18 +7,18 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 from aiohttp import web
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.api import params
 from app.api.backend import BACKEND, TraceAnswer
 from app.api.call import tenant_of_request
 from app.api.errors import TraceTooLarge, Unavailable, plain_text
 from app.api.jsonpb import Json, resource_spans_json
+from app.api.messages import field_bytes
 from app.api.params import LIMITS
 from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
 from query.trace_filter import TraceFilter, filter_trace
 from query.trace_page import cursor_of
-from tables.varint import varint
 from tables.wire.otlp_write import to_resource_spans
 
 routes = web.RouteTableDef()
@@ -158,8 +158,10 @@ def _size(groups: list[ResourceSpans]) -> int:
 
 
 def trace_protobuf(groups: list[ResourceSpans]) -> bytes:
-    """Tempo's Trace message: one repeated field of ResourceSpans, number 1, as in OTLP's TracesData."""
-    return bytes(TracesData(resource_spans=groups).SerializeToString())
+    """Tempo's Trace message: one repeated field of ResourceSpans, number 1, as in OTLP's TracesData. Group by group: a
+    message of all would copy them, and no other thread could run meanwhile.
+    """
+    return b"".join(field_bytes(1, group.SerializeToString()) for group in groups)
 
 
 def _v1_protobuf(found: Found) -> bytes:
@@ -192,12 +194,7 @@ def _v2_protobuf(found: Found) -> bytes:
     By hand, as four fields are less than a descriptor. `trace` and `metrics` are there even if empty:
     Grafana's plugin reads `trace` without asking whether it is there.
     """
-    out = _field(1, trace_protobuf(found.groups)) + _field(2, b"")
+    out = field_bytes(1, trace_protobuf(found.groups)) + field_bytes(2, b"")
     if not found.complete:
-        out += bytes([3 << 3, STATUS_PARTIAL]) + _field(4, found.message.encode())
+        out += bytes([3 << 3, STATUS_PARTIAL]) + field_bytes(4, found.message.encode())
     return out
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """A protobuf field with a length: tag, length, bytes. number: at most 15."""
-    return bytes([number << 3 | 2]) + varint(len(value)) + value

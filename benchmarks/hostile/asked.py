@@ -1,27 +1,36 @@
-"""Random requests of Tempo's API over wide data: queries, limits, ranges and steps, also absurd ones."""
+"""Random requests of Tempo's API over wide data: queries, limits, ranges and steps, also absurd ones.
+
+A quarter of those that gRPC's messages can hold is for the streaming API, the others for HTTP.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Final
-from urllib.parse import quote, urlencode
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlencode
 
+from app.api.proto import tempo_pb2 as pb
 from benchmarks.hostile.grammar import Grammar
 from benchmarks.hostile.wide import Wide
 
 TENANTS: Final = ("wide", "other")
 _LIMITS: Final = ("", "1", "20", "1000", "100000", "4294967295", "0", "x")
 _STEPS: Final = ("", "1s", "10s", "1m", "1h", "1ns", "0", "-1", "y")
+_STEPS_NS: Final = {"1s": 10**9, "10s": 10**10, "1m": 60 * 10**9, "1h": 3600 * 10**9, "1ns": 1}
 _ACCEPT: Final = ("application/json", "application/protobuf", "*/*")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """kind: for the report; target: path and parameters"""
+    """kind: for the report; target: path and parameters
+
+    streamed: method and message of the streaming API, for what is asked there
+    """
 
     kind: str
     target: str
     headers: dict[str, str]
+    streamed: tuple[str, bytes] | None = None
 
 
 def asked(wide: Wide, seed: int, count: int) -> Iterator[Asked]:
@@ -29,7 +38,9 @@ def asked(wide: Wide, seed: int, count: int) -> Iterator[Asked]:
     rng = Random(seed)
     grammar = Grammar(wide, rng)
     for _ in range(count):
-        kind, path, parameters = _KINDS[rng.randrange(len(_KINDS))](wide, grammar, rng)
+        made = _KINDS[rng.randrange(len(_KINDS))](wide, grammar, rng)
+        kind, path, parameters = made
+        streamed = _streamed(*made) if rng.random() < 0.25 else None
         headers = {
             "X-Scope-OrgID": rng.choice(TENANTS),
             "Accept": rng.choice(_ACCEPT),
@@ -38,7 +49,45 @@ def asked(wide: Wide, seed: int, count: int) -> Iterator[Asked]:
         filled = {name: value for name, value in parameters.items() if value}
         # "surrogatepass": the texts may have halves of characters in them.
         joint = "" if "?" in path else "?"
-        yield Asked(kind, f"{path}{joint}{urlencode(filled, errors='surrogatepass')}", headers)
+        yield Asked(kind, f"{path}{joint}{urlencode(filled, errors='surrogatepass')}", headers, streamed)
+
+
+def _streamed(kind: str, path: str, parameters: dict[str, str]) -> tuple[str, bytes] | None:
+    """None: no message can hold it."""
+    p, number = parameters, _number
+    times: dict[str, Any] = {"start": int(p.get("start", 0)), "end": int(p.get("end", 0))}
+    message: Any
+    v2 = "V2" if "/v2/" in path else ""
+    try:
+        match kind:
+            case "search":
+                sizes: dict[str, Any] = {"Limit": number(p["limit"]), "SpansPerSpanSet": number(p["spss"])}
+                return "Search", pb.SearchRequest(Query=p["q"], **sizes, **times).SerializeToString()
+            case "metrics range":
+                times = {name: 10**9 * value for name, value in times.items()}
+                step, exemplars = _STEPS_NS.get(p["step"], 0), number(p["exemplars"])
+                message = pb.QueryRangeRequest(query=p["q"], step=step, exemplars=exemplars, **times)
+                return "MetricsQueryRange", message.SerializeToString()
+            case "metrics instant":
+                times = {name: 10**9 * value for name, value in times.items()}
+                return "MetricsQueryInstant", pb.QueryInstantRequest(query=p["q"], **times).SerializeToString()
+            case "tags":
+                message = pb.SearchTagsRequest(
+                    scope=p["scope"], query=p["q"], maxTagsPerScope=number(p["limit"]), **times
+                )
+                return f"SearchTags{v2}", message.SerializeToString()
+            case "tag values":
+                tag = unquote(path.removesuffix("/values").rpartition("/")[2])
+                message = pb.SearchTagValuesRequest(tagName=tag, query=p["q"], maxTagValues=number(p["limit"]), **times)
+                return f"SearchTagValues{v2}", message.SerializeToString()
+            case _:
+                return None
+    except ValueError:  # no number, a number that does not fit, half a character
+        return None
+
+
+def _number(text: str) -> int:
+    return int(text or "0")
 
 
 def _times(wide: Wide, rng: Random) -> dict[str, str]:

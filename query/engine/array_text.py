@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
 from query.engine.reader import to_numpy
+from tables.turns import as_list
 
 
 def list_parts(lists: Any) -> list[Any]:
@@ -31,7 +32,7 @@ def _texts(lists: Any) -> Any:
     elements = lists.flatten()
     if not pa.types.is_dictionary(elements.type):
         elements = elements.dictionary_encode()
-    written = pa.array([_json(item) for item in elements.dictionary.to_pylist()], pa.string())
+    written = pa.array([_json(item) for item in as_list(elements.dictionary)], pa.string())
     offsets = np.r_[0, np.cumsum(to_numpy(pc.list_value_length(lists)))].astype(np.int32)
     joined = pc.binary_join(pa.ListArray.from_arrays(offsets, written.take(elements.indices)), ",")
     return pc.binary_join_element_wise("[", joined, "]", "")
@@ -56,7 +57,7 @@ def message_texts(pairs: Any) -> list[Any]:
 
 def _decoded(encoded: Any, decode: Callable[[bytes], AnyValue]) -> Any:
     codes = encoded if pa.types.is_dictionary(encoded.type) else encoded.dictionary_encode()
-    texts = [_any_text(decode(raw)) for raw in codes.dictionary.to_pylist()]
+    texts = [_any_text(decode(raw)) for raw in as_list(codes.dictionary)]
     return pa.array(texts, pa.string()).take(codes.indices)
 
 

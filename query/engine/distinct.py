@@ -18,6 +18,7 @@ from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.text import WORDS
+from tables.turns import as_list
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
@@ -99,7 +100,7 @@ def distinct(array: Any) -> Any:
 def entry_keys(lists: Any) -> frozenset[str]:
     """The attribute keys in a list column of events or links."""
     pairs = pc.list_flatten(pc.struct_field(pc.list_flatten(lists), "attributes"))
-    return frozenset(pc.unique(pc.struct_field(pairs, "key")).drop_null().to_pylist())
+    return frozenset(as_list(pc.unique(pc.struct_field(pairs, "key")).drop_null()))
 
 
 class Distinct:
@@ -128,7 +129,7 @@ class Distinct:
             ordered = array.take(pc.array_sort_indices(array))
             if limit:
                 ordered = ordered.slice(0, limit - len(out))
-            for value in ordered.to_pylist():
+            for value in as_list(ordered):
                 text = value_text(value)
                 left_bytes -= len(text)
                 if left_bytes < 0:

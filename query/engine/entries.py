@@ -20,6 +20,7 @@ from query.language import ast
 from query.language.ast import Literal, Type
 from tables.lists import fixed_width
 from tables.trace_facts import elapsed_ns
+from tables.turns import as_list
 
 _CHILDREN: Final = {"string": "string_value", "int": "int_value", "double": "double_value", "bool": "bool_value"}
 _ID_BYTES: Final = {"link:traceID": 16, "link:spanID": 8}
@@ -57,7 +58,7 @@ class Entries:
         attributes = pc.struct_field(structs, "attributes")
         pairs = pc.list_flatten(attributes)
         encoded = pc.struct_field(pairs, "key").dictionary_encode()
-        codes = {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}
+        codes = {key: code for code, key in enumerate(as_list(encoded.dictionary))}
         owners = to_numpy(pc.list_parent_indices(attributes)).astype(np.int64)
         return cls(rows, structs, starts, to_numpy(encoded.indices.fill_null(-1)), codes, pairs, owners)
 
@@ -179,7 +180,7 @@ def _arrays(encoded: Any) -> list[tuple[str, Any]]:
     if encoded.null_count == len(encoded):
         return []
     codes = encoded.dictionary_encode()
-    decoded = [_decode(raw) for raw in codes.dictionary.to_pylist()]
+    decoded = [_decode(raw) for raw in as_list(codes.dictionary)]
     found = []
     for word, (type_, python) in _ARRAY_TYPES.items():
         fitting = [items if items and all(type(item) is python for item in items) else None for items in decoded]

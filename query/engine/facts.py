@@ -25,6 +25,7 @@ from query.engine.traces import trace_numbers
 from query.results import ServiceStats
 from tables.lists import big_endian
 from tables.trace_facts import root_rows
+from tables.turns import as_list
 
 _STATUS_ERROR: Final = 2
 _SERVICE: Final = "resource.service.name"
@@ -45,7 +46,7 @@ class Texts:
         if strings is None:
             return cls(np.full(count, -1, np.int32), [])
         encoded = compact(strings).dictionary_encode()
-        return cls(to_numpy(encoded.indices.fill_null(-1)), encoded.dictionary.to_pylist())
+        return cls(to_numpy(encoded.indices.fill_null(-1)), as_list(encoded.dictionary))
 
     def told(self, first: int, end: int) -> list[str | None]:
         """A range of them."""

@@ -64,7 +64,10 @@ class Matched:
         columns = {name: column.slice(low, high - low) for name, column in self.columns.items()}
         ids = raw_all(fixed_bytes(columns["span_id"]))
         # Starts are unsigned in OTLP, and told as they were sent.
-        starts, durations = to_numpy(columns["start_ns"]).view(np.uint64).tolist(), columns["duration_ns"].to_pylist()
+        starts, durations = (
+            to_numpy(columns["start_ns"]).view(np.uint64).tolist(),
+            to_numpy(columns["duration_ns"]).tolist(),
+        )
         # A span's name is a field of its own in the answer, there only where the query names it.
         names = show(columns, high - low, [item for item in self.shown if item.field == _NAME])
         attributes = show(columns, high - low, [item for item in self.shown if item.field != _NAME])

@@ -26,6 +26,7 @@ from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
 from query.results import Attributes, AttributeValue
+from tables.turns import as_list
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
 _SERVICE: Final = ast.Attribute("resource", "service.name")
@@ -162,7 +163,7 @@ def _intrinsic(
     if pa.types.is_fixed_size_binary(array.type):
         absent = fixed_bytes(array) == ROOT_PARENT
         # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
-        return [None if none else text for none, text in zip(absent, hexadecimal(array).to_pylist(), strict=True)]
+        return [None if none else text for none, text in zip(absent, as_list(hexadecimal(array)), strict=True)]
     type_ = type_of(field)
     return [None if value is None else as_shown(value, type_) for value in _satisfying(array, "", conditions)]
 
@@ -172,7 +173,7 @@ def _satisfying(array: Any, word: str, conditions: Sequence[Comparison]) -> list
 
     Of an array only the elements that do, as Tempo shows it: one alone is shown as a plain value.
     """
-    values: list[Any] = array.to_pylist()
+    values = as_list(array)
     if not conditions:
         return values
     elements = array.flatten() if word.endswith("[]") else array
@@ -186,7 +187,7 @@ def _satisfying(array: Any, word: str, conditions: Sequence[Comparison]) -> list
         return [value if keep else None for value, keep in zip(values, kept, strict=True)]
     lists: list[list[Any]] = [[] for _ in values]
     owners = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    for owner, value, keep in zip(np.repeat(np.arange(len(values)), owners), elements.to_pylist(), kept, strict=True):
+    for owner, value, keep in zip(np.repeat(np.arange(len(values)), owners), as_list(elements), kept, strict=True):
         if keep:
             lists[owner].append(value)
     return [(found[0] if len(found) == 1 else found) if found else None for found in lists]

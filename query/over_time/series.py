@@ -1,6 +1,6 @@
 """Series from the cells of all sources: samples and labels, rankings, comparisons, arithmetic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -19,6 +19,7 @@ from query.over_time.intervals import Intervals
 from query.over_time.observe import BUCKETED
 from query.over_time.partials import Candidate, Floats, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Samples, Series
+from tables.turns import consumed, pieces
 
 NAME: Final = "__name__"
 BUCKET: Final = "__bucket"
@@ -55,38 +56,43 @@ class Line:
 
 def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Intervals) -> list[Series]:
     """The answer, in the order of labels. In: one partial for each metrics function, from left to right."""
-    rest = iter(partials)
-
-    def counted(found: list[Line], copies: int) -> list[Line]:
-        memory.reserve(copies * len(found) * (8 * intervals.count + _SERIES_BYTES), f"{len(found)} series", CHEAPER)
-        return found
-
-    def lines(part: ast.Metrics | Literal) -> list[Line]:
-        match part:
-            case Literal():
-                return [Line((), np.full(intervals.count, _number(part)))]
-            case ast.MetricsQuery():
-                return of_partial(part.function, next(rest), intervals)
-            case ast.Ranking() | ast.MetricsFilter():
-                first, chosen = left_chain(part, ast.CHOICES)
-                # What one has left out of is let go before the next.
-                left = counted(lines(first), 4 if any(isinstance(one, ast.Ranking) for one in chosen) else 1)
-                for one in chosen:
-                    left = _chosen(one, left)
-                return left
-            case ast.MetricsMath():
-                first, chain = left_chain(part, ast.MetricsMath)
-                left = counted(lines(first), 1)
-                named = _name(part)
-                for math in chain:
-                    left = _calculated(math, left, counted(lines(math.right), 1), named)
-                return left
-        assert_never(part)
-
-    found = _in_order(lines(node))
+    found = _in_order(_lines(node, iter(partials), intervals))
     memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
     times = np.array(intervals.timestamps_ns, np.int64)
-    return [series for line in found if (series := _series(line, times)).samples]
+    return [series for line in consumed(found) if (series := _series(line, times)).samples]
+
+
+def _lines(part: ast.Metrics | Literal, rest: Iterator[Partial], intervals: Intervals) -> list[Line]:
+    """The series of a part of the query. In: the partials of its metrics functions and of those to the right of it.
+
+    No function inside another: one that calls itself is garbage that only a collection frees, with all partials.
+    """
+    match part:
+        case Literal():
+            return [Line((), np.full(intervals.count, _number(part)))]
+        case ast.MetricsQuery():
+            return of_partial(part.function, next(rest), intervals)
+        case ast.Ranking() | ast.MetricsFilter():
+            first, chosen = left_chain(part, ast.CHOICES)
+            # What one has left out of is let go before the next.
+            copies = 4 if any(isinstance(one, ast.Ranking) for one in chosen) else 1
+            left = _counted(_lines(first, rest, intervals), intervals, copies)
+            for one in chosen:
+                left = _chosen(one, left)
+            return left
+        case ast.MetricsMath():
+            first, chain = left_chain(part, ast.MetricsMath)
+            left = _counted(_lines(first, rest, intervals), intervals)
+            named = _name(part)
+            for math in chain:
+                left = _calculated(math, left, _counted(_lines(math.right, rest, intervals), intervals), named)
+            return left
+    assert_never(part)
+
+
+def _counted(found: list[Line], intervals: Intervals, copies: int = 1) -> list[Line]:
+    memory.reserve(copies * len(found) * (8 * intervals.count + _SERIES_BYTES), f"{len(found)} series", CHEAPER)
+    return found
 
 
 def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
@@ -100,9 +106,10 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
         exemplars.setdefault(key, []).append((interval, candidate))
     if function.numbers:
         return _quantile_lines(function, partial, exemplars)
-    values = _values(function.name, partial, intervals)
+    values, names = _values(function.name, partial, intervals), _names(function)
     return [
-        Line(_labels(function, key), values[i], tuple(exemplars.get(key, ()))) for i, key in enumerate(partial.keys)
+        Line(_labels(function, names, key), values[i], tuple(exemplars.get(key, ())))
+        for i, key in enumerate(partial.keys)
     ]
 
 
@@ -114,7 +121,8 @@ def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Part
     if function.numbers:
         return partial
     first: dict[Any, Key] = {}
-    keys = [first.setdefault(_typed(_labels(function, key)), key) for key in partial.keys]
+    names = _names(function)
+    keys = [first.setdefault(_typed(_labels(function, names, key)), key) for key in partial.keys]
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
 
 
@@ -133,11 +141,16 @@ def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
             return cells["count"]
 
 
-def _labels(function: ast.MetricsFunction, key: Key) -> Attributes:
-    """Without those that have no value; where none has one the first is shown as nil."""
+def _names(function: ast.MetricsFunction) -> list[str]:
+    """Of the labels. Once for all series: putting an expression into words takes longer than all else of a series."""
     names = [text.expression(expr) for expr in function.by]
     if function.name == BUCKETED:
         names.append(BUCKET)
+    return names
+
+
+def _labels(function: ast.MetricsFunction, names: Sequence[str], key: Key) -> Attributes:
+    """Without those that have no value; where none has one the first is shown as nil."""
     if not names:
         return ((NAME, function.name),)
     found = tuple((name, part[1]) for name, part in zip(names, key, strict=True) if part is not None)
@@ -187,12 +200,19 @@ def _order(line: Line) -> list[tuple[str, str]]:
     return [(name, f"{value:030.12f}" if isinstance(value, float) else str(value)) for name, value in line.labels]
 
 
-def _in_order(lines: list[Line]) -> list[Line]:
+def _in_order(lines: list[Line], *, descending: bool = False) -> list[Line]:
     """By labels. Many by Arrow, without the GIL: comparing a hundred thousand takes a second."""
     if len(lines) < _MANY:
-        return sorted(lines, key=_order)
-    keys = pa.array(["\0".join(text for label in _order(line) for text in label) for line in lines], pa.large_string())
-    return [lines[i] for i in pc.array_sort_indices(keys).to_pylist()]
+        return sorted(lines, key=_order, reverse=descending)
+    keys = pa.chunked_array(
+        [pa.array(map(_joined, some), pa.large_string()) for some in pieces(lines)], pa.large_string()
+    )
+    order = pc.array_sort_indices(keys, order="descending" if descending else "ascending")
+    return [lines[i] for i in order.to_numpy().tolist()]
+
+
+def _joined(line: Line) -> str:
+    return "\0".join(text for label in _order(line) for text in label)
 
 
 def _series(line: Line, times: npt.NDArray[np.int64]) -> Series:
@@ -213,7 +233,7 @@ def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
     """
     if not lines:
         return lines
-    ordered = sorted(lines, key=_order, reverse=not largest)
+    ordered = _in_order(lines, descending=not largest)
     values = np.array([line.values for line in ordered])
     # NaN sorts last.
     best = np.argsort(-values if largest else values, axis=0, kind="stable")[:count]

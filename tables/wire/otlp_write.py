@@ -24,6 +24,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tables.errors import WireError
 from tables.schema import FIXED, OPTIONAL, Attribute, parse_attribute_column
+from tables.turns import as_list
 
 _NO_PARENT: Final = bytes(8)
 _UINT64: Final = 2**64 - 1  # times are unsigned in OTLP; the sum of two of ours wraps as there
@@ -98,8 +99,8 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
 
 def _raw(table: pa.Table) -> dict[int, tuple[bytes, bytes]]:
     """Row → span and owner of those that are kept as they were sent."""
-    owners = _plain(table["raw_owner"].chunk(0)).to_pylist()
-    pairs = zip(table["raw"].to_pylist(), owners, strict=True)
+    owners = as_list(_plain(table["raw_owner"].chunk(0)))
+    pairs = zip(as_list(table["raw"]), owners, strict=True)
     return {row: (raw, owner) for row, (raw, owner) in enumerate(pairs) if raw is not None}
 
 
@@ -131,7 +132,7 @@ def _values(table: pa.Table, names: tuple[str, ...]) -> Iterator[list[Any]]:
         column = _plain(table[name].chunk(0))
         # Ids are ten times faster by numpy, as objects: its own bytes would lose zeros at their end.
         ids = pa.types.is_fixed_size_binary(column.type)
-        values = column.to_numpy(zero_copy_only=False).tolist() if ids else column.to_pylist()
+        values = column.to_numpy(zero_copy_only=False).tolist() if ids else as_list(column)
         yield [zero if value is None else value for value in values] if column.null_count else values
 
 
@@ -230,7 +231,7 @@ def _add_column(parts: list[list[bytes]], column: pa.Array, attribute: Attribute
     # Lists cannot be looked up, and 0.0 would be taken for -0.0.
     each = pa.types.is_nested(column.type) or pa.types.is_floating(column.type)
     known: dict[Any, bytes] = {}
-    for row, value in enumerate(_plain(column).to_pylist()):
+    for row, value in enumerate(as_list(_plain(column))):
         if value is None:
             continue
         encoded = None if each else known.get(value)
@@ -259,7 +260,7 @@ def _lists(table: pa.Table, name: str, build: Callable[[dict[str, Any]], Any]) -
         return {}
     column = table[name]
     rows = np.flatnonzero(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False).to_numpy())
-    lists = column.take(pa.array(rows)).to_pylist()
+    lists = as_list(column.take(pa.array(rows)))
     try:
         return {row: [build(item) for item in items] for row, items in zip(rows.tolist(), lists, strict=True)}
     except DecodeError as err:

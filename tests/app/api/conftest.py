@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pyarrow as pa
@@ -77,11 +77,13 @@ class FakeBackend:
 
     async def metrics_range(self, tenant, query, *, watch=None, **named) -> MetricsResult:
         self._tell(watch)
-        return self._told(self.series, tenant=tenant, query=query, **named)
+        own = replace(self.series, series=list(self.series.series))  # whoever answers empties it
+        return self._told(own, tenant=tenant, query=query, **named)
 
     async def metrics_instant(self, tenant, query, *, watch=None, **named) -> MetricsResult:
         self._tell(watch)
-        return self._told(self.series, tenant=tenant, query=query, **named)
+        own = replace(self.series, series=list(self.series.series))  # whoever answers empties it
+        return self._told(own, tenant=tenant, query=query, **named)
 
     async def tag_names(self, tenant, *, watch=None, **named) -> TagNames:
         self._tell(watch)

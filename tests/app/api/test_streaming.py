@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ from app import querier
 from app.api import messages, streaming
 from app.api.call import ACCESS
 from app.api.errors import TooManyRequests, Unavailable
-from app.api.metrics import instant_json, range_json
+from app.api.metrics import instant_json, last_use, range_json
 from app.api.params import LIMITS
 from app.api.proto import tempo_pb2 as pb
 from app.api.search import search_json
@@ -89,6 +90,8 @@ def call(backend):
 def same(body: bytes, parts) -> None:
     """The JSON says what the messages say."""
     (part,) = parts
+    if isinstance(part, messages.Whole):
+        part = pb.SearchResponse.FromString(part.SerializeToString())
     want = json_format.ParseDict(json.loads(body), type(part)())
     # As text: not a number is not equal to itself.
     assert str(part) == str(want)
@@ -99,6 +102,26 @@ def same(body: bytes, parts) -> None:
 def test_search_agrees(result, span_sets):
     """Both forms of a search's answer say the same."""
     same(b"".join(search_json(result, span_sets=span_sets)), messages.search_messages(result, span_sets=span_sets))
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_a_search_with_a_large_trace_agrees(sets):
+    """A trace whose spans are written by hand is the same as JSON, in its order among others."""
+    spans = tuple(SpanMatch(n.to_bytes(8, "big"), f"n{n}", n, n, (("k", n),)) for n in range(2_100))
+    large = RESULT.traces[0]._replace(span_sets=(SpanSet(spans, 5_000, (("by(name)", "x"),)),) * sets)
+    parts = list(messages.search_messages(replace(RESULT, traces=[large]), span_sets=True))
+    same(b"".join(search_json(replace(RESULT, traces=[large]), span_sets=True)), parts)
+    mixed = replace(RESULT, traces=[RESULT.traces[0], large, RESULT.traces[0]])
+    parts = messages.search_messages(mixed, span_sets=True)
+    found = [pb.SearchResponse.FromString(part.SerializeToString()) for part in parts]
+    assert [len(trace.spanSet.spans) > 2_000 for part in found for trace in part.traces] == [False, True, False]
+
+
+def test_what_was_sent_is_dropped():
+    """The event loop knows the result to its end: there is nothing left for it to free."""
+    result = MetricsResult(list(SERIES.series), INSPECTED)
+    assert b"".join(last_use(range_json(result), result)) == b"".join(range_json(SERIES))
+    assert result.series == []
 
 
 @pytest.mark.parametrize("result", [SERIES, MetricsResult([], Inspected())], ids=["some", "none"])
