@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import numpy as np
@@ -64,6 +65,7 @@ def entry_column(field: ast.Field) -> str | None:
     return ENTRY_COLUMNS.get(scope or "")
 
 
+@lru_cache(maxsize=1024)
 def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
     """(column, type word) of every column that may hold the field, in the order in which they are asked."""
     if (column := entry_column(field)) is not None:
@@ -87,14 +89,20 @@ class TraceTimes:
         return self.values.nbytes
 
 
+@lru_cache(maxsize=64)
+def _is_a(protocol: type, source: type) -> bool:
+    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
+    return issubclass(source, protocol)
+
+
 class Reader:
     """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         # Asked once: it takes 10 µs.
-        self.keeping = source if isinstance(source, Keeping) else None
-        self._estimating = source if isinstance(source, Estimating) else None
+        self.keeping = cast("Keeping", source) if _is_a(Keeping, type(source)) else None
+        self._estimating = cast("Estimating", source) if _is_a(Estimating, type(source)) else None
         self._memory, self._held_bytes = memory.current(), 0
         self.owned_bytes = 0  # of the source, where it is this query's own
         self._read_once = source.read if self.keeping is None else self.keeping.read_once
@@ -211,10 +219,14 @@ class Reader:
 
     def _held(self, column: str) -> Any:
         """A whole column, counted before it is read by its estimate, then by its size."""
+        what = f"column {column[:100]} of {self.rows} spans"
         size = self.decoded_bytes([column])
-        self.hold(size, f"column {column[:100]} of {self.rows} spans")
-        array = self._counted(self.source.read([column]))[column]
-        self.hold(array.nbytes - size, f"column {column[:100]} of {self.rows} spans")
+        self.hold(size, what)
+        array = self.source.read([column])[column]
+        size_bytes: int = array.nbytes
+        self.bytes_read += size_bytes
+        self.read_columns[column] = None
+        self.hold(size_bytes - size, what)
         return array
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:

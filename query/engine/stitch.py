@@ -16,7 +16,7 @@ from query import memory
 from query.engine.reader import Ids, Mask, Reader, Rows, compact, find, fixed_bytes, rows_of, to_numpy
 from query.engine.traces import trace_numbers
 from tables.in_memory import TableSource
-from tables.lists import big_endian, one_array
+from tables.lists import big_endian, one_array, rows_in_order
 from tables.trace_facts import trace_facts
 from tables.trace_index import TraceIndex, trace_index
 
@@ -224,9 +224,12 @@ def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
     """
     if traces is None:
         traces = np.unique(fixed_bytes(_one(table, "trace_id")), return_inverse=True)[1]
-    start, kind, duration = (to_numpy(_one(table, name)) for name in ("start_ns", "kind", "duration_ns"))
-    span_id, parent_id = (big_endian(_one(table, name))[:, 0] for name in ("span_id", "parent_span_id"))
-    order = np.lexsort((duration, parent_id, kind, span_id, start, traces))
+
+    def ties() -> list[Any]:
+        span_id, parent_id = (big_endian(_one(table, name))[:, 0] for name in ("span_id", "parent_span_id"))
+        return [span_id, to_numpy(_one(table, "kind")), parent_id, to_numpy(_one(table, "duration_ns"))]
+
+    order = rows_in_order((traces, to_numpy(_one(table, "start_ns"))), ties)
     if bool((order[1:] > order[:-1]).all()):  # as it is: a take costs some µs for each column
         return table
     return table.take(pa.array(order))

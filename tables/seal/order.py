@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from tables.lists import Int64s, big_endian, concat, numbers
+from tables.lists import Int64s, big_endian, concat, numbers, rows_in_order
 
 # A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
 RAW: Final = "raw"
@@ -34,14 +34,8 @@ def trace_order(trace_ids: Any, start_ns: Int64s, ties: Callable[[], Sequence[An
     ties: arrays that decide where both are equal, the first one first; asked for only then
     """
     ids = big_endian(trace_ids)
-    order = np.lexsort((start_ns, ids[:, 1], ids[:, 0]))
-    ids, starts = ids[order], start_ns[order]
-    tied = np.flatnonzero((starts[1:] == starts[:-1]) & (ids[1:] == ids[:-1]).all(axis=1))
-    if len(tied):  # few: sorting all by two more keys takes longer
-        rows = np.union1d(tied, tied + 1)
-        run = np.cumsum(np.r_[True, ~np.isin(rows[1:] - 1, tied)])
-        some = order[rows]
-        order[rows] = some[np.lexsort([*(column[some] for column in reversed(ties())), run])]
+    order = rows_in_order((ids[:, 0], ids[:, 1], start_ns), ties)
+    ids = ids[order]
     new = np.ones(len(order), np.bool_)
     new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
     return Order(order, np.cumsum(new) - 1, np.flatnonzero(new))
