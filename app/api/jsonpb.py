@@ -110,7 +110,6 @@ def _link(link: Span.Link) -> Json:
         traceState=link.trace_state,
         attributes=_key_values(link.attributes),
         droppedAttributesCount=link.dropped_attributes_count,
-        flags=link.flags,
     )
 
 
@@ -124,6 +123,7 @@ _CODES: Final[dict[int, str]] = {number: name for name, number in Status.StatusC
 
 
 def _span(span: Span) -> Json:
+    """Without `flags`: Tempo's JSON does not have them. They are in the protobuf answer."""
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     out: Json = _filled(
         traceId=_base64(span.trace_id),
@@ -140,7 +140,6 @@ def _span(span: Span) -> Json:
         droppedEventsCount=span.dropped_events_count,
         links=[_link(link) for link in span.links],
         droppedLinksCount=span.dropped_links_count,
-        flags=span.flags,
     )
     # Always there, empty where it is unset, as in Tempo's answers.
     out["status"] = _filled(message=span.status.message, code=enum_name(_CODES, span.status.code))

@@ -83,7 +83,7 @@ def test_a_range_that_ends_with_time_itself(ask: Any, function: str) -> None:
 
 @pytest.mark.parametrize("version", ["", "v2/"])
 def test_every_field_in_json(version: str) -> None:
-    """What the walk over OTLP's descriptors finds comes back in both forms of the answer."""
+    """What the walk over OTLP's descriptors finds comes back, but for `flags`, which Tempo's JSON does not have."""
     group = sent()
     engine = Engine([Way(ExportTraceServiceRequest(resource_spans=[group]).SerializeToString()).source])
     path = f"/api/{version}traces/{group.scope_spans[0].spans[0].trace_id.hex()}"
@@ -94,4 +94,6 @@ def test_every_field_in_json(version: str) -> None:
 
     body: Any = asyncio.run(serving(build_api(engine, **SETTINGS), use))
     (found,) = body["trace"]["resourceSpans"] if version else body["batches"]
-    assert dict(leaves(json_format.ParseDict(found, ResourceSpans()))) == dict(leaves(group))
+    wanted = {name: value for name, value in leaves(group) if "flags" not in str(name)}
+    assert wanted
+    assert dict(leaves(json_format.ParseDict(found, ResourceSpans()))) == wanted
