@@ -122,8 +122,9 @@ class SpanEncoder:
         records: list[Record] = []
         spans = 0
         for numbers in _groups(requests):
-            if len(requests[numbers[0]].body) > _SMALL_PIECE_BYTES or _is_dense([requests[numbers[0]]]):
-                good, encoded = numbers, self._alone(requests[numbers[0]], partitions)
+            first = requests[numbers[0]]
+            if len(numbers) == 1 and (len(first.body) > _SMALL_PIECE_BYTES or _is_dense([first])):
+                good, encoded = numbers, self._alone(first, partitions)
             else:
                 good, encoded = self._together(requests, numbers, partitions, outcomes)
             outcomes |= zip(good, encoded.outcomes, strict=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.record_producer import Record
-from agents.span_encoder import is_slow
+from agents.span_encoder import SpanEncoder, is_slow
 from agents.span_writer import ON_THREAD, Outcome, Request, SpanWriter
 from tables.errors import WireError
 from tables.wire import record
@@ -185,3 +185,12 @@ def test_the_loop_goes_on() -> None:
     assert outcomes == [Outcome(500_000)]
     assert spans == 500_000
     assert stall_s < 0.3  # 0.02 on a machine that does nothing else
+
+
+@pytest.mark.parametrize("dense", [b"\x0a\x00" * 30_000, in_scope(b"\x12\x00" * 30_000)[:60_000]])
+def test_a_dense_request_beside_small_ones(dense: bytes) -> None:
+    """A request of very small messages that fits into one group with others does not hurt them."""
+    good = request([span(1)])
+    encoded = SpanEncoder(MIB, 65_536, 10.0).encode_each([Request("t", dense), Request("u", good)], 1)
+    assert len(encoded.outcomes) == 2
+    assert encoded.outcomes[1] == Outcome(1)
