@@ -13,34 +13,37 @@ import faust
 import prometheus_client
 import pyarrow as pa
 
-from agents import block_flusher, distributor, live_store, metrics_generator
-from agents.block_flusher import BlockFlusher
-from agents.generator.journal import JournalFile
-from agents.live_store import LiveKeeper, LiveLimits
-from agents.metrics_generator import MetricsGenerator
-from agents.record_producer import RecordProducer
-from agents.span_writer import SpanWriter
-from agents.stream_app import StreamApp, new_app, rebalance_timeout_s
-from agents.topic_ends import TopicEnds
-from app.api.rings import ROLES, Role
-from app.consumer_watch import ConsumerWatch
+from agents.distributor import agent as distributor
+from agents.distributor.record_producer import RecordProducer
+from agents.distributor.span_writer import SpanWriter
+from agents.generator import agent as metrics_generator
+from agents.generator.agent import MetricsGenerator
+from agents.generator.journal.journal_file import JournalFile
+from agents.live_store import agent as live_store
+from agents.live_store import block_flusher
+from agents.live_store.agent import LiveKeeper, LiveLimits
+from agents.live_store.block_flusher import BlockFlusher
+from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
+from agents.stream.topic_ends import TopicEnds
+from app.api.status.rings import ROLES, Role
 from app.errors import SettingsError, StrettoError
-from app.kafka_state import KafkaState
-from app.leave import LeaveInTime
-from app.live import LiveOpener, cluster_and_partitions
-from app.loop_watch import LoopWatch
-from app.metrics_generator import GeneratorConfigs, Pusher
-from app.no_queries import NoQueries
-from app.overrides import OverridesFile, OverridesReader
-from app.querier import Querier, QueryLimits
+from app.net.tenant import SINGLE_TENANT
+from app.process.loop_watch import LoopWatch
+from app.process.overrides import OverridesFile, OverridesReader
+from app.process.shutdown import LeaveInTime
+from app.process.topics import ensure_topics, specs
+from app.querying.no_queries import NoQueries
+from app.querying.querier import Querier, QueryLimits
 from app.remote_write.client import remote_writers
-from app.serving.rings import KafkaRings
-from app.serving.servers import QueryServer, ReceiverServers
 from app.settings import Settings, load
 from app.settings.models import LiveStore
 from app.settings.show import overrides_yaml
-from app.tenant import SINGLE_TENANT
-from app.topics import ensure_topics, specs
+from app.targets.consumer_watch import ConsumerWatch
+from app.targets.kafka_rings import KafkaRings
+from app.targets.kafka_state import KafkaState
+from app.targets.live_store import LiveOpener, cluster_and_partitions
+from app.targets.metrics_generator import GeneratorConfigs, Pusher
+from app.targets.servers import QueryServer, ReceiverServers
 
 _KAFKA_WAIT_S = 60.0
 _SWITCH_INTERVAL_S = 0.0001

@@ -21,12 +21,12 @@ from typing import Any, Final
 import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from agents.generator.config import SPAN_METRICS, GeneratorConfig
+from agents.generator.processors.tenant import TenantGenerator, encoded
 from benchmarks.measure import process
 from benchmarks.workload import EPOCH_S, Options, Requests, cached
-from tables.generator.config import SPAN_METRICS, GeneratorConfig
-from tables.generator.tenant import TenantGenerator, encoded
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import split
 
 US_PER_SPAN_MAX: Final = 1.5

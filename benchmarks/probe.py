@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from app.demo.command import ending_now
-from app.demo.shop import Shop
-from app.demo.trace import Placed, export_request
+from app.cli.demo.command import ending_now
+from app.cli.demo.shop import Shop
+from app.cli.demo.trace import Placed, export_request
 from benchmarks.load import EXPORT
 
 EVERY_S: Final = 0.25

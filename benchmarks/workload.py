@@ -23,8 +23,8 @@ from typing import Final, overload
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.demo import services, shop, trace
-from app.demo.trace import Placed, export_request
+from app.cli.demo import services, shop, trace
+from app.cli.demo.trace import Placed, export_request
 
 CACHE: Final = Path(__file__).parent / ".cache"
 LENGTH: Final = struct.Struct("<I")

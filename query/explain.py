@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from query.engine.compare import TYPE_WORDS
-from query.engine.evaluate import cost
-from query.engine.plan import MetricsPlan, Plan, plan, plan_metrics
-from query.engine.reader import entry_column, field_columns
+from query.engine.expressions import cost
 from query.language import ast, text
 from query.language.ast import NUMERIC, FieldExpr, Literal, Type
 from query.language.check import check
 from query.language.parse import parse
+from query.language.plan import MetricsPlan, Plan, plan, plan_metrics
 from query.language.walk import left_chain, walk
+from query.scan.reader import entry_column, field_columns
 
 _BOUNDED = NUMERIC | {Type.STATUS, Type.KIND}
 

@@ -1,1 +1,1 @@
-"""Parts of the metrics generator's agent: places in Kafka, pushes on their way to targets, the journal."""
+"""Turns spans into span metrics and service graphs, and pushes the series to Prometheus. Begin with `agent.py`."""

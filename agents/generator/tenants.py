@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, Self
 
-from agents.generator.figures import COLLECTIONS_FAILED, NO_FIGURES, tell
-from tables.generator.config import GeneratorConfig
-from tables.generator.saved.fingerprint import fingerprint
-from tables.generator.saved.journal import SavedTenant
-from tables.generator.tenant import Figures, TenantGenerator
-from tables.generator.write.push import Part, Push, end_of, folded, last_push_of, push_of
+from agents.generator.config import GeneratorConfig
+from agents.generator.journal.fingerprint import fingerprint
+from agents.generator.journal.journal_format import SavedTenant
+from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_FIGURES, tell
+from agents.generator.processors.tenant import Figures, TenantGenerator
+from agents.generator.push.push import Part, Push, end_of, folded, last_push_of, push_of
 from tables.wall import is_fault
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from typing import Final, Protocol, TypeVar
 import pyarrow as pa
 from aiohttp import web
 
-from query.engine.choose import Order
 from query.language import ast
-from query.progress import Watch
 from query.results import MetricsResult, SearchResult
-from query.tags import TagNames, TagValues
-from query.trace_page import Place
+from query.scan.progress import Watch
+from query.search.top_traces import Order
+from query.tags.tags import TagNames, TagValues
+from query.trace.pages import Place
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Backend(Protocol):
         """The newest `limit` traces that match.
 
         start_s, end_s: unix seconds; None: open. spans_per_span_set: 0: all. order, total, cursor: as
-        `query.search.search`, which takes the cursor
+        `query.search.search.search`, which takes the cursor
         """
         ...
 
@@ -101,7 +101,7 @@ class Backend(Protocol):
         limit: int,
         watch: Watch | None = None,
     ) -> TagNames:
-        """The attributes and intrinsics by scope, as `query.tags.tag_names`. start_s, end_s: as for `search`."""
+        """The attributes and intrinsics by scope, as `query.tags.tags.tag_names`. start_s, end_s: as for `search`."""
         ...
 
     async def tag_values(
@@ -115,7 +115,7 @@ class Backend(Protocol):
         limit: int,
         watch: Watch | None = None,
     ) -> TagValues:
-        """The values of some fields, as `query.tags.tag_values`."""
+        """The values of some fields, as `query.tags.tags.tag_values`."""
         ...
 
     async def trace(

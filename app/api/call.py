@@ -8,7 +8,7 @@ from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
 from app.api.params import LIMITS, Limits
-from app.serving.access import Access, Identity
+from app.net.access import Access, Identity
 
 ACCESS: Final = web.AppKey("access", Access)
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from app.api.backend import BACKEND
-from query.engine.profile import Profile
 from query.explain import explain
+from query.scan.profile import Profile
 
 HEADER: Final = "X-Stretto-Debug"
 # Proxies often take 4 KB for the whole head of an answer.

@@ -20,8 +20,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.serving.access import CHALLENGE, Forbidden, Unauthorized
-from app.tenant import InvalidTenant, NoTenant
+from app.net.access import CHALLENGE, Forbidden, Unauthorized
+from app.net.tenant import InvalidTenant, NoTenant
 from query import memory
 from query.errors import TraceQLError
 from query.memory import MemoryExceeded, QueryTooLarge

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from app.api.backend import Page
 from app.api.errors import ParameterError
-from app.api.old_search import OLD_PARAMETERS, old_query
+from app.api.tempo.old_search import OLD_PARAMETERS, old_query
 from app.api.times import INT64_MAX, NS, length_ns, moment_ns
-from query.engine.choose import ORDERS, Order, Wanted
-from query.trace_filter import ALL_LEVELS, TraceFilter, compile_filter
-from query.trace_page import place_of
+from query.search.top_traces import ORDERS, Order, Wanted
+from query.trace.filter import ALL_LEVELS, TraceFilter, compile_filter
+from query.trace.pages import place_of
 
 UINT32_MAX: Final = 2**32 - 1
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")

@@ -12,7 +12,7 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call
 from app.api.replies import reply_either
-from query.progress import Watch
+from query.scan.progress import Watch
 
 HEADER: Final = "X-Stretto-Partial"
 PARAMETER: Final = "allow_partial"

@@ -5,18 +5,19 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from app.api import health, metrics, profile, search, status, tags, trace_diff, traces
-from app.api import rings as rings_
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.params import LIMITS, Limits
-from app.api.profile import PROFILING
-from app.api.rings import RINGS, Alone, Rings
-from app.api.status import PROCESS, Configs, Process
+from app.api.status import health, profile, status
+from app.api.status import rings as rings_
+from app.api.status.profile import PROFILING
+from app.api.status.rings import RINGS, Alone, Rings
+from app.api.status.status import PROCESS, Configs, Process
 from app.api.telemetry import request_duration
-from app.serving.access import Access, Credentials, Identity
-from app.serving.http_guard import quiet_logger
+from app.api.tempo import metrics, search, tags, trace_diff, traces
+from app.net.access import Access, Credentials, Identity
+from app.net.http_guard import quiet_logger
 
 WEEK_S: Final = 7 * 24 * 3600
 OPEN: Final = frozenset({"/ready", "/metrics"})

@@ -12,8 +12,8 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import Counter, Gauge
 
-from agents.span_writer import REFUSED
-from app.process_memory import release_to_system
+from agents.distributor.span_writer import REFUSED
+from app.process.memory import release_to_system
 
 Stage = Literal["reading", "decompressing", "json", "waiting"]
 _STAGES: Final[tuple[Stage, ...]] = get_args(Stage)

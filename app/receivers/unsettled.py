@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from agents.span_writer import Outcome, Request
+from agents.distributor.span_writer import Outcome, Request
 
 REPEATED = Counter("stretto_requests_repeated_total", "Requests that equal one that was written after it was refused.")
 

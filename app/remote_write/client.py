@@ -13,9 +13,9 @@ import aiohttp
 import pyarrow as pa
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents.generator.push.push import Push
 from app.remote_write.credentials import CredentialsError, Tls, authorization
 from app.settings.remote_write import WRITE_2, RemoteWrite
-from tables.generator.write.push import Push
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from app.settings.base import Section, conflict
-from app.settings.remote_write import GeneratorStorage
-from app.settings.values import Count, CountOrZero, Name, Seconds, SecondsOrZero, Words
-from tables.generator.config import (
+from agents.generator.config import (
     GRAPH_BUCKETS_S,
     LATENCY_BUCKETS_S,
     METRIC_LABELS,
@@ -25,6 +22,9 @@ from tables.generator.config import (
     ServiceGraphsConfig,
     SpanMetricsConfig,
 )
+from app.settings.base import Section, conflict
+from app.settings.remote_write import GeneratorStorage
+from app.settings.values import Count, CountOrZero, Name, Seconds, SecondsOrZero, Words
 
 _LABEL: Final = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 _INSTANCE: Final = "__metrics_gen_instance"
@@ -197,7 +197,7 @@ class Match(Section):
         if self.match_type != "regex":
             return self
         # Only here: settings are read without Arrow, which takes long to import.
-        from tables.generator.filters import regex_fault
+        from agents.generator.processors.filters import regex_fault
 
         for number, one in enumerate(self.attributes):
             if wrong := regex_fault(one.value):

@@ -98,5 +98,5 @@ def _faust(level: str) -> tuple[str, ...]:
 
 
 def _demo(to: Listener, env: Mapping[str, str], logs: Path) -> Command:
-    argv = (sys.executable, "-m", "app.demo", "--to", f"{'https://' if to.tls else ''}{to.local}")
+    argv = (sys.executable, "-m", "app.cli.demo", "--to", f"{'https://' if to.tls else ''}{to.local}")
     return Command("demo", argv, {**env, "PYTHONUNBUFFERED": "1"}, logs / "demo.log", show="all")

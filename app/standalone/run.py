@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app import topics
 from app.errors import StrettoError
+from app.process import topics
 from app.settings import Settings
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command

@@ -19,24 +19,24 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from app.api import messages
-from app.api.metrics import range_json
 from app.api.replies import made
-from app.api.search import search_json
-from app.process_memory import release_to_system
+from app.api.tempo import messages
+from app.api.tempo.metrics import range_json
+from app.api.tempo.search import search_json
+from app.process.memory import release_to_system
 from benchmarks.hostile.files import files, sources
 from benchmarks.hostile.grammar import Grammar
 from benchmarks.hostile.wide import Wide
 from query.errors import TraceQLError
 from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
-from query.metrics import metrics_instant, metrics_range
+from query.metrics.metrics import metrics_instant, metrics_range
 from query.results import MetricsResult
-from query.search import search
-from query.tag_text import parse_tag
-from query.tags import Known, tag_names, tag_values
-from query.trace import find_trace
-from query.trace_page import trace_page
-from tables.wire.otlp_write import to_resource_spans
+from query.search.search import search
+from query.tags.tag_text import parse_tag
+from query.tags.tags import Known, tag_names, tag_values
+from query.trace.pages import trace_page
+from query.trace.trace import find_trace
+from tables.wire.otlp.writer import to_resource_spans
 
 NS: Final = 10**9
 

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import split
 
 START_NS: Final = 1_795_259_580_000_000_000

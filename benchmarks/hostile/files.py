@@ -5,14 +5,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks.hostile.wide import Wide
-from tables.blocks.object_store import RangeFile
-from tables.blocks.parquet_read import ColumnCache, ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
 from tables.live.head import seal_records
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
+from tables.parquet.read import ColumnCache, ParquetSource
+from tables.parquet.write import to_parquet
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import RangeFile
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import split
 
 

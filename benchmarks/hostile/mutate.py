@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from tables.columns.varint import varint
 from tables.errors import WireError
-from tables.varint import varint
-from tables.wire.clean import fields
+from tables.wire.otlp.clean import fields
 
 BYTES_MAX: Final = 64 << 10
 _DEPTH_MAX: Final = 12

@@ -30,7 +30,7 @@ import grpc
 from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from app.api.traces import NEXT_CURSOR
+from app.api.tempo.traces import NEXT_CURSOR
 from benchmarks import measure, workload
 from benchmarks.cluster import BenchError, Cluster
 from benchmarks.hostile.http_client import Connection
@@ -42,7 +42,7 @@ from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.template import Template
 from tables.errors import WireError
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 
 SETTINGS: Final = {
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",

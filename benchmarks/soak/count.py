@@ -24,8 +24,8 @@ from benchmarks.soak import ids
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
 from tables.blocks.block_list import BlockList, Snapshot
 from tables.blocks.meta import decode_meta
-from tables.blocks.object_store import ObjectStore, StorageConfig
-from tables.cache import ByteCache
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore, StorageConfig
 
 NS: Final = 1_000_000_000
 LIMIT: Final = 1_000_000  # traces in an answer; a pass has some thousands

@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from query.engine import arithmetic
 from query.engine.arithmetic import Part, Value
-from query.engine.evaluate import value
-from query.engine.reader import Mask, Reader, Rows
+from query.engine.expressions import value
 from query.language import ast, text
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.walk import fold
+from query.scan.reader import Mask, Reader, Rows
 
 _MOST: Final = float(np.nextafter(2.0**63, 0))  # the greatest float that is an int64, too
 

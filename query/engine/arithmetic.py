@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from query.engine.compare import NUMPY, hexadecimal, present, scopes
-from query.engine.entries import EntryValues, reader_entries
-from query.engine.reader import Mask, Reader, Rows, entry_column, field_columns, to_numpy
-from query.engine.traces import child_counts
+from query.engine.events_and_links import EntryValues, reader_entries
 from query.language import ast
 from query.language.ast import Literal, Type
 from query.language.words import INTRINSICS
+from query.scan.reader import Mask, Reader, Rows, entry_column, field_columns, to_numpy
+from query.scan.traces import child_counts
 
 _TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}
 _NUMBERS: Final = frozenset({Type.INT, Type.FLOAT})

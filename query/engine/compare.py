@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.reader import ROOT_PARENT, UNSCOPED, Mask, Reader, field_columns, to_numpy
-from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
 from query.language.check import anchored
+from query.scan.reader import ROOT_PARENT, UNSCOPED, Mask, Reader, field_columns, to_numpy
+from query.scan.traces import child_counts
 
 _ARROW: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": pc.equal,

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from query.engine.compare import scopes
-from query.engine.entries import reader_entries
+from query.engine.events_and_links import reader_entries
 from query.engine.groups import one_form
-from query.engine.reader import Mask, Reader, entry_column, field_columns, to_numpy
-from query.engine.traces import child_counts
 from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.text import WORDS
+from query.scan.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.scan.traces import child_counts
 from tables.turns import as_list
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.

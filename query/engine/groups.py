@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from query.engine import arithmetic
 from query.engine.array_text import any_texts, list_parts, message_texts
 from query.engine.compare import hexadecimal
-from query.engine.entries import reader_entries
-from query.engine.evaluate import value
-from query.engine.reader import Reader, Rows, entry_column, field_columns, to_numpy
+from query.engine.events_and_links import reader_entries
+from query.engine.expressions import value
 from query.language import ast
 from query.language.ast import FieldExpr, Type
 from query.language.check import type_of
 from query.language.text import WORDS, duration
 from query.results import AttributeValue
+from query.scan.reader import Reader, Rows, entry_column, field_columns, to_numpy
 
 NIL: Final = "nil"  # what answers show for no value
 _GROUPABLE: Final = frozenset({"", "string", "int", "double", "bool"})

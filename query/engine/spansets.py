@@ -10,15 +10,15 @@ import numpy.typing as npt
 from query.engine import arithmetic
 from query.engine.aggregates import compare_scalars
 from query.engine.arithmetic import Part
-from query.engine.evaluate import matches
+from query.engine.expressions import matches
 from query.engine.groups import NIL, Groups, group, shown
-from query.engine.reader import Mask, Reader, Rows
 from query.engine.structure import Side, related
-from query.engine.traces import both
 from query.language import ast, text
 from query.language.ast import Type
 from query.language.walk import left_chain
 from query.results import AttributeValue
+from query.scan.reader import Mask, Reader, Rows
+from query.scan.traces import both
 
 
 @dataclass(frozen=True, slots=True, eq=False)

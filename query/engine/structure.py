@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from query.engine.reader import Mask, Reader, Rows
+from query.scan.reader import Mask, Reader, Rows
 
 _MIRRORED = {">": "<", "<": ">", ">>": "<<", "<<": ">>", "~": "~"}
 

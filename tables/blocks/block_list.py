@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any, Final
 
 from tables.blocks.chain import Chain, chain
-from tables.blocks.checksum import Tail
 from tables.blocks.cuts import Cut, Cuts, Place
 from tables.blocks.damage import CUTS_DAMAGED, Damage, tell
 from tables.blocks.inspect import inspect, recheck, stamped
 from tables.blocks.meta import BlockMeta
-from tables.blocks.object_store import ObjectStore, RangeFile
-from tables.blocks.parquet_read import ColumnCache, ParquetSource
-from tables.cache import ByteCache
 from tables.errors import DamagedError, OutdatedError
+from tables.parquet.read import ColumnCache, ParquetSource
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import Tail
+from tables.storage.object_store import ObjectStore, RangeFile
 
 log = logging.getLogger(__name__)
 

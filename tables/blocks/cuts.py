@@ -3,7 +3,7 @@
 A cut is one object per range of offsets, written after the blocks of all tenants in that range:
 
     cuts/<epoch>/<partition>/<first offset, 20 digits>.json   {"last_offset": …, "blocks": ["<tenant>/<block id>", …],
-                                                               "crc32": … (`tables.blocks.checksum`)}
+                                                               "crc32": … (`tables.storage.checksum`)}
 
 The ranges of a partition follow each other; F, the end of the last, is what a query takes from blocks (offsets < F)
 and from live stores (offsets ≥ F). The name holds the first offset only and is created, never replaced: of two
@@ -17,10 +17,10 @@ from typing import Final
 
 import orjson
 
-from tables.blocks.checksum import has_checksum, with_checksum
 from tables.blocks.meta import block_id
-from tables.blocks.object_store import ObjectStore
 from tables.errors import DamagedError, StorageError
+from tables.storage.checksum import has_checksum, with_checksum
+from tables.storage.object_store import ObjectStore
 
 # How many cuts may fail to be read, one after the other, before the storage counts as away.
 _FAILURES_MAX: Final = 3

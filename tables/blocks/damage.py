@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import Gauge
 
 from tables.blocks.meta import BlockMeta
-from tables.blocks.object_store import Stamp
+from tables.storage.object_store import Stamp
 
 log = logging.getLogger(__name__)
 

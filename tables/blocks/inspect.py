@@ -8,9 +8,9 @@ from typing import Final
 from tables.blocks.cuts import Place
 from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta, decode_meta
-from tables.blocks.object_store import ObjectStore, Stamp
-from tables.blocks.parquet_read import ParquetSource
 from tables.errors import DamagedError, StorageError
+from tables.parquet.read import ParquetSource
+from tables.storage.object_store import ObjectStore, Stamp
 
 # How many objects may fail to be read before the storage counts as away.
 _FAILURES_MAX: Final = 3

@@ -9,8 +9,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tables.blocks.checksum import has_checksum, with_checksum
 from tables.errors import DamagedError
+from tables.storage.checksum import has_checksum, with_checksum
 
 FORMAT: Final = "stretto1"
 _NAMESPACE: Final = uuid.UUID("6f1c8a52-3f0e-5d2f-9f5b-7a3d0c2b9e11")

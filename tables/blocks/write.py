@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tables.blocks.checksum import Tail, tail_of
 from tables.blocks.meta import BlockMeta, FileMeta, block_id
-from tables.blocks.object_store import ObjectStore
+from tables.storage.checksum import Tail, tail_of
+from tables.storage.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)

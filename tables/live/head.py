@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from prometheus_client import Counter
 
+from tables.columns.arrays import fixed_bytes
+from tables.columns.in_memory import TableSource
 from tables.errors import WireError
-from tables.in_memory import TableSource
-from tables.lists import fixed_bytes
-from tables.live.shared import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
+from tables.live.shared_records import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.seal.rescue import seal_whole
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tables.live.head import Head
 from tables.live.segment_table import SegmentInfo
-from tables.live.shared import HeadRecord, SharedRecords
+from tables.live.shared_records import HeadRecord, SharedRecords
 
 # The broker's timestamps and this process's clock may differ by this much before idle windows are cut too early;
 # cutting early is harmless for the answers, it only makes other segments than a replica's.

@@ -12,20 +12,20 @@ from prometheus_client import Counter
 from tables.blocks.block_list import BlockList, Snapshot
 from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
-from tables.blocks.object_store import RangeFile
-from tables.blocks.parquet_read import ColumnCache, ParquetSource, keep_traces
-from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
-from tables.cache import ByteCache
+from tables.columns.arrays import numbers, one_array
+from tables.columns.trace_facts import time_range_ns
+from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError
-from tables.lists import numbers, one_array
 from tables.live.head import Head, seal_and
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_table import SegmentInfo, Segments
-from tables.live.shared import BadRecord
+from tables.live.shared_records import BadRecord
+from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
+from tables.parquet.write import to_parquet
 from tables.seal.rescue import raw_spans
-from tables.trace_facts import time_range_ns
-from tables.trace_index import trace_index
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import RangeFile
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 RAW_SPANS = Counter(

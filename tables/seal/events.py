@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.lists import concat, list_offsets, take_lists
+from tables.columns.arrays import concat, list_offsets, take_lists
 from tables.schema import EVENT, KEY_VALUE, LINK, VALUE_FIELDS
 from tables.seal.order import Rows
-from tables.wire.nested import all_fit, fit_nested
+from tables.wire.otlp.nested import all_fit, fit_nested
 
 
 def event_columns(rows: Rows) -> dict[str, Any]:

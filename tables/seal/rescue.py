@@ -1,7 +1,7 @@
 """Seals whatever records hold: a span that the code cannot take is kept whole beside the others.
 
-Such a span should not exist: what is accepted can be sealed (`tables.wire.nested`). But what was acknowledged must not
-be lost to a fault of ours, nor to what another producer wrote. It becomes a row with the columns `raw`, the OTLP of the
+Such a span should not exist: what is accepted can be sealed (`wire.otlp.nested`). But what was acknowledged must not be
+lost to a fault of ours, nor to what another producer wrote. It becomes a row with the columns `raw`, the OTLP of the
 span, and `raw_owner`, that of its resource and scope; it is found by its trace id, and with its fixed columns as far as
 those hold.
 """
@@ -14,11 +14,11 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from tables.lists import dictionary
+from tables.columns.arrays import dictionary
 from tables.seal.order import RAW, RAW_OWNER
 from tables.seal.segment import seal
 from tables.wall import walled
-from tables.wire.row_otlp import rows_as_otlp
+from tables.wire.otlp.row import rows_as_otlp
 from tables.wire.split import take_rows
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from tables.lists import ranges
-from tables.overflow import KEY_CHARS_MAX, Overflow, entries, rarest, value_field
+from tables.columns.arrays import ranges
+from tables.columns.overflow import KEY_CHARS_MAX, Overflow, entries, rarest, value_field
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, attribute_column
 from tables.seal.values import array_of, typed_value
 

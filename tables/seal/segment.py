@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tables.lists import Int64s, big_endian
-from tables.overflow import Overflow
+from tables.columns.arrays import Int64s, big_endian
+from tables.columns.overflow import Overflow
+from tables.columns.trace_facts import trace_facts
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
@@ -20,7 +21,6 @@ from tables.seal.resources import (
     scope_columns,
     service_name,
 )
-from tables.trace_facts import trace_facts
 
 _COUNTS = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 

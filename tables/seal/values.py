@@ -4,7 +4,7 @@ from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
-from tables.wire.nested import fit_nested
+from tables.wire.otlp.nested import fit_nested
 
 _ELEMENT_TYPES = {
     "string_value": "string[]",

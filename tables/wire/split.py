@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.lists import concat, dictionary, fixed_bytes, numbers, take_lists
+from tables.columns.arrays import concat, dictionary, fixed_bytes, numbers, take_lists
 
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MOSTLY_EMPTY: Final = ("events", "links")

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import REGISTRY
 
-from agents.span_encoder import Request, SpanEncoder
-from query.trace import find_trace
+from agents.distributor.span_encoder import Request, SpanEncoder
+from query.trace.trace import find_trace
+from tables.columns.varint import varint
 from tables.seal import segment
-from tables.varint import varint
 from tables.wire import record
-from tables.wire.clean import tagged
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.clean import tagged
+from tables.wire.otlp.writer import to_resource_spans
 from tests.agents.test_live_keeper import TP0, World, world
 from tests.helpers.hostile import HUGE, inside
 from tests.helpers.whole_way import START_NS, request, span

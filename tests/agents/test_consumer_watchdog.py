@@ -8,9 +8,9 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.consumer_watchdog import Action, ConsumerWatchdog, Seen
-from agents.kafka_batches import HOLES
-from agents.topic_ends import TopicEnds
+from agents.stream.consumer_watchdog import Action, ConsumerWatchdog, Seen
+from agents.stream.kafka_batches import HOLES
+from agents.stream.topic_ends import TopicEnds
 
 P0, P1 = TP("spans", 0), TP("spans", 1)
 STALL_S = 13.0

@@ -9,10 +9,10 @@ import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
 
-from agents import distributor
-from agents.distributor import _Batcher
-from agents.record_producer import KafkaUnavailable
-from agents.span_writer import Outcome
+from agents.distributor import agent
+from agents.distributor.agent import _Batcher
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import Outcome
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, Producer, groups, writer
 from tests.helpers.whole_way import request, span
 
@@ -102,7 +102,7 @@ def test_absurd_messages(value: bytes | None, headers: Any) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KafkaUnavailable("away")])
 def test_a_writer_that_fails(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that is no message's own: all wait and are written, none is passed over."""
-    monkeypatch.setattr(distributor, "_RETRY_S", 0.001)
+    monkeypatch.setattr(agent, "_RETRY_S", 0.001)
 
     class Failing:
         calls = 0

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
-from agents import distributor
-from agents.distributor import SKIPPED
-from agents.span_writer import Outcome
+from agents.distributor import agent
+from agents.distributor.agent import SKIPPED
+from agents.distributor.span_writer import Outcome
 
 HEADER = "X-Scope-OrgID"
 
@@ -33,7 +33,7 @@ def written(headers_of_each):
     app = SimpleNamespace(consumer_generation_id=1, consumer=consumer)
 
     async def main():
-        batcher = distributor._Batcher(app, writer, "default")
+        batcher = agent._Batcher(app, writer, "default")
         for offset, headers in enumerate(headers_of_each):
             message = SimpleNamespace(
                 value=b"spans", headers=headers, generation_id=1, topic="t", partition=0, offset=offset, tp=TP("t", 0)

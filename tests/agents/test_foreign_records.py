@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pyarrow import ipc
 
-from query.trace import find_trace
+from query.trace.trace import find_trace
 from tables.errors import WireError
 from tables.live.partition import CutPolicy
 from tables.wire import record
@@ -168,7 +168,7 @@ async def test_beside_two_tenants(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_the_generator_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Spans that it cannot read, or that came at an absurd time, are left out alone."""
-    from tables.generator import tenant
+    from agents.generator.processors import tenant
 
     real = tenant.Batch
 

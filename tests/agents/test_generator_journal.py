@@ -8,8 +8,8 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.generator.config import GeneratorConfig, SpanMetricsConfig
 from agents.generator.tenants import TenantConfig
-from tables.generator.config import GeneratorConfig, SpanMetricsConfig
 from tests.helpers.generated import NOW_MS
 from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, Bench, Consumer, Receiver, eventually
 from tests.helpers.whole_way import request, span

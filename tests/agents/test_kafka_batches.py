@@ -12,8 +12,8 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import kafka_batches, kafka_codecs
-from agents.kafka_batches import HOLES, PASSED, FetchedBytes, Holes, PartitionRecords
+from agents.stream import kafka_batches, kafka_codecs
+from agents.stream.kafka_batches import HOLES, PASSED, FetchedBytes, Holes, PartitionRecords
 
 TP = TopicPartition("otlp_spans", 1)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

@@ -16,21 +16,21 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agents import live_store
-from agents.block_flusher import BlockFlusher, Flush
-from agents.kafka_batches import HOLES
-from agents.live_store import LiveKeeper, LiveLimits
-from agents.topic_ends import TopicEnds
+from agents.live_store import agent
+from agents.live_store.agent import LiveKeeper, LiveLimits
+from agents.live_store.block_flusher import BlockFlusher, Flush
+from agents.stream.kafka_batches import HOLES
+from agents.stream.topic_ends import TopicEnds
 from tables.blocks.block_list import BlockList
 from tables.blocks.cuts import Cut
-from tables.blocks.object_store import ObjectStore, StorageConfig
-from tables.cache import ByteCache
 from tables.errors import StorageError
 from tables.live.partition import CutPolicy, FlushJob, LivePartition
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 
 DECODER = OtlpDecoder()
 TOPIC = "spans"
@@ -403,7 +403,7 @@ async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
 @in_loop
 async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The assignment does not wait for ever; what is passed over meanwhile is read again once the storage answers."""
-    monkeypatch.setattr(live_store, "_OPEN_WAIT_S", 0.05)
+    monkeypatch.setattr(agent, "_OPEN_WAIT_S", 0.05)
     with world(tmp_path) as w:
         real, fail = w.store.load, True
 

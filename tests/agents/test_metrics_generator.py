@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from faust.types import TP
 
-from agents.generator.figures import DISCARDED
+from agents.generator.own_metrics import DISCARDED
+from agents.generator.processors.size import span_bytes
 from agents.generator.tenants import TenantConfig
-from tables.generator.size import span_bytes
 from tables.wire import record
 from tests.helpers.generated import DECODER, NOW_MS, values
 from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, GRAPH, Bench, Consumer, Receiver, eventually, scenario
@@ -338,7 +338,7 @@ def test_the_work_may_be_ended(monkeypatch, offset):
         bench.consumer.notes[TP("spans", 0)] = (2, f"{NOW_MS} 1 me")
         bench.consumer.times_ms[TP("spans", 0), 1] = NOW_MS
         await bench.generator.resume([TP("spans", 0)])
-        monkeypatch.setattr("agents.generator.places.record.decode", raising(KeyboardInterrupt()))
+        monkeypatch.setattr("agents.generator.offsets.record.decode", raising(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             bench.take(0, offset, 1)
 
@@ -416,7 +416,7 @@ def test_a_record_whose_content_cannot_be_read(monkeypatch, caplog, error):
 
     async def run():
         bench = Bench()
-        monkeypatch.setattr("tables.generator.span_metrics.span_bytes", size)
+        monkeypatch.setattr("agents.generator.processors.span_metrics.span_bytes", size)
         for offset in (1, 2, 3):
             bench.take(0, offset, offset)
         assert await bench.push() == [2]

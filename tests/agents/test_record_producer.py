@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from agents.record_producer import KafkaUnavailable, Record, RecordProducer
+from agents.distributor.record_producer import KafkaUnavailable, Record, RecordProducer
 
 
 class Kafka:

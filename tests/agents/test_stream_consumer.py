@@ -13,9 +13,9 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, IllegalStateError, KafkaError
 from faust.types import TP
 
-from agents import block_flusher
-from agents.consumer_thread import ERRORS, Abandoned, ConsumerThread
-from agents.stream_app import StreamApp, new_app, rebalance_timeout_s
+from agents.live_store import block_flusher
+from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
+from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
 
 P0, P1 = TP("spans", 0), TP("spans", 1)
 
@@ -205,7 +205,7 @@ async def test_task_that_ended(tmp_path: Path, which: str, how: str) -> None:
 @in_loop
 async def test_fetching_goes_on(tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever aiokafka raises when records are taken."""
-    monkeypatch.setattr("agents.consumer_thread._AFTER_ERROR_S", 0.0)
+    monkeypatch.setattr("agents.stream.consumer_thread._AFTER_ERROR_S", 0.0)
     thread = app(tmp_path).consumer._thread
     thread.consumer.flow_active = True
 
@@ -246,7 +246,7 @@ async def test_record_of_a_partition_that_went(tmp_path: Path) -> None:
 @in_loop
 async def test_record_that_cannot_be_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the end of the worker, but a new assignment: the record is read again."""
-    monkeypatch.setattr("agents.stream_consumer._SEEK_AGAIN_S", 0.0)
+    monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 0.0)
     consumer = app(tmp_path).consumer
     times = 0
 
@@ -268,7 +268,7 @@ async def test_record_that_cannot_be_handed_over(tmp_path: Path, monkeypatch: py
 @in_loop
 async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka away in the midst of an assignment: Faust would end the worker, or go on without having sought."""
-    monkeypatch.setattr("agents.stream_consumer._SEEK_AGAIN_S", 0.0)
+    monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 0.0)
     made = app(tmp_path)
     consumer = made.consumer
     errors: Iterator[Exception | None] = iter([KeyError(P0), KafkaError(), TimeoutError(), None])
@@ -303,7 +303,7 @@ async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
 async def test_resuming_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust would take its own time limit for the end of the worker, and resume nothing any more."""
     made = app(tmp_path)
-    monkeypatch.setattr("agents.stream_consumer._SEEK_SPARE_S", made.conf.broker_request_timeout - 0.01)
+    monkeypatch.setattr("agents.stream.stream_consumer._SEEK_SPARE_S", made.conf.broker_request_timeout - 0.01)
     made.consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     made.consumer.seek_to_committed = lambda: asyncio.sleep(1000)
     with pytest.raises(IllegalStateError):

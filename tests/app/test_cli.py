@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from app.cli import main
+from app.cli.main import main
 from app.errors import StrettoError
 from app.settings.environment import SHORT_NAMES
 
@@ -88,7 +88,7 @@ def test_run_fails(monkeypatch, capsys):
 def test_demo_reads_its_own_arguments(monkeypatch, argv):
     """`stretto demo` hands its arguments on as they are."""
     seen = []
-    monkeypatch.setitem(sys.modules, "app.demo", SimpleNamespace(main=lambda argv: seen.append(argv) or 3))
+    monkeypatch.setitem(sys.modules, "app.cli.demo", SimpleNamespace(main=lambda argv: seen.append(argv) or 3))
     assert main(["demo", *argv]) == 3
     assert seen == [argv]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from agents.topic_ends import TopicEnds
-from app import consumer_watch
-from app.consumer_watch import LAG, REBUILDS, ConsumerWatch
-from app.kafka_state import KafkaSilent, Member
+from agents.stream.topic_ends import TopicEnds
+from app.targets import consumer_watch
+from app.targets.consumer_watch import LAG, REBUILDS, ConsumerWatch
+from app.targets.kafka_state import KafkaSilent, Member
 
 P0 = TP("spans", 0)
 

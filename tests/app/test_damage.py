@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY
 from app.api.errors import Unavailable
 from app.api.proto.tempo_pb2 import PARTIAL, QueryRangeResponse
 from app.api.server import api_runner, build_api
-from app.querier import Querier
-from query.progress import Watch
-from query.tag_text import parse_tag
+from app.querying.querier import Querier
+from query.scan.progress import Watch
+from query.tags.tag_text import parse_tag
 from tables.blocks import inspect
 from tables.blocks.damage import Damage
 from tests.agents.test_live_keeper import TP0, World, in_loop, message, world

@@ -15,10 +15,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from app.demo import command
-from app.demo.services import SERVICES
-from app.demo.shop import PAGES, Shop, visit
-from app.demo.trace import CONSUMER, INTERNAL, SERVER, Failure, Trace, export_request, key_values
+from app.cli.demo import command
+from app.cli.demo.services import SERVICES
+from app.cli.demo.shop import PAGES, Shop, visit
+from app.cli.demo.trace import CONSUMER, INTERNAL, SERVER, Failure, Trace, export_request, key_values
 
 START_NS = 1_800_000_000_000_000_000
 
@@ -217,7 +217,7 @@ def receiver(port=0):
 def demo(port, *options):
     """The command as a process; killed at the end where it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.demo", "--to", f"127.0.0.1:{port}", *options],
+        [sys.executable, "-m", "app.cli.demo", "--to", f"127.0.0.1:{port}", *options],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from app.demo import command
+from app.cli.demo import command
 from app.settings.environment import overrides
 from tests.app.test_tls import authority, hashed, in_settings, receiving
 
@@ -16,7 +16,7 @@ __all__ = ["authority"]  # a fixture
 async def runs(*options: str, env: dict[str, str] | None = None) -> str:
     """What the command says until it is stopped: when it was refused, or after some traces."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.demo", "--rate", "50", *options),
+        *(sys.executable, "-m", "app.cli.demo", "--rate", "50", *options),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
     )

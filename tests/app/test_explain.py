@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.blocks.parquet_write import to_parquet
+from tables.parquet.write import to_parquet
 from tests.query.golden import load_table
 
 SPANS = """load

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
-from app.serving.access import Access
-from app.serving.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
+from app.net.access import Access
+from app.net.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
+from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_api_access import Gather
 from tests.app.api.test_port import address, shared

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app.loop_watch import STALL_SECONDS, WORK_SECONDS, LoopWatch
+from app.process.loop_watch import STALL_SECONDS, WORK_SECONDS, LoopWatch
 
 
 def observed(histogram=STALL_SECONDS):

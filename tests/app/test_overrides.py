@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agents.generator.config import SERVICE_GRAPHS, SPAN_METRICS
 from app.errors import SettingsError
-from app.metrics_generator import GeneratorConfigs
-from app.overrides import FAILED, GOOD, OverridesFile
+from app.process.overrides import FAILED, GOOD, OverridesFile
 from app.settings import Settings, load, to_yaml
 from app.settings.load import settle
 from app.settings.tenant_file import read_tenants
-from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS
+from app.targets.metrics_generator import GeneratorConfigs
 
 SETTINGS = """
 metrics_generator: {registry: {max_active_series: 7, external_labels: [a=b]}, processor: {service_graphs: {wait_s: 3}}}

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from app import querier
 from app.api.backend import Page
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable, explain
-from app.no_queries import NoQueries
-from app.querier import Querier, QueryLimits
+from app.querying import querier
+from app.querying.no_queries import NoQueries
+from app.querying.querier import Querier, QueryLimits
 from query import memory
 from query.errors import TraceQLError
 from query.memory import MemoryExceeded, QueryTooLarge
-from query.progress import Progress, Watch
-from query.tag_text import parse_tag
+from query.scan.progress import Progress, Watch
+from query.tags.tag_text import parse_tag
 from tables.errors import StorageError
 from tables.wall import NativePanic
 from tests.agents.test_live_keeper import TP0, World, in_loop, message, world

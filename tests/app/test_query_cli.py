@@ -9,12 +9,12 @@ import pytest
 
 from app.api.backend import TraceAnswer
 from app.api.server import build_api
-from app.cli import main
-from app.query_cli import tables
-from app.query_cli.times import duration_s, moment_s, shown_duration, shown_time
+from app.cli.main import main
+from app.cli.query import tables
+from app.cli.query.times import duration_s, moment_s, shown_duration, shown_time
 from query.engine.distinct import TagValue
 from query.results import Inspected, MetricsResult, Series
-from query.tags import TagNames, TagValues
+from query.tags.tags import TagNames, TagValues
 from tests.app.api.conftest import SETTINGS, FakeBackend, serving, spans
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT

@@ -11,11 +11,11 @@ import pytest
 
 from app.api.proto import tempo_pb2 as pb
 from app.errors import StrettoError
-from app.receivers.otlp_grpc import METHOD, GrpcReceiver
-from app.serving.access import Access
-from app.serving.servers import QueryServer
+from app.net.access import Access
+from app.receivers.otlp.grpc import METHOD, GrpcReceiver
 from app.settings import Settings
 from app.standalone.ports import free_port
+from app.targets.servers import QueryServer
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_api_access import CREDENTIALS, Gather
 from tests.app.api.test_port import ask_grpc, certificate

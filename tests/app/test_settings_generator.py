@@ -3,10 +3,10 @@
 
 import pytest
 
+from agents.generator.config import AttributeMatch, DimensionMapping, FilterPolicy, GeneratorConfig, PolicyMatch
 from app.errors import SettingsError
 from app.main import build
 from app.settings import load
-from tables.generator.config import AttributeMatch, DimensionMapping, FilterPolicy, GeneratorConfig, PolicyMatch
 
 AT = "stretto.yaml:1: metrics_generator"
 

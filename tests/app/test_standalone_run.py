@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app import topics
+from app.process import topics
 from app.settings import load
 from app.standalone import kafka, plan
 from app.standalone.errors import StandaloneError

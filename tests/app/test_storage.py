@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from app.process.storage import storage_config
 from app.settings import load
-from app.storage import storage_config
-from tables.blocks.object_store import ObjectStore
 from tables.errors import StorageError
+from tables.storage.object_store import ObjectStore
 
 S3 = "STRETTO_STORAGE__TRACE__S3__"
 GCS = "STRETTO_STORAGE__TRACE__GCS__"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.tenant import SINGLE_TENANT, InvalidTenant, NoTenant, tenant_of
+from app.net.tenant import SINGLE_TENANT, InvalidTenant, NoTenant, tenant_of
 
 
 @pytest.mark.parametrize("header", [None, "", "team-a", "../../etc"])

@@ -17,16 +17,16 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from agents.span_writer import Outcome, Request
+from agents.distributor.span_writer import Outcome, Request
 from app.errors import StrettoError
-from app.receivers.otlp_grpc import METHOD
-from app.serving.access import ANY_TENANT, Access, load_credentials
-from app.serving.file_watch import RELOADS, FileWatch
-from app.serving.servers import QueryServer, ReceiverServers
-from app.serving.tls import TlsFiles, tls_context
+from app.net.access import ANY_TENANT, Access, load_credentials
+from app.net.file_watch import RELOADS, FileWatch
+from app.net.tls import TlsFiles, tls_context
+from app.receivers.otlp.grpc import METHOD
 from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
+from app.targets.servers import QueryServer, ReceiverServers
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_port import ask_grpc
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.demo.trace import key_values
+from app.cli.demo.trace import key_values
 from benchmarks import workload
 from benchmarks.queries import expect, truth
 from benchmarks.queries.cases import TARGETS_MS, Call, Case, by_id, cases, matches

@@ -7,9 +7,9 @@ import time
 import urllib.request
 from typing import Any
 
-from app.serving.rings import KafkaRings
 from app.standalone.ports import free_port
-from tables.wire.clean import tagged
+from app.targets.kafka_rings import KafkaRings
+from tables.wire.otlp.clean import tagged
 from tests.cluster.client import Client, eventually, request
 
 

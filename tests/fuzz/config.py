@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from app.errors import SettingsError
-from app.serving.access import load_credentials
+from app.net.access import load_credentials
 from app.settings import load
 from app.settings.tenant_file import read_tenants
 from tests.fuzz.target import Target

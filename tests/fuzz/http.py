@@ -10,10 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from agents.span_encoder import Request, SpanEncoder
+from agents.distributor.span_encoder import Request, SpanEncoder
 from app.api.server import api_runner, build_api
-from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
-from app.serving.access import Access
+from app.net.access import Access
+from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
 from benchmarks.hostile.examples import NEIGHBOUR
 from tests.fuzz.local_backend import LocalBackend
 from tests.fuzz.target import Target

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from app.api.backend import TraceAnswer
 from benchmarks.hostile.examples import records
-from query.metrics import metrics_instant, metrics_range
-from query.search import search
-from query.tags import tag_names, tag_values
-from query.trace import find_trace
-from query.trace_page import trace_page
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.search.search import search
+from query.tags.tags import tag_names, tag_values
+from query.trace.pages import trace_page
+from query.trace.trace import find_trace
 from tables.live.head import Head
 from tests.fuzz.rest import head_record
 

@@ -7,14 +7,14 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from agents.span_encoder import Request, SpanEncoder
+from agents.distributor.span_encoder import Request, SpanEncoder
 from app.errors import StrettoError
+from app.net.access import Access, Forbidden, Unauthorized
+from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS, UnknownEncoding
 from app.receivers.decompress import BodyCosts, TooLarge, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.otlp_json import to_protobuf
-from app.serving.access import Access, Forbidden, Unauthorized
-from app.tenant import InvalidTenant, NoTenant
+from app.receivers.otlp.json import to_protobuf
 from benchmarks.hostile.examples import NEIGHBOUR, otlp_json, otlp_requests
 from tables.errors import WireError
 from tests.fuzz.rest import Rest

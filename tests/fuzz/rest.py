@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from agents.record_producer import Record
-from agents.span_record import parts_of
-from query.search import search
-from query.trace import find_trace
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
+from agents.distributor.record_producer import Record
+from agents.stream.span_record import parts_of
+from query.search.search import search
+from query.trace.trace import find_trace
 from tables.live.head import Head, seal_records
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
+from tables.storage.byte_cache import ByteCache
 from tables.wire import record
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.files import file_of
 
 _TRACES_MAX = 3

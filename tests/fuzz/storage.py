@@ -6,20 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 
+from agents.generator.journal import journal_format
+from agents.generator.series.columns_file import dump
 from benchmarks.hostile.examples import records
-from query.search import search
-from query.trace import find_trace
+from query.search.search import search
+from query.trace.trace import find_trace
 from tables.blocks.cuts import Cuts
 from tables.blocks.meta import BlockMeta, FileMeta, decode_meta
-from tables.blocks.object_store import ObjectStore, StorageConfig
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
 from tables.errors import StorageError, WireError
-from tables.generator.saved import journal
-from tables.generator.saved.columns_file import dump
 from tables.live.head import Head, seal_records
-from tables.live.shared import trace_ids_of
+from tables.live.shared_records import trace_ids_of
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.wire import record
 from tests.fuzz.rest import head_record
 from tests.fuzz.target import Target
@@ -96,7 +96,7 @@ def _cut(data: bytes) -> None:
 
 def _journal(data: bytes) -> None:
     with contextlib.suppress(WireError):
-        journal.decode(data)
+        journal_format.decode(data)
 
 
 def _meta_seeds() -> list[bytes]:
@@ -107,8 +107,8 @@ def _meta_seeds() -> list[bytes]:
 
 
 def _journal_seeds() -> list[bytes]:
-    saved = journal.Saved("epoch", "spans", "me", 1, 2, {0: (5, 6)}, {}, {})
-    return [journal.encode(saved), dump({"version": 1})]
+    saved = journal_format.Saved("epoch", "spans", "me", 1, 2, {0: (5, 6)}, {}, {})
+    return [journal_format.encode(saved), dump({"version": 1})]
 
 
 _HEADERS = b"v=1\nn=3\nt=1-2", b"v=2\nn=3\nm=a:1,b:2\nt=-1--1"

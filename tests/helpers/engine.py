@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.api.backend import TraceAnswer
-from query.metrics import metrics_instant, metrics_range
-from query.search import search
-from query.source import Source
-from query.tags import tag_names, tag_values
-from query.trace import find_trace
-from query.trace_page import trace_page
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.scan.source import Source
+from query.search.search import search
+from query.tags.tags import tag_names, tag_values
+from query.trace.pages import trace_page
+from query.trace.trace import find_trace
 
 NS = 10**9
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tables.blocks.object_store import RangeFile
+from tables.storage.object_store import RangeFile
 
 
 def file_of(data: Any) -> RangeFile:

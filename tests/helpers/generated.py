@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from tables.generator.config import GeneratorConfig
-from tables.generator.tenant import TenantGenerator, encoded
+from agents.generator.config import GeneratorConfig
+from agents.generator.processors.tenant import TenantGenerator, encoded
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import split
 from tests.helpers.remote_write import OneSeries, decoded_series
 

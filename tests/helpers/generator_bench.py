@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from faust.types import TP
 
-from agents.generator.journal import JournalFile
+from agents.generator.agent import MetricsGenerator
+from agents.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
+from agents.generator.journal.journal_file import JournalFile
 from agents.generator.tenants import TenantConfig
-from agents.metrics_generator import MetricsGenerator
-from tables.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
 from tables.wire import record
 from tests.helpers.generated import DECODER, NOW_MS, values
 from tests.helpers.remote_write import decoded_series

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from agents.record_producer import Record
-from agents.span_record import parts_of
-from agents.span_writer import SpanWriter
-from tables.varint import varint
+from agents.distributor.record_producer import Record
+from agents.distributor.span_writer import SpanWriter
+from agents.stream.span_record import parts_of
+from tables.columns.varint import varint
 from tables.wire import record
-from tables.wire.clean import tagged
+from tables.wire.otlp.clean import tagged
 
 
 def inside(*tags: int, body: bytes) -> bytes:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 
-from query.engine.stitch import sort_rows, whole
+from query.scan.stitch import sort_rows, whole
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, attribute_column, parse_attribute_column
 
 _UINT64 = 2**64 - 1

@@ -9,16 +9,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from query.search import search
-from query.trace import find_trace
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
+from query.search.search import search
+from query.trace.trace import find_trace
 from tables.live.head import Head, seal_records
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
+from tables.storage.byte_cache import ByteCache
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.split import split
 from tests.helpers.files import file_of
 

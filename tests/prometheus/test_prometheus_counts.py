@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tables.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
+from agents.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
 from tests.helpers.told import BY_EDGE, BY_SPAN, CALLS, GRAPH, LATENCY, Told
 from tests.helpers.truth import buckets
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from tables.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
+from agents.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
 from tests.helpers.told import BY_EDGE, BY_SPAN, GRAPH, LATENCY, Told
 from tests.helpers.truth import Seen
 

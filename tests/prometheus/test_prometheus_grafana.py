@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tables.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
+from agents.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
 from tests.helpers.told import BY_EDGE, CALLS, GRAPH, LATENCY, Told
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]

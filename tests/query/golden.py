@@ -25,10 +25,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
 from query.errors import TraceQLError
 from query.language.words import KIND, STATUS, duration_ns
-from query.metrics import metrics_instant, metrics_range
+from query.metrics.metrics import metrics_instant, metrics_range
 from query.results import Series, SpanSet, TraceMatch
-from query.search import search
-from tables.in_memory import TableSource
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table, request_of
 from tests.helpers.whole_way import Way

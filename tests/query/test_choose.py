@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.search import search
+from query.search.search import search
 from tests.query.test_search import MS, SPLIT, START_NS, TRACES, sources, traces
 
 ONE = "{ span.x = 1 }"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine import combine, matched
 from query.results import ServiceStats
-from query.search import search
-from tables.in_memory import TableSource
+from query.search import answer, span_sets
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
 from tests.query.test_engine import QUERIES, KeepingSource, spans, split
 
@@ -23,7 +23,7 @@ def test_however_they_are_looked_at(table: pa.Table, query: str, together: int, 
     """One by one, some at a time, or a part of them: the same traces, again and again."""
     traces = search([TableSource(table)], query, spans_per_span_set=2).traces
     want = list(traces)
-    with patch.object(combine, "_TOGETHER", together):
+    with patch.object(answer, "_TOGETHER", together):
         assert list(traces) == want
     assert [traces[i] for i in range(len(traces))] == want
     assert list(traces[ends[0] : ends[1]]) == want[ends[0] : ends[1]]
@@ -53,9 +53,9 @@ def test_services_are_those_of_whole_traces(table: pa.Table, data: st.DataObject
 def test_what_is_not_shown_need_not_be_read(table: pa.Table, query: str, count: int, data: st.DataObject) -> None:
     """Of many matching spans only the first of each source are looked at; those that start together are told apart."""
     sources = [KeepingSource(part) for part in split(table, data)]
-    with patch.object(matched, "_MANY", 1 << 40):
+    with patch.object(span_sets, "_MANY", 1 << 40):
         want = list(search(sources, query, spans_per_span_set=count).traces)
-    with patch.object(matched, "_MANY", 0):
+    with patch.object(span_sets, "_MANY", 0):
         assert list(search(sources, query, spans_per_span_set=count).traces) == want
 
 

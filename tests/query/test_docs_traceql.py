@@ -12,9 +12,9 @@ from query.language.functions import FUNCTIONS
 from query.language.parse import parse
 from query.language.pipelines import COMPARISONS, MATH, SPANSET_OPS
 from query.language.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
-from query.metrics import compile_metrics, metrics_range
-from query.search import compile_query, search
-from tables.in_memory import TableSource
+from query.metrics.metrics import compile_metrics, metrics_range
+from query.search.search import compile_query, search
+from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 
 DOC = (Path(__file__).parents[2] / "docs" / "traceql.md").read_text(encoding="utf-8")

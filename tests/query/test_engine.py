@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine import stitch
-from query.engine.stitch import whole
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
 from query.results import TraceMatch
-from query.search import search
-from tables.in_memory import TableSource
+from query.scan import stitch
+from query.scan.stitch import whole
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 from tests.query.plain import pipeline

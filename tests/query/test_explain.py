@@ -2,11 +2,11 @@
 
 import pytest
 
-from query.engine.profile import Profile
 from query.errors import TraceQLError
 from query.explain import explain, lines
-from query.metrics import metrics_range
-from query.search import search
+from query.metrics.metrics import metrics_range
+from query.scan.profile import Profile
+from query.search.search import search
 from tests.query.golden import START_NS, S
 from tests.query.test_docs_traceql import examples
 from tests.query.test_search import SPLIT, TRACES, sources

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query.engine.reader import Ids, Places, Reader, find
-from tables.in_memory import TableSource
-from tables.trace_index import TraceIndex
+from query.scan.reader import Ids, Places, Reader, find
+from tables.columns.in_memory import TableSource
+from tables.columns.trace_index import TraceIndex
 from tests.query.golden import load_table
 
 # Few different halves: ids that begin alike, or, as those of 64 bits, with noughts; bytes that end in noughts.

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from tables.in_memory import TableSource
+from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
 
 LOAD = "load\n  t1 a name=x duration=5ms span.s=v\n  t1 b name=y duration=7ms\n  t2 a name=x span.i=3"

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
-from query.metrics import metrics_instant, metrics_range
+from query.metrics.metrics import metrics_instant, metrics_range
 from query.results import MetricsResult
-from query.search import search
-from tables.in_memory import TableSource
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 from tests.query.golden import START_NS, S

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
 from query.language.check import check
 from query.language.parse import parse
-from query.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
-from query.over_time.intervals import Intervals
-from query.over_time.series import evaluate
+from query.metrics.intervals import Intervals
+from query.metrics.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
+from query.metrics.series import evaluate
 from query.results import MetricsResult
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 from tests.query.plain_metrics import series
 from tests.query.test_engine import BY, FILTERS, SPANSETS, STAGES, spans, split

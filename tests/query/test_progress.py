@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from query.engine import stitch
-from query.engine.profile import Profile
-from query.engine.stitch import whole
-from query.metrics import metrics_instant, metrics_range
-from query.progress import Progress
-from query.search import search
-from tables.in_memory import TableSource
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.scan import stitch
+from query.scan.profile import Profile
+from query.scan.progress import Progress
+from query.scan.stitch import whole
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 from tests.query.test_engine import SPANSETS, STAGES, spans
 from tests.query.test_metrics import END, LEAVES, SERIES, START, STEP_NS

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.engine.stitch import whole
 from query.errors import TraceQLError
-from query.metrics import metrics_instant, metrics_range
-from query.over_time import partials, quantile_sketch
-from query.over_time.quantile_sketch import (
+from query.metrics import partials, quantile_sketch
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.metrics.quantile_sketch import (
     EXACT_MAX,
     RELATIVE_ERROR,
     QuantileSketch,
@@ -21,7 +20,8 @@ from query.over_time.quantile_sketch import (
     bucket_values,
     merge_sketches,
 )
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from tables.columns.in_memory import TableSource
 from tests.helpers.otlp_rows import make_table
 from tests.query.golden import START_NS, S
 from tests.query.plain_metrics import exact_quantile

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from benchmarks.hostile.files import files, sources
 from benchmarks.hostile.wide import Wide
 from query import memory
-from query.engine.reader import Reader
-from query.engine.stitch import shared_traces, whole_traces
 from query.memory import FREE_BYTES, MemoryBudget, QueriesTooLarge, QueryTooLarge, SharedMemory
-from query.metrics import metrics_instant, metrics_range
-from query.over_time.partials import Partial
-from query.over_time.value_counts import META_ERROR_KEY, ValueCounts
-from query.search import search
-from query.tags import tag_names
-from query.trace import find_trace
-from query.trace_page import trace_page
-from tables.in_memory import TableSource
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.metrics.partials import Partial
+from query.metrics.value_counts import META_ERROR_KEY, ValueCounts
+from query.scan.reader import Reader
+from query.scan.stitch import shared_traces, whole_traces
+from query.search.search import search
+from query.tags.tags import tag_names
+from query.trace.pages import trace_page
+from query.trace.trace import find_trace
+from tables.columns.in_memory import TableSource
 from tests.helpers.whole_way import START_NS, Way, request, span
 from tests.query.golden import load_table
 

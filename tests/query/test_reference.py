@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from query.engine.stitch import whole
 from query.errors import TraceQLError
 from query.language.words import duration_ns
-from query.metrics import metrics_instant, metrics_range
-from query.search import search
-from tables.in_memory import TableSource
+from query.metrics.metrics import metrics_instant, metrics_range
+from query.scan.stitch import whole
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tests.helpers.otlp_rows import read_messages, span_table
 from tests.helpers.reference import (
     answered,

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.engine.stitch import whole
 from query.errors import QueryCancelled
 from query.results import SearchResult, ServiceStats
-from query.search import search
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from query.search.search import search
+from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, load_table
 
 MS = 1_000_000

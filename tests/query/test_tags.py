@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query.engine.distinct import Distinct, TagValue, value_text
-from query.engine.stitch import whole
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.text import expression
-from query.search import compile_query, search
-from query.tag_text import parse_old_tag, parse_tag, usable_filter
-from query.tags import Known, tag_names, tag_values
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from query.search.search import compile_query, search
+from query.tags.tag_text import parse_old_tag, parse_tag, usable_filter
+from query.tags.tags import Known, tag_names, tag_values
+from tables.columns.in_memory import TableSource
 from tables.schema import parse_attribute_column
 from tests.helpers.otlp_rows import make_table, read_messages, span_table
 from tests.helpers.reference import cases, reference_file

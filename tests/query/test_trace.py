@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from query.engine.stitch import whole
-from query.trace import find_trace
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from query.trace.trace import find_trace
+from tables.columns.in_memory import TableSource
 from tables.schema import FIXED
 from tests.query.golden import load_table
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query.errors import TraceQLError, UnsupportedError
-from query.trace import find_trace
-from query.trace_filter import ALL_LEVELS, compile_filter, filter_trace
-from tables.in_memory import TableSource
+from query.trace.filter import ALL_LEVELS, compile_filter, filter_trace
+from query.trace.trace import find_trace
+from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
 
 TRACE = """load

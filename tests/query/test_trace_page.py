@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.engine.stitch import whole
-from query.trace import find_trace
-from query.trace_page import count_spans, cursor_of, place_of, trace_page
-from tables.in_memory import TableSource
+from query.scan.stitch import whole
+from query.trace.pages import count_spans, cursor_of, place_of, trace_page
+from query.trace.trace import find_trace
+from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
 
 T1 = b"t1".rjust(16, b"\0")

@@ -7,13 +7,13 @@ import pytest
 
 from tables.blocks.block_list import BlockList
 from tables.blocks.chain import Chain, chain
-from tables.blocks.checksum import with_checksum
 from tables.blocks.cuts import Cut, Cuts
 from tables.blocks.meta import decode_meta
-from tables.blocks.object_store import ObjectStore, StorageConfig
 from tables.blocks.write import BlockRange, SegmentFile, write_block
-from tables.cache import ByteCache
 from tables.errors import DamagedError, StorageError
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import with_checksum
+from tables.storage.object_store import ObjectStore, StorageConfig
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tables import cache
-from tables.cache import ByteCache
+from tables.storage import byte_cache
+from tables.storage.byte_cache import ByteCache
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    with patch.object(cache, "time", Clock()) as made:
+    with patch.object(byte_cache, "time", Clock()) as made:
         yield made
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.live.head import Head
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
 from tables.wire import record
 from tests.helpers.whole_way import DECODER, request, span
 

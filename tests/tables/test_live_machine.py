@@ -19,14 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.blocks.block_list import BlockList
-from tables.blocks.object_store import ObjectStore, StorageConfig
-from tables.cache import ByteCache
 from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.segment_table import SegmentTable
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
 from tables.live.store import LiveStore
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 
 DECODER = OtlpDecoder()
 TENANTS = ("a", "b", "c")
@@ -83,7 +83,7 @@ class Topic:
 
 
 class Worker:
-    """What `agents.live_store` does, step by step instead of in the background."""
+    """What `agents.live_store.agent` does, step by step instead of in the background."""
 
     def __init__(self, folder: Path, storage: ObjectStore) -> None:
         app = faust.App("machine", broker="kafka://127.0.0.1:1", store="memory://")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.nested_set import nested_set
+from tables.columns.nested_set import nested_set
 
 Row = tuple[int, ...]  # trace, span id, parent id; kind, of those that matter: 2 is a server
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tables.blocks.object_store import ObjectStore, StorageConfig
-from tables.blocks.parquet_write import to_parquet
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.parquet.write import to_parquet
+from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.query.golden import load_table
 
 DOCS = Path(__file__).parents[2] / "docs" / "parquet.md"

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.errors import WireError
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, VALUE_FIELDS, attribute_column
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.writer import to_resource_spans
 
 TRACE_ID = bytes(range(16))
 DEFAULTS = {

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query.trace import find_trace
-from tables.blocks import parquet_read, thrift
-from tables.blocks.pages import Pages, parse_pages
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
+from query.trace.trace import find_trace
 from tables.errors import StorageError
+from tables.parquet import read, thrift
+from tables.parquet.pages import Pages, parse_pages
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
 from tables.schema import EVENT
+from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import file_of
 
 ROWS_OF_FOUR_PAGES = 40_000
@@ -67,7 +67,7 @@ def plain(array: Any) -> Any:
 @given(st.data(), st.integers(1, 60), WRITTEN)
 def test_equals_whole_columns(data: st.DataObject, rows: int, written: dict[str, Any]) -> None:
     """Whatever the layout of the pages, whether or not there is an index of them, and wherever the rows lie."""
-    assert len(COLUMNS) > parquet_read._SOME_COLUMNS
+    assert len(COLUMNS) > read._SOME_COLUMNS
     random = np.random.default_rng(data.draw(st.integers(0, 999)))
     columns = {}
     for name, (type_, values) in COLUMNS.items():

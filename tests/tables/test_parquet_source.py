@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from query.source import Keeping
-from query.trace import find_trace
-from tables.blocks.object_store import RangeFile
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
+from query.scan.source import Keeping
+from query.trace.trace import find_trace
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import RangeFile
 from tests.helpers.files import file_of
 from tests.query.golden import load_table
 

@@ -10,17 +10,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from query.trace import find_trace
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
+from query.trace.trace import find_trace
 from tables.live.head import Head, seal_records
 from tables.live.partition import CutPolicy
-from tables.live.shared import HeadRecord
+from tables.live.shared_records import HeadRecord
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
 from tables.seal import rescue, segment
 from tables.seal.rescue import raw_spans
+from tables.storage.byte_cache import ByteCache
 from tables.wire import record
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.files import file_of
 from tests.helpers.whole_way import DECODER, request, span
 

@@ -10,17 +10,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from query.trace import find_trace
-from tables.blocks import parquet_read, parquet_write
-from tables.blocks.parquet_read import ParquetSource
-from tables.blocks.parquet_write import to_parquet
-from tables.cache import ByteCache
-from tables.live.shared import HeadRecord, SharedRecords
-from tables.live.shared import spans_of as read_spans
+from query.trace.trace import find_trace
+from tables.live.shared_records import HeadRecord, SharedRecords
+from tables.live.shared_records import spans_of as read_spans
+from tables.parquet import read, write
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
 from tables.seal import seal
+from tables.storage.byte_cache import ByteCache
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.split import split
 from tests.helpers.files import file_of
 from tests.strategies import REQUESTS
@@ -71,7 +71,7 @@ def test_nothing_is_lost(
     """What a client sent is what a trace by id gives back, through every format on the way, however few attributes
     have columns of their own, and however few rows have pages of their own.
     """
-    with patch.object(parquet_write, "_PAGE_ROWS", page_rows), patch.object(parquet_read, "_SOME_COLUMNS", 0):
+    with patch.object(write, "_PAGE_ROWS", page_rows), patch.object(read, "_SOME_COLUMNS", 0):
         nothing_is_lost(requests, partitions, tenants, columns_max)
 
 

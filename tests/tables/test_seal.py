@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, attribute_column, parse_attribute_column
 from tables.seal import seal
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tests.helpers.otlp_rows import span_table
 from tests.strategies import KEYS, REQUESTS
 

@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from agents.record_producer import Record
-from agents.span_writer import Outcome, Request, SpanWriter
-from query.trace import find_trace
+from agents.distributor.record_producer import Record
+from agents.distributor.span_writer import Outcome, Request, SpanWriter
+from query.trace.trace import find_trace
 from tables.errors import WireError
-from tables.live import shared
+from tables.live import shared_records
 from tables.live.head import Head, seal_records
-from tables.live.shared import HeadRecord, SharedRecords, spans_of
+from tables.live.shared_records import HeadRecord, SharedRecords, spans_of
 from tables.wire import record
-from tables.wire.otlp_write import to_resource_spans
+from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.split import OWN_RECORD_SPANS, Run, split
 from tests.helpers.whole_way import DECODER, TRACE, request, span
 
@@ -112,13 +112,13 @@ def test_each_record_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """For all heads that are sealed together; without the cache's memory, again for each, with the same spans."""
     heads, _ = heads_of(*((tenant, of_tenant(tenant)) for tenant in TENANTS))
     calls: list[int] = []
-    real = shared.decode_shared
-    monkeypatch.setattr(shared, "decode_shared", lambda item: (calls.append(item.offset), real(item))[1])
+    real = shared_records.decode_shared
+    monkeypatch.setattr(shared_records, "decode_shared", lambda item: (calls.append(item.offset), real(item))[1])
     together = SharedRecords(heads.values())
     once = [spans_of(records, together)[0] for records in heads.values()]
     assert calls == [0, 1]
-    monkeypatch.setattr(shared, "_KEPT_BYTES_MAX", 0)
-    monkeypatch.setattr(shared, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(shared_records, "_KEPT_BYTES_MAX", 0)
+    monkeypatch.setattr(shared_records, "_GROUP_BYTES", 1)
     together = SharedRecords(heads.values())
     again = [spans_of(records, together)[0] for records in heads.values()]
     assert calls == [0, 1] * 4

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tables.blocks.object_store import ObjectStore, StorageConfig
 from tables.errors import StorageError
+from tables.storage.object_store import ObjectStore, StorageConfig
 
 
 def s3(port: int, read_timeout_s: float) -> ObjectStore:

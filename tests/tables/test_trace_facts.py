@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from query.metrics import metrics_instant
-from query.search import search
-from query.trace import find_trace
+from query.metrics.metrics import metrics_instant
+from query.search.search import search
+from query.trace.trace import find_trace
+from tables.columns.trace_facts import elapsed_ns, time_range_ns
 from tables.seal.resources import parse_resource, service_name
-from tables.trace_facts import elapsed_ns, time_range_ns
 from tests.helpers.whole_way import START_NS, Way, request, span
 
 FACTS = ["span_id", "kind", "nested_left", "nested_right", "nested_parent", "trace_start_ns", "trace_duration_ns"]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from tables.columns.varint import varint
 from tables.errors import WireError
-from tables.varint import varint
 from tables.wall import NativePanic, walled
-from tables.wire.framing import GROUPS_MAX, Framing
-from tables.wire.otlp_descriptor import RequestHandler
+from tables.wire.otlp.descriptor import RequestHandler
+from tables.wire.otlp.framing import GROUPS_MAX, Framing
 from tests.helpers.hostile import FRAMES, HUGE, HUGE_LENGTHS, groups, inside, spread_groups
 from tests.helpers.whole_way import DECODER, request, span
 

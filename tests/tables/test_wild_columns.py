@@ -9,8 +9,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 
-from query.search import search
-from tables.overflow import COLUMN
+from query.search.search import search
+from tables.columns.overflow import COLUMN
 from tables.schema import attribute_column, parse_attribute_column
 from tables.seal import seal
 from tests.helpers.whole_way import START_NS, Way, request, span, values

@@ -10,10 +10,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from agents.record_producer import Record
-from agents.span_writer import Outcome, Request, SpanWriter
+from agents.distributor.record_producer import Record
+from agents.distributor.span_writer import Outcome, Request, SpanWriter
 from tables.wire import record
-from tables.wire.clean import RESOURCE_BYTES_MAX, tagged
+from tables.wire.otlp.clean import RESOURCE_BYTES_MAX, tagged
 from tests.helpers.whole_way import Way, request, span, values
 
 MIB = 1 << 20

@@ -3,9 +3,9 @@
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from query.search import search
-from query.trace import find_trace
-from tables.wire.otlp_write import to_resource_spans
+from query.search.search import search
+from query.trace.trace import find_trace
+from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.whole_way import MANY, START_NS, TRACE, Way, request, span
 
 HOUR_NS = 3600 * 10**9

@@ -8,9 +8,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tables.wire.clean import CUT, DROPPED, ITEMS_MAX, NESTING_MAX, REPAIRED, tagged
-from tables.wire.limits import ATTRIBUTES_MAX
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.clean import CUT, DROPPED, ITEMS_MAX, NESTING_MAX, REPAIRED, tagged
+from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.otlp.limits import ATTRIBUTES_MAX
 from tests.helpers.whole_way import Way, request, span, values
 
 SHORT = OtlpDecoder(attribute_bytes_max=256)

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tables.errors import WireError
 from tables.wire import record
-from tables.wire.otlp import OtlpDecoder
+from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import partition_of, partitions_of, split
 from tests.strategies import REQUESTS
 

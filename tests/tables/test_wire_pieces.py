@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agents.record_producer import Record
-from agents.span_encoder import SpanEncoder, is_slow
-from agents.span_writer import ON_THREAD, Outcome, Request, SpanWriter
+from agents.distributor.record_producer import Record
+from agents.distributor.span_encoder import SpanEncoder, is_slow
+from agents.distributor.span_writer import ON_THREAD, Outcome, Request, SpanWriter
 from tables.errors import WireError
 from tables.wire import record
-from tables.wire.clean import tagged
-from tables.wire.otlp import OtlpDecoder
-from tables.wire.pieces import FIELDS_MAX
+from tables.wire.otlp.clean import tagged
+from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.otlp.pieces import FIELDS_MAX
 from tests.helpers.whole_way import request, span
 from tests.strategies import REQUESTS
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from app.api.backend import TraceAnswer
 from app.api.server import api_runner, build_api
 from query.results import Inspected, MetricsResult, SearchResult
-from query.tags import TagNames, TagValues
+from query.tags.tags import TagNames, TagValues
 from tables.schema import FIXED
 
 TRACE_ID = bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb")

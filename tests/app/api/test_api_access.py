@@ -8,12 +8,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
-from agents.span_writer import Outcome
+from agents.distributor.span_writer import Outcome
 from app.errors import SettingsError
+from app.net.access import Access, Forbidden, Unauthorized, load_credentials
+from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.input_budget import InputBytes
-from app.receivers.otlp_http import BodyLimits, build_http_receiver
-from app.serving.access import Access, Forbidden, Unauthorized, load_credentials
-from app.tenant import InvalidTenant, NoTenant
+from app.receivers.otlp.http import BodyLimits, build_http_receiver
 
 
 def hashed(token: str) -> bytes:

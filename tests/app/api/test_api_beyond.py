@@ -10,12 +10,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from app.api.debug import HEADER_CHARS_MAX, debug_text
 from app.api.proto import tempo_pb2 as pb
-from app.api.traces import NEXT_CURSOR
-from query.engine.profile import Profile
-from query.engine.stitch import whole
-from query.trace import find_trace
-from tables.in_memory import TableSource
-from tables.wire.otlp_write import to_resource_spans
+from app.api.tempo.traces import NEXT_CURSOR
+from query.scan.profile import Profile
+from query.scan.stitch import whole
+from query.trace.trace import find_trace
+from tables.columns.in_memory import TableSource
+from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.engine import Engine
 from tests.helpers.frozen import strictly
 from tests.query.golden import START_NS, load_table

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.api.metrics import instant_json, range_json
+from app.api.tempo.metrics import instant_json, range_json
 from app.api.times import default_step_ns
 from query.results import Exemplar, Inspected, MetricsResult, Series
 from tests.helpers.frozen import strictly

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.api.rings import Held, Ring, Worker
+from app.api.status.rings import Held, Ring, Worker
 
 OWN = Worker(
     "live-<b>1",

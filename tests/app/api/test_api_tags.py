@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from app.api.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
+from app.api.tempo.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
 from query.engine.distinct import TagValue
 from query.language import ast
 from query.results import Inspected
-from query.tags import TagNames, TagValues
+from query.tags.tags import TagNames, TagValues
 from tests.helpers.frozen import strictly
 
 INSPECTED = Inspected(traces=3, spans=9, bytes=2**40, sources=2)

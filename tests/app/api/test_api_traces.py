@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
 from app.api.backend import TraceAnswer
-from app.api.jsonpb import resource_spans_json
+from app.api.tempo.jsonpb import resource_spans_json
 from tests.app.api.conftest import TRACE_ID
 
 ID = "000f2ba9cc8f6a098a30a7aec2cbeadb"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.errors import ParameterError
-from app.api.old_search import old_query
+from app.api.tempo.old_search import old_query
 from query.language import ast
 from query.language.parse import parse
 

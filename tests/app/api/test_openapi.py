@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 
 from app.api.server import api_runner, build_api
-from tables.in_memory import TableSource
+from tables.columns.in_memory import TableSource
 from tests.app.api.conftest import SETTINGS
 from tests.helpers.engine import Engine
 from tests.query.golden import load_table

@@ -15,13 +15,13 @@ import uvloop
 
 from app.api.call import ACCESS
 from app.api.params import LIMITS
-from app.api.port import PREFACE, SharedSite
 from app.api.proto import tempo_pb2 as pb
 from app.api.server import api_runner, build_api
-from app.api.streaming import build_streaming
+from app.api.tempo.streaming import build_streaming
 from app.errors import StrettoError
-from app.serving.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
-from app.serving.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
+from app.net.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
+from app.net.shared_port import PREFACE, SharedSite
+from app.net.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
 from tests.app.api.conftest import SETTINGS, FakeBackend
 

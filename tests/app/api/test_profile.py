@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from app.sampler import Samples, sample, to_pprof
+from app.process.sampler import Samples, sample, to_pprof
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -12,20 +12,20 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from app import querier
-from app.api import messages, streaming
 from app.api.call import ACCESS
 from app.api.errors import TooManyRequests, Unavailable
-from app.api.metrics import instant_json, last_use, range_json
 from app.api.params import LIMITS
 from app.api.proto import tempo_pb2 as pb
-from app.api.search import search_json
 from app.api.server import build_api
-from app.api.streaming import METHODS, SERVICE, build_streaming
-from app.api.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
+from app.api.tempo import messages, streaming
+from app.api.tempo.metrics import instant_json, last_use, range_json
+from app.api.tempo.search import search_json
+from app.api.tempo.streaming import METHODS, SERVICE, build_streaming
+from app.api.tempo.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
+from app.querying import querier
 from query.engine.distinct import TagValue
 from query.results import Exemplar, Inspected, MetricsResult, SearchResult, Series, SpanMatch, SpanSet, TraceMatch
-from query.tags import TagNames, TagValues
+from query.tags.tags import TagNames, TagValues
 from tests.app.api.conftest import SETTINGS
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT
@@ -269,7 +269,7 @@ def test_what_the_backend_is_asked(call, backend, method, request_, want):
 def test_errors(call, backend, method, request_, error, code, words):
     """The same errors as over HTTP, with gRPC's codes."""
     if code == "INVALID_ARGUMENT" and method == "Search" and not words:
-        from query.search import compile_query
+        from query.search.search import compile_query
 
         async def search(_tenant, query, **_):
             compile_query(query)

@@ -11,10 +11,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Status
 
 from app.api.backend import TraceAnswer
 from app.api.server import build_api
-from app.trace_diff import spans as spans_
-from app.trace_diff.patch import patch
-from app.trace_diff.spans import TooDeep, tree_of
-from app.trace_diff.summary import composed, summary
+from app.api.trace_diff import spans as spans_
+from app.api.trace_diff.patch import patch
+from app.api.trace_diff.spans import TooDeep, tree_of
+from app.api.trace_diff.summary import composed, summary
 from tests.app.api.conftest import SETTINGS, serving, spans
 
 MS = 1_000_000

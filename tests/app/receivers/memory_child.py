@@ -6,13 +6,13 @@ Prints the ports of OTLP over gRPC and HTTP, then serves until its standard inpu
 import asyncio
 import sys
 
-from agents.span_writer import Outcome
-from app.receivers.gather import Gatherer, GatherLimits
+from agents.distributor.span_writer import Outcome
+from app.net.access import Access
+from app.net.http_guard import GuardedSite, HttpLimits
 from app.receivers.input_budget import InputBudget
-from app.receivers.otlp_grpc import GrpcReceiver
-from app.receivers.otlp_http import BodyLimits, build_http_receiver, http_runner
-from app.serving.access import Access
-from app.serving.http_guard import GuardedSite, HttpLimits
+from app.receivers.otlp.grpc import GrpcReceiver
+from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
+from app.receivers.request_batcher import Gatherer, GatherLimits
 from app.standalone.ports import free_ports
 
 MIB = 1 << 20

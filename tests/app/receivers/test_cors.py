@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from app.receivers.cors import Cors
-from app.receivers.otlp_http import BodyLimits, build_http_receiver
-from app.serving.access import Access
+from app.net.access import Access
+from app.net.cors import Cors
+from app.receivers.otlp.http import BodyLimits, build_http_receiver
 from app.settings import Settings
 from tests.app.api.test_api_access import Gather
 

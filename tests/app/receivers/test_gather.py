@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from agents.record_producer import KafkaUnavailable
-from agents.span_encoder import PIECE_BYTES
-from agents.span_writer import NotAcknowledged, Outcome, Request
-from app.receivers.gather import Gatherer, GatherLimits
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_encoder import PIECE_BYTES
+from agents.distributor.span_writer import NotAcknowledged, Outcome, Request
 from app.receivers.input_budget import InputBudget
+from app.receivers.request_batcher import Gatherer, GatherLimits
 
 LIMITS = GatherLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
 

@@ -10,12 +10,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
-from app.receivers.gather import IN_FLIGHT_BYTES, Gatherer, GatherLimits
-from app.receivers.otlp_grpc import METHOD, GrpcReceiver
-from app.receivers.otlp_http import BodyLimits, build_http_receiver
-from app.serving.access import Access
+from app.net.access import Access
+from app.receivers.otlp.grpc import METHOD, GrpcReceiver
+from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.request_batcher import IN_FLIGHT_BYTES, Gatherer, GatherLimits
 from app.standalone.ports import free_ports
-from tables.wire.otlp_descriptor import RequestHandler
+from tables.wire.otlp.descriptor import RequestHandler
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
 from tests.helpers.whole_way import request, span
 
@@ -138,7 +138,7 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
 @in_loop
 async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a request does to the code: it is refused alone."""
-    from agents import span_encoder
+    from agents.distributor import span_encoder
 
     real = span_encoder.split
 

@@ -8,11 +8,11 @@ import h2.config
 import h2.connection
 import pytest
 
-from agents.span_writer import Outcome
-from app.receivers.http2 import Http2Connection
-from app.receivers.otlp_grpc import METHOD, SERVER, GrpcReceiver
-from app.serving.access import Access
-from app.serving.http_guard import LIMITED
+from agents.distributor.span_writer import Outcome
+from app.net.access import Access
+from app.net.http2 import Http2Connection
+from app.net.http_guard import LIMITED
+from app.receivers.otlp.grpc import METHOD, SERVER, GrpcReceiver
 
 
 class Gather:

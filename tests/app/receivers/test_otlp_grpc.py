@@ -17,13 +17,13 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from agents.record_producer import KafkaUnavailable
-from agents.span_writer import Outcome
-from app.receivers.http2_types import Http2Limits
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import Outcome
+from app.net.access import Access
+from app.net.http2_types import Http2Limits
+from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.receivers.input_budget import InputBudget, InputBytes
-from app.receivers.otlp_grpc import METHOD, SERVER, GrpcReceiver
-from app.serving.access import Access
-from app.serving.http_guard import GRPC_CONNECTIONS, LIMITED
+from app.receivers.otlp.grpc import METHOD, SERVER, GrpcReceiver
 from app.standalone.ports import free_port
 from tests.app.receivers.test_decompress import framed, lz4, zstd
 

@@ -20,12 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from agents.record_producer import KafkaUnavailable
-from agents.span_writer import Outcome
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import Outcome
+from app.net.access import Access
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.otlp_http import BodyLimits, build_http_receiver
-from app.receivers.otlp_json import _json_text, to_protobuf
-from app.serving.access import Access
+from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.otlp.json import _json_text, to_protobuf
 from tables.errors import WireError
 from tests.app.receivers.test_decompress import EMPTY, block, framed, lz4, zstd
 

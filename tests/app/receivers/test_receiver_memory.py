@@ -17,7 +17,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from app.receivers.otlp_grpc import METHOD
+from app.receivers.otlp.grpc import METHOD
 
 MIB = 1 << 20
 BODY_BYTES = 60 * MIB

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.generator.series.columns_file import LabelSets, dump, parse
 from tables.errors import WireError
-from tables.generator.saved.columns_file import LabelSets, dump, parse
 
 LABELS = [(("a", "b"), ("c", "ü")), ()]
 TREE = {

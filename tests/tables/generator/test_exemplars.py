@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.generator.config import SPAN_METRICS, GeneratorConfig
+from agents.generator.config import SPAN_METRICS, GeneratorConfig
 from tests.helpers.generated import NOW_MS, Fed
 from tests.helpers.whole_way import request, span
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tables.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig
+from agents.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig
 from tables.wire import record
 from tables.wire.split import split
 from tests.helpers.generated import DECODER, NOW_MS, Fed

@@ -12,12 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from tables.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig, SpanMetricsConfig
-from tables.generator.histogram import Histogram, Observed
-from tables.generator.native import SCHEMA_MIN, ZERO, bucket_indices, schema_of
-from tables.generator.series import SeriesTable, TableConfig
-from tables.generator.snapshot import Metric
-from tables.generator.write.write_request import STALE, requests
+from agents.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig, SpanMetricsConfig
+from agents.generator.remote_write.write_request import STALE, requests
+from agents.generator.series.histogram import Histogram, Observed
+from agents.generator.series.native import SCHEMA_MIN, ZERO, bucket_indices, schema_of
+from agents.generator.series.series import SeriesTable, TableConfig
+from agents.generator.series.snapshot import Metric
 from tests.helpers.generated import NOW_MS, Fed
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import START_NS, request, span

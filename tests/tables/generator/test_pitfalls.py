@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tables.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
+from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 

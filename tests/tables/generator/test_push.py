@@ -2,9 +2,9 @@
 
 import pytest
 
-from tables.generator.config import GeneratorConfig
-from tables.generator.tenant import TenantGenerator
-from tables.generator.write.push import Part, Push, folded, push_of
+from agents.generator.config import GeneratorConfig
+from agents.generator.processors.tenant import TenantGenerator
+from agents.generator.push.push import Part, Push, folded, push_of
 from tests.helpers.generated import DECODER, NOW_MS
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import request, span

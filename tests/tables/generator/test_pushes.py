@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.generator.config import SPAN_METRICS, GeneratorConfig
-from tables.generator.series import SeriesTable, TableConfig
-from tables.generator.snapshot import Metric, Snapshot
-from tables.generator.tenant import TenantGenerator, encoded
-from tables.generator.write.write_request import STALE, requests
-from tables.varint import varint
+from agents.generator.config import SPAN_METRICS, GeneratorConfig
+from agents.generator.processors.tenant import TenantGenerator, encoded
+from agents.generator.remote_write.write_request import STALE, requests
+from agents.generator.series.series import SeriesTable, TableConfig
+from agents.generator.series.snapshot import Metric, Snapshot
+from tables.columns.varint import varint
 from tests.helpers.generated import DECODER, NOW_MS, Fed, decoded, values
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import request, span

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tables.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
-from tables.generator.pairs import Pairs, edge_keys, half_type
+from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
+from agents.generator.processors.pairs import Pairs, edge_keys, half_type
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 

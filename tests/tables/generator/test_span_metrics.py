@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tables.generator.config import (
+from agents.generator.config import (
     SPAN_METRICS,
     AttributeMatch,
     DimensionMapping,
@@ -20,7 +20,7 @@ from tables.generator.config import (
     PolicyMatch,
     SpanMetricsConfig,
 )
-from tables.generator.labels import KIND_TEXTS, STATUS_TEXTS, Interner, combine, label_name, number_text
+from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, combine, label_name, number_text
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 

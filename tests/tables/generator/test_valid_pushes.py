@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from tables.generator.config import (
+from agents.generator.config import (
     SERVICE_GRAPHS,
     SPAN_METRICS,
     DimensionMapping,
@@ -18,7 +18,7 @@ from tables.generator.config import (
     ServiceGraphsConfig,
     SpanMetricsConfig,
 )
-from tables.generator.tenant import encoded
+from agents.generator.processors.tenant import encoded
 from tests.helpers.generated import Fed
 from tests.helpers.strict_receiver import StrictReceiver
 from tests.helpers.whole_way import START_NS, request, span

@@ -1,0 +1,1 @@
+"""Encodes OTLP requests as records and writes them to topic `spans`. Begin with `span_writer.py`."""

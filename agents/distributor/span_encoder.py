@@ -1,0 +1,275 @@
+"""OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from prometheus_client import Counter
+
+from agents.distributor.record_producer import Record
+from tables.errors import NotQuick, WireError
+from tables.wall import walled
+from tables.wire import record
+from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.otlp.pieces import Cutter
+from tables.wire.split import Part, Run, split, without_unused_values
+
+log = logging.getLogger(__name__)
+
+SLOW = Counter(
+    "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
+)
+
+# Key, headers and framing of a Kafka message.
+_OVERHEAD_BYTES: Final = 4096
+# ptars holds the interpreter's lock while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for one of
+# other small messages, 80 ms for one of empty spans.
+PIECE_BYTES: Final = 1 << 20
+_SMALL_PIECE_BYTES: Final = 64 << 10
+# A piece comes in parts of so many bytes: in larger ones, what might be groups inside each other is too much to be
+# decoded unchecked (see `tables.wire.otlp.framing`).
+_PART_BYTES: Final = 320 << 10
+# What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
+# In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
+_SPAN_TAG: Final = 0x12
+_DENSE: Final = 1 / 8
+# So many are decoded in some milliseconds, whatever they are.
+_FEW: Final = 20_000
+
+
+class Request(NamedTuple):
+    """One OTLP request of a tenant."""
+
+    tenant: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request. malformed: why it was refused as a whole; then the counts are 0.
+    reason: of a refusal, a word for metrics (see `WireError`)
+    """
+
+    received: int = 0
+    rejected: int = 0  # for an invalid trace id or span id
+    too_large: int = 0  # for not fitting into a Kafka message, or holding too much to be decoded
+    malformed: str | None = None
+    reason: str = ""
+
+
+class Encoded(NamedTuple):
+    """What requests became. spans: how many are in the records"""
+
+    outcomes: list[Outcome]
+    records: list[Record]
+    spans: int
+
+
+def is_slow(requests: Sequence[Request]) -> bool:
+    """Whether decoding the requests at once holds up others: one is large, or they are made of very small messages."""
+    return any(len(request.body) > PIECE_BYTES for request in requests) or _is_dense(requests)
+
+
+def _is_dense(requests: Sequence[Request]) -> bool:
+    found = total = 0
+    for request in requests:
+        codes = np.frombuffer(request.body, np.uint8)
+        zeros = len(codes) - np.count_nonzero(codes)
+        found += int(max(zeros, np.count_nonzero(codes == _SPAN_TAG)))
+        total += len(codes)
+    return found > max(_FEW, total * _DENSE)
+
+
+class SpanEncoder:
+    """Belongs to one thread."""
+
+    def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
+        """decode_s_max: CPU seconds that `encode_each` may take for a request"""
+        self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
+        self._decoder = OtlpDecoder(attribute_bytes_max)
+
+    def encode(self, requests: Sequence[Request], partitions: int, *, quick: bool = False) -> Encoded:
+        """All at once.
+
+        Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long; NativePanic, or whatever
+        else the bytes do to the code
+        """
+        return walled(self._encode, requests, partitions, quick=quick)
+
+    def _encode(self, requests: Sequence[Request], partitions: int, *, quick: bool) -> Encoded:
+        decoded = self._decoder.decode([request.body for request in requests], quick=quick)
+        names = list(dict.fromkeys(request.tenant for request in requests))
+        tenant_of = None
+        if len(names) > 1:
+            by_request = np.array([names.index(request.tenant) for request in requests], np.int32)
+            tenant_of = by_request[decoded.request_of]
+        records: list[Record] = []
+        too_large: list[int] = []
+        for part in split(decoded.spans, partitions, tenant_of):
+            _encode(part, names, self._message_bytes_max, records, too_large)
+        left_out = np.bincount(decoded.request_of[too_large], minlength=len(requests))
+        counts = zip(decoded.received.tolist(), decoded.rejected.tolist(), left_out.tolist(), strict=True)
+        return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
+
+    def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
+        """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
+        the code; its outcome says why.
+        """
+        outcomes: dict[int, Outcome] = {}
+        records: list[Record] = []
+        spans = 0
+        for numbers in _groups(requests):
+            first = requests[numbers[0]]
+            if len(numbers) == 1 and (len(first.body) > _SMALL_PIECE_BYTES or _is_dense([first])):
+                good, encoded = numbers, self._alone(first, partitions)
+            else:
+                good, encoded = self._together(requests, numbers, partitions, outcomes)
+            outcomes |= zip(good, encoded.outcomes, strict=True)
+            records += encoded.records
+            spans += encoded.spans
+        return Encoded([outcomes[number] for number in range(len(requests))], records, spans)
+
+    def _together(
+        self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
+    ) -> tuple[list[int], Encoded]:
+        """Those that are good, and what they became; the others' outcomes are added."""
+        try:
+            return numbers, self.encode([requests[number] for number in numbers], partitions)
+        except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
+            # Reading a request is a tenth of making its records: nearly all that are bad are found by it.
+            faults = {number: self._decoder.unreadable(requests[number].body) for number in numbers}
+        outcomes |= {number: _refused(requests[number], fault) for number, fault in faults.items() if fault is not None}
+        good = [number for number, fault in faults.items() if fault is None]
+        try:
+            return good, self.encode([requests[number] for number in good], partitions) if good else Encoded([], [], 0)
+        except Exception:  # noqa: BLE001  # as above
+            return self._one_by_one(requests, good, partitions, outcomes)
+
+    def _one_by_one(
+        self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
+    ) -> tuple[list[int], Encoded]:
+        """As `_together`, each request with records of its own."""
+        encoded: dict[int, Encoded] = {}
+        for number in numbers:
+            try:
+                encoded[number] = self.encode([requests[number]], partitions)
+            except Exception as err:  # noqa: BLE001  # see `_refused`
+                outcomes[number] = _refused(requests[number], err)
+        parts = list(encoded.values())
+        records = [record for part in parts for record in part.records]
+        return list(encoded), Encoded([part.outcomes[0] for part in parts], records, sum(part.spans for part in parts))
+
+    def _alone(self, request: Request, partitions: int) -> Encoded:
+        try:
+            return self._in_pieces(request, partitions)
+        except Exception as err:  # noqa: BLE001  # see `_refused`
+            return Encoded([_refused(request, err)], [], 0)
+
+    def _in_pieces(self, request: Request, partitions: int) -> Encoded:
+        """Raises: WireError"""
+        cutter = self._decoder.cutter(self._message_bytes_max)
+        received = rejected = too_large = spans = 0
+        records: list[Record] = []
+        end_s = time.thread_time() + self._decode_s_max
+        for encoded in self._pieces(request, cutter, partitions):
+            received += sum(outcome.received for outcome in encoded.outcomes)
+            rejected += sum(outcome.rejected for outcome in encoded.outcomes)
+            too_large += sum(outcome.too_large for outcome in encoded.outcomes)
+            records += encoded.records
+            spans += encoded.spans
+            if time.thread_time() > end_s:
+                SLOW.inc()
+                raise WireError(
+                    f"a request of {len(request.body)} bytes that takes longer to decode than {self._decode_s_max:g} s "
+                    "(distributor.decode_s_max); send smaller ones",
+                    "too_slow",
+                )
+        outcome = Outcome(received + cutter.too_large, rejected, too_large + cutter.too_large)
+        return Encoded([outcome], records, spans)
+
+    def _pieces(self, request: Request, cutter: Cutter, partitions: int) -> Iterator[Encoded]:
+        dense = _is_dense([request])
+        bodies = cutter.pieces(request.body, _SMALL_PIECE_BYTES if dense else _PART_BYTES)
+        for piece in _joined(bodies, _SMALL_PIECE_BYTES if dense else PIECE_BYTES):
+            try:
+                yield self.encode([Request(request.tenant, body) for body in piece], partitions, quick=True)
+            except NotQuick:
+                for body in piece:
+                    for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
+                        yield self.encode([Request(request.tenant, small)], partitions)
+
+
+def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:
+    """Those that follow each other, of together about so many bytes."""
+    piece: list[bytes] = []
+    size = 0
+    for body in bodies:
+        if piece and size + len(body) > bytes_max:
+            yield piece
+            piece, size = [], 0
+        piece.append(body)
+        size += len(body)
+    if piece:
+        yield piece
+
+
+def _refused(request: Request, err: Exception) -> Outcome:
+    """The outcome of a request that raised. Raises: MemoryError, which says nothing about the request"""
+    if isinstance(err, MemoryError):
+        raise err
+    if isinstance(err, WireError):
+        return Outcome(malformed=str(err), reason=err.reason)
+    # A fault of ours, or of a library: its neighbours must come through, and sending it again would not help.
+    log.error("a request of %d bytes of tenant %s cannot be decoded", len(request.body), request.tenant, exc_info=err)
+    return Outcome(malformed="the request cannot be decoded; the server's log says why", reason="unexpected")
+
+
+def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
+    """Small requests together, as long as they are small; each of the others alone."""
+    group: list[int] = []
+    size = 0
+    for number, request in enumerate(requests):
+        if size + len(request.body) > _SMALL_PIECE_BYTES and group:
+            yield group
+            group, size = [], 0
+        group.append(number)
+        size += len(request.body)
+    if group:
+        yield group
+
+
+def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
+    """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
+    runs = [(names[run.tenant], run.spans) for run in part.runs]
+    shared = len(runs) > 1
+    value, headers = record.encode(part.spans, runs if shared else ())
+    size = len(value) + sum(len(header) for _, header in headers)
+    if size + _OVERHEAD_BYTES <= bytes_max:
+        key = b"" if shared else runs[0][0].encode()
+        records.append(Record(part.partition, key, value, headers))
+        return
+    count = len(part.spans)
+    if count == 1:
+        too_large.append(int(part.rows[0]))
+        return
+    half = count // 2
+    for first, end in ((0, half), (half, count)):
+        # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
+        piece = without_unused_values(part.spans.slice(first, end - first))
+        halved = Part(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
+        _encode(halved, names, bytes_max, records, too_large)
+
+
+def _cut(runs: Sequence[Run], first: int, end: int) -> tuple[Run, ...]:
+    """The runs of rows first … end."""
+    kept: list[Run] = []
+    start = 0
+    for run in runs:
+        spans = min(start + run.spans, end) - max(start, first)
+        if spans > 0:
+            kept.append(Run(run.tenant, spans))
+        start += run.spans
+    return tuple(kept)

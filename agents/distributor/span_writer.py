@@ -1,0 +1,106 @@
+"""OTLP requests → records of topic `spans`, acknowledged by Kafka. Receivers and the distributor agent share it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import Counter
+
+from agents.distributor.record_producer import KafkaUnavailable, RecordProducer
+from agents.distributor.span_encoder import Encoded, SpanEncoder, is_slow
+from agents.distributor.span_encoder import Outcome as Outcome
+from agents.distributor.span_encoder import Request as Request
+from tables.wall import walled
+
+RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that could be decoded.")
+ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
+DISCARDED = Counter("stretto_spans_discarded_total", "Spans left out of an accepted request.", ["reason"])
+MALFORMED = Counter("stretto_requests_malformed_total", "Requests refused because they do not decode.")
+UNDECODABLE = Counter(
+    "stretto_requests_undecodable_total",
+    "Requests and messages of topic otlp_spans refused because they do not decode: malformed, panic of the decoder, "
+    "too_slow, unexpected.",
+    ["reason"],
+)
+REFUSED = Counter("stretto_requests_refused_total", "Requests refused that a client may send again.", ["reason"])
+ON_THREAD = Counter(
+    "stretto_batches_on_thread_total", "Batches decoded beside the event loop: large, slow to decode, or malformed."
+)
+
+
+class NotAcknowledged(KafkaUnavailable):
+    """As KafkaUnavailable; outcomes: what each request is to be told if its spans are written after all."""
+
+    def __init__(self, message: str, settled: "asyncio.Future[None] | None", outcomes: "list[Outcome]") -> None:
+        super().__init__(message, settled)
+        self.outcomes = outcomes
+
+
+class SpanWriter:
+    """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop.
+
+    Ordinary batches are decoded on the loop, in milliseconds; what takes longer on a thread, in pieces, so that nothing
+    else waits for it.
+    """
+
+    def __init__(
+        self,
+        producer: RecordProducer,
+        message_bytes_max: int,
+        attribute_bytes_max: int = 65_536,
+        decode_s_max: float = 10.0,
+    ) -> None:
+        """decode_s_max: CPU seconds that a request may take"""
+        self._producer = producer
+        self._encoder, self._patient = (
+            SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
+        )
+        self._thread = ThreadPoolExecutor(1, "decode")
+
+    def on_acknowledged(self, tell: Callable[[str, int, int, float], None]) -> None:
+        """tell: as `RecordProducer.acknowledged`"""
+        self._producer.acknowledged = tell
+
+    async def start(self) -> None:
+        """Connects to Kafka. Raises: KafkaError."""
+        await self._producer.start()
+
+    async def stop(self, within_s: float) -> None:
+        """Waits until what was handed over is written, then disconnects."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        await self._producer.stop(within_s)
+
+    async def write(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Writes whole requests; returns when Kafka has acknowledged all of them.
+
+        A malformed request is refused alone. Raises: NotAcknowledged, for all of them.
+        """
+        encoded = await self._encoded(requests)
+        outcomes = encoded.outcomes
+        RECEIVED.inc(sum(outcome.received for outcome in outcomes))
+        for outcome in outcomes:
+            if outcome.malformed is not None:
+                MALFORMED.inc()
+                UNDECODABLE.labels(outcome.reason).inc()
+        if rejected := sum(outcome.rejected for outcome in outcomes):
+            DISCARDED.labels("invalid_id").inc(rejected)
+        if too_large := sum(outcome.too_large for outcome in outcomes):
+            DISCARDED.labels("too_large").inc(too_large)
+        try:
+            await self._producer.write(encoded.records)
+        except KafkaUnavailable as err:
+            REFUSED.labels("kafka_unavailable").inc(len(requests))
+            raise NotAcknowledged(str(err), err.settled, outcomes) from err
+        ACCEPTED.inc(encoded.spans)
+        return outcomes
+
+    async def _encoded(self, requests: Sequence[Request]) -> Encoded:
+        partitions = self._producer.partitions
+        if not is_slow(requests):
+            # What cannot be decoded at once, for whatever reason, is looked into on the thread.
+            with contextlib.suppress(Exception):
+                return self._encoder.encode(requests, partitions, quick=True)
+        ON_THREAD.inc()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, walled, self._patient.encode_each, requests, partitions)

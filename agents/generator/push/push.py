@@ -1,0 +1,264 @@
+"""What a collection says of a tenant, on its way to a receiver; and two of them as one.
+
+Counters only grow, so a receiver that was away needs the newest values only, if it also learns of what happened
+meanwhile: series that began (the 0 that they began with), and the last values of series that have ended.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.generator.processors.tenant import encoded
+from agents.generator.series.labels import Labels
+from agents.generator.series.native import NativeState
+from agents.generator.series.snapshot import ExemplarsOf, Natives, Snapshot
+
+Int64s = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.bool_]
+
+# Receivers refuse samples that are much older than what they have: Prometheus those of an hour. What older pushes say
+# is then dated as the youngest of those that became one.
+_AGE_MAX_MS: Final = 30 * 60_000
+_ROW_BYTES: Final = 8  # a reference to its labels, which belong to the table
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """Snapshots of one moment. created_ms: when what is new in them was 0."""
+
+    snapshots: list[Snapshot]
+    time_ms: int
+    created_ms: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Told:
+    """A snapshot, and when each of its values and native histograms was 0, if the receiver has not heard; else 0."""
+
+    snapshot: Snapshot
+    zero_ms: Int64s
+    native_zero_ms: Int64s
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Push:
+    """first, last: numbers of the collections in it; created_ms: before `time_ms`, after the collection before.
+    ended: what is to be said before: of series that are not in `tables`, or began anew there
+    again: the receiver may have got it already
+    """
+
+    first: int
+    last: int
+    time_ms: int
+    created_ms: int
+    tables: list[Told]
+    ended: list[Part] = field(default_factory=list)
+    again: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it needs, about, without labels."""
+        shown = [one.snapshot for one in self.tables] + [one for part in self.ended for one in part.snapshots]
+        return 200 + sum(_size_bytes(one) for one in shown) + sum(one.zero_ms.nbytes for one in self.tables)
+
+    @property
+    def says_nothing(self) -> bool:
+        """There are no series."""
+        return not self.ended and not any(one.snapshot.labels or one.snapshot.stale for one in self.tables)
+
+    def parts(self) -> list[Part]:
+        """What it says, in order of time; in each part all that is new was 0 at one time."""
+        return [*self.ended, *_by_zero(self.tables, self.time_ms, self.created_ms)]
+
+    def requests(self, series_max: int, version: int, *, exemplars: bool, natives: bool) -> Iterator[bytes]:
+        """The requests that say it, uncompressed; the same each time."""
+        for part in self.parts():
+            shown = part.snapshots
+            if not natives:
+                shown = [replace(one, natives=None, native_exemplars=None) for one in shown]
+            yield from encoded(shown, part.time_ms, part.created_ms, series_max, version=version, exemplars=exemplars)
+
+
+def push_of(number: int, part: Part) -> Push:
+    """A collection as a push. number: of the collection."""
+    tables = []
+    for one in part.snapshots:
+        natives = np.zeros(0, np.bool_) if one.natives is None else one.natives.created
+        zeros = (np.where(created, part.created_ms, 0).astype(np.int64) for created in (one.created, natives))
+        tables.append(Told(one, *zeros))
+    return Push(number, number, part.time_ms, part.created_ms, tables)
+
+
+def again(push: Push) -> Push:
+    """A push that a former process may have sent."""
+    return replace(push, again=True)
+
+
+def end_of(number: int, snapshots: Sequence[Snapshot], end_ms: int) -> Push:
+    """Says that all series of the snapshots end at `end_ms`, which is after the collection that they are of."""
+    stale = []
+    for one in snapshots:
+        natives = np.zeros((len(one.labels), 0 if one.natives is None else len(one.natives.metrics)), np.bool_)
+        if one.natives is not None:
+            natives[one.natives.rows, one.natives.of] = True
+        gone = [*one.stale, *zip(one.labels, one.shown, natives, strict=True)]
+        none = None if one.natives is None else _chosen_natives(one.natives, np.zeros(len(one.natives.rows), np.bool_))
+        shape = (0, len(one.metrics))
+        nothing = np.zeros(shape, np.bool_)
+        stale.append(Snapshot(one.metrics, [], np.zeros(shape), nothing, nothing, gone, none))
+    return push_of(number, Part(stale, end_ms, end_ms - 1))
+
+
+def last_push_of(number: int, part: Part, goes_on: Sequence[bool], end_ms: int) -> Push:
+    """A collection after which series end at `end_ms`: those of the snapshots that do not go on."""
+    said = [one if stays else replace(one, stale=[]) for one, stays in zip(part.snapshots, goes_on, strict=True)]
+    gone = [one for one, stays in zip(part.snapshots, goes_on, strict=True) if not stays]
+    return replace(end_of(number, gone, end_ms), ended=[replace(part, snapshots=said)])
+
+
+def folded(older: Push, newer: Push) -> Push:
+    """Both as one push, for a receiver that has got neither."""
+    tables, gone = [], []
+    same = [one.snapshot.metrics for one in older.tables] == [one.snapshot.metrics for one in newer.tables]
+    if same:
+        for was, is_now in zip(older.tables, newer.tables, strict=True):
+            one, left = _folded_table(was, is_now, newer.time_ms - _AGE_MAX_MS, older.created_ms)
+            tables.append(one)
+            gone.append(left)
+    else:  # of other settings: nothing of the older one goes on
+        tables, gone = newer.tables, older.tables
+    ended = [*older.ended]
+    if any(one.snapshot.shown.any() or one.native_zero_ms.size or one.snapshot.stale for one in gone):
+        ended += _by_zero(gone, older.time_ms, older.created_ms)
+    for number, part in enumerate(ended):
+        if part.time_ms < newer.time_ms - _AGE_MAX_MS:
+            ended[number] = Part(part.snapshots, older.time_ms, older.created_ms)
+    return Push(older.first, newer.last, newer.time_ms, newer.created_ms, tables, [*ended, *newer.ended])
+
+
+def _folded_table(was: Told, is_now: Told, oldest_ms: int, recent_ms: int) -> tuple[Told, Told]:
+    """The newer one with what it must say besides; and what only the older one can say."""
+    old, new = was.snapshot, is_now.snapshot
+    place = _places(old.labels, new.labels)
+    there = np.flatnonzero(place >= 0)
+    zero_ms = is_now.zero_ms.copy()
+    goes_on = np.zeros(old.shown.shape, np.bool_)
+    # What is new in the newer one has ended before, if the older one has it.
+    goes_on[there] = new.shown[place[there]] & (zero_ms[place[there]] == 0)
+    row, column = np.nonzero(goes_on & (was.zero_ms > 0))
+    zero_ms[place[row], column] = was.zero_ms[row, column]
+    native_zero_ms = is_now.native_zero_ms.copy()
+    native_goes_on = np.zeros(len(was.native_zero_ms), np.bool_)
+    if old.natives is not None and new.natives is not None:
+        width = len(old.natives.metrics)
+        mine = new.natives.rows * width + new.natives.of
+        order = np.argsort(mine)
+        wanted = place[old.natives.rows] * width + old.natives.of
+        at = np.searchsorted(mine[order], wanted)
+        at = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
+        if len(order):
+            native_goes_on = (mine[at] == wanted) & (place[old.natives.rows] >= 0) & (native_zero_ms[at] == 0)
+        fresh = native_goes_on & (was.native_zero_ms > 0)
+        native_zero_ms[at[fresh]] = was.native_zero_ms[fresh]
+    for times_ms in (zero_ms, native_zero_ms):
+        times_ms[(times_ms > 0) & (times_ms < oldest_ms)] = recent_ms
+    names = set(new.labels) if old.stale else set()
+    stale = [one for one in old.stale if one[0] not in names]
+    left = _masked(was, old.shown & ~goes_on, ~native_goes_on)
+    return Told(replace(new, stale=[*stale, *new.stale]), zero_ms, native_zero_ms), left
+
+
+def _places(labels: Sequence[Labels], among: Sequence[Labels]) -> Int64s:
+    """Where each label set is in the other list; -1: nowhere. A table's own label sets are mostly the same objects."""
+    by_id = {id(one): number for number, one in enumerate(among)}
+    found = [by_id.get(id(one), -1) for one in labels]
+    if -1 in found:
+        by_value = {one: number for number, one in enumerate(among)}
+        found = [by_value.get(one, -1) if at < 0 else at for one, at in zip(labels, found, strict=True)]
+    return np.array(found, np.int64)
+
+
+def _masked(told: Told, shown: Masks, natives: Masks) -> Told:
+    """What is left of a table when only some of its series are told, without exemplars and ends."""
+    one = told.snapshot
+    chosen = replace(
+        one,
+        shown=shown,
+        created=one.created & shown,
+        stale=[],
+        natives=None if one.natives is None else _chosen_natives(one.natives, natives),
+        exemplars=None,
+        native_exemplars=None,
+    )
+    return Told(chosen, np.where(shown, told.zero_ms, 0), told.native_zero_ms[natives])
+
+
+def _by_zero(tables: Sequence[Told], time_ms: int, created_ms: int) -> list[Part]:
+    """One part for each time at which series began; the last has all that is not new, too."""
+    found = [times[times > 0] for one in tables for times in (one.zero_ms, one.native_zero_ms)]
+    times_ms = np.unique(np.concatenate([np.zeros(0, np.int64), *found])).tolist()
+    parts = []
+    for zero_ms in times_ms[:-1]:
+        snapshots = [_masked(one, one.zero_ms == zero_ms, one.native_zero_ms == zero_ms) for one in tables]
+        parts.append(Part([_all_new(one.snapshot) for one in snapshots], time_ms, zero_ms))
+    said = times_ms[:-1]
+    last_ms = times_ms[-1] if times_ms else created_ms
+    return [*parts, Part([_rest(one, said, last_ms) for one in tables], time_ms, last_ms)]
+
+
+def _all_new(one: Snapshot) -> Snapshot:
+    natives = one.natives
+    return replace(
+        one,
+        created=one.shown,
+        natives=None if natives is None else replace(natives, created=np.ones(len(natives.rows), np.bool_)),
+    )
+
+
+def _rest(told: Told, said: Sequence[int], zero_ms: int) -> Snapshot:
+    """Without what began at the times that were `said`."""
+    one = told.snapshot
+    created, natives_created = told.zero_ms == zero_ms, told.native_zero_ms == zero_ms
+    if not said:
+        natives = None if one.natives is None else replace(one.natives, created=natives_created)
+        return replace(one, created=created & one.shown, natives=natives)
+    shown = one.shown & ~np.isin(told.zero_ms, said)
+    chosen = ~np.isin(told.native_zero_ms, said)
+    left = _masked(told, shown, chosen).snapshot
+    natives = None if left.natives is None else replace(left.natives, created=natives_created[chosen])
+    exemplars = one.exemplars
+    if exemplars is not None:
+        kept = shown.ravel()[exemplars.series]
+        exemplars = ExemplarsOf(exemplars.series[kept], exemplars.spans[kept])
+    return replace(left, created=created & shown, stale=one.stale, natives=natives, exemplars=exemplars)
+
+
+def _chosen_natives(natives: Natives, chosen: Masks) -> Natives:
+    state = natives.state
+    lengths = np.diff(state.starts)[chosen]
+    buckets = np.repeat(chosen, np.diff(state.starts))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return replace(
+        natives,
+        state=NativeState(
+            state.series[chosen], starts, state.indices[buckets], state.counts[buckets], state.schemas[chosen]
+        ),
+        rows=natives.rows[chosen],
+        of=natives.of[chosen],
+        sums=natives.sums[chosen],
+        created=natives.created[chosen],
+    )
+
+
+def _size_bytes(one: Snapshot) -> int:
+    arrays: list[npt.NDArray[Any]] = [one.values, one.shown, one.created]
+    if one.natives is not None:
+        state = one.natives.state
+        arrays += [state.series, state.starts, state.indices, state.counts, state.schemas]
+        arrays += [one.natives.rows, one.natives.of, one.natives.sums, one.natives.created]
+    for exemplars in (one.exemplars, one.native_exemplars):
+        arrays += [] if exemplars is None else [exemplars.series, exemplars.spans]
+    return sum(array.nbytes for array in arrays) + _ROW_BYTES * (len(one.labels) + 3 * len(one.stale))

@@ -1,0 +1,181 @@
+"""Pushes on their way: each target has a queue for each tenant, so that one that is slow holds up no other."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from prometheus_client import Counter, Gauge
+
+from agents.generator.push.push import Push, folded
+from tables.wall import is_fault
+
+log = logging.getLogger(__name__)
+
+MERGED = Counter(
+    "tempo_metrics_generator_remote_write_pushes_merged_total",
+    "Pushes that became one with the next, because too many waited: series lack a point, no increase is lost.",
+    ["target", "tenant"],
+)
+QUEUED = Gauge(
+    "tempo_metrics_generator_remote_write_queued_pushes",
+    "Pushes that wait, with the one that is under way.",
+    ["target", "tenant"],
+)
+QUEUED_BYTES = Gauge("tempo_metrics_generator_remote_write_queued_bytes", "Bytes of the pushes of all queues, about.")
+
+_AFTER_A_FAULT_S: Final = 5.0
+
+
+class Target(Protocol):
+    """A receiver of pushes. pushes_max: of a tenant, that may wait."""
+
+    name: str
+    pushes_max: int
+
+    async def send(self, tenant: str, push: Push) -> None:
+        """Returns when the target has dealt with the push: taken it, or refused it for good."""
+
+
+# What was put and is not done, by the target's name and the tenant.
+Backlog = Mapping[tuple[str, str], Sequence[Push]]
+
+
+class _Lane:
+    """A target's queue of one tenant. The first push is under way while `task` runs."""
+
+    def __init__(self, target: Target, tenant: str) -> None:
+        self.target, self.tenant = target, tenant
+        self.pushes: deque[Push] = deque()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def under_way(self) -> int:
+        """Pushes that the target may have got already: those must stay as they are."""
+        return 1 if self.task is not None and self.pushes else 0
+
+    def merge_oldest(self) -> bool:
+        """Makes one of the two oldest that wait. False: there are no two."""
+        first = self.under_way
+        if len(self.pushes) < first + 2:
+            return False
+        self.pushes[first + 1] = folded(self.pushes[first], self.pushes[first + 1])
+        del self.pushes[first]
+        MERGED.labels(self.target.name, self.tenant).inc()
+        return True
+
+    def tell(self) -> None:
+        QUEUED.labels(self.target.name, self.tenant).set(len(self.pushes))
+
+
+class Lanes:
+    """All queues. on_done: called when a target has dealt with a push."""
+
+    def __init__(self, targets: Sequence[Target], bytes_max: int, on_done: Callable[[], None]) -> None:
+        self._targets, self._bytes_max, self._on_done = list(targets), bytes_max, on_done
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+
+    def put(self, tenant: str, push: Push) -> None:
+        """Queues a push to all targets."""
+        if push.says_nothing:
+            return
+        for target in self._targets:
+            lane = self._lane(target, tenant)
+            lane.pushes.append(push)
+            if len(lane.pushes) - lane.under_way > target.pushes_max:
+                lane.merge_oldest()
+            self._start(lane)
+
+    def put_back(self, backlog: Backlog) -> None:
+        """Queues what a former process had not got done. What was for targets that are no more is dropped."""
+        targets = {target.name: target for target in self._targets}
+        for (name, tenant), pushes in backlog.items():
+            if name in targets:
+                lane = self._lane(targets[name], tenant)
+                lane.pushes.extend(pushes)
+                self._start(lane)
+
+    def keep_to_bytes_max(self) -> None:
+        """Merges what waits until it fits, the longest queue first, or there is nothing more to merge."""
+        size_bytes = self._size_bytes()
+        while size_bytes > self._bytes_max:
+            longest = max(self._lanes.values(), key=lambda lane: len(lane.pushes) - lane.under_way)
+            if not longest.merge_oldest():
+                break
+            longest.tell()
+            size_bytes = self._size_bytes()
+        QUEUED_BYTES.set(size_bytes)
+
+    def _size_bytes(self) -> int:
+        # Targets share a push.
+        return sum({id(push): push.size_bytes for lane in self._lanes.values() for push in lane.pushes}.values())
+
+    def backlog(self) -> tuple[Backlog, set[tuple[str, str]]]:
+        """What is in the queues now, and of which of them the first push is under way."""
+        waiting = {key: tuple(lane.pushes) for key, lane in self._lanes.items() if lane.pushes}
+        return waiting, {key for key in waiting if self._lanes[key].under_way}
+
+    def done_through(self, newest: int) -> int:
+        """Number of the last collection that all targets have dealt with. newest: of the last that was put."""
+        return min((lane.pushes[0].first - 1 for lane in self._lanes.values() if lane.pushes), default=newest)
+
+    def ends(self) -> set[int]:
+        """Numbers that `done_through` may come to say, besides the newest."""
+        return {push.first - 1 for lane in self._lanes.values() for push in lane.pushes}
+
+    def clear(self) -> None:
+        """Drops everything."""
+        self.stop()
+        self._lanes.clear()
+
+    def stop(self) -> None:
+        """Begins nothing more, and gives up what is under way."""
+        for lane in self._lanes.values():
+            if lane.task is not None:
+                lane.task.cancel()
+
+    def _lane(self, target: Target, tenant: str) -> _Lane:
+        key = (target.name, tenant)
+        if key not in self._lanes:
+            self._lanes[key] = _Lane(target, tenant)
+        return self._lanes[key]
+
+    def _start(self, lane: _Lane) -> None:
+        lane.tell()
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._send(lane), name=f"push to {lane.target.name}")
+
+    async def _send(self, lane: _Lane) -> None:
+        """Sends a queue, the oldest first."""
+        try:
+            while lane.pushes:
+                await self._send_one(lane)
+                lane.pushes.popleft()
+                lane.tell()
+                self._on_done()
+        finally:
+            lane.task = None
+
+    async def _send_one(self, lane: _Lane) -> None:
+        while True:
+            try:
+                await lane.target.send(lane.tenant, lane.pushes[0])
+            except BaseException as err:  # a fault of ours must neither end the queue nor lose the push
+                if not is_fault(err):
+                    raise
+                log.exception("a push to %s failed, again in %.0f s", lane.target.name, _AFTER_A_FAULT_S)
+                await asyncio.sleep(_AFTER_A_FAULT_S)
+            else:
+                return
+
+
+def merged_backlog(backlog: Backlog, under_way: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Push]]:
+    """At most two pushes of each queue: the one that is under way, as it is, and all others as one."""
+    busy, out = set(under_way), {}
+    for key, pushes in backlog.items():
+        waiting = list(pushes)
+        while len(waiting) > 1 + (key in busy):
+            waiting[-2:] = [folded(*waiting[-2:])]
+        out[key] = waiting
+    return out

@@ -1,0 +1,1 @@
+"""Tables of series: labels, counters, histograms and exemplars in columns."""

@@ -1,0 +1,1 @@
+"""What every agent shares: the Faust app, its Kafka consumer and the watchdog, and records of topic `spans`."""

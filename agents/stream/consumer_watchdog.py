@@ -1,0 +1,137 @@
+"""Whether a consumer does what it should, and what is to be done if not. Asks nobody: it is told."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from faust.types import TP
+
+from agents.stream.topic_ends import lag
+
+# A look that comes later counts as this long: what stopped the whole process is no fault of the consumer.
+_LOOK_S_MAX: Final = 2.0
+_THREAD_LATE_S: Final = 3.0
+# So long nothing is said of what may be a rebalance.
+_TOLD_AFTER_S: Final = 3.0
+# So long others may wait until a consumer is well again or the process ends.
+_PATIENCE_S: Final = 30.0
+
+
+class Action(Enum):
+    """What is to be done."""
+
+    NOTHING = "nothing"
+    REBUILD = "rebuild"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A consumer at one moment.
+
+    failure: what the consumer itself says. thread_late_s: for how long its thread has not run
+    member: whether Kafka has it in its group; owned: the partitions that Kafka has given it; None: Kafka did not say
+    assigned: what it knows as its own. taken: the first offset of each that its agent has not taken
+    ends: where partitions end; None: Kafka did not say just now. waits: why the agent takes nothing (None: of all)
+    """
+
+    failure: str = ""
+    thread_late_s: float = 0.0
+    member: bool | None = None
+    owned: AbstractSet[TP] | None = None
+    assigned: AbstractSet[TP] = frozenset()
+    taken: Mapping[TP, int] = field(default_factory=dict)
+    ends: Mapping[tuple[str, int], int] | None = None
+    waits: Mapping[int | None, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """reason: a word for metrics; text: for people; problems: what /ready says meanwhile"""
+
+    action: Action
+    reason: str
+    text: str
+    problems: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Symptom:
+    reason: str
+    text: str
+    for_s: float = 0.0
+
+
+class ConsumerWatchdog:
+    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: it is rebuilt. Where that does
+    not help as often as it can be tried within half a minute, at least once, the process ends. One that is well for
+    stall_s begins anew.
+    """
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._symptoms: dict[object, _Symptom] = {}
+        self._taken: dict[TP, int] = {}
+        self._looked_s: float | None = None
+        self._rebuilds = 0
+        self._rebuilds_max = max(1, int(_PATIENCE_S / stall_s) - 1)
+        self._well_s = 0.0
+
+    def look(self, now_s: float, seen: Seen) -> Verdict:
+        """now_s: by time.monotonic()"""
+        passed_s = 0.0 if self._looked_s is None else min(_LOOK_S_MAX, max(0.0, now_s - self._looked_s))
+        self._looked_s = now_s
+        found = self._found(seen)
+        before, self._symptoms = self._symptoms, {}
+        answers = seen.ends is not None
+        for key, (reason, text) in found.items():
+            symptom = _Symptom(reason, text, before[key].for_s if key in before else 0.0)
+            # While Kafka is away nobody can consume, and nothing is acknowledged that could be missed.
+            if answers or key == "thread":
+                symptom.for_s += passed_s if key in before else 0.0
+            self._symptoms[key] = symptom
+        self._well_s = 0.0 if self._symptoms else self._well_s + passed_s
+        if self._well_s >= self._stall_s:
+            self._rebuilds = 0
+        return self._verdict(answers=answers)
+
+    def _verdict(self, *, answers: bool) -> Verdict:
+        problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
+        for key, one in self._symptoms.items():
+            # What has failed does not get well by itself.
+            at_once = key == "failed" and answers and not self._rebuilds
+            if one.for_s < self._stall_s and not at_once:
+                continue
+            action = Action.END if self._rebuilds == self._rebuilds_max or key == "thread" else Action.REBUILD
+            self._symptoms = {}
+            self._rebuilds += 1
+            return Verdict(action, one.reason, one.text, problems or (one.text,))
+        return Verdict(Action.NOTHING, "", "", problems)
+
+    def _found(self, seen: Seen) -> dict[object, tuple[str, str]]:
+        if seen.thread_late_s > _THREAD_LATE_S:
+            return {"thread": ("thread", "its thread hangs")}
+        found: dict[object, tuple[str, str]] = {}
+        if seen.failure:
+            found["failed"] = ("failed", seen.failure)
+        if seen.member is False:
+            found["group"] = ("no_group", "it is not in its consumer group")
+        elif seen.owned is not None and (missing := seen.owned - seen.assigned):
+            names = ", ".join(str(tp.partition) for tp in sorted(missing))
+            found["assignment"] = ("assignment", f"it does not know that it has partition {names}")
+        everything = None in seen.waits
+        for tp in sorted(seen.assigned):
+            if seen.ends is None or tp not in seen.ends:
+                if ("behind", tp) in self._symptoms:  # as it was
+                    one = self._symptoms["behind", tp]
+                    found["behind", tp] = (one.reason, one.text)
+                continue
+            taken = seen.taken.get(tp, -1)
+            moved, self._taken[tp] = taken != self._taken.get(tp), taken
+            late = taken < 0 or lag(taken, tp.topic, tp.partition, seen.ends) > 0
+            if late and not moved and not everything and tp.partition not in seen.waits:
+                where = f"stands at offset {taken}" if taken >= 0 else "is not opened"
+                found["behind", tp] = ("behind", f"{tp.topic}[{tp.partition}] {where} of {seen.ends[tp]}")
+        return found

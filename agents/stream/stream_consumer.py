@@ -1,0 +1,214 @@
+"""Faust's consumer, as Stretto uses it: committed and resumed by what is in blocks, and stopped by nothing."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from agents.stream.consumer_thread import ERRORS, ConsumerThread
+
+log = logging.getLogger(__name__)
+
+_SEEK_AGAIN_S = 0.5
+_SEEK_SPARE_S = 3.0
+_REBUILD_S = 12.0
+# aiokafka tries again for ever; whoever commits has more to do.
+_COMMIT_S = 10.0
+
+# Where each of the assigned partitions is to be read from; those left out start at the committed offset.
+Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types here
+    """Seeks to where the application's own state ends, and commits when told to.
+
+    Faust rewinds every partition to its committed offset at every rebalance, and it commits by its own list of
+    acknowledged messages, which skips gaps. Offsets here follow from the blocks in storage.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._take: Any = self.callback
+        self.callback: Any = self._take_if_ours
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # ---- what would stop it
+
+    async def _take_if_ours(self, message: Any) -> None:
+        try:
+            await self._take(message)
+        except KeyError:
+            # Faust knows no agent for a partition that went while its records were on their way.
+            if message.tp in self.assignment():
+                raise
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Moves records to the agents, for ever. Faust would end the worker at the first error."""
+        while not (self.should_stop or fetcher.should_stop):
+            try:
+                await super()._drain_messages(fetcher)
+            except ConsumerStoppedError:
+                if self.app.should_stop:
+                    return
+            except Exception as err:  # noqa: BLE001  # as the docstring says
+                ERRORS.labels(self.app.conf.name, type(err).__name__).inc()
+                # A record may have been lost on its way: only a new assignment reads it again.
+                self._thread.failure = f"records could not be handed over: {err!r}"
+            await asyncio.sleep(_SEEK_AGAIN_S)
+
+    def highwater(self, tp: TP) -> int:
+        """Of Faust's own statistics only: 0 where the partition has just gone."""
+        return self.end_offset(tp) or 0
+
+    async def verify_all_partitions_active(self) -> None:
+        """The watchdog does (agents/stream/consumer_watchdog.py). Faust's stumbles where there is no assignment."""
+
+    async def perform_seek(self) -> None:
+        """Faust calls this after every assignment, before records flow. Raises: IllegalStateError: once more, after the
+        next assignment
+        """
+        # Where it takes longer than that Faust stops resuming, at the next assignments too, without a word.
+        within_s = self.app.conf.broker_request_timeout - _SEEK_SPARE_S
+        try:
+            async with asyncio.timeout(within_s):
+                await self._perform_seek()
+        except TimeoutError:
+            self._thread.failure = f"where to read on was not known within {within_s:.0f} s"
+            raise IllegalStateError(self._thread.failure) from None
+
+    async def _perform_seek(self) -> None:
+        generation = self.app.consumer_generation_id
+        if not self.assignment():
+            raise IllegalStateError("nothing is assigned")
+        while True:
+            try:
+                await super().perform_seek()
+                await self._resume()
+            except IllegalStateError:
+                raise
+            except Exception as err:  # Faust would end the worker
+                ERRORS.labels(self.app.conf.name, type(err).__name__).inc()
+                log.warning("%s: cannot resume yet: %r", self.app.conf.name, err)
+                await asyncio.sleep(_SEEK_AGAIN_S)
+                if generation != self.app.consumer_generation_id or self.should_stop:
+                    raise IllegalStateError("another assignment has come") from err
+            else:
+                return
+
+    async def _resume(self) -> None:
+        if self.app.resume is None:
+            return
+        for tp, offset in (await self.app.resume(self.assignment())).items():
+            log.info("%s[%d] resumes at offset %d", tp.topic, tp.partition, offset)
+            await self.seek(tp, offset)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        try:
+            await super()._seek(partition, offset)
+        except (IllegalStateError, AssertionError):
+            log.info("%s[%d] has gone before offset %d was sought", partition.topic, partition.partition, offset)
+
+    async def rebuild(self) -> None:
+        """Goes on with a new consumer, which joins the group anew: whatever state the former one is in.
+
+        Raises: KafkaError, OSError, TimeoutError; the former one then stays
+        """
+        thread = self._thread
+        async with asyncio.timeout(_REBUILD_S):
+            consumer = await thread.call_thread(thread.connected)
+            # As Faust does where partitions are revoked; of the new consumer it knows none that it could revoke.
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.pause_partitions(self.assignment())
+            self.app.flow_control.clear()
+            await thread.call_thread(thread.replace, consumer)
+
+    # ---- how it is
+
+    @property
+    def failure(self) -> str:
+        """Why it does not go on by itself; "": it does."""
+        return str(self._thread.failure)
+
+    @property
+    def beat_s(self) -> float:
+        """When its thread last ran, by time.monotonic()."""
+        return float(self._thread.beat_s)
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether it should be in its group by now."""
+        return bool(self._thread.topics) and self._thread._consumer is not None  # noqa: SLF001
+
+    # ---- offsets
+
+    async def commit_through(self, offsets: Mapping[TP, int], notes: Mapping[TP, str] | None = None) -> bool:
+        """Commits that everything below the offsets is done. False where it did not work: a later commit, or a replay
+        that finds the blocks there, makes up for it.
+
+        notes: a text that Kafka keeps with the offset, for `committed`
+        """
+
+        async def commit() -> bool:
+            assigned = self._thread.assignment()
+            mine = {
+                TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, (notes or {}).get(tp, ""))
+                for tp, offset in offsets.items()
+                if tp in assigned
+            }
+            try:
+                if mine:
+                    async with asyncio.timeout(_COMMIT_S):
+                        await self._thread._ensure_consumer().commit(mine)  # noqa: SLF001
+            except (KafkaError, OSError, TimeoutError, LookupError) as err:
+                log.warning("offsets were not committed, will be with the next block: %r", err)
+                return False
+            return True
+
+        try:
+            return bool(await self._thread.call_thread(commit))
+        except IllegalStateError as err:
+            log.warning("offsets were not committed, will be with the next block: %r", err)
+            return False
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, tuple[int, str]]:
+        """Offset and note of the last commit of each partition that has one."""
+        wanted = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+
+        async def fetch() -> dict[TP, tuple[int, str]]:
+            coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+            found = await coordinator.fetch_committed_offsets(wanted)
+            return {TP(tp.topic, tp.partition): (one.offset, one.metadata or "") for tp, one in found.items()}
+
+        return dict(await self._thread.call_thread(fetch))
+
+    def member_id(self) -> str:
+        """By which Kafka knows this worker in the consumer group; "" while it is in none."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        return "" if consumer is None else str(getattr(consumer._coordinator, "member_id", ""))  # noqa: SLF001
+
+    def end_offset(self, tp: TP) -> int | None:
+        """Where the partition ends, as of the last records that came; None where none came yet."""
+        consumer = self._thread._consumer  # noqa: SLF001
+        wanted = TopicPartition(tp.topic, tp.partition)
+        if consumer is None or wanted not in consumer.assignment():
+            return None
+        found = consumer.highwater(wanted)
+        return None if found is None else int(found)
+
+    async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
+        """The first offset of each partition whose record came at that time or later; left out where none did."""
+        wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}
+
+        async def fetch() -> dict[TP, int]:
+            found = await self._thread._ensure_consumer().offsets_for_times(wanted)  # noqa: SLF001
+            return {TP(tp.topic, tp.partition): one.offset for tp, one in found.items() if one is not None}
+
+        return dict(await self._thread.call_thread(fetch)) if wanted else {}

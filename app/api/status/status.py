@@ -1,0 +1,152 @@
+"""What is running here: /api/status/buildinfo and the pages under /status. None of them asks for a tenant."""
+
+import asyncio
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import orjson
+import yaml
+from aiohttp import web
+
+from app.api.backend import BACKEND
+from app.api.errors import ParameterError
+from app.api.proto import tempo_pb2
+from app.api.status.health import public
+from app.api.status.rings import RINGS
+from app.settings.show import overrides_yaml
+from app.settings.tenant_file import ANY_TENANT
+
+routes = web.RouteTableDef()
+
+# The version of Tempo whose API this is: Grafana asks for it to learn what it may use.
+API_VERSION: Final = "3.1.0"
+
+
+def no_overrides() -> str:
+    """What is set for single tenants where nothing is."""
+    return overrides_yaml({})
+
+
+@dataclass(frozen=True, slots=True)
+class Configs:
+    """As YAML, secrets masked. effective: the settings. defaults: all, as if nothing were set. changed: what differs
+    from these. runtime: makes what is set for single tenants now, on a thread
+    """
+
+    effective: str = ""
+    defaults: str = ""
+    changed: str = ""
+    runtime: Callable[[], str] = no_overrides
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """target: what it runs"""
+
+    target: str
+    configs: Configs
+
+
+PROCESS: Final = web.AppKey("process", Process)
+
+
+def own_version() -> str:
+    """That of the installed package."""
+    try:
+        return version("stretto")
+    except PackageNotFoundError:  # run from a folder without being installed
+        return "unknown"
+
+
+@routes.get("/api/status/buildinfo")
+async def buildinfo(request: web.Request) -> web.Response:  # noqa: ARG001 (a handler's signature)
+    """Tempo's fields; `version` is that of Tempo's API, `revision` says which program this is."""
+    info = {
+        "version": API_VERSION,
+        "revision": f"stretto-{own_version()}",
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }
+    return web.Response(body=orjson.dumps(info), content_type="application/json")
+
+
+@routes.get("/status/version")
+async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
+    """A line for people."""
+    return web.Response(
+        text=f"stretto, version {own_version()} (Tempo API {API_VERSION}, Python {platform.python_version()})\n"
+    )
+
+
+@routes.get("/status/services")
+async def services(request: web.Request) -> web.Response:
+    """What this process runs, and whether it serves."""
+    reasons = request.app[BACKEND].not_ready()
+    found = request.app[RINGS].services() or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
+    lines = "".join(f"{name}: {state}\n" for name, state in found.items())
+    return web.Response(text=lines + public(reasons))
+
+
+@routes.get("/status/endpoints")
+async def endpoints(request: web.Request) -> web.Response:
+    """All endpoints of this server, a line each; gRPC's at the end."""
+    routes_ = request.app.router.routes()
+    lines = sorted({f"{r.method} {r.resource.canonical}" for r in routes_ if r.resource and r.method != "HEAD"})
+    service = tempo_pb2.DESCRIPTOR.services_by_name["StreamingQuerier"]
+    lines += [f"GRPC /{service.full_name}/{method.name}" for method in service.methods]
+    return web.Response(text="".join(f"{line}\n" for line in lines))
+
+
+@routes.get("/status/config")
+async def config(request: web.Request) -> web.Response:
+    """The settings as YAML, secrets masked; with ?mode=defaults what they would be, with ?mode=diff what differs."""
+    configs = request.app[PROCESS].configs
+    match request.query.get("mode", ""):
+        case "":
+            text = configs.effective
+        case "defaults":
+            text = configs.defaults
+        case "diff":
+            text = configs.changed
+        case mode:
+            raise ParameterError(f"mode: {mode[:40]!r} is neither diff nor defaults")
+    return web.Response(text=text, content_type="application/yaml")
+
+
+@routes.get("/status/runtime_config")
+async def runtime_config(request: web.Request) -> web.Response:
+    """What is set for single tenants, as it counts now."""
+    text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
+    return web.Response(text=text, content_type="application/yaml")
+
+
+@routes.get("/status/overrides")
+async def overrides(request: web.Request) -> web.Response:
+    """The tenants that have settings of their own, a line each."""
+    return web.Response(text="".join(f"{tenant}\n" for tenant in await _overrides(request)))
+
+
+@routes.get("/status/overrides/{tenant}")
+async def overrides_of(request: web.Request) -> web.Response:
+    """What is set for one tenant, as YAML: its own entry, else that of all others."""
+    found, tenant = await _overrides(request), request.match_info["tenant"]
+    entry = found.get(tenant) or found.get(ANY_TENANT) or {}
+    text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
+    return web.Response(text=text, content_type="application/yaml")
+
+
+async def _overrides(request: web.Request) -> dict[str, Any]:
+    text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
+    found: dict[str, Any] = yaml.safe_load(text)["overrides"] or {}
+    return found
+
+
+@routes.get("/status/usage-stats")
+async def usage_stats(request: web.Request) -> web.Response:  # noqa: ARG001
+    """Tempo shows here what it reports to its makers."""
+    return web.Response(text="usage-stats is not enabled: Stretto reports nothing to anybody\n")

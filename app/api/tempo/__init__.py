@@ -1,0 +1,1 @@
+"""Tempo's query API, one file per family of endpoints."""

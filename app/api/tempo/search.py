@@ -1,0 +1,138 @@
+"""GET /api/search: traces that match a TraceQL query."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.call import Call, call_of
+from app.api.debug import debug_headers
+from app.api.partial import reply_whole_or_partial, watch_of
+from app.api.tempo import messages
+from app.api.tempo.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, search_metrics
+from query import memory
+from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from query.scan.progress import Watch
+
+routes = web.RouteTableDef()
+
+ALL_TRACES: Final = "{ }"
+_NS_PER_MS: Final = 1_000_000
+
+
+@routes.get("/api/search")
+async def search(request: web.Request) -> web.Response:
+    """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
+    call = call_of(request)
+    watch = watch_of(call)
+    asked = params.search_request(call.params, call.limits)
+    result = await ask_search(call, asked, watch)
+    return await reply_whole_or_partial(
+        request,
+        watch,
+        lambda: search_json(result, span_sets=asked.span_sets),
+        lambda: messages.search_messages(result, span_sets=asked.span_sets),
+        await debug_headers(request, asked.query or ALL_TRACES, watch.profile),
+    )
+
+
+async def ask_search(call: Call, asked: params.SearchRequest, watch: Watch) -> SearchResult:
+    """Raises: as Backend."""
+    return await call.backend.search(
+        call.tenant,
+        asked.query or ALL_TRACES,
+        start_s=asked.start_s,
+        end_s=asked.end_s,
+        limit=asked.limit,
+        # Where no span is shown one is enough.
+        spans_per_span_set=asked.spans_per_span_set if asked.span_sets else 1,
+        order=asked.order,
+        total=asked.total,
+        cursor=asked.cursor,
+        watch=watch,
+    )
+
+
+def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
+    """Tempo's SearchResponse as JSON, in parts. Grafana refuses fields that it does not know: ours, `totalTraces` and
+    `nextCursor`, are there only where they were asked for.
+
+    span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
+    """
+    yield b'{"traces":['
+    between = b""
+    for trace in result.traces:
+        with memory.current().scratch(_text_bytes(trace), "the text of one trace"):
+            yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
+        between = b","
+    out: Json = {"metrics": search_metrics(result.inspected)}
+    if result.total is not None:
+        out["totalTraces"] = result.total
+    if result.next_cursor is not None:
+        out["nextCursor"] = result.next_cursor
+    yield b"]," + orjson.dumps(out)[1:]
+
+
+def _text_bytes(trace: TraceMatch) -> int:
+    """About what its spans take while they become JSON; small traces take nothing worth counting."""
+    spans = messages.spans_of(trace)
+    return spans * messages.SPAN_BYTES if spans > messages.LARGE_SPANS else 0
+
+
+def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
+    # Trimmed of left zeros, but never empty: as a number is written in hex.
+    out: Json = {
+        "traceID": trace.trace_id.hex().lstrip("0") or "0",
+        "rootServiceName": NO_ROOT if trace.root_service is None else trace.root_service,
+    }
+    if trace.root_name:
+        out["rootTraceName"] = trace.root_name
+    if trace.start_ns:
+        out["startTimeUnixNano"] = str(trace.start_ns)
+    if trace.duration_ns >= _NS_PER_MS:
+        out["durationMs"] = min(trace.duration_ns // _NS_PER_MS, UINT32_MAX)
+    if span_sets and trace.span_sets:
+        sets = [orjson.Fragment(orjson.dumps(_span_set(span_set))) for span_set in trace.span_sets]
+        out["spanSet"] = sets[0]  # deprecated, but older clients read nothing else
+        out["spanSets"] = sets
+    if span_sets and trace.service_stats:
+        out["serviceStats"] = {name: _stats(stats) for name, stats in trace.service_stats.items()}
+    return out
+
+
+def _span_set(span_set: SpanSet) -> Json:
+    out: Json = {}
+    if span_set.spans:
+        # A trace may have a hundred thousand that match: as text each takes no place as objects, and no long call.
+        out["spans"] = [orjson.Fragment(orjson.dumps(_span(span))) for span in span_set.spans]
+    if span_set.matched:
+        out["matched"] = span_set.matched
+    if span_set.attributes:
+        out["attributes"] = attributes_json(span_set.attributes)
+    return out
+
+
+def _span(span: SpanMatch) -> Json:
+    out: Json = {"spanID": span.span_id.hex()}
+    if span.name:
+        out["name"] = span.name
+    if span.start_ns:
+        out["startTimeUnixNano"] = str(span.start_ns)
+    # The field is unsigned: one negative duration (a client's clock that went back) would make Grafana refuse
+    # the whole answer.
+    if span.duration_ns > 0:
+        out["durationNanos"] = str(span.duration_ns)
+    if span.attributes:
+        out["attributes"] = attributes_json(span.attributes)
+    return out
+
+
+def _stats(stats: ServiceStats) -> Json:
+    out: Json = {}
+    if stats.span_count:
+        out["spanCount"] = stats.span_count
+    if stats.error_count:
+        out["errorCount"] = stats.error_count
+    return out

@@ -1,0 +1,95 @@
+"""POST /api/v2/traces/diff: two whole traces compared. Experimental in Tempo, and so here."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.backend import BACKEND
+from app.api.call import tenant_of_request
+from app.api.errors import ParameterError, TraceTooLarge, plain_text
+from app.api.params import LIMITS
+from app.api.replies import reply
+from app.api.tempo.jsonpb import Json
+from app.api.trace_diff import patch, summary
+from app.api.trace_diff.spans import TooDeep, Tree, tree_of
+from tables.wire.otlp.writer import to_resource_spans
+
+routes = web.RouteTableDef()
+
+# Of a body of some hundred bytes; a client that sends it byte by byte waits for nobody.
+_BODY_S: Final = 10.0
+_FORMATS: Final[Mapping[str, Callable[[Tree, Tree], Json]]] = {
+    patch.VERSION: patch.patch,
+    summary.NATIVE: lambda base, compare: summary.summary(base, compare, patch.patch(base, compare)),
+    summary.COMPOSED: summary.composed,
+}
+
+
+@routes.post("/api/v2/traces/diff")
+async def trace_diff(request: web.Request) -> web.Response:
+    """The traces that the body names: {"base": {"traceId": …}, "compare": {"traceId": …}, "format": …}."""
+    tenant, limits, backend = tenant_of_request(request), request.app[LIMITS], request.app[BACKEND]
+    body = await _body(request)
+    form = body.get("format") or patch.VERSION
+    if not isinstance(form, str) or form not in _FORMATS:
+        raise ParameterError(f"invalid format {str(form)[:40]!r}: must be one of {', '.join(_FORMATS)}")
+    wanted = {side: _side(side, body.get(side)) for side in ("base", "compare")}
+    tables = {}
+    for side, (trace_id, start_s, end_s) in wanted.items():
+        answer = await backend.trace(tenant, trace_id, start_s=start_s, end_s=end_s, bytes_max=limits.max_trace_bytes)
+        if not answer.complete:
+            return plain_text(422, f"{side} trace: partial traces cannot be compared: {answer.message}")
+        if answer.table is None:
+            return plain_text(404, f"{side} trace: not found")
+        tables[side] = answer.table
+
+    def make() -> bytes:
+        groups = {side: to_resource_spans(table) for side, table in tables.items()}
+        size = sum(group.ByteSize() for of_side in groups.values() for group in of_side)
+        if limits.max_trace_bytes and size > limits.max_trace_bytes:  # of both, as both are held
+            spans = sum(table.num_rows for table in tables.values())
+            raise TraceTooLarge(
+                wanted["base"][0], spans, f"{size} bytes with the one to compare", limits.max_trace_bytes
+            )
+        trees = [tree_of(of_side, side) for side, of_side in groups.items()]
+        return orjson.dumps(_FORMATS[form](*trees))
+
+    try:
+        return await reply(request, make)
+    except TooDeep as err:
+        return plain_text(422, str(err))
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_BODY_S):
+            body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as err:
+        raise ParameterError(f"the body is not JSON: {err}") from err
+    except TimeoutError as err:
+        raise ParameterError(f"the body was not there within {_BODY_S:.0f} s") from err
+    if not isinstance(body, dict):
+        raise ParameterError('the body must be an object: {"base": {"traceId": "…"}, "compare": {"traceId": "…"}}')
+    return body
+
+
+def _side(name: str, asked: Any) -> tuple[bytes, int | None, int | None]:
+    """Id, start and end in seconds."""
+    trace_id = asked.get("traceId") if isinstance(asked, dict) else None
+    if not isinstance(trace_id, str) or not trace_id:
+        raise ParameterError(f"{name}.traceId is required: 1 to 32 hex digits")
+    times = {}
+    for which in ("start", "end"):
+        time = asked.get(which)
+        if time is not None and (
+            not isinstance(time, int) or isinstance(time, bool) or not 0 <= time <= params.UINT32_MAX
+        ):
+            raise ParameterError(f"invalid {name}.{which} {str(time)[:40]!r}: must be unix seconds")
+        times[which] = time
+    if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:
+        raise ParameterError(f"{name}.start must be before {name}.end: got start={times['start']} end={times['end']}")
+    return params.trace_id(trace_id), times["start"], times["end"]

@@ -1,0 +1,200 @@
+"""GET /api/traces/{id} and /api/v2/traces/{id}: one trace, or a page of its spans, as JSON or protobuf."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+from aiohttp import web
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+from app.api import params
+from app.api.backend import BACKEND, TraceAnswer
+from app.api.call import tenant_of_request
+from app.api.errors import TraceTooLarge, Unavailable, plain_text
+from app.api.params import LIMITS
+from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
+from app.api.tempo.jsonpb import Json, resource_spans_json
+from app.api.tempo.messages import field_bytes
+from query.trace.filter import TraceFilter, filter_trace
+from query.trace.pages import cursor_of
+from tables.wire.otlp.writer import to_resource_spans
+
+routes = web.RouteTableDef()
+
+NEXT_CURSOR: Final = "X-Stretto-Next-Cursor"
+FILTERED: Final = "Trace filtered, only a subset of spans matching the filter is returned"
+STATUS_PARTIAL: Final = 1  # tempopb's PartialStatus
+# Of a page, where a trace may have any size.
+_PAGE_BYTES: Final = 32 << 20
+# A page that was too large is made again a little smaller than its share: spans differ in size.
+_MARGIN: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an answer is made of. next_cursor: of a page that is not the last; else None"""
+
+    groups: list[ResourceSpans]
+    complete: bool
+    message: str
+    next_cursor: str | None = None
+
+
+async def _ask(request: web.Request) -> tuple[TraceAnswer, bytes, bool]:
+    """The trace that the request's path names, its id, and whether it is a page."""
+    trace_id, limits = params.trace_id(request.match_info["trace_id"]), request.app[LIMITS]
+    start_s, end_s = params.time_range(request.query)
+    page = params.trace_page(request.query, limits)
+    answer = await request.app[BACKEND].trace(
+        tenant_of_request(request),
+        trace_id,
+        start_s=start_s,
+        end_s=end_s,
+        bytes_max=limits.max_trace_bytes,
+        page=page,
+    )
+    return answer, trace_id, page is not None
+
+
+async def _reply(request: web.Request, answer: TraceAnswer, *, v2: bool, trace_id: bytes, paged: bool) -> web.Response:
+    protobuf, bytes_max = wants_protobuf(request), request.app[LIMITS].max_trace_bytes
+    headers: dict[str, str] = {}
+
+    def make() -> bytes:
+        found = page_of(answer, bytes_max or _PAGE_BYTES) if paged else whole(answer, trace_id, bytes_max)
+        if found.next_cursor is not None:
+            headers[NEXT_CURSOR] = found.next_cursor
+        forms = (_v2_json, _v2_protobuf) if v2 else (_v1_json, _v1_protobuf)
+        return forms[protobuf](found)
+
+    response = await reply(
+        request,
+        make,
+        content_type=PROTOBUF if protobuf else JSON,
+        status=200 if v2 or answer.complete else 206,
+    )
+    response.headers.update(headers)
+    return response
+
+
+@routes.get("/api/traces/{trace_id}")
+async def trace_v1(request: web.Request) -> web.Response:
+    """The trace alone; 404 where there is none. Incomplete: 206, since this form has no place to say so."""
+    answer, trace_id, paged = await _ask(request)
+    if answer.table is None:
+        if not answer.complete:
+            # Not "not found": the part that did not answer may have it.
+            raise Unavailable(answer.message or "a part of the spans could not be read")
+        return plain_text(404, "trace not found")
+    return await _reply(request, answer, v2=False, trace_id=trace_id, paged=paged)
+
+
+@routes.get("/api/v2/traces/{trace_id}")
+async def trace_v2(request: web.Request) -> web.Response:
+    """The trace, or with ?q= the spans of it that match, whether it is complete, and if not, why. An unknown trace is
+    an empty one.
+    """
+    wanted = params.trace_filter(request.query, request.app[LIMITS])
+    answer, trace_id, paged = await _ask(request)
+    if wanted is not None:
+        answer = await request.app[BACKEND].beside(partial(_filtered, answer, wanted))
+    return await _reply(request, answer, v2=True, trace_id=trace_id, paged=paged)
+
+
+def _filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
+    """As Tempo says it: a trace without some of its spans is PARTIAL."""
+    whole_table = answer.table
+    if whole_table is None or (table := filter_trace(whole_table, wanted)).num_rows == whole_table.num_rows:
+        return answer
+    message = "; ".join(filter(None, [answer.message, FILTERED]))
+    return TraceAnswer(table if table.num_rows else None, complete=False, message=message)
+
+
+def whole(answer: TraceAnswer, trace_id: bytes, bytes_max: int) -> Found:
+    """All of it. Raises: TraceTooLarge"""
+    if answer.table is None:
+        return Found([], answer.complete, answer.message)
+    groups = to_resource_spans(answer.table)
+    size = _size(groups)
+    if bytes_max and size > bytes_max:
+        raise TraceTooLarge(trace_id, answer.table.num_rows, f"{size} bytes", bytes_max)
+    return Found(groups, answer.complete, answer.message)
+
+
+def page_of(answer: TraceAnswer, bytes_max: int) -> Found:
+    """A page, which ends earlier where it would be larger; it has at least one span."""
+    table = answer.table
+    if table is None:
+        return Found([], answer.complete, answer.message)
+    rows, count = table.num_rows, table.num_rows
+    while True:
+        groups = to_resource_spans(table.slice(0, count))
+        size = _size(groups)
+        less = _end_of_span(table, max(1, int(count * _MARGIN * bytes_max / max(size, 1))))
+        if size <= bytes_max or less >= count:
+            break
+        count = less
+    cursor = None
+    if answer.more or count < rows:
+        cursor = cursor_of((table["start_ns"][count - 1].as_py(), table["span_id"][count - 1].as_py()))
+    return Found(groups, answer.complete, answer.message, cursor)
+
+
+def _end_of_span(table: pa.Table, count: int) -> int:
+    """So many rows, and those that are like the last by start and id: a cursor cannot part them."""
+    starts, ids = table["start_ns"], table["span_id"]
+    while count < table.num_rows and (starts[count], ids[count]) == (starts[count - 1], ids[count - 1]):
+        count += 1
+    return count
+
+
+def _size(groups: list[ResourceSpans]) -> int:
+    return sum(group.ByteSize() for group in groups)
+
+
+# ---- forms
+
+
+def trace_protobuf(groups: list[ResourceSpans]) -> bytes:
+    """Tempo's Trace message: one repeated field of ResourceSpans, number 1, as in OTLP's TracesData. Group by group: a
+    message of all would copy them, and no other thread could run meanwhile.
+    """
+    return b"".join(field_bytes(1, group.SerializeToString()) for group in groups)
+
+
+def _v1_protobuf(found: Found) -> bytes:
+    return trace_protobuf(found.groups)
+
+
+def _v1_json(found: Found) -> bytes:
+    return orjson.dumps({"batches": _json(found), **_next(found)})
+
+
+def _v2_json(found: Found) -> bytes:
+    out: Json = {"trace": {"resourceSpans": _json(found)} if found.groups else {}, "metrics": {}, **_next(found)}
+    if not found.complete:
+        out["status"] = "PARTIAL"
+        out["message"] = found.message
+    return orjson.dumps(out)
+
+
+def _json(found: Found) -> list[Any]:
+    return [resource_spans_json(group) for group in found.groups]
+
+
+def _next(found: Found) -> Json:
+    return {} if found.next_cursor is None else {"nextCursor": found.next_cursor}
+
+
+def _v2_protobuf(found: Found) -> bytes:
+    """Tempo's TraceByIDResponse: trace = 1, metrics = 2, status = 3, message = 4.
+
+    By hand, as four fields are less than a descriptor. `trace` and `metrics` are there even if empty:
+    Grafana's plugin reads `trace` without asking whether it is there.
+    """
+    out = field_bytes(1, trace_protobuf(found.groups)) + field_bytes(2, b"")
+    if not found.complete:
+        out += bytes([3 << 3, STATUS_PARTIAL]) + field_bytes(4, found.message.encode())
+    return out

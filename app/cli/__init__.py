@@ -1,0 +1,1 @@
+"""The command `stretto`. Begin with `main.py`."""

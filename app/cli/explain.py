@@ -1,0 +1,114 @@
+"""`stretto explain`: how a query is run, and, over blocks, what was read and how long it took."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from app.errors import StrettoError
+from app.net.tenant import SINGLE_TENANT
+from app.process.storage import storage_config
+from app.settings import Settings
+from query.errors import TraceQLError
+from query.explain import explain, is_metrics, lines
+from query.metrics.metrics import metrics_instant
+from query.scan.profile import Profile
+from query.search.search import search
+from tables.blocks.block_list import BlockList
+from tables.blocks.damage import damage_lines
+from tables.errors import StorageError
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore, StorageConfig
+
+_CACHE_BYTES_MAX: Final = 1 << 28
+_MB: Final = 1e6
+
+
+class ExplainError(StrettoError):
+    """The query or the folder is wrong: what, and what to do."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("query", help="TraceQL, in quotes")
+    parser.add_argument(
+        "--blocks",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="run it, too, over all blocks of this folder (which has a folder `blocks`); without FOLDER: of the "
+        "storage that the settings name",
+    )
+    parser.add_argument("--tenant", default=SINGLE_TENANT, help=f"whose blocks (default: {SINGLE_TENANT})")
+    parser.add_argument("--limit", type=int, default=20, help="traces of a search's answer (default: 20)")
+
+
+def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
+    """Prints to stdout. Settings are loaded only if the storage is theirs. Raises: ExplainError, SettingsError"""
+    try:
+        sys.stdout.write("".join(f"{line}\n" for line in lines(explain(args.query))))
+        if args.blocks is not None:
+            config = _folder(args.blocks) if args.blocks else storage_config(settings().storage.trace)
+            sys.stdout.write("".join(f"{line}\n" for line in _run(args, config)))
+    except (TraceQLError, StorageError) as err:
+        raise ExplainError(str(err)) from err
+    return 0
+
+
+def _folder(name: str) -> StorageConfig:
+    """A mistyped folder must not be made."""
+    folder = Path(name)
+    if not (folder / "blocks").is_dir():
+        raise ExplainError(f"{name} has no folder `blocks`: give the folder that storage.trace.local.path names")
+    return StorageConfig("local", str(folder))
+
+
+def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
+    """Twice: with nothing in the cache, and with what the first run left there."""
+    sources, damaged = _sources(config, args.tenant)
+    yield ""
+    for damage in damaged:
+        yield f"cannot be read: {damage}"
+    yield f"{len(sources)} row groups of tenant {args.tenant}, {sum(source.rows for source in sources)} spans"
+    if not sources:
+        return
+    for name in ("first run", "again"):
+        profile, started_s = Profile(), time.perf_counter()
+        found = _ask(sources, args, profile)
+        yield ""
+        yield f"{name:13} {found}, {(time.perf_counter() - started_s) * 1e3:.1f} ms"
+        yield from told(profile)
+
+
+def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
+    blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
+    blocks.poll([])
+    snapshot = blocks.snapshot(tenant)
+    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], damage_lines(snapshot.damaged)
+
+
+def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:
+    if not is_metrics(args.query):
+        return f"{len(search(sources, args.query, limit=args.limit, profile=profile).traces)} traces"
+    times = [bounds for source in sources if (bounds := source.bounds("start_ns"))]
+    first_ns, end_ns = min((low for low, _ in times), default=0), max((high for _, high in times), default=0)
+    # A range does not hold its own start.
+    result = metrics_instant(sources, args.query, start_ns=first_ns - 1, end_ns=end_ns, profile=profile)
+    return f"{len(result.series)} series over the whole time"
+
+
+def told(profile: Profile) -> Iterator[str]:
+    """A profile for people."""
+    yield f"row groups    {profile.outside} outside of the time range, {profile.decided} decided without a column"
+    if profile.unneeded:
+        yield f"              {profile.unneeded} older than all that the answer holds"
+    together = ", one of them of traces that lay in several" if profile.stitched else ""
+    yield f"              {profile.scanned} scanned, {profile.rows} rows{together}"
+    yield f"read          {profile.bytes / _MB:.2f} MB, decoded"
+    for column, count in profile.columns.items():
+        yield f"  {column}, of {count} row groups"
+    yield "time"
+    for stage, seconds in profile.stages.items():
+        yield f"  {stage:20}{seconds * 1e3:8.1f} ms"

@@ -1,0 +1,111 @@
+"""The command `stretto`: one function per subcommand.
+
+A subcommand imports what it needs when it is called: `stretto config` needs no Kafka and no gRPC.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from app.errors import SettingsError, StrettoError
+from app.settings import Settings, load, to_yaml
+from app.settings.show import table
+
+EXIT_FAILED: Final = 1
+_OWN_PARSER: Final = frozenset({"demo", "query"})
+EXIT_WRONG: Final = 2  # as argparse's: what was asked for cannot be understood
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: the process's); the exit code. Errors go to stderr without a traceback."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command not in _OWN_PARSER:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        match args.command:
+            case "config":
+                sys.stdout.write(table() if args.table else to_yaml(_settings()))
+                return 0
+            case "run":
+                return _run()
+            case "query":
+                return _query(rest)
+            case "token":
+                return _token()
+            case "explain":
+                return _explain(args)
+            case _:
+                return _demo(rest)
+    except SettingsError as wrong:
+        return _fail(wrong, EXIT_WRONG)
+    except StrettoError as wrong:
+        return _fail(wrong, EXIT_FAILED)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stretto",
+        description="A distributed-tracing backend. Its settings are stretto.yaml and the environment.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    config = commands.add_parser("config", help="print the effective settings as YAML, secrets masked")
+    config.add_argument(
+        "--table",
+        action="store_true",
+        help="print all settings with their defaults as a Markdown table instead",
+    )
+    commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and a worker")
+    explain = commands.add_parser("explain", help="print how a TraceQL query is run, and what it reads")
+    if "explain" in argv:
+        from app.cli.explain import arguments
+
+        arguments(explain)
+    # Their own parsers read their arguments, --help too.
+    commands.add_parser("query", help="search traces, show one, metrics, tags, values", add_help=False)
+    commands.add_parser("token", help="make a token for the file that server.auth_file names")
+    commands.add_parser("demo", help="send realistic traces, for a first look", add_help=False)
+    return parser
+
+
+def _settings() -> Settings:
+    return load(os.environ, Path.cwd())
+
+
+def _run() -> int:
+    from app.standalone.run import main as run
+
+    return run(_settings())
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from app.cli.explain import main as explain
+
+    return explain(args, _settings)
+
+
+def _query(argv: list[str]) -> int:
+    from app.cli.query import main as query
+
+    return query(argv)
+
+
+def _token() -> int:
+    from app.cli.token import main as token
+
+    return token()
+
+
+def _demo(argv: list[str]) -> int:
+    from app.cli.demo import main as demo
+
+    return demo(argv)
+
+
+def _fail(wrong: StrettoError, code: int) -> int:
+    sys.stderr.write("".join(f"stretto: {line}\n" for line in str(wrong).splitlines()))
+    return code

@@ -1,0 +1,3 @@
+"""`stretto query`: asks a running server over its HTTP API."""
+
+from app.cli.query.command import main as main

@@ -1,5 +1,0 @@
-"""A small bookshop that makes realistic traces: `stretto demo` sends them, benchmarks/ loads with them."""
-
-from app.demo.command import main
-
-__all__ = ["main"]

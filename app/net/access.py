@@ -1,0 +1,163 @@
+"""Who may do what: tokens of tenants, from the file that `server.auth_file` names. Without one everybody may."""
+
+import hashlib
+import hmac
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import yaml
+
+from app.errors import SettingsError
+from app.net.tenant import HEADER, SINGLE_TENANT, only_value, tenant_of
+from tables.tenant import valid_tenant
+
+AUTHORIZATION: Final = "Authorization"
+CHALLENGE: Final = 'Bearer realm="stretto", Basic realm="stretto"'
+ANY_TENANT: Final = "*"
+
+_AUTHORIZATION, _ORG = AUTHORIZATION.lower(), HEADER.lower()
+_FILE_BYTES_MAX: Final = 16 << 20
+_HASH: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_TOKEN_CHARS_MAX: Final = 4096
+
+# Tenant → SHA-256 of each of its tokens. Tokens are long and random, so that a fast hash is enough.
+Credentials = Mapping[str, Sequence[bytes]]
+
+
+class Unauthorized(ValueError):  # noqa: N818 (says what it is)
+    """No token, or none that is known. HTTP 401, gRPC UNAUTHENTICATED."""
+
+
+class Forbidden(ValueError):  # noqa: N818 (as above)
+    """The token is another tenant's. HTTP 403, gRPC PERMISSION_DENIED."""
+
+
+class Identity(NamedTuple):
+    """The headers by which a client says who it is; None: not sent."""
+
+    authorization: str | None
+    org: str | None
+
+    @staticmethod
+    def of(headers: Iterable[tuple[str, str | bytes]]) -> "Identity":
+        """From all headers of a request, or all metadata of a call. Raises: RepeatedHeader"""
+        found: dict[str, list[str]] = {_AUTHORIZATION: [], _ORG: []}
+        for name, value in headers:
+            values = found.get(name.lower())
+            if values is not None:
+                values.append(value if isinstance(value, str) else value.decode("utf-8", "surrogateescape"))
+        return Identity(only_value(AUTHORIZATION, found[_AUTHORIZATION]), only_value(HEADER, found[_ORG]))
+
+
+class Access:
+    """Tells whose request it is, and whether it may be."""
+
+    def __init__(self, *, multitenancy: bool, credentials: Credentials | None = None) -> None:
+        """credentials: None: nobody needs a token"""
+        self._multitenancy, self._credentials = multitenancy, credentials
+
+    def replace(self, credentials: Credentials) -> None:
+        """From now on these count."""
+        self._credentials = credentials
+
+    def check(self, authorization: str | None) -> None:
+        """For what belongs to no tenant: any tenant's token does. Raises: Unauthorized"""
+        if self._credentials is not None:
+            self._owners(self._credentials, authorization)
+
+    def tenant(self, authorization: str | None, org: str | None) -> str:
+        """The tenant of a request.
+
+        In:     the values of the headers Authorization and X-Scope-OrgID; None: not sent
+        Out:    as `tenant_of`. With a token the header may be left out: the user of Basic names the tenant then, or
+                the token does if it has one tenant
+        Raises: Unauthorized, Forbidden, NoTenant, InvalidTenant
+        """
+        if self._credentials is None:
+            return tenant_of(org, self._multitenancy)
+        owners, user = self._owners(self._credentials, authorization)
+        (alone,) = owners if len(owners) == 1 and ANY_TENANT not in owners else (None,)
+        tenant = tenant_of(org or user or alone, self._multitenancy)
+        if tenant not in owners and ANY_TENANT not in owners:
+            raise Forbidden(
+                f"this token is not one of tenant {tenant}"
+                if self._multitenancy
+                else f"this token is not one of {SINGLE_TENANT}, to which all belongs while multitenancy_enabled is off"
+            )
+        return tenant
+
+    @staticmethod
+    def _owners(credentials: Credentials, authorization: str | None) -> tuple[set[str], str]:
+        """The tenants whose token it is, at least one, and the user that Basic names, else ""."""
+        token, user = _token(authorization)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        # All are compared, each in constant time: the time tells nothing of what is known.
+        owners = {
+            tenant
+            for tenant, known in credentials.items()
+            if sum(hmac.compare_digest(digest, one) for one in known) and token
+        }
+        if not owners:
+            raise Unauthorized("no valid token: send Authorization: Bearer <token>, or Basic with it as the password")
+        return owners, user
+
+
+def _token(authorization: str | None) -> tuple[str, str]:
+    """Token and user of an Authorization header; "" for what is not there or cannot be read."""
+    scheme, _, value = (authorization or "")[:_TOKEN_CHARS_MAX].partition(" ")
+    value = value.strip()
+    match scheme.lower():
+        case "bearer":
+            return value, ""
+        case "basic":
+            try:
+                user, _, password = b64decode(value, validate=True).decode().partition(":")
+            except ValueError:  # neither base64 nor UTF-8
+                return "", ""
+            return password, user
+        case _:
+            return "", ""
+
+
+def load_credentials(path: Path | None) -> Credentials | None:
+    """Reads the file of tokens: YAML, tenant → list of `sha256:<hex of the token's SHA-256>`; None for no file.
+
+    Raises: SettingsError. Its text shows nothing of the file's values.
+    """
+    if path is None:
+        return None
+    where = f"server.auth_file {path}"
+    try:
+        with path.open("rb") as file:
+            tree = yaml.safe_load(file.read(_FILE_BYTES_MAX))
+    except (OSError, yaml.YAMLError, ValueError) as err:
+        why = err.strerror if isinstance(err, OSError) else "it is not YAML"
+        raise SettingsError(f"{where}: cannot be read: {why}") from err
+    if not isinstance(tree, dict) or not tree:
+        raise SettingsError(f"{where}: expected a mapping from tenants to lists of sha256:<64 hex digits>")
+    return {_tenant(where, name): _hashes(where, name, values) for name, values in tree.items()}
+
+
+def _tenant(where: str, name: object) -> str:
+    if isinstance(name, str) and (name == ANY_TENANT or valid_tenant(name)):
+        return name
+    raise SettingsError(
+        f"{where}: {str(name)[:80]!r} is not a tenant's name (see {HEADER} in docs/api.md); quote numbers"
+    )
+
+
+def _hashes(where: str, tenant: str, values: object) -> tuple[bytes, ...]:
+    found = [_HASH.fullmatch(value) if isinstance(value, str) else None for value in _list(values)]
+    good = tuple(bytes.fromhex(one[1]) for one in found if one)
+    if not good or len(good) < len(found):
+        raise SettingsError(
+            f"{where}: {tenant}: expected a list of sha256:<64 hex digits>, as `stretto token` prints them"
+        )
+    return good
+
+
+def _list(values: object) -> list[object]:
+    return values if isinstance(values, list) else []

@@ -1,0 +1,99 @@
+"""What a connection of HTTP/2 has to do with: its limits, its server, and each request on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.settings import SettingCodes, Settings
+
+if TYPE_CHECKING:
+    from app.net.http2 import Http2Connection
+
+Headers = Sequence[tuple[str, str]]
+FRAME_BYTES_MAX: Final = 1 << 16
+STREAM_WINDOW: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Limits:
+    """head_s: for a connection to begin. request_s: for a request to be there whole. idle_s: without a request.
+    write_s: for which a client takes nothing of its answers. streams_max: of a connection at once.
+    """
+
+    head_s: float = 10.0
+    request_s: float = 60.0
+    idle_s: float = 600.0
+    write_s: float = 30.0
+    header_bytes_max: int = 64 << 10
+    streams_max: int = 100
+    connections_max: int = 2000
+
+
+class Exchange(Protocol):
+    """One request and its answer."""
+
+    def data(self, piece: memoryview) -> None:
+        """The next bytes of the body."""
+
+    def end(self) -> None:
+        """The body is complete."""
+
+    def late(self) -> None:
+        """The body has taken too long."""
+
+    def gone(self) -> None:
+        """The client has given up."""
+
+
+class Site(Protocol):
+    """What a connection belongs to."""
+
+    limits: Http2Limits
+
+    def opened(self, connection: "Http2Connection") -> bool:
+        """Whether the connection may stay."""
+
+    def closed(self, connection: "Http2Connection") -> None:
+        """The connection is gone."""
+
+    def limited(self, limit: str) -> None:
+        """A connection was closed because of this limit."""
+
+    def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
+        """A request begins; None if it is answered already."""
+
+
+class Nobody:
+    """The request that is answered at once wants nothing more."""
+
+    def data(self, piece: memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def late(self) -> None: ...
+
+    def gone(self) -> None: ...
+
+
+def new_state(limits: Http2Limits) -> H2Connection:
+    """The library's state of a new connection, with what is said of the limits ready to be sent."""
+    # What is sent is made here, and needs no check.
+    config = H2Configuration(
+        client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
+    )
+    state = H2Connection(config)
+    state.local_settings = Settings(
+        client=False,
+        initial_values={
+            SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams_max,
+            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES_MAX,
+            SettingCodes.MAX_HEADER_LIST_SIZE: limits.header_bytes_max,
+        },
+    )
+    state.max_inbound_frame_size = FRAME_BYTES_MAX
+    state.decoder.max_header_list_size = limits.header_bytes_max
+    state.initiate_connection()
+    return state

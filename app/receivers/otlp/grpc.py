@@ -1,0 +1,316 @@
+"""OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, request bytes as they come."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grpc
+
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import MALFORMED
+from app.net.access import Access, Forbidden, Identity, Unauthorized
+from app.net.http2 import Http2Connection
+from app.net.http2_types import Headers, Http2Limits
+from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
+from app.net.tenant import InvalidTenant, NoTenant
+from app.receivers.codecs import ENCODINGS
+from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
+from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
+from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
+from app.receivers.otlp.http import BODY_LIMITED
+from app.receivers.otlp.replies import reply_bytes
+from app.receivers.request_batcher import Gatherer
+from tables.errors import WireError
+
+log = logging.getLogger(__name__)
+
+METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SERVER: Final = "otlp_grpc"  # in metrics
+_LIMIT: Final = "distributor.receivers.otlp.protocols.grpc"
+_BACKLOG: Final = 1024
+_HANDSHAKE_S: Final = 10.0
+_LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
+_OWN_PIECE_BYTES: Final = 512
+# Copying more takes milliseconds, most of them for fresh memory: on a thread.
+_JOIN_HERE_BYTES_MAX: Final = 4 << 20
+_Code = grpc.StatusCode
+# The first that fits counts.
+_CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
+    NoTenant: _Code.UNAUTHENTICATED,
+    Unauthorized: _Code.UNAUTHENTICATED,
+    Forbidden: _Code.PERMISSION_DENIED,
+    InvalidTenant: _Code.INVALID_ARGUMENT,
+    WireError: _Code.INVALID_ARGUMENT,
+    KafkaUnavailable: _Code.UNAVAILABLE,
+    Overloaded: _Code.RESOURCE_EXHAUSTED,
+}
+_REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
+
+
+class GrpcReceiver:
+    """A server of Export alone; other methods are UNIMPLEMENTED. Belongs to its event loop."""
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        endpoint: str,
+        access: Access,
+        *,
+        message_bytes_max: int,
+        tls: ssl.SSLContext | None = None,
+        budget: InputBudget | None = None,
+        limits: Http2Limits | None = None,
+        costs: BodyCosts | None = None,
+        threads: int = 2,
+    ) -> None:
+        """access: who may send. tls: None: plaintext. budget: None: one of its own, of four messages"""
+        self.gatherer, self.access, self._tls = gatherer, access, tls
+        self.message_bytes_max = message_bytes_max
+        self.budget = budget or InputBudget(4 * message_bytes_max)
+        self.limits, self.costs = limits or Http2Limits(), costs or BodyCosts()
+        self.threads = ThreadPoolExecutor(threads, "message")
+        host, _, port = endpoint.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+        self._server: asyncio.Server | None = None
+        self._connections: set[Http2Connection] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises: OSError if the endpoint cannot be bound."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Http2Connection(self),
+            self._host,
+            self._port,
+            ssl=self._tls,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
+        )
+        self._look_later()
+
+    async def stop(self, grace_s: float | None) -> None:
+        """No new connections; calls that run have so long to end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.go_away()
+        if self._calls and grace_s:
+            await asyncio.wait(self._calls, timeout=grace_s)
+        for connection in list(self._connections):
+            connection.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def opened(self, connection: Http2Connection) -> bool:
+        """See http2.Site."""
+        if len(self._connections) >= self.limits.connections_max:
+            self.limited("connections")
+            return False
+        self._connections.add(connection)
+        GRPC_CONNECTIONS.labels(SERVER).inc()
+        return True
+
+    def closed(self, connection: Http2Connection) -> None:
+        """See http2.Site."""
+        self._connections.discard(connection)
+        GRPC_CONNECTIONS.labels(SERVER).dec()
+
+    def limited(self, limit: str) -> None:
+        """See http2.Site."""
+        LIMITED.labels(SERVER, limit).inc()
+
+    def exchange(self, connection: Http2Connection, stream: int, headers: Headers) -> "_Call | None":
+        """See http2.Site. Who is asking is clear before anything of the body is kept."""
+        try:
+            if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
+                raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
+            if not _has(headers, ":path", METHOD):
+                raise GrpcError(_Code.UNIMPLEMENTED, f"only {METHOD} is answered here")
+            encoding = next((value for name, value in headers if name == "grpc-encoding"), "").lower()
+            if encoding not in ("", "identity", *ENCODINGS):
+                text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
+                raise GrpcError(_Code.UNIMPLEMENTED, text)
+            tenant = self.access.tenant(*Identity.of(headers))
+        except _REFUSALS as err:
+            connection.answer(stream, b"", trailers(_grpc_error(err)))
+            return None
+        return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
+
+    def run(self, call: "_Call") -> "asyncio.Task[None]":
+        """Answers a call that is there whole."""
+        task = asyncio.ensure_future(call.run())
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    def _look_later(self) -> None:
+        limits = self.limits
+        every_s = min(limits.head_s, limits.request_s, limits.idle_s, limits.write_s) / _LOOKS_PER_LIMIT
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._look)
+
+    def _look(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for connection in list(self._connections):
+            connection.look(now_s)
+        self._look_later()
+
+
+class _Call:
+    """One Export: its message as it comes, and its answer."""
+
+    def __init__(
+        self,
+        server: GrpcReceiver,
+        connection: Http2Connection,
+        stream: int,
+        held: InputBytes,
+        tenant: str,
+        encoding: str,
+    ) -> None:
+        self._server, self._connection, self._stream = server, connection, stream
+        self._held, self._tenant, self._encoding = held, tenant, encoding
+        self._pieces: list[bytes | bytearray] = []
+        self._size = 0
+        self._length: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._answered = self._handed_on = False
+
+    def data(self, piece: memoryview) -> None:
+        """See http2.Exchange: counted first, then kept."""
+        if self._answered:
+            return
+        try:
+            self._held.add("reading", len(piece))
+            self._keep(piece)
+            if self._length is None and self._size >= PREFIX.size:
+                self._begin()
+            if self._length is not None and self._size > PREFIX.size + self._length:
+                raise GrpcError(_Code.INVALID_ARGUMENT, "Export has one message; there is something behind it")
+        except (GrpcError, Overloaded) as err:
+            self._refuse(err)
+
+    def _keep(self, piece: memoryview) -> None:
+        """Small pieces go into one array: a client that sends single bytes must not make an object of each."""
+        self._size += len(piece)
+        if len(piece) >= _OWN_PIECE_BYTES:
+            self._pieces.append(bytes(piece))
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def end(self) -> None:
+        """See http2.Exchange."""
+        if self._answered:
+            return
+        if self._length is None or self._size != PREFIX.size + self._length:
+            self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
+            return
+        self._task = self._server.run(self)
+        # A client may be gone before the task has begun: then nothing of it runs.
+        self._task.add_done_callback(self._drop_unless_handed_on)
+
+    def late(self) -> None:
+        """See http2.Exchange."""
+        BODY_LIMITED.labels("time").inc()
+        text = f"the message took longer than {self._server.limits.request_s:g} s ({_LIMIT}.read_timeout_s)"
+        self._refuse(GrpcError(_Code.DEADLINE_EXCEEDED, text))
+
+    def gone(self) -> None:
+        """See http2.Exchange."""
+        self._answered = True
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._drop()
+
+    async def run(self) -> None:
+        """Answers, whatever happens."""
+        try:
+            body = await self._message()
+            self._handed_on = True
+            outcome = await self._server.gatherer.add(self._tenant, body, self._held)
+            if outcome.malformed is not None:
+                raise GrpcError(_Code.INVALID_ARGUMENT, outcome.malformed)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as err:  # noqa: BLE001  (a panic of native code is no Exception)
+            self._refuse(err)
+        else:
+            self._answered = True
+            self._connection.answer(self._stream, message(reply_bytes(outcome)), trailers())
+
+    async def _message(self) -> bytes:
+        """The message as it is meant."""
+        server, held = self._server, self._held
+        # The first piece is whole as far as the prefix goes, see _begin.
+        first, *rest = self._pieces
+        compressed, pieces = first[0], [memoryview(first)[PREFIX.size :], *rest]
+        del first, rest
+        self._pieces.clear()
+        if self._size > _JOIN_HERE_BYTES_MAX:
+            body = await asyncio.get_running_loop().run_in_executor(server.threads, b"".join, pieces)
+        else:
+            body = b"".join(pieces)
+        pieces.clear()
+        if compressed and body:
+            if self._encoding in ("", "identity"):
+                raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
+            costs, threads = server.costs, server.threads
+            body = await decompressed(body, self._encoding, server.message_bytes_max, costs, held, threads)
+        held.become("waiting", len(body))
+        return body
+
+    def _begin(self) -> None:
+        """The message's length is known. Raises: GrpcError, Overloaded if it is too large, at all or now"""
+        if len(self._pieces[0]) < PREFIX.size:
+            self._pieces = [b"".join(self._pieces)]
+        _, self._length = PREFIX.unpack_from(self._pieces[0])
+        if self._length > self._server.message_bytes_max:
+            BODY_LIMITED.labels("bytes").inc()
+            raise self._too_large()
+        self._held.expect(max(0, PREFIX.size + self._length - self._size))
+
+    def _too_large(self) -> GrpcError:
+        most = self._server.message_bytes_max
+        text = f"the message is larger than {most} bytes after decompression ({_LIMIT}.max_recv_msg_size_mib)"
+        return GrpcError(_Code.RESOURCE_EXHAUSTED, text, final=True)
+
+    def _refuse(self, err: BaseException) -> None:
+        if self._task is None:
+            self._drop()
+        self._answered = True
+        if isinstance(err, TooLarge):
+            BODY_LIMITED.labels("bytes").inc()
+            err = self._too_large()
+        elif isinstance(err, TooCostly):
+            BODY_LIMITED.labels(err.limit).inc()
+        elif isinstance(err, WireError):
+            MALFORMED.inc()
+        self._connection.answer(self._stream, b"", trailers(_grpc_error(err)))
+
+    def _drop_unless_handed_on(self, _: object) -> None:
+        if not self._handed_on:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._pieces.clear()
+        self._held.release()
+
+
+def _grpc_error(err: BaseException) -> GrpcError:
+    if isinstance(err, GrpcError):
+        return err
+    for kind, code in _CODES.items():
+        if isinstance(err, kind):
+            return GrpcError(code, str(err))
+    log.error("a request of OTLP over gRPC failed", exc_info=err)
+    return GrpcError(_Code.INTERNAL, "internal error; the server's log has the details")
+
+
+def _has(headers: Headers, name: str, beginning: str) -> bool:
+    return any(found == name and value.startswith(beginning) for found, value in headers)

@@ -1,0 +1,36 @@
+"""What a client is told about its request."""
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from agents.distributor.span_writer import Outcome
+from app.receivers.otlp.json import unknown_text
+
+_FULL = b""  # an empty ExportTraceServiceResponse
+
+
+def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> ExportTraceServiceResponse:
+    """OTLP's reply: says how many spans were left out, and why.
+
+    unknown: see otlp_json.Converted
+    """
+    reply = ExportTraceServiceResponse()
+    left_out = outcome.rejected + outcome.too_large + sum((unknown or {}).values())
+    if left_out:
+        reply.partial_success.rejected_spans = left_out
+        why = [unknown_text(unknown)] if unknown else []
+        if outcome.rejected:
+            why.append(
+                f"{outcome.rejected} of {outcome.received} spans have an invalid trace id (16 bytes, not all zero) "
+                "or span id (8 bytes, not all zero)"
+            )
+        if outcome.too_large:
+            why.append(f"{outcome.too_large} spans are larger than kafka.max_message_bytes allows")
+        reply.partial_success.error_message = "; ".join(why)
+    return reply
+
+
+def reply_bytes(outcome: Outcome) -> bytes:
+    """The reply as protobuf."""
+    if not outcome.rejected and not outcome.too_large:
+        return _FULL
+    return bytes(partial_success(outcome).SerializeToString())

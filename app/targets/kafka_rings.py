@@ -1,0 +1,146 @@
+"""The workers of each role: Kafka's members of its consumer group, and what this process knows of itself."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+
+from agents.live_store.agent import LiveKeeper
+from agents.stream.stream_app import StreamApp
+from agents.stream.topic_ends import TopicEnds
+from app.api.status.rings import Held, Ring, Role, State, Worker
+
+log = logging.getLogger(__name__)
+
+_WAIT_S: Final = 2.0
+# Pages that are loaded again and again ask Kafka no more often.
+_KEEP_S: Final = 2.0
+_AWAY: Final = "Kafka did not say who else is there; only this process is shown"
+
+
+class _Members(NamedTuple):
+    at_s: float
+    state: str
+    members: Sequence[Any]
+    problem: str
+
+
+class KafkaRings:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(
+        self,
+        brokers: Sequence[str],
+        group_prefix: str,
+        apps: Mapping[Role, StreamApp],
+        ends: TopicEnds | None = None,
+    ) -> None:
+        """group_prefix: of consumer groups. apps: the roles that this process has. ends: where topics end"""
+        self._ends = ends or TopicEnds()
+        self._brokers, self._prefix, self._apps = list(brokers), group_prefix, apps
+        self.keeper: LiveKeeper | None = None
+        self._since_s = time.time()
+        self._admin: Any = None
+        self._known: dict[Role, _Members] = {}
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Asks no more."""
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await admin.close()
+
+    async def ring(self, role: Role) -> Ring:
+        """Within seconds, whatever is away: then this process alone, and why."""
+        found = await self._members(role)
+        own = self._own(role)
+        workers = [_worker(role, found.state, member) for member in found.members]
+        others = [one for one in workers if own is None or one.id != own.id]
+        if own is not None:
+            known = next((one for one in workers if one.id == own.id), None)
+            address = "" if known is None else known.address
+            partitions = own.partitions if own.held or known is None else known.partitions
+            own = Worker(own.id, role, address, own.state, partitions, True, self._since_s, own.held)
+        return Ring(([] if own is None else [own]) + others, found.problem)
+
+    def services(self) -> Mapping[str, str]:
+        """As `Rings.services`."""
+        return {role: self._state(role, app) for role, app in self._apps.items()}
+
+    def _state(self, role: Role, app: StreamApp) -> str:
+        if app.should_stop:
+            return "Stopping"
+        catching_up = role == "live-store" and self.keeper is not None and self.keeper.not_ready()
+        return "Running" if app.started and not catching_up else "Starting"
+
+    async def _members(self, role: Role) -> _Members:
+        async with self._lock:
+            now_s = time.monotonic()
+            known = self._known.get(role)
+            if known is None or now_s - known.at_s > _KEEP_S:
+                known = self._known[role] = await self._ask(role)
+            return known
+
+    async def _ask(self, role: Role) -> _Members:
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                if self._admin is None:
+                    self._admin = AIOKafkaAdminClient(
+                        bootstrap_servers=self._brokers, request_timeout_ms=int(_WAIT_S * 1000)
+                    )
+                    await self._admin.start()
+                (answer,) = await self._admin.describe_consumer_groups([f"{self._prefix}-{role}"])
+        except (KafkaError, OSError, TimeoutError) as err:
+            log.warning("Kafka did not say who is in the group of %ss: %r", role, err)
+            await self._forget_admin()
+            return _Members(time.monotonic(), "", (), _AWAY)
+        _, _, state, _, _, members, *_ = answer.groups[0]
+        return _Members(time.monotonic(), state, members, "")
+
+    async def _forget_admin(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            try:
+                async with asyncio.timeout(_WAIT_S):
+                    await admin.close()
+            except (KafkaError, OSError, TimeoutError) as err:
+                log.debug("closing a connection to Kafka: %r", err)
+
+    def _own(self, role: Role) -> Worker | None:
+        """What this process is, if it has the role."""
+        app = self._apps.get(role)
+        if app is None:
+            return None
+        member = app.consumer.member_id() if app.started else ""
+        if role != "live-store" or self.keeper is None:
+            state: State = "ACTIVE" if member else "JOINING"
+            return Worker(member, role, "", state, ())
+        held = _held(self.keeper, self._ends)
+        state = "LEAVING" if self.keeper.closing.is_set() else "JOINING" if self.keeper.not_ready() else "ACTIVE"
+        return Worker(member, role, "", state, [one.partition for one in held], held=held)
+
+
+def _held(keeper: LiveKeeper, ends: TopicEnds) -> list[Held]:
+    store = keeper.store
+    if store is None:
+        return []
+    return [
+        Held(number, state.next_offset, ends.end(keeper.topic, number), state.covered)
+        for number, state in sorted(store.partitions.items())
+    ]
+
+
+def _worker(role: Role, group_state: str, member: Sequence[Any]) -> Worker:
+    """member: of a DescribeGroupsResponse"""
+    member_id, _, host, _, assignment = member[:5]
+    partitions: list[int] = []
+    if assignment:
+        for _topic, numbers in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
+            partitions += numbers
+    state: State = "ACTIVE" if group_state == "Stable" and assignment else "JOINING"
+    return Worker(member_id, role, host.removeprefix("/"), state, partitions)

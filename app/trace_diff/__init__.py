@@ -1,1 +1,0 @@
-"""Two traces compared, span by span, in the forms of Tempo's POST /api/v2/traces/diff."""

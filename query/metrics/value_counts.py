@@ -1,0 +1,226 @@
+"""How often each value of each attribute comes, in bounded memory: what `compare()` is made of.
+
+Counts are exact as long as all attributes together have at most TRACKED_MAX values. Beyond it, each attribute keeps its
+most frequent values, fewer and fewer as there are more: what is dropped and comes again begins at nought, so a count is
+never too large, and too small by at most what the attribute's dropped values had. An attribute with more than
+VALUES_MAX values is like an id: of no use in a comparison, and only counted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from query import memory
+from query.metrics.partials import Floats, Key, Partial, key_part
+
+META_ERROR_KEY: Final = "__too_many_values__"
+VALUES_MAX: Final = 1000
+TRACKED_MAX: Final = 200_000
+KINDS: Final = ("baseline", "selection")
+
+Int64s = npt.NDArray[np.int64]
+
+# Measured: what a value takes with its text, its places in dictionaries and its number.
+_VALUE_BYTES: Final = 300
+_SEEN_BYTES: Final = 70
+# Counts that are not added up yet.
+_LOOSE_MAX: Final = 1 << 20
+_ALONE_MIN: Final = 4096
+
+
+@dataclass(slots=True)
+class _Attribute:
+    """One attribute. total: number of its row of totals; values: the number of each value's row
+
+    seen: hashes of all its values, once some were dropped; None: all are in `values`
+    """
+
+    total: int
+    values: dict[Any, int] = field(default_factory=dict)
+    seen: set[int] | None = None
+    too_many: bool = False
+
+
+class ValueCounts:
+    """Counts by attribute, value, kind (0: baseline, 1: selection) and interval.
+
+    Rows are numbered; a count's place is (row * 2 + kind) * intervals + interval. Only places with a count are kept.
+    """
+
+    def __init__(self, intervals: int, top_n: int, tracked_max: int = TRACKED_MAX) -> None:
+        self._intervals, self._top_n = intervals, max(top_n, 1)
+        self._tracked_max, self._values_max = tracked_max, VALUES_MAX
+        self._attributes: dict[str, _Attribute] = {}
+        self._rows = self._tracked = 0
+        self._places = np.empty(0, np.int64)
+        self._counts = np.empty(0, np.int64)
+        self._loose: list[tuple[Int64s, Int64s]] = []
+        self._loose_size = 0
+        self._memory, self._reserved = memory.current(), 0
+
+    def add(self, label: str, cells: Int64s, codes: Int64s, values: Any) -> None:
+        """The spans of one source that have the attribute.
+
+        cells: of each of them kind * intervals + interval; codes: of each its value's; values: pyarrow Array, of which
+        no row need have all. Raises: memory.MemoryExceeded
+        """
+        if not len(cells):
+            return
+        attribute = self._attributes.get(label)
+        if attribute is None:
+            attribute = self._attributes[label] = _Attribute(self._new_row())
+        width = 2 * self._intervals
+        self._count(attribute.total * width + cells)
+        if attribute.too_many:
+            return
+        used = np.flatnonzero(np.bincount(codes, minlength=len(values)))
+        rows = self._value_rows(attribute, used, values)
+        if rows is not None:
+            place = np.zeros(len(values), np.int64)
+            place[used] = rows
+            self._count(place[codes] * width + cells)
+        if self._tracked > self._tracked_max:
+            self._drop_rare()
+
+    def _value_rows(self, attribute: _Attribute, used: Int64s, values: Any) -> Int64s | None:
+        """The rows of some values; None: the attribute has too many."""
+        if len(used) > VALUES_MAX:
+            self._give_up(attribute)
+            return None
+        known, rows = attribute.values, []
+        for value in values.take(used).to_pylist():
+            key = key_part(value)
+            row = known.get(key)
+            if row is None:
+                row = known[key] = self._new_row()
+                self._tracked += 1
+                if attribute.seen is not None:
+                    attribute.seen.add(hash(key))
+            rows.append(row)
+        if len(known if attribute.seen is None else attribute.seen) > VALUES_MAX:
+            self._give_up(attribute)
+            return None
+        return np.array(rows, np.int64)
+
+    def _give_up(self, attribute: _Attribute) -> None:
+        self._tracked -= len(attribute.values)
+        self._forget_rows(attribute.values.values())
+        attribute.values, attribute.seen, attribute.too_many = {}, None, True
+
+    def _new_row(self) -> int:
+        self._rows += 1
+        self._reserve(_VALUE_BYTES)
+        return self._rows - 1
+
+    def _count(self, places: Int64s) -> None:
+        if len(places) > _ALONE_MIN:
+            found, counts = np.unique(places, return_counts=True)
+            places, counts = found, counts.astype(np.int64)
+        else:  # of attributes that few spans have: together with many others
+            counts = np.ones(len(places), np.int64)
+        self._loose.append((places, counts))
+        self._loose_size += len(places)
+        self._reserve(16 * len(places))
+        if self._loose_size > max(_LOOSE_MAX, len(self._places)):
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Each place once."""
+        if not self._loose:
+            return
+        places = np.concatenate([self._places, *(found for found, _ in self._loose)])
+        counts = np.concatenate([self._counts, *(counts for _, counts in self._loose)])
+        with self._memory.scratch(40 * len(places), "counts of attribute values"):
+            self._places, inverse = np.unique(places, return_inverse=True)
+            self._counts = np.bincount(inverse, counts, len(self._places)).astype(np.int64)
+        self._loose, self._loose_size = [], 0
+        self._reserve(16 * len(self._places) + _VALUE_BYTES * self._held_rows() - self._reserved)
+
+    def _held_rows(self) -> int:
+        seen = sum(len(one.seen) for one in self._attributes.values() if one.seen is not None)
+        return len(self._attributes) + self._tracked + seen * _SEEN_BYTES // _VALUE_BYTES
+
+    def _reserve(self, size: int) -> None:
+        self._memory.reserve(size, "counts of attribute values", "a longer step, a shorter time range or a filter")
+        self._reserved += size
+
+    def _sums(self) -> npt.NDArray[np.float64]:
+        """Of each row and kind how often it comes."""
+        self._add_up()
+        sums = np.bincount(self._places // self._intervals, self._counts, 2 * self._rows).astype(np.float64)
+        return sums.reshape(-1, 2)
+
+    def _drop_rare(self) -> None:
+        """The rarest values of the attributes that have the most go, until half of what may be tracked is left."""
+        sums = self._sums()
+        gone: list[int] = []
+        while self._tracked > self._tracked_max // 2 and self._values_max > self._top_n:
+            self._values_max = max(self._values_max // 2, self._top_n)
+            for attribute in self._attributes.values():
+                if len(attribute.values) <= self._values_max:
+                    continue
+                kept = set().union(*(self._best(attribute, sums, kind, self._values_max // 2) for kind in (0, 1)))
+                if attribute.seen is None:
+                    attribute.seen = {hash(key) for key in attribute.values}
+                gone += [row for key, row in attribute.values.items() if key not in kept]
+                self._tracked -= len(attribute.values) - len(kept)
+                attribute.values = {key: row for key, row in attribute.values.items() if key in kept}
+        self._forget_rows(gone)
+        # What cannot be dropped may grow on: the budget of memory is its limit.
+        self._tracked_max = max(self._tracked_max, 2 * self._tracked)
+
+    def _forget_rows(self, rows: Iterable[int]) -> None:
+        gone = np.zeros(self._rows, bool)
+        gone[list(rows)] = True
+        if gone.any():
+            self._add_up()
+            keep = ~gone[self._places // (2 * self._intervals)]
+            self._places, self._counts = self._places[keep], self._counts[keep]
+
+    def _best(self, attribute: _Attribute, sums: npt.NDArray[np.float64], kind: int, count: int) -> list[Any]:
+        """The keys of the most frequent values of one kind; of equally frequent ones the first by their text."""
+        there = [key for key, row in attribute.values.items() if sums[row, kind]]
+        there.sort(key=lambda key: (-sums[attribute.values[key], kind], str(key)))
+        return there[: max(count, self._top_n)]
+
+    def partial(self) -> Partial:
+        """Of each attribute the totals, and the `top_n` most frequent values of either kind, as `contrast_labels` has
+        them. Raises: memory.MemoryExceeded
+        """
+        sums = self._sums()
+        keys: list[Key] = []
+        rows: list[int] = []
+        kinds: list[int] = []
+        for name, attribute in self._attributes.items():
+            label = key_part(name)
+            for kind in (0, 1):
+                if sums[attribute.total, kind]:
+                    keys.append((key_part(f"{KINDS[kind]}_total"), label, None))
+                    rows.append(attribute.total)
+                    kinds.append(kind)
+                best = self._best(attribute, sums, kind, self._top_n)
+                keys += [(key_part(KINDS[kind]), label, key) for key in best]
+                rows += [attribute.values[key] for key in best]
+                kinds += [kind] * len(best)
+        marks: list[Key] = [
+            (key_part(META_ERROR_KEY), key_part(name)) for name, one in self._attributes.items() if one.too_many
+        ]
+        cells = self._cells(np.array(rows, np.int64) * 2 + np.array(kinds, np.int64), len(marks))
+        self._attributes, self._loose = {}, []
+        self._places = self._counts = np.empty(0, np.int64)
+        self._memory.release(self._reserved - cells.nbytes - _VALUE_BYTES * len(keys))
+        return Partial([*keys, *marks], {"count": cells})
+
+    def _cells(self, wanted: Int64s, more: int) -> Floats:
+        """The counts of some rows, row * 2 + kind, by interval, and so many rows of noughts."""
+        self._reserve((len(wanted) + more) * (8 * self._intervals + _VALUE_BYTES))
+        number = np.full(2 * self._rows, -1, np.int64)
+        number[wanted] = np.arange(len(wanted))
+        of = number[self._places // self._intervals]
+        there = of >= 0
+        cells = np.zeros((len(wanted) + more, self._intervals))
+        cells[of[there], self._places[there] % self._intervals] = self._counts[there]
+        return cells

@@ -1,1 +1,0 @@
-"""Metrics functions: counts per group and interval of each source, merged, and made series. Begin with `observe.py`."""

@@ -1,0 +1,421 @@
+"""One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from query import memory
+from query.language import ast
+from query.scan.source import Estimating, Keeping, Source
+from tables.columns import arrays
+from tables.columns.trace_facts import elapsed_ns
+from tables.columns.trace_index import TraceIndex
+from tables.schema import ATTRIBUTE_TYPES, attribute_column
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.bytes_]
+
+INTRINSIC_COLUMNS: Final = {
+    "name": "name",
+    "status": "status_code",
+    "statusMessage": "status_message",
+    "kind": "kind",
+    "duration": "duration_ns",
+    "rootName": "root_name",
+    "rootServiceName": "root_service",
+    "traceDuration": "trace_duration_ns",
+    "nestedSetLeft": "nested_left",
+    "nestedSetRight": "nested_right",
+    "nestedSetParent": "nested_parent",
+    "span:id": "span_id",
+    "span:parentID": "parent_span_id",
+    "trace:id": "trace_id",
+    "instrumentation:name": "scope_name",
+    "instrumentation:version": "scope_version",
+}
+# Fields that are made of several columns.
+COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
+# Scopes whose fields are in the entries of a list column.
+ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
+# Where an attribute without a scope is looked for: the span's own goes before the resource's.
+UNSCOPED: Final = ("span", "resource")
+
+# Columns in which "" is read where nothing is stored: a resource without service.name, a trace without a root.
+SERVICE_NAME: Final = "resource.service.name"
+NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
+DURATION: Final = "duration_ns"
+_INT64: Final = np.iinfo(np.int64)
+_SOME: Final = 8  # one row in so many is few
+_SMALL_BYTES: Final = 1 << 20
+_VALUE_BYTES: Final = 16  # of a source that does not say it
+ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
+
+
+def entry_column(field: ast.Field) -> str | None:
+    """The list column whose entries have the field; None for a field of the span itself."""
+    scope = field.scope if isinstance(field, ast.Attribute) else field.name.partition(":")[0]
+    return ENTRY_COLUMNS.get(scope or "")
+
+
+@lru_cache(maxsize=1024)
+def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
+    """(column, type word) of every column that may hold the field, in the order in which they are asked."""
+    if (column := entry_column(field)) is not None:
+        return ((column, ""), ("start_ns", ""))
+    if isinstance(field, ast.Intrinsic):
+        if field.name in COMPUTED_COLUMNS:
+            return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
+        return ((INTRINSIC_COLUMNS[field.name], ""),)
+    scopes = UNSCOPED if field.scope is None else (field.scope,)
+    return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceTimes:
+    """ns since 1970, of shape (2, traces): starts and ends."""
+
+    values: npt.NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+
+@lru_cache(maxsize=64)
+def _is_a(protocol: type, source: type) -> bool:
+    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
+    return issubclass(source, protocol)
+
+
+class Reader:
+    """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        # Asked once: it takes 10 µs.
+        self.keeping = cast("Keeping", source) if _is_a(Keeping, type(source)) else None
+        self._estimating = cast("Estimating", source) if _is_a(Estimating, type(source)) else None
+        self._memory, self._held_bytes = memory.current(), 0
+        self.owned_bytes = 0  # of the source, where it is this query's own
+        self._read_once = source.read if self.keeping is None else self.keeping.read_once
+        self.rows = source.rows
+        self.bytes_read = 0
+        self.read_columns: dict[str, None] = {}
+        self._present: frozenset[str] | None = None
+        self._timed: bool | None = None
+        self._traces: TraceIndex | None = None
+        self._columns: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
+
+    def stored(self, column: str) -> bool:
+        """Whether the source has the column."""
+        if self._present is None:
+            self._present = self.source.columns
+        return column in self._present
+
+    def has(self, column: str) -> bool:
+        """Whether a row has a value in the column, be it one that is read where none is stored."""
+        return column in NEVER_NULL or self.stored(column)
+
+    def column(self, column: str) -> Any | None:
+        """The whole column as pyarrow Array; None: no row has a value.
+
+        Of the columns of NEVER_NULL "" is read where nothing is stored; duration_ns is how long spans took.
+        """
+        if column not in self._columns:
+            if not self.has(column):
+                return None
+            found = self._held(column) if self.stored(column) else None
+            if column in NEVER_NULL:
+                found = self._filled(column, found)
+            elif column == DURATION and not self._every_span_is_timed():
+                found = pa.array(elapsed_ns(self.numbers("start_ns"), to_numpy(found)))
+            self._columns[column] = found
+        return self._columns[column]
+
+    def _filled(self, column: str, array: Any) -> Any:
+        """With "" for null, unless the attribute has a value of another type there."""
+        if array is not None and not array.null_count:
+            return array
+        if array is None:
+            array = pa.DictionaryArray.from_arrays(pa.nulls(self.rows, pa.int32()), pa.array([], pa.string()))
+        self.hold(4 * self.rows, f"column {column} of {self.rows} spans")
+        absent = to_numpy(array.is_null())
+        for word in ATTRIBUTE_TYPES if column == SERVICE_NAME else ():
+            other = f"{column}:{word}"
+            if self.stored(other) and (typed := self.column(other)) is not None:
+                absent &= to_numpy(typed.is_null())
+        dictionary = pa.concat_arrays([array.dictionary, pa.array([""])])
+        codes = np.where(absent, len(array.dictionary), to_numpy(array.indices.fill_null(-1)))
+        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), dictionary)
+
+    def _every_span_is_timed(self) -> bool:
+        """Whether the bounds say that the durations which are stored are those that spans took."""
+        if self._timed is None:
+            starts, durations = self.source.bounds("start_ns"), self.source.bounds(DURATION)
+            if starts is None or durations is None:
+                self._timed = False
+            else:
+                self._timed = starts[0] > 0 and durations[0] >= 0
+        return self._timed
+
+    def numbers(self, column: str) -> npt.NDArray[Any]:
+        """A column without nulls, of numbers, as numpy."""
+        found = self.column(column)
+        assert found is not None
+        return to_numpy(found)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made of columns and asked for several times during one evaluation."""
+        if name not in self._made:
+            self._made[name] = made = make()
+            self.hold(getattr(made, "nbytes", 0), name)
+        return self._made[name]
+
+    def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
+        return self._at(columns, rows, self.source.read)
+
+    def _at(self, columns: Sequence[str], rows: Rows, read_rows: Callable[..., Any]) -> dict[str, Any]:
+        present = [column for column in dict.fromkeys(columns) if self.stored(column)]
+        if not present or not len(rows):
+            return {}
+        if DURATION in present and not self._every_span_is_timed():
+            present = list(dict.fromkeys([*present, "start_ns"]))
+        first, end = int(rows.min()), int(rows.max()) + 1
+        asked = None if (first, end) == (0, self.rows) else (first, end)
+        with self._memory.scratch(self.decoded_bytes(present, asked), f"{len(present)} columns of {end - first} spans"):
+            read = self._counted(read_rows(present, asked))
+            wanted = pa.array(rows - first)
+            found = {column: read[column].take(wanted) for column in present}
+        if DURATION in found and "start_ns" in found and not self._every_span_is_timed():
+            found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
+        return found
+
+    def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
+        """Those of the columns that the source has, whole: for something that it keeps."""
+        present = [column for column in columns if self.stored(column)]
+        with self._memory.scratch(self.decoded_bytes(present), f"{len(present)} columns of {self.rows} spans"):
+            return dict(self._counted(self._read_once(present)))
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About how much memory reading these columns takes, which the source has."""
+        if self._estimating is not None:
+            return self._estimating.decoded_bytes(columns, rows)
+        return len(columns) * _VALUE_BYTES * (self.rows if rows is None else rows[1] - rows[0])
+
+    def hold(self, size: int, what: str) -> None:
+        """Counts what is kept until `forget`. Raises: memory.MemoryExceeded"""
+        self._memory.reserve(size, what)
+        self._held_bytes += size
+
+    def _held(self, column: str) -> Any:
+        """A whole column, counted before it is read by its estimate, then by its size."""
+        what = f"column {column[:100]} of {self.rows} spans"
+        size = self.decoded_bytes([column])
+        self.hold(size, what)
+        array = self.source.read([column])[column]
+        size_bytes: int = array.nbytes
+        self.bytes_read += size_bytes
+        self.read_columns[column] = None
+        self.hold(size_bytes - size, what)
+        return array
+
+    def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """As `at`, for few rows that the next query will ask for again."""
+        source = self.keeping
+        if source is None or len(rows) * _SOME > self.rows:
+            return self.at(columns, rows)
+        name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
+        missing: dict[str, Any] = {}
+        for column in dict.fromkeys(columns):
+            if self.stored(column):
+                # Columns are read together where several are not kept.
+                def make(column: str = column) -> Any:
+                    if column not in missing:
+                        missing.update(self._at([c for c in columns if c not in found], rows, self._read_once))
+                    return compact(missing[column])
+
+                found[column] = source.keep(f"{column} {name}", make)
+        return found
+
+    def times(self) -> TraceTimes:
+        """Start and end of each trace, as far as the source knows them. Where no span has a time these are int64's
+        greatest number and its least.
+        """
+
+        def make() -> TraceTimes:
+            first = self.traces().offsets[:-1]
+            columns = self._at(["trace_start_ns", "trace_duration_ns"], first, self._read_once)
+            start = to_numpy(columns["trace_start_ns"])
+            times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
+            if len(start) and start.min() <= 0:
+                times[:, start <= 0] = [[_INT64.max], [_INT64.min]]
+            return TraceTimes(times)
+
+        if self.keeping is not None:
+            kept: TraceTimes = self.keeping.keep("times", make)
+            return kept
+        made: TraceTimes = self.once("times", make)
+        return made
+
+    def traces(self) -> TraceIndex:
+        if self._traces is None:
+            self._traces = self.source.traces()
+        return self._traces
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """No value of the column is less or greater; None where not known."""
+        bounds = self.source.bounds(column)
+        if column == DURATION and bounds is not None and not self._every_span_is_timed():
+            return 0, max(bounds[1], 0)
+        return bounds
+
+    def has_field(self, field: ast.Field) -> bool:
+        """Whether a column that may hold the field's values is here."""
+        return any(self.has(column) for column, _ in field_columns(field))
+
+    def passing(self, columns: Sequence[str], rows: Rows | None) -> dict[str, Any]:
+        """Columns at some rows (None: at all), for one look at each: they push out nothing that is in use."""
+        if rows is None:
+            return self.all_once(columns)
+        return self._at(columns, rows, self._read_once)
+
+    def discard(self) -> None:
+        """As `forget`, and rows that are nobody else's, of stitched traces, go, too. What was counted stays."""
+        self.forget()
+        if self.owned_bytes:
+            self.traces()
+            self._memory.release(self.owned_bytes)
+            self.owned_bytes = 0
+            self.source = self._read_once = self._estimating = cast("Any", None)
+
+    def forget(self) -> None:
+        """Lets the columns go; the source may keep its own cache."""
+        self._columns.clear()
+        self._made.clear()
+        self._memory.release(self._held_bytes)
+        self._held_bytes = 0
+
+    def _counted(self, read: Any) -> Any:
+        self.bytes_read += sum(array.nbytes for array in read.values())
+        self.read_columns |= dict.fromkeys(read)
+        return read
+
+
+def compact(array: Any) -> Any:
+    """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+        return array.dictionary_decode()
+    with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
+        return array.dictionary_decode()
+
+
+def plain_bytes(array: Any) -> int:
+    """What a dictionary array of strings takes without its dictionary."""
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0) + 5 * len(array)
+
+
+def to_numpy(array: Any) -> npt.NDArray[Any]:
+    """A pyarrow Array of numbers without nulls as numpy, without a copy."""
+    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return result
+
+
+def fixed_bytes(array: Any) -> Ids:
+    """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
+    return arrays.fixed_bytes(array).view(f"S{array.type.byte_width}").reshape(-1)
+
+
+def raw(ids: Ids, i: int) -> bytes:
+    """One id with all of its bytes: numpy itself cuts trailing zero bytes off."""
+    return bytes(ids[i : i + 1].tobytes())
+
+
+def raw_all(ids: Ids) -> list[bytes]:
+    """Every id with all of its bytes: many times faster than one by one."""
+    data, width = ids.tobytes(), ids.dtype.itemsize
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+class Places:
+    """Where sources have some traces, looked up once for each. ids: ascending, without repeats"""
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self._keys = _keys(ids)
+        self._found: dict[int, tuple[Rows, Rows]] = {}
+
+    def of(self, reader: Reader) -> tuple[Rows, Rows]:
+        """As `find`. The readers must outlive this."""
+        if id(reader) not in self._found:
+            self._found[id(reader)] = _find(reader.traces().ids, self.ids, self._keys)
+        return self._found[id(reader)]
+
+
+def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
+    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each, both ascending.
+
+    In: ids, ascending, without repeats
+    """
+    return _find(index.ids, ids, _keys(ids))
+
+
+def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+    if not len(own) or not len(ids):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    own_keys = None if keys is None else _keys(own)
+    wanted: npt.NDArray[Any] = ids
+    known: npt.NDArray[Any] = own
+    if keys is not None and own_keys is not None:
+        wanted, known = keys, own_keys
+    if len(ids) > len(own):  # the few are looked up among the many
+        hit, there = _nearest(known, wanted), np.arange(len(own))
+    else:
+        hit, there = np.arange(len(ids)), _nearest(wanted, known)
+    same = np.flatnonzero(ids[hit] == own[there])
+    return hit[same], there[same]
+
+
+def _nearest(few: npt.NDArray[Any], many: npt.NDArray[Any]) -> Rows:
+    """Where each of the few is among the many, if it is there at all. In: both ascending"""
+    position = np.searchsorted(many, few)
+    position[position == len(many)] = 0
+    return position
+
+
+def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
+    """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
+    bits have noughts there. In: ids, ascending
+    """
+    keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
+    return keys if bool((keys[1:] > keys[:-1]).all()) else None
+
+
+def run_starts(ordered: npt.NDArray[Any]) -> Rows:
+    """Where each value begins among values of which equal ones lie together."""
+    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+
+
+def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
+    """All rows of some traces, and for each row the position of its trace in `traces`."""
+    return spread(index.offsets, traces)
+
+
+def spread(offsets: npt.NDArray[Any], which: Rows) -> tuple[Rows, Rows]:
+    """The members of some groups, and for each the position of its group in `which`. In: where each group begins"""
+    first, counts = offsets[which], offsets[which + 1] - offsets[which]
+    owner = np.repeat(np.arange(len(which), dtype=np.int64), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner

@@ -1,0 +1,78 @@
+"""What the evaluator reads from: rows of spans, wherever they rest."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from tables.columns.overflow import SparseColumns
+from tables.columns.trace_index import TraceIndex
+
+
+class Source(Protocol):
+    """A row group of a segment or block, or a part of the live store's head: one shape for all of them.
+
+    Rows are sorted by trace_id, then start_ns. A trace may have further spans in other sources. Columns and their
+    types are those of `tables.schema`. Sources are immutable and may be read by several threads at once.
+    """
+
+    @property
+    def rows(self) -> int:
+        """How many spans."""
+        ...
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that have at least one value here; asking `read` for another is an error (KeyError)."""
+        ...
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column, without reading it; None where not known."""
+        ...
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies. Made once and kept."""
+        ...
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns as pyarrow Arrays of equal length: all rows, or the half-open range `rows`.
+
+        Strings come as DictionaryArray (int32 indices) whose dictionary may hold values that no row has;
+        everything else as the plain type. Raises OSError where the bytes cannot be had.
+        """
+        ...
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """What a source may do besides: say how much memory a `read` takes before it is done."""
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About what `read` of the same columns and rows allocates: rather too much than too little."""
+        ...
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """What a source may do besides: give attributes that few rows have as (row, value) pairs, without a column of all
+    rows for each.
+    """
+
+    def sparse_columns(self) -> frozenset[str]:
+        """The columns that `sparse` gives. None of them is cheap to `read`."""
+        ...
+
+    def sparse(self) -> SparseColumns:
+        """All of them."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """What a source may do besides: keep things between queries that are made of it."""
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """The thing of that name, which has `nbytes`; made if it is not there (any more)."""
+        ...
+
+    def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """As `read`, for making something to `keep`: the columns themselves are kept only where there is room."""
+        ...

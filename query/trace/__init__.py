@@ -1,0 +1,1 @@
+"""One trace by its id, whole or in pages."""

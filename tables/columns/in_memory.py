@@ -1,0 +1,91 @@
+"""Rows in memory as what the evaluator reads from (`query.scan.source.Source`)."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns import overflow
+from tables.columns.arrays import one_array
+from tables.columns.trace_index import TraceIndex, trace_index
+
+# As of `tables.parquet.read`.
+_HIDDEN_VALUE_BYTES: Final = 8
+
+
+class TableSource:
+    """A table in the form of `tables.schema`, sorted by trace_id, then start_ns: a part of the live store's head, or
+    traces put together from several sources. Immutable; for several threads.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._lock = Lock()
+        self._arrays: dict[str, Any] = {}
+        self._bounds: dict[str, tuple[int, int] | None] = {}
+        self._index: TraceIndex | None = None
+        self.rows = int(table.num_rows)
+        self._own = {name for name in table.column_names if table[name].null_count < self.rows}
+        hidden: frozenset[str] = frozenset()
+        if overflow.COLUMN in self._own:
+            hidden = overflow.column_names(self._array(overflow.COLUMN))
+        self.columns = overflow.visible(self._own, hidden)
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column; None for others."""
+        if column not in self._own or not pa.types.is_integer(self._table.schema.field(column).type):
+            return None
+        with self._lock:
+            if column not in self._bounds:
+                ends = pc.min_max(self._table[column])
+                self._bounds[column] = (ends["min"].as_py(), ends["max"].as_py())
+            return self._bounds[column]
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies."""
+        with self._lock:
+            if self._index is None:
+                self._index = trace_index(self._array("trace_id"))
+            return self._index
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """What reading them takes besides the table: dictionaries of texts, and what the overflow stands for."""
+        count = self.rows if rows is None else rows[1] - rows[0]
+        hidden = sum(column not in self._own for column in columns)
+        # Nobody else may hold the table: traces put together are gone with their query.
+        own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
+        return own + hidden * count * _HIDDEN_VALUE_BYTES
+
+    def sparse_columns(self) -> frozenset[str]:
+        """Those that the overflow stands for."""
+        return self.columns - self._own
+
+    def sparse(self) -> overflow.SparseColumns:
+        """The whole overflow, by column."""
+        with self._lock:
+            return overflow.SparseColumns.of(self._array(overflow.COLUMN))
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns, all rows or a range. Raises: KeyError for an unknown one."""
+        if unknown := set(columns) - self.columns:
+            raise KeyError(f"no column {min(unknown)!r}")
+        hidden = [column for column in columns if column not in self._own]
+        with self._lock:
+            found = {column: self._array(column) for column in columns if column in self._own}
+            lists = self._array(overflow.COLUMN) if hidden else None
+        if rows is not None:
+            first, end = rows
+            found = {column: array.slice(first, end - first) for column, array in found.items()}
+            lists = None if lists is None else lists.slice(first, end - first)
+        return found if lists is None else {**found, **overflow.columns_of(lists, hidden)}
+
+    def _array(self, column: str) -> Any:
+        array = self._arrays.get(column)
+        if array is None:
+            array = one_array(self._table[column])
+            if pa.types.is_string(array.type):
+                array = array.dictionary_encode()
+            self._arrays[column] = array
+        return array

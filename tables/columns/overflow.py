@@ -1,0 +1,177 @@
+"""The list column `overflow` of `tables.schema`: attributes without a column of their own, shown as if they had one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from tables.columns.arrays import Int64s, list_parents, list_values, numbers
+from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
+from tables.turns import as_list
+
+COLUMN: Final = "overflow"
+# Texts of its entries that come oftener than once: read as dictionaries, or the name of an attribute takes its length
+# for each span that has it.
+DICTIONARIES: Final = ("overflow.list.element.column", "overflow.list.element.string_value")
+
+# A longer key never gets a column: Parquet's footer repeats each name several times.
+KEY_CHARS_MAX: Final = 1024
+
+_VALUE_FIELDS: Final = ("string_value", "bool_value", "int_value", "double_value", "bytes_value")
+_LIST_FIELDS: Final = {
+    "string[]": "string_value",
+    "int[]": "int_value",
+    "double[]": "double_value",
+    "bool[]": "bool_value",
+}
+
+
+def value_field(word: str) -> str:
+    """The field of an entry that holds values of an attribute type."""
+    return f"{word}_value" if f"{word}_value" in _VALUE_FIELDS else "bytes_value"
+
+
+def entries(columns: Any, word_field: str, values: Any) -> pa.StructArray:
+    """Entries whose values are all of one field. columns: the name for each, a string array."""
+    count = len(values)
+    arrays = [columns]
+    arrays += [values if f.name == word_field else pa.nulls(count, f.type) for f in list(OVERFLOW)[1:]]
+    return pa.StructArray.from_arrays(arrays, fields=list(OVERFLOW))
+
+
+def column_names(lists: pa.ListArray) -> frozenset[str]:
+    """The columns that the entries stand for. Entries need only have the field `column`."""
+    return frozenset(as_list(pc.unique(list_values(lists).field("column"))))
+
+
+def columns_of(lists: pa.ListArray, names: Sequence[str]) -> Mapping[str, Any]:
+    """Columns by name, as `query.scan.source.Source.read` gives them; one that no row has is all null.
+
+    lists: the column `overflow`, or a slice of it
+    """
+    found = SparseColumns.of(lists, names)
+    columns: dict[str, Any] = {}
+    empty: dict[str, Any] = {}  # by type: made once, however many columns no row has
+    for name in names:
+        if name not in found.names:
+            word = _word(name)
+            if word not in empty:
+                empty[word] = _shown(pa.nulls(len(lists), ATTRIBUTE_TYPES[word]))
+            columns[name] = empty[word]
+            continue
+        rows, values = found.column(name)
+        index = np.full(len(lists), -1, np.int32)
+        index[rows] = np.arange(len(rows), dtype=np.int32)
+        columns[name] = _shown(values.take(pa.array(index, mask=index < 0)))
+    return columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseColumns:
+    """The entries of some rows sorted by column: for thousands of attributes that few rows have.
+
+    names: each column's number; ends: where the entries of each end; rows: of each entry; entries: structs as OVERFLOW
+    """
+
+    names: Mapping[str, int]
+    ends: Int64s
+    rows: Any
+    entries: Any
+
+    @classmethod
+    def of(cls, lists: pa.ListArray, wanted: Sequence[str] | None = None) -> "SparseColumns":
+        """In: the column `overflow`, or a slice of it; which columns to keep (None: all)"""
+        found = list_values(lists)
+        encoded = found.field("column")
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        codes = numbers(encoded.indices)
+        # A dictionary may have names that no entry has.
+        used = np.bincount(codes, minlength=len(encoded.dictionary)) > 0
+        names = {name: number for number, name in enumerate(as_list(encoded.dictionary)) if used[number]}
+        at = np.arange(len(codes))
+        if wanted is not None:
+            keep = np.zeros(len(used), np.bool_)
+            keep[[names[name] for name in wanted if name in names]] = True
+            at = np.flatnonzero(keep[codes])
+        at = at[np.argsort(codes[at], kind="stable")]
+        ends = np.cumsum(np.bincount(codes[at], minlength=len(used)))
+        return cls(names, ends, list_parents(lists)[at], found.take(pa.array(at)))
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.ends.nbytes + self.rows.nbytes + self.entries.nbytes)
+
+    def column(self, name: str) -> tuple[Any, Any]:
+        """(rows, ascending, each once; their values) of one column. Of an attribute that a span has twice, the last."""
+        number = self.names[name]
+        begin, end = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
+        rows, word = self.rows[begin:end], _word(name)
+        values = _typed(self.entries.slice(begin, end - begin).field(value_field(word)), word)
+        last = np.flatnonzero(np.r_[rows[1:] != rows[:-1], True]) if len(rows) else rows
+        return (rows, values) if len(last) == len(rows) else (rows[last], values.take(pa.array(last)))
+
+
+def _word(name: str) -> str:
+    attribute = parse_attribute_column(name)
+    return attribute.type if attribute is not None else "string"
+
+
+def _typed(values: Any, word: str) -> Any:
+    field = _LIST_FIELDS.get(word)
+    if field is None:
+        # The dictionary is that of all columns together.
+        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    lists = [
+        [getattr(item, field) for item in AnyValue.FromString(raw).array_value.values] for raw in values.to_pylist()
+    ]
+    return pa.array(lists, ATTRIBUTE_TYPES[word])
+
+
+def _shown(array: Any) -> Any:
+    return array.dictionary_encode() if array.type == pa.string() else array
+
+
+class Overflow:
+    """Entries of the rows of a segment, collected in pieces."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._row: list[Any] = []
+        self._entries: list[pa.StructArray] = []
+
+    def add(self, row: Any, found: pa.StructArray) -> None:
+        """Entries, and the row of each."""
+        if len(found):
+            self._row.append(row)
+            self._entries.append(found)
+
+    def columns(self) -> dict[str, Any]:
+        """The column, if any row has an entry. Entries of a row stay in the order in which they were added."""
+        if not self._row:
+            return {}
+        row = np.concatenate(self._row)
+        order: Int64s = np.argsort(row, kind="stable")
+        offsets = np.zeros(self._rows + 1, np.int32)
+        np.cumsum(np.bincount(row, minlength=self._rows), out=offsets[1:])
+        found = pa.concat_arrays(self._entries).take(pa.array(order))
+        return {COLUMN: pa.ListArray.from_arrays(pa.array(offsets), found)}
+
+
+def rarest(counts: Mapping[tuple[str, Any], int], columns_max: int) -> set[tuple[str, Any]]:
+    """Which attributes, (key, type) each, go to the overflow: those with the fewest values, and very long keys.
+
+    The same on every machine, whatever the order of the spans.
+    """
+    fit = [attribute for attribute in counts if len(attribute[0]) <= KEY_CHARS_MAX]
+    fit.sort(key=lambda attribute: (-counts[attribute], attribute))
+    return set(counts) - set(fit[: max(columns_max, 0)])
+
+
+def visible(columns: Iterable[str], hidden: frozenset[str]) -> frozenset[str]:
+    """A file's columns as readers see them."""
+    return frozenset(name for name in columns if name != COLUMN) | hidden

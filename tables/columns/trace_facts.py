@@ -1,0 +1,100 @@
+"""What the spans of a trace say together: its start, duration, root and tree. Every part of the program that needs
+these facts, for records, segments, blocks or stitched traces, takes them from here.
+
+A span has a time if it starts after 1970 began and before 2^63 ns. Clients send 0 for "not known", and broken clocks
+send anything; such spans stay as they were sent, and a trace begins and ends by the others.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tables.columns.arrays import Int64s
+from tables.columns.nested_set import NestedSet, nested_set
+
+UInt64s = npt.NDArray[np.uint64]
+_INT64: Final = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceFacts:
+    """nested: a number per row. start_ns, duration_ns, root: per trace.
+
+    start_ns: of the earliest span that has a time; 0 where none has. root: the row of the root span; -1: there is none
+    """
+
+    nested: NestedSet
+    start_ns: Int64s
+    duration_ns: Int64s
+    root: Int64s
+
+
+def trace_facts(
+    trace: Int64s,
+    first: Int64s,
+    span_id: UInt64s,
+    parent_id: UInt64s,
+    kind: npt.NDArray[np.integer],
+    start_ns: Int64s,
+    duration_ns: Int64s,
+) -> TraceFacts:
+    """The facts of traces whose rows lie together, by start.
+
+    In: trace: number of each row's trace, ascending from 0; first: first row of each trace; parent_id: 0 for no parent;
+        kind: OTLP's numbers; start_ns, duration_ns: as they were sent
+    """
+    start, end = trace_times(start_ns, duration_ns, first)
+    root = root_rows(trace, len(first), parent_id, start_ns, span_id, kind, duration_ns)
+    nested = nested_set(trace, span_id, parent_id, kind)
+    timed = start <= end
+    return TraceFacts(nested, np.where(timed, start, 0), np.where(timed, end - start, 0), root)
+
+
+def elapsed_ns(start_ns: Int64s, duration_ns: Int64s) -> Int64s:
+    """How long each span took: 0 where it has no start, and where it ends before it starts or 2^63 ns later."""
+    with np.errstate(over="ignore"):
+        starts = start_ns.astype(np.uint64)  # unsigned, as OTLP has them
+        good = (start_ns != 0) & (duration_ns >= 0) & (starts + duration_ns.astype(np.uint64) >= starts)
+    return duration_ns if good.all() else np.where(good, duration_ns, 0)
+
+
+def trace_times(start_ns: Int64s, duration_ns: Int64s, first: Int64s) -> tuple[Int64s, Int64s]:
+    """Start and end in ns of each trace. Where no span has a time the start is int64's greatest number and the end its
+    least. In: first: first row of each trace
+    """
+    timed = start_ns > 0
+    with np.errstate(over="ignore"):
+        ends = start_ns + elapsed_ns(start_ns, duration_ns)
+    ends = np.where(timed & (ends < 0), _INT64.max, ends)
+    if not timed.all():
+        start_ns, ends = np.where(timed, start_ns, _INT64.max), np.where(timed, ends, _INT64.min)
+    return np.minimum.reduceat(start_ns, first), np.maximum.reduceat(ends, first)
+
+
+def time_range_ns(start_ns: Int64s, duration_ns: Int64s) -> tuple[int, int]:
+    """The earliest start and the latest end of some spans; (0, 0) where none has a time. In: at least one span"""
+    (start,), (end,) = trace_times(start_ns, duration_ns, np.zeros(1, np.int64))
+    return (int(start), int(end)) if start <= end else (0, 0)
+
+
+def root_rows(
+    trace: Int64s,
+    traces: int,
+    parent_id: UInt64s,
+    start_ns: Int64s,
+    span_id: UInt64s,
+    kind: npt.NDArray[np.integer],
+    duration_ns: Int64s,
+) -> Int64s:
+    """The row of each trace's root span, -1 where it has none. Of several the one that starts first, then the one with
+    the least id; those without a time come last. Of spans with one id, as a client's and a server's, the one with the
+    lesser kind, then duration: as the rows of a segment are sorted.
+    """
+    rows = np.flatnonzero(parent_id == 0)
+    start = start_ns[rows]
+    order = rows[np.lexsort((duration_ns[rows], kind[rows], span_id[rows], start, start <= 0))[::-1]]
+    root = np.full(traces, -1, np.int64)
+    root[trace[order]] = order  # the last that is written stays
+    return root

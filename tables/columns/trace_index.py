@@ -1,0 +1,33 @@
+"""Where the traces lie among rows that are sorted by trace."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tables.columns.arrays import fixed_bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceIndex:
+    """Where each trace lies in a source.
+
+    ids: the distinct trace ids, ascending, dtype `S16` (sorts and compares as the 16 bytes; all have 16)
+    offsets: int64, one more than ids: rows offsets[i] to offsets[i + 1] are those of ids[i]
+    """
+
+    ids: npt.NDArray[np.bytes_]
+    offsets: npt.NDArray[np.int64]
+
+
+def trace_index(trace_ids: Any) -> TraceIndex:
+    """In: binary[16] Array, ascending."""
+    rows = len(trace_ids)
+    data = fixed_bytes(trace_ids)
+    halves = data.view(np.uint64)  # whatever their order of bytes: they are only compared for equality
+    new = np.ones(rows, np.bool_)
+    new[1:] = (halves[1:, 0] != halves[:-1, 0]) | (halves[1:, 1] != halves[:-1, 1])
+    starts = np.flatnonzero(new)
+    ids = np.ascontiguousarray(data[starts]).view("S16").reshape(-1)
+    return TraceIndex(ids, np.r_[starts, rows].astype(np.int64))

@@ -1,1 +1,0 @@
-"""What is counted, as a file that a restart goes on from."""

@@ -1,1 +1,0 @@
-"""What is counted → requests of Prometheus remote write, 1.0 and 2.0."""

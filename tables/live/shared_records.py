@@ -1,0 +1,198 @@
+"""Records in a head → spans. Of a record that several tenants share a head holds the rows of its own tenant only."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tables.columns.arrays import ranges
+from tables.errors import WireError
+from tables.wire import record
+from tables.wire.split import take_rows
+
+# So much is joined at a time, and so much is kept for the other tenants' heads; beyond that it is decoded again.
+_GROUP_BYTES: Final = 8 << 20
+_KEPT_BYTES_MAX: Final = 128 << 20
+
+
+class HeadRecord(NamedTuple):
+    """One record of the topic, or a tenant's rows of one that several tenants share.
+
+    shared_spans: spans of the whole record; 0 if it is this tenant's alone
+    """
+
+    offset: int
+    spans: int
+    value: bytes
+    first_row: int = 0
+    shared_spans: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the value; of a shared one this tenant's share."""
+        return self._share(len(self.value))
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes that the spans take when they are decoded, as the record says itself."""
+        return self._share(record.decoded_bytes(self.value))
+
+    def _share(self, size_bytes: int) -> int:
+        return size_bytes * self.spans // self.shared_spans if self.shared_spans else size_bytes
+
+
+class BadRecord(NamedTuple):
+    """A record that was left out, and why."""
+
+    offset: int
+    problem: str
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Shared records that follow each other, decoded: those with the same columns as one batch.
+
+    place: batch and first row of each record, by offset
+    """
+
+    records: list[HeadRecord] = field(default_factory=list)
+    size_bytes: int = 0
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    place: dict[int, tuple[int, int]] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def decode(self) -> "_Group":
+        """The same group with its batches."""
+        done = _Group(self.records, self.size_bytes)
+        alike: dict[Any, list[tuple[int, pa.RecordBatch]]] = {}
+        for item in self.records:
+            try:
+                batch = decode_shared(item)
+            except WireError as err:
+                done.problems[item.offset] = str(err)
+            else:
+                alike.setdefault(batch.schema, []).append((item.offset, batch))
+        for of_schema in alike.values():
+            joined = _joined([batch for _, batch in of_schema])
+            row = 0
+            for at, (offset, batch) in enumerate(of_schema):
+                number = len(done.batches)
+                done.place[offset] = (number, row) if len(joined) == 1 else (number + at, 0)
+                row += len(batch)
+            done.batches += joined
+        return done
+
+
+class SharedRecords:
+    """The shared records of heads that are sealed together: each is decoded once for all of them.
+
+    Belongs to their seal jobs, and goes with the last of them. For one thread at a time.
+    """
+
+    def __init__(self, heads: Iterable[Sequence[HeadRecord]]) -> None:
+        self._heads = list(heads)
+        self._groups: list[_Group] = []
+        self._group_of: dict[int, int] = {}  # by offset
+        self._kept: dict[int, _Group] = {}
+        self._kept_bytes = 0
+
+    def spans_of(self, records: Iterable[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
+        """One tenant's rows of some shared records. A bad record is named to the first of its tenants only."""
+        if not self._groups:
+            self._plan()
+        by_group: dict[int, list[HeadRecord]] = {}
+        for item in records:
+            by_group.setdefault(self._group_of[item.offset], []).append(item)
+        batches: list[pa.RecordBatch] = []
+        bad: list[BadRecord] = []
+        for number, items in by_group.items():
+            group = self._group(number)
+            runs: dict[int, list[tuple[int, int]]] = {}
+            for item in items:
+                found = group.place.get(item.offset)
+                if found is not None:
+                    runs.setdefault(found[0], []).append((found[1] + item.first_row, item.spans))
+                elif not item.first_row:
+                    bad.append(BadRecord(item.offset, group.problems[item.offset]))
+            batches += [take_rows(group.batches[batch], _rows(of_batch)) for batch, of_batch in runs.items()]
+        return batches, bad
+
+    def _plan(self) -> None:
+        by_offset = {item.offset: item for records in self._heads for item in records if item.shared_spans}
+        for offset in sorted(by_offset):
+            item = by_offset[offset]
+            size = record.decoded_bytes(item.value)
+            if not self._groups or self._groups[-1].size_bytes + size > _GROUP_BYTES:
+                self._groups.append(_Group())
+            self._groups[-1].records.append(item)
+            self._groups[-1].size_bytes += size
+            self._group_of[offset] = len(self._groups) - 1
+
+    def _group(self, number: int) -> _Group:
+        group = self._kept.get(number)
+        if group is None:
+            group = self._groups[number].decode()
+            if self._kept_bytes + group.size_bytes <= _KEPT_BYTES_MAX:
+                self._kept[number] = group
+                self._kept_bytes += group.size_bytes
+        return group
+
+
+def spans_of(
+    records: Sequence[HeadRecord], shared: SharedRecords | None = None
+) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
+    """The spans of a head's records; those that cannot be read are named instead.
+
+    shared: what decodes the shared ones, if other heads need them too
+    """
+    batches: list[pa.RecordBatch] = []
+    bad: list[BadRecord] = []
+    of_several: list[HeadRecord] = []
+    for item in records:
+        if item.shared_spans:
+            of_several.append(item)
+            continue
+        try:
+            batches.append(record.decode(item.value))
+        except WireError as err:
+            bad.append(BadRecord(item.offset, str(err)))
+    if of_several:
+        more, worse = (shared or SharedRecords([of_several])).spans_of(of_several)
+        batches += more
+        bad += worse
+    return batches, bad
+
+
+def decode_shared(item: HeadRecord) -> pa.RecordBatch:
+    """All spans of a shared record. Raises: WireError, also if they are not as many as its headers say."""
+    return _as_many(item, record.decode(item.value))
+
+
+def trace_ids_of(item: HeadRecord) -> pa.Array:
+    """The trace ids of the tenant's spans in a record. Raises: WireError."""
+    ids = record.decode_trace_ids(item.value)
+    return _as_many(item, ids).slice(item.first_row, item.spans) if item.shared_spans else ids
+
+
+def _as_many(item: HeadRecord, rows: Any) -> Any:
+    if len(rows) != item.shared_spans:
+        raise WireError(f"{len(rows)} spans, its headers say {item.shared_spans}")
+    return rows
+
+
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """As one batch, or as they are if one cannot hold them."""
+    if len(batches) == 1:
+        return batches
+    try:
+        return list(pa.Table.from_batches(batches).combine_chunks().to_batches())
+    except pa.ArrowException:  # more distinct values than the batches' small dictionary indices can number
+        return batches
+
+
+def _rows(runs: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    starts, lengths = np.array(runs, np.int64).T
+    return ranges(starts, lengths)

@@ -1,0 +1,1 @@
+"""The Parquet files of segments and blocks: written, and read by pages."""

@@ -1,0 +1,429 @@
+"""Parquet files of segments and blocks as what the evaluator reads from (`query.scan.source.Source`)."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tables.columns import overflow
+from tables.columns.arrays import one_array
+from tables.columns.trace_index import TraceIndex, trace_index
+from tables.errors import DamagedError, StorageError
+from tables.parquet.decoded_size import decoded_size
+from tables.parquet.pages import Pages, parse_pages
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import Tail
+from tables.storage.object_store import RangeFile
+
+
+class ColumnKey(NamedTuple):
+    """One decoded column of one file."""
+
+    file: str
+    column: str
+
+
+ColumnCache = ByteCache[ColumnKey, Any]
+
+# What else of a file is in the cache; no column has such a name.
+_FOOTER: Final = "\0footer"
+_TRACES: Final = "\0traces"
+_PAGES: Final = "\0pages"
+_KEPT: Final = "\0kept "
+_FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
+# Bounds of these are kept: they tell whether a file lies in a query's time range at all.
+_ALWAYS_ASKED: Final = frozenset({"trace_start_ns", "trace_duration_ns", "start_ns", "duration_ns"})
+# Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
+_FEW_COLUMNS: Final = 6
+# Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
+_SOME_COLUMNS: Final = 12
+_LEAVES_OF_ONE_THREAD_MAX: Final = 16
+# An index of int32, and the place of each value while the column is made.
+_HIDDEN_VALUE_BYTES: Final = 8
+# What is read once does not push out of the cache what was in use so lately.
+_IN_USE_S: Final = 60.0
+
+
+class ParquetSource:
+    """A file with one row group. Opened at the first need; decoded columns go to the shared cache.
+
+    key names what is in the file, for the cache: a block's file and the segment that it was share what is decoded.
+    name is the file's own: what is open reads from one place only, which may vanish before the other.
+    tail: what the file's end must be; None: not known
+    Whatever reads raises DamagedError where the bytes are not those that were written.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        open_file: Callable[[], RangeFile],
+        cache: ColumnCache,
+        rows: int,
+        name: str | None = None,
+        tail: Tail | None = None,
+    ) -> None:
+        self.key, self.name = key, name or key
+        self.rows = rows
+        self._tail = tail
+        self._open_file = open_file
+        self._cache = cache
+        # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
+        self._columns: frozenset[str] | None = None
+        self._bounds: dict[str, tuple[int, int] | None] = {}
+        self._sizes: dict[str, int] = {}
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the file, and those that its overflow stands for."""
+        if self._columns is None:
+            leaves = self._opened().leaves
+            hidden: frozenset[str] = frozenset()
+            if overflow.COLUMN in leaves:
+                # The names are the first leaf of the list's struct.
+                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaves[overflow.COLUMN][:1])[0])
+            self._columns = _shared(overflow.visible(leaves, hidden))
+        return self._columns
+
+    def bounds(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column, from the footer."""
+        if column not in _ALWAYS_ASKED:
+            return self._read_bounds(column)
+        if column not in self._bounds:
+            self._bounds[column] = self._read_bounds(column)
+        return self._bounds[column]
+
+    def _read_bounds(self, column: str) -> tuple[int, int] | None:
+        opened = self._opened()
+        leaves = opened.leaves.get(column)
+        if leaves is None or len(leaves) != 1:
+            return None
+        statistics = opened.file.metadata.row_group(0).column(leaves[0]).statistics
+        if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+            return None
+        return statistics.min, statistics.max
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
+        traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
+        if traces is None:
+            traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
+            keep_traces(self._cache, self.key, traces)
+        return traces
+
+    def verify(self) -> None:
+        """Reads all of it, column by column. Raises: DamagedError, StorageError"""
+        for column in self._opened().leaves:
+            self._decode([column], keep=False)
+        if self.rows:
+            self._pages()
+
+    def close(self) -> None:
+        """Forgets what is open, not what is decoded: the file is read anew."""
+        for name in (_FOOTER, _PAGES):
+            for key in {self.key, self.name}:
+                self._cache.discard(ColumnKey(key, name))
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About what reading them takes, as the footer says it; of what is in the cache its size."""
+        sizes = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
+        total = sum(size for size in sizes.values() if size is not None)
+        missing = [column for column, size in sizes.items() if size is None]
+        if not missing:
+            return total
+        leaves, count = self._opened().leaves, self.rows if rows is None else rows[1] - rows[0]
+        paged = len(columns) > _SOME_COLUMNS and count * 2 <= self.rows
+        present = sum(self._size(column) for column in missing if column in leaves)
+        total += present * count // self.rows if paged else present
+        hidden = sum(column not in leaves for column in missing)
+        if hidden:
+            lists = self._cache.size_of(ColumnKey(self.key, overflow.COLUMN))
+            total += 2 * (self._size(overflow.COLUMN) if lists is None else lists)
+            total += hidden * count * _HIDDEN_VALUE_BYTES
+        return total
+
+    def _size(self, column: str) -> int:
+        if column not in self._sizes:
+            opened = self._opened()
+            with _damage(self.name, "cannot be read"):
+                self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+        return self._sizes[column]
+
+    def sparse_columns(self) -> frozenset[str]:
+        """Those that the overflow stands for."""
+        return self.columns.difference(self._opened().leaves)
+
+    def sparse(self) -> overflow.SparseColumns:
+        """The whole overflow, by column."""
+        return overflow.SparseColumns.of(self._overflow())
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something small that is made of the columns: an object with `nbytes`. Made once, and again when the cache
+        was full.
+        """
+        key = ColumnKey(self.key, _KEPT + name)
+        kept = self._cache.get(key)
+        if kept is None:
+            kept = make()
+            self._cache.put(key, kept, max(int(kept.nbytes), 64))
+        return kept
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
+        return self._read(columns, rows, 0.0)
+
+    def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """As `read`, for what is kept in another form."""
+        return self._read(columns, rows, _IN_USE_S)
+
+    def _read(self, columns: Sequence[str], rows: tuple[int, int] | None, spares_s: float) -> Mapping[str, Any]:
+        found: dict[str, Any] = {}
+        missing: list[str] = []
+        for column in columns:
+            cached = self._cache.get(ColumnKey(self.key, column))
+            if cached is None:
+                missing.append(column)
+            else:
+                found[column] = cached
+        if missing:
+            leaves = self._opened().leaves
+            hidden = [column for column in missing if column not in leaves]
+            if unknown := set(hidden) - (self.columns if hidden else set()):
+                raise KeyError(f"{self.key} has no column {min(unknown)!r}")
+            present = [column for column in missing if column in leaves]
+            if rows is None or len(columns) <= _FEW_COLUMNS:
+                found |= self._decode(present, keep=True, spares_s=spares_s)
+            else:
+                found |= self._some_pages(present, rows)
+            found |= self._from_overflow(hidden, rows)
+        if rows is not None:
+            first, end = rows
+            # What came from the overflow or from single pages has these rows only.
+            return {
+                column: found[column].slice(first, end - first) if len(found[column]) == self.rows else found[column]
+                for column in columns
+            }
+        return found
+
+    def _some_pages(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+        """Rows of the columns: of many only the pages that have them are decoded, where that saves something."""
+        if len(columns) <= _SOME_COLUMNS or (rows[1] - rows[0]) * 2 > self.rows:
+            return self._decode(columns, keep=False)
+        pages = self._pages()
+        around = pages.around(*rows)
+        paged = [column for column in columns if column in pages.columns]
+        found = self._decode([column for column in columns if column not in paged], keep=False)
+        if paged:
+            opened = self._opened()
+            data = pages.cut(paged, around, self._bytes)
+            first = pages.starts[around[0]]
+            with _damage(self.name, "has pages that cannot be read"):
+                found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
+            _check_codes(self.name, found.values())
+            if any(len(found[column]) != rows[1] - rows[0] for column in paged):
+                raise DamagedError(self.name, "has pages without the rows that its offset index says")
+        return found
+
+    def _pages(self) -> Pages:
+        key = ColumnKey(self.key, _PAGES)
+        pages: Pages | None = self._cache.get(key)
+        if pages is None:
+            metadata = self._opened().file.metadata
+            last = metadata.row_group(0).column(metadata.num_columns - 1)
+            start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
+            start += last.total_compressed_size
+            tail = bytes(self._bytes(start, self._open_file().size()))
+            if self._tail is not None and (problem := self._tail.problem(tail[-self._tail.size_bytes :])):
+                raise DamagedError(self.name, problem)
+            try:
+                pages = parse_pages(tail, start, metadata.created_by)
+            except (IndexError, ValueError) as err:
+                raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
+            self._cache.put(key, pages, pages.nbytes)
+        return pages
+
+    def _bytes(self, start: int, end: int) -> Any:
+        file = self._open_file()
+        file.seek(start)
+        return file.read(end - start)
+
+    def _from_overflow(self, columns: Sequence[str], rows: tuple[int, int] | None) -> Mapping[str, Any]:
+        if not columns:
+            return {}
+        lists = self._overflow()
+        if rows is not None:
+            return overflow.columns_of(lists.slice(rows[0], rows[1] - rows[0]), columns)
+        made = overflow.columns_of(lists, columns)
+        for column, array in made.items():
+            self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64))
+        return made
+
+    def _overflow(self) -> Any:
+        lists = self._cache.get(ColumnKey(self.key, overflow.COLUMN))
+        return self._decode([overflow.COLUMN], keep=True)[overflow.COLUMN] if lists is None else lists
+
+    def _decode(self, columns: Sequence[str], *, keep: bool, spares_s: float = 0.0) -> dict[str, Any]:
+        if not columns:
+            return {}
+        opened = self._opened()
+        arrays = self._leaves(columns, [leaf for column in columns for leaf in opened.leaves[column]])
+        decoded = dict(zip(columns, arrays, strict=True))
+        if keep:
+            for column, array in decoded.items():
+                self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64), spares_s=spares_s)
+        return decoded
+
+    def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
+        """The columns, each with only those of its leaves that are among `indices`."""
+        opened = self._opened()
+        # Arrow's own threads pay only where there are many columns.
+        many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
+        with opened.lock, _damage(self.name, "cannot be read"):
+            with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
+                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
+            if table.num_rows != self.rows:
+                raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
+        arrays = [one_array(table.column(column)) for column in columns]
+        _check_codes(self.name, arrays)
+        return arrays
+
+    def _opened(self) -> "_OpenFile":
+        key = ColumnKey(self.name, _FOOTER)
+        opened: _OpenFile | None = self._cache.get(key)
+        if opened is None:
+            opened = _open(self.name, self._open_file, self._tail)
+            if opened.file.metadata.num_rows != self.rows:
+                raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
+            self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
+        return opened
+
+
+def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
+    """So that the file need not be opened to see that a trace is not in it."""
+    cache.put(ColumnKey(key, _TRACES), traces, traces.ids.nbytes + traces.offsets.nbytes)
+
+
+@dataclass(slots=True, eq=False)
+class _OpenFile:
+    """leaves: column → numbers of its leaf columns. types: column → type."""
+
+    file: pq.ParquetFile
+    bytes: RangeFile  # what `file` reads
+    leaves: dict[str, list[int]]
+    types: dict[str, Any]
+    lock: threading.Lock  # a Parquet reader is not made for two threads at once
+
+
+@lru_cache(maxsize=256)
+def _shared(columns: frozenset[str]) -> frozenset[str]:
+    """The same object for the same columns: most files have those of their neighbours."""
+    return columns
+
+
+def _check_codes(name: str, arrays: Iterable[Any]) -> None:
+    """No checksum covers how many values the header of a dictionary's page says that there are."""
+    for array in arrays:
+        if pa.types.is_dictionary(array.type):
+            most = pc.max(array.indices).as_py()
+            if most is not None and most >= len(array.dictionary):
+                raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
+
+
+@contextmanager
+def _damage(name: str, problem: str) -> Iterator[None]:
+    """What Arrow cannot read is damaged; what the storage cannot give now is not."""
+    try:
+        yield
+    except (StorageError, MemoryError):
+        raise
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as err:
+        raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
+
+
+def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _OpenFile:
+    with _damage(name, "cannot be opened"):
+        metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
+        schema = metadata.schema.to_arrow_schema()
+        strings = [field.name for field in schema if field.type == pa.string()]
+        source = open_file()
+        # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
+        dictionaries = [*strings, *(overflow.DICTIONARIES if overflow.COLUMN in schema.names else ())]
+        file = pq.ParquetFile(
+            source, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False, page_checksum_verification=True
+        )
+    if metadata.num_row_groups != 1:
+        raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
+    leaves: dict[str, list[int]] = {}
+    at = 0
+    for field in schema:
+        count = _leaf_count(field.type)
+        leaves[field.name] = list(range(at, at + count))
+        at += count
+    return _OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
+    file.seek(file.size() - tail.size_bytes)
+    data = file.read(tail.size_bytes)
+    if problem := tail.problem(data):
+        raise DamagedError(name, problem)
+    return pa.BufferReader(pa.py_buffer(data))
+
+
+def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, length) of each leaf's bytes, as Arrow asks for them."""
+    chunks = []
+    for leaf in leaves:
+        column = metadata.row_group(0).column(leaf)
+        start = column.data_page_offset
+        if column.has_dictionary_page and column.dictionary_page_offset < start:
+            start = column.dictionary_page_offset
+        chunks.append((start, column.total_compressed_size))
+    return chunks
+
+
+def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+    """Rows of the columns from a file that has these columns only. Of lists of structs, which most traces have none
+    of, the other leaves are read where the first shows an entry.
+    """
+    strings = [column for column in columns if opened.types[column] == pa.string()]
+    file = pq.ParquetFile(
+        pa.BufferReader(data), read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
+    )
+    leaves: dict[str, range] = {}
+    at = 0
+    for column in columns:
+        leaves[column] = range(at, at + len(opened.leaves[column]))
+        at += len(leaves[column])
+
+    def read(indices: list[int]) -> dict[str, Any]:
+        # In batches that end with the wanted rows: what comes behind them is not decoded.
+        batches, left = [], max(1, rows[1])
+        for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
+            batches.append(batch)
+            left -= batch.num_rows
+            if left <= 0:
+                break
+        table = pa.Table.from_batches(batches).slice(rows[0], rows[1] - rows[0])
+        return {column: one_array(table.column(column)) for column in table.column_names}
+
+    found = read([numbers[0] for numbers in leaves.values()])
+    nested = [column for column in columns if len(leaves[column]) > 1]
+    full = [column for column in nested if pc.max(pc.list_value_length(found[column])).as_py()]
+    for column in nested:
+        if column not in full:  # all empty or null
+            found[column] = pa.array(found[column].to_pylist(), opened.types[column])
+    return found | read([number for column in full for number in leaves[column]]) if full else found
+
+
+def _leaf_count(type_: Any) -> int:
+    if pa.types.is_list(type_):
+        return _leaf_count(type_.value_type)
+    if pa.types.is_struct(type_):
+        return sum(_leaf_count(field.type) for field in type_)
+    return 1

@@ -1,0 +1,1 @@
+"""Object storage, checksums, and the cache of bytes."""

@@ -1,0 +1,1 @@
+"""OTLP bytes ↔ columns of spans. Begin with `decoder.py`."""

@@ -1,0 +1,237 @@
+"""OTLP trace requests → rows of spans, whole requests at a time: no Python object per span."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns.arrays import (
+    Int32s,
+    dictionary,
+    fixed_bytes,
+    fixed_width,
+    list_offsets,
+    list_parents,
+    list_values,
+    numbers,
+)
+from tables.errors import NotQuick, WireError
+from tables.schema import VALUE_FIELDS
+from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners
+from tables.wire.otlp.descriptor import RequestHandler
+from tables.wire.otlp.framing import Framing
+from tables.wire.otlp.lenient import with_texts
+from tables.wire.otlp.limits import Tally, limit_spans, limit_texts
+from tables.wire.otlp.nested import FitValues
+from tables.wire.otlp.pieces import Cutter
+
+# Of a batch: more distinct resources and scopes, or more bytes of those that must be mended, take more than some
+# milliseconds.
+_QUICK_OWNERS_MAX: Final = 2000
+_QUICK_MENDED_BYTES_MAX: Final = 16 << 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """Spans of several requests, ready for `wire.record`.
+
+    spans: one row per accepted span, in the order of the requests (columns: see `_flat`)
+    request_of: for each row the request that it came in
+    received: per request, how many spans it held
+    rejected: per request, how many were dropped because of an invalid trace id or span id
+    """
+
+    spans: pa.RecordBatch
+    request_of: Int32s
+    received: npt.NDArray[np.int64]
+    rejected: npt.NDArray[np.int64]
+
+
+class OtlpDecoder:
+    """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway.
+
+    attribute_bytes_max: longer values of attributes, and keys, are cut
+    """
+
+    def __init__(self, attribute_bytes_max: int = 65_536) -> None:
+        self._handler = RequestHandler()
+        self._bytes_handler = RequestHandler(texts=False)
+        self._framing = Framing()
+        self._fit_values = FitValues()
+        self._type = self._handler.decode([]).column(0).type
+        self._attribute_bytes_max = attribute_bytes_max
+        self._cleaners = Cleaners(attribute_bytes_max)
+
+    def decode(self, requests: Sequence[bytes], *, quick: bool = False) -> Decoded:
+        """Rows of all the requests.
+
+        Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
+        the bad one with `fault`. NotQuick if `quick` is wanted and texts or resources must be mended in Python.
+        """
+        tally = Tally(quick=quick, fit_values=self._fit_values)
+        decoded = self._decode(requests, tally)
+        CUT.inc(tally.cut)
+        REPAIRED.inc(tally.repaired)
+        DROPPED.inc(tally.dropped)
+        return decoded
+
+    def cutter(self, span_bytes_max: int) -> Cutter:
+        """Cuts a large request into those that can be decoded one after the other."""
+        return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
+
+    def fault(self, request: bytes) -> WireError | None:
+        """Why this request cannot be decoded; None if it can."""
+        try:
+            self._decode([request], Tally())
+        except WireError as err:
+            return err
+        return None
+
+    def unreadable(self, request: bytes) -> WireError | None:
+        """Why this request is no message of OTLP; None where it is one, which may have other faults. Takes a tenth of
+        decoding it.
+        """
+        try:
+            self._framing.check(request)
+            self._requests([request], Tally())
+        except WireError as err:
+            return err
+        return None
+
+    def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
+        for request in requests:
+            self._framing.check(request)
+        return _flat(self._requests(requests, tally), self._cleaners, self._attribute_bytes_max, tally)
+
+    def _requests(self, requests: Sequence[bytes], tally: Tally) -> Any:
+        """A list of ResourceSpans per request."""
+        try:
+            return self._handler.decode(requests).column(0)
+        except WireError as err:
+            if "UTF-8" not in str(err):
+                raise
+            if tally.quick:
+                raise NotQuick from err
+        resources, repaired = with_texts(self._bytes_handler.decode(requests).column(0), self._type)
+        tally.repaired += repaired
+        return resources
+
+
+def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max: int, tally: Tally) -> Decoded:
+    """Requests → spans. Columns are those of a record: fixed ones of the schema, `attributes` as a list of
+    key-value structs, the raw resource and scope as dictionaries, and optional ones where any span has them.
+    """
+    resources = list_values(resource_lists)
+    scope_lists = resources.field("scope_spans")
+    scopes = list_values(scope_lists)
+    span_lists = scopes.field("spans")
+    spans = limit_spans(list_values(span_lists), attribute_bytes_max, tally)
+    scope_of = list_parents(span_lists)
+    resource_of = list_parents(scope_lists)[scope_of]
+    request_of = list_parents(resource_lists)[resource_of]
+
+    trace_id, trace_ok = fixed_width(spans.field("trace_id"), 16)
+    span_id, span_ok = fixed_width(spans.field("span_id"), 8)
+    parent, _ = fixed_width(spans.field("parent_span_id"), 8)  # of a wrong length: no parent
+    columns: dict[str, Any] = {"trace_id": trace_id, "span_id": span_id, "parent_span_id": parent}
+    columns |= _plain_columns(spans)
+    columns["resource"] = _clean(_spread(resources.field("resource"), resource_of), "resource", cleaners, tally)
+    columns["scope"] = _clean(_spread(scopes.field("scope"), scope_of), "scope", cleaners, tally)
+    for name, parents, of in (
+        ("resource_schema_url", resources, resource_of),
+        ("scope_schema_url", scopes, scope_of),
+    ):
+        urls = limit_texts(parents.field("schema_url"), attribute_bytes_max, tally)
+        if pc.max(pc.binary_length(urls)).as_py():
+            columns[name] = _spread(urls, of)
+    flat = pa.RecordBatch.from_pydict(columns)
+    received = np.bincount(request_of, minlength=len(resource_lists))
+    good = _valid_ids(trace_id, trace_ok) & _valid_ids(span_id, span_ok)
+    if good.all():
+        return Decoded(flat, request_of, received, np.zeros(len(resource_lists), np.int64))
+    rejected = np.bincount(request_of[~good], minlength=len(resource_lists))
+    return Decoded(flat.filter(pa.array(good)), request_of[good], received, rejected)
+
+
+def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:
+    """What a span holds itself."""
+    start = numbers(spans.field("start_time_unix_nano")).view(np.int64)
+    end = numbers(spans.field("end_time_unix_nano")).view(np.int64)
+    status = spans.field("status")
+    name = spans.field("name").dictionary_encode()
+    columns: dict[str, Any] = {
+        "name": dictionary(numbers(name.indices), name.dictionary),
+        "kind": pa.array(_small(numbers(spans.field("kind")))),
+        "start_ns": pa.array(start),
+        "duration_ns": pa.array(end - start),
+        "status_code": pa.array(_small(numbers(pc.fill_null(pc.struct_field(status, "code"), 0)))),
+        "status_message": pc.fill_null(pc.struct_field(status, "message"), ""),
+        "attributes": compact_attributes(spans.field("attributes")),
+    }
+    for column in ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count"):
+        if pc.max(spans.field(column)).as_py():
+            columns[column] = spans.field(column)
+    if pc.max(pc.binary_length(spans.field("trace_state"))).as_py():
+        columns["trace_state"] = spans.field("trace_state")
+    for column in ("events", "links"):
+        if len(spans.field(column).values):
+            columns[column] = spans.field(column)
+    return columns
+
+
+def _small(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
+    """Enum numbers as int8; numbers that no enum has become 0, its 'unspecified'."""
+    return np.where((codes >= 0) & (codes <= np.iinfo(np.int8).max), codes, 0).astype(np.int8)
+
+
+def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
+    """values[rows] as a dictionary, so that equal ones are kept once."""
+    encoded = values.dictionary_encode()
+    codes = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
+    return dictionary(numbers(codes)[rows], encoded.dictionary)
+
+
+def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
+    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NotQuick."""
+    if tally.quick and len(column.dictionary) > _QUICK_OWNERS_MAX:
+        raise NotQuick
+    came = column.dictionary.to_pylist()
+    cleaned = []
+    mended_bytes = 0
+    for raw in came:
+        cleaned.append(new := cleaners.clean(kind, raw, quick=tally.quick))
+        mended_bytes += len(raw) if new.data != raw else 0
+        if tally.quick and mended_bytes > _QUICK_MENDED_BYTES_MAX:
+            raise NotQuick
+    if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
+        return column
+    for new in cleaned:
+        tally.cut += new.cut
+        tally.repaired += new.repaired
+        tally.dropped += new.dropped
+    return pa.DictionaryArray.from_arrays(column.indices, pa.array([new.data for new in cleaned], pa.binary()))
+
+
+def _valid_ids(ids: Any, right_length: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
+    """Of the right length and not all zero, as OTLP demands."""
+    words = fixed_bytes(ids).view(np.uint64)
+    valid: npt.NDArray[np.bool_] = (words != 0).max(axis=1, initial=False)
+    return valid if right_length is None else valid & right_length
+
+
+def compact_attributes(lists: pa.ListArray) -> pa.ListArray:
+    """list<struct<key, value>> as ptars gives it → list<struct<key: dictionary, the value fields in use>>."""
+    pairs = lists.values
+    value = pairs.field("value")
+    used = [field for field in VALUE_FIELDS if value.field(field).null_count < len(value)]
+    key = pairs.field("key").dictionary_encode()
+    fields = [dictionary(numbers(key.indices), key.dictionary)]
+    # `flatten` applies the nulls of the struct to its fields; `field` alone would not.
+    children = dict(zip([f.name for f in value.type], value.flatten(), strict=True)) if value.null_count else None
+    fields += [children[f] if children else value.field(f) for f in used]
+    struct = pa.StructArray.from_arrays(fields, ["key", *used])
+    return pa.ListArray.from_arrays(pa.array(list_offsets(lists)), struct)
