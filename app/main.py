@@ -43,7 +43,8 @@ from app.targets.kafka_rings import KafkaRings
 from app.targets.kafka_state import KafkaState
 from app.targets.live_store import LiveOpener, cluster_and_partitions
 from app.targets.metrics_generator import GeneratorConfigs, Pusher
-from app.targets.servers import QueryServer, ReceiverServers
+from app.targets.query_server import QueryServer
+from app.targets.receiver_servers import ReceiverServers
 
 _KAFKA_WAIT_S = 60.0
 _SWITCH_INTERVAL_S = 0.0001

@@ -22,7 +22,8 @@ import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.generator.config import SPAN_METRICS, GeneratorConfig
-from agents.generator.processors.tenant import TenantGenerator, encoded
+from agents.generator.processors.tenant import TenantGenerator
+from agents.generator.push.requests import encoded
 from benchmarks.measure import process
 from benchmarks.workload import EPOCH_S, Options, Requests, cached
 from tables.wire import record

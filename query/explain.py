@@ -9,10 +9,10 @@ from query.engine.expressions import cost
 from query.language import ast, text
 from query.language.ast import NUMERIC, FieldExpr, Literal, Type
 from query.language.check import check
+from query.language.fields import entry_column, field_columns
 from query.language.parse import parse
 from query.language.plan import MetricsPlan, Plan, plan, plan_metrics
 from query.language.walk import left_chain, walk
-from query.scan.reader import entry_column, field_columns
 
 _BOUNDED = NUMERIC | {Type.STATUS, Type.KIND}
 

@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, Self
 
-from agents.generator.config import GeneratorConfig
-from agents.generator.journal.fingerprint import fingerprint
+from agents.generator.config import GeneratorConfig, fingerprint
 from agents.generator.journal.journal_format import SavedTenant
 from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_FIGURES, tell
 from agents.generator.processors.tenant import Figures, TenantGenerator

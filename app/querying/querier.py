@@ -23,11 +23,12 @@ from app.process.memory import release_to_system
 from app.querying.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
 from query.errors import QueryCancelled
 from query.language import ast
+from query.language.compile import compile_query
 from query.memory import MemoryBudget, MemoryExceeded, SharedMemory, request_budget, running_in
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
 from query.results import MetricsResult, SearchResult
 from query.scan.progress import Watch
-from query.search.search import compile_query, search
+from query.search.search import search
 from query.search.top_traces import Order
 from query.tags.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace.pages import count_spans, trace_page

@@ -13,7 +13,8 @@ from query.language import ast, text
 from query.language.ast import Type
 from query.language.check import type_of
 from query.language.walk import fold
-from query.scan.reader import Mask, Reader, Rows
+from query.scan.arrays import Mask, Rows
+from query.scan.reader import Reader
 
 _MOST: Final = float(np.nextafter(2.0**63, 0))  # the greatest float that is an int64, too
 

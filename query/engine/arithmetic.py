@@ -18,8 +18,10 @@ from query.engine.compare import NUMPY, hexadecimal, present, scopes
 from query.engine.events_and_links import EntryValues, reader_entries
 from query.language import ast
 from query.language.ast import Literal, Type
+from query.language.fields import entry_column, field_columns
 from query.language.words import INTRINSICS
-from query.scan.reader import Mask, Reader, Rows, entry_column, field_columns, to_numpy
+from query.scan.arrays import Mask, Rows, to_numpy
+from query.scan.reader import Reader
 from query.scan.traces import child_counts
 
 _TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}

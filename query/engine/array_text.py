@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
-from query.scan.reader import to_numpy
+from query.scan.arrays import to_numpy
 from tables.turns import as_list
 
 

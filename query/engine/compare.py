@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
 from query.language.check import anchored
-from query.scan.reader import ROOT_PARENT, UNSCOPED, Mask, Reader, field_columns, to_numpy
+from query.language.fields import UNSCOPED, field_columns
+from query.scan.arrays import Mask, to_numpy
+from query.scan.reader import ROOT_PARENT, Reader
 from query.scan.traces import child_counts
 
 _ARROW: Final[dict[str, Callable[[Any, Any], Any]]] = {

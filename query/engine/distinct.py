@@ -15,8 +15,10 @@ from query.engine.groups import one_form
 from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
+from query.language.fields import entry_column, field_columns
 from query.language.text import WORDS
-from query.scan.reader import Mask, Reader, entry_column, field_columns, to_numpy
+from query.scan.arrays import Mask, to_numpy
+from query.scan.reader import Reader
 from query.scan.traces import child_counts
 from tables.turns import as_list
 

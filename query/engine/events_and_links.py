@@ -17,7 +17,9 @@ from opentelemetry.proto.common.v1.common_pb2 import ArrayValue
 from query.engine.compare import TYPE_WORDS, compare_array, hexadecimal, id_bytes
 from query.language import ast
 from query.language.ast import Literal, Type
-from query.scan.reader import Mask, Reader, Rows, entry_column, to_numpy
+from query.language.fields import entry_column
+from query.scan.arrays import Mask, Rows, to_numpy
+from query.scan.reader import Reader
 from tables.columns.arrays import fixed_width
 from tables.columns.trace_facts import elapsed_ns
 from tables.turns import as_list

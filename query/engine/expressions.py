@@ -15,8 +15,10 @@ from query.engine.compare import compare_field
 from query.engine.events_and_links import Entries, compare_entries, is_absence, reader_entries
 from query.language import ast
 from query.language.ast import FieldExpr, Literal, Type
+from query.language.fields import ENTRY_COLUMNS, entry_column
 from query.language.walk import fold, left_chain, walk
-from query.scan.reader import ENTRY_COLUMNS, Mask, Reader, entry_column
+from query.scan.arrays import Mask
+from query.scan.reader import Reader
 
 _TRUE = Literal(True, Type.BOOL)
 _FALSE = Literal(False, Type.BOOL)

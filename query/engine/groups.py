@@ -18,9 +18,11 @@ from query.engine.expressions import value
 from query.language import ast
 from query.language.ast import FieldExpr, Type
 from query.language.check import type_of
+from query.language.fields import entry_column, field_columns
 from query.language.text import WORDS, duration
 from query.results import AttributeValue
-from query.scan.reader import Reader, Rows, entry_column, field_columns, to_numpy
+from query.scan.arrays import Rows, to_numpy
+from query.scan.reader import Reader
 
 NIL: Final = "nil"  # what answers show for no value
 _GROUPABLE: Final = frozenset({"", "string", "int", "double", "bool"})

@@ -17,7 +17,8 @@ from query.language import ast, text
 from query.language.ast import Type
 from query.language.walk import left_chain
 from query.results import AttributeValue
-from query.scan.reader import Mask, Reader, Rows
+from query.scan.arrays import Mask, Rows
+from query.scan.reader import Reader
 from query.scan.traces import both
 
 

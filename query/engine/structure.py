@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from query.scan.reader import Mask, Reader, Rows
+from query.scan.arrays import Mask, Rows
+from query.scan.reader import Reader
 
 _MIRRORED = {">": "<", "<": ">", ">>": "<<", "<<": ">>", "~": "~"}
 

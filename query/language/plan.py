@@ -8,9 +8,9 @@ from query.errors import UnsupportedError
 from query.language import ast
 from query.language.ast import Comparison, Field, FieldExpr, Literal, Query, Type
 from query.language.constants import calculate
+from query.language.fields import entry_column, field_columns
 from query.language.simplify import simplify
 from query.language.walk import children, fold, left_chain, walk
-from query.scan.reader import entry_column, field_columns
 
 _FIELDS: Final = (ast.Attribute, ast.Intrinsic)
 

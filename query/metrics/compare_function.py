@@ -10,7 +10,8 @@ from query.language import ast
 from query.metrics.partials import Floats, Partial
 from query.metrics.value_counts import META_ERROR_KEY, VALUES_MAX
 from query.results import Attributes
-from query.scan.reader import Mask, Reader
+from query.scan.arrays import Mask
+from query.scan.reader import Reader
 
 META_TYPE: Final = "__meta_type"
 META_ERROR: Final = "__meta_error"

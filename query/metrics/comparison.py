@@ -13,14 +13,16 @@ from query.engine.groups import NIL, encoded, group, groupable
 from query.engine.spansets import evaluate
 from query.errors import QueryCancelled
 from query.language import ast, text
+from query.language.fields import field_columns
 from query.language.plan import MetricsPlan
 from query.metrics.compare_function import COMPARED, NIL_COUNTED, selected
 from query.metrics.intervals import Intervals
 from query.metrics.observe import spans_in_range
 from query.metrics.partials import Partial
 from query.metrics.value_counts import VALUES_MAX, ValueCounts
+from query.scan.arrays import Rows
 from query.scan.profile import Profile
-from query.scan.reader import SERVICE_NAME, Reader, Rows, field_columns
+from query.scan.reader import SERVICE_NAME, Reader
 from query.scan.source import Sparse
 from query.scan.stitch import Piece, StitchedSource
 from tables.columns.overflow import SparseColumns

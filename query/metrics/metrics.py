@@ -21,12 +21,12 @@ from query.metrics.observe import KINDS, observe, spans_in_range
 from query.metrics.partials import CELLS_MAX, Partial, TooManyCells, merge, partial_size
 from query.metrics.series import evaluate as evaluate_series
 from query.results import Inspected, MetricsResult, Series
+from query.scan.arrays import Mask
 from query.scan.profile import Profile
 from query.scan.progress import Progress
-from query.scan.reader import Mask, Reader
+from query.scan.reader import Reader
 from query.scan.source import Source
-from query.scan.stitch import UNKNOWN_NS, Piece, latest_start_ns, shared_traces, whole_traces
-from query.search.search import given
+from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, shared_traces, whole_traces
 
 # Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest.
 Tell = Callable[[Sequence[Sequence[Partial]], int, Inspected], None]

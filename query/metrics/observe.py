@@ -20,7 +20,8 @@ from query.language.check import type_of
 from query.metrics.intervals import Intervals
 from query.metrics.partials import Candidate, Floats, Key, Partial, check_size, key_part
 from query.metrics.quantile_sketch import QuantileSketch
-from query.scan.reader import Mask, Reader, Rows, raw_all
+from query.scan.arrays import Mask, Rows, raw_all
+from query.scan.reader import Reader
 
 Int64s = npt.NDArray[np.int64]
 

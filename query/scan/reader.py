@@ -9,44 +9,15 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from query import memory
 from query.language import ast
+from query.language.fields import field_columns
+from query.scan.arrays import Rows, compact, to_numpy
 from query.scan.source import Estimating, Keeping, Source
-from tables.columns import arrays
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
-from tables.schema import ATTRIBUTE_TYPES, attribute_column
-
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
-Ids = npt.NDArray[np.bytes_]
-
-INTRINSIC_COLUMNS: Final = {
-    "name": "name",
-    "status": "status_code",
-    "statusMessage": "status_message",
-    "kind": "kind",
-    "duration": "duration_ns",
-    "rootName": "root_name",
-    "rootServiceName": "root_service",
-    "traceDuration": "trace_duration_ns",
-    "nestedSetLeft": "nested_left",
-    "nestedSetRight": "nested_right",
-    "nestedSetParent": "nested_parent",
-    "span:id": "span_id",
-    "span:parentID": "parent_span_id",
-    "trace:id": "trace_id",
-    "instrumentation:name": "scope_name",
-    "instrumentation:version": "scope_version",
-}
-# Fields that are made of several columns.
-COMPUTED_COLUMNS: Final = {"span:childCount": ("nested_left", "nested_parent")}
-# Scopes whose fields are in the entries of a list column.
-ENTRY_COLUMNS: Final = {"event": "events", "link": "links"}
-# Where an attribute without a scope is looked for: the span's own goes before the resource's.
-UNSCOPED: Final = ("span", "resource")
+from tables.schema import ATTRIBUTE_TYPES
 
 # Columns in which "" is read where nothing is stored: a resource without service.name, a trace without a root.
 SERVICE_NAME: Final = "resource.service.name"
@@ -54,28 +25,8 @@ NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
 DURATION: Final = "duration_ns"
 _INT64: Final = np.iinfo(np.int64)
 _SOME: Final = 8  # one row in so many is few
-_SMALL_BYTES: Final = 1 << 20
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
-
-
-def entry_column(field: ast.Field) -> str | None:
-    """The list column whose entries have the field; None for a field of the span itself."""
-    scope = field.scope if isinstance(field, ast.Attribute) else field.name.partition(":")[0]
-    return ENTRY_COLUMNS.get(scope or "")
-
-
-@lru_cache(maxsize=1024)
-def field_columns(field: ast.Field) -> tuple[tuple[str, str], ...]:
-    """(column, type word) of every column that may hold the field, in the order in which they are asked."""
-    if (column := entry_column(field)) is not None:
-        return ((column, ""), ("start_ns", ""))
-    if isinstance(field, ast.Intrinsic):
-        if field.name in COMPUTED_COLUMNS:
-            return tuple((column, "int") for column in COMPUTED_COLUMNS[field.name])
-        return ((INTRINSIC_COLUMNS[field.name], ""),)
-    scopes = UNSCOPED if field.scope is None else (field.scope,)
-    return tuple((attribute_column(scope, field.key, word), word) for scope in scopes for word in ATTRIBUTE_TYPES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,113 +260,3 @@ class Reader:
         self.bytes_read += sum(array.nbytes for array in read.values())
         self.read_columns |= dict.fromkeys(read)
         return read
-
-
-def compact(array: Any) -> Any:
-    """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
-    if not pa.types.is_dictionary(array.type):
-        return array
-    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
-        return array.dictionary_decode()
-    with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
-        return array.dictionary_decode()
-
-
-def plain_bytes(array: Any) -> int:
-    """What a dictionary array of strings takes without its dictionary."""
-    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
-    return int(pc.sum(lengths.take(array.indices)).as_py() or 0) + 5 * len(array)
-
-
-def to_numpy(array: Any) -> npt.NDArray[Any]:
-    """A pyarrow Array of numbers without nulls as numpy, without a copy."""
-    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return result
-
-
-def fixed_bytes(array: Any) -> Ids:
-    """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
-    return arrays.fixed_bytes(array).view(f"S{array.type.byte_width}").reshape(-1)
-
-
-def raw(ids: Ids, i: int) -> bytes:
-    """One id with all of its bytes: numpy itself cuts trailing zero bytes off."""
-    return bytes(ids[i : i + 1].tobytes())
-
-
-def raw_all(ids: Ids) -> list[bytes]:
-    """Every id with all of its bytes: many times faster than one by one."""
-    data, width = ids.tobytes(), ids.dtype.itemsize
-    return [data[at : at + width] for at in range(0, len(data), width)]
-
-
-class Places:
-    """Where sources have some traces, looked up once for each. ids: ascending, without repeats"""
-
-    def __init__(self, ids: Ids) -> None:
-        self.ids = ids
-        self._keys = _keys(ids)
-        self._found: dict[int, tuple[Rows, Rows]] = {}
-
-    def of(self, reader: Reader) -> tuple[Rows, Rows]:
-        """As `find`. The readers must outlive this."""
-        if id(reader) not in self._found:
-            self._found[id(reader)] = _find(reader.traces().ids, self.ids, self._keys)
-        return self._found[id(reader)]
-
-
-def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
-    """Which of `ids` the source has: positions in `ids`, and the trace's number in the source for each, both ascending.
-
-    In: ids, ascending, without repeats
-    """
-    return _find(index.ids, ids, _keys(ids))
-
-
-def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
-    if not len(own) or not len(ids):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    own_keys = None if keys is None else _keys(own)
-    wanted: npt.NDArray[Any] = ids
-    known: npt.NDArray[Any] = own
-    if keys is not None and own_keys is not None:
-        wanted, known = keys, own_keys
-    if len(ids) > len(own):  # the few are looked up among the many
-        hit, there = _nearest(known, wanted), np.arange(len(own))
-    else:
-        hit, there = np.arange(len(ids)), _nearest(wanted, known)
-    same = np.flatnonzero(ids[hit] == own[there])
-    return hit[same], there[same]
-
-
-def _nearest(few: npt.NDArray[Any], many: npt.NDArray[Any]) -> Rows:
-    """Where each of the few is among the many, if it is there at all. In: both ascending"""
-    position = np.searchsorted(many, few)
-    position[position == len(many)] = 0
-    return position
-
-
-def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
-    """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
-    bits have noughts there. In: ids, ascending
-    """
-    keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
-    return keys if bool((keys[1:] > keys[:-1]).all()) else None
-
-
-def run_starts(ordered: npt.NDArray[Any]) -> Rows:
-    """Where each value begins among values of which equal ones lie together."""
-    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-
-
-def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:
-    """All rows of some traces, and for each row the position of its trace in `traces`."""
-    return spread(index.offsets, traces)
-
-
-def spread(offsets: npt.NDArray[Any], which: Rows) -> tuple[Rows, Rows]:
-    """The members of some groups, and for each the position of its group in `which`. In: where each group begins"""
-    first, counts = offsets[which], offsets[which + 1] - offsets[which]
-    owner = np.repeat(np.arange(len(which), dtype=np.int64), counts)
-    before = np.cumsum(counts) - counts
-    return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from query import memory
-from query.scan.reader import Ids, Mask, Reader, Rows, compact, find, fixed_bytes, rows_of, to_numpy
+from query.scan.arrays import Ids, Mask, Rows, compact, fixed_bytes, to_numpy
+from query.scan.reader import Reader
+from query.scan.trace_lookup import find, rows_of
 from query.scan.traces import trace_numbers
 from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.in_memory import TableSource
@@ -270,3 +272,8 @@ def whole(table: pa.Table) -> pa.Table:
 
 def _one(table: pa.Table, column: str) -> Any:
     return one_array(table[column])
+
+
+def given(reader: Reader, among: Mask | None) -> tuple[Reader, Mask | None]:
+    """What a piece of one source opens."""
+    return reader, among

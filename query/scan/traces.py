@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from query.scan.reader import Mask, Reader, Rows
+from query.scan.arrays import Mask, Rows
+from query.scan.reader import Reader
 
 
 def trace_numbers(offsets: Rows) -> Rows:

@@ -9,7 +9,9 @@ import numpy as np
 from query import memory
 from query.language.plan import Shown
 from query.results import TraceMatch
-from query.scan.reader import Places, Reader, raw_all
+from query.scan.arrays import raw_all
+from query.scan.reader import Reader
+from query.scan.trace_lookup import Places
 from query.search.span_sets import Matched, matched
 from query.search.top_traces import Chosen, Hits
 from query.search.trace_summaries import Facts, facts_of

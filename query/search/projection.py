@@ -15,9 +15,11 @@ from query.engine.groups import shown as as_shown
 from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
+from query.language.fields import UNSCOPED, entry_column, field_columns
 from query.language.plan import Shown
 from query.results import Attributes, AttributeValue
-from query.scan.reader import ROOT_PARENT, SERVICE_NAME, UNSCOPED, entry_column, field_columns, fixed_bytes, to_numpy
+from query.scan.arrays import fixed_bytes, to_numpy
+from query.scan.reader import ROOT_PARENT, SERVICE_NAME
 from tables.turns import as_list
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it

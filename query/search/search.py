@@ -9,22 +9,18 @@ import numpy as np
 from query import memory
 from query.engine.spansets import ROW_BYTES, evaluate
 from query.errors import QueryCancelled
-from query.language.check import check
-from query.language.parse import parse
-from query.language.plan import Plan, plan
+from query.language.compile import compile_query
+from query.language.plan import Plan
 from query.results import Inspected, SearchResult
+from query.scan.arrays import Ids, Mask
 from query.scan.profile import Profile
 from query.scan.progress import Progress
-from query.scan.reader import Ids, Mask, Reader, find
+from query.scan.reader import Reader
 from query.scan.source import Source
-from query.scan.stitch import UNKNOWN_NS, Piece, latest_start_ns, rows_outside, shared_traces, whole_traces
+from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, rows_outside, shared_traces, whole_traces
+from query.scan.trace_lookup import find
 from query.search.answer import Traces, describe
 from query.search.top_traces import Chosen, Hits, Order, Wanted, choose
-
-
-def compile_query(query: str) -> Plan:
-    """Raises: TraceQLError, among it UnsupportedError; nothing has been read then."""
-    return plan(check(parse(query)))
 
 
 def search(
@@ -185,11 +181,6 @@ def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, 
             latest_span_ns = latest_start_ns(reader, "start_ns")
             work.append(Piece(latest_start_ns(reader), latest_span_ns, False, partial(given, reader, among)))
     return work
-
-
-def given(reader: Reader, among: Mask | None) -> tuple[Reader, Mask | None]:
-    """What a piece of one source opens."""
-    return reader, among
 
 
 def _rows_inside(reader: Reader, ids: Ids) -> Mask:

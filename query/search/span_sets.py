@@ -13,7 +13,8 @@ from query.engine.spansets import Spansets
 from query.language import ast
 from query.language.plan import Shown
 from query.results import Attributes, SpanMatch, SpanSet
-from query.scan.reader import Places, Rows, compact, fixed_bytes, raw_all, rows_of, run_starts, to_numpy
+from query.scan.arrays import Rows, compact, fixed_bytes, raw_all, run_starts, to_numpy
+from query.scan.trace_lookup import Places, rows_of
 from query.scan.traces import child_counts
 from query.search.projection import CHILD_COUNT, show
 from query.search.top_traces import Hits

@@ -9,7 +9,9 @@ import numpy as np
 
 from query import memory
 from query.engine.spansets import Spansets, State
-from query.scan.reader import Ids, Mask, Places, Reader, Rows, raw, run_starts
+from query.scan.arrays import Ids, Mask, Rows, raw, run_starts
+from query.scan.reader import Reader
+from query.scan.trace_lookup import Places
 
 Order = Literal["start", "duration"]
 ORDERS: Final = ("start", "duration")

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query.results import ServiceStats
-from query.scan.reader import Ids, Places, Reader, Rows, compact, find, rows_of, run_starts, spread, to_numpy
+from query.scan.arrays import Ids, Rows, compact, run_starts, spread, to_numpy
+from query.scan.reader import Reader
+from query.scan.trace_lookup import Places, find, rows_of
 from query.scan.traces import trace_numbers
 from tables.columns.arrays import big_endian
 from tables.columns.trace_facts import root_rows

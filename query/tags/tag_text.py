@@ -5,9 +5,9 @@ from typing import Final
 
 from query.errors import TraceQLError
 from query.language import ast
+from query.language.compile import compile_query
 from query.language.parse import parse
 from query.language.words import ALIASES, INTRINSICS, without_comments
-from query.search.search import compile_query
 
 SCOPES: Final = ("resource", "span", "event", "link", "instrumentation")
 INTRINSIC: Final = "intrinsic"

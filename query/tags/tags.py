@@ -24,14 +24,15 @@ from query.engine.spansets import ROW_BYTES, Spansets, evaluate
 from query.errors import QueryCancelled
 from query.language import ast
 from query.language.check import check
+from query.language.fields import ENTRY_COLUMNS, entry_column, field_columns
 from query.language.parse import parse
 from query.language.plan import Plan, plan
 from query.language.text import expression
 from query.results import Inspected
-from query.scan.reader import ENTRY_COLUMNS, Mask, Reader, entry_column, field_columns
+from query.scan.arrays import Mask
+from query.scan.reader import Reader
 from query.scan.source import Source, Sparse
-from query.scan.stitch import UNKNOWN_NS, Piece, StitchedSource, shared_traces, whole_traces
-from query.search.search import given
+from query.scan.stitch import UNKNOWN_NS, Piece, StitchedSource, given, shared_traces, whole_traces
 from query.tags.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache

@@ -14,7 +14,8 @@ from query.language.ast import FieldExpr
 from query.language.check import check
 from query.language.parse import parse
 from query.language.plan import plan
-from query.scan.reader import Mask, Reader
+from query.scan.arrays import Mask
+from query.scan.reader import Reader
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import KIND_SERVER
 

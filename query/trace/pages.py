@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query import memory
-from query.scan.reader import Rows, find, to_numpy
+from query.scan.arrays import Rows, to_numpy
 from query.scan.source import Estimating, Source
+from query.scan.trace_lookup import find
 from query.trace.trace import find_trace, trace_bytes
 from tables.columns.arrays import big_endian
 from tables.columns.trace_index import TraceIndex

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from query import memory
-from query.scan.reader import find
 from query.scan.source import Estimating, Source
 from query.scan.stitch import decoded, sort_rows, whole
+from query.scan.trace_lookup import find
 from tables.columns.trace_index import TraceIndex
 from tables.schema import FIXED
 

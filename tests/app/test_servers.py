@@ -15,7 +15,7 @@ from app.net.access import Access
 from app.receivers.otlp.grpc import METHOD, GrpcReceiver
 from app.settings import Settings
 from app.standalone.ports import free_port
-from app.targets.servers import QueryServer
+from app.targets.query_server import QueryServer
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_api_access import CREDENTIALS, Gather
 from tests.app.api.test_port import ask_grpc, certificate

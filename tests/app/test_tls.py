@@ -26,7 +26,8 @@ from app.receivers.otlp.grpc import METHOD
 from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
-from app.targets.servers import QueryServer, ReceiverServers
+from app.targets.query_server import QueryServer
+from app.targets.receiver_servers import ReceiverServers
 from tests.app.api.conftest import FakeBackend
 from tests.app.api.test_port import ask_grpc
 

@@ -11,8 +11,8 @@ from benchmarks.hostile.asked import asked
 from benchmarks.hostile.grammar import Grammar
 from benchmarks.hostile.wide import Wide
 from query.errors import TraceQLError
+from query.language.compile import compile_query
 from query.metrics.metrics import compile_metrics
-from query.search.search import compile_query
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts all memory only on Linux")

@@ -13,9 +13,9 @@ from app.api.proto import tempo_pb2 as pb
 from app.api.tempo.streaming import METHODS
 from benchmarks.hostile.examples import START_NS
 from query.errors import TraceQLError
+from query.language.compile import compile_query
 from query.metrics.metrics import compile_metrics
 from query.scan.progress import Watch
-from query.search.search import compile_query
 from tests.fuzz.http import TARGETS as HTTP_TARGETS
 from tests.fuzz.local_backend import LocalBackend
 from tests.fuzz.target import Target

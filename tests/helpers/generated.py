@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from agents.generator.config import GeneratorConfig
-from agents.generator.processors.tenant import TenantGenerator, encoded
+from agents.generator.processors.tenant import TenantGenerator
+from agents.generator.push.requests import encoded
 from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.split import split

@@ -8,12 +8,13 @@ import pytest
 from query.errors import TraceQLError
 from query.language import ast
 from query.language.check import HINTS, check
+from query.language.compile import compile_query
 from query.language.functions import FUNCTIONS
 from query.language.parse import parse
 from query.language.pipelines import COMPARISONS, MATH, SPANSET_OPS
 from query.language.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
 from query.metrics.metrics import compile_metrics, metrics_range
-from query.search.search import compile_query, search
+from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 

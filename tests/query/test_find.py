@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query.scan.reader import Ids, Places, Reader, find
+from query.scan.arrays import Ids
+from query.scan.reader import Reader
+from query.scan.trace_lookup import Places, find
 from tables.columns.in_memory import TableSource
 from tables.columns.trace_index import TraceIndex
 from tests.query.golden import load_table

@@ -12,10 +12,11 @@ from query.explain import explain, lines
 from query.language import ast
 from query.language.ast import Attribute, Comparison, Intrinsic, Literal, Logic, Type
 from query.language.check import check
+from query.language.compile import compile_query
 from query.language.parse import QUERY_CHARS_MAX, parse
 from query.language.words import duration_ns
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
-from query.search.search import compile_query, search
+from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.reference import cases, reference_file
 from tests.query.golden import START_NS, S, load_table

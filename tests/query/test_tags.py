@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from query.engine.distinct import Distinct, TagValue, value_text
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
+from query.language.compile import compile_query
 from query.language.text import expression
 from query.scan.stitch import whole
-from query.search.search import compile_query, search
+from query.search.search import search
 from query.tags.tag_text import parse_old_tag, parse_tag, usable_filter
 from query.tags.tags import Known, tag_names, tag_values
 from tables.columns.in_memory import TableSource

@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from agents.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
-from agents.generator.journal.fingerprint import fingerprint
+from agents.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig, fingerprint
 from agents.generator.processors.batch import Batch, Resources
 from agents.generator.processors.service_graph import ServiceGraphs
 from agents.generator.processors.span_metrics import SpanMetrics
-from agents.generator.remote_write.write_request import requests
 from agents.generator.series.columns_file import Tree
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Snapshot
@@ -305,17 +303,3 @@ def _joined(alike: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[n
     for spans in joined:
         yield spans, times_ms[first : first + len(spans)]
         first += len(spans)
-
-
-def encoded(
-    snapshots: list[Snapshot],
-    time_ms: int,
-    created_ms: int,
-    series_max: int = 5_000,
-    *,
-    version: int = 1,
-    exemplars: bool = True,
-) -> Iterator[bytes]:
-    """The remote-write requests of a push, uncompressed. version: of the protocol, 1 or 2. Raises: ValueError."""
-    for part in snapshots:
-        yield from requests(part, time_ms, created_ms, series_max, version=version, exemplars=exemplars)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agents.generator.processors.tenant import encoded
+from agents.generator.push.requests import encoded
 from agents.generator.series.labels import Labels
 from agents.generator.series.native import NativeState
 from agents.generator.series.snapshot import ExemplarsOf, Natives, Snapshot

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from app.api.errors import ParameterError
 from app.api.tempo.old_search import old_query
 from app.api.times import INT64_MAX, step_ns, time_range
-from query.search.search import compile_query, search
+from query.language.compile import compile_query
+from query.search.search import search
 
 ANY = st.text(st.sampled_from('0123456789.:-+TZsmhn="\\ ') | st.characters(), max_size=40)
 # Without blanks, quotes and the equals sign: those end a key.

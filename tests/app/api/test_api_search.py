@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from app.api.tempo.search import search_json
+from query.language.compile import compile_query
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
-from query.search.search import compile_query
 from tests.helpers.frozen import strictly
 
 SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, [("service.name", "a")])

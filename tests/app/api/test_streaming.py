@@ -269,7 +269,7 @@ def test_what_the_backend_is_asked(call, backend, method, request_, want):
 def test_errors(call, backend, method, request_, error, code, words):
     """The same errors as over HTTP, with gRPC's codes."""
     if code == "INVALID_ARGUMENT" and method == "Search" and not words:
-        from query.search.search import compile_query
+        from query.language.compile import compile_query
 
         async def search(_tenant, query, **_):
             compile_query(query)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.generator.config import SPAN_METRICS, GeneratorConfig
-from agents.generator.processors.tenant import TenantGenerator, encoded
+from agents.generator.processors.tenant import TenantGenerator
+from agents.generator.push.requests import encoded
 from agents.generator.remote_write.write_request import STALE, requests
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot

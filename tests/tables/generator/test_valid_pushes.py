@@ -18,7 +18,7 @@ from agents.generator.config import (
     ServiceGraphsConfig,
     SpanMetricsConfig,
 )
-from agents.generator.processors.tenant import encoded
+from agents.generator.push.requests import encoded
 from tests.helpers.generated import Fed
 from tests.helpers.strict_receiver import StrictReceiver
 from tests.helpers.whole_way import START_NS, request, span

@@ -1,0 +1,10 @@
+"""TraceQL text → a plan."""
+
+from query.language.check import check
+from query.language.parse import parse
+from query.language.plan import Plan, plan
+
+
+def compile_query(query: str) -> Plan:
+    """Raises: TraceQLError, among it UnsupportedError; nothing has been read then."""
+    return plan(check(parse(query)))

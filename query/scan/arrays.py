@@ -1,0 +1,73 @@
+"""Arrays as the query engine uses them: rows, masks, trace ids, runs of equal values."""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from query import memory
+from tables.columns import arrays
+
+Mask = npt.NDArray[np.bool_]
+
+
+Rows = npt.NDArray[np.int64]
+
+
+Ids = npt.NDArray[np.bytes_]
+
+
+_SMALL_BYTES: Final = 1 << 20
+
+
+def compact(array: Any) -> Any:
+    """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+        return array.dictionary_decode()
+    with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
+        return array.dictionary_decode()
+
+
+def plain_bytes(array: Any) -> int:
+    """What a dictionary array of strings takes without its dictionary."""
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0) + 5 * len(array)
+
+
+def to_numpy(array: Any) -> npt.NDArray[Any]:
+    """A pyarrow Array of numbers without nulls as numpy, without a copy."""
+    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return result
+
+
+def fixed_bytes(array: Any) -> Ids:
+    """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
+    return arrays.fixed_bytes(array).view(f"S{array.type.byte_width}").reshape(-1)
+
+
+def raw(ids: Ids, i: int) -> bytes:
+    """One id with all of its bytes: numpy itself cuts trailing zero bytes off."""
+    return bytes(ids[i : i + 1].tobytes())
+
+
+def raw_all(ids: Ids) -> list[bytes]:
+    """Every id with all of its bytes: many times faster than one by one."""
+    data, width = ids.tobytes(), ids.dtype.itemsize
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+def run_starts(ordered: npt.NDArray[Any]) -> Rows:
+    """Where each value begins among values of which equal ones lie together."""
+    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+
+
+def spread(offsets: npt.NDArray[Any], which: Rows) -> tuple[Rows, Rows]:
+    """The members of some groups, and for each the position of its group in `which`. In: where each group begins"""
+    first, counts = offsets[which], offsets[which + 1] - offsets[which]
+    owner = np.repeat(np.arange(len(which), dtype=np.int64), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum(), dtype=np.int64) - before[owner] + first[owner], owner
