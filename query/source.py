@@ -49,6 +49,10 @@ class Estimating(Protocol):
         """About what `read` of the same columns and rows allocates: rather too much than too little."""
         ...
 
+    def ready_bytes(self, column: str) -> int | None:
+        """The size of the whole column where it is decoded already; None: not known. Cheap to ask."""
+        ...
+
 
 @runtime_checkable
 class Sparse(Protocol):

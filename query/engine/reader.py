@@ -17,7 +17,7 @@ from query.source import Estimating, Keeping, Source
 from tables import lists
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.trace_facts import elapsed_ns
-from tables.trace_index import TraceIndex
+from tables.trace_index import TraceIndex, id_keys
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -220,13 +220,15 @@ class Reader:
     def _held(self, column: str) -> Any:
         """A whole column, counted before it is read by its estimate, then by its size."""
         what = f"column {column[:100]} of {self.rows} spans"
-        size = self.decoded_bytes([column])
+        ready = None if self._estimating is None else self._estimating.ready_bytes(column)
+        size = self.decoded_bytes([column]) if ready is None else ready
         self.hold(size, what)
         array = self.source.read([column])[column]
-        size_bytes: int = array.nbytes
-        self.bytes_read += size_bytes
         self.read_columns[column] = None
-        self.hold(size_bytes - size, what)
+        size_bytes: int = array.nbytes if ready is None else ready
+        self.bytes_read += size_bytes
+        if size_bytes != size:
+            self.hold(size_bytes - size, what)
         return array
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
@@ -315,7 +317,8 @@ def compact(array: Any) -> Any:
     """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
     if not pa.types.is_dictionary(array.type):
         return array
-    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+    # Even if all had the longest text. Not nbytes, which takes as long as decoding a few rows.
+    if len(array) * array.dictionary.get_total_buffer_size() < _SMALL_BYTES:
         return array.dictionary_decode()
     with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
         return array.dictionary_decode()
@@ -354,13 +357,13 @@ class Places:
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
-        self._keys = _keys(ids)
+        self._keys = id_keys(ids)
         self._found: dict[int, tuple[Rows, Rows]] = {}
 
     def of(self, reader: Reader) -> tuple[Rows, Rows]:
         """As `find`. The readers must outlive this."""
         if id(reader) not in self._found:
-            self._found[id(reader)] = _find(reader.traces().ids, self.ids, self._keys)
+            self._found[id(reader)] = _find(reader.traces(), self.ids, self._keys)
         return self._found[id(reader)]
 
 
@@ -369,13 +372,14 @@ def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
 
     In: ids, ascending, without repeats
     """
-    return _find(index.ids, ids, _keys(ids))
+    return _find(index, ids, id_keys(ids))
 
 
-def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+def _find(index: TraceIndex, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+    own = index.ids
     if not len(own) or not len(ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    own_keys = None if keys is None else _keys(own)
+    own_keys = None if keys is None else index.keys()
     wanted: npt.NDArray[Any] = ids
     known: npt.NDArray[Any] = own
     if keys is not None and own_keys is not None:
@@ -393,14 +397,6 @@ def _nearest(few: npt.NDArray[Any], many: npt.NDArray[Any]) -> Rows:
     position = np.searchsorted(many, few)
     position[position == len(many)] = 0
     return position
-
-
-def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
-    """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
-    bits have noughts there. In: ids, ascending
-    """
-    keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
-    return keys if bool((keys[1:] > keys[:-1]).all()) else None
 
 
 def run_starts(ordered: npt.NDArray[Any]) -> Rows:
