@@ -55,6 +55,19 @@ class Estimating(Protocol):
 
 
 @runtime_checkable
+class KeyListing(Protocol):
+    """What a source may do besides: give the attribute keys of events or links without their values."""
+
+    def entry_count(self, column: str) -> int:
+        """About how many keys `entry_keys` gives."""
+        ...
+
+    def entry_keys(self, column: str) -> Any:
+        """The keys in a list column of events or links, as DictionaryArray; each as often as it comes."""
+        ...
+
+
+@runtime_checkable
 class Sparse(Protocol):
     """What a source may do besides: give attributes that few rows have as (row, value) pairs, without a column of all
     rows for each.

@@ -23,11 +23,11 @@ def decoded_size(metadata: pq.FileMetaData, leaves: Sequence[int], open_file: Ca
     A text that the file has once in a dictionary may come in every row: where that matters, and the text is decoded
     anew for each, the leaf is read as a dictionary to see how often. Raises: OSError, pa.ArrowException
     """
-    texts = _Dictionaries(metadata, leaves, open_file)
+    texts = TextLeaves(metadata, leaves, open_file)
     return sum(_leaf_size(metadata, leaf, texts) for leaf in leaves)
 
 
-class _Dictionaries:
+class TextLeaves:
     """Leaves of texts, read as dictionaries. The file is opened once for all of them, and only where one is asked for:
     opening takes longer than to read a leaf. They are read one by one, for they may be large.
     """
@@ -42,7 +42,11 @@ class _Dictionaries:
             columns = map(self._metadata.row_group(0).column, self._leaves)
             paths = [column.path_in_schema for column in columns if column.physical_type == "BYTE_ARRAY"]
             self._file = pq.ParquetFile(
-                self._open_file(), metadata=self._metadata, read_dictionary=paths, pre_buffer=False
+                self._open_file(),
+                metadata=self._metadata,
+                read_dictionary=paths,
+                pre_buffer=False,
+                page_checksum_verification=True,
             )
         table = self._file.reader.read_row_group(0, column_indices=[leaf], use_threads=False)
         array = one_array(table.column(0))
@@ -51,7 +55,7 @@ class _Dictionaries:
         return array
 
 
-def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: _Dictionaries) -> int:
+def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: TextLeaves) -> int:
     column = metadata.row_group(0).column(leaf)
     values, stored = column.num_values, column.total_uncompressed_size
     besides = values * _OFFSET_BYTES
