@@ -1,8 +1,7 @@
 """Parquet files of segments and blocks as what the evaluator reads from (`query.scan.source.Source`)."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -14,8 +13,9 @@ import pyarrow.parquet as pq
 from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.columns.trace_index import TraceIndex, trace_index
-from tables.errors import DamagedError, StorageError
-from tables.parquet.decoded_size import decoded_size
+from tables.errors import DamagedError
+from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.decoded_size import TextLeaves, decoded_size
 from tables.parquet.pages import Pages, parse_pages
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -46,6 +46,7 @@ _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
+_KEY_LEAF: Final = ".attributes.list.element.key"
 # What is read once does not push out of the cache what was in use so lately.
 _IN_USE_S: Final = 60.0
 
@@ -109,7 +110,7 @@ class ParquetSource:
         return statistics.min, statistics.max
 
     def traces(self) -> TraceIndex:
-        """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
+        """Where each trace lies. Made once and kept in the cache: 32 bytes a trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
         if traces is None:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
@@ -147,12 +148,39 @@ class ParquetSource:
             total += hidden * count * _HIDDEN_VALUE_BYTES
         return total
 
+    def ready_bytes(self, column: str) -> int | None:
+        """The size of the whole column where the cache has it."""
+        return self._cache.size_of(ColumnKey(self.key, column))
+
     def _size(self, column: str) -> int:
         if column not in self._sizes:
             opened = self._opened()
-            with _damage(self.name, "cannot be read"):
+            with reading(self.name, "cannot be read"):
                 self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
         return self._sizes[column]
+
+    def entry_count(self, column: str) -> int:
+        """How many values the leaf has that `entry_keys` reads."""
+        metadata = self._opened().file.metadata
+        return int(metadata.row_group(0).column(self._key_leaf(column)).num_values)
+
+    def entry_keys(self, column: str) -> Any:
+        """The attribute keys of a column of events or links, as DictionaryArray. Of all leaves only that of the keys is
+        read.
+        """
+        leaf = self._key_leaf(column)
+        with reading(self.name, "cannot be read"):
+            keys = TextLeaves(self._opened().file.metadata, [leaf], self._open_file).read(leaf)
+        check_codes(self.name, [keys])
+        return keys
+
+    def _key_leaf(self, column: str) -> int:
+        opened = self._opened()
+        group = opened.file.metadata.row_group(0)
+        for leaf in opened.leaves[column]:
+            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
+                return leaf
+        raise DamagedError(self.name, f"has a column {column} without keys")
 
     def sparse_columns(self) -> frozenset[str]:
         """Those that the overflow stands for."""
@@ -222,9 +250,9 @@ class ParquetSource:
             opened = self._opened()
             data = pages.cut(paged, around, self._bytes)
             first = pages.starts[around[0]]
-            with _damage(self.name, "has pages that cannot be read"):
+            with reading(self.name, "has pages that cannot be read"):
                 found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
-            _check_codes(self.name, found.values())
+            check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
                 raise DamagedError(self.name, "has pages without the rows that its offset index says")
         return found
@@ -283,13 +311,13 @@ class ParquetSource:
         opened = self._opened()
         # Arrow's own threads pay only where there are many columns.
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
-        with opened.lock, _damage(self.name, "cannot be read"):
+        with opened.lock, reading(self.name, "cannot be read"):
             with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             if table.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
         arrays = [one_array(table.column(column)) for column in columns]
-        _check_codes(self.name, arrays)
+        check_codes(self.name, arrays)
         return arrays
 
     def _opened(self) -> "_OpenFile":
@@ -305,7 +333,7 @@ class ParquetSource:
 
 def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
     """So that the file need not be opened to see that a trace is not in it."""
-    cache.put(ColumnKey(key, _TRACES), traces, traces.ids.nbytes + traces.offsets.nbytes)
+    cache.put(ColumnKey(key, _TRACES), traces, traces.nbytes)
 
 
 @dataclass(slots=True, eq=False)
@@ -325,28 +353,8 @@ def _shared(columns: frozenset[str]) -> frozenset[str]:
     return columns
 
 
-def _check_codes(name: str, arrays: Iterable[Any]) -> None:
-    """No checksum covers how many values the header of a dictionary's page says that there are."""
-    for array in arrays:
-        if pa.types.is_dictionary(array.type):
-            most = pc.max(array.indices).as_py()
-            if most is not None and most >= len(array.dictionary):
-                raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
-
-
-@contextmanager
-def _damage(name: str, problem: str) -> Iterator[None]:
-    """What Arrow cannot read is damaged; what the storage cannot give now is not."""
-    try:
-        yield
-    except (StorageError, MemoryError):
-        raise
-    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as err:
-        raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
-
-
 def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _OpenFile:
-    with _damage(name, "cannot be opened"):
+    with reading(name, "cannot be opened"):
         metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
         schema = metadata.schema.to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
