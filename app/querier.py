@@ -6,9 +6,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,7 +20,7 @@ from agents.live_store import LiveKeeper
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
-from app.process_memory import release_to_system
+from app.process_memory import grown_bytes, release_to_system
 from query.engine.choose import Order
 from query.errors import QueryCancelled
 from query.language import ast
@@ -32,6 +32,7 @@ from query.search import compile_query, search
 from query.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
 from query.trace_page import count_spans, trace_page
+from query.tracebacks import free_locals
 from tables.blocks.block_list import BlockList
 from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
@@ -294,7 +295,13 @@ class Querier:
 
     async def beside(self, make: Callable[[], T]) -> T:
         """What `make` gives, on a thread of those that make answers. Raises: MemoryExceeded"""
-        work = running_in(self._budget(), make)
+        budget = self._budget()
+
+        def on_thread() -> T:
+            with _ended_on_thread(budget):
+                return make()
+
+        work = running_in(budget, on_thread)
         return await asyncio.get_running_loop().run_in_executor(self._answers, walled, work)
 
     def _budget(self) -> MemoryBudget:
@@ -327,15 +334,17 @@ class Querier:
         budget = self._budget()
 
         def on_thread() -> T:
-            before = budget.peak_bytes
-            try:
-                return work(cancelled.is_set)
-            except (pa.ArrowMemoryError, MemoryError) as err:
-                # The system's own limit was below ours.
-                raise MemoryExceeded("the process has no memory left for the query; ask for less, or later") from err
-            finally:
-                if budget.peak_bytes - before > _LARGE_BYTES:
-                    release_to_system()
+            with _ended_on_thread(budget):
+                try:
+                    answer = work(cancelled.is_set)
+                except (pa.ArrowMemoryError, MemoryError) as err:
+                    # The system's own limit was below ours.
+                    text = "the process has no memory left for the query; ask for less, or later"
+                    raise MemoryExceeded(text) from err
+                if cancelled.is_set():
+                    del answer  # nobody takes it: it ends here, not on the event loop
+                    raise QueryCancelled
+                return answer
 
         self._admitted += 1
         try:
@@ -357,6 +366,22 @@ class Querier:
                 CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
+
+
+@contextmanager
+def _ended_on_thread(budget: MemoryBudget) -> Iterator[None]:
+    """Around the work of a thread for a query: what it had is freed there when it fails, not when the event loop has
+    answered, and free memory goes back to the system.
+    """
+    before = budget.peak_bytes
+    try:
+        yield
+    except BaseException as err:
+        free_locals(err)
+        raise
+    finally:
+        if budget.peak_bytes - before > _LARGE_BYTES or grown_bytes() > _LARGE_BYTES:
+            release_to_system()
 
 
 async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
