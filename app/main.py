@@ -29,6 +29,7 @@ from app.kafka_state import KafkaState
 from app.leave import LeaveInTime
 from app.live import LiveOpener, cluster_and_partitions
 from app.loop_watch import LoopWatch
+from app.memory_watch import MemoryWatch
 from app.metrics_generator import GeneratorConfigs, Pusher
 from app.no_queries import NoQueries
 from app.overrides import OverridesFile, OverridesReader
@@ -103,7 +104,8 @@ def build(settings: Settings) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     main.before_start.insert(0, make_topics)
-    main.parts += [watch, LoopWatch(), OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)]
+    overrides_reader = OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)
+    main.parts += [watch, LoopWatch(), MemoryWatch(), overrides_reader]
     return main
 
 
