@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,7 +18,7 @@ from agents.live_store import LiveKeeper
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
-from app.process_memory import grown_bytes, release_to_system
+from app.query_threads import give_way, leaving_nothing
 from query.engine.choose import Order
 from query.errors import QueryCancelled
 from query.language import ast
@@ -32,7 +30,6 @@ from query.search import compile_query, search
 from query.tags import Known, TagNames, TagValues, tag_names, tag_values
 from query.trace import find_trace
 from query.trace_page import count_spans, trace_page
-from query.tracebacks import free_locals
 from tables.blocks.block_list import BlockList
 from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
@@ -51,8 +48,6 @@ _COMPILED_HERE_CHARS_MAX: Final = 1000
 _ALL_SPANS: Final = 2**31
 # The least that a span takes as OTLP: its ids and times, and what stands around them.
 _SPAN_BYTES_MIN: Final = 50
-# After a query that took so much, memory that is free goes back to the system: allocators would keep it.
-_LARGE_BYTES: Final = 64 << 20
 
 Cancelled = Callable[[], bool]
 
@@ -77,23 +72,16 @@ class QueryLimits:
     memory_total_bytes_max: int = 384 << 20
 
 
-def _give_way(niceness: int) -> None:
-    """The thread that calls it computes when nobody else wants to: the event loop waits less for a CPU."""
-    if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
-        with suppress(OSError):  # forbidden here: then as it is
-            os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
-
-
 class Querier:
     """One for a process; belongs to its event loop."""
 
     def __init__(self, keeper: LiveKeeper, limits: QueryLimits) -> None:
         self._keeper, self._limits = keeper, limits
-        give_way = partial(_give_way, limits.niceness)
-        self._pool = ThreadPoolExecutor(limits.threads, "query", give_way)
+        begin = partial(give_way, limits.niceness)
+        self._pool = ThreadPoolExecutor(limits.threads, "query", begin)
         # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
         # the event loop waits for Python's lock in line with all threads that compute.
-        self._answers = ThreadPoolExecutor(limits.threads, "answer", give_way)
+        self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
@@ -298,7 +286,7 @@ class Querier:
         budget = self._budget()
 
         def on_thread() -> T:
-            with _ended_on_thread(budget):
+            with leaving_nothing(budget):
                 return make()
 
         work = running_in(budget, on_thread)
@@ -334,7 +322,7 @@ class Querier:
         budget = self._budget()
 
         def on_thread() -> T:
-            with _ended_on_thread(budget):
+            with leaving_nothing(budget):
                 try:
                     answer = work(cancelled.is_set)
                 except (pa.ArrowMemoryError, MemoryError) as err:
@@ -366,22 +354,6 @@ class Querier:
                 CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
-
-
-@contextmanager
-def _ended_on_thread(budget: MemoryBudget) -> Iterator[None]:
-    """Around the work of a thread for a query: what it had is freed there when it fails, not when the event loop has
-    answered, and free memory goes back to the system.
-    """
-    before = budget.peak_bytes
-    try:
-        yield
-    except BaseException as err:
-        free_locals(err)
-        raise
-    finally:
-        if budget.peak_bytes - before > _LARGE_BYTES or grown_bytes() > _LARGE_BYTES:
-            release_to_system()
 
 
 async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:

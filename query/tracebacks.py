@@ -1,7 +1,7 @@
 """What an exception keeps alive: the variables of all functions that it passed through.
 
-An exception that ends a query knows, by its traceback, each array that the query had in its hands. Whoever passes it on,
-as a task and the event loop do, keeps them, counted by nobody; where a function that waits for the task is in the
+An exception that ends a query knows, by its traceback, each array that the query had in its hands. Whoever passes it
+on, as a task and the event loop do, keeps them, counted by nobody; where a function that waits for the task is in the
 traceback, too, that is a cycle, which only a full garbage collection would end.
 """
 
