@@ -20,6 +20,7 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
         super().__init__(**kwargs)
         self._every_s = every_s
         self._timer: asyncio.TimerHandle | None = None
+        self._running: asyncio.Future[bool] | None = None
 
     async def on_start(self) -> None:
         """Looks for the first time after a while."""
@@ -36,5 +37,5 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
     def _look(self) -> None:
         if grown_bytes() > _BYTES_MIN:
             # On a thread: the allocator's own locks apart, nothing waits for it.
-            asyncio.get_running_loop().run_in_executor(None, release_to_system)
+            self._running = asyncio.get_running_loop().run_in_executor(None, release_to_system)
         self._again()
