@@ -62,11 +62,11 @@ def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: TextLeaves) -> int:
     if column.physical_type in _WIDTH:
         return int(besides + values * _WIDTH[column.physical_type])
     if column.physical_type != "BYTE_ARRAY":
-        width = metadata.schema.column(leaf).length
+        width = _schema(metadata, leaf).length
         return int(besides + values * width)
     path = column.path_in_schema
-    flat_text = "." not in path or metadata.schema.column(leaf).max_repetition_level == 0
-    is_text = str(metadata.schema.column(leaf).logical_type) == "String"
+    flat_text = "." not in path or _schema(metadata, leaf).max_repetition_level == 0
+    is_text = str(_schema(metadata, leaf).logical_type) == "String"
     if path in overflow.DICTIONARIES and stored > _SMALL_BYTES:
         # Where a dictionary became too large for its page the file has the rest of the texts once for each row.
         return int(besides + texts.read(leaf).dictionary.nbytes)
@@ -75,6 +75,11 @@ def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: TextLeaves) -> int:
     if values * stored <= _SMALL_BYTES:
         return int(besides + values * stored)
     return int(besides + _text_bytes(texts.read(leaf)))
+
+
+def _schema(metadata: pq.FileMetaData, leaf: int) -> Any:
+    """Not by `metadata.schema`: that and the metadata would know each other, and so stay for good."""
+    return pq.ParquetSchema(metadata).column(leaf)
 
 
 def _text_bytes(array: Any) -> int:

@@ -356,7 +356,8 @@ def _shared(columns: frozenset[str]) -> frozenset[str]:
 def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _OpenFile:
     with reading(name, "cannot be opened"):
         metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
-        schema = metadata.schema.to_arrow_schema()
+        # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
+        schema = pq.ParquetSchema(metadata).to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
         source = open_file()
         # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.

@@ -1,11 +1,14 @@
 """tempopb.StreamingQuerier: what is asked, what is answered, and that it agrees with the HTTP API."""
 
 import asyncio
+import gc
 import json
 import re
 import threading
 import time
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -121,6 +124,15 @@ def test_what_was_sent_is_dropped():
     """The event loop knows the result to its end: there is nothing left for it to free."""
     result = MetricsResult(list(SERIES.series), INSPECTED)
     assert b"".join(last_use(range_json(result), result)) == b"".join(range_json(SERIES))
+    assert result.series == []
+
+
+def test_what_is_not_sent_is_dropped():
+    """Nor where the answer is given up before its end."""
+    result = MetricsResult(list(SERIES.series), INSPECTED)
+    parts = last_use(range_json(result), result)
+    next(parts)
+    parts.close()
     assert result.series == []
 
 
@@ -290,6 +302,33 @@ def test_our_fault(call, backend, caplog):
     assert told.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in told.value.details()
     assert told.value.details().split()[-1] in caplog.text
+
+
+@pytest.mark.parametrize("error", [TooManyRequests("many"), TimeoutError()], ids=["refused", "too long"])
+def test_an_error_keeps_nothing(call, backend, error):
+    """Of what a query had, which its error knows: nobody counts that any more, and a full collection may never come."""
+    held = Held()
+    alive = weakref.ref(held)
+
+    async def search(own, *_, **__):
+        await asyncio.sleep(0)
+        raise type(error)(*error.args)
+
+    backend.search = partial(search, held)
+    del held
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(grpc.RpcError):
+            call("Search")
+        backend.search = None
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+class Held:
+    """What a query has in its hands."""
 
 
 def test_tenants_and_tokens(call, backend):
