@@ -143,9 +143,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         return float(self._thread.beat_s)
 
     @property
+    def thread_loop(self) -> asyncio.AbstractEventLoop:
+        """Of its thread."""
+        loop: asyncio.AbstractEventLoop = self._thread.thread_loop
+        return loop
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has reached Kafka since the start of the process."""
+        return self._thread._consumer is not None  # noqa: SLF001
+
+    @property
     def subscribed(self) -> bool:
         """Whether it should be in its group by now."""
-        return bool(self._thread.topics) and self._thread._consumer is not None  # noqa: SLF001
+        return bool(self._thread.topics) and self.connected
 
     # ---- offsets
 
