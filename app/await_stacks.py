@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _DEEPEST: Final = 60
-_SHOWN: Final = 4
+_SHOWN: Final = 6
 
 
 def waits_in(function: str, loops: Iterable[asyncio.AbstractEventLoop] = ()) -> list[str]:

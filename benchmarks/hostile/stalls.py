@@ -171,10 +171,13 @@ def _while_starting(stall: Stall, lasts_s: float, there: BehindProxy) -> None:
     while there.proxy.caught.is_set() and there.proxy.faulty:
         time.sleep(_POLL_S)
     there.proxy.set()
+    end_s = time.monotonic() + _START_S
+    while not _worker(there) and time.monotonic() < end_s:  # the fault met what prepares its start
+        time.sleep(_POLL_S)
 
 
 def kill_worker(there: BehindProxy) -> None:
-    """By SIGKILL; returns when none of its requests is on its way any more. Who watches it starts it again."""
+    """By SIGKILL; returns when it has gone. Who watches it starts it again."""
     pid = _worker(there)
     os.kill(pid, signal.SIGKILL)
     while _worker(there) == pid:

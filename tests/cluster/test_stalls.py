@@ -61,15 +61,13 @@ def test_stall(there: BehindProxy, canary: Canary, stall: Stall, lasts_s: float)
 
 
 @pytest.mark.parametrize(
-    ("api", "client"),
-    [(proxy.METADATA, "faust"), (proxy.API_VERSIONS, "aiokafka"), (proxy.METADATA, "aiokafka-producer")],
+    ("api", "client", "skip"),
+    [(proxy.METADATA, "faust", 0), (proxy.METADATA, "aiokafka", 7), (proxy.METADATA, "aiokafka-producer", 0)],
     ids=["consumer", "admin", "producer"],
 )
-def test_stall_while_starting(there: BehindProxy, canary: Canary, api: int, client: str) -> None:
-    """The first answer to each of the clients is lost: asked for again. aiokafka would wait for 40 s, Faust for 20
-    minutes.
-    """
-    stall = Stall("an answer lost while starting", (Fault(frozenset({api}), client, answers=True),), skip=0)
+def test_stall_while_starting(there: BehindProxy, canary: Canary, api: int, client: str, skip: int) -> None:
+    """An answer to each of the clients is lost: asked for again. aiokafka would wait for 40 s, Faust for 20 minutes."""
+    stall = Stall("an answer lost while starting", (Fault(frozenset({api}), client, answers=True),), skip=skip)
     outcome = cause(stall, 2.0, there, canary)
     assert (outcome.problem, outcome.restarted) == ("", False)
     assert outcome.well_s < 30
