@@ -19,6 +19,8 @@ _SEEK_SPARE_S = 3.0
 _REBUILD_S = 12.0
 # aiokafka tries again for ever; whoever commits has more to do.
 _COMMIT_S = 10.0
+# An answer that is lost is lost for good: aiokafka would wait for it as long as Faust lets resuming take in all.
+_ASK_S = 10.0
 
 # Where each of the assigned partitions is to be read from; those left out start at the committed offset.
 Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
@@ -89,7 +91,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             raise IllegalStateError("nothing is assigned")
         while True:
             try:
-                await super().perform_seek()
+                await self._asked("where each partition was left off", super().perform_seek())
                 await self._resume()
             except IllegalStateError:
                 raise
@@ -101,6 +103,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
                     raise IllegalStateError("another assignment has come") from err
             else:
                 return
+
+    async def _asked(self, what: str, answer: Awaitable[Any]) -> Any:
+        """The answer of Kafka. Raises: IllegalStateError: none in time; the watchdog then makes a new consumer"""
+        try:
+            async with asyncio.timeout(_ASK_S):
+                return await answer
+        except TimeoutError:
+            self._thread.failure = f"Kafka did not say {what} within {_ASK_S:.0f} s"
+            raise IllegalStateError(self._thread.failure) from None
 
     async def _resume(self) -> None:
         if self.app.resume is None:
@@ -198,7 +209,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             found = await coordinator.fetch_committed_offsets(wanted)
             return {TP(tp.topic, tp.partition): (one.offset, one.metadata or "") for tp, one in found.items()}
 
-        return dict(await self._thread.call_thread(fetch))
+        return dict(await self._asked("what was committed", self._thread.call_thread(fetch)))
 
     def member_id(self) -> str:
         """By which Kafka knows this worker in the consumer group; "" while it is in none."""
@@ -222,4 +233,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             found = await self._thread._ensure_consumer().offsets_for_times(wanted)  # noqa: SLF001
             return {TP(tp.topic, tp.partition): one.offset for tp, one in found.items() if one is not None}
 
-        return dict(await self._thread.call_thread(fetch)) if wanted else {}
+        if not wanted:
+            return {}
+        return dict(await self._asked("which offset belongs to a time", self._thread.call_thread(fetch)))
