@@ -225,6 +225,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         found = consumer.highwater(wanted)
         return None if found is None else int(found)
 
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        """Where each of the partitions ends. Raises: IllegalStateError: Kafka did not say in time"""
+        return dict(await self._asked("where each partition ends", super().highwaters(*partitions)))
+
     async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
         """The first offset of each partition whose record came at that time or later; left out where none did."""
         wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}

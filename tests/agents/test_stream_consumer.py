@@ -311,7 +311,7 @@ async def test_resuming_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monke
     assert "where to read on" in made.consumer.failure
 
 
-@pytest.mark.parametrize("asks", ["perform_seek", "committed", "offsets_at"])
+@pytest.mark.parametrize("asks", ["perform_seek", "committed", "offsets_at", "highwaters"])
 @in_loop
 async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: str) -> None:
     """The connection is dead: only another consumer helps, and the watchdog hears of it long before Faust's limit."""
@@ -323,7 +323,7 @@ async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: p
     consumer = app(tmp_path).consumer
     consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     consumer._thread.call_thread = consumer.seek_to_committed = never
-    arguments = {"perform_seek": (), "committed": ([P0],), "offsets_at": ({P0: 1},)}[asks]
+    arguments = {"perform_seek": (), "committed": ([P0],), "offsets_at": ({P0: 1},), "highwaters": (P0,)}[asks]
     with pytest.raises(IllegalStateError):
         await asyncio.wait_for(getattr(consumer, asks)(*arguments), 5)
     assert consumer.failure.startswith("Kafka did not say")
