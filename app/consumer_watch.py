@@ -67,6 +67,8 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         self._dogs: dict[Role, ConsumerWatchdog] = {}
         self._members: dict[Role, Mapping[str, Member]] = {}
         self._known: dict[TP, int] = {}
+        # Of those that a topic gets later its group learns later.
+        self._first: dict[str, frozenset[TP]] = {}
         self._shown: dict[Role, set[TP]] = {}  # whose lag is a metric
         self._problems: dict[Role, tuple[str, ...]] = {}
         self._rebuilding: dict[Role, asyncio.Task[None]] = {}
@@ -128,6 +130,8 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         for tp, end in (ends or {}).items():
             self._ends.note(tp.topic, tp.partition, end, now_s)
             self._known[tp] = end
+        for topic in {tp.topic for tp in ends or ()} - self._first.keys():
+            self._first[topic] = frozenset(tp for tp in ends or () if tp.topic == topic)
         stood, self._stood = self._stood, False
         for role, app in self._apps.items():
             if stood and role in self._dogs:
@@ -176,7 +180,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         given = [one.partitions for one in (members or {}).values()]
         unowned: frozenset[TP] = frozenset()
         if ends is not None and given and not any(one is None for one in given):
-            unowned = frozenset(tp for tp in ends if tp.topic == self._topics[role]).difference(*filter(None, given))
+            unowned = self._first.get(self._topics[role], frozenset()).difference(*filter(None, given))
         return Seen(
             failure=consumer.failure,
             thread_late_s=now_s - consumer.beat_s,

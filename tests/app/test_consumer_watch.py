@@ -27,12 +27,13 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 class Kafka:
     def __init__(self) -> None:
+        self.partitions = 1
         self.end, self.silent, self.group = 5, False, {"me": Member("me", frozenset({P0}))}
 
     async def ends(self, topics: list[str]) -> dict[TP, int]:
         if self.silent:
             raise KafkaSilent("away")
-        return {TP(topic, 0): self.end for topic in topics}
+        return {TP(topic, number): self.end for topic in topics for number in range(self.partitions)}
 
     async def members(self, group: str) -> dict[str, Member]:
         assert group == "stretto-live-store"
@@ -225,6 +226,16 @@ async def test_partition_that_the_group_leaves_to_nobody(monkeypatch: pytest.Mon
     assert w.watch.problems() == ["live-store: its consumer group has given partition 0 to nobody"]
     await w.look(6)
     assert w.rebuilt == 1
+
+
+@in_loop
+async def test_partition_that_the_topic_gets_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group learns of it later: no reason to end."""
+    w = World(monkeypatch)
+    await w.look(1)
+    w.kafka.partitions = 2
+    await w.look(100)
+    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
 
 
 @in_loop
