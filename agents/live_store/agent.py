@@ -153,7 +153,7 @@ class PartitionManager:
     def not_ready(self) -> list[str]:
         """Why queries here would not see everything yet."""
         if self.store is None or not self._assigned:
-            return ["live store: waiting for partitions to be assigned"]
+            return ["live store: waiting for partitions to be assigned", *self.stalls()]
         reasons = [
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()

@@ -17,6 +17,8 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from prometheus_client import Counter
 
+from agents.stream.kafka_start import reached
+
 log = logging.getLogger(__name__)
 
 ERRORS: Final = Counter(
@@ -46,6 +48,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         self.topics: set[str] = set()
         self._consumer: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
+
+    async def on_start(self) -> None:
+        """Connects. Raises, as the end of the process: KafkaError, OSError, TimeoutError."""
+        self.time_started = time.monotonic()
+        self._consumer = await reached("open the consumer", self.connected, attempt_s=2 * _CONNECT_S)
 
     # ---- calls from the main loop
 

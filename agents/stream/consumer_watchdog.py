@@ -33,6 +33,7 @@ class Seen:
 
     failure: what the consumer itself says. thread_late_s: for how long its thread has not run
     member: whether Kafka has it in its group; owned: the partitions that Kafka has given it; None: Kafka did not say
+    unowned: those that its group has given to nobody
     assigned: what it knows as its own. taken: the first offset of each that its agent has not taken
     ends: where partitions end; None: Kafka did not say just now. waits: why the agent takes nothing (None: of all)
     """
@@ -41,6 +42,7 @@ class Seen:
     thread_late_s: float = 0.0
     member: bool | None = None
     owned: AbstractSet[TP] | None = None
+    unowned: AbstractSet[TP] = frozenset()
     assigned: AbstractSet[TP] = frozenset()
     taken: Mapping[TP, int] = field(default_factory=dict)
     ends: Mapping[tuple[str, int], int] | None = None
@@ -79,6 +81,11 @@ class ConsumerWatchdog:
         self._rebuilds_max = max(1, int(_PATIENCE_S / stall_s) - 1)
         self._well_s = 0.0
 
+    def begin_anew(self) -> None:
+        """What was seen until now counts no more: this process stood, or the consumer is another one."""
+        for symptom in self._symptoms.values():
+            symptom.for_s = 0.0
+
     def look(self, now_s: float, seen: Seen) -> Verdict:
         """now_s: by time.monotonic()"""
         passed_s = 0.0 if self._looked_s is None else min(_LOOK_S_MAX, max(0.0, now_s - self._looked_s))
@@ -96,6 +103,11 @@ class ConsumerWatchdog:
         if self._well_s >= self._stall_s:
             self._rebuilds = 0
         return self._verdict(answers=answers)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether anything is not as it should be, however shortly."""
+        return bool(self._symptoms)
 
     def _verdict(self, *, answers: bool) -> Verdict:
         problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
@@ -121,6 +133,9 @@ class ConsumerWatchdog:
         elif seen.owned is not None and (missing := seen.owned - seen.assigned):
             names = ", ".join(str(tp.partition) for tp in sorted(missing))
             found["assignment"] = ("assignment", f"it does not know that it has partition {names}")
+        elif seen.unowned:
+            names = ", ".join(str(tp.partition) for tp in sorted(seen.unowned))
+            found["unowned"] = ("unowned", f"its consumer group has given partition {names} to nobody")
         everything = None in seen.waits
         for tp in sorted(seen.assigned):
             if seen.ends is None or tp not in seen.ends:

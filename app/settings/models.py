@@ -84,6 +84,12 @@ class Kafka(Section):
         "least what a rebalance may take: 1.2 times `session_timeout_s` or 10 s, the longer, and a second.",
     )
 
+    start_stall_s: Seconds = Field(
+        default=60,
+        description="Seconds, while Kafka answers, after which a process that has not begun to consume since its "
+        "start ends, to be started again. Time in which Kafka is away does not count.",
+    )
+
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         if self.topic == self.otlp_topic:
