@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
 RIGHT_CODES: Final = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 HTTP_SHARE, GRPC_SHARE = 0.85, 0.12  # the others go to Kafka
 _FAULTS_TOLD: Final = 10
+_TELL_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class Clients:
             await producer.start()
         async with grpc.aio.insecure_channel(self._job.otlp_address) as channel:
             export = channel.unary_unary(EXPORT)
+            telling = asyncio.create_task(self._tell())
             await asyncio.gather(*(self._client(export, producers) for _ in range(self._job.connections)))
+            telling.cancel()
         for producer in producers:
             await producer.stop()
 
@@ -109,6 +113,13 @@ class Clients:
                 self.came.statuses["kafka"] += 1
         otlp.close()
         query.close()
+
+    async def _tell(self) -> None:
+        """A long run says how far it is."""
+        while True:
+            await asyncio.sleep(_TELL_S)
+            faults = self.came.statuses["faults"]
+            print(f"{time.strftime('%H:%M:%S')} {self._left} to go, {faults} faults", file=sys.stderr, flush=True)
 
     async def _turn(self) -> None:
         """Until the next request may be sent. What could not be sent in time is not caught up."""

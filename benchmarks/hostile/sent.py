@@ -134,18 +134,18 @@ class Maker:
         if self._made % _WINDOW_REQUESTS == 0:
             self._urls = _urls(self._made // _WINDOW_REQUESTS)
         kind = rng.random()
-        if kind < 0.66:
+        if kind < 0.71:
             body = self.export()
             if rng.random() < 0.15:
                 return Sent(_post(gzip.compress(body, 1), "application/x-protobuf", "Content-Encoding: gzip"), body)
             return Sent(_post(body, "application/x-protobuf"), body)
-        if kind < 0.78:
+        if kind < 0.83:
             data = mutate(rng.choice(self._json), rng, (b"null", b'"\\ud83d"', b"1e400", b"{}", b"[]"), self._json)
             return Sent(_post(data, "application/json"))
-        if kind < 0.81:
+        if kind < 0.86:
             body = mutate(gzip.compress(rng.choice(self._protobuf), 1), rng)
             return Sent(_post(body, "application/x-protobuf", "Content-Encoding: gzip"))
-        if kind < 0.93:
+        if kind < 0.94:
             url = mutate(rng.choice(self._urls), rng, _WORDS, self._urls)
             return Sent(_get(bytes(byte for byte in url if 32 < byte < 127) or b"/"), query=True)
         query = rng.random() < 0.5
