@@ -5,19 +5,19 @@ is committed after everything up to it is acknowledged in `spans`.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from faust.types import TP
 from prometheus_client import Counter
 
+from agents.limited_log import limited_logger
 from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
 from agents.stream_app import StreamApp
 from tables.errors import WireError
 from tables.tenant import valid_tenant
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
 SKIPPED = Counter(

@@ -1,6 +1,5 @@
 """OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from prometheus_client import Counter
 
+from agents.limited_log import limited_logger
 from agents.record_producer import Record
 from tables.errors import FaultyRequests, NotQuick, WireError
 from tables.wall import walled
@@ -17,7 +17,7 @@ from tables.wire.otlp import OtlpDecoder
 from tables.wire.pieces import Cutter
 from tables.wire.split import Part, Run, split, without_unused_values
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 SLOW = Counter(
     "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."

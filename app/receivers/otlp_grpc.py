@@ -1,7 +1,6 @@
 """OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, request bytes as they come."""
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from typing import Final
 
 import grpc
 
+from agents.limited_log import limited_logger
 from agents.record_producer import KafkaUnavailable
 from agents.span_writer import MALFORMED
 from app.receivers.codecs import ENCODINGS
@@ -25,7 +25,7 @@ from app.serving.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.tenant import InvalidTenant, NoTenant
 from tables.errors import WireError
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SERVER: Final = "otlp_grpc"  # in metrics

@@ -36,7 +36,7 @@ _OBJECTS_ALWAYS: Final = 1000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _NAMES_TOLD: Final = 3
 
-# Halves of surrogate pairs, and whole pairs, which are passed over. Before them: backslashes that are escaped. It begins
+# Halves of surrogate pairs, and whole pairs, which are passed over. Before them: escaped backslashes. It begins
 # with a character, for which the text is searched at once: tried everywhere it would take 25 ms a megabyte, for which
 # nobody else gets Python's lock.
 _SURROGATES: Final = re.compile(
