@@ -30,7 +30,7 @@ class FewLines(logging.Filter):
         window.lines += 1
         if left_out:
             record.msg = f"{record.getMessage()} ({left_out} more like this were not logged)"
-            record.args = None
+            record.args = ()  # Faust's formatter takes None for an argument
         return window.lines <= LINES_MAX
 
 

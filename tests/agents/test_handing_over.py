@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from agents.stream_app import StreamApp, new_app
+
+P0 = TP("spans", 0)
 
 
 @pytest.fixture
@@ -119,3 +124,43 @@ def test_errors_pass(made: StreamApp, waits: bool) -> None:
 
     with pytest.raises(KeyError, match="no agent"):
         asyncio.run(run())
+
+
+class Buffers:
+    """aiokafka's consumer with records in its buffers. fails_at: the call that raises"""
+
+    def __init__(self, values: list[bytes], fails_at: int = -1) -> None:
+        self._left = [SimpleNamespace(value=value) for value in values]
+        self._fails_at, self.calls = fails_at, 0
+        self._closed = False
+        self._subscriptions = SimpleNamespace(fetch_context=nullcontext)
+        self._fetcher = self
+
+    async def fetched_records(self, partitions: Any, timeout: float, max_records: int) -> Any:
+        self.calls += 1
+        if self.calls == self._fails_at:
+            raise KeyError("of a rebalance")
+        taken, self._left = self._left[:max_records], self._left[max_records:]
+        return {P0: taken} if taken else {}
+
+
+@pytest.mark.parametrize(
+    ("values", "fails_at", "count"),
+    [
+        pytest.param([], -1, 0, id="none"),
+        pytest.param([b"x"] * 31, -1, 31, id="few"),
+        pytest.param([b"x"] * 500, -1, 500, id="small"),
+        pytest.param([b"x"] * 5000, -1, 1024, id="very many"),
+        pytest.param([bytes(1 << 16)] * 500, -1, 32, id="large"),
+        pytest.param([bytes(1 << 14)] * 500, -1, 64, id="a megabyte"),
+        pytest.param([b"x"] * 500, 3, 64, id="nothing is lost where a further call fails"),
+        pytest.param([None] * 100, -1, 100, id="without values"),
+    ],
+)
+def test_small_records_come_together(made: StreamApp, values: list[Any], fails_at: int, count: int) -> None:
+    async def run() -> Any:
+        thread = made.consumer._thread
+        return await thread._fetch_records(Buffers(values, fails_at), {P0}, timeout=1.0, max_records=32)
+
+    records = asyncio.run(run())
+    assert sum(map(len, records.values())) == count

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from mode.utils.logging import ExtensionFormatter
 
 from agents import distributor, span_encoder
 from agents.limited_log import LINES_MAX, WINDOW_S, FewLines, limited_logger
@@ -22,6 +23,7 @@ def test_few_lines_of_each_statement() -> None:
     now_s = WINDOW_S
     assert few.filter(record := _record(1))
     assert record.getMessage() == f"skipped 7 ({1000 - LINES_MAX} more like this were not logged)"
+    assert ExtensionFormatter(fmt="%(message)s").format(record).startswith("skipped 7 ("), "Faust's own formatter"
     assert few.filter(record := _record(1))
     assert record.getMessage() == "skipped 7"
 
