@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from agents.limited_log import limited_logger
 from agents.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
 from agents.stream_app import StreamApp
+from agents.stream_events import events
 from tables.errors import WireError
 from tables.tenant import valid_tenant
 
@@ -47,7 +48,7 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
 
     @app.agent(topic, name="distributor")
     async def distributor(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             await batcher.add(event)
 
 

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from agents.kafka_batches import HOLES
 from agents.span_record import parts_of
 from agents.stream_app import StreamApp
+from agents.stream_events import events
 from agents.topic_ends import TopicEnds
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
@@ -389,7 +390,7 @@ def register(app: StreamApp, keeper: LiveKeeper) -> None:
 
     @app.agent(topic, name="live_store")
     async def live_store(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             await keeper.take(event.message)
             # Faust keeps the message until it is acknowledged, which here never happens.
             event.value = event.message.value = None

@@ -28,6 +28,7 @@ from agents.generator.lanes import Lanes, Target, merged_backlog
 from agents.generator.places import Note, Partition, Place, tenants_of
 from agents.generator.tenants import Configs, Tenant
 from agents.stream_app import StreamApp
+from agents.stream_events import events
 from tables.errors import WireError
 from tables.generator.saved.journal import Saved
 from tables.generator.write.push import Push, again
@@ -369,7 +370,7 @@ def register(app: StreamApp, generator: MetricsGenerator) -> None:
 
     @app.agent(topic, name="metrics_generator")
     async def metrics_generator(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             generator.take(event.message)
             # Faust keeps the message until it is acknowledged, which here never happens.
             event.value = event.message.value = None

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.events import Event
 from faust.types import TP
 
 from agents.stream_app import StreamApp, new_app
+from agents.stream_events import events
 
 P0 = TP("spans", 0)
 
@@ -164,3 +166,32 @@ def test_small_records_come_together(made: StreamApp, values: list[Any], fails_a
 
     records = asyncio.run(run())
     assert sum(map(len, records.values())) == count
+
+
+def test_an_agent_takes_what_is_there_in_one_turn(made: StreamApp) -> None:
+    """Faust gives the event loop away before each record; of another assignment it takes none, nor do we."""
+
+    async def run() -> tuple[list[int], int]:
+        made.flow_control.resume()
+        stream = made.channel(maxsize=1000).stream()
+        for offset in range(330):
+            message = SimpleNamespace(
+                generation_id=made.consumer_generation_id + (offset % 3 == 1),
+                offset=offset,
+                tp=P0,
+                topic="spans",
+                tracked=False,
+            )
+            stream.channel.queue.put_nowait(Event(made, None, offset, {}, message))
+        taken: list[int] = []
+        turns = Turns()
+        async for event in events(stream):
+            taken.append(event.message.offset)
+            if event.message.offset == 329:
+                break
+        turns.stop()
+        return taken, turns.count
+
+    taken, turns = asyncio.run(run())
+    assert taken == [offset for offset in range(330) if offset % 3 != 1]
+    assert turns < 40
