@@ -39,9 +39,6 @@ from tables.errors import WireError
 from tables.wire.otlp import OtlpDecoder
 
 SETTINGS: Final = {
-    # Clients, Kafka and worker want all CPUs: reading falls behind for some seconds now and then. Searches are answered
-    # 503 then, which is right, but says nothing of what hostile requests do.
-    "STRETTO_KAFKA__LAG_S_MAX": "30",
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",
     "STRETTO_LIVE_STORE__BLOCK_AGE_S": "30",
     "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "5",
