@@ -15,6 +15,9 @@ _LOOK_S_MAX: Final = 2.0
 _THREAD_LATE_S: Final = 3.0
 # So long nothing is said of what may be a rebalance.
 _TOLD_AFTER_S: Final = 3.0
+# While it reads others, a symptom of one partition counts for so much: a whole fetch, often hundreds of records, is
+# handed over before those of the next partition. Where a CPU is hard to get, that takes longer than stall_s.
+_OTHERS_MOVE: Final = 0.5
 # So long others may wait until a consumer is well again or the process ends.
 _PATIENCE_S: Final = 30.0
 
@@ -76,6 +79,7 @@ class ConsumerWatchdog:
         self._stall_s = stall_s
         self._symptoms: dict[object, _Symptom] = {}
         self._taken: dict[TP, int] = {}
+        self._moved: set[TP] = set()  # since the last look
         self._looked_s: float | None = None
         self._rebuilds = 0
         self._rebuilds_max = max(1, int(_PATIENCE_S / stall_s) - 1)
@@ -97,7 +101,8 @@ class ConsumerWatchdog:
             symptom = _Symptom(reason, text, before[key].for_s if key in before else 0.0)
             # While Kafka is away nobody can consume, and nothing is acknowledged that could be missed.
             if answers or key == "thread":
-                symptom.for_s += passed_s if key in before else 0.0
+                weight = _OTHERS_MOVE if reason == "behind" and self._moved else 1.0
+                symptom.for_s += weight * passed_s if key in before else 0.0
             self._symptoms[key] = symptom
         self._well_s = 0.0 if self._symptoms else self._well_s + passed_s
         if self._well_s >= self._stall_s:
@@ -137,6 +142,7 @@ class ConsumerWatchdog:
             names = ", ".join(str(tp.partition) for tp in sorted(seen.unowned))
             found["unowned"] = ("unowned", f"its consumer group has given partition {names} to nobody")
         everything = None in seen.waits
+        self._moved = set()
         for tp in sorted(seen.assigned):
             if seen.ends is None or tp not in seen.ends:
                 if ("behind", tp) in self._symptoms:  # as it was
@@ -145,6 +151,8 @@ class ConsumerWatchdog:
                 continue
             taken = seen.taken.get(tp, -1)
             moved, self._taken[tp] = taken != self._taken.get(tp), taken
+            if moved:
+                self._moved.add(tp)
             late = taken < 0 or lag(taken, tp.topic, tp.partition, seen.ends) > 0
             if late and not moved and not everything and tp.partition not in seen.waits:
                 where = f"stands at offset {taken}" if taken >= 0 else "is not opened"

@@ -297,9 +297,10 @@ class Query(Section):
         "As many others write the answers.",
     )
     niceness: Annotated[int, Field(ge=0, le=19)] = Field(
-        default=10,
-        description="How much these threads give way to all else on the machine that wants a CPU, to taking spans in "
-        "above all: as of the command nice. Linux only.",
+        default=0,
+        description="How much these threads give way to all else on the machine that wants a CPU, as of the command "
+        "nice (Linux only). 10 acknowledges spans sooner where CPUs are to spare. Where other programs want all CPUs, "
+        "a thread that gives way keeps the GIL and gets no CPU: all else waits up to 0.4 s.",
     )
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
