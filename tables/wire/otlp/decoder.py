@@ -71,7 +71,7 @@ class OtlpDecoder:
 
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
         the bad ones with `unreadable`. FaultyRequests names those whose resources or scopes are faulty, unless
-        `fast_path_only` is wanted. NeedsSlowPath if `fast_path_only` is wanted and texts or resources must be mended in Python.
+        `fast_path_only` is wanted. NeedsSlowPath if it is wanted and texts or resources must be mended in Python.
         """
         tally = Tally(fast_path_only=fast_path_only, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
