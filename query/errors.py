@@ -2,11 +2,14 @@
 
 TraceQLError            the caller's text: HTTP 400
 └── UnsupportedError    good TraceQL that this version does not evaluate
+TraceTooLarge           a trace by its id is larger than the caller allows: HTTP 422
 QueryCancelled          the caller went away
 """
 
 from difflib import get_close_matches
+from typing import Final
 
+TRACE_BYTES_SETTING: Final = "query_frontend.trace_by_id.max_bytes_per_trace"
 _LINE_CHARS_MAX = 120  # a marked line longer than this is cut around the mark
 
 
@@ -36,6 +39,20 @@ class TraceQLError(ValueError):
 
 class UnsupportedError(TraceQLError):
     """Valid TraceQL that is not evaluated: an error, never an empty answer."""
+
+
+class TraceTooLarge(ValueError):  # noqa: N818 (says what it is)
+    """A trace that is larger than the limit; the message names the setting, and how to read it all the same.
+
+    size: with its unit, of the trace as OTLP
+    """
+
+    def __init__(self, trace_id: bytes, spans: int, size: str, bytes_max: int) -> None:
+        super().__init__(
+            f"trace {trace_id.hex()} is too large: {spans} spans, {size}; the setting {TRACE_BYTES_SETTING} allows "
+            f"{bytes_max} bytes. Read it in pages: add ?cursor= to the URL, and for each next page the cursor that the "
+            "one before came with; `stretto query trace` does so"
+        )
 
 
 class QueryCancelled(Exception):  # noqa: N818 - it is a request, not a fault

@@ -44,7 +44,7 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
     batcher = _Batcher(app, writer, default_tenant)
-    app.resume, app.progress, app.waits = batcher.resume, batcher.taken, batcher.waits
+    app.owned_by(batcher)
 
     @app.agent(topic, name="distributor")
     async def distributor(stream: Any) -> None:

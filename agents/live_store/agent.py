@@ -4,21 +4,21 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents.stream.consumer_report import ConsumerReport
 from agents.stream.kafka_batches import HOLES
 from agents.stream.span_record import parts_of
 from agents.stream.stream_app import StreamApp
 from agents.stream.stream_events import events
-from agents.stream.topic_ends import TopicEnds
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
 from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
@@ -53,33 +53,43 @@ _LAG_S_MAX = 5.0
 class LiveLimits:
     """pending_spans_max: when more spans wait to be sealed, consuming waits. head_bytes_max: when heads hold more
     bytes, the fullest partition is sealed early. segment_bytes_max: when segments that are not in blocks take more of
-    the disk, consuming waits.
+    the disk, consuming waits. lag_s_max: a partition misses spans for queries when so long ago Kafka had more than is
+    here.
     """
 
     pending_spans_max: int
     head_bytes_max: int
     segment_bytes_max: int
+    lag_s_max: float = _LAG_S_MAX
 
 
-FlushQueue = Callable[[LivePartition, FlushJob], Awaitable[None]]
+class Flush(NamedTuple):
+    """A cut of a partition that becomes blocks."""
+
+    state: LivePartition
+    job: FlushJob
 
 
-async def _no_flusher(_: LivePartition, __: FlushJob) -> None:
-    raise RuntimeError("the block flusher is not registered")
+# Few: bounded by the spans that wait to be sealed.
+FlushQueue = asyncio.Queue[Flush]
 
 
 class PartitionManager:
     """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
 
     def __init__(
-        self, app: StreamApp, topic: str, executor: Executor, limits: LiveLimits, lag_s_max: float = _LAG_S_MAX
+        self,
+        app: StreamApp,
+        topic: str,
+        executor: Executor,
+        limits: LiveLimits,
+        flushes: FlushQueue,
+        consumers: ConsumerReport,
     ) -> None:
-        """lag_s_max: a partition misses spans for queries when so long ago Kafka had more than is here"""
+        """flushes: takes the cuts that are to become blocks. consumers: what the watchdog of consumers says"""
         self.app, self.topic = app, topic
-        self.ends, self._lag_s_max = TopicEnds(), lag_s_max
-        self.stalls: Callable[[], list[str]] = list  # what the watchdog of consumers has to say
+        self._flushes, self._consumers = flushes, consumers
         self.store: LiveStore | None = None
-        self.flush: FlushQueue = _no_flusher
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
         self.damage: dict[str, str] = {}  # what somebody has to repair; the rest is served
         self._executor, self._limits = executor, limits
@@ -154,12 +164,12 @@ class PartitionManager:
     def not_ready(self) -> list[str]:
         """Why queries here would not see everything yet."""
         if self.store is None or not self._assigned:
-            return ["live store: waiting for partitions to be assigned", *self.stalls()]
+            return ["live store: waiting for partitions to be assigned", *self._consumers.problems()]
         reasons = [
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()
         ]
-        return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self.stalls()
+        return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self._consumers.problems()
 
     def behind(self) -> dict[int, int]:
         """Partitions that are still read up to where the topic ended when they came here, or that have not reached in
@@ -170,7 +180,7 @@ class PartitionManager:
         behind, now_s = {}, time.monotonic()
         for number, state in sorted(self.store.partitions.items()):
             at = self._past_holes(state)
-            late = self.ends.overdue(self.topic, number, at, now_s, self._lag_s_max)
+            late = self._consumers.ends.overdue(self.topic, number, at, now_s, self._limits.lag_s_max)
             first = self._caught_up_at.get(number, 0)
             if late is not None or at < first:
                 behind[number] = max(late or 0, first)
@@ -331,7 +341,7 @@ class PartitionManager:
                     save = functools.partial(self._require_store().save_sealed_offset, state.partition, offset)
                     await self.retried(f"save the sealed offset of partition {state.partition}", save)
                 case FlushJob():
-                    await self.flush(state, job)
+                    self._flushes.put_nowait(Flush(state, job))
 
     async def _seal(self, state: LivePartition, job: SealJob) -> None:
         seal = functools.partial(self._require_store().seal, state.partition, job)
@@ -388,7 +398,7 @@ def _incoming(message: Any) -> Incoming:
 def register(app: StreamApp, manager: PartitionManager) -> None:
     """Adds the agent and its timer."""
     topic = app.topic(manager.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.resume, app.progress, app.waits = manager.resume, manager.taken, manager.waits
+    app.owned_by(manager)
 
     @app.agent(topic, name="live_store")
     async def live_store(stream: Any) -> None:

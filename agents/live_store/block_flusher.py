@@ -11,7 +11,7 @@ from typing import NamedTuple
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
-from agents.live_store.agent import PartitionManager, log_failure
+from agents.live_store.agent import Flush, FlushQueue, PartitionManager, log_failure
 from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
@@ -27,13 +27,6 @@ FAILURES = Counter("stretto_block_flush_failures_total", "Flushes that did not w
 
 _RETRY_S_MAX = 30.0
 _TRIM_S = 5.0
-
-
-class Flush(NamedTuple):
-    """Work for the agent."""
-
-    state: LivePartition
-    job: FlushJob
 
 
 class _Flushed(NamedTuple):
@@ -125,23 +118,17 @@ def _range(job: FlushJob) -> tuple[int, int]:
     return job.first_offset, job.last_offset
 
 
-def register(app: StreamApp, manager: PartitionManager, flusher: BlockFlusher) -> None:
+def register(app: StreamApp, flushes: FlushQueue, flusher: BlockFlusher) -> None:
     """Adds the task that writes blocks, one after the other, and the timer.
 
     No agent with a channel: Faust empties the queues of all agents at every rebalance, and a job that is lost is a hole
     in what is covered.
     """
-    jobs: asyncio.Queue[Flush] = asyncio.Queue()  # few: bounded by the spans that wait to be sealed
-
-    async def enqueue(state: LivePartition, job: FlushJob) -> None:
-        jobs.put_nowait(Flush(state, job))
-
-    manager.flush = enqueue
 
     @app.task
     async def flush_blocks() -> None:
         while True:
-            flush = await jobs.get()
+            flush = await flushes.get()
             try:
                 await flusher.flush(flush)
             except Exception:

@@ -2,17 +2,17 @@
 
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import faust
 import faust.app
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
 
 from agents.stream import kafka_batches
-from agents.stream.stream_consumer import Consumer, Resume
+from agents.stream.partition_owner import NoOwner, PartitionOwner
+from agents.stream.stream_consumer import Consumer
 
 # As good as never: a consumer that aiokafka takes for idle leaves its group, and never joins it again while nobody
 # takes records from it. Faust takes none before it is in the group.
@@ -41,13 +41,14 @@ class StreamApp(faust.App):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.resume: Resume | None = None
+        self.partition_owner: PartitionOwner = NoOwner()
         self.before_start: list[Callable[[], Awaitable[None]]] = []
         self.parts: list[faust.Service] = []
-        # For the watchdog: the first offset of each partition that the agent has not taken yet; why it takes none now,
-        # by partition (None: of all).
-        self.progress: Callable[[], Mapping[TP, int]] = dict
-        self.waits: Callable[[], Mapping[int | None, str]] = dict
+
+    def owned_by(self, owner: PartitionOwner) -> None:
+        """Registers what does the work on the partitions, with the agent that brings it the records."""
+        assert isinstance(self.partition_owner, NoOwner), "an app has one agent that keeps its partitions"
+        self.partition_owner = owner
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -77,7 +78,7 @@ def rebalance_timeout_s(session_timeout_s: float) -> float:
     return max(session_timeout_s, min(10.0, 1.7 * session_timeout_s))
 
 
-def new_app(
+def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     name: str,
     *,
     broker: Iterable[str],

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
 from typing import Any
 
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
@@ -24,7 +24,6 @@ _COMMIT_S = 10.0
 _ASK_S = 10.0
 
 # Where each of the assigned partitions is to be read from; those left out start at the committed offset.
-Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
 
 
 class _Begun:
@@ -158,9 +157,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             raise IllegalStateError(self._thread.failure) from None
 
     async def _resume(self) -> None:
-        if self.app.resume is None:
-            return
-        for tp, offset in (await self.app.resume(self.assignment())).items():
+        for tp, offset in (await self.app.partition_owner.resume(self.assignment())).items():
             log.info("%s[%d] resumes at offset %d", tp.topic, tp.partition, offset)
             await self.seek(tp, offset)
 

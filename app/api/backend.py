@@ -7,12 +7,10 @@ from typing import Final, Protocol, TypeVar
 import pyarrow as pa
 from aiohttp import web
 
-from query.language import ast
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.results import MetricsResult, SearchResult
-from query.scan.progress import Watch
-from query.search.top_traces import Order
+from query.scan.progress import QueryObserver
 from query.tags.tags import TagNames, TagValues
-from query.trace.pages import Place
 
 T = TypeVar("T")
 
@@ -33,111 +31,47 @@ class TraceAnswer:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Part of a trace, by start and span id: so many spans, or a few more, after the last one of the page before."""
-
-    after: Place | None
-    spans_max: int
-
-
 class Backend(Protocol):
     """Answers queries. Calls run at the same time, and are cancelled when the client goes away.
 
-    Every call may raise: TraceQLError (the query's text is wrong), errors.Unavailable,
-    errors.TooManyRequests, TimeoutError (longer than the setting `query.timeout_s` allows).
-    watch: is filled, and told what is known before the end, on another thread
+    tenant: whose spans are asked for
+    observer: a new one; the call fills it, and tells it on another thread what is known before the end
+    Every call may raise TraceQLError (the query's text is wrong), errors.Unavailable, errors.TooManyRequests, and
+    TimeoutError (longer than the setting `query.timeout_s` allows).
     """
 
-    async def search(
-        self,
-        tenant: str,
-        query: str,
-        *,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        spans_per_span_set: int,
-        order: Order = "start",
-        total: bool = False,
-        cursor: str | None = None,
-        watch: Watch | None = None,
-    ) -> SearchResult:
-        """The newest `limit` traces that match.
-
-        start_s, end_s: unix seconds; None: open. spans_per_span_set: 0: all. order, total, cursor: as
-        `query.search.search.search`, which takes the cursor
-        """
+    async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
+        """The traces that match, as `query.search.search.search`. Raises: also ValueError, for a bad cursor"""
         ...
 
-    async def metrics_range(
-        self,
-        tenant: str,
-        query: str,
-        *,
-        start_ns: int,
-        end_ns: int,
-        step_ns: int,
-        exemplars: int,
-        watch: Watch | None = None,
-    ) -> MetricsResult:
-        """A sample per step of each series; so many exemplars at most."""
+    async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
+        """A sample per step of each series, as `query.metrics.metrics.metrics_range`."""
         ...
 
-    async def metrics_instant(
-        self, tenant: str, query: str, *, start_ns: int, end_ns: int, watch: Watch | None = None
-    ) -> MetricsResult:
-        """One sample of each series, about the whole range."""
+    async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
+        """One sample of each series, as `query.metrics.metrics.metrics_instant`."""
         ...
 
-    async def tag_names(
-        self,
-        tenant: str,
-        *,
-        scope: str | None,
-        query: str,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        watch: Watch | None = None,
-    ) -> TagNames:
-        """The attributes and intrinsics by scope, as `query.tags.tags.tag_names`. start_s, end_s: as for `search`."""
+    async def tag_names(self, tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
+        """The attributes and intrinsics by scope, as `query.tags.tags.tag_names`."""
         ...
 
-    async def tag_values(
-        self,
-        tenant: str,
-        fields: Sequence[ast.Field],
-        *,
-        query: str,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        watch: Watch | None = None,
-    ) -> TagValues:
+    async def tag_values(self, tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
         """The values of some fields, as `query.tags.tags.tag_values`."""
         ...
 
-    async def trace(
-        self,
-        tenant: str,
-        trace_id: bytes,
-        *,
-        start_s: int | None,
-        end_s: int | None,
-        bytes_max: int = 0,
-        page: Page | None = None,
-    ) -> TraceAnswer:
-        """All spans of a trace, or a page of them. trace_id: 16 bytes; the times say where to look, not which spans
-        to return.
+    async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
+        """All spans of a trace, or a page of them, as `query.trace.by_id.trace_by_id`.
 
-        bytes_max: of the whole trace as OTLP; 0: any
-        Raises: errors.TraceTooLarge where it is certain before reading; what is near the limit comes
+        Raises: also query.errors.TraceTooLarge
         """
         ...
 
-    async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` gives, made beside the event loop: the bytes of an answer, for one. Raises what it raises."""
+    async def run_in_thread(self, make: Callable[[], T]) -> T:
+        """What `make` returns, run on a thread, so that the event loop goes on: the bytes of an answer, for one.
+
+        Raises: what `make` raises
+        """
         ...
 
     def not_ready(self) -> Sequence[str]:
@@ -146,6 +80,10 @@ class Backend(Protocol):
 
     def damage(self) -> Sequence[str]:
         """What of the stored data cannot be read, a line each; the rest is served."""
+        ...
+
+    def close(self) -> None:
+        """Gives up the queries that run; called once, when the server has stopped."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
-from app.api.params import LIMITS, Limits
+from app.api.limits import LIMITS, ApiLimits
 from app.net.access import Access, Identity
 
 ACCESS: Final = web.AppKey("access", Access)
@@ -18,17 +18,17 @@ class Call:
     """params: as texts, under the names that they have in a URL"""
 
     backend: Backend
-    limits: Limits
+    limits: ApiLimits
     tenant: str
     params: Mapping[str, str]
 
 
 def call_of(request: web.Request) -> Call:
-    """Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
+    """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
     app = request.app
     return Call(app[BACKEND], app[LIMITS], tenant_of_request(request), request.query)
 
 
 def tenant_of_request(request: web.Request) -> str:
-    """Raises: as `call_of`."""
+    """The tenant whose spans a request asks for. Raises: as `call_of`."""
     return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))

@@ -26,7 +26,7 @@ async def debug_headers(request: web.Request, query: str, profile: Profile) -> d
     """The header of the answer, where the request has it. In: a query that was answered, and its profile, filled"""
     if not wants_debug(request):
         return {}
-    return {HEADER: await request.app[BACKEND].beside(partial(debug_text, query, profile))}
+    return {HEADER: await request.app[BACKEND].run_in_thread(partial(debug_text, query, profile))}
 
 
 def debug_text(query: str, profile: Profile) -> str:

@@ -23,7 +23,7 @@ from aiohttp.typedefs import Handler
 from app.net.access import CHALLENGE, Forbidden, Unauthorized
 from app.net.tenant import InvalidTenant, NoTenant
 from query import memory
-from query.errors import TraceQLError
+from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueryTooLarge
 
 log = logging.getLogger(__name__)
@@ -33,23 +33,6 @@ TIMEOUT_SETTING: Final = "query.timeout_s"
 
 class ParameterError(ValueError):
     """A parameter of the request: which, what is wrong with it, what it may be."""
-
-
-TRACE_BYTES_SETTING: Final = "query_frontend.trace_by_id.max_bytes_per_trace"
-
-
-class TraceTooLarge(ValueError):  # noqa: N818 (says what it is)
-    """A trace that is larger than the limit; the message names the setting, and how to read it all the same.
-
-    size: with its unit, of the trace as OTLP
-    """
-
-    def __init__(self, trace_id: bytes, spans: int, size: str, bytes_max: int) -> None:
-        super().__init__(
-            f"trace {trace_id.hex()} is too large: {spans} spans, {size}; the setting {TRACE_BYTES_SETTING} allows "
-            f"{bytes_max} bytes. Read it in pages: add ?cursor= to the URL, and for each next page the cursor that the "
-            "one before came with; `stretto query trace` does so"
-        )
 
 
 class MessageTooLarge(ValueError):  # noqa: N818 (says what it is)

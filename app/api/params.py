@@ -2,57 +2,37 @@
 
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from aiohttp import web
-
-from app.api.backend import Page
+from app.api import times
 from app.api.errors import ParameterError
+from app.api.limits import ApiLimits
 from app.api.tempo.old_search import OLD_PARAMETERS, old_query
 from app.api.times import INT64_MAX, NS, length_ns, moment_ns
-from query.search.top_traces import ORDERS, Order, Wanted
+from query.language import ast
+from query.requests import (
+    ORDERS,
+    InstantRequest,
+    Order,
+    Page,
+    RangeRequest,
+    SearchRequest,
+    TagNamesRequest,
+    TagValuesRequest,
+    TraceRequest,
+)
+from query.search.top_traces import page_start
+from query.tags.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
 from query.trace.filter import ALL_LEVELS, TraceFilter, compile_filter
 from query.trace.pages import place_of
 
+ALL_TRACES: Final = "{ }"
+EXEMPLARS_MAX: Final = 100
 UINT32_MAX: Final = 2**32 - 1
+_NO_SCOPE: Final = "none"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}")
 _TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The settings that requests are checked against. Where it says so, 0 switches a limit off."""
-
-    default_limit: int  # query_frontend.search.default_result_limit
-    max_limit: int  # query_frontend.search.max_result_limit; 0: none
-    default_spss: int  # query_frontend.search.default_spans_per_span_set
-    max_spss: int  # query_frontend.search.max_spans_per_span_set; 0: none
-    max_range_s: int  # query_frontend.search.max_duration_s; 0: none
-    max_query_bytes: int  # query_frontend.max_query_expression_size_bytes
-    max_metrics_range_s: int  # query_frontend.metrics.max_duration_s; 0: none
-    max_trace_bytes: int  # query_frontend.trace_by_id.max_bytes_per_trace; 0: none
-    max_page_spans: int  # query_frontend.trace_by_id.max_spans_per_page
-    max_message_bytes: int  # server.grpc_server_max_send_msg_size
-
-
-LIMITS: Final = web.AppKey("limits", Limits)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """What `/api/search` was asked for."""
-
-    query: str  # "": all traces
-    span_sets: bool  # whether the answer shows spans and services: not without a TraceQL query of the client's own
-    start_s: int | None
-    end_s: int | None
-    limit: int
-    spans_per_span_set: int  # 0: all
-    order: Order
-    total: bool
-    cursor: str | None  # None: no pages
 
 
 def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX) -> int | None:
@@ -66,18 +46,21 @@ def whole_number(params: Mapping[str, str], name: str, *, most: int = UINT32_MAX
 
 
 def time_range(params: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """`start` and `end` in unix seconds, both outwards. Missing, empty or 0 (as Tempo's clients send it): None, open.
+    """`start` and `end` in ns, both moved outwards to whole seconds. Missing, empty or 0 (as Tempo's clients send it):
+    None, open.
 
     With `since` and no start: from so long before the end, or before now.
     """
     start_ns, end_ns, since_ns = moment_ns(params, "start"), moment_ns(params, "end"), length_ns(params, "since")
     if since_ns is not None and start_ns is None:
         start_ns = max(NS, (time.time_ns() if end_ns is None else end_ns) - since_ns)
-    start_s = None if start_ns is None else start_ns // NS
-    end_s = None if end_ns is None else min(-(-end_ns // NS), INT64_MAX // NS)
-    if start_s is not None and end_s is not None and start_s > end_s:
-        raise ParameterError(f"start must not be after end: got start={start_s} end={end_s}")
-    return start_s, end_s
+    if start_ns is not None:
+        start_ns = start_ns // NS * NS
+    if end_ns is not None:
+        end_ns = min(-(-end_ns // NS), INT64_MAX // NS) * NS
+    if start_ns is not None and end_ns is not None and start_ns > end_ns:
+        raise ParameterError(f"start must not be after end: got start={start_ns // NS} end={end_ns // NS}")
+    return start_ns, end_ns
 
 
 def trace_id(text: str) -> bytes:
@@ -87,26 +70,128 @@ def trace_id(text: str) -> bytes:
     return bytes.fromhex(text.rjust(32, "0"))
 
 
-def search_request(params: Mapping[str, str], limits: Limits) -> SearchRequest:
+def search_request(params: Mapping[str, str], limits: ApiLimits) -> SearchRequest:
     """The parameters of `/api/search`. Raises: ParameterError."""
-    start_s, end_s = time_range(params)
-    if limits.max_range_s and start_s is not None and end_s is not None and end_s - start_s > limits.max_range_s:
-        raise ParameterError(
-            f"start={start_s} end={end_s} are {end_s - start_s} s apart; the setting "
-            f"query_frontend.search.max_duration_s allows {limits.max_range_s} s"
-        )
+    start_ns, end_ns = time_range(params)
+    if limits.max_search_duration_s and start_ns is not None and end_ns is not None:
+        range_s = (end_ns - start_ns) // NS
+        if range_s > limits.max_search_duration_s:
+            raise ParameterError(
+                f"start={start_ns // NS} end={end_ns // NS} are {range_s} s apart; the setting "
+                f"query_frontend.search.max_duration_s allows {limits.max_search_duration_s} s"
+            )
     query = query_text(params, limits)
     old = "" if query else old_query({name: query_text(params, limits, name) for name in OLD_PARAMETERS})
-    return SearchRequest(
-        query=query or old,
-        span_sets=bool(query),
-        start_s=start_s,
-        end_s=end_s,
+    spans_per_span_set = _spss(params, limits)
+    request = SearchRequest(
+        query=query or old or ALL_TRACES,
+        start_ns=start_ns,
+        end_ns=end_ns,
         limit=_limit(params, limits),
-        spans_per_span_set=_spss(params, limits),
+        # Where no span is shown one is enough.
+        spans_per_span_set=spans_per_span_set if query else 1,
         order=_order(params),
         total=flag(params, "total"),
-        cursor=_search_cursor(params),
+        cursor=params.get("cursor"),
+    )
+    try:
+        page_start(request)
+    except ValueError as err:
+        raise ParameterError(f"invalid cursor: {err}") from err
+    return request
+
+
+def shows_span_sets(params: Mapping[str, str]) -> bool:
+    """Whether the answer to a search shows spans and services: not without a TraceQL query of the client's own."""
+    return bool(params.get("q", "").strip())
+
+
+def range_request(params: Mapping[str, str], limits: ApiLimits) -> RangeRequest:
+    """The parameters of `/api/metrics/query_range`. Raises: ParameterError"""
+    query, asked = _metrics_query(params, limits), times.time_range(params, limits.max_metrics_duration_s)
+    return RangeRequest(
+        query=query,
+        start_ns=asked.start_ns,
+        end_ns=asked.end_ns,
+        step_ns=times.step_ns(params, asked),
+        exemplars=_exemplars(params),
+    )
+
+
+def instant_request(params: Mapping[str, str], limits: ApiLimits) -> InstantRequest:
+    """The parameters of `/api/metrics/query`. Raises: ParameterError"""
+    query, asked = _metrics_query(params, limits), times.time_range(params, limits.max_metrics_duration_s)
+    return InstantRequest(query=query, start_ns=asked.start_ns, end_ns=asked.end_ns)
+
+
+def _metrics_query(params: Mapping[str, str], limits: ApiLimits) -> str:
+    """`q`, or `query` as Prometheus calls it."""
+    query = query_text(params, limits) or query_text(params, limits, "query")
+    if not query:
+        raise ParameterError("q is missing: write a TraceQL metrics query, as { } | rate()")
+    return query
+
+
+def _exemplars(params: Mapping[str, str]) -> int:
+    number = whole_number(params, "exemplars")
+    return EXEMPLARS_MAX if number is None else min(number, EXEMPLARS_MAX)
+
+
+def tag_names_request(params: Mapping[str, str], limits: ApiLimits) -> TagNamesRequest:
+    """The parameters of both lists of tags. Raises: ParameterError"""
+    scope = params.get("scope") or _NO_SCOPE
+    if scope not in {_NO_SCOPE, INTRINSIC, *SCOPES}:
+        known = ", ".join([*SCOPES, INTRINSIC, _NO_SCOPE])
+        raise ParameterError(f"invalid scope {scope[:40]!r}: must be one of {known}")
+    start_ns, end_ns = time_range(params)
+    return TagNamesRequest(
+        scope=None if scope == _NO_SCOPE else scope,
+        query=query_text(params, limits),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        limit=_tag_limit(params),
+    )
+
+
+def tag_values_request(params: Mapping[str, str], limits: ApiLimits) -> TagValuesRequest:
+    """The parameters of a tag's values, and `tag`: the tag as TraceQL writes it.
+
+    Raises: ParameterError, TraceQLError
+    """
+    return _tag_values_request((parse_tag(params["tag"]),), params, limits)
+
+
+def old_tag_values_request(params: Mapping[str, str], limits: ApiLimits) -> TagValuesRequest:
+    """As `tag_values_request`, of a tag without its scope, as in Tempo's older API."""
+    return _tag_values_request(parse_old_tag(params["tag"]), params, limits)
+
+
+def _tag_values_request(fields: Sequence[ast.Field], params: Mapping[str, str], limits: ApiLimits) -> TagValuesRequest:
+    start_ns, end_ns = time_range(params)
+    return TagValuesRequest(
+        fields=tuple(fields),
+        query=query_text(params, limits),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        limit=_tag_limit(params),
+    )
+
+
+def _tag_limit(params: Mapping[str, str]) -> int:
+    """`limit`; 0: none. `maxStaleValues`, Tempo's way to stop early, is checked, but changes no answer here."""
+    whole_number(params, "maxStaleValues")
+    return whole_number(params, "limit") or 0
+
+
+def trace_request(id_text: str, params: Mapping[str, str], limits: ApiLimits) -> TraceRequest:
+    """The parameters of a trace by its id. id_text: the id, as in the path. Raises: ParameterError"""
+    id_bytes, (start_ns, end_ns) = trace_id(id_text), time_range(params)
+    return TraceRequest(
+        trace_id=id_bytes,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        bytes_max=limits.max_bytes_per_trace,
+        page=_trace_page(params, limits),
     )
 
 
@@ -126,21 +211,12 @@ def flag(params: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _search_cursor(params: Mapping[str, str]) -> str | None:
-    cursor = params.get("cursor")
-    try:
-        Wanted(0, order=_order(params), cursor=cursor).check()
-    except ValueError as err:
-        raise ParameterError(f"invalid cursor: {err}") from err
-    return cursor
-
-
-def trace_page(params: Mapping[str, str], limits: Limits) -> Page | None:
+def _trace_page(params: Mapping[str, str], limits: ApiLimits) -> Page | None:
     """`cursor` and `limit` of a trace by id; None where there is no cursor: all of it. Raises: ParameterError"""
     cursor, limit = params.get("cursor"), whole_number(params, "limit")
     if cursor is None:
         return None
-    most = limits.max_page_spans
+    most = limits.max_spans_per_page
     if limit is not None and not 0 < limit <= most:
         raise ParameterError(
             f"invalid limit '{limit}': the setting query_frontend.trace_by_id.max_spans_per_page allows 1 to {most}"
@@ -151,7 +227,7 @@ def trace_page(params: Mapping[str, str], limits: Limits) -> Page | None:
         raise ParameterError(f"invalid cursor: {err}") from err
 
 
-def trace_filter(params: Mapping[str, str], limits: Limits) -> TraceFilter | None:
+def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> TraceFilter | None:
     """`q` of a trace by id, with `keep_hierarchy`, `match_depth`, `ancestor_depth`; None: all of it. Without `q` the
     others do not count, nor does the last without the first. Raises: ParameterError, TraceQLError
     """
@@ -183,40 +259,41 @@ def _depth(params: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def query_text(params: Mapping[str, str], limits: Limits, name: str = "q") -> str:
+def query_text(params: Mapping[str, str], limits: ApiLimits, name: str = "q") -> str:
     """A TraceQL text, or another that is as long, "" for none. Raises: ParameterError"""
     text = params.get(name, "").strip()
     size_bytes = len(text.encode("utf-8", "surrogatepass"))
-    if size_bytes > limits.max_query_bytes:
+    if size_bytes > limits.max_query_expression_size_bytes:
         raise ParameterError(
             f"invalid {name}: {size_bytes} bytes; the setting query_frontend.max_query_expression_size_bytes "
-            f"allows {limits.max_query_bytes}"
+            f"allows {limits.max_query_expression_size_bytes}"
         )
     return text
 
 
-def _limit(params: Mapping[str, str], limits: Limits) -> int:
+def _limit(params: Mapping[str, str], limits: ApiLimits) -> int:
     """How many traces, at least 1."""
     limit = whole_number(params, "limit")
     if limit is None:
-        return limits.default_limit
+        return limits.default_result_limit
     if limit == 0:
         raise ParameterError("invalid limit '0': must be a positive number")
-    if limits.max_limit and limit > limits.max_limit:
+    if limits.max_result_limit and limit > limits.max_result_limit:
         raise ParameterError(
-            f"invalid limit '{limit}': the setting query_frontend.search.max_result_limit allows {limits.max_limit}"
+            f"invalid limit '{limit}': the setting query_frontend.search.max_result_limit "
+            f"allows {limits.max_result_limit}"
         )
     return limit
 
 
-def _spss(params: Mapping[str, str], limits: Limits) -> int:
+def _spss(params: Mapping[str, str], limits: ApiLimits) -> int:
     """How many spans per span set; 0, all, only where there is no limit."""
     spss = whole_number(params, "spss")
     if spss is None:
-        return limits.default_spss
-    if limits.max_spss and not 0 < spss <= limits.max_spss:
+        return limits.default_spans_per_span_set
+    if limits.max_spans_per_span_set and not 0 < spss <= limits.max_spans_per_span_set:
         raise ParameterError(
             f"invalid spss '{spss}': the setting query_frontend.search.max_spans_per_span_set "
-            f"allows 1 to {limits.max_spss}"
+            f"allows 1 to {limits.max_spans_per_span_set}"
         )
     return spss

@@ -12,7 +12,7 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call
 from app.api.replies import reply_either
-from query.scan.progress import Watch
+from query.scan.progress import QueryObserver
 
 HEADER: Final = "X-Stretto-Partial"
 PARAMETER: Final = "allow_partial"
@@ -20,14 +20,14 @@ PARAMETER: Final = "allow_partial"
 _HEADER_CHARS_MAX: Final = 1000
 
 
-def watch_of(call: Call) -> Watch:
+def observer_of(call: Call) -> QueryObserver:
     """A new one for a question. Raises: ParameterError"""
-    return Watch(lacks=[] if params.flag(call.params, PARAMETER) else None)
+    return QueryObserver(lacks=[] if params.flag(call.params, PARAMETER) else None)
 
 
 async def reply_whole_or_partial(
     request: web.Request,
-    watch: Watch,
+    observer: QueryObserver,
     make_json: Callable[[], bytes | Iterable[bytes]],
     make_messages: Callable[[], Iterable[Any]],
     headers: dict[str, str] | None = None,
@@ -37,9 +37,9 @@ async def reply_whole_or_partial(
 
     partial_message: makes a last message of the fields `status` and `message`, where Tempo's has these
     """
-    if not watch.lacks:
+    if not observer.lacks:
         return await reply_either(request, make_json, make_messages, headers)
-    told = {"status": "PARTIAL", "message": "; ".join(watch.lacks)}
+    told = {"status": "PARTIAL", "message": "; ".join(observer.lacks)}
 
     def messages() -> Iterator[Any]:
         yield from make_messages()

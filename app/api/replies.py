@@ -59,7 +59,7 @@ async def reply(
 ) -> web.Response:
     """What `make` gives, all at once or in parts, on a thread; as gzip where the client takes it and it is large."""
     packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
-    body, packed, holder = await request.app[BACKEND].beside(partial(made, make, packs=packs))
+    body, packed, holder = await request.app[BACKEND].run_in_thread(partial(made, make, packs=packs))
     whole = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
     response = web.Response(body=whole, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
@@ -69,7 +69,7 @@ async def reply(
 
 
 class Pieces(payload.Payload):
-    """A body that is never put together: clients that read slowly hold up nothing."""
+    """A body that is sent piece by piece and never joined: clients that read slowly hold up nothing."""
 
     def __init__(self, pieces: Sequence[bytes], content_type: str, holder: BudgetUser | None = None) -> None:
         """holder: of the memory of the pieces, for as long as they are here"""
@@ -83,7 +83,7 @@ class Pieces(payload.Payload):
             await writer.write(piece)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """All of it as text."""
+        """The whole body as text."""
         return b"".join(self._value).decode(encoding, errors)
 
 

@@ -8,18 +8,29 @@ from aiohttp.typedefs import Handler
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
-from app.api.params import LIMITS, Limits
+from app.api.limits import LIMITS, ApiLimits
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
 from app.api.status.profile import PROFILING
-from app.api.status.rings import RINGS, Alone, Rings
-from app.api.status.status import PROCESS, Configs, Process
+from app.api.status.rings import RINGS, Rings, UnknownRings
+from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, search, tags, trace_diff, traces
-from app.net.access import Access, Credentials, Identity
+from app.net.access import Access, Identity
 from app.net.http_guard import quiet_logger
 
-WEEK_S: Final = 7 * 24 * 3600
+# A new endpoint is a file with its `routes`, and a row here. The first that fits a path answers.
+ROUTES: Final = (
+    search.routes,
+    trace_diff.routes,
+    traces.routes,
+    tags.routes,
+    metrics.routes,
+    health.routes,
+    status.routes,
+    rings_.routes,
+    profile.routes,
+)
 OPEN: Final = frozenset({"/ready", "/metrics"})
 _BODY_BYTES: Final = 64 << 10  # no endpoint reads one
 _STOP_GRACE_S: Final = 1.0
@@ -30,52 +41,26 @@ _REST_OF_URL_BYTES: Final = 8190  # aiohttp's own limit, for all but the query
 
 def build_api(
     backend: Backend,
+    limits: ApiLimits,
+    access: Access,
     *,
-    multitenancy: bool,
-    default_limit: int,
-    max_limit: int,
-    default_spss: int,
-    max_query_bytes: int,
-    max_spss: int = 0,
-    max_range_s: int = WEEK_S,
-    max_metrics_range_s: int = WEEK_S,
-    max_trace_bytes: int = 0,
-    max_page_spans: int = 10_000,
-    max_message_bytes: int = 4 << 20,
-    target: str = "all",
-    configs: Configs | None = None,
-    credentials: Credentials | None = None,
+    process: Process | None = None,
     rings: Rings | None = None,
     profiling: bool = False,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
-    The arguments are settings; see params.Limits. For those of spans per span set, traces, ranges and bytes of a
-    trace 0 means no limit.
-    target, configs, rings: what /status and the pages of rings show
+    access: who may ask; OPEN needs no token
+    process, rings: what /status and the pages of rings show
     profiling: whether /debug/pprof answers
-    credentials: who may ask; None: everybody. OPEN needs none
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
-    app[BACKEND] = backend
-    app[ACCESS] = Access(multitenancy=multitenancy, credentials=credentials)
-    app[LIMITS] = Limits(
-        default_limit=default_limit,
-        max_limit=max_limit,
-        default_spss=default_spss,
-        max_spss=max_spss,
-        max_range_s=max_range_s,
-        max_query_bytes=max_query_bytes,
-        max_metrics_range_s=max_metrics_range_s,
-        max_trace_bytes=max_trace_bytes,
-        max_page_spans=max_page_spans,
-        max_message_bytes=max_message_bytes,
-    )
-    app[PROCESS] = Process(target, configs or Configs())
-    app[RINGS] = rings or Alone()
+    app[BACKEND], app[ACCESS], app[LIMITS] = backend, access, limits
+    app[PROCESS] = process or Process("all")
+    app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
-    for module in (search, trace_diff, traces, tags, metrics, health, status, rings_, profile):
-        app.add_routes(module.routes)
+    for routes in ROUTES:
+        app.add_routes(routes)
     return app
 
 
@@ -93,7 +78,7 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
 
 def url_bytes_max(app: web.Application) -> int:
     """Of the first line of a request: a byte of the query may be three in the URL: %7B."""
-    return 3 * app[LIMITS].max_query_bytes + _REST_OF_URL_BYTES
+    return 3 * app[LIMITS].max_query_expression_size_bytes + _REST_OF_URL_BYTES
 
 
 def api_runner(app: web.Application) -> web.AppRunner:

@@ -14,7 +14,9 @@ from app.settings import Settings
 from query.errors import TraceQLError
 from query.explain import explain, is_metrics, lines
 from query.metrics.metrics import metrics_instant
+from query.requests import InstantRequest, SearchRequest
 from query.scan.profile import Profile
+from query.scan.progress import QueryObserver
 from query.search.search import search
 from tables.blocks.block_list import BlockList
 from tables.blocks.damage import damage_lines
@@ -91,11 +93,16 @@ def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:
     if not is_metrics(args.query):
-        return f"{len(search(sources, args.query, limit=args.limit, profile=profile).traces)} traces"
+        request = SearchRequest(query=args.query, limit=args.limit)
+        return f"{len(search(sources, request, observer=QueryObserver(profile=profile)).traces)} traces"
     times = [bounds for source in sources if (bounds := source.bounds("start_ns"))]
     first_ns, end_ns = min((low for low, _ in times), default=0), max((high for _, high in times), default=0)
     # A range does not hold its own start.
-    result = metrics_instant(sources, args.query, start_ns=first_ns - 1, end_ns=end_ns, profile=profile)
+    result = metrics_instant(
+        sources,
+        InstantRequest(query=args.query, start_ns=first_ns - 1, end_ns=end_ns),
+        observer=QueryObserver(profile=profile),
+    )
     return f"{len(result.series)} series over the whole time"
 
 

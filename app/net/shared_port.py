@@ -29,7 +29,7 @@ TUNNEL_ENDS: Final = GRPC_CONNECTIONS.labels(_SERVER)
 class SharedSite(GuardedSite):
     """Listens for an aiohttp runner and, on the same port, for a gRPC server of this process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a site of aiohttp takes, and options by their names)
         self,
         runner: web.AppRunner,
         host: str,

@@ -12,10 +12,12 @@ log = logging.getLogger(__name__)
 _WITHIN_S: Final = 1.5
 
 
-class LeaveInTime(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """The first part of the worker, and so the last that stops: what matters is done then. Python would join all
-    threads of executors before it ends, also one that writes a block to a storage that does not answer; that block is
-    written after the next start.
+class ExitDeadline(faust.Service):  # type: ignore[misc]  # Faust has no types here
+    """Limits how long the process takes to end. It is the first part of the worker, and so the last that stops: all
+    data is safe by then.
+
+    Python would join all threads of executors before it ends, also one that writes a block to a storage that does not
+    answer. Such a block is written after the next start.
     """
 
     def __init__(self, within_s: float = _WITHIN_S, **kwargs: Any) -> None:
@@ -23,13 +25,13 @@ class LeaveInTime(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._within_s = within_s
 
     async def on_stop(self) -> None:
-        """Ends the process soon, if it does not end itself."""
-        timer = threading.Timer(self._within_s, _leave)
+        """Ends the process after `within_s`, if it has not ended by itself."""
+        timer = threading.Timer(self._within_s, _exit_now)
         timer.daemon = True
         timer.start()
 
 
-def _leave() -> None:
+def _exit_now() -> None:
     waiting = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
     log.warning("not waiting for threads that have not ended: %s", ", ".join(waiting))
     logging.shutdown()

@@ -21,20 +21,23 @@ _NAMED_MAX: Final = 5
 _TRACE_SLACK_NS: Final = 3600 * 1_000_000_000
 
 
-class Lacks:
-    """Of one query. told: gets what the answer lacks; None: the client wants all or nothing"""
+class MissingData:
+    """Collects what the answer to one query lacks.
 
-    def __init__(self, told: list[str] | None) -> None:
-        self._told = told
+    texts: gets a line for each thing that is missing; None: the client wants all or nothing
+    """
+
+    def __init__(self, texts: list[str] | None) -> None:
+        self._texts = texts
         self._damaged = 0
-        if told is not None:
-            told.clear()
+        if texts is not None:
+            texts.clear()
 
     def add(self, text: str, retry_after_s: float = 1.0) -> None:
         """Raises: Unavailable where it must not be lacking"""
-        if self._told is None:
+        if self._texts is None:
             raise Unavailable(text + _HINT, retry_after_s)
-        self._told.append(text)
+        self._texts.append(text)
 
     def add_damage(self, text: str) -> None:
         """As `add`, of a block or its partition."""
@@ -48,7 +51,7 @@ class Lacks:
 def lacking(snapshot: BlockSnapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
     """What a query over the time range lacks. start_ns, end_ns: None: open"""
     found = [_unknown(number) for number in sorted(snapshot.problems)]
-    return found + [told(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
+    return found + [damage_text(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
 
 
 def lacking_of_trace(
@@ -66,16 +69,16 @@ def lacking_of_trace(
             continue
         counts = _partition_counts(blocks, damage, partitions)
         if damage.partition is None or not counts or damage.partition in {partition_of(trace_id, n) for n in counts}:
-            found.append(told(damage))
+            found.append(damage_text(damage))
     return found
 
 
 def past_damage(
-    blocks: BlockList, metas: Sequence[BlockMeta], run: Callable[[Sequence[BlockMeta]], T], lacks: Lacks
+    blocks: BlockList, metas: Sequence[BlockMeta], run: Callable[[Sequence[BlockMeta]], T], lacks: MissingData
 ) -> T:
     """`run` over the blocks, and again without those that it finds damaged. On a thread: looks at the storage.
 
-    Raises: Unavailable as `Lacks.add`; OutdatedError where a block was replaced; StorageError
+    Raises: Unavailable as `MissingData.add`; OutdatedError where a block was replaced; StorageError
     """
     left = list(metas)
     while True:
@@ -85,12 +88,12 @@ def past_damage(
             damage = blocks.found_damaged(err)
             if damage is None or not any(meta.block_id == damage.block_id for meta in left):
                 raise
-            lacks.add_damage(told(damage))
+            lacks.add_damage(damage_text(damage))
             left = [meta for meta in left if meta.block_id != damage.block_id]
 
 
-def told(damage: Damage) -> str:
-    """To its tenant."""
+def damage_text(damage: Damage) -> str:
+    """What the tenant of the block is told of its damage."""
     return f"block {damage.block_id} cannot be read: {damage.problem}"
 
 

@@ -23,12 +23,15 @@ class NoQueries:
         """Nothing: it reads no stored data."""
         return ()
 
-    async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` gives."""
+    async def run_in_thread(self, make: Callable[[], T]) -> T:
+        """What `make` returns, run on a thread."""
         return await asyncio.to_thread(make)
 
+    def close(self) -> None:
+        """Does nothing: no query runs here."""
+
     async def _refuse(self, *_: Any, **__: Any) -> Any:
-        """Raises: Unavailable."""
+        """Refuses a query of any kind. Raises: Unavailable."""
         raise Unavailable(
             f"this process answers no queries (TARGET={self._target}); ask one with TARGET=live-store or TARGET=all"
         )

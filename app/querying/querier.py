@@ -9,28 +9,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
 from agents.live_store.agent import PartitionManager
-from app.api.backend import Page, TraceAnswer
-from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
-from app.querying.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
-from app.querying.query_threads import give_way, leaving_nothing
+from app.api.backend import TraceAnswer
+from app.api.errors import TooManyRequests, Unavailable
+from app.querying.damage import MissingData, lacking, lacking_of_trace, overlaps, past_damage
+from app.querying.query_threads import leaving_nothing, lower_priority
+from app.settings.models import Query
 from query.errors import QueryCancelled
-from query.language import ast
 from query.language.compile import compile_query
 from query.memory import MemoryBudget, MemoryExceeded, SharedMemory, request_budget, running_in
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.results import MetricsResult, SearchResult
-from query.scan.progress import Watch
+from query.scan.progress import QueryObserver
 from query.search.search import search
-from query.search.top_traces import Order
 from query.tags.tags import Known, TagNames, TagValues, tag_names, tag_values
-from query.trace.pages import count_spans, trace_page
-from query.trace.trace import find_trace
+from query.trace.by_id import trace_by_id
 from tables.blocks.block_list import BlockList
 from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
@@ -41,16 +40,26 @@ from tables.wire.split import partition_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-NS: Final = 1_000_000_000
 # So often a query begins anew because blocks were replaced while it read them.
 _VIEWS_MAX: Final = 3
 # A longer query is not compiled on the event loop: that takes up to a second for the longest ones.
 _COMPILED_HERE_CHARS_MAX: Final = 1000
-_ALL_SPANS: Final = 2**31
-# The least that a span takes as OTLP: its ids and times, and what stands around them.
-_SPAN_BYTES_MIN: Final = 50
 
 Cancelled = Callable[[], bool]
+Sources = list[Any]  # of query.scan.source.Source
+
+
+class Window(Protocol):
+    """The time range of a request."""
+
+    @property
+    def start_ns(self) -> int | None:
+        """Unix ns; None: open."""
+
+    @property
+    def end_ns(self) -> int | None:
+        """Unix ns; None: open."""
+
 
 RUNNING = Gauge("stretto_queries_running", "Queries that are worked on.")
 CANCELLED = Counter(
@@ -72,16 +81,28 @@ class QueryLimits:
     memory_bytes_max: int = 256 << 20
     memory_total_bytes_max: int = 384 << 20
 
+    @classmethod
+    def of(cls, query: Query) -> Self:
+        """What the section `query` of the settings says."""
+        return cls(
+            threads=query.threads,
+            concurrent_max=query.concurrent_max,
+            timeout_s=query.timeout_s,
+            niceness=query.niceness,
+            memory_bytes_max=query.memory_bytes_max,
+            memory_total_bytes_max=query.memory_total_bytes_max,
+        )
+
 
 class Querier:
     """One for a process; belongs to its event loop."""
 
     def __init__(self, manager: PartitionManager, limits: QueryLimits) -> None:
         self._manager, self._limits = manager, limits
-        begin = partial(give_way, limits.niceness)
+        begin = partial(lower_priority, limits.niceness)
         self._pool = ThreadPoolExecutor(limits.threads, "query", begin)
-        # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
-        # the event loop waits for the GIL in line with all threads that compute.
+        # Not the threads of queries: the first rows of an answer are written while its query runs. And no more of them
+        # than of those: the event loop waits for the GIL in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
@@ -90,7 +111,7 @@ class Querier:
         compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
 
     def close(self) -> None:
-        """Gives up what runs."""
+        """Gives up the queries that wait or run."""
         for pool in (self._pool, self._answers):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -104,113 +125,60 @@ class Querier:
         blocks = [] if store is None else [*store.blocks.problems(), *damage_lines(store.blocks.damaged())]
         return [*self._manager.damage.values(), *blocks]
 
-    async def search(
-        self,
-        tenant: str,
-        query: str,
-        *,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        spans_per_span_set: int,
-        order: Order = "start",
-        total: bool = False,
-        cursor: str | None = None,
-        watch: Watch | None = None,
-    ) -> SearchResult:
+    async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
         """The newest traces that match. Raises: TraceQLError, Unavailable, TooManyRequests, TimeoutError."""
-        _compile_early(compile_query, query)
-        work = partial(
-            search,
-            query=query,
-            limit=limit,
-            spans_per_span_set=spans_per_span_set or _ALL_SPANS,
-            order=order,
-            total=total,
-            cursor=cursor,
-        )
-        return await self._ask_watched(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
+        _compile_early(compile_query, request.query)
 
-    async def metrics_range(
-        self,
-        tenant: str,
-        query: str,
-        *,
-        start_ns: int,
-        end_ns: int,
-        step_ns: int,
-        exemplars: int,
-        watch: Watch | None = None,
-    ) -> MetricsResult:
+        def work(sources: Sources, cancelled: Cancelled) -> SearchResult:
+            return search(sources, request, observer=observer, cancelled=cancelled)
+
+        return await self._ask(tenant, request, observer, work)
+
+    async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
         """Samples over time. Raises: as `search`."""
-        _compile_early(compile_metrics, query)
-        work = partial(metrics_range, query=query, step_ns=step_ns, exemplars=exemplars)
-        return await self._ask_watched(tenant, start_ns, end_ns, work, watch)
+        _compile_early(compile_metrics, request.query)
 
-    async def metrics_instant(
-        self, tenant: str, query: str, *, start_ns: int, end_ns: int, watch: Watch | None = None
-    ) -> MetricsResult:
+        def work(sources: Sources, cancelled: Cancelled) -> MetricsResult:
+            return metrics_range(sources, request, observer=observer, cancelled=cancelled)
+
+        return await self._ask(tenant, request, observer, work)
+
+    async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
         """One sample over the range. Raises: as `search`."""
-        _compile_early(compile_metrics, query)
-        return await self._ask_watched(tenant, start_ns, end_ns, partial(metrics_instant, query=query), watch)
+        _compile_early(compile_metrics, request.query)
 
-    async def tag_names(
-        self,
-        tenant: str,
-        *,
-        scope: str | None,
-        query: str,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        watch: Watch | None = None,
-    ) -> TagNames:
+        def work(sources: Sources, cancelled: Cancelled) -> MetricsResult:
+            return metrics_instant(sources, request, observer=observer, cancelled=cancelled)
+
+        return await self._ask(tenant, request, observer, work)
+
+    async def tag_names(self, tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
         """The tags that there are. Raises: Unavailable, TooManyRequests, TimeoutError."""
-        work = partial(tag_names, scope=scope, query=query, limit=limit, known=self._known_tags)
-        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
 
-    async def tag_values(
-        self,
-        tenant: str,
-        fields: Sequence[ast.Field],
-        *,
-        query: str,
-        start_s: int | None,
-        end_s: int | None,
-        limit: int,
-        watch: Watch | None = None,
-    ) -> TagValues:
+        def work(sources: Sources, cancelled: Cancelled) -> TagNames:
+            return tag_names(sources, request, known=self._known_tags, observer=observer, cancelled=cancelled)
+
+        return await self._ask(tenant, request, observer, work)
+
+    async def tag_values(self, tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
         """The values of some fields. Raises: Unavailable, TooManyRequests, TimeoutError."""
-        work = partial(tag_values, fields=fields, query=query, limit=limit, known=self._known_tags)
-        return await self._ask(tenant, _nanoseconds(start_s), _nanoseconds(end_s), work, watch)
 
-    async def _ask_watched(
-        self, tenant: str, start_ns: int | None, end_ns: int | None, work: Callable[..., T], watch: Watch | None
-    ) -> T:
-        """As `_ask`, for work that says what it does."""
-        watch = Watch() if watch is None else watch
-        telling = partial(work, profile=watch.profile, progress=watch.progress)
-        return await self._ask(tenant, start_ns, end_ns, telling, watch)
+        def work(sources: Sources, cancelled: Cancelled) -> TagValues:
+            return tag_values(sources, request, known=self._known_tags, observer=observer, cancelled=cancelled)
+
+        return await self._ask(tenant, request, observer, work)
 
     async def _ask(
-        self,
-        tenant: str,
-        start_ns: int | None,
-        end_ns: int | None,
-        work: Callable[..., T],
-        watch: Watch | None = None,
+        self, tenant: str, window: Window, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
-        """Runs it over all that the tenant has in the time range, all partitions, as of now.
-
-        work: takes the sources, start_ns, end_ns and cancelled
-        """
-        watch = Watch() if watch is None else watch
-        return await _on_new_views(lambda: self._ask_once(tenant, start_ns, end_ns, work, watch))
+        """What `work` says of all that the tenant has in the time range, all partitions, as of now."""
+        return await _on_new_views(lambda: self._ask_once(tenant, window, observer, work))
 
     async def _ask_once(
-        self, tenant: str, start_ns: int | None, end_ns: int | None, work: Callable[..., T], watch: Watch
+        self, tenant: str, window: Window, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
-        store, lacks, profile = self._store(), Lacks(watch.lacks), watch.profile
+        store, lacks, profile = self._store(), MissingData(observer.lacks), observer.profile
+        start_ns, end_ns = window.start_ns, window.end_ns
         if missing := self._missing(store, range(store.policy.partitions)):
             lacks.add(missing)
         live = store.view(tenant)
@@ -224,66 +192,45 @@ class Querier:
                 parts = live_sources(live, live.parts)
 
             def over(blocks: Sequence[BlockMeta]) -> T:
-                sources = block_sources(store.blocks, blocks) + parts
-                return work(sources, start_ns=start_ns, end_ns=end_ns, cancelled=cancelled)
+                return work(block_sources(store.blocks, blocks) + parts, cancelled)
 
             return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, lacks)
 
         return await self._run(on_thread)
 
-    async def trace(
-        self,
-        tenant: str,
-        trace_id: bytes,
-        *,
-        start_s: int | None,
-        end_s: int | None,
-        bytes_max: int = 0,
-        page: Page | None = None,
-    ) -> TraceAnswer:
+    async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         """All spans of a trace, or a page: asks only its partition.
 
         Raises: Unavailable, TooManyRequests, TimeoutError, TraceTooLarge
         """
-        within = (_nanoseconds(start_s), _nanoseconds(end_s))
-        return await _on_new_views(lambda: self._trace_once(tenant, trace_id, within, bytes_max, page))
+        return await _on_new_views(lambda: self._trace_once(tenant, request))
 
-    async def _trace_once(
-        self,
-        tenant: str,
-        trace_id: bytes,
-        within: tuple[int | None, int | None],
-        bytes_max: int,
-        page: Page | None,
-    ) -> TraceAnswer:
-        store = self._store()
+    async def _trace_once(self, tenant: str, request: TraceRequest) -> TraceAnswer:
+        store, trace_id = self._store(), request.trace_id
         partition = partition_of(trace_id, store.policy.partitions)
         live = store.view(tenant)
+        within = (request.start_ns, request.end_ns)
         blocks = [
             meta
             for meta in _overlapping(live.blocks.blocks, *within)
             if partition_of(trace_id, meta.partition_count) == meta.partition
         ]
         texts: list[str] = []
-        lacks = Lacks(texts)
+        lacks = MissingData(texts)
         for text in lacking_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
             lacks.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
             sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
-            if page is not None:
-                return trace_page(sources, trace_id, page.after, page.spans_max)
-            if bytes_max and (spans := count_spans(sources, trace_id)) * _SPAN_BYTES_MIN > bytes_max:
-                raise TraceTooLarge(trace_id, spans, f"at least {spans * _SPAN_BYTES_MIN} bytes", bytes_max)
-            return find_trace(sources, trace_id), False
+            return trace_by_id(sources, request)
 
         table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, lacks))
         if missing := self._missing(store, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
-    async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` gives, on a thread of those that make answers. Raises: MemoryExceeded"""
+    async def run_in_thread(self, make: Callable[[], T]) -> T:
+        """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
         budget = self._budget()
 
         def on_thread() -> T:
@@ -369,17 +316,13 @@ async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
-    """A faulty query is told so at once, without waiting for a thread. Raises: TraceQLError"""
+    """Refuses a faulty query at once, without waiting for a thread. Raises: TraceQLError"""
     if len(query) <= _COMPILED_HERE_CHARS_MAX:
         compile_text(query)
 
 
-def _nanoseconds(seconds: int | None) -> int | None:
-    return None if seconds is None else seconds * NS
-
-
 def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
-    """The files of blocks."""
+    """A source for each row group of the files of blocks."""
     return [source for meta in metas for source in blocks.sources(meta)]
 
 

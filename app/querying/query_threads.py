@@ -14,7 +14,7 @@ from query.tracebacks import free_locals
 _LARGE_BYTES: Final = 64 << 20
 
 
-def give_way(niceness: int) -> None:
+def lower_priority(niceness: int) -> None:
     """The thread that calls it computes when nobody else wants to: the event loop waits less for a CPU."""
     if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
         with suppress(OSError):  # forbidden here: then as it is

@@ -8,16 +8,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import faust
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents.stream.consumer_report import ConsumerReport
 from agents.stream.consumer_watchdog import Action, ConsumerWatchdog, Seen, Verdict
 from agents.stream.start_watchdog import Begun, StartWatchdog
 from agents.stream.stream_app import StreamApp
-from agents.stream.topic_ends import TopicEnds, lag
+from agents.stream.topic_ends import lag
 from app.api.status.rings import Role
 from app.process.await_stacks import waits_in
 from app.targets.kafka_state import KafkaSilent, KafkaState, Member
@@ -42,27 +43,30 @@ _STARTING: Final = "_actually_start"  # of Faust's services
 EXIT_STATUS: Final = 70
 
 
+class StallLimits(NamedTuple):
+    """How long a consumer may stand, and a start may take. consume_s: at least what a rebalance may take"""
+
+    consume_s: float  # kafka.consume_stall_s
+    start_s: float  # kafka.start_stall_s
+
+
 class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """One for a process."""
+    """Looks after all consumers of a process, once a second."""
 
     def __init__(
         self,
         kafka: KafkaState,
         apps: Mapping[Role, StreamApp],
         topics: Mapping[Role, str],
-        ends: TopicEnds,
-        stall_s: float,
-        start_s: float,
+        report: ConsumerReport,
+        limits: StallLimits,
         end_process: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
-        """apps, topics: by role, the Faust app and the topic that it consumes. ends: is told what Kafka says
-
-        stall_s, start_s: settings kafka.consume_stall_s, at least what a rebalance may take, and kafka.start_stall_s
-        """
+        """apps, topics: by role, the Faust app and the topic that it consumes. report: gets what is found out"""
         super().__init__(**kwargs)
-        self._kafka, self._apps, self._topics, self._ends = kafka, apps, topics, ends
-        self._stall_s, self._start_s = stall_s, start_s
+        self._kafka, self._apps, self._topics, self._report = kafka, apps, topics, report
+        self._stall_s, self._start_s = limits.consume_s, limits.start_s
         self._end_process = end_process or _end_process
         self._dogs: dict[Role, ConsumerWatchdog] = {}
         self._members: dict[Role, Mapping[str, Member]] = {}
@@ -70,15 +74,10 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         # Of those that a topic gets later its group learns later.
         self._first: dict[str, frozenset[TP]] = {}
         self._shown: dict[Role, set[TP]] = {}  # whose lag is a metric
-        self._problems: dict[Role, tuple[str, ...]] = {}
         self._rebuilding: dict[Role, asyncio.Task[None]] = {}
         self._starts: dict[Role, StartWatchdog] = {}
         self._watching: list[asyncio.Task[None]] = []
         self._stood = False  # this process, since the last look
-
-    def problems(self) -> list[str]:
-        """What does not consume, and why, for /ready."""
-        return [f"{role}: {text}" for role, texts in self._problems.items() for text in texts]
 
     async def begin(self) -> None:
         """Watches from now on, whether the start of the app goes on or not; until it is stopped as a part of it."""
@@ -109,7 +108,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             self._stood |= time.monotonic() - before_s > _STOOD_S
 
     async def on_stop(self) -> None:
-        """Asks Kafka no more."""
+        """Gives up what is under way, and closes the connections to Kafka."""
         for task in (*self._watching, *self._rebuilding.values()):
             task.cancel()
         await self._kafka.close()
@@ -128,7 +127,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             log.debug("Kafka did not say where topics end: %s", err)
         now_s = time.monotonic()
         for tp, end in (ends or {}).items():
-            self._ends.note(tp.topic, tp.partition, end, now_s)
+            self._report.ends.note(tp.topic, tp.partition, end, now_s)
             self._known[tp] = end
         for topic in {tp.topic for tp in ends or ()} - self._first.keys():
             self._first[topic] = frozenset(tp for tp in ends or () if tp.topic == topic)
@@ -145,7 +144,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         dog = self._starts.setdefault(role, StartWatchdog(self._start_s))
         verdict = dog.look(now_s, begun, kafka_answers=answers)
         if begun is not Begun.CONSUMES:
-            self._problems[role] = dog.problems
+            self._report.set_problems(role, dog.problems)
         if verdict:
             loops = [app.consumer.thread_loop] if app.started else []
             places = "; ".join(waits_in(_STARTING, loops)) or "nowhere"
@@ -159,7 +158,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             return  # has its own limit of time
         dog = self._dogs.setdefault(role, ConsumerWatchdog(self._stall_s))
         verdict = dog.look(now_s, seen)
-        self._problems[role] = verdict.problems
+        self._report.set_problems(role, verdict.problems)
         if verdict.action is Action.END:
             self._end_process(f"{role}: {verdict.text}; a new consumer did not help, or cannot be made")
         elif verdict.action is Action.REBUILD:
@@ -188,9 +187,9 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             owned=None if member is None else member.partitions,
             unowned=unowned,
             assigned=frozenset(TP(tp.topic, tp.partition) for tp in consumer.assignment()),
-            taken=app.progress(),
+            taken=app.partition_owner.taken(),
             ends=ends,
-            waits=app.waits(),
+            waits=app.partition_owner.waits(),
         )
 
     async def _rebuild(self, role: Role, app: StreamApp, verdict: Verdict) -> None:

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from agents.live_store.agent import PartitionManager
 from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import TopicEnds
-from app.api.status.rings import Held, Ring, Role, State, Worker
+from app.api.status.rings import PartitionOffsets, Ring, Role, State, Worker
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +38,21 @@ class KafkaRings:
         brokers: Sequence[str],
         group_prefix: str,
         apps: Mapping[Role, StreamApp],
-        ends: TopicEnds | None = None,
+        ends: TopicEnds,
+        live: PartitionManager | None = None,
     ) -> None:
-        """group_prefix: of consumer groups. apps: the roles that this process has. ends: where topics end"""
-        self._ends = ends or TopicEnds()
+        """group_prefix: of consumer groups. apps: the roles that this process has. ends: where topics end.
+        live: the partitions of this process, if it has a live store
+        """
+        self._ends, self._live = ends, live
         self._brokers, self._prefix, self._apps = list(brokers), group_prefix, apps
-        self.manager: PartitionManager | None = None
         self._since_s = time.time()
         self._admin: Any = None
         self._known: dict[Role, _Members] = {}
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
-        """Asks no more."""
+        """Closes the connection to Kafka."""
         admin, self._admin = self._admin, None
         if admin is not None:
             await admin.close()
@@ -64,18 +66,18 @@ class KafkaRings:
         if own is not None:
             known = next((one for one in workers if one.id == own.id), None)
             address = "" if known is None else known.address
-            partitions = own.partitions if own.held or known is None else known.partitions
-            own = Worker(own.id, role, address, own.state, partitions, True, self._since_s, own.held)
+            partitions = own.partitions if own.offsets or known is None else known.partitions
+            own = Worker(own.id, role, address, own.state, partitions, True, self._since_s, own.offsets)
         return Ring(([] if own is None else [own]) + others, found.problem)
 
     def services(self) -> Mapping[str, str]:
-        """As `Rings.services`."""
+        """The roles that this process has, and the state of each."""
         return {role: self._state(role, app) for role, app in self._apps.items()}
 
     def _state(self, role: Role, app: StreamApp) -> str:
         if app.should_stop:
             return "Stopping"
-        catching_up = role == "live-store" and self.manager is not None and self.manager.not_ready()
+        catching_up = role == "live-store" and self._live is not None and self._live.not_ready()
         return "Running" if app.started and not catching_up else "Starting"
 
     async def _members(self, role: Role) -> _Members:
@@ -117,20 +119,20 @@ class KafkaRings:
         if app is None:
             return None
         member = app.consumer.member_id() if app.started else ""
-        if role != "live-store" or self.manager is None:
+        if role != "live-store" or self._live is None:
             state: State = "ACTIVE" if member else "JOINING"
             return Worker(member, role, "", state, ())
-        held = _held(self.manager, self._ends)
-        state = "LEAVING" if self.manager.closing.is_set() else "JOINING" if self.manager.not_ready() else "ACTIVE"
-        return Worker(member, role, "", state, [one.partition for one in held], held=held)
+        held = _offsets(self._live, self._ends)
+        state = "LEAVING" if self._live.closing.is_set() else "JOINING" if self._live.not_ready() else "ACTIVE"
+        return Worker(member, role, "", state, [one.partition for one in held], offsets=held)
 
 
-def _held(manager: PartitionManager, ends: TopicEnds) -> list[Held]:
+def _offsets(manager: PartitionManager, ends: TopicEnds) -> list[PartitionOffsets]:
     store = manager.store
     if store is None:
         return []
     return [
-        Held(number, state.next_offset, ends.end(manager.topic, number), state.flushed_offset)
+        PartitionOffsets(number, state.next_offset, ends.end(manager.topic, number), state.flushed_offset)
         for number, state in sorted(store.partitions.items())
     ]
 

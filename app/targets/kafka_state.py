@@ -13,7 +13,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from agents.stream.kafka_start import bounded
+from agents.stream.kafka_start import ATTEMPT_S, bounded, reached
 from app.process.topics import reachable
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class KafkaState:
         return answer
 
     async def close(self) -> None:
-        """Asks no more."""
+        """Closes the connections to Kafka."""
         consumer, self._consumer = self._consumer, None
         admin, self._admin = self._admin, None
         await _closed(None if consumer is None else consumer.stop())
@@ -116,3 +116,22 @@ async def _closed(closing: Any) -> None:
     if closing is not None:
         with suppress(KafkaError, OSError, TimeoutError):
             await bounded(closing, _CLOSE_S)
+
+
+async def cluster_and_partitions(brokers: Sequence[str], topic: str) -> tuple[str, int]:
+    """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count.
+
+    Raises: KafkaError, OSError, TimeoutError
+    """
+
+    async def ask() -> tuple[str, int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=int(ATTEMPT_S * 1000))
+        try:
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            (found,) = await admin.describe_topics([topic])
+            return str(cluster["cluster_id"]), len(found["partitions"])
+        finally:
+            await admin.close()
+
+    return await reached("ask Kafka for its cluster and topics", ask)

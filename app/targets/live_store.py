@@ -1,23 +1,29 @@
-"""Opens the live store when the worker starts, watches the storage while it runs, seals when it stops."""
+"""TARGET=live-store: keeps recent spans and answers queries.
+
+Opens the live store when the worker starts, watches the storage while it runs, seals when it stops.
+"""
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import faust
-from aiokafka.admin import AIOKafkaAdminClient
 
-from agents.live_store.agent import PartitionManager
-from agents.stream.kafka_start import ATTEMPT_S, reached
+from agents.live_store import agent, block_flusher
+from agents.live_store.agent import FlushQueue, LiveLimits, PartitionManager
+from agents.live_store.block_flusher import BlockFlusher
 from agents.stream.stream_app import StreamApp
 from app.process.storage import storage_config
+from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
+from app.targets.kafka_state import cluster_and_partitions
+from app.targets.shared import Shared, Target, stream_app
 from tables.blocks.block_list import BlockList
 from tables.errors import StorageError
 from tables.live.partition import CutPolicy
+from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
 from tables.storage.byte_cache import ByteCache
@@ -39,7 +45,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         self._executor = ThreadPoolExecutor(1, "blocklist")
 
     async def on_start(self) -> None:
-        """Before any partition is assigned."""
+        """Opens the store, before any partition is assigned."""
         settings, kafka = self._settings, self._settings.kafka
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         await self.add_runtime_dependency(self._table)
@@ -55,9 +61,10 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(storage_config(settings.storage.trace))
-        blocks = BlockList(store, cluster_id, columns)
         segments = self._table.open(cluster_id)
-        self._manager.store = LiveStore(segments, blocks, policy, live.segment_cache_bytes_max, columns)
+        data = SegmentBytes(segments, live.segment_cache_bytes_max)
+        blocks = BlockList(store, cluster_id, columns, data.block_file)
+        self._manager.store = LiveStore(segments, blocks, policy, data, columns)
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:
@@ -82,20 +89,19 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             log.warning("heads were not sealed in time; they are read again from Kafka")
 
 
-async def cluster_and_partitions(brokers: Sequence[str], topic: str) -> tuple[str, int]:
-    """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count.
-
-    Raises: KafkaError, OSError, TimeoutError
-    """
-
-    async def ask() -> tuple[str, int]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=int(ATTEMPT_S * 1000))
-        try:
-            await admin.start()
-            cluster = await admin.describe_cluster()
-            (found,) = await admin.describe_topics([topic])
-            return str(cluster["cluster_id"]), len(found["partitions"])
-        finally:
-            await admin.close()
-
-    return await reached("ask Kafka for its cluster and topics", ask)
+def build(settings: Settings, shared: Shared) -> Target:
+    """The live store, which answers queries about its own partitions and about all blocks."""
+    app, live = stream_app(settings, "live-store"), settings.live_store
+    # One thread seals (it is the data path's work off the loop); another waits for storage.
+    sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
+    limits = LiveLimits(live.pending_rows_max, live.head_bytes_max, live.segment_bytes_max, settings.kafka.lag_s_max)
+    flushes: FlushQueue = asyncio.Queue()
+    manager = PartitionManager(app, settings.kafka.topic, sealing, limits, flushes, shared.consumers)
+    agent.register(app, manager)
+    # What is on this machine anyway needs no second copy.
+    copies = settings.storage.trace.backend != "local" or "local_copy_bytes_max" in live.model_fields_set
+    copy_bytes_max = live.local_copy_bytes_max if copies else 0
+    flusher = BlockFlusher(app, manager, flushing, live.flushed_retention_s, copy_bytes_max)
+    block_flusher.register(app, flushes, flusher)
+    app.parts.append(LiveOpener(settings, app, manager))
+    return Target(apps={"live-store": app}, backend=Querier(manager, QueryLimits.of(settings.query)), live=manager)

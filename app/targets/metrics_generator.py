@@ -1,19 +1,28 @@
-"""Runs the metrics generator: its configurations, its clock, and one more push at the end."""
+"""TARGET=metrics-generator: its configurations, its clock, and one more push at the end."""
 
 import asyncio
+import hashlib
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import faust
 
+from agents.generator import agent
 from agents.generator.agent import MetricsGenerator
+from agents.generator.journal.journal_file import JournalFile
 from agents.generator.tenants import TenantConfig
+from app.errors import SettingsError
+from app.net.tenant import SINGLE_TENANT
 from app.process.overrides import OverridesFile
-from app.remote_write.client import RemoteWriter
+from app.remote_write.client import RemoteWriter, remote_writers
 from app.settings import Settings
 from app.settings.overrides import TenantOverrides
+from app.targets.kafka_state import cluster_and_partitions
+from app.targets.shared import Shared, Target, stream_app
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +40,7 @@ class GeneratorConfigs:
         self._version = overrides.version
 
     def of(self, tenant: str) -> TenantConfig:
-        """The tenant's, as of now."""
+        """The configuration of a tenant, as the file of overrides says it now."""
         if self._version != self._overrides.version:
             self._known, self._version = {}, self._overrides.version
         found = self._known.get(tenant)
@@ -42,7 +51,7 @@ class GeneratorConfigs:
         return found
 
     def shortest_interval_s(self) -> float:
-        """Of all tenants: how far apart collections are."""
+        """The shortest time between two collections that any tenant has."""
         return min(
             [
                 self._below.registry.collection_interval_s,
@@ -75,7 +84,7 @@ class Pusher(faust.Service):  # type: ignore[misc]  # Faust has no types here
         self._generator, self._targets, self._configs, self._cluster_id = generator, targets, configs, cluster_id
 
     async def on_start(self) -> None:
-        """Before any partition is assigned."""
+        """Reads the journal, before any partition is assigned."""
         await self._generator.restore(await self._cluster_id())
 
     @faust.Service.task
@@ -101,3 +110,31 @@ class Pusher(faust.Service):  # type: ignore[misc]  # Faust has no types here
                 await asyncio.gather(*(target.close() for target in self._targets))
         except TimeoutError:
             log.warning("connections to remote-write targets were not closed in time")
+
+
+def build(settings: Settings, shared: Shared) -> Target:
+    """Metrics of spans, pushed by Prometheus remote write. Raises: SettingsError where nobody takes them."""
+    storage, kafka = settings.metrics_generator.storage, settings.kafka
+    if not storage.remote_write:
+        raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
+    app = stream_app(settings, "metrics-generator")
+    targets = remote_writers(storage.remote_write, SINGLE_TENANT)
+    instance = _instance(settings.data_dir)
+    configs = GeneratorConfigs(settings, shared.overrides, instance)
+    journal = JournalFile(settings.data_dir / "metrics-generator")
+    generator = MetricsGenerator(
+        app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
+    )
+    agent.register(app, generator)
+
+    async def cluster_id() -> str:
+        return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
+
+    app.parts.append(Pusher(generator, targets, configs, cluster_id))
+    return Target(apps={"metrics-generator": app})
+
+
+def _instance(data_dir: Path) -> str:
+    """Names this worker for good. Workers of one machine have folders of their own."""
+    folder = hashlib.blake2b(str(data_dir.absolute()).encode(), digest_size=4).hexdigest()
+    return f"{socket.gethostname()}-{folder}"

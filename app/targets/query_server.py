@@ -7,13 +7,12 @@ import faust
 from aiohttp import web
 
 from app.api.backend import Backend
-from app.api.call import ACCESS
-from app.api.params import LIMITS
+from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api, url_bytes_max
-from app.api.status.status import Configs, no_overrides
+from app.api.status.status import Configs, Process, no_overrides
 from app.api.tempo.streaming import build_streaming
 from app.errors import StrettoError
-from app.net.access import load_credentials
+from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
 from app.net.http_guard import HttpLimits
 from app.net.shared_port import SharedSite
@@ -21,7 +20,7 @@ from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
 from app.targets.kafka_rings import KafkaRings
-from app.targets.servers import _QUERY_TLS, _start, auth_file, watch_tokens, watched_context
+from app.targets.servers import QUERY_TLS, auth_file, start_listening, watch_tokens, watched_context
 
 
 class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types here
@@ -31,15 +30,14 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self,
         settings: Settings,
         backend: Backend,
-        close: Callable[[], None],
         rings: KafkaRings | None = None,
         runtime: Callable[[], str] = no_overrides,
         **kwargs: Any,
     ) -> None:
-        """runtime: see status.Configs"""
+        """runtime: makes the text of /status/runtime_config, see `status.Configs`"""
         super().__init__(**kwargs)
         self._runtime = runtime
-        self._settings, self._backend, self._close, self._rings = settings, backend, close, rings
+        self._settings, self._backend, self._rings = settings, backend, rings
         self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
         self._site: SharedSite | None = None
@@ -47,30 +45,21 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
 
     async def on_start(self) -> None:
         """Listens. Raises: StrettoError naming the setting if the port is taken or a file cannot be used."""
-        settings, frontend = self._settings, self._settings.query_frontend
-        server = settings.server
+        settings, server = self._settings, self._settings.server
+        access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
+        configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
+        api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
         api = build_api(
             self._backend,
-            multitenancy=settings.multitenancy_enabled,
-            default_limit=frontend.search.default_result_limit,
-            max_limit=frontend.search.max_result_limit,
-            default_spss=frontend.search.default_spans_per_span_set,
-            max_spss=frontend.search.max_spans_per_span_set,
-            max_range_s=round(frontend.search.max_duration_s),
-            max_query_bytes=frontend.max_query_expression_size_bytes,
-            max_metrics_range_s=round(frontend.metrics.max_duration_s),
-            max_trace_bytes=frontend.trace_by_id.max_bytes_per_trace,
-            max_page_spans=frontend.trace_by_id.max_spans_per_page,
-            max_message_bytes=server.grpc_server_max_send_msg_size,
-            target=settings.target,
-            configs=Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime),
-            credentials=load_credentials(auth_file(settings)),
+            api_limits,
+            access,
+            process=Process(settings.target, configs),
             rings=self._rings,
             profiling=server.pprof_enabled,
         )
-        watch_tokens(self._watch, settings, api[ACCESS])
-        tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _QUERY_TLS), HTTP_1_AND_GRPC)
-        self._grpc = build_streaming(self._backend, api[LIMITS], api[ACCESS])
+        watch_tokens(self._watch, settings, access)
+        tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, QUERY_TLS), HTTP_1_AND_GRPC)
+        self._grpc = build_streaming(self._backend, api_limits, access)
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()
         self._runner = api_runner(api)
@@ -87,7 +76,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._runner, host, port, grpc_port, tls=tls, limits=limits, tunnels_max=server.grpc_listen_conn_limit
         )
         try:
-            await _start(self._site, f"{host}:{port}", "PORT")
+            await start_listening(self._site, f"{host}:{port}", "PORT")
         except StrettoError:
             await self.on_stop()
             raise
@@ -102,4 +91,4 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             await self._grpc.stop(None)
         if self._runner is not None:
             await self._runner.cleanup()
-        self._close()
+        self._backend.close()

@@ -20,11 +20,11 @@ from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from app.settings import Settings
 from app.settings.server import Grpc, Http
-from app.targets.servers import _MIB, _OTLP, _STOP_GRACE_S, _start, auth_file, watch_tokens, watched_context
+from app.targets.servers import MIB, OTLP, STOP_GRACE_S, auth_file, start_listening, watch_tokens, watched_context
 
 
 class ReceiverServers(faust.Service):  # type: ignore[misc]
-    """OTLP over gRPC and HTTP."""
+    """Listens for OTLP over gRPC and HTTP while the worker runs."""
 
     def __init__(self, settings: Settings, writer: SpanWriter, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -51,8 +51,8 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
         watch_tokens(self._watch, settings, access)
         protocols = settings.distributor.receivers.otlp.protocols
-        tls = watched_context(self._watch, TlsFiles.of(protocols.http.tls, f"{_OTLP}.http.tls"))
-        grpc_tls = watched_context(self._watch, TlsFiles.of(protocols.grpc.tls, f"{_OTLP}.grpc.tls"), HTTP_2)
+        tls = watched_context(self._watch, TlsFiles.of(protocols.http.tls, f"{OTLP}.http.tls"))
+        grpc_tls = watched_context(self._watch, TlsFiles.of(protocols.grpc.tls, f"{OTLP}.grpc.tls"), HTTP_2)
         await self._writer.start()
         await self._start_grpc(protocols.grpc, access, grpc_tls)
         await self._start_http(protocols.http, access, tls)
@@ -72,14 +72,14 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
             self._batcher,
             grpc.endpoint,
             access,
-            message_bytes_max=grpc.max_recv_msg_size_mib * _MIB,
+            message_bytes_max=grpc.max_recv_msg_size_mib * MIB,
             tls=tls,
             budget=self._budget,
             limits=limits,
             costs=self._costs(),
             threads=self._settings.distributor.input.body_threads,
         )
-        await _start(server, grpc.endpoint, f"{_OTLP}.grpc.endpoint")
+        await start_listening(server, grpc.endpoint, f"{OTLP}.grpc.endpoint")
         self._grpc = server
 
     def _costs(self) -> BodyCosts:
@@ -108,14 +108,14 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
             connections_max=http.connections_max,
         )
         site = GuardedSite(self._http, host.strip("[]"), int(port), name="otlp", limits=limits, tls=tls)
-        await _start(site, http.endpoint, f"{_OTLP}.http.endpoint")
+        await start_listening(site, http.endpoint, f"{OTLP}.http.endpoint")
 
     async def on_stop(self) -> None:
         """No new requests; those that are in are written and answered."""
         await self._watch.stop()
         if self._grpc is not None:
-            await self._grpc.stop(_STOP_GRACE_S)
+            await self._grpc.stop(STOP_GRACE_S)
         if self._http is not None:
             await self._http.cleanup()
         await self._batcher.drain()
-        await self._writer.stop(_STOP_GRACE_S)
+        await self._writer.stop(STOP_GRACE_S)

@@ -1,4 +1,4 @@
-"""The sockets of the process, as parts of the worker: the query API, and the receivers of OTLP."""
+"""What the servers of the query API and of the receivers share: how they listen, and how files are read again."""
 
 import logging
 import ssl
@@ -16,13 +16,13 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_MIB = 1 << 20
-_STOP_GRACE_S = 1.0
-_OTLP = "distributor.receivers.otlp.protocols"
-_QUERY_TLS = "server.http_tls_config"
+MIB = 1 << 20
+STOP_GRACE_S = 1.0
+OTLP = "distributor.receivers.otlp.protocols"
+QUERY_TLS = "server.http_tls_config"
 
 
-async def _start(site: web.BaseSite | GrpcReceiver, where: str, setting: str) -> None:
+async def start_listening(site: web.BaseSite | GrpcReceiver, where: str, setting: str) -> None:
     try:
         await site.start()
     except OSError as err:

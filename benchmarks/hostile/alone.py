@@ -30,6 +30,7 @@ from benchmarks.hostile.wide import Wide
 from query.errors import TraceQLError
 from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest
 from query.results import MetricsResult
 from query.search.search import search
 from query.tags.tag_text import parse_tag
@@ -89,7 +90,7 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[
     grammar, known = Grammar(wide, rng), Known()
     window: dict[str, Any] = {"start_ns": wide.start_ns, "end_ns": wide.start_ns + 3600 * NS}
     yield "compare", lambda: _text(range_json(_range(parts, "{ } | compare({ status = error })", 60 * NS, window)))
-    yield "tags", lambda: tag_names(parts, scope="event", query="{ } << { }", known=known)
+    yield "tags", lambda: tag_names(parts, TagNamesRequest(scope="event", query="{ } << { }"), known=known)
     yield "trace by id", lambda: _whole_trace(parts, wide.huge_trace)
 
     def one() -> tuple[str, Callable[[], Any]]:
@@ -97,20 +98,27 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[
             case 0 | 1:
                 text, limit, spss = grammar.search(), rng.choice((1, 20, 10**6)), rng.choice((3, 2**31))
                 return "search", lambda: _text(
-                    search_json(search(parts, text, limit=limit, spans_per_span_set=spss, **window), span_sets=True)
+                    search_json(
+                        search(parts, SearchRequest(query=text, limit=limit, spans_per_span_set=spss, **window)),
+                        span_sets=True,
+                    )
                 )
             case 2:
                 text, step_ns = grammar.metrics(), rng.choice((1, 60, 600)) * NS
                 return "metrics range", lambda: _text(range_json(_range(parts, text, step_ns, window)))
             case 3:
                 text = grammar.metrics()
-                return "metrics instant", lambda: _messages(metrics_instant(parts, text, **window))
+                return "metrics instant", lambda: _messages(
+                    metrics_instant(parts, InstantRequest(query=text, **window))
+                )
             case 4:
                 text, scope = grammar.filter(), rng.choice((None, "span", "event", "resource"))
-                return "tags", lambda: tag_names(parts, scope=scope, query=text, known=known)
+                return "tags", lambda: tag_names(parts, TagNamesRequest(scope=scope, query=text), known=known)
             case _:
                 text, field = grammar.filter(), grammar.field()
-                return "tag values", lambda: tag_values(parts, (parse_tag(field),), query=text, known=known)
+                return "tag values", lambda: tag_values(
+                    parts, TagValuesRequest(fields=(parse_tag(field),), query=text), known=known
+                )
 
     for _ in range(count):
         yield one()
@@ -118,7 +126,7 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[
 
 
 def _range(parts: list[Any], text: str, step_ns: int, window: dict[str, Any]) -> Any:
-    return metrics_range(parts, text, step_ns=step_ns, exemplars=100, **window)
+    return metrics_range(parts, RangeRequest(query=text, step_ns=step_ns, exemplars=100, **window))
 
 
 def _text(body: Any) -> None:

@@ -20,10 +20,11 @@ from query.metrics.intervals import Intervals
 from query.metrics.observe import KINDS, observe, spans_in_range
 from query.metrics.partials import CELLS_MAX, Partial, TooManyCells, merge, partial_size
 from query.metrics.series import evaluate as evaluate_series
+from query.requests import InstantRequest, RangeRequest
 from query.results import Inspected, MetricsResult, Series
 from query.scan.arrays import Mask
 from query.scan.profile import Profile
-from query.scan.progress import Progress
+from query.scan.progress import QueryObserver
 from query.scan.reader import Reader
 from query.scan.source import Source
 from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, shared_traces, whole_traces
@@ -59,61 +60,51 @@ def compile_metrics(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
 
 def metrics_range(
     sources: Sequence[Source],
-    query: str,
+    request: RangeRequest,
     *,
-    start_ns: int,
-    end_ns: int,
-    step_ns: int,
-    exemplars: int = 0,
+    observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    profile: Profile | None = None,
-    progress: Progress | None = None,
 ) -> MetricsResult:
     """A sample for each multiple of the step from `start_ns` (rounded down) to `end_ns` (rounded up).
 
     The sample at t is about the spans that start in (t - step, t], as far as they start in (start_ns, end_ns].
 
     sources: all that may know a span of the range; their order does not matter
-    exemplars: so many at most for each metrics function of the query; its hint `exemplars` goes before
+    observer: its profile is filled; its progress is told the latest samples as soon as no other source can change
+        them, without exemplars
     cancelled: asked between sources
-    profile: a new one; is filled
-    progress: is told the latest samples as soon as no other source can change them, without exemplars
     Raises: TraceQLError before anything is read; ValueError: no such range; QueryCancelled; OSError from a source
     """
-    return _run(sources, query, Intervals.over(start_ns, end_ns, step_ns), exemplars, cancelled, profile, progress)
+    intervals = Intervals.over(request.start_ns, request.end_ns, request.step_ns)
+    return _run(sources, request, intervals, observer, cancelled)
 
 
 def metrics_instant(
     sources: Sequence[Source],
-    query: str,
+    request: InstantRequest,
     *,
-    start_ns: int,
-    end_ns: int,
-    exemplars: int = 0,
+    observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    profile: Profile | None = None,
-    progress: Progress | None = None,
 ) -> MetricsResult:
     """One sample about all spans that start in (start_ns, end_ns]. Otherwise as `metrics_range`.
 
-    progress: is told no sample, only how much is left
+    observer: its progress is told no sample, only how much is left
     """
-    return _run(sources, query, Intervals.at_end(start_ns, end_ns), exemplars, cancelled, profile, progress)
+    return _run(sources, request, Intervals.at_end(request.start_ns, request.end_ns), observer, cancelled)
 
 
 def _run(
     sources: Sequence[Source],
-    query: str,
+    request: RangeRequest | InstantRequest,
     intervals: Intervals,
-    exemplars: int,
+    observer: QueryObserver | None,
     cancelled: Callable[[], bool],
-    profile: Profile | None,
-    progress: Progress | None,
 ) -> MetricsResult:
-    profile = Profile() if profile is None else profile
+    observer = QueryObserver() if observer is None else observer
+    query, profile, progress = request.query, observer.profile, observer.progress
     with profile.stage("compile"):
         root, plans = compile_metrics(query)
-    exemplars = hinted_exemplars(query, min(exemplars, EXEMPLARS_MAX))
+    exemplars = hinted_exemplars(query, min(request.exemplars, EXEMPLARS_MAX))
 
     def tell(observed: Sequence[Sequence[Partial]], latest_ns: int, inspected: Callable[[], Inspected]) -> None:
         if progress is not None and progress.due():
@@ -133,7 +124,7 @@ def _run(
     return MetricsResult(series, inspected)
 
 
-def observe_sources(
+def observe_sources(  # noqa: PLR0913 (the last two are options)
     sources: Sequence[Source],
     plans: Sequence[MetricsPlan],
     intervals: Intervals,

@@ -33,12 +33,10 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Of one query. profile: a new one; is filled. progress: None: nobody listens before the end.
+class QueryObserver:
+    """What the one who asks wants to know about one query beside its answer; a new one for each query."""
 
-    lacks: gets what could not be read, a text each; None: the query fails then
-    """
-
-    profile: Profile = field(default_factory=Profile)
-    progress: Progress | None = None
+    profile: Profile = field(default_factory=Profile)  # the query fills it
+    progress: Progress | None = None  # None: nobody listens before the end
+    # Gets a text for each thing that could not be read; None: the query fails instead.
     lacks: list[str] | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -11,59 +12,51 @@ from query.engine.spansets import ROW_BYTES, evaluate
 from query.errors import QueryCancelled
 from query.language.compile import compile_query
 from query.language.plan import Plan
+from query.requests import SearchRequest
 from query.results import Inspected, SearchResult
 from query.scan.arrays import Ids, Mask
 from query.scan.profile import Profile
-from query.scan.progress import Progress
+from query.scan.progress import QueryObserver
 from query.scan.reader import Reader
 from query.scan.source import Source
 from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, rows_outside, shared_traces, whole_traces
 from query.scan.trace_lookup import find
 from query.search.answer import Traces, describe
-from query.search.top_traces import Chosen, Hits, Order, Wanted, choose
+from query.search.top_traces import Chosen, Hits, choose, page_start
+
+# More than any trace has.
+_ALL_SPANS: Final = 2**31
 
 
 def search(
     sources: Sequence[Source],
-    query: str,
+    request: SearchRequest,
     *,
-    start_ns: int | None = None,
-    end_ns: int | None = None,
-    limit: int = 20,
-    spans_per_span_set: int = 3,
-    order: Order = "start",
-    total: bool = False,
-    cursor: str | None = None,
+    observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    profile: Profile | None = None,
-    progress: Progress | None = None,
 ) -> SearchResult:
     """The newest `limit` traces that match and whose [start, end] overlaps [start_ns, end_ns).
 
     Newest first by the whole trace's start, then by trace id: the same answer however the rows are split over the
-    sources. Spans that clients sent twice are counted twice until compaction drops them.
+    sources. Spans that clients sent twice are counted twice until compaction drops them. Traces that arrive meanwhile
+    do not move a page: each begins after the last trace of the page before.
 
     sources: all that may know a trace of the window; their order does not matter
-    order: "duration": the traces that took longest instead of the newest
-    total: count all traces that match, too (`SearchResult.total`)
-    cursor: "" or, for the next page, the `next_cursor` of the answer before; None: no pages. Traces that arrive
-        meanwhile do not move a page: each begins after the last trace of the page before.
-    spans_per_span_set: so many matched spans are shown of a trace, the first by start; all are counted
+    observer: its profile is filled; its progress is told the first traces of the answer as soon as no other source
+        can change them
     cancelled: asked between sources
-    profile: a new one; is filled
-    progress: is told the first traces of the answer as soon as no other source can change them
     Raises: TraceQLError, and ValueError for a bad cursor, before anything is read; QueryCancelled; OSError from a
         source
     """
-    profile = Profile() if profile is None else profile
+    observer = QueryObserver() if observer is None else observer
+    profile, progress = observer.profile, observer.progress
     with profile.stage("compile"):
-        compiled = compile_query(query)
-    wanted = Wanted(limit, (start_ns, end_ns), order, total, cursor)
-    wanted.check()
+        compiled = compile_query(request.query)
+    page_start(request)  # refuses a bad cursor
     with profile.stage("find shared traces"):
         readers = [Reader(source) for source in sources if source.rows]
-        work = sorted(_split(readers, compiled, wanted.window), key=lambda piece: -piece.latest_ns)
-    run = _Run(compiled, wanted, readers, spans_per_span_set, profile)
+        work = sorted(_split(readers, compiled, (request.start_ns, request.end_ns)), key=lambda piece: -piece.latest_ns)
+    run = _Run(compiled, request, readers, profile)
     done = 0
     for done, piece in enumerate(work, 1):
         if cancelled():
@@ -80,7 +73,7 @@ def search(
                 run.describe(first)
                 progress.tell(SearchResult(run.told, run.inspected(left)))
     with profile.stage("choose traces"):
-        chosen = choose(run.hits, readers, wanted)
+        chosen = choose(run.hits, readers, request)
     if cancelled():
         raise QueryCancelled
     run.describe(chosen)
@@ -93,9 +86,8 @@ class _Run:
     """One search under way. told: the first traces of the answer, as far as nothing can change them"""
 
     compiled: Plan
-    wanted: Wanted
+    request: SearchRequest
     readers: Sequence[Reader]
-    spans_per_span_set: int
     profile: Profile
     hits: list[Hits] = field(default_factory=list)
     evaluated: list[Reader] = field(default_factory=list)
@@ -119,12 +111,12 @@ class _Run:
     @property
     def settles(self) -> bool:
         """Whether there are first traces of the answer before all matches are known."""
-        return self.wanted.order == "start" and not self.wanted.total
+        return self.request.order == "start" and not self.request.total
 
     @property
     def enough(self) -> int:
         """So many settled traces are the whole answer. A page must know whether there is another."""
-        return max(self.wanted.limit, 0) + (self.wanted.cursor is not None)
+        return max(self.request.limit, 0) + (self.request.cursor is not None)
 
     @property
     def may_be_enough(self) -> bool:
@@ -136,16 +128,16 @@ class _Run:
         """
         with self.profile.stage("choose traces"):
             if not self.settles or latest_ns == UNKNOWN_NS:
-                return _part(choose([], (), self.wanted), 0, 0)
-            first = choose(self.hits, self.readers, replace(self.wanted, limit=self.enough))
+                return _part(choose([], (), self.request), 0, 0)
+            first = choose(self.hits, self.readers, replace(self.request, limit=self.enough))
             return _part(first, 0, int(np.count_nonzero(first.start > latest_ns)))
 
     def describe(self, chosen: Chosen) -> None:
         """Adds those that are not described yet to `told`."""
         with self.profile.stage("describe traces"):
-            fresh = _part(chosen, len(self.told), max(self.wanted.limit, 0))
+            fresh = _part(chosen, len(self.told), max(self.request.limit, 0))
             if len(fresh.ids):
-                shown, spans_max = self.compiled.shown, self.spans_per_span_set
+                shown, spans_max = self.compiled.shown, self.request.spans_per_span_set or _ALL_SPANS
                 self.told = self.told.and_those(describe(fresh, self.hits, self.readers, shown, spans_max))
 
     def inspected(self, left: int) -> Inspected:

@@ -155,7 +155,7 @@ def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _in_order(
+def _in_order(  # noqa: PLR0913 (columns of one table of matching spans, and what they belong to)
     owner: Rows,
     sets: Rows,
     counts: Rows,

@@ -3,18 +3,17 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from query import memory
 from query.engine.spansets import Spansets, State
+from query.requests import ORDERS, SearchRequest
 from query.scan.arrays import Ids, Mask, Rows, raw, run_starts
 from query.scan.reader import Reader
 from query.scan.trace_lookup import Places
 
-Order = Literal["start", "duration"]
-ORDERS: Final = ("start", "duration")
 _CURSOR = re.compile(rf"({'|'.join(ORDERS)})-([0-9]{{1,19}})-([0-9a-f]{{32}})", re.ASCII)
 _NONE: Final = np.iinfo(np.int64)
 # Id, start and end, rank, order, and copies while they are sorted.
@@ -70,59 +69,45 @@ class Chosen:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a search wants of the traces that match.
+def page_start(request: SearchRequest) -> tuple[int, bytes] | None:
+    """Rank and id of the trace before the page that is asked for; None: the answer begins with the first trace.
 
-    window: [start, end) in ns, which a trace overlaps as a whole
-    cursor: None: no pages; "": the first page; otherwise the `last` of the page before
+    Raises: ValueError where the cursor is none, or one of another order
     """
-
-    limit: int
-    window: tuple[int | None, int | None] = (None, None)
-    order: Order = "start"
-    total: bool = False
-    cursor: str | None = None
-
-    def check(self) -> None:
-        """Raises: ValueError: no such cursor"""
-        _ = self.after
-
-    @property
-    def after(self) -> tuple[int, bytes] | None:
-        """Rank and id of the trace before the page. Raises: ValueError"""
-        if not self.cursor:
-            return None
-        found = _CURSOR.fullmatch(self.cursor)
-        if found is None or int(found[2]) > _NONE.max:
-            raise ValueError(f"{self.cursor[:100]!r} is not a cursor: give the one that the page before came with")
-        if found[1] != self.order:
-            raise ValueError(f"the cursor is for the order {found[1]!r}, the search for {self.order!r}")
-        return -int(found[2]), bytes.fromhex(found[3])
+    if not request.cursor:
+        return None
+    found = _CURSOR.fullmatch(request.cursor)
+    if found is None or int(found[2]) > _NONE.max:
+        raise ValueError(f"{request.cursor[:100]!r} is not a cursor: give the one that the page before came with")
+    if found[1] != request.order:
+        raise ValueError(f"the cursor is for the order {found[1]!r}, the search for {request.order!r}")
+    return -int(found[2]), bytes.fromhex(found[3])
 
 
-def choose(hits: Sequence[Hits], readers: Sequence[Reader], wanted: Wanted) -> Chosen:
+def choose(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> Chosen:
     """The first `limit` traces that have a match and overlap the window: the newest, or those that took longest.
 
     readers: all sources: a trace's start and end are those of all its spans
     """
-    after = wanted.after
-    if not hits or (wanted.limit < 1 and not wanted.total):
+    after = page_start(request)
+    if not hits or (request.limit < 1 and not request.total):
         none = np.empty(0, np.int64)
-        return Chosen(np.empty(0, "S16"), none, none, total=0 if wanted.total else None)
+        return Chosen(np.empty(0, "S16"), none, none, total=0 if request.total else None)
     count = sum(len(hit.traces) for hit in hits)
     with memory.current().scratch(count * _CANDIDATE_BYTES, f"choosing among {count} traces"):
-        return _choose(hits, readers, wanted, after)
+        return _choose(hits, readers, request, after)
 
 
-def _choose(hits: Sequence[Hits], readers: Sequence[Reader], wanted: Wanted, after: tuple[int, bytes] | None) -> Chosen:
+def _choose(
+    hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest, after: tuple[int, bytes] | None
+) -> Chosen:
     ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
-    if wanted.total or wanted.order != "start":
-        return _first(np.unique(ids), readers, wanted, after)
+    if request.total or request.order != "start":
+        return _first(np.unique(ids), readers, request, after)
     # A trace begins when its earliest span does, in whatever source that is. Its piece in a source begins then or
     # later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
     latest = np.concatenate([hit.reader.times().values[0, hit.traces] for hit in hits])
-    enough = wanted.limit + (wanted.cursor is not None)
+    enough = request.limit + (request.cursor is not None)
     count = max(64, 2 * enough)
     while True:
         if count >= len(ids):
@@ -131,42 +116,42 @@ def _choose(hits: Sequence[Hits], readers: Sequence[Reader], wanted: Wanted, aft
             threshold = int(np.partition(latest, len(latest) - count)[len(latest) - count])
             below = latest[latest < threshold]
             rest = int(below.max()) if len(below) else _NONE.min
-        found = _first(np.unique(ids[latest >= threshold]), readers, wanted, after, enough)
+        found = _first(np.unique(ids[latest >= threshold]), readers, request, after, enough)
         if rest == _NONE.min or (len(found.ids) == enough and found.start[-1] > rest):
-            return _cut(found, wanted)
+            return _cut(found, request)
         count *= 4
 
 
 def _first(
-    candidates: Ids, readers: Sequence[Reader], wanted: Wanted, after: tuple[int, bytes] | None, enough: int = 0
+    candidates: Ids, readers: Sequence[Reader], request: SearchRequest, after: tuple[int, bytes] | None, enough: int = 0
 ) -> Chosen:
     """Of the candidates (ascending) those that are answered, or the first `enough` of them."""
     start, end = whole_times(candidates, readers)
     keep = np.ones(len(candidates), bool)
-    if wanted.window[0] is not None:
-        keep &= end >= wanted.window[0]
-    if wanted.window[1] is not None:
-        keep &= start < wanted.window[1]
+    if request.start_ns is not None:
+        keep &= end >= request.start_ns
+    if request.end_ns is not None:
+        keep &= start < request.end_ns
     total = int(np.count_nonzero(keep))
-    rank = -start if wanted.order == "start" else start - end
+    rank = -start if request.order == "start" else start - end
     if after is not None:
         keep &= (rank > after[0]) | ((rank == after[0]) & (candidates > np.array(after[1], "S16")))
     rows = np.flatnonzero(keep)
     order = rows[np.lexsort((candidates[rows], rank[rows]))]
-    told = total if wanted.total else None
+    told = total if request.total else None
     if enough:
         order = order[:enough]
         return Chosen(candidates[order], start[order], end[order], total=told)
-    return _cut(Chosen(candidates[order], start[order], end[order], total=told), wanted)
+    return _cut(Chosen(candidates[order], start[order], end[order], total=told), request)
 
 
-def _cut(found: Chosen, wanted: Wanted) -> Chosen:
+def _cut(found: Chosen, request: SearchRequest) -> Chosen:
     """The page, and where the next one begins if something is left for it."""
-    limit, last = max(wanted.limit, 0), None
-    if wanted.cursor is not None and 0 < limit < len(found.ids):
+    limit, last = max(request.limit, 0), None
+    if request.cursor is not None and 0 < limit < len(found.ids):
         start, end = int(found.start[limit - 1]), int(found.end[limit - 1])
-        number = start if wanted.order == "start" else end - start
-        last = f"{wanted.order}-{number}-{raw(found.ids, limit - 1).hex()}"
+        number = start if request.order == "start" else end - start
+        last = f"{request.order}-{number}-{raw(found.ids, limit - 1).hex()}"
     return Chosen(found.ids[:limit], found.start[:limit], found.end[:limit], last, found.total)
 
 

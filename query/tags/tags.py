@@ -29,8 +29,11 @@ from query.language.fields import ENTRY_COLUMNS, entry_column, field_columns
 from query.language.parse import parse
 from query.language.plan import Plan, plan
 from query.language.text import expression
+from query.requests import TagNamesRequest, TagValuesRequest
 from query.results import Inspected
 from query.scan.arrays import Mask
+from query.scan.profile import Profile
+from query.scan.progress import QueryObserver
 from query.scan.reader import Reader
 from query.scan.source import KeyListing, Source, Sparse
 from query.scan.stitch import UNKNOWN_NS, Piece, StitchedSource, given, shared_traces, whole_traces
@@ -106,13 +109,10 @@ class Known:
 
 def tag_names(
     sources: Sequence[Source],
+    request: TagNamesRequest,
     *,
-    scope: str | None = None,
-    query: str = "",
-    start_ns: int | None = None,
-    end_ns: int | None = None,
-    limit: int = 0,
     known: Known | None = None,
+    observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagNames:
     """The names of all attributes by scope, and of the intrinsics.
@@ -120,49 +120,49 @@ def tag_names(
     Without a query the columns say it; with one only spans that match count. Where the time range cuts a source all
     of it counts.
 
-    scope: one of `tag_text.SCOPES` or INTRINSIC; None: all
-    query: TraceQL, also unfinished: `tag_text.usable_filter`
-    limit: so many names of each scope; 0: all
     known: of earlier calls
+    observer: its profile is filled
+    cancelled: asked between sources
     Raises: QueryCancelled; OSError from a source
     """
+    profile, scope = (observer or QueryObserver()).profile, request.scope
     found: dict[str, set[str]] = {name: set() for name in SCOPES if scope in {None, name}}
-    read = _Read(sources, (start_ns, end_ns), cancelled)
+    read = _Read(sources, (request.start_ns, request.end_ns), cancelled)
     if found:
-        compiled = _compiled(query)
-        if compiled is None:
-            _all_names(read, found, known or Known())
-        else:
-            _matching_names(read, compiled, found)
-    scopes = {name: _first(tags, limit) for name, tags in found.items() if tags}
+        with profile.stage("compile"):
+            compiled = _compiled(request.query)
+        with profile.stage("evaluate"):
+            if compiled is None:
+                _all_names(read, found, known or Known())
+            else:
+                _matching_names(read, compiled, found)
+    scopes = {name: _first(tags, request.limit) for name, tags in found.items() if tags}
     if scope in {None, INTRINSIC}:
-        scopes[INTRINSIC] = _first(INTRINSIC_TAGS, limit)
-    return TagNames(dict(sorted(scopes.items())), read.inspected())
+        scopes[INTRINSIC] = _first(INTRINSIC_TAGS, request.limit)
+    return TagNames(dict(sorted(scopes.items())), read.finish(profile))
 
 
 def tag_values(
     sources: Sequence[Source],
-    fields: Sequence[ast.Field],
+    request: TagValuesRequest,
     *,
-    query: str = "",
-    start_ns: int | None = None,
-    end_ns: int | None = None,
-    limit: int = 0,
     bytes_max: int = VALUES_BYTES_MAX,
     known: Known | None = None,
+    observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagValues:
     """The values of some fields. Of those with a closed set (status, kind) without a query all that there may be.
 
-    fields: of `tag_text.parse_tag`, `tag_text.parse_old_tag`
-    query, times, known: as for `tag_names`
-    limit: so many values; 0: no limit. bytes_max: so many bytes of text; what is more is left out
+    bytes_max: so many bytes of text; what is more is left out
+    known, observer, cancelled: as for `tag_names`
     Raises: QueryCancelled; OSError from a source
     """
-    wanted = [field for field in fields if has_values(field)]
+    profile = (observer or QueryObserver()).profile
+    wanted = [field for field in request.fields if has_values(field)]
     found = Distinct(bytes_max)
-    read = _Read(sources, (start_ns, end_ns), cancelled)
-    compiled = _compiled(query)
+    read = _Read(sources, (request.start_ns, request.end_ns), cancelled)
+    with profile.stage("compile"):
+        compiled = _compiled(request.query)
     if compiled is None:
         closed = [field for field in wanted if keywords(field)]
         for field in closed:
@@ -173,13 +173,15 @@ def tag_values(
         compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in wanted for column, _ in field_columns(field)}
     known = known or Known()
-    for reader, rows in read.matching(compiled, columns) if wanted else ():
-        for field in wanted:
-            for type_, values in known.values(reader, field) if compiled is None else field_values(reader, field, rows):
-                found.add(type_, values)
-        if found.full:
-            break
-    return TagValues(found.values(limit), read.inspected())
+    with profile.stage("evaluate"):
+        for reader, rows in read.matching(compiled, columns) if wanted else ():
+            for field in wanted:
+                values_of = known.values(reader, field) if compiled is None else field_values(reader, field, rows)
+                for type_, values in values_of:
+                    found.add(type_, values)
+            if found.full:
+                break
+    return TagValues(found.values(request.limit), read.finish(profile))
 
 
 def _all_entry_keys(reader: Reader, column: str) -> frozenset[str]:
@@ -293,7 +295,9 @@ class _Read:
             rows = state
         return reader, rows if among is None else rows & among
 
-    def inspected(self) -> Inspected:
+    def finish(self, profile: Profile) -> Inspected:
+        """At the end: fills the profile, and says how much work it was."""
+        profile.finish(self.all, self._worked_on)
         read = {id(reader): reader for reader in [*self.all, *self._worked_on]}
         return Inspected(
             spans=sum(reader.rows for reader in self._worked_on),

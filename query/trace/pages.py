@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query import memory
+from query.requests import SpanPosition
 from query.scan.arrays import Rows, to_numpy
 from query.scan.source import Estimating, Source
 from query.scan.trace_lookup import find
@@ -21,11 +22,8 @@ _CURSOR: Final = re.compile(r"(-?[0-9]{1,19})-([0-9a-f]{16})", re.ASCII)
 _MARGIN: Final = 0.8
 _INT64: Final = np.iinfo(np.int64)
 
-# Start in ns and id of a span: the order of a trace's spans, and of its pages.
-Place = tuple[int, bytes]
 
-
-def place_of(cursor: str) -> Place | None:
+def place_of(cursor: str) -> SpanPosition | None:
     """The span before the page; None for "", the first one. Raises: ValueError"""
     if not cursor:
         return None
@@ -35,7 +33,7 @@ def place_of(cursor: str) -> Place | None:
     return int(found[1]), bytes.fromhex(found[2])
 
 
-def cursor_of(place: Place) -> str:
+def cursor_of(place: SpanPosition) -> str:
     """What `place_of` reads."""
     return f"{place[0]}-{place[1].hex()}"
 
@@ -46,7 +44,7 @@ def count_spans(sources: Sequence[Source], trace_id: bytes) -> int:
 
 
 def trace_page(
-    sources: Sequence[Source], trace_id: bytes, after: Place | None, spans_max: int
+    sources: Sequence[Source], trace_id: bytes, after: SpanPosition | None, spans_max: int
 ) -> tuple[pa.Table | None, bool]:
     """The next spans of a trace, as `find_trace` gives them, and whether there are more. None: there are none.
 

@@ -42,7 +42,16 @@ class BlockSnapshot:
 class BlockList:
     """Blocks by tenant, with their files as sources. Safe for threads: readers get copies of the lists."""
 
-    def __init__(self, store: ObjectStore, cluster_id: str, cache: ColumnCache) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        cluster_id: str,
+        cache: ColumnCache,
+        local_copy: Callable[[str], Any] = lambda _: None,
+    ) -> None:
+        """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
+        read, and there while the storage is away
+        """
         self.store = store
         self.cuts = Cuts(store, cluster_id)
         self.cluster_id = cluster_id
@@ -53,8 +62,7 @@ class BlockList:
         self._sources: dict[str, list[ParquetSource]] = {}
         self._chains: dict[Place, Chain] = {}
         self._damaged: dict[str, Damage] = {}  # by key
-        # The bytes of a file that this process has on its own disk: quicker, and there while the storage is away.
-        self.local_copy: Callable[[str], Any] = lambda _: None
+        self._local_copy = local_copy
 
     # ---- what is in storage
 
@@ -249,5 +257,5 @@ class BlockList:
         return lambda: RangeFile(partial(self._ranges, path), size_bytes)
 
     def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
-        copy = self.local_copy(path)
+        copy = self._local_copy(path)
         return self.store.get_ranges(path, ranges) if copy is None else [copy.slice(*one) for one in ranges]

@@ -30,7 +30,7 @@ class TraceFacts:
     root: Int64s
 
 
-def trace_facts(
+def trace_facts(  # noqa: PLR0913 (one array per column)
     trace: Int64s,
     first: Int64s,
     span_id: UInt64s,
@@ -78,7 +78,7 @@ def time_range_ns(start_ns: Int64s, duration_ns: Int64s) -> tuple[int, int]:
     return (int(start), int(end)) if start <= end else (0, 0)
 
 
-def root_rows(
+def root_rows(  # noqa: PLR0913 (one array per column)
     trace: Int64s,
     traces: int,
     parent_id: UInt64s,

@@ -1,12 +1,11 @@
 """The live store of one worker: its partitions, their segments on disk and in memory, and how a cut becomes blocks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-import pyarrow as pa
 from prometheus_client import Counter
 
 from tables.blocks.block_list import BlockList, BlockSnapshot
@@ -19,12 +18,12 @@ from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError
 from tables.live.head import Head, seal_and
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
+from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
 from tables.seal.rescue import raw_spans
-from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import RangeFile
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
@@ -71,7 +70,7 @@ class LiveStore:
         segments: Segments,
         blocks: BlockList,
         policy: CutPolicy,
-        segment_cache_bytes_max: int,
+        data: SegmentBytes,
         columns: ColumnCache,
     ) -> None:
         self.partitions: dict[int, LivePartition] = {}
@@ -79,11 +78,8 @@ class LiveStore:
         self.policy = policy
         self._segments = segments
         self._columns = columns
-        # Bytes of recent segments, so that a query does not copy megabytes out of RocksDB for each.
-        self._bytes: ByteCache[SegmentInfo, Any] = ByteCache("segments", segment_cache_bytes_max)
+        self._data = data
         self._sources: dict[SegmentInfo, ParquetSource] = {}
-        self._copies: dict[str, SegmentInfo] = {}  # by the path of the block's file that is the same, byte by byte
-        blocks.local_copy = self._copy
 
     def load(self, partition: int) -> LivePartition:
         """Reads a partition's cuts and segments (disk, storage). The caller then `adopt`s it.
@@ -147,7 +143,7 @@ class LiveStore:
             first_timestamp_ms=job.first_timestamp_ms,
         )
         self._segments.put(info, data)
-        self._bytes.put(info, data, data.size)
+        self._data.keep(info, data)
         keep_traces(self._columns, _cache_key(info), trace_index(one_array(table["trace_id"])))
         SEALED.inc(info.spans)
         SEGMENTS.inc()
@@ -162,7 +158,7 @@ class LiveStore:
         metas: list[BlockMeta] = []
         cluster_id, count = self.blocks.cluster_id, self.policy.partitions
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
-            files = [SegmentFile(self._data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
+            files = [SegmentFile(self._data.data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
             metas.append(write_block(self.blocks.store, block, files))
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
@@ -178,7 +174,7 @@ class LiveStore:
         same: dict[str, SegmentInfo] = {}
         if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
             same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
-        self._copies |= same
+        self._data.add_copies(same)
         # What is decoded of a segment serves its block, too: they are the same bytes.
         self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in same.items()})
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))
@@ -188,16 +184,13 @@ class LiveStore:
 
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Deletes segments (disk)."""
-        gone = set(infos)
-        for path in [path for path, info in self._copies.copy().items() if info in gone]:
-            self._copies.pop(path, None)
         for info in infos:
             self.forget(info)
-        self._segments.delete(infos)
+        self._data.delete(infos)
 
     def forget(self, info: SegmentInfo) -> None:
         """Drops a segment from memory."""
-        self._bytes.discard(info)
+        self._data.discard(info)
         self._sources.pop(info, None)
 
     def view(self, tenant: str) -> Live:
@@ -218,33 +211,11 @@ class LiveStore:
         if source is None:
             source = self._sources[info] = ParquetSource(
                 _cache_key(info),
-                lambda: RangeFile(partial(self._ranges, info), info.size_bytes),
+                lambda: RangeFile(partial(self._data.ranges, info), info.size_bytes),
                 self._columns,
                 info.spans,
             )
         return source
-
-    def _ranges(self, info: SegmentInfo, ranges: Sequence[tuple[int, int]]) -> list[Any]:
-        data = self._data(info)
-        return [data.slice(*one) for one in ranges]
-
-    def _data(self, info: SegmentInfo) -> Any:
-        data = self._bytes.get(info)
-        if data is None:
-            data = pa.py_buffer(self._segments.data(info))
-            self._bytes.put(info, data, data.size)
-        return data
-
-    def _copy(self, path: str) -> Any:
-        """The bytes of a block's file, if they are still here as a segment's."""
-        info = self._copies.get(path)
-        if info is None:
-            return None
-        data = self._bytes.get(info)
-        if data is None and (kept := self._segments.copy(info)) is not None:
-            data = pa.py_buffer(kept)
-            self._bytes.put(info, data, data.size)
-        return data
 
 
 def _cache_key(info: SegmentInfo) -> str:

@@ -17,14 +17,16 @@ from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.live_store import agent
-from agents.live_store.agent import LiveLimits, PartitionManager
-from agents.live_store.block_flusher import BlockFlusher, Flush
+from agents.live_store.agent import Flush, FlushQueue, LiveLimits, PartitionManager
+from agents.live_store.block_flusher import BlockFlusher
+from agents.stream.consumer_report import ConsumerReport
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
 from tables.blocks.block_list import BlockList
 from tables.blocks.cuts import Cut
 from tables.errors import StorageError
-from tables.live.partition import CutPolicy, FlushJob, LivePartition
+from tables.live.partition import CutPolicy, LivePartition
+from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
 from tables.storage.byte_cache import ByteCache
@@ -72,16 +74,23 @@ class World:
         )
         self.storage = ObjectStore(StorageConfig("local", str(folder / "storage")))
         columns: ByteCache[Any, Any] = ByteCache("columns-manager", column_cache_bytes)
-        blocks = BlockList(self.storage, "cluster_id", columns)
+        segments = self.table.open("cluster_id")
+        data = SegmentBytes(segments, 1 << 20)
+        blocks = BlockList(self.storage, "cluster_id", columns, data.block_file)
         self.executor = ThreadPoolExecutor(1)
-        self.manager = PartitionManager(self.app, TOPIC, self.executor, limits)
-        self.manager.store = self.store = LiveStore(self.table.open("cluster_id"), blocks, policy, 1 << 20, columns)
+        self._flushes: FlushQueue = asyncio.Queue()
+        self.consumers = ConsumerReport()
+        self.manager = PartitionManager(self.app, TOPIC, self.executor, limits, self._flushes, self.consumers)
+        self.manager.store = self.store = LiveStore(segments, blocks, policy, data, columns)
         self.flusher = BlockFlusher(self.app, self.manager, self.executor, *flushed)
-        self.flushes: list[Flush] = []
-        self.manager.flush = self._flush
+        self._taken: list[Flush] = []
 
-    async def _flush(self, state: LivePartition, job: FlushJob) -> None:
-        self.flushes.append(Flush(state, job))
+    @property
+    def flushes(self) -> list[Flush]:
+        """What the manager has asked for."""
+        while not self._flushes.empty():
+            self._taken.append(self._flushes.get_nowait())
+        return self._taken
 
     @property
     def consumer(self) -> Consumer:
@@ -205,14 +214,14 @@ async def test_behind_what_kafka_says(tmp_path: Path) -> None:
     with world(tmp_path) as w:
         await w.manager.resume([TP0])
         for told_s_ago, behind in ((4.0, {}), (6.0, {0: 1})):
-            w.manager.ends = TopicEnds()
-            w.manager.ends.note(TOPIC, 0, 1, time.monotonic() - told_s_ago)
+            w.consumers.ends = TopicEnds()
+            w.consumers.ends.note(TOPIC, 0, 1, time.monotonic() - told_s_ago)
             assert w.manager.behind() == behind
         assert "offset 0 of 1" in w.manager.not_ready()[0]
         await w.manager.take(message(0))
         assert w.manager.behind() == {}
         assert w.manager.taken() == {TP0: 1}
-        w.manager.stalls = lambda: ["distributor: it is not in its consumer group"]
+        w.consumers.set_problems("distributor", ["it is not in its consumer group"])
         assert w.manager.not_ready() == ["distributor: it is not in its consumer group"]
 
 
@@ -227,7 +236,7 @@ async def test_offsets_without_records(tmp_path: Path) -> None:
         await w.manager.take(message(3))
         assert (w.state.next_offset, w.consumer.sought) == (4, [])
         HOLES.note(TP0, 4, 7)
-        w.manager.ends.note(TOPIC, 0, 7, 0.0)
+        w.consumers.ends.note(TOPIC, 0, 7, 0.0)
         assert w.manager.behind() == {}
         await w.manager.take(message(9))  # what is missing, and known of nobody, is asked for again
         assert (w.state.next_offset, w.consumer.sought) == (7, [7])

@@ -14,6 +14,7 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, Illega
 from faust.types import TP
 
 from agents.live_store import block_flusher
+from agents.live_store.agent import Flush, FlushQueue
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
 from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
 
@@ -286,7 +287,7 @@ async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
 
     consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     consumer.seek_to_committed = committed
-    made.resume = resume
+    made.owned_by(SimpleNamespace(resume=resume))  # type: ignore[arg-type]
     await consumer.perform_seek()
     assert resumed == [1]
 
@@ -294,7 +295,7 @@ async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
         made.consumer_generation_id += 1
         raise KafkaError
 
-    made.resume = another
+    made.partition_owner.resume = another
     with pytest.raises(IllegalStateError):
         await consumer.perform_seek()
 
@@ -368,7 +369,7 @@ async def test_beats(tmp_path: Path) -> None:
 async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
     """Faust empties the queues of agents then. A flush that is lost is a hole in what is flushed_offset, for ever."""
     made = app(tmp_path)
-    manager: Any = SimpleNamespace()
+    flushes: FlushQueue = asyncio.Queue()
     flushed: list[object] = []
     broken = iter([True, False])
 
@@ -377,10 +378,10 @@ async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
         if next(broken):
             raise ValueError("the end of a flush failed")
 
-    block_flusher.register(made, manager, SimpleNamespace(flush=flush))  # type: ignore[arg-type]
+    block_flusher.register(made, flushes, SimpleNamespace(flush=flush))  # type: ignore[arg-type]
     state: Any = SimpleNamespace(partition=0)
     for job in ("0-2", "3-19"):
-        await manager.flush(state, job)
+        flushes.put_nowait(Flush(state, job))
     made.flow_control.clear()
     task = asyncio.ensure_future(made._app_tasks[0]())
     while len(flushed) < 2:

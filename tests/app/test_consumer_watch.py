@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from agents.stream.topic_ends import TopicEnds
+from agents.stream.consumer_report import ConsumerReport
 from app.targets import consumer_watch
-from app.targets.consumer_watch import LAG, REBUILDS, ConsumerWatch
+from app.targets.consumer_watch import LAG, REBUILDS, ConsumerWatch, StallLimits
 from app.targets.kafka_state import KafkaSilent, Member
 
 P0 = TP("spans", 0)
@@ -65,15 +65,14 @@ class World:
             conf=SimpleNamespace(id="stretto-live-store"),
             started=True,
             should_stop=False,
-            progress=lambda: {P0: self.taken},
-            waits=dict,
+            partition_owner=SimpleNamespace(taken=lambda: {P0: self.taken}, waits=dict),
         )
-        self.ends = TopicEnds()
+        self.report = ConsumerReport()
         monkeypatch.setattr(consumer_watch.time, "monotonic", lambda: self.now_s)
         topics: Any = {"live-store": "spans", "distributor": "otlp_spans"}
         kafka: Any = self.kafka
         apps: Any = {"live-store": self.app}
-        self.watch = ConsumerWatch(kafka, apps, topics, self.ends, 13.0, 40.0, self.ended.append)
+        self.watch = ConsumerWatch(kafka, apps, topics, self.report, StallLimits(13.0, 40.0), self.ended.append)
 
     async def rebuild(self) -> None:
         self.rebuilt += 1
@@ -96,11 +95,11 @@ async def test_standing_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     await w.look(2)
     w.kafka.end = 9
     await w.look(7)
-    assert w.watch.problems() == ["live-store: spans[0] stands at offset 5 of 9"]
+    assert w.report.problems() == ["live-store: spans[0] stands at offset 5 of 9"]
     assert LAG.labels("live-store", "spans", 0)._value.get() == 4
-    assert w.ends.overdue("spans", 0, 5, w.now_s, 5) == 9
+    assert w.report.ends.overdue("spans", 0, 5, w.now_s, 5) == 9
     await w.look(20)
-    assert (w.rebuilt, w.ended, w.watch.problems()) == (1, [], [])
+    assert (w.rebuilt, w.ended, w.report.problems()) == (1, [], [])
     assert LAG.labels("live-store", "spans", 0)._value.get() == 0
     assert REBUILDS.labels("live-store", "behind")._value.get() == before + 1
 
@@ -139,7 +138,7 @@ async def test_kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
     await w.look(300)
     w.kafka.silent = False
     await w.look(10)
-    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
+    assert (w.rebuilt, w.ended, w.report.problems()) == (0, [], [])
 
 
 @in_loop

@@ -17,15 +17,16 @@ from prometheus_client import REGISTRY
 
 from app.api.errors import Unavailable
 from app.api.proto.tempo_pb2 import PARTIAL, QueryRangeResponse
-from app.api.server import api_runner, build_api
+from app.api.server import api_runner
 from app.querying.querier import Querier
-from query.scan.progress import Watch
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
+from query.scan.progress import QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.blocks import inspect
 from tables.blocks.damage import Damage
 from tests.agents.test_partition_manager import TP0, World, in_loop, message, world
-from tests.app.api.conftest import SETTINGS
-from tests.app.test_querier import ALL, LIMITS, TRACE
+from tests.app.api.conftest import api_over
+from tests.app.test_querier import LIMITS, TRACE
 
 SPANS = 12
 RANGE = {"start_ns": -(10**9), "end_ns": 10**9}
@@ -89,12 +90,16 @@ async def started(w: World) -> Querier:
 
 async def counts(asked: Querier, tenant: str, lacks: list[str] | None = None) -> tuple[int, int, int]:
     """Spans that a search and both kinds of metrics queries see; tags are asked, too."""
-    query, watch = "{ } | count_over_time()", Watch(lacks=lacks)
-    found = await asked.search(tenant, "{ }", **ALL, limit=10, spans_per_span_set=0, watch=watch)
-    ranged = await asked.metrics_range(tenant, query, **RANGE, step_ns=10**9, exemplars=0, watch=Watch(lacks=lacks))
-    instant = await asked.metrics_instant(tenant, query, **RANGE, watch=Watch(lacks=lacks))
-    await asked.tag_values(tenant, [parse_tag("kind")], query="{ }", **ALL, limit=0, watch=Watch(lacks=lacks))
-    await asked.tag_names(tenant, scope=None, query="{ }", **ALL, limit=0, watch=Watch(lacks=lacks))
+    query = "{ } | count_over_time()"
+
+    def observer() -> QueryObserver:
+        return QueryObserver(lacks=lacks)
+
+    found = await asked.search(tenant, SearchRequest(query="{ }"), observer())
+    ranged = await asked.metrics_range(tenant, RangeRequest(query=query, **RANGE, step_ns=10**9), observer())
+    instant = await asked.metrics_instant(tenant, InstantRequest(query=query, **RANGE), observer())
+    await asked.tag_values(tenant, TagValuesRequest(fields=(parse_tag("kind"),), query="{ }"), observer())
+    await asked.tag_names(tenant, TagNamesRequest(query="{ }"), observer())
     return (
         sum(spans.matched for trace in found.traces for spans in trace.span_sets),
         round(sum(value for series in ranged.series for _, value in series.samples)),
@@ -109,7 +114,7 @@ NONE = (0, 0, 0)
 async def is_whole(asked: Querier, tenant: str) -> None:
     """Every kind of answer has every span."""
     assert await counts(asked, tenant) == WHOLE
-    answer = await asked.trace(tenant, TRACE, **ALL)
+    answer = await asked.trace(tenant, TraceRequest(trace_id=TRACE))
     assert (answer.table.num_rows, answer.complete, answer.message) == (SPANS, True, "")
 
 
@@ -120,7 +125,7 @@ async def is_told(asked: Querier, tenant: str) -> None:
     lacks: list[str] = []
     assert await counts(asked, tenant, lacks) == NONE
     assert "cannot be read" in lacks[0]
-    answer = await asked.trace(tenant, TRACE, **ALL)
+    answer = await asked.trace(tenant, TraceRequest(trace_id=TRACE))
     assert (answer.table, answer.complete) == (None, False)
     assert "cannot be read" in answer.message
 
@@ -176,9 +181,9 @@ async def test_other_times_do_not_mind(tmp_path: Path) -> None:
         asked = await started(w)
         files_of(tmp_path, "t")[0].unlink()
         await is_told(asked, "t")
-        late = {"start_s": 10**6, "end_s": 10**6 + 60}
-        await asked.search("t", "{ }", **late, limit=10, spans_per_span_set=0)
-        assert (await asked.trace("t", TRACE, **late)).complete
+        late = {"start_ns": 10**15, "end_ns": 10**15 + 60 * 10**9}
+        await asked.search("t", SearchRequest(query="{ }", **late), QueryObserver())
+        assert (await asked.trace("t", TraceRequest(trace_id=TRACE, **late))).complete
         asked.close()
 
 
@@ -252,7 +257,7 @@ async def test_the_last_cut_is_damaged(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         with pytest.raises(Unavailable, match="partition 0"):
             await counts(asked, "t")
-        assert not (await asked.trace("t", TRACE, **ALL)).complete
+        assert not (await asked.trace("t", TraceRequest(trace_id=TRACE))).complete
         assert w.manager.problems == {}
         assert "is not a cut" in asked.damage()[0]
         cut.write_bytes(data)
@@ -285,7 +290,7 @@ async def test_a_cut_before_others_is_damaged(tmp_path: Path) -> None:
         asked = Querier(w.manager, LIMITS)
         with pytest.raises(Unavailable, match="not all blocks of partition 0 are known"):
             await counts(asked, "t")
-        answer = await asked.trace("t", TRACE, **ALL)
+        answer = await asked.trace("t", TraceRequest(trace_id=TRACE))
         assert (answer.table.num_rows, answer.complete) == (SPANS, False)
         lacks: list[str] = []
         assert (await counts(asked, "t", lacks))[0] == SPANS
@@ -314,7 +319,7 @@ async def test_over_http(tmp_path: Path) -> None:
     shutil.rmtree(files_of(tmp_path, "t")[0].parent)
     with world(tmp_path) as w:
         asked = await started(w)
-        runner = api_runner(build_api(asked, **SETTINGS | {"multitenancy": True}))
+        runner = api_runner(api_over(asked, multitenancy=True))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -392,7 +397,7 @@ def test_whatever_byte_changes(tmp_path_factory: pytest.TempPathFactory, data: s
                         assert await counts(asked, tenant) == WHOLE
                     except Unavailable:
                         assert asked.damage()
-                    answer = await asked.trace(tenant, TRACE, **ALL)
+                    answer = await asked.trace(tenant, TraceRequest(trace_id=TRACE))
                     rows = 0 if answer.table is None else answer.table.num_rows
                     assert rows == SPANS or not answer.complete
             finally:

@@ -11,23 +11,31 @@ from typing import Any
 
 import pytest
 
-from app.api.backend import Page
-from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable, explain
+from app.api.errors import TooManyRequests, Unavailable, explain
 from app.querying import querier
 from app.querying.no_queries import NoQueries
 from app.querying.querier import Querier, QueryLimits
 from query import memory
-from query.errors import TraceQLError
+from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueryTooLarge
-from query.scan.progress import Progress, Watch
+from query.requests import (
+    InstantRequest,
+    Page,
+    RangeRequest,
+    SearchRequest,
+    TagNamesRequest,
+    TagValuesRequest,
+    TraceRequest,
+)
+from query.scan.progress import Progress, QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.errors import StorageError
 from tables.wall import NativePanic
 from tests.agents.test_partition_manager import TP0, World, in_loop, message, world
 
 LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
-ALL = {"start_s": None, "end_s": None}
 TRACE = b"\1" * 16
+WHOLE_TRACE = TraceRequest(trace_id=TRACE)
 
 
 async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
@@ -40,7 +48,7 @@ async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
 
 
 async def found(asked: Querier, query: str = "{ }") -> int:
-    result = await asked.search("t", query, **ALL, limit=10, spans_per_span_set=0)
+    result = await asked.search("t", SearchRequest(query=query, spans_per_span_set=0), QueryObserver())
     return sum(spans.matched for trace in result.traces for spans in trace.span_sets)
 
 
@@ -51,35 +59,39 @@ async def test_every_question(tmp_path: Path) -> None:
         asked = await loaded(w)
         for spans in (15, 16):
             assert await found(asked) == spans
-            answer = await asked.trace("t", TRACE, **ALL)
+            answer = await asked.trace("t", WHOLE_TRACE)
             assert (answer.table.num_rows, answer.complete) == (spans, True)
-            counted = await asked.metrics_instant("t", "{ } | count_over_time()", start_ns=-(10**9), end_ns=10**9)
+            query, observer = "{ } | count_over_time()", QueryObserver()
+            instant = InstantRequest(query=query, start_ns=-(10**9), end_ns=10**9)
+            counted = await asked.metrics_instant("t", instant, observer)
             assert sum(value for series in counted.series for _, value in series.samples) == spans
             ranged = await asked.metrics_range(
-                "t", "{ } | count_over_time()", start_ns=-(10**9), end_ns=10**9, step_ns=10**9, exemplars=0
+                "t", RangeRequest(query=query, start_ns=-(10**9), end_ns=10**9, step_ns=10**9), QueryObserver()
             )
             assert sum(value for series in ranged.series for _, value in series.samples) == spans
-            names = await asked.tag_names("t", scope="intrinsic", query="", **ALL, limit=0)
+            names = await asked.tag_names("t", TagNamesRequest(scope="intrinsic"), QueryObserver())
             assert names
-            values = await asked.tag_values("t", [parse_tag("kind")], query="{ }", **ALL, limit=0)
+            values = await asked.tag_values(
+                "t", TagValuesRequest(fields=(parse_tag("kind"),), query="{ }"), QueryObserver()
+            )
             assert values
             await w.manager.take(message(2, seconds=500))
             await w.flush_all()
-        assert (await asked.trace("other", TRACE, **ALL)).table is None
+        assert (await asked.trace("other", WHOLE_TRACE)).table is None
         asked.close()
 
 
 @in_loop
 async def test_what_a_query_cost(tmp_path: Path) -> None:
-    """The watch has the stages from the wait on; what is known before the end is told on the query's thread."""
+    """The profile has the stages from the wait on; what is known before the end is told on the query's thread."""
     with world(tmp_path) as w:
         asked = await loaded(w)
         heard: list[tuple[Any, int]] = []
         progress = Progress(lambda result: heard.append((result, threading.get_ident())), 0)
-        watch = Watch(progress=progress)
-        await asked.search("t", "{ name != `x` }", **ALL, limit=10, spans_per_span_set=0, watch=watch)
-        assert list(watch.profile.stages)[:3] == ["wait for a thread", "open sources", "compile"]
-        assert watch.profile.rows == 15
+        observer = QueryObserver(progress=progress)
+        await asked.search("t", SearchRequest(query="{ name != `x` }"), observer)
+        assert list(observer.profile.stages)[:3] == ["wait for a thread", "open sources", "compile"]
+        assert observer.profile.rows == 15
         ((early, thread),) = heard
         assert (early.inspected.sources, early.inspected.left, thread != threading.get_ident()) == (1, 1, True)
         asked.close()
@@ -91,15 +103,15 @@ async def test_large_traces(tmp_path: Path) -> None:
     with world(tmp_path) as w:
         asked = await loaded(w)
         with pytest.raises(TraceTooLarge, match=r"15 spans.*749"):
-            await asked.trace("t", TRACE, **ALL, bytes_max=749)
-        assert (await asked.trace("t", TRACE, **ALL, bytes_max=750)).table.num_rows == 15
+            await asked.trace("t", TraceRequest(trace_id=TRACE, bytes_max=749))
+        assert (await asked.trace("t", TraceRequest(trace_id=TRACE, bytes_max=750))).table.num_rows == 15
         ids: list[bytes] = []
         after, more = None, True
         while more:
-            answer = await asked.trace("t", TRACE, **ALL, bytes_max=749, page=Page(after, 4))
+            answer = await asked.trace("t", TraceRequest(trace_id=TRACE, bytes_max=749, page=Page(after, 4)))
             ids += answer.table["span_id"].to_pylist()
             after, more = (answer.table["start_ns"][-1].as_py(), ids[-1]), answer.more
-        assert ids == (await asked.trace("t", TRACE, **ALL)).table["span_id"].to_pylist()
+        assert ids == (await asked.trace("t", WHOLE_TRACE)).table["span_id"].to_pylist()
         asked.close()
 
 
@@ -115,7 +127,7 @@ async def test_never_silently_less(tmp_path: Path) -> None:
         await w.manager.take(message(0))
         with pytest.raises(Unavailable, match="partition 0"):
             await found(asked)
-        answer = await asked.trace("t", TRACE, **ALL)
+        answer = await asked.trace("t", WHOLE_TRACE)
         assert (answer.table.num_rows, answer.complete, "partition 0" in answer.message) == (1, False, True)
         await w.manager.take(message(1))
         assert await found(asked) == 2
@@ -181,17 +193,17 @@ async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeyp
         ):
             monkeypatch.setattr(querier, "search", take(size, then))
             with pytest.raises(error) if error else nullcontext():
-                await asked.search("t", "{ }", **ALL, limit=10, spans_per_span_set=0)
+                await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
             assert shared.bytes == 0
         monkeypatch.setattr(querier, "search", take(10 << 20, go_on.wait))
         with pytest.raises(TimeoutError):
-            await asked.search("t", "{ }", **ALL, limit=10, spans_per_span_set=0)
+            await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
         assert shared.bytes > 0
         go_on.set()
         await asyncio.to_thread(asked._pool.submit(int).result)
         assert shared.bytes == 0
         with memory.request():
-            await asked.beside(take(10 << 20))
+            await asked.run_in_thread(take(10 << 20))
             assert shared.bytes > 0
         assert shared.bytes == 0
         asked.close()
@@ -280,7 +292,7 @@ async def test_processes_without_queries(target: str) -> None:
     """They say what they run, and whom to ask."""
     asked = NoQueries(list, target)
     with pytest.raises(Unavailable, match=rf"answers no queries \(TARGET={target}\).*TARGET=live-store"):
-        await asked.search("t", "{ }")
+        await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
     assert (asked.not_ready(), asked.damage()) == ([], ())
 
 
@@ -292,7 +304,7 @@ async def test_queries_give_way(tmp_path: Path, niceness: int, more: int) -> Non
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with world(tmp_path) as w:
         asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=5, niceness=niceness))
-        assert await asked.beside(lambda: os.getpriority(os.PRIO_PROCESS, 0)) == min(19, before + more)
+        assert await asked.run_in_thread(lambda: os.getpriority(os.PRIO_PROCESS, 0)) == min(19, before + more)
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
         assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == before
         asked.close()
@@ -312,11 +324,11 @@ async def test_a_panic_in_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             raise Panic("index out of bounds")
 
         with monkeypatch.context() as patched:
-            patched.setattr(querier, "find_trace", panic)
+            patched.setattr(querier, "trace_by_id", panic)
             with pytest.raises(NativePanic, match="index out of bounds") as caught:
-                await asked.trace("t", TRACE, **ALL)
+                await asked.trace("t", WHOLE_TRACE)
         with pytest.raises(NativePanic):
-            await asked.beside(panic)
+            await asked.run_in_thread(panic)
         assert explain(caught.value, "GET")[0] == 500
-        assert (await asked.trace("t", TRACE, **ALL)).table.num_rows == 15
+        assert (await asked.trace("t", WHOLE_TRACE)).table.num_rows == 15
         asked.close()

@@ -8,14 +8,13 @@ from argparse import ArgumentTypeError
 import pytest
 
 from app.api.backend import TraceAnswer
-from app.api.server import build_api
 from app.cli.main import main
 from app.cli.query import tables
 from app.cli.query.times import duration_s, moment_s, shown_duration, shown_time
 from query.engine.distinct import TagValue
 from query.results import Inspected, MetricsResult, Series
 from query.tags.tags import TagNames, TagValues
-from tests.app.api.conftest import SETTINGS, FakeBackend, serving, spans
+from tests.app.api.conftest import FakeBackend, api_over, serving, spans
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT
 from tests.helpers.engine import Engine
@@ -43,7 +42,7 @@ def stretto(backend, capsys):
         async def use(base):
             return await asyncio.to_thread(main, ["query", *arguments, "--url", base])
 
-        status = asyncio.run(serving(build_api(backend, **SETTINGS | settings), use))
+        status = asyncio.run(serving(api_over(backend, **settings), use))
         return status, *capsys.readouterr()
 
     return stretto
@@ -58,11 +57,11 @@ def test_search(stretto, backend):
     assert line.split() == [TRACE, "1970-01-01", "00:00:01.000", "50ms", "frontend", "GET", "/", "4"]
     (asked,) = backend.asked
     assert (asked["query"], asked["limit"]) == ("{ true }", 5)
-    assert asked["end_s"] - asked["start_s"] == 3600
-    assert abs(asked["end_s"] - time.time()) < 60
+    assert asked["end_ns"] - asked["start_ns"] == 3600 * 10**9
+    assert abs(asked["end_ns"] / 10**9 - time.time()) < 60
     _, out, _ = stretto("search", "{ true }", "-o", "json")
     assert json.loads(out)["traces"][0]["rootServiceName"] == "frontend"
-    assert backend.asked[1]["start_s"] is None
+    assert backend.asked[1]["start_ns"] is None
 
 
 def test_trace(stretto, backend):
@@ -102,10 +101,10 @@ def test_trace_in_pages(backend, stretto, monkeypatch):
     )
     monkeypatch.setattr(backend, "trace", Engine(by_time(table, 3)).trace)
     trace = b"t1".rjust(16, b"\0").hex()
-    bodies = [json.loads(stretto("trace", trace, "-o", "json", max_page_spans=most)[1]) for most in (100, 7)]
+    bodies = [json.loads(stretto("trace", trace, "-o", "json", max_spans_per_page=most)[1]) for most in (100, 7)]
     assert bodies[0] == bodies[1]
     assert len(bodies[0]["trace"]["resourceSpans"]) == 2
-    status, out, _ = stretto("trace", trace, max_page_spans=7)
+    status, out, _ = stretto("trace", trace, max_spans_per_page=7)
     assert (status, len(out.splitlines())) == (0, 31)
 
 

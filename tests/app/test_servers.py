@@ -29,14 +29,13 @@ def served(use, **server) -> FakeBackend:
     async def main():
         where = {"http_listen_address": "127.0.0.1", "http_listen_port": free_port()}
         settings = Settings.model_validate({"server": where | server})
-        closed = []
-        queries = QueryServer(settings, backend, lambda: closed.append(True))
+        queries = QueryServer(settings, backend)
         await queries.on_start()
         try:
             await use(f"127.0.0.1:{where['http_listen_port']}")
         finally:
             await queries.on_stop()
-        assert closed
+        assert backend.closed
 
     backend = FakeBackend()
     asyncio.run(main())

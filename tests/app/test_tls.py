@@ -262,7 +262,7 @@ def test_query_api(authority, stranger, tmp_path):
                 }
             }
         )
-        server = QueryServer(settings, FakeBackend(), lambda: None)
+        server = QueryServer(settings, FakeBackend())
         await server.on_start()
         try:
             assert await asks(where, authority.cert)

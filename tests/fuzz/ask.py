@@ -8,29 +8,29 @@ from google.protobuf.message import DecodeError
 
 from app.api.call import Call
 from app.api.errors import explain
-from app.api.params import Limits
+from app.api.limits import ApiLimits
 from app.api.proto import tempo_pb2 as pb
 from app.api.tempo.streaming import METHODS
 from benchmarks.hostile.examples import START_NS
 from query.errors import TraceQLError
 from query.language.compile import compile_query
 from query.metrics.metrics import compile_metrics
-from query.scan.progress import Watch
+from query.scan.progress import QueryObserver
 from tests.fuzz.http import TARGETS as HTTP_TARGETS
 from tests.fuzz.local_backend import LocalBackend
 from tests.fuzz.target import Target
 
-_LIMITS = Limits(
-    default_limit=20,
-    max_limit=0,
-    default_spss=3,
-    max_spss=0,
-    max_range_s=0,
-    max_query_bytes=1 << 16,
-    max_metrics_range_s=0,
-    max_trace_bytes=0,
-    max_page_spans=1000,
-    max_message_bytes=4 << 20,
+_LIMITS = ApiLimits(
+    default_result_limit=20,
+    max_result_limit=0,
+    default_spans_per_span_set=3,
+    max_spans_per_span_set=0,
+    max_search_duration_s=0,
+    max_query_expression_size_bytes=1 << 16,
+    max_metrics_duration_s=0,
+    max_bytes_per_trace=0,
+    max_spans_per_page=1000,
+    max_send_msg_size_bytes=4 << 20,
 )
 _QUERIES = (
     "{ }",
@@ -77,7 +77,7 @@ def _grpc(data: bytes) -> None:
         return
     name = sorted(METHODS)[data[0] % len(METHODS)]
     try:
-        request = METHODS[name].request.FromString(data[1:])
+        request = METHODS[name].message.FromString(data[1:])
     except DecodeError:
         return
     _ask(name, METHODS[name].params(request))
@@ -87,8 +87,9 @@ def _ask(name: str, named: dict[str, str]) -> None:
     method = METHODS[name]
     call = Call(LocalBackend(), _LIMITS, "tenant", named)
     try:
-        result = asyncio.run(method.ask(call, Watch()))
-        for message in method.messages(call, result):
+        request = method.request(call.params, call.limits)
+        result = asyncio.run(method.ask(call.backend)(call.tenant, request, QueryObserver()))
+        for message in method.messages(call.params, result):
             message.SerializeToString()
     except Exception as err:  # noqa: BLE001  # the API's own place for errors does so
         status, text = explain(err, "fuzz")

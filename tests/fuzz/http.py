@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from agents.distributor.span_encoder import Request, SpanEncoder
+from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api
 from app.net.access import Access
 from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
@@ -34,15 +35,8 @@ class _Gatherer:
 
 
 def _query_api() -> web.AppRunner:
-    app = build_api(
-        LocalBackend(),
-        multitenancy=True,
-        default_limit=20,
-        max_limit=1000,
-        default_spss=3,
-        max_query_bytes=4096,
-    )
-    return api_runner(app)
+    limits = ApiLimits(max_result_limit=1000, max_query_expression_size_bytes=4096)
+    return api_runner(build_api(LocalBackend(), limits, Access(multitenancy=True)))
 
 
 def _receiver() -> web.AppRunner:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from agents.distributor.record_producer import Record
 from agents.stream.span_record import parts_of
+from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.live.head import Head, seal_records
@@ -48,7 +49,11 @@ class Rest:
                 head.append(item)
             self._by_id(table, source, head, len(items))
             counts = [
-                sum(one.matched for trace in search([any_], "{ }", limit=10**6).traces for one in trace.span_sets)
+                sum(
+                    one.matched
+                    for trace in search([any_], SearchRequest(query="{ }", limit=10**6)).traces
+                    for one in trace.span_sets
+                )
                 for any_ in (source, *head.sources(len(items)))
             ]
             assert counts == [len(table)] * len(counts), (counts, len(table))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from agents.generator.journal import journal_format
 from agents.generator.series.columns_file import dump
 from benchmarks.hostile.examples import records
+from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.blocks.cuts import Cuts
@@ -63,7 +64,7 @@ def _block_file(data: bytes) -> None:
     buffer = pa.py_buffer(data)
     source = ParquetSource("file", lambda: file_of(buffer), ByteCache("fuzz", 1 << 24), rows)
     for ask in (
-        lambda: search([source], "{ span.n < 0 || name = `op 2` } >> { }", limit=5),
+        lambda: search([source], SearchRequest(query="{ span.n < 0 || name = `op 2` } >> { }", limit=5)),
         lambda: find_trace([source], (2).to_bytes(16, "big")),
     ):
         with contextlib.suppress(StorageError):

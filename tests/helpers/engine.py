@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from app.api.backend import TraceAnswer
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
+from query.results import MetricsResult, SearchResult
+from query.scan.progress import QueryObserver
 from query.scan.source import Source
 from query.search.search import search
-from query.tags.tags import tag_names, tag_values
-from query.trace.pages import trace_page
-from query.trace.trace import find_trace
+from query.tags.tags import TagNames, TagValues, tag_names, tag_values
+from query.trace.by_id import trace_by_id
 
 NS = 10**9
 
@@ -21,41 +22,34 @@ class Engine:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
-    async def search(self, _tenant, query, *, start_s, end_s, watch, **asked):
-        return search(self._sources, query, **_times(start_s, end_s), **_watched(watch), **asked)
+    async def search(self, _tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
+        return search(self._sources, request, observer=observer)
 
-    async def metrics_range(self, _tenant, query, *, watch, **asked):
-        return metrics_range(self._sources, query, **_watched(watch), **asked)
+    async def metrics_range(self, _tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
+        return metrics_range(self._sources, request, observer=observer)
 
-    async def metrics_instant(self, _tenant, query, *, watch, **asked):
-        return metrics_instant(self._sources, query, **_watched(watch), **asked)
+    async def metrics_instant(self, _tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
+        return metrics_instant(self._sources, request, observer=observer)
 
-    async def tag_names(self, _tenant, *, start_s, end_s, watch=None, **asked):
-        return tag_names(self._sources, **_times(start_s, end_s), **asked)
+    async def tag_names(self, _tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
+        return tag_names(self._sources, request, observer=observer)
 
-    async def tag_values(self, _tenant, fields, *, start_s, end_s, watch=None, **asked):
-        return tag_values(self._sources, fields, **_times(start_s, end_s), **asked)
+    async def tag_values(self, _tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
+        return tag_values(self._sources, request, observer=observer)
 
-    async def trace(self, _tenant, trace_id, *, page=None, **_):
-        if page is None:
-            return TraceAnswer(find_trace(self._sources, trace_id), complete=True, message="")
-        table, more = trace_page(self._sources, trace_id, page.after, page.spans_max)
+    async def trace(self, _tenant: str, request: TraceRequest) -> TraceAnswer:
+        table, more = trace_by_id(self._sources, request)
         return TraceAnswer(table, complete=True, message="", more=more)
 
-    async def beside(self, make):
-        """On any thread."""
+    async def run_in_thread(self, make):
+        """What `make` gives, made on a thread."""
         return await asyncio.to_thread(make)
+
+    def close(self) -> None:
+        pass
 
     def not_ready(self) -> list[str]:
         return []
 
     def damage(self) -> list[str]:
         return []
-
-
-def _times(start_s: int | None, end_s: int | None) -> dict[str, Any]:
-    return {"start_ns": start_s and start_s * NS, "end_ns": end_s and end_s * NS}
-
-
-def _watched(watch: Any) -> dict[str, Any]:
-    return {"profile": watch.profile, "progress": watch.progress}

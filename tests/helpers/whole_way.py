@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
+from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.live.head import Head, seal_records
@@ -70,7 +71,7 @@ class Way:
         """The numbers of the spans that match, sorted."""
         answers = []
         for sources in ([self.source], self.head):
-            result = search(sources, query, limit=MANY, spans_per_span_set=MANY, **window)
+            result = search(sources, SearchRequest(query=query, limit=MANY, spans_per_span_set=MANY, **window))
             spans = [one for trace in result.traces for spanset in trace.span_sets for one in spanset.spans]
             answers.append(sorted(int.from_bytes(one.span_id, "big") for one in spans))
         assert answers[0] == answers[1]

@@ -26,6 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from query.errors import TraceQLError
 from query.language.words import KIND, STATUS, duration_ns
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.results import Series, SpanSet, TraceMatch
 from query.search.search import search
 from tables.columns.in_memory import TableSource
@@ -178,16 +179,16 @@ def _value(text: str) -> tuple[str, Any]:
 
 
 def _search(sources: list[TableSource], query: str) -> list[str]:
-    return [_line(trace) for trace in search(sources, query, spans_per_span_set=10).traces]
+    return [_line(trace) for trace in search(sources, SearchRequest(query=query, spans_per_span_set=10)).traces]
 
 
 def _range(sources: list[TableSource], query: str) -> list[str]:
     span = {"start_ns": START_NS, "end_ns": START_NS + 30 * S, "step_ns": 10 * S}
-    return [_samples(series, 4) for series in metrics_range(sources, query, **span).series]
+    return [_samples(series, 4) for series in metrics_range(sources, RangeRequest(query=query, **span)).series]
 
 
 def _instant(sources: list[TableSource], query: str) -> list[str]:
-    result = metrics_instant(sources, query, start_ns=START_NS, end_ns=START_NS + 30 * S)
+    result = metrics_instant(sources, InstantRequest(query=query, start_ns=START_NS, end_ns=START_NS + 30 * S))
     return [_samples(series, 0) for series in result.series]
 
 

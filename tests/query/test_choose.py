@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from query.requests import SearchRequest
 from query.search.search import search
 from tests.query.test_search import MS, SPLIT, START_NS, TRACES, sources, traces
 
@@ -16,8 +17,8 @@ ONE = "{ span.x = 1 }"
 def test_longest_first(parts: tuple[list[int], ...]) -> None:
     """By the whole trace's duration, then by id; the newest comes last here."""
     split = sources(TRACES, *parts)
-    assert traces(search(split, ONE, order="duration")) == ["t1", "t2", "t3", "t4"]
-    assert traces(search(split, ONE, order="duration", limit=1)) == ["t1"]
+    assert traces(search(split, SearchRequest(query=ONE, order="duration"))) == ["t1", "t2", "t3", "t4"]
+    assert traces(search(split, SearchRequest(query=ONE, order="duration", limit=1))) == ["t1"]
 
 
 @pytest.mark.parametrize("parts", [(), SPLIT], ids=["one source", "three sources"])
@@ -33,12 +34,15 @@ def test_longest_first(parts: tuple[list[int], ...]) -> None:
 )
 def test_total(query: str, options: dict[str, Any], total: int, parts: tuple[list[int], ...]) -> None:
     """All traces that match and overlap the window are counted once, whatever the limit and the page."""
-    assert search(sources(TRACES, *parts), query, **{"limit": 2, **options}, total=True).total == total
+    assert (
+        search(sources(TRACES, *parts), SearchRequest(query=query, **{"limit": 2, **options}, total=True)).total
+        == total
+    )
 
 
 def test_nothing_more_unless_it_is_asked() -> None:
     """As Tempo: no count, no cursor."""
-    result = search(sources(TRACES), ONE, limit=1)
+    result = search(sources(TRACES), SearchRequest(query=ONE, limit=1))
     assert (result.total, result.next_cursor) == (None, None)
 
 
@@ -53,11 +57,11 @@ def test_pages_are_the_whole_answer_cut(starts: list[int], lengths: list[int], l
     """One after the other they hold each trace once, in the order of one large answer; the last has no cursor."""
     rows = [f"  t{i:02} a start={start}s duration={lengths[i]}s span.x=1" for i, start in enumerate(starts)]
     split = sources("load\n" + "\n".join(rows), list(range(0, len(rows), 2)), list(range(1, len(rows), 2)) or [0])
-    whole = traces(search(split, ONE, order=order, limit=100))
+    whole = traces(search(split, SearchRequest(query=ONE, order=order, limit=100)))
     cursor: str | None = ""
     paged: list[str] = []
     while cursor is not None:
-        page = search(split, ONE, order=order, limit=limit, cursor=cursor)
+        page = search(split, SearchRequest(query=ONE, order=order, limit=limit, cursor=cursor))
         assert 0 < len(page.traces) <= limit
         paged += traces(page)
         cursor = page.next_cursor
@@ -66,9 +70,9 @@ def test_pages_are_the_whole_answer_cut(starts: list[int], lengths: list[int], l
 
 def test_a_page_does_not_move_when_traces_arrive() -> None:
     """Newer ones belong before it."""
-    first = search(sources(TRACES), ONE, limit=2, cursor="")
+    first = search(sources(TRACES), SearchRequest(query=ONE, limit=2, cursor=""))
     later = sources(TRACES + "  t9 a start=900ms span.x=1\n")
-    assert traces(search(later, ONE, limit=2, cursor=first.next_cursor)) == ["t2", "t1"]
+    assert traces(search(later, SearchRequest(query=ONE, limit=2, cursor=first.next_cursor))) == ["t2", "t1"]
 
 
 @pytest.mark.parametrize(
@@ -84,4 +88,4 @@ def test_a_page_does_not_move_when_traces_arrive() -> None:
 def test_bad_cursors(cursor: str, problem: str) -> None:
     """Refused before anything is read."""
     with pytest.raises(ValueError, match=problem):
-        search([], ONE, cursor=cursor)
+        search([], SearchRequest(query=ONE, cursor=cursor))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from query.requests import SearchRequest
 from query.results import ServiceStats
 from query.search import answer, span_sets
 from query.search.search import search
@@ -21,7 +22,7 @@ LOAD = "\n".join(["load", *(f"  t{i:02} a start={i}s" for i in range(12))])
 @given(table=spans(), query=QUERIES, together=st.integers(1, 4), ends=st.tuples(*[st.integers(-5, 5)] * 2))
 def test_however_they_are_looked_at(table: pa.Table, query: str, together: int, ends: tuple[int, int]) -> None:
     """One by one, some at a time, or a part of them: the same traces, again and again."""
-    traces = search([TableSource(table)], query, spans_per_span_set=2).traces
+    traces = search([TableSource(table)], SearchRequest(query=query, spans_per_span_set=2)).traces
     want = list(traces)
     with patch.object(answer, "_TOGETHER", together):
         assert list(traces) == want
@@ -40,7 +41,7 @@ def test_services_are_those_of_whole_traces(table: pa.Table, data: st.DataObject
         figures = want.setdefault(row["trace_id"], {}).setdefault(row.get("resource.service.name") or "", [0, 0])
         figures[0] += 1
         figures[1] += row["status_code"] == 2
-    found = search([KeepingSource(part) for part in split(table, data)], "{ }", limit=1000).traces
+    found = search([KeepingSource(part) for part in split(table, data)], SearchRequest(query="{ }", limit=1000)).traces
     assert {trace.trace_id: trace.service_stats for trace in found} == {
         trace_id: {name: ServiceStats(*figures) for name, figures in services.items()}
         for trace_id, services in want.items()
@@ -54,15 +55,15 @@ def test_what_is_not_shown_need_not_be_read(table: pa.Table, query: str, count: 
     """Of many matching spans only the first of each source are looked at; those that start together are told apart."""
     sources = [KeepingSource(part) for part in split(table, data)]
     with patch.object(span_sets, "_MANY", 1 << 40):
-        want = list(search(sources, query, spans_per_span_set=count).traces)
+        want = list(search(sources, SearchRequest(query=query, spans_per_span_set=count)).traces)
     with patch.object(span_sets, "_MANY", 0):
-        assert list(search(sources, query, spans_per_span_set=count).traces) == want
+        assert list(search(sources, SearchRequest(query=query, spans_per_span_set=count)).traces) == want
 
 
 @pytest.mark.parametrize("place", [12, -13])
 def test_there_are_no_others(place: int) -> None:
     """As of any sequence."""
-    traces = search([TableSource(load_table(LOAD))], "{ }").traces
+    traces = search([TableSource(load_table(LOAD))], SearchRequest(query="{ }")).traces
     with pytest.raises(IndexError):
         traces[place]
     with pytest.raises(ValueError, match="without gaps"):

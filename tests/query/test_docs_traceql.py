@@ -14,6 +14,7 @@ from query.language.parse import parse
 from query.language.pipelines import COMPARISONS, MATH, SPANSET_OPS
 from query.language.words import ALIASES, ATTRIBUTE_SCOPES, CONSTANTS, INTRINSICS
 from query.metrics.metrics import compile_metrics, metrics_range
+from query.requests import RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
@@ -37,10 +38,10 @@ def test_examples_run(query: str) -> None:
     """Each compiles as what it is, and runs on spans without an error."""
     source = TableSource(load_table(SPANS))
     compile_query(query)
-    search([source], query)
+    search([source], SearchRequest(query=query))
     if isinstance(check(parse(query)).root, ast.Metrics):
         compile_metrics(query)
-        metrics_range([source], query, start_ns=START_NS, end_ns=START_NS + 20 * S, step_ns=10 * S)
+        metrics_range([source], RangeRequest(query=query, start_ns=START_NS, end_ns=START_NS + 20 * S, step_ns=10 * S))
 
 
 @pytest.mark.parametrize("query", examples("traceql-refused"))

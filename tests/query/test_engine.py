@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
+from query.requests import SearchRequest
 from query.results import TraceMatch
 from query.scan import stitch
 from query.scan.stitch import whole
@@ -238,7 +239,7 @@ class KeepingSource(TableSource):
 
 
 def _engine(sources: Sequence[TableSource], query: str) -> list[TraceMatch]:
-    return list(search(sources, query, limit=100, spans_per_span_set=100).traces)
+    return list(search(sources, SearchRequest(query=query, limit=100, spans_per_span_set=100)).traces)
 
 
 def _spans_of(traces: Sequence[TraceMatch]) -> dict[bytes, list[list[bytes]]]:
@@ -270,7 +271,10 @@ def test_what_is_beyond_64_bits_has_no_value(op: str) -> None:
     )
     found: set[int] = set()
     for comparison in ("<", ">="):
-        result = search([TableSource(table)], f"{{ span.a {op} span.b {comparison} 0 }}", spans_per_span_set=1000)
+        result = search(
+            [TableSource(table)],
+            SearchRequest(query=f"{{ span.a {op} span.b {comparison} 0 }}", spans_per_span_set=1000),
+        )
         spans = [one for trace in result.traces for spanset in trace.span_sets for one in spanset.spans]
         hits = {int.from_bytes(one.span_id, "big") - 1 for one in spans}
         for number in hits:
@@ -280,7 +284,9 @@ def test_what_is_beyond_64_bits_has_no_value(op: str) -> None:
         found |= hits
     wanted = {number for number, pair in enumerate(pairs) if _exactly(op, *pair) is not None}
     assert found == {number for number in wanted if -(2**63) <= (_exactly(op, *pairs[number]) or 0) < 2**63}
-    least = search([TableSource(table)], "{ -span.a < 0 || -span.a >= 0 }", spans_per_span_set=1000)
+    least = search(
+        [TableSource(table)], SearchRequest(query="{ -span.a < 0 || -span.a >= 0 }", spans_per_span_set=1000)
+    )
     assert least.traces[0].span_sets[0].matched == len(pairs) - len(EDGES)
 
 

@@ -5,7 +5,9 @@ import pytest
 from query.errors import TraceQLError
 from query.explain import explain, lines
 from query.metrics.metrics import metrics_range
+from query.requests import RangeRequest, SearchRequest
 from query.scan.profile import Profile
+from query.scan.progress import QueryObserver
 from query.search.search import search
 from tests.query.golden import START_NS, S
 from tests.query.test_docs_traceql import examples
@@ -41,14 +43,20 @@ def test_profile_of_a_search() -> None:
     """Sources are outside of the time range, decided without a column, or scanned."""
     split = sources(TRACES, [0, 1], [3], [4, 5])
     profile = Profile()
-    search(split, "{ span.x > 0 }", start_ns=START_NS + S // 4, profile=profile)
+    search(
+        split,
+        SearchRequest(query="{ span.x > 0 }", start_ns=START_NS + S // 4),
+        observer=QueryObserver(profile=profile),
+    )
     assert (profile.outside, profile.decided, profile.scanned) == (2, 0, 1)
     assert profile.rows == 2
     assert profile.columns["span.x:int"] == 1
     assert profile.bytes > 0
     assert list(profile.stages) == ["compile", "find shared traces", "evaluate", "choose traces", "describe traces"]
     decided = Profile()
-    assert not search(split, "{ span.x > 1 || span.nosuch = 1 }", profile=decided).traces
+    assert not search(
+        split, SearchRequest(query="{ span.x > 1 || span.nosuch = 1 }"), observer=QueryObserver(profile=decided)
+    ).traces
     assert (decided.outside, decided.decided, decided.scanned, decided.rows) == (0, 3, 0, 0)
 
 
@@ -57,7 +65,9 @@ def test_profile_of_metrics() -> None:
     profile = Profile()
     query = "{ } | by(name) | rate()"
     metrics_range(
-        sources(TRACES, *SPLIT), query, start_ns=START_NS, end_ns=START_NS + 10 * S, step_ns=S, profile=profile
+        sources(TRACES, *SPLIT),
+        RangeRequest(query=query, start_ns=START_NS, end_ns=START_NS + 10 * S, step_ns=S),
+        observer=QueryObserver(profile=profile),
     )
     assert (profile.scanned, profile.stitched) == (4, True)
     assert {"evaluate", "merge", "make series"} <= set(profile.stages)

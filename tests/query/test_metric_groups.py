@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.results import MetricsResult
 from query.search.search import search
 from tables.columns.in_memory import TableSource
@@ -109,7 +110,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 
 def instant(sources: list[TableSource], query: str) -> MetricsResult:
-    return metrics_instant(sources, query, start_ns=START_NS, end_ns=START_NS + S)
+    return metrics_instant(sources, InstantRequest(query=query, start_ns=START_NS, end_ns=START_NS + S))
 
 
 def counts(sources: list[TableSource], query: str) -> dict[Any, float]:
@@ -274,9 +275,9 @@ def test_aggregates_leave_out_what_is_not_a_number() -> None:
     """Of spansets as of intervals."""
     table = table_of([{"span.v:double": value} for value in (1.0, math.nan, 3.0)])
     for condition in ("min(span.v) = 1.0", "max(span.v) = 3.0", "avg(span.v) = 2.0", "sum(span.v) = 4.0"):
-        assert len(search([TableSource(table)], f"{{ }} | {condition}", limit=9).traces) == 1
+        assert len(search([TableSource(table)], SearchRequest(query=f"{{ }} | {condition}", limit=9)).traces) == 1
     nothing = table_of([{"span.v:double": math.nan}])
-    assert not search([TableSource(nothing)], "{ } | max(span.v) < 9", limit=9).traces
+    assert not search([TableSource(nothing)], SearchRequest(query="{ } | max(span.v) < 9", limit=9)).traces
 
 
 def test_histogram_of_any_number() -> None:
@@ -322,8 +323,8 @@ def test_adjacent_ranges_sum_to_the_whole(starts: list[int], bounds: list[int], 
     def count(start: int, end: int) -> tuple[float, float]:
         span = {"start_ns": START_NS + start, "end_ns": START_NS + end}
         results = (
-            metrics_range(sources, "{ } | count_over_time()", **span, step_ns=step),
-            metrics_instant(sources, "{ } | count_over_time()", **span),
+            metrics_range(sources, RangeRequest(query="{ } | count_over_time()", **span, step_ns=step)),
+            metrics_instant(sources, InstantRequest(query="{ } | count_over_time()", **span)),
         )
         first, second = (sum(value for line in one.series for _, value in line.samples) for one in results)
         return first, second
@@ -338,7 +339,8 @@ def test_samples_are_about_the_step_before_them() -> None:
     base = START_NS // (10 * S) * 10 * S
     table = table_of([{"start_ns": base + second * S} for second in range(41)])
     result = metrics_range(
-        [TableSource(table)], "{ } | count_over_time()", start_ns=base + 13 * S, end_ns=base + 35 * S, step_ns=10 * S
+        [TableSource(table)],
+        RangeRequest(query="{ } | count_over_time()", start_ns=base + 13 * S, end_ns=base + 35 * S, step_ns=10 * S),
     )
     (line,) = result.series
     assert [((ns - base) // S, value) for ns, value in line.samples] == [(10, 0), (20, 7), (30, 10), (40, 5)]
@@ -350,7 +352,7 @@ def test_selection_of_compare_is_half_open() -> None:
     query = f"{{ }} | compare({{ }}, 10, {START_NS + 2 * S}, {START_NS + 4 * S})"
     asked = {"start_ns": START_NS, "end_ns": START_NS + 9 * S, "step_ns": S}
     found: Counter[Any] = Counter()
-    for line in metrics_range([TableSource(table)], query, **asked).series:
+    for line in metrics_range([TableSource(table)], RangeRequest(query=query, **asked)).series:
         if ("kind", "unspecified") in line.labels:
             found.update({(line.labels[0][1], (ns - START_NS) // S): value for ns, value in line.samples if value})
     assert found == {

@@ -16,6 +16,7 @@ from query.language.parse import parse
 from query.metrics.intervals import Intervals
 from query.metrics.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
 from query.metrics.series import evaluate
+from query.requests import InstantRequest, RangeRequest
 from query.results import MetricsResult
 from query.scan.stitch import whole
 from tables.columns.in_memory import TableSource
@@ -67,7 +68,7 @@ def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.Dat
     }
     for tables in ([table], split(table, data)):
         sources = [TableSource(one) for one in tables]
-        got = _lines(metrics_range(sources, query, start_ns=START, end_ns=END, step_ns=STEP_NS))
+        got = _lines(metrics_range(sources, RangeRequest(query=query, start_ns=START, end_ns=END, step_ns=STEP_NS)))
         assert got.keys() == want.keys()
         for labels, line in got.items():
             assert all(map(_same, line, want[labels])), (labels, line, want[labels])
@@ -79,7 +80,8 @@ def test_ranking_keeps_the_largest_or_smallest(table: pa.Table, query: str, func
     """At each time the first values in order, whatever series they belong to; of equal ones no more."""
     source, span = TableSource(table), {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
     every, kept = (
-        _by_time(metrics_range([source], text, **span)) for text in (query, f"{query} | {function}({count})")
+        _by_time(metrics_range([source], RangeRequest(query=text, **span)))
+        for text in (query, f"{query} | {function}({count})")
     )
     down = function == "topk"
     best = {ns: sorted(values, reverse=down)[:count] for ns, values in every.items()}
@@ -92,7 +94,7 @@ def test_compare_is_the_same_when_split(table: pa.Table, selection: str, top_n: 
     """And each attribute's values are told no oftener than its total."""
     query, span = f"{{ }} | compare({selection}, {top_n})", {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
     whole_table, parts = (
-        metrics_range([TableSource(one) for one in tables], query, **span).series
+        metrics_range([TableSource(one) for one in tables], RangeRequest(query=query, **span)).series
         for tables in ([table], split(table, data))
     )
     assert whole_table == parts
@@ -188,7 +190,7 @@ RANGE = {"start_ns": START_NS, "end_ns": START_NS + 20 * S, "step_ns": 10 * S}
 )
 def test_exemplars(query: str, count: int, want: list[tuple[str, int, float]]) -> None:
     """At most one per sample, of quantiles per sample and power of two; the same in every run."""
-    result = metrics_range([TableSource(load_table(LOAD))], query, **RANGE, exemplars=count)
+    result = metrics_range([TableSource(load_table(LOAD))], RangeRequest(query=query, **RANGE, exemplars=count))
     found = [one for line in result.series for one in line.exemplars]
     shown = [(e.trace_id.lstrip(b"\0").decode(), (e.timestamp_ns - START_NS) // S, e.value) for e in found]
     assert sorted(shown) == [(trace, second, pytest.approx(value)) for trace, second, value in want]
@@ -203,12 +205,14 @@ def test_partials_of_workers_add_up() -> None:
     halves = [TableSource(whole(table.slice(0, 1))), TableSource(whole(table.slice(1)))]
     observed = [observe_sources([half], plans, intervals, 3, lambda: False)[0] for half in halves]
     together = evaluate(root, merge_partials(observed, plans, intervals, 3), intervals)
-    assert together == metrics_range([TableSource(table)], query, **RANGE, exemplars=3).series
+    assert together == metrics_range([TableSource(table)], RangeRequest(query=query, **RANGE, exemplars=3)).series
 
 
 def test_sources_outside_of_the_range_are_not_read() -> None:
     """Bounds of the start times decide."""
-    result = metrics_range([TableSource(load_table(LOAD))], "{ } | rate()", start_ns=0, end_ns=100, step_ns=10)
+    result = metrics_range(
+        [TableSource(load_table(LOAD))], RangeRequest(query="{ } | rate()", start_ns=0, end_ns=100, step_ns=10)
+    )
     assert (result.inspected.sources, result.inspected.bytes) == (0, 0)
     assert [value for _, value in result.series[0].samples] == [0.0] * 11
 
@@ -217,7 +221,10 @@ def test_too_many_series() -> None:
     """Refused with the place in the text, not answered out of memory."""
     source = TableSource(load_table(LOAD))
     with pytest.raises(TraceQLError, match="series times samples"):
-        metrics_range([source], "{ } | rate() by (name)", start_ns=START_NS, end_ns=START_NS + 100 * S, step_ns=20_000)
+        metrics_range(
+            [source],
+            RangeRequest(query="{ } | rate() by (name)", start_ns=START_NS, end_ns=START_NS + 100 * S, step_ns=20_000),
+        )
 
 
 def test_cancelled() -> None:
@@ -225,9 +232,7 @@ def test_cancelled() -> None:
     with pytest.raises(QueryCancelled):
         metrics_instant(
             [TableSource(load_table(LOAD))],
-            "{ } | rate()",
-            start_ns=START_NS,
-            end_ns=START_NS + S,
+            InstantRequest(query="{ } | rate()", start_ns=START_NS, end_ns=START_NS + S),
             cancelled=lambda: True,
         )
 
@@ -236,7 +241,7 @@ def test_compare_leaves_out_what_is_like_an_id() -> None:
     """An attribute with more than a thousand values is named, its values are not."""
     lines = [f"  t{i} a start=1s span.id=i{i} span.few={i % 3}" for i in range(1001)]
     table = load_table("\n".join(["load", *lines]))
-    result = metrics_range([TableSource(table)], "{ } | compare({ span.few = 1 }, 2)", **RANGE)
+    result = metrics_range([TableSource(table)], RangeRequest(query="{ } | compare({ span.few = 1 }, 2)", **RANGE))
     labels = [dict(one.labels) for one in result.series]
     assert {"__meta_error": "__too_many_values__", "span.id": "nil"} in labels
     assert {"__meta_type": "baseline", "span.few": 0} in labels
@@ -250,7 +255,7 @@ def test_what_is_not_a_number_is_one_group() -> None:
     table = table.set_column(column, "span.x:double", pa.array([math.nan, math.nan]))
     parts = [TableSource(whole(table.slice(row, 1))) for row in range(2)]
     asked = {"start_ns": START_NS, "end_ns": START_NS + 10 * S}
-    answer = metrics_instant(parts, "{ } | count_over_time() by (span.x)", **asked)
+    answer = metrics_instant(parts, InstantRequest(query="{ } | count_over_time() by (span.x)", **asked))
     assert [line.samples[0][1] for line in answer.series] == [2]
 
 
@@ -262,7 +267,7 @@ def test_nothing_is_left_for_the_garbage_collector(query: str) -> None:
     sources = [TableSource(load_table(LOAD))]
 
     def ask() -> None:
-        metrics_range(sources, query, **RANGE)
+        metrics_range(sources, RangeRequest(query=query, **RANGE))
 
     ask()
     gc.collect()

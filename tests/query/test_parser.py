@@ -16,6 +16,7 @@ from query.language.compile import compile_query
 from query.language.parse import QUERY_CHARS_MAX, parse
 from query.language.words import duration_ns
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.reference import cases, reference_file
@@ -137,10 +138,10 @@ def test_valid_examples_are_answered() -> None:
     load = "load\n  t1 a name=x span.a=1 span.field=2.5\n  t1 b<a span.a=s event=exception@1s event.a=3\n  t2 a"
     sources = [TableSource(load_table(load))]
     for query in _examples("valid"):
-        search(sources, query)
+        search(sources, SearchRequest(query=query))
         if not isinstance(parse(query).root, ast.Pipeline):
-            metrics_range(sources, query, start_ns=0, end_ns=10**18, step_ns=10**17)
-            metrics_instant(sources, query, start_ns=0, end_ns=2 * 10**18, exemplars=1)
+            metrics_range(sources, RangeRequest(query=query, start_ns=0, end_ns=10**18, step_ns=10**17))
+            metrics_instant(sources, InstantRequest(query=query, start_ns=0, end_ns=2 * 10**18, exemplars=1))
 
 
 def test_examples_that_do_not_parse() -> None:
@@ -238,11 +239,13 @@ def test_a_flat_chain_is_evaluated(chain: str, count: int) -> None:
     """Its operands are no levels; a thousand are answered, explained and written as text."""
     query = CHAINS[chain](count)
     source = TableSource(load_table("load\n  t1 a span.a=1 event=e@1ms event.b=1\n  t1 b<a span.a=1"))
-    (trace,) = search([source], query).traces
+    (trace,) = search([source], SearchRequest(query=query)).traces
     assert trace.span_sets
     assert list(lines(explain(query)))
     if chain in SERIES:
-        result = metrics_range([source], query, start_ns=START_NS, end_ns=START_NS + 10 * S, step_ns=10 * S)
+        result = metrics_range(
+            [source], RangeRequest(query=query, start_ns=START_NS, end_ns=START_NS + 10 * S, step_ns=10 * S)
+        )
         assert result.series[0].samples[-1][1] == pytest.approx(count * SERIES[chain] or 0.2)
 
 
@@ -273,7 +276,7 @@ def test_the_deepest_query_is_evaluated() -> None:
     for _ in range(95):
         inner = f"(.b = 2 || {inner} && .a + (1) > 0)"
     source = TableSource(load_table("load\n  t1 a span.a=1"))
-    assert len(search([source], f"{{ {inner} }}").traces) == 1
+    assert len(search([source], SearchRequest(query=f"{{ {inner} }}")).traces) == 1
 
 
 @settings(max_examples=300, deadline=None)

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.scan import stitch
 from query.scan.profile import Profile
-from query.scan.progress import Progress
+from query.scan.progress import Progress, QueryObserver
 from query.scan.stitch import whole
 from query.search.search import search
 from tables.columns.in_memory import TableSource
@@ -41,10 +42,10 @@ def by_time(table: pa.Table, count: int) -> list[TableSource]:
     return [TableSource(whole(part)) for part in parts]
 
 
-def told(ask: Any, *args: Any, **named: Any) -> tuple[Any, list[Any]]:
+def told(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[Any]]:
     """The answer, and what was told before, after each source."""
     heard: list[Any] = []
-    return ask(*args, **named, progress=Progress(heard.append, 0, math.inf)), heard
+    return ask(sources, request, observer=QueryObserver(progress=Progress(heard.append, 0, math.inf))), heard
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,8 +53,8 @@ def told(ask: Any, *args: Any, **named: Any) -> tuple[Any, list[Any]]:
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
     with patch.object(stitch, "_TOGETHER", 1):
-        answer, heard = told(search, by_time(table, parts), query, limit=limit, cursor=cursor)
-    assert list(answer.traces) == list(search([TableSource(table)], query, limit=limit).traces)
+        answer, heard = told(search, by_time(table, parts), SearchRequest(query=query, limit=limit, cursor=cursor))
+    assert list(answer.traces) == list(search([TableSource(table)], SearchRequest(query=query, limit=limit)).traces)
     counts = [len(early.traces) for early in heard]
     assert counts == sorted(counts)
     assert all(list(early.traces) == list(answer.traces[: len(early.traces)]) for early in heard)
@@ -65,7 +66,7 @@ def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, l
 def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int) -> None:
     """With the same values; a series is missing in it as little as a sample."""
     asked = {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
-    answer, heard = told(metrics_range, by_time(table, parts), query, **asked)
+    answer, heard = told(metrics_range, by_time(table, parts), RangeRequest(query=query, **asked))
     samples = [(line.labels, sample) for line in answer.series for sample in line.samples]
     for early in heard:
         for line in early.series:
@@ -74,7 +75,7 @@ def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int)
 
 def test_newest_rows_come_first() -> None:
     """Before the older sources are looked at; a trace that reaches into one of them waits for it."""
-    answer, heard = told(search, by_time(load_table(LOAD), 4), "{ }", limit=12)
+    answer, heard = told(search, by_time(load_table(LOAD), 4), SearchRequest(query="{ }", limit=12))
     assert [traces(early)[-1:] for early in heard] == [["t09"], ["t06"], ["t03"]]
     assert [(early.inspected.sources, early.inspected.left) for early in heard] == [(1, 3), (2, 2), (3, 1)]
     assert (len(answer.traces), answer.inspected.left) == (12, 0)
@@ -93,14 +94,18 @@ def test_newest_rows_come_first() -> None:
 def test_older_sources_are_left_alone(options: dict[str, Any], sources: int) -> None:
     """Once the newest traces are found, unless all that match are wanted."""
     profile = Profile()
-    answer = search(by_time(load_table(LOAD), 4), "{ }", **options, profile=profile)
+    answer = search(
+        by_time(load_table(LOAD), 4), SearchRequest(query="{ }", **options), observer=QueryObserver(profile=profile)
+    )
     assert (answer.inspected.sources, profile.unneeded, profile.outside) == (sources, 4 - sources, 0)
 
 
 def test_latest_samples_come_first() -> None:
     """One more source, some more intervals; the zeros of what is not read yet are not told."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S, "step_ns": S}
-    answer, heard = told(metrics_range, by_time(load_table(LOAD), 4), "{ } | count_over_time()", **asked)
+    answer, heard = told(
+        metrics_range, by_time(load_table(LOAD), 4), RangeRequest(query="{ } | count_over_time()", **asked)
+    )
     (series,) = answer.series
     for early, count in zip(heard, (3, 6, 9), strict=True):
         assert [line.samples for line in early.series] == [series.samples[-count:]]
@@ -110,19 +115,23 @@ def test_latest_samples_come_first() -> None:
 def test_no_samples_that_others_may_displace(query: str) -> None:
     """Then it is only told how much is left."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S, "step_ns": S}
-    _, heard = told(metrics_range, by_time(load_table(LOAD), 4), query, **asked)
+    _, heard = told(metrics_range, by_time(load_table(LOAD), 4), RangeRequest(query=query, **asked))
     assert [(early.series, early.inspected.left) for early in heard] == [((), 3), ((), 2), ((), 1)]
 
 
 def test_instant_has_no_early_value() -> None:
     """Its one sample is about all."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S}
-    _, heard = told(metrics_instant, by_time(load_table(LOAD), 4), "{ } | rate()", **asked)
+    _, heard = told(metrics_instant, by_time(load_table(LOAD), 4), InstantRequest(query="{ } | rate()", **asked))
     assert [early.series for early in heard] == [(), (), ()]
 
 
 def test_not_too_often() -> None:
     """The first time at once, then after a while."""
     heard: list[Any] = []
-    search(by_time(load_table(LOAD), 4), "{ }", limit=12, progress=Progress(heard.append, 60))
+    search(
+        by_time(load_table(LOAD), 4),
+        SearchRequest(query="{ }", limit=12),
+        observer=QueryObserver(progress=Progress(heard.append, 60)),
+    )
     assert len(heard) == 1

@@ -20,6 +20,7 @@ from query.metrics.quantile_sketch import (
     bucket_values,
     merge_sketches,
 )
+from query.requests import InstantRequest, RangeRequest
 from query.scan.stitch import whole
 from tables.columns.in_memory import TableSource
 from tests.helpers.otlp_rows import make_table
@@ -60,7 +61,7 @@ def split(table: pa.Table, parts: int) -> list[TableSource]:
 
 
 def ask(sources: list[TableSource], query: str) -> list[float]:
-    result = metrics_instant(sources, query, start_ns=START_NS, end_ns=START_NS + 3600 * S)
+    result = metrics_instant(sources, InstantRequest(query=query, start_ns=START_NS, end_ns=START_NS + 3600 * S))
     return [value for line in result.series for _, value in line.samples]
 
 
@@ -176,7 +177,9 @@ def test_groups_and_intervals(count: int, parts: int, seed: int, intervals: int)
     table = table_of(values.tolist(), starts=starts.tolist())
     table = table.set_column(table.schema.get_field_index("name"), "name", pa.array(names))
     asked: dict[str, Any] = {"start_ns": START_NS, "end_ns": START_NS + intervals * S, "step_ns": S}
-    result = metrics_range(split(table, parts), "{ } | quantile_over_time(span.x, .1, .5, .99) by (name)", **asked)
+    result = metrics_range(
+        split(table, parts), RangeRequest(query="{ } | quantile_over_time(span.x, .1, .5, .99) by (name)", **asked)
+    )
     for line in result.series:
         labels = dict(line.labels)
         for ns, value in line.samples:

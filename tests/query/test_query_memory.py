@@ -17,6 +17,7 @@ from query.memory import FREE_BYTES, MemoryBudget, QueriesTooLarge, QueryTooLarg
 from query.metrics.metrics import metrics_instant, metrics_range
 from query.metrics.partials import Partial
 from query.metrics.value_counts import META_ERROR_KEY, ValueCounts
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest
 from query.scan.reader import Reader
 from query.scan.stitch import shared_traces, whole_traces
 from query.search.search import search
@@ -125,7 +126,7 @@ def test_long_texts_in_a_dictionary_are_counted_as_often_as_they_come() -> None:
     assert source.decoded_bytes(["events"]) > 500 * 2 * 20_000
     budget = MemoryBudget(8 * MIB, SharedMemory(64 * MIB))
     with budget.active(), pytest.raises(QueryTooLarge):
-        search([source], '{ event.stack = "y" }')
+        search([source], SearchRequest(query='{ event.stack = "y" }'))
 
 
 def test_a_long_text_of_many_spans_is_refused_before_it_is_copied() -> None:
@@ -135,7 +136,7 @@ def test_a_long_text_of_many_spans_is_refused_before_it_is_copied() -> None:
     budget = MemoryBudget(32 * MIB, SharedMemory(64 * MIB))
     before = pa.total_allocated_bytes()
     with budget.active(), pytest.raises(QueryTooLarge, match="texts"):
-        search([source], "{ } | select(span.long)", spans_per_span_set=2_000)
+        search([source], SearchRequest(query="{ } | select(span.long)", spans_per_span_set=2_000))
     assert pa.total_allocated_bytes() - before < 32 * MIB
 
 
@@ -150,11 +151,18 @@ def test_too_large_is_refused_and_gives_back(wide: list[Any], name: str, budget_
     """With little memory every kind of query is refused, with enough it is answered; nothing stays reserved."""
     by = ", ".join(f"span.{WIDE.key(n)}" for n in range(12))
     ask = {
-        "compare": lambda: metrics_range(wide, "{ } | compare({ status = error })", step_ns=60 * NS, **WINDOW),
-        "by": lambda: metrics_range(wide, "{ } | rate() by (span.like.id, name)", step_ns=600 * NS, **WINDOW),
-        "instant": lambda: metrics_instant(wide, f"{{ }} | rate() by (span.like.id, {by})", **WINDOW),
+        "compare": lambda: metrics_range(
+            wide, RangeRequest(query="{ } | compare({ status = error })", step_ns=60 * NS, **WINDOW)
+        ),
+        "by": lambda: metrics_range(
+            wide, RangeRequest(query="{ } | rate() by (span.like.id, name)", step_ns=600 * NS, **WINDOW)
+        ),
+        "instant": lambda: metrics_instant(
+            wide, InstantRequest(query=f"{{ }} | rate() by (span.like.id, {by})", **WINDOW)
+        ),
         "search": lambda: search(
-            wide, "{ } >> { } | select(span.like.id)", limit=10**6, spans_per_span_set=10**6, **WINDOW
+            wide,
+            SearchRequest(query="{ } >> { } | select(span.like.id)", limit=10**6, spans_per_span_set=10**6, **WINDOW),
         ),
         "trace": lambda: find_trace(wide, WIDE.huge_trace),
     }[name]
@@ -173,14 +181,16 @@ def test_compare_reads_attributes_where_they_rest(wide: list[Any]) -> None:
     query = "{ } | compare({ status = error }, 3)"
     dense = sources(list(files(WIDE, rows_max=10**9, columns_max=10_000)))
     assert not dense[0].sparse_columns()
-    want, got = (metrics_range(one, query, step_ns=600 * NS, **WINDOW).series for one in (dense, wide))
+    want, got = (
+        metrics_range(one, RangeRequest(query=query, step_ns=600 * NS, **WINDOW)).series for one in (dense, wide)
+    )
     assert len(want) > 1000
     assert got == want
 
 
 def test_many_series_come_in_the_order_of_few(wide: list[Any]) -> None:
     """By their labels, however they are put in order."""
-    series = metrics_instant(wide, "{ } | count_over_time() by (span.like.id)", **WINDOW).series
+    series = metrics_instant(wide, InstantRequest(query="{ } | count_over_time() by (span.like.id)", **WINDOW)).series
     labels = [[str(value) for _, value in one.labels] for one in series]
     assert len(labels) > 1_000
     assert labels == sorted(labels)
@@ -191,8 +201,8 @@ def test_tags_with_structure_in_little_memory(wide: list[Any]) -> None:
     everything = sum(source.decoded_bytes(sorted(source.columns)) for source in wide)
     shared = SharedMemory(1 << 30)
     with MemoryBudget(everything // 3, shared).active():
-        found = tag_names(wide, query="{ } << { }").scopes
-    assert found == tag_names(wide, query="{ } << { }").scopes
+        found = tag_names(wide, TagNamesRequest(query="{ } << { }")).scopes
+    assert found == tag_names(wide, TagNamesRequest(query="{ } << { }")).scopes
     assert len(found["span"]) > 500
     assert len(found["event"]) > 300
 

@@ -10,6 +10,7 @@ import pytest
 from query.errors import TraceQLError
 from query.language.words import duration_ns
 from query.metrics.metrics import metrics_instant, metrics_range
+from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.scan.stitch import whole
 from query.search.search import search
 from tables.columns.in_memory import TableSource
@@ -59,7 +60,7 @@ def test_recorded_searches(sources: list[TableSource], group: str) -> None:
 
     def agrees(params: dict[str, Any], body: dict[str, Any]) -> bool:
         limits = {"limit": params["limit"], "spans_per_span_set": params.get("spss", 3)}
-        result = search(sources, params["q"], **nanoseconds(params), **limits)
+        result = search(sources, SearchRequest(query=params["q"], **nanoseconds(params), **limits))
         # An empty query names no span; the API leaves the spans out then.
         return params["q"] == "" or answered(result) == recorded(body)
 
@@ -72,7 +73,7 @@ def test_recorded_ranges(sources: list[TableSource], group: str) -> None:
 
     def agrees(params: dict[str, Any], body: dict[str, Any]) -> bool:
         step_ns = duration_ns(params["step"])
-        result = metrics_range(sources, params["q"], **nanoseconds(params), step_ns=step_ns)
+        result = metrics_range(sources, RangeRequest(query=params["q"], **nanoseconds(params), step_ns=step_ns))
         return same(answered_series(result, instant=False), recorded_series(body))
 
     assert not differing(group, agrees)
@@ -82,7 +83,7 @@ def test_recorded_instants(sources: list[TableSource]) -> None:
     """The same for one sample over the whole range."""
 
     def agrees(params: dict[str, Any], body: dict[str, Any]) -> bool:
-        result = metrics_instant(sources, params["q"], **nanoseconds(params))
+        result = metrics_instant(sources, InstantRequest(query=params["q"], **nanoseconds(params)))
         return same(answered_series(result, instant=True), recorded_series(body))
 
     assert not differing("metrics_instant", agrees)

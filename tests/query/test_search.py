@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from query.errors import QueryCancelled
+from query.requests import SearchRequest
 from query.results import SearchResult, ServiceStats
 from query.scan.stitch import whole
 from query.search.search import search
@@ -43,7 +44,7 @@ SPLIT = ([0, 3], [1, 4], [2, 5])
 @pytest.mark.parametrize("parts", [(), SPLIT], ids=["one source", "three sources"])
 def test_facts_are_the_whole_traces(parts: tuple[list[int], ...]) -> None:
     """Start, duration, root and services count every span of the trace, matched or not, wherever it lies."""
-    result = search(sources(TRACES, *parts), "{ span.x = 1 }", spans_per_span_set=1)
+    result = search(sources(TRACES, *parts), SearchRequest(query="{ span.x = 1 }", spans_per_span_set=1))
     assert traces(result) == ["t3", "t4", "t2", "t1"]
     first, *_, last = result.traces
     assert (first.root_name, first.root_service) == (None, None)
@@ -77,7 +78,9 @@ def test_window(
     """A trace counts if it, as a whole, overlaps [start, end)."""
     start_ns = None if start_ms is None else START_NS + start_ms * MS
     end_ns = None if end_ms is None else START_NS + end_ms * MS
-    assert traces(search(sources(TRACES, *parts), query, start_ns=start_ns, end_ns=end_ns)) == found
+    assert (
+        traces(search(sources(TRACES, *parts), SearchRequest(query=query, start_ns=start_ns, end_ns=end_ns))) == found
+    )
 
 
 def test_window_in_a_gap_between_pieces() -> None:
@@ -85,7 +88,7 @@ def test_window_in_a_gap_between_pieces() -> None:
     load = "load\n  t1 a start=0s\n  t1 b start=10s\n  t2 a start=0s\n  t3 a start=10s"
     split = sources(load, [0, 2], [1, 3])
     window = {"start_ns": START_NS + 5_000 * MS, "end_ns": START_NS + 6_000 * MS}
-    assert traces(search(split, "{ }", **window)) == ["t1"]
+    assert traces(search(split, SearchRequest(query="{ }", **window))) == ["t1"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,24 +105,24 @@ def test_true_newest(starts: list[int], limit: int, parts: int) -> None:
     split = [
         TableSource(whole(table.filter(pa.array(number == part)))) for part in range(parts) if (number == part).any()
     ]
-    assert [trace.trace_id for trace in search(split, "{ }", limit=limit).traces] == want
+    assert [trace.trace_id for trace in search(split, SearchRequest(query="{ }", limit=limit)).traces] == want
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])
 def test_limit(limit: int) -> None:
     """At most so many traces; none at all is no error."""
-    assert traces(search(sources(TRACES), "{ }", limit=limit)) == ["t3", "t4"][:limit]
+    assert traces(search(sources(TRACES), SearchRequest(query="{ }", limit=limit))) == ["t3", "t4"][:limit]
 
 
 def test_no_sources() -> None:
     """Nothing stored, nothing found, nothing inspected."""
-    result = search([], "{ }")
+    result = search([], SearchRequest(query="{ }"))
     assert (list(result.traces), result.inspected.spans) == ([], 0)
 
 
 def test_inspected() -> None:
     """The answer says how much was looked at."""
-    inspected = search(sources(TRACES, *SPLIT), "{ span.x = 1 }").inspected
+    inspected = search(sources(TRACES, *SPLIT), SearchRequest(query="{ span.x = 1 }")).inspected
     assert (inspected.spans, inspected.sources) == (6, 3)
     assert inspected.bytes > 0
 
@@ -128,7 +131,7 @@ def test_cancelled() -> None:
     """Between two sources it is asked whether anybody still waits."""
     asked = iter([False, True])
     with pytest.raises(QueryCancelled):
-        search(sources(TRACES, *SPLIT), "{ }", cancelled=lambda: next(asked))
+        search(sources(TRACES, *SPLIT), SearchRequest(query="{ }"), cancelled=lambda: next(asked))
 
 
 def test_ids_with_zero_bytes_stay_whole() -> None:
@@ -138,7 +141,7 @@ def test_ids_with_zero_bytes_stay_whole() -> None:
     for name, value in ids.items():
         at = table.schema.get_field_index(name)
         table = table.set_column(at, name, pa.array([value], table.schema.field(name).type))
-    (trace,) = search([TableSource(table)], "{ span.x = 1 }").traces
+    (trace,) = search([TableSource(table)], SearchRequest(query="{ span.x = 1 }")).traces
     assert trace.trace_id == ids["trace_id"]
     assert trace.span_sets[0].spans[0].span_id == ids["span_id"]
 
@@ -170,7 +173,7 @@ class Watched(TableSource):
 def test_reads_no_more_than_needed(query: str, columns: list[str]) -> None:
     """Cheap facts first; a source that cannot match is left alone."""
     source = Watched(load_table(TRACES))
-    search([source], query)
+    search([source], SearchRequest(query=query))
     assert set(source.seen) <= {*columns, "kind", "name"}
     if not columns:
         assert "span.x:int" not in source.seen

@@ -15,6 +15,7 @@ from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.compile import compile_query
 from query.language.text import expression
+from query.requests import SearchRequest, TagNamesRequest, TagValuesRequest
 from query.scan.source import KeyListing
 from query.scan.stitch import whole
 from query.search.search import search
@@ -50,12 +51,14 @@ def answered(sources: list[TableSource], case: dict[str, Any]) -> Any:
     common = {"start_ns": asked["start"] * NS, "end_ns": asked["end"] * NS, "query": asked.get("q", "")}
     if path.endswith("/tags"):
         scope = None if (said := asked.get("scope", "none")) == "none" else said
-        scopes = tag_names(sources, scope=scope, **common).scopes
+        scopes = tag_names(sources, TagNamesRequest(scope=scope, **common)).scopes
         if "/v2/" in path:
             return [{"name": name, "tags": list(tags)} for name, tags in scopes.items()]
         return sorted({tag for name, tags in scopes.items() if name != "intrinsic" for tag in tags})
     tag = path.partition("/tag/")[2].removesuffix("/values")
-    values = tag_values(sources, (parse_tag(tag),) if "/v2/" in path else parse_old_tag(tag), **common).values
+    values = tag_values(
+        sources, TagValuesRequest(fields=(parse_tag(tag),) if "/v2/" in path else parse_old_tag(tag), **common)
+    ).values
     if "/v2/" in path:
         return sorted(({"type": type_, "value": text} for type_, text in values), key=json.dumps)
     return sorted({text for _, text in values})
@@ -86,7 +89,7 @@ def test_names_of_matching_spans(sources: list[TableSource], table: pa.Table) ->
         attribute = parse_attribute_column(name)
         if attribute is not None and spans[name].null_count < spans.num_rows:
             want[attribute.scope].add(attribute.key)
-    found = tag_names(sources, query=query).scopes
+    found = tag_names(sources, TagNamesRequest(query=query)).scopes
     assert {scope: set(found[scope]) for scope in want} == want
     assert found["event"] == ("exception.message", "exception.stacktrace", "exception.type")
     assert "link" not in found
@@ -109,14 +112,16 @@ def test_names_of_matching_spans(sources: list[TableSource], table: pa.Table) ->
 )
 def test_values_of_matching_spans(sources: list[TableSource], query: str) -> None:
     """The values are those of the spans that a search with the same query shows."""
-    shown = search(sources, query, limit=10_000, spans_per_span_set=10_000).traces
+    shown = search(sources, SearchRequest(query=query, limit=10_000, spans_per_span_set=10_000)).traces
     ids = {span.span_id for trace in shown for spans in trace.span_sets for span in spans.spans}
     names = set()
     for source in sources:
         columns = source.read(["span_id", "name"])
         spans = zip(columns["span_id"].to_pylist(), columns["name"].to_pylist(), strict=True)
         names |= {name for span_id, name in spans if span_id in ids}
-    assert {value.text for value in tag_values(sources, [parse_tag("name")], query=query).values} == names
+    assert {
+        value.text for value in tag_values(sources, TagValuesRequest(fields=(parse_tag("name"),), query=query)).values
+    } == names
 
 
 @pytest.mark.parametrize("query", ["", "{ kind = server }", '{ name = "x" } >> { }'])
@@ -126,33 +131,48 @@ def test_child_counts(sources: list[TableSource], table: pa.Table, query: str) -
     kinds = zip(*(table[name].to_pylist() for name in ("trace_id", "span_id", "kind")), strict=True)
     every = [(children[trace, span], kind) for trace, span, kind in kinds]
     want = {"": {n for n, _ in every}, "{ kind = server }": {n for n, kind in every if kind == 2}}.get(query, set())
-    found = tag_values(sources, (parse_tag("span:childCount"),), query=query).values
+    found = tag_values(sources, TagValuesRequest(fields=(parse_tag("span:childCount"),), query=query)).values
     assert sorted(found) == sorted(TagValue("int", str(n)) for n in want)
 
 
 def test_arrays_and_events(sources: list[TableSource]) -> None:
     """Of arrays each element is a value; events and links are looked into."""
-    accepted = tag_values(sources, [parse_tag("span.http.request.header.accept")]).values
+    accepted = tag_values(sources, TagValuesRequest(fields=(parse_tag("span.http.request.header.accept"),))).values
     assert accepted
     assert all(value.type == "string" and "[" not in value.text for value in accepted)
-    assert TagValue("string", "exception") in tag_values(sources, [parse_tag("event:name")]).values
-    errors = tag_values(sources, [parse_tag("event.exception.type")], query="{ status = error }").values
+    assert (
+        TagValue("string", "exception")
+        in tag_values(sources, TagValuesRequest(fields=(parse_tag("event:name"),))).values
+    )
+    errors = tag_values(
+        sources, TagValuesRequest(fields=(parse_tag("event.exception.type"),), query="{ status = error }")
+    ).values
     assert TagValue("string", "RpcError") in errors
     assert (
-        tag_values(sources, [parse_tag("event.exception.type")], query="{ kind = consumer && status = ok }").values
+        tag_values(
+            sources,
+            TagValuesRequest(fields=(parse_tag("event.exception.type"),), query="{ kind = consumer && status = ok }"),
+        ).values
         == ()
     )
-    assert {v.text for v in tag_values(sources, [parse_tag("status")], query="{ status = error }").values} == {"error"}
-    assert {v.text for v in tag_values(sources, [parse_tag("status")]).values} == {"error", "ok", "unset"}
+    assert {
+        v.text
+        for v in tag_values(sources, TagValuesRequest(fields=(parse_tag("status"),), query="{ status = error }")).values
+    } == {"error"}
+    assert {v.text for v in tag_values(sources, TagValuesRequest(fields=(parse_tag("status"),))).values} == {
+        "error",
+        "ok",
+        "unset",
+    }
 
 
 def test_limits(sources: list[TableSource]) -> None:
     """`limit` gives the first names and values; `bytes_max` ends the values."""
-    everything = tag_values(sources, [parse_tag("name")]).values
-    assert tag_values(sources, [parse_tag("name")], limit=3).values == everything[:3]
-    few = tag_values(sources, [parse_tag("name")], bytes_max=40).values
+    everything = tag_values(sources, TagValuesRequest(fields=(parse_tag("name"),))).values
+    assert tag_values(sources, TagValuesRequest(fields=(parse_tag("name"),), limit=3)).values == everything[:3]
+    few = tag_values(sources, TagValuesRequest(fields=(parse_tag("name"),)), bytes_max=40).values
     assert 0 < sum(len(value.text) for value in few) <= 40
-    names = tag_names(sources, limit=2).scopes
+    names = tag_names(sources, TagNamesRequest(limit=2)).scopes
     assert {len(tags) for scope, tags in names.items() if scope != "link"} == {2}
     assert names["resource"] == ("cloud.region", "deployment.environment")
 
@@ -160,20 +180,22 @@ def test_limits(sources: list[TableSource]) -> None:
 def test_time_range(sources: list[TableSource]) -> None:
     """Sources outside the range do not count; those that it touches count as a whole."""
     start_s = 1795259580
-    assert tag_names(sources, end_ns=(start_s - 10) * NS).scopes.keys() == {"intrinsic"}
-    assert tag_values(sources, [parse_tag("name")], start_ns=(start_s + 3600) * NS).values == ()
-    assert "span" in tag_names(sources, start_ns=(start_s + 5) * NS, end_ns=(start_s + 6) * NS).scopes
+    assert tag_names(sources, TagNamesRequest(end_ns=(start_s - 10) * NS)).scopes.keys() == {"intrinsic"}
+    assert (
+        tag_values(sources, TagValuesRequest(fields=(parse_tag("name"),), start_ns=(start_s + 3600) * NS)).values == ()
+    )
+    assert "span" in tag_names(sources, TagNamesRequest(start_ns=(start_s + 5) * NS, end_ns=(start_s + 6) * NS)).scopes
 
 
 def test_known_keys(sources: list[TableSource]) -> None:
     """What was found out once is not read again."""
     known = Known()
-    first, second = (tag_names(sources, known=known) for _ in range(2))
+    first, second = (tag_names(sources, TagNamesRequest(), known=known) for _ in range(2))
     assert first.scopes == second.scopes
     assert (first.inspected.bytes > 0, second.inspected.bytes) == (True, 0)
     for tag in ("name", "span.nosuch", "event.exception.type", "event.nosuch", "link.messaging.link"):
-        once, again = (tag_values(sources, [parse_tag(tag)], known=known) for _ in range(2))
-        assert once.values == again.values == tag_values(sources, [parse_tag(tag)]).values
+        once, again = (tag_values(sources, TagValuesRequest(fields=(parse_tag(tag),)), known=known) for _ in range(2))
+        assert once.values == again.values == tag_values(sources, TagValuesRequest(fields=(parse_tag(tag),))).values
         assert again.inspected.bytes == 0
 
 
@@ -193,9 +215,11 @@ def test_keys_of_a_file(table: pa.Table) -> None:
 def test_cancelled(sources: list[TableSource]) -> None:
     """A call stops when nobody waits any more."""
     with pytest.raises(QueryCancelled):
-        tag_names(sources, cancelled=lambda: True)
+        tag_names(sources, TagNamesRequest(), cancelled=lambda: True)
     with pytest.raises(QueryCancelled):
-        tag_values(sources, [parse_tag("name")], query="{ status = error }", cancelled=lambda: True)
+        tag_values(
+            sources, TagValuesRequest(fields=(parse_tag("name"),), query="{ status = error }"), cancelled=lambda: True
+        )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +317,7 @@ def test_values_that_are_never_nil() -> None:
         some = _sources(load_rows(load), parts, "segment")
         for known in (None, Known()):
             found = {
-                tag: tag_values(some, [parse_tag(tag)], known=known).values
+                tag: tag_values(some, TagValuesRequest(fields=(parse_tag(tag),)), known=known).values
                 for tag in ("resource.service.name", "rootName", "rootServiceName", "statusMessage")
             }
             strings = {tag: sorted(v.text for v in values if v.type == "string") for tag, values in found.items()}
@@ -304,7 +328,9 @@ def test_values_that_are_never_nil() -> None:
                 "statusMessage": [],
             }
             assert TagValue("int", "7") in found["resource.service.name"]
-        of_one = tag_values(some, [parse_tag("resource.service.name")], query='{ resource.service.name = "" }').values
+        of_one = tag_values(
+            some, TagValuesRequest(fields=(parse_tag("resource.service.name"),), query='{ resource.service.name = "" }')
+        ).values
         assert of_one == (TagValue("string", ""),)
 
 
@@ -317,11 +343,11 @@ def test_any_key_can_be_asked_for(text: str) -> None:
     key = 'a"b\nc' if "c" in text else text.removeprefix("span.")
     row = {"trace_id": b"t" * 16, "span_id": b"s" * 8, "start_ns": 1, "duration_ns": 1, f"span.{key}": "v"}
     source = TableSource(make_table([row]))
-    assert tag_values([source], [parse_tag(text)]).values == (TagValue("string", "v"),)
+    assert tag_values([source], TagValuesRequest(fields=(parse_tag(text),))).values == (TagValue("string", "v"),)
     quoted = expression(ast.Attribute("span", key))
-    assert tag_values([source], [parse_tag(quoted)], query=f"{{ {quoted} != nil }}").values == (
-        TagValue("string", "v"),
-    )
+    assert tag_values(
+        [source], TagValuesRequest(fields=(parse_tag(quoted),), query=f"{{ {quoted} != nil }}")
+    ).values == (TagValue("string", "v"),)
 
 
 @pytest.mark.parametrize(

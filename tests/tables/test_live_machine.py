@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tables.blocks.block_list import BlockList
 from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.shared_records import HeadRecord
 from tables.live.store import LiveStore
@@ -89,8 +90,10 @@ class Worker:
         app = faust.App("machine", broker="kafka://127.0.0.1:1", store="memory://")
         self.table = SegmentTable(app, folder)
         columns: ByteCache[Any, Any] = ByteCache("columns-test", 4 << 20)
-        blocks = BlockList(storage, "cluster_id", columns)
-        self.store = LiveStore(self.table.open("cluster_id"), blocks, POLICY, 1 << 20, columns)
+        segments = self.table.open("cluster_id")
+        data = SegmentBytes(segments, 1 << 20)
+        blocks = BlockList(storage, "cluster_id", columns, data.block_file)
+        self.store = LiveStore(segments, blocks, POLICY, data, columns)
         self.jobs: list[Job] = []
         self.flushes: list[FlushJob] = []
         self.retired: list[Any] = []

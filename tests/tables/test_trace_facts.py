@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from query.metrics.metrics import metrics_instant
+from query.requests import InstantRequest, SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.columns.trace_facts import elapsed_ns, time_range_ns
@@ -49,19 +50,24 @@ def test_one_rule_for_how_long_a_span_took(start: int, end: int, elapsed: int) -
     assert elapsed_ns(starts, np.array([end], np.uint64).view(np.int64) - starts).tolist() == [elapsed]
     way = Way(request([span(1, start_time_unix_nano=start, end_time_unix_nano=end)], service_name="s"))
     for sources in ([way.source], way.head):
-        (trace,) = search(sources, "{ } | select(duration)").traces
+        (trace,) = search(sources, SearchRequest(query="{ } | select(duration)")).traces
         (found,) = trace.span_sets[0].spans
         whole = min(elapsed, 2**63 - 1 - start) if 0 < start < 2**63 else 0
         assert (found.start_ns, found.duration_ns, trace.duration_ns) == (start, elapsed, whole)
         assert 0 <= trace.start_ns < 2**63
         assert (
-            len(search(sources, f"{{ duration >= {min(elapsed, 2**63 - 1)}ns && traceDuration = {whole}ns }}").traces)
+            len(
+                search(
+                    sources,
+                    SearchRequest(query=f"{{ duration >= {min(elapsed, 2**63 - 1)}ns && traceDuration = {whole}ns }}"),
+                ).traces
+            )
             == 1
         )
-        assert not search(sources, "{ duration < 0s }").traces
+        assert not search(sources, SearchRequest(query="{ duration < 0s }")).traces
         if 0 < start < 2**63 - 10:
             series = metrics_instant(
-                sources, "{ } | sum_over_time(duration)", start_ns=start - 1, end_ns=start + 1
+                sources, InstantRequest(query="{ } | sum_over_time(duration)", start_ns=start - 1, end_ns=start + 1)
             ).series
             assert series[0].samples[0][1] == pytest.approx(elapsed / 1e9)
     (sent,) = way.spans()
@@ -100,7 +106,7 @@ def test_the_same_rule_for_events(start: int, time: int, since: int) -> None:
     if start == START_NS:
         for sources in ([way.source], way.head):
             query = "{ } | sum_over_time(event:timeSinceStart)"
-            series = metrics_instant(sources, query, start_ns=start - 1, end_ns=start + 1).series
+            series = metrics_instant(sources, InstantRequest(query=query, start_ns=start - 1, end_ns=start + 1)).series
             assert series[0].samples[0][1] == pytest.approx(since / 1e9)
     assert [one.time_unix_nano for one in way.spans()[0].events] == [time]
 
@@ -119,10 +125,12 @@ def test_a_span_without_a_time_does_not_move_its_trace(odd: int) -> None:
             "{ }",
             "{ } | count() > 0",
         ):
-            first = search(sources, query, limit=1).traces[0]
+            first = search(sources, SearchRequest(query=query, limit=1)).traces[0]
             assert (first.trace_id, first.start_ns, first.duration_ns) == (good.trace_id, START_NS, MS)
         window = {"start_ns": START_NS - 10, "end_ns": START_NS + 10}
-        assert good.trace_id in {trace.trace_id for trace in search(sources, '{ name = "bad" }', **window).traces}
+        assert good.trace_id in {
+            trace.trace_id for trace in search(sources, SearchRequest(query='{ name = "bad" }', **window)).traces
+        }
 
 
 def test_the_earliest_root_then_the_least_id_counts() -> None:
@@ -134,9 +142,9 @@ def test_the_earliest_root_then_the_least_id_counts() -> None:
         whole = Way(request(order))
         split = [Way(request([one])).source for one in order]
         for sources in ([whole.source], whole.head, split):
-            (trace,) = search(sources, "{ }").traces
+            (trace,) = search(sources, SearchRequest(query="{ }")).traces
             assert trace.root_name == "r3"
-            assert len(search(sources, '{ rootName = "r3" }').traces) == 1
+            assert len(search(sources, SearchRequest(query='{ rootName = "r3" }')).traces) == 1
 
 
 def test_roots_that_share_an_id() -> None:
@@ -145,9 +153,9 @@ def test_roots_that_share_an_id() -> None:
     short = span(5, name="short", kind=SERVER, end_time_unix_nano=START_NS + 1)
     for order in permutations([*roots, short]):
         for sources in ([Way(request(order)).source], [Way(request([one])).source for one in order]):
-            (trace,) = search(sources, "{ }").traces
+            (trace,) = search(sources, SearchRequest(query="{ }")).traces
             assert trace.root_name == "short"
-            (trace,) = search(sources, '{ rootName = "short" }').traces
+            (trace,) = search(sources, SearchRequest(query='{ rootName = "short" }')).traces
             assert trace.root_name == "short"
 
 
@@ -193,9 +201,9 @@ def test_children_of_a_shared_id_are_the_servers(parts: int) -> None:
         span(2, name="query", parent_span_id=(1).to_bytes(8, "big"), start_time_unix_nano=START_NS + 20),
     ]
     sources = [Way(request(spans[part::parts])).source for part in range(parts)]
-    found = search(sources, '{ kind = server } > { name = "query" }').traces
+    found = search(sources, SearchRequest(query='{ kind = server } > { name = "query" }')).traces
     assert [one.span_id for trace in found for spans in trace.span_sets for one in spans.spans] == [b"\0" * 7 + b"\2"]
-    assert not search(sources, '{ kind = client } > { name = "query" }').traces
+    assert not search(sources, SearchRequest(query='{ kind = client } > { name = "query" }')).traces
 
 
 def test_two_service_names_of_one_resource() -> None:
@@ -205,9 +213,11 @@ def test_two_service_names_of_one_resource() -> None:
     way = Way(message.SerializeToString())
     assert service_name(parse_resource(message.resource_spans[0].resource.SerializeToString())) == "last"
     for sources in ([way.source], way.head):
-        (trace,) = search(sources, '{ resource.service.name = "last" && rootServiceName = "last" }').traces
+        (trace,) = search(
+            sources, SearchRequest(query='{ resource.service.name = "last" && rootServiceName = "last" }')
+        ).traces
         assert (trace.root_service, list(trace.service_stats)) == ("last", ["last"])
-        assert not search(sources, '{ resource.service.name = "first" }').traces
+        assert not search(sources, SearchRequest(query='{ resource.service.name = "first" }')).traces
 
 
 def test_time_range() -> None:

@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 
+from query.requests import SearchRequest
 from query.search.search import search
 from tables.columns.overflow import COLUMN
 from tables.schema import attribute_column, parse_attribute_column
@@ -163,5 +164,5 @@ def test_keys_with_an_id_in_them() -> None:
     assert [list(values(s.attributes)) for s in way.spans((2).to_bytes(16, "big"))] == [
         [f"user.{n}"] for n in range(5, 10)
     ]
-    assert len(search([way.source], '{ span.user.1 = "v" }').traces) == 1
+    assert len(search([way.source], SearchRequest(query='{ span.user.1 = "v" }')).traces) == 1
     assert seal([way.decoded.spans]).num_columns < 1100

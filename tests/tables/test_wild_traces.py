@@ -3,6 +3,7 @@
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.wire.otlp.writer import to_resource_spans
@@ -27,7 +28,9 @@ def test_a_trace_of_200k_spans() -> None:
             end_time_unix_nano=START_NS + n + 5,
         )
     way = Way(message.SerializeToString())
-    (trace,) = search([way.source], '{ name = "op" && rootName = "root" }', spans_per_span_set=5).traces
+    (trace,) = search(
+        [way.source], SearchRequest(query='{ name = "op" && rootName = "root" }', spans_per_span_set=5)
+    ).traces
     assert trace.span_sets[0].matched == count - 1
     assert trace.root_name == "root"
     assert trace.duration_ns == count + 4
@@ -57,7 +60,7 @@ def test_parents_that_never_arrive() -> None:
     assert way.found("{ nestedSetParent < 0 }") == []
     assert way.found('{ name = "op" }') == [1, 2]
     assert [s.parent_span_id for s in way.spans()] == [ID[9], ID[1]]
-    (trace,) = search([way.source], "{ }").traces
+    (trace,) = search([way.source], SearchRequest(query="{ }")).traces
     assert (trace.root_name, trace.root_service) == (None, None) or not trace.root_name
 
 
@@ -151,7 +154,7 @@ def test_duplicate_spans() -> None:
     twice, other = span(1, attributes={"k": "v"}), span(1, name="other")
     way = Way(request([twice, other]), request([twice]))
     assert way.spans() == [twice, other]
-    (trace,) = search([way.source], '{ span.k = "v" }').traces
+    (trace,) = search([way.source], SearchRequest(query='{ span.k = "v" }')).traces
     assert trace.span_sets[0].matched == 2
     assert way.found('{ name = "other" }') == [1]
 
@@ -160,7 +163,7 @@ def test_ids_that_differ_in_the_last_byte() -> None:
     """Are different traces, also where that byte is zero."""
     traces = [TRACE[:15] + bytes([n]) for n in (0, 1, 255)]
     way = Way(request([span(n, trace=trace) for n, trace in enumerate(traces, 1)]))
-    result = search([way.source], "{ }", limit=MANY)
+    result = search([way.source], SearchRequest(query="{ }", limit=MANY))
     assert sorted(trace.trace_id for trace in result.traces) == sorted(traces)
     for n, trace in enumerate(traces, 1):
         assert [s.span_id for s in way.spans(trace)] == [ID[n]]

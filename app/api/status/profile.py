@@ -23,7 +23,7 @@ _one_at_a_time = threading.Lock()
 @routes.get("/debug/pprof")
 @routes.get("/debug/pprof/")
 async def index(request: web.Request) -> web.Response:
-    """What there is."""
+    """Lists the profiles that there are."""
     return _off(request) or web.Response(text="/debug/pprof/profile?seconds=30\n")
 
 

@@ -21,21 +21,19 @@ State = Literal["ACTIVE", "JOINING", "LEAVING"]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A partition in a live store. next_offset: the first that is not read yet. end_offset: where the topic ends; None:
-    not known yet. flushed: below it everything is in blocks
-    """
+class PartitionOffsets:
+    """How far a live store is with one partition."""
 
     partition: int
-    next_offset: int
-    end_offset: int | None
-    flushed: int
+    next_offset: int  # the first that is not read yet
+    end_offset: int | None  # where the topic ends; None: not known yet
+    flushed: int  # everything below is in blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
     """id: as Kafka has it. address: whence it talks to Kafka; "" where Kafka did not say. since_s: unix time of its
-    start; known of this process only, as is `held`.
+    start; known of this process only, as is `offsets`.
     """
 
     id: str
@@ -45,7 +43,7 @@ class Worker:
     partitions: Sequence[int]
     this_process: bool = False
     since_s: float | None = None
-    held: Sequence[Held] = ()
+    offsets: Sequence[PartitionOffsets] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +66,15 @@ class Rings(Protocol):
         ...
 
 
-class Alone:
-    """Of a process that asks nobody."""
+class UnknownRings:
+    """The rings of a process that does not ask Kafka who else is there."""
 
     async def ring(self, role: Role) -> Ring:  # noqa: ARG002
-        """Nobody is known."""
+        """No workers, and that the process does not know any."""
         return Ring((), "this process does not know who is there")
 
     def services(self) -> Mapping[str, str]:
-        """None."""
+        """Nothing: the process does not say what it runs."""
         return {}
 
 
@@ -85,7 +83,7 @@ RINGS: Final = web.AppKey("rings", Rings)
 
 @routes.get("/distributor/ring")
 async def distributor_ring(request: web.Request) -> web.Response:
-    """Who receives spans."""
+    """The workers that receive spans."""
     return await _ring(request, "distributor")
 
 
@@ -98,13 +96,13 @@ async def live_store_ring(request: web.Request) -> web.Response:
 
 @routes.get("/metrics-generator/ring")
 async def generator_ring(request: web.Request) -> web.Response:
-    """Who makes metrics of spans."""
+    """The workers that make metrics of spans."""
     return await _ring(request, "metrics-generator")
 
 
 @routes.get("/memberlist")
 async def memberlist(request: web.Request) -> web.Response:
-    """All workers."""
+    """The workers of all roles."""
     rings = [await request.app[RINGS].ring(role) for role in ROLES]
     workers = [worker for ring in rings for worker in ring.workers]
     problem = next((ring.problem for ring in rings if ring.problem), "")
@@ -121,7 +119,7 @@ async def partition_ring(request: web.Request) -> web.Response:
             owners.setdefault(number, []).append(worker)
     rows = []
     for number, workers in sorted(owners.items()):
-        held = [_held(one) for worker in workers for one in worker.held if one.partition == number]
+        held = [_offsets(one) for worker in workers for one in worker.offsets if one.partition == number]
         row = {"id": number, "state": workers[0].state, "owner_ids": [one.id for one in workers]}
         rows.append(row | {name: value for one in held for name, value in one.items() if name != "partition"})
     return _answer(request, "Partitions", "partitions", rows, ring.problem)
@@ -143,15 +141,19 @@ def _worker(worker: Worker) -> dict[str, Any]:
     }
     if worker.since_s is not None:
         shown["registered_timestamp"] = _time(worker.since_s)
-    if worker.held:
-        shown["offsets"] = [_held(one) for one in worker.held]
+    if worker.offsets:
+        shown["offsets"] = [_offsets(one) for one in worker.offsets]
     return shown
 
 
-def _held(held: Held) -> dict[str, Any]:
-    shown: dict[str, Any] = {"partition": held.partition, "next_offset": held.next_offset, "flushed": held.flushed}
-    if held.end_offset is not None:
-        shown |= {"end_offset": held.end_offset, "lag": max(0, held.end_offset - held.next_offset)}
+def _offsets(offsets: PartitionOffsets) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "partition": offsets.partition,
+        "next_offset": offsets.next_offset,
+        "flushed": offsets.flushed,
+    }
+    if offsets.end_offset is not None:
+        shown |= {"end_offset": offsets.end_offset, "lag": max(0, offsets.end_offset - offsets.next_offset)}
     return shown
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -44,17 +44,17 @@ class Configs:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """target: what it runs"""
+    """What /status shows of this process. target: the setting `target`"""
 
     target: str
-    configs: Configs
+    configs: Configs = field(default_factory=Configs)
 
 
 PROCESS: Final = web.AppKey("process", Process)
 
 
 def own_version() -> str:
-    """That of the installed package."""
+    """The version of the installed package."""
     try:
         return version("stretto")
     except PackageNotFoundError:  # run from a folder without being installed
@@ -77,7 +77,7 @@ async def buildinfo(request: web.Request) -> web.Response:  # noqa: ARG001 (a ha
 
 @routes.get("/status/version")
 async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
-    """A line for people."""
+    """The version, as a line of text."""
     return web.Response(
         text=f"stretto, version {own_version()} (Tempo API {API_VERSION}, Python {platform.python_version()})\n"
     )

@@ -90,7 +90,7 @@ def _key_values(attributes: Iterable[KeyValue]) -> list[Json]:
 
 
 def _filled(**fields: Any) -> Json:
-    """Without zero values."""
+    """The fields that are not zero: protobuf's JSON leaves the others out."""
     return {name: value for name, value in fields.items() if value}
 
 

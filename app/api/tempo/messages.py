@@ -86,16 +86,16 @@ class Whole:
     """
 
     def __init__(self, parts: Iterable[bytes], *last: Any) -> None:
-        """parts: serialized; last: not yet"""
+        """parts: serialized messages; last: messages that are serialized after them"""
         self._parts, self._last = parts, last
 
     def SerializeToString(self) -> bytes:  # noqa: N802 (as of messages)
-        """Once."""
+        """All messages, one after the other. May be called once."""
         return b"".join([*self._parts, *(message.SerializeToString() for message in self._last)])
 
 
 def names_messages(names: TagNames, *, intrinsic: bool) -> Iterator[SearchTagsResponse]:
-    """intrinsic: as for `tags.names_v1_json`."""
+    """Names of attributes without their scopes. intrinsic: whether those of intrinsics are among them"""
     tags = {tag for scope, tags in names.scopes.items() if intrinsic or scope != INTRINSIC for tag in tags}
     metrics = metadata_metrics(names.inspected)
     for part in _parts(sorted(tags), _text_bytes):
@@ -146,7 +146,7 @@ def _text_bytes(text: str) -> int:
 
 
 def search_metrics(inspected: Inspected) -> SearchMetrics:
-    """As `jsonpb.search_metrics`."""
+    """How much work a search took, as `jsonpb.search_metrics` says it in JSON."""
     return SearchMetrics(
         inspectedTraces=min(inspected.traces, UINT32_MAX),
         inspectedBytes=inspected.bytes,
@@ -182,7 +182,7 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> TraceSearchMetadata:
 
 
 def spans_of(trace: TraceMatch) -> int:
-    """How many spans are told of it."""
+    """How many spans of the trace the answer shows."""
     sets = trace.span_sets
     return len(sets[0].spans) if len(sets) == 1 else sum(len(span_set.spans) for span_set in sets)
 

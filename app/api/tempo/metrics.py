@@ -1,27 +1,24 @@
 """GET /api/metrics/query_range and /api/metrics/query: TraceQL metrics."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.call import Call, call_of
+from app.api.call import call_of
 from app.api.debug import debug_headers
-from app.api.errors import ParameterError
-from app.api.partial import reply_whole_or_partial, watch_of
-from app.api.proto.tempo_pb2 import QueryInstantResponse, QueryRangeResponse
+from app.api.partial import observer_of, reply_whole_or_partial
+from app.api.proto import tempo_pb2 as pb
 from app.api.tempo import messages
 from app.api.tempo.jsonpb import Json, attributes_json, double, search_metrics
-from app.api.times import step_ns, time_range
+from app.api.tempo.method import Message, Method, Params, texts
 from query.results import Exemplar, MetricsResult, Series
-from query.scan.progress import Watch
 
 T = TypeVar("T")
 routes = web.RouteTableDef()
 
-EXEMPLARS_MAX: Final = 100
 _NS_PER_MS: Final = 1_000_000
 
 
@@ -29,15 +26,15 @@ _NS_PER_MS: Final = 1_000_000
 async def query_range(request: web.Request) -> web.Response:
     """Samples over time: ?q= &start= &end= &since= &step= &exemplars=."""
     call = call_of(request)
-    watch = watch_of(call)
-    result = await ask_range(call, watch)
+    observer, asked = observer_of(call), params.range_request(call.params, call.limits)
+    result = await call.backend.metrics_range(call.tenant, asked, observer)
     return await reply_whole_or_partial(
         request,
-        watch,
+        observer,
         lambda: last_use(range_json(result), result),
         lambda: last_use(messages.range_messages(result), result),
-        await debug_headers(request, _query(call), watch.profile),
-        QueryRangeResponse,
+        await debug_headers(request, asked.query, observer.profile),
+        pb.QueryRangeResponse,
     )
 
 
@@ -45,51 +42,16 @@ async def query_range(request: web.Request) -> web.Response:
 async def query_instant(request: web.Request) -> web.Response:
     """One sample over the whole range: ?q= &start= &end= &since=."""
     call = call_of(request)
-    watch = watch_of(call)
-    result = await ask_instant(call, watch)
+    observer, asked = observer_of(call), params.instant_request(call.params, call.limits)
+    result = await call.backend.metrics_instant(call.tenant, asked, observer)
     return await reply_whole_or_partial(
         request,
-        watch,
+        observer,
         lambda: last_use(instant_json(result), result),
         lambda: last_use(messages.instant_messages(result), result),
-        await debug_headers(request, _query(call), watch.profile),
-        QueryInstantResponse,
+        await debug_headers(request, asked.query, observer.profile),
+        pb.QueryInstantResponse,
     )
-
-
-async def ask_range(call: Call, watch: Watch) -> MetricsResult:
-    """Raises: as Backend, ParameterError."""
-    query, times = _query(call), time_range(call.params, call.limits.max_metrics_range_s)
-    return await call.backend.metrics_range(
-        call.tenant,
-        query,
-        start_ns=times.start_ns,
-        end_ns=times.end_ns,
-        step_ns=step_ns(call.params, times),
-        exemplars=_exemplars(call.params),
-        watch=watch,
-    )
-
-
-async def ask_instant(call: Call, watch: Watch) -> MetricsResult:
-    """Raises: as Backend, ParameterError."""
-    query, times = _query(call), time_range(call.params, call.limits.max_metrics_range_s)
-    return await call.backend.metrics_instant(
-        call.tenant, query, start_ns=times.start_ns, end_ns=times.end_ns, watch=watch
-    )
-
-
-def _query(call: Call) -> str:
-    """`q`, or `query` as Prometheus calls it."""
-    query = params.query_text(call.params, call.limits) or params.query_text(call.params, call.limits, "query")
-    if not query:
-        raise ParameterError("q is missing: write a TraceQL metrics query, as { } | rate()")
-    return query
-
-
-def _exemplars(asked: Mapping[str, str]) -> int:
-    number = params.whole_number(asked, "exemplars")
-    return EXEMPLARS_MAX if number is None else min(number, EXEMPLARS_MAX)
 
 
 def last_use(parts: Iterator[T], result: MetricsResult) -> Iterator[T]:
@@ -103,12 +65,12 @@ def last_use(parts: Iterator[T], result: MetricsResult) -> Iterator[T]:
 
 
 def range_json(result: MetricsResult) -> Iterator[bytes]:
-    """Tempo's QueryRangeResponse, in parts."""
+    """Tempo's QueryRangeResponse as JSON, in parts of one series each."""
     return _parts(map(_series, result.series), result)
 
 
 def instant_json(result: MetricsResult) -> Iterator[bytes]:
-    """Tempo's QueryInstantResponse, in parts."""
+    """Tempo's QueryInstantResponse as JSON, in parts of one series each."""
     return _parts(map(_instant, result.series), result)
 
 
@@ -151,3 +113,42 @@ def _sample(time_ns: int, value: float) -> Json:
 def _exemplar(exemplar: Exemplar) -> Json:
     trace_id = exemplar.trace_id.hex().lstrip("0") or "0"
     return {"labels": attributes_json([("trace:id", trace_id)]), **_sample(exemplar.timestamp_ns, exemplar.value)}
+
+
+# ---- gRPC
+
+
+def _range_params(asked: pb.QueryRangeRequest) -> dict[str, str]:
+    step = asked.step and f"{asked.step}ns"
+    return texts(q=asked.query, start=asked.start, end=asked.end, step=step, exemplars=asked.exemplars)
+
+
+def _instant_params(asked: pb.QueryInstantRequest) -> dict[str, str]:
+    return texts(q=asked.query, start=asked.start, end=asked.end)
+
+
+def _range_messages(_: Params, result: MetricsResult) -> Iterator[Message]:
+    return last_use(messages.range_messages(result), result)
+
+
+def _instant_message(_: Params, result: MetricsResult) -> Iterator[Message]:
+    parts = last_use(messages.instant_messages(result), result)
+    return iter([messages.Whole(part.SerializeToString() for part in parts)])
+
+
+RANGE: Final = Method(
+    message=pb.QueryRangeRequest,
+    params=_range_params,
+    request=params.range_request,
+    ask=lambda backend: backend.metrics_range,
+    messages=_range_messages,
+    progress=pb.QueryRangeResponse(metrics=pb.SearchMetrics()),
+)
+INSTANT: Final = Method(
+    message=pb.QueryInstantRequest,
+    params=_instant_params,
+    request=params.instant_request,
+    ask=lambda backend: backend.metrics_instant,
+    messages=_instant_message,
+    progress=pb.QueryInstantResponse(metrics=pb.SearchMetrics()),
+)

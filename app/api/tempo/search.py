@@ -1,24 +1,25 @@
 """GET /api/search: traces that match a TraceQL query."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.call import Call, call_of
+from app.api.call import call_of
 from app.api.debug import debug_headers
-from app.api.partial import reply_whole_or_partial, watch_of
+from app.api.partial import observer_of, reply_whole_or_partial
+from app.api.proto import tempo_pb2 as pb
 from app.api.tempo import messages
 from app.api.tempo.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, search_metrics
+from app.api.tempo.method import Message, Method, Params, texts
 from query import memory
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
-from query.scan.progress import Watch
 
 routes = web.RouteTableDef()
 
-ALL_TRACES: Final = "{ }"
 _NS_PER_MS: Final = 1_000_000
 
 
@@ -26,32 +27,15 @@ _NS_PER_MS: Final = 1_000_000
 async def search(request: web.Request) -> web.Response:
     """The newest traces that match: ?q= &start= &end= &limit= &spss=, or the older tags, minDuration, maxDuration."""
     call = call_of(request)
-    watch = watch_of(call)
-    asked = params.search_request(call.params, call.limits)
-    result = await ask_search(call, asked, watch)
+    observer, asked = observer_of(call), params.search_request(call.params, call.limits)
+    span_sets = params.shows_span_sets(call.params)
+    result = await call.backend.search(call.tenant, asked, observer)
     return await reply_whole_or_partial(
         request,
-        watch,
-        lambda: search_json(result, span_sets=asked.span_sets),
-        lambda: messages.search_messages(result, span_sets=asked.span_sets),
-        await debug_headers(request, asked.query or ALL_TRACES, watch.profile),
-    )
-
-
-async def ask_search(call: Call, asked: params.SearchRequest, watch: Watch) -> SearchResult:
-    """Raises: as Backend."""
-    return await call.backend.search(
-        call.tenant,
-        asked.query or ALL_TRACES,
-        start_s=asked.start_s,
-        end_s=asked.end_s,
-        limit=asked.limit,
-        # Where no span is shown one is enough.
-        spans_per_span_set=asked.spans_per_span_set if asked.span_sets else 1,
-        order=asked.order,
-        total=asked.total,
-        cursor=asked.cursor,
-        watch=watch,
+        observer,
+        lambda: search_json(result, span_sets=span_sets),
+        lambda: messages.search_messages(result, span_sets=span_sets),
+        await debug_headers(request, asked.query, observer.profile),
     )
 
 
@@ -136,3 +120,39 @@ def _stats(stats: ServiceStats) -> Json:
     if stats.error_count:
         out["errorCount"] = stats.error_count
     return out
+
+
+# ---- gRPC
+
+
+def _params(asked: pb.SearchRequest) -> dict[str, str]:
+    escaped = {key: value.replace("\\", "\\\\").replace('"', '\\"') for key, value in asked.Tags.items()}
+    return texts(
+        q=asked.Query,
+        tags=" ".join(f'{key}="{value}"' for key, value in escaped.items()),
+        minDuration=asked.MinDurationMs and f"{asked.MinDurationMs}ms",
+        maxDuration=asked.MaxDurationMs and f"{asked.MaxDurationMs}ms",
+        limit=asked.Limit,
+        start=asked.start,
+        end=asked.end,
+        spss=asked.SpansPerSpanSet,
+    )
+
+
+def _messages(asked: Params, result: SearchResult) -> Iterator[Message]:
+    return messages.search_messages(result, span_sets=params.shows_span_sets(asked))
+
+
+def _new_traces(result: SearchResult, known: SearchResult) -> SearchResult:
+    return replace(result, traces=result.traces[len(known.traces) :])
+
+
+SEARCH: Final = Method(
+    message=pb.SearchRequest,
+    params=_params,
+    request=params.search_request,
+    ask=lambda backend: backend.search,
+    messages=_messages,
+    progress=pb.SearchResponse(metrics=pb.SearchMetrics()),
+    since=_new_traces,
+)

@@ -1,46 +1,47 @@
 """What auto-completion asks: which tags there are, and which values a tag has; in Tempo's older and newer form."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.call import Call, call_of
-from app.api.errors import ParameterError
-from app.api.partial import reply_whole_or_partial, watch_of
+from app.api.call import call_of
+from app.api.limits import ApiLimits
+from app.api.partial import observer_of, reply_whole_or_partial
+from app.api.proto import tempo_pb2 as pb
 from app.api.tempo import messages
 from app.api.tempo.jsonpb import UINT32_MAX, Json
-from query.language import ast
+from app.api.tempo.method import Method, Params, texts
+from query.requests import TagValuesRequest
 from query.results import Inspected
-from query.scan.progress import Watch
-from query.tags.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
+from query.scan.progress import QueryObserver
+from query.tags.tag_text import INTRINSIC
 from query.tags.tags import TagNames, TagValues
 
 routes = web.RouteTableDef()
 
-_NO_SCOPE: Final = "none"
 _TAG: Final = r"{tag:[\s\S]+}"  # a key may have a line break
 
 
 @routes.get("/api/v2/search/tags")
 async def tags_v2(request: web.Request) -> web.Response:
     """Names by scope: ?scope= &q= &start= &end= &limit= (of each scope)."""
-    names, watch = await _names(request)
+    names, observer = await _names(request)
     return await reply_whole_or_partial(
-        request, watch, lambda: names_v2_json(names), lambda: messages.names_v2_messages(names)
+        request, observer, lambda: names_v2_json(names), lambda: messages.names_v2_messages(names)
     )
 
 
 @routes.get("/api/search/tags")
 async def tags_v1(request: web.Request) -> web.Response:
     """Names without their scopes. Intrinsics only if they are asked for: ?scope=intrinsic."""
-    names, watch = await _names(request)
+    names, observer = await _names(request)
     intrinsic = request.query.get("scope") == INTRINSIC
     return await reply_whole_or_partial(
         request,
-        watch,
+        observer,
         lambda: names_v1_json(names, intrinsic=intrinsic),
         lambda: messages.names_messages(names, intrinsic=intrinsic),
     )
@@ -49,75 +50,50 @@ async def tags_v1(request: web.Request) -> web.Response:
 @routes.get(f"/api/v2/search/tag/{_TAG}/values")
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
-    values, watch = await _values(request, (parse_tag(request.match_info["tag"]),))
+    values, observer = await _values(request, params.tag_values_request)
     return await reply_whole_or_partial(
-        request, watch, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values)
+        request, observer, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values)
     )
 
 
 @routes.get(f"/api/search/tag/{_TAG}/values")
 async def values_v1(request: web.Request) -> web.Response:
     """Values of a tag without its scope, as text."""
-    values, watch = await _values(request, parse_old_tag(request.match_info["tag"]))
+    values, observer = await _values(request, params.old_tag_values_request)
     return await reply_whole_or_partial(
-        request, watch, lambda: values_v1_json(values), lambda: messages.values_messages(values)
+        request, observer, lambda: values_v1_json(values), lambda: messages.values_messages(values)
     )
 
 
-async def _names(request: web.Request) -> tuple[TagNames, Watch]:
+async def _names(request: web.Request) -> tuple[TagNames, QueryObserver]:
     call = call_of(request)
-    watch = watch_of(call)
-    return await ask_names(call, watch), watch
+    observer, asked = observer_of(call), params.tag_names_request(call.params, call.limits)
+    return await call.backend.tag_names(call.tenant, asked, observer), observer
 
 
-async def _values(request: web.Request, fields: Sequence[ast.Field]) -> tuple[TagValues, Watch]:
+async def _values(
+    request: web.Request, request_of: Callable[[Params, ApiLimits], TagValuesRequest]
+) -> tuple[TagValues, QueryObserver]:
     call = call_of(request)
-    watch = watch_of(call)
-    return await ask_values(call, fields, watch), watch
-
-
-async def ask_names(call: Call, watch: Watch | None = None) -> TagNames:
-    """Raises: as Backend, ParameterError."""
-    scope = call.params.get("scope") or _NO_SCOPE
-    if scope not in {_NO_SCOPE, INTRINSIC, *SCOPES}:
-        known = ", ".join([*SCOPES, INTRINSIC, _NO_SCOPE])
-        raise ParameterError(f"invalid scope {scope[:40]!r}: must be one of {known}")
-    return await call.backend.tag_names(
-        call.tenant, scope=None if scope == _NO_SCOPE else scope, watch=watch, **_common(call)
-    )
-
-
-async def ask_values(call: Call, fields: Sequence[ast.Field], watch: Watch | None = None) -> TagValues:
-    """Raises: as Backend, ParameterError."""
-    return await call.backend.tag_values(call.tenant, fields, watch=watch, **_common(call))
-
-
-def _common(call: Call) -> dict[str, Any]:
-    """Parameters of all four. `maxStaleValues`, Tempo's way to stop early, changes no answer here."""
-    start_s, end_s = params.time_range(call.params)
-    params.whole_number(call.params, "maxStaleValues")
-    return {
-        "query": params.query_text(call.params, call.limits),
-        "start_s": start_s,
-        "end_s": end_s,
-        "limit": params.whole_number(call.params, "limit") or 0,
-    }
+    asked = request_of({**call.params, "tag": request.match_info["tag"]}, call.limits)
+    observer = observer_of(call)
+    return await call.backend.tag_values(call.tenant, asked, observer), observer
 
 
 def names_v2_json(names: TagNames) -> bytes:
-    """Tempo's SearchTagsV2Response."""
+    """Names by scope, as Tempo's SearchTagsV2Response in JSON."""
     scopes = [{"name": scope, "tags": tags} for scope, tags in names.scopes.items()]
     return orjson.dumps({"scopes": scopes, "metrics": _metrics(names.inspected)})
 
 
 def names_v1_json(names: TagNames, *, intrinsic: bool) -> bytes:
-    """Tempo's SearchTagsResponse."""
+    """Names without scopes, as Tempo's SearchTagsResponse in JSON."""
     tags = {tag for scope, tags in names.scopes.items() if intrinsic or scope != INTRINSIC for tag in tags}
     return orjson.dumps({"tagNames": sorted(tags), "metrics": _metrics(names.inspected)})
 
 
 def values_v2_json(values: TagValues) -> bytes:
-    """Tempo's SearchTagValuesV2Response."""
+    """Values with their types, as Tempo's SearchTagValuesV2Response in JSON."""
     found = [{"type": value.type, "value": value.text} for value in values.values]
     return orjson.dumps({"tagValues": found, "metrics": _metrics(values.inspected)})
 
@@ -137,3 +113,50 @@ def _metrics(inspected: Inspected) -> Json:
         "completedJobs": jobs,
     }
     return {name: value for name, value in fields.items() if value}
+
+
+# ---- gRPC
+
+
+def _names_params(asked: pb.SearchTagsRequest) -> dict[str, str]:
+    return texts(scope=asked.scope, q=asked.query, start=asked.start, end=asked.end, limit=asked.maxTagsPerScope)
+
+
+def _values_params(asked: pb.SearchTagValuesRequest) -> dict[str, str]:
+    # The name also where it is empty: no tag is called so, and the error says it.
+    found = texts(q=asked.query, start=asked.start, end=asked.end, limit=asked.maxTagValues)
+    return {"tag": asked.tagName, **found}
+
+
+NAMES: Final = Method(
+    message=pb.SearchTagsRequest,
+    params=_names_params,
+    request=params.tag_names_request,
+    ask=lambda backend: backend.tag_names,
+    messages=lambda asked, names: messages.names_messages(names, intrinsic=asked.get("scope") == INTRINSIC),
+    progress=pb.SearchTagsResponse(metrics=pb.MetadataMetrics()),
+)
+NAMES_V2: Final = Method(
+    message=pb.SearchTagsRequest,
+    params=_names_params,
+    request=params.tag_names_request,
+    ask=lambda backend: backend.tag_names,
+    messages=lambda _, names: messages.names_v2_messages(names),
+    progress=pb.SearchTagsV2Response(metrics=pb.MetadataMetrics()),
+)
+VALUES: Final = Method(
+    message=pb.SearchTagValuesRequest,
+    params=_values_params,
+    request=params.old_tag_values_request,
+    ask=lambda backend: backend.tag_values,
+    messages=lambda _, values: messages.values_messages(values),
+    progress=pb.SearchTagValuesResponse(metrics=pb.MetadataMetrics()),
+)
+VALUES_V2: Final = Method(
+    message=pb.SearchTagValuesRequest,
+    params=_values_params,
+    request=params.tag_values_request,
+    ask=lambda backend: backend.tag_values,
+    messages=lambda _, values: messages.values_v2_messages(values),
+    progress=pb.SearchTagValuesV2Response(metrics=pb.MetadataMetrics()),
+)

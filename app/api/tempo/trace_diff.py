@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -10,12 +11,15 @@ from aiohttp import web
 from app.api import params
 from app.api.backend import BACKEND
 from app.api.call import tenant_of_request
-from app.api.errors import ParameterError, TraceTooLarge, plain_text
-from app.api.params import LIMITS
+from app.api.errors import ParameterError, plain_text
+from app.api.limits import LIMITS
 from app.api.replies import reply
 from app.api.tempo.jsonpb import Json
+from app.api.times import NS
 from app.api.trace_diff import patch, summary
 from app.api.trace_diff.spans import TooDeep, Tree, tree_of
+from query.errors import TraceTooLarge
+from query.requests import TraceRequest
 from tables.wire.otlp.writer import to_resource_spans
 
 routes = web.RouteTableDef()
@@ -39,8 +43,8 @@ async def trace_diff(request: web.Request) -> web.Response:
         raise ParameterError(f"invalid format {str(form)[:40]!r}: must be one of {', '.join(_FORMATS)}")
     wanted = {side: _side(side, body.get(side)) for side in ("base", "compare")}
     tables = {}
-    for side, (trace_id, start_s, end_s) in wanted.items():
-        answer = await backend.trace(tenant, trace_id, start_s=start_s, end_s=end_s, bytes_max=limits.max_trace_bytes)
+    for side, asked in wanted.items():
+        answer = await backend.trace(tenant, replace(asked, bytes_max=limits.max_bytes_per_trace))
         if not answer.complete:
             return plain_text(422, f"{side} trace: partial traces cannot be compared: {answer.message}")
         if answer.table is None:
@@ -50,10 +54,10 @@ async def trace_diff(request: web.Request) -> web.Response:
     def make() -> bytes:
         groups = {side: to_resource_spans(table) for side, table in tables.items()}
         size = sum(group.ByteSize() for of_side in groups.values() for group in of_side)
-        if limits.max_trace_bytes and size > limits.max_trace_bytes:  # of both, as both are held
+        if limits.max_bytes_per_trace and size > limits.max_bytes_per_trace:  # of both, as both are held
             spans = sum(table.num_rows for table in tables.values())
             raise TraceTooLarge(
-                wanted["base"][0], spans, f"{size} bytes with the one to compare", limits.max_trace_bytes
+                wanted["base"].trace_id, spans, f"{size} bytes with the one to compare", limits.max_bytes_per_trace
             )
         trees = [tree_of(of_side, side) for side, of_side in groups.items()]
         return orjson.dumps(_FORMATS[form](*trees))
@@ -77,8 +81,8 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _side(name: str, asked: Any) -> tuple[bytes, int | None, int | None]:
-    """Id, start and end in seconds."""
+def _side(name: str, asked: Any) -> TraceRequest:
+    """One of the two traces, as the body names it. Raises: ParameterError"""
     trace_id = asked.get("traceId") if isinstance(asked, dict) else None
     if not isinstance(trace_id, str) or not trace_id:
         raise ParameterError(f"{name}.traceId is required: 1 to 32 hex digits")
@@ -92,4 +96,5 @@ def _side(name: str, asked: Any) -> tuple[bytes, int | None, int | None]:
         times[which] = time
     if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:
         raise ParameterError(f"{name}.start must be before {name}.end: got start={times['start']} end={times['end']}")
-    return params.trace_id(trace_id), times["start"], times["end"]
+    start_ns, end_ns = (None if time is None else time * NS for time in times.values())
+    return TraceRequest(trace_id=params.trace_id(trace_id), start_ns=start_ns, end_ns=end_ns)

@@ -12,11 +12,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from app.api import params
 from app.api.backend import BACKEND, TraceAnswer
 from app.api.call import tenant_of_request
-from app.api.errors import TraceTooLarge, Unavailable, plain_text
-from app.api.params import LIMITS
+from app.api.errors import Unavailable, plain_text
+from app.api.limits import LIMITS
 from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
 from app.api.tempo.jsonpb import Json, resource_spans_json
 from app.api.tempo.messages import field_bytes
+from query.errors import TraceTooLarge
+from query.requests import TraceRequest
 from query.trace.filter import TraceFilter, filter_trace
 from query.trace.pages import cursor_of
 from tables.wire.otlp.writer import to_resource_spans
@@ -42,28 +44,19 @@ class Found:
     next_cursor: str | None = None
 
 
-async def _ask(request: web.Request) -> tuple[TraceAnswer, bytes, bool]:
-    """The trace that the request's path names, its id, and whether it is a page."""
-    trace_id, limits = params.trace_id(request.match_info["trace_id"]), request.app[LIMITS]
-    start_s, end_s = params.time_range(request.query)
-    page = params.trace_page(request.query, limits)
-    answer = await request.app[BACKEND].trace(
-        tenant_of_request(request),
-        trace_id,
-        start_s=start_s,
-        end_s=end_s,
-        bytes_max=limits.max_trace_bytes,
-        page=page,
-    )
-    return answer, trace_id, page is not None
+async def _ask(request: web.Request) -> tuple[TraceAnswer, TraceRequest]:
+    """The trace that the request's path names, and what was asked."""
+    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS])
+    return await request.app[BACKEND].trace(tenant_of_request(request), asked), asked
 
 
-async def _reply(request: web.Request, answer: TraceAnswer, *, v2: bool, trace_id: bytes, paged: bool) -> web.Response:
-    protobuf, bytes_max = wants_protobuf(request), request.app[LIMITS].max_trace_bytes
+async def _reply(request: web.Request, answer: TraceAnswer, asked: TraceRequest, *, v2: bool) -> web.Response:
+    protobuf, bytes_max = wants_protobuf(request), asked.bytes_max
     headers: dict[str, str] = {}
 
     def make() -> bytes:
-        found = page_of(answer, bytes_max or _PAGE_BYTES) if paged else whole(answer, trace_id, bytes_max)
+        paged = asked.page is not None
+        found = page_of(answer, bytes_max or _PAGE_BYTES) if paged else whole(answer, asked.trace_id, bytes_max)
         if found.next_cursor is not None:
             headers[NEXT_CURSOR] = found.next_cursor
         forms = (_v2_json, _v2_protobuf) if v2 else (_v1_json, _v1_protobuf)
@@ -82,13 +75,13 @@ async def _reply(request: web.Request, answer: TraceAnswer, *, v2: bool, trace_i
 @routes.get("/api/traces/{trace_id}")
 async def trace_v1(request: web.Request) -> web.Response:
     """The trace alone; 404 where there is none. Incomplete: 206, since this form has no place to say so."""
-    answer, trace_id, paged = await _ask(request)
+    answer, asked = await _ask(request)
     if answer.table is None:
         if not answer.complete:
             # Not "not found": the part that did not answer may have it.
             raise Unavailable(answer.message or "a part of the spans could not be read")
         return plain_text(404, "trace not found")
-    return await _reply(request, answer, v2=False, trace_id=trace_id, paged=paged)
+    return await _reply(request, answer, asked, v2=False)
 
 
 @routes.get("/api/v2/traces/{trace_id}")
@@ -97,10 +90,10 @@ async def trace_v2(request: web.Request) -> web.Response:
     an empty one.
     """
     wanted = params.trace_filter(request.query, request.app[LIMITS])
-    answer, trace_id, paged = await _ask(request)
+    answer, asked = await _ask(request)
     if wanted is not None:
-        answer = await request.app[BACKEND].beside(partial(_filtered, answer, wanted))
-    return await _reply(request, answer, v2=True, trace_id=trace_id, paged=paged)
+        answer = await request.app[BACKEND].run_in_thread(partial(_filtered, answer, wanted))
+    return await _reply(request, answer, asked, v2=True)
 
 
 def _filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
@@ -113,7 +106,7 @@ def _filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
 
 
 def whole(answer: TraceAnswer, trace_id: bytes, bytes_max: int) -> Found:
-    """All of it. Raises: TraceTooLarge"""
+    """The answer of a whole trace. Raises: TraceTooLarge"""
     if answer.table is None:
         return Found([], answer.complete, answer.message)
     groups = to_resource_spans(answer.table)

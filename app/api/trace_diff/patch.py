@@ -44,7 +44,7 @@ _SIZES: Final = frozenset(
 
 
 def patch(base: Tree, compare: Tree) -> Json:
-    """As an object for JSON."""
+    """What differs between two traces, as an object for JSON."""
     partners = _partners(base, compare)
     modified: list[Json] = []
     added: list[Json] = []
@@ -152,7 +152,7 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """A value of an attribute, as JSON can hold it."""
     match value:
         case float() if math.isnan(value):
             return "NaN"

@@ -48,12 +48,12 @@ class Item:
     attributes: dict[str, Any]
 
     def reference(self) -> Json:
-        """Where and what it is."""
+        """Says which span it is: its place in the tree, and its names."""
         service, name, kind = self.identity
         return {"path": list(self.path), "service": service, "name": name, "kind": kind}
 
     def snapshot(self) -> Json:
-        """What is told of a span that the other trace lacks."""
+        """What the answer shows of a span that the other trace lacks."""
         return {**self.reference(), "duration_nanos": self.duration_ns or 0, "status": self.status}
 
 
@@ -184,7 +184,7 @@ def _durations(spans: Sequence[Named], side: str) -> list[Json]:
 
 
 def is_number(value: Any) -> bool:
-    """Not a truth value."""
+    """Whether it is a number; True and False, which Python takes for numbers, are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -28,7 +28,7 @@ def composed(base: Tree, compare: Tree) -> Json:
 
 
 def summary(base: Tree, compare: Tree, made: Json) -> Json:
-    """made: their patch"""
+    """The differences of two traces by operation, in Stretto's own form. made: the patch between them"""
     stats = made["stats"]
     before, after = _side(base), _side(compare)
     moved = {service for service, rows in _moved(base, compare).items() if rows}
@@ -144,7 +144,7 @@ def _named(service: str) -> str:
 
 
 def _ms(ns: int) -> int:
-    """Towards zero."""
+    """Nanoseconds as milliseconds, rounded towards zero."""
     return ns // _NS_PER_MS if ns >= 0 else -(-ns // _NS_PER_MS)
 
 

@@ -53,7 +53,7 @@ _REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
 class GrpcReceiver:
     """A server of Export alone; other methods are UNIMPLEMENTED. Belongs to its event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (three collaborators, and options by their names)
         self,
         batcher: RequestBatcher,
         endpoint: str,

@@ -155,7 +155,7 @@ def _add_scope(
     return out
 
 
-def _add_span(
+def _add_span(  # noqa: PLR0913 (a row of _SPAN_COLUMNS)
     to: ScopeSpans,
     trace_id: bytes,
     span_id: bytes,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import aiohttp
 import pyarrow as pa
@@ -10,12 +10,17 @@ import pytest
 from aiohttp import web
 
 from app.api.backend import TraceAnswer
+from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api
+from app.api.status.status import Configs, Process
+from app.net.access import Access
 from query.results import Inspected, MetricsResult, SearchResult
 from query.tags.tags import TagNames, TagValues
 from tables.schema import FIXED
 
 TRACE_ID = bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb")
+
+WEEK_S = 7 * 24 * 3600
 
 
 def spans(count: int = 1) -> pa.Table:
@@ -56,56 +61,52 @@ class FakeBackend:
     asked: list[dict] = field(default_factory=list)
     wait: asyncio.Event | None = None  # a query that never ends; set when it was cancelled
     early: list = field(default_factory=list)  # told before the answer
+    closed: bool = False
 
-    async def search(self, tenant, query, *, watch=None, **named) -> SearchResult:
+    async def search(self, tenant, request, observer) -> SearchResult:
         for result in self.early:
-            watch.progress.tell(result)
+            observer.progress.tell(result)
             await asyncio.sleep(0)
-        self.asked.append({"tenant": tenant, "query": query, **named})
-        self._tell(watch)
         if self.wait is not None:
+            self._note(tenant, request, observer)
             try:
                 await asyncio.sleep(60)
             finally:
                 self.wait.set()
-        if self.error is not None:
-            raise self.error
-        return self.result
+        return self._answer(self.result, tenant, request, observer)
 
-    async def trace(self, tenant, trace_id, **named) -> TraceAnswer:
-        return self._told(self.answer, tenant=tenant, trace_id=trace_id, **named)
+    async def trace(self, tenant, request) -> TraceAnswer:
+        return self._answer(self.answer, tenant, request)
 
-    async def metrics_range(self, tenant, query, *, watch=None, **named) -> MetricsResult:
-        self._tell(watch)
+    async def metrics_range(self, tenant, request, observer) -> MetricsResult:
         own = replace(self.series, series=list(self.series.series))  # whoever answers empties it
-        return self._told(own, tenant=tenant, query=query, **named)
+        return self._answer(own, tenant, request, observer)
 
-    async def metrics_instant(self, tenant, query, *, watch=None, **named) -> MetricsResult:
-        self._tell(watch)
-        own = replace(self.series, series=list(self.series.series))  # whoever answers empties it
-        return self._told(own, tenant=tenant, query=query, **named)
+    metrics_instant = metrics_range
 
-    async def tag_names(self, tenant, *, watch=None, **named) -> TagNames:
-        self._tell(watch)
-        return self._told(self.names, tenant=tenant, **named)
+    async def tag_names(self, tenant, request, observer) -> TagNames:
+        return self._answer(self.names, tenant, request, observer)
 
-    async def tag_values(self, tenant, fields, *, watch=None, **named) -> TagValues:
-        self._tell(watch)
-        return self._told(self.values, tenant=tenant, fields=fields, **named)
+    async def tag_values(self, tenant, request, observer) -> TagValues:
+        return self._answer(self.values, tenant, request, observer)
 
-    def _tell(self, watch) -> None:
-        if watch is not None and watch.lacks is not None:
-            watch.lacks.extend(self.lacks)
-
-    def _told(self, answer, **asked):
-        self.asked.append(asked)
+    def _answer(self, answer, tenant, request, observer=None):
+        self._note(tenant, request, observer)
         if self.error is not None:
             raise self.error
         return answer
 
-    async def beside(self, make):
-        """On any thread."""
+    def _note(self, tenant, request, observer) -> None:
+        self.asked.append({"tenant": tenant} | {one.name: getattr(request, one.name) for one in fields(request)})
+        if observer is not None and observer.lacks is not None:
+            observer.lacks.extend(self.lacks)
+
+    async def run_in_thread(self, make):
+        """What `make` gives, made on a thread."""
         return await asyncio.to_thread(make)
+
+    def close(self) -> None:
+        self.closed = True
 
     def not_ready(self) -> list[str]:
         return self.reasons
@@ -127,13 +128,26 @@ class Answer:
         return self.body.decode()
 
 
-SETTINGS = {
-    "multitenancy": False,
-    "default_limit": 20,
-    "max_limit": 1000,
-    "default_spss": 3,
-    "max_query_bytes": 20_000,
-}
+LIMITS = ApiLimits(
+    max_result_limit=1000,
+    max_query_expression_size_bytes=20_000,
+    max_search_duration_s=WEEK_S,
+    max_metrics_duration_s=WEEK_S,
+)
+
+
+def api_over(
+    backend, *, multitenancy=False, credentials=None, target="all", configs=None, rings=None, profiling=False, **limits
+) -> web.Application:
+    """The API over a backend, with the settings of LIMITS where `limits` does not say otherwise."""
+    return build_api(
+        backend,
+        replace(LIMITS, **limits),
+        Access(multitenancy=multitenancy, credentials=credentials),
+        process=Process(target, configs or Configs()),
+        rings=rings,
+        profiling=profiling,
+    )
 
 
 async def serving(app: web.Application, use: Callable[[str], Awaitable[object]]) -> object:
@@ -165,7 +179,7 @@ def ask(backend):
             ):
                 return Answer(response.status, dict(response.headers), await response.read())
 
-        return asyncio.run(serving(build_api(backend, **SETTINGS | settings), use))
+        return asyncio.run(serving(api_over(backend, **settings), use))
 
     return ask
 
@@ -173,7 +187,7 @@ def ask(backend):
 @pytest.fixture
 def serve(backend):
     """serve(use) runs the coroutine function `use` with the address of the API over `backend`."""
-    return lambda use: asyncio.run(serving(build_api(backend, **SETTINGS), use))
+    return lambda use: asyncio.run(serving(api_over(backend), use))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from app.api.errors import ParameterError
 from app.api.tempo.old_search import old_query
 from app.api.times import INT64_MAX, step_ns, time_range
 from query.language.compile import compile_query
+from query.requests import SearchRequest
 from query.search.search import search
 
 ANY = st.text(st.sampled_from('0123456789.:-+TZsmhn="\\ ') | st.characters(), max_size=40)
@@ -41,4 +42,4 @@ def test_quoted_tags(key, value):
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     query = old_query({"tags": f'{key}="{quoted}"'})
     compile_query(query)
-    assert not search([], query).traces
+    assert not search([], SearchRequest(query=query)).traces

@@ -134,20 +134,20 @@ def spans_of(groups: list[Any]) -> list[bytes]:
 def test_too_large(ask, large, path):
     """422, and the text says the size, the limit, its setting, and how to read the trace all the same."""
     size = sum(group.ByteSize() for group in large)
-    answer = ask(path + ID.hex(), max_trace_bytes=size - 1)
+    answer = ask(path + ID.hex(), max_bytes_per_trace=size - 1)
     assert answer.status == 422
     words = [str(size), str(size - 1), "20000 spans", "max_bytes_per_trace", "cursor", "stretto query trace"]
     assert [word for word in words if word not in answer.text] == []
-    assert ask(path + ID.hex(), max_trace_bytes=size).status == 200
-    assert ask(path + ID.hex(), max_trace_bytes=0).status == 200
+    assert ask(path + ID.hex(), max_bytes_per_trace=size).status == 200
+    assert ask(path + ID.hex(), max_bytes_per_trace=0).status == 200
 
 
 @pytest.mark.parametrize(
     ("limit", "settings"),
     [
         pytest.param("3000", {}, id="so many spans"),
-        pytest.param("", {"max_page_spans": 7000}, id="as many as the setting allows"),
-        pytest.param("", {"max_trace_bytes": 500_000}, id="so many bytes"),
+        pytest.param("", {"max_spans_per_page": 7000}, id="as many as the setting allows"),
+        pytest.param("", {"max_bytes_per_trace": 500_000}, id="so many bytes"),
     ],
 )
 def test_trace_in_pages(ask, large, limit, settings):
@@ -167,8 +167,8 @@ def test_trace_in_pages(ask, large, limit, settings):
     ]
     assert all(max(before) <= min(after) for before, after in itertools.pairwise(times))
     assert len(pages) > 2
-    assert all(len(page) <= int(limit or settings.get("max_page_spans", 10_000)) for page in times)
-    most = settings.get("max_trace_bytes", 2**31)
+    assert all(len(page) <= int(limit or settings.get("max_spans_per_page", 10_000)) for page in times)
+    most = settings.get("max_bytes_per_trace", 2**31)
     assert all(sum(group.ByteSize() for group in page) <= most for page in pages)
 
 

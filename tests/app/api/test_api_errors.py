@@ -7,10 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.backend import TraceAnswer
-from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
-from app.api.server import build_api
-from query.errors import TraceQLError
+from app.api.errors import TooManyRequests, Unavailable
+from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
+from tests.app.api.conftest import api_over
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -133,7 +133,7 @@ def test_openmetrics(ask):
 
 def test_every_endpoint_is_documented(backend):
     """docs/api.md has a heading for each endpoint, and none for what is not there."""
-    app = build_api(backend, multitenancy=False, default_limit=20, max_limit=0, default_spss=3, max_query_bytes=1000)
+    app = api_over(backend)
     routes = {f"{route.method} {route.resource.canonical}" for route in app.router.routes() if route.method != "HEAD"}
     assert set(re.findall(r"^## `(.*?)`$", DOCS.read_text(), re.MULTILINE)) == routes
 

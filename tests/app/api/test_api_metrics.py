@@ -163,6 +163,7 @@ def test_asked_instant(ask, backend):
             "query": "{ } | rate()",
             "start_ns": 1_795_259_580 * NS,
             "end_ns": 1_795_259_640 * NS,
+            "exemplars": 0,
         }
     ]
 
@@ -227,6 +228,6 @@ def test_bad_steps(ask, step, words):
 @pytest.mark.parametrize("times", [{"start": "1795259500", "end": "1795259561"}, {"since": "61s"}])
 def test_longest_range(ask, path, times):
     """400 that names the setting; 0 switches it off."""
-    answer = ask(path, params={"q": "{ } | rate()", **times}, max_metrics_range_s=60)
+    answer = ask(path, params={"q": "{ } | rate()", **times}, max_metrics_duration_s=60)
     assert (answer.status, "query_frontend.metrics.max_duration_s allows 60 s" in answer.text) == (400, True)
-    assert ask(path, params={"q": "{ } | rate()", **times}, max_metrics_range_s=0).status == 200
+    assert ask(path, params={"q": "{ } | rate()", **times}, max_metrics_duration_s=0).status == 200

@@ -11,8 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from app.api.proto import tempo_pb2 as pb
-from app.api.server import build_api
-from tests.app.api.conftest import SETTINGS, serving
+from tests.app.api.conftest import api_over, serving
 from tests.helpers.engine import Engine
 from tests.helpers.frozen import strictly
 from tests.helpers.whole_way import START_NS, TRACE, Way, request, span
@@ -92,7 +91,7 @@ def test_every_field_in_json(version: str) -> None:
         async with aiohttp.ClientSession() as session, session.get(base + path) as response:
             return await response.json()
 
-    body: Any = asyncio.run(serving(build_api(engine, **SETTINGS), use))
+    body: Any = asyncio.run(serving(api_over(engine), use))
     (found,) = body["trace"]["resourceSpans"] if version else body["batches"]
     wanted = {name: value for name, value in leaves(group) if "flags" not in str(name)}
     assert wanted

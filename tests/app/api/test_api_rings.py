@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.api.status.rings import Held, Ring, Worker
+from app.api.status.rings import PartitionOffsets, Ring, Worker
 
 OWN = Worker(
     "live-<b>1",
@@ -14,7 +14,7 @@ OWN = Worker(
     [1, 0],
     True,
     1_795_259_580.0,
-    [Held(0, 7, 9, 4), Held(1, 3, None, 0)],
+    [PartitionOffsets(0, 7, 9, 4), PartitionOffsets(1, 3, None, 0)],
 )
 OTHER = Worker("live-2", "live-store", "10.0.0.2", "JOINING", [2])
 

@@ -135,19 +135,23 @@ def test_attribute_value(value, want):
     [
         pytest.param({"q": "{ true }"}, {}, id="defaults"),
         pytest.param({"q": "{ true }", "limit": "1000", "spss": "7"}, {"limit": 1000, "spans_per_span_set": 7}),
-        pytest.param({"q": "{ true }", "start": "5", "end": "5"}, {"start_s": 5, "end_s": 5}, id="times"),
-        pytest.param({"q": "{ true }", "start": "5"}, {"start_s": 5}, id="open end"),
+        pytest.param(
+            {"q": "{ true }", "start": "5", "end": "5"}, {"start_ns": 5 * 10**9, "end_ns": 5 * 10**9}, id="times"
+        ),
+        pytest.param({"q": "{ true }", "start": "5"}, {"start_ns": 5 * 10**9}, id="open end"),
         pytest.param(
             {"q": "{ true }", "start": "1795259580000000001", "end": "1795259590000000001"},
-            {"start_s": 1795259580, "end_s": 1795259591},
+            {"start_ns": 1795259580 * 10**9, "end_ns": 1795259591 * 10**9},
             id="nanoseconds, outwards to seconds",
         ),
         pytest.param(
             {"q": "{ true }", "start": "2026-11-21T11:13:00Z", "end": "2026-11-21T12:13:09.5+01:00"},
-            {"start_s": 1795259580, "end_s": 1795259590},
+            {"start_ns": 1795259580 * 10**9, "end_ns": 1795259590 * 10**9},
             id="RFC 3339",
         ),
-        pytest.param({"q": "{ true }", "since": "1m", "end": "100"}, {"start_s": 40, "end_s": 100}, id="since"),
+        pytest.param(
+            {"q": "{ true }", "since": "1m", "end": "100"}, {"start_ns": 40 * 10**9, "end_ns": 100 * 10**9}, id="since"
+        ),
         pytest.param({"q": "{ true }", "start": "0", "end": "0", "limit": ""}, {}, id="zero and empty: not given"),
         pytest.param({"q": "{ true }", "spss": "0"}, {"spans_per_span_set": 0}, id="all spans"),
         pytest.param({"q": "{ true }", "tags": "a=b"}, {}, id="a query beats old parameters"),
@@ -162,8 +166,8 @@ def test_asked(ask, backend, params, want):
     defaults = {
         "tenant": "single-tenant",
         "query": "{ true }",
-        "start_s": None,
-        "end_s": None,
+        "start_ns": None,
+        "end_ns": None,
         "limit": 20,
         "spans_per_span_set": 3,
         "order": "start",
@@ -247,13 +251,13 @@ def test_bad_parameters(ask, backend, params, words):
 def test_limits_switched_off(ask, backend):
     """0 switches the limits of traces and of the range off."""
     params = {"q": "{ }", "limit": "4000000000", "start": "1", "end": "4000000000"}
-    assert ask("/api/search", params=params, max_limit=0, max_range_s=0).status == 200
+    assert ask("/api/search", params=params, max_result_limit=0, max_search_duration_s=0).status == 200
 
 
 @pytest.mark.parametrize("spss", ["0", "101"])
 def test_spans_per_span_set_limit(ask, spss):
     """With a limit neither more nor all can be asked for."""
-    answer = ask("/api/search", params={"spss": spss}, max_spss=100)
+    answer = ask("/api/search", params={"spss": spss}, max_spans_per_span_set=100)
     assert answer.status == 400
     assert "max_spans_per_span_set" in answer.text
 

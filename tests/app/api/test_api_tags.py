@@ -74,7 +74,7 @@ def test_strict_parser(body, message):
         pytest.param({"scope": ""}, {}, id="empty scope"),
         pytest.param({"scope": "event"}, {"scope": "event"}, id="scope"),
         pytest.param({"q": " { span. "}, {"query": "{ span."}, id="unfinished filter"),
-        pytest.param({"start": "5", "end": "6"}, {"start_s": 5, "end_s": 6}, id="times"),
+        pytest.param({"start": "5", "end": "6"}, {"start_ns": 5 * 10**9, "end_ns": 6 * 10**9}, id="times"),
         pytest.param({"limit": "5000", "maxStaleValues": "3"}, {"limit": 5000}, id="limits"),
     ],
 )
@@ -82,7 +82,7 @@ def test_strict_parser(body, message):
 def test_asked_for_names(ask, backend, version, params, want):
     """What the backend is asked."""
     assert ask(f"/api{version}/search/tags", params=params).status == 200
-    defaults = {"tenant": "single-tenant", "scope": None, "query": "", "start_s": None, "end_s": None, "limit": 0}
+    defaults = {"tenant": "single-tenant", "scope": None, "query": "", "start_ns": None, "end_ns": None, "limit": 0}
     assert backend.asked == [defaults | want]
 
 
@@ -108,8 +108,8 @@ def test_asked_for_values(ask, backend, path, field):
         "tenant": "single-tenant",
         "fields": (field,),
         "query": "{}",
-        "start_s": 1,
-        "end_s": 2,
+        "start_ns": 1 * 10**9,
+        "end_ns": 2 * 10**9,
         "limit": 7,
     }
 

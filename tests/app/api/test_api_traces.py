@@ -179,9 +179,11 @@ def test_trace_id(ask, backend, path, text, want):
 def test_asked(ask, backend):
     """Tenant and times reach the backend; a bad time is 400."""
     headers = {"X-Scope-OrgID": "team-a"}
-    ask(f"/api/v2/traces/{ID}?start=1&end=2", headers=headers, multitenancy=True, max_trace_bytes=9)
+    ask(f"/api/v2/traces/{ID}?start=1&end=2", headers=headers, multitenancy=True, max_bytes_per_trace=9)
     whole = {"bytes_max": 9, "page": None}
-    assert backend.asked == [{"tenant": "team-a", "trace_id": bytes.fromhex(ID), "start_s": 1, "end_s": 2} | whole]
+    assert backend.asked == [
+        {"tenant": "team-a", "trace_id": bytes.fromhex(ID), "start_ns": 1 * 10**9, "end_ns": 2 * 10**9} | whole
+    ]
     assert ask(f"/api/v2/traces/{ID}?start=2&end=1").status == 400
     assert ask(f"/api/traces/{ID}", multitenancy=True).status == 401
 

@@ -12,9 +12,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 
-from app.api.server import api_runner, build_api
+from app.api.server import api_runner
 from tables.columns.in_memory import TableSource
-from tests.app.api.conftest import SETTINGS
+from tests.app.api.conftest import api_over
 from tests.helpers.engine import Engine
 from tests.query.golden import load_table
 from tests.query.test_search import TRACES
@@ -28,7 +28,7 @@ def address() -> Iterator[str]:
     started, stop, found = threading.Event(), [], []
 
     async def serve() -> None:
-        runner = api_runner(build_api(Engine([TableSource(load_table(TRACES))]), **SETTINGS))
+        runner = api_runner(api_over(Engine([TableSource(load_table(TRACES))])))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
@@ -49,7 +49,7 @@ def address() -> Iterator[str]:
 
 def test_all_endpoints():
     """Neither more nor less than there are."""
-    routes = build_api(Engine([]), **SETTINGS).router.routes()
+    routes = api_over(Engine([])).router.routes()
     paths = yaml.safe_load(FILE.read_text())["paths"]
     written = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert written == {f"{route.method} {route.resource.canonical}" for route in routes if route.method != "HEAD"}

@@ -14,16 +14,16 @@ import pytest
 import uvloop
 
 from app.api.call import ACCESS
-from app.api.params import LIMITS
+from app.api.limits import LIMITS
 from app.api.proto import tempo_pb2 as pb
-from app.api.server import api_runner, build_api
+from app.api.server import api_runner
 from app.api.tempo.streaming import build_streaming
 from app.errors import StrettoError
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
 from app.net.shared_port import PREFACE, SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
-from tests.app.api.conftest import SETTINGS, FakeBackend
+from tests.app.api.conftest import FakeBackend, api_over
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 SEARCH = "/tempopb.StreamingQuerier/Search"
@@ -38,7 +38,7 @@ async def shared(
     tunnels_max: int = 1000,
 ) -> AsyncIterator[SharedSite]:
     """The API on a free port of the loopback."""
-    api = build_api(backend, **SETTINGS)
+    api = api_over(backend)
     streaming = build_streaming(backend, api[LIMITS], api[ACCESS])
     grpc_port = streaming.add_insecure_port("127.0.0.1:0")
     await streaming.start()
@@ -293,7 +293,7 @@ def test_tunnel_waits_and_half_closes(run, backend):
         writer.close()
 
     async def main():
-        runner = api_runner(build_api(backend, **SETTINGS))
+        runner = api_runner(api_over(backend))
         await runner.setup()
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         site = SharedSite(runner, "127.0.0.1", 0, server.sockets[0].getsockname()[1])
@@ -325,7 +325,7 @@ def test_grpc_away(run, backend, caplog):
     """Where the inner server does not listen the connection ends, and the log says why."""
 
     async def main():
-        runner = api_runner(build_api(backend, **SETTINGS))
+        runner = api_runner(api_over(backend))
         await runner.setup()
         site = SharedSite(runner, "127.0.0.1", 0, 1)
         await site.start()

@@ -17,9 +17,8 @@ from google.protobuf import json_format
 
 from app.api.call import ACCESS
 from app.api.errors import TooManyRequests, Unavailable
-from app.api.params import LIMITS
+from app.api.limits import LIMITS
 from app.api.proto import tempo_pb2 as pb
-from app.api.server import build_api
 from app.api.tempo import messages, streaming
 from app.api.tempo.metrics import instant_json, last_use, range_json
 from app.api.tempo.search import search_json
@@ -29,7 +28,7 @@ from app.querying import querier
 from query.engine.distinct import TagValue
 from query.results import Exemplar, Inspected, MetricsResult, SearchResult, Series, SpanMatch, SpanSet, TraceMatch
 from query.tags.tags import TagNames, TagValues
-from tests.app.api.conftest import SETTINGS
+from tests.app.api.conftest import api_over
 from tests.app.api.test_api_access import CREDENTIALS
 from tests.app.api.test_api_search import RESULT
 from tests.app.test_querier import in_loop, loaded, world
@@ -69,7 +68,7 @@ def call(backend):
 
     def call(method, request=None, metadata=(), timeout=10, **settings):
         async def main():
-            api = build_api(backend, **SETTINGS | settings)
+            api = api_over(backend, **settings)
             server = build_streaming(backend, api[LIMITS], api[ACCESS])
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
@@ -80,7 +79,7 @@ def call(backend):
                         request_serializer=lambda message: message.SerializeToString(),
                         response_deserializer=RESPONSES.get(method, pb.SearchResponse).FromString,
                     )
-                    message = METHODS[method].request() if request is None else request
+                    message = METHODS[method].message() if request is None else request
                     return [part async for part in ask(message, metadata=metadata, timeout=timeout)]
             finally:
                 await server.stop(None)
@@ -187,13 +186,13 @@ def test_instant_answer_that_clients_refuse(call, backend):
     backend.series = many_series(60_000)
     request_ = pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2)
     with pytest.raises(grpc.RpcError) as told:
-        call("MetricsQueryInstant", request_, max_message_bytes=2 << 20)
+        call("MetricsQueryInstant", request_, max_send_msg_size_bytes=2 << 20)
     assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "grpc_server_max_send_msg_size allows 2097152" in told.value.details()
     assert "topk" in told.value.details()
     # Of a range the series come in several messages, which a client puts together.
     parts = call(
-        "MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), max_message_bytes=2 << 20
+        "MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), max_send_msg_size_bytes=2 << 20
     )
     assert len(parts) > 1
     assert sum(len(part.series) for part in parts) == 60_000
@@ -205,13 +204,19 @@ def test_instant_answer_that_clients_refuse(call, backend):
         pytest.param(
             "Search",
             pb.SearchRequest(Query="{ name = `x` }", Limit=7, start=100, end=200, SpansPerSpanSet=5),
-            {"query": "{ name = `x` }", "start_s": 100, "end_s": 200, "limit": 7, "spans_per_span_set": 5},
+            {
+                "query": "{ name = `x` }",
+                "start_ns": 100 * 10**9,
+                "end_ns": 200 * 10**9,
+                "limit": 7,
+                "spans_per_span_set": 5,
+            },
             id="search",
         ),
         pytest.param(
             "Search",
             pb.SearchRequest(),
-            {"query": "{ }", "start_s": None, "end_s": None, "limit": 20, "spans_per_span_set": 1},
+            {"query": "{ }", "start_ns": None, "end_ns": None, "limit": 20, "spans_per_span_set": 1},
             id="Grafana's health check",
         ),
         pytest.param(
@@ -243,13 +248,13 @@ def test_instant_answer_that_clients_refuse(call, backend):
         pytest.param(
             "SearchTagsV2",
             pb.SearchTagsRequest(scope="span", query="{ }", start=1, end=2, maxTagsPerScope=9),
-            {"scope": "span", "query": "{ }", "start_s": 1, "end_s": 2, "limit": 9},
+            {"scope": "span", "query": "{ }", "start_ns": 1 * 10**9, "end_ns": 2 * 10**9, "limit": 9},
             id="tags",
         ),
         pytest.param(
             "SearchTagValuesV2",
             pb.SearchTagValuesRequest(tagName="span.a", query="{ }", start=1, end=2, maxTagValues=9),
-            {"query": "{ }", "start_s": 1, "end_s": 2, "limit": 9},
+            {"query": "{ }", "start_ns": 1 * 10**9, "end_ns": 2 * 10**9, "limit": 9},
             id="values",
         ),
         pytest.param("SearchTagValues", pb.SearchTagValuesRequest(tagName="a"), {"limit": 0}, id="old values"),
@@ -283,8 +288,8 @@ def test_errors(call, backend, method, request_, error, code, words):
     if code == "INVALID_ARGUMENT" and method == "Search" and not words:
         from query.language.compile import compile_query
 
-        async def search(_tenant, query, **_):
-            compile_query(query)
+        async def search(_tenant, request, _observer):
+            compile_query(request.query)
 
         backend.search = search
     backend.error = error
@@ -369,10 +374,12 @@ def test_early_rows(call, backend, monkeypatch):
     traces = [RESULT.traces[0]._replace(trace_id=bytes(15) + bytes([n])) for n in range(1, 4)]
     whole = SearchResult(traces, Inspected(sources=9))
 
-    async def search(*_, watch, **__):
+    async def search(_tenant, _request, observer):
         for count, left in ((1, 6), (2, 3)):
             # As from a worker's thread.
-            await asyncio.to_thread(watch.progress.tell, SearchResult(traces[:count], Inspected(sources=3, left=left)))
+            await asyncio.to_thread(
+                observer.progress.tell, SearchResult(traces[:count], Inspected(sources=3, left=left))
+            )
             await asyncio.sleep(0.2)
         return whole
 
@@ -443,7 +450,7 @@ def test_cancelled_on_its_thread(tmp_path, monkeypatch):
     async def main():
         with world(tmp_path) as w:
             asked = await loaded(w)
-            api = build_api(asked, **SETTINGS)
+            api = api_over(asked)
             server = build_streaming(asked, api[LIMITS], api[ACCESS])
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
@@ -476,7 +483,7 @@ def test_methods_are_documented():
 
 def test_proto_is_what_the_classes_were_made_of():
     """Each message, field and number of tempo.proto is in the classes, and the other way round."""
-    text = re.sub(r"//.*", "", (Path(streaming.__file__).parent / "proto" / "tempo.proto").read_text())
+    text = re.sub(r"//.*", "", (Path(pb.__file__).with_name("tempo.proto")).read_text())
     written = {
         (name, field, int(number))
         for name, body in re.findall(r"message (\w+) \{(.*?)\n\}", text, re.DOTALL)

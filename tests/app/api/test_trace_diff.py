@@ -10,12 +10,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Status
 
 from app.api.backend import TraceAnswer
-from app.api.server import build_api
 from app.api.trace_diff import spans as spans_
 from app.api.trace_diff.patch import patch
 from app.api.trace_diff.spans import TooDeep, tree_of
 from app.api.trace_diff.summary import composed, summary
-from tests.app.api.conftest import SETTINGS, serving, spans
+from tests.app.api.conftest import api_over, serving, spans
 
 MS = 1_000_000
 Spec = tuple[str, str, str, int, int, dict[str, Any]]  # id, parent, service/name, start ms, duration ms, attributes
@@ -186,7 +185,7 @@ def post(backend):
             ):
                 return response.status, await response.text()
 
-        return asyncio.run(serving(build_api(backend, **SETTINGS | settings), use))
+        return asyncio.run(serving(api_over(backend, **settings), use))
 
     return post
 
@@ -197,8 +196,8 @@ def test_over_http(post, backend) -> None:
     for form in ("trace-patch-v0", "trace-summary-v0-native", "trace-summary-v0-composed", ""):
         status, text = post({"base": ONE | {"start": 1, "end": 2}, "compare": ONE, "format": form})
         assert (status, json.loads(text)["version"]) == (200, form or "trace-patch-v0")
-    assert backend.asked[0]["start_s"] == 1
-    assert post({"base": ONE, "compare": ONE}, max_trace_bytes=300)[0] == 422
+    assert backend.asked[0]["start_ns"] == 10**9
+    assert post({"base": ONE, "compare": ONE}, max_bytes_per_trace=300)[0] == 422
     backend.answer = TraceAnswer(spans(3), complete=False, message="partition 3")
     assert post({"base": ONE, "compare": ONE}) == (422, "base trace: partial traces cannot be compared: partition 3")
     backend.answer = TraceAnswer(None, complete=True, message="")

@@ -7,12 +7,12 @@ import time
 SCRIPT = """
 import asyncio, logging, time
 from concurrent.futures import ThreadPoolExecutor
-from app.leave import LeaveInTime
+from app.process.shutdown import ExitDeadline
 
 logging.basicConfig()
 pool = ThreadPoolExecutor(1, "flush")
 pool.submit(time.sleep, 60)
-asyncio.run(LeaveInTime(within_s=0.2).on_stop())
+asyncio.run(ExitDeadline(within_s=0.2).on_stop())
 """
 
 

@@ -1,0 +1,40 @@
+"""What an agent tells its Faust app of the partitions that it reads."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from faust.types import TP
+
+
+class PartitionOwner(Protocol):
+    """Does the work on an app's partitions, and so knows where to read on, and how far it is."""
+
+    async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
+        """Takes up the partitions that are assigned now, instead of those before. Returns the offset to read each from;
+        one that is missing is read from what is committed.
+        """
+        ...
+
+    def taken(self) -> Mapping[TP, int]:
+        """The first offset of each partition that is not taken yet."""
+        ...
+
+    def waits(self) -> Mapping[int | None, str]:
+        """Why no records are taken now, by partition; under None, why of none."""
+        ...
+
+
+class NoOwner:
+    """Of an app without an agent that knows its partitions: they are read from what is committed."""
+
+    async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:  # noqa: ARG002 (as PartitionOwner)
+        """Leaves it to what is committed."""
+        return {}
+
+    def taken(self) -> Mapping[TP, int]:
+        """Nothing is known."""
+        return {}
+
+    def waits(self) -> Mapping[int | None, str]:
+        """Nothing holds up records."""
+        return {}

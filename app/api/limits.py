@@ -1,0 +1,44 @@
+"""The limits that requests and answers of the API are held to, each under the name of its setting."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from aiohttp import web
+
+from app.settings.models import QueryFrontend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiLimits:
+    """Settings of `query_frontend`, and one of `server`. Where it says so, 0 switches a limit off."""
+
+    default_result_limit: int = 20  # search.default_result_limit
+    max_result_limit: int = 0  # search.max_result_limit; 0: none
+    default_spans_per_span_set: int = 3  # search.default_spans_per_span_set
+    max_spans_per_span_set: int = 0  # search.max_spans_per_span_set; 0: none
+    max_search_duration_s: int = 0  # search.max_duration_s; 0: none
+    max_metrics_duration_s: int = 0  # metrics.max_duration_s; 0: none
+    max_query_expression_size_bytes: int = 128 << 10  # max_query_expression_size_bytes
+    max_bytes_per_trace: int = 0  # trace_by_id.max_bytes_per_trace; 0: none
+    max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
+    max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
+
+    @classmethod
+    def of(cls, frontend: QueryFrontend, max_send_msg_size_bytes: int) -> Self:
+        """The limits that the settings say."""
+        search, trace = frontend.search, frontend.trace_by_id
+        return cls(
+            default_result_limit=search.default_result_limit,
+            max_result_limit=search.max_result_limit,
+            default_spans_per_span_set=search.default_spans_per_span_set,
+            max_spans_per_span_set=search.max_spans_per_span_set,
+            max_search_duration_s=round(search.max_duration_s),
+            max_metrics_duration_s=round(frontend.metrics.max_duration_s),
+            max_query_expression_size_bytes=frontend.max_query_expression_size_bytes,
+            max_bytes_per_trace=trace.max_bytes_per_trace,
+            max_spans_per_page=trace.max_spans_per_page,
+            max_send_msg_size_bytes=max_send_msg_size_bytes,
+        )
+
+
+LIMITS: Final = web.AppKey("limits", ApiLimits)

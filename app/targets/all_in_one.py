@@ -1,0 +1,14 @@
+"""TARGET=all: every other target in one process."""
+
+from app.settings import Settings
+from app.targets import distributor, live_store, metrics_generator
+from app.targets.shared import Shared, Target
+
+
+def build(settings: Settings, shared: Shared) -> Target:
+    """The live store is the worker, the others run beside it; metrics are made where there is somebody to take them."""
+    live, receiving = live_store.build(settings, shared), distributor.build(settings, shared)
+    apps = {**live.apps, **receiving.apps}
+    if settings.metrics_generator.storage.remote_write:
+        apps |= metrics_generator.build(settings, shared).apps
+    return Target(apps=apps, servers=receiving.servers, backend=live.backend, live=live.live)

@@ -1,0 +1,54 @@
+"""What the targets of a process share, and what each of them gives to it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import faust
+
+from agents.live_store.agent import PartitionManager
+from agents.stream.consumer_report import ConsumerReport
+from agents.stream.stream_app import StreamApp, new_app
+from app.api.backend import Backend
+from app.api.status.rings import Role
+from app.process.overrides import OverridesFile
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One for a process, made before its targets."""
+
+    overrides: OverridesFile  # settings of single tenants
+    consumers: ConsumerReport
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Raises: SettingsError if there is a file of overrides and it is wrong."""
+        return cls(OverridesFile(settings, os.environ), ConsumerReport())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a target runs. Nothing is open yet: that happens when the worker starts."""
+
+    # Its Faust apps, by what they do: each is a member of a consumer group. The first is the worker itself.
+    apps: Mapping[Role, StreamApp]
+    servers: Sequence[faust.Service] = field(default=())  # they start last and stop first
+    backend: Backend | None = None  # answers queries; None: this target answers none
+    live: PartitionManager | None = None  # the partitions whose recent spans are here
+
+
+def stream_app(settings: Settings, role: Role) -> StreamApp:
+    """The Faust app for one role, a member of the consumer group of that name."""
+    kafka = settings.kafka
+    return new_app(
+        f"{kafka.consumer_group_prefix}-{role}",
+        broker=kafka.address,
+        datadir=settings.data_dir / "faust" / role,
+        session_timeout_s=kafka.session_timeout_s,
+        message_bytes_max=kafka.max_message_bytes,
+        keeps_partitions=role in ("live-store", "metrics-generator"),
+        decompressed_bytes_max=kafka.decompressed_bytes_max,
+    )
