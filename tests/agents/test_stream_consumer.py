@@ -320,7 +320,7 @@ async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: p
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("agents.stream_consumer._ASK_S", 0.01)
+    monkeypatch.setattr("agents.stream.stream_consumer._ASK_S", 0.01)
     consumer = app(tmp_path).consumer
     consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     consumer._thread.call_thread = consumer.seek_to_committed = never

@@ -148,10 +148,10 @@ async def test_only_what_should_consume(monkeypatch: pytest.MonkeyPatch) -> None
     w.consumer.subscribed, w.kafka.group = False, {}
     await w.look(40)
     assert (w.rebuilt, w.ended) == (0, [])
-    assert w.watch.problems() == ["live-store: it has started, and has not subscribed to its topic"]
+    assert w.report.problems() == ["live-store: it has started, and has not subscribed to its topic"]
     w.consumer.subscribed, w.kafka.group = True, {"me": Member("me", frozenset({P0}))}
     await w.look(100)
-    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
+    assert (w.rebuilt, w.ended, w.report.problems()) == (0, [], [])
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ async def test_start_that_hangs(monkeypatch: pytest.MonkeyPatch, started: bool, 
     w.app.started, w.consumer.connected, w.consumer.subscribed = started, connected, False
     w.kafka.silent = True
     await w.look(200)
-    assert (w.ended, w.watch.problems()) == ([], [])
+    assert (w.ended, w.report.problems()) == ([], [])
     w.kafka.silent = False
     await w.look(5)
-    assert w.watch.problems()[0].startswith(reason)
+    assert w.report.problems()[0].startswith(reason)
     await w.look(34)
     assert w.ended == []
     await w.look(1)
@@ -222,7 +222,7 @@ async def test_partition_that_the_group_leaves_to_nobody(monkeypatch: pytest.Mon
         assert (w.rebuilt, w.ended) == (0, [])
     w.kafka.group = {"me": Member("me", frozenset()), "other": Member("other", frozenset())}
     await w.look(8)
-    assert w.watch.problems() == ["live-store: its consumer group has given partition 0 to nobody"]
+    assert w.report.problems() == ["live-store: its consumer group has given partition 0 to nobody"]
     await w.look(6)
     assert w.rebuilt == 1
 
@@ -234,7 +234,7 @@ async def test_partition_that_the_topic_gets_later(monkeypatch: pytest.MonkeyPat
     await w.look(1)
     w.kafka.partitions = 2
     await w.look(100)
-    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
+    assert (w.rebuilt, w.ended, w.report.problems()) == (0, [], [])
 
 
 @in_loop

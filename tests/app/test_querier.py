@@ -241,7 +241,7 @@ async def test_what_failed_is_freed_on_its_thread(tmp_path: Path, monkeypatch: p
         asked = await loaded(w)
         monkeypatch.setattr(querier, "search", fail)
         with pytest.raises(QueryTooLarge) as kept:
-            await (found(asked) if part == "query" else asked.beside(fail))
+            await (found(asked) if part == "query" else asked.run_in_thread(fail))
         assert len(ended) == 3
         assert {name.partition("_")[0] for name in ended} == {part}
         # A log says still where it was.

@@ -205,8 +205,8 @@ def test_keys_of_a_file(table: pa.Table) -> None:
     data = to_parquet(rows)
     file = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows.num_rows)
     assert isinstance(file, KeyListing)
-    told = tag_names([file], known=Known())
-    assert told.scopes == tag_names([TableSource(rows)]).scopes
+    told = tag_names([file], TagNamesRequest(), known=Known())
+    assert told.scopes == tag_names([TableSource(rows)], TagNamesRequest()).scopes
     assert {"event", "link"} <= told.scopes.keys()
     assert 0 < told.inspected.bytes < rows["events"].nbytes // 2
     assert set(file.entry_keys("links").to_pylist()) == set(told.scopes["link"])
