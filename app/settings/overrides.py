@@ -46,10 +46,11 @@ class Overrides(Section):
     defaults: TenantOverrides = TenantOverrides()
     per_tenant_override_config: str = Field(
         default="",
-        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …}}`, "
-        "tenant `*` for all that are not named. It is read again while the process runs. Empty: none.",
+        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …}}`. "
+        "Tenant `*` stands for all that have no entry. A changed file is read again while the process "
+        "runs. Empty: none.",
     )
-    per_tenant_override_period_s: Seconds = Field(default=10, description="Seconds between two looks at that file.")
+    per_tenant_override_period_s: Seconds = Field(default=10, description="Seconds between two checks of that file.")
 
 
 def _over(below: S, above: Section, names: Iterable[str]) -> S:

@@ -84,7 +84,7 @@ def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
 
 def table() -> str:
     """All settings as a Markdown table, for docs/settings.md."""
-    lines = ["| Setting | Expected | Default | What it is |", "|---|---|---|---|"]
+    lines = ["| Setting | Expected | Default | Description |", "|---|---|---|---|"]
     for key, field in leaves().items():
         lines += _rows(dotted(key), field)
     return "\n".join(lines) + "\n"
