@@ -14,7 +14,7 @@ from prometheus_client import Counter
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PANICS: Final = Counter("stretto_native_panics_total", "Calls of native code that ended in a panic of it.")
+PANICS: Final = Counter("stretto_native_panics_total", "Calls of native code that ended in a panic.")
 
 # These are no faults: whoever raises them wants the task, the generator or the process to end.
 ENDINGS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)

@@ -19,14 +19,18 @@ from tables.tenant import valid_tenant
 
 log = logging.getLogger(__name__)
 
-CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
+CONSUMED = Counter(
+    "stretto_otlp_messages_total", "Messages of topic otlp_spans whose spans were written to topic spans."
+)
 SKIPPED = Counter(
     "stretto_otlp_messages_skipped_total",
-    "Messages of topic otlp_spans that do not decode, or whose header X-Scope-OrgID names no tenant or is there twice "
-    "(reason: tenant).",
+    "Messages of topic otlp_spans that were skipped, because they do not decode, or because the header "
+    "X-Scope-OrgID is invalid or duplicate (reason: tenant).",
     ["reason"],
 )
-WAITS = Counter("stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans was not written at once.")
+WAITS = Counter(
+    "stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans had to wait before it was written."
+)
 
 _BATCH_BYTES_MAX = 1_500_000
 _BATCH_MESSAGES_MAX = 64

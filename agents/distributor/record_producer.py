@@ -21,11 +21,15 @@ from tables.wire.record import Headers
 log = logging.getLogger(__name__)
 
 RECORDS = Counter("stretto_records_produced_total", "Records written to topic spans.")
-RECORD_BYTES = Counter("stretto_record_bytes_produced_total", "Bytes of the records' values.")
-UNSETTLED = Gauge("stretto_records_unsettled", "Records handed to Kafka that it did not acknowledge in time.")
+RECORD_BYTES = Counter(
+    "stretto_record_bytes_produced_total", "Bytes of the values of the records written to topic spans."
+)
+UNSETTLED = Gauge(
+    "stretto_records_unsettled", "Records that Kafka did not acknowledge in time; Kafka may still write them."
+)
 PRODUCE_SECONDS = Histogram(
     "stretto_produce_seconds",
-    "From the first record of a batch handed to the producer until Kafka has acknowledged the last.",
+    "Time from the first record of a batch until Kafka has acknowledged the last one.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 

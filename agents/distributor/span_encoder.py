@@ -20,7 +20,7 @@ from tables.wire.split import RowBatch, Run, split, without_unused_values
 log = logging.getLogger(__name__)
 
 SLOW = Counter(
-    "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
+    "stretto_requests_too_slow_total", "Requests refused because decoding takes longer than distributor.decode_s_max."
 )
 
 # Key, headers and framing of a Kafka message.

@@ -13,19 +13,22 @@ from agents.distributor.span_encoder import Outcome as Outcome
 from agents.distributor.span_encoder import Request as Request
 from tables.wall import walled
 
-RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that could be decoded.")
+RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that decode.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
 DISCARDED = Counter("stretto_spans_discarded_total", "Spans left out of an accepted request.", ["reason"])
 MALFORMED = Counter("stretto_requests_malformed_total", "Requests refused because they do not decode.")
 UNDECODABLE = Counter(
     "stretto_requests_undecodable_total",
-    "Requests and messages of topic otlp_spans refused because they do not decode: malformed, panic of the decoder, "
+    "Requests and messages of topic otlp_spans that do not decode, by reason: malformed, panic (of the decoder), "
     "too_slow, unexpected.",
     ["reason"],
 )
-REFUSED = Counter("stretto_requests_refused_total", "Requests refused that a client may send again.", ["reason"])
+REFUSED = Counter(
+    "stretto_requests_refused_total", "Requests refused with an error that the client may retry.", ["reason"]
+)
 ON_THREAD = Counter(
-    "stretto_batches_on_thread_total", "Batches decoded beside the event loop: large, slow to decode, or malformed."
+    "stretto_batches_on_thread_total",
+    "Batches decoded on a thread instead of the event loop, because they are large, slow to decode or malformed.",
 )
 
 

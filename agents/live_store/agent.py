@@ -28,18 +28,28 @@ from tables.wall import walled
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store: searchable.")
-REDELIVERED = Counter("stretto_live_store_records_redelivered_total", "Records passed over: they were here already.")
-SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consuming waited for heads to be sealed.")
-DISK_WAITS = Counter("stretto_live_store_disk_waits_total", "Times that consuming waited for segments to be in blocks.")
-EARLY_SEALS = Counter("stretto_live_store_early_seals_total", "Partitions sealed early because heads held too much.")
+APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store. They are searchable.")
+REDELIVERED = Counter(
+    "stretto_live_store_records_redelivered_total",
+    "Redelivered records that were skipped because the live store already has them.",
+)
+SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consumption paused until heads were sealed.")
+DISK_WAITS = Counter(
+    "stretto_live_store_disk_waits_total", "Times that consumption paused until segments were written to blocks."
+)
+EARLY_SEALS = Counter(
+    "stretto_live_store_early_seals_total",
+    "Early seals of a partition, because the heads exceeded live_store.head_bytes_max.",
+)
 HEAD_BYTES = Gauge("stretto_live_store_head_bytes", "Bytes of the records in open heads.")
 SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments that are not in blocks yet.")
-GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
+GAPS = Counter(
+    "stretto_live_store_offset_gaps_total", "Offsets that were missed because the topic no longer holds them."
+)
 PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
 HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
 FAILURES = Counter(
-    "stretto_live_store_failures_total", "Seals, saved offsets and loads that did not work and are tried again."
+    "stretto_live_store_failures_total", "Failed seals, offset writes and loads of segments; they are retried."
 )
 
 _RETRY_S_MAX = 30.0

@@ -21,9 +21,12 @@ from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
 
-CONFLICTS = Counter("stretto_block_cut_conflicts_total", "Cuts that another worker had made elsewhere.")
-COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of segments that are in blocks and still here.")
-FAILURES = Counter("stretto_block_flush_failures_total", "Flushes that did not work and are tried again.")
+CONFLICTS = Counter(
+    "stretto_block_cut_conflicts_total",
+    "Cuts that failed because another worker had already cut at a different offset.",
+)
+COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of local segments that are already in blocks.")
+FAILURES = Counter("stretto_block_flush_failures_total", "Failed flushes; they are retried.")
 
 _RETRY_S_MAX = 30.0
 _TRIM_S = 5.0

@@ -20,7 +20,9 @@ from prometheus_client import Counter
 log = logging.getLogger(__name__)
 
 ERRORS: Final = Counter(
-    "stretto_consumer_errors_total", "Errors while consuming from Kafka that consuming went on after.", ["app", "error"]
+    "stretto_consumer_errors_total",
+    "Errors while consuming from Kafka after which consumption continued.",
+    ["app", "error"],
 )
 
 _STOP_S: Final = 1.5

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 PASSED = Counter(
     "stretto_kafka_batches_skipped_total",
-    "Batches of a Kafka topic that cannot be read and were passed over.",
+    "Kafka batches that were skipped because they cannot be read.",
     ["topic", "reason"],
 )
 

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 RELOADS: Final = Counter(
     "stretto_file_reloads_total",
-    "Files of settings that were read anew because they changed; failed: the old ones still count.",
+    "Token and certificate files that were read again because they changed. Result failed: the previous content "
+    "stays in use.",
     ["file", "result"],
 )
 

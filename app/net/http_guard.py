@@ -15,15 +15,17 @@ from prometheus_client import Counter, Gauge
 
 LIMITED: Final = Counter(
     "stretto_http_connections_limited_total",
-    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, grpc_connections; "
-    "those of OTLP over gRPC also for idle_frames, protocol, fault.",
+    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, "
+    "grpc_connections. The OTLP gRPC receiver also has idle_frames, protocol, fault.",
     ["server", "limit"],
 )
-OPEN: Final = Gauge("stretto_http_connections", "Open connections of HTTP/1.", ["server"])
-GRPC_CONNECTIONS: Final = Gauge("stretto_grpc_connections", "Open connections of gRPC.", ["server"])
+OPEN: Final = Gauge("stretto_http_connections", "Open HTTP/1 connections.", ["server"])
+GRPC_CONNECTIONS: Final = Gauge("stretto_grpc_connections", "Open gRPC connections.", ["server"])
 
 BAD: Final = Counter(
-    "stretto_http_bad_requests_total", "Requests that are not HTTP/1, or have too long lines.", ["server"]
+    "stretto_http_bad_requests_total",
+    "Requests that are not valid HTTP/1, or have lines that are too long.",
+    ["server"],
 )
 
 _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth

@@ -16,22 +16,23 @@ _BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1
 
 STALL_SECONDS: Final = Histogram(
     "stretto_event_loop_stall_seconds",
-    "How late a timer of 10 ms was: while the event loop is held up, nothing is received, acknowledged or answered.",
+    "Delay of a 10 ms timer of the event loop. While the loop stalls, the process receives, acknowledges and "
+    "answers nothing.",
     buckets=_BUCKETS_S,
 )
 WORK_SECONDS: Final = Histogram(
     "stretto_event_loop_work_seconds",
-    "Of how late that timer was, what the event loop itself computed.",
+    "Part of that delay in which the event loop itself computed.",
     buckets=_BUCKETS_S,
 )
 CPU_WAIT_SECONDS: Final = Histogram(
     "stretto_event_loop_cpu_wait_seconds",
-    "Of how late that timer was, for how long other threads and processes had all CPUs (Linux only).",
+    "Part of that delay in which the event loop waited for a CPU (Linux only).",
     buckets=_BUCKETS_S,
 )
 GIL_WAIT_SECONDS: Final = Histogram(
     "stretto_event_loop_gil_wait_seconds",
-    "Of how late that timer was, the rest: other threads of this process had the GIL (Linux only).",
+    "Rest of that delay, in which other threads of this process held the GIL (Linux only).",
     buckets=_BUCKETS_S,
 )
 

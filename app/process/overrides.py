@@ -17,9 +17,11 @@ from app.settings.tenant_file import ANY_TENANT, read_tenants
 
 log = logging.getLogger(__name__)
 
-GOOD = Gauge("tempo_runtime_config_last_reload_successful", "Whether the file of overrides was good, read last.")
+GOOD = Gauge(
+    "tempo_runtime_config_last_reload_successful", "Whether the last load of the overrides file succeeded (1 or 0)."
+)
 FAILED = Counter(
-    "tempo_runtime_config_reload_failures_total", "The file of overrides could not be used; the last good one holds."
+    "tempo_runtime_config_reload_failures_total", "Failed loads of the overrides file. The last good one stays in use."
 )
 
 _FILE_BYTES_MAX: Final = 16 << 20

@@ -20,14 +20,14 @@ _STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 INPUT_BYTES: Final = Gauge(
     "stretto_receiver_input_bytes",
-    "Bytes of requests in memory, by what happens to them: reading, decompressing, json (decoding it), waiting (for "
-    "Kafka's acknowledgement).",
+    "Bytes of requests in memory, by stage: reading, decompressing, json (being decoded), waiting (for Kafka's "
+    "acknowledgement).",
     ["stage"],
 )
 REFUSALS: Final = Counter(
     "stretto_receiver_input_refused_total",
-    "Requests refused because the budget of input is used up: by limit, all (distributor.input.bytes_max) or tenant "
-    "(distributor.input.tenant_share).",
+    "Requests refused because the memory budget for requests is used up. Limit: all (distributor.input.bytes_max) "
+    "or tenant (distributor.input.tenant_share).",
     ["limit"],
 )
 

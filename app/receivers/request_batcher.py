@@ -20,9 +20,9 @@ from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.unsettled import UnsettledRequests
 from tables.wall import ENDINGS
 
-IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that are not acknowledged yet.")
+IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that Kafka has not acknowledged yet.")
 BATCH_REQUESTS = Histogram(
-    "stretto_receiver_batch_requests", "Requests gathered into a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "stretto_receiver_batch_requests", "Requests in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 
 # After a pause: long enough for the other requests of a burst, too short to notice.

@@ -15,7 +15,10 @@ from prometheus_client import Counter
 
 from agents.distributor.span_writer import Outcome, Request
 
-REPEATED = Counter("stretto_requests_repeated_total", "Requests that equal one that was written after it was refused.")
+REPEATED = Counter(
+    "stretto_requests_repeated_total",
+    "Retried requests whose first attempt had been written after all; they are not written again.",
+)
 
 _ENTRIES_MAX = 20_000
 _KEEP_S = 900.0  # longer than clients go on trying

@@ -20,23 +20,31 @@ from app.settings.remote_write import WRITE_2, RemoteWrite
 log = logging.getLogger(__name__)
 
 SENT = Counter(
-    "tempo_metrics_generator_remote_write_requests_total", "Requests that were accepted.", ["target", "tenant"]
+    "tempo_metrics_generator_remote_write_requests_total",
+    "Remote-write requests that the target accepted.",
+    ["target", "tenant"],
 )
-SENT_BYTES = Counter("tempo_metrics_generator_remote_write_bytes_total", "Bytes of accepted requests.", ["target"])
+SENT_BYTES = Counter(
+    "tempo_metrics_generator_remote_write_bytes_total", "Bytes of the accepted remote-write requests.", ["target"]
+)
 FAILED = Counter(
     "tempo_metrics_generator_remote_write_failures_total",
-    "Requests that were not accepted, and are sent again.",
+    "Failed remote-write requests that are retried.",
     ["target", "tenant", "reason"],
 )
 REFUSED = Counter(
     "tempo_metrics_generator_remote_write_dropped_requests_total",
-    "Requests that the target will never take: dropped.",
+    "Remote-write requests that were dropped because the target rejects their content.",
     ["target", "tenant", "status"],
 )
-SECONDS = Histogram("tempo_metrics_generator_remote_write_seconds", "From a request to its answer.", ["target"])
-UNDER_WAY = Gauge("tempo_metrics_generator_remote_write_requests_under_way", "Requests without answer.", ["target"])
+SECONDS = Histogram(
+    "tempo_metrics_generator_remote_write_seconds", "Time from a remote-write request to its response.", ["target"]
+)
+UNDER_WAY = Gauge(
+    "tempo_metrics_generator_remote_write_requests_under_way", "Remote-write requests in flight.", ["target"]
+)
 PROTOCOL = Gauge(
-    "tempo_metrics_generator_remote_write_protocol", "Version of remote write that a target gets: 1 or 2.", ["target"]
+    "tempo_metrics_generator_remote_write_protocol", "Remote-write version in use for a target: 1 or 2.", ["target"]
 )
 
 # The content is wrong, or too large: the same bytes will not be right later. All else may be: wrong credentials and

@@ -189,7 +189,8 @@ class MatchedAttribute(Section):
 class Match(Section):
     match_type: Literal["strict", "regex"] = Field(
         default="strict",
-        description="strict: the values must be equal. regex: the regular expression (RE2) must match a part of the value.",
+        description="strict: the values must be equal. regex: the regular expression (RE2) must match a part of "
+        "the value.",
     )
     attributes: Annotated[tuple[MatchedAttribute, ...], Field(strict=False)] = Field(
         default=(), description="Fields to compare. Empty: this part of the policy does not apply."

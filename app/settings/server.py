@@ -131,8 +131,8 @@ class Cors(Section):
     )
     max_age: Annotated[int, Field(ge=0, le=86_400)] = Field(
         default=0,
-        description="Seconds for which a browser may cache the answer to a preflight request. 0: the browser's default of "
-        "5.",
+        description="Seconds for which a browser may cache the answer to a preflight request. 0: the browser's default "
+        "of 5.",
     )
 
 

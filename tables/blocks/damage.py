@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 DAMAGED = Gauge(
     "stretto_blocks_damaged",
-    "Blocks that are missing or damaged. reason: meta (its meta.json), data (a file of it).",
+    "Blocks that are missing or damaged, by reason: meta (the block's meta.json), data (a data file).",
     ["reason"],
 )
 CUTS_DAMAGED = Gauge("stretto_cuts_damaged", "Partitions with a cut that is missing or damaged.")

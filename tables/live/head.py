@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 UNREADABLE = Counter(
     "stretto_live_store_records_skipped_total",
-    "Records of topic spans that could not be read, and were left out.",
+    "Records of topic spans that were skipped because they cannot be read.",
     ["reason"],
 )
 

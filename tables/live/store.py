@@ -29,12 +29,13 @@ from tables.storage.object_store import RangeFile
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 RAW_SPANS = Counter(
-    "stretto_live_store_spans_raw_total", "Spans that could not be taken apart and are kept whole: found by trace id."
+    "stretto_live_store_spans_raw_total",
+    "Spans that could not be shredded into columns. They are kept whole and found by trace id only.",
 )
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
-FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans written to blocks that are visible.")
+FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans in flushed, visible blocks.")
 BLOCKS = Counter("stretto_blocks_flushed_total", "Blocks written and made visible.")
-BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of blocks made visible.")
+BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of flushed, visible blocks.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,15 @@ from prometheus_client import Counter, Gauge
 K = TypeVar("K")
 V = TypeVar("V")
 
-_HITS = Counter("stretto_cache_hits_total", "Look-ups answered by a cache.", ["cache"])
-_MISSES = Counter("stretto_cache_misses_total", "Look-ups that a cache could not answer.", ["cache"])
-_EVICTIONS = Counter("stretto_cache_evictions_total", "Entries dropped because a cache was full.", ["cache"])
+_HITS = Counter("stretto_cache_hits_total", "Lookups that the cache answered.", ["cache"])
+_MISSES = Counter("stretto_cache_misses_total", "Lookups that the cache could not answer.", ["cache"])
+_EVICTIONS = Counter("stretto_cache_evictions_total", "Entries evicted because the cache was full.", ["cache"])
 _NOT_KEPT = Counter(
-    "stretto_cache_not_kept_total", "Entries that were not kept because a cache was full of others in use.", ["cache"]
+    "stretto_cache_not_kept_total",
+    "Entries that were not cached because all other entries of a full cache were in use.",
+    ["cache"],
 )
-_BYTES = Gauge("stretto_cache_bytes", "What a cache holds.", ["cache"])
+_BYTES = Gauge("stretto_cache_bytes", "Bytes in the cache.", ["cache"])
 
 
 @dataclass(slots=True)

@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 FAILED = Counter(
     "tempo_metrics_generator_journal_failures_total",
-    "Journals that could not be written, or not be used: counters begin anew after a crash.",
+    "Journals that could not be written or used. After a crash, counters then start at 0 again.",
     ["reason"],
 )
-SECONDS = Gauge("tempo_metrics_generator_journal_seconds", "How long the last journal took to be written.")
-SIZE = Gauge("tempo_metrics_generator_journal_bytes", "Bytes of the last journal.")
+SECONDS = Gauge("tempo_metrics_generator_journal_seconds", "Time that the last write of the journal took.")
+SIZE = Gauge("tempo_metrics_generator_journal_bytes", "Size of the journal as last written.")
 
 _NAME: Final = "journal"
 

@@ -15,15 +15,17 @@ log = logging.getLogger(__name__)
 
 MERGED = Counter(
     "tempo_metrics_generator_remote_write_pushes_merged_total",
-    "Pushes that became one with the next, because too many waited: series lack a point, no increase is lost.",
+    "Pushes merged with the next one because too many were waiting. Series lack a point, but no increase is lost.",
     ["target", "tenant"],
 )
 QUEUED = Gauge(
     "tempo_metrics_generator_remote_write_queued_pushes",
-    "Pushes that wait, with the one that is under way.",
+    "Pushes in the queue, including the one in flight.",
     ["target", "tenant"],
 )
-QUEUED_BYTES = Gauge("tempo_metrics_generator_remote_write_queued_bytes", "Bytes of the pushes of all queues, about.")
+QUEUED_BYTES = Gauge(
+    "tempo_metrics_generator_remote_write_queued_bytes", "Approximate bytes of the pushes in all queues."
+)
 
 _AFTER_A_FAULT_S: Final = 5.0
 

@@ -46,7 +46,7 @@ _LINGER_S: Final = 2.0
 
 BODY_LIMITED: Final = Counter(
     "stretto_receiver_bodies_refused_total",
-    "Request bodies that a limit refused: bytes, time, or of compressed ones cpu, members, ratio.",
+    "Request bodies refused because of a limit: bytes, time; for compressed bodies also cpu, members, ratio.",
     ["limit"],
 )
 

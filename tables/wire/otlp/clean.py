@@ -19,14 +19,14 @@ from tables.errors import NeedsSlowPath, WireError
 
 CUT = Counter(
     "stretto_attribute_values_cut_total",
-    "Attribute values and keys longer than distributor.max_attribute_bytes, of which the beginning was kept.",
+    "Attribute keys and values that were truncated to distributor.max_attribute_bytes.",
 )
 REPAIRED = Counter(
-    "stretto_strings_repaired_total", "Strings that were not UTF-8, whose faulty bytes were replaced by U+FFFD."
+    "stretto_strings_repaired_total", "Strings that were not valid UTF-8; their faulty bytes became U+FFFD."
 )
 DROPPED = Counter(
     "stretto_attributes_dropped_total",
-    "Attributes left out because a span, event, link, resource or scope had too many.",
+    "Attributes dropped because a span, event, link, resource or scope had too many.",
 )
 
 # Lists (arrays, key-value lists) inside each other. Each is up to three messages, and protobuf reads a hundred inside
