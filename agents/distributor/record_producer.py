@@ -1,9 +1,9 @@
-"""Records → Kafka, each once: idempotent, acknowledged, and with an end to waiting that the caller can trust.
+"""Records → Kafka, each once: idempotent and acknowledged, with a bounded wait.
 
-aiokafka goes on trying to deliver an idempotent record until Kafka has it, however long that takes. So when the time
-for an acknowledgement is over, the records are *unsettled*: they will be written when Kafka is back. Whoever was
-refused may send the same again; what settles is told to the caller, so that nothing needs to be written twice. While
-anything is unsettled, nothing new is taken: memory stays bounded, and refusals are quick.
+aiokafka delivers an idempotent record until Kafka has it, however long that takes. So when the time for an
+acknowledgement is over, the records are *unsettled*: Kafka will have them once it is back. A refused client may retry
+the same request. The producer reports when records settle, so that nobody writes them twice. While records are
+unsettled, the producer accepts nothing new: memory stays bounded, and refusals are quick.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ _REQUEST_TIMEOUT_MS = 10_000
 
 
 class KafkaUnavailable(Exception):  # noqa: N818  # a state, not a fault of the caller
-    """Kafka did not acknowledge in time: nothing is acknowledged, the client may send again.
+    """Kafka did not acknowledge in time. Nothing is acknowledged, and the client may retry.
 
-    settled: done when the records are written after all; None if nothing was handed to Kafka
+    settled: done when the records are written after all; None if Kafka's producer got nothing
     """
 
     def __init__(self, message: str, settled: "asyncio.Future[None] | None" = None) -> None:
@@ -62,7 +62,7 @@ def _nobody_asks(*_: object) -> None:
 
 
 class RecordProducer:
-    """One for a process; belongs to its event loop."""
+    """Writes records to Kafka. One per process; belongs to its event loop."""
 
     def __init__(self, broker: Sequence[str], topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
         self._broker, self._topic = list(broker), topic
@@ -89,7 +89,7 @@ class RecordProducer:
         self.partitions = len(await self._producer.partitions_for(self._topic))
 
     async def stop(self, within_s: float) -> None:
-        """Waits for what was handed over, but not for ever: Kafka may be away."""
+        """Waits up to within_s for outstanding records. Kafka may be away, so the wait is bounded."""
         if self._producer is None:
             return
         try:

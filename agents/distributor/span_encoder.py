@@ -1,4 +1,4 @@
-"""OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
+"""OTLP requests → records of topic `spans`. Quick requests are encoded together, slow ones one by one and in pieces."""
 
 import logging
 import time
@@ -49,8 +49,10 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. malformed: why it was refused as a whole; then the counts are 0.
-    reason: of a refusal, a word for metrics (see `WireError`)
+    """The result of one request.
+
+    malformed: why the whole request was refused; all counts are then 0
+    reason: the reason of the refusal as a metric label (see `WireError`)
     """
 
     received: int = 0
@@ -61,7 +63,7 @@ class Outcome:
 
 
 class Encoded(NamedTuple):
-    """What requests became. spans: how many are in the records"""
+    """The records of some requests. spans: number of spans in the records"""
 
     outcomes: list[Outcome]
     records: list[Record]
@@ -69,7 +71,9 @@ class Encoded(NamedTuple):
 
 
 def is_slow(requests: Sequence[Request]) -> bool:
-    """Whether decoding the requests at once holds up others: one is large, or they are made of very small messages."""
+    """Whether decoding the requests together would delay others: one is large, or they consist of very small
+    messages.
+    """
     return any(len(request.body) > PIECE_BYTES for request in requests) or _is_dense(requests)
 
 
@@ -84,19 +88,18 @@ def _is_dense(requests: Sequence[Request]) -> bool:
 
 
 class SpanEncoder:
-    """Belongs to one thread."""
+    """Decodes requests and encodes records. Not thread-safe: each thread has its own."""
 
     def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
-        """decode_s_max: CPU seconds that `encode_each` may take for a request"""
+        """decode_s_max: CPU seconds that `encode_each` may spend on one request"""
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
-        """All at once.
+        """Encodes all requests together.
 
-        Raises: WireError if any is malformed; NeedsSlowPath if `fast_path_only` is wanted and it takes long;
-        NativePanic, or whatever
-        else the bytes do to the code
+        Raises: WireError if any request is malformed; NeedsSlowPath if `fast_path_only` is set and decoding takes long;
+        NativePanic, or any other error that the bytes cause in the decoder
         """
         return walled(self._encode, requests, partitions, fast_path_only=fast_path_only)
 
@@ -116,8 +119,8 @@ class SpanEncoder:
         return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
 
     def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
-        """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
-        the code; its outcome says why.
+        """Encodes large requests in pieces and the others together. It leaves out a request that cannot be decoded,
+        whatever error it causes; its outcome says why.
         """
         outcomes: dict[int, Outcome] = {}
         records: list[Record] = []
@@ -136,7 +139,7 @@ class SpanEncoder:
     def _together(
         self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
     ) -> tuple[list[int], Encoded]:
-        """Those that are good, and what they became; the others' outcomes are added."""
+        """The decodable requests and what they became. It adds the outcomes of the others."""
         try:
             return numbers, self.encode([requests[number] for number in numbers], partitions)
         except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
@@ -170,7 +173,7 @@ class SpanEncoder:
             return Encoded([_refused(request, err)], [], 0)
 
     def _in_pieces(self, request: Request, partitions: int) -> Encoded:
-        """Raises: WireError"""
+        """Encodes one request piece by piece. Raises: WireError"""
         cutter = self._decoder.cutter(self._message_bytes_max)
         received = rejected = too_large = spans = 0
         records: list[Record] = []
@@ -204,7 +207,7 @@ class SpanEncoder:
 
 
 def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:
-    """Those that follow each other, of together about so many bytes."""
+    """Joins consecutive bodies to bodies of about bytes_max."""
     piece: list[bytes] = []
     size = 0
     for body in bodies:
@@ -229,7 +232,7 @@ def _refused(request: Request, err: Exception) -> Outcome:
 
 
 def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
-    """Small requests together, as long as they are small; each of the others alone."""
+    """Groups small requests; each large one is a group by itself."""
     group: list[int] = []
     size = 0
     for number, request in enumerate(requests):
@@ -243,7 +246,9 @@ def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
 
 
 def _encode(part: RowBatch, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
-    """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
+    """Adds the part as one record, or splits it in halves until each fits. Single spans that do not fit go to
+    too_large.
+    """
     runs = [(names[run.tenant], run.spans) for run in part.runs]
     shared = len(runs) > 1
     value, headers = record.encode(part.spans, runs if shared else ())

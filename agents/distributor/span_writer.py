@@ -33,7 +33,7 @@ ON_THREAD = Counter(
 
 
 class NotAcknowledged(KafkaUnavailable):
-    """As KafkaUnavailable; outcomes: what each request is to be told if its spans are written after all."""
+    """As KafkaUnavailable. outcomes: the result of each request, valid if its spans are written after all"""
 
     def __init__(self, message: str, settled: "asyncio.Future[None] | None", outcomes: "list[Outcome]") -> None:
         super().__init__(message, settled)
@@ -41,10 +41,11 @@ class NotAcknowledged(KafkaUnavailable):
 
 
 class SpanWriter:
-    """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop.
+    """Decodes requests, splits spans by tenant and partition, and produces records. One per process; belongs to its
+    event loop.
 
-    Ordinary batches are decoded on the loop, in milliseconds; what takes longer on a thread, in pieces, so that nothing
-    else waits for it.
+    It decodes ordinary batches on the loop, in milliseconds. It decodes slow ones on a thread and in pieces, so that
+    they delay nothing else.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SpanWriter:
         attribute_bytes_max: int = 65_536,
         decode_s_max: float = 10.0,
     ) -> None:
-        """decode_s_max: CPU seconds that a request may take"""
+        """decode_s_max: CPU seconds that decoding a request may take"""
         self._producer = producer
         self._encoder, self._patient = (
             SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
@@ -62,7 +63,7 @@ class SpanWriter:
         self._thread = ThreadPoolExecutor(1, "decode")
 
     def on_acknowledged(self, tell: Callable[[str, int, int, float], None]) -> None:
-        """tell: as `RecordProducer.acknowledged`"""
+        """Registers a callback; see `RecordProducer.acknowledged`."""
         self._producer.acknowledged = tell
 
     async def start(self) -> None:
@@ -70,14 +71,14 @@ class SpanWriter:
         await self._producer.start()
 
     async def stop(self, within_s: float) -> None:
-        """Waits until what was handed over is written, then disconnects."""
+        """Waits up to within_s until outstanding records are written, then disconnects."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         await self._producer.stop(within_s)
 
     async def write(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Writes whole requests; returns when Kafka has acknowledged all of them.
+        """Writes whole requests. Returns when Kafka has acknowledged all of them.
 
-        A malformed request is refused alone. Raises: NotAcknowledged, for all of them.
+        A malformed request fails alone. Raises: NotAcknowledged, for all requests
         """
         encoded = await self._encoded(requests)
         outcomes = encoded.outcomes

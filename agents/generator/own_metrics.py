@@ -64,8 +64,8 @@ REDELIVERED = Counter(
 NO_STATS: Final = TenantStats(0, 0.0, 0, 0, 0, 0, 0, 0)
 
 
-def tell(tenant: str, now: TenantStats, before: TenantStats) -> None:
-    """A tenant's figures as metrics."""
+def export_stats(tenant: str, now: TenantStats, before: TenantStats) -> None:
+    """Updates the metrics from a tenant's stats. now, before: current and last exported stats"""
     ACTIVE.labels(tenant).set(now.active_series)
     ENTITIES.labels(tenant).set(now.active_entities)
     WAITING.labels(tenant).set(now.edges_waiting)

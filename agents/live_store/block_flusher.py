@@ -1,4 +1,4 @@
-"""Cuts of the live store → blocks in object storage, then the commit of their offsets."""
+"""Cuts of the live store → blocks in object storage, then commits of their offsets."""
 
 import asyncio
 import functools
@@ -33,14 +33,14 @@ _TRIM_S = 5.0
 
 
 class Flush(NamedTuple):
-    """Work for the agent."""
+    """One cut to write: a job for `BlockFlusher`."""
 
     state: LivePartition
     job: FlushJob
 
 
 class _Flushed(NamedTuple):
-    """Segments that are in blocks. at_s: since when, by the loop's clock."""
+    """Segments that are in blocks. at_s: since when, by the loop's clock"""
 
     at_s: float
     infos: list[SegmentInfo]
@@ -51,10 +51,10 @@ class _Flushed(NamedTuple):
 
 
 class BlockFlusher:
-    """One flush after the other: when storage is away, all wait, while the live store goes on.
+    """Runs one flush after the other. While storage is away all flushes wait, and the live store goes on.
 
-    retention_s: so long segments stay after they became a block, for readers that began before
-    copy_bytes_max: so much of them stays beyond that, the youngest, and is read instead of the blocks
+    retention_s: how long segments stay after their block is written, for readers that began before
+    copy_bytes_max: how many bytes of the youngest segments stay longer; readers use them instead of the blocks
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class BlockFlusher:
         self._flushed: deque[_Flushed] = deque()
 
     async def flush(self, flush: Flush) -> None:
-        """Writes the blocks and makes them visible, commits the offsets."""
+        """Writes the blocks, makes them visible, and commits the offsets."""
         store = self._manager.store
         if store is None or flush.state.closed:
             return
@@ -95,7 +95,7 @@ class BlockFlusher:
         self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
-        """Tries until it works; None if the partition has gone meanwhile."""
+        """Retries until the flush succeeds; None if the partition was revoked meanwhile."""
         wait_s = 0.5
         while not state.closed:
             try:
@@ -108,7 +108,9 @@ class BlockFlusher:
         return None
 
     async def trim(self) -> None:
-        """Every few seconds: deletes segments that are in blocks long enough. The next start deletes the others."""
+        """Every few seconds: deletes segments that have been in blocks long enough. The next start deletes
+        leftovers.
+        """
         store, now_s = self._manager.store, asyncio.get_running_loop().time()
         held_bytes = sum(one.size_bytes for one in self._flushed)
         COPIES.set(held_bytes)
@@ -129,10 +131,10 @@ def _range(job: FlushJob) -> tuple[int, int]:
 
 
 def register(app: StreamApp, manager: PartitionManager, flusher: BlockFlusher) -> None:
-    """Adds the task that writes blocks, one after the other, and the timer.
+    """Adds the task that writes blocks one after the other, and the timer.
 
-    No agent with a channel: Faust empties the queues of all agents at every rebalance, and a job that is lost is a hole
-    in what is covered.
+    This is not an agent with a channel: Faust empties the queues of all agents at every rebalance, and a lost flush
+    would leave a gap in the cuts.
     """
     jobs: asyncio.Queue[Flush] = asyncio.Queue()  # few: bounded by the spans that wait to be sealed
 

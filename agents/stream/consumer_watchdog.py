@@ -1,4 +1,4 @@
-"""Whether a consumer does what it should, and what is to be done if not. Asks nobody: it is told."""
+"""Decides whether a consumer works, and what to do if not. It has no access to Kafka: `look` gets all facts."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -20,7 +20,7 @@ _PATIENCE_S: Final = 30.0
 
 
 class Action(Enum):
-    """What is to be done."""
+    """What the caller must do."""
 
     NOTHING = "nothing"
     REBUILD = "rebuild"
@@ -29,12 +29,13 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A consumer at one moment.
+    """The state of a consumer at one moment.
 
-    failure: what the consumer itself says. thread_late_s: for how long its thread has not run
-    member: whether Kafka has it in its group; owned: the partitions that Kafka has given it; None: Kafka did not say
-    assigned: what it knows as its own. taken: the first offset of each that its agent has not taken
-    ends: where partitions end; None: Kafka did not say just now. waits: why the agent takes nothing (None: of all)
+    failure: an error that the consumer itself reports; thread_late_s: how long its thread has not run
+    member: whether it is in its group, according to Kafka; owned: the partitions that Kafka assigned to it; None: Kafka
+    did not answer
+    assigned: the partitions that the consumer knows; taken: the first offset of each that its agent has not taken
+    ends: end offsets; None: Kafka did not answer; waits: why the agent reads nothing, by partition (None: all)
     """
 
     failure: str = ""
@@ -49,7 +50,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """reason: a word for metrics; text: for people; problems: what /ready says meanwhile"""
+    """reason: a metric label; text: for the log; problems: for /ready"""
 
     action: Action
     reason: str
@@ -65,9 +66,9 @@ class _Symptom:
 
 
 class ConsumerWatchdog:
-    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: it is rebuilt. Where that does
-    not help as often as it can be tried within half a minute, at least once, the process ends. One that is well for
-    stall_s begins anew.
+    """Watches one consumer. It rebuilds a consumer whose symptom lasts for stall_s while Kafka answers. If rebuilding
+    does not help within half a minute (at least one attempt), the process ends. After stall_s without symptoms the
+    count starts again.
     """
 
     def __init__(self, stall_s: float) -> None:
@@ -80,7 +81,7 @@ class ConsumerWatchdog:
         self._well_s = 0.0
 
     def look(self, now_s: float, seen: Seen) -> Verdict:
-        """now_s: by time.monotonic()"""
+        """The verdict on the current state. now_s: time.monotonic()"""
         passed_s = 0.0 if self._looked_s is None else min(_LOOK_S_MAX, max(0.0, now_s - self._looked_s))
         self._looked_s = now_s
         found = self._found(seen)

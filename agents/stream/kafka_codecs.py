@@ -1,4 +1,4 @@
-"""Decompresses what Kafka producers compress, never to more than a limit."""
+"""Decompresses Kafka batches, up to a size limit."""
 
 import zlib
 from typing import Final
@@ -17,7 +17,7 @@ _XERIAL_HEADER_BYTES: Final = 16
 
 
 class BatchTooLarge(ValueError):  # noqa: N818  # says it better
-    """It would be larger than the limit."""
+    """The decompressed batch would exceed the limit."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(f"more than {bytes_max} bytes when decompressed (kafka.decompressed_bytes_max)")
@@ -59,7 +59,7 @@ def _gunzip(data: memoryview, bytes_max: int) -> bytes:
 
 
 def _snappy_bytes(data: memoryview) -> int:
-    """What the blocks say that they hold: the decoder takes so much memory for each, and no more."""
+    """The decompressed size that the blocks declare: the decoder allocates exactly this for each."""
     if bytes(data[: len(_XERIAL)]) != _XERIAL:
         return _varint(data)
     size, at = 0, _XERIAL_HEADER_BYTES

@@ -1,4 +1,4 @@
-"""Where partitions of topics end, by Kafka's own word, and when it said so."""
+"""End offsets of partitions as Kafka reported them, and when it did."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ TopicPartition = tuple[str, int]
 
 
 class TopicEnds:
-    """One for a process; belongs to its event loop. Times are time.monotonic()."""
+    """One per process; belongs to its event loop. Times are time.monotonic()."""
 
     def __init__(self) -> None:
         self._told: dict[TopicPartition, deque[tuple[float, int]]] = {}
         self._ends: dict[TopicPartition, int] = {}
 
     def note(self, topic: str, partition: int, end: int, now_s: float) -> None:
-        """The partition has records up to this offset: Kafka said so, or acknowledged the last one."""
+        """Records an end offset that Kafka reported, or that follows from an acknowledgement."""
         tp = (topic, partition)
         if end <= self._ends.get(tp, 0):
             return
@@ -32,13 +32,13 @@ class TopicEnds:
         told.append((now_s, end))
 
     def end(self, topic: str, partition: int) -> int | None:
-        """None: not known yet."""
+        """The newest known end offset; None: unknown."""
         return self._ends.get((topic, partition))
 
     def overdue(self, topic: str, partition: int, next_offset: int, now_s: float, within_s: float) -> int | None:
-        """The last end that is known for longer than within_s and is not reached yet; None if there is none.
+        """The last end that has been known for longer than within_s and is not reached; None if there is none.
 
-        next_offset: the first one that is not read
+        next_offset: the first offset that is not read
         """
         tp = (topic, partition)
         told = self._told.get(tp)
@@ -56,5 +56,5 @@ class TopicEnds:
 
 
 def lag(next_offset: int, topic: str, partition: int, ends: Mapping[TopicPartition, int]) -> int:
-    """How many offsets are not read yet."""
+    """Number of offsets that are not read yet."""
     return max(0, ends.get((topic, partition), 0) - HOLES.through((topic, partition), next_offset))
