@@ -361,7 +361,7 @@ class MetricsGenerator:
             log.warning("the last push was not accepted and committed within %.0f s", within_s)
 
     def stop(self) -> None:
-        """Cancels the sends and the journal write in progress."""
+        """Starts no further sends, and cancels those in flight."""
         self._send_queues.stop()
 
 

@@ -130,6 +130,6 @@ def fingerprint(config: GeneratorConfig) -> str:
     def plain(value: Any) -> Any:
         return sorted(value) if isinstance(value, frozenset) else value
 
-    told = {name: plain(value) for name, value in asdict(config).items() if name not in _LIMITS}
-    raw = orjson.dumps([_VERSION, told], default=plain, option=orjson.OPT_SORT_KEYS)
+    counted = {name: plain(value) for name, value in asdict(config).items() if name not in _LIMITS}
+    raw = orjson.dumps([_VERSION, counted], default=plain, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -374,8 +374,8 @@ class PartitionManager:
                 result = await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
             except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
-                told = self.damage if isinstance(err, DamagedError) else self.problems
-                told[what] = f"cannot {what}: {err}"
+                problems = self.damage if isinstance(err, DamagedError) else self.problems
+                problems[what] = f"cannot {what}: {err}"
                 log_failure(log, f"cannot {what}", wait_s, err)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)

@@ -55,7 +55,7 @@ class StreamApp(faust.App):  # type: ignore[misc]
         await super().on_first_start()
 
     async def on_start(self) -> None:
-        """Runs the hooks, then Faust's start. Services start before the first record, and stop before the last."""
+        """Runs the hooks, then Faust's start, then adds the parts."""
         for hook in self.before_start:
             await hook()
         await super().on_start()

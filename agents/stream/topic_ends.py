@@ -6,8 +6,8 @@ from typing import Final
 
 from agents.stream.kafka_batches import HOLES
 
-# Of a partition that is not read, what was told first and what was told last matter.
-_TOLD_MAX: Final = 64
+# Of a partition that is not read, what was reported first and what was reported last matter.
+_KNOWN_MAX: Final = 64
 
 TopicPartition = tuple[str, int]
 
@@ -16,7 +16,7 @@ class TopicEnds:
     """One per process; belongs to its event loop. Times are time.monotonic()."""
 
     def __init__(self) -> None:
-        self._told: dict[TopicPartition, deque[tuple[float, int]]] = {}
+        self._known: dict[TopicPartition, deque[tuple[float, int]]] = {}
         self._ends: dict[TopicPartition, int] = {}
 
     def note(self, topic: str, partition: int, end: int, now_s: float) -> None:
@@ -25,11 +25,11 @@ class TopicEnds:
         if end <= self._ends.get(tp, 0):
             return
         self._ends[tp] = end
-        told = self._told.setdefault(tp, deque())
-        if len(told) == _TOLD_MAX:
-            told.pop()  # the time of the one before counts for this one too: sooner late than never
-            now_s = min(now_s, told[-1][0]) if told else now_s
-        told.append((now_s, end))
+        known = self._known.setdefault(tp, deque())
+        if len(known) == _KNOWN_MAX:
+            known.pop()  # the time of the one before counts for this one too: sooner late than never
+            now_s = min(now_s, known[-1][0]) if known else now_s
+        known.append((now_s, end))
 
     def end(self, topic: str, partition: int) -> int | None:
         """The newest known end offset; None: unknown."""
@@ -41,14 +41,14 @@ class TopicEnds:
         next_offset: the first offset that is not read
         """
         tp = (topic, partition)
-        told = self._told.get(tp)
-        if not told:
+        known = self._known.get(tp)
+        if not known:
             return None
         next_offset = HOLES.through(tp, next_offset)
-        while told and told[0][1] <= next_offset:
-            told.popleft()
+        while known and known[0][1] <= next_offset:
+            known.popleft()
         late = None
-        for at_s, end in told:
+        for at_s, end in known:
             if at_s + within_s >= now_s:
                 break
             late = end

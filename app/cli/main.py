@@ -20,7 +20,9 @@ EXIT_WRONG: Final = 2  # as argparse's: what was asked for cannot be understood
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line (default: the process's); the exit code. Errors go to stderr without a traceback."""
+    """Runs a command line (default: the process's) and returns the exit code. Errors go to stderr without a
+    traceback.
+    """
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser(argv)
     args, rest = parser.parse_known_args(argv)

@@ -1,4 +1,4 @@
-"""How long the event loop was busy with something else when it should have turned to a timer."""
+"""Measures stalls of the event loop: the delay of a 10 ms timer."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ GIL_WAIT_SECONDS: Final = Histogram(
 
 
 class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """One for a process: a hundred looks at the clock a second. A stall is seen up to 10 ms shorter than it is."""
+    """One per process: reads the clock a hundred times a second. It measures a stall up to 10 ms too short."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,13 +47,13 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         self._schedule: int | None = None  # a file descriptor
 
     async def on_start(self) -> None:
-        """Looks for the first time in 10 ms."""
+        """Starts the timer."""
         with suppress(OSError):  # not there but on Linux, and not in every kernel
             self._schedule = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self._again()
 
     async def on_stop(self) -> None:
-        """Looks no more."""
+        """Stops the timer."""
         if self._timer is not None:
             self._timer.cancel()
         if self._schedule is not None:
@@ -77,5 +77,5 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         self._again()
 
     def _waited(self) -> float:
-        """For how long this thread could have run, but no CPU was free."""
+        """Seconds in which this thread could run, but no CPU was free."""
         return 0.0 if self._schedule is None else int(os.pread(self._schedule, 100, 0).split()[1]) / 1e9

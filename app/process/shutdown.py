@@ -1,4 +1,4 @@
-"""The end of the process must not wait for threads that wait for a storage which is away."""
+"""Ends the process in time, although threads may wait for a storage that is away."""
 
 import logging
 import os
@@ -13,9 +13,9 @@ _WITHIN_S: Final = 1.5
 
 
 class LeaveInTime(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """The first part of the worker, and so the last that stops: what matters is done then. Python would join all
-    threads of executors before it ends, also one that writes a block to a storage that does not answer; that block is
-    written after the next start.
+    """Registered first, therefore stopped last, after all data is safe. Python would join all executor threads before
+    it ends, even one that writes a block to a storage that does not answer. That block is written after the next
+    start.
     """
 
     def __init__(self, within_s: float = _WITHIN_S, **kwargs: Any) -> None:
@@ -23,7 +23,7 @@ class LeaveInTime(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._within_s = within_s
 
     async def on_stop(self) -> None:
-        """Ends the process soon, if it does not end itself."""
+        """Ends the process after a short time, if it does not end by itself."""
         timer = threading.Timer(self._within_s, _leave)
         timer.daemon = True
         timer.start()

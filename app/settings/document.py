@@ -1,8 +1,8 @@
 """The settings file: YAML text with ${VARIABLES} → values, and the line of each key.
 
-Variables are expanded in YAML's scalars, after the text was parsed: a password with a # or a colon in it
-cannot change the file's structure, and a variable in a comment need not be set. So that a text with variables
-parses, also where braces mean something ([${A}, ${B}]), each is first replaced by a mark: a word to YAML.
+Variables are expanded in YAML's scalars, after the text is parsed. So a password with a # or a colon cannot change the
+file's structure, and a variable in a comment need not be set. To parse text with variables, even where braces have a
+meaning ([${A}, ${B}]), the reader first replaces each by a placeholder: a plain word for YAML.
 """
 
 import re
@@ -32,14 +32,14 @@ _SHOWN_MAX: Final = 40  # characters of what is not understood
 
 
 class Text(str):
-    """Text that came out of a variable: its setting decides whether it is a number."""
+    """Text from a variable: the type of its setting decides whether it is a number."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True)
 class Document:
-    """What the file says. `places` has the line of every key; `unsure` those whose value could not be had."""
+    """The content of the file. places: the line of every key; unsure: keys whose value could not be determined"""
 
     tree: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, Location] = field(default_factory=dict)
@@ -55,12 +55,12 @@ class _Token:
 
 
 def read(text: str, name: str, environ: Mapping[str, str]) -> Document:
-    """Parse a settings file. `name` is what errors call it. Raises nothing: see `Document.problems`."""
+    """Parses a settings file. name: its name in errors. Raises nothing; see `Document.problems`"""
     return _Reader(name, environ).read(text)
 
 
 def plain(text: str) -> Any:
-    """What YAML makes of a text that stands alone; the text itself where that is no YAML."""
+    """A text parsed as YAML by itself; the text itself if it is not YAML."""
     try:
         return yaml.load(text, yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, KeyError, RecursionError):  # 2026-13-01, !!bool x, [[[[…

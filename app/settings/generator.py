@@ -1,4 +1,4 @@
-"""metrics_generator: what is counted, and where it is pushed to. Names and defaults are Tempo's."""
+"""The section metrics_generator. Names and defaults are Tempo's."""
 
 import re
 from itertools import pairwise
@@ -197,7 +197,7 @@ class Match(Section):
     )
 
     def config(self) -> PolicyMatch | None:
-        """As the generator takes it."""
+        """The policy part as the generator's configuration; None if it is empty."""
         attributes = tuple(AttributeMatch(one.key, one.value) for one in self.attributes)
         return PolicyMatch(attributes, self.match_type) if attributes else None
 
@@ -285,7 +285,7 @@ class Processor(Section):
 
 
 class MetricsGenerator(Section):
-    """Spans → series → Prometheus."""
+    """The metrics generator: turns spans into series and pushes them to Prometheus."""
 
     processors: Processors = Field(
         default=(SERVICE_GRAPHS, SPAN_METRICS),
@@ -311,7 +311,7 @@ class MetricsGenerator(Section):
         return self
 
     def config(self, instance: str) -> GeneratorConfig:
-        """As the generator takes it. instance: tells this worker's series from another's."""
+        """The generator's configuration. instance: label that separates this worker's series from another's"""
         spans, graphs, registry = self.processor.span_metrics, self.processor.service_graphs, self.registry
         named = [pair.partition("=") for pair in registry.external_labels]
         return GeneratorConfig(

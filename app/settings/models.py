@@ -1,6 +1,6 @@
 """The settings: names, types, ranges, defaults. Names are Tempo's where the concept is the same.
 
-The unit ends a name where the name is ours. Every leaf has a description: docs/settings.md is made of them.
+Our own names end with the unit. Every setting has a description; docs/settings.md consists of them.
 """
 
 from pathlib import Path
@@ -98,7 +98,7 @@ class Kafka(Section):
 
 
 class Gather(Section):
-    """Requests are put together into few big Kafka records."""
+    """How requests are batched into a few large Kafka records."""
 
     gather_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=60,
@@ -112,7 +112,7 @@ class Gather(Section):
 
 
 class Input(Section):
-    """What the requests of all clients may take of this process."""
+    """Limits of all requests together, in memory and CPU time."""
 
     bytes_max: Bytes = Field(
         default=256 * MIB,
@@ -182,7 +182,7 @@ class Distributor(Section):
 
 
 class LiveStore(Section):
-    """Recent spans: heads, segments, and when they become blocks."""
+    """Recent spans: when heads become segments, when segments become blocks, and their limits."""
 
     segment_rows_max: Count = Field(
         default=65_536, description="Number of spans at which a partition's head is sealed into a segment."
@@ -333,7 +333,7 @@ class Query(Section):
 
 
 class Settings(Section):
-    """Everything. Made by `app.settings.load`; immutable."""
+    """All settings. `app.settings.load` makes them; they are immutable."""
 
     target: Literal["all", "distributor", "live-store", "metrics-generator"] = Field(
         default="all",

@@ -1,4 +1,6 @@
-"""metrics_generator.storage: who gets the series. Names are Prometheus' (remote_write), with the unit at the end."""
+"""The section metrics_generator.storage: the targets of series. Names are those of Prometheus' remote_write, with the
+unit at the end.
+"""
 
 from typing import Annotated, Any, Final, Literal, Self
 

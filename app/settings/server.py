@@ -1,4 +1,4 @@
-"""The settings of what listens: the query API, and the receivers of OTLP."""
+"""The settings of all listeners: the query API, and the OTLP receivers."""
 
 from typing import Annotated, Self
 
@@ -9,7 +9,7 @@ from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, Name, Or
 
 
 class Tls(Section):
-    """Tempo's names, and the OpenTelemetry Collector's."""
+    """TLS of a listener. Names are Tempo's and the OpenTelemetry Collector's."""
 
     cert_file: str = Field(
         default="", description="PEM file with the certificate and its intermediate certificates. Empty: no TLS."
@@ -115,7 +115,7 @@ class Grpc(Section):
 
 
 class Cors(Section):
-    """Which pages in browsers may send: the OpenTelemetry Collector's names."""
+    """Web pages that may send spans from browsers. Names are the OpenTelemetry Collector's."""
 
     allowed_origins: Origins = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""Where blocks rest: storage.trace. Names are Tempo's."""
+"""The section storage.trace: where blocks are stored. Names are Tempo's."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -40,7 +40,7 @@ class S3(Section):
 
     @property
     def endpoint_url(self) -> str | None:
-        """The endpoint as a URL with scheme; None: AWS's own."""
+        """The endpoint as a URL with its scheme; None: AWS."""
         if not self.endpoint or "://" in self.endpoint:
             return self.endpoint or None
         return f"{'http' if self.insecure else 'https'}://{self.endpoint}"

@@ -1,4 +1,6 @@
-"""The live store of one worker: its partitions, their segments on disk and in memory, and how a cut becomes blocks."""
+"""The live store of one worker: its partitions, their segments on disk and in memory, and the flush of cuts to
+blocks.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +42,7 @@ BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of flushed, vi
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """cut: the one that holds now. ours: whether this worker's blocks are the ones that it names."""
+    """cut: the valid cut; ours: whether it names this worker's blocks"""
 
     cut: Cut
     blocks: list[BlockMeta]
@@ -53,9 +55,9 @@ LivePart = Callable[[bytes | None], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A tenant's data as of one moment: blocks that are visible, and below them nothing of the live parts.
+    """A tenant's data at one moment: the visible blocks, and live parts only above them.
 
-    parts: open or shred a live part when called (on a worker thread), all of it or one trace's; by partition
+    parts: by partition; each opens or shreds a live part when called (on a worker thread), whole or for one trace
     """
 
     blocks: BlockSnapshot
@@ -63,8 +65,8 @@ class Live:
 
 
 class LiveStore:
-    """Partitions by number. Methods that touch disk or storage say so: callers run them off the event loop; all others
-    belong to the event loop's thread.
+    """Partitions by number. The docstrings of methods that use disk or storage say so: call them off the event loop.
+    All others belong to the event loop's thread.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class LiveStore:
     def load(self, partition: int) -> LivePartition:
         """Reads a partition's cuts and segments (disk, storage). The caller then `adopt`s it.
 
-        Raises: StorageError; DamagedError while the last cut cannot be read: where to go on is not known then
+        Raises: StorageError; DamagedError if the last cut cannot be read, because the offset to resume from is then
+        unknown
         """
         self.blocks.poll([partition])
         if problem := self.blocks.unknown_end(partition):
@@ -109,12 +112,12 @@ class LiveStore:
         return LivePartition.open(partition, self.policy, flushed_offset, kept, sealed_offset)
 
     def adopt(self, partition: LivePartition) -> None:
-        """Serves the partition from now on, instead of an older state of it."""
+        """Serves the partition from now on, instead of its older state."""
         self.release(partition.partition)
         self.partitions[partition.partition] = partition
 
     def release(self, partition: int) -> None:
-        """Stops serving a partition: it is another worker's. Its local segments stay for a return."""
+        """Stops serving a partition that was revoked. Its local segments stay, in case it comes back."""
         state = self.partitions.pop(partition, None)
         if state is not None:
             state.closed = True
@@ -122,12 +125,12 @@ class LiveStore:
                 self.forget(info)
 
     def reset(self, partition: int) -> None:
-        """Deletes the partition's local segments (disk): they do not fit to the blocks."""
+        """Deletes the partition's local segments (disk), because they do not match the blocks."""
         self._segments.delete(self._segments.of_partition(partition))
         self._segments.set_sealed_offset(partition, 0)
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
-        """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
+        """Seals a head into a segment and stores it (disk). Raises: StorageError"""
         head = job.head
         table, data, bad = seal_and(to_parquet, head.records, head.attribute_columns_max, job.shared)
         if table is None or data is None:
@@ -155,7 +158,7 @@ class LiveStore:
         return info, bad
 
     def save_sealed_offset(self, partition: int, offset: int) -> None:
-        """Keeps the sealed offset on disk."""
+        """Stores the sealed offset (disk)."""
         self._segments.set_sealed_offset(partition, offset)
 
     def flush(self, partition: int, job: FlushJob, segments: Iterable[SegmentInfo]) -> FlushResult:
@@ -172,7 +175,9 @@ class LiveStore:
         return FlushResult(cut, metas, ours=cut == wanted)
 
     def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
-        """The blocks count from now on; returns the segments that may be forgotten after a while."""
+        """Makes the blocks visible to queries of this process. Returns the segments that may be deleted after a
+        while.
+        """
         done = partition.flushed(job)
         files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
         ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
@@ -188,7 +193,7 @@ class LiveStore:
         return done
 
     def delete(self, infos: list[SegmentInfo]) -> None:
-        """Deletes segments (disk)."""
+        """Deletes segments that readers no longer need (disk)."""
         gone = set(infos)
         for path in [path for path, info in self._copies.copy().items() if info in gone]:
             self._copies.pop(path, None)
@@ -197,12 +202,12 @@ class LiveStore:
         self._segments.delete(infos)
 
     def forget(self, info: SegmentInfo) -> None:
-        """Drops a segment from memory."""
+        """Drops a segment from the memory cache."""
         self._bytes.discard(info)
         self._sources.pop(info, None)
 
     def view(self, tenant: str) -> Live:
-        """The tenant's data, exactly once each span: blocks below the flushed offset, live parts from it on."""
+        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on."""
         snapshot = self.blocks.snapshot(tenant)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
@@ -214,7 +219,7 @@ class LiveStore:
         return live
 
     def source(self, info: SegmentInfo) -> ParquetSource:
-        """The segment as something to read from."""
+        """The segment as a source for queries."""
         source = self._sources.get(info)
         if source is None:
             source = self._sources[info] = ParquetSource(
@@ -237,7 +242,7 @@ class LiveStore:
         return data
 
     def _copy(self, path: str) -> Any:
-        """The bytes of a block's file, if they are still here as a segment's."""
+        """The bytes of a block's file, if its segment is still on local disk."""
         info = self._copies.get(path)
         if info is None:
             return None

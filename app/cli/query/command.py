@@ -20,7 +20,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:3200"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """body: the server's JSON. show: it as text for people"""
+    """body: the server's JSON; show: formats it as text"""
 
     body: Any
     show: Callable[[Any], str]
@@ -30,7 +30,7 @@ Ask = Callable[[Api, argparse.Namespace], Answer]
 
 
 def main(argv: list[str]) -> int:
-    """Ask and print; the exit status. Raises: QueryError"""
+    """Sends a query and prints the answer. Returns the exit status. Raises: QueryError"""
     options = _parser().parse_args(argv)
     answer: Answer = options.ask(Api(options.url, options.tenant, _token(options.token_file)), options)
     if options.output == "json":
@@ -88,7 +88,7 @@ def _with_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParser:
-    """A subcommand with what all have in common."""
+    """A subcommand with the arguments that all share."""
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=words, description=f"Shows {words}.")
     parser.set_defaults(ask=ask)
     parser.add_argument("--url", default=DEFAULT_URL, help=f"where the server is (default {DEFAULT_URL})")
@@ -102,7 +102,7 @@ def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParse
 
 
 def _times(options: argparse.Namespace) -> dict[str, int | None]:
-    """`start` and `end` in unix seconds; None where nothing was said."""
+    """`start` and `end` in unix seconds; None if not given."""
     start_s, end_s = options.start, options.end
     if options.since is not None:
         # The server's end is exclusive and in whole seconds: what came in this one belongs to it.
@@ -123,23 +123,23 @@ def _token(path: Path | None) -> str:
 def _search(api: Api, options: argparse.Namespace) -> Answer:
     params = {"q": options.query, "limit": options.limit, "spss": options.spans, **_times(options)}
     params |= {"order": options.order, "total": "true" if options.total else None, "cursor": options.cursor}
-    told = _told if options.debug else None
+    on_debug = _print_debug if options.debug else None
     if not options.all:
-        return Answer(api.get("/api/search", params, told), tables.search_table)
+        return Answer(api.get("/api/search", params, on_debug), tables.search_table)
 
     def get(cursor: str) -> Any:
-        return api.get("/api/search", {**params, "cursor": cursor or options.cursor or ""}, told)
+        return api.get("/api/search", {**params, "cursor": cursor or options.cursor or ""}, on_debug)
 
     return Answer(joined_traces(pages(get)), tables.search_table)
 
 
-def _told(text: str) -> None:
-    """What X-Stretto-Debug says: for people, beside the answer."""
+def _print_debug(text: str) -> None:
+    """Prints the content of X-Stretto-Debug to stderr."""
     sys.stderr.write(json.dumps(json.loads(text), indent=2) + "\n")
 
 
 def _trace(api: Api, options: argparse.Namespace) -> Answer:
-    """In pages, so that its size does not matter; a server that knows none answers all of it at once."""
+    """Reads a trace in pages, so that its size does not matter; a server without pages returns it whole."""
     times = _times(options)
     body = joined_spans(
         pages(lambda cursor: api.get(f"/api/v2/traces/{options.trace_id}", {**times, "cursor": cursor}))
@@ -156,10 +156,10 @@ def _incomplete(body: dict[str, Any]) -> str:
 
 
 def _metrics(api: Api, options: argparse.Namespace) -> Answer:
-    params, told = {"q": options.query, **_times(options)}, _told if options.debug else None
+    params, on_debug = {"q": options.query, **_times(options)}, _print_debug if options.debug else None
     if options.instant:
-        return Answer(api.get("/api/metrics/query", params, told), tables.instant_table)
-    return Answer(api.get("/api/metrics/query_range", {**params, "step": options.step}, told), tables.range_table)
+        return Answer(api.get("/api/metrics/query", params, on_debug), tables.instant_table)
+    return Answer(api.get("/api/metrics/query_range", {**params, "step": options.step}, on_debug), tables.range_table)
 
 
 def _tags(api: Api, options: argparse.Namespace) -> Answer:

@@ -1,4 +1,4 @@
-"""OTLP trace requests → rows of spans, whole requests at a time: no Python object per span."""
+"""OTLP trace requests → rows of spans. Decodes whole requests, without a Python object per span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,9 +40,9 @@ class Decoded:
     """Spans of several requests, ready for `wire.record`.
 
     spans: one row per accepted span, in the order of the requests (columns: see `_flat`)
-    request_of: for each row the request that it came in
-    received: per request, how many spans it held
-    rejected: per request, how many were dropped because of an invalid trace id or span id
+    request_of: the request number of each row
+    received: number of spans per request
+    rejected: per request, number of spans dropped because of an invalid trace id or span id
     """
 
     spans: pa.RecordBatch
@@ -54,7 +54,7 @@ class Decoded:
 class OtlpDecoder:
     """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway.
 
-    attribute_bytes_max: longer values of attributes, and keys, are cut
+    attribute_bytes_max: longer attribute keys and values are truncated
     """
 
     def __init__(self, attribute_bytes_max: int = 65_536) -> None:
@@ -69,9 +69,8 @@ class OtlpDecoder:
     def decode(self, requests: Sequence[bytes], *, fast_path_only: bool = False) -> Decoded:
         """Rows of all the requests.
 
-        Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
-        the bad one with `fault`. NeedsSlowPath if `fast_path_only` is wanted and texts or resources must be mended in
-        Python.
+        Raises: WireError if any request is not a valid message; then none is decoded, and the caller finds the bad one
+        with `fault`. NeedsSlowPath if `fast_path_only` is set, and strings or resources must be repaired in Python
         """
         tally = Tally(fast_path_only=fast_path_only, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
@@ -81,7 +80,7 @@ class OtlpDecoder:
         return decoded
 
     def cutter(self, span_bytes_max: int) -> Cutter:
-        """Cuts a large request into those that can be decoded one after the other."""
+        """A cutter that splits a large request into smaller ones."""
         return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
 
     def fault(self, request: bytes) -> WireError | None:
@@ -93,8 +92,8 @@ class OtlpDecoder:
         return None
 
     def unreadable(self, request: bytes) -> WireError | None:
-        """Why this request is no message of OTLP; None where it is one, which may have other faults. Takes a tenth of
-        decoding it.
+        """Why this request is not a valid OTLP message; None if it is one, though it may have other faults. Takes a
+        tenth of the decoding time.
         """
         try:
             self._framing.check(request)
@@ -123,8 +122,8 @@ class OtlpDecoder:
 
 
 def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max: int, tally: Tally) -> Decoded:
-    """Requests → spans. Columns are those of a record: fixed ones of the schema, `attributes` as a list of
-    key-value structs, the raw resource and scope as dictionaries, and optional ones where any span has them.
+    """Requests → spans. The columns are those of a record: fixed columns of the schema, `attributes` as a list of
+    key-value structs, the raw resource and scope as dictionaries, and optional columns if any span has them.
     """
     resources = list_values(resource_lists)
     scope_lists = resources.field("scope_spans")
@@ -159,7 +158,7 @@ def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max:
 
 
 def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:
-    """What a span holds itself."""
+    """The scalar columns of spans."""
     start = numbers(spans.field("start_time_unix_nano")).view(np.int64)
     end = numbers(spans.field("end_time_unix_nano")).view(np.int64)
     status = spans.field("status")
@@ -185,19 +184,19 @@ def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:
 
 
 def _small(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
-    """Enum numbers as int8; numbers that no enum has become 0, its 'unspecified'."""
+    """Enum numbers as int8; unknown numbers become 0, 'unspecified'."""
     return np.where((codes >= 0) & (codes <= np.iinfo(np.int8).max), codes, 0).astype(np.int8)
 
 
 def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
-    """values[rows] as a dictionary, so that equal ones are kept once."""
+    """values[rows] as a dictionary, so that equal values are stored once."""
     encoded = values.dictionary_encode()
     codes = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
     return dictionary(numbers(codes)[rows], encoded.dictionary)
 
 
 def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
-    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NeedsSlowPath."""
+    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one is invalid, NeedsSlowPath"""
     if tally.fast_path_only and len(column.dictionary) > _QUICK_OWNERS_MAX:
         raise NeedsSlowPath
     came = column.dictionary.to_pylist()
@@ -218,14 +217,14 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
 
 
 def _valid_ids(ids: Any, right_length: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
-    """Of the right length and not all zero, as OTLP demands."""
+    """Mask of the ids that have the right length and are not all zero, as OTLP requires."""
     words = fixed_bytes(ids).view(np.uint64)
     valid: npt.NDArray[np.bool_] = (words != 0).max(axis=1, initial=False)
     return valid if right_length is None else valid & right_length
 
 
 def compact_attributes(lists: pa.ListArray) -> pa.ListArray:
-    """list<struct<key, value>> as ptars gives it → list<struct<key: dictionary, the value fields in use>>."""
+    """list<struct<key, value>> from ptars → list<struct<key: dictionary, the value fields in use>>."""
     pairs = lists.values
     value = pairs.field("value")
     used = [field for field in VALUE_FIELDS if value.field(field).null_count < len(value)]
