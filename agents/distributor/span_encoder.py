@@ -25,12 +25,12 @@ SLOW = Counter(
 
 # Key, headers and framing of a Kafka message.
 _OVERHEAD_BYTES: Final = 4096
-# ptars holds the interpreter's lock while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for one of
-# other small messages, 80 ms for one of empty spans.
+# ptars holds the GIL while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for a megabyte of other
+# small messages, 80 ms for a megabyte of empty spans.
 PIECE_BYTES: Final = 1 << 20
 _SMALL_PIECE_BYTES: Final = 64 << 10
-# A piece comes in parts of so many bytes: in larger ones, what might be groups inside each other is too much to be
-# decoded unchecked (see `tables.wire.otlp.framing`).
+# A piece is decoded in parts of this size: in larger parts, too many bytes might be nested groups, which need a check
+# (see `tables.wire.otlp.framing`).
 _PART_BYTES: Final = 320 << 10
 # What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
 # In ordinary requests about one byte in a hundred is the former, one in thirty the latter.

@@ -245,7 +245,7 @@ class MetricsGenerator:
         """Builds a push of everything counted, for all tenants that are due, and queues it. everything: for all
         tenants
         """
-        # Once begun it must come to its end: what is collected and not queued would never be told.
+        # Once begun it must come to its end: what is collected but not queued would never be pushed.
         await asyncio.shield(asyncio.ensure_future(self._collect(everything=everything)))
 
     async def _collect(self, *, everything: bool) -> None:

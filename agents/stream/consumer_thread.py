@@ -127,7 +127,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         beating = coordinator._heartbeat_task  # noqa: SLF001
         if beating is not None and beating.done() and not beating.cancelled() and beating.exception() is not None:
             self.failure = f"heartbeats have ended: {beating.exception()!r}"
-        # Until it has told its user of an error, the coordinator does nothing at all; Faust never asks.
+        # The coordinator does nothing until somebody asks for its last error; Faust never asks.
         coordinator.check_errors()
 
     def _went_wrong(self, err: Exception) -> None:

@@ -26,10 +26,10 @@ _DATA, _WINDOW_UPDATE = 0, 8
 _END_STREAM, _PADDED = 1, 8
 _CONNECTION_WINDOW: Final = 4 << 20
 _DEFAULT_WINDOW: Final = 65_535
-# After so many frames others get their turn of the event loop: a header takes 0.1 ms, data some microseconds.
+# After this cost of frames the event loop serves others: headers take 0.1 ms, data some microseconds.
 _TURN: Final = 400
 _COST_DATA, _COST_OTHER = 1, 20
-# Frames that bring nothing (pings, resets, settings, empty data …) between two requests that end.
+# Frames without content (pings, resets, settings, empty data …) between the ends of two requests.
 _IDLE_FRAMES_MAX: Final = 2000
 _HEADER_TABLE_BYTES: Final = 4096
 _LAST_WORDS_S: Final = 1.0

@@ -81,7 +81,7 @@ class OverridesFile:
             ) from err
         except UnicodeDecodeError as err:
             raise SettingsError(f"{self._name}: not UTF-8 text; save the file as UTF-8") from err
-        # A wrong file is told once, not every few seconds.
+        # A wrong file is logged once, not every few seconds.
         self._digest = digest
         tenants = read_tenants(text, self._name, self._environ, self._check)
         if tenants != self._tenants:

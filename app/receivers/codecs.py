@@ -15,7 +15,7 @@ from zlib_ng import zlib_ng
 
 from tables.errors import WireError
 
-# A step makes about so much, and reads at most so much: about a millisecond.
+# A step produces about this many bytes, and reads at most as many: about a millisecond.
 STEP_BYTES: Final = 1 << 18
 _GZIP: Final = 31  # wbits: with gzip's header
 _ZLIB, _RAW = 15, -15

@@ -55,7 +55,7 @@ class RequestBatcher:
         self._in_flight_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._last_batch_s = 0.0
-        self._expected: int | None = None  # so many requests are all there are; None: not known
+        self._expected: int | None = None  # number of requests once all clients wait; None: unknown
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsettled = UnsettledRequests()
 

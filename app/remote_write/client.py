@@ -65,7 +65,7 @@ _WRITTEN: Final = tuple(f"X-Prometheus-Remote-Write-{what}-Written" for what in 
 _TENANT: Final = "X-Scope-OrgID"
 _TEXT_CHARS_MAX: Final = 300
 _SNAPPY: Final = pa.Codec("snappy")
-# A target that did not take 2.0 is asked again after so long: it may have been renewed.
+# A target that did not accept 2.0 is tried again after this time: it may have been upgraded.
 _ASK_AGAIN_S: Final = 3600.0
 _RETRY_AFTER_MAX_S: Final = 300.0
 

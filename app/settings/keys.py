@@ -108,7 +108,7 @@ def nearest(key: Key, root: type[Section] = Settings) -> str:
         return dotted(siblings[close[0]])
     if namesakes := [known for known in fields(root) if known[-1] == name]:
         return dotted(namesakes[0])
-    # In a list of sections the known names are those of the item's model.
+    # In a list of sections, the known names come from the item's model.
     field = next((field for end in range(len(key), 0, -1) if (field := field_at(key[:end], root))), None)
     if field and is_list(field.annotation) and (section := section_of(field.annotation)):
         return dotted((*above, closest(name, section.model_fields)))

@@ -19,7 +19,7 @@ DAMAGED = Gauge(
     ["reason"],
 )
 CUTS_DAMAGED = Gauge("stretto_cuts_damaged", "Partitions with a cut that is missing or damaged.")
-# Of one change so many are named in the log: a bucket that is lost has thousands.
+# The log names this many blocks per change: a lost bucket has thousands.
 _LOGGED_MAX: Final = 20
 
 

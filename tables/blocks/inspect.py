@@ -14,7 +14,7 @@ from tables.storage.object_store import ObjectStore, Stamp
 
 # How many objects may fail to be read before the storage counts as away.
 _FAILURES_MAX: Final = 3
-# A damaged block whose files have not changed is read again after so long: what was wrong may have been the way.
+# A damaged block with unchanged files is read again after this time: the damage may have happened in transit.
 _AGAIN_S: Final = 300.0
 _META: Final = "meta.json"
 

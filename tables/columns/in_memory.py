@@ -56,7 +56,7 @@ class TableSource:
         """
         count = self.rows if rows is None else rows[1] - rows[0]
         hidden = sum(column not in self._own for column in columns)
-        # Nobody else may hold the table: traces put together are gone with their query.
+        # Nobody else may hold the table: stitched traces end with their query.
         own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
         return own + hidden * count * _HIDDEN_VALUE_BYTES
 

@@ -86,7 +86,7 @@ def _cut_cycles(parent: Int64s) -> Int64s:
         up, steps = up[up], steps * 2
     else:
         return parent
-    # What still has a parent after so many steps goes round. Each row of a cycle is where some row landed.
+    # A row that still has a parent after this many steps leads to a cycle. Some row lands on each row of a cycle.
     cycle = np.unique(up[parent[up] >= 0])
     least, jump = own.copy(), np.where(parent >= 0, parent, own)
     span = 1

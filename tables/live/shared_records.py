@@ -13,7 +13,8 @@ from tables.errors import WireError
 from tables.wire import record
 from tables.wire.split import take_rows
 
-# So much is joined at a time, and so much is kept for the other tenants' heads; beyond that it is decoded again.
+# Size of records joined at a time, and size of decoded records kept for other tenants' heads; beyond that, records are
+# decoded again.
 _GROUP_BYTES: Final = 8 << 20
 _KEPT_BYTES_MAX: Final = 128 << 20
 

@@ -70,7 +70,7 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
     else:
         order, groups = _groups(target, tenant_of, partitions)
         several = True
-    # A record of one tenant must not carry dictionary values of another's spans, nor a small one those of a large.
+    # A tenant's record must not contain dictionary values of another tenant, nor a small record those of a large one.
     prune_all = any(len(runs) == 1 for runs, _ in groups)
     ordered = take_rows(spans, order)
     parts: list[RowBatch] = []
@@ -94,7 +94,7 @@ def _groups(
     place = target * tenants + tenant_of
     counts = np.bincount(place, minlength=partitions * tenants).reshape(partitions, tenants)
     few = counts < OWN_RECORD_SPANS
-    # The place of each (partition, tenant) with those of few spans last.
+    # The position of each (partition, tenant); tenants with few spans come last.
     number = (np.arange(partitions)[:, None] * 2 + few) * tenants + np.arange(tenants)
     order = np.argsort(number.reshape(-1)[place], kind="stable")
     groups: list[_RowGroup] = []

@@ -29,7 +29,7 @@ _PLAIN, _VIRTUAL_NODE, _MESSAGING, _DATABASE = range(4)
 _CLIENT_IS_VIRTUAL, _SERVER_IS_VIRTUAL = 1, 2
 _SERVER, _CLIENT, _PRODUCER, _CONSUMER, _ERROR = 2, 3, 4, 5, 2
 _USER: Final = "user"  # who calls a service whose span has no parent
-# Names of a database's server, first found first; the attribute that told that it is one comes last.
+# Attributes that name a database's server; the first one present counts. The attribute that marks it as one is last.
 _SERVER_NAMES: Final = ("peer.service", "server.address", "network.peer.address")
 _PORT: Final = "network.peer.port"
 _HALVES_AT_ONCE: Final = 32_768
@@ -217,7 +217,7 @@ class ServiceGraphs:
         if called:
             self._name_peers(batch, rows, unpaired)
         else:
-            # A server without a parent needs no other side. It is told by key 0, which no other side has.
+            # A server without a parent needs no other side. Its key is 0, which no client has.
             unpaired["key"] = np.where(span_ids[:, 0] == 0, 0, unpaired["key"])
         return unpaired
 

@@ -29,7 +29,7 @@ _METRICS: Final = (
 _TARGET: Final = Metric(TARGET_INFO, kind="gauge", help="Attributes of the resources that spans come from.")
 _INTRINSICS: Final = ("service", "span_name", "span_kind", "status_code", "status_message")
 _ENUMS: Final = {"span_kind": KIND_TEXTS, "status_code": STATUS_TEXTS}
-# A group-by of so many rows costs next to nothing per row; of a small record's rows, several times as much.
+# A group-by of this many rows costs next to nothing per row; for a small record it costs several times as much.
 _ROWS_AT_ONCE: Final = 32_768
 _TARGETS_KEPT: Final = 1000
 _IDENTITY: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
@@ -160,7 +160,7 @@ class SpanMetrics:
                 used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
             self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
         targets = self.targets.collect(now_s, stale_after_s)
-        # Those beyond the limit on series are never told, and never end: they must not pile up.
+        # Targets beyond the limit on series are never pushed, and never end: they must not accumulate.
         if targets.stale or len(self._targets) > 2 * len(self.targets) + _TARGETS_KEPT:
             self.targets.renumber([self._target_codes.keep(self.targets.used(0))])
             self._targets = {name: self._targets[name] for name in self._target_codes.values[1:]}

@@ -19,8 +19,8 @@ from tables.columns.types import Int64s
 
 Masks = npt.NDArray[np.bool_]
 
-# Receivers refuse samples that are much older than what they have: Prometheus those of an hour. What older pushes say
-# is then dated as the youngest of those that became one.
+# Receivers refuse samples that are much older than the newest one: Prometheus by an hour. The samples of older pushes
+# then get the time of the newest push that is merged.
 _AGE_MAX_MS: Final = 30 * 60_000
 _ROW_BYTES: Final = 8  # a reference to its labels, which belong to the table
 

@@ -58,7 +58,7 @@ def indices_of(keys: Keys) -> Keys:
     return (keys & ((1 << INDEX_BITS) - 1)) - _MIDDLE
 
 
-# Up to so many buckets per value they are counted in an array with room for all; it would be mostly empty beyond.
+# Up to this many buckets per value, a dense array counts them; beyond, it would be mostly empty.
 _CELLS_PER_VALUE: Final = 8
 
 

@@ -95,7 +95,7 @@ def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParse
     parser.add_argument("--tenant", default="", help="whose spans, where the server tells tenants apart")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token, if one is needed")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json is the server's own")
-    parser.add_argument("--since", type=duration_s, metavar="1h", help="from so long before --end, or before now")
+    parser.add_argument("--since", type=duration_s, metavar="1h", help="start this long before --end, or before now")
     parser.add_argument("--start", type=moment_s, metavar="TIME", help="from then")
     parser.add_argument("--end", type=moment_s, metavar="TIME", help="until then (default: now)")
     return parser

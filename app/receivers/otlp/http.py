@@ -38,10 +38,10 @@ _PERMISSION_DENIED, _DEADLINE_EXCEEDED = 7, 4
 # A larger one in JSON is parsed on a thread, and one that is larger still on another.
 _JSON_HERE_BYTES_MAX: Final = 32 << 10
 _JSON_SMALL_BYTES_MAX: Final = 256 << 10
-# Bytes that a byte of JSON takes while it is parsed, at most about: Python's objects, and those of protobuf.
+# Approximate peak memory per byte of JSON while it is parsed: Python objects and protobuf messages.
 _JSON_MEMORY: Final = 18
 _STOP_GRACE_S: Final = 1.0
-# A client that still sends a body which nobody reads has so long to take its answer.
+# A client that still sends an unread body has this long to read its answer.
 _LINGER_S: Final = 2.0
 
 BODY_LIMITED: Final = Counter(

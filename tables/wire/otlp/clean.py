@@ -30,14 +30,14 @@ DROPPED = Counter(
     "Attributes dropped because a span, event, link, resource or scope had too many.",
 )
 
-# Lists (arrays, key-value lists) inside each other. Each is up to three messages, and protobuf reads a hundred inside
-# each other, among them those around a span.
+# Nested lists (arrays, key-value lists). Each is up to three messages, and protobuf reads a hundred nested messages,
+# including those around a span.
 NESTING_MAX: Final = 24
-# A list that is repaired or cut keeps at most so many items, so that a hostile one takes milliseconds.
+# A repaired or truncated list keeps at most this many items, so that a hostile one takes only milliseconds.
 ITEMS_MAX: Final = 4096
 # Each is a column, and is repeated on each span: SDKs stop at 128.
 RESOURCE_ATTRIBUTES_MAX: Final = 256
-# Of a resource or scope: every record that has a span of it holds it once.
+# Size of a resource or scope: every record with one of its spans holds it once.
 RESOURCE_BYTES_MAX: Final = 256 << 10
 
 _MESSAGES: Final = {"resource": Resource, "scope": InstrumentationScope}

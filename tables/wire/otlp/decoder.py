@@ -29,10 +29,10 @@ from tables.wire.otlp.limits import Tally, limit_spans, limit_texts
 from tables.wire.otlp.nested import FitValues
 from tables.wire.otlp.pieces import Cutter
 
-# Of a batch: more distinct resources and scopes, or more bytes of those that must be mended, take more than some
+# Limits of a batch: more distinct resources and scopes, or more of their bytes to repair, take more than some
 # milliseconds.
 _QUICK_OWNERS_MAX: Final = 2000
-_QUICK_MENDED_BYTES_MAX: Final = 16 << 10
+_QUICK_REPAIRED_BYTES_MAX: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,11 +201,11 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
         raise NeedsSlowPath
     came = column.dictionary.to_pylist()
     cleaned = []
-    mended_bytes = 0
+    repaired_bytes = 0
     for raw in came:
         cleaned.append(new := cleaners.clean(kind, raw, fast_path_only=tally.fast_path_only))
-        mended_bytes += len(raw) if new.data != raw else 0
-        if tally.fast_path_only and mended_bytes > _QUICK_MENDED_BYTES_MAX:
+        repaired_bytes += len(raw) if new.data != raw else 0
+        if tally.fast_path_only and repaired_bytes > _QUICK_REPAIRED_BYTES_MAX:
             raise NeedsSlowPath
     if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
         return column

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from tables.errors import WireError
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners, tagged, text_end, varint_at
 
-# Of fields in a span that is a piece by itself, those of its events and links included; and in a resource or scope.
+# Number of fields in a span that is a piece by itself, including its events and links; and in a resource or scope.
 FIELDS_MAX: Final = 65_536
 # Smaller fields between the spans stay where they are: they must not make many small pieces.
 _STRAY_BYTES_MAX: Final = 16 << 10
