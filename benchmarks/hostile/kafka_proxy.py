@@ -1,7 +1,7 @@
-"""Stands between a worker and its Kafka: passes everything on, and loses or delays what it is told to.
+"""A proxy between a worker and its Kafka: forwards everything, and loses or delays what the test asks for.
 
-Kafka answers the requests of a connection in their order. So where one is lost all that come after it on the same
-connection are lost too, also when the fault is over: as behind a router that has forgotten the connection.
+Kafka answers the requests of a connection in order. So if one is lost, all later ones on the same connection are lost
+too, even when the fault is over: as behind a router that has forgotten the connection.
 """
 
 import asyncio
@@ -61,11 +61,11 @@ class KafkaProxy(threading.Thread):
         self.join(10)
 
     def set(self, *faults: Fault) -> None:
-        """From now on; none: all is well."""
+        """Sets the faults from now on; none: no faults."""
         self._faults = faults
 
     def cut(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         self._cut_before_s = time.monotonic()
 
     def run(self) -> None:

@@ -60,7 +60,7 @@ SETTLE_S: Final = 180.0
 
 @dataclass(slots=True)
 class Report:
-    """What came of it; empty faults: all is well."""
+    """Results of a run; without faults it passed."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Hostile:
         self._accepted = 0
 
     async def run(self, connections: int) -> None:
-        """Sends them all."""
+        """Sends all requests over this many connections."""
         producers = [
             AIOKafkaProducer(bootstrap_servers=self._cluster.kafka_address, compression_type=codec) for codec in CODECS
         ]
@@ -255,7 +255,7 @@ def _samples(cluster: Cluster) -> dict[str, float]:
 
 
 def _settle(cluster: Cluster) -> None:
-    """Until all that was accepted is in blocks."""
+    """Waits until all accepted spans are in blocks."""
     deadline_s = time.monotonic() + SETTLE_S
     while True:
         sums = _samples(cluster)

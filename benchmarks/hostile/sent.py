@@ -79,7 +79,7 @@ class Maker:
         self._urls += [b"/api/v2/search/tag/span.http.route/values?" + window.encode(), b"/api/v2/traces/2", b"/status"]
 
     def export(self) -> bytes:
-        """A mutated ExportTraceServiceRequest."""
+        """A mutated ExportTraceServiceRequest as bytes."""
         rng = self._rng
         data = rng.choice(self._protobuf)
         # Traces of their own: thousands of copies of one span would be one trace, which nobody could read.
