@@ -38,11 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="FOLDER",
-        help="run it, too, over all blocks of this folder (which has a folder `blocks`); without FOLDER: of the "
-        "storage that the settings name",
+        help="also run it over all blocks of this folder (which contains a folder `blocks`); without FOLDER: over "
+        "the storage that the settings name",
     )
-    parser.add_argument("--tenant", default=SINGLE_TENANT, help=f"whose blocks (default: {SINGLE_TENANT})")
-    parser.add_argument("--limit", type=int, default=20, help="traces of a search's answer (default: 20)")
+    parser.add_argument("--tenant", default=SINGLE_TENANT, help=f"tenant of the blocks (default: {SINGLE_TENANT})")
+    parser.add_argument("--limit", type=int, default=20, help="number of traces in a search's answer (default: 20)")
 
 
 def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:

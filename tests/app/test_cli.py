@@ -112,7 +112,7 @@ def test_wrong_command_line(capsys, argv):
 def test_config_needs_neither_kafka_nor_grpc(tmp_path):
     """A real process: wrong settings end it with status 2, and heavy parts are not imported."""
     code = (
-        "import sys; from app.cli import main; code = main(['config']); "
+        "import sys; from app.cli.main import main; code = main(['config']); "
         "print([name for name in ('faust', 'grpc', 'pyarrow') if name in sys.modules]); sys.exit(code)"
     )
     done = subprocess.run(

@@ -60,15 +60,15 @@ def main(argv: list[str]) -> int:
         type=receiver,
         default="127.0.0.1:4317",
         metavar="HOST:PORT",
-        help="an OTLP/gRPC receiver; https:// before it: TLS",
+        help="an OTLP/gRPC receiver; with https:// in front: over TLS",
     )
+    parser.add_argument("--ca-file", type=Path, help="PEM file with the receiver's CA (default: gRPC's own list)")
     parser.add_argument(
-        "--ca-file", type=Path, help="PEM file with the receiver's authority (default: gRPC's own list)"
+        "--token", default=os.environ.get(TOKEN, ""), help=f"if the receiver requires one; better in ${TOKEN}"
     )
-    parser.add_argument("--token", default=os.environ.get(TOKEN, ""), help=f"where it wants one; better in ${TOKEN}")
-    parser.add_argument("--tenant", default=os.environ.get(TENANT, ""), help=f"whose spans these are; or ${TENANT}")
-    parser.add_argument("--rate", type=traces_per_second, default=5.0, help="traces a second (default 5)")
-    parser.add_argument("--seed", type=int, help="repeats the same visits (default: others each time)")
+    parser.add_argument("--tenant", default=os.environ.get(TENANT, ""), help=f"tenant of the spans; or ${TENANT}")
+    parser.add_argument("--rate", type=traces_per_second, default=5.0, help="traces per second (default 5)")
+    parser.add_argument("--seed", type=int, help="repeats the same visits (default: different ones each time)")
     options = parser.parse_args(argv)
     try:
         ca = options.ca_file.read_bytes() if options.ca_file else None

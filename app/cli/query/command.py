@@ -48,43 +48,47 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stretto query",
-        description="Asks a running server. Times are now-1h, unix seconds or 2026-11-21T15:04:05Z.",
+        description="Queries a running server. A time is now-1h, unix seconds or 2026-11-21T15:04:05Z.",
     )
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
 
     search = _kind(kinds, "search", _search, "traces that match a TraceQL query, the newest first")
     search.add_argument("query", nargs="?", default="{ }", help="TraceQL (default: all traces)")
-    search.add_argument("--limit", type=int, help="how many traces (default: the server's, 20)")
-    search.add_argument("--order", choices=("start", "duration"), help="duration: those that took longest first")
-    search.add_argument("--total", action="store_true", help="count all traces that match, too")
+    search.add_argument("--limit", type=int, help="number of traces (default: the server's, 20)")
+    search.add_argument("--order", choices=("start", "duration"), help="duration: the longest traces first")
+    search.add_argument("--total", action="store_true", help="also count all traces that match")
     search.add_argument("--all", action="store_true", help="all traces that match, read in pages of --limit")
-    search.add_argument("--cursor", metavar="TEXT", help="a page: '' the first, then what the page before ended with")
+    search.add_argument(
+        "--cursor", metavar="TEXT", help="a page: '' for the first, then the cursor at the end of the page before"
+    )
     _with_debug(search)
-    search.add_argument("--spans", type=int, metavar="N", help="how many spans of each trace JSON shows")
+    search.add_argument("--spans", type=int, metavar="N", help="number of spans per trace in JSON")
 
     trace = _kind(kinds, "trace", _trace, "one trace as a tree of its spans")
-    trace.add_argument("trace_id", metavar="ID", help="in hex; zeros on the left may be missing")
+    trace.add_argument("trace_id", metavar="ID", help="in hex; leading zeros may be omitted")
 
     metrics = _kind(kinds, "metrics", _metrics, "a TraceQL metrics query over time; without times the last hour")
-    metrics.add_argument("query", help="as '{ status = error } | rate() by (resource.service.name)'")
-    metrics.add_argument("--step", help="time between samples, as 10s")
+    metrics.add_argument("query", help="such as '{ status = error } | rate() by (resource.service.name)'")
+    metrics.add_argument("--step", help="time between samples, such as 10s")
     metrics.add_argument("--instant", action="store_true", help="one value for the whole range")
     _with_debug(metrics)
 
     tags = _kind(kinds, "tags", _tags, "the names of attributes and intrinsics")
-    tags.add_argument("query", nargs="?", help="TraceQL: only of spans that match")
+    tags.add_argument("query", nargs="?", help="TraceQL: only from spans that match")
     tags.add_argument("--scope", help="resource, span, event, link, instrumentation or intrinsic")
-    tags.add_argument("--limit", type=int, help="how many of each scope")
+    tags.add_argument("--limit", type=int, help="number per scope")
 
     values = _kind(kinds, "values", _values, "the values of a tag")
-    values.add_argument("tag", help="as resource.service.name, span.http.route, name")
-    values.add_argument("query", nargs="?", help="TraceQL: only of spans that match")
-    values.add_argument("--limit", type=int, help="how many")
+    values.add_argument("tag", help="such as resource.service.name, span.http.route, name")
+    values.add_argument("query", nargs="?", help="TraceQL: only from spans that match")
+    values.add_argument("--limit", type=int, help="number of values")
     return parser
 
 
 def _with_debug(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debug", action="store_true", help="tell on stderr what the server read, and for how long")
+    parser.add_argument(
+        "--debug", action="store_true", help="print to stderr what the server read, and how long it took"
+    )
 
 
 def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParser:
@@ -92,12 +96,14 @@ def _kind(kinds: Any, name: str, ask: Ask, words: str) -> argparse.ArgumentParse
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=words, description=f"Shows {words}.")
     parser.set_defaults(ask=ask)
     parser.add_argument("--url", default=DEFAULT_URL, help=f"where the server is (default {DEFAULT_URL})")
-    parser.add_argument("--tenant", default="", help="whose spans, where the server tells tenants apart")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token, if one is needed")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json is the server's own")
+    parser.add_argument("--tenant", default="", help="tenant, if the server has multitenancy enabled")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with the token, if the server requires one"
+    )
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: the server's JSON")
     parser.add_argument("--since", type=duration_s, metavar="1h", help="start this long before --end, or before now")
-    parser.add_argument("--start", type=moment_s, metavar="TIME", help="from then")
-    parser.add_argument("--end", type=moment_s, metavar="TIME", help="until then (default: now)")
+    parser.add_argument("--start", type=moment_s, metavar="TIME", help="start of the time range")
+    parser.add_argument("--end", type=moment_s, metavar="TIME", help="end of the time range (default: now)")
     return parser
 
 
