@@ -125,7 +125,7 @@ OPTIONAL: Final = pa.schema(
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),
         pa.field("overflow", pa.list_(OVERFLOW)),
-        # A span that could not be taken apart, as a serialized OTLP Span, and its resource and scope as a ResourceSpans
+        # A span that could not be shredded, as a serialized OTLP Span, and its resource and scope as a ResourceSpans
         # without spans; other columns hold what is known.
         pa.field("raw", pa.binary()),
         pa.field("raw_owner", pa.binary()),

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-# A millisecond's work, about.
+# About a millisecond's work.
 AT_ONCE: Final = 4096
 
 

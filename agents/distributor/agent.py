@@ -101,7 +101,7 @@ class _Batcher:
     async def _write(self) -> None:
         async with self._lock:
             messages, self._messages, self._bytes = self._messages, [], 0
-            # An assignment that ended has others write these messages.
+            # After the assignment has ended, another worker writes these messages.
             generation = self._app.consumer_generation_id
             messages = [m for m in messages if m.generation_id == generation]
             if not messages:

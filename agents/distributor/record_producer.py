@@ -70,7 +70,7 @@ class RecordProducer:
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
         self.partitions = 0
-        # Told of each record that Kafka has: topic, partition, the offset behind it, time.monotonic().
+        # Called for each acknowledged record: topic, partition, offset after it, time.monotonic().
         self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
@@ -140,5 +140,5 @@ class RecordProducer:
             try:
                 return await self._producer.send(self._topic, r.value, r.key, r.partition, headers=r.headers)
             except KafkaTimeoutError:
-                # Not taken: the partition's buffer is full, or its leader unknown. Others of the batch are in.
+                # Not accepted: the partition's buffer is full, or its leader unknown. Other records of the batch are.
                 log.warning("partition %d takes no records; trying again", r.partition)

@@ -32,11 +32,11 @@ _SMALL_PIECE_BYTES: Final = 64 << 10
 # A piece is decoded in parts of this size: in larger parts, too many bytes might be nested groups, which need a check
 # (see `tables.wire.otlp.framing`).
 _PART_BYTES: Final = 320 << 10
-# What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
+# Many small messages are slow per byte. An empty message has its length, 0; spans, the slowest, have their tag.
 # In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
 _SPAN_TAG: Final = 0x12
 _DENSE: Final = 1 / 8
-# So many are decoded in some milliseconds, whatever they are.
+# This many bytes decode in some milliseconds, whatever they are.
 _FEW: Final = 20_000
 
 
@@ -143,7 +143,7 @@ class SpanEncoder:
         try:
             return numbers, self.encode([requests[number] for number in numbers], partitions)
         except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
-            # Reading a request is a tenth of making its records: nearly all that are bad are found by it.
+            # Reading a request takes a tenth of encoding its records, and finds nearly all bad requests.
             faults = {number: self._decoder.unreadable(requests[number].body) for number in numbers}
         outcomes |= {number: _refused(requests[number], fault) for number, fault in faults.items() if fault is not None}
         good = [number for number, fault in faults.items() if fault is None]

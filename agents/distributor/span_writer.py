@@ -102,7 +102,7 @@ class SpanWriter:
     async def _encoded(self, requests: Sequence[Request]) -> Encoded:
         partitions = self._producer.partitions
         if not is_slow(requests):
-            # What cannot be decoded at once, for whatever reason, is looked into on the thread.
+            # Requests that cannot be decoded at once, for whatever reason, go to the thread.
             with contextlib.suppress(Exception):
                 return self._encoder.encode(requests, partitions, fast_path_only=True)
         ON_THREAD.inc()

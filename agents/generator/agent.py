@@ -94,7 +94,7 @@ class MetricsGenerator:
         if self._saved is not None:
             self._adopt(self._saved, committed)
             self._saved = None
-        # Numbers never go back: they tell what is older.
+        # Numbers never go back, because they order collections.
         notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
         self._number = max([self._number, *(note.number for note in notes)])
         positions = {tp: position for tp in new if (position := self._beginning(tp, committed.get(tp))) is not None}
@@ -324,7 +324,7 @@ class MetricsGenerator:
             if done is None:
                 return
             number, positions = done
-            # A partition that went and came back meanwhile was read again from what is committed.
+            # A partition that was revoked and assigned again meanwhile is read again from its commit.
             ours = {
                 tp: position
                 for tp, position in positions.items()

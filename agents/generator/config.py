@@ -10,7 +10,7 @@ import orjson
 SPAN_METRICS: Final = "span-metrics"
 SERVICE_GRAPHS: Final = "service-graphs"
 
-# What metrics themselves say: no other label has these names.
+# Labels that metrics themselves use: no other label has these names.
 METRIC_LABELS: Final = frozenset({"__name__", "__type__", "__unit__", "le", "quantile"})
 OVERFLOW_LABEL: Final = "metric_overflow"  # of the series that counts what is beyond a limit
 
@@ -119,7 +119,7 @@ class GeneratorConfig:
 _VERSION: Final = 2  # of what is saved of a generator; another one whenever that changes
 
 
-# What may change while a generator runs: what was counted means the same.
+# Settings that may change while a generator runs, because counters keep their meaning.
 _LIMITS: Final = frozenset({"limiter_type", "max_active_series", "max_active_entities", "stale_duration_s"})
 
 

@@ -71,7 +71,7 @@ class Partition:
         """
         if self.recalling or not self.read_ms:
             return False
-        # Never back, whatever our clock does: what has expired must not be read again after a restart.
+        # Never goes back, whatever our clock does: expired spans must not be read again after a restart.
         self.waited_ms = max(self.waited_ms, self.clock_ms + now_ms - self.read_ms)
         return True
 

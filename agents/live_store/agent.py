@@ -127,7 +127,7 @@ class PartitionManager:
         self._assigned = True
         opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
         if opening:
-            # Faust would go on without us after a while; the others need not wait for a storage that is away.
+            # Faust would continue without us after a while; other partitions need not wait for a storage that is away.
             await asyncio.wait(opening.values(), timeout=_OPEN_WAIT_S)
         for number, task in opening.items():
             if not task.done():

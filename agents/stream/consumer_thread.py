@@ -58,7 +58,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         Raises: Abandoned, and whatever the function raises
         """
         running = asyncio.run_coroutine_threadsafe(self._called(fun, args, kwargs), self.thread_loop)
-        # Whoever gives up waiting does not end it: records that it has taken from aiokafka would be lost.
+        # A caller that stops waiting does not cancel it: records already taken from aiokafka would be lost.
         return await asyncio.shield(asyncio.wrap_future(running))
 
     async def _called(self, fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -168,7 +168,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         if coordinator is not None:
             tasks += [coordinator._coordination_task, coordinator._heartbeat_task]  # noqa: SLF001
             tasks.append(coordinator._commit_refresh_task)  # noqa: SLF001
-            # For commits that try again and again.
+            # For commits that retry repeatedly.
             if not coordinator._closing.done():  # noqa: SLF001
                 coordinator._closing.set_result(None)  # noqa: SLF001
         if fetcher is not None:

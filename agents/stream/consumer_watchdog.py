@@ -10,12 +10,12 @@ from faust.types import TP
 
 from agents.stream.topic_ends import lag
 
-# A look that comes later counts as this long: what stopped the whole process is no fault of the consumer.
+# A later check counts as this long: a stop of the whole process is not the consumer's fault.
 _LOOK_S_MAX: Final = 2.0
 _THREAD_LATE_S: Final = 3.0
-# So long nothing is said of what may be a rebalance.
-_TOLD_AFTER_S: Final = 3.0
-# So long others may wait until a consumer is well again or the process ends.
+# For this time, a possible rebalance is not reported.
+_REPORTED_AFTER_S: Final = 3.0
+# Time limit until a consumer works again or the process ends.
 _PATIENCE_S: Final = 30.0
 
 
@@ -99,9 +99,9 @@ class ConsumerWatchdog:
         return self._verdict(answers=answers)
 
     def _verdict(self, *, answers: bool) -> Verdict:
-        problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
+        problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _REPORTED_AFTER_S)
         for key, one in self._symptoms.items():
-            # What has failed does not get well by itself.
+            # A failed consumer does not recover by itself.
             at_once = key == "failed" and answers and not self._rebuilds
             if one.for_s < self._stall_s and not at_once:
                 continue

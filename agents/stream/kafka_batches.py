@@ -194,7 +194,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         first, end = self.next_fetch_offset, _end_of(frame)
         if end is not None and end <= first:
             return  # before what was asked for
-        # Where its end is not known, one offset at a time.
+        # If its end is unknown, one offset at a time.
         self.next_fetch_offset = first + 1 if end is None else end
         if HOLES.note(self._tp, first, self.next_fetch_offset):
             PASSED.labels(self._tp.topic, _reason(err)).inc()

@@ -10,7 +10,7 @@ from aiokafka.errors import UnsupportedCodecError
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
 _STREAMS: Final = {_LZ4: "lz4", _ZSTD: "zstd"}
 _PIECE_BYTES: Final = 1 << 20
-# A producer writes one; each costs time whatever it holds.
+# A producer writes one frame; each frame costs time, whatever its content.
 _GZIP_MEMBERS_MAX: Final = 16
 _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 _SEEK_AGAIN_S = 0.5
 _SEEK_SPARE_S = 3.0
 _REBUILD_S = 12.0
-# aiokafka tries again for ever; whoever commits has more to do.
+# aiokafka would retry for ever; the caller has other work.
 _COMMIT_S = 10.0
 
-# Where each of the assigned partitions is to be read from; those left out start at the committed offset.
+# The start offset of each assigned partition; partitions left out start at the committed offset.
 Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
 
 
@@ -45,7 +45,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         try:
             await self._take(message)
         except KeyError:
-            # Faust knows no agent for a partition that went while its records were on their way.
+            # Faust has no agent for a partition that was revoked while its records were in flight.
             if message.tp in self.assignment():
                 raise
 
@@ -77,7 +77,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
         Raises: IllegalStateError, and Faust calls again after the next assignment
         """
-        # Where it takes longer than that Faust stops resuming, at the next assignments too, without a word.
+        # If it takes longer, Faust silently stops resuming, also at later assignments.
         within_s = self.app.conf.broker_request_timeout - _SEEK_SPARE_S
         try:
             async with asyncio.timeout(within_s):

@@ -6,7 +6,7 @@ from typing import Final
 
 from agents.stream.kafka_batches import HOLES
 
-# Of a partition that is not read, what was reported first and what was reported last matter.
+# For a partition that is not read, the first and the last reported ends matter.
 _KNOWN_MAX: Final = 64
 
 TopicPartition = tuple[str, int]

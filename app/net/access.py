@@ -96,7 +96,7 @@ class Access:
         """The tenants of the token, at least one, and the user of Basic, else ""."""
         token, user = _token(authorization)
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        # All are compared, each in constant time: the time tells nothing of what is known.
+        # All are compared, each in constant time, so that the time reveals nothing about known tokens.
         owners = {
             tenant
             for tenant, known in credentials.items()

@@ -69,7 +69,7 @@ class Http2Connection(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._stuck_since_s: float | None = None
         self._answers: dict[int, tuple[bytes, Headers]] = {}  # that wait for the client's window
-        # Of a DATA frame that has not come whole yet: how much is missing, whose it is, its flags.
+        # An incomplete DATA frame: missing bytes, stream, flags.
         self._left = self._of = self._flags = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -235,7 +235,7 @@ class Http2Connection(asyncio.Protocol):
         size, number = len(piece), self._of
         self._left -= size
         entry = self._streams.get(number)
-        # Nobody wants the data of a request that is answered already; the connection's window is for all.
+        # The data of an answered request is discarded, but counts in the connection's window, which all requests share.
         if entry is not None and size:
             entry.exchange.data(piece)
             entry = self._streams.get(number)
@@ -296,7 +296,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _request(self, number: int, headers: Headers, *, ended: bool) -> None:
         self._highest = max(self._highest, number)
-        # Known before it is answered: that may be at once.
+        # Registered before it is answered, which may happen at once.
         entry = _Stream(_NOBODY, self._loop.time())
         entry.ended = ended
         self._streams[number] = entry
@@ -370,7 +370,7 @@ class Http2Connection(asyncio.Protocol):
         assert transport is not None
         if transport.can_write_eof():
             transport.write_eof()
-        # What still comes is thrown away for a while: closed at once, the client would never see the last words.
+        # Input is discarded for a while: after an immediate close, the client would never see the last frames.
         self._writes_wait = self._turn_waits = False
         self._may_read()
         self._loop.call_later(_LAST_WORDS_S, transport.abort)
@@ -380,7 +380,7 @@ class Http2Connection(asyncio.Protocol):
         self._ended = True
         if self._transport is not None:
             self._transport.close()
-            # A client that does not read the last words must not stay.
+            # A client that does not read the last frames must not stay.
             self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
 
     def _cut(self, limit: str) -> None:

@@ -140,7 +140,7 @@ class Guard(asyncio.Protocol):
         self._first = True  # no request has come yet
         self._idle_since_s: float | None = None
         self._stuck_since_s: float | None = None
-        # Of a head that is not whole yet: since when, how much, its last bytes.
+        # Incomplete headers: start time, size, last bytes.
         self._head_since_s: float | None = None
         self._head_bytes = 0
         self._head_end = b""

@@ -127,7 +127,7 @@ class Sniffer(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.pause_reading()
-        # Until the other end is there the timer runs, and what comes is not read.
+        # Until the other end is connected, the timer runs, and nothing is read.
         self._task = asyncio.ensure_future(self._tunnel(self._transport))
 
     async def _tunnel(self, client: asyncio.Transport) -> None:

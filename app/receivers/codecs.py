@@ -53,7 +53,7 @@ class Zlib:
         if encoding in ("gzip", "x-gzip"):
             self._wbits = _GZIP
         else:
-            # RFC 9110 says zlib; some send what is in it alone.
+            # RFC 9110 says zlib; some clients send raw deflate.
             self._wbits = _ZLIB if encoding == "zlib" or (data[:1] and data[0] & 15 == 8) else _RAW
         self._inflate: Any = zlib_ng.decompressobj(self._wbits)
         self._slice_bytes = _FIRST_SLICE_BYTES
@@ -188,7 +188,7 @@ class Snappy:
             if at + 4 > len(data) or at >= end:
                 break
             at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
-        # What is cut off is for the decompressor to find.
+        # The decompressor detects truncated input.
         return at if at <= len(data) and at > self._at else len(data)
 
 

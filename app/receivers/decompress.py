@@ -15,9 +15,9 @@ from app.receivers.codecs import STEP_BYTES, Snappy, TooManyMembers, codec
 from app.receivers.input_budget import InputBytes
 from tables.errors import WireError
 
-# A ratio is only asked for beyond this: a small body may well be zeros.
+# The ratio is checked only above this size: a small body may well be all zeros.
 _RATIO_FROM_BYTES: Final = 1 << 20
-# So long a body may take on the event loop.
+# CPU time that a body may take on the event loop.
 _HERE_CPU_S: Final = 0.002
 
 
@@ -56,7 +56,7 @@ async def decompressed(
     announced = work.announced_bytes()
     if announced > bytes_max:
         raise BodyTooLarge
-    # What says its size is made at once; all else piece by piece, each counted when it is there.
+    # A body that declares its size is decompressed in one step; others piece by piece, each counted when produced.
     held.add("decompressing", announced)
     here = len(data) <= STEP_BYTES and announced <= STEP_BYTES
     try:
@@ -68,7 +68,7 @@ async def decompressed(
                 raise BodyTooLarge
             if not announced:
                 held.add("decompressing", len(piece))
-            # The rest of what is nearly done is not worth a thread.
+            # A nearly finished body is not worth a thread.
             here = len(data) <= STEP_BYTES and work.size < STEP_BYTES // 2 and work.cpu_s < _HERE_CPU_S
     finally:
         work.pieces.clear()  # a traceback must not keep them

@@ -32,7 +32,7 @@ REFUSALS: Final = Counter(
     ["limit"],
 )
 
-# A burst is over when so little is left of its peak; a peak below this leaves nothing behind that is worth the work.
+# A burst is over at this fraction of its peak; a smaller peak leaves too little memory behind to be worth the work.
 _LOW: Final = 1 / 8
 _BURST_BYTES: Final = 16 << 20
 _RELEASE_AFTER_S: Final = 1.0
@@ -53,7 +53,7 @@ class InputBudget:
         self._by_tenant: dict[str, int] = {}
         self._by_stage: dict[Stage, int] = dict.fromkeys(_STAGES, 0)
         for stage in _STAGES:
-            # Asked when somebody looks: a gauge that is set costs microseconds, at each piece of each request.
+            # Computed on scrape: setting a gauge costs microseconds for each piece of each request.
             INPUT_BYTES.labels(stage).set_function(partial(self._by_stage.__getitem__, stage))
 
     @property
@@ -94,7 +94,7 @@ class InputBudget:
             self._by_tenant.pop(tenant, None)
         if self._peak_bytes >= _BURST_BYTES and self._bytes <= self._peak_bytes * _LOW:
             self._peak_bytes = self._bytes
-            # What the burst's last requests hold is free by then.
+            # By then the memory of the burst's last requests is free.
             asyncio.get_running_loop().call_later(_RELEASE_AFTER_S, _release_on_thread)
 
 
@@ -143,7 +143,7 @@ def _release_on_thread() -> None:
     loop = asyncio.get_running_loop()
 
     def again(released: "asyncio.Future[bool]") -> None:
-        # Somebody else has done it a moment ago, and what this burst held may not have been free yet.
+        # Another call has done it a moment ago, when the memory of this burst may not have been free yet.
         if not released.cancelled() and released.exception() is None and not released.result():
             loop.call_later(_RELEASE_AFTER_S, _release_on_thread)
 

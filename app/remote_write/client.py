@@ -137,7 +137,7 @@ class RemoteWriter:
         while True:
             status, text, asked_s, written = await self._post(version, tenant, body)
             taken = 200 <= status < 300
-            # One that knows 2.0 says what it has written, also when it says no. One that does not may say yes to
+            # A receiver that knows 2.0 reports what it has written, even when it refuses. One that does not may accept
             # everything: to it the content seems to be empty.
             if version > 1 and not written and (taken or status in _UNSUPPORTED):
                 raise _Unsupported

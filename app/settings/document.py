@@ -17,7 +17,7 @@ from app.settings.problems import Location, Problem
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use letters: YAML allows them, nobody writes them
 _MARK: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
-# In this order: an escape, a variable, what looks like one, our marks' letters should somebody write them.
+# In this order: an escape, a variable, a malformed variable, and our placeholders' letters, in case they are used.
 # A default may be empty, and holds no braces. Each takes its closing brace along, which may end a mapping.
 _TOKEN: Final = re.compile(
     r"(?P<escape>\$\$\{[^${}\n]*\}?)"
@@ -107,7 +107,7 @@ class _Reader:
         return f"{_OPEN}{len(self._tokens) - 1}{_CLOSE}"
 
     def _give_up(self, line: int, said: str) -> None:
-        # Where YAML's own words quote a mark they mean the $ of the file.
+        # If YAML's error text quotes a placeholder, it means the $ of the file.
         said = said.replace(ascii(_OPEN)[1:-1], "$").replace(_OPEN, "$")
         self._document.readable = False
         self._document.problems.append(Problem(Location(self._name, line), said))

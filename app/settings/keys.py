@@ -14,7 +14,7 @@ from app.settings.base import Section
 from app.settings.models import Settings
 from app.settings.values import Words
 
-# Where a value stands: names of mappings' keys, numbers of lists' items.
+# The position of a value: keys of mappings, indices of lists.
 Key = tuple[str | int, ...]
 
 VARIABLE_PREFIX: Final = "STRETTO_"

@@ -70,7 +70,7 @@ def _set(document: Document, override: Override) -> None:
         if not isinstance(at, dict):
             return  # the file has a value where a section belongs: validation says so
     at[last] = override.value
-    # What the file had here is gone. A variable that it misses stays a problem: the next start may need it.
+    # This replaces the file's value. A missing variable in it stays a problem: the next start may need it.
     inside = len(override.key)
     for key in [key for key in document.places if key[:inside] == override.key]:
         del document.places[key]

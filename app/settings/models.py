@@ -170,7 +170,7 @@ class Distributor(Section):
         }
         most = int(self.input.bytes_max * self.input.tenant_share)
         for key, size_bytes in sizes.items():
-            # As it came and decompressed, both.
+            # Compressed and decompressed together.
             if 2 * size_bytes > most:
                 raise conflict(
                     key,

@@ -88,7 +88,7 @@ def from_validation(
 
 
 def _place(key: Key, places: Mapping[Key, Location]) -> Location | None:
-    # A key that is not set (a default in conflict with another setting) has the place of what is around it.
+    # A key that is not set (a default in conflict with another setting) has the location of its section.
     return next((places[key[:end]] for end in range(len(key), 0, -1) if key[:end] in places), None)
 
 

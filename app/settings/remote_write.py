@@ -12,7 +12,7 @@ from app.settings.values import Bytes, HttpUrl, Seconds, Words
 WRITE_1: Final = "prometheus.WriteRequest"
 WRITE_2: Final = "io.prometheus.write.v2.Request"
 
-# They say what a request is and whose it is: Stretto sets them, or other settings do.
+# Headers that describe a request and its sender: Stretto or other settings set them.
 _RESERVED: Final = frozenset(
     {
         *("authorization", "connection", "content-encoding", "content-length", "content-type", "host", "keep-alive"),

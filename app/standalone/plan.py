@@ -11,7 +11,7 @@ from app.standalone.child import Command
 from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener
 
-# Only for our own Kafka: the port it takes instead of 9092. KAFKA_URL means somebody else's.
+# The port of the embedded Kafka instead of 9092. KAFKA_URL means another Kafka.
 KAFKA_PORT: Final = "EMBEDDED_KAFKA_PORT"
 _KAFKA_PORT_DEFAULT: Final = 9092
 

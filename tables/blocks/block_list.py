@@ -53,7 +53,7 @@ class BlockList:
         self._sources: dict[str, list[ParquetSource]] = {}
         self._chains: dict[Place, Chain] = {}
         self._damaged: dict[str, Damage] = {}  # by key
-        # The bytes of a file that this process has on its own disk: quicker, and there while the storage is away.
+        # The bytes of a file from local disk: faster, and available while the storage is away.
         self.local_copy: Callable[[str], Any] = lambda _: None
 
     # ---- what is in storage
@@ -150,7 +150,7 @@ class BlockList:
     def _counts(self, meta: BlockMeta) -> bool:
         held = self._chains.get((meta.cluster_id, meta.partition))
         if meta.cluster_id != self.cluster_id:
-            # Their offsets mean nothing here, and nobody reads them from Kafka again.
+            # Their offsets belong to another Kafka cluster, and nobody reads them from Kafka again.
             return (
                 held is None
                 or meta.last_offset >= held.end

@@ -44,7 +44,7 @@ class Cuts:
     def __init__(self, store: ObjectStore, cluster_id: str) -> None:
         self._store = store
         self._cluster_id = cluster_id
-        # Cuts never change: what was read is known for good, whatever happens to the objects.
+        # Cuts never change: a cut that was read stays valid, whatever happens to the object.
         self._known: dict[Place, dict[int, Cut]] = defaultdict(dict)
 
     def write(self, cut: Cut) -> Cut:
@@ -78,7 +78,7 @@ class Cuts:
     def _of(self, place: Place, firsts: set[int]) -> dict[int, Cut | str]:
         known = self._known[place]
         if firsts:
-            # Old cuts are deleted, from the first on. One that vanishes behind others is known all the same.
+            # Old cuts are deleted, from the first on. A later one that vanishes stays known.
             for gone in [first for first in known if first < min(firsts)]:
                 del known[gone]
         found: dict[int, Cut | str] = {**known}

@@ -121,7 +121,7 @@ class Head:
         return [TableSource(table)]
 
     def _shred(self, first: int, end: int, spans: int) -> _RecordRun:
-        # What is bad is counted when the head is sealed.
+        # Bad records are counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
         return _RecordRun(first, end, spans, None if table is None else TableSource(table))
 

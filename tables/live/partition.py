@@ -119,7 +119,7 @@ class LivePartition:
     next_offset: int
     segments: list[SegmentInfo] = field(default_factory=list)
     sealing: list[SealJob] = field(default_factory=list)
-    # What this process must not work on any more: the partition went to another worker, or was reopened.
+    # Whether this process must stop working on it: the partition went to another worker, or was reopened.
     closed: bool = False
     _heads: dict[str, _OpenHead] = field(default_factory=dict)
     _sealed_until: dict[str, int] = field(default_factory=dict)

@@ -101,7 +101,7 @@ class LiveStore:
         local = self._segments.of_partition(partition)
         sealed_offset = self._segments.sealed_offset(partition)
         if any(s.first_offset < flushed_offset <= s.last_offset for s in local):
-            # Somebody else has cut elsewhere: what is here does not fit to the blocks.
+            # Another worker has cut at a different offset: the local data does not match the blocks.
             self._segments.delete(local)
             local, sealed_offset = [], flushed_offset
             self._segments.set_sealed_offset(partition, sealed_offset)
@@ -185,7 +185,7 @@ class LiveStore:
         if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
             same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
         self._copies |= same
-        # What is decoded of a segment serves its block, too: they are the same bytes.
+        # Decoded columns of a segment also serve its block: the bytes are the same.
         self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in same.items()})
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))
         BLOCKS.inc(len(result.blocks))

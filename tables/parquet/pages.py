@@ -92,7 +92,7 @@ class Pages:
             ranges = leaf.ranges(first, end)
             parts += [source.bytes(each) for each in ranges]
             sizes = [stop - start for start, stop in ranges]
-            # Where rows have several values, or none, an upper bound: Arrow stops where the chunk's bytes end.
+            # An upper bound if rows have several values, or none: Arrow stops at the end of the chunk's bytes.
             values = rows if leaf.values == self.starts[-1] else leaf.values
             chunks.append(_column_chunk(leaf, values, at, sizes))
             at += sum(sizes)

@@ -31,22 +31,22 @@ class ColumnKey(NamedTuple):
 
 ColumnCache = ByteCache[ColumnKey, Any]
 
-# What else of a file is in the cache; no column has such a name.
+# Cache entries of a file that are not columns; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
 _FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
-# Bounds of these are kept: they tell whether a file lies in a query's time range at all.
+# Bounds of these columns are kept: they show whether a file overlaps a query's time range.
 _ALWAYS_ASKED: Final = frozenset({"trace_start_ns", "trace_duration_ns", "start_ns", "duration_ns"})
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
-# Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
+# For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
-# What is read once does not push out of the cache what was in use so lately.
+# Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
 
@@ -73,7 +73,7 @@ class ParquetSource:
         self._tail = tail
         self._open_file = open_file
         self._cache = cache
-        # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
+        # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._sizes: dict[str, int] = {}
@@ -402,7 +402,7 @@ def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tu
         at += len(leaves[column])
 
     def read(indices: list[int]) -> dict[str, Any]:
-        # In batches that end with the wanted rows: what comes behind them is not decoded.
+        # In batches that end with the wanted rows, so that later rows are not decoded.
         batches, left = [], max(1, rows[1])
         for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
             batches.append(batch)

@@ -66,7 +66,7 @@ def _attributes(pairs: Iterable[KeyValue]) -> tuple[tuple[str, str, Any], ...]:
     return tuple((pair.key, *typed_value(pair.value)) for pair in pairs)
 
 
-# The same few come in every record; parsing one costs as much as sealing ten spans.
+# Most records repeat the same few; parsing one costs as much as sealing ten spans.
 _cached_resource = lru_cache(maxsize=4096)(_resource)
 _cached_scope = lru_cache(maxsize=4096)(_scope)
 

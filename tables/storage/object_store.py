@@ -94,7 +94,7 @@ class ObjectStore:
         except FileNotFoundError as err:
             raise DamagedError(path, "is missing") from err
         except (exceptions.BaseError, OSError) as err:
-            # Storages say in ways of their own that an object is too short. Where it cannot be looked at either, the
+            # Each storage has its own error for an object that is too short. If its size is unavailable, too, the
             # storage is away.
             try:
                 self._check_size(path, max(map(sum, ranges)))

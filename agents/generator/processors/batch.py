@@ -17,7 +17,7 @@ from tables.seal.resources import parse_resource, service_name
 _RESOURCES_MAX: Final = 10_000
 _KNOWN_BYTES_MAX: Final = 8192
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
-# The least that OpenTelemetry's sampling can express. A smaller ratio is a fault, and would make counters infinite.
+# The smallest ratio in OpenTelemetry's sampling. A smaller one is an error, and would make counters infinite.
 RATIO_MIN: Final = 2.0**-56
 
 

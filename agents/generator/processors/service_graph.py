@@ -131,7 +131,7 @@ class ServiceGraphs:
     def flush(self, now_s: float) -> None:
         """Pairs the pending sides and counts the new edges."""
         while self._pending:
-            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            # Taken out first, so that an error does not repeat for ever.
             partition = next(iter(self._pending))
             parts = self._pending.pop(partition)
             self._pending_spans -= sum(len(side) for sides in parts for side in sides)
@@ -297,7 +297,7 @@ class ServiceGraphs:
             return
         clients, servers = joined([one.clients for one in edges]), joined([one.servers for one in edges])
         types, virtual = (np.concatenate([one[place] for one in edges]) for place in (2, 3))
-        # What no label shows must not be in the key: two series with the same labels would be sent.
+        # The key contains only what labels show; otherwise two series would have the same labels.
         shown = virtual if self._config.enable_virtual_node_label else np.zeros_like(virtual)
         columns = [clients["service"], servers["service"], types.astype(np.int32), shown.astype(np.int32)]
         for number in range(len(self._dimensions)):
@@ -314,7 +314,7 @@ class ServiceGraphs:
         ]
         if self._config.enable_messaging_system_latency_histogram:
             waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
-            # Of a span that does not say when it was, nobody knows how long its message was under way.
+            # If a span has no time, the time of its message in the messaging system is unknown.
             timed = (clients["start_ns"] > 0) & (servers["start_ns"] > 0)
             only = clients["weight"] * ((types == _MESSAGING) & timed)
             observed.append(

@@ -132,7 +132,7 @@ class SpanMetrics:
     def flush(self, now_s: float) -> None:
         """Counts the pending rows."""
         while self._pending:
-            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            # Taken out first, so that an error does not repeat for ever.
             partition = next(iter(self._pending))
             parts = self._pending.pop(partition)
             self._pending_rows -= sum(len(part.seconds) for part in parts)
@@ -253,7 +253,7 @@ class SpanMetrics:
         """The code of a resource's label set in traces_target_info; "" for a resource without one."""
         # An empty key would be a label without a name, for which receivers refuse the whole push.
         excluded = {"", *_IDENTITY, *self._config.target_info_excluded_dimensions}
-        # Of keys that become one name, that which is spelled so keeps it, in whatever order they come.
+        # If several keys map to one name, the key that is spelled like it keeps it, whatever the order.
         keys = sorted(facts.texts.keys() - excluded, key=lambda key: (sanitized(key) != key, key))
         job, instance = _job(facts), self._instance(facts)
         if not job or not keys:

@@ -282,7 +282,7 @@ def _alike(taken: list[_Taken]) -> list[list[_Taken]]:
     alike: list[tuple[pa.Schema, list[_Taken]]] = []
     for one in taken:
         schema = one.spans.schema
-        # Few differ. As keys of a dict they would be hashed, which takes longer than all else here.
+        # Few schemas differ. Dictionary keys would be hashed, which takes longer than everything else here.
         group = next((group for known, group in alike if known.equals(schema)), None)
         if group is None:
             alike.append((schema, [one]))
@@ -293,7 +293,7 @@ def _alike(taken: list[_Taken]) -> list[list[_Taken]]:
 
 def _joined(alike: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64]]]:
     """Joins records with the same columns to one batch, with the timestamp of each row."""
-    # Arrow's own pool gives memory back so soon that most of the time went into getting it again.
+    # Arrow's own pool returns memory so early that most of the time went into getting it again.
     pool = pa.system_memory_pool()
     batches = [one.spans for one in alike]
     times_ms = np.repeat([one.time_ms for one in alike], [len(spans) for spans in batches])

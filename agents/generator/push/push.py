@@ -155,7 +155,7 @@ def _folded_table(
     there = np.flatnonzero(place >= 0)
     zero_ms = is_now.zero_ms.copy()
     goes_on = np.zeros(old.shown.shape, np.bool_)
-    # What is new in the newer one has ended before, if the older one has it.
+    # A series that is new in the newer push, and is in the older one, has ended in between.
     goes_on[there] = new.shown[place[there]] & (zero_ms[place[there]] == 0)
     row, column = np.nonzero(goes_on & (was.zero_ms > 0))
     zero_ms[place[row], column] = was.zero_ms[row, column]

@@ -40,7 +40,7 @@ class Target(Protocol):
         """Returns when the target has accepted the push, or rejected it for good."""
 
 
-# What was put and is not done, by the target's name and the tenant.
+# Unfinished pushes, by target name and tenant.
 Backlog = Mapping[tuple[str, str], Sequence[Push]]
 
 

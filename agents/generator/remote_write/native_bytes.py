@@ -25,7 +25,7 @@ def zero_histogram(schema: int, time: bytes, total: bytes, *, float_counts: bool
 
 
 def _head(count: float, zeros: float, total: bytes, schema: int, *, float_counts: bool) -> bytes:
-    # Zeros are written, too: they say which of the two kinds of counts it has.
+    # Zeros are written, too: they show which of the two kinds of counts the histogram has.
     if float_counts:
         counted, zero = _COUNT_FLOAT + struct.pack("<d", count), _ZERO_FLOAT + struct.pack("<d", zeros)
     else:

@@ -21,7 +21,7 @@ Keys = npt.NDArray[np.int64]
 
 SCHEMA_MIN: Final = -4
 _SCHEMA_MAX: Final = 8
-# What is at most this counts as zero: the smallest that client_golang distinguishes by default.
+# Values up to this count as zero: client_golang's default zero threshold.
 ZERO_THRESHOLD: Final = 2.0**-128
 # A key: the series, then the bucket in 20 bits. At the finest schema doubles have indices of 19 bits and a sign.
 INDEX_BITS: Final = 20

@@ -295,7 +295,7 @@ class SeriesTable:
         row, of = rows[places], self._layout.histogram_of[slots]
         known, wanted = snapshot.natives.state.series, row * len(self._histograms) + of
         number = np.searchsorted(known, wanted)
-        # A span of a partition that has gone meanwhile may be of a series that was never counted here.
+        # A span of a partition that was revoked meanwhile may belong to a series that was never counted here.
         there = np.flatnonzero(np.append(known, -1)[number] == wanted)
         order = there[np.lexsort((spans["time_ms"][there], number[there]))]
         number, spans, row, of = number[order], spans[order], row[order], of[order]

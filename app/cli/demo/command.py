@@ -26,7 +26,7 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 5.0
 COMPLAIN_EVERY_S: Final = 30.0
 
-# What may pass: the server is away, or asks for patience. Everything else would fail again.
+# Temporary errors: the server is away, or overloaded. Everything else would fail again.
 PASSING: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -36,7 +36,7 @@ PASSING: Final = frozenset(
     }
 )
 
-# Without these, gRPC looks less and less often, up to two minutes apart, whether the server is back.
+# Without these, gRPC checks less and less often, up to two minutes apart, whether the server is back.
 CHANNEL: Final = (("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 2_000))
 
 INTRODUCTION: Final = """\

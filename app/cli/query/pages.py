@@ -41,7 +41,7 @@ def joined_spans(found: Iterator[Json]) -> Json:
         _add(resources, scopes, trace.get("resourceSpans", []))
         for page in found:
             _add(resources, scopes, page.get("trace", {}).get("resourceSpans", []))
-            # A page that something is missing in: so it is in the whole.
+            # If a page is partial, the whole answer is.
             whole |= {name: page[name] for name in ("status", "message") if name in page}
         trace["resourceSpans"] = list(resources.values())
         del whole["nextCursor"]

@@ -209,7 +209,7 @@ class _Call:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
         self._task = self._server.run(self)
-        # A client may be gone before the task has begun: then nothing of it runs.
+        # The client may disconnect before the task begins; then the task does not run.
         self._task.add_done_callback(self._drop_unless_handed_on)
 
     def late(self) -> None:

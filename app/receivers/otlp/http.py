@@ -86,7 +86,7 @@ class TraceReceiver:
     def __init__(self, batcher: RequestBatcher, access: Access, limits: BodyLimits, budget: InputBudget) -> None:
         self._batcher, self._access, self._limits, self._budget = batcher, access, limits, budget
         self._threads = ThreadPoolExecutor(limits.threads, "body")
-        # JSON cannot be parsed in turns: what is small has a thread of its own.
+        # JSON cannot be parsed in turns, so small bodies have their own thread.
         self._json = {large: ThreadPoolExecutor(1, "json") for large in (False, True)}
         self._json_turn = {large: asyncio.Lock() for large in (False, True)}
 
@@ -198,7 +198,7 @@ async def _read(request: web.Request, read_s: float, bytes_max: int, held: Input
     except (web.RequestPayloadError, PayloadEncodingError, ConnectionError) as err:
         raise WireError(f"the body cannot be read: {err}") from err
     finally:
-        # The error of a client that goes away refers to this function, and is kept in a cycle: what came must not be.
+        # The error of a client that disconnects refers to this function, and stays in a cycle; the body must not.
         body.clear()
 
 

@@ -71,7 +71,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     del body
     _tidy(request)
     message, unknown = ExportTraceServiceRequest(), dict[str, int]()
-    # Span by span: a parser that got all at once could not be stopped.
+    # Span by span: a parser that gets all at once cannot be stopped.
     for scope, where, spans in _scopes(request, message, unknown):
         for number, span in enumerate(spans):
             _parse_span(span, scope, f"{where}.spans[{number}]")

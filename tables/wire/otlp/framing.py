@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from tables.errors import WireError
 from tables.wire.otlp.descriptor import NOT_OTLP, request_message
 
-# Groups inside each other take some 75 bytes of a stack of 8 MiB each.
+# Each nested group takes some 75 bytes of a stack of 8 MiB.
 GROUPS_MAX: Final = 50_000
 _START_GROUP: Final = 3  # the wire type, the lowest three bits of a tag
 

@@ -14,10 +14,10 @@ from tables.errors import NeedsSlowPath
 from tables.wire.otlp.clean import clean_nested, text_end
 from tables.wire.otlp.nested import FitValues, fit_nested
 
-# Of a span, an event or a link; SDKs stop at 128. The others are dropped and counted in dropped_attributes_count.
+# Attributes of a span, event or link; SDKs stop at 128. Others are dropped, and counted in dropped_attributes_count.
 ATTRIBUTES_MAX: Final = 4096
 
-# Of a batch that is decoded where others wait: tiny items take 50 ns each.
+# Limit of a batch that is decoded while others wait: tiny items take 50 ns each.
 _QUICK_NESTED_BYTES_MAX: Final = 256 << 10
 
 _TEXTS: Final = ("string_value",)
