@@ -15,7 +15,7 @@ from tables.columns.arrays import fixed_bytes
 from tables.columns.in_memory import TableSource
 from tables.errors import WireError
 from tables.live.shared_records import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
-from tables.seal.rescue import seal_whole
+from tables.seal.raw_fallback import seal_whole
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
-from tables.seal.rescue import raw_spans
+from tables.seal.raw_fallback import raw_spans
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import RangeFile
 

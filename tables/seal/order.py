@@ -10,7 +10,7 @@ import pyarrow as pa
 from tables.columns.arrays import big_endian, concat, numbers, rows_in_order
 from tables.columns.types import Int64s
 
-# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
+# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.raw_fallback`.
 RAW: Final = "raw"
 RAW_OWNER: Final = "raw_owner"
 

@@ -9,14 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-UnpairedSpans = npt.NDArray[Any]  # rows of `half_type`
+UnpairedSpans = npt.NDArray[Any]  # rows of `unpaired_type`
 
 _MATCHED_FACTOR: Final = 4
 _RUNS_MAX: Final = 32
 _MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
-def half_type(dimensions: int) -> np.dtype[Any]:
+def unpaired_type(dimensions: int) -> np.dtype[Any]:
     """The dtype of an unpaired span: 67 bytes without dimensions."""
     return np.dtype(
         [

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from agents.generator.config import ServiceGraphsConfig
 from agents.generator.processors.batch import Batch
-from agents.generator.processors.pairs import Pairs, UnpairedSpans, edge_keys, half_type, joined, taken
+from agents.generator.processors.pairs import Pairs, UnpairedSpans, edge_keys, joined, taken, unpaired_type
 from agents.generator.series.columns_file import Plain, Tree
 from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.labels import ABSENT, Interner, Labels, label_names
@@ -74,7 +74,7 @@ class ServiceGraphs:
         sides = ("client_", "server_") if config.enable_client_server_prefix else ("",)
         taken = {*_LABELS, *(name for name, _ in tables.external_labels)}
         self._dimension_names = label_names((f"{side}{key}" for key in config.dimensions for side in sides), taken)
-        self._type = half_type(len(config.dimensions))
+        self._type = unpaired_type(len(config.dimensions))
         self._pairs: dict[int, Pairs] = {}
         self._pending: dict[int, list[tuple[UnpairedSpans, UnpairedSpans]]] = {}
         self._pending_spans = 0

@@ -23,8 +23,8 @@ from tables.wire.split import take_rows
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Looking for the spans that are the reason takes a seal for each half of what is left. What is not known by then is
-# kept raw.
+# The search for the spans at fault takes a seal for each half of the rest. Spans that are not checked by then are
+# stored raw.
 _SEARCH_S: Final = 5.0
 _NO_ATTRIBUTES: Final = pa.list_(pa.struct([("key", pa.dictionary(pa.int16(), pa.string()))]))
 _TRUSTED: Final = (
