@@ -86,8 +86,9 @@ class Kafka(Section):
     consume_stall_s: Seconds = Field(
         default=12,
         description="Seconds after which a consumer is rebuilt that is not in its group, or reads nothing although "
-        "records wait and nothing holds it back. After the same time again the process ends. The value "
-        "in use is never below 1.2 times the rebalance timeout plus one second.",
+        "records wait and nothing holds it back. If that does not help, the process ends. The value in "
+        "use is at least 1.2 times the rebalance timeout, which follows from `session_timeout_s`, plus "
+        "one second.",
     )
 
     @model_validator(mode="after")
