@@ -1,1 +1,1 @@
-"""What moves spans: stream jobs on Faust, each a thin file with `register(app, …)`."""
+"""The jobs that move spans: stream jobs on Faust. Each is a thin file with `register(app, …)`."""

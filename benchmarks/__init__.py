@@ -1,1 +1,1 @@
-"""How fast, how cheap: `make bench`. See README.md here."""
+"""The benchmarks of Stretto: `make bench`. See README.md here."""

@@ -1,4 +1,4 @@
-"""`make bench`: starts Stretto, loads it, waits until everything is in blocks, and prints what that took.
+"""`make bench`: starts Stretto, loads it, waits until all spans are in blocks, and prints the cost.
 
 python -m benchmarks [--spans N] [--rate SPANS_PER_SECOND] [--in-flight N] [--tenants N] …
 """
@@ -36,7 +36,7 @@ RECENT_S: Final = 5  # how long ago a steady load's first spans were, as if they
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What will be sent."""
+    """A workload that is ready to be sent."""
 
     name: str
     file: Path
@@ -188,7 +188,7 @@ def options(given: argparse.Namespace) -> workload.Options:
 
 
 def prepare(given: argparse.Namespace, kept: Path, folder: Path) -> Prepared:
-    """The file to send; one of ours is moved to the present, just before it is sent."""
+    """The file to send. The times of a generated one are moved to the present just before the load."""
     if given.file:
         counts = [workload.count_spans(request) for request in workload.Requests(kept)]
         return Prepared(kept.name, kept, sum(counts), len(counts), max(counts))
@@ -201,7 +201,7 @@ def prepare(given: argparse.Namespace, kept: Path, folder: Path) -> Prepared:
 
 
 def send(cluster: Cluster, file: Path, in_flight: int, rate: float | None, tenants: int) -> Loaded:
-    """Load in a process of its own. Raises BenchError where the loader itself fails."""
+    """Runs the load in a separate process. Raises: BenchError if the loader itself fails"""
     command = [sys.executable, "-m", "benchmarks.load", str(file), "--to", cluster.otlp_address]
     command += ["--in-flight", str(in_flight), "--tenants", str(tenants)]
     if rate:
@@ -233,7 +233,7 @@ def used_cpu_s(started: list[measure.Process], ended: list[measure.Process]) -> 
 
 
 def peaks(processes: list[measure.Process]) -> Mapping[str, int]:
-    """Peak memory by process name; that of processes of one name is added up."""
+    """Peak memory by process name; processes with the same name add up."""
     total: dict[str, int] = {}
     for one in processes:
         total[one.name] = total.get(one.name, 0) + one.peak_bytes
@@ -241,7 +241,7 @@ def peaks(processes: list[measure.Process]) -> Mapping[str, int]:
 
 
 def commit() -> str:
-    """What was measured, as git names it; "" outside a repository."""
+    """The measured git commit; "" outside a repository."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

@@ -1,4 +1,4 @@
-"""What is measured: `stretto run`, started as a user would, on free ports, with a data folder of its own."""
+"""The Stretto under test: `stretto run`, started as a user would, on free ports, with its own data folder."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ class Cluster:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Raises BenchError where it does not become ready."""
+        """Raises: BenchError if it does not become ready"""
         started_s = time.monotonic()
         try:
             with self.log.open("wb") as log:
@@ -91,14 +91,14 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the processes are started with."""
+        """The environment variables of the processes."""
         return dict(self._environment)
 
     def processes(self) -> list[measure.Process]:
         return measure.processes(self._running().pid)
 
     def counts(self) -> measure.Counts:
-        """Raises BenchError where the worker does not answer."""
+        """The worker's counters. Raises: BenchError if the worker does not answer"""
         self._running()
         try:
             return measure.counts(f"{self.http_url}/metrics")
@@ -106,7 +106,7 @@ class Cluster:
             raise BenchError(f"{self.http_url}/metrics does not answer: {error}\n{self.log_end()}") from error
 
     def stop(self) -> None:
-        """As Ctrl-C does it; what has not ended after STOP_S seconds is killed, by pid."""
+        """Stops it as Ctrl-C does. A process that has not ended after STOP_S seconds is killed, by pid."""
         process = self._process
         if process is None or process.poll() is not None:
             return

@@ -54,7 +54,7 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """Microseconds of CPU per span."""
+    """Result of the counting benchmark: microseconds of CPU per span."""
 
     us_per_span: float
     decode_us_per_span: float
@@ -63,7 +63,9 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class Pushing:
-    """Of 100,000 series. push_s: with remote write 1.0 and 2.0; mb: of both, compressed; peak_mb: of the process."""
+    """Result of pushing 100,000 series. push_s: with remote write 1.0 and 2.0; mb: of both, compressed; peak_mb: of the
+    process
+    """
 
     series: int
     push_s: tuple[float, float]
@@ -72,7 +74,7 @@ class Pushing:
 
 
 def main(argv: list[str]) -> int:
-    """Prints the figures beside their targets. 1: a target was missed."""
+    """Prints the results beside their targets. Returns 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.partition("\n")[0])
     parser.add_argument("--spans", type=int, default=100_000)
     parser.add_argument("--gathered", type=int, default=GATHERED, help="requests of 512 spans in a batch (default 4)")
@@ -100,7 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 def in_a_process(function: Any, *args: Any) -> Any:
-    """What it returns in a fresh process: memory and caches of one measurement are not those of another."""
+    """The function's result in a fresh process, so that no measurement sees the memory and caches of another."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 
@@ -168,7 +170,7 @@ def push(kind: str) -> Pushing:
 
 
 def feed(generator: TenantGenerator, sets: int, later_ms: int = 0) -> None:
-    """Some spans of each of so many label sets."""
+    """Some spans of each of this many label sets."""
     decoder = OtlpDecoder()
     for request in crowd(sets, (NOW_MS + later_ms - 1000) * 1_000_000):
         for part in split(decoder.decode([request]).spans, PARTITIONS):

@@ -1,8 +1,8 @@
-"""Sends a workload's file over OTLP/gRPC, as raw bytes, and prints what came of it as one line of JSON.
+"""Sends a workload's file over OTLP/gRPC, as raw bytes, and prints the result as one line of JSON.
 
-    python -m benchmarks.load FILE [--to HOST:PORT] [--in-flight N] [--rate REQUESTS_PER_SECOND] [--tenants N]
+python -m benchmarks.load FILE [--to HOST:PORT] [--in-flight N] [--rate REQUESTS_PER_SECOND] [--tenants N]
 
-A process of its own: what the sender costs is not mixed with what is measured.
+It is a separate process, so that the sender's cost does not count.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FIRST_ERRORS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of sending. `ack_ms`: milliseconds from when a request was due until it was acknowledged."""
+    """Result of the load. ack_ms: milliseconds from when a request was due until it was acknowledged"""
 
     requests: int
     bytes: int
@@ -44,7 +44,7 @@ class Loaded:
 
 
 class Tally:
-    """What the answers said. Filled by gRPC's threads, read when all have come."""
+    """Counts the answers. gRPC's threads fill it; read it after the last answer."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What running processes have used, what the worker counts, what lies on the disk. Needs Linux's /proc."""
+"""Measures processes, the worker's counters, and sizes on disk. Needs Linux's /proc."""
 
 import os
 import re

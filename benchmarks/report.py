@@ -1,4 +1,4 @@
-"""What a run measured, beside what it should be."""
+"""The report of `make bench`: results beside their targets."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

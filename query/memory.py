@@ -29,9 +29,11 @@ _STEP_BYTES: Final = 1 << 20
 FREE_BYTES: Final = 4 << 20
 
 REFUSED: Final = Counter(
-    "stretto_query_memory_refused_total", "Queries refused because a limit of memory was reached.", ["limit"]
+    "stretto_query_memory_refused_total", "Queries refused because they reached a memory limit.", ["limit"]
 )
-USED: Final = Gauge("stretto_query_memory_bytes", "Bytes reserved by the queries that run and the answers being sent.")
+USED: Final = Gauge(
+    "stretto_query_memory_bytes", "Bytes reserved by running queries and by answers that are being sent."
+)
 
 
 class MemoryExceeded(Exception):  # noqa: N818 (says what happened)

@@ -1,1 +1,1 @@
-"""Where spans rest: the span columns, bytes to columns and back, the live store, blocks."""
+"""Where spans are stored: the span columns, bytes ↔ columns, the live store, blocks."""

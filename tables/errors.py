@@ -2,9 +2,9 @@
 
 
 class WireError(ValueError):
-    """Bytes from a client or from Kafka that cannot be read: what is wrong with them.
+    """Unreadable bytes from a client or from Kafka: the text says what is wrong with them.
 
-    reason: a word for metrics: `malformed`, `panic` (the decoder gave up), `too_slow`, `unexpected` (a fault here)
+    reason: a metric label: `malformed`, `panic` (of the decoder), `too_slow`, `unexpected` (a bug)
     """
 
     def __init__(self, message: str = "", reason: str = "malformed") -> None:
@@ -24,11 +24,11 @@ class FaultyRequests(WireError):  # noqa: N818  # says which
 
 
 class StorageError(OSError):
-    """Object storage or the local store did not do what it must: what, where, and what to do."""
+    """An operation of object storage or of the local store failed: the text says which, where, and what to do."""
 
 
 class DamagedError(StorageError):
-    """An object that is missing or is not what was written: asking again does not help until somebody repairs it.
+    """An object is missing, or differs from what was written. A retry does not help before somebody repairs it.
 
     path: of the object, or the name of a local segment
     """
@@ -39,8 +39,8 @@ class DamagedError(StorageError):
 
 
 class OutdatedError(StorageError):
-    """What a query reads was replaced meanwhile: a new view of the data has the same spans elsewhere."""
+    """The data that a query reads was replaced meanwhile. A new view has the same spans elsewhere."""
 
 
 class NeedsSlowPath(Exception):  # noqa: N818  # a state, not a fault of anybody
-    """It takes too long where it was asked for; nothing was done."""
+    """The work takes too long on this thread; nothing was done."""

@@ -125,7 +125,7 @@ OPTIONAL: Final = pa.schema(
         pa.field("events", pa.list_(EVENT)),
         pa.field("links", pa.list_(LINK)),
         pa.field("overflow", pa.list_(OVERFLOW)),
-        # A span that could not be taken apart, as a serialized OTLP Span, and its resource and scope as a ResourceSpans
+        # A span that could not be shredded, as a serialized OTLP Span, and its resource and scope as a ResourceSpans
         # without spans; other columns hold what is known.
         pa.field("raw", pa.binary()),
         pa.field("raw_owner", pa.binary()),
@@ -151,7 +151,7 @@ ATTRIBUTE_TYPES: Final[dict[str, pa.DataType]] = {
 
 
 class Attribute(NamedTuple):
-    """What the name of an attribute column says."""
+    """The parts of an attribute column's name."""
 
     scope: str  # one of SCOPES
     key: str
@@ -159,9 +159,9 @@ class Attribute(NamedTuple):
 
 
 def attribute_column(scope: str, key: str, type_: str = "string") -> str:
-    """The column of an attribute: `span.http.route`, `span.http.status_code:int`.
+    """The column name of an attribute: `span.http.route`, `span.http.status_code:int`.
 
-    A string's key that itself ends like a type, as `a:int`, gets the suffix `:string`, so that no two attributes
+    A string key that itself ends like a type, such as `a:int`, gets the suffix `:string`, so that no two attributes
     share a column.
     """
     if type_ != "string":
@@ -171,7 +171,7 @@ def attribute_column(scope: str, key: str, type_: str = "string") -> str:
 
 
 def parse_attribute_column(column: str) -> Attribute | None:
-    """The inverse of `attribute_column`; None for a column that is not an attribute's."""
+    """The inverse of `attribute_column`; None if the column is not an attribute."""
     scope, dot, rest = column.partition(".")
     if not dot or scope not in SCOPES:
         return None

@@ -1,4 +1,4 @@
-"""What may be a tenant's name: it becomes a Kafka key and a part of objects' paths."""
+"""Valid tenant names. A name becomes a Kafka key and a part of object paths."""
 
 import re
 from typing import Final
@@ -8,5 +8,5 @@ _NAME: Final = re.compile(r"[A-Za-z0-9!\-_.*'()]+")
 
 
 def valid_tenant(name: str) -> bool:
-    """1 to 150 characters of a-z A-Z 0-9 ! - _ . * ' ( ); neither . nor .. alone."""
+    """Whether it has 1 to 150 characters of a-z A-Z 0-9 ! - _ . * ' ( ), and is neither . nor .. alone."""
     return len(name) <= NAME_CHARS_MAX and _NAME.fullmatch(name) is not None and name not in {".", ".."}

@@ -1,8 +1,8 @@
-"""Many Python objects, some at a time: what one call makes or frees, no other thread can interrupt.
+"""Many Python objects, some at a time: no other thread can interrupt what one call creates or frees.
 
-the GIL goes from thread to thread between bytecodes. A call that makes a list of a million values from an array,
-or the end of the last reference to one, is one bytecode, however long it takes; meanwhile the event loop stands, and
-nothing is received or acknowledged.
+The GIL moves from thread to thread between bytecodes. A call that creates a list of a million values, or drops the last
+reference to one, is a single bytecode, however long it takes. Meanwhile the event loop stalls, and nothing is received
+or acknowledged.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,18 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-# A millisecond's work, about.
+# About a millisecond's work.
 AT_ONCE: Final = 4096
 
 
 def pieces(items: Sequence[T], size: int = AT_ONCE) -> Iterator[Sequence[T]]:
-    """The same items in several sequences."""
+    """The items in several shorter sequences."""
     for first in range(0, len(items), size):
         yield items[first : first + size]
 
 
 def as_list(array: Any) -> list[Any]:
-    """In: a pyarrow array. As its `to_pylist`."""
+    """As a pyarrow array's `to_pylist`, in several calls."""
     if len(array) <= AT_ONCE:
         found: list[Any] = array.to_pylist()
         return found
@@ -32,13 +32,13 @@ def as_list(array: Any) -> list[Any]:
 
 
 def consumed(items: list[T]) -> Iterator[T]:
-    """Each item, after which it is no longer in the list."""
+    """Yields each item, and removes it from the list."""
     items.reverse()
     while items:
         yield items.pop()
 
 
 def drop(items: list[Any]) -> None:
-    """Empties a list."""
+    """Empties a list in steps, so that no single bytecode frees all items."""
     while items:
         del items[-AT_ONCE:]

@@ -1,4 +1,4 @@
-"""Units of time, in nanoseconds: what OTLP and the span columns count in."""
+"""Time units in nanoseconds, the unit of OTLP and of the span columns."""
 
 from typing import Final
 

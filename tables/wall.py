@@ -1,8 +1,8 @@
-"""The wall around native code: what a library written in another language does with bytes fails one call, no more.
+"""The wall around native code: a failure of native code fails one call, no more.
 
-A panic of Rust code comes to Python as a BaseException (pyo3's PanicException), which `except Exception` does not see:
-the task that made the call would end, and with it whatever else it was to answer. Calls that hand bytes of clients to
-native code, and work that is given to a thread, go through `walled`.
+A panic of Rust code reaches Python as a BaseException (pyo3's PanicException), which `except Exception` does not catch.
+It would end the task with all of its requests. So calls that pass clients' bytes to native code, and work that is given
+to a thread, go through `walled`.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from prometheus_client import Counter
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PANICS: Final = Counter("stretto_native_panics_total", "Calls of native code that ended in a panic of it.")
+PANICS: Final = Counter("stretto_native_panics_total", "Calls of native code that ended in a panic.")
 
 # These are no faults: whoever raises them wants the task, the generator or the process to end.
 ENDINGS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 class NativePanic(RuntimeError):  # noqa: N818  # as Rust calls it
-    """Native code gave up where it should have returned an error: with which words."""
+    """Native code panicked instead of returning an error. The text is the panic's message."""
 
 
 def is_fault(err: BaseException) -> bool:
-    """Whether what was raised is a fault of the work that raised it: an Exception or a panic, none of ENDINGS."""
+    """Whether the error is a fault of the work that raised it: an Exception or a panic, none of ENDINGS."""
     return not isinstance(err, ENDINGS)
 
 
 def walled(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the call returns. Its exceptions pass; a panic becomes one.
+    """The result of the call. Exceptions pass through; a panic becomes one.
 
-    Raises: NativePanic in the place of a BaseException that is neither an Exception nor one of ENDINGS
+    Raises: NativePanic instead of a BaseException that is neither an Exception nor one of ENDINGS
     """
     try:
         return call(*args, **kwargs)

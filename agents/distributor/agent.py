@@ -1,7 +1,7 @@
-"""Topic `otlp_spans` → topic `spans`: what Kafka producers such as the OpenTelemetry Collector send.
+"""Topic `otlp_spans` → topic `spans`: spans from Kafka producers such as the OpenTelemetry Collector.
 
-One ExportTraceServiceRequest per message, any key. Messages are decoded in batches by the receivers' code; an offset
-is committed after everything up to it is acknowledged in `spans`.
+Each message is one ExportTraceServiceRequest, with any key. The receivers' code decodes messages in batches. The agent
+commits an offset after Kafka has acknowledged everything up to it in `spans`.
 """
 
 import asyncio
@@ -20,14 +20,18 @@ from tables.tenant import valid_tenant
 
 log = limited_logger(__name__)
 
-CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
+CONSUMED = Counter(
+    "stretto_otlp_messages_total", "Messages of topic otlp_spans whose spans were written to topic spans."
+)
 SKIPPED = Counter(
     "stretto_otlp_messages_skipped_total",
-    "Messages of topic otlp_spans that do not decode, or whose header X-Scope-OrgID names no tenant or is there twice "
-    "(reason: tenant).",
+    "Messages of topic otlp_spans that were skipped, because they do not decode, or because the header "
+    "X-Scope-OrgID is invalid or duplicate (reason: tenant).",
     ["reason"],
 )
-WAITS = Counter("stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans was not written at once.")
+WAITS = Counter(
+    "stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans had to wait before it was written."
+)
 
 _BATCH_BYTES_MAX = 1_500_000
 _BATCH_MESSAGES_MAX = 64
@@ -37,9 +41,10 @@ _TENANT_HEADER = "x-scope-orgid"
 
 
 def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant: str) -> None:
-    """Adds the agent. Messages are the default tenant's, unless a header X-Scope-OrgID names another.
+    """Adds the agent. A message belongs to the default tenant, unless its header X-Scope-OrgID names another.
 
-    A message whose header is there twice, or names no tenant, is skipped and counted, as one that does not decode.
+    A message with a duplicate header, or a header that names no valid tenant, is skipped and counted, like a message
+    that does not decode.
     """
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
@@ -53,7 +58,7 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
 
 
 class _Batcher:
-    """Gathers messages, writes them, commits their offsets. Batches are written one after the other."""
+    """Collects messages, writes them, commits their offsets. It writes one batch after the other."""
 
     def __init__(self, app: StreamApp, writer: SpanWriter, default_tenant: str) -> None:
         self._app, self._writer, self._tenant = app, writer, default_tenant
@@ -65,7 +70,7 @@ class _Batcher:
         self._waits = ""
 
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
-        """Kafka knows where to read on; we only note it."""
+        """Kafka's committed offsets say where to continue; this only records the assignment."""
         mine, consumer = set(assignment), self._app.consumer
         committed = {tp: offset for tp, (offset, _) in (await consumer.committed(mine)).items()} if mine else {}
         new = mine - set(committed)
@@ -77,7 +82,7 @@ class _Batcher:
         return self._taken
 
     def waits(self) -> dict[int | None, str]:
-        """Why nothing is taken now."""
+        """Why the agent reads nothing now."""
         return {None: self._waits} if self._waits else {}
 
     async def add(self, event: Any) -> None:
@@ -97,7 +102,7 @@ class _Batcher:
     async def _write(self) -> None:
         async with self._lock:
             messages, self._messages, self._bytes = self._messages, [], 0
-            # An assignment that ended has others write these messages.
+            # After the assignment has ended, another worker writes these messages.
             generation = self._app.consumer_generation_id
             messages = [m for m in messages if m.generation_id == generation]
             if not messages:
@@ -129,7 +134,9 @@ class _Batcher:
             self._waits = ""
 
     async def _written_at_last(self, requests: list[Request]) -> list[Outcome]:
-        """Until it works: what a message does to the code is in its outcome, all else concerns the batch."""
+        """Retries until the write works. A bad message shows in its own outcome; any other error concerns the whole
+        batch.
+        """
         while True:
             try:
                 return await self._writer.write(requests)
@@ -150,7 +157,7 @@ class _Batcher:
                 await asyncio.sleep(_RETRY_S)
 
     def _tenant_of(self, message: Any) -> str:
-        """Raises: WireError if the header is there twice or names no tenant: whose the spans are nobody can know."""
+        """The tenant of a message. Raises: WireError if the header is duplicate or names no valid tenant"""
         headers = message.headers or ()
         pairs = headers.items() if hasattr(headers, "items") else headers
         values = [bytes(value or b"") for name, value in pairs if name.lower() == _TENANT_HEADER]

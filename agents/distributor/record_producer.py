@@ -1,9 +1,9 @@
-"""Records → Kafka, each once: idempotent, acknowledged, and with an end to waiting that the caller can trust.
+"""Records → Kafka, each once: idempotent and acknowledged, with a bounded wait.
 
-aiokafka goes on trying to deliver an idempotent record until Kafka has it, however long that takes. So when the time
-for an acknowledgement is over, the records are *unsettled*: they will be written when Kafka is back. Whoever was
-refused may send the same again; what settles is told to the caller, so that nothing needs to be written twice. While
-anything is unsettled, nothing new is taken: memory stays bounded, and refusals are quick.
+aiokafka delivers an idempotent record until Kafka has it, however long that takes. So when the time for an
+acknowledgement is over, the records are *unsettled*: Kafka will have them once it is back. A refused client may retry
+the same request. The producer reports when records settle, so that nobody writes them twice. While records are
+unsettled, the producer accepts nothing new: memory stays bounded, and refusals are quick.
 """
 
 import asyncio
@@ -23,11 +23,15 @@ from tables.wire.record import Headers
 log = logging.getLogger(__name__)
 
 RECORDS = Counter("stretto_records_produced_total", "Records written to topic spans.")
-RECORD_BYTES = Counter("stretto_record_bytes_produced_total", "Bytes of the records' values.")
-UNSETTLED = Gauge("stretto_records_unsettled", "Records handed to Kafka that it did not acknowledge in time.")
+RECORD_BYTES = Counter(
+    "stretto_record_bytes_produced_total", "Bytes of the values of the records written to topic spans."
+)
+UNSETTLED = Gauge(
+    "stretto_records_unsettled", "Records that Kafka did not acknowledge in time; Kafka may still write them."
+)
 PRODUCE_SECONDS = Histogram(
     "stretto_produce_seconds",
-    "From the first record of a batch handed to the producer until Kafka has acknowledged the last.",
+    "Time from the first record of a batch until Kafka has acknowledged the last one.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 
@@ -37,9 +41,9 @@ _CLOSE_S = 0.3
 
 
 class KafkaUnavailable(Exception):  # noqa: N818  # a state, not a fault of the caller
-    """Kafka did not acknowledge in time: nothing is acknowledged, the client may send again.
+    """Kafka did not acknowledge in time. Nothing is acknowledged, and the client may retry.
 
-    settled: done when the records are written after all; None if nothing was handed to Kafka
+    settled: done when the records are written after all; None if Kafka's producer got nothing
     """
 
     def __init__(self, message: str, settled: "asyncio.Future[None] | None" = None) -> None:
@@ -68,7 +72,7 @@ def _nobody_asks(*_: object) -> None:
 
 
 class RecordProducer:
-    """One for a process; belongs to its event loop."""
+    """Writes records to Kafka. One per process; belongs to its event loop."""
 
     def __init__(self, broker: Sequence[str], topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
         self._broker, self._topic = list(broker), topic
@@ -76,7 +80,7 @@ class RecordProducer:
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
         self.partitions = 0
-        # Told of each record that Kafka has: topic, partition, the offset behind it, time.monotonic().
+        # Called for each acknowledged record: topic, partition, offset after it, time.monotonic().
         self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
@@ -102,7 +106,7 @@ class RecordProducer:
             raise
 
     async def stop(self, within_s: float) -> None:
-        """Waits for what was handed over, but not for ever: Kafka may be away."""
+        """Waits up to within_s for outstanding records. Kafka may be away, so the wait is bounded."""
         if self._producer is None:
             return
         try:
@@ -153,5 +157,5 @@ class RecordProducer:
             try:
                 return await self._producer.send(self._topic, r.value, r.key, r.partition, headers=r.headers)
             except KafkaTimeoutError:
-                # Not taken: the partition's buffer is full, or its leader unknown. Others of the batch are in.
+                # Not accepted: the partition's buffer is full, or its leader unknown. Other records of the batch are.
                 log.warning("partition %d takes no records; trying again", r.partition)

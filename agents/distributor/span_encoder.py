@@ -1,4 +1,4 @@
-"""OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
+"""OTLP requests → records of topic `spans`. Quick requests are encoded together, slow ones one by one and in pieces."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,23 +20,23 @@ from tables.wire.split import RowBatch, Run, split, without_unused_values
 log = limited_logger(__name__)
 
 SLOW = Counter(
-    "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
+    "stretto_requests_too_slow_total", "Requests refused because decoding takes longer than distributor.decode_s_max."
 )
 
 # Key, headers and framing of a Kafka message.
 _OVERHEAD_BYTES: Final = 4096
-# ptars holds the interpreter's lock while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for one of
-# other small messages, 80 ms for one of empty spans.
+# ptars holds the GIL while it decodes: 5 ms for a megabyte of ordinary spans, up to 30 ms for a megabyte of other
+# small messages, 80 ms for a megabyte of empty spans.
 PIECE_BYTES: Final = 1 << 20
 _SMALL_PIECE_BYTES: Final = 64 << 10
-# A piece comes in parts of so many bytes: in larger ones, what might be groups inside each other is too much to be
-# decoded unchecked (see `tables.wire.otlp.framing`).
+# A piece is decoded in parts of this size: in larger parts, too many bytes might be nested groups, which need a check
+# (see `tables.wire.otlp.framing`).
 _PART_BYTES: Final = 320 << 10
-# What is slow per byte is many small messages. An empty one has its length, 0, and spans, the slowest, have their tag.
+# Many small messages are slow per byte. An empty message has its length, 0; spans, the slowest, have their tag.
 # In ordinary requests about one byte in a hundred is the former, one in thirty the latter.
 _SPAN_TAG: Final = 0x12
 _DENSE: Final = 1 / 8
-# So many are decoded in some milliseconds, whatever they are.
+# This many bytes decode in some milliseconds, whatever they are.
 _FEW: Final = 20_000
 # Of a batch, so many requests that cannot be read are told where their fault is.
 _DETAILED_MAX: Final = 4
@@ -51,8 +51,10 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. malformed: why it was refused as a whole; then the counts are 0.
-    reason: of a refusal, a word for metrics (see `WireError`)
+    """The result of one request.
+
+    malformed: why the whole request was refused; all counts are then 0
+    reason: the reason of the refusal as a metric label (see `WireError`)
     """
 
     received: int = 0
@@ -63,7 +65,7 @@ class Outcome:
 
 
 class Encoded(NamedTuple):
-    """What requests became. spans: how many are in the records"""
+    """The records of some requests. spans: number of spans in the records"""
 
     outcomes: list[Outcome]
     records: list[Record]
@@ -71,7 +73,9 @@ class Encoded(NamedTuple):
 
 
 def is_slow(requests: Sequence[Request]) -> bool:
-    """Whether decoding the requests at once holds up others: one is large, or they are made of very small messages."""
+    """Whether decoding the requests together would delay others: one is large, or they consist of very small
+    messages.
+    """
     return any(len(request.body) > PIECE_BYTES for request in requests) or _is_dense(requests)
 
 
@@ -86,19 +90,18 @@ def _is_dense(requests: Sequence[Request]) -> bool:
 
 
 class SpanEncoder:
-    """Belongs to one thread."""
+    """Decodes requests and encodes records. Not thread-safe: each thread has its own."""
 
     def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
-        """decode_s_max: CPU seconds that `encode_each` may take for a request"""
+        """decode_s_max: CPU seconds that `encode_each` may spend on one request"""
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
-        """All at once.
+        """Encodes all requests together.
 
-        Raises: WireError if any is malformed; NeedsSlowPath if `fast_path_only` is wanted and it takes long;
-        NativePanic, or whatever
-        else the bytes do to the code
+        Raises: WireError if any request is malformed; NeedsSlowPath if `fast_path_only` is set and decoding takes long;
+        NativePanic, or any other error that the bytes cause in the decoder
         """
         return walled(self._encode, requests, partitions, fast_path_only=fast_path_only)
 
@@ -118,8 +121,8 @@ class SpanEncoder:
         return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
 
     def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
-        """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
-        the code; its outcome says why.
+        """Encodes large requests in pieces and the others together. It leaves out a request that cannot be decoded,
+        whatever error it causes; its outcome says why.
         """
         outcomes = {number: _refused(requests[number], fault) for number, fault in self._unreadable(requests).items()}
         records: list[Record] = []
@@ -185,7 +188,7 @@ class SpanEncoder:
             return Encoded([_refused(request, err)], [], 0)
 
     def _in_pieces(self, request: Request, partitions: int) -> Encoded:
-        """Raises: WireError"""
+        """Encodes one request piece by piece. Raises: WireError"""
         cutter = self._decoder.cutter(self._message_bytes_max)
         received = rejected = too_large = spans = 0
         records: list[Record] = []
@@ -219,7 +222,7 @@ class SpanEncoder:
 
 
 def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:
-    """Those that follow each other, of together about so many bytes."""
+    """Joins consecutive bodies to bodies of about bytes_max."""
     piece: list[bytes] = []
     size = 0
     for body in bodies:
@@ -244,7 +247,7 @@ def _refused(request: Request, err: Exception) -> Outcome:
 
 
 def _groups(requests: Sequence[Request], numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Small requests together, as long as they are small; each of the others alone."""
+    """Groups small requests; each large one is a group by itself."""
     group: list[int] = []
     size = 0
     for number in numbers:
@@ -259,7 +262,9 @@ def _groups(requests: Sequence[Request], numbers: Sequence[int]) -> Iterator[lis
 
 
 def _encode(part: RowBatch, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
-    """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
+    """Adds the part as one record, or splits it in halves until each fits. Single spans that do not fit go to
+    too_large.
+    """
     runs = [(names[run.tenant], run.spans) for run in part.runs]
     shared = len(runs) > 1
     value, headers = record.encode(part.spans, runs if shared else ())

@@ -13,24 +13,27 @@ from agents.distributor.span_encoder import Outcome as Outcome
 from agents.distributor.span_encoder import Request as Request
 from tables.wall import walled
 
-RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that could be decoded.")
+RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that decode.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
 DISCARDED = Counter("stretto_spans_discarded_total", "Spans left out of an accepted request.", ["reason"])
 MALFORMED = Counter("stretto_requests_malformed_total", "Requests refused because they do not decode.")
 UNDECODABLE = Counter(
     "stretto_requests_undecodable_total",
-    "Requests and messages of topic otlp_spans refused because they do not decode: malformed, panic of the decoder, "
+    "Requests and messages of topic otlp_spans that do not decode, by reason: malformed, panic (of the decoder), "
     "too_slow, unexpected.",
     ["reason"],
 )
-REFUSED = Counter("stretto_requests_refused_total", "Requests refused that a client may send again.", ["reason"])
+REFUSED = Counter(
+    "stretto_requests_refused_total", "Requests refused with an error that the client may retry.", ["reason"]
+)
 ON_THREAD = Counter(
-    "stretto_batches_on_thread_total", "Batches decoded beside the event loop: large, slow to decode, or malformed."
+    "stretto_batches_on_thread_total",
+    "Batches decoded on a thread instead of the event loop, because they are large, slow to decode or malformed.",
 )
 
 
 class NotAcknowledged(KafkaUnavailable):
-    """As KafkaUnavailable; outcomes: what each request is to be told if its spans are written after all."""
+    """As KafkaUnavailable. outcomes: the result of each request, valid if its spans are written after all"""
 
     def __init__(self, message: str, settled: "asyncio.Future[None] | None", outcomes: "list[Outcome]") -> None:
         super().__init__(message, settled)
@@ -38,10 +41,11 @@ class NotAcknowledged(KafkaUnavailable):
 
 
 class SpanWriter:
-    """Decodes, splits by tenant and partition, and produces. One for a process; belongs to its event loop.
+    """Decodes requests, splits spans by tenant and partition, and produces records. One per process; belongs to its
+    event loop.
 
-    Ordinary batches are decoded on the loop, in milliseconds; what takes longer on a thread, in pieces, so that nothing
-    else waits for it.
+    It decodes ordinary batches on the loop, in milliseconds. It decodes slow ones on a thread and in pieces, so that
+    they delay nothing else.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class SpanWriter:
         attribute_bytes_max: int = 65_536,
         decode_s_max: float = 10.0,
     ) -> None:
-        """decode_s_max: CPU seconds that a request may take"""
+        """decode_s_max: CPU seconds that decoding a request may take"""
         self._producer = producer
         self._encoder, self._patient = (
             SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
@@ -59,7 +63,7 @@ class SpanWriter:
         self._thread = ThreadPoolExecutor(1, "decode")
 
     def on_acknowledged(self, tell: Callable[[str, int, int, float], None]) -> None:
-        """tell: as `RecordProducer.acknowledged`"""
+        """Registers a callback; see `RecordProducer.acknowledged`."""
         self._producer.acknowledged = tell
 
     async def start(self) -> None:
@@ -67,14 +71,14 @@ class SpanWriter:
         await self._producer.start()
 
     async def stop(self, within_s: float) -> None:
-        """Waits until what was handed over is written, then disconnects."""
+        """Waits up to within_s until outstanding records are written, then disconnects."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         await self._producer.stop(within_s)
 
     async def write(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Writes whole requests; returns when Kafka has acknowledged all of them.
+        """Writes whole requests. Returns when Kafka has acknowledged all of them.
 
-        A malformed request is refused alone. Raises: NotAcknowledged, for all of them.
+        A malformed request fails alone. Raises: NotAcknowledged, for all requests
         """
         encoded = await self._encoded(requests)
         outcomes = encoded.outcomes
@@ -98,7 +102,7 @@ class SpanWriter:
     async def _encoded(self, requests: Sequence[Request]) -> Encoded:
         partitions = self._producer.partitions
         if not is_slow(requests):
-            # What cannot be decoded at once, for whatever reason, is looked into on the thread.
+            # Requests that cannot be decoded at once, for whatever reason, go to the thread.
             with contextlib.suppress(Exception):
                 return self._encoder.encode(requests, partitions, fast_path_only=True)
         ON_THREAD.inc()

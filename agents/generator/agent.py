@@ -1,14 +1,15 @@
-"""Topic `spans` → series, pushed every some seconds; offsets are committed when the push that holds them was accepted.
+"""Topic `spans` → series, pushed at an interval. An offset is committed when targets have accepted the push with its
+record.
 
-Counters live in memory and only grow. A push says what they are, so one that did not work is made good by the next.
-What a partition has added since the last push is kept apart until then: if the partition goes to another worker, it is
-dropped, and the other counts it.
+Counters live in memory and only grow. A push holds absolute values, so the next push makes good for a failed one. The
+generator keeps what a partition added since the last push apart. If the partition goes to another worker, this part is
+dropped, and the other worker counts it.
 
-Before a push is sent, it is written to the data folder with the counters that it says and the offsets that they hold
-(`journal/journal_file.py`). After a crash the same worker says the same push once more, goes on from these counters,
-and reads from these offsets. Without a journal counters begin at 0 again: series say so with a sample of 0 at the time
-of the start, and the records after the last commit are counted again. Unpaired spans that waited then are read again
-from the records before it: with each offset is kept until when unpaired spans had waited.
+Before the generator sends a push, it writes it to the data folder, with its counters and the offsets that they include
+(`journal/journal_file.py`). After a crash the same worker sends that push again, continues from these counters, and
+reads from these offsets. Without a journal, counters start at 0 again: each series shows this with a sample of 0 at the
+start, and records after the last commit count again. Each commit also stores the time up to which unpaired spans had
+waited; unpaired spans from the records before it are read again.
 """
 
 import asyncio
@@ -40,9 +41,10 @@ _POSITIONS_MAX: Final = 64
 
 
 class MetricsGenerator:
-    """Counts the records of this worker's partitions and pushes what came of them.
+    """Counts the records of this worker's partitions and pushes the series.
 
-    instance: this worker's name, the same after a restart; journal: None: counters do not outlive the process
+    instance: this worker's name, the same after a restart
+    journal: None: counters do not survive the process
     """
 
     def __init__(  # noqa: PLR0913 (each a collaborator of another kind)
@@ -74,15 +76,15 @@ class MetricsGenerator:
     # ---- assignment
 
     async def restore(self, cluster_id: str) -> None:
-        """Reads the journal, before partitions are assigned. cluster_id: tells this Kafka's offsets from another
-        one's.
+        """Reads the journal, before partitions are assigned. cluster_id: the Kafka cluster to which the offsets
+        belong
         """
         if self._journal is not None:
             self._cluster_id = cluster_id
             self._saved = await self._journal.load(cluster_id, self.topic, self.instance)
 
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
-        """Forgets partitions that went; says where to read on in those that stayed, and to begin in new ones."""
+        """Forgets revoked partitions. Returns the offset from which to read each assigned one."""
         mine = {tp for tp in assignment if tp.topic == self.topic}
         for gone in set(self._partitions) - mine:
             del self._partitions[gone]
@@ -93,7 +95,7 @@ class MetricsGenerator:
         if self._saved is not None:
             self._adopt(self._saved, committed)
             self._saved = None
-        # Numbers never go back: they tell what is older.
+        # Numbers never go back, because they order collections.
         notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
         self._number = max([self._number, *(note.number for note in notes)])
         positions = {tp: position for tp in new if (position := self._beginning(tp, committed.get(tp))) is not None}
@@ -110,7 +112,7 @@ class MetricsGenerator:
         }
 
     async def _note_begins(self, tps: set[TP], committed: Mapping[TP, tuple[int, CommitMetadata | None]]) -> None:
-        """Where Kafka begins with partitions of which nobody has counted anything."""
+        """Stores the first offset of partitions that nobody has counted yet."""
         unknown = tps - set(committed)
         self._begins = {**await self.app.consumer.earliest_offsets(*unknown)} if unknown else {}
         self._begins |= {tp: committed[tp][0] for tp in tps & set(committed)}
@@ -120,7 +122,7 @@ class MetricsGenerator:
         return {tp: (offset, CommitMetadata.read(note)) for tp, (offset, note) in found.items()}
 
     def _beginning(self, tp: TP, committed: tuple[int, CommitMetadata | None] | None) -> Position | None:
-        """Where to begin in a partition; None: where Kafka says, and nobody has counted anything of it."""
+        """The position from which to read a partition; None: it was never counted, and Kafka's default applies."""
         known = self._collected.get(tp)
         if committed is None:
             return known
@@ -137,7 +139,7 @@ class MetricsGenerator:
         return self._ownerships
 
     def _adopt(self, saved: Saved, committed: Mapping[TP, tuple[int, CommitMetadata | None]]) -> None:
-        """Goes on where a former process was, unless it has said more than the journal knows."""
+        """Continues where a former process stopped, unless it committed more than the journal holds."""
         positions = {
             TP(self.topic, number): Position(self._new_ownership(), *position)
             for number, position in saved.positions.items()
@@ -163,7 +165,7 @@ class MetricsGenerator:
                 self._send_queues.put(name, ends)
 
     def taken(self) -> dict[TP, int]:
-        """The first offset of each partition that is not counted, or not recalled, yet."""
+        """The first offset of each partition that is not counted or recalled yet."""
         return self._begins | {
             tp: min(state.next_offset, state.recall_offset) for tp, state in self._partitions.items()
         }
@@ -173,14 +175,14 @@ class MetricsGenerator:
         return {}
 
     async def revoked(self, revoked: Iterable[TP]) -> None:
-        """Partitions are about to go: what was counted of them is pushed and committed, if that is quick."""
+        """Partitions are about to be revoked. Pushes and commits what they added, if that is quick."""
         if any(tp in self._partitions for tp in revoked):
             await self.push_now(within_s=3.0)
 
     # ---- records
 
     def take(self, message: Any) -> None:
-        """One record of the topic."""
+        """Counts one record of the topic."""
         if message.generation_id != self.app.consumer_generation_id:
             return  # of an assignment that is over; whoever has the partition now reads it again
         state = self._partitions.get(message.tp)
@@ -218,7 +220,7 @@ class MetricsGenerator:
                 RECEIVED.labels(tenant).inc(len(spans))
 
     def _recall(self, state: Partition, message: Any) -> None:
-        """One record that was counted before we began."""
+        """Reads a record that was already counted before the start, only for its unpaired spans."""
         state.recall_offset = message.offset + 1
         try:
             for tenant, spans in tenants_of(message):
@@ -245,8 +247,10 @@ class MetricsGenerator:
     # ---- pushes
 
     async def collect(self, *, everything: bool = False) -> None:
-        """Makes a push of what was counted, of all tenants that are due, and has it sent. everything: of all."""
-        # Once begun it must come to its end: what is collected and not queued would never be told.
+        """Builds a push of everything counted, for all tenants that are due, and queues it. everything: for all
+        tenants
+        """
+        # Once begun it must come to its end: what is collected but not queued would never be pushed.
         await asyncio.shield(asyncio.ensure_future(self._collect(everything=everything)))
 
     async def _collect(self, *, everything: bool) -> None:
@@ -274,7 +278,7 @@ class MetricsGenerator:
             self._one_is_done()  # there may be nothing to send
 
     async def _write_journal(self, journal: JournalFile, pushes: Mapping[str, Push]) -> None:
-        """Saves what this collection says, and what targets may not have got yet of those before."""
+        """Saves this collection, and the pushes of earlier collections that targets may not have yet."""
         now = Saved(
             self._cluster_id,
             self.topic,
@@ -289,7 +293,9 @@ class MetricsGenerator:
         await journal.save(replace(now, backlog=backlog))
 
     def _keep_positions(self, positions: dict[TP, Position]) -> None:
-        """Remembers what the newest collection holds, of older ones only what may be committed alone."""
+        """Remembers the positions of the newest collection, and of older ones only those that may be committed
+        alone.
+        """
         self._positions.append((self._number, positions))
         if len(self._positions) > _POSITIONS_MAX:
             wanted = self._send_queues.ends() | {self._number} | self._held()
@@ -310,11 +316,11 @@ class MetricsGenerator:
         changed.set()
 
     def _done_through(self) -> int:
-        """Number of the last collection that all targets have dealt with, of all tenants."""
+        """Number of the last collection that all targets have accepted or rejected, for all tenants."""
         return min(self._send_queues.done_through(self._number), *self._held(), self._number)
 
     async def _commit(self) -> None:
-        """Commits what all targets have dealt with."""
+        """Commits the offsets of collections that all targets have accepted or rejected."""
         async with self._committing:
             through, done = self._done_through(), None
             while self._positions and self._positions[0][0] <= through:
@@ -323,7 +329,7 @@ class MetricsGenerator:
             if done is None:
                 return
             number, positions = done
-            # A partition that went and came back meanwhile was read again from what is committed.
+            # A partition that was revoked and assigned again meanwhile is read again from its commit.
             ours = {
                 tp: position
                 for tp, position in positions.items()
@@ -339,14 +345,16 @@ class MetricsGenerator:
                 )
 
     async def commit_forever(self) -> None:
-        """Commits whenever a push is done."""
+        """Commits whenever a target finishes a push."""
         while True:
             changed = self._changed
             await self._commit()
             await changed.wait()
 
     async def push_now(self, within_s: float) -> None:
-        """Collects, sends and commits, unless that takes too long: then others count it again from the last commit."""
+        """Collects, sends and commits within within_s. If it takes longer, another worker counts the spans from the
+        last commit.
+        """
         try:
             async with asyncio.timeout(within_s):
                 await self.collect(everything=True)
@@ -358,7 +366,7 @@ class MetricsGenerator:
             log.warning("the last push was not accepted and committed within %.0f s", within_s)
 
     def stop(self) -> None:
-        """Gives up what is under way."""
+        """Starts no further sends, and cancels those in flight."""
         self._send_queues.stop()
 
 
@@ -374,7 +382,7 @@ def _now_ms() -> int:
 
 
 def register(app: StreamApp, generator: MetricsGenerator) -> None:
-    """Adds the agent. Whoever runs the worker restores, collects, commits, and pushes and stops at the end."""
+    """Adds the agent. The caller must call restore, collect and commit, and push and stop at the end."""
     topic = app.topic(generator.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
     app.owned_by(generator)
 

@@ -1,4 +1,4 @@
-"""What the metrics generator is told. Names and defaults are Tempo's, unless a comment says why not."""
+"""Configuration of the metrics generator. Names and defaults are Tempo's; a comment explains each exception."""
 
 import hashlib
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ import orjson
 SPAN_METRICS: Final = "span-metrics"
 SERVICE_GRAPHS: Final = "service-graphs"
 
-# What metrics themselves say: no other label has these names.
+# Labels that metrics themselves use: no other label has these names.
 METRIC_LABELS: Final = frozenset({"__name__", "__type__", "__unit__", "le", "quantile"})
 OVERFLOW_LABEL: Final = "metric_overflow"  # of the series that counts what is beyond a limit
 
@@ -21,7 +21,9 @@ GRAPH_BUCKETS_S: Final = tuple(round(0.1 * 2**n, 1) for n in range(8))
 
 @dataclass(frozen=True, slots=True)
 class AttributeMatch:
-    """key: `kind`, `name`, `status`, `resource.<key>` or `span.<key>`; value: as labels show it, or a regex."""
+    """One condition. key: `kind`, `name`, `status`, `resource.<key>` or `span.<key>`; value: as labels show it, or a
+    regex
+    """
 
     key: str
     value: str
@@ -29,7 +31,7 @@ class AttributeMatch:
 
 @dataclass(frozen=True, slots=True)
 class PolicyMatch:
-    """match_type regex: RE2, found anywhere in the value."""
+    """Conditions of a policy. match_type regex: RE2, matches anywhere in the value"""
 
     attributes: tuple[AttributeMatch, ...]
     match_type: Literal["strict", "regex"] = "strict"
@@ -46,7 +48,7 @@ class FilterPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DimensionMapping:
-    """A label `name` made of the values of several attributes, joined; absent ones are left out."""
+    """A label `name` that joins the values of several attributes; absent ones are left out."""
 
     name: str
     source_labels: tuple[str, ...]
@@ -55,7 +57,7 @@ class DimensionMapping:
 
 @dataclass(frozen=True, slots=True)
 class SpanMetricsConfig:
-    """Of processor span-metrics."""
+    """Configuration of processor span-metrics."""
 
     histogram_buckets: tuple[float, ...] = LATENCY_BUCKETS_S
     intrinsic_dimensions: frozenset[str] = frozenset({"service", "span_name", "span_kind", "status_code"})
@@ -70,7 +72,7 @@ class SpanMetricsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServiceGraphsConfig:
-    """Of processor service-graphs."""
+    """Configuration of processor service-graphs."""
 
     wait_s: float = 10.0
     # Tempo's 10,000 is passed at 1,000 requests a second whose client spans come 10 s late; one takes 67 bytes here.
@@ -87,13 +89,14 @@ class ServiceGraphsConfig:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
-    """Of one tenant.
+    """Configuration of one tenant.
 
-    max_active_series, max_active_entities, max_cardinality_per_label: 0 for no limit; what is beyond is counted under a
-    label that says so. An entity is a label set, with all of its series; limiter_type says which of the two holds
-    stale_duration_s: a series that nothing was added to for so long goes
-    ingestion_time_range_slack_s: spans that ended longer before or after their record came to Kafka do not count; 0:
-    all count
+    max_active_series, max_active_entities, max_cardinality_per_label: 0 for no limit. Beyond a limit, spans count under
+    a label that says so. An entity is a label set with all of its series; limiter_type selects which of the two limits
+    applies.
+    stale_duration_s: seconds without new data after which a series ends
+    ingestion_time_range_slack_s: spans that ended more than this before or after Kafka received their record do not
+    count; 0: all count
     """
 
     processors: frozenset[str] = frozenset({SPAN_METRICS, SERVICE_GRAPHS})
@@ -116,17 +119,17 @@ class GeneratorConfig:
 _VERSION: Final = 2  # of what is saved of a generator; another one whenever that changes
 
 
-# What may change while a generator runs: what was counted means the same.
+# Settings that may change while a generator runs, because counters keep their meaning.
 _LIMITS: Final = frozenset({"limiter_type", "max_active_series", "max_active_entities", "stale_duration_s"})
 
 
 @lru_cache(maxsize=1024)  # tenants with settings of their own are few
 def fingerprint(config: GeneratorConfig) -> str:
-    """Equal for configurations of which one can go on with what the other has counted."""
+    """A text that is equal for two configurations if one can continue with the counters of the other."""
 
     def plain(value: Any) -> Any:
         return sorted(value) if isinstance(value, frozenset) else value
 
-    told = {name: plain(value) for name, value in asdict(config).items() if name not in _LIMITS}
-    raw = orjson.dumps([_VERSION, told], default=plain, option=orjson.OPT_SORT_KEYS)
+    counted = {name: plain(value) for name, value in asdict(config).items() if name not in _LIMITS}
+    raw = orjson.dumps([_VERSION, counted], default=plain, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(raw, digest_size=16).hexdigest()

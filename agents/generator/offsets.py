@@ -1,4 +1,4 @@
-"""How far partitions are counted, and what Kafka keeps of it."""
+"""Counted offsets of partitions, and the metadata that Kafka stores with a commit."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -11,9 +11,9 @@ from tables.wire import record
 
 
 class Position(NamedTuple):
-    """How far a partition is counted. waited_ms: unpaired spans have waited until then, by Kafka's clock.
+    """How far a partition is counted. waited_ms: the time, by Kafka's clock, up to which unpaired spans have waited
 
-    ownership: tells the times apart in which we had the partition and nobody else
+    ownership: a number for each period in which this worker owns the partition without a break
     """
 
     ownership: int
@@ -22,7 +22,7 @@ class Position(NamedTuple):
 
 
 class CommitMetadata(NamedTuple):
-    """What is committed with an offset: the position's time, the collection's number, and whose it is."""
+    """Text that is committed with an offset: the position's time, the collection's number, and the worker."""
 
     waited_ms: int
     number: int
@@ -33,7 +33,7 @@ class CommitMetadata(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """None for what is no note of ours."""
+        """The metadata in a commit; None if the text is not ours."""
         waited_ms, _, rest = text.partition(" ")
         number, _, instance = rest.partition(" ")
         if not (waited_ms.isdecimal() and number.isdecimal()):
@@ -43,10 +43,11 @@ class CommitMetadata(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Partition:
-    """One that is ours.
+    """A partition of this worker.
 
-    recall_offset: records from here to next_offset were counted before we began; their unpaired spans are read again
-    clock_ms: when its youngest record came to Kafka; read_ms: when that was read, by our clock
+    recall_offset: records from here to next_offset were counted before the start; the generator reads them again for
+    their unpaired spans only
+    clock_ms: Kafka's timestamp of the newest record; read_ms: our time when it was read
     """
 
     ownership: int
@@ -65,16 +66,18 @@ class Partition:
         return Position(self.ownership, self.next_offset, self.waited_ms)
 
     def wait_until(self, now_ms: int) -> bool:
-        """Nothing came until now: unpaired spans have waited so long. False: not known while the past is read."""
+        """No record arrived until now_ms, so unpaired spans have waited until then. False: unknown while old records
+        are read again.
+        """
         if self.recalling or not self.read_ms:
             return False
-        # Never back, whatever our clock does: what has expired must not be read again after a restart.
+        # Never goes back, whatever our clock does: expired spans must not be read again after a restart.
         self.waited_ms = max(self.waited_ms, self.clock_ms + now_ms - self.read_ms)
         return True
 
 
 def tenants_of(message: Any) -> list[tuple[str, pa.RecordBatch]]:
-    """Each tenant's spans in a record. Raises: WireError, and whatever libraries do with bytes that are no record."""
+    """The spans of each tenant in a record. Raises: WireError, and any error of the libraries that read the bytes"""
     info, parts = parts_of(message)
     spans = record.decode(message.value)
     if not info.runs:

@@ -6,28 +6,38 @@ from prometheus_client import Counter, Gauge
 
 from agents.generator.processors.tenant import TenantStats
 
-RECEIVED = Counter("tempo_metrics_generator_spans_received_total", "Spans that were counted.", ["tenant"])
-DISCARDED = Counter(
-    "tempo_metrics_generator_spans_discarded_total", "Spans and records that were not counted.", ["tenant", "reason"]
+RECEIVED = Counter(
+    "tempo_metrics_generator_spans_received_total", "Spans that the metrics generator counted.", ["tenant"]
 )
-ACTIVE = Gauge("tempo_metrics_generator_registry_active_series", "Series that are pushed.", ["tenant"])
-ENTITIES = Gauge("tempo_metrics_generator_registry_active_entities", "Label sets with their series.", ["tenant"])
+DISCARDED = Counter(
+    "tempo_metrics_generator_spans_discarded_total",
+    "Spans and records that the metrics generator did not count.",
+    ["tenant", "reason"],
+)
+ACTIVE = Gauge("tempo_metrics_generator_registry_active_series", "Active series.", ["tenant"])
+ENTITIES = Gauge(
+    "tempo_metrics_generator_registry_active_entities",
+    "Active entities: label sets, each with all of its series.",
+    ["tenant"],
+)
 OVERFLOWED = Counter(
     "tempo_metrics_generator_registry_overflowed_total",
-    "Spans and edges counted under the label metric_overflow, because there were too many series or entities.",
+    "Spans and edges counted under the label metric_overflow, because a limit of series or entities was reached.",
     ["tenant"],
 )
 LABELS_OVERFLOWED = Counter(
     "tempo_metrics_generator_registry_label_values_overflowed_total",
-    "Values counted as __cardinality_overflow__, because max_cardinality_per_label was reached.",
+    "Label values replaced by __cardinality_overflow__, because max_cardinality_per_label was reached.",
     ["tenant"],
 )
 WAITING = Gauge(
-    "tempo_metrics_generator_processor_service_graphs_waiting_edges", "Unpaired spans that wait.", ["tenant"]
+    "tempo_metrics_generator_processor_service_graphs_waiting_edges",
+    "Unpaired spans that wait for the other span of their edge.",
+    ["tenant"],
 )
 EXPIRED = Counter(
     "tempo_metrics_generator_processor_service_graphs_expired_edges_total",
-    "Unpaired spans whose other side did not come in time; edges to virtual nodes among them.",
+    "Unpaired spans whose other span did not arrive in time, including edges to virtual nodes.",
     ["tenant"],
 )
 UNPAIRED = Counter(
@@ -37,22 +47,25 @@ UNPAIRED = Counter(
 )
 DROPPED = Counter(
     "tempo_metrics_generator_processor_service_graphs_dropped_spans_total",
-    "Unpaired spans dropped because service_graphs.max_items waited.",
+    "Unpaired spans dropped because service_graphs.max_items were already waiting.",
     ["tenant"],
 )
 COLLECTIONS_FAILED = Counter(
     "tempo_metrics_generator_collections_failed_total",
-    "Collections that a fault of ours made impossible: the tenant's counters began at 0 again.",
+    "Collections that failed because of a bug. The tenant's counters start at 0 again.",
     ["tenant"],
 )
-PUSHES = Counter("tempo_metrics_generator_pushes_total", "Pushes that every target has dealt with.")
-REDELIVERED = Counter("tempo_metrics_generator_records_redelivered_total", "Records passed over: counted already.")
+PUSHES = Counter("tempo_metrics_generator_pushes_total", "Pushes that every target has accepted or rejected.")
+REDELIVERED = Counter(
+    "tempo_metrics_generator_records_redelivered_total",
+    "Redelivered records that were skipped because they are already counted.",
+)
 
 NO_STATS: Final = TenantStats(0, 0.0, 0, 0, 0, 0, 0, 0)
 
 
-def tell(tenant: str, now: TenantStats, before: TenantStats) -> None:
-    """A tenant's figures as metrics."""
+def export_stats(tenant: str, now: TenantStats, before: TenantStats) -> None:
+    """Updates the metrics from a tenant's stats. now, before: current and last exported stats"""
     ACTIVE.labels(tenant).set(now.active_series)
     ENTITIES.labels(tenant).set(now.active_entities)
     WAITING.labels(tenant).set(now.edges_waiting)

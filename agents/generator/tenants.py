@@ -1,4 +1,4 @@
-"""Whose spans are counted how, and what is to be said of them."""
+"""The tenants of a worker: their configurations, counters, and pushes that wait for their interval."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from typing import Final, Protocol, Self
 
 from agents.generator.config import GeneratorConfig, fingerprint
 from agents.generator.journal.journal_format import SavedTenant
-from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_STATS, tell
+from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_STATS, export_stats
 from agents.generator.processors.tenant import TenantGenerator, TenantStats
 from agents.generator.push.push import Push, PushPart, end_of, folded, last_push_of, push_of
 from tables.wall import is_fault
@@ -19,7 +19,7 @@ _EARLY: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class TenantConfig:
-    """interval_s: between two pushes."""
+    """Configuration of a tenant. interval_s: seconds between two pushes"""
 
     generator: GeneratorConfig
     interval_s: float
@@ -29,15 +29,15 @@ class Configs(Protocol):
     """The configuration of each tenant; it may change at any time."""
 
     def of(self, tenant: str) -> TenantConfig:
-        """The tenant's."""
+        """The current configuration of a tenant."""
 
     def longest_wait_s(self) -> float:
-        """Of all tenants: how long unpaired spans wait."""
+        """The longest time that unpaired spans of any tenant wait, in seconds."""
 
 
 @dataclass(eq=False, slots=True)
 class Tenant:
-    """held: what was collected and is not to be sent yet; pushed_ms: when something was sent last."""
+    """A tenant's generator and its unsent push. held: collected, but not due yet; pushed_ms: time of the last push"""
 
     name: str
     config: TenantConfig
@@ -48,17 +48,17 @@ class Tenant:
 
     @classmethod
     def new(cls, name: str, config: TenantConfig) -> Self:
-        """One whose first span has come."""
+        """A tenant whose first span has arrived."""
         return cls(name, config, TenantGenerator(config.generator))
 
     @classmethod
     def restored(cls, name: str, config: TenantConfig, saved: SavedTenant) -> tuple[Self, Push | None]:
-        """One that a former process had, and the push that ends its series if their configuration was another one."""
+        """A tenant from the journal. Also returns a push that ends its series, if its configuration has changed."""
         tenant = cls.new(name, config)
         tenant.held, tenant.pushed_ms = saved.push if saved.held else None, saved.pushed_ms
         if saved.fingerprint == fingerprint(config.generator):
             tenant.generator.restore(saved.state)
-            tenant.tell()
+            tenant.export_stats()
             return tenant, None
         snapshots = [replace(one.snapshot, stale=[]) for one in saved.push.tables]
         ends = end_of(saved.push.last + 1, snapshots, saved.push.time_ms + 1)
@@ -68,7 +68,7 @@ class Tenant:
         return tenant, ends
 
     def saved(self, pushed: Push | None) -> SavedTenant:
-        """What `restored` takes. pushed: what is sent after this collection; None: what it says is held."""
+        """The state for `restored`. pushed: the push of this collection; None: it is held back"""
         push = pushed if pushed is not None else self.held
         assert push is not None, "a collection is sent or held"
         return SavedTenant(
@@ -76,11 +76,12 @@ class Tenant:
         )
 
     def collect(self, number: int, time_ms: int, created_ms: int, wanted: TenantConfig, *, due: bool) -> Push | None:
-        """What is to be sent now. due: whatever the interval says. Where another configuration than before counts
-        another way, the series that it does so for end, and begin anew: nothing that was counted is lost.
+        """The push to send now, if any. due: send regardless of the interval.
+
+        If the new configuration counts differently, the affected series end and start again; no count is lost.
         """
         part = PushPart(self.generator.collect(time_ms / 1000), time_ms, created_ms)
-        self.tell()
+        self.export_stats()
         push = push_of(number, part)
         if wanted.generator != self.config.generator and not self.generator.adopt(wanted.generator):
             self.generator, went_on = self.generator.successor(wanted.generator)
@@ -97,7 +98,7 @@ class Tenant:
     def collect_or_restart(
         self, number: int, time_ms: int, created_ms: int, wanted: TenantConfig, *, due: bool
     ) -> Push | None:
-        """As `collect`. If that cannot be done, the tenant's counters begin at 0 again: other tenants' go on."""
+        """As `collect`. If that fails, the tenant's counters start at 0 again; other tenants are not affected."""
         try:
             return self.collect(number, time_ms, created_ms, wanted, due=due)
         except BaseException as err:
@@ -108,8 +109,8 @@ class Tenant:
         self.config, self.generator, self.reported = wanted, TenantGenerator(wanted.generator), NO_STATS
         return self.collect(number, time_ms, created_ms, wanted, due=due)
 
-    def tell(self) -> None:
-        """Its figures as metrics."""
+    def export_stats(self) -> None:
+        """Updates the metrics of this tenant."""
         now = self.generator.stats()
-        tell(self.name, now, self.reported)
+        export_stats(self.name, now, self.reported)
         self.reported = now

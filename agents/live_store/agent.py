@@ -1,4 +1,6 @@
-"""Topic `spans` → the live store: append each record to its head, seal and flush when the partition says so."""
+"""Topic `spans` → the live store. Appends each record to its head, and seals and flushes when the partition decides
+so.
+"""
 
 import asyncio
 import functools
@@ -29,18 +31,28 @@ from tables.wall import walled
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store: searchable.")
-REDELIVERED = Counter("stretto_live_store_records_redelivered_total", "Records passed over: they were here already.")
-SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consuming waited for heads to be sealed.")
-DISK_WAITS = Counter("stretto_live_store_disk_waits_total", "Times that consuming waited for segments to be in blocks.")
-EARLY_SEALS = Counter("stretto_live_store_early_seals_total", "Partitions sealed early because heads held too much.")
+APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store. They are searchable.")
+REDELIVERED = Counter(
+    "stretto_live_store_records_redelivered_total",
+    "Redelivered records that were skipped because the live store already has them.",
+)
+SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consumption paused until heads were sealed.")
+DISK_WAITS = Counter(
+    "stretto_live_store_disk_waits_total", "Times that consumption paused until segments were written to blocks."
+)
+EARLY_SEALS = Counter(
+    "stretto_live_store_early_seals_total",
+    "Early seals of a partition, because the heads exceeded live_store.head_bytes_max.",
+)
 HEAD_BYTES = Gauge("stretto_live_store_head_bytes", "Bytes of the records in open heads.")
 SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments that are not in blocks yet.")
-GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
+GAPS = Counter(
+    "stretto_live_store_offset_gaps_total", "Offsets that were missed because the topic no longer holds them."
+)
 PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
 HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
 FAILURES = Counter(
-    "stretto_live_store_failures_total", "Seals, saved offsets and loads that did not work and are tried again."
+    "stretto_live_store_failures_total", "Failed seals, offset writes and loads of segments; they are retried."
 )
 
 _RETRY_S_MAX = 30.0
@@ -51,10 +63,12 @@ _LAG_S_MAX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LiveLimits:
-    """pending_spans_max: when more spans wait to be sealed, consuming waits. head_bytes_max: when heads hold more
-    bytes, the fullest partition is sealed early. segment_bytes_max: when segments that are not in blocks take more of
-    the disk, consuming waits. lag_s_max: a partition misses spans for queries when so long ago Kafka had more than is
-    here.
+    """Limits of the live store.
+
+    pending_spans_max: above it (spans that wait to be sealed) consumption pauses
+    head_bytes_max: above it the fullest partition is sealed early
+    segment_bytes_max: above it (segments on disk that are not in blocks) consumption pauses
+    lag_s_max: seconds behind the end offset that Kafka reports, after which a partition counts as missing for queries
     """
 
     pending_spans_max: int
@@ -75,7 +89,9 @@ FlushQueue = asyncio.Queue[Flush]
 
 
 class PartitionManager:
-    """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
+    """Drives the partitions of a `LiveStore`: feeds them records, and runs their jobs on the seal thread and the
+    flusher.
+    """
 
     def __init__(
         self,
@@ -106,7 +122,7 @@ class PartitionManager:
     # ---- assignment
 
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
-        """Opens the partitions that came, closes those that went; says where to read each from."""
+        """Opens assigned partitions and closes revoked ones. Returns the offset from which to read each."""
         with self._waiting("partitions are being opened"):
             return await self._resumed(assignment)
 
@@ -120,7 +136,7 @@ class PartitionManager:
         self._assigned = True
         opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
         if opening:
-            # Faust would go on without us after a while; the others need not wait for a storage that is away.
+            # Faust would continue without us after a while; other partitions need not wait for a storage that is away.
             await asyncio.wait(opening.values(), timeout=_OPEN_WAIT_S)
         for number, task in opening.items():
             if not task.done():
@@ -128,7 +144,7 @@ class PartitionManager:
         return {tp: store.partitions[number].next_offset for number, tp in mine.items() if opening[number].done()}
 
     async def _seek_when_open(self, opening: "asyncio.Task[None]", tp: TP) -> None:
-        """Its records have been passed over until now."""
+        """Seeks to the right offset once the partition is open; until then its records were skipped."""
         self._waits[tp.partition] = "it is being opened"
         try:
             await opening
@@ -139,7 +155,9 @@ class PartitionManager:
             await self.app.consumer.seek(tp, state.next_offset)
 
     async def _open(self, number: int) -> None:
-        """Takes up a partition from what storage and disk hold. One that is open stays, unless others have cut it."""
+        """Opens a partition from storage and local disk. An open one stays as it is, unless another worker has cut
+        it.
+        """
         store = self._require_store()
         load = functools.partial(store.load, number)
         held = store.partitions.get(number)
@@ -152,7 +170,7 @@ class PartitionManager:
         store.adopt(await self.retried(f"open partition {number}", load))
 
     async def reopen(self, number: int) -> None:
-        """Starts a partition over from what storage holds: another worker has cut it elsewhere."""
+        """Opens a partition again from storage, because another worker has cut it at a different offset."""
         store = self._require_store()
         store.release(number)
         await self.drain(number)  # a seal of the former state must not write after the reset
@@ -162,7 +180,7 @@ class PartitionManager:
         await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
 
     def not_ready(self) -> list[str]:
-        """Why queries here would not see everything yet."""
+        """Reasons why queries here would miss spans."""
         if self.store is None or not self._assigned:
             return ["live store: waiting for partitions to be assigned", *self._consumers.problems()]
         reasons = [
@@ -172,8 +190,8 @@ class PartitionManager:
         return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self._consumers.problems()
 
     def behind(self) -> dict[int, int]:
-        """Partitions that are still read up to where the topic ended when they came here, or that have not reached in
-        time where it ended later; and that end.
+        """Partitions that lag, with the end offset to reach. They have not reached the end at the time of their
+        assignment, or they have not reached a later end in time.
         """
         if self.store is None:
             return {}
@@ -187,19 +205,19 @@ class PartitionManager:
         return behind
 
     def taken(self) -> dict[TP, int]:
-        """The first offset of each open partition that is not here yet."""
+        """The first offset of each open partition that is not appended yet."""
         store = self.store
         return {} if store is None else {TP(self.topic, n): one.next_offset for n, one in store.partitions.items()}
 
     def waits(self) -> dict[int | None, str]:
-        """Why no records are taken now, by partition; None: of none."""
+        """Why consumption pauses, by partition; key None: for all partitions."""
         waits: dict[int | None, str] = dict(self._waits.items())
         if self._waits_of_all:
             waits[None] = "; ".join(self._waits_of_all)
         return waits
 
     def _past_holes(self, state: LivePartition) -> int:
-        """Where no record is that can be read, none is waited for."""
+        """Skips offsets that hold no readable record."""
         after = HOLES.through((self.topic, state.partition), state.next_offset)
         if after > state.next_offset:
             state.skip(after - 1)
@@ -208,7 +226,7 @@ class PartitionManager:
     # ---- records
 
     async def take(self, message: Any) -> None:
-        """One record of the topic."""
+        """Appends one record of the topic."""
         store = self._require_store()
         state = store.partitions.get(message.partition)
         if state is None or message.generation_id != self.app.consumer_generation_id:
@@ -230,7 +248,9 @@ class PartitionManager:
         await self._bounded(store)
 
     async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
-        """A record came too early. True if those before it are gone from the topic, False if it will come again."""
+        """Handles a record beyond the next offset. True: the records before it are gone from the topic. False: it will
+        be read again after a seek.
+        """
         tp = message.tp
         try:
             earliest = (await self.app.consumer.earliest_offsets(tp)).get(tp, 0)
@@ -253,7 +273,7 @@ class PartitionManager:
         return True
 
     async def _bounded(self, store: LiveStore) -> None:
-        """Waits while too much is unsealed, or too much of the disk is taken."""
+        """Pauses while too many spans wait to be sealed, or segments use too much disk."""
         if sum(state.head_bytes for state in store.partitions.values()) > self._limits.head_bytes_max:
             EARLY_SEALS.inc()
             fullest = max(store.partitions.values(), key=lambda state: state.head_bytes)
@@ -294,7 +314,7 @@ class PartitionManager:
         return sum(state.pending_spans for state in store.partitions.values())
 
     def tick(self) -> None:
-        """Once a second: windows that are over are cut although nothing came."""
+        """Once per second: cuts windows that have ended without new records."""
         if self.store is None:
             return
         now_ms = int(time.time() * 1000)
@@ -309,7 +329,7 @@ class PartitionManager:
     # ---- jobs
 
     def run(self, state: LivePartition, jobs: list[Job]) -> None:
-        """Queues jobs: those of a partition are done one after the other, without holding up its records."""
+        """Queues jobs. The jobs of a partition run one after the other and do not block its records."""
         if jobs:
             before = self._chains.get(state.partition)
             self._chains[state.partition] = asyncio.ensure_future(self._run_after(before, state, jobs))
@@ -321,7 +341,7 @@ class PartitionManager:
             await chain
 
     async def seal_all(self) -> None:
-        """Seals what is in the heads and waits for it: after a stop, a restart reads less again."""
+        """Seals all heads and waits for it, so that a restart has less to read."""
         self.closing.set()
         if self.store is not None:
             for state in self.store.partitions.values():
@@ -356,15 +376,15 @@ class PartitionManager:
         log.warning("skipped %s[%d]@%d: %s", self.topic, partition, offset, problem)
 
     async def retried(self, what: str, work: Callable[[], T]) -> T:
-        """Runs it on the executor until it works; meanwhile the problem shows in /ready."""
+        """Runs `work` on the executor until it succeeds. Meanwhile /ready shows the problem."""
         wait_s = 0.5
         while True:
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
             except Exception as err:  # noqa: BLE001  # a job that is lost would leave a hole in what is covered
                 FAILURES.inc()
-                told = self.damage if isinstance(err, DamagedError) else self.problems
-                told[what] = f"cannot {what}: {err}"
+                problems = self.damage if isinstance(err, DamagedError) else self.problems
+                problems[what] = f"cannot {what}: {err}"
                 log_failure(log, f"cannot {what}", wait_s, err)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
@@ -380,13 +400,13 @@ class PartitionManager:
 
 
 def log_failure(logger: logging.Logger, what: str, wait_s: float, err: Exception) -> None:
-    """What is expected of disks and storage in a line; anything else with its traceback."""
+    """Logs expected errors of disks and storage in one line, and anything else with its traceback."""
     expected = isinstance(err, OSError)
     logger.error("%s, trying again in %.1f s: %s", what, wait_s, err, exc_info=None if expected else err)
 
 
 def _incoming(message: Any) -> Incoming:
-    """Raises: WireError."""
+    """A Kafka message as a partition takes it. Raises: WireError"""
     info, parts = parts_of(message)
     whole = info.spans if info.runs else 0
     items = [

@@ -1,4 +1,4 @@
-"""Cuts of the live store → blocks in object storage, then the commit of their offsets."""
+"""Cuts of the live store → blocks in object storage, then commits of their offsets."""
 
 import asyncio
 import functools
@@ -21,16 +21,19 @@ from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
 
-CONFLICTS = Counter("stretto_block_cut_conflicts_total", "Cuts that another worker had made elsewhere.")
-COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of segments that are in blocks and still here.")
-FAILURES = Counter("stretto_block_flush_failures_total", "Flushes that did not work and are tried again.")
+CONFLICTS = Counter(
+    "stretto_block_cut_conflicts_total",
+    "Cuts that failed because another worker had already cut at a different offset.",
+)
+COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of local segments that are already in blocks.")
+FAILURES = Counter("stretto_block_flush_failures_total", "Failed flushes; they are retried.")
 
 _RETRY_S_MAX = 30.0
 _TRIM_S = 5.0
 
 
 class _Flushed(NamedTuple):
-    """Segments that are in blocks. at_s: since when, by the loop's clock."""
+    """Segments that are in blocks. at_s: since when, by the loop's clock"""
 
     at_s: float
     infos: list[SegmentInfo]
@@ -41,10 +44,10 @@ class _Flushed(NamedTuple):
 
 
 class BlockFlusher:
-    """One flush after the other: when storage is away, all wait, while the live store goes on.
+    """Runs one flush after the other. While storage is away all flushes wait, and the live store goes on.
 
-    retention_s: so long segments stay after they became a block, for readers that began before
-    copy_bytes_max: so much of them stays beyond that, the youngest, and is read instead of the blocks
+    retention_s: how long segments stay after their block is written, for readers that began before
+    copy_bytes_max: how many bytes of the youngest segments stay longer; readers use them instead of the blocks
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class BlockFlusher:
         self._flushed: deque[_Flushed] = deque()
 
     async def flush(self, flush: Flush) -> None:
-        """Writes the blocks and makes them visible, commits the offsets."""
+        """Writes the blocks, makes them visible, and commits the offsets."""
         store = self._manager.store
         if store is None or flush.state.closed:
             return
@@ -85,7 +88,7 @@ class BlockFlusher:
         self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
-        """Tries until it works; None if the partition has gone meanwhile."""
+        """Retries until the flush succeeds; None if the partition was revoked meanwhile."""
         wait_s = 0.5
         while not state.closed:
             try:
@@ -98,7 +101,9 @@ class BlockFlusher:
         return None
 
     async def trim(self) -> None:
-        """Every few seconds: deletes segments that are in blocks long enough. The next start deletes the others."""
+        """Every few seconds: deletes segments that have been in blocks long enough. The next start deletes
+        leftovers.
+        """
         store, now_s = self._manager.store, asyncio.get_running_loop().time()
         held_bytes = sum(one.size_bytes for one in self._flushed)
         COPIES.set(held_bytes)
@@ -121,8 +126,8 @@ def _range(job: FlushJob) -> tuple[int, int]:
 def register(app: StreamApp, flushes: FlushQueue, flusher: BlockFlusher) -> None:
     """Adds the task that writes blocks, one after the other, and the timer.
 
-    No agent with a channel: Faust empties the queues of all agents at every rebalance, and a job that is lost is a hole
-    in what is covered.
+    This is not an agent with a channel: Faust empties the queues of all agents at every rebalance, and a lost flush
+    would leave a gap in the cuts.
     """
 
     @app.task

@@ -1,1 +1,1 @@
-"""What every agent shares: the Faust app, its Kafka consumer and the watchdog, and records of topic `spans`."""
+"""Shared by all agents: the Faust app, its Kafka consumer and watchdog, and the records of topic `spans`."""

@@ -1,8 +1,8 @@
-"""Faust's thread that talks to Kafka, as Stretto uses it: nothing that Kafka says or fails to say ends it or hangs it.
+"""Faust's thread that talks to Kafka, adapted so that no error or silence of Kafka ends it or blocks it.
 
-aiokafka's consumer has tasks that join the group and fetch. They can end, or wait for ever, without a word to Faust.
-Here each call into the thread is a task of its own, so that none waits behind another; the thread says how its
-consumer is; and its consumer can be replaced by a new one.
+aiokafka's consumer has tasks that join the group and fetch. They can end, or wait for ever, and Faust does not notice.
+Here each call into the thread is a task of its own, so that no call waits behind another. The thread reports the state
+of its consumer, and a new consumer can replace it.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ from agents.stream.kafka_start import reached
 log = logging.getLogger(__name__)
 
 ERRORS: Final = Counter(
-    "stretto_consumer_errors_total", "Errors while consuming from Kafka that consuming went on after.", ["app", "error"]
+    "stretto_consumer_errors_total",
+    "Errors while consuming from Kafka after which consumption continued.",
+    ["app", "error"],
 )
 
 _STOP_S: Final = 1.5
@@ -36,12 +38,12 @@ _POLL_RECORDS: Final = 1024
 
 
 class Abandoned(IllegalStateError):  # type: ignore[misc]  # noqa: N818  # aiokafka has no types here
-    """The consumer was replaced, or the thread ended, while a call was under way. Faust takes it for a rebalance."""
+    """The consumer was replaced, or the thread ended, during a call. Faust treats it as a rebalance."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust has no types here
-    """Ends also where Kafka is away: aiokafka then waits for its coordinator, or raises CancelledError of its own,
-    and Faust waits for a thread that never says that it has ended.
+    """A consumer thread that also ends while Kafka is away. aiokafka then waits for its coordinator, or raises its own
+    CancelledError, and Faust waits for a thread that never reports its end.
     """
 
     def __post_init__(self) -> None:
@@ -60,12 +62,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
     # ---- calls from the main loop
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Runs it in the thread. Faust's own way has two places only: two calls that hang would hang all.
+        """Runs a function in the thread. Faust runs at most two calls at once, so that two hanging calls would block
+        all.
 
-        Raises: Abandoned, what it raises
+        Raises: Abandoned, and whatever the function raises
         """
         running = asyncio.run_coroutine_threadsafe(self._called(fun, args, kwargs), self.thread_loop)
-        # Whoever gives up waiting does not end it: records that it has taken from aiokafka would be lost.
+        # A caller that stops waiting does not cancel it: records already taken from aiokafka would be lost.
         return await asyncio.shield(asyncio.wrap_future(running))
 
     async def _called(self, fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -82,12 +85,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
             self._calls.discard(task)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """As Faust does, and remembers what."""
+        """As Faust's, and stores the topics for a new consumer."""
         self.topics = set(topics)
         await super().subscribe(self.topics)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
-        """Records by partition; none where something is wrong, which `failure` then tells or the log."""
+        """Records by partition. None after an error; then `failure` or the log names it."""
         try:
             return await super().getmany(active_partitions, timeout)
         except Abandoned:
@@ -166,7 +169,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         beating = coordinator._heartbeat_task  # noqa: SLF001
         if beating is not None and beating.done() and not beating.cancelled() and beating.exception() is not None:
             self.failure = f"heartbeats have ended: {beating.exception()!r}"
-        # Until it has told its user of an error, the coordinator does nothing at all; Faust never asks.
+        # The coordinator does nothing until somebody asks for its last error; Faust never asks.
         coordinator.check_errors()
 
     def _went_wrong(self, err: Exception) -> None:
@@ -176,8 +179,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
     # ---- another consumer
 
     async def connected(self) -> Any:
-        """In the thread: a new consumer that has reached Kafka and belongs to no group yet. Raises: KafkaError,
-        TimeoutError.
+        """Runs in the thread: a new consumer that is connected to Kafka but in no group yet.
+
+        Raises: KafkaError, TimeoutError
         """
         consumer = self._create_consumer(loop=self.thread_loop)
         try:
@@ -189,7 +193,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         return consumer
 
     async def replace(self, consumer: Any) -> None:
-        """In the thread: goes on with this consumer; calls that wait for the former one are given up."""
+        """Runs in the thread: uses this consumer from now on, and abandons the calls that wait for the former one."""
         former, self._consumer = self._consumer, consumer
         self.failure = ""
         for call in self._calls - {asyncio.current_task()}:
@@ -199,14 +203,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         consumer.subscribe(topics=set(self.topics), listener=self._rebalance_listener)
 
     async def _end(self, consumer: Any) -> None:
-        """Whatever state it is in."""
+        """Stops a consumer, whatever state it is in."""
         consumer._closed = True  # noqa: SLF001
         coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
         tasks: list[Any] = []
         if coordinator is not None:
             tasks += [coordinator._coordination_task, coordinator._heartbeat_task]  # noqa: SLF001
             tasks.append(coordinator._commit_refresh_task)  # noqa: SLF001
-            # For commits that try again and again.
+            # For commits that retry repeatedly.
             if not coordinator._closing.done():  # noqa: SLF001
                 coordinator._closing.set_result(None)  # noqa: SLF001
         if fetcher is not None:
@@ -224,7 +228,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
     # ---- end
 
     async def on_thread_stop(self) -> None:
-        """Ends the connections; what has not ended in time is cancelled with the thread's other tasks."""
+        """Closes the connections. Anything that takes too long is cancelled with the thread's other tasks."""
         await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()  # the queue of calls, and no more
         if self._consumer is None:
             return
@@ -244,7 +248,7 @@ def _size(records: Mapping[Any, Sequence[Any]]) -> tuple[int, int]:
 
 
 async def _within(seconds: float, work: Any) -> None:
-    """What it cannot do in time it does not do."""
+    """Waits for `work` up to a limit, then abandons it."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({task}, timeout=seconds)
     if not task.done():

@@ -1,4 +1,4 @@
-"""Whether a consumer does what it should, and what is to be done if not. Asks nobody: it is told."""
+"""Decides whether a consumer works, and what to do if not. It has no access to Kafka: `look` gets all facts."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -10,20 +10,20 @@ from faust.types import TP
 
 from agents.stream.topic_ends import lag
 
-# A look that comes later counts as this long: what stopped the whole process is no fault of the consumer.
+# A later check counts as this long: a stop of the whole process is not the consumer's fault.
 _LOOK_S_MAX: Final = 2.0
 _THREAD_LATE_S: Final = 3.0
-# So long nothing is said of what may be a rebalance.
-_TOLD_AFTER_S: Final = 3.0
+# For this time, a possible rebalance is not reported.
+_REPORTED_AFTER_S: Final = 3.0
 # While it reads others, a symptom of one partition counts for so much: a whole fetch, often hundreds of records, is
 # handed over before those of the next partition. Where a CPU is hard to get, that takes longer than stall_s.
 _OTHERS_MOVE: Final = 0.5
-# So long others may wait until a consumer is well again or the process ends.
+# Time limit until a consumer works again or the process ends.
 _PATIENCE_S: Final = 30.0
 
 
 class Action(Enum):
-    """What is to be done."""
+    """What the caller must do."""
 
     NOTHING = "nothing"
     REBUILD = "rebuild"
@@ -32,13 +32,14 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A consumer at one moment.
+    """The state of a consumer at one moment.
 
-    failure: what the consumer itself says. thread_late_s: for how long its thread has not run
-    member: whether Kafka has it in its group; owned: the partitions that Kafka has given it; None: Kafka did not say
-    unowned: those that its group has given to nobody
-    assigned: what it knows as its own. taken: the first offset of each that its agent has not taken
-    ends: where partitions end; None: Kafka did not say just now. waits: why the agent takes nothing (None: of all)
+    failure: an error that the consumer itself reports; thread_late_s: how long its thread has not run
+    member: whether it is in its group, according to Kafka; owned: the partitions that Kafka assigned to it; None: Kafka
+    did not answer
+    unowned: partitions that its group has assigned to nobody
+    assigned: the partitions that the consumer knows; taken: the first offset of each that its agent has not taken
+    ends: end offsets; None: Kafka did not answer; waits: why the agent reads nothing, by partition (None: all)
     """
 
     failure: str = ""
@@ -54,7 +55,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """reason: a word for metrics; text: for people; problems: what /ready says meanwhile"""
+    """reason: a metric label; text: for the log; problems: for /ready"""
 
     action: Action
     reason: str
@@ -70,9 +71,9 @@ class _Symptom:
 
 
 class ConsumerWatchdog:
-    """Of one consumer. A symptom that lasts for stall_s, while Kafka answers us: it is rebuilt. Where that does
-    not help as often as it can be tried within half a minute, at least once, the process ends. One that is well for
-    stall_s begins anew.
+    """Watches one consumer. It rebuilds a consumer whose symptom lasts for stall_s while Kafka answers. If rebuilding
+    does not help within half a minute (at least one attempt), the process ends. After stall_s without symptoms the
+    count starts again.
     """
 
     def __init__(self, stall_s: float) -> None:
@@ -91,7 +92,7 @@ class ConsumerWatchdog:
             symptom.for_s = 0.0
 
     def look(self, now_s: float, seen: Seen) -> Verdict:
-        """now_s: by time.monotonic()"""
+        """The verdict on the current state. now_s: time.monotonic()"""
         passed_s = 0.0 if self._looked_s is None else min(_LOOK_S_MAX, max(0.0, now_s - self._looked_s))
         self._looked_s = now_s
         found = self._found(seen)
@@ -115,9 +116,9 @@ class ConsumerWatchdog:
         return bool(self._symptoms)
 
     def _verdict(self, *, answers: bool) -> Verdict:
-        problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
+        problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _REPORTED_AFTER_S)
         for key, one in self._symptoms.items():
-            # What has failed does not get well by itself.
+            # A failed consumer does not recover by itself.
             at_once = key == "failed" and answers and not self._rebuilds
             if one.for_s < self._stall_s and not at_once:
                 continue

@@ -1,9 +1,9 @@
-"""Batches of records as they come from Kafka → records. A batch that cannot be read is passed over, not the partition.
+"""Batches as fetched from Kafka → records. An unreadable batch is skipped; it does not stop the partition.
 
-aiokafka raises where a batch cannot be decompressed or parsed, and asks Kafka for the same batch again: for ever. Here
-reading goes on behind it. `HOLES` says which offsets hold no record that can be read, so that those who count offsets
-know that nothing is missing there: batches that were passed over, and what Kafka itself left out (markers of
-transactions, compacted topics).
+aiokafka raises if it cannot decompress or parse a batch, and then fetches the same batch again, for ever. Here reading
+continues after it. `HOLES` records offsets without a readable record, so that code which counts offsets knows that
+nothing is missing there: skipped batches, and offsets that Kafka itself leaves out (transaction markers, compacted
+topics).
 """
 
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 PASSED = Counter(
     "stretto_kafka_batches_skipped_total",
-    "Batches of a Kafka topic that cannot be read and were passed over.",
+    "Kafka batches that were skipped because they cannot be read.",
     ["topic", "reason"],
 )
 
@@ -42,14 +42,14 @@ _LET_PASS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Holes:
-    """Offsets without a record that can be read, per partition. Any thread may ask and tell."""
+    """Offsets without a readable record, per partition. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}  # first offset, end; in order, apart
 
     def note(self, tp: tuple[str, int], first: int, end: int) -> bool:
-        """The offsets from first to before end. False where all of that was known."""
+        """Adds the offsets from first up to, not including, end. False: all of them were known."""
         if self.through(tp, first) >= end:
             return False
         with self._lock:
@@ -70,7 +70,7 @@ class Holes:
             return max(offset, known[at][1]) if at >= 0 else offset
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Forgets all holes."""
         with self._lock:
             self._ranges.clear()
 
@@ -79,9 +79,9 @@ HOLES: Final = Holes()
 
 
 class Frame(NamedTuple):
-    """One batch of a fetch. following: where the next one begins; None: it is the last.
+    """One batch of a fetch. following: start of the next batch; None: it is the last
 
-    data: None where its length cannot be right, so that nothing behind it can be found either
+    data: None if its length is invalid, so that nothing after it can be found either
     """
 
     base_offset: int
@@ -90,7 +90,7 @@ class Frame(NamedTuple):
 
 
 def frames(data: bytes) -> Iterator[Frame]:
-    """The batches of a fetch. Kafka may cut off the last one: it comes whole with the next fetch."""
+    """The batches of a fetch. Kafka may truncate the last one; the next fetch returns it whole."""
     at = 0
     while at < len(data):
         if len(data) - at < _FRAME.size:
@@ -109,22 +109,22 @@ def frames(data: bytes) -> Iterator[Frame]:
 
 
 class FetchedBytes:
-    """In place of aiokafka's MemoryRecords: what was fetched of a partition, unread."""
+    """Replaces aiokafka's MemoryRecords: the unread bytes of a partition's fetch."""
 
     def __init__(self, data: bytes | None) -> None:
         self.data = bytes(data or b"")
 
     def size_in_bytes(self) -> int:
-        """As aiokafka asks it."""
+        """Size of the fetched bytes; part of aiokafka's interface."""
         return len(self.data)
 
     def has_next(self) -> bool:
-        """Also where the first batch is not whole: it is passed over where it is read."""
+        """Also true if the first batch is incomplete; the reader then skips it."""
         return bool(self.data)
 
 
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types here
-    """aiokafka's, for readers that take what is not committed too; nothing in a batch stops it."""
+    """aiokafka's class, for read_uncommitted consumers. No content of a batch stops it."""
 
     decompressed_bytes_max = 64 << 20
     next_fetch_offset: int
@@ -164,7 +164,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         self._go_to(batch.next_offset)
 
     def _opened(self, frame: Frame) -> Any:
-        """A batch that can be iterated. Raises: what is wrong with it"""
+        """A batch that can be iterated. Raises: the error in the batch"""
         data = frame.data
         if data is None:
             raise CorruptRecordException("the length of the batch cannot be right")
@@ -185,7 +185,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         return DefaultRecordBatch(bytes(header) + body)
 
     def _go_to(self, offset: int) -> None:
-        """Nothing is there before the offset."""
+        """Records that there is nothing before the offset."""
         if offset > self.next_fetch_offset:
             HOLES.note(self._tp, self.next_fetch_offset, offset)
             self.next_fetch_offset = offset
@@ -194,7 +194,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         first, end = self.next_fetch_offset, _end_of(frame)
         if end is not None and end <= first:
             return  # before what was asked for
-        # Where its end is not known, one offset at a time.
+        # If its end is unknown, one offset at a time.
         self.next_fetch_offset = first + 1 if end is None else end
         if HOLES.note(self._tp, first, self.next_fetch_offset):
             PASSED.labels(self._tp.topic, _reason(err)).inc()
@@ -209,7 +209,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 
 
 def _of_old_format(data: bytes, decompressed_bytes_max: int) -> Any:
-    """One message of format 0 or 1, which may hold others, compressed: brokers before Kafka 4 still take them."""
+    """One message of format 0 or 1, which may contain compressed messages: brokers before Kafka 4 still accept them."""
     codec, at = data[_MAGIC_AT + 1] & _CODEC_MASK, _MAGIC_AT + 2 + (8 if data[_MAGIC_AT] else 0)
     if codec:
         key_bytes = int.from_bytes(data[at : at + 4], "big", signed=True)
@@ -222,7 +222,7 @@ def _of_old_format(data: bytes, decompressed_bytes_max: int) -> Any:
 
 
 def _end_of(frame: Frame) -> int | None:
-    """The offset behind a batch; None where nothing says it that can be trusted."""
+    """The offset after a batch; None if no trustworthy field says it."""
     if frame.following is not None and frame.following > frame.base_offset:
         return frame.following
     if frame.data is None or len(frame.data) < _HEADER.size or frame.data[_MAGIC_AT] < 2:
@@ -244,7 +244,9 @@ def _reason(err: BaseException) -> str:
 
 
 def install(decompressed_bytes_max: int) -> None:
-    """All of this process's consumers read so. decompressed_bytes_max: of one batch when it is decompressed"""
+    """Makes all consumers of this process read batches this way. decompressed_bytes_max: size limit of one decompressed
+    batch
+    """
     PartitionRecords.decompressed_bytes_max = decompressed_bytes_max
     fetcher.PartitionRecords = PartitionRecords
     fetcher.MemoryRecords = FetchedBytes

@@ -1,4 +1,4 @@
-"""Decompresses what Kafka producers compress, never to more than a limit."""
+"""Decompresses Kafka batches, up to a size limit."""
 
 import zlib
 from typing import Final
@@ -10,14 +10,14 @@ from aiokafka.errors import UnsupportedCodecError
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
 _STREAMS: Final = {_LZ4: "lz4", _ZSTD: "zstd"}
 _PIECE_BYTES: Final = 1 << 20
-# A producer writes one; each costs time whatever it holds.
+# A producer writes one frame; each frame costs time, whatever its content.
 _GZIP_MEMBERS_MAX: Final = 16
 _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 
 
 class BatchTooLarge(ValueError):  # noqa: N818  # says it better
-    """It would be larger than the limit."""
+    """The decompressed batch would exceed the limit."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(f"more than {bytes_max} bytes when decompressed (kafka.decompressed_bytes_max)")
@@ -59,7 +59,7 @@ def _gunzip(data: memoryview, bytes_max: int) -> bytes:
 
 
 def _snappy_bytes(data: memoryview) -> int:
-    """What the blocks say that they hold: the decoder takes so much memory for each, and no more."""
+    """The decompressed size that the blocks declare: the decoder allocates exactly this for each."""
     if bytes(data[: len(_XERIAL)]) != _XERIAL:
         return _varint(data)
     size, at = 0, _XERIAL_HEADER_BYTES

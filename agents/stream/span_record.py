@@ -1,4 +1,4 @@
-"""Records of topic `spans` as Faust delivers them: whose spans they hold."""
+"""Records of topic `spans` as Faust delivers them, split by tenant."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from tables.wire.record import RecordInfo
 
 
 class TenantPart(NamedTuple):
-    """A tenant's rows: so many spans from first_row on."""
+    """A tenant's rows of a record: this many spans from first_row on."""
 
     tenant: str
     first_row: int
@@ -17,7 +17,7 @@ class TenantPart(NamedTuple):
 
 
 def parts_of(message: Any) -> tuple[RecordInfo, list[TenantPart]]:
-    """What the headers say, and whose rows follow each other; nothing is decoded. Raises: WireError."""
+    """The tenants and their rows, from the headers alone; it decodes nothing. Raises: WireError"""
     headers = message.headers or ()
     info = record.read_headers(headers.items() if hasattr(headers, "items") else headers)
     if not message.value:

@@ -5,7 +5,7 @@ from typing import Final
 
 # A look that comes later counts as this long: what stopped the whole process is no fault of the start.
 _LOOK_S_MAX: Final = 2.0
-_TOLD_AFTER_S: Final = 3.0
+_REPORTED_AFTER_S: Final = 3.0
 
 
 class Begun(Enum):
@@ -39,7 +39,7 @@ class StartWatchdog:
             self._waited_s = 0.0
         elif kafka_answers:
             self._waited_s += passed_s
-        self._problems = (begun.value,) if self._waited_s >= _TOLD_AFTER_S else ()
+        self._problems = (begun.value,) if self._waited_s >= _REPORTED_AFTER_S else ()
         if self._waited_s < self._within_s:
             return ""
         return f"{begun.value}, {self._waited_s:.0f} s after Kafka has answered for the first time"

@@ -1,4 +1,4 @@
-"""Faust as Stretto uses it: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
+"""Faust, adapted: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
 
 import hashlib
 import socket
@@ -20,14 +20,16 @@ _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """Kafka with our consumer."""
+    """Faust's Kafka transport with our consumer."""
 
     Consumer = Consumer
 
 
 class Boot(faust.app.BootStrategy):  # type: ignore[misc]
-    """Without Faust's own web server, whatever the command line says: Stretto has its own. So it has a producer
-    (agents/record_producer.py); Faust's waits 20 minutes for the first answer of Kafka, and no agent starts meanwhile.
+    """Faust's boot step without its web server, whatever the command line says: Stretto has its own.
+
+    It starts no producer of Faust's either: that one waits up to 20 minutes for the first answer of Kafka, and no agent
+    starts meanwhile. Stretto writes with `agents/distributor/record_producer.py`.
     """
 
     enable_web = False
@@ -35,7 +37,7 @@ class Boot(faust.app.BootStrategy):  # type: ignore[misc]
 
 
 class StreamApp(faust.App):  # type: ignore[misc]
-    """A Faust app with hooks for what must be done, and parts that must run, before it consumes."""
+    """A Faust app with hooks that run, and services that start, before it consumes."""
 
     BootStrategy = Boot
 
@@ -54,12 +56,12 @@ class StreamApp(faust.App):  # type: ignore[misc]
         return Transport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Faust makes its folder, but not the folders above it."""
+        """Creates the data folder with its parents; Faust creates only the last level."""
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # once, before anything runs
         await super().on_first_start()
 
     async def on_start(self) -> None:
-        """Runs the hooks, then what Faust does. Parts start before records flow and stop before they end."""
+        """Runs the hooks, then Faust's start, then adds the parts."""
         for hook in self.before_start:
             await hook()
         await super().on_start()
@@ -68,13 +70,13 @@ class StreamApp(faust.App):  # type: ignore[misc]
 
 
 def _instance_id(datadir: Path) -> str:
-    """Names this worker for good: its host and its folder."""
+    """A permanent name of this worker: its host and folder."""
     place = f"{socket.gethostname()}:{datadir.absolute()}"
     return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
 
 
 def rebalance_timeout_s(session_timeout_s: float) -> float:
-    """How long the members of a group have to join it again when it changes."""
+    """How long the members of a group have to rejoin when the group changes."""
     return max(session_timeout_s, min(10.0, 1.7 * session_timeout_s))
 
 
@@ -89,12 +91,12 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     buffer_records_max: int = 32,
     decompressed_bytes_max: int = 64 << 20,
 ) -> StreamApp:
-    """A Faust app: one consumer group. TenantStats and reasons are in docs/adr/0002-faust.md.
+    """A Faust app with one consumer group. The reasons for its settings are in docs/adr/0002-faust.md.
 
-    decompressed_bytes_max: of one compressed batch of Kafka when it is decompressed, for all apps of this process
-    keeps_partitions: a worker that was killed and is started again with the same data folder takes up its partitions
-    at once, not after the session timeout; one that stops for good leaves them alone for so long. For workers that
-    have their data folder to themselves.
+    decompressed_bytes_max: size limit of one decompressed Kafka batch, for all apps of this process
+    keeps_partitions: for workers with a data folder of their own. A killed worker that restarts with the same folder
+    gets its partitions back at once, not after the session timeout. The partitions of one that stops for good stay
+    unassigned for that time.
     """
     kafka_batches.install(decompressed_bytes_max)
     return StreamApp(

@@ -1,4 +1,4 @@
-"""Faust's consumer, as Stretto uses it: committed and resumed by what is in blocks, and stopped by nothing."""
+"""Faust's consumer, adapted: it commits and resumes by what is in blocks, and no error stops it."""
 
 import asyncio
 import logging
@@ -18,12 +18,10 @@ log = logging.getLogger(__name__)
 _SEEK_AGAIN_S = 0.5
 _SEEK_SPARE_S = 3.0
 _REBUILD_S = 12.0
-# aiokafka tries again for ever; whoever commits has more to do.
+# aiokafka would retry for ever; the caller has other work.
 _COMMIT_S = 10.0
 # An answer that is lost is lost for good: aiokafka would wait for it as long as Faust lets resuming take in all.
 _ASK_S = 10.0
-
-# Where each of the assigned partitions is to be read from; those left out start at the committed offset.
 
 
 class _Begun:
@@ -51,10 +49,10 @@ class _Begun:
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types here
-    """Seeks to where the application's own state ends, and commits when told to.
+    """Seeks to the end of the application's own state, and commits only on request.
 
-    Faust rewinds every partition to its committed offset at every rebalance, and it commits by its own list of
-    acknowledged messages, which skips gaps. Offsets here follow from the blocks in storage.
+    Faust seeks to the committed offset of every partition at every rebalance, and commits by its list of acknowledged
+    messages, which skips gaps. Here offsets follow from the blocks in storage.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,12 +88,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         try:
             await self._take(message)
         except KeyError:
-            # Faust knows no agent for a partition that went while its records were on their way.
+            # Faust has no agent for a partition that was revoked while its records were in flight.
             if message.tp in self.assignment():
                 raise
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Moves records to the agents, for ever. Faust would end the worker at the first error."""
+        """Passes records to the agents, for ever. Faust would end the worker at the first error."""
         while not (self.should_stop or fetcher.should_stop):
             try:
                 await super()._drain_messages(fetcher)
@@ -109,17 +107,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             await asyncio.sleep(_SEEK_AGAIN_S)
 
     def highwater(self, tp: TP) -> int:
-        """Of Faust's own statistics only: 0 where the partition has just gone."""
+        """Only for Faust's own statistics: 0 if the partition was just revoked."""
         return self.end_offset(tp) or 0
 
     async def verify_all_partitions_active(self) -> None:
-        """The watchdog does (agents/stream/consumer_watchdog.py). Faust's stumbles where there is no assignment."""
+        """Does nothing: the watchdog does this (agents/stream/consumer_watchdog.py). Faust's version fails without an
+        assignment.
+        """
 
     async def perform_seek(self) -> None:
-        """Faust calls this after every assignment, before records flow. Raises: IllegalStateError: once more, after the
-        next assignment
+        """Seeks; Faust calls this after every assignment, before the first record.
+
+        Raises: IllegalStateError, and Faust calls again after the next assignment
         """
-        # Where it takes longer than that Faust stops resuming, at the next assignments too, without a word.
+        # If it takes longer, Faust silently stops resuming, also at later assignments.
         within_s = self.app.conf.broker_request_timeout - _SEEK_SPARE_S
         try:
             async with asyncio.timeout(within_s):
@@ -168,9 +169,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             log.info("%s[%d] has gone before offset %d was sought", partition.topic, partition.partition, offset)
 
     async def rebuild(self) -> None:
-        """Goes on with a new consumer, which joins the group anew: whatever state the former one is in.
+        """Replaces the consumer by a new one, which joins the group, whatever state the former one is in.
 
-        Raises: KafkaError, OSError, TimeoutError; the former one then stays
+        Raises: KafkaError, OSError, TimeoutError; the former consumer then stays
         """
         thread = self._thread
         async with asyncio.timeout(_REBUILD_S):
@@ -186,12 +187,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
     @property
     def failure(self) -> str:
-        """Why it does not go on by itself; "": it does."""
+        """Why the consumer cannot continue by itself; "" if it can."""
         return str(self._thread.failure)
 
     @property
     def beat_s(self) -> float:
-        """When its thread last ran, by time.monotonic()."""
+        """When the thread last ran, as time.monotonic()."""
         return float(self._thread.beat_s)
 
     @property
@@ -207,16 +208,16 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
     @property
     def subscribed(self) -> bool:
-        """Whether it should be in its group by now."""
+        """Whether the consumer should be in its group by now."""
         return bool(self._thread.topics) and self.connected
 
     # ---- offsets
 
     async def commit_through(self, offsets: Mapping[TP, int], notes: Mapping[TP, str] | None = None) -> bool:
-        """Commits that everything below the offsets is done. False where it did not work: a later commit, or a replay
-        that finds the blocks there, makes up for it.
+        """Commits that everything below the offsets is done. False: the commit failed. A later commit, or a replay that
+        finds the blocks, makes up for it.
 
-        notes: a text that Kafka keeps with the offset, for `committed`
+        notes: metadata that Kafka stores with the offset; see `committed`
         """
 
         async def commit() -> bool:
@@ -242,7 +243,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             return False
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, tuple[int, str]]:
-        """Offset and note of the last commit of each partition that has one."""
+        """Offset and metadata of the last commit of each partition that has one."""
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in tps]
 
         async def fetch() -> dict[TP, tuple[int, str]]:
@@ -253,12 +254,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         return dict(await self._asked("what was committed", self._thread.call_thread(fetch)))
 
     def member_id(self) -> str:
-        """By which Kafka knows this worker in the consumer group; "" while it is in none."""
+        """The id of this worker in the consumer group; "" while it is in none."""
         consumer = self._thread._consumer  # noqa: SLF001
         return "" if consumer is None else str(getattr(consumer._coordinator, "member_id", ""))  # noqa: SLF001
 
     def end_offset(self, tp: TP) -> int | None:
-        """Where the partition ends, as of the last records that came; None where none came yet."""
+        """The end of the partition as of the last fetch; None before the first."""
         consumer = self._thread._consumer  # noqa: SLF001
         wanted = TopicPartition(tp.topic, tp.partition)
         if consumer is None or wanted not in consumer.assignment():
@@ -271,7 +272,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         return dict(await self._asked("where each partition ends", super().highwaters(*partitions)))
 
     async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
-        """The first offset of each partition whose record came at that time or later; left out where none did."""
+        """The offset of each partition's first record at that time or later; partitions without one are left out."""
         wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}
 
         async def fetch() -> dict[TP, int]:

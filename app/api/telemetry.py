@@ -10,7 +10,7 @@ from prometheus_client import Histogram
 
 REQUEST_DURATION: Final = Histogram(
     "stretto_request_duration_seconds",
-    "Time from a request's head to its answer.",
+    "Time from a request's headers to its answer.",
     ["method", "route", "status_code"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50),
 )

@@ -1,4 +1,4 @@
-"""`stretto explain`: how a query is run, and, over blocks, what was read and how long it took."""
+"""`stretto explain`: how a query runs and, with blocks, what it read and how long it took."""
 
 import argparse
 import sys
@@ -33,22 +33,22 @@ class ExplainError(StrettoError):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Adds the command's arguments to a parser."""
     parser.add_argument("query", help="TraceQL, in quotes")
     parser.add_argument(
         "--blocks",
         nargs="?",
         const="",
         metavar="FOLDER",
-        help="run it, too, over all blocks of this folder (which has a folder `blocks`); without FOLDER: of the "
-        "storage that the settings name",
+        help="also run it over all blocks of this folder (which contains a folder `blocks`); without FOLDER: over "
+        "the storage that the settings name",
     )
-    parser.add_argument("--tenant", default=SINGLE_TENANT, help=f"whose blocks (default: {SINGLE_TENANT})")
-    parser.add_argument("--limit", type=int, default=20, help="traces of a search's answer (default: 20)")
+    parser.add_argument("--tenant", default=SINGLE_TENANT, help=f"tenant of the blocks (default: {SINGLE_TENANT})")
+    parser.add_argument("--limit", type=int, default=20, help="number of traces in a search's answer (default: 20)")
 
 
 def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
-    """Prints to stdout. Settings are loaded only if the storage is theirs. Raises: ExplainError, SettingsError"""
+    """Prints to stdout. It loads settings only if it reads their storage. Raises: ExplainError, SettingsError"""
     try:
         sys.stdout.write("".join(f"{line}\n" for line in lines(explain(args.query))))
         if args.blocks is not None:
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
 
 
 def _folder(name: str) -> StorageConfig:
-    """A mistyped folder must not be made."""
+    """An existing folder: a mistyped name must not create one."""
     folder = Path(name)
     if not (folder / "blocks").is_dir():
         raise ExplainError(f"{name} has no folder `blocks`: give the folder that storage.trace.local.path names")
@@ -68,7 +68,7 @@ def _folder(name: str) -> StorageConfig:
 
 
 def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
-    """Twice: with nothing in the cache, and with what the first run left there."""
+    """Runs the query twice: with an empty cache, and with what the first run left there."""
     sources, damaged = _sources(config, args.tenant)
     yield ""
     for damage in damaged:
@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
         found = _ask(sources, args, profile)
         yield ""
         yield f"{name:13} {found}, {(time.perf_counter() - started_s) * 1e3:.1f} ms"
-        yield from told(profile)
+        yield from profile_lines(profile)
 
 
 def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
@@ -106,8 +106,8 @@ def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:
     return f"{len(result.series)} series over the whole time"
 
 
-def told(profile: Profile) -> Iterator[str]:
-    """A profile for people."""
+def profile_lines(profile: Profile) -> Iterator[str]:
+    """A profile as lines of text."""
     yield f"row groups    {profile.outside} outside of the time range, {profile.decided} decided without a column"
     if profile.unneeded:
         yield f"              {profile.unneeded} older than all that the answer holds"

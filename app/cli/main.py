@@ -20,7 +20,9 @@ EXIT_WRONG: Final = 2  # as argparse's: what was asked for cannot be understood
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line (default: the process's); the exit code. Errors go to stderr without a traceback."""
+    """Runs a command line (default: the process's) and returns the exit code. Errors go to stderr without a
+    traceback.
+    """
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser(argv)
     args, rest = parser.parse_known_args(argv)
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stretto",
-        description="A distributed-tracing backend. Its settings are stretto.yaml and the environment.",
+        description="A distributed-tracing backend. It reads its settings from stretto.yaml and the environment.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     config = commands.add_parser("config", help="print the effective settings as YAML, secrets masked")
@@ -60,14 +62,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="print all settings with their defaults as a Markdown table instead",
     )
     commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and a worker")
-    explain = commands.add_parser("explain", help="print how a TraceQL query is run, and what it reads")
+    explain = commands.add_parser("explain", help="print how a TraceQL query runs, and what it reads")
     if "explain" in argv:
         from app.cli.explain import arguments
 
         arguments(explain)
     # Their own parsers read their arguments, --help too.
-    commands.add_parser("query", help="search traces, show one, metrics, tags, values", add_help=False)
-    commands.add_parser("token", help="make a token for the file that server.auth_file names")
+    commands.add_parser("query", help="query a running server: search, trace, metrics, tags, values", add_help=False)
+    commands.add_parser("token", help="create a token for the file that server.auth_file names")
     commands.add_parser("demo", help="send realistic traces, for a first look", add_help=False)
     return parser
 

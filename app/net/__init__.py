@@ -1,1 +1,1 @@
-"""Sockets and who may use them: TLS, tokens, tenants, HTTP/2, limits of connections. Knows no endpoint."""
+"""Sockets and access: TLS, tokens, tenants, HTTP/2, connection limits. Knows no endpoint."""

@@ -1,4 +1,6 @@
-"""Who may do what: tokens of tenants, from the file that `server.auth_file` names. Without one everybody may."""
+"""Access control by tenants' tokens, from the file that `server.auth_file` names. Without a file everybody has
+access.
+"""
 
 import hashlib
 import hmac
@@ -28,22 +30,22 @@ Credentials = Mapping[str, Sequence[bytes]]
 
 
 class Unauthorized(ValueError):  # noqa: N818 (says what it is)
-    """No token, or none that is known. HTTP 401, gRPC UNAUTHENTICATED."""
+    """The request has no token, or an unknown one. HTTP 401, gRPC UNAUTHENTICATED."""
 
 
 class Forbidden(ValueError):  # noqa: N818 (as above)
-    """The token is another tenant's. HTTP 403, gRPC PERMISSION_DENIED."""
+    """The token belongs to another tenant. HTTP 403, gRPC PERMISSION_DENIED."""
 
 
 class Identity(NamedTuple):
-    """The headers by which a client says who it is; None: not sent."""
+    """The headers by which a client identifies itself; None: not sent."""
 
     authorization: str | None
     org: str | None
 
     @staticmethod
     def of(headers: Iterable[tuple[str, str | bytes]]) -> "Identity":
-        """From all headers of a request, or all metadata of a call. Raises: RepeatedHeader"""
+        """The identity in the headers of a request, or the metadata of a call. Raises: RepeatedHeader"""
         found: dict[str, list[str]] = {_AUTHORIZATION: [], _ORG: []}
         for name, value in headers:
             values = found.get(name.lower())
@@ -53,27 +55,27 @@ class Identity(NamedTuple):
 
 
 class Access:
-    """Tells whose request it is, and whether it may be."""
+    """Decides to which tenant a request belongs, and whether it is allowed."""
 
     def __init__(self, *, multitenancy: bool, credentials: Credentials | None = None) -> None:
-        """credentials: None: nobody needs a token"""
+        """credentials: None: no token needed"""
         self._multitenancy, self._credentials = multitenancy, credentials
 
     def replace(self, credentials: Credentials) -> None:
-        """From now on these count."""
+        """Uses new credentials from now on."""
         self._credentials = credentials
 
     def check(self, authorization: str | None) -> None:
-        """For what belongs to no tenant: any tenant's token does. Raises: Unauthorized"""
+        """Checks a request that concerns no tenant: any known token will do. Raises: Unauthorized"""
         if self._credentials is not None:
             self._owners(self._credentials, authorization)
 
     def tenant(self, authorization: str | None, org: str | None) -> str:
         """The tenant of a request.
 
-        In:     the values of the headers Authorization and X-Scope-OrgID; None: not sent
-        Out:    as `tenant_of`. With a token the header may be left out: the user of Basic names the tenant then, or
-                the token does if it has one tenant
+        In: the values of the headers Authorization and X-Scope-OrgID; None: not sent
+        Out: as `tenant_of`. A request with a token may omit X-Scope-OrgID: the tenant is then the user of Basic, or
+        else the only tenant of the token
         Raises: Unauthorized, Forbidden, NoTenant, InvalidTenant
         """
         if self._credentials is None:
@@ -91,10 +93,10 @@ class Access:
 
     @staticmethod
     def _owners(credentials: Credentials, authorization: str | None) -> tuple[set[str], str]:
-        """The tenants whose token it is, at least one, and the user that Basic names, else ""."""
+        """The tenants of the token, at least one, and the user of Basic, else ""."""
         token, user = _token(authorization)
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        # All are compared, each in constant time: the time tells nothing of what is known.
+        # All are compared, each in constant time, so that the time reveals nothing about known tokens.
         owners = {
             tenant
             for tenant, known in credentials.items()
@@ -106,7 +108,7 @@ class Access:
 
 
 def _token(authorization: str | None) -> tuple[str, str]:
-    """Token and user of an Authorization header; "" for what is not there or cannot be read."""
+    """Token and user of an Authorization header; "" for an absent or invalid part."""
     scheme, _, value = (authorization or "")[:_TOKEN_CHARS_MAX].partition(" ")
     value = value.strip()
     match scheme.lower():
@@ -123,9 +125,9 @@ def _token(authorization: str | None) -> tuple[str, str]:
 
 
 def load_credentials(path: Path | None) -> Credentials | None:
-    """Reads the file of tokens: YAML, tenant → list of `sha256:<hex of the token's SHA-256>`; None for no file.
+    """Reads the token file: YAML, tenant → list of `sha256:<hex of the token's SHA-256>`; None without a file.
 
-    Raises: SettingsError. Its text shows nothing of the file's values.
+    Raises: SettingsError, without any value of the file in its text
     """
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which web pages may send spans from browsers. Named and matched as the Collector does."""
+"""Cross-origin requests: which web pages may send spans from browsers. Names and matching follow the Collector."""
 
 import re
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ _METHODS: Final = "POST"
 
 
 class Cors:
-    """What pages of other origins may do."""
+    """Decides what pages of other origins may do."""
 
     def __init__(self, origins: Sequence[str], headers: Sequence[str] = (), max_age_s: int = 0) -> None:
-        """origins: `*` in one stands for any text. headers: `*`: any. max_age_s: 0: as the browser likes"""
+        """origins: `*` in one matches any text; headers: `*`: any; max_age_s: 0: the browser's default"""
         self._all = _ANY in origins
         patterns = (".*".join(re.escape(part) for part in origin.lower().split(_ANY)) for origin in origins)
         self._origins = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
@@ -27,7 +27,7 @@ class Cors:
         self._max_age_s = max_age_s
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """Answers a browser that asks whether a page may send. What is not allowed is 403, with the reason."""
+        """Answers a preflight request. A refused one gets 403 with the reason."""
         origin, method = request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD)
         if origin is None or method is None:
             raise web.HTTPMethodNotAllowed("OPTIONS", [_METHODS])
@@ -49,7 +49,7 @@ class Cors:
         return response
 
     async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Tells the browser, in any answer, whether the page may read it."""
+        """Adds the header that lets the page read this answer, if it may."""
         origin = request.headers.get(hdrs.ORIGIN)
         if not self._all:
             # A cache must not give one origin's answer to another.

@@ -1,4 +1,4 @@
-"""Files that may change while the process runs: tokens, certificates. Polled, which works on every kind of volume."""
+"""Watches files that may change while the process runs: tokens, certificates. It polls, which works on every volume."""
 
 import asyncio
 import logging
@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 RELOADS: Final = Counter(
     "stretto_file_reloads_total",
-    "Files of settings that were read anew because they changed; failed: the old ones still count.",
+    "Token and certificate files that were read again because they changed. Result failed: the previous content "
+    "stays in use.",
     ["file", "result"],
 )
 
@@ -29,7 +30,7 @@ class _Watched(NamedTuple):
 
 
 class FileWatch:
-    """Reads files anew when they have changed. What is wrong with a new one is logged; the last good one counts."""
+    """Reloads files that have changed. If a new version is invalid, it logs the error and keeps the last good one."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -39,20 +40,20 @@ class FileWatch:
     def add(
         self, name: str, paths: Sequence[Path], load: Callable[[], Any], use: Callable[[Any], None] = lambda _: None
     ) -> None:
-        """Call it before the files are read for the first time.
+        """Watches some files. Call it before the first read of the files.
 
-        name: in metrics and logs. load: reads them, on a thread; raises StrettoError. use: gets the result,
-        on the event loop
+        name: for metrics and logs; load: reads them on a thread, raises StrettoError; use: gets the result on the event
+        loop
         """
         self._watched.append((_Watched(name, paths, load, use), _stamp(paths)))
 
     def start(self) -> None:
-        """Looks from now on."""
+        """Starts to poll the files."""
         if self._watched:
             self._task = asyncio.ensure_future(self._run())
 
     async def stop(self) -> None:
-        """Looks no more."""
+        """Stops polling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -80,7 +81,7 @@ class FileWatch:
 
 
 def _stamp(paths: Sequence[Path]) -> _Stamp:
-    """Tells one state of the files from another."""
+    """Size, time and inode of each file; it changes when a file does."""
     found: list[tuple[int, int, int] | None] = []
     for path in paths:
         try:

@@ -1,9 +1,9 @@
-"""HTTP/2 connections whose request bodies are counted before they are kept.
+"""HTTP/2 connections that count request bodies before they keep them.
 
-grpc's own server reads a whole message before anything of ours sees it, without a limit on connections, and refuses
-every compression but gzip and deflate. Here the library h2 checks the protocol, all but DATA frames, of which nearly
-all bytes are: they are taken from the connection as they come and handed to their request, which counts them in the
-budget of input or refuses to go on. So the memory of unfinished uploads is bounded, whatever their number.
+grpc's own server reads a whole message before our code sees it, has no limit on connections, and refuses every
+compression but gzip and deflate. Here the library h2 checks the protocol, except for DATA frames, which are nearly all
+of the bytes. This module passes their content on as it arrives to the request, which counts it in the budget or refuses
+it. So the memory of unfinished uploads is bounded, whatever their number.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ _DATA, _WINDOW_UPDATE = 0, 8
 _END_STREAM, _PADDED = 1, 8
 _CONNECTION_WINDOW: Final = 4 << 20
 _DEFAULT_WINDOW: Final = 65_535
-# After so many frames others get their turn of the event loop: a header takes 0.1 ms, data some microseconds.
+# After this cost of frames the event loop serves others: headers take 0.1 ms, data some microseconds.
 _TURN: Final = 400
 _COST_DATA, _COST_OTHER = 1, 20
-# Frames that bring nothing (pings, resets, settings, empty data …) between two requests that end.
+# Frames without content (pings, resets, settings, empty data …) between the ends of two requests.
 _IDLE_FRAMES_MAX: Final = 2000
 _HEADER_TABLE_BYTES: Final = 4096
 _LAST_WORDS_S: Final = 1.0
 
 
 class _Fault(ProtocolError):  # noqa: N818  (says what it is)
-    """The client breaks the protocol in a way that the library does not see."""
+    """A violation of the protocol by the client that the library does not detect."""
 
     def __init__(self, code: h2.errors.ErrorCodes) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _Stream:
 
 
 class Http2Connection(asyncio.Protocol):
-    """One connection."""
+    """One connection of an HTTP/2 client, and its requests."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -69,11 +69,11 @@ class Http2Connection(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._stuck_since_s: float | None = None
         self._answers: dict[int, tuple[bytes, Headers]] = {}  # that wait for the client's window
-        # Of a DATA frame that has not come whole yet: how much is missing, whose it is, its flags.
+        # An incomplete DATA frame: missing bytes, stream, flags.
         self._left = self._of = self._flags = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refused where there are too many."""
+        """Accepts the connection, or refuses it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._site.opened(self):
             self._refused = self._ended = True
@@ -95,7 +95,7 @@ class Http2Connection(asyncio.Protocol):
             stream.exchange.gone()
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes as they come; see _turn."""
+        """Buffers bytes as they arrive; `_turn` processes them."""
         if self._ended:
             return
         self._rest = self._rest + data if self._rest else data
@@ -112,7 +112,7 @@ class Http2Connection(asyncio.Protocol):
         self._may_read()
 
     def look(self, now_s: float) -> None:
-        """Ends what has taken too long."""
+        """Ends requests and connections that take too long. Called periodically."""
         limits = self._site.limits
         if self._stuck_since_s is not None and now_s - self._stuck_since_s > limits.write_s:
             self._cut("write_time")
@@ -130,7 +130,7 @@ class Http2Connection(asyncio.Protocol):
                     stream.exchange.late()
 
     def answer(self, stream: int, body: bytes, trailers: Headers) -> None:
-        """Answers a request of which the client still waits. body: b"": the trailers are all there is"""
+        """Answers a request whose client still waits. body: b"": the answer is only trailers"""
         if self._ended or stream not in self._streams:
             return
         self._answers[stream] = (body, trailers)
@@ -141,19 +141,19 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def go_away(self) -> None:
-        """The server stops: no new requests on this connection, please; those that run are answered."""
+        """The server stops: tells the client to send no new requests; running ones still get their answers."""
         if self._transport is not None and not self._ended:
             self._transport.write(goaway_frame())
 
     def close(self) -> None:
-        """What is written is still sent."""
+        """Closes the connection after sending what is already written."""
         if not self._ended:
             self._close()
         elif self._transport is not None:
             self._transport.abort()
 
     def _turn(self) -> None:
-        """Takes frames out of the buffer, for some milliseconds at most."""
+        """Processes frames from the buffer, for some milliseconds at most."""
         self._turn_waits = False
         if self._ended:
             return
@@ -178,7 +178,7 @@ class Http2Connection(asyncio.Protocol):
         self._may_read()
 
     def _take_frames(self, view: memoryview) -> tuple[int, bool]:
-        """Out: how many bytes are taken; whether no more can be now. Raises: ProtocolError"""
+        """Out: number of bytes processed; whether to stop for now. Raises: ProtocolError"""
         at = cost = 0
         if not self._begun:
             if len(view) < len(PREFACE) and PREFACE.startswith(view):
@@ -217,7 +217,9 @@ class Http2Connection(asyncio.Protocol):
         return at, False
 
     def _count_data(self, stream: int, length: int, flags: int) -> None:
-        """Counts a DATA frame in the windows. Raises: _Fault if there is no such stream, or no room for it"""
+        """Counts a DATA frame in the flow-control windows. Raises: _Fault if there is no such stream, or no room for
+        it
+        """
         if stream == 0 or stream > self._highest:
             raise _Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
         self._window -= length
@@ -233,7 +235,7 @@ class Http2Connection(asyncio.Protocol):
         size, number = len(piece), self._of
         self._left -= size
         entry = self._streams.get(number)
-        # Nobody wants the data of a request that is answered already; the connection's window is for all.
+        # The data of an answered request is discarded, but counts in the connection's window, which all requests share.
         if entry is not None and size:
             entry.exchange.data(piece)
             entry = self._streams.get(number)
@@ -294,7 +296,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _request(self, number: int, headers: Headers, *, ended: bool) -> None:
         self._highest = max(self._highest, number)
-        # Known before it is answered: that may be at once.
+        # Registered before it is answered, which may happen at once.
         entry = _Stream(_NOBODY, self._loop.time())
         entry.ended = ended
         self._streams[number] = entry
@@ -306,7 +308,7 @@ class Http2Connection(asyncio.Protocol):
             exchange.end()
 
     def _send(self, number: int) -> None:
-        """Sends an answer, or waits until the client takes it. Raises: ProtocolError"""
+        """Sends an answer, or the part that the client's window allows. Raises: ProtocolError"""
         body, trailers = self._answers[number]
         if len(body) > self._h2.local_flow_control_window(number):
             self._streams[number].since_s = self._loop.time()
@@ -333,7 +335,7 @@ class Http2Connection(asyncio.Protocol):
         return entry
 
     def _idle_frame(self) -> None:
-        """Raises: ProtocolError where they are too many"""
+        """Counts a frame that carries no request. Raises: ProtocolError if there are too many"""
         self._idle_frames += 1
         if self._idle_frames > _IDLE_FRAMES_MAX:
             self._site.limited("idle_frames")
@@ -344,7 +346,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport.write(_HEAD.pack(0, 4, _WINDOW_UPDATE, 0, stream) + struct.pack(">L", more_bytes))
 
     def _may_read(self) -> None:
-        """Reads no more while this connection's frames or answers wait."""
+        """Pauses reading while this connection's frames or answers wait."""
         pause = self._writes_wait or self._turn_waits
         transport = self._transport
         if transport is None or transport.is_closing() or pause == self._paused:
@@ -368,7 +370,7 @@ class Http2Connection(asyncio.Protocol):
         assert transport is not None
         if transport.can_write_eof():
             transport.write_eof()
-        # What still comes is thrown away for a while: closed at once, the client would never see the last words.
+        # Input is discarded for a while: after an immediate close, the client would never see the last frames.
         self._writes_wait = self._turn_waits = False
         self._may_read()
         self._loop.call_later(_LAST_WORDS_S, transport.abort)
@@ -378,7 +380,7 @@ class Http2Connection(asyncio.Protocol):
         self._ended = True
         if self._transport is not None:
             self._transport.close()
-            # A client that does not read the last words must not stay.
+            # A client that does not read the last frames must not stay.
             self._loop.call_later(_LAST_WORDS_S, self._transport.abort)
 
     def _cut(self, limit: str) -> None:

@@ -1,4 +1,4 @@
-"""What a connection of HTTP/2 has to do with: its limits, its server, and each request on it."""
+"""The types around an HTTP/2 connection: its limits, its server, and each request on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ STREAM_WINDOW: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Http2Limits:
-    """head_s: for a connection to begin. request_s: for a request to be there whole. idle_s: without a request.
-    write_s: for which a client takes nothing of its answers. streams_max: of a connection at once.
+    """head_s: to start HTTP/2 on a new connection; request_s: to send a whole request; idle_s: without a request;
+    write_s: without reading any of the answers; streams_max: concurrent requests of a connection
     """
 
     head_s: float = 10.0
@@ -38,35 +38,35 @@ class Exchange(Protocol):
         """The next bytes of the body."""
 
     def end(self) -> None:
-        """The body is complete."""
+        """All of the body has arrived."""
 
     def late(self) -> None:
-        """The body has taken too long."""
+        """The body took too long."""
 
     def gone(self) -> None:
-        """The client has given up."""
+        """The client cancelled the request, or its connection ended."""
 
 
 class Site(Protocol):
-    """What a connection belongs to."""
+    """The server of a connection."""
 
     limits: Http2Limits
 
     def opened(self, connection: "Http2Connection") -> bool:
-        """Whether the connection may stay."""
+        """A new connection. False: there are too many."""
 
     def closed(self, connection: "Http2Connection") -> None:
-        """The connection is gone."""
+        """A connection has ended."""
 
     def limited(self, limit: str) -> None:
-        """A connection was closed because of this limit."""
+        """A connection is closed because of this limit."""
 
     def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
-        """A request begins; None if it is answered already."""
+        """A request begins; None if it already has its answer."""
 
 
 class Nobody:
-    """The request that is answered at once wants nothing more."""
+    """Ignores the rest of a request that already has its answer."""
 
     def data(self, piece: memoryview) -> None: ...
 
@@ -78,7 +78,7 @@ class Nobody:
 
 
 def new_state(limits: Http2Limits) -> H2Connection:
-    """The library's state of a new connection, with what is said of the limits ready to be sent."""
+    """The library's state for a new connection, with our SETTINGS ready to be sent."""
     # What is sent is made here, and needs no check.
     config = H2Configuration(
         client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False

@@ -1,6 +1,8 @@
-"""Limits of time and size for HTTP/1 that aiohttp does not have: for clients who keep connections busy with little.
+"""Time and size limits for HTTP/1 that aiohttp does not have, against clients that hold connections open with little
+traffic.
 
-A guard sits between a connection and aiohttp's handler. It passes everything on, and looks at when heads begin and end.
+A guard sits between a connection and aiohttp's handler. It passes everything on, and watches where headers begin and
+end.
 """
 
 import asyncio
@@ -15,15 +17,17 @@ from prometheus_client import Counter, Gauge
 
 LIMITED: Final = Counter(
     "stretto_http_connections_limited_total",
-    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, grpc_connections; "
-    "those of OTLP over gRPC also for idle_frames, protocol, fault.",
+    "Connections closed because of a limit: head_time, head_bytes, idle, write_time, connections, "
+    "grpc_connections. The OTLP gRPC receiver also has idle_frames, protocol, fault.",
     ["server", "limit"],
 )
-OPEN: Final = Gauge("stretto_http_connections", "Open connections of HTTP/1.", ["server"])
-GRPC_CONNECTIONS: Final = Gauge("stretto_grpc_connections", "Open connections of gRPC.", ["server"])
+OPEN: Final = Gauge("stretto_http_connections", "Open HTTP/1 connections.", ["server"])
+GRPC_CONNECTIONS: Final = Gauge("stretto_grpc_connections", "Open gRPC connections.", ["server"])
 
 BAD: Final = Counter(
-    "stretto_http_bad_requests_total", "Requests that are not HTTP/1, or have too long lines.", ["server"]
+    "stretto_http_bad_requests_total",
+    "Requests that are not valid HTTP/1, or have lines that are too long.",
+    ["server"],
 )
 
 _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
@@ -40,8 +44,8 @@ _BACKLOG: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """head_s: from a head's first byte, or from the connection on, to its last. head_bytes_max: of one.
-    idle_s: between requests. write_s: for which a client takes nothing of its answer.
+    """head_s: for the headers, from their first byte, or from the start of the connection; head_bytes_max: of the
+    headers; idle_s: between requests; write_s: without reading any of the answer
     """
 
     head_s: float = 10.0
@@ -52,14 +56,16 @@ class HttpLimits:
 
 
 class _WithoutBadRequests(logging.Filter):
-    """aiohttp logs each request that it cannot read, with all that was sent: anybody can fill a disk with that."""
+    """A log filter. aiohttp logs every invalid request with all of its bytes: any client could fill a disk with
+    that.
+    """
 
     def __init__(self, server: str) -> None:
         super().__init__()
         self._bad = BAD.labels(server)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Counts them instead."""
+        """Drops the log record of an invalid request and counts it instead."""
         err = record.exc_info[1] if record.exc_info else None
         if isinstance(err, HttpProcessingError):
             self._bad.inc()
@@ -69,7 +75,7 @@ class _WithoutBadRequests(logging.Filter):
 
 
 def quiet_logger(server: str) -> logging.Logger:
-    """For an AppRunner."""
+    """The logger for an AppRunner, without invalid requests."""
     logger = logging.getLogger(f"{__name__}.{server}")
     if not logger.filters:
         logger.addFilter(_WithoutBadRequests(server))
@@ -78,10 +84,10 @@ def quiet_logger(server: str) -> logging.Logger:
 
 
 class Guards:
-    """Those of one server's connections. Belongs to its event loop."""
+    """The guards of one server's connections. Belongs to its event loop."""
 
     def __init__(self, server: str, limits: HttpLimits, handlers: web.Server) -> None:
-        """server: its name in metrics. handlers: makes aiohttp's protocol for a connection"""
+        """server: its name in metrics; handlers: makes aiohttp's protocol for a connection"""
         self.limits, self._server, self._handlers = limits, server, handlers
         self._open: set[Guard] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -91,11 +97,11 @@ class Guards:
         return Guard(self, self._handlers())
 
     def limited(self, limit: str) -> None:
-        """A connection is closed because of this limit."""
+        """Counts a connection that is closed because of this limit."""
         LIMITED.labels(self._server, limit).inc()
 
     def has_room_for(self, guard: "Guard") -> bool:
-        """Whether the connection may stay; then it is looked after."""
+        """Whether the connection may stay; if so, the time limits apply to it."""
         if len(self._open) >= self.limits.connections_max:
             self.limited("connections")
             return False
@@ -106,7 +112,7 @@ class Guards:
         return True
 
     def closed(self, guard: "Guard") -> None:
-        """It is gone."""
+        """Removes the guard of a connection that has ended."""
         self._open.discard(guard)
         OPEN.labels(self._server).dec()
 
@@ -125,23 +131,22 @@ class Guards:
 
 
 class Guard(asyncio.Protocol):
-    """One connection."""
+    """Watches one connection."""
 
     def __init__(self, guards: Guards, handler: Any) -> None:
-        """handler: aiohttp's RequestHandler"""
         self._guards, self._limits, self._handler = guards, guards.limits, handler
         self._transport: asyncio.Transport | None = None
         self._refused = self._ended = False
         self._first = True  # no request has come yet
         self._idle_since_s: float | None = None
         self._stuck_since_s: float | None = None
-        # Of a head that is not whole yet: since when, how much, its last bytes.
+        # Incomplete headers: start time, size, last bytes.
         self._head_since_s: float | None = None
         self._head_bytes = 0
         self._head_end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refused where there are too many."""
+        """Accepts the connection, or refuses it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._guards.has_room_for(self):
             self._refused = self._ended = True
@@ -151,7 +156,7 @@ class Guard(asyncio.Protocol):
         self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Passed on, unless it belongs to a head that is too large."""
+        """Passes data on, unless the headers are too large."""
         if self._ended:
             return
         if self._waits_for_head() and self._is_head_too_large(data):
@@ -176,7 +181,7 @@ class Guard(asyncio.Protocol):
         self._handler.resume_writing()
 
     def look(self, now_s: float) -> None:
-        """Ends what has taken too long."""
+        """Closes the connection if a time limit is exceeded. Called periodically."""
         limits = self._limits
         if self._ended:
             return
@@ -195,7 +200,7 @@ class Guard(asyncio.Protocol):
             self._end("idle")
 
     def _waits_for_head(self) -> bool:
-        """Whether no request is being worked on."""
+        """Whether no request is in progress."""
         waiter = self._handler._waiter  # noqa: SLF001  # nothing public tells it
         return self._first or (waiter is not None and not waiter.done())
 
@@ -229,7 +234,7 @@ class Guard(asyncio.Protocol):
 
 
 def _end_of_head(data: bytes) -> int | None:
-    """Where the empty line is that ends a head."""
+    """Position of the empty line that ends the headers."""
     found = [at for at in (data.find(b"\n\r\n"), data.find(b"\n\n")) if at >= 0]
     return min(found, default=None)
 
@@ -247,18 +252,18 @@ class GuardedSite(web.BaseSite):
         limits: HttpLimits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """name: of the server, in metrics. tls: None: plaintext"""
+        """name: of the server in metrics; tls: None: plaintext"""
         super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
         self._host, self._port = host, port
         self.guards = Guards(name, limits, cast("web.Server", runner.server))
 
     @property
     def name(self) -> str:
-        """For aiohttp."""
+        """The address as aiohttp shows it."""
         return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Raises: OSError if the port is taken."""
+        """Starts to listen. Raises: OSError if the port is taken"""
         await super().start()
         self._server = await asyncio.get_running_loop().create_server(
             self.protocol,
@@ -270,5 +275,5 @@ class GuardedSite(web.BaseSite):
         )
 
     def protocol(self) -> asyncio.Protocol:
-        """Of a new connection."""
+        """The protocol for a new connection."""
         return self.guards.guard()

@@ -1,9 +1,8 @@
-"""One port for HTTP/1 and gRPC: the first bytes of a connection tell which it is.
+"""One port for HTTP/1 and gRPC: the first bytes of a connection decide which it is.
 
-An HTTP/1 connection is handed to aiohttp as it is. grpc.aio cannot take over a connection that is open, so the bytes of
-an HTTP/2 connection are passed on to a gRPC server that listens on the loopback. Over TLS it is the same: the bytes
-are those inside. A client that offers both protocols gets HTTP/1, since only gRPC is spoken over HTTP/2 here, and
-clients of gRPC offer nothing else.
+aiohttp gets an HTTP/1 connection as it is. grpc.aio cannot take over an open connection, so this module forwards the
+bytes of an HTTP/2 connection to a gRPC server on the loopback. It does the same for decrypted bytes over TLS. A client
+that offers both protocols gets HTTP/1, because HTTP/2 is only for gRPC here, and gRPC clients offer nothing else.
 """
 
 import asyncio
@@ -40,14 +39,16 @@ class SharedSite(GuardedSite):
         limits: HttpLimits | None = None,
         tunnels_max: int = TUNNELS_MAX,
     ) -> None:
-        """grpc_port: where the gRPC server listens on the loopback, without TLS. tunnels_max: connections of gRPC"""
+        """grpc_port: loopback port of the gRPC server, without TLS; tunnels_max: limit of gRPC connections"""
         super().__init__(runner, host, port, name=_SERVER, limits=limits or HttpLimits(), tls=tls)
         self.grpc_port, self.tunnels_max = grpc_port, tunnels_max
         self.undecided: set[Sniffer] = set()
         self.tunnels: set[asyncio.Transport] = set()
 
     async def stop(self) -> None:
-        """No new connections. Those of HTTP/1 are aiohttp's; the gRPC server has ended its own, the rest is cut."""
+        """Accepts no new connections. aiohttp ends the HTTP/1 connections, the gRPC server its own; all others are
+        closed.
+        """
         await super().stop()
         for sniffer in list(self.undecided):
             sniffer.abort()
@@ -55,12 +56,12 @@ class SharedSite(GuardedSite):
             transport.abort()
 
     def protocol(self) -> asyncio.Protocol:
-        """Of a new connection."""
+        """The protocol for a new connection."""
         return Sniffer(self)
 
 
 class Sniffer(asyncio.Protocol):
-    """A connection of which is not known yet what it is."""
+    """A new connection whose protocol is not known yet."""
 
     def __init__(self, site: SharedSite) -> None:
         self._site = site
@@ -81,7 +82,7 @@ class Sniffer(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(guards.limits.head_s, self._too_late)
 
     def data_received(self, data: bytes) -> None:
-        """Waits for a whole preface, or for something else."""
+        """Waits for the whole HTTP/2 preface, or for a byte that differs from it."""
         self._got += data
         if not PREFACE.startswith(self._got[: len(PREFACE)]):
             self._to_web()
@@ -96,7 +97,7 @@ class Sniffer(asyncio.Protocol):
             self._outer.connection_lost(exc)
 
     def abort(self) -> None:
-        """The server stops."""
+        """Closes the connection, because the server stops."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -126,7 +127,7 @@ class Sniffer(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.pause_reading()
-        # Until the other end is there the timer runs, and what comes is not read.
+        # Until the other end is connected, the timer runs, and nothing is read.
         self._task = asyncio.ensure_future(self._tunnel(self._transport))
 
     async def _tunnel(self, client: asyncio.Transport) -> None:
@@ -154,7 +155,7 @@ class Sniffer(asyncio.Protocol):
 
 
 class Pipe(asyncio.Protocol):
-    """One end of a tunnel: what comes here goes out at the other, no faster than it is taken there."""
+    """One end of a tunnel: forwards what it receives to the other end, no faster than that end reads."""
 
     def __init__(self, site: SharedSite) -> None:
         self._site = site
@@ -172,7 +173,7 @@ class Pipe(asyncio.Protocol):
             out.write(data)
 
     def eof_received(self) -> bool:
-        """Half-closed: the other direction goes on, which TLS does not know."""
+        """Half-closes the other end; the other direction goes on. TLS has no half-close."""
         self.ended = True
         out = self._out()
         if out is None or self.transport is None or not (out.can_write_eof() and self.transport.can_write_eof()):
@@ -181,7 +182,7 @@ class Pipe(asyncio.Protocol):
         return not (self.other is not None and self.other.ended)
 
     def pause_writing(self) -> None:
-        """What was written here is not taken: nothing more is read at the other end."""
+        """Stops reading at the other end, because the peer of this end does not read."""
         if (out := self._out()) is not None:
             out.pause_reading()
 
@@ -198,7 +199,7 @@ class Pipe(asyncio.Protocol):
             self.other.close()
 
     def close(self) -> None:
-        """What is written already is still sent."""
+        """Closes after sending what is already written."""
         if self.transport is not None:
             self.transport.close()
 

@@ -1,4 +1,4 @@
-"""Whose spans these are: the tenant that `X-Scope-OrgID` names. Shared by the receivers and the query API."""
+"""The tenant of a request, from the header `X-Scope-OrgID`. The receivers and the query API share it."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,17 +14,17 @@ class NoTenant(ValueError):  # noqa: N818 (says what it is)
 
 
 class InvalidTenant(ValueError):  # noqa: N818 (as above)
-    """The request's tenant name may not be one. HTTP 400, gRPC INVALID_ARGUMENT."""
+    """The request's tenant name is invalid. HTTP 400, gRPC INVALID_ARGUMENT."""
 
 
 class RepeatedHeader(InvalidTenant):
-    """A header that decides who is asking is there more than once: nobody can know whose value it is."""
+    """An identity header is duplicate, so nobody can know which value counts."""
 
 
 def only_value(name: str, values: Sequence[str]) -> str | None:
-    """The value of a header that decides who is asking; None where it is not there.
+    """The value of an identity header; None if it is absent.
 
-    Raises: RepeatedHeader. A proxy that appends its own would let the client choose by sending one, too.
+    Raises: RepeatedHeader. If a proxy appends its own header, the client could choose a tenant by sending one, too
     """
     if len(values) > 1:
         raise RepeatedHeader(
@@ -36,11 +36,10 @@ def only_value(name: str, values: Sequence[str]) -> str | None:
 def tenant_of(header: str | None, multitenancy: bool) -> str:  # noqa: FBT001 (a setting, passed on as it is)
     """The tenant of a request.
 
-    In:     the value of the header `X-Scope-OrgID` (None: not sent); the setting `multitenancy_enabled`
-    Out:    a name that is safe as a Kafka key and as one part of an object's path
+    In: the value of the header `X-Scope-OrgID` (None: not sent); the setting `multitenancy_enabled`
+    Out: a name that is safe as a Kafka key and as one part of an object path
     Raises: NoTenant, InvalidTenant
-    Source: Grafana's rules for tenant ids: 1 to 150 characters of a-z A-Z 0-9 ! - _ . * ' ( ); neither . nor
-            .. alone
+    Source: Grafana's rules for tenant ids: 1 to 150 characters of a-z A-Z 0-9 ! - _ . * ' ( ); neither . nor .. alone
     """
     if not multitenancy:
         return SINGLE_TENANT

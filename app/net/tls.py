@@ -1,4 +1,4 @@
-"""Certificates of what listens. Files that were renewed count from the next connection on."""
+"""TLS of listeners. Renewed certificate files apply from the next connection on."""
 
 import ssl
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ HTTP_1_AND_GRPC: Final = ("http/1.1", "h2")  # the server's order decides
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. client_ca: whose certificates clients must have; None: they need none. setting: what names them"""
+    """PEM files. client_ca: CAs of client certificates; None: clients need none; setting: for error messages"""
 
     cert: Path
     key: Path
@@ -25,19 +25,19 @@ class TlsFiles:
 
     @staticmethod
     def of(config: Tls, setting: str) -> "TlsFiles | None":
-        """Those of a section of the settings; None: no TLS."""
+        """The files that a section of the settings names; None: no TLS."""
         if not config.cert_file:
             return None
         ca = Path(config.client_ca_file) if config.client_ca_file else None
         return TlsFiles(Path(config.cert_file), Path(config.key_file), ca, setting)
 
     def paths(self) -> Sequence[Path]:
-        """All of them."""
+        """The paths of all files, to watch for changes."""
         return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
 
 
 def tls_context(files: TlsFiles, protocols: Sequence[str] = HTTP_1) -> ssl.SSLContext:
-    """protocols: for ALPN. Raises: StrettoError naming the setting."""
+    """An SSL context. protocols: for ALPN. Raises: StrettoError that names the setting"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(list(protocols))
@@ -66,9 +66,9 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
-    """New connections get what the files hold now. An authority that is gone from them counts until a restart.
+    """Loads the files again for new connections. A CA that was removed from the files stays trusted until a restart.
 
-    Raises: as `tls_context`; then the context is as it was
+    Raises: as `tls_context`; the context then stays unchanged
     """
     tls_context(files)  # half of a pair must not get into the one that is used
     _load(context, files)

@@ -1,1 +1,1 @@
-"""What concerns the process as a whole: topics, storage, overrides, memory, the event loop, the way it ends."""
+"""The process as a whole: topics, storage, overrides, memory, event loop, shutdown."""

@@ -1,4 +1,4 @@
-"""How long the event loop was busy with something else when it should have turned to a timer."""
+"""Measures stalls of the event loop: the delay of a 10 ms timer."""
 
 import asyncio
 import os
@@ -16,28 +16,29 @@ _BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1
 
 STALL_SECONDS: Final = Histogram(
     "stretto_event_loop_stall_seconds",
-    "How late a timer of 10 ms was: while the event loop is held up, nothing is received, acknowledged or answered.",
+    "Delay of a 10 ms timer of the event loop. While the loop stalls, the process receives, acknowledges and "
+    "answers nothing.",
     buckets=_BUCKETS_S,
 )
 WORK_SECONDS: Final = Histogram(
     "stretto_event_loop_work_seconds",
-    "Of how late that timer was, what the event loop itself computed.",
+    "Part of that delay in which the event loop itself computed.",
     buckets=_BUCKETS_S,
 )
 CPU_WAIT_SECONDS: Final = Histogram(
     "stretto_event_loop_cpu_wait_seconds",
-    "Of how late that timer was, for how long other threads and processes had all CPUs (Linux only).",
+    "Part of that delay in which the event loop waited for a CPU (Linux only).",
     buckets=_BUCKETS_S,
 )
 GIL_WAIT_SECONDS: Final = Histogram(
     "stretto_event_loop_gil_wait_seconds",
-    "Of how late that timer was, the rest: other threads of this process had the GIL (Linux only).",
+    "Rest of that delay, in which other threads of this process held the GIL (Linux only).",
     buckets=_BUCKETS_S,
 )
 
 
 class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """One for a process: a hundred looks at the clock a second. A stall is seen up to 10 ms shorter than it is."""
+    """One per process: reads the clock a hundred times a second. It measures a stall up to 10 ms too short."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,13 +47,13 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         self._schedule: int | None = None  # a file descriptor
 
     async def on_start(self) -> None:
-        """Looks for the first time in 10 ms."""
+        """Starts the timer."""
         with suppress(OSError):  # not there but on Linux, and not in every kernel
             self._schedule = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self._again()
 
     async def on_stop(self) -> None:
-        """Looks no more."""
+        """Stops the timer."""
         if self._timer is not None:
             self._timer.cancel()
         if self._schedule is not None:
@@ -76,5 +77,5 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         self._again()
 
     def _waited(self) -> float:
-        """For how long this thread could have run, but no CPU was free."""
+        """Seconds in which this thread could run, but no CPU was free."""
         return 0.0 if self._schedule is None else int(os.pread(self._schedule, 100, 0).split()[1]) / 1e9

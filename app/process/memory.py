@@ -1,4 +1,4 @@
-"""Memory that a burst has taken goes back to the system: allocators keep it otherwise, for good."""
+"""Returns memory to the system after a burst: allocators would otherwise keep it for good."""
 
 import ctypes
 import os
@@ -18,12 +18,12 @@ _left_bytes = 0  # resident after the last time
 
 
 def release_to_system() -> bool:
-    """Gives free memory of Arrow's pool and, where the C library is glibc, of malloc back to the system.
+    """Returns free memory of Arrow's pool and, with glibc, of malloc to the system.
 
-    It takes up to some ms for each GB that was used; malloc_trim does not hold the GIL meanwhile. Call it on a thread,
-    after a large answer or body, not after each one. Where the C library cannot trim only Arrow's pool is asked.
+    It takes up to some ms per GB that was used; malloc_trim does not hold the GIL meanwhile. Call it on a thread, after
+    a large answer or body, not after each one. Without glibc it handles only Arrow's pool.
 
-    Out: False if it ran less than a second ago; then nothing is done
+    Out: False if it ran less than a second ago; then it does nothing
     """
     global _last_s, _left_bytes
     with _lock:

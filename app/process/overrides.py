@@ -1,4 +1,4 @@
-"""Settings of single tenants while the process runs: the file is read again, and the last good one holds."""
+"""Settings of single tenants while the process runs: reloads the file, and keeps the last good one."""
 
 import asyncio
 import hashlib
@@ -17,9 +17,11 @@ from app.settings.tenant_file import ANY_TENANT, read_tenants
 
 log = logging.getLogger(__name__)
 
-GOOD = Gauge("tempo_runtime_config_last_reload_successful", "Whether the file of overrides was good, read last.")
+GOOD = Gauge(
+    "tempo_runtime_config_last_reload_successful", "Whether the last load of the overrides file succeeded (1 or 0)."
+)
 FAILED = Counter(
-    "tempo_runtime_config_reload_failures_total", "The file of overrides could not be used; the last good one holds."
+    "tempo_runtime_config_reload_failures_total", "Failed loads of the overrides file. The last good one stays in use."
 )
 
 _FILE_BYTES_MAX: Final = 16 << 20
@@ -27,10 +29,10 @@ _NOTHING: Final = TenantOverrides()
 
 
 class OverridesFile:
-    """What the file of overrides says. version: another one whenever that changes."""
+    """The content of the overrides file. version: changes with the content"""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        """Reads it. Raises: SettingsError if there is a file and it is wrong."""
+        """Reads the file. Raises: SettingsError if it exists and is invalid"""
         self._settings, self._environ = settings, environ
         self._name = settings.overrides.per_tenant_override_config
         self._tenants: Mapping[str, TenantOverrides] = {}
@@ -40,19 +42,19 @@ class OverridesFile:
             self._read()
 
     def of(self, tenant: str) -> TenantOverrides:
-        """A tenant's entry: its own, or that of all others."""
+        """A tenant's entry: its own, or else the entry of `*`."""
         return self._tenants.get(tenant) or self._tenants.get(ANY_TENANT, _NOTHING)
 
     def tenants(self) -> Mapping[str, TenantOverrides]:
-        """All entries by tenant."""
+        """All entries by tenant name, including `*`."""
         return self._tenants
 
     def all(self) -> list[TenantOverrides]:
-        """All entries."""
+        """All entries, without their names."""
         return list(self._tenants.values())
 
     def reload(self) -> None:
-        """Reads the file again, if it has changed. If it is wrong, what was read before holds."""
+        """Reads the file again if it has changed. If it is invalid, the previous content stays in use."""
         if not self._name:
             return
         try:
@@ -79,7 +81,7 @@ class OverridesFile:
             ) from err
         except UnicodeDecodeError as err:
             raise SettingsError(f"{self._name}: not UTF-8 text; save the file as UTF-8") from err
-        # A wrong file is told once, not every few seconds.
+        # A wrong file is logged once, not every few seconds.
         self._digest = digest
         tenants = read_tenants(text, self._name, self._environ, self._check)
         if tenants != self._tenants:
@@ -88,13 +90,13 @@ class OverridesFile:
         GOOD.set(1)
 
     def _check(self, entry: TenantOverrides) -> None:
-        """Raises: ValidationError if the entry does not fit to the settings."""
+        """Raises: ValidationError if the entry does not fit the settings"""
         defaults = self._settings.overrides.defaults.metrics_generator.over(self._settings.metrics_generator)
         entry.metrics_generator.over(defaults)
 
 
 class OverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """Reads the file again and again."""
+    """Reloads the file periodically."""
 
     def __init__(self, file: OverridesFile, period_s: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

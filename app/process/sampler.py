@@ -1,4 +1,4 @@
-"""What the threads of this process do, sampled, as a profile that `go tool pprof` and speedscope read (profile.proto).
+"""Samples the threads of this process, as a profile for `go tool pprof` and speedscope (profile.proto).
 
 Source: github.com/google/pprof, proto/profile.proto
 """
@@ -27,7 +27,7 @@ Stack = tuple[Line, ...]  # the innermost first
 
 @dataclass(slots=True)
 class StackSamples:
-    """By stack: for how many nanoseconds a thread was there, and how much of it on a CPU."""
+    """By stack: nanoseconds of wall-clock time, and of CPU time."""
 
     wall_ns: Counter[Stack] = field(default_factory=Counter)
     cpu_ns: Counter[Stack] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class StackSamples:
 
 
 def sample(seconds: float, stopped: Callable[[], bool] = lambda: False) -> StackSamples:
-    """Watches all Python threads but the one that calls it, which it holds for so long."""
+    """Samples all Python threads except the calling one, which it blocks meanwhile."""
     found, own = StackSamples(), threading.get_ident()
     begin = last = time.monotonic_ns()
     cpu = _cpu_ns()
@@ -63,7 +63,7 @@ def _stack(frame: FrameType | None) -> Stack:
 
 
 def _cpu_ns() -> dict[int, int]:
-    """What each thread has computed so far; where the system does not tell, nothing."""
+    """CPU time of each thread so far; empty if the system does not report it."""
     found: dict[int, int] = {}
     for thread in threading.enumerate():
         with suppress(OSError, ValueError, IndexError):
@@ -73,7 +73,7 @@ def _cpu_ns() -> dict[int, int]:
 
 
 def to_pprof(samples: StackSamples) -> bytes:
-    """Compressed, as pprof wants it."""
+    """The samples as a compressed pprof profile."""
     texts: dict[str, int] = {"": 0}
 
     def text(value: str) -> int:

@@ -1,4 +1,4 @@
-"""The end of the process must not wait for threads that wait for a storage which is away."""
+"""Ends the process in time, although threads may wait for a storage that is away."""
 
 import logging
 import os

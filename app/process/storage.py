@@ -1,4 +1,4 @@
-"""The settings of `storage.trace` → what `tables.blocks` opens."""
+"""The settings of `storage.trace` → the configuration that `tables.blocks` opens."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from tables.storage.object_store import StorageConfig
 
 
 def storage_config(trace: Trace) -> StorageConfig:
-    """Options are obstore's names; those that are not set are left to its own look-ups (AWS_… and the like)."""
+    """The storage configuration. Options have obstore's names; obstore itself looks up unset ones (AWS_… and the
+    like).
+    """
     match trace.backend:
         case "local":
             return StorageConfig("local", str(trace.local.path))

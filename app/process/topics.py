@@ -1,4 +1,4 @@
-"""The topics that Stretto needs: made where they are missing, left as they are where they exist."""
+"""The topics that Stretto needs: creates missing ones, and leaves existing ones unchanged."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ _REQUEST_TIMEOUT_MS: Final = 5_000
 
 
 class TopicError(StrettoError):
-    """A topic cannot be made, or is not what the settings need."""
+    """A topic cannot be created, or does not match the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ def specs(settings: Settings) -> list[TopicSpec]:
 
 
 async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], within_s: float) -> list[str]:
-    """Make the missing topics and wait until each partition has a leader. The names of those it made.
+    """Creates the missing topics and waits until each partition has a leader. Returns the names of the created ones.
 
     Waits up to `within_s` for brokers that are not up yet. Safe to call from many workers at once.
 
-    Raises: TopicError when the time is over, or at once where waiting cannot help
+    Raises: TopicError when the time is over, or at once if waiting cannot help
     """
     end = time.monotonic() + within_s
     made: list[str] = []
@@ -77,7 +77,7 @@ async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], wit
 
 
 async def wait_for_groups(brokers: Sequence[str], within_s: float) -> None:
-    """Wait until consumer groups can be used: Kafka makes its own topic for them when first asked.
+    """Waits until consumer groups can be used: Kafka creates its own topic for them at the first request.
 
     Without it, the first worker at a new Kafka logs errors and waits longer. Raises: TopicError
     """

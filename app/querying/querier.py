@@ -61,11 +61,11 @@ class Window(Protocol):
         """Unix ns; None: open."""
 
 
-RUNNING = Gauge("stretto_queries_running", "Queries that are worked on.")
+RUNNING = Gauge("stretto_queries_running", "Queries that are running.")
 CANCELLED = Counter(
-    "stretto_queries_cancelled_total", "Queries that failed or were given up: time, nobody waits, storage."
+    "stretto_queries_cancelled_total", "Queries that failed or were cancelled: timeout, client gone, storage error."
 )
-REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many were waiting.")
+REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many others were waiting.")
 
 
 @dataclass(frozen=True, slots=True)

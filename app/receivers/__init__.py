@@ -1,1 +1,1 @@
-"""Where spans come in: OTLP over gRPC and HTTP. Bytes are gathered, decoded together, and acknowledged by Kafka."""
+"""Receivers of spans: OTLP over gRPC and HTTP. Requests are batched, decoded together, and acknowledged by Kafka."""

@@ -1,7 +1,8 @@
-"""Decompressors of request bodies that can be stopped: each step reads and makes a bounded amount, whatever is sent.
+"""Decompressors of request bodies that work in steps: each step reads and produces a bounded amount, whatever the
+input.
 
-What the OpenTelemetry Collector can be set to: gzip, deflate, zlib, zstd, lz4, snappy, x-snappy-framed. zlib's kinds
-are read by zlib-ng, zstd's and lz4's frames by Arrow, snappy's frames by cramjam, which checks their checksums.
+They support all compressions of the OpenTelemetry Collector: gzip, deflate, zlib, zstd, lz4, snappy, x-snappy-framed.
+zlib-ng reads zlib's formats, Arrow the frames of zstd and lz4, and cramjam the frames of snappy, with their checksums.
 """
 
 import zlib
@@ -14,7 +15,7 @@ from zlib_ng import zlib_ng
 
 from tables.errors import WireError
 
-# A step makes about so much, and reads at most so much: about a millisecond.
+# A step produces about this many bytes, and reads at most as many: about a millisecond.
 STEP_BYTES: Final = 1 << 18
 _GZIP: Final = 31  # wbits: with gzip's header
 _ZLIB, _RAW = 15, -15
@@ -29,22 +30,22 @@ _SNAPPY_CHUNKS_PER_STEP: Final = STEP_BYTES // _SNAPPY_CHUNK_BYTES
 
 
 class UnknownEncoding(ValueError):  # noqa: N818  (says what it is)
-    """A Content-Encoding that is not read. HTTP 415."""
+    """An unsupported Content-Encoding. HTTP 415."""
 
 
 class TooManyMembers(WireError):  # noqa: N818  (as above)
-    """A compressed body that consists of more parts than is allowed."""
+    """A compressed body that has more parts than allowed."""
 
 
 class Codec(Protocol):
-    """Decompresses one body."""
+    """Decompresses one body, step by step."""
 
     def step(self) -> bytes | None:
         """The next bytes, at most about STEP_BYTES, maybe none; None at the end. Raises: WireError"""
 
 
 class Zlib:
-    """gzip, of any number of members up to a limit; zlib; deflate, with zlib's header or without."""
+    """gzip with any number of members up to a limit; zlib; deflate, with or without zlib's header."""
 
     def __init__(self, data: bytes, encoding: str, members_max: int) -> None:
         self._data, self._encoding, self._members_max = memoryview(data), encoding, members_max
@@ -52,13 +53,12 @@ class Zlib:
         if encoding in ("gzip", "x-gzip"):
             self._wbits = _GZIP
         else:
-            # RFC 9110 says zlib; some send what is in it alone.
+            # RFC 9110 says zlib; some clients send raw deflate.
             self._wbits = _ZLIB if encoding == "zlib" or (data[:1] and data[0] & 15 == 8) else _RAW
         self._inflate: Any = zlib_ng.decompressobj(self._wbits)
         self._slice_bytes = _FIRST_SLICE_BYTES
 
     def step(self) -> bytes | None:
-        """See Codec."""
         if self._at >= len(self._data) and self._inflate is None:
             return None
         pieces: list[bytes] = []
@@ -90,7 +90,7 @@ class Zlib:
         return piece
 
     def _next_member(self) -> bool:
-        """Begins the next member if there is one: gzip allows several, one after the other, and zeros behind them."""
+        """Begins the next member if there is one: gzip allows several, one after the other, followed by zeros."""
         if self._wbits != _GZIP or self._at >= len(self._data):
             self._at = len(self._data)
             return False
@@ -108,7 +108,7 @@ class Zlib:
 
 
 class Frames:
-    """Frames of zstd or lz4, one or several."""
+    """One or several frames of zstd or lz4."""
 
     def __init__(self, data: bytes, encoding: str, members_max: int) -> None:  # noqa: ARG002  (as the others)
         self._encoding = encoding
@@ -116,7 +116,6 @@ class Frames:
         self._stream = pa.CompressedInputStream(pa.PythonFile(self._source, mode="r"), encoding)
 
     def step(self) -> bytes | None:
-        """See Codec."""
         self._source.read_bytes = 0
         try:
             piece: bytes = self._stream.read(STEP_BYTES)
@@ -126,7 +125,7 @@ class Frames:
 
 
 class _Source:
-    """A file in memory for Arrow, which refuses to be read without an end: empty frames make nothing of any input."""
+    """A file in memory for Arrow. It refuses to be read without end: empty frames produce nothing from any input."""
 
     closed = False
 
@@ -147,7 +146,7 @@ class _Source:
 
 
 class Snappy:
-    """Snappy's frames, or one block without them: clients call both snappy."""
+    """Snappy's frames, or one block without frames: clients call both snappy."""
 
     def __init__(self, data: bytes, encoding: str, members_max: int) -> None:  # noqa: ARG002  (as the others)
         self._data, self._at, self._encoding = data, 0, encoding
@@ -156,7 +155,7 @@ class Snappy:
             raise WireError(f"the body is not {encoding}: it does not begin with a stream identifier")
 
     def size_bytes(self) -> int | None:
-        """What a block says that it becomes; None: frames, which do not say it. Raises: WireError"""
+        """The decompressed size that a block declares; None for frames, which declare none. Raises: WireError"""
         if self._framed:
             return None
         try:
@@ -165,7 +164,9 @@ class Snappy:
             raise WireError(f"the body is not {self._encoding}: {err}") from err
 
     def step(self) -> bytes | None:
-        """See Codec. A block is made at once: its size is known before, and it takes a millisecond for a megabyte."""
+        """As `Codec.step`. A block is one step: its size is known in advance, and it takes a millisecond per
+        megabyte.
+        """
         data = self._data
         if self._at >= len(data):
             return None
@@ -180,14 +181,14 @@ class Snappy:
             raise WireError(f"the body is not {self._encoding}: {err}") from err
 
     def _end_of_chunks(self) -> int:
-        """Where the next few chunks end; each becomes 64 KB at most."""
+        """The end of the next few chunks; each becomes at most 64 KB."""
         at, data = self._at, self._data
         end = at + STEP_BYTES
         for _ in range(_SNAPPY_CHUNKS_PER_STEP):
             if at + 4 > len(data) or at >= end:
                 break
             at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
-        # What is cut off is for the decompressor to find.
+        # The decompressor detects truncated input.
         return at if at <= len(data) and at > self._at else len(data)
 
 
@@ -205,7 +206,7 @@ ENCODINGS: Final = tuple(_CODECS)
 
 
 def codec(data: bytes, encoding: str, members_max: int) -> Codec:
-    """In: a body and the name of its compression, in lower case. Raises: UnknownEncoding, WireError"""
+    """In: a body, and the name of its compression in lower case. Raises: UnknownEncoding, WireError"""
     kind = _CODECS.get(encoding)
     if kind is None:
         known = ", ".join(ENCODINGS)

@@ -1,7 +1,8 @@
-"""Compressed request bodies: limited in size, parts, ratio and CPU time, counted in the budget, and fair to each other.
+"""Decompresses request bodies: limited in size, parts, ratio and CPU time, counted in the budget, and fair to each
+other.
 
-A body is decompressed in steps of about a millisecond. The first one runs on the event loop; whoever needs more takes
-turns with all others on a few threads, so that a small body never waits until a large one is done.
+A body is decompressed in steps of about a millisecond. The first step runs on the event loop. A body that needs more
+takes turns with all others on a few threads, so that a small body never waits until a large one is done.
 """
 
 import asyncio
@@ -14,18 +15,18 @@ from app.receivers.codecs import STEP_BYTES, Snappy, TooManyMembers, codec
 from app.receivers.input_budget import InputBytes
 from tables.errors import WireError
 
-# A ratio is only asked for beyond this: a small body may well be zeros.
+# The ratio is checked only above this size: a small body may well be all zeros.
 _RATIO_FROM_BYTES: Final = 1 << 20
-# So long a body may take on the event loop.
+# CPU time that a body may take on the event loop.
 _HERE_CPU_S: Final = 0.002
 
 
 class BodyTooLarge(ValueError):  # noqa: N818  (says what it is)
-    """More bytes than a body may have."""
+    """A body that exceeds the size limit."""
 
 
 class TooCostly(WireError):  # noqa: N818  (as above)
-    """A body that takes more CPU time, parts or a higher ratio than is allowed. limit: which, for the metric"""
+    """A body that exceeds the limit of CPU time, parts or ratio. limit: which one, for the metric"""
 
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)
@@ -34,7 +35,7 @@ class TooCostly(WireError):  # noqa: N818  (as above)
 
 @dataclass(frozen=True, slots=True)
 class BodyCosts:
-    """What a compressed or JSON body may cost. cpu_s: of a thread. ratio_max: bytes after decompression to before."""
+    """Limits of a compressed or JSON body. cpu_s: CPU seconds of a thread; ratio_max: largest compression ratio"""
 
     cpu_s: float = 5.0
     members_max: int = 4096
@@ -44,17 +45,18 @@ class BodyCosts:
 async def decompressed(
     data: bytes, encoding: str, bytes_max: int, costs: BodyCosts, held: InputBytes, executor: Executor
 ) -> bytes:
-    """The body.
+    """The decompressed body.
 
-    In:     as it came; its Content-Encoding; how large it may become; where its bytes are counted (as decompressing)
-    Raises: UnknownEncoding, BodyTooLarge, TooCostly, Overloaded, WireError if it is not what Content-Encoding says
+    In: the body as received; its Content-Encoding; its size limit; the budget in which its bytes count (as
+    decompressing)
+    Raises: UnknownEncoding, BodyTooLarge, TooCostly, Overloaded, WireError if it does not match its Content-Encoding
     """
     loop = asyncio.get_running_loop()
     work = _Work(data, encoding, costs)
     announced = work.announced_bytes()
     if announced > bytes_max:
         raise BodyTooLarge
-    # What says its size is made at once; all else piece by piece, each counted when it is there.
+    # A body that declares its size is decompressed in one step; others piece by piece, each counted when produced.
     held.add("decompressing", announced)
     here = len(data) <= STEP_BYTES and announced <= STEP_BYTES
     try:
@@ -66,14 +68,14 @@ async def decompressed(
                 raise BodyTooLarge
             if not announced:
                 held.add("decompressing", len(piece))
-            # The rest of what is nearly done is not worth a thread.
+            # A nearly finished body is not worth a thread.
             here = len(data) <= STEP_BYTES and work.size < STEP_BYTES // 2 and work.cpu_s < _HERE_CPU_S
     finally:
         work.pieces.clear()  # a traceback must not keep them
 
 
 class _Work:
-    """A body that is being decompressed; what it took so far."""
+    """A body during decompression, and what it has used so far."""
 
     def __init__(self, data: bytes, encoding: str, costs: BodyCosts) -> None:
         self._size_before, self._costs = len(data), costs
@@ -83,7 +85,7 @@ class _Work:
         self.cpu_s = 0.0
 
     def announced_bytes(self) -> int:
-        """The size of a body that says it and is made at once, else 0. Raises: WireError"""
+        """The declared size of a body that is decompressed in one step, else 0. Raises: WireError"""
         size = self._codec.size_bytes() if isinstance(self._codec, Snappy) else None
         if size is not None:
             self._check_ratio(size)

@@ -1,4 +1,4 @@
-"""gRPC's parts of an HTTP/2 request and answer: the prefix of a message, and the trailers that carry a status.
+"""gRPC on top of HTTP/2: the prefix of a message, and the trailers with a status.
 
 Source: gRPC over HTTP2, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
@@ -24,7 +24,7 @@ ACCEPTED: Final = ",".join(("identity", *ENCODINGS))
 
 
 class GrpcError(Exception):
-    """A call that ends with this code. final: sending the same again would not help"""
+    """Ends a call with this code. final: a retry would not help"""
 
     def __init__(self, code: grpc.StatusCode, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class GrpcError(Exception):
 
 
 def message(body: bytes) -> bytes:
-    """A message with its prefix, not compressed."""
+    """An uncompressed message with its prefix."""
     return PREFIX.pack(0, len(body)) + body
 
 
 def trailers(error: GrpcError | None = None) -> list[tuple[str, str]]:
-    """The end of an answer.
+    """The trailers of an answer.
 
-    OTLP's clients send again after RetryInfo's delay; RESOURCE_EXHAUSTED without it is final for them.
+    OTLP clients retry after RetryInfo's delay; RESOURCE_EXHAUSTED without it is final for them.
     """
     if error is None:
         return [("grpc-status", "0")]

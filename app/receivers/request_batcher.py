@@ -1,8 +1,8 @@
-"""Gathers requests of all clients and tenants for some milliseconds, so that batches and records stay big.
+"""Batches the requests of all clients and tenants for some milliseconds, so that batches and records stay large.
 
-How many requests a batch holds decides what a span costs (measured: 35 CPU seconds per 1M spans with one request a
-batch, 13 with ten). So at most one batch is made per `gather_ms`, unless it is full or all clients wait for it; a
-request that comes after a pause waits only a moment, for others of the same burst.
+The cost of a span depends on the number of requests in a batch (measured: 35 CPU seconds per 1M spans with one request
+per batch, 13 with ten). So the batcher makes at most one batch per `gather_ms`, unless it is full or all clients wait
+for it. A request after a pause waits only a moment, for others of the same burst.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.unsettled import UnsettledRequests
 from tables.wall import ENDINGS
 
-IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that are not acknowledged yet.")
+IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that Kafka has not acknowledged yet.")
 BATCH_REQUESTS = Histogram(
-    "stretto_receiver_batch_requests", "Requests gathered into a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "stretto_receiver_batch_requests", "Requests in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 
 # After a pause: long enough for the other requests of a burst, too short to notice.
@@ -31,8 +31,8 @@ _FIRST_WAIT_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """gather_s: at most one batch per so many seconds, unless it is full. batch_bytes: when it is full.
-    wait_s: how long a request that is sent again waits for its first sending.
+    """gather_s: at most one batch in this time, unless it is full; batch_bytes: size of a full batch
+    wait_s: how long a retried request waits for its first attempt
     """
 
     gather_s: float
@@ -46,7 +46,7 @@ class _PendingRequest(NamedTuple):
 
 
 class RequestBatcher:
-    """One for a process; belongs to its event loop."""
+    """One per process; belongs to its event loop."""
 
     def __init__(self, writer: SpanWriter, limits: BatchLimits) -> None:
         self._writer, self._limits = writer, limits
@@ -55,15 +55,15 @@ class RequestBatcher:
         self._in_flight_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._last_batch_s = 0.0
-        self._expected: int | None = None  # so many requests are all there are; None: not known
+        self._expected: int | None = None  # number of requests once all clients wait; None: unknown
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsettled = UnsettledRequests()
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
-        """Writes a request.
+        """Writes a request; returns its outcome when Kafka has acknowledged it.
 
-        held: what the request holds of the budget of input. It is given back when the body is not needed any more,
-        which may be later than this call ends: a client that goes away leaves its request in a batch
+        held: the request's bytes in the budget. The batcher releases them when the body is no longer needed. This may
+        be after this call ends: a client that disconnects leaves its request in a batch
         Raises: KafkaUnavailable
         """
         request = Request(tenant, body)
@@ -99,7 +99,7 @@ class RequestBatcher:
             self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.gather_s - since_last_s), self._go)
 
     async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
-        """The same bytes were refused before, and may have been written since."""
+        """Waits for an earlier attempt with the same bytes: it was refused, and may have been written since."""
         done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
         if not done:
             raise KafkaUnavailable("Kafka has not acknowledged the request's first sending yet; send again later")
@@ -107,7 +107,7 @@ class RequestBatcher:
         return twin.result()
 
     def _client_went_away(self, waiting: _PendingRequest) -> None:
-        """It may come back with the same request, which must not be written twice."""
+        """Remembers the request: the client may retry it, and it must not be written twice."""
         if waiting in self._waiting:
             self._waiting.remove(waiting)
             self._waiting_bytes -= len(waiting.request.body)
@@ -120,16 +120,16 @@ class RequestBatcher:
         _release(held)
 
     async def drain(self) -> None:
-        """Writes what waits, and returns when all is acknowledged or refused."""
+        """Writes what waits. Returns when all requests are acknowledged or refused."""
         self._go()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def _all_are_here(self) -> bool:
-        """Whether the clients of the last batch have all come back.
+        """Whether all clients of the last batch have sent their next request.
 
-        Nothing arrived while it was written: they wait for their answers before they send more, and gathering on would
-        only keep them waiting. Where clients send at their own pace, something mostly did arrive.
+        If nothing arrived while it was written, clients wait for their answers before they send more, and a longer wait
+        would only delay them. If clients send at their own pace, something mostly did arrive.
         """
         return not self._tasks and self._expected is not None and len(self._waiting) >= self._expected
 

@@ -1,8 +1,8 @@
-"""Requests that were refused, or whose client went away, while Kafka may still write them.
+"""Requests that were refused, or whose client disconnected, while Kafka may still write them.
 
-A client that was refused sends the same bytes again. Writing them again would store every span twice, so a request
-that equals an unsettled one waits for that one instead. Equal means: same tenant, same bytes. Requests are only
-hashed while there is anything unsettled: that is, after Kafka was away.
+A refused client sends the same bytes again. Writing them again would store every span twice. So a request that equals
+an unsettled one (same tenant, same bytes) waits for that one instead. Requests are only hashed while something is
+unsettled, that is after Kafka was away.
 """
 
 import asyncio
@@ -15,7 +15,10 @@ from prometheus_client import Counter
 
 from agents.distributor.span_writer import Outcome, Request
 
-REPEATED = Counter("stretto_requests_repeated_total", "Requests that equal one that was written after it was refused.")
+REPEATED = Counter(
+    "stretto_requests_repeated_total",
+    "Retried requests whose first attempt had been written after all; they are not written again.",
+)
 
 _ENTRIES_MAX = 20_000
 _KEEP_S = 900.0  # longer than clients go on trying
@@ -29,13 +32,13 @@ class Unsettled(NamedTuple):
 
 
 class UnsettledRequests:
-    """The last of them, by what they hold."""
+    """The latest unsettled requests, by hash of their content."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, Unsettled] = OrderedDict()
 
     def add(self, request: Request, outcome: Awaitable[Outcome]) -> None:
-        """Remembers a request until its client has tried again, or has given up."""
+        """Remembers a request until its client has retried it, or has given up."""
         future = asyncio.ensure_future(outcome)
         future.add_done_callback(_seen)
         self._entries[_key(request)] = Unsettled(future, asyncio.get_running_loop().time())
@@ -54,7 +57,9 @@ class UnsettledRequests:
         return found.outcome
 
     def done(self, request: Request) -> None:
-        """The client has its acknowledgement, or the twin was never written: the next one is a request of its own."""
+        """Forgets a request: its client has the acknowledgement, or it was never written. An equal one is then a new
+        request.
+        """
         self._entries.pop(_key(request), None)
 
     def _forget_old(self) -> None:
@@ -70,6 +75,6 @@ def _key(request: Request) -> bytes:
 
 
 def _seen(future: "asyncio.Future[Outcome]") -> None:
-    """An outcome that nobody comes back for is no error of the program."""
+    """Marks an outcome as handled: it is no error if nobody waits for it."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""Remote write over HTTP: each request is sent until the target has taken it, or has said that it never will."""
+"""Remote write over HTTP: retries each request until the target accepts it, or rejects it for good."""
 
 import asyncio
 import email.utils
@@ -20,23 +20,31 @@ from app.settings.remote_write import WRITE_2, RemoteWrite
 log = logging.getLogger(__name__)
 
 SENT = Counter(
-    "tempo_metrics_generator_remote_write_requests_total", "Requests that were accepted.", ["target", "tenant"]
+    "tempo_metrics_generator_remote_write_requests_total",
+    "Remote-write requests that the target accepted.",
+    ["target", "tenant"],
 )
-SENT_BYTES = Counter("tempo_metrics_generator_remote_write_bytes_total", "Bytes of accepted requests.", ["target"])
+SENT_BYTES = Counter(
+    "tempo_metrics_generator_remote_write_bytes_total", "Bytes of the accepted remote-write requests.", ["target"]
+)
 FAILED = Counter(
     "tempo_metrics_generator_remote_write_failures_total",
-    "Requests that were not accepted, and are sent again.",
+    "Failed remote-write requests that are retried.",
     ["target", "tenant", "reason"],
 )
 REFUSED = Counter(
     "tempo_metrics_generator_remote_write_dropped_requests_total",
-    "Requests that the target will never take: dropped.",
+    "Remote-write requests that were dropped because the target rejects their content.",
     ["target", "tenant", "status"],
 )
-SECONDS = Histogram("tempo_metrics_generator_remote_write_seconds", "From a request to its answer.", ["target"])
-UNDER_WAY = Gauge("tempo_metrics_generator_remote_write_requests_under_way", "Requests without answer.", ["target"])
+SECONDS = Histogram(
+    "tempo_metrics_generator_remote_write_seconds", "Time from a remote-write request to its response.", ["target"]
+)
+UNDER_WAY = Gauge(
+    "tempo_metrics_generator_remote_write_requests_under_way", "Remote-write requests in flight.", ["target"]
+)
 PROTOCOL = Gauge(
-    "tempo_metrics_generator_remote_write_protocol", "Version of remote write that a target gets: 1 or 2.", ["target"]
+    "tempo_metrics_generator_remote_write_protocol", "Remote-write version in use for a target: 1 or 2.", ["target"]
 )
 
 # The content is wrong, or too large: the same bytes will not be right later. All else may be: wrong credentials and
@@ -57,13 +65,13 @@ _WRITTEN: Final = tuple(f"X-Prometheus-Remote-Write-{what}-Written" for what in 
 _TENANT: Final = "X-Scope-OrgID"
 _TEXT_CHARS_MAX: Final = 300
 _SNAPPY: Final = pa.Codec("snappy")
-# A target that did not take 2.0 is asked again after so long: it may have been renewed.
+# A target that did not accept 2.0 is tried again after this time: it may have been upgraded.
 _ASK_AGAIN_S: Final = 3600.0
 _RETRY_AFTER_MAX_S: Final = 300.0
 
 
 class _Answer(NamedTuple):
-    """status 0: there was none; wait_s: that it asks for; written: it counts what it has written"""
+    """status 0: no answer; wait_s: requested by Retry-After; written: whether it reports what it has written"""
 
     status: int
     text: str
@@ -72,11 +80,11 @@ class _Answer(NamedTuple):
 
 
 class _Unsupported(Exception):  # noqa: N818  (says what it is)
-    """The target does not take remote write 2.0."""
+    """The target does not support remote write 2.0."""
 
 
 class RemoteWriter:
-    """One target. untold_tenant: the one whose name is not sent along, as there is no other."""
+    """One target. untold_tenant: the tenant whose name is not sent, because it is the only one"""
 
     def __init__(self, config: RemoteWrite, name: str, untold_tenant: str) -> None:
         self.name, self.pushes_max = name, config.queue_config.max_pushes
@@ -90,13 +98,13 @@ class RemoteWriter:
         self._asked_s: float | None = None  # when it did not take 2.0, on the monotonic clock
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections to the target."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def send(self, tenant: str, push: Push) -> None:
-        """Returns when the target has taken or refused each request of the push, in their order."""
+        """Returns when the target has accepted or rejected each request of the push, in order."""
         version = self._version()
         try:
             await self._send_as(version, tenant, push)
@@ -129,7 +137,7 @@ class RemoteWriter:
         while True:
             status, text, asked_s, written = await self._post(version, tenant, body)
             taken = 200 <= status < 300
-            # One that knows 2.0 says what it has written, also when it says no. One that does not may say yes to
+            # A receiver that knows 2.0 reports what it has written, even when it refuses. One that does not may accept
             # everything: to it the content seems to be empty.
             if version > 1 and not written and (taken or status in _UNSUPPORTED):
                 raise _Unsupported
@@ -155,7 +163,9 @@ class RemoteWriter:
             backoff_s = min(2 * backoff_s, queue.max_backoff_s)
 
     async def _post(self, version: int, tenant: str, body: bytes) -> _Answer:
-        """One request. Only so many are under way at once; one that waits for its next turn is none of them."""
+        """Sends one request. The number of concurrent requests is limited; one that waits for its retry does not
+        count.
+        """
         async with self._places:
             try:
                 headers, session = self._headers(version, tenant), await self._connected()
@@ -172,7 +182,7 @@ class RemoteWriter:
                 return _Answer(0, f"{type(err).__name__}: {err}")
 
     def _headers(self, version: int, tenant: str) -> dict[str, str]:
-        """Raises: CredentialsError."""
+        """The headers of a request. Raises: CredentialsError"""
         headers = {**self._own, **_HEADERS[version]}
         if tenant != self._untold:
             headers = {name: value for name, value in headers.items() if name.lower() != _TENANT.lower()}
@@ -182,7 +192,7 @@ class RemoteWriter:
         return headers
 
     async def _connected(self) -> aiohttp.ClientSession:
-        """The session, with certificates as they are now. Raises: CredentialsError."""
+        """The session, with current certificates. Raises: CredentialsError"""
         context, is_new = self._tls.context() if self._tls is not None else (None, False)
         if self._session is not None and is_new:
             old, self._session = self._session, None
@@ -196,7 +206,7 @@ class RemoteWriter:
 
 
 def remote_writers(configs: tuple[RemoteWrite, ...], untold_tenant: str) -> list[RemoteWriter]:
-    """The targets, each with a name of its own: as set, or else its host and port."""
+    """The targets, each with a distinct name: the setting, or else host and port."""
     names: list[str] = []
     for config in configs:
         name = config.name or urlsplit(config.url).netloc.rpartition("@")[2]
@@ -212,7 +222,7 @@ def _next_compressed(bodies: Iterator[bytes]) -> bytes | None:
 
 
 def retry_after_s(header: str, now_s: float) -> float:
-    """Seconds that the header Retry-After asks to wait: a number, or a date; 0 for anything else."""
+    """Seconds of the header Retry-After, a number or a date; 0 for anything else."""
     if header.strip().isdecimal():
         return float(header)
     try:

@@ -1,6 +1,6 @@
-"""Who a target is told that we are, and whom it must prove to be: the headers and the TLS of its requests.
+"""Credentials and TLS of remote-write requests: how Stretto identifies itself, and how the target must.
 
-Files are read again with every request, as Prometheus does: tokens and certificates are renewed while we run.
+Files are read again for every request, as in Prometheus, so that tokens and certificates can be renewed.
 """
 
 import base64
@@ -13,11 +13,11 @@ from app.settings.remote_write import RemoteWrite, TlsConfig
 
 
 class CredentialsError(StrettoError):
-    """A file with credentials or certificates cannot be used; it may be there later."""
+    """A file with credentials or certificates cannot be used now; it may be valid later."""
 
 
 def authorization(target: RemoteWrite, url: SplitResult) -> str:
-    """What the header Authorization says; "" for no header. Raises: CredentialsError."""
+    """The value of the header Authorization; "" for no header. Raises: CredentialsError"""
     if url.username:
         return _basic(unquote(url.username), unquote(url.password or ""))
     basic, other = target.basic_auth, target.authorization
@@ -56,7 +56,7 @@ class ClientTls:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> tuple[ssl.SSLContext, bool]:
-        """The context, and whether it is another one than before. Raises: CredentialsError."""
+        """The context, and whether it has changed since the last call. Raises: CredentialsError"""
         try:
             changed_ns = [file.stat().st_mtime_ns for file in self._files]
             if self._context is not None and changed_ns == self._changed_ns:

@@ -1,4 +1,4 @@
-"""Every knob of the process: one YAML file, then the environment. See docs/settings.md."""
+"""All settings of the process: one YAML file, then the environment. See docs/settings.md."""
 
 from app.settings.load import load
 from app.settings.models import Settings

@@ -1,8 +1,8 @@
 """The settings file: YAML text with ${VARIABLES} → values, and the line of each key.
 
-Variables are expanded in YAML's scalars, after the text was parsed: a password with a # or a colon in it
-cannot change the file's structure, and a variable in a comment need not be set. So that a text with variables
-parses, also where braces mean something ([${A}, ${B}]), each is first replaced by a mark: a word to YAML.
+Variables are expanded in YAML's scalars, after the text is parsed. So a password with a # or a colon cannot change the
+file's structure, and a variable in a comment need not be set. To parse text with variables, even where braces have a
+meaning ([${A}, ${B}]), the reader first replaces each by a placeholder: a plain word for YAML.
 """
 
 import re
@@ -17,7 +17,7 @@ from app.settings.problems import Location, Problem
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use letters: YAML allows them, nobody writes them
 _MARK: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
-# In this order: an escape, a variable, what looks like one, our marks' letters should somebody write them.
+# In this order: an escape, a variable, a malformed variable, and our placeholders' letters, in case they are used.
 # A default may be empty, and holds no braces. Each takes its closing brace along, which may end a mapping.
 _TOKEN: Final = re.compile(
     r"(?P<escape>\$\$\{[^${}\n]*\}?)"
@@ -32,14 +32,14 @@ _SHOWN_MAX: Final = 40  # characters of what is not understood
 
 
 class Text(str):
-    """Text that came out of a variable: its setting decides whether it is a number."""
+    """Text from a variable: the type of its setting decides whether it is a number."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True)
 class Document:
-    """What the file says. `places` has the line of every key; `unsure` those whose value could not be had."""
+    """The content of the file. places: the line of every key; unsure: keys whose value could not be determined"""
 
     tree: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, Location] = field(default_factory=dict)
@@ -55,12 +55,12 @@ class _Token:
 
 
 def read(text: str, name: str, environ: Mapping[str, str]) -> Document:
-    """Parse a settings file. `name` is what errors call it. Raises nothing: see `Document.problems`."""
+    """Parses a settings file. name: its name in errors. Raises nothing; see `Document.problems`"""
     return _Reader(name, environ).read(text)
 
 
 def plain(text: str) -> Any:
-    """What YAML makes of a text that stands alone; the text itself where that is no YAML."""
+    """A text parsed as YAML by itself; the text itself if it is not YAML."""
     try:
         return yaml.load(text, yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, KeyError, RecursionError):  # 2026-13-01, !!bool x, [[[[…
@@ -107,7 +107,7 @@ class _Reader:
         return f"{_OPEN}{len(self._tokens) - 1}{_CLOSE}"
 
     def _give_up(self, line: int, said: str) -> None:
-        # Where YAML's own words quote a mark they mean the $ of the file.
+        # If YAML's error text quotes a placeholder, it means the $ of the file.
         said = said.replace(ascii(_OPEN)[1:-1], "$").replace(_OPEN, "$")
         self._document.readable = False
         self._document.problems.append(Problem(Location(self._name, line), said))

@@ -1,4 +1,6 @@
-"""Settings from environment variables: STRETTO_<PATH> for each, and the few that Heroku's like set."""
+"""Settings from environment variables: STRETTO_<PATH> for each setting, and the short names that platforms such as
+Heroku use.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +33,7 @@ class Override:
 
 
 def overrides(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]]:
-    """What the environment sets, later ones winning: first the short names, then STRETTO_<PATH>."""
+    """The settings in the environment. Later ones win: first the short names, then STRETTO_<PATH>."""
     found: list[Override] = []
     problems: list[Problem] = []
     for name, parse in SHORT_NAMES.items():
@@ -86,9 +88,9 @@ _BUCKETS: Final = MappingProxyType(
 
 
 def _storage(url: str) -> Sequence[tuple[Key, Any]]:
-    """Parse file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix. Raises ValueError.
+    """Parses file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix. Raises: ValueError
 
-    The URL says the whole place: without a prefix in it the file's prefix does not hold either.
+    The URL replaces the whole location: a URL without a prefix also removes the file's prefix.
     """
     wrong = ValueError("expected file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")
     trace = ("storage", "trace")

@@ -1,4 +1,4 @@
-"""metrics_generator: what is counted, and where it is pushed to. Names and defaults are Tempo's."""
+"""The section metrics_generator. Names and defaults are Tempo's."""
 
 import re
 from itertools import pairwise
@@ -123,37 +123,44 @@ LabelName = Annotated[
 
 class Registry(Section):
     collection_interval_s: Seconds = Field(default=15, description="Seconds between two pushes.")
-    stale_duration_s: Seconds = Field(
-        default=900, description="Seconds after which a series that nothing was added to ends."
-    )
+    stale_duration_s: Seconds = Field(default=900, description="Seconds without new data after which a series ends.")
     external_labels: NameValues = Field(
-        default=(), description="Labels of every series: a list of `name=value`, or one text with commas."
+        default=(),
+        description="Labels that every series gets: a list of `name=value`, or one text separated by commas.",
     )
     limiter_type: Literal["series", "entity"] = Field(
-        default="series", description="What is limited: `max_active_series` or `max_active_entities`."
+        default="series", description="Which limit applies: `max_active_series` or `max_active_entities`."
     )
     max_active_series: CountOrZero = Field(
         default=0,
-        description="Most series of a tenant. What is beyond is counted under the label `metric_overflow`. 0: any.",
+        description="Most active series of a tenant. Beyond it, new label sets are counted under the label "
+        "`metric_overflow`. 0: no limit.",
     )
     max_active_entities: CountOrZero = Field(
         default=0,
-        description="Most label sets of a tenant, each with all of its series. Beyond: as with series. 0: any number.",
+        description="Most active label sets of a tenant, each with all of its series. Beyond it: as with "
+        "`max_active_series`. 0: no limit.",
     )
     max_cardinality_per_label: CountOrZero = Field(
         default=0,
-        description="Most values of a label. Those beyond are `__cardinality_overflow__`. 0: any number.",
+        description="Most values of a label. Further values become `__cardinality_overflow__`. 0: no limit.",
     )
-    exemplars: bool = Field(default=True, description="Keep the trace id of a span of each bucket, for exemplars.")
-    trace_id_label_name: LabelName = Field(default="traceID", description="The name under which exemplars have it.")
+    exemplars: bool = Field(
+        default=True, description="Keep the trace id of one span per histogram bucket, for exemplars."
+    )
+    trace_id_label_name: LabelName = Field(
+        default="traceID", description="Label of an exemplar that holds the trace id."
+    )
     generate_native_histograms: Literal["classic", "native", "both"] = Field(
-        default="classic", description="Histograms: with buckets as series, native (exponential) ones, or both."
+        default="classic",
+        description="Kind of histograms: classic (a series per bucket), native (exponential buckets), or both.",
     )
     native_histogram_bucket_factor: Annotated[float, Field(gt=1, le=65536)] = Field(
-        default=1.1, description="How much larger a native bucket's bound is than the one before, at most."
+        default=1.1, description="Largest ratio between the bounds of two adjacent buckets of a native histogram."
     )
     native_histogram_max_bucket_number: CountOrZero = Field(
-        default=100, description="Buckets of a native histogram. Beyond, every two become one. 0: any number."
+        default=100,
+        description="Most buckets of a native histogram. Beyond it adjacent buckets are merged in pairs. 0: no limit.",
     )
 
     @model_validator(mode="after")
@@ -165,30 +172,32 @@ class Registry(Section):
 
 
 class Mapping(Section):
-    name: Name = Field(description="The label.")
+    name: Name = Field(description="Name of the label.")
     source_labels: Annotated[Attributes, AfterValidator(_some)] = Field(
-        description="Attributes whose values it joins; those that are absent are left out."
+        description="Attributes whose values the label joins. Absent ones are left out."
     )
-    join: str = Field(default="", description="What stands between the values.")
+    join: str = Field(default="", description="Separator between the values.")
 
 
 class MatchedAttribute(Section):
     key: Annotated[str, Words("kind, name, status, resource.<key> or span.<key>"), AfterValidator(_matchable)] = Field(
-        description="What is looked at: `kind`, `name`, `status`, `resource.<key>` or `span.<key>`."
+        description="Field to compare: `kind`, `name`, `status`, `resource.<key>` or `span.<key>`."
     )
-    value: str = Field(description="What it must be, spelled as in labels, or the regular expression.")
+    value: str = Field(description="Value that the field must have, spelled as in labels, or a regular expression.")
 
 
 class Match(Section):
     match_type: Literal["strict", "regex"] = Field(
-        default="strict", description="Whether values are equal, or match a regular expression (RE2) anywhere."
+        default="strict",
+        description="strict: the values must be equal. regex: the regular expression (RE2) must match a part of "
+        "the value.",
     )
     attributes: Annotated[tuple[MatchedAttribute, ...], Field(strict=False)] = Field(
-        default=(), description="What is compared. Empty: this part of the policy is not there."
+        default=(), description="Fields to compare. Empty: this part of the policy does not apply."
     )
 
     def config(self) -> PolicyMatch | None:
-        """As the generator takes it."""
+        """The policy part as the generator's configuration; None if it is empty."""
         attributes = tuple(AttributeMatch(one.key, one.value) for one in self.attributes)
         return PolicyMatch(attributes, self.match_type) if attributes else None
 
@@ -213,59 +222,61 @@ class Policy(Section):
 
 class SpanMetrics(Section):
     histogram_buckets: Buckets = Field(
-        default=LATENCY_BUCKETS_S, description="Upper bounds of the latency histogram, in seconds."
+        default=LATENCY_BUCKETS_S, description="Upper bounds of the buckets of the latency histogram, in seconds."
     )
     intrinsic_dimensions: Intrinsics = Field(
-        default=_INTRINSICS[:4], description=f"Labels of every span: of {', '.join(_INTRINSICS)}."
+        default=_INTRINSICS[:4], description=f"Intrinsic labels of every series: any of {', '.join(_INTRINSICS)}."
     )
     dimensions: Attributes = Field(
-        default=(), description="Attributes, of the resource or else the span, that become labels."
+        default=(), description="Attributes that become labels: the resource's, or else the span's."
     )
     dimension_mappings: Annotated[tuple[Mapping, ...], Field(strict=False)] = Field(
-        default=(), description="Labels made of several attributes: a list of `{name, source_labels, join}`."
+        default=(), description="Labels that join several attributes: a list of `{name, source_labels, join}`."
     )
     filter_policies: Annotated[tuple[Policy, ...], Field(strict=False)] = Field(
-        default=(), description="Which spans count: those that every policy of this list lets pass."
+        default=(), description="Policies that select spans. A span counts if it passes all of them."
     )
     span_multiplier_key: str = Field(
-        default="", description="Attribute with a sampling ratio: a span with 0.1 counts as 10. Empty: none."
+        default="", description="Attribute that holds a sampling ratio: a span with 0.1 counts as 10. Empty: none."
     )
     enable_target_info: bool = Field(
-        default=False, description="Push traces_target_info, and the labels job and instance with every series."
+        default=False, description="Push `traces_target_info`, and add the labels `job` and `instance` to every series."
     )
-    enable_instance_label: bool = Field(default=True, description="With `enable_target_info`: the label instance.")
+    enable_instance_label: bool = Field(
+        default=True, description="Whether `enable_target_info` adds the label `instance`."
+    )
     target_info_excluded_dimensions: Attributes = Field(
-        default=(), description="Resource attributes that traces_target_info leaves out."
+        default=(), description="Resource attributes that `traces_target_info` leaves out."
     )
 
 
 class ServiceGraphs(Section):
-    wait_s: Seconds = Field(default=10, description="Seconds that a span waits for the other half of its edge.")
-    max_items: Count = Field(
-        default=100_000, description="Spans of a partition that may wait for the other half of their edge."
+    wait_s: Seconds = Field(
+        default=10, description="Seconds that an unpaired span waits for the other span of its edge."
     )
+    max_items: Count = Field(default=100_000, description="Most unpaired spans that wait, per partition.")
     histogram_buckets: Buckets = Field(
-        default=GRAPH_BUCKETS_S, description="Upper bounds of the request histograms, in seconds."
+        default=GRAPH_BUCKETS_S, description="Upper bounds of the buckets of the request histograms, in seconds."
     )
     dimensions: Attributes = Field(default=(), description="Attributes of either span that become labels of the edge.")
     enable_client_server_prefix: bool = Field(
-        default=False, description="Put client_ and server_ in front of the labels made of `dimensions`."
+        default=False, description="Add the prefixes `client_` and `server_` to the labels that `dimensions` creates."
     )
     enable_messaging_system_latency_histogram: bool = Field(
-        default=False, description="Push how long messages were under way."
+        default=False, description="Push a histogram of the time that messages spent in the messaging system."
     )
     enable_virtual_node_label: bool = Field(
-        default=False, description="Label virtual_node: which side of the edge sends no spans."
+        default=False, description="Add the label `virtual_node`, which names the side of the edge that sends no spans."
     )
     peer_attributes: Attributes = Field(
         default=ServiceGraphsConfig().peer_attributes,
-        description="Attributes of a client span that name who it called, where that one sends no spans.",
+        description="Attributes of a client span that name the called service, if that service sends no spans.",
     )
     database_name_attributes: Attributes = Field(
         default=ServiceGraphsConfig().database_name_attributes,
-        description="Attributes that tell that a client span calls a database.",
+        description="Attributes that mark a client span as a call to a database.",
     )
-    span_multiplier_key: str = Field(default="", description="As with span_metrics.")
+    span_multiplier_key: str = Field(default="", description="As `span_metrics.span_multiplier_key`.")
 
 
 class Processor(Section):
@@ -274,14 +285,16 @@ class Processor(Section):
 
 
 class MetricsGenerator(Section):
-    """Spans → series → Prometheus."""
+    """The metrics generator: turns spans into series and pushes them to Prometheus."""
 
     processors: Processors = Field(
-        default=(SERVICE_GRAPHS, SPAN_METRICS), description=f"What runs: {SERVICE_GRAPHS}, {SPAN_METRICS}, or both."
+        default=(SERVICE_GRAPHS, SPAN_METRICS),
+        description=f"Processors that run: {SERVICE_GRAPHS}, {SPAN_METRICS}, or both.",
     )
     metrics_ingestion_time_range_slack_s: SecondsOrZero = Field(
         default=0,
-        description="Spans that ended longer than this before or after they came do not count. 0: all count.",
+        description="Ignore spans that ended more than this many seconds before or after Kafka received them. 0: "
+        "count all.",
     )
     registry: Registry = Registry()
     processor: Processor = Processor()
@@ -298,7 +311,7 @@ class MetricsGenerator(Section):
         return self
 
     def config(self, instance: str) -> GeneratorConfig:
-        """As the generator takes it. instance: tells this worker's series from another's."""
+        """The generator's configuration. instance: label that separates this worker's series from another's"""
         spans, graphs, registry = self.processor.span_metrics, self.processor.service_graphs, self.registry
         named = [pair.partition("=") for pair in registry.external_labels]
         return GeneratorConfig(

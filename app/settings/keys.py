@@ -1,4 +1,4 @@
-"""The known keys, read off the models: what they are called, what they expect, what lies near a wrong one."""
+"""The known keys, from the models: their names, what they accept, and the nearest key to a wrong one."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -14,7 +14,7 @@ from app.settings.base import Section
 from app.settings.models import Settings
 from app.settings.values import Words
 
-# Where a value stands: names of mappings' keys, numbers of lists' items.
+# The position of a value: keys of mappings, indices of lists.
 Key = tuple[str | int, ...]
 
 VARIABLE_PREFIX: Final = "STRETTO_"
@@ -22,17 +22,17 @@ _NAMES_MAX: Final = 3  # keys of a list's item that an error names
 
 
 def dotted(key: Key) -> str:
-    """`metrics_generator.storage.remote_write[0].url`"""
+    """A key as text, such as `metrics_generator.storage.remote_write[0].url`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
 
 
 def variable(key: Key) -> str:
-    """The environment variable of a setting."""
+    """The environment variable of a setting, such as STRETTO_SERVER__HTTP_LISTEN_PORT."""
     return VARIABLE_PREFIX + "__".join(str(part) for part in key).upper()
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The model, where a field is a section or a list of sections."""
+    """The model of a field that is a section or a list of sections; else None."""
     inner = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
@@ -42,13 +42,13 @@ def is_list(annotation: Any) -> bool:
 
 
 def is_mapping(annotation: Any) -> bool:
-    """A mapping whose keys the user chooses."""
+    """Whether the field is a mapping whose keys the user chooses."""
     return get_origin(annotation) is dict
 
 
 @cache
 def fields(root: type[Section] = Settings) -> Mapping[Key, FieldInfo]:
-    """Every setting and section, in the order of the file; items of lists are not among them."""
+    """Every setting and section, in the order of the file, without items of lists."""
     return MappingProxyType(dict(_walk(root, ())))
 
 
@@ -61,13 +61,13 @@ def _walk(model: type[Section], above: Key) -> Iterable[tuple[Key, FieldInfo]]:
 
 
 def leaves_of(model: type[Section]) -> Mapping[Key, FieldInfo]:
-    """What can be set in an item of a list."""
+    """The settings of a list's item."""
     return {key: field for key, field in _walk(model, ()) if not _is_section(field)}
 
 
 @cache
 def leaves() -> Mapping[Key, FieldInfo]:
-    """The settings proper: all that an environment variable can set."""
+    """The settings without sections: everything that an environment variable can set."""
     sections = {key for key, field in fields().items() if _is_section(field)}
     return MappingProxyType({key: field for key, field in fields().items() if key not in sections})
 
@@ -77,7 +77,7 @@ def _is_section(field: FieldInfo) -> bool:
 
 
 def field_at(key: Key, root: type[Section] = Settings) -> FieldInfo | None:
-    """The field of a key, also of one within a list; None for a list's item or where there is no such key."""
+    """The field of a key, also of one within a list; None for a list's item, or an unknown key."""
     model: type[Section] | None = root
     field = None
     for part in key:
@@ -92,15 +92,15 @@ def field_at(key: Key, root: type[Section] = Settings) -> FieldInfo | None:
 
 
 def is_secret(key: Key, root: type[Section] = Settings) -> bool:
-    """Whether what stands there, or in the mapping that it is in, is not to be shown."""
+    """Whether the value at the key, or the mapping that contains it, is secret."""
     found = (field_at(key, root), field_at(key[:-1], root))
     return any(field is not None and SecretStr in (field.annotation, *get_args(field.annotation)) for field in found)
 
 
 def nearest(key: Key, root: type[Section] = Settings) -> str:
-    """The known key that one who wrote `key` most likely meant, dotted.
+    """The known key that `key` most likely means, dotted.
 
-    A neighbour, else a namesake elsewhere, else the most similar of all.
+    Tries keys of the same section, then the same name elsewhere, then the most similar of all.
     """
     name, above = str(key[-1]).lower(), key[:-1]
     siblings = {str(known[-1]): known for known in fields(root) if known[:-1] == above}
@@ -108,7 +108,7 @@ def nearest(key: Key, root: type[Section] = Settings) -> str:
         return dotted(siblings[close[0]])
     if namesakes := [known for known in fields(root) if known[-1] == name]:
         return dotted(namesakes[0])
-    # In a list of sections the known names are those of the item's model.
+    # In a list of sections, the known names come from the item's model.
     field = next((field for end in range(len(key), 0, -1) if (field := field_at(key[:end], root))), None)
     if field and is_list(field.annotation) and (section := section_of(field.annotation)):
         return dotted((*above, closest(name, section.model_fields)))
@@ -116,7 +116,7 @@ def nearest(key: Key, root: type[Section] = Settings) -> str:
 
 
 def closest(text: str, known: Iterable[str]) -> str:
-    """The most similar of `known`, however little."""
+    """The most similar of `known`, even if it is not very similar."""
     return get_close_matches(text, known, n=1, cutoff=0.0)[0]
 
 
@@ -133,7 +133,7 @@ _TYPES: Final[Mapping[Any, str]] = MappingProxyType(
 
 
 def expected(field: FieldInfo) -> str:
-    """What a field accepts, in words: `an integer from 1 to 65535`."""
+    """A description of the accepted values: `an integer from 1 to 65535`."""
     annotation = field.annotation
     section = section_of(annotation)
     if is_mapping(annotation):

@@ -1,4 +1,4 @@
-"""The file, then the environment, then the models: one immutable `Settings`."""
+"""Loads the settings: the file, then the environment, then the models → one immutable `Settings`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ S = TypeVar("S", bound=Section)
 def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     """The effective settings: defaults, then the file, then `environ`.
 
-    The file is STRETTO_CONFIG, or stretto.yaml in `cwd` where there is one. Relative paths start at `cwd`.
-    Raises SettingsError, which names all that is wrong.
+    The file is STRETTO_CONFIG, or else stretto.yaml in `cwd`, if it exists. Relative paths start at `cwd`.
+    Raises: SettingsError, which names all problems
     """
     document = _file(environ, cwd)
     found, problems = overrides(environ)
@@ -70,7 +70,7 @@ def _set(document: Document, override: Override) -> None:
         if not isinstance(at, dict):
             return  # the file has a value where a section belongs: validation says so
     at[last] = override.value
-    # What the file had here is gone. A variable that it misses stays a problem: the next start may need it.
+    # This replaces the file's value. A missing variable in it stays a problem: the next start may need it.
     inside = len(override.key)
     for key in [key for key in document.places if key[:inside] == override.key]:
         del document.places[key]
@@ -79,7 +79,7 @@ def _set(document: Document, override: Override) -> None:
 
 
 def settle(value: Any, model: type[Section]) -> Any:
-    """A mapping with each Text made what its setting wants, and sections without keys made empty."""
+    """A mapping in which each Text has the type of its setting, and sections without keys are empty."""
     if not isinstance(value, dict):
         return value
     settled = {}
@@ -112,7 +112,9 @@ def _text(value: Any) -> Any:
 
 
 def _anchored(settings: Settings, cwd: Path) -> Settings:
-    """Relative paths below `cwd`, and the blocks below the data directory where nothing else is said."""
+    """The settings with absolute paths: relative ones below `cwd`, and the blocks below the data directory by
+    default.
+    """
     local = settings.storage.trace.local
     data_dir = cwd / settings.data_dir
     path = cwd / local.path if "path" in local.model_fields_set else data_dir / "blocks"

@@ -1,6 +1,6 @@
 """The settings: names, types, ranges, defaults. Names are Tempo's where the concept is the same.
 
-The unit ends a name where the name is ours. Every leaf has a description: docs/settings.md is made of them.
+Our own names end with the unit. Every setting has a description; docs/settings.md consists of them.
 """
 
 from pathlib import Path
@@ -31,57 +31,64 @@ from app.settings.values import (
 class Kafka(Section):
     address: KafkaAddresses = Field(
         default=("127.0.0.1:9092",),
-        description="Brokers to begin with, each host:port: a list, or one text with commas. The "
-        "port may be left "
-        "out (9092).",
+        description="Bootstrap brokers, each `host:port`: a list, or one text separated by commas. The default "
+        "port is 9092.",
     )
-    topic: TopicName = Field(default="spans", description="Topic of the spans: Stretto's ground state.")
+    topic: TopicName = Field(
+        default="spans", description="Topic that holds the spans. Everything else is derived from it."
+    )
     otlp_topic: TopicName = Field(
         default="otlp_spans",
-        description="Topic into which other Kafka producers write OTLP trace requests (encoding otlp_proto).",
+        description="Topic to which other Kafka producers write OTLP trace requests (encoding `otlp_proto`).",
     )
     partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=4,
-        description="Partitions of a topic that Stretto creates. It does not change a topic that exists.",
+        description="Number of partitions of each topic that Stretto creates. Existing topics do not change.",
     )
     replication_factor: Annotated[int, Field(ge=1, le=32_767)] = Field(
         default=1,
-        description="Copies of each partition of a topic that Stretto creates; 3 in a real cluster.",
+        description="Replicas of each partition of a topic that Stretto creates. Use 3 in a production cluster.",
     )
     consumer_group_prefix: TopicName = Field(
-        default="stretto", description="What the names of the consumer groups begin with."
+        default="stretto", description="Prefix of the names of the consumer groups."
     )
     session_timeout_s: Seconds = Field(
-        default=6, description="Seconds of silence after which Kafka gives a worker's partitions to others."
+        default=6,
+        description="Session timeout of the consumers, in seconds. Kafka reassigns the partitions of a worker that is "
+        "silent for longer.",
     )
     write_timeout_s: Seconds = Field(
         default=10,
-        description="Seconds to wait for Kafka's acknowledgement before the client is told to retry.",
+        description="Seconds to wait for Kafka's acknowledgement. After that the client gets an error that it may "
+        "retry.",
     )
     retention_s: Seconds = Field(
         default=24 * 3600,
-        description="Seconds for which a topic that Stretto creates keeps its records. Must be well above "
-        "`live_store.block_age_s`: what is not in a block yet is only here.",
+        description="Retention of the topics that Stretto creates, in seconds. It must be well above "
+        "`live_store.block_age_s`: until a block is written, Kafka holds the only safe copy of its "
+        "spans.",
     )
     max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
         default=8 * MIB,
-        description="Largest Kafka record that is written, in bytes, and the limit of the topics.",
+        description="Largest Kafka record that Stretto writes, in bytes. The topics that Stretto creates get the "
+        "same limit.",
     )
     decompressed_bytes_max: Annotated[int, Field(ge=64 * KIB, le=2**31 - 1)] = Field(
         default=64 * MIB,
-        description="Largest size, in bytes, of a batch of a Kafka topic that its producer compressed, when it is "
-        "decompressed. A larger one is skipped and counted.",
+        description="Largest compressed Kafka batch that is read, in bytes after decompression. A larger batch is "
+        "skipped and counted.",
     )
     lag_s_max: Seconds = Field(
         default=5,
-        description="Seconds after which a partition that has not been read to where Kafka says it ends counts as "
-        "missing: searches answer 503.",
+        description="Largest lag of a partition, in seconds, behind the end offset that Kafka reports. A partition "
+        "that is further behind counts as missing, and searches answer 503.",
     )
     consume_stall_s: Seconds = Field(
         default=12,
-        description="Seconds after which a consumer that is not in its group, or reads nothing although there is "
-        "something and nothing else is waited for, is made anew; after as long again the process ends. It is at "
-        "least what a rebalance may take: 1.2 times `session_timeout_s` or 10 s, the longer, and a second.",
+        description="Seconds after which a consumer is rebuilt that is not in its group, or reads nothing although "
+        "records wait and nothing holds it back. If that does not help, the process ends. The value in "
+        "use is at least 1.2 times the rebalance timeout, which follows from `session_timeout_s`, plus "
+        "one second.",
     )
 
     start_stall_s: Seconds = Field(
@@ -98,46 +105,50 @@ class Kafka(Section):
 
 
 class Gather(Section):
-    """Requests are put together into few big Kafka records."""
+    """How requests are batched into a few large Kafka records."""
 
     gather_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=60,
-        description="Longest time, in milliseconds, that a request waits for others to share a "
-        "Kafka record with. "
-        "Longer costs clients latency and saves CPU.",
+        description="Longest time, in milliseconds, that a request waits for other requests to share a Kafka "
+        "record. A higher value saves CPU and adds latency for clients.",
     )
     gather_bytes_max: Bytes = Field(
-        default=1_500_000, description="Bytes of requests at which a batch is sent without waiting longer."
+        default=1_500_000,
+        description="Size of a batch, in bytes of requests, at which it is sent without further waiting.",
     )
 
 
 class Input(Section):
-    """What the requests of all clients may take of this process."""
+    """Limits of all requests together, in memory and CPU time."""
 
     bytes_max: Bytes = Field(
         default=256 * MIB,
-        description="Bytes of requests in memory, over all receivers and connections: being read, decompressed, "
-        "decoded from JSON, and waiting for Kafka's acknowledgement. Above it clients are told to retry.",
+        description="Memory for requests, in bytes, over all receivers and connections: requests that are being "
+        "read, decompressed or decoded from JSON, or wait for Kafka's acknowledgement. Above it "
+        "clients get an error that they may retry.",
     )
     tenant_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.5,
-        description="How much of `distributor.input.bytes_max` the requests of one tenant may take, from 0 to 1. "
-        "Without `multitenancy_enabled` it is all.",
+        description="Largest share of `distributor.input.bytes_max` for the requests of one tenant, from 0 to 1. "
+        "Without `multitenancy_enabled` the single tenant may use all of it.",
     )
     body_threads: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=2, description="Threads that decompress request bodies; large ones take turns, small ones do not wait."
+        default=2,
+        description="Threads that decompress request bodies. Large bodies take turns; small ones do not wait.",
     )
     body_cpu_s_max: Seconds = Field(
         default=5,
-        description="CPU seconds that decompressing a request, and reading its JSON, may take each. Ordinary spans "
-        "take one for 100 MB of gzip. A request that takes longer is refused.",
+        description="CPU seconds that a request may take for decompression, and again for parsing its JSON. 100 MB "
+        "of gzip with ordinary spans takes about one second. A request that takes longer is refused.",
     )
     members_max: Count = Field(
-        default=4096, description="Members, one after the other, that a gzip body may consist of. More are refused."
+        default=4096,
+        description="Most members (concatenated gzip streams) in one gzip body. A body with more is refused.",
     )
     ratio_max: Count = Field(
         default=2000,
-        description="How many times its size a compressed body above 1 MiB may become. What grows more is refused.",
+        description="Largest compression ratio of a body that exceeds 1 MiB when decompressed. A body with a "
+        "higher ratio is refused.",
     )
 
 
@@ -147,13 +158,13 @@ class Distributor(Section):
     input: Input = Input()
     decode_s_max: Seconds = Field(
         default=10,
-        description="CPU seconds that the decoding of a request may take: ordinary spans take one for 100 MB. A "
-        "request that takes longer is refused.",
+        description="CPU seconds that decoding a request may take. 100 MB of ordinary spans takes about one "
+        "second. A request that takes longer is refused.",
     )
     max_attribute_bytes: Annotated[int, Field(ge=256, le=16 * MIB)] = Field(
         default=64 * KIB,
-        description="Longest value or key of an attribute, in bytes. Of a longer one the beginning is kept, and "
-        "counted in stretto_attribute_values_cut_total.",
+        description="Longest key or value of an attribute, in bytes. Longer ones are truncated, and counted in "
+        "stretto_attribute_values_cut_total.",
     )
 
     @model_validator(mode="after")
@@ -166,7 +177,7 @@ class Distributor(Section):
         }
         most = int(self.input.bytes_max * self.input.tenant_share)
         for key, size_bytes in sizes.items():
-            # As it came and decompressed, both.
+            # Compressed and decompressed together.
             if 2 * size_bytes > most:
                 raise conflict(
                     key,
@@ -178,47 +189,52 @@ class Distributor(Section):
 
 
 class LiveStore(Section):
-    """Recent spans: heads, segments, and when they become blocks."""
+    """Recent spans: when heads become segments, when segments become blocks, and their limits."""
 
-    segment_rows_max: Count = Field(default=65_536, description="Spans after which a partition's head is sealed.")
-    segment_age_s: Seconds = Field(default=30, description="Seconds after which a head is sealed, full or not.")
+    segment_rows_max: Count = Field(
+        default=65_536, description="Number of spans at which a partition's head is sealed into a segment."
+    )
+    segment_age_s: Seconds = Field(
+        default=30, description="Seconds after which a head is sealed into a segment, full or not."
+    )
     block_age_s: Seconds = Field(
-        default=300, description="Seconds after which the segments of a partition become a block."
+        default=300, description="Seconds after which the segments of a partition are written as a block."
     )
     block_rows_max: Count = Field(
-        default=2_000_000, description="Spans after which the segments of a partition become a block."
+        default=2_000_000, description="Number of spans at which the segments of a partition are written as a block."
     )
     pending_rows_max: Count = Field(
         default=400_000,
-        description="Spans in heads that wait for their seal. Above it the live store stops reading from Kafka.",
+        description="Most spans in heads that wait to be sealed. Above it the live store stops reading from Kafka.",
     )
     head_bytes_max: Bytes = Field(
         default=256 * MIB,
-        description="Bytes of records in heads. Above it the fullest partition is sealed early.",
+        description="Memory for the records in heads, in bytes. Above it the fullest partition is sealed early.",
     )
     segment_bytes_max: Bytes = Field(
         default=32 * 1024 * MIB,
-        description="Bytes of disk for segments that are not in blocks yet. Above it (the object storage is away for "
-        "long) the live store stops reading from Kafka, and /ready says so.",
+        description="Disk space, in bytes, for segments that are not in blocks yet. Above it, for example in a "
+        "long outage of object storage, the live store stops reading from Kafka and /ready reports it.",
     )
     head_reuse_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
         default=100,
-        description="Milliseconds for which what a search has made of unsealed records serves the next searches, too: "
-        "so much later spans are searchable while searches come in close succession. By trace id they are at once.",
+        description="How long, in milliseconds, consecutive searches may reuse the decoded head. New spans may "
+        "appear in searches later by this time; a lookup by trace id is never delayed.",
     )
     segment_cache_bytes_max: Bytes = Field(
         default=128 * MIB,
-        description="Bytes of segments kept in memory besides RocksDB, so that queries are fast.",
+        description="Memory, in bytes, for a cache of segments in front of RocksDB, which makes queries fast.",
     )
     flushed_retention_s: Seconds = Field(
         default=60,
-        description="Seconds for which segments are kept after they became a block, for readers "
-        "that do not know the block yet. At least two `storage.trace.blocklist_poll_s`.",
+        description="Seconds for which segments are kept after their block is written, for readers that do not "
+        "know the block yet. At least two `storage.trace.blocklist_poll_s`.",
     )
     local_copy_bytes_max: BytesOrZero = Field(
         default=2048 * MIB,
-        description="Bytes of disk for segments that are in blocks already, the youngest: queries read them instead of "
-        "the object storage, also while that is away. Where `storage.trace.backend` is local: 0 unless it is set.",
+        description="Disk space, in bytes, for the newest segments that are in blocks already. Queries read them "
+        "instead of object storage, also during its outages. With `storage.trace.backend` local the "
+        "default is 0.",
     )
 
     @model_validator(mode="after")
@@ -236,18 +252,21 @@ class LiveStore(Section):
 
 
 class Search(Section):
-    default_result_limit: Count = Field(default=20, description="Traces in an answer, where the query has no limit.")
+    default_result_limit: Count = Field(
+        default=20, description="Number of traces in an answer if the query sets no limit."
+    )
     max_result_limit: CountOrZero = Field(
-        default=0, description="Largest limit a query may ask for, in traces. 0: any."
+        default=0, description="Largest limit that a query may set, in traces. 0: no maximum."
     )
     max_duration_s: SecondsOrZero = Field(
-        default=7 * 24 * 3600, description="Longest time range of a search, in seconds between start and end. 0: any."
+        default=7 * 24 * 3600,
+        description="Longest time range of a search, in seconds between start and end. 0: no maximum.",
     )
     default_spans_per_span_set: Count = Field(
-        default=3, description="Spans shown per span set, where the query does not say (spss)."
+        default=3, description="Spans returned per span set if the query does not set `spss`."
     )
     max_spans_per_span_set: CountOrZero = Field(
-        default=0, description="Largest spss a query may ask for, in spans. 0: any."
+        default=0, description="Largest `spss` that a query may set, in spans. 0: no maximum."
     )
 
     @model_validator(mode="after")
@@ -266,24 +285,24 @@ class Search(Section):
 class MetricsQueries(Section):
     max_duration_s: SecondsOrZero = Field(
         default=7 * 24 * 3600,
-        description="Longest time range of a metrics query, in seconds between start and end. 0: any.",
+        description="Longest time range of a metrics query, in seconds between start and end. 0: no maximum.",
     )
 
 
 class TraceById(Section):
     max_bytes_per_trace: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         default=32 * MIB,
-        description="Largest trace that is answered whole, in bytes as OTLP; a larger one is read in pages of at most "
-        "this size. 0: any.",
+        description="Largest trace that is returned whole, in bytes as OTLP. A larger trace is read in pages of at "
+        "most this size. 0: no maximum.",
     )
     max_spans_per_page: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=10_000, description="Most spans of a page of a trace, and as many where the query has no limit."
+        default=10_000, description="Most spans in a page of a trace; also the default if the query sets no limit."
     )
 
 
 class QueryFrontend(Section):
     max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
-        default=128 * KIB, description="Longest TraceQL text, in bytes. A longer one is refused."
+        default=128 * KIB, description="Longest TraceQL query, in bytes. A longer one is refused."
     )
     search: Search = Search()
     metrics: MetricsQueries = MetricsQueries()
@@ -293,52 +312,54 @@ class QueryFrontend(Section):
 class Query(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=2,
-        description="Threads that evaluate queries; as many as CPU cores may be used for them. "
-        "As many others write the answers.",
+        description="Threads that evaluate queries: the number of CPU cores that queries may use. The same number "
+        "of other threads writes the answers.",
     )
     niceness: Annotated[int, Field(ge=0, le=19)] = Field(
         default=0,
-        description="How much these threads give way to all else on the machine that wants a CPU, as of the command "
-        "nice (Linux only). 10 acknowledges spans sooner where CPUs are to spare. Where other programs want all CPUs, "
-        "a thread that gives way keeps the GIL and gets no CPU: all else waits up to 0.4 s.",
+        description="Niceness of the query threads, as of the command `nice` (Linux only). 10 acknowledges spans "
+        "sooner where CPUs are idle. Where other programs want all CPUs, a niced thread holds the GIL without a CPU, "
+        "and everything else in the process waits up to 0.4 s.",
     )
-    concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
-    timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")
+    concurrent_max: Count = Field(
+        default=20, description="Queries that run at once. As many again may wait; more are refused."
+    )
+    timeout_s: Seconds = Field(default=60, description="Seconds after which a query is cancelled.")
     memory_bytes_max: Annotated[int, Field(ge=4 * MIB, le=1024**4)] = Field(
         default=256 * MIB,
-        description="Bytes that one query may hold, its answer included, by estimate. One that needs more is refused "
-        "with 422, and the text says what would be cheaper.",
+        description="Memory that one query may use, in bytes by estimate, its answer included. A query that needs "
+        "more is refused with 422, and the error says what would need less.",
     )
     memory_total_bytes_max: Annotated[int, Field(ge=4 * MIB, le=1024**4)] = Field(
         default=384 * MIB,
-        description="Bytes that all queries may hold together, besides the first 4 MiB of each. One that needs more is "
-        "refused with 429.",
+        description="Memory that all queries may use together, in bytes, without the first 4 MiB of each. A query "
+        "that needs more is refused with 429.",
     )
     column_cache_bytes_max: Bytes = Field(
-        default=384 * MIB, description="Bytes of decoded columns kept in memory for the next queries."
+        default=384 * MIB, description="Memory, in bytes, for the cache of decoded columns."
     )
 
 
 class Settings(Section):
-    """Everything. Made by `app.settings.load`; immutable."""
+    """All settings. `app.settings.load` makes them; they are immutable."""
 
     target: Literal["all", "distributor", "live-store", "metrics-generator"] = Field(
         default="all",
-        description="What this process runs: `distributor` receives spans, `live-store` keeps them, "
-        "writes blocks "
-        "and answers queries, `metrics-generator` pushes metrics of them, `all` does all of it.",
+        description="What this process runs: `distributor` receives spans, `live-store` holds recent spans, writes "
+        "blocks and answers queries, `metrics-generator` computes metrics from spans and pushes them, "
+        "`all` does all of this.",
     )
     multitenancy_enabled: bool = Field(
         default=False,
-        description="Tell tenants apart by the header X-Scope-OrgID, which every request must have then. "
-        "Off: all spans belong to `single-tenant`.",
+        description="Separate tenants by the header X-Scope-OrgID; every request must then have it. Off: all spans "
+        "belong to `single-tenant`.",
     )
     data_dir: Folder = Field(
         default=Path("data"),
-        description="The one folder that a process writes to. A relative path starts at the working directory.",
+        description="The only folder that a process writes to. A relative path starts at the working directory.",
     )
     log_level: Literal["debug", "info", "warn", "error"] = Field(
-        default="info", description="Least important messages that are logged."
+        default="info", description="Lowest level of the messages that are logged."
     )
     server: Server = Server()
     kafka: Kafka = Kafka()

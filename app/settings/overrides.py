@@ -1,6 +1,6 @@
-"""Settings of single tenants: a file of their own, read again while the process runs. Names are Tempo's.
+"""Settings of single tenants, from a separate file that is reloaded while the process runs. Names are Tempo's.
 
-What a tenant's entry does not say holds as `overrides.defaults` says, and else as the settings do, key by key.
+A key that a tenant's entry does not set has the value of `overrides.defaults`, or else of the settings.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,9 @@ _FIELDS: Final[Mapping[str, Any]] = MetricsGenerator.model_fields
 
 
 class GeneratorOverrides(Registry):
-    """Of metrics_generator, what a tenant may have its own; as in Tempo, settings of `registry` stand at the top."""
+    """The part of metrics_generator that a tenant may override. As in Tempo, the settings of `registry` are at the top
+    level.
+    """
 
     processors: Processors = _FIELDS["processors"]
     processor: Processor = Processor()
@@ -25,11 +27,13 @@ class GeneratorOverrides(Registry):
 
     @model_validator(mode="after")
     def _a_limit_holds(self) -> Self:
-        """Not here, as in the registry: the other half may stand in the settings. `over` looks at both."""
+        """Not checked here, unlike in the registry: the other setting may be in the settings file. `over` checks
+        both.
+        """
         return self
 
     def over(self, settings: MetricsGenerator) -> MetricsGenerator:
-        """The settings, with what is set here instead. Raises: ValidationError if the two do not fit together."""
+        """The settings, overridden by what is set here. Raises: ValidationError if the two conflict"""
         parts = {
             "registry": _over(settings.registry, self, Registry.model_fields),
             "processor": _over(settings.processor, self.processor, Processor.model_fields),
@@ -46,10 +50,11 @@ class Overrides(Section):
     defaults: TenantOverrides = TenantOverrides()
     per_tenant_override_config: str = Field(
         default="",
-        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …}}`, "
-        "tenant `*` for all that are not named. It is read again while the process runs. Empty: none.",
+        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …}}`. "
+        "Tenant `*` stands for all that have no entry. A changed file is read again while the process "
+        "runs. Empty: none.",
     )
-    per_tenant_override_period_s: Seconds = Field(default=10, description="Seconds between two looks at that file.")
+    per_tenant_override_period_s: Seconds = Field(default=10, description="Seconds between two checks of that file.")
 
 
 def _over(below: S, above: Section, names: Iterable[str]) -> S:

@@ -1,4 +1,4 @@
-"""What is wrong and where: one line of text each."""
+"""Errors in settings: what is wrong and where, in one line each."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _SHOWN_MAX = 60  # characters of a wrong value
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """Where a value comes from: a line of the file (from 1), or an environment variable (line 0)."""
+    """The origin of a value: a line of the file (from 1), or an environment variable (line 0)."""
 
     name: str
     line: int = 0
@@ -36,7 +36,7 @@ class Problem:
 
 
 def error(problems: Iterable[Problem]) -> SettingsError:
-    """All problems at once: those of the file by line, then those of the environment."""
+    """One error with all problems: those of the file by line, then those of the environment."""
 
     def order(problem: Problem) -> tuple[bool, int, str]:
         place = problem.place
@@ -47,7 +47,7 @@ def error(problems: Iterable[Problem]) -> SettingsError:
 
 
 def show(value: Any) -> str:
-    """A wrong value for an error's text: kind and start of it, without what may be a password."""
+    """A wrong value for an error message: its kind and its beginning, without possible passwords."""
     if isinstance(value, str):
         text = re.sub(r"^([\w+.-]+://)?.*@", r"\1***@", value, flags=re.DOTALL)
         return f"the text {text[:_SHOWN_MAX]!r}{'…' if len(text) > _SHOWN_MAX else ''}"
@@ -67,11 +67,11 @@ def from_validation(
     root: type[Section] = Settings,
     above: Key = (),
 ) -> list[Problem]:
-    """Errors of pydantic in our words. Keys in `skip` have a problem of their own already.
+    """Pydantic's errors in our words. Keys in `skip` already have a problem.
 
-    root: the model that failed; above: where its keys stand in the file
+    root: the model that failed; above: the position of its keys in the file
 
-    Errors of an unknown key are kept even there: both may be wrong.
+    Errors of an unknown key stay even for keys in `skip`: both may be wrong.
     """
     problems = []
     for item in failed.errors(include_url=False):
@@ -88,7 +88,7 @@ def from_validation(
 
 
 def _place(key: Key, places: Mapping[Key, Location]) -> Location | None:
-    # A key that is not set (a default in conflict with another setting) has the place of what is around it.
+    # A key that is not set (a default in conflict with another setting) has the location of its section.
     return next((places[key[:end]] for end in range(len(key), 0, -1) if key[:end] in places), None)
 
 

@@ -1,4 +1,6 @@
-"""metrics_generator.storage: who gets the series. Names are Prometheus' (remote_write), with the unit at the end."""
+"""The section metrics_generator.storage: the targets of series. Names are those of Prometheus' remote_write, with the
+unit at the end.
+"""
 
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -10,7 +12,7 @@ from app.settings.values import Bytes, HttpUrl, Seconds, Words
 WRITE_1: Final = "prometheus.WriteRequest"
 WRITE_2: Final = "io.prometheus.write.v2.Request"
 
-# They say what a request is and whose it is: Stretto sets them, or other settings do.
+# Headers that describe a request and its sender: Stretto or other settings set them.
 _RESERVED: Final = frozenset(
     {
         *("authorization", "connection", "content-encoding", "content-length", "content-type", "host", "keep-alive"),
@@ -47,8 +49,8 @@ def _is_set(value: Any) -> bool:
 
 class BasicAuth(Section):
     username: str = Field(default="", description="User name. Empty: no basic authentication.")
-    password: SecretStr = Field(default=SecretStr(""), description="Its password.")
-    password_file: str = Field(default="", description="File with the password; it is read with every request.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password for basic authentication.")
+    password_file: str = Field(default="", description="File with the password. It is read again for every request.")
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -59,9 +61,13 @@ class BasicAuth(Section):
 
 
 class Authorization(Section):
-    type: str = Field(default="Bearer", description="What stands before the credentials.")
-    credentials: SecretStr = Field(default=SecretStr(""), description="What the header Authorization says after it.")
-    credentials_file: str = Field(default="", description="File with the credentials; it is read with every request.")
+    type: str = Field(default="Bearer", description="Scheme: the first word of the header Authorization.")
+    credentials: SecretStr = Field(
+        default=SecretStr(""), description="Credentials: what follows the scheme in the header Authorization."
+    )
+    credentials_file: str = Field(
+        default="", description="File with the credentials. It is read again for every request."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -70,15 +76,15 @@ class Authorization(Section):
 
 
 class TlsConfig(Section):
-    ca_file: str = Field(
-        default="", description="PEM file with the authorities that are trusted. Empty: those of the machine."
+    ca_file: str = Field(default="", description="PEM file with the CAs to trust. Empty: the machine's CAs.")
+    cert_file: str = Field(
+        default="", description="PEM file with the client's certificate. Empty: the client presents none."
     )
-    cert_file: str = Field(default="", description="PEM file with the client's certificate. Empty: none is shown.")
-    key_file: str = Field(default="", description="PEM file with the certificate's key, without a password.")
+    key_file: str = Field(default="", description="PEM file with the certificate's private key, without a password.")
     server_name: str = Field(
         default="", description="Name that the server's certificate must have. Empty: the host of the URL."
     )
-    insecure_skip_verify: bool = Field(default=False, description="Do not look at the server's certificate.")
+    insecure_skip_verify: bool = Field(default=False, description="Do not verify the server's certificate.")
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
@@ -90,18 +96,18 @@ class TlsConfig(Section):
 
 class QueueConfig(Section):
     max_shards: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=4, description="Requests to the target that are under way at once, over all tenants."
+        default=4, description="Most concurrent requests to the target, over all tenants."
     )
     max_samples_per_send: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=5000, description="Most series of a request."
+        default=5000, description="Most series in a request."
     )
     max_pushes: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=8,
-        description="Pushes of a tenant that wait for the target. Beyond it the two oldest become one: series lack a "
-        "point, no increase is lost.",
+        description="Most pushes of a tenant that wait for the target. Beyond it the two oldest are merged: series "
+        "lack a point, but no increase is lost.",
     )
-    min_backoff_s: Seconds = Field(default=0.25, description="Seconds before a request is sent again, the first time.")
-    max_backoff_s: Seconds = Field(default=30, description="Most seconds before a request is sent again.")
+    min_backoff_s: Seconds = Field(default=0.25, description="Seconds before the first retry of a request.")
+    max_backoff_s: Seconds = Field(default=30, description="Most seconds between two retries of a request.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -116,22 +122,23 @@ class RemoteWrite(Section):
     # Not part of a repr: a URL may hold a password.
     url: HttpUrl = Field(
         repr=False,
-        description="Address of a Prometheus remote-write receiver. User and password may stand in front of the host.",
+        description="URL of a Prometheus remote-write receiver. It may include a user and a password in front of "
+        "the host.",
     )
-    name: str = Field(default="", description="What logs and metrics call it. Empty: host and port.")
-    headers: Headers = Field(default={}, description="HTTP headers that are sent along.")
+    name: str = Field(default="", description="Name of the target in logs and metrics. Empty: its host and port.")
+    headers: Headers = Field(default={}, description="Additional HTTP headers of every request.")
     basic_auth: BasicAuth = BasicAuth()
     authorization: Authorization = Authorization()
-    bearer_token: SecretStr = Field(default=SecretStr(""), description="The same as `authorization.credentials`.")
-    bearer_token_file: str = Field(default="", description="The same as `authorization.credentials_file`.")
+    bearer_token: SecretStr = Field(default=SecretStr(""), description="Same as `authorization.credentials`.")
+    bearer_token_file: str = Field(default="", description="Same as `authorization.credentials_file`.")
     tls_config: TlsConfig = TlsConfig()
-    remote_timeout_s: Seconds = Field(default=30, description="Seconds to wait for the answer to a request.")
+    remote_timeout_s: Seconds = Field(default=30, description="Seconds to wait for the response to a request.")
     protobuf_message: Literal["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] = Field(
         default=WRITE_1,
-        description="Remote write 1.0 or 2.0. A target that does not take 2.0 gets 1.0.",
+        description="Remote write 1.0 or 2.0. A target that does not accept 2.0 gets 1.0.",
     )
     send_exemplars: bool = Field(default=True, description="Send exemplars.")
-    send_native_histograms: bool = Field(default=True, description="Send native histograms, where there are any.")
+    send_native_histograms: bool = Field(default=True, description="Send native histograms, if there are any.")
     queue_config: QueueConfig = QueueConfig()
 
     @model_validator(mode="after")
@@ -154,12 +161,13 @@ class RemoteWrite(Section):
 class GeneratorStorage(Section):
     remote_write: Annotated[tuple[RemoteWrite, ...], Field(strict=False)] = Field(
         default=(),
-        description="Where the metrics generator pushes its series: a list of `{url: …}`. Empty: it is off.",
+        description="Targets to which the metrics generator pushes its series: a list of `{url: …}`. Empty: the "
+        "generator is off.",
     )
     queue_bytes_max: Bytes = Field(
         default=64 << 20,
-        description="Bytes of pushes that wait for targets. Above it pushes become one, as with "
-        "`queue_config.max_pushes`; one of each tenant and target is kept in any case.",
+        description="Memory, in bytes, for pushes that wait for targets. Above it pushes are merged, as with "
+        "`queue_config.max_pushes`. One push per tenant and target always stays.",
     )
 
     @model_validator(mode="after")

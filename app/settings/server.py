@@ -1,4 +1,4 @@
-"""The settings of what listens: the query API, and the receivers of OTLP."""
+"""The settings of all listeners: the query API, and the OTLP receivers."""
 
 from typing import Annotated, Self
 
@@ -9,15 +9,15 @@ from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, Name, Or
 
 
 class Tls(Section):
-    """Tempo's names, and the OpenTelemetry Collector's."""
+    """TLS of a listener. Names are Tempo's and the OpenTelemetry Collector's."""
 
     cert_file: str = Field(
-        default="", description="PEM file with the certificate and those between it and its authority. Empty: no TLS."
+        default="", description="PEM file with the certificate and its intermediate certificates. Empty: no TLS."
     )
-    key_file: str = Field(default="", description="PEM file with the certificate's key, without a password.")
+    key_file: str = Field(default="", description="PEM file with the certificate's private key, without a password.")
     client_ca_file: str = Field(
         default="",
-        description="PEM file with the authorities of clients' certificates. Where it is set, a client needs one.",
+        description="PEM file with the CAs of the client certificates. If it is set, every client needs a certificate.",
     )
 
     @model_validator(mode="after")
@@ -37,94 +37,109 @@ HeaderBytes = Annotated[int, Field(ge=KIB, le=16 * MIB)]
 class Server(Section):
     http_listen_address: Name = Field(
         default="0.0.0.0",  # noqa: S104  as Tempo: clients are on other machines
-        description="Address on which the query API listens; 127.0.0.1 keeps other machines out.",
+        description="Address on which the query API listens. 127.0.0.1 keeps other machines out.",
     )
-    http_listen_port: Port = Field(default=3200, description="Port of the query API, HTTP and gRPC.")
+    http_listen_port: Port = Field(default=3200, description="Port of the query API, for HTTP and gRPC.")
     http_tls_config: Tls = Tls()
     http_listen_conn_limit: Count = Field(
-        default=2000, description="Connections of HTTP/1 to the query API. More are closed at once."
+        default=2000, description="Most HTTP/1 connections to the query API. Further ones are closed at once."
     )
     grpc_listen_conn_limit: Count = Field(
         default=1000,
-        description="Connections of gRPC to the query API. Each takes three file descriptors. More are closed at once.",
+        description="Most gRPC connections to the query API; each takes three file descriptors. Further ones are "
+        "closed at once.",
     )
     http_server_read_header_timeout_s: Seconds = Field(
         default=10,
-        description="Seconds within which a request's head must be there; the first one's from the connection on.",
+        description="Seconds within which a client must send the headers of a request. For the first request the "
+        "time starts with the connection.",
     )
     http_server_idle_timeout_s: Seconds = Field(
-        default=120, description="Seconds without a request after which a connection of HTTP/1 is closed."
+        default=120, description="Seconds without a request after which an HTTP/1 connection is closed."
     )
     http_server_write_timeout_s: Seconds = Field(
-        default=30, description="Seconds for which a client may take nothing of its answer before it is cut."
+        default=30,
+        description="Seconds for which a client may read nothing of its answer. Then its connection is closed.",
     )
     http_header_bytes_max: HeaderBytes = Field(
         default=64 * KIB,
-        description="Largest head of a request, in bytes, besides what a longest query takes in the URL.",
+        description="Largest headers of a request, in bytes. The longest query in the URL may take space in addition.",
     )
     grpc_server_max_send_msg_size: Annotated[int, Field(ge=2 * MIB, le=1024 * MIB)] = Field(
         default=4 * MIB,
-        description="Largest message of a streamed answer, in bytes: what must be one message and is larger is "
-        "refused. Clients of gRPC, Grafana's data source among them, take 4 MiB if they are not told otherwise.",
+        description="Largest gRPC message of a streamed answer, in bytes. An answer that must be one message and "
+        "is larger is refused. gRPC clients, Grafana's data source among them, accept 4 MiB by "
+        "default.",
     )
     auth_file: str = Field(
         default="",
-        description="YAML file of tenants and their tokens' hashes (see docs/api.md). Where it is "
-        "set, the query API and the OTLP receivers want a token. Empty: nobody needs one.",
+        description="YAML file with tenants and the hashes of their tokens (see docs/api.md). If it is set, the "
+        "query API and the OTLP receivers require a token. Empty: nobody needs one.",
     )
     file_poll_s: Seconds = Field(
         default=5,
-        description="Seconds between two looks at the files of tokens and certificates; what has changed is read anew.",
+        description="Seconds between two checks of the files of tokens and certificates. A file that has changed "
+        "is read again.",
     )
     pprof_enabled: bool = Field(
         default=False,
-        description="Whether /debug/pprof/profile tells whoever may ask what this process does. It takes some CPU.",
+        description="Serve CPU profiles of this process at /debug/pprof/profile to everyone who may query. "
+        "Profiling takes some CPU.",
     )
 
 
 class Grpc(Section):
-    endpoint: HostPort = Field(default="0.0.0.0:4317", description="Where OTLP over gRPC is received, host:port.")
+    endpoint: HostPort = Field(
+        default="0.0.0.0:4317", description="Address of the receiver of OTLP over gRPC, host:port."
+    )
     tls: Tls = Tls()
     max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=64, description="Largest request, in MiB after decompression. A larger one is refused."
     )
     read_header_timeout_s: Seconds = Field(
-        default=10, description="Seconds within which a connection must begin as HTTP/2."
+        default=10, description="Seconds within which a client must start HTTP/2 on a new connection."
     )
-    read_timeout_s: Seconds = Field(default=60, description="Seconds within which a request must be there whole.")
+    read_timeout_s: Seconds = Field(default=60, description="Seconds within which a client must send a whole request.")
     write_timeout_s: Seconds = Field(
-        default=30, description="Seconds for which a client may take nothing of its answers before it is cut."
+        default=30,
+        description="Seconds for which a client may read nothing of its answers. Then its connection is closed.",
     )
     idle_timeout_s: Seconds = Field(
-        default=600, description="Seconds without a request after which a connection is closed. Clients connect again."
+        default=600, description="Seconds without a request after which a connection is closed. Clients reconnect."
     )
     header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest metadata of a request, in bytes.")
     max_concurrent_streams: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=100, description="Requests at once on one connection. A client keeps more waiting itself."
+        default=100, description="Most concurrent requests on one connection. A client holds further ones back itself."
     )
-    connections_max: Count = Field(default=2000, description="Connections. More are closed at once.")
+    connections_max: Count = Field(default=2000, description="Most connections. Further ones are closed at once.")
 
 
 class Cors(Section):
-    """Which pages in browsers may send: the OpenTelemetry Collector's names."""
+    """Web pages that may send spans from browsers. Names are the OpenTelemetry Collector's."""
 
     allowed_origins: Origins = Field(
         default=(),
-        description="Origins of web pages that may send from browsers, as `https://app.example.com`; `*` stands for "
-        "any text in one, as in `https://*.example.com`, or for all. Empty: none.",
+        description="Origins of the web pages that may send spans from browsers, such as "
+        "`https://app.example.com`. `*` matches any text within an origin, as in "
+        "`https://*.example.com`; alone it allows all. Empty: none.",
     )
     allowed_headers: HeaderNames = Field(
         default=(),
         description="Headers that such a page may send besides Accept, Accept-Language, Content-Language and "
-        "Content-Type; `*`: any. X-Scope-OrgID and Authorization are such. Empty: X-Requested-With, too.",
+        "Content-Type, for example X-Scope-OrgID or Authorization. `*`: any. Empty: only "
+        "X-Requested-With in addition.",
     )
     max_age: Annotated[int, Field(ge=0, le=86_400)] = Field(
-        default=0, description="Seconds for which a browser may remember what it was allowed. 0: its own 5."
+        default=0,
+        description="Seconds for which a browser may cache the answer to a preflight request. 0: the browser's default "
+        "of 5.",
     )
 
 
 class Http(Section):
-    endpoint: HostPort = Field(default="0.0.0.0:4318", description="Where OTLP over HTTP is received, host:port.")
+    endpoint: HostPort = Field(
+        default="0.0.0.0:4318", description="Address of the receiver of OTLP over HTTP, host:port."
+    )
     tls: Tls = Tls()
     max_request_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
         default=64 * MIB,
@@ -132,22 +147,26 @@ class Http(Section):
     )
     max_json_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
         default=4 * MIB,
-        description="The same of a request in JSON, which costs far more: while it is parsed the process stands "
-        "still, up to 20 ms for a megabyte.",
+        description="Largest JSON body, in bytes after decompression. JSON costs far more: parsing blocks the "
+        "whole process, for up to 20 ms per megabyte.",
     )
     read_header_timeout_s: Seconds = Field(
         default=10,
-        description="Seconds within which a request's head must be there; the first one's from the connection on.",
+        description="Seconds within which a client must send the headers of a request. For the first request the "
+        "time starts with the connection.",
     )
-    read_timeout_s: Seconds = Field(default=60, description="Seconds within which a request's body must be there.")
+    read_timeout_s: Seconds = Field(
+        default=60, description="Seconds within which a client must send the body of a request."
+    )
     write_timeout_s: Seconds = Field(
-        default=30, description="Seconds for which a client may take nothing of its answer before it is cut."
+        default=30,
+        description="Seconds for which a client may read nothing of its answer. Then its connection is closed.",
     )
     idle_timeout_s: Seconds = Field(
         default=120, description="Seconds without a request after which a connection is closed."
     )
-    header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest head of a request, in bytes.")
-    connections_max: Count = Field(default=2000, description="Connections. More are closed at once.")
+    header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest headers of a request, in bytes.")
+    connections_max: Count = Field(default=2000, description="Most connections. Further ones are closed at once.")
     cors: Cors = Cors()
 
 

@@ -23,7 +23,7 @@ def to_yaml(settings: Settings, *, masked: bool = True) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML with one fault mended: it writes U+0085 and the like as they are, and reads them as line breaks."""
+    """PyYAML with a fix: it writes U+0085 and similar characters as they are, but reads them as line breaks."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -35,7 +35,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _plain(value: Any, *, masked: bool, only_set: bool = False) -> Any:
-    """only_set: what is left out means something else than the default."""
+    """A value as plain YAML types. only_set: omit unset fields, because they do not mean their default"""
     if isinstance(value, BaseModel):
         only_set = only_set or isinstance(value, TenantOverrides)
         names = [name for name in type(value).model_fields if not only_set or name in value.model_fields_set]
@@ -58,13 +58,13 @@ def _plain(value: Any, *, masked: bool, only_set: bool = False) -> Any:
 
 
 def changed_yaml(settings: Settings) -> str:
-    """What differs from the defaults, secrets masked."""
+    """The settings that differ from their defaults, with secrets masked."""
     changed = _changed(_plain(settings, masked=True), _plain(Settings(), masked=True))
     return yaml.dump(changed, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
 
 
 def overrides_yaml(tenants: Mapping[str, BaseModel]) -> str:
-    """What is set for single tenants, in the form of the file of overrides."""
+    """The overrides of single tenants, in the format of the overrides file."""
     tree = {name: entry.model_dump(mode="json", exclude_unset=True) for name, entry in tenants.items()}
     return yaml.dump({"overrides": tree}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
 
@@ -83,15 +83,15 @@ def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
 
 
 def table() -> str:
-    """All settings as a Markdown table, for docs/settings.md."""
-    lines = ["| Setting | Expected | Default | What it is |", "|---|---|---|---|"]
+    """All settings as a Markdown table for docs/settings.md."""
+    lines = ["| Setting | Expected | Default | Description |", "|---|---|---|---|"]
     for key, field in leaves().items():
         lines += _rows(dotted(key), field)
     return "\n".join(lines) + "\n"
 
 
 def _rows(name: str, field: FieldInfo) -> list[str]:
-    """A setting's row; where it is a list of sections, one more for each that an item has."""
+    """A setting's row; for a list of sections, also one row per setting of an item."""
     default = None if field.is_required() else _plain(field.default, masked=True)
     shown = default not in (None, "", [], {})
     words = f"`{yaml.safe_dump(default, default_flow_style=True).split(chr(10))[0]}`" if shown else ""

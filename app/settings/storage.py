@@ -1,4 +1,4 @@
-"""Where blocks rest: storage.trace. Names are Tempo's."""
+"""The section storage.trace: where blocks are stored. Names are Tempo's."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -8,40 +8,39 @@ from pydantic import Field, SecretStr, model_validator
 from app.settings.base import Section, conflict
 from app.settings.values import Folder, HttpUrlOrEmpty, Prefix, S3Endpoint, Seconds
 
-_PREFIX_HELP: Final = "Folder within the bucket; empty: the bucket's root."
+_PREFIX_HELP: Final = "Folder within the bucket. Empty: the bucket's root."
 
 
 class Local(Section):
     path: Folder = Field(
         default=Path("data/blocks"),
-        description="Folder of the blocks. Where not set: `blocks` in `data_dir`. A relative path "
-        "starts at the "
+        description="Folder of the blocks. If it is not set: `blocks` in `data_dir`. A relative path starts at the "
         "working directory.",
     )
 
 
 class S3(Section):
-    bucket: str = Field(default="", description="Name of the bucket. Needed with backend s3.")
+    bucket: str = Field(default="", description="Name of the bucket. Required with backend s3.")
     prefix: Prefix = Field(default="", description=_PREFIX_HELP)
     endpoint: S3Endpoint = Field(
         default="",
-        description="Host or host:port of a server other than AWS's, or its whole URL. Empty: AWS, by `region`.",
+        description="Host, host:port or URL of an S3 server other than AWS. Empty: AWS, by `region`.",
     )
-    region: str = Field(default="", description="AWS region, as eu-central-1.")
+    region: str = Field(default="", description="AWS region, such as eu-central-1.")
     access_key: str = Field(
         default="",
-        description="Access key id. Empty: taken from where AWS's own tools find it (AWS_… variables).",
+        description="Access key id. Empty: found where AWS's own tools find it (AWS_… variables).",
     )
-    secret_key: SecretStr = Field(default=SecretStr(""), description="Secret that belongs to `access_key`.")
+    secret_key: SecretStr = Field(default=SecretStr(""), description="Secret key that belongs to `access_key`.")
     forcepathstyle: bool = Field(
         default=False,
-        description="Write the bucket into the URL's path instead of the host name, as MinIO needs.",
+        description="Put the bucket into the URL's path instead of the host name, as MinIO requires.",
     )
-    insecure: bool = Field(default=False, description="Speak http, not https, to an `endpoint` that is a bare host.")
+    insecure: bool = Field(default=False, description="Use http instead of https if `endpoint` is a bare host.")
 
     @property
     def endpoint_url(self) -> str | None:
-        """The endpoint as a URL with scheme; None: AWS's own."""
+        """The endpoint as a URL with its scheme; None: AWS."""
         if not self.endpoint or "://" in self.endpoint:
             return self.endpoint or None
         return f"{'http' if self.insecure else 'https'}://{self.endpoint}"
@@ -55,34 +54,36 @@ class S3(Section):
 
 
 class GCS(Section):
-    bucket_name: str = Field(default="", description="Name of the bucket. Needed with backend gcs.")
+    bucket_name: str = Field(default="", description="Name of the bucket. Required with backend gcs.")
     prefix: Prefix = Field(default="", description=_PREFIX_HELP)
-    endpoint: HttpUrlOrEmpty = Field(default="", description="URL of a server other than Google's. Empty: Google's.")
+    endpoint: HttpUrlOrEmpty = Field(
+        default="", description="URL of a GCS server other than Google's. Empty: Google's."
+    )
 
 
 class Azure(Section):
-    container_name: str = Field(default="", description="Name of the container. Needed with backend azure.")
+    container_name: str = Field(default="", description="Name of the container. Required with backend azure.")
     prefix: Prefix = Field(default="", description=_PREFIX_HELP)
-    storage_account_name: str = Field(default="", description="Name of the storage account. Needed with backend azure.")
+    storage_account_name: str = Field(
+        default="", description="Name of the storage account. Required with backend azure."
+    )
     storage_account_key: SecretStr = Field(
         default=SecretStr(""), description="Key of the storage account. Empty: taken from AZURE_… variables."
     )
-    endpoint_suffix: str = Field(
-        default="blob.core.windows.net", description="Domain below which the storage account's host lies."
-    )
+    endpoint_suffix: str = Field(default="blob.core.windows.net", description="Domain of the storage account's host.")
 
 
 class Block(Section):
     attribute_columns_max: Annotated[int, Field(ge=16, le=20_000)] = Field(
         default=300,
-        description="Attribute columns of a segment. The rarest attributes beyond share one list column; they are "
-        "found as the others, more slowly.",
+        description="Most attribute columns in a segment. The rarest attributes beyond it share one list column. "
+        "Queries find them as they find others, but more slowly.",
     )
 
 
 class Trace(Section):
     backend: Literal["local", "s3", "gcs", "azure"] = Field(
-        default="local", description="Kind of storage. The section of the same name says where in it."
+        default="local", description="Kind of storage. The section of the same name says where the blocks are."
     )
     local: Local = Local()
     s3: S3 = S3()
@@ -91,10 +92,10 @@ class Trace(Section):
     block: Block = Block()
     read_timeout_s: Seconds = Field(
         default=10,
-        description="Seconds for a read from the storage, what is tried again included. Then the query fails with 503.",
+        description="Seconds that a read from storage may take, retries included. Then the query fails with 503.",
     )
     blocklist_poll_s: Seconds = Field(
-        default=30, description="Seconds between two looks at the storage for new and deleted blocks."
+        default=30, description="Seconds between two polls of the storage for new and deleted blocks."
     )
 
     @model_validator(mode="after")

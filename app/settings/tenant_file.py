@@ -1,4 +1,4 @@
-"""The file of overrides: YAML → each tenant's settings, with the errors of the settings file."""
+"""The overrides file: YAML → each tenant's settings, with the same errors as the settings file."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -20,7 +20,9 @@ Check = Callable[[TenantOverrides], None]
 
 
 def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> dict[str, TenantOverrides]:
-    """Entries by tenant; `*` is anybody else's. name: what errors call the file. Raises: SettingsError."""
+    """Entries by tenant; `*` is the entry of all other tenants. name: the file's name in errors. Raises:
+    SettingsError
+    """
     document = read(text, name, environ)
     problems = list(document.problems)
     found: dict[str, TenantOverrides] = {}

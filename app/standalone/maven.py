@@ -1,4 +1,6 @@
-"""Single jars, and what they need, from the Maven repository that jgo knows. jgo is Python only."""
+"""Downloads single jars, and resolves their dependencies, from the Maven repository that jgo uses. jgo is pure
+Python.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,7 @@ class Jar:
 
 
 def fetch(jar: Jar, directory: Path, on_bytes: Callable[[int], None]) -> Path:
-    """Download one jar below `directory` (empty); `on_bytes` gets the size of each piece.
+    """Downloads one jar below `directory` (empty); `on_bytes` gets the size of each piece.
 
     Raises: RuntimeError if no repository has it; requests' exceptions, which are OSErrors
     """
@@ -47,7 +49,7 @@ def fetch(jar: Jar, directory: Path, on_bytes: Callable[[int], None]) -> Path:
 
 
 def resolve(coordinates: Sequence[str], repo_cache: Path) -> list[Jar]:
-    """All jars that `coordinates` need to run, sorted by name, with the checksums of what is served."""
+    """All jars that `coordinates` need to run, sorted by name, with the checksums that the repository serves."""
     context = _context(repo_cache)
     asked, needed = context.resolver.resolve([context.create_dependency(text) for text in coordinates])
     jars = []

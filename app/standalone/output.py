@@ -1,4 +1,4 @@
-"""What a child says: all of it into a file of bounded size, its warnings and errors onto the terminal."""
+"""The output of a child process: all of it to a file of bounded size, warnings and errors also to the terminal."""
 
 import re
 import time
@@ -17,7 +17,7 @@ _LEVEL: Final = re.compile(
 
 
 class LogFile:
-    """Appends to `path`; above `bytes_max` the file becomes `<path>.1` and a new one begins."""
+    """Appends to `path`. Above `bytes_max` the file becomes `<path>.1`, and a new one begins."""
 
     def __init__(self, path: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ Show = Literal["all", "warnings", "errors"]
 
 
 class OutputEcho:
-    """Passes on the lines from a level on, and the lines without a level that follow one.
+    """Passes on lines from a level on, and the lines without a level that follow them.
 
     At most LINES_MAX in WINDOW_S seconds: a worker without Kafka logs some forty errors a second.
     """
@@ -81,7 +81,7 @@ class OutputEcho:
 
 
 def pump(source: BinaryIO, log: LogFile, echo: OutputEcho) -> None:
-    """Copy `source` until its end. Lines longer than 64 KiB are echoed in pieces."""
+    """Copies `source` until its end. Lines longer than 64 KiB are echoed in pieces."""
     while line := source.readline(_LINE_BYTES_MAX):
         log.write(line)
         echo.line(line.decode("utf-8", "replace").rstrip())

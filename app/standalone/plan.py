@@ -1,4 +1,4 @@
-"""From the settings and the environment to what `stretto run` starts, and where it listens."""
+"""Settings and environment → what `stretto run` starts, and where it listens."""
 
 import sys
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from app.standalone.child import Command
 from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener
 
-# Only for our own Kafka: the port it takes instead of 9092. KAFKA_URL means somebody else's.
+# The port of the embedded Kafka instead of 9092. KAFKA_URL means another Kafka.
 KAFKA_PORT: Final = "EMBEDDED_KAFKA_PORT"
 _KAFKA_PORT_DEFAULT: Final = 9092
 
@@ -33,19 +33,19 @@ class RunPlan:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """What the worker opens."""
+        """The addresses on which the worker listens."""
         return (self.api, self.otlp_grpc, self.otlp_http)
 
     @property
     def needed(self) -> tuple[Listener, ...]:
-        """What must be free before anything is started."""
+        """The addresses that must be free before anything starts."""
         if self.own_kafka_port is None:
             return self.listeners
         return (*self.listeners, Listener("Kafka", "127.0.0.1", self.own_kafka_port, KAFKA_PORT))
 
 
 def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
-    """Raises: StandaloneError for a port that is no number."""
+    """The plan. Raises: StandaloneError for an invalid port"""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
     env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}

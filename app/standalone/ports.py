@@ -1,4 +1,4 @@
-"""Is what we need free: the ports, and the data folder? If not: which process has it."""
+"""Checks that the ports and the data folder are free, and names the process that uses them."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ class Listener:
 
     @property
     def local_host(self) -> str:
-        """Under which name this machine reaches it; without brackets."""
+        """The host name under which this machine reaches the listener; without brackets."""
         return "127.0.0.1" if self.on_all else self.host
 
     @property
@@ -47,11 +47,11 @@ class Listener:
 
 @contextmanager
 def data_lock(data_dir: Path, port: int) -> Iterator[None]:
-    """Hold the data folder for this process; the kernel lets go of it even after kill -9.
+    """Locks the data folder for this process; the kernel releases the lock even after kill -9.
 
-    port: where this process will listen, for the error that a second one gets
+    port: where this process will listen, for the error that a second process gets
 
-    Raises: StandaloneError naming the process that holds it, or why the folder cannot be used
+    Raises: StandaloneError that names the process with the lock, or why the folder cannot be used
     """
     path = data_dir / PID_FILE
     try:
@@ -81,9 +81,9 @@ def data_lock(data_dir: Path, port: int) -> Iterator[None]:
 
 
 def wait_free(listeners: Sequence[Listener], within_s: float) -> None:
-    """Return once all ports are free: those of a run that was just killed are, within moments.
+    """Returns once all ports are free: after a kill, the ports of the former run are free within moments.
 
-    Raises: StandaloneError with a line per port: who holds it, and what to do
+    Raises: StandaloneError with one line per port: who uses it, and what to do
     """
     end = time.monotonic() + within_s
     while taken := [listener for listener in listeners if not is_free(listener.host, listener.port)]:
@@ -93,7 +93,7 @@ def wait_free(listeners: Sequence[Listener], within_s: float) -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Can a server listen there? Raises StandaloneError if the address is not one of this machine's."""
+    """Whether a server can listen there. Raises: StandaloneError if the address does not belong to this machine"""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -111,10 +111,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str = "127.0.0.1", avoid: Collection[int] = ()) -> int:
-    """A port that nobody uses now and that is not in `avoid`, the ports that are already promised to somebody.
+    """A free port that is not in `avoid`, the ports that are already assigned.
 
-    Not one that the system would choose (port 0): such a port may be the next one that any connection of this
-    machine goes out from, before its new owner listens on it.
+    The system's choice (port 0) is not safe: the system may give the same port to an outgoing connection before its
+    owner listens on it.
     Raises: StandaloneError if none is found
     """
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
@@ -124,7 +124,7 @@ def free_port(host: str = "127.0.0.1", avoid: Collection[int] = ()) -> int:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """As `free_port`, each of them another."""
+    """As `free_port`, several different ports."""
     found: list[int] = []
     while len(found) < count:
         found.append(free_port(host, found))
@@ -140,7 +140,7 @@ def _refusal(listener: Listener) -> str:
 
 
 def holder(port: int) -> tuple[int, str] | None:
-    """(pid, command line) of the process that listens on `port`; None if we may not know."""
+    """(pid, command line) of the process that listens on `port`; None if we have no permission to know."""
     import psutil  # type: ignore[import-untyped]  # rarely needed: only to explain a refusal
 
     for process in psutil.process_iter():

@@ -1,4 +1,4 @@
-"""How far a download is: one bar on a terminal, a line every other second elsewhere."""
+"""Progress of a download: one bar on a terminal, elsewhere a line every other second."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ _LINE_S: Final = 2.0
 
 
 class DownloadProgress:
-    """Counts bytes and files, from any thread; a context manager, so that the last state is shown."""
+    """Counts bytes and files, from any thread. A context manager, so that it shows the final state."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class DownloadProgress:
                 self._say(self._text())
 
     def add(self, n_bytes: int) -> None:
-        """`n_bytes` more have come; negative if a file starts anew."""
+        """Adds `n_bytes`; negative if a file starts again."""
         with self._lock:
             self._done_bytes += n_bytes
             now = time.monotonic()

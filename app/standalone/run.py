@@ -1,6 +1,6 @@
-"""`stretto run`: everything on this machine, from nothing to ready, and back to nothing within 5 s.
+"""`stretto run`: starts everything on this machine until it is ready, and stops it within 5 s.
 
-Order: ports and data folder free → jars → Kafka → topics → worker → ready; and backwards, the worker first.
+Order: ports and data folder free → jars → Kafka → topics → worker → ready. It stops in reverse order, the worker first.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _INTERRUPTED: Final = 128 + signal.SIGINT
 
 
 def say(text: str) -> None:
-    """A line for the operator. Safe from any thread."""
+    """Prints a line for the operator. Thread-safe."""
     # A terminal that is gone must not stop what copies the children's output: they would block.
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
@@ -41,7 +41,7 @@ def say(text: str) -> None:
 
 
 def main(settings: Settings) -> int:
-    """Run until a signal. The exit code: 0 after SIGTERM, 130 after Ctrl-C.
+    """Runs until a signal. The exit code: 0 after SIGTERM, 130 after Ctrl-C.
 
     Raises: StrettoError if it cannot start, or if a child dies again and again
     """
@@ -109,7 +109,7 @@ class _Run:
             await self._stop(signals)
 
     async def _stop(self, signals: asyncio.Queue[int]) -> None:
-        """In order; a second signal kills what is left."""
+        """Stops all children in order; a second signal kills the remaining ones."""
         own_kafka = [child for child in self.children if child.command.log == self.plan.logs / "kafka.log"]
         others = [child for child in self.children if child not in own_kafka]
         stopping = asyncio.create_task(stop_in_order([others, own_kafka]))
@@ -174,7 +174,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def wait_ready(api: Listener, tell: Callable[[str], None]) -> None:
-    """Return once GET /ready answers 200. For ever: whoever calls watches the worker meanwhile."""
+    """Returns once GET /ready answers 200. It waits without limit: the caller watches the worker meanwhile."""
     next_word = time.monotonic() + _PATIENCE_S
     while True:
         answer = await _get_ready(api)
@@ -187,7 +187,7 @@ async def wait_ready(api: Listener, tell: Callable[[str], None]) -> None:
 
 
 def _own_certificate() -> ssl.SSLContext:
-    """Takes any: it is for the name under which others reach this server, and what is read says nothing secret."""
+    """Accepts any certificate: it is for the server's external name, and /ready returns nothing secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -195,7 +195,7 @@ def _own_certificate() -> ssl.SSLContext:
 
 
 async def _get_ready(api: Listener) -> str:
-    """Status and body of GET /ready, or what went wrong. An HTTP client for one request."""
+    """Status and body of GET /ready, or the error. A minimal HTTP client for one request."""
     try:
         async with asyncio.timeout(2):
             tls = _own_certificate() if api.tls else None

@@ -1,4 +1,4 @@
-"""Keep children alive, and end them in order."""
+"""Keeps child processes alive, and stops them in order."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ from app.standalone.errors import StandaloneError
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a child that dies is started again, and when it is given up.
+    """When to restart a child that has died, and when to give up.
 
-    Only deaths soon after the start count: a worker that somebody kills again and again has not failed.
+    Only deaths soon after the start count: a worker that somebody kills repeatedly has not failed.
     """
 
     pause_s: float = 1.0
@@ -28,7 +28,7 @@ _LAST_S: Final = 1.5  # what the one that is stopped last (Kafka) has at least
 
 
 async def nothing() -> None:
-    """For a child that needs nobody else."""
+    """The `needs` of a child that depends on no other."""
 
 
 async def keep_alive(
@@ -37,10 +37,10 @@ async def keep_alive(
     needs: Callable[[], Awaitable[object]] = nothing,
     patience: Patience = Patience(),
 ) -> NoReturn:
-    """Start `child` again whenever it ends, after waiting for what it `needs`: for a worker, Kafka.
+    """Restarts `child` whenever it ends, after waiting for what it `needs`: for a worker, Kafka.
 
-    Raises: StandaloneError after `deaths_max` deaths in a row, each within `young_s` of its start; the child is
-    not running then. What `needs` raises.
+    Raises: StandaloneError after `deaths_max` deaths in a row, each within `young_s` of its start; the child is then
+    not running. Also what `needs` raises
     """
     name, young_deaths, started_s = child.command.name, 0, time.monotonic()
     while True:
@@ -60,9 +60,9 @@ async def keep_alive(
 
 
 async def stop_in_order(groups: Sequence[Sequence[Child]], first_s: float = 3.0, within_s: float = STOP_S) -> None:
-    """Stop one group after the other. Each has `first_s`, the last one what is left of `within_s`.
+    """Stops one group after the other. Each has `first_s`, the last one the rest of `within_s`.
 
-    The worker before its Kafka: it still commits what it has done.
+    The worker stops before its Kafka, because it still commits what it has done.
     """
     end = time.monotonic() + within_s
     for n, group in enumerate(groups):

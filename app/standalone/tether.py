@@ -1,8 +1,8 @@
-"""Run a command that dies with the process that started it, even by kill -9. Run as a script, never imported.
+"""Runs a command that dies with the process that started it, even after kill -9. Run as a script, never imported.
 
-    python tether.py PARENT_PID COMMAND…
+python tether.py PARENT_PID COMMAND…
 
-Linux only. A helper that ends in `exec`: subprocess's `preexec_fn` may deadlock where there are threads.
+Linux only. A helper that ends in `exec`: subprocess's `preexec_fn` may deadlock if there are threads.
 """
 
 import ctypes

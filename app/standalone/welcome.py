@@ -1,4 +1,4 @@
-"""What `stretto run` says once it is ready. README.md shows the same two commands."""
+"""The text of `stretto run` once it is ready. README.md shows the same two commands."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +20,17 @@ curl -sS -G http://API/api/search --data-urlencode 'q={ resource.service.name = 
 
 
 def first_trace(otlp_http: str = "127.0.0.1:4318") -> str:
-    """A shell command that sends a trace of one span, now, over OTLP/HTTP in JSON to host:port."""
+    """A shell command that sends a trace of one span, with the current time, over OTLP/HTTP in JSON to host:port."""
     return _FIRST_TRACE.replace("//OTLP/", f"//{otlp_http}/")
 
 
 def find_trace(api: str = "127.0.0.1:3200", scheme: str = "http") -> str:
-    """A shell command that asks host:port for what `first_trace` sent."""
+    """A shell command that searches host:port for the trace of `first_trace`."""
     return _FIND_TRACE.replace("http://API/", f"{scheme}://{api}/")
 
 
 def welcome(api: Listener, otlp_grpc: Listener, otlp_http: Listener, brokers: Sequence[str], logs: Path) -> str:
-    """The few lines on the terminal."""
+    """The lines for the terminal."""
     return f"""
 Stretto is ready.
   Query API             {"https" if api.tls else "http"}://{api.local}{_everywhere(api)}

@@ -27,13 +27,15 @@ log = logging.getLogger(__name__)
 
 LAG: Final = Gauge(
     "stretto_consumer_lag_records",
-    "Records that Kafka has and the consumer has not taken, by Kafka's own word of where the partition ends.",
+    "Records of a partition that the consumer has not read yet, up to the end offset that Kafka reports.",
     ["app", "topic", "partition"],
 )
 REBUILDS: Final = Counter(
-    "stretto_consumer_rebuilds_total", "Consumers made anew because they stood.", ["app", "reason"]
+    "stretto_consumer_rebuilds_total", "Consumers that were rebuilt because they stopped reading.", ["app", "reason"]
 )
-SILENT: Final = Counter("stretto_kafka_silent_total", "Times that Kafka did not say where topics end.")
+SILENT: Final = Counter(
+    "stretto_kafka_silent_total", "Times that Kafka did not answer when asked for end offsets or group members."
+)
 
 _LOOK_S: Final = 1.0
 _GROUPS_EVERY: Final = 3  # looks

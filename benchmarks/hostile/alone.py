@@ -145,7 +145,7 @@ def _whole_trace(parts: list[Any], trace_id: bytes) -> None:
 
 
 def _status_bytes(name: str) -> int:
-    """A line of /proc/self/status."""
+    """A size from /proc/self/status, in bytes."""
     with Path("/proc/self/status").open() as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(f"{name}:"))
 

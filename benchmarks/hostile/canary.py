@@ -35,9 +35,10 @@ def request(service: str, trace_id: bytes) -> bytes:
 
 
 class Canary:
-    """Sends a trace a fifth of a second and asks twice a second, in threads. lag_s_max: kafka.lag_s_max of the server.
+    """Sends a trace every fifth of a second and searches twice a second, in threads. lag_s_max: kafka.lag_s_max of the
+    server
 
-    A search that answers 200 without a trace that was acknowledged lag_s_max before is a lie, and kept in `lies`.
+    A search that answers 200 without a trace that was acknowledged lag_s_max before is wrong; `lies` keeps it.
     """
 
     def __init__(self, cluster: Cluster, lag_s_max: float) -> None:
@@ -87,7 +88,7 @@ class Canary:
             return None
 
     def missing(self, service: str) -> str:
-        """What an answer of now lacks of all that was acknowledged; "": nothing."""
+        """The acknowledged traces that an answer does not have now, as text; "": none."""
         wanted, found = self.acknowledged(service), self.search(service)
         if found is None:
             return "no answer"

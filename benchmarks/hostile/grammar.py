@@ -46,7 +46,7 @@ class Grammar:
         self._wide, self._rng = wide, rng
 
     def search(self) -> str:
-        """A pipeline of spansets."""
+        """A random search: a pipeline of spansets."""
         return self._mutated(self._pipeline())
 
     def metrics(self) -> str:

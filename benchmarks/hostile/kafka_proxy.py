@@ -1,7 +1,7 @@
-"""Stands between a worker and its Kafka: passes everything on, and loses or delays what it is told to.
+"""A proxy between a worker and its Kafka: forwards everything, and loses or delays what the test asks for.
 
-Kafka answers the requests of a connection in their order. So where one is lost all that come after it on the same
-connection are lost too, also when the fault is over: as behind a router that has forgotten the connection.
+Kafka answers the requests of a connection in order. So if one is lost, all later ones on the same connection are lost
+too, even when the fault is over: as behind a router that has forgotten the connection.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class KafkaProxy(threading.Thread):
         self.join(10)
 
     def set(self, *faults: Fault) -> None:
-        """From now on; none: all is well."""
+        """Sets the faults from now on; none: no faults."""
         self._later, self._until_s = None, None
         self._faults = faults
 
@@ -92,7 +92,7 @@ class KafkaProxy(threading.Thread):
         return bool(self._faults) or self._later is not None
 
     def cut(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         self._cut_before_s = time.monotonic()
 
     def run(self) -> None:

@@ -32,7 +32,7 @@ _SERVICE: Final = "/tempopb.StreamingQuerier/"
 
 @dataclass
 class Seen:
-    """What came of the queries. took_s: by kind, all together; counts: how many of each; slowest: the longest first"""
+    """Results of the queries. took_s: durations by kind, all together; counts: by kind; slowest: longest first"""
 
     statuses: Counter[str] = field(default_factory=Counter)
     took_s: dict[str, float] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Seen:
 
     @property
     def count(self) -> int:
-        """How many were asked."""
+        """Number of queries that were sent."""
         return sum(self.statuses.values())
 
     def note(self, one: Asked, status: int | str, took_s: float) -> None:
@@ -116,7 +116,7 @@ class _Client:
         self._grpc.close()
 
     def ask(self, one: Asked) -> int | str:
-        """The status."""
+        """Sends one query and returns its status."""
         goes_away = self._rng.random() < _GOES_AWAY
         if one.streamed:
             return self._stream(one.streamed, one.headers, goes_away=goes_away)

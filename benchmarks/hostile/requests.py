@@ -55,7 +55,7 @@ SETTLE_S: Final = 180.0
 
 @dataclass(slots=True)
 class Report:
-    """What came of it; empty faults: all is well."""
+    """Results of a run; without faults it passed."""
 
     faults: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -190,7 +190,7 @@ def _samples(cluster: Cluster) -> dict[str, float]:
 
 
 def _settle(cluster: Cluster) -> None:
-    """Until all that was accepted is in blocks."""
+    """Waits until all accepted spans are in blocks."""
     deadline_s = time.monotonic() + SETTLE_S
     while True:
         sums = _samples(cluster)

@@ -130,7 +130,7 @@ class Outcome:
 
 
 def cause(stall: Stall, lasts_s: float, there: BehindProxy, canary: Canary) -> Outcome:
-    """Does it, and waits until all is well again."""
+    """Causes a stall, and waits until consumption has recovered."""
     canary.next()
     worker, lies = _worker(there), len(canary.lies)
     message = os.urandom(16)
@@ -220,7 +220,7 @@ async def _produce(address: str, body: bytes) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status."""
+    """Runs the stalls and returns the exit status."""
     parser = argparse.ArgumentParser("python -m benchmarks.hostile.stalls", description=__doc__)
     parser.add_argument("--stalls", type=int, default=200, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what happens when (default: %(default)s)")

@@ -42,7 +42,7 @@ class Wide:
 
     @property
     def huge_trace(self) -> bytes:
-        """The huge trace's id."""
+        """The trace id of the huge trace."""
         return b"huge" + self.seed.to_bytes(12, "big")
 
     def key(self, number: int) -> str:

@@ -58,7 +58,7 @@ class Bench:
     cases: list[Case] = field(default_factory=list)
     rows: list[report.Row] = field(default_factory=list)
     stall_ms: dict[str, float] = field(default_factory=dict)
-    throngs: list[report.Throng] = field(default_factory=list)
+    concurrent_loads: list[report.ConcurrentLoad] = field(default_factory=list)
     numbers_left: Iterator[int] = field(default_factory=lambda: iter(range(PASSES_MAX - 1, 0, -1)))
 
 
@@ -150,7 +150,7 @@ def bench(given: argparse.Namespace, folder: Path) -> tuple[report.Run, dict[str
         disk_bytes=disk_bytes,
         rows=run.rows,
         stall_ms=run.stall_ms,
-        throngs=run.throngs,
+        concurrent_loads=run.concurrent_loads,
     ), {case.name: case.what for case in run.cases}
 
 
@@ -164,7 +164,7 @@ def check_disk(spans: int, file_spans: int, folder: Path) -> None:
 
 
 def in_one_go(run: Bench) -> tuple[int, int]:
-    """Ask while all is recent, start again so that blocks are cut, and ask again."""
+    """Queries recent data, restarts Stretto so that it cuts blocks, and queries again."""
     code = code_of_now(run.folder / "code")
     with Cluster(run.folder, {**settings(run.given, NEVER_S), **code}) as cluster:
         load(run, cluster, passes_per_flush(run.given)[0])
@@ -194,7 +194,7 @@ def block_by_block(run: Bench) -> tuple[int, int]:
 
 
 def settings(given: argparse.Namespace, block_age_s: int) -> dict[str, str]:
-    """As environment variables."""
+    """Settings of the run as environment variables."""
     return {
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(block_age_s),
         "STRETTO_LIVE_STORE__BLOCK_ROWS_MAX": str(ROWS_NEVER),
@@ -261,8 +261,8 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
     all_after = stalls.all_buckets(url)
     stall_ms = stalls.longest_ms(all_before[stalls.METRIC], all_after[stalls.METRIC])
     parts_ms = stalls.longest_parts_ms(all_before, all_after)
-    run.throngs.append(
-        report.throng(place, concurrent, ingested(given.ingest, loaded), echo.took_s, stall_ms, parts_ms)
+    run.concurrent_loads.append(
+        report.concurrent_load(place, concurrent, ingested(given.ingest, loaded), echo.took_s, stall_ms, parts_ms)
     )
     file.unlink(missing_ok=True)
     wait_for(cluster, lambda now: now.searchable >= now.received, SEARCHABLE_S)
@@ -280,7 +280,7 @@ def write_ingest(run: Bench, file: Path) -> int:
 
 
 def ingested(rate: int | None, loaded: Loaded | None) -> Mapping[str, Any]:
-    """The fields of report.Throng that tell of spans that came in."""
+    """The fields of report.ConcurrentLoad that tell of spans that came in."""
     if loaded is None:
         return {"ingest_rate": None, "ingested_per_s": None, "ack_p99_ms": None, "ingest_errors": 0}
     acknowledged = loaded.requests - loaded.errors

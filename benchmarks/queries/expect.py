@@ -1,4 +1,4 @@
-"""Right answers: each knows what a body must say, and tells what is wrong with one. "" means right."""
+"""Right answers: each object checks the body of an answer, and returns the error as text; "" means right."""
 
 import json
 from base64 import b64decode
@@ -132,7 +132,7 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Values of an attribute."""
+    """The values of a tag: exactly these, in any order."""
 
     values: frozenset[str]
 
@@ -149,7 +149,7 @@ def label_value(series: Json, label: str) -> str:
 
 
 def differing(got: Mapping[str, int], want: Mapping[str, int]) -> str:
-    """The first figure that is not what it must be."""
+    """The first sum that differs from the expected one."""
     for key in sorted({*got, *want}):
         if got.get(key) != want.get(key):
             return f"{key or 'the sum'}: {got.get(key)}, must be {want.get(key)}"
@@ -157,7 +157,7 @@ def differing(got: Mapping[str, int], want: Mapping[str, int]) -> str:
 
 
 def same(got: list[str], want: frozenset[str]) -> str:
-    """Each once, in any order."""
+    """Compares two lists: each item once, in any order."""
     if len(got) != len(set(got)):
         return "something is there twice"
     if missing := want - set(got):

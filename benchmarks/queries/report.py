@@ -1,4 +1,4 @@
-"""What a run of the queries measured, beside what it should be."""
+"""The report of `make bench-queries`: results beside their targets."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Throng:
+class ConcurrentLoad:
     """Many clients at one place, or spans that come in, or both."""
 
     place: str
@@ -66,12 +66,12 @@ class Run:
     disk_bytes: int  # of the data folder, at its end
     rows: Sequence[Row] = ()
     stall_ms: Mapping[str, float] = field(default_factory=dict)  # by place, one query at a time
-    throngs: Sequence[Throng] = ()
+    concurrent_loads: Sequence[ConcurrentLoad] = ()
 
     @property
     def wrong(self) -> list[Row]:
         """Rows with an answer that was not right."""
-        return [row for rows in (self.rows, *(one.rows for one in self.throngs)) for row in rows if row.wrong]
+        return [row for rows in (self.rows, *(one.rows for one in self.concurrent_loads)) for row in rows if row.wrong]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Compared:
 
 
 def row(place: str, timing: Timing) -> Row:
-    """In milliseconds."""
+    """A row of the report, with times in milliseconds."""
     points = percentiles_ms(timing.took_s) or dict.fromkeys(("p50", "p99"), 0.0)
     return Row(
         place=place,
@@ -97,16 +97,16 @@ def row(place: str, timing: Timing) -> Row:
     )
 
 
-def throng(
+def concurrent_load(
     place: str,
     concurrent: ConcurrentRun,
     ingest: Mapping[str, Any],
     echo_s: Sequence[float],
     stall_ms: float,
     parts_ms: Mapping[str, float],
-) -> Throng:
-    """`ingest`: the fields of Throng that tell of spans that came in."""
-    return Throng(
+) -> ConcurrentLoad:
+    """`ingest`: the fields of ConcurrentLoad that tell of spans that came in."""
+    return ConcurrentLoad(
         place=place,
         clients=concurrent.clients,
         seconds=round(concurrent.wall_s, 1),
@@ -181,10 +181,10 @@ def text(run: Run, compared: Compared | None, queries: Mapping[str, str]) -> str
     lines += aligned(table)
     for place, stall_ms in run.stall_ms.items():
         lines.append(f"one query at a time, {place}: {stall(stall_ms)}")
-    for many in run.throngs:
-        lines += ["", *throng_lines(many)]
+    for many in run.concurrent_loads:
+        lines += ["", *load_lines(many)]
     wrong = run.wrong
-    rows = len(run.rows) + sum(len(one.rows) for one in run.throngs)
+    rows = len(run.rows) + sum(len(one.rows) for one in run.concurrent_loads)
     lines += ["", *(f"WRONG {one.name} ({one.place}): {one.wrong}" for one in wrong)]
     lines.append(f"{rows - len(wrong)} of {rows} rows right")
     return "\n".join(lines)
@@ -198,7 +198,7 @@ def heading(run: Run) -> str:
     )
 
 
-def throng_lines(one: Throng) -> list[str]:
+def load_lines(one: ConcurrentLoad) -> list[str]:
     """Its figures, then a row for each query."""
     lines = [f"{one.clients} clients, {one.place}, {one.seconds:g} s: {number(one.answers_per_s)} answers/s"]
     if one.ingest_rate is not None:

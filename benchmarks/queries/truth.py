@@ -1,4 +1,4 @@
-"""What the answers must be, counted from the workload's file in plain Python: nothing of Stretto is used."""
+"""The expected answers, counted from the workload's file in plain Python, without Stretto's code."""
 
 from array import array
 from collections import Counter
@@ -70,7 +70,7 @@ class _Reading:
         self.is_ancestor, self.is_below = array("B"), array("B")
 
     def group(self, group: Any) -> None:
-        """One ResourceSpans."""
+        """Counts the spans of one ResourceSpans."""
         service = next((a.value.string_value for a in group.resource.attributes if a.key == "service.name"), "")
         tags = self.truth.tags
         tags["resource"].update(a.key for a in group.resource.attributes)

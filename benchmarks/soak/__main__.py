@@ -109,7 +109,7 @@ def chosen_kinds(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
 
 
 def settings(given: argparse.Namespace) -> dict[str, str]:
-    """As environment variables."""
+    """Settings of the run as environment variables."""
     return {
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),

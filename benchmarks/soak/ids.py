@@ -45,7 +45,7 @@ def mix(of: Words, key: int) -> Words:
 
 
 def unmix(of: Words, key: int) -> Words:
-    """`mix` undone."""
+    """The inverse of `mix`. of: uint64, any shape"""
     plain = of
     for shift, inverse in zip(reversed(_SHIFTS), (*reversed(_INVERSES), None), strict=True):
         plain = plain ^ (plain >> np.uint64(shift)) ^ (plain >> np.uint64(2 * shift))  # 3 * shift is above 64
@@ -74,5 +74,5 @@ def trace_words(ids: npt.NDArray[np.uint8]) -> Words:
 
 
 def span_words(ids: npt.NDArray[np.uint8]) -> Words:
-    """`span_ids` undone."""
+    """The inverse of `span_ids`. ids: uint8, shape (spans, 8)"""
     return unmix(np.ascontiguousarray(ids).view(">u8").astype(np.uint64).reshape(-1), SPAN)

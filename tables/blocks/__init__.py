@@ -1,1 +1,1 @@
-"""Blocks: Parquet files in object storage, written once, read by ranges, listed by their meta.json."""
+"""Blocks: Parquet files in object storage. They are written once, read by ranges, and found by their meta.json."""

@@ -1,4 +1,4 @@
-"""The blocks that a process knows, how far they cover each partition, and what of them cannot be read."""
+"""The blocks that a process knows, the flushed offset of each partition, and blocks that cannot be read."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tables.blocks.chain import Chain, chain
 from tables.blocks.cuts import Cut, Cuts, Place
-from tables.blocks.damage import CUTS_DAMAGED, Damage, tell
+from tables.blocks.damage import CUTS_DAMAGED, Damage, report_change
 from tables.blocks.inspect import inspect, recheck, stamped
 from tables.blocks.meta import BlockMeta
 from tables.errors import DamagedError, OutdatedError
@@ -26,11 +26,11 @@ _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
 
 @dataclass(frozen=True, slots=True)
 class BlockSnapshot:
-    """The blocks of a tenant that count, as of one moment.
+    """The visible blocks of a tenant at one moment.
 
-    blocks: those of other clusters, and of this one what lies below the flushed offset
+    blocks: of other clusters all, of this cluster those below the flushed offset
     flushed_offsets: by partition; absent means 0
-    damaged: blocks that count, too, and cannot be read. problems: partitions of which nobody knows which blocks count
+    damaged: visible blocks that cannot be read; problems: partitions whose visible blocks are not known
     """
 
     blocks: list[BlockMeta]
@@ -40,7 +40,7 @@ class BlockSnapshot:
 
 
 class BlockList:
-    """Blocks by tenant, with their files as sources. Safe for threads: readers get copies of the lists."""
+    """Blocks by tenant, with their files as sources. Thread-safe: readers get copies of the lists."""
 
     def __init__(
         self,
@@ -67,9 +67,11 @@ class BlockList:
     # ---- what is in storage
 
     def poll(self, partitions: Iterable[int]) -> None:
-        """Reads what is in storage: cuts of the partitions first, then metas, so that every block that a known cut
-        names is found. Blocks that vanished and are not named any more are forgotten; what cannot be read is damaged
-        until a later poll finds it whole. Raises: StorageError where the storage is away, for no single object.
+        """Reads the cuts of the partitions, then the metas, so that it finds every block that a known cut names. It
+        forgets blocks that vanished and that no cut names any more. An unreadable block is damaged until a later
+        poll finds it intact.
+
+        Raises: StorageError if the storage is away; never for a single object
         """
         with self._polling:
             self._poll(frozenset(partitions))
@@ -93,10 +95,10 @@ class BlockList:
             for key in unread.keys() - unread_still.keys():
                 self._forget(unread[key].meta)
             # A block whose files cannot be read may have lost its meta.json, too: the files count.
-            self._tell({**found.damaged, **unread_still})
+            self._report_damage({**found.damaged, **unread_still})
 
     def _take_chain(self, place: Place, found: Chain | None) -> None:
-        """The flushed offset never goes back, and what was told once stays true."""
+        """Takes over a chain of cuts. The flushed offset never goes back, and known blocks stay known."""
         before = self._chains.get(place)
         if found is None:
             return
@@ -108,12 +110,12 @@ class BlockList:
         self._chains[place] = found
         CUTS_DAMAGED.set(sum(bool(each.problem()) for each in self._chains.values()))
 
-    def _tell(self, damaged: dict[str, Damage]) -> None:
-        tell(self._damaged, damaged)
+    def _report_damage(self, damaged: dict[str, Damage]) -> None:
+        report_change(self._damaged, damaged)
         self._damaged = damaged
 
     def add(self, cut: Cut, metas: Iterable[BlockMeta], known_as: Mapping[str, str] | None = None) -> None:
-        """A cut that this process has just made visible. known_as: what files of it are called in the column cache."""
+        """Adds a cut that this process has just written. known_as: the column-cache keys of its files"""
         with self._lock:
             for meta in metas:
                 self._blocks[meta.tenant][meta.block_id] = meta
@@ -127,19 +129,19 @@ class BlockList:
     # ---- what readers see
 
     def flushed_offset(self, partition: int) -> int:
-        """Blocks hold every offset below it that was ever in the topic; 0 without any block."""
+        """The end of the offsets that blocks cover without a gap; 0 without any block."""
         with self._lock:
             held = self._chains.get((self.cluster_id, partition))
             return 0 if held is None else held.end
 
     def unknown_end(self, partition: int) -> str:
-        """Why nobody knows how far blocks cover the partition; "" if it is known."""
+        """Why the flushed offset of the partition is unknown; "" if it is known."""
         with self._lock:
             held = self._chains.get((self.cluster_id, partition))
             return held.problem() if held is not None and held.open_end else ""
 
     def snapshot(self, tenant: str) -> "BlockSnapshot":
-        """The tenant's blocks that count, and the flushed offset of every partition, as of one moment."""
+        """The tenant's visible blocks and the flushed offset of every partition, at one moment."""
         with self._lock:
             own = {place[1]: held for place, held in self._chains.items() if place[0] == self.cluster_id}
             replaced = {name for meta in self._blocks.get(tenant, {}).values() for name in meta.replaces}
@@ -156,7 +158,7 @@ class BlockList:
     def _counts(self, meta: BlockMeta) -> bool:
         held = self._chains.get((meta.cluster_id, meta.partition))
         if meta.cluster_id != self.cluster_id:
-            # Their offsets mean nothing here, and nobody reads them from Kafka again.
+            # Their offsets belong to another Kafka cluster, and nobody reads them from Kafka again.
             return (
                 held is None
                 or meta.last_offset >= held.end
@@ -169,18 +171,18 @@ class BlockList:
         )
 
     def partition_counts(self, cluster_id: str | None) -> set[int]:
-        """How many partitions the topic had when blocks of the Kafka cluster were written."""
+        """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
         with self._lock:
             every = [meta for blocks in self._blocks.values() for meta in blocks.values()]
         return {meta.partition_count for meta in every if meta.cluster_id == cluster_id}
 
     def damaged(self) -> list[Damage]:
-        """Of all tenants."""
+        """The damaged blocks of all tenants."""
         with self._lock:
             return list(self._damaged.values())
 
     def problems(self) -> list[str]:
-        """What is wrong with cuts, of all Kafka clusters."""
+        """Problems with cuts, of all Kafka clusters."""
         with self._lock:
             return [
                 f"partition {place[1]}: {problem}"
@@ -189,10 +191,10 @@ class BlockList:
             ]
 
     def found_damaged(self, err: DamagedError) -> Damage | None:
-        """A reader met it: looks at the storage anew (which may raise StorageError), so that what was replaced and
-        deleted meanwhile is no damage. None: the object is no block's.
+        """Handles damage that a reader found. It checks storage again (which may raise StorageError), because a block
+        that was replaced and deleted meanwhile is not damage. None: the object belongs to no block.
 
-        Raises: OutdatedError where the block does not count any more
+        Raises: OutdatedError if the block is not visible any more
         """
         meta = self._block_of(err.path)
         if meta is None:
@@ -212,7 +214,7 @@ class BlockList:
             damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.cluster_id, meta.partition, meta)
             damage = stamped(damage, {path: self.store.stamp(path) for path in paths})
             with self._lock:
-                self._tell({**self._damaged, damage.key: damage})
+                self._report_damage({**self._damaged, damage.key: damage})
         return damage
 
     def _block_of(self, path: str) -> BlockMeta | None:
@@ -225,7 +227,7 @@ class BlockList:
     # ---- files
 
     def sources(self, meta: BlockMeta) -> list[ParquetSource]:
-        """The block's files."""
+        """The files of a block, as sources."""
         with self._lock:
             sources = self._sources.get(meta.block_id)
             if sources is None:
@@ -250,7 +252,7 @@ class BlockList:
         return sources
 
     def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
-        """Of nothing that was read before, and for no other reader."""
+        """New sources that share no cache and no reader."""
         return self._open(meta, {}, ByteCache("verify", _VERIFY_CACHE_BYTES))
 
     def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""What the cuts of a partition say together: how far its blocks reach, which they are, and where that is not known."""
+"""The chain of cuts of a partition: how far its blocks reach, which blocks these are, and where that is unknown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,15 @@ from tables.blocks.cuts import Cut
 
 @dataclass(slots=True)
 class Chain:
-    """Of one partition of one Kafka cluster.
+    """The cuts of one partition of one Kafka cluster.
 
-    start: the first offset that a cut covers. end: the flushed offset, behind the last one that is covered; never
-        behind a cut that cannot be read and has no neighbour that says where it ends
-    blocks: "<tenant>/<block id>" of those that the cuts name
-    gaps: (first, end) of offsets whose cuts are missing or damaged, between others: which blocks they name is not known
-    problems: what is wrong with cuts, by the offset where it begins
-    open_end: the last cut cannot be read: what lies behind the flushed offset is known to nobody
+    start: the first offset that a cut covers
+    end: the flushed offset, after the last covered offset. It never lies beyond an unreadable cut whose end no
+    neighbour shows
+    blocks: "<tenant>/<block id>" of the blocks that the cuts name
+    gaps: (first, end) of offsets whose cuts are missing or damaged, between other cuts: their blocks are unknown
+    problems: problems with cuts, by first offset
+    open_end: the last cut cannot be read, so the real flushed offset is unknown
     """
 
     start: int
@@ -28,26 +29,26 @@ class Chain:
     def counts(self, key: str, first_offset: int, last_offset: int) -> bool:
         """Whether readers see a block below the flushed offset.
 
-        They do not see one of a writer whose cut another one has overtaken. Cuts before `start` are deleted with their
-        blocks: those that are still there count.
+        They do not see a block of a writer whose cut lost against another one. Cuts before `start` are deleted with
+        their blocks; such blocks that still exist are visible.
         """
         if last_offset < self.start or key in self.blocks:
             return True
         return any(first <= first_offset and last_offset < end for first, end in self.gaps)
 
     def problem(self) -> str:
-        """Why the partition's blocks may not be all; "" if they are."""
+        """Why the known blocks of the partition may be incomplete; "" if they are complete."""
         if not self.gaps and not self.open_end:
             return ""
         return "; ".join(text for _, text in sorted(self.problems.items()))
 
 
 def chain(entries: Mapping[int, Cut | str]) -> Chain | None:
-    """In: each cut by its first offset, or what is wrong with it. Out: None where there are none.
+    """The chain of a partition; None without cuts. In: each cut by its first offset, or the problem with it
 
-    The cuts of a partition follow each other without a hole. So a neighbour tells where a damaged one ends: the
-    flushed offset goes on behind it, since the offsets there were written to blocks and committed. At the end of the
-    chain nothing tells that, and it stays in front.
+    The cuts of a partition follow each other without a gap. So the next cut shows where a damaged one ends, and the
+    flushed offset continues after it: the offsets there were written to blocks and committed. A damaged last cut has no
+    such neighbour, and the flushed offset stays before it.
     """
     if not entries:
         return None
@@ -74,7 +75,7 @@ def chain(entries: Mapping[int, Cut | str]) -> Chain | None:
 
 
 def _gap(found: Chain, first: int, before: Cut | None) -> None:
-    """The next cut does not begin where the one before it ends."""
+    """Records a gap: the next cut does not begin where the one before it ends."""
     begin = found.end
     if first < begin and before is not None:  # its end is wrong
         found.blocks.difference_update(before.blocks)

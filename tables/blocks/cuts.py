@@ -30,7 +30,7 @@ Place = tuple[str, int]  # Kafka cluster and partition
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Offsets first_offset … last_offset (included) of a partition, and the blocks that hold them."""
+    """A cut: offsets first_offset … last_offset (included) of a partition, and the blocks that hold them."""
 
     partition: int
     first_offset: int
@@ -39,18 +39,18 @@ class Cut:
 
 
 class Cuts:
-    """The cuts in one object store; those of one Kafka cluster (`cluster_id`) are written."""
+    """The cuts in one object store. It reads those of all Kafka clusters, and writes those of `cluster_id`."""
 
     def __init__(self, store: ObjectStore, cluster_id: str) -> None:
         self._store = store
         self._cluster_id = cluster_id
-        # Cuts never change: what was read is known for good, whatever happens to the objects.
+        # Cuts never change: a cut that was read stays valid, whatever happens to the object.
         self._known: dict[Place, dict[int, Cut]] = defaultdict(dict)
 
     def write(self, cut: Cut) -> Cut:
-        """Makes the cut visible. Returns the cut that holds: this one, or another that was there before.
+        """Writes a cut. Returns the cut that is valid: this one, or another one that was there before.
 
-        Raises: DamagedError where one is there that cannot be read
+        Raises: DamagedError if a cut is there that cannot be read
         """
         body = with_checksum(orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks)}))
         path = _path((self._cluster_id, cut.partition), cut.first_offset)
@@ -62,9 +62,9 @@ class Cuts:
         return decode_cut(path, there)
 
     def read(self, wanted: Callable[[Place], bool]) -> dict[Place, dict[int, Cut | str]]:
-        """Each cut of the wanted partitions by its first offset, or what is wrong with it.
+        """Each cut of the wanted partitions by its first offset, or the problem with it.
 
-        Raises: StorageError where the storage is away, not for a single object
+        Raises: StorageError if the storage is away, but not for a single object
         """
         listed: dict[Place, set[int]] = {place: set() for place in self._known if wanted(place)}
         for path in self._store.paths("cuts"):
@@ -78,7 +78,7 @@ class Cuts:
     def _of(self, place: Place, firsts: set[int]) -> dict[int, Cut | str]:
         known = self._known[place]
         if firsts:
-            # Old cuts are deleted, from the first on. One that vanishes behind others is known all the same.
+            # Old cuts are deleted, from the first on. A later one that vanishes stays known.
             for gone in [first for first in known if first < min(firsts)]:
                 del known[gone]
         found: dict[int, Cut | str] = {**known}
@@ -105,7 +105,7 @@ def _path(place: Place, first_offset: int) -> str:
 
 
 def decode_cut(path: str, data: bytes) -> Cut:
-    """Raises: DamagedError naming the object"""
+    """A cut from its JSON. Raises: DamagedError that names the object"""
     _, cluster_id, number, name = path.split("/")
     partition, first = int(number), int(name.removesuffix(".json"))
     try:

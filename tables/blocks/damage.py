@@ -1,4 +1,4 @@
-"""Blocks that a cut names and that cannot be read: which, why, and since when."""
+"""Damage: blocks that a cut names and that cannot be read, with the reason and the time."""
 
 import logging
 from collections import Counter
@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 
 DAMAGED = Gauge(
     "stretto_blocks_damaged",
-    "Blocks that are missing or damaged. reason: meta (its meta.json), data (a file of it).",
+    "Blocks that are missing or damaged, by reason: meta (the block's meta.json), data (a data file).",
     ["reason"],
 )
 CUTS_DAMAGED = Gauge("stretto_cuts_damaged", "Partitions with a cut that is missing or damaged.")
-# Of one change so many are named in the log: a bucket that is lost has thousands.
+# The log names this many blocks per change: a lost bucket has thousands.
 _LOGGED_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One block. meta: None where it is not known. partition: None where no cut names it.
+    """One damaged block. meta: None if unknown; partition: None if no cut names the block
 
-    readable: only the object meta.json is wrong; this process knows what it said, and reads the block all the same
-    stamps: of the files, by path, when they were found damaged
-    since_s: when it was looked at last, by the monotonic clock
+    readable: only the object meta.json is damaged; this process has its content, and still reads the block
+    stamps: of the files, by path, when the damage was found
+    since_s: the last check, by the monotonic clock
     """
 
     tenant: str
@@ -45,7 +45,7 @@ class Damage:
 
     @property
     def key(self) -> str:
-        """As cuts name the block."""
+        """The block's name in cuts."""
         return f"{self.tenant}/{self.block_id}"
 
     def __str__(self) -> str:
@@ -53,13 +53,13 @@ class Damage:
 
 
 def damage_lines(damages: Iterable[Damage], shown_max: int = 5) -> list[str]:
-    """For people: the first of them, and how many there are."""
+    """Text lines for /ready: the first blocks, and the number of all."""
     every = sorted(damages, key=lambda damage: damage.key)
     more = len(every) - shown_max
     return [str(damage) for damage in every[:shown_max]] + ([f"and {more} more blocks"] if more > 0 else [])
 
 
-def tell(before: Mapping[str, Damage], after: Mapping[str, Damage]) -> None:
+def report_change(before: Mapping[str, Damage], after: Mapping[str, Damage]) -> None:
     """Log and metric of a change."""
     fresh = [after[key] for key in sorted(after.keys() - before.keys())]
     whole = [before[key] for key in sorted(before.keys() - after.keys())]

@@ -1,4 +1,4 @@
-"""What a poll finds in storage: blocks that are new, gone, or named by a cut and not as they were written."""
+"""Compares storage with the known blocks: finds new blocks, deleted ones, and damaged ones that a cut names."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,15 +14,15 @@ from tables.storage.object_store import ObjectStore, Stamp
 
 # How many objects may fail to be read before the storage counts as away.
 _FAILURES_MAX: Final = 3
-# A damaged block whose files have not changed is read again after so long: what was wrong may have been the way.
+# A damaged block with unchanged files is read again after this time: the damage may have happened in transit.
 _AGAIN_S: Final = 300.0
 _META: Final = "meta.json"
 
 
 @dataclass(slots=True)
 class Inspection:
-    """known: keys of blocks that are named or there. damaged: by key, where meta.json is the reason. stamps: of all
-    objects of the blocks whose data is damaged
+    """known: keys of blocks that cuts name or that exist; damaged: by key, blocks with a bad meta.json; stamps: of all
+    objects of blocks with damaged data
     """
 
     new: list[BlockMeta] = field(default_factory=list)
@@ -38,7 +38,7 @@ def inspect(
     named: Mapping[Place, set[str]],
     damaged: Mapping[str, Damage],
 ) -> Inspection:
-    """In: blocks by key, and which keys cuts name. Raises: StorageError where the storage is away."""
+    """Inspects storage. In: blocks by key, and the keys that cuts name. Raises: StorageError if the storage is away"""
     found, there = Inspection(), set[str]()
     for path, stamp in store.objects("blocks"):
         parts = path.split("/")
@@ -85,7 +85,7 @@ def _damage(key: str, problem: str, place: Place | None, meta: BlockMeta | None 
 
 
 def stamped(damage: Damage, stamps: Mapping[str, Stamp | None]) -> Damage:
-    """As it is now. In: stamps of all its files"""
+    """The damage with current stamps. In: stamps of all its files"""
     return replace(damage, stamps=dict(stamps), since_s=time.monotonic())
 
 
@@ -94,8 +94,8 @@ def recheck(
     stamps: Mapping[str, Stamp],
     sources: Callable[[BlockMeta], list[ParquetSource]],
 ) -> dict[str, Damage]:
-    """Of blocks whose data is damaged those that still count as that. Where a file has changed the next reader finds
-    out how it is; of the others one is read again, if that was long ago.
+    """The blocks whose data still counts as damaged. If a file has changed, the block is given to readers again. Of the
+    unchanged ones it reads one again, if the last check was long ago.
     """
     left: dict[str, Damage] = {}
     again = True

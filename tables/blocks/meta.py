@@ -1,4 +1,4 @@
-"""What meta.json says of a block, and where a block's objects lie.
+"""The content of meta.json, and the paths of a block's objects.
 
 blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim
 blocks/<tenant>/<block id>/meta.json             written last: a block without it does not exist
@@ -18,7 +18,7 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may 
 
 
 class FileMeta(BaseModel):
-    """One Parquet file of a block. tail: its end behind the pages, and the checksum of that; 0 bytes: not known."""
+    """One Parquet file of a block. tail: size and checksum of its end after the pages; size 0: unknown"""
 
     model_config = _FROZEN
     name: str
@@ -52,17 +52,17 @@ class BlockMeta(BaseModel):
 
     @property
     def folder(self) -> str:
-        """Where the block's objects are."""
+        """The path of the block's folder."""
         return f"blocks/{self.tenant}/{self.block_id}"
 
     @property
     def path(self) -> str:
-        """Where this meta is."""
+        """The path of this meta.json."""
         return f"{self.folder}/meta.json"
 
     @property
     def key(self) -> str:
-        """As cuts name the block."""
+        """The block's name in cuts."""
         return f"{self.tenant}/{self.block_id}"
 
     def encode(self) -> bytes:
@@ -71,7 +71,7 @@ class BlockMeta(BaseModel):
 
 
 def decode_meta(path: str, data: bytes) -> BlockMeta:
-    """Raises: DamagedError naming the object if it is not a meta.json that this build reads, or is another block's."""
+    """The meta from its JSON. Raises: DamagedError if this build cannot read it, or if it belongs to another block"""
     try:
         meta = BlockMeta.model_validate_json(data)
     except ValidationError as err:
@@ -92,5 +92,5 @@ def decode_meta(path: str, data: bytes) -> BlockMeta:
 
 
 def block_id(cluster_id: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:
-    """Follows from what is in the block, so that writing it twice writes the same object."""
+    """The id of a block. It follows from the arguments, so that a second write writes the same objects."""
     return str(uuid.uuid5(_NAMESPACE, f"{cluster_id}/{tenant}/{partition}/{first_offset}-{last_offset}"))

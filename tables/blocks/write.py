@@ -1,4 +1,4 @@
-"""Writes a block: its segments' bytes as they are, then meta.json."""
+"""Writes a block: the unchanged bytes of its segments, then meta.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tables.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """One segment that goes into a block."""
+    """A segment that becomes a file of a block."""
 
     data: Any  # Parquet bytes: bytes or an Arrow buffer
     spans: int
@@ -21,7 +21,7 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockRange:
-    """What a block covers."""
+    """The tenant, partition and offsets of a block."""
 
     cluster_id: str
     tenant: str
@@ -32,12 +32,12 @@ class BlockRange:
 
     @property
     def id(self) -> str:
-        """The block's id."""
+        """The block id, which follows from the range."""
         return block_id(self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset)
 
 
 def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]]) -> BlockMeta:
-    """The meta of a block of (segment, size in bytes, checksum of its end)."""
+    """The meta of a block. segments: (segment, size in bytes, checksum of its end)"""
     files = [
         FileMeta(
             name=f"data-{number:04d}.parquet",
@@ -67,7 +67,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]
 
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
-    """Writes the files, then meta.json. Raises: StorageError; doing it again later is right."""
+    """Writes the files, then meta.json. Raises: StorageError; the caller may then repeat it"""
     meta = describe(block, [(s, len(memoryview(s.data)), tail_of(s.data)) for s in segments])
     for file, segment in zip(meta.files, segments, strict=True):
         store.put(f"{meta.folder}/{file.name}", segment.data)

@@ -1,1 +1,1 @@
-"""Columns in memory: arrays, nested sets, the index of trace ids. Knows no file and no wire format."""
+"""Columns in memory: arrays, nested sets, the index of trace ids. No files, no wire formats."""

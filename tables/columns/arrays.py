@@ -1,4 +1,4 @@
-"""Arrow list and dictionary columns as numpy arrays: the few tools that every step on the data path shares."""
+"""Arrow list and dictionary columns as numpy arrays: helpers that all steps of the data path share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ Int32s = npt.NDArray[np.int32]
 
 
 def list_values(array: pa.ListArray) -> pa.Array:
-    """The items of all rows, one after the other, without those outside a slice."""
+    """The items of all rows, concatenated, without items outside of a slice."""
     return array.flatten() if array.null_count == 0 else pc.list_flatten(array)
 
 
 def list_offsets(array: Any) -> Int32s:
-    """Offsets of a list, string or binary array: one more than rows; not rebased, so that they fit `.values`."""
+    """Offsets of a list, string or binary array, shape (rows + 1,). They refer to `.values` and are not rebased."""
     buffer = array.buffers()[1]
     if buffer is None:  # pyarrow gives an empty array no buffer
         return np.zeros(1, np.int32)
@@ -27,12 +27,12 @@ def list_offsets(array: Any) -> Int32s:
 
 
 def list_parents(array: pa.ListArray) -> Int32s:
-    """For each item of `list_values(array)` the row that it belongs to."""
+    """For each item of `list_values(array)`, the number of its row."""
     return np.repeat(np.arange(len(array), dtype=np.int32), np.diff(list_offsets(array)))
 
 
 def ranges(starts: Int64s, lengths: Int64s) -> Int64s:
-    """The numbers of several runs one after the other: starts [5, 9], lengths [2, 1] → [5, 6, 9]."""
+    """The numbers of several runs, concatenated: starts [5, 9], lengths [2, 1] → [5, 6, 9]."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     numbers: Int64s = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
@@ -51,8 +51,8 @@ def take_lists(array: pa.ListArray, order: Int64s) -> pa.ListArray:
 
 
 def fixed_width(array: Any, width: int) -> tuple[pa.FixedSizeBinaryArray, npt.NDArray[np.bool_] | None]:
-    """Binary values of one width. Values of another length become zeros; the mask says which had the right
-    length (None: all had).
+    """Binary values of one width, shape (rows, width), and a mask of the rows with the right length (None: all). Values
+    with another length become zeros.
     """
     count = len(array)
     offsets = list_offsets(array)
@@ -69,34 +69,36 @@ def fixed_width(array: Any, width: int) -> tuple[pa.FixedSizeBinaryArray, npt.ND
 
 
 def fixed_bytes(array: Any) -> npt.NDArray[np.uint8]:
-    """A fixed-size binary array as bytes, shape (rows, width), without a copy."""
+    """A fixed-size binary array as uint8, shape (rows, width), without a copy."""
     width = array.type.byte_width
     flat = np.frombuffer(array.buffers()[1], np.uint8) if len(array) else np.zeros(0, np.uint8)
     return flat[array.offset * width : (array.offset + len(array)) * width].reshape(-1, width)
 
 
 def big_endian(array: Any) -> npt.NDArray[np.uint64]:
-    """A fixed-size binary array of 8 or 16 bytes as numbers that sort as the bytes do: shape (rows, width / 8)."""
+    """A fixed-size binary array of 8 or 16 bytes as uint64 numbers, shape (rows, width
+    8), that sort like the bytes.
+    """
     return fixed_bytes(array).view(">u8").astype(np.uint64)
 
 
 def index_type(size: int) -> type[np.int16] | type[np.int32]:
-    """The smallest index for a dictionary of so many values (records are smaller with it)."""
+    """The smallest index type for a dictionary of `size` values; it makes records smaller."""
     return np.int16 if size <= np.iinfo(np.int16).max else np.int32
 
 
 def dictionary(codes: npt.NDArray[Any], values: pa.Array) -> pa.DictionaryArray:
-    """Dictionary array with the smallest index type that fits."""
+    """A dictionary array with the smallest index type that fits."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(index_type(len(values)), copy=False)), values)
 
 
 def concat(arrays: list[Any]) -> Any:
-    """`pa.concat_arrays` that does not copy a single array."""
+    """As `pa.concat_arrays`, but without copying a single array."""
     return pa.concat_arrays(arrays) if len(arrays) > 1 else arrays[0]
 
 
 def one_array(chunks: Any) -> Any:
-    """A ChunkedArray as one Array, without a copy where it has one chunk."""
+    """A ChunkedArray as one Array; without a copy if it has one chunk."""
     array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
 
@@ -107,10 +109,10 @@ def numbers(array: Any) -> npt.NDArray[Any]:
 
 
 def rows_in_order(keys: Sequence[Any], ties: Callable[[], Sequence[Any]]) -> Int64s:
-    """The order of rows by some keys, the first one first, and by `ties` where all keys are equal.
+    """The order of rows by several keys, the first key first, then by `ties`.
 
-    In: arrays of equal length; ties: asked for only where rows are equal. These are few in most data: sorting all rows
-    by more keys takes longer than to sort these again.
+    In: arrays of equal length. ties: a function, called only if rows have equal keys. Few rows do: sorting these again
+    is faster than sorting all rows by more keys
     """
     order: Int64s = np.lexsort(list(reversed(keys)))
     same = np.ones(max(len(order) - 1, 0), np.bool_)

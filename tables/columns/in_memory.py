@@ -1,4 +1,4 @@
-"""Rows in memory as what the evaluator reads from (`query.scan.source.Source`)."""
+"""Rows in memory as a source for the evaluator (`query.scan.source.Source`)."""
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -16,8 +16,8 @@ _HIDDEN_VALUE_BYTES: Final = 8
 
 
 class TableSource:
-    """A table in the form of `tables.schema`, sorted by trace_id, then start_ns: a part of the live store's head, or
-    traces put together from several sources. Immutable; for several threads.
+    """A table in the form of `tables.schema`, sorted by trace_id, then start_ns: a part of a head, or stitched traces.
+    Immutable and thread-safe.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -34,7 +34,7 @@ class TableSource:
         self.columns = overflow.visible(self._own, hidden)
 
     def bounds(self, column: str) -> tuple[int, int] | None:
-        """Least and greatest value of an integer column; None for others."""
+        """Minimum and maximum of an integer column; None for other columns."""
         if column not in self._own or not pa.types.is_integer(self._table.schema.field(column).type):
             return None
         with self._lock:
@@ -44,17 +44,19 @@ class TableSource:
             return self._bounds[column]
 
     def traces(self) -> TraceIndex:
-        """Where each trace lies."""
+        """The index of trace ids; see `trace_index`."""
         with self._lock:
             if self._index is None:
                 self._index = trace_index(self._array("trace_id"))
             return self._index
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
-        """What reading them takes besides the table: dictionaries of texts, and what the overflow stands for."""
+        """Bytes that reading the columns takes in addition to the table: dictionaries of strings, and columns of the
+        overflow.
+        """
         count = self.rows if rows is None else rows[1] - rows[0]
         hidden = sum(column not in self._own for column in columns)
-        # Nobody else may hold the table: traces put together are gone with their query.
+        # Nobody else may hold the table: stitched traces end with their query.
         own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
         return own + hidden * count * _HIDDEN_VALUE_BYTES
 
@@ -62,7 +64,7 @@ class TableSource:
         """Not known: what a column takes besides the table is not kept."""
 
     def sparse_columns(self) -> frozenset[str]:
-        """Those that the overflow stands for."""
+        """Names of the columns that the overflow holds."""
         return self.columns - self._own
 
     def sparse(self) -> overflow.SparseColumns:
@@ -71,7 +73,7 @@ class TableSource:
             return overflow.SparseColumns.of(self._array(overflow.COLUMN))
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
-        """The columns, all rows or a range. Raises: KeyError for an unknown one."""
+        """The columns, all rows or a range. Raises: KeyError for an unknown column"""
         if unknown := set(columns) - self.columns:
             raise KeyError(f"no column {min(unknown)!r}")
         hidden = [column for column in columns if column not in self._own]

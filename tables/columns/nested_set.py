@@ -18,7 +18,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NestedSet:
-    """left, right: from 1 in each trace. parent: the parent's left; -1 without parent; 0 where it is not here."""
+    """left, right: from 1 in each trace; parent: the parent's left; -1 without a parent; 0 if the parent is missing"""
 
     left: npt.NDArray[np.int32]
     right: npt.NDArray[np.int32]
@@ -57,7 +57,7 @@ def _parents(
     parent_id: npt.NDArray[np.uint64],
     kind: npt.NDArray[np.integer],
 ) -> Int64s:
-    """The row of each row's parent; -1 where there is none."""
+    """The row of each row's parent; -1 without one."""
     rows = len(trace)
     if not rows:
         return np.zeros(0, np.int64)
@@ -86,7 +86,7 @@ def _cut_cycles(parent: Int64s) -> Int64s:
         up, steps = up[up], steps * 2
     else:
         return parent
-    # What still has a parent after so many steps goes round. Each row of a cycle is where some row landed.
+    # A row that still has a parent after this many steps leads to a cycle. Some row lands on each row of a cycle.
     cycle = np.unique(up[parent[up] >= 0])
     least, jump = own.copy(), np.where(parent >= 0, parent, own)
     span = 1
@@ -100,8 +100,8 @@ def _cut_cycles(parent: Int64s) -> Int64s:
 
 
 def _tour_ranks(trace: Int64s, parent: Int64s) -> Int64s:
-    """For the tour's elements (0 … n-1: enter row i; n … 2n-1: leave row i) the steps to the end of their list,
-    counted so that the last element has 0.
+    """For each element of the tour (0 … n-1: enter row i; n … 2n-1: leave row i), the number of steps to the end of its
+    list; the last element has 0.
     """
     rows = len(trace)
     # Rows with the same parent (roots: with the same trace) in a run, in row order.

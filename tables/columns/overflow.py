@@ -1,4 +1,4 @@
-"""The list column `overflow` of `tables.schema`: attributes without a column of their own, shown as if they had one."""
+"""The list column `overflow` of `tables.schema`: attributes without their own column, shown as if they had one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ _LIST_FIELDS: Final = {
 
 
 def value_field(word: str) -> str:
-    """The field of an entry that holds values of an attribute type."""
+    """The field of an entry that holds values of this attribute type."""
     return f"{word}_value" if f"{word}_value" in _VALUE_FIELDS else "bytes_value"
 
 
 def entries(columns: Any, word_field: str, values: Any) -> pa.StructArray:
-    """Entries whose values are all of one field. columns: the name for each, a string array."""
+    """Entries whose values are all in one field. columns: the column name of each entry, a string array"""
     count = len(values)
     arrays = [columns]
     arrays += [values if f.name == word_field else pa.nulls(count, f.type) for f in list(OVERFLOW)[1:]]
@@ -45,12 +45,12 @@ def entries(columns: Any, word_field: str, values: Any) -> pa.StructArray:
 
 
 def column_names(lists: pa.ListArray) -> frozenset[str]:
-    """The columns that the entries stand for. Entries need only have the field `column`."""
+    """The names of the columns that the entries hold. Entries need only the field `column`."""
     return frozenset(as_list(pc.unique(list_values(lists).field("column"))))
 
 
 def columns_of(lists: pa.ListArray, names: Sequence[str]) -> Mapping[str, Any]:
-    """Columns by name, as `query.scan.source.Source.read` gives them; one that no row has is all null.
+    """Columns by name, as `query.scan.source.Source.read` returns them; a column without any row is all null.
 
     lists: the column `overflow`, or a slice of it
     """
@@ -73,9 +73,10 @@ def columns_of(lists: pa.ListArray, names: Sequence[str]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseColumns:
-    """The entries of some rows sorted by column: for thousands of attributes that few rows have.
+    """The entries of some rows, sorted by column: for thousands of attributes that few rows have.
 
-    names: each column's number; ends: where the entries of each end; rows: of each entry; entries: structs as OVERFLOW
+    names: number of each column; ends: end of each column's entries; rows: of each entry; entries: structs as in
+    OVERFLOW
     """
 
     names: Mapping[str, int]
@@ -85,7 +86,7 @@ class SparseColumns:
 
     @classmethod
     def of(cls, lists: pa.ListArray, wanted: Sequence[str] | None = None) -> "SparseColumns":
-        """In: the column `overflow`, or a slice of it; which columns to keep (None: all)"""
+        """In: the column `overflow`, or a slice of it; the columns to keep (None: all)"""
         found = list_values(lists)
         encoded = found.field("column")
         if not pa.types.is_dictionary(encoded.type):
@@ -108,7 +109,9 @@ class SparseColumns:
         return int(self.ends.nbytes + self.rows.nbytes + self.entries.nbytes)
 
     def column(self, name: str) -> tuple[Any, Any]:
-        """(rows, ascending, each once; their values) of one column. Of an attribute that a span has twice, the last."""
+        """One column as (rows, values): rows are ascending and distinct. If a span has an attribute twice, the last
+        value counts.
+        """
         number = self.names[name]
         begin, end = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
         rows, word = self.rows[begin:end], _word(name)
@@ -138,7 +141,7 @@ def _shown(array: Any) -> Any:
 
 
 class Overflow:
-    """Entries of the rows of a segment, collected in pieces."""
+    """Collects the overflow entries of a segment's rows, piece by piece."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -146,13 +149,13 @@ class Overflow:
         self._entries: list[pa.StructArray] = []
 
     def add(self, row: Any, found: pa.StructArray) -> None:
-        """Entries, and the row of each."""
+        """Adds entries, with the row of each."""
         if len(found):
             self._row.append(row)
             self._entries.append(found)
 
     def columns(self) -> dict[str, Any]:
-        """The column, if any row has an entry. Entries of a row stay in the order in which they were added."""
+        """The column `overflow`, if any row has an entry. A row's entries keep the order in which they were added."""
         if not self._row:
             return {}
         row = np.concatenate(self._row)
@@ -164,9 +167,9 @@ class Overflow:
 
 
 def rarest(counts: Mapping[tuple[str, Any], int], columns_max: int) -> set[tuple[str, Any]]:
-    """Which attributes, (key, type) each, go to the overflow: those with the fewest values, and very long keys.
+    """The attributes, (key, type) each, that go to the overflow: those with the fewest values, and very long keys.
 
-    The same on every machine, whatever the order of the spans.
+    The result does not depend on the machine or the order of the spans.
     """
     fit = [attribute for attribute in counts if len(attribute[0]) <= KEY_CHARS_MAX]
     fit.sort(key=lambda attribute: (-counts[attribute], attribute))
@@ -174,5 +177,5 @@ def rarest(counts: Mapping[tuple[str, Any], int], columns_max: int) -> set[tuple
 
 
 def visible(columns: Iterable[str], hidden: frozenset[str]) -> frozenset[str]:
-    """A file's columns as readers see them."""
+    """A file's columns as readers see them, with those in the overflow."""
     return frozenset(name for name in columns if name != COLUMN) | hidden

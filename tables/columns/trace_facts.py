@@ -1,8 +1,8 @@
-"""What the spans of a trace say together: its start, duration, root and tree. Every part of the program that needs
-these facts, for records, segments, blocks or stitched traces, takes them from here.
+"""Facts of a whole trace: start, duration, root and tree. All parts of the program take these facts from here: for
+records, segments, blocks and stitched traces.
 
-A span has a time if it starts after 1970 began and before 2^63 ns. Clients send 0 for "not known", and broken clocks
-send anything; such spans stay as they were sent, and a trace begins and ends by the others.
+A span has a time if it starts after 1970 began and before 2^63 ns. Clients send 0 for "unknown", and broken clocks send
+anything. Such spans stay as they were sent, and do not count for the start and end of their trace.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _INT64: Final = np.iinfo(np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceFacts:
-    """nested: a number per row. start_ns, duration_ns, root: per trace.
+    """nested: numbers per row; start_ns, duration_ns, root: per trace
 
-    start_ns: of the earliest span that has a time; 0 where none has. root: the row of the root span; -1: there is none
+    start_ns: of the earliest span that has a time; 0 if none has; root: the row of the root span; -1 without one
     """
 
     nested: NestedSet
@@ -39,10 +39,10 @@ def trace_facts(  # noqa: PLR0913 (one array per column)
     start_ns: Int64s,
     duration_ns: Int64s,
 ) -> TraceFacts:
-    """The facts of traces whose rows lie together, by start.
+    """The facts of traces whose rows are contiguous and sorted by start.
 
     In: trace: number of each row's trace, ascending from 0; first: first row of each trace; parent_id: 0 for no parent;
-        kind: OTLP's numbers; start_ns, duration_ns: as they were sent
+    kind: OTLP's numbers; start_ns, duration_ns: as they were sent
     """
     start, end = trace_times(start_ns, duration_ns, first)
     root = root_rows(trace, len(first), parent_id, start_ns, span_id, kind, duration_ns)
@@ -52,7 +52,7 @@ def trace_facts(  # noqa: PLR0913 (one array per column)
 
 
 def elapsed_ns(start_ns: Int64s, duration_ns: Int64s) -> Int64s:
-    """How long each span took: 0 where it has no start, and where it ends before it starts or 2^63 ns later."""
+    """Duration of each span in ns: 0 if it has no start, or ends before it starts, or lasts 2^63 ns or more."""
     with np.errstate(over="ignore"):
         starts = start_ns.astype(np.uint64)  # unsigned, as OTLP has them
         good = (start_ns != 0) & (duration_ns >= 0) & (starts + duration_ns.astype(np.uint64) >= starts)
@@ -60,8 +60,8 @@ def elapsed_ns(start_ns: Int64s, duration_ns: Int64s) -> Int64s:
 
 
 def trace_times(start_ns: Int64s, duration_ns: Int64s, first: Int64s) -> tuple[Int64s, Int64s]:
-    """Start and end in ns of each trace. Where no span has a time the start is int64's greatest number and the end its
-    least. In: first: first row of each trace
+    """Start and end of each trace in ns. If no span has a time, the start is the greatest int64 and the end the
+    smallest. In: first: first row of each trace
     """
     timed = start_ns > 0
     with np.errstate(over="ignore"):
@@ -73,7 +73,7 @@ def trace_times(start_ns: Int64s, duration_ns: Int64s, first: Int64s) -> tuple[I
 
 
 def time_range_ns(start_ns: Int64s, duration_ns: Int64s) -> tuple[int, int]:
-    """The earliest start and the latest end of some spans; (0, 0) where none has a time. In: at least one span"""
+    """The earliest start and the latest end of some spans; (0, 0) if none has a time. In: at least one span"""
     (start,), (end,) = trace_times(start_ns, duration_ns, np.zeros(1, np.int64))
     return (int(start), int(end)) if start <= end else (0, 0)
 
@@ -87,9 +87,11 @@ def root_rows(  # noqa: PLR0913 (one array per column)
     kind: npt.NDArray[np.integer],
     duration_ns: Int64s,
 ) -> Int64s:
-    """The row of each trace's root span, -1 where it has none. Of several the one that starts first, then the one with
-    the least id; those without a time come last. Of spans with one id, as a client's and a server's, the one with the
-    lesser kind, then duration: as the rows of a segment are sorted.
+    """The row of each trace's root span, -1 without one.
+
+    Of several roots, the first by start counts, then by id; spans without a time come last. Of spans with the same id,
+    as client and server of one Zipkin call, the smaller kind counts, then the shorter duration. The rows of a segment
+    have the same order.
     """
     rows = np.flatnonzero(parent_id == 0)
     of = trace[rows]

@@ -1,4 +1,4 @@
-"""Where the traces lie among rows that are sorted by trace."""
+"""An index of the traces in rows that are sorted by trace."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +11,10 @@ from tables.columns.arrays import fixed_bytes
 
 @dataclass(slots=True, eq=False)
 class TraceIndex:
-    """Where each trace lies in a source.
+    """The rows of each trace in a source.
 
-    ids: the distinct trace ids, ascending, dtype `S16` (sorts and compares as the 16 bytes; all have 16)
-    offsets: int64, one more than ids: rows offsets[i] to offsets[i + 1] are those of ids[i]
+    ids: the distinct trace ids, ascending, dtype `S16` (sorts and compares as the 16 bytes)
+    offsets: int64, one more than ids: ids[i] has the rows from offsets[i] up to offsets[i + 1]
     """
 
     ids: npt.NDArray[np.bytes_]
@@ -44,7 +44,7 @@ def id_keys(ids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint64] | None:
 
 
 def trace_index(trace_ids: Any) -> TraceIndex:
-    """In: binary[16] Array, ascending."""
+    """The index of a trace_id column. In: binary[16] Array, ascending"""
     rows = len(trace_ids)
     data = fixed_bytes(trace_ids)
     halves = data.view(np.uint64)  # whatever their order of bytes: they are only compared for equality

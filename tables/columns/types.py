@@ -1,4 +1,4 @@
-"""Types of numpy arrays that columns are worked on as."""
+"""Types of the numpy arrays that columns are processed as."""
 
 import numpy as np
 import numpy.typing as npt

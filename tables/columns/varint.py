@@ -1,11 +1,11 @@
-"""Variable-length integers of Protobuf and Thrift, one or many at once: seven bits a byte, the lowest first."""
+"""Variable-length integers of Protobuf and Thrift: seven bits per byte, the lowest first."""
 
 import numpy as np
 import numpy.typing as npt
 
 
 def varint(number: int) -> bytes:
-    """From 0 on."""
+    """A number of 0 or more as a varint."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -15,17 +15,17 @@ def varint(number: int) -> bytes:
 
 
 def zigzag(number: int) -> int:
-    """A signed number as an unsigned one: small stays small."""
+    """A signed number as an unsigned one: small numbers stay small."""
     return number << 1 if number >= 0 else (-number << 1) - 1
 
 
 def zigzags(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """`zigzag` of many."""
+    """As `zigzag`, for an array."""
     return ((numbers << 1) ^ (numbers >> 63)).view(np.uint64)
 
 
 def widths(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """Bytes of each as a varint."""
+    """The length in bytes of each number as a varint."""
     out = np.ones(len(numbers), np.int64)
     most, shift = int(numbers.max(initial=0)), 7
     while most >> shift:
@@ -35,7 +35,7 @@ def widths(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 def varints(numbers: npt.NDArray[np.uint64]) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """All numbers one after another, and the bounds of each: number n is bytes[bounds[n] : bounds[n + 1]]."""
+    """All numbers as varints, concatenated, and their bounds: number n is bytes[bounds[n] : bounds[n + 1]]."""
     width = widths(numbers)
     bounds = np.zeros(len(numbers) + 1, np.int64)
     np.cumsum(width, out=bounds[1:])

@@ -1,1 +1,1 @@
-"""The live store: what came and is not yet in a visible block, searchable at once."""
+"""The live store: spans that are not in a visible block yet, searchable at once."""

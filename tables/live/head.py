@@ -1,4 +1,4 @@
-"""The head: records of one tenant and partition as they came, sealed later; shredded early only if a query asks."""
+"""The head: records of one tenant and partition, unchanged, sealed later; shredded early only for queries."""
 
 import threading
 import time
@@ -15,13 +15,13 @@ from tables.columns.arrays import fixed_bytes
 from tables.columns.in_memory import TableSource
 from tables.errors import WireError
 from tables.live.shared_records import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
-from tables.seal.rescue import seal_whole
+from tables.seal.raw_fallback import seal_whole
 
 T = TypeVar("T")
 
 UNREADABLE = Counter(
     "stretto_live_store_records_skipped_total",
-    "Records of topic spans that could not be read, and were left out.",
+    "Records of topic spans that were skipped because they cannot be read.",
     ["reason"],
 )
 
@@ -29,9 +29,10 @@ UNREADABLE = Counter(
 def seal_records(
     records: Sequence[HeadRecord], attribute_columns_max: int = 300, shared: SharedRecords | None = None
 ) -> tuple[pa.Table | None, list[BadRecord]]:
-    """The records' spans as a segment's table; None if none can be read. Bad records are named, the others sealed.
+    """The spans of the records as a segment's table; None if none is readable. Bad records are returned by name, the
+    others sealed.
 
-    shared: what decodes records that other heads have a share of, too
+    shared: the decoder of records that other heads share
     """
     table, _, bad = seal_and(lambda _: None, records, attribute_columns_max, shared)
     return table, bad
@@ -43,7 +44,7 @@ def seal_and(
     attribute_columns_max: int,
     shared: SharedRecords | None = None,
 ) -> tuple[pa.Table | None, T | None, list[BadRecord]]:
-    """As `seal_records`, with what `finish` makes of the table; spans for which it fails are kept raw, too."""
+    """As `seal_records`, and applies `finish` to the table. Spans for which `finish` fails are stored raw, too."""
     batches, bad = spans_of(records, shared)
     if not batches:
         return None, None, bad
@@ -59,10 +60,10 @@ class _RecordRun:
 
 
 class Head:
-    """Records in the order of their offsets. Appended to by one thread, read by several.
+    """Records in the order of their offsets. One thread appends, several read.
 
-    reuse_s: what was shredded serves all queries of so many seconds, but for look-ups by trace id: so much later, at
-        the worst, a record is searchable while queries come in close succession
+    reuse_s: queries, except lookups by trace id, reuse shredded spans for this long; so new spans may be searchable
+    later by this time
     """
 
     def __init__(self, attribute_columns_max: int = 300, reuse_s: float = 0.0) -> None:
@@ -77,18 +78,18 @@ class Head:
         self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
 
     def append(self, item: HeadRecord) -> None:
-        """Keeps a record as it came."""
+        """Adds a record unchanged."""
         self.records.append(item)
         self.spans += item.spans
         self.bytes += item.size_bytes
         self.decoded_bytes += item.decoded_bytes
 
     def sources(self, count: int) -> list[TableSource]:
-        """The first `count` records or more, shredded: 3 ms and 2 µs per span that no query has asked for before. Those
-        of the last `reuse_s` may be missing.
+        """At least the first `count` records, shredded. New spans cost 3 ms and 2 µs per span. Records of the last
+        `reuse_s` may be missing.
 
-        Chunks are kept. What is new is shredded together with the younger chunks that have not more spans than what
-        follows them: so each span is shredded again only a few times while queries and records alternate.
+        Shredded chunks are kept. A new chunk also shreds again the younger chunks that have not more spans than those
+        after them. So each span is shredded only a few times while queries and records alternate.
         """
         with self._lock:
             first = self._chunks[-1].end if self._chunks else 0
@@ -103,8 +104,8 @@ class Head:
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
     def trace_sources(self, trace_id: bytes, count: int) -> list[TableSource]:
-        """What the first `count` records hold of one trace. Only records that hold any of it are shredded, only its
-        rows; all that is kept for the next look-up are the trace ids, 16 bytes a span.
+        """The spans of one trace in the first `count` records. It shreds only records that contain the trace, and only
+        its rows. For the next lookup it keeps only the trace ids, 16 bytes per span.
         """
         wanted = np.frombuffer(trace_id, np.uint64)
         with self._lock:
@@ -120,7 +121,7 @@ class Head:
         return [TableSource(table)]
 
     def _shred(self, first: int, end: int, spans: int) -> _RecordRun:
-        # What is bad is counted when the head is sealed.
+        # Bad records are counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
         return _RecordRun(first, end, spans, None if table is None else TableSource(table))
 

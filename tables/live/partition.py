@@ -1,8 +1,8 @@
 """One partition of the live store: which records it holds, and where they are cut into segments and blocks.
 
-A state machine without clock, threads or files of its own. `append` and `tick` say what is to be done (jobs, in
-order); whoever runs a job reports back with `sealed` or `flushed`. Cut points follow from the records alone (their
-offsets, row counts and the broker's timestamps), so that a replica, or the same worker after a crash, cuts the same.
+A state machine without its own clock, threads or files. `append` and `tick` return jobs, in order; whoever runs a job
+reports back with `sealed` or `flushed`. Cut points follow from the records alone (their offsets, row counts and the
+broker's timestamps), so that a replica, or the same worker after a crash, cuts the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,9 @@ _IDLE_GRACE_MS = 2_000
 class CutPolicy:
     """When records are sealed and flushed.
 
-    A segment costs some 10 ms however small it is. So in a partition with more than many_heads heads, those with fewer
-    than small_head_spans spans are not sealed when a window ends: they wait for the block, or until they have more.
+    A segment costs some 10 ms, however small it is. So in a partition with more than many_heads heads, a head with
+    fewer than small_head_spans spans is not sealed at the end of a window. It waits for the block, or until it has more
+    spans.
     """
 
     partitions: int
@@ -38,7 +39,7 @@ class CutPolicy:
     small_head_spans: int = 2_000
 
     def is_full(self, head: Head) -> bool:
-        """Whether a head is sealed whatever the time is."""
+        """Whether a head must be sealed, regardless of the time."""
         return (
             head.spans >= self.segment_rows_max
             or head.bytes >= self.segment_bytes_max
@@ -56,7 +57,7 @@ class CutPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record of the topic, as the partition needs it: each tenant's part of it."""
+    """A record of the topic, split into the parts of its tenants."""
 
     offset: int
     timestamp_ms: int
@@ -65,7 +66,7 @@ class Incoming:
 
 @dataclass(eq=False, slots=True)
 class SealJob:
-    """Turn a head into a segment. shared: decodes the records that the cut's other heads have a share of."""
+    """Turn a head into a segment. shared: the decoder of records that other heads of the same cut share"""
 
     tenant: str
     head: Head
@@ -83,7 +84,7 @@ class SealJob:
 
 @dataclass(frozen=True, slots=True)
 class MarkJob:
-    """All records below the offset are sealed once the jobs before this one are done."""
+    """Store the sealed offset, once the jobs before this one are done."""
 
     offset: int
 
@@ -107,9 +108,9 @@ class _OpenHead:
 
 @dataclass(eq=False, slots=True)
 class LivePartition:
-    """State of a partition that this process owns.
+    """The state of a partition that this process owns.
 
-    flushed_offset: as of this partition's last flush; next_offset: the record that comes next
+    flushed_offset: as of this partition's last flush; next_offset: of the next record
     """
 
     partition: int
@@ -118,7 +119,7 @@ class LivePartition:
     next_offset: int
     segments: list[SegmentInfo] = field(default_factory=list)
     sealing: list[SealJob] = field(default_factory=list)
-    # What this process must not work on any more: the partition went to another worker, or was opened anew.
+    # Whether this process must stop working on it: the partition went to another worker, or was reopened.
     closed: bool = False
     _heads: dict[str, _OpenHead] = field(default_factory=dict)
     _sealed_until: dict[str, int] = field(default_factory=dict)
@@ -134,7 +135,9 @@ class LivePartition:
     def open(
         cls, partition: int, policy: CutPolicy, flushed_offset: int, segments: Iterable[SegmentInfo], sealed_offset: int
     ) -> "LivePartition":
-        """Resumes from local segments (those that reach above `flushed_offset`, and none that lies across it)."""
+        """A partition that resumes from local segments. In: those that reach above `flushed_offset`; none may cross
+        it
+        """
         kept = sorted(segments, key=lambda s: (s.first_offset, s.tenant))
         # Without a sealed offset above it nothing is known to be sealed for every tenant.
         resume = max(flushed_offset, sealed_offset)
@@ -155,26 +158,26 @@ class LivePartition:
 
     @property
     def pending_spans(self) -> int:
-        """Spans that wait to be sealed."""
+        """Number of spans in closed heads that wait to be sealed."""
         return sum(job.head.spans for job in self.sealing)
 
     @property
     def head_spans(self) -> int:
-        """Spans in open heads."""
+        """Number of spans in open heads."""
         return self._head_spans
 
     @property
     def head_bytes(self) -> int:
-        """Bytes of the records in open heads; of a shared one all, as long as any head has a share of it."""
+        """Bytes of the records in open heads; a shared record counts whole while any head holds it."""
         return self._head_bytes
 
     @property
     def segment_bytes(self) -> int:
-        """Bytes of the segments that are not in blocks yet."""
+        """Bytes of segments that are not in blocks yet."""
         return sum(segment.size_bytes for segment in self.segments)
 
     def append(self, incoming: Incoming) -> list[Job]:
-        """Takes the record at `next_offset`; a redelivered one (below it) is passed over."""
+        """Adds the record at `next_offset`. It ignores a redelivered one (below it)."""
         offset, timestamp_ms = incoming.offset, incoming.timestamp_ms
         if offset < self.next_offset:
             return []
@@ -213,11 +216,11 @@ class LivePartition:
         return Head(self.policy.attribute_columns_max, self.policy.head_reuse_s)
 
     def skip(self, offset: int) -> None:
-        """Passes over a record that cannot be read."""
+        """Skips a record that cannot be read."""
         self.next_offset = max(self.next_offset, offset + 1)
 
     def tick(self, now_ms: int) -> list[Job]:
-        """Cuts windows that are over although no further record came."""
+        """Cuts windows that have ended without new records."""
         policy, partition = self.policy, self.partition
         jobs: list[Job] = []
         if self._window is not None:
@@ -235,7 +238,7 @@ class LivePartition:
         return self._seal_and_mark(sorted(self._heads))
 
     def _seal_window(self) -> list[Job]:
-        """Seals what the end of a window does: where there are many heads, not the small ones."""
+        """Seals the heads at the end of a window; if there are many heads, not the small ones."""
         if len(self._heads) <= self.policy.many_heads:
             return self.seal_all()
         grown = [t for t, opened in self._heads.items() if opened.head.spans >= self.policy.small_head_spans]
@@ -248,7 +251,7 @@ class LivePartition:
         return [*jobs, MarkJob(min(unsealed, default=self.next_offset))]
 
     def sealed(self, job: SealJob, info: SegmentInfo | None) -> None:
-        """A seal job is done; info is None where none of its records could be read."""
+        """A seal job is done. info: None if none of its records was readable"""
         self.sealing.remove(job)
         if info is not None:
             self.segments.append(info)
@@ -259,14 +262,14 @@ class LivePartition:
         return sorted(inside, key=lambda s: (s.tenant, s.first_offset))
 
     def flushed(self, job: FlushJob) -> list[SegmentInfo]:
-        """A flush job is done: the blocks are visible. Returns the segments that are not needed here any more."""
+        """A flush job is done: the blocks are visible. Returns the segments that are no longer needed here."""
         self.flushed_offset = job.last_offset + 1
         done = [s for s in self.segments if s.first_offset < self.flushed_offset]
         self.segments = [s for s in self.segments if s.first_offset >= self.flushed_offset]
         return done
 
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
-        """What the tenant has here at offsets ≥ flushed_offset."""
+        """The tenant's live data at offsets ≥ flushed_offset."""
         segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= flushed_offset]
         heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
         opened = self._heads.get(tenant)
@@ -278,7 +281,7 @@ class LivePartition:
         return self.policy.window(timestamp_ms, self.partition, age_ms)
 
     def _cuts_before(self, timestamp_ms: int) -> list[Job]:
-        """Jobs for what lies before a record of this time."""
+        """The cuts that are due before a record with this timestamp."""
         policy = self.policy
         new_block = self._block_window is not None and (
             self._window_of(timestamp_ms, policy.block_age_ms) != self._block_window
@@ -291,7 +294,7 @@ class LivePartition:
         return []
 
     def _inside_a_segment(self) -> bool:
-        """Whether a segment that was here at the start reaches beyond the next record: a block must not end here."""
+        """Whether a segment from before the start reaches beyond the next record; then no block may end here."""
         return any(s.first_offset < self.next_offset <= s.last_offset for s in self.segments)
 
     def _seal(self, tenants: Sequence[str]) -> list[Job]:
@@ -329,7 +332,7 @@ class LivePartition:
 
 @dataclass(frozen=True, slots=True)
 class LiveView:
-    """A tenant's live data in one partition as of one moment: segments, and heads with how many records of each."""
+    """A tenant's live data in one partition at one moment: segments, and heads with the number of records of each."""
 
     segments: list[SegmentInfo]
     heads: list[tuple[Head, int]]

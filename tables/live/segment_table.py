@@ -44,7 +44,7 @@ class SegmentInfo:
 
 @dataclass(frozen=True, slots=True)
 class RocksOptions:
-    """Limits of the database."""
+    """Memory and file limits of the database."""
 
     write_buffer_bytes: int = 16 << 20
     block_cache_bytes: int = 8 << 20
@@ -61,7 +61,7 @@ class SegmentStore(base.Store):  # type: ignore[misc]  # Faust has no types here
 
     @property
     def db(self) -> Any:
-        """The open database. Raises: StorageError if another process has it open."""
+        """The open database. Raises: StorageError if another process has it open"""
         if self._db is None:
             self._db = self._open()
         return self._db
@@ -90,7 +90,7 @@ class SegmentStore(base.Store):  # type: ignore[misc]  # Faust has no types here
             ) from err
 
     def close(self) -> None:
-        """Writes what is buffered and lets go of the files."""
+        """Flushes buffers and closes the files."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -118,17 +118,17 @@ class SegmentStore(base.Store):  # type: ignore[misc]  # Faust has no types here
 
     # What a Faust store must have, and what it means without a changelog.
     def apply_changelog_batch(self, *_: Any, **__: Any) -> None:
-        """There is no changelog: nothing ever comes."""
+        """Does nothing: there is no changelog."""
 
     def reset_state(self) -> None:
-        """Forgets everything: it is made again from the topic."""
+        """Deletes everything; the topic has it."""
         self.db.delete_range(b"", _END)
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
-        """The topic is the backup."""
+        """Does nothing: the topic is the backup."""
 
     def restore_backup(self, *_: Any, **__: Any) -> None:
-        """The topic is the backup."""
+        """Does nothing: the topic is the backup."""
 
 
 class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types here
@@ -145,19 +145,19 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
         return SegmentStore(URL("stretto-segments:"), self.app, self, self._path, self._rocks_options)
 
     def on_key_set(self, key: bytes, value: bytes) -> None:
-        """No changelog to write to."""
+        """Does nothing: there is no changelog."""
 
     def on_key_del(self, key: bytes) -> None:
-        """No changelog to write to."""
+        """Does nothing: there is no changelog."""
 
     async def on_start(self) -> None:
         """Opens the database; a Faust table would declare its changelog topic here."""
         await self.add_runtime_dependency(self.data)
 
     def open(self, cluster_id: str) -> "Segments":
-        """The segments of one Kafka cluster; those of others are deleted."""
+        """Opens the segments of one Kafka cluster, and deletes those of other clusters."""
         segments = Segments(self.data.db, cluster_id)
-        segments.delete_other_epochs()
+        segments.delete_other_clusters()
         return segments
 
     def close(self) -> None:
@@ -166,14 +166,14 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
 
 
 class Segments:
-    """What the live store does with the table. Safe for threads: RocksDB is."""
+    """The live store's operations on the table. Thread-safe, as RocksDB is."""
 
     def __init__(self, db: Any, cluster_id: str) -> None:
         self._db = db
         self._cluster_id = cluster_id.encode()
 
     def put(self, info: SegmentInfo, data: Any) -> None:
-        """Keeps a segment. Both keys are written in one batch."""
+        """Stores a segment. Both keys are written in one batch."""
         batch = rocksdict.WriteBatch(raw_mode=True)
         key = self._key(info)
         batch.put(b"d" + key, memoryview(data).tobytes())
@@ -181,7 +181,7 @@ class Segments:
         self._write(batch, f"segment {info.partition}/{info.tenant}/{info.first_offset}")
 
     def data(self, info: SegmentInfo) -> bytes:
-        """A segment's Parquet bytes. Raises: StorageError where it is gone."""
+        """A segment's Parquet bytes. Raises: StorageError if it is gone"""
         value = self._db.get(b"d" + self._key(info))
         if value is None:
             raise StorageError(
@@ -190,14 +190,14 @@ class Segments:
         return bytes(value)
 
     def copy(self, info: SegmentInfo) -> bytes | None:
-        """As `data`, of a segment that has become a block: None where it is gone, or another has taken its place."""
+        """As `data`, for a segment that is in a block: None if it is gone or replaced."""
         key = self._key(info)
         data = self._db.get(b"d" + key)
         kept = self._db.get(b"i" + key)  # after its data: both change at once
         return bytes(data) if data is not None and kept == orjson.dumps(asdict(info)) else None
 
     def delete(self, infos: list[SegmentInfo]) -> None:
-        """Forgets segments."""
+        """Deletes segments with their bytes."""
         batch = rocksdict.WriteBatch(raw_mode=True)
         for info in infos:
             key = self._key(info)
@@ -211,16 +211,16 @@ class Segments:
         return [SegmentInfo(**orjson.loads(value)) for _, value in self._scan(prefix)]
 
     def set_sealed_offset(self, partition: int, offset: int) -> None:
-        """Every record below `offset` is sealed or in a block."""
+        """Stores the sealed offset: every record below it is in a segment or in a block."""
         self._db[self._mark_key(partition)] = b"%d" % offset
 
     def sealed_offset(self, partition: int) -> int:
-        """Of a partition: every record below it is in a segment or in a block; 0 where nothing is known."""
+        """The stored sealed offset of a partition; 0 if unknown."""
         value = self._db.get(self._mark_key(partition))
         return 0 if value is None else int(value)
 
-    def delete_other_epochs(self) -> None:
-        """Forgets what came from another Kafka cluster."""
+    def delete_other_clusters(self) -> None:
+        """Deletes the segments of other Kafka clusters."""
         for kind in (b"i", b"d", b"k"):
             own = kind + self._cluster_id + b"/"
             self._db.delete_range(kind, own)

@@ -1,4 +1,4 @@
-"""Records in a head → spans. Of a record that several tenants share a head holds the rows of its own tenant only."""
+"""Records in a head → spans. Of a shared record, a head holds only the rows of its own tenant."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,16 @@ from tables.errors import WireError
 from tables.wire import record
 from tables.wire.split import take_rows
 
-# So much is joined at a time, and so much is kept for the other tenants' heads; beyond that it is decoded again.
+# Size of records joined at a time, and size of decoded records kept for other tenants' heads; beyond that, records are
+# decoded again.
 _GROUP_BYTES: Final = 8 << 20
 _KEPT_BYTES_MAX: Final = 128 << 20
 
 
 class HeadRecord(NamedTuple):
-    """One record of the topic, or a tenant's rows of one that several tenants share.
+    """One record of the topic, or a tenant's rows of a shared record.
 
-    shared_spans: spans of the whole record; 0 if it is this tenant's alone
+    shared_spans: number of spans in the whole shared record; 0 if the record belongs to one tenant
     """
 
     offset: int
@@ -32,12 +33,12 @@ class HeadRecord(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the value; of a shared one this tenant's share."""
+        """Bytes of the value; of a shared record, this tenant's share."""
         return self._share(len(self.value))
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes that the spans take when they are decoded, as the record says itself."""
+        """Bytes of the decoded spans, as the record declares."""
         return self._share(record.decoded_bytes(self.value))
 
     def _share(self, size_bytes: int) -> int:
@@ -45,7 +46,7 @@ class HeadRecord(NamedTuple):
 
 
 class BadRecord(NamedTuple):
-    """A record that was left out, and why."""
+    """A record that was skipped, and why."""
 
     offset: int
     problem: str
@@ -53,7 +54,7 @@ class BadRecord(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _DecodedRecords:
-    """Shared records that follow each other, decoded: those with the same columns as one batch.
+    """Consecutive shared records, decoded. Records with the same columns form one batch.
 
     place: batch and first row of each record, by offset
     """
@@ -65,7 +66,7 @@ class _DecodedRecords:
     problems: dict[int, str] = field(default_factory=dict)
 
     def decode(self) -> "_DecodedRecords":
-        """The same group with its batches."""
+        """The same records with their batches."""
         done = _DecodedRecords(self.records, self.size_bytes)
         alike: dict[Any, list[tuple[int, pa.RecordBatch]]] = {}
         for item in self.records:
@@ -87,9 +88,9 @@ class _DecodedRecords:
 
 
 class SharedRecords:
-    """The shared records of heads that are sealed together: each is decoded once for all of them.
+    """Decodes the shared records of heads that are sealed together, each once for all heads.
 
-    Belongs to their seal jobs, and goes with the last of them. For one thread at a time.
+    It lives as long as the seal jobs of these heads. Not thread-safe.
     """
 
     def __init__(self, heads: Iterable[Sequence[HeadRecord]]) -> None:
@@ -100,7 +101,7 @@ class SharedRecords:
         self._kept_bytes = 0
 
     def spans_of(self, records: Iterable[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
-        """One tenant's rows of some shared records. A bad record is named to the first of its tenants only."""
+        """One tenant's rows of some shared records. A bad record is reported only for the first of its tenants."""
         if not self._groups:
             self._plan()
         by_group: dict[int, list[HeadRecord]] = {}
@@ -144,9 +145,9 @@ class SharedRecords:
 def spans_of(
     records: Sequence[HeadRecord], shared: SharedRecords | None = None
 ) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
-    """The spans of a head's records; those that cannot be read are named instead.
+    """The spans of a head's records, and the unreadable records.
 
-    shared: what decodes the shared ones, if other heads need them too
+    shared: the decoder of shared records, if other heads need them too
     """
     batches: list[pa.RecordBatch] = []
     bad: list[BadRecord] = []
@@ -167,12 +168,12 @@ def spans_of(
 
 
 def decode_shared(item: HeadRecord) -> pa.RecordBatch:
-    """All spans of a shared record. Raises: WireError, also if they are not as many as its headers say."""
+    """All spans of a shared record. Raises: WireError, also if their number differs from the headers"""
     return _as_many(item, record.decode(item.value))
 
 
 def trace_ids_of(item: HeadRecord) -> pa.Array:
-    """The trace ids of the tenant's spans in a record. Raises: WireError."""
+    """The trace ids of the tenant's spans in a record. Raises: WireError"""
     ids = record.decode_trace_ids(item.value)
     return _as_many(item, ids).slice(item.first_row, item.spans) if item.shared_spans else ids
 
@@ -184,7 +185,7 @@ def _as_many(item: HeadRecord, rows: Any) -> Any:
 
 
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """As one batch, or as they are if one cannot hold them."""
+    """The batches as one, or unchanged if one cannot hold them."""
     if len(batches) == 1:
         return batches
     try:

@@ -1,4 +1,6 @@
-"""The live store of one worker: its partitions, their segments on disk and in memory, and how a cut becomes blocks."""
+"""The live store of one worker: its partitions, their segments on disk and in memory, and the flush of cuts to
+blocks.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,22 +25,23 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
-from tables.seal.rescue import raw_spans
+from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 RAW_SPANS = Counter(
-    "stretto_live_store_spans_raw_total", "Spans that could not be taken apart and are kept whole: found by trace id."
+    "stretto_live_store_spans_raw_total",
+    "Spans that could not be shredded into columns. They are kept whole and found by trace id only.",
 )
 SEGMENTS = Counter("stretto_live_store_segments_total", "Segments sealed.")
-FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans written to blocks that are visible.")
+FLUSHED = Counter("stretto_block_spans_flushed_total", "Spans in flushed, visible blocks.")
 BLOCKS = Counter("stretto_blocks_flushed_total", "Blocks written and made visible.")
-BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of blocks made visible.")
+BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of flushed, visible blocks.")
 
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """cut: the one that holds now. ours: whether this worker's blocks are the ones that it names."""
+    """cut: the valid cut; ours: whether it names this worker's blocks"""
 
     cut: Cut
     blocks: list[BlockMeta]
@@ -51,9 +54,9 @@ LivePart = Callable[[bytes | None], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A tenant's data as of one moment: blocks that are visible, and below them nothing of the live parts.
+    """A tenant's data at one moment: the visible blocks, and live parts only above them.
 
-    parts: open or shred a live part when called (on a worker thread), all of it or one trace's; by partition
+    parts: by partition; each opens or shreds a live part when called (on a worker thread), whole or for one trace
     """
 
     blocks: BlockSnapshot
@@ -61,8 +64,8 @@ class Live:
 
 
 class LiveStore:
-    """Partitions by number. Methods that touch disk or storage say so: callers run them off the event loop; all others
-    belong to the event loop's thread.
+    """Partitions by number. The docstrings of methods that use disk or storage say so: call them off the event loop.
+    All others belong to the event loop's thread.
     """
 
     def __init__(
@@ -84,7 +87,8 @@ class LiveStore:
     def load(self, partition: int) -> LivePartition:
         """Reads a partition's cuts and segments (disk, storage). The caller then `adopt`s it.
 
-        Raises: StorageError; DamagedError while the last cut cannot be read: where to go on is not known then
+        Raises: StorageError; DamagedError if the last cut cannot be read, because the offset to resume from is then
+        unknown
         """
         self.blocks.poll([partition])
         if problem := self.blocks.unknown_end(partition):
@@ -93,7 +97,7 @@ class LiveStore:
         local = self._segments.of_partition(partition)
         sealed_offset = self._segments.sealed_offset(partition)
         if any(s.first_offset < flushed_offset <= s.last_offset for s in local):
-            # Somebody else has cut elsewhere: what is here does not fit to the blocks.
+            # Another worker has cut at a different offset: the local data does not match the blocks.
             self._segments.delete(local)
             local, sealed_offset = [], flushed_offset
             self._segments.set_sealed_offset(partition, sealed_offset)
@@ -104,12 +108,12 @@ class LiveStore:
         return LivePartition.open(partition, self.policy, flushed_offset, kept, sealed_offset)
 
     def adopt(self, partition: LivePartition) -> None:
-        """Serves the partition from now on, instead of an older state of it."""
+        """Serves the partition from now on, instead of its older state."""
         self.release(partition.partition)
         self.partitions[partition.partition] = partition
 
     def release(self, partition: int) -> None:
-        """Stops serving a partition: it is another worker's. Its local segments stay for a return."""
+        """Stops serving a partition that was revoked. Its local segments stay, in case it comes back."""
         state = self.partitions.pop(partition, None)
         if state is not None:
             state.closed = True
@@ -117,12 +121,12 @@ class LiveStore:
                 self.forget(info)
 
     def reset(self, partition: int) -> None:
-        """Deletes the partition's local segments (disk): they do not fit to the blocks."""
+        """Deletes the partition's local segments (disk), because they do not match the blocks."""
         self._segments.delete(self._segments.of_partition(partition))
         self._segments.set_sealed_offset(partition, 0)
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
-        """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
+        """Seals a head into a segment and stores it (disk). Raises: StorageError"""
         head = job.head
         table, data, bad = seal_and(to_parquet, head.records, head.attribute_columns_max, job.shared)
         if table is None or data is None:
@@ -150,7 +154,7 @@ class LiveStore:
         return info, bad
 
     def save_sealed_offset(self, partition: int, offset: int) -> None:
-        """Keeps the sealed offset on disk."""
+        """Stores the sealed offset (disk)."""
         self._segments.set_sealed_offset(partition, offset)
 
     def flush(self, partition: int, job: FlushJob, segments: Iterable[SegmentInfo]) -> FlushResult:
@@ -167,7 +171,9 @@ class LiveStore:
         return FlushResult(cut, metas, ours=cut == wanted)
 
     def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
-        """The blocks count from now on; returns the segments that may be forgotten after a while."""
+        """Makes the blocks visible to queries of this process. Returns the segments that may be deleted after a
+        while.
+        """
         done = partition.flushed(job)
         files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
         ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
@@ -175,7 +181,7 @@ class LiveStore:
         if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
             same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
         self._data.add_copies(same)
-        # What is decoded of a segment serves its block, too: they are the same bytes.
+        # Decoded columns of a segment also serve its block: the bytes are the same.
         self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in same.items()})
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))
         BLOCKS.inc(len(result.blocks))
@@ -183,18 +189,18 @@ class LiveStore:
         return done
 
     def delete(self, infos: list[SegmentInfo]) -> None:
-        """Deletes segments (disk)."""
+        """Deletes segments that readers no longer need (disk)."""
         for info in infos:
             self.forget(info)
         self._data.delete(infos)
 
     def forget(self, info: SegmentInfo) -> None:
-        """Drops a segment from memory."""
+        """Drops a segment from the memory cache."""
         self._data.discard(info)
         self._sources.pop(info, None)
 
     def view(self, tenant: str) -> Live:
-        """The tenant's data, exactly once each span: blocks below the flushed offset, live parts from it on."""
+        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on."""
         snapshot = self.blocks.snapshot(tenant)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
@@ -206,7 +212,7 @@ class LiveStore:
         return live
 
     def source(self, info: SegmentInfo) -> ParquetSource:
-        """The segment as something to read from."""
+        """The segment as a source for queries."""
         source = self._sources.get(info)
         if source is None:
             source = self._sources[info] = ParquetSource(

@@ -1,1 +1,1 @@
-"""The Parquet files of segments and blocks: written, and read by pages."""
+"""The Parquet files of segments and blocks: the writer, and a reader that can read single pages."""

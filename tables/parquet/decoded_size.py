@@ -1,4 +1,4 @@
-"""How large a column of a Parquet file is in memory, before it is decoded."""
+"""The size of a Parquet column in memory, estimated before it is decoded."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,10 +18,10 @@ _SMALL_BYTES: Final = 1 << 20
 
 
 def decoded_size(metadata: pq.FileMetaData, leaves: Sequence[int], open_file: Callable[[], Any]) -> int:
-    """About the bytes of the Arrow arrays of some leaf columns, of a file with one row group.
+    """Approximate bytes of the Arrow arrays of some leaf columns, of a file with one row group.
 
-    A text that the file has once in a dictionary may come in every row: where that matters, and the text is decoded
-    anew for each, the leaf is read as a dictionary to see how often. Raises: OSError, pa.ArrowException
+    A string that the file stores once in a dictionary may appear in every row. If that matters, the leaf is read as a
+    dictionary to count how often. Raises: OSError, pa.ArrowException
     """
     texts = TextLeaves(metadata, leaves, open_file)
     return sum(_leaf_size(metadata, leaf, texts) for leaf in leaves)

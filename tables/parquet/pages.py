@@ -29,8 +29,10 @@ ReadRange = Callable[[int, int], Any]  # the file's bytes from start to end
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A leaf column. head: its ColumnMetaData as far as codec. dictionary: where it begins; None: it has none.
-    pages: where each begins, and last, where the last one ends. starts: the row with which each begins
+    """A leaf column.
+
+    head: its ColumnMetaData up to codec; dictionary: its offset; None: no dictionary
+    pages: offset of each page, and the end of the last one; starts: the first row of each page
     """
 
     head: bytes
@@ -40,14 +42,14 @@ class _Leaf:
     starts: tuple[int, ...]
 
     def ranges(self, first: int, end: int) -> list[Range]:
-        """The bytes that decoding the pages needs."""
+        """The byte ranges that decoding the pages needs."""
         data = (self.pages[first], self.pages[end])
         return [data] if self.dictionary is None else [(self.dictionary, self.pages[0]), data]
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table. schema: its SchemaElements, so many"""
+    """A column of the table. schema: its SchemaElements, `elements` of them"""
 
     schema: bytes
     elements: int
@@ -56,10 +58,10 @@ class _Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages:
-    """Where the pages of a file with one row group lie.
+    """The pages of a file with one row group.
 
-    starts: the row with which each page begins, and last, the number of rows
-    columns: those whose pages begin there
+    starts: the first row of each page, and the number of rows
+    columns: those whose pages begin at these rows
     """
 
     created_by: bytes
@@ -68,11 +70,11 @@ class Pages:
 
     @property
     def nbytes(self) -> int:
-        """About what it takes in memory."""
+        """Approximate size in memory."""
         return 1000 * (1 + sum(len(column.leaves) for column in self.columns.values()))
 
     def around(self, first: int, end: int) -> Range:
-        """Numbers of the page that has row `first`, and of the one behind the page that has the row before `end`."""
+        """The number of the page with row `first`, and one more than the number of the page with row `end` - 1."""
         begin = bisect_right(self.starts, first, hi=len(self.starts) - 1) - 1
         return begin, max(bisect_left(self.starts, end), begin + 1)
 
@@ -90,7 +92,7 @@ class Pages:
             ranges = leaf.ranges(first, end)
             parts += [source.bytes(each) for each in ranges]
             sizes = [stop - start for start, stop in ranges]
-            # Where rows have several values, or none, an upper bound: Arrow stops where the chunk's bytes end.
+            # An upper bound if rows have several values, or none: Arrow stops at the end of the chunk's bytes.
             values = rows if leaf.values == self.starts[-1] else leaf.values
             chunks.append(_column_chunk(leaf, values, at, sizes))
             at += sum(sizes)
@@ -135,7 +137,7 @@ def _column_chunk(leaf: _Leaf, values: int, at: int, sizes: Sequence[int]) -> by
 
 
 class _Spans:
-    """Ranges of a file, read in few requests."""
+    """Byte ranges of a file, read in few requests."""
 
     def __init__(self, ranges: Iterable[Range], read: ReadRange) -> None:
         spans: list[list[int]] = []
@@ -159,7 +161,7 @@ class _Spans:
 
 @dataclass(slots=True)
 class _ColumnChunk:
-    """What a ColumnChunk says. index: where its OffsetIndex is, -1 without one"""
+    """Fields of a ColumnChunk. index: offset of its OffsetIndex, -1 without one"""
 
     head: bytes = b""
     values: int = 0
@@ -169,9 +171,9 @@ class _ColumnChunk:
 
 
 def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
-    """Where the pages lie. No columns: the file has no offset index.
+    """The pages of a file. Without columns: the file has no offset index.
 
-    tail: the file's bytes from `offset` on, which is behind its pages
+    tail: the file's bytes from `offset` on, which is after its pages
     """
     size = int.from_bytes(tail[-8:-4], "little")
     reader = thrift.ThriftReader(tail, len(tail) - 8 - size)
@@ -204,9 +206,9 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
 
 
 def _schema(reader: thrift.ThriftReader) -> list[tuple[str, bytes, int, int]]:
-    """Name, SchemaElements, how many these are, and how many of them are leaves, of each column.
+    """For each column: name, SchemaElements, their number, and the number of leaves among them.
 
-    SchemaElement: name = 4, num_children = 5; a group's children come behind it.
+    SchemaElement: name = 4, num_children = 5; a group's children follow it.
     """
     elements: list[tuple[str, int, int, int]] = []
     for _ in reader.structs():

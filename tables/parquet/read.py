@@ -1,4 +1,4 @@
-"""Parquet files of segments and blocks as what the evaluator reads from (`query.scan.source.Source`)."""
+"""Parquet files of segments and blocks as sources for the evaluator (`query.scan.source.Source`)."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from tables.storage.object_store import RangeFile
 
 
 class ColumnKey(NamedTuple):
-    """One decoded column of one file."""
+    """The cache key of one decoded column of one file."""
 
     file: str
     column: str
@@ -31,33 +31,33 @@ class ColumnKey(NamedTuple):
 
 ColumnCache = ByteCache[ColumnKey, Any]
 
-# What else of a file is in the cache; no column has such a name.
+# Cache entries of a file that are not columns; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
 _FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
-# Bounds of these are kept: they tell whether a file lies in a query's time range at all.
+# Bounds of these columns are kept: they show whether a file overlaps a query's time range.
 _ALWAYS_ASKED: Final = frozenset({"trace_start_ns", "trace_duration_ns", "start_ns", "duration_ns"})
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
-# Of more than these only the pages are decoded that have the rows; for fewer, finding the pages would cost more.
+# For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
 _KEY_LEAF: Final = ".attributes.list.element.key"
-# What is read once does not push out of the cache what was in use so lately.
+# Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
 
 class ParquetSource:
-    """A file with one row group. Opened at the first need; decoded columns go to the shared cache.
+    """A file with one row group. It is opened at the first read; decoded columns go to the shared cache.
 
-    key names what is in the file, for the cache: a block's file and the segment that it was share what is decoded.
-    name is the file's own: what is open reads from one place only, which may vanish before the other.
-    tail: what the file's end must be; None: not known
-    Whatever reads raises DamagedError where the bytes are not those that were written.
+    key: names the content in the cache; a block's file and its former segment share decoded columns
+    name: of this file; what is open reads only from this file, which may vanish before the other
+    tail: the expected end of the file; None: unknown
+    Any read raises DamagedError if the bytes differ from those that were written
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class ParquetSource:
         self._tail = tail
         self._open_file = open_file
         self._cache = cache
-        # Little, and what every query asks of every file: kept for good, so that most files need not be opened.
+        # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._sizes: dict[str, int] = {}
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns of the file, and those that its overflow stands for."""
+        """The columns of the file, and those in its overflow."""
         if self._columns is None:
             leaves = self._opened().leaves
             hidden: frozenset[str] = frozenset()
@@ -92,7 +92,7 @@ class ParquetSource:
         return self._columns
 
     def bounds(self, column: str) -> tuple[int, int] | None:
-        """Least and greatest value of an integer column, from the footer."""
+        """Minimum and maximum of an integer column, from the footer."""
         if column not in _ALWAYS_ASKED:
             return self._read_bounds(column)
         if column not in self._bounds:
@@ -110,7 +110,7 @@ class ParquetSource:
         return statistics.min, statistics.max
 
     def traces(self) -> TraceIndex:
-        """Where each trace lies. Made once and kept in the cache: 32 bytes a trace."""
+        """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
         if traces is None:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
@@ -118,20 +118,20 @@ class ParquetSource:
         return traces
 
     def verify(self) -> None:
-        """Reads all of it, column by column. Raises: DamagedError, StorageError"""
+        """Reads the whole file, column by column. Raises: DamagedError, StorageError"""
         for column in self._opened().leaves:
             self._decode([column], keep=False)
         if self.rows:
             self._pages()
 
     def close(self) -> None:
-        """Forgets what is open, not what is decoded: the file is read anew."""
+        """Closes the file, so that the next read opens it again. Decoded columns stay."""
         for name in (_FOOTER, _PAGES):
             for key in {self.key, self.name}:
                 self._cache.discard(ColumnKey(key, name))
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
-        """About what reading them takes, as the footer says it; of what is in the cache its size."""
+        """Approximate bytes that reading the columns takes, from the footer; for cached columns their size."""
         sizes = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
         total = sum(size for size in sizes.values() if size is not None)
         missing = [column for column, size in sizes.items() if size is None]
@@ -183,7 +183,7 @@ class ParquetSource:
         raise DamagedError(self.name, f"has a column {column} without keys")
 
     def sparse_columns(self) -> frozenset[str]:
-        """Those that the overflow stands for."""
+        """Names of the columns that the overflow holds."""
         return self.columns.difference(self._opened().leaves)
 
     def sparse(self) -> overflow.SparseColumns:
@@ -191,8 +191,8 @@ class ParquetSource:
         return overflow.SparseColumns.of(self._overflow())
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """Something small that is made of the columns: an object with `nbytes`. Made once, and again when the cache
-        was full.
+        """Caches a small object with `nbytes` that `make` computes from the columns; computes it again if the cache has
+        evicted it.
         """
         key = ColumnKey(self.key, _KEPT + name)
         kept = self._cache.get(key)
@@ -202,11 +202,11 @@ class ParquetSource:
         return kept
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
-        """The columns, all rows or a range. Raises: KeyError for an unknown one, StorageError."""
+        """The columns, all rows or a range. Raises: KeyError for an unknown column, StorageError"""
         return self._read(columns, rows, 0.0)
 
     def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
-        """As `read`, for what is kept in another form."""
+        """As `read`, but without caching: the caller keeps the data in another form."""
         return self._read(columns, rows, _IN_USE_S)
 
     def _read(self, columns: Sequence[str], rows: tuple[int, int] | None, spares_s: float) -> Mapping[str, Any]:
@@ -239,7 +239,7 @@ class ParquetSource:
         return found
 
     def _some_pages(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
-        """Rows of the columns: of many only the pages that have them are decoded, where that saves something."""
+        """Rows of the columns. For many columns it decodes only the pages with these rows, if that saves work."""
         if len(columns) <= _SOME_COLUMNS or (rows[1] - rows[0]) * 2 > self.rows:
             return self._decode(columns, keep=False)
         pages = self._pages()
@@ -307,7 +307,7 @@ class ParquetSource:
         return decoded
 
     def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
-        """The columns, each with only those of its leaves that are among `indices`."""
+        """The columns, each with only those of its leaves that are in `indices`."""
         opened = self._opened()
         # Arrow's own threads pay only where there are many columns.
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
@@ -332,13 +332,13 @@ class ParquetSource:
 
 
 def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
-    """So that the file need not be opened to see that a trace is not in it."""
+    """Caches the index of a new file, so that nobody must open the file to see that a trace is not in it."""
     cache.put(ColumnKey(key, _TRACES), traces, traces.nbytes)
 
 
 @dataclass(slots=True, eq=False)
 class _OpenFile:
-    """leaves: column → numbers of its leaf columns. types: column → type."""
+    """leaves: column → numbers of its leaf columns; types: column → type"""
 
     file: pq.ParquetFile
     bytes: RangeFile  # what `file` reads
@@ -349,7 +349,7 @@ class _OpenFile:
 
 @lru_cache(maxsize=256)
 def _shared(columns: frozenset[str]) -> frozenset[str]:
-    """The same object for the same columns: most files have those of their neighbours."""
+    """The same object for equal columns: most files have the columns of their neighbours."""
     return columns
 
 
@@ -385,7 +385,7 @@ def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
 
 
 def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, length) of each leaf's bytes, as Arrow asks for them."""
+    """(start, length) of each leaf's bytes, as Arrow requests them."""
     chunks = []
     for leaf in leaves:
         column = metadata.row_group(0).column(leaf)
@@ -397,8 +397,8 @@ def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int,
 
 
 def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
-    """Rows of the columns from a file that has these columns only. Of lists of structs, which most traces have none
-    of, the other leaves are read where the first shows an entry.
+    """Rows of the columns from a file that has only these columns. Most traces have no lists of structs: the other
+    leaves of such a list are read only if the first leaf has an entry.
     """
     strings = [column for column in columns if opened.types[column] == pa.string()]
     file = pq.ParquetFile(
@@ -411,7 +411,7 @@ def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tu
         at += len(leaves[column])
 
     def read(indices: list[int]) -> dict[str, Any]:
-        # In batches that end with the wanted rows: what comes behind them is not decoded.
+        # In batches that end with the wanted rows, so that later rows are not decoded.
         batches, left = [], max(1, rows[1])
         for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
             batches.append(batch)

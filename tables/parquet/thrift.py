@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as far as Parquet's footers need it.
+"""The part of Thrift's compact protocol that Parquet's footers need.
 
 Source: github.com/apache/thrift, doc/specs/thrift-compact-protocol.md
 """
@@ -16,13 +16,13 @@ _LONG_LIST: Final = 15  # from this size on, a list's size is a varint behind it
 
 
 class ThriftReader:
-    """Reads values one after the other. Bytes that end too early raise IndexError."""
+    """Reads values one after the other. Truncated bytes raise IndexError."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
         self.data, self.at = data, at
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and type of each field of a struct; the caller reads or skips its value before the next."""
+        """Number and type of each field of a struct. The caller must read or skip each value before the next."""
         data, number = self.data, 0
         while byte := data[self.at]:
             self.at += 1
@@ -31,7 +31,7 @@ class ThriftReader:
         self.at += 1
 
     def structs(self) -> range:
-        """The header of a list, for a loop in which each of its structs is read."""
+        """Reads a list header; the caller reads one struct per iteration."""
         byte = self.data[self.at]
         self.at += 1
         return range(byte >> 4 if byte >> 4 < _LONG_LIST else self.varint())
@@ -42,13 +42,13 @@ class ThriftReader:
         return (raw >> 1) ^ -(raw & 1)
 
     def binary(self) -> bytes:
-        """Bytes, or a text's UTF-8."""
+        """Bytes, or a string's UTF-8."""
         size = self.varint()
         self.at += size
         return self.data[self.at - size : self.at]
 
     def numbers(self) -> list[int]:
-        """A struct of integers only: their values, in the order in which they are there."""
+        """The values of a struct that has only integers, in order."""
         data = self.data
         values = []
         while byte := data[self.at]:
@@ -58,7 +58,7 @@ class ThriftReader:
         return values
 
     def skip(self, type_: int) -> None:
-        """Passes over a field's value. Raises: ValueError for a type that Parquet does not use"""
+        """Skips a field's value. Raises: ValueError for a type that Parquet does not use"""
         self.at = _end(self.data, self.at, type_)
 
     def varint(self) -> int:
@@ -79,7 +79,7 @@ class ThriftReader:
 
 
 def _end(data: bytes, at: int, type_: int) -> int:
-    """Where a value of the type ends that begins at `at`. By far the most of a footer is passed over."""
+    """The end of the value that begins at `at`. Most of a footer is skipped this way."""
     if type_ in VARINTS:
         while data[at] > 0x7F:
             at += 1
@@ -108,20 +108,20 @@ def _end(data: bytes, at: int, type_: int) -> int:
 
 
 def field(step: int, type_: int, value: bytes) -> bytes:
-    """A field whose number is `step` (at most 15) above that of the one before it."""
+    """A field whose number is `step` (at most 15) above the number of the field before it."""
     return bytes([step << 4 | type_]) + value
 
 
 def number(value: int) -> bytes:
-    """An integer of any width, not negative."""
+    """An integer of any width, 0 or more."""
     return varint(value << 1)
 
 
 def binary(value: bytes) -> bytes:
-    """Bytes, or a text's UTF-8."""
+    """Bytes, or a string's UTF-8."""
     return varint(len(value)) + value
 
 
 def structs(count: int) -> bytes:
-    """The header of a list of so many structs."""
+    """The header of a list with `count` structs."""
     return bytes([count << 4 | STRUCT]) if count < _LONG_LIST else bytes([_LONG_LIST << 4 | STRUCT]) + varint(count)

@@ -26,7 +26,7 @@ _STATISTICS: Final = (
     "name",
     "resource.service.name",
 )
-# So many values of a string column tell whether they repeat.
+# Number of values of a string column that show whether they repeat.
 _SAMPLE: Final = 200
 _UNIQUE_SHARE_MAX: Final = 0.7
 # With fewer rows most of the time goes into setting up zstd for each column, and it saves nothing.

@@ -1,4 +1,4 @@
-"""Records as they came → one sorted, wide table of spans: what a segment holds."""
+"""Seals records: turns them into one sorted, wide table of spans, the content of a segment."""
 
 from tables.seal.segment import seal
 

@@ -38,7 +38,7 @@ _NUMPY = {"int_value": np.int64, "double_value": np.float64}
 class _Entries:
     """Attribute entries grouped by key; within a key in row order.
 
-    entry: place of each in the joined values; row: its span; key: the number of its key
+    entry: index of each in the joined values; row: its span; key: the number of its key
     """
 
     entry: Int64s
@@ -57,9 +57,9 @@ class _Entries:
 
 
 def attribute_columns(rows: Rows, columns_max: int, overflow: Overflow) -> dict[str, Any]:
-    """Columns `span.<key>[:type]` of all spans, in the order of `rows`; the rarest go to the overflow instead.
+    """Columns `span.<key>[:type]` of all spans, in the order of `rows`. The rarest go to the overflow.
 
-    A key that a span has twice keeps its last value. A value of no type at all becomes an empty `any`.
+    If a span has a key twice, the last value counts. A value without a type becomes an empty `any`.
     """
     entries = _entries(rows)
     if not len(entries.entry):
@@ -98,7 +98,7 @@ def attribute_columns(rows: Rows, columns_max: int, overflow: Overflow) -> dict[
 
 
 def _rare(rows: Rows, entries: _Entries, columns_max: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """For each field, which keys go to the overflow; nothing at all where there are few keys, as nearly always."""
+    """For each field, the keys that go to the overflow: usually none, because most segments have few keys."""
     names = entries.names
     few = len(names) * (len(_FIELDS) + 1) <= columns_max
     if few and max(map(len, names)) <= KEY_CHARS_MAX:
@@ -202,7 +202,7 @@ def _scalar_columns(rows: int, field: str, values: Any, entries: _Entries) -> di
 
 
 def _validity(rows: int, row: npt.NDArray[np.int32]) -> tuple[pa.Buffer, int]:
-    """Validity bitmap with the given rows set, and how many are not."""
+    """A validity bitmap with the given rows set, and the number of unset rows."""
     mask = np.zeros(rows, np.uint8)
     mask[row] = 1
     return pa.py_buffer(np.packbits(mask, bitorder="little")), rows - int(np.count_nonzero(mask))
@@ -218,9 +218,9 @@ def _number_column(rows: int, type_: Any, row: npt.NDArray[np.int32], data: npt.
 def _text_column(
     rows: int, taken: Any, offsets: npt.NDArray[np.int32], row: npt.NDArray[np.int32], first: int, end: int
 ) -> Any:
-    """Strings first … end of `taken` as a column: only the offsets are made, the text is shared.
+    """Strings first … end of `taken` as a column. Only the offsets are new; the text is shared.
 
-    None if a span has the key twice: its texts could not share.
+    None if a span has the key twice, because its texts could not be shared
     """
     valid, nulls = _validity(rows, row)
     if rows - nulls != end - first:
@@ -245,7 +245,7 @@ def _merge(existing: Any, new: Any) -> Any:
 
 
 def _add_nested(columns: dict[str, Any], rows: int, field: str, values: Any, entries: _Entries) -> None:
-    """Arrays and key-value lists: each distinct value is decoded once."""
+    """Adds arrays and key-value lists. Each distinct value is decoded once."""
     encoded = values.take(pa.array(entries.entry)).dictionary_encode()
     typed = [nested_value(field, raw) for raw in encoded.dictionary.to_pylist()]
     words = list(dict.fromkeys(word for word, _ in typed))

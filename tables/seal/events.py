@@ -1,4 +1,4 @@
-"""Events and links: OTLP's structs as ptars gives them → the schema's, in row order."""
+"""Events and links: OTLP's structs from ptars → the schema's structs, in row order."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tables.wire.otlp.nested import all_fit, fit_nested
 
 
 def event_columns(rows: Rows) -> dict[str, Any]:
-    """Columns `events` and `links`, those that any span has."""
+    """The columns `events` and `links`, if any span has them."""
     columns: dict[str, Any] = {}
     for name, type_ in (("events", EVENT), ("links", LINK)):
         if rows.has(name):
@@ -56,7 +56,7 @@ def _attributes(lists: pa.ListArray) -> pa.ListArray:
 
 
 def _fit(by_name: dict[str, Any], field: str) -> None:
-    """Nested values as every reader can read them; those that nobody can become bytes values."""
+    """Nested values that every reader can read. Unreadable ones become bytes values."""
     encoded = by_name[field].dictionary_encode()
     came = encoded.dictionary.to_pylist()
     if all_fit(field, [raw for raw in came if raw is not None]):

@@ -1,4 +1,4 @@
-"""The order of rows in a segment: by trace id, start and span id; and where the traces begin."""
+"""The order of rows in a segment: by trace id, start and span id; and the first row of each trace."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import pyarrow as pa
 from tables.columns.arrays import big_endian, concat, numbers, rows_in_order
 from tables.columns.types import Int64s
 
-# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
+# A column of spans that cannot be sealed, in records as in segments: see `tables.seal.raw_fallback`.
 RAW: Final = "raw"
 RAW_OWNER: Final = "raw_owner"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """order: the old row of each new row. trace: number of each new row's trace. starts: first row of each trace."""
+    """order: the old row of each new row; trace: number of each new row's trace; starts: first row of each trace"""
 
     order: Int64s
     trace: Int64s
@@ -25,14 +25,14 @@ class Order:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return len(self.order)
 
 
 def trace_order(trace_ids: Any, start_ns: Int64s, ties: Callable[[], Sequence[Any]]) -> Order:
-    """Order of rows by (trace id, start, ties): the same in whatever order they came.
+    """The order of rows by (trace id, start, ties); it does not depend on the order of arrival.
 
-    ties: arrays that decide where both are equal, the first one first; asked for only then
+    ties: a function, called only if both are equal, that returns further keys, the first one first
     """
     ids = big_endian(trace_ids)
     order = rows_in_order((ids[:, 0], ids[:, 1], start_ns), ties)
@@ -43,7 +43,7 @@ def trace_order(trace_ids: Any, start_ns: Int64s, ties: Callable[[], Sequence[An
 
 
 class Rows:
-    """Columns of several record batches as if they were one, brought into `order`."""
+    """Columns of several record batches, concatenated in `order`."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self.batches = batches
@@ -69,11 +69,11 @@ class Rows:
         return self._joined(name).take(self._indices)
 
     def take_numbers(self, name: str) -> Any:
-        """A number column that every batch has, as numpy: faster than `take`."""
+        """A number column that every batch has, as numpy; faster than `take`."""
         return self._joined_numbers(name)[self.order.order]
 
     def take_optional(self, name: str, default: pa.Scalar) -> Any:
-        """A column that some batches have; the others' rows get `default`."""
+        """A column that some batches have; rows of other batches get `default`."""
         parts = [
             batch.column(name) if name in batch.schema.names else pa.repeat(default, len(batch))
             for batch in self.batches
@@ -81,7 +81,7 @@ class Rows:
         return concat(parts).take(self._indices)
 
     def take_codes(self, name: str, numbers_of: "Numbers") -> Any:
-        """Codes of a dictionary column, by `numbers_of` over all batches; a batch without the column has -1."""
+        """Codes of a dictionary column over all batches, from `numbers_of`; a batch without the column has -1."""
         codes = [
             numbers_of.codes(batch.column(name)) if name in batch.schema.names else np.full(len(batch), -1, np.int32)
             for batch in self.batches
@@ -90,18 +90,18 @@ class Rows:
 
 
 class Numbers:
-    """Dictionary values of several batches → one small number each."""
+    """Dictionary values of several batches → one small number per distinct value."""
 
     def __init__(self) -> None:
         self.number_of: dict[Any, int] = {}
 
     @property
     def values(self) -> list[Any]:
-        """The values by their number."""
+        """The values, ordered by number."""
         return list(self.number_of)
 
     def codes(self, column: pa.DictionaryArray) -> Any:
-        """The number of each row's value, int32. Values that no row has get none: a record may hold those."""
+        """The number of each row's value, int32. Dictionary values that no row uses get no number."""
         found = self.number_of
         codes = numbers(column.indices)
         mask = np.zeros(len(column.dictionary), np.bool_)
@@ -116,7 +116,7 @@ class Numbers:
     def strings(self, codes: Any, type_: Any = None) -> Any:
         """Codes → strings, dictionary-encoded with only the values in use; a negative code is null.
 
-        type_: of the values, if they are no strings
+        type_: of the values, if they are not strings
         """
         values = self.values
         used = np.zeros(len(values) + 1, np.bool_)

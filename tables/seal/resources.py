@@ -1,4 +1,4 @@
-"""Resources and scopes: raw OTLP messages, one per distinct value → a column per attribute."""
+"""Resources and scopes: raw OTLP messages, one per distinct value → one column per attribute."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -18,7 +18,9 @@ from tables.seal.values import array_of, typed_value
 
 
 class Parsed(NamedTuple):
-    """A resource or scope. attributes: key, type word, value; entity_refs: a Resource of only these, or empty"""
+    """A parsed resource or scope. attributes: key, type word, value; entity_refs: a Resource with only these, or
+    empty
+    """
 
     attributes: tuple[tuple[str, str, Any], ...] = ()
     dropped_attributes_count: int = 0
@@ -34,12 +36,12 @@ _CACHED_BYTES_MAX = 8192
 
 
 def parse_resource(raw: bytes) -> Parsed:
-    """A resource; an empty one where the bytes are not a resource's, which a decoded request has not."""
+    """A resource; an empty one if the bytes are invalid, which cannot happen for a decoded request."""
     return _cached_resource(raw) if len(raw) <= _CACHED_BYTES_MAX else _resource(raw)
 
 
 def parse_scope(raw: bytes) -> Parsed:
-    """A scope; an empty one where the bytes are not a scope's, which a decoded request has not."""
+    """A scope; an empty one if the bytes are invalid, which cannot happen for a decoded request."""
     return _cached_scope(raw) if len(raw) <= _CACHED_BYTES_MAX else _scope(raw)
 
 
@@ -64,19 +66,19 @@ def _attributes(pairs: Iterable[KeyValue]) -> tuple[tuple[str, str, Any], ...]:
     return tuple((pair.key, *typed_value(pair.value)) for pair in pairs)
 
 
-# The same few come in every record; parsing one costs as much as sealing ten spans.
+# Most records repeat the same few; parsing one costs as much as sealing ten spans.
 _cached_resource = lru_cache(maxsize=4096)(_resource)
 _cached_scope = lru_cache(maxsize=4096)(_scope)
 
 
 def service_name(resource: Parsed) -> str | None:
-    """`service.name`, where it is a string; the last of several, as columns have it."""
+    """The attribute `service.name` if it is a string; of several the last one, as in columns."""
     names = [value for key, word, value in resource.attributes if (key, word) == ("service.name", "string")]
     return names[-1] if names else None
 
 
 def resource_columns(resources: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
-    """Columns `resource.<key>`; codes: each row's resource."""
+    """Columns `resource.<key>`. codes: each row's resource, shape (rows,)"""
     columns = _attribute_columns("resource", [r.attributes for r in resources], codes, columns_max, overflow)
     dropped = [r.dropped_attributes_count for r in resources]
     refs = [r.entity_refs or None for r in resources]
@@ -86,7 +88,7 @@ def resource_columns(resources: Sequence[Parsed], codes: Codes, columns_max: int
 
 
 def scope_columns(scopes: Sequence[Parsed], codes: Codes, columns_max: int, overflow: Overflow) -> dict[str, Any]:
-    """Columns scope_name, scope_version and `instrumentation.<key>`; codes: each row's scope."""
+    """Columns scope_name, scope_version and `instrumentation.<key>`. codes: each row's scope, shape (rows,)"""
     columns: dict[str, Any] = {
         "scope_name": _spread([s.name for s in scopes], codes, pa.string()),
         "scope_version": _spread([s.version for s in scopes], codes, pa.string()),
@@ -125,7 +127,7 @@ def _attribute_columns(
 
 
 def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: Codes, overflow: Overflow) -> None:
-    """values: by attribute, then by number of the resource or scope; each of its rows gets an entry."""
+    """Adds overflow entries for each row. values: by attribute, then by number of the resource or scope"""
     by_field: dict[str, list[tuple[int, str, Any]]] = {}
     for (key, word), by_number in values.items():
         column = attribute_column(scope, key, word)
@@ -144,7 +146,7 @@ def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: 
 
 
 def _spread_bytes(by_number: dict[int, Any], rows: list[int]) -> int:
-    """What lists take once each row has its own."""
+    """Bytes of lists once each row has its own copy."""
     return sum(rows[number] * (8 * len(value) + sum(map(len, map(str, value)))) for number, value in by_number.items())
 
 
@@ -153,9 +155,9 @@ def _serialized(word: str, value: Any) -> bytes:
 
 
 def _spread(by_code: list[Any], codes: Codes, type_: Any) -> Any:
-    """by_code[codes]: strings and bytes as a dictionary of the distinct values, other types plain.
+    """by_code[codes]: strings and bytes as a dictionary of distinct values, other types plain.
 
-    A resource may have 256 kB, and each of its spans would have a copy.
+    A resource may have 256 kB, and a plain column would copy it for each span.
     """
     if type_ not in (pa.string(), pa.binary()):
         return pa.array(by_code, type_).take(pa.array(codes))

@@ -1,4 +1,4 @@
-"""Seals records into a segment's table: sort, nested set, facts of the trace, a column per attribute."""
+"""Seals records into a segment's table: sorts spans, computes trace facts, makes one column per attribute."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,10 +26,10 @@ _COUNTS = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped
 
 
 def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -> pa.Table:
-    """The spans of some records (as `wire.record.decode` gives them) as one table in the form of `tables.schema`.
+    """The spans of some records (from `wire.record.decode`) as one table in the form of `tables.schema`.
 
-    attribute_columns_max: further attributes, the rarest, go to the column `overflow`
-    Rows are sorted by trace id, then start. Strings are dictionary-encoded where that was cheap, plain elsewhere.
+    attribute_columns_max: attributes beyond it, the rarest, go to the column `overflow`
+    Rows are sorted by trace id, then start. Strings are dictionary-encoded if that is cheap, else plain
     """
     rows = Rows(list(batches))
     order = rows.order

@@ -16,11 +16,11 @@ Value = list[str] | list[int] | list[float] | list[bool] | bytes
 
 
 def nested_value(field: str, raw: bytes) -> tuple[str, Value]:
-    """Type word of `tables.schema.ATTRIBUTE_TYPES` and value of an array_value's or kvlist_value's bytes.
+    """Type word (`tables.schema.ATTRIBUTE_TYPES`) and value from the bytes of an array_value or kvlist_value.
 
     An array whose elements all have one scalar type becomes a typed list; everything else stays a serialized AnyValue.
-    What cannot be read, or is nested too deep for protobuf, becomes plain bytes: nothing that a client sends stops a
-    seal or an answer.
+    A value that is unreadable, or nested too deep for protobuf, becomes plain bytes: no input of a client stops a seal
+    or an answer.
     """
     kept, raw, _ = fit_nested(field, raw)
     if kept == "bytes_value":
@@ -42,7 +42,7 @@ def array_of(word: str, items: Value) -> ArrayValue:
 
 
 def overflow_value(field: str, raw: bytes) -> tuple[str, bytes]:
-    """As `nested_value`, for an entry of the overflow: there lists are a serialized AnyValue, too."""
+    """As `nested_value`, for an entry of the overflow, where lists are a serialized AnyValue, too."""
     word, value = nested_value(field, raw)
     if isinstance(value, bytes):
         return word, value

@@ -1,1 +1,1 @@
-"""Object storage, checksums, and the cache of bytes."""
+"""Object storage, checksums, and a cache with a size limit."""

@@ -1,4 +1,4 @@
-"""A cache with a limit in bytes, shared by threads."""
+"""A thread-safe LRU cache with a limit in bytes."""
 
 import threading
 import time
@@ -14,12 +14,14 @@ from prometheus_client.registry import Collector
 K = TypeVar("K")
 V = TypeVar("V")
 
-_MISSES = Counter("stretto_cache_misses_total", "Look-ups that a cache could not answer.", ["cache"])
-_EVICTIONS = Counter("stretto_cache_evictions_total", "Entries dropped because a cache was full.", ["cache"])
+_MISSES = Counter("stretto_cache_misses_total", "Lookups that the cache could not answer.", ["cache"])
+_EVICTIONS = Counter("stretto_cache_evictions_total", "Entries evicted because the cache was full.", ["cache"])
 _NOT_KEPT = Counter(
-    "stretto_cache_not_kept_total", "Entries that were not kept because a cache was full of others in use.", ["cache"]
+    "stretto_cache_not_kept_total",
+    "Entries that were not cached because all other entries of a full cache were in use.",
+    ["cache"],
 )
-_BYTES = Gauge("stretto_cache_bytes", "What a cache holds.", ["cache"])
+_BYTES = Gauge("stretto_cache_bytes", "Bytes in the cache.", ["cache"])
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class _Entry(Generic[V]):
 
 
 class ByteCache(Generic[K, V]):
-    """Least recently used entries go when the sizes given at `put` add up to more than `bytes_max`."""
+    """Evicts the least recently used entries when the sizes given to `put` add up to more than `bytes_max`."""
 
     def __init__(self, name: str, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -83,9 +85,9 @@ class ByteCache(Generic[K, V]):
             return entry.value
 
     def put(self, key: K, value: V, size_bytes: int, *, spares_s: float = 0.0) -> None:
-        """Adds an entry; one larger than the whole cache is not kept.
+        """Adds an entry, unless it is larger than the whole cache.
 
-        spares_s: nor one for which entries would have to go that were used within so many seconds
+        spares_s: also unless it would evict entries that were used within this many seconds
         """
         if size_bytes > self.bytes_max:
             return
@@ -103,7 +105,7 @@ class ByteCache(Generic[K, V]):
             self._gauge.set(self.bytes)
 
     def size_of(self, key: K) -> int | None:
-        """The size of an entry; None where it is not there. Is no use of it."""
+        """The size of an entry; None if it is absent. Does not count as a use."""
         with self._lock:
             entry = self._entries.get(key)
             return None if entry is None else entry.size_bytes
@@ -115,7 +117,7 @@ class ByteCache(Generic[K, V]):
             self._gauge.set(self.bytes)
 
     def _has_room(self, size_bytes: int, unused_since_s: float) -> bool:
-        """Whether there is room without what was used since then."""
+        """Whether the entry fits without evicting what was used since then."""
         wanted = self.bytes + size_bytes - self.bytes_max
         for entry in self._entries.values():
             if wanted <= 0 or entry.used_s > unused_since_s:

@@ -1,4 +1,4 @@
-"""Checksums (CRC-32) of what Parquet's page checksums leave out: small JSON objects, and footers."""
+"""Checksums (CRC-32) for bytes without a Parquet page checksum: small JSON objects, and footers."""
 
 import re
 import zlib
@@ -13,15 +13,15 @@ _FOOTER_END: Final = 8  # the footer's length and the magic number
 
 
 def with_checksum(body: bytes) -> bytes:
-    """A JSON object with a last field `crc32`: of all bytes before the comma that stands before it. In: an object
-    with at least one field
+    """A JSON object with an additional last field `crc32`, the checksum of all bytes before the field's comma. In: an
+    object with at least one field
     """
     head = body.rstrip()[:-1].rstrip()
     return head + b',"crc32":%d}' % zlib.crc32(head)
 
 
 def has_checksum(data: bytes) -> bool:
-    """Whether the object has such a field. Raises: ValueError if the field does not fit"""
+    """Whether the object has the field. Raises: ValueError if the checksum is wrong"""
     mark = _MARK.search(data)
     if mark is None:
         return False
@@ -32,18 +32,18 @@ def has_checksum(data: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of a Parquet file from behind its pages: page index and footer. No checksum of Parquet covers it."""
+    """The end of a Parquet file after its pages: page index and footer. No checksum of Parquet covers it."""
 
     size_bytes: int
     crc32: int
 
     def problem(self, data: Any) -> str:
-        """What is wrong with the bytes; "" if they are the ones that were written."""
+        """What is wrong with the bytes; "" if they are those that were written."""
         return "" if zlib.crc32(data) == self.crc32 else "has a footer whose checksum is another one"
 
 
 def tail_of(data: Any) -> Tail:
-    """Of a whole file, as bytes or an Arrow buffer. What is no Parquet file has none: of size 0."""
+    """The tail of a whole file, given as bytes or an Arrow buffer; size 0 if it is not a Parquet file."""
     view = memoryview(data).cast("B")
     footer = int.from_bytes(view[-_FOOTER_END : 4 - _FOOTER_END], "little") + _FOOTER_END
     if len(view) < _FOOTER_END or bytes(view[-4:]) != b"PAR1" or footer > len(view):
@@ -53,7 +53,7 @@ def tail_of(data: Any) -> Tail:
 
 
 def _pages_end(footer: memoryview) -> int:
-    """Where the last page ends."""
+    """The end of the last page."""
     metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(footer)))
     last = metadata.row_group(0).column(metadata.num_columns - 1)
     start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset

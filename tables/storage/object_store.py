@@ -1,4 +1,4 @@
-"""Object storage through obstore: local disk, S3, GCS, Azure behind a few functions with our errors."""
+"""Object storage through obstore: local disk, S3, GCS and Azure behind a few functions, with our errors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,12 +23,12 @@ Backend = Literal["local", "s3", "gcs", "azure"]
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """Where blocks rest.
+    """Where blocks are stored.
 
     place: a folder for `local`; bucket or container for the others
     prefix: path inside the bucket
     options: obstore's configuration of the backend (endpoint, region, keys …)
-    read_timeout_s: for a read, what is tried again included; writes have longer: nobody waits for them
+    read_timeout_s: for a read with its retries; writes may take longer, because nobody waits for them
     """
 
     backend: Backend
@@ -40,7 +40,7 @@ class StorageConfig:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Of an object: another one where it was written again."""
+    """The version of an object: it changes when the object is written again."""
 
     size_bytes: int
     e_tag: str
@@ -48,7 +48,7 @@ class Stamp:
 
 
 class ObjectStore:
-    """Objects by path. Every method may raise StorageError; callers run them off the event loop."""
+    """Objects by path. Every method may raise StorageError; call them off the event loop."""
 
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
@@ -57,7 +57,7 @@ class ObjectStore:
         self._reads: Any = _open(config, config.read_timeout_s)
 
     def put(self, path: str, data: Any) -> None:
-        """Writes an object whole (bytes or an Arrow buffer); an existing one is replaced."""
+        """Writes a whole object (bytes or an Arrow buffer), and replaces an existing one."""
         try:
             # Arrow's buffers are of signed bytes, which obstore does not take
             obstore.put(self._store, path, memoryview(data).cast("B"))
@@ -65,7 +65,7 @@ class ObjectStore:
             raise self._error("write", path, err) from err
 
     def create(self, path: str, data: Any) -> bool:
-        """Writes an object unless it is there; False where it is."""
+        """Writes an object unless it exists; False if it exists."""
         try:
             obstore.put(self._store, path, data, mode="create")
         except exceptions.AlreadyExistsError:
@@ -75,7 +75,7 @@ class ObjectStore:
         return True
 
     def get(self, path: str) -> bytes | None:
-        """The object's bytes; None where there is no such object."""
+        """The object's bytes; None if it does not exist."""
         try:
             return bytes(obstore.get(self._reads, path).bytes())
         except FileNotFoundError:
@@ -84,9 +84,9 @@ class ObjectStore:
             raise self._error("read", path, err) from err
 
     def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
-        """Parts of an object, (start, length) each, as buffers; several at a time, neighbours together.
+        """Parts of an object, (start, length) each, as buffers. Reads run concurrently, adjacent ones together.
 
-        Raises: DamagedError where there is no such object, or it ends before; StorageError where it cannot be had now
+        Raises: DamagedError if the object does not exist, or is too short; StorageError if it cannot be read now
         """
         starts, lengths = zip(*ranges, strict=True)
         try:
@@ -94,7 +94,7 @@ class ObjectStore:
         except FileNotFoundError as err:
             raise DamagedError(path, "is missing") from err
         except (exceptions.BaseError, OSError) as err:
-            # Storages say in ways of their own that an object is too short. Where it cannot be looked at either, the
+            # Each storage has its own error for an object that is too short. If its size is unavailable, too, the
             # storage is away.
             try:
                 self._check_size(path, max(map(sum, ranges)))
@@ -113,7 +113,7 @@ class ObjectStore:
             raise DamagedError(path, "is missing" if stamp is None else "is shorter than what was written")
 
     def stamp(self, path: str) -> Stamp | None:
-        """What changes when an object is written; None where there is no such object."""
+        """The object's stamp; None if it does not exist."""
         try:
             head = obstore.head(self._reads, path)
         except FileNotFoundError:
@@ -123,7 +123,7 @@ class ObjectStore:
         return _stamp(head)
 
     def delete(self, paths: list[str]) -> None:
-        """Removes objects; those that are not there are passed over."""
+        """Deletes objects and ignores missing ones."""
         try:
             obstore.delete(self._store, paths)
         except FileNotFoundError:
@@ -137,7 +137,7 @@ class ObjectStore:
             yield path
 
     def objects(self, prefix: str) -> Iterator[tuple[str, Stamp]]:
-        """As `paths`, with what changes when they are written."""
+        """As `paths`, with the stamp of each object."""
         try:
             for chunk in obstore.list(self._reads, prefix):
                 for item in chunk:
@@ -159,7 +159,7 @@ def _stamp(item: Any) -> Stamp:
 
 
 def _open(config: StorageConfig, timeout_s: float) -> Any:
-    """timeout_s: for all tries of a request together."""
+    """timeout_s: for all attempts of a request together"""
     prefix = config.prefix.strip("/") or None
     options = dict(config.options)
     within, connect = timedelta(seconds=timeout_s), timedelta(seconds=min(_CONNECT_S, timeout_s))
@@ -186,9 +186,9 @@ def _open(config: StorageConfig, timeout_s: float) -> Any:
 
 
 class RangeFile:
-    """A read-only file for pyarrow: size known beforehand; read_ranges gives the bytes of (start, length) each.
+    """A read-only file for pyarrow with a known size; read_ranges returns the bytes of (start, length) each.
 
-    It holds none of the bytes, but while `holding`: what is open may be many files.
+    It holds bytes only during `holding`, because many files may be open.
     """
 
     def __init__(self, read_ranges: Callable[[Sequence[tuple[int, int]]], Sequence[Any]], size_bytes: int) -> None:
@@ -198,7 +198,7 @@ class RangeFile:
 
     @contextmanager
     def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
-        """Reads of exactly these (start, length) are answered from one request. For one thread at a time."""
+        """Answers reads of exactly these (start, length) from one request. Not thread-safe."""
         self._held = dict(zip(ranges, self._read_ranges(ranges), strict=True))
         try:
             yield

@@ -1,1 +1,1 @@
-"""Bytes ↔ span columns: OTLP requests, the records of the topic `spans`, traces as OTLP again."""
+"""Bytes ↔ span columns: OTLP requests, records of topic `spans`, and traces back to OTLP."""

@@ -42,7 +42,9 @@ _SPANS_MAX: Final = 2**31 - 1  # rows of a batch
 
 @dataclass(frozen=True, slots=True)
 class RecordInfo:
-    """What the headers of a record say. runs: (tenant, spans) in the order of the rows; of one tenant: none."""
+    """The content of a record's headers. runs: (tenant, spans) in the order of the rows; empty for a record of one
+    tenant
+    """
 
     spans: int
     start_min_ns: int
@@ -67,7 +69,7 @@ def encode(spans: pa.RecordBatch, runs: Sequence[tuple[str, int]] = ()) -> tuple
 
 
 def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
-    """Raises: WireError for another version or headers that are missing or not numbers."""
+    """The content of the headers. Raises: WireError for another version, and for missing or invalid headers"""
     found = dict(headers or ())
     version = found.get("v")
     if version not in {VERSION, VERSION_SHARED}:
@@ -103,17 +105,17 @@ def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
 
 
 def decode(value: bytes) -> pa.RecordBatch:
-    """The spans of a record, whoever wrote it: see `record_columns`. Raises: WireError if the value is not one."""
+    """The spans of a record, whoever wrote it; see `record_columns`. Raises: WireError if the value is invalid"""
     return checked(_decode(value, _READ))
 
 
 def decoded_bytes(value: bytes) -> int:
-    """Bytes that the record takes when it is decoded, as it says itself."""
+    """Bytes of the decoded record, as it declares."""
     return int.from_bytes(value[:_LENGTH_BYTES], "little")
 
 
 def decode_trace_ids(value: bytes) -> pa.Array:
-    """Only the trace ids of a record's spans. Raises: WireError."""
+    """Only the trace ids of a record's spans. Raises: WireError"""
     batch = _decode(value, _READ_FIRST)
     if batch.schema.names != ["trace_id"] or not is_trace_ids(batch.schema.types[0]) or batch.column(0).null_count:
         raise WireError("the first column is not trace_id")
@@ -143,7 +145,7 @@ def _read(value: bytes, length: int, options: ipc.IpcReadOptions) -> pa.RecordBa
 
 
 def _content_size(value: bytes) -> int | None:
-    """What the zstd frame says: memory is taken before it is known whether the bytes are what they claim."""
+    """The size that the zstd frame declares. Memory is taken before the content is checked."""
     frame = value[_LENGTH_BYTES : _LENGTH_BYTES + 18]
     if frame[:4] != _ZSTD_MAGIC or len(frame) < 6:
         return None

@@ -1,6 +1,6 @@
-"""What the columns of a record must be: checked once for each record that is read, whoever wrote it.
+"""The required columns of a record, checked once for each record that is read, whoever wrote it.
 
-Everything behind it relies on it: numpy reads the columns' buffers as they are.
+All later code relies on it: numpy reads the columns' buffers without checks.
 """
 
 from typing import Any, Final
@@ -61,7 +61,7 @@ _OPTIONAL: Final[dict[str, Any]] = {
 
 
 def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with those of its columns that a record has. Raises: WireError that names what is wrong"""
+    """The batch with only the columns that a record defines. Raises: WireError that names the problem"""
     global _right
     schema = batch.schema
     if not any(known.equals(schema) for known in _right):
@@ -93,7 +93,9 @@ def _check_types(schema: pa.Schema) -> None:
 
 
 def check_values(batch: pa.RecordBatch) -> None:
-    """Offsets, dictionary indices, texts: 0.06 µs a span, and nothing reads beyond a buffer. Raises: WireError"""
+    """Checks offsets, dictionary indices and strings (0.06 µs per span), so that nothing reads beyond a buffer. Raises:
+    WireError
+    """
     try:
         batch.validate(full=True)
     except pa.ArrowException as err:
@@ -101,12 +103,12 @@ def check_values(batch: pa.RecordBatch) -> None:
 
 
 def is_trace_ids(type_: Any) -> bool:
-    """Whether it is the type of the column trace_id."""
+    """Whether it is the type of column trace_id."""
     return bool(type_ == _NEEDED["trace_id"])
 
 
 def _check_nulls(name: str, column: Any) -> None:
-    """Only the values of attributes may be null."""
+    """Only attribute values may be null."""
     parts = [column]
     if pa.types.is_dictionary(column.type):
         parts.append(column.dictionary)
@@ -129,7 +131,7 @@ def _is_right(name: str, type_: Any) -> bool:
 
 
 def _is_attributes(type_: Any) -> bool:
-    """list<struct<key: dictionary of strings, those of the value fields that are in use>>"""
+    """Whether it is list<struct<key: dictionary of strings, the value fields in use>>."""
     if not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
         return False
     fields = {field.name: field.type for field in type_.value_type}
@@ -143,7 +145,7 @@ def _is_attributes(type_: Any) -> bool:
 
 
 def _alike(type_: Any, wanted: Any) -> bool:
-    """The same, but for the width of a dictionary's indices, and which fields may be null."""
+    """Whether the types are equal, except for the width of dictionary indices and nullability."""
     if pa.types.is_dictionary(wanted):
         return (
             pa.types.is_dictionary(type_)

@@ -1,4 +1,4 @@
-"""Rows of spans → parts, each one record: a tenant's in a partition, or those of many tenants with few spans each."""
+"""Rows of spans → parts, one per record: of one tenant in a partition, or shared by tenants with few spans each."""
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ OWN_RECORD_SPANS: Final = 512
 
 
 class Run(NamedTuple):
-    """Rows of one tenant that follow each other."""
+    """Consecutive rows of one tenant."""
 
     tenant: int  # the number that the caller gave the tenant
     spans: int
@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowBatch:
-    """Spans that go into one record. runs: whose they are, in the order of the rows; each tenant once."""
+    """Spans that form one record. runs: the tenants in the order of the rows, each once"""
 
     runs: tuple[Run, ...]
     partition: int
@@ -33,7 +33,7 @@ class RowBatch:
 
 
 class _RowGroup(NamedTuple):
-    """What becomes one part."""
+    """The rows of one part."""
 
     runs: tuple[Run, ...]
     partition: int
@@ -56,8 +56,8 @@ def partition_of(trace_id: bytes, partitions: int) -> int:
 
 
 def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int32] | None = None) -> list[RowBatch]:
-    """Parts of `spans` by partition and, with `tenant_of` (a number per row), by tenant: those who have few spans in a
-    partition share a part. Order within a run stays.
+    """Parts of `spans` by partition and, with `tenant_of` (a number per row), by tenant. Tenants with few spans in a
+    partition share a part. The order within a run stays.
     """
     if not len(spans):
         return []
@@ -70,7 +70,7 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
     else:
         order, groups = _groups(target, tenant_of, partitions)
         several = True
-    # A record of one tenant must not carry dictionary values of another's spans, nor a small one those of a large.
+    # A tenant's record must not contain dictionary values of another tenant, nor a small record those of a large one.
     prune_all = any(len(runs) == 1 for runs, _ in groups)
     ordered = take_rows(spans, order)
     parts: list[RowBatch] = []
@@ -87,12 +87,14 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
 def _groups(
     target: npt.NDArray[np.int64], tenant_of: npt.NDArray[np.int32], partitions: int
 ) -> tuple[npt.NDArray[np.int64], list[_RowGroup]]:
-    """Order of rows by partition, then tenants that have a record of their own, then the others; and the records."""
+    """The order of rows: by partition, then tenants with their own record, then the others; and the resulting
+    groups.
+    """
     tenants = int(tenant_of.max()) + 1
     place = target * tenants + tenant_of
     counts = np.bincount(place, minlength=partitions * tenants).reshape(partitions, tenants)
     few = counts < OWN_RECORD_SPANS
-    # The place of each (partition, tenant) with those of few spans last.
+    # The position of each (partition, tenant); tenants with few spans come last.
     number = (np.arange(partitions)[:, None] * 2 + few) * tenants + np.arange(tenants)
     order = np.argsort(number.reshape(-1)[place], kind="stable")
     groups: list[_RowGroup] = []
@@ -106,7 +108,7 @@ def _groups(
 
 
 def take_rows(spans: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    """`spans.take(rows)`, faster; lists hold no items of other rows, dictionaries stay whole."""
+    """As `spans.take(rows)`, but faster. Lists contain only items of these rows; dictionaries stay whole."""
     indices = pa.array(rows)
     columns = [
         take_lists(column, rows) if name in _MOSTLY_EMPTY else column.take(indices)
@@ -116,7 +118,7 @@ def take_rows(spans: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> pa.RecordBa
 
 
 def without_unused_values(spans: pa.RecordBatch) -> pa.RecordBatch:
-    """The spans with dictionaries that hold only what they use."""
+    """The spans with dictionaries that contain only values in use."""
     columns = []
     for column in spans.columns:
         if pa.types.is_dictionary(column.type):

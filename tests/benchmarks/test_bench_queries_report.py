@@ -66,14 +66,14 @@ def test_text():
     assert lines[-1] == "3 of 4 rows right"
 
 
-def test_throng():
+def test_concurrent_load():
     """Throughput, each query's p50 and p99, what came in meanwhile, the probe."""
     concurrent = ConcurrentRun(10, 4.0, [Timing("b", [0.01, 0.02, 0.03]), Timing("c"), Timing("d", [0.1], wrong="no")])
     ingest = {"ingest_rate": 10_000, "ingested_per_s": 9_990, "ack_p99_ms": 80.0, "ingest_errors": 2}
-    throng = report.throng(
+    load = report.concurrent_load(
         BLOCKS, concurrent, ingest, [0.001, 0.002], 40.0, {"its own work": 10.0, "no CPU was free": 30.0}
     )
-    run = replace(RUN, throngs=[throng])
+    run = replace(RUN, concurrent_loads=[load])
     text = report.text(run, None, {})
     for expected in (
         "10 clients, blocks, 4 s: 1.0 answers/s",

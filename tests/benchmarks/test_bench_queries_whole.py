@@ -25,8 +25,8 @@ def test_run(tmp_path, monkeypatch, capsys):
     assert result["spans"] >= 4000
     assert result["blocks"] >= 2
     assert {row["name"] for row in result["rows"]} == TARGETS_MS.keys()
-    (throng,) = result["throngs"]
-    assert throng["ingested_per_s"] > 0
-    assert throng["ingest_errors"] == 0
-    assert throng["echo_ms"]["p50"] < 1000
+    (load,) = result["concurrent_loads"]
+    assert load["ingested_per_s"] > 0
+    assert load["ingest_errors"] == 0
+    assert load["echo_ms"]["p50"] < 1000
     assert not list(tmp_path.glob("queries-*"))

@@ -1,1 +1,1 @@
-"""The journal: a file of each partition from which a restart goes on counting."""
+"""The journal: a file per worker, from which the generator continues to count after a restart."""

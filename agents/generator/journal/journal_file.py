@@ -1,4 +1,4 @@
-"""The journal file: written before a push is sent, read at the start. One file, replaced as a whole."""
+"""The journal file. It is written before a push is sent, read at the start, and replaced as a whole."""
 
 import asyncio
 import logging
@@ -16,23 +16,23 @@ log = logging.getLogger(__name__)
 
 FAILED = Counter(
     "tempo_metrics_generator_journal_failures_total",
-    "Journals that could not be written, or not be used: counters begin anew after a crash.",
+    "Journals that could not be written or used. After a crash, counters then start at 0 again.",
     ["reason"],
 )
-SECONDS = Gauge("tempo_metrics_generator_journal_seconds", "How long the last journal took to be written.")
-SIZE = Gauge("tempo_metrics_generator_journal_bytes", "Bytes of the last journal.")
+SECONDS = Gauge("tempo_metrics_generator_journal_seconds", "Time that the last write of the journal took.")
+SIZE = Gauge("tempo_metrics_generator_journal_bytes", "Size of the journal as last written.")
 
 _NAME: Final = "journal"
 
 
 class JournalFile:
-    """The journal in a folder that is this worker's own."""
+    """The journal in a folder that belongs to this worker alone."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / _NAME
 
     async def load(self, cluster_id: str, topic: str, instance: str) -> Saved | None:
-        """What was saved; None if there is nothing, or nothing that can be used here."""
+        """The saved state; None if there is no usable journal."""
         try:
             saved = decode(await asyncio.to_thread(self._path.read_bytes))
         except FileNotFoundError:
@@ -48,7 +48,9 @@ class JournalFile:
         return saved
 
     async def save(self, saved: Saved) -> None:
-        """Returns when it is on disk. Where that does not work there is none: an older one must not be taken for it."""
+        """Returns when the journal is on disk. If the write fails, the old journal is removed: nobody must take it for
+        the new one.
+        """
         try:
             await asyncio.to_thread(self._write, saved)
         except OSError as err:

@@ -1,4 +1,6 @@
-"""What a metrics generator must know to go on after a crash: counters, the positions that they hold, and pushes."""
+"""The state that a metrics generator needs to continue after a crash: counters, the offsets that they include, and
+pushes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,8 +21,12 @@ _NATIVE_STATE: Final = tuple(field.name for field in fields(NativeState))
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SavedTenant:
-    """state: as `TenantGenerator.restore` takes it; push: what the last collection says, with what was held before;
-    held: it was not to be sent yet; pushed_ms: when one was sent last
+    """State of one tenant.
+
+    state: for `TenantGenerator.restore`
+    push: the last collection, including what was held back before
+    held: the push was not due yet
+    pushed_ms: time of the last push
     """
 
     fingerprint: str
@@ -32,11 +38,11 @@ class SavedTenant:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Saved:
-    """cluster_id: of which Kafka the positions are; instance: whose it is; number, collected_ms: of the last
-    collection.
+    """State of a worker.
 
-    positions: by partition, the next offset, and until when unpaired spans have waited
-    backlog: by target and tenant, pushes of collections before the last that the target has not dealt with
+    cluster_id: the Kafka cluster of the positions; instance: the worker; number, collected_ms: of the last collection
+    positions: by partition, the next offset, and the time up to which unpaired spans have waited
+    backlog: by target and tenant, earlier pushes that the target has not accepted or rejected
     """
 
     cluster_id: str
@@ -50,7 +56,7 @@ class Saved:
 
 
 def encode(saved: Saved) -> bytes:
-    """The journal's bytes."""
+    """The journal as bytes; `decode` reads them."""
     tree = {
         **_of(saved, "cluster_id", "topic", "instance", "number", "collected_ms"),
         "version": _VERSION,
@@ -71,7 +77,7 @@ def encode(saved: Saved) -> bytes:
 
 
 def decode(data: bytes) -> Saved:
-    """What was encoded. Raises: WireError, also for a whole file of another shape."""
+    """The state from `encode`. Raises: WireError, also for an intact file of another format"""
     tree = parse(data)
     try:
         return _saved(tree)

@@ -1,4 +1,4 @@
-"""One tenant's rows of a record, as the processors read them."""
+"""One tenant's rows of a record, as the processors read them: arrays with one element per span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ from tables.seal.resources import parse_resource, service_name
 _RESOURCES_MAX: Final = 10_000
 _KNOWN_BYTES_MAX: Final = 8192
 _NUMBERS: Final = ("bool_value", "int_value", "double_value")
-# The least that OpenTelemetry's sampling can express. A smaller ratio is a fault, and would make counters infinite.
+# The smallest ratio in OpenTelemetry's sampling. A smaller one is an error, and would make counters infinite.
 RATIO_MIN: Final = 2.0**-56
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceFacts:
-    """A resource's attributes as label values; those without text (lists, bytes, empty ones) are none."""
+    """A resource's attributes as label values, without lists, bytes and empty strings."""
 
     service: str
     texts: dict[str, str]
 
 
 class Resources:
-    """Parsed resources: the same few come in every record."""
+    """A cache of parsed resources: most records repeat the same few."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, ResourceFacts] = {}
 
     def facts(self, raw: bytes) -> ResourceFacts:
-        """What the resource says."""
+        """The attributes of a resource. raw: its OTLP bytes"""
         found = self._known.get(raw)
         if found is None:
             if len(self._known) >= _RESOURCES_MAX:
@@ -56,7 +56,7 @@ class Resources:
 
 
 def value_text(value: Any) -> str | None:
-    """A scalar as a label's value; None for others."""
+    """A scalar as a label value; None for other types."""
     match value:
         case str():
             return value
@@ -71,9 +71,9 @@ def value_text(value: Any) -> str | None:
 
 
 class Batch:
-    """Rows of one tenant, in one partition. columns: see `tables.wire.otlp.decoder._flat`.
+    """Rows of one tenant in one partition. columns: see `tables.wire.otlp.decoder._flat`
 
-    times_ms: when each row's record came to Kafka; or one time for all
+    times_ms: Kafka's timestamp of each row's record, shape (rows,); or one timestamp for all
     """
 
     def __init__(self, spans: pa.RecordBatch, resources: Resources, times_ms: npt.NDArray[np.int64] | int) -> None:
@@ -91,27 +91,29 @@ class Batch:
 
     @property
     def seconds(self) -> npt.NDArray[np.float64]:
-        """How long each span took."""
+        """Duration of each span in seconds, float64, shape (rows,)."""
         taken: npt.NDArray[np.float64] = self.duration_ns / 1e9
         return taken
 
     @property
     def end_ns(self) -> npt.NDArray[np.int64]:
-        """When each span ended."""
+        """End of each span in unix nanoseconds, shape (rows,)."""
         ended: npt.NDArray[np.int64] = self.start_ns + self.duration_ns
         return ended
 
     def words(self, column: str) -> npt.NDArray[np.uint64]:
-        """An id column as numbers, shape (rows, width / 8)."""
+        """An id column as uint64 numbers, shape (rows, width
+        8).
+        """
         return np.ascontiguousarray(fixed_bytes(self.spans.column(column))).view(np.uint64)
 
     def by_resource(self, texts: Sequence[str], interner: Interner) -> Codes:
-        """texts: one per resource. The code of each row."""
+        """The label code of each row, shape (rows,). texts: one per resource"""
         codes: Codes = interner.codes(texts)[self.resource_of]
         return codes
 
     def text_codes(self, column: str, interner: Interner) -> Codes:
-        """Codes of a string column, dictionary-encoded or not."""
+        """Label codes of a string column, dictionary-encoded or not, shape (rows,)."""
         array = self.spans.column(column)
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         local = numbers(encoded.indices)
@@ -123,7 +125,7 @@ class Batch:
         return codes
 
     def attribute_codes(self, key: str, interner: Interner) -> Codes:
-        """Label values of an attribute: the resource's, else the span's."""
+        """Label codes of an attribute, shape (rows,): the resource's value, or else the span's."""
         codes = self.by_resource([facts.texts.get(key, "") for facts in self.resources], interner)
         entries = self.attributes.find([key]).get(key)
         if entries is not None:
@@ -132,8 +134,10 @@ class Batch:
         return codes
 
     def weights(self, key: str) -> npt.NDArray[np.float64] | None:
-        """How many spans each stands for: one divided by the sampling ratio in the attribute, the span's own or else
-        the resource's; one where neither is a ratio. None: each for one.
+        """Number of spans that each row stands for, shape (rows,); None: 1 for each.
+
+        The weight is one divided by the sampling ratio in the attribute of the span, or else of the resource. Without a
+        valid ratio it is 1.
         """
         if not key:
             return None
@@ -149,7 +153,7 @@ class Batch:
 
 
 def _weight(ratio: str) -> float:
-    """NaN for what is no ratio."""
+    """One divided by the ratio; NaN if it is not a valid ratio."""
     try:
         value = float(ratio)
     except ValueError:
@@ -158,7 +162,7 @@ def _weight(ratio: str) -> float:
 
 
 class SpanAttributes:
-    """The attributes of a batch's spans, found by key."""
+    """The attributes of a batch's spans, as entries of a flat list; finds them by key."""
 
     def __init__(self, lists: pa.ListArray) -> None:
         self.rows = len(lists)
@@ -169,13 +173,14 @@ class SpanAttributes:
         self.keys: list[str] = self._key.dictionary.to_pylist()  # by number
 
     def key_codes(self) -> npt.NDArray[Any]:
-        """The number of each entry's key, from `first` to `end`."""
+        """The key code of each entry from `first` to `end`."""
         return numbers(self._key.indices)[self.first : self.end]
 
     def find(self, keys: Sequence[str]) -> dict[str, npt.NDArray[np.int32]]:
-        """For each of the keys that any span has with a text: per row the place of its entry, -1 if it has none.
+        """For each of the keys that any span has with a text: the index of each row's entry, shape (rows,); -1 if it
+        has none.
 
-        Lists, bytes and empty texts are not found: they say nothing that a label could show.
+        Lists, bytes and empty strings do not count: a label cannot show them.
         """
         number_of = {key: number for number, key in enumerate(keys)}
         wanted = np.array([number_of.get(key, -1) for key in self.keys], np.int16)
@@ -197,7 +202,7 @@ class SpanAttributes:
         return found
 
     def _have_text(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of the entries are a text that is not empty, or a number."""
+        """Which of the entries hold a non-empty string or a number."""
         fields = {field.name for field in self.pairs.type}
         have = np.zeros(len(places), np.bool_)
         if "string_value" in fields:

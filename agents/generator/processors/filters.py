@@ -14,7 +14,7 @@ from tables.columns.types import Bools
 
 
 def passing(batch: Batch, policies: Sequence[FilterPolicy]) -> Bools | None:
-    """The spans that pass all policies; None for all of them."""
+    """Mask of the spans that pass all policies, shape (rows,); None if all pass."""
     if not policies:
         return None
     mask = np.ones(batch.rows, np.bool_)
@@ -29,7 +29,7 @@ def passing(batch: Batch, policies: Sequence[FilterPolicy]) -> Bools | None:
 
 
 def regex_fault(pattern: str) -> str | None:
-    """What is wrong with a regular expression; None if it can be used."""
+    """Why a regular expression is invalid; None if it is valid."""
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as err:
@@ -42,7 +42,7 @@ def _matches(batch: Batch, wanted: PolicyMatch) -> list[Bools]:
 
 
 def _match(batch: Batch, attribute: AttributeMatch, *, regex: bool) -> Bools:
-    """An attribute that is not there matches nothing."""
+    """Mask of the rows that match one condition. An absent attribute matches nothing."""
     texts = Interner()
     scope, _, key = attribute.key.partition(".")
     match scope:

@@ -1,6 +1,6 @@
-"""Unpaired spans that wait for each other: the client's span and the server's, of one partition.
+"""Unpaired spans of one partition: client and server spans that wait for each other.
 
-All spans of a trace are in one partition, so both sides of an edge come here, in any order, at any distance.
+All spans of a trace are in one partition, so both sides of an edge arrive here, in any order and at any distance.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-UnpairedSpans = npt.NDArray[Any]  # rows of `half_type`
+UnpairedSpans = npt.NDArray[Any]  # rows of `unpaired_type`
 
 _MATCHED_FACTOR: Final = 4
 _RUNS_MAX: Final = 32
 _MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
-def half_type(dimensions: int) -> np.dtype[Any]:
-    """One side of an edge. 67 bytes without dimensions."""
+def unpaired_type(dimensions: int) -> np.dtype[Any]:
+    """The dtype of an unpaired span: 67 bytes without dimensions."""
     return np.dtype(
         [
             ("key", np.uint64),
@@ -37,22 +37,23 @@ def half_type(dimensions: int) -> np.dtype[Any]:
 
 
 def taken(unpaired: UnpairedSpans, which: npt.NDArray[Any]) -> UnpairedSpans:
-    """`unpaired[which]`, as a copy: numpy's own takes 20 times as long, field by field."""
+    """`unpaired[which]` as a copy. numpy's own indexing takes 20 times as long, field by field."""
     chosen: UnpairedSpans = unpaired.view((np.void, unpaired.itemsize))[which].view(unpaired.dtype)
     return chosen
 
 
 def joined(parts: Sequence[UnpairedSpans]) -> UnpairedSpans:
-    """`np.concatenate(parts)`, likewise. parts: at least one."""
+    """`np.concatenate(parts)`, but faster, as in `taken`. parts: at least one array"""
     raw = np.concatenate([part.view((np.void, part.itemsize)) for part in parts])
     together: UnpairedSpans = raw.view(parts[0].dtype)
     return together
 
 
 def edge_keys(trace_ids: npt.NDArray[np.uint64], span_ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A number for each span of each trace. Span ids alone repeat: some clients count from 1 in every trace.
+    """A key per span, shape (rows,), that both sides of an edge share. It includes the trace id, because some clients
+    number spans from 1 in every trace.
 
-    trace_ids: shape (rows, 2); span_ids: (rows, 1)
+    trace_ids: uint64, shape (rows, 2); span_ids: uint64, shape (rows, 1)
     """
     mixed = (trace_ids[:, 0] + trace_ids[:, 1] * _MULTIPLIERS[1]) * _MULTIPLIERS[0]
     mixed = ((mixed ^ mixed >> np.uint64(32)) + span_ids[:, 0]) * _MULTIPLIERS[2]
@@ -63,9 +64,9 @@ def edge_keys(trace_ids: npt.NDArray[np.uint64], span_ids: npt.NDArray[np.uint64
 class Pairs:
     """Unpaired spans of one partition.
 
-    A client stays for the whole wait although a server was found: a message has several consumers, and a call that
-    was sent again several servers. Each is an edge. Clients lie in runs, as they came: nearly all servers find theirs
-    in the youngest, so that the thousands that only wait cost nothing.
+    A client span stays for the whole wait, even after a match: a message may have several consumers, and a retried call
+    several servers. Each is an edge. Client spans lie in runs by arrival: nearly all servers match the youngest run, so
+    the thousands that only wait cost nothing.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -74,15 +75,15 @@ class Pairs:
         self.servers: UnpairedSpans = np.zeros(0, dtype)  # not matched yet
 
     def __len__(self) -> int:
-        """Unpaired spans whose other side has not come."""
+        """Number of unpaired spans without a match."""
         return len(self.servers) + sum(int(np.count_nonzero(~run["matched"])) for run in self.runs)
 
     def parts(self) -> list[UnpairedSpans]:
-        """All unpaired spans: of clients by run, then of servers."""
+        """All unpaired spans: clients by run, then servers."""
         return [*self.runs, self.servers]
 
     def pair(self, clients: UnpairedSpans, servers: UnpairedSpans) -> tuple[UnpairedSpans, UnpairedSpans]:
-        """Takes new unpaired spans. Returns the edges that came about: client and server of each."""
+        """Adds new unpaired spans. Returns the new edges as two arrays of equal length: clients and servers."""
         found_clients: list[UnpairedSpans] = []
         found_servers: list[UnpairedSpans] = []
 
@@ -108,16 +109,14 @@ class Pairs:
         return joined([empty, *found_clients]), joined([empty, *found_servers])
 
     def _merge(self) -> None:
-        """Two small neighbours become one run."""
+        """Merges two small adjacent runs."""
         sizes = np.array([len(run) for run in self.runs])
         at = int(np.argmin(sizes[:-1] + sizes[1:]))
         both = joined(self.runs[at : at + 2])
         self.runs[at : at + 2] = [taken(both, np.argsort(both["key"]))]
 
     def expire(self, before_ms: int) -> tuple[UnpairedSpans, UnpairedSpans]:
-        """Removes the unpaired spans that came before then. Returns those that nothing was found for: clients,
-        servers.
-        """
+        """Removes the unpaired spans that arrived before before_ms. Returns those without a match: clients, servers."""
         gone = [np.zeros(0, self._dtype)]
         kept = []
         for run in self.runs:
@@ -134,8 +133,8 @@ class Pairs:
         return joined(gone), servers
 
     def shed(self, items_max: int) -> int:
-        """Drops the youngest unpaired spans beyond the limit, and of those that are matched what is far beyond. How
-        many of the former.
+        """Drops the youngest unpaired spans beyond items_max, and matched ones that exceed it by far. Returns how many
+        unpaired spans it dropped.
         """
         if sum(map(len, self.parts())) <= items_max:
             return 0
@@ -161,7 +160,7 @@ class Pairs:
 def _find(
     ordered: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Which of `wanted` are in `ordered`, and where those are."""
+    """Mask of the keys in `wanted` that are in `ordered`, and their indices there."""
     if not len(ordered):
         return np.zeros(len(wanted), np.bool_), np.zeros(0, np.int64)
     places = np.searchsorted(ordered, wanted)

@@ -1,4 +1,4 @@
-"""Processor service-graphs: who calls whom, how often, how fast, how often in vain."""
+"""Processor service-graphs: edges between services, with their rates, durations and failures."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from agents.generator.config import ServiceGraphsConfig
 from agents.generator.processors.batch import Batch
-from agents.generator.processors.pairs import Pairs, UnpairedSpans, edge_keys, half_type, joined, taken
+from agents.generator.processors.pairs import Pairs, UnpairedSpans, edge_keys, joined, taken, unpaired_type
 from agents.generator.series.columns_file import Plain, Tree
 from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.labels import ABSENT, Interner, Labels, label_names
@@ -29,14 +29,14 @@ _PLAIN, _VIRTUAL_NODE, _MESSAGING, _DATABASE = range(4)
 _CLIENT_IS_VIRTUAL, _SERVER_IS_VIRTUAL = 1, 2
 _SERVER, _CLIENT, _PRODUCER, _CONSUMER, _ERROR = 2, 3, 4, 5, 2
 _USER: Final = "user"  # who calls a service whose span has no parent
-# Names of a database's server, first found first; the attribute that told that it is one comes last.
+# Attributes that name a database's server; the first one present counts. The attribute that marks it as one is last.
 _SERVER_NAMES: Final = ("peer.service", "server.address", "network.peer.address")
 _PORT: Final = "network.peer.port"
 _HALVES_AT_ONCE: Final = 32_768
 
 
 class _Edges(NamedTuple):
-    """Row by row: both unpaired, and codes of the labels connection_type and virtual_node."""
+    """Edges row by row: both sides, and the codes of the labels connection_type and virtual_node."""
 
     clients: UnpairedSpans
     servers: UnpairedSpans
@@ -45,7 +45,9 @@ class _Edges(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What `ServiceGraphs.add` takes. clock_ms: when the youngest record came to Kafka."""
+    """Client and server spans of a batch, as `ServiceGraphs.add` expects them. clock_ms: Kafka's timestamp of the
+    youngest record
+    """
 
     clients: UnpairedSpans
     servers: UnpairedSpans
@@ -53,7 +55,7 @@ class Sides(NamedTuple):
 
 
 class ServiceGraphs:
-    """Of one tenant."""
+    """The service graph of one tenant."""
 
     def __init__(self, config: ServiceGraphsConfig, tables: TableConfig, values_max: int = 0) -> None:
         self._config = config
@@ -72,7 +74,7 @@ class ServiceGraphs:
         sides = ("client_", "server_") if config.enable_client_server_prefix else ("",)
         taken = {*_LABELS, *(name for name, _ in tables.external_labels)}
         self._dimension_names = label_names((f"{side}{key}" for key in config.dimensions for side in sides), taken)
-        self._type = half_type(len(config.dimensions))
+        self._type = unpaired_type(len(config.dimensions))
         self._pairs: dict[int, Pairs] = {}
         self._pending: dict[int, list[tuple[UnpairedSpans, UnpairedSpans]]] = {}
         self._pending_spans = 0
@@ -83,25 +85,25 @@ class ServiceGraphs:
 
     @property
     def tables(self) -> list[SeriesTable]:
-        """Label sets that count towards the tenant's limit."""
+        """The tables whose label sets count towards the tenant's limit."""
         return [self.table]
 
     @property
     def label_overflowed(self) -> int:
-        """Values of labels, of all unpaired, that were replaced because the label has too many."""
+        """Label values that were replaced because their label has too many values."""
         return sum(interner.overflowed for interner in (self._names, *self._dimensions))
 
     @property
     def items(self) -> int:
-        """Unpaired spans that wait for their other side."""
+        """Number of unpaired spans that wait for the other span of their edge."""
         return sum(map(len, self._pairs.values()))
 
     def prepare(self, batch: Batch) -> Sides:
-        """Reads a record's rows. Whatever their content makes it raise, nothing has been counted then."""
+        """Reads a record's rows. It counts nothing, so that any error leaves the counters unchanged."""
         return Sides(*self._sides(batch), int(batch.times_ms.max(initial=0)))
 
     def add(self, partition: int, prepared: Sides, now_s: float) -> None:
-        """Takes what was read."""
+        """Adds the sides from `prepare`; `flush` pairs them."""
         clients, servers, clock_ms = prepared
         for side in (clients, servers):
             for codes in (side["service"], np.abs(side["peer"])):
@@ -115,21 +117,21 @@ class ServiceGraphs:
             self.flush(now_s)
 
     def recall(self, partition: int, batch: Batch) -> None:
-        """Takes rows that were counted before a restart: only for the unpaired spans that still wait in them."""
+        """Adds rows that were counted before a restart, only for the unpaired spans among them that still wait."""
         clients, servers = self._sides(batch)
         pairs = self._pairs.setdefault(partition, Pairs(self._type))
         pairs.pair(taken(clients, clients["peer"] >= 0), taken(servers, servers["key"] != 0))
 
     def recalled(self, partition: int, clock_ms: int) -> None:
-        """The past ends here. Unpaired spans that had waited too long by then were counted then."""
+        """Ends the recall. Unpaired spans that had waited too long by clock_ms were already counted."""
         self._clock_ms[partition] = clock_ms
         if partition in self._pairs:
             self._pairs[partition].expire(clock_ms - round(self._config.wait_s * 1000))
 
     def flush(self, now_s: float) -> None:
-        """Pairs what waits."""
+        """Pairs the pending sides and counts the new edges."""
         while self._pending:
-            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            # Taken out first, so that an error does not repeat for ever.
             partition = next(iter(self._pending))
             parts = self._pending.pop(partition)
             self._pending_spans -= sum(len(side) for sides in parts for side in sides)
@@ -142,16 +144,16 @@ class ServiceGraphs:
             self._count(partition, edges, now_s)
 
     def idle(self, partition: int, clock_ms: int) -> None:
-        """Nothing more came to the partition until then: the wait of unpaired spans goes on."""
+        """No record arrived in the partition until clock_ms: unpaired spans wait on until then."""
         self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
 
     @property
     def pending(self) -> int:
-        """Unpaired spans that wait for `flush`."""
+        """Number of unpaired spans that wait for `flush`."""
         return self._pending_spans
 
     def forget(self, partition: int) -> None:
-        """Drops what was not collected of a partition, and its unpaired."""
+        """Drops what a partition added since the last collection, and its unpaired spans."""
         for clients, servers in self._pending.pop(partition, []):
             self._pending_spans -= len(clients) + len(servers)
         self._pairs.pop(partition, None)
@@ -159,7 +161,7 @@ class ServiceGraphs:
         self.table.forget(partition)
 
     def collect(self, now_s: float, stale_after_s: float) -> list[Snapshot]:
-        """Everything taken so far."""
+        """A snapshot of everything counted so far."""
         self.flush(now_s)
         for partition in list(self._pairs):
             self._count(partition, self._expire(partition), now_s)
@@ -169,7 +171,7 @@ class ServiceGraphs:
         return [snapshot]
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it; without unpaired, which are recalled."""
+        """A copy of what was collected, for `restore`. It has no unpaired spans; the generator recalls those."""
         return {
             "names": Plain(list(self._names.values)),
             "dimensions": Plain([list(interner.values) for interner in self._dimensions]),
@@ -177,7 +179,7 @@ class ServiceGraphs:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Goes on from what `saved` has said, before anything else."""
+        """Continues from `saved`. Call it before anything else."""
         self._names.restore(saved["names"])
         for interner, values in zip(self._dimensions, saved["dimensions"], strict=True):
             interner.restore(values)
@@ -186,7 +188,7 @@ class ServiceGraphs:
     # ---- unpaired spans
 
     def _sides(self, batch: Batch) -> tuple[UnpairedSpans, UnpairedSpans]:
-        """Clients and servers of a batch."""
+        """Client and server spans of a batch, as arrays of unpaired spans."""
         kind = batch.kind
         services = batch.by_resource([facts.service for facts in batch.resources], self._names)
         named = services != ABSENT
@@ -215,12 +217,14 @@ class ServiceGraphs:
         if called:
             self._name_peers(batch, rows, unpaired)
         else:
-            # A server without a parent needs no other side. It is told by key 0, which no other side has.
+            # A server without a parent needs no other side. Its key is 0, which no client has.
             unpaired["key"] = np.where(span_ids[:, 0] == 0, 0, unpaired["key"])
         return unpaired
 
     def _name_peers(self, batch: Batch, rows: npt.NDArray[np.int64], unpaired: UnpairedSpans) -> None:
-        """Sets who was called, as the client's attributes say. Databases' are negative: their edges are complete."""
+        """Sets the called service from the client's attributes. Databases get a negative code: their edges need no
+        server span.
+        """
         config = self._config
         keys = dict.fromkeys((*config.peer_attributes, *config.database_name_attributes, *_SERVER_NAMES, _PORT))
         found = {key: entries[rows] for key, entries in batch.attributes.find(list(keys)).items()}
@@ -250,14 +254,14 @@ class ServiceGraphs:
     # ---- edges
 
     def _edges(self, clients: UnpairedSpans, servers: UnpairedSpans) -> _Edges:
-        """Those of two unpaired."""
+        """Edges of matching clients and servers, row by row."""
         message = clients["message"] | servers["message"]
         return _Edges(clients, servers, np.where(message, _MESSAGING, _PLAIN), np.zeros(len(clients), np.int64))
 
     def _complete(
         self, clients: UnpairedSpans, servers: UnpairedSpans
     ) -> tuple[UnpairedSpans, UnpairedSpans, list[_Edges]]:
-        """The edges that one side tells whole: databases, and calls from outside. Returns the other sides first."""
+        """Edges that one side defines alone: databases, and calls from outside. Returns the other sides first."""
         of_database, from_outside = clients["peer"] < 0, servers["key"] == 0
         calls, roots = taken(clients, of_database), taken(servers, from_outside)
         called = taken(clients, of_database)
@@ -273,7 +277,7 @@ class ServiceGraphs:
         return taken(clients, ~of_database), taken(servers, ~from_outside), whole
 
     def _expire(self, partition: int) -> list[_Edges]:
-        """Removes the unpaired spans that have waited long enough. Edges to those that clients say they called."""
+        """Removes the unpaired spans that have waited long enough. Clients become edges to the peer that they name."""
         pairs = self._pairs.get(partition)
         if pairs is None:
             return []
@@ -287,13 +291,13 @@ class ServiceGraphs:
         return [_Edges(calls, called, types, virtual)]
 
     def _count(self, partition: int, edges: Sequence[_Edges], now_s: float) -> None:
-        """All at once: each call of the table costs as much as a thousand edges."""
+        """Counts all edges in one call, because each call of the table costs as much as a thousand edges."""
         edges = [one for one in edges if len(one.clients)]
         if not edges:
             return
         clients, servers = joined([one.clients for one in edges]), joined([one.servers for one in edges])
         types, virtual = (np.concatenate([one[place] for one in edges]) for place in (2, 3))
-        # What no label shows must not be in the key: two series with the same labels would be sent.
+        # The key contains only what labels show; otherwise two series would have the same labels.
         shown = virtual if self._config.enable_virtual_node_label else np.zeros_like(virtual)
         columns = [clients["service"], servers["service"], types.astype(np.int32), shown.astype(np.int32)]
         for number in range(len(self._dimensions)):
@@ -310,7 +314,7 @@ class ServiceGraphs:
         ]
         if self._config.enable_messaging_system_latency_histogram:
             waited_ns = servers["start_ns"] - (clients["start_ns"] + clients["duration_ns"])
-            # Of a span that does not say when it was, nobody knows how long its message was under way.
+            # If a span has no time, the time of its message in the messaging system is unknown.
             timed = (clients["start_ns"] > 0) & (servers["start_ns"] > 0)
             only = clients["weight"] * ((types == _MESSAGING) & timed)
             observed.append(
@@ -330,7 +334,7 @@ class ServiceGraphs:
         return tuple(labels)
 
     def _purge(self) -> None:
-        """Forgets texts that nothing uses any more."""
+        """Forgets label values that are no longer in use."""
         unpaired = [part for pairs in self._pairs.values() for part in pairs.parts()]
         used = [self.table.used(0), self.table.used(1), *(side["service"] for side in unpaired)]
         moved_names = self._names.keep(np.concatenate([*used, *(np.abs(side["peer"]) for side in unpaired)]))
@@ -352,7 +356,7 @@ class ServiceGraphs:
 def _first(
     found: dict[str, npt.NDArray[np.int32]], keys: Sequence[str], none: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
-    """Per row, the entry of the first of the keys that it has; -1 if it has none of them."""
+    """Per row, the entry of the first of the keys that it has; -1 if it has none."""
     entries = none.copy()
     for key in keys:
         if key in found:

@@ -1,4 +1,4 @@
-"""How many bytes a span takes as OTLP: what traces_spanmetrics_size_total counts."""
+"""Size of a span as OTLP in bytes, for traces_spanmetrics_size_total."""
 
 from typing import Any, Final
 
@@ -25,7 +25,9 @@ _TEXTS: Final = ("string_value", "array_value", "kvlist_value", "bytes_value")
 
 
 def span_bytes(batch: Batch) -> Bytes:
-    """Encoded size of each span, to some percent: integers in attributes count 4 bytes, links have no attributes."""
+    """Encoded size of each span in bytes, shape (rows,), within some percent: integer attributes count 4 bytes, links
+    have no attributes.
+    """
     spans = batch.spans
     out: Bytes = np.full(batch.rows, _FIXED, np.int64)
     out += _texts(spans.column("name")) + _texts(spans.column("status_message"))
@@ -45,7 +47,7 @@ def span_bytes(batch: Batch) -> Bytes:
 
 
 def _texts(column: Any) -> Bytes:
-    """Of a string field: its bytes, tag and length; 0 where it is empty."""
+    """Bytes of a string field with tag and length; 0 if it is empty."""
     if pa.types.is_dictionary(column.type):
         of_row: Bytes = _texts(column.dictionary)[numbers(column.indices)]
         return of_row
@@ -54,7 +56,9 @@ def _texts(column: Any) -> Bytes:
 
 
 def _attribute_bytes(attributes: SpanAttributes) -> Bytes:
-    """Of each span's attributes. Texts are contiguous: a span's are what lies between two offsets."""
+    """Bytes of each span's attributes. Strings are contiguous, so a span's strings are the bytes between two
+    offsets.
+    """
     offsets = attributes.offsets
     keys = np.array([len(key.encode()) + _PAIR + _FIELD for key in attributes.keys], np.int32)
     per_entry = keys[attributes.key_codes()] if len(keys) else np.zeros(0, np.int32)
@@ -98,7 +102,7 @@ def _binary_lengths(column: Any) -> Bytes:
 
 
 def _per_row(entries: Any, offsets: npt.NDArray[np.int32], *, whole: bool = False) -> Bytes:
-    """Sums of the entries of each row. entries: from the first offset on, or whole: all that offsets point into."""
+    """Sum of each row's entries. entries: from the first offset on; or whole: all entries that offsets refer to"""
     sums = np.zeros(len(entries) + 1, np.int64)
     np.cumsum(entries, out=sums[1:])
     based = offsets if whole else offsets - offsets[0]

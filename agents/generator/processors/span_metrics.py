@@ -1,4 +1,4 @@
-"""Processor span-metrics: calls, latency and size of the spans of each service, name, kind, status and dimension."""
+"""Processor span-metrics: calls, latency and size of spans, by service, name, kind, status and dimensions."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -29,14 +29,14 @@ _METRICS: Final = (
 _TARGET: Final = Metric(TARGET_INFO, kind="gauge", help="Attributes of the resources that spans come from.")
 _INTRINSICS: Final = ("service", "span_name", "span_kind", "status_code", "status_message")
 _ENUMS: Final = {"span_kind": KIND_TEXTS, "status_code": STATUS_TEXTS}
-# A group-by of so many rows costs next to nothing per row; of a small record's rows, several times as much.
+# A group-by of this many rows costs next to nothing per row; for a small record it costs several times as much.
 _ROWS_AT_ONCE: Final = 32_768
 _TARGETS_KEPT: Final = 1000
 _IDENTITY: Final = frozenset({"service.name", "service.namespace", "service.instance.id"})
 
 
 class _Rows(NamedTuple):
-    """Spans that count, a value for each of them."""
+    """The spans that count, one value per span in each array."""
 
     columns: list[Codes]
     seconds: Floats
@@ -47,7 +47,9 @@ class _Rows(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What `SpanMetrics.add` takes. targets: codes of label sets of traces_target_info; filtered: spans left out."""
+    """Rows as `SpanMetrics.add` expects them. targets: codes of the label sets of traces_target_info; filtered: number
+    of spans that filter policies removed
+    """
 
     rows: _Rows
     targets: Codes
@@ -55,7 +57,7 @@ class Prepared(NamedTuple):
 
 
 class SpanMetrics:
-    """Of one tenant."""
+    """The span metrics of one tenant."""
 
     def __init__(self, config: SpanMetricsConfig, tables: TableConfig, values_max: int = 0) -> None:
         self._config = config
@@ -83,16 +85,16 @@ class SpanMetrics:
 
     @property
     def tables(self) -> list[SeriesTable]:
-        """Label sets that count towards the tenant's limit."""
+        """The tables whose label sets count towards the tenant's limit."""
         return [self.table, self.targets]
 
     @property
     def label_overflowed(self) -> int:
-        """Values of labels, of all spans, that were replaced because the label has too many."""
+        """Label values that were replaced because their label has too many values."""
         return sum(interner.overflowed for interner in self._interners)
 
     def prepare(self, batch: Batch) -> Prepared:
-        """Reads a record's rows. Whatever their content makes it raise, nothing has been counted then."""
+        """Reads a record's rows. It counts nothing, so that any error leaves the counters unchanged."""
         mask = passing(batch, self._config.filter_policies)
         rows = _Rows(
             self._columns(batch),
@@ -115,7 +117,7 @@ class SpanMetrics:
         return Prepared(rows, targets, batch.rows - len(rows.seconds))
 
     def add(self, partition: int, prepared: Prepared, now_s: float) -> None:
-        """Takes what was read; it is counted some records later, at `flush`."""
+        """Adds the rows from `prepare`; `flush` counts them, several records at a time."""
         rows, targets = prepared.rows, prepared.targets
         self.filtered += prepared.filtered
         for interner, codes in zip(self._interners, rows.columns, strict=True):
@@ -128,9 +130,9 @@ class SpanMetrics:
             self.flush(now_s)
 
     def flush(self, now_s: float) -> None:
-        """Counts what waits."""
+        """Counts the pending rows."""
         while self._pending:
-            # Taken out first: whatever goes wrong with them must not go wrong for ever.
+            # Taken out first, so that an error does not repeat for ever.
             partition = next(iter(self._pending))
             parts = self._pending.pop(partition)
             self._pending_rows -= sum(len(part.seconds) for part in parts)
@@ -138,18 +140,18 @@ class SpanMetrics:
 
     @property
     def pending(self) -> int:
-        """Spans that wait for `flush`."""
+        """Number of spans that wait for `flush`."""
         return self._pending_rows
 
     def forget(self, partition: int) -> None:
-        """Drops what was not collected of a partition."""
+        """Drops what a partition added since the last collection."""
         for part in self._pending.pop(partition, []):
             self._pending_rows -= len(part.seconds)
         for table in self.tables:
             table.forget(partition)
 
     def collect(self, now_s: float, stale_after_s: float) -> list[Snapshot]:
-        """Everything taken so far."""
+        """A snapshot of everything counted so far."""
         self.flush(now_s)
         spans = self.table.collect(now_s, stale_after_s)
         if spans.stale:
@@ -158,7 +160,7 @@ class SpanMetrics:
                 used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
             self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
         targets = self.targets.collect(now_s, stale_after_s)
-        # Those beyond the limit on series are never told, and never end: they must not pile up.
+        # Targets beyond the limit on series are never pushed, and never end: they must not accumulate.
         if targets.stale or len(self._targets) > 2 * len(self.targets) + _TARGETS_KEPT:
             self.targets.renumber([self._target_codes.keep(self.targets.used(0))])
             self._targets = {name: self._targets[name] for name in self._target_codes.values[1:]}
@@ -167,7 +169,7 @@ class SpanMetrics:
         return [spans, targets]
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it."""
+        """A copy of what was collected, for `restore`."""
         return {
             "values": Plain([list(interner.values) for interner in self._interners]),
             "table": self.table.saved(),
@@ -177,7 +179,7 @@ class SpanMetrics:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Goes on from what `saved` has said."""
+        """Continues from `saved`."""
         for interner, values in zip(self._interners, saved["values"], strict=True):
             interner.restore(values)
         self.table.restore(saved["table"])
@@ -248,10 +250,10 @@ class SpanMetrics:
         return codes[codes > 0].astype(np.int32)
 
     def _target(self, facts: ResourceFacts) -> str:
-        """Names a label set of traces_target_info; "" for a resource that has none."""
+        """The code of a resource's label set in traces_target_info; "" for a resource without one."""
         # An empty key would be a label without a name, for which receivers refuse the whole push.
         excluded = {"", *_IDENTITY, *self._config.target_info_excluded_dimensions}
-        # Of keys that become one name, that which is spelled so keeps it, in whatever order they come.
+        # If several keys map to one name, the key that is spelled like it keeps it, whatever the order.
         keys = sorted(facts.texts.keys() - excluded, key=lambda key: (sanitized(key) != key, key))
         job, instance = _job(facts), self._instance(facts)
         if not job or not keys:
@@ -268,13 +270,13 @@ class SpanMetrics:
 
 
 def _job(facts: ResourceFacts) -> str:
-    """As Prometheus names what OpenTelemetry sends: namespace/name."""
+    """The label job as Prometheus maps it from OpenTelemetry: namespace/name."""
     namespace = facts.texts.get("service.namespace", "")
     return f"{namespace}/{facts.service}" if namespace and facts.service else facts.service
 
 
 def _joined(sources: Sequence[Codes], values: Sequence[str], join: str, interner: Interner) -> Codes:
-    """Each row's texts, joined; each combination is joined once."""
+    """The joined texts of each row. Each combination is joined once."""
     combinations, of_row = np.unique(np.stack(sources, axis=1), axis=0, return_inverse=True)
     texts = [join.join(values[code] for code in codes if code) for codes in combinations.tolist()]
     return interner.codes(texts)[of_row.reshape(-1)]

@@ -1,4 +1,4 @@
-"""The metrics of one tenant: its processors, its limits, and what a push of it says."""
+"""The metrics of one tenant: its processors, its limits, and the snapshots for a push."""
 
 import logging
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ _NEEDED: Final = (
 
 
 class _Taken(NamedTuple):
-    """A record's rows. time_ms: when it came to Kafka; offset: its place in the partition."""
+    """A record's rows. time_ms: Kafka's timestamp; offset: in the partition"""
 
     spans: pa.RecordBatch
     time_ms: int
@@ -52,7 +52,7 @@ class _PendingRecords:
 
 @dataclass(frozen=True, slots=True)
 class TenantStats:
-    """How a tenant does. Counts are since its first span."""
+    """Stats of a tenant, counted since its first span."""
 
     active_series: int
     overflowed: float  # spans and edges counted under the label metric_overflow: too many series or entities
@@ -70,7 +70,7 @@ class TenantStats:
 
 
 class TenantGenerator:
-    """Counts a tenant's spans. For one thread."""
+    """Counts a tenant's spans. Not thread-safe."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._config = config
@@ -84,8 +84,9 @@ class TenantGenerator:
         self._processors = [one for one in (self._spans, self._graph) if one is not None]
 
     def add(self, partition: int, spans: pa.RecordBatch, time_ms: int, now_s: float, offset: int = -1) -> None:
-        """Takes a tenant's rows of a record. time_ms: when the record came to Kafka; now_s: the clock here; offset: its
-        place in the partition, for the log.
+        """Adds a tenant's rows of a record.
+
+        time_ms: Kafka's timestamp of the record; now_s: our time; offset: for the log
         """
         inside = self._inside_slack(spans, time_ms)
         self._outside_slack += len(spans) - len(inside)
@@ -97,9 +98,10 @@ class TenantGenerator:
             self._add_waiting(partition, now_s)
 
     def _add_waiting(self, partition: int, now_s: float) -> None:
-        """Reads together what has the same columns; if that fails, each record alone, so that only the bad one is lost.
+        """Reads records with the same columns together. If that fails, it reads each alone, so that only the bad one is
+        lost.
 
-        Nothing is counted before all of it was read: what is read again is not counted again.
+        It counts nothing before everything is read, so that a second attempt counts nothing twice.
         """
         for alike in _alike(self._waiting.pop(partition).taken):
             read: list[tuple[Any, Any]]
@@ -130,7 +132,7 @@ class TenantGenerator:
 
     @contextmanager
     def _wall(self, rows: int, what: str) -> Iterator[None]:
-        """Whatever goes wrong with some spans, the others come through."""
+        """Catches any error that some spans cause, so that the others are counted."""
         try:
             yield
         except BaseException as err:
@@ -140,7 +142,9 @@ class TenantGenerator:
             self._failed += rows
 
     def _inside_slack(self, spans: pa.RecordBatch, time_ms: int) -> pa.RecordBatch:
-        """The spans that ended at most the slack before or after the record came: after a restart the same ones."""
+        """The spans that ended at most the slack before or after Kafka received the record: the same ones after a
+        restart.
+        """
         slack_ns = round(self._config.ingestion_time_range_slack_s * 1e9)
         if not slack_ns:
             return spans
@@ -151,7 +155,7 @@ class TenantGenerator:
         return spans if inside.all() else spans.filter(pa.array(inside))
 
     def recall(self, partition: int, spans: pa.RecordBatch, time_ms: int) -> None:
-        """Takes rows that were counted before a restart, for the edges that they are a side of."""
+        """Adds rows that were counted before a restart, for the edges whose other side is still missing."""
         if self._graph is not None:
             try:
                 batch = walled(Batch, self._inside_slack(spans, time_ms), self._resources, time_ms)
@@ -160,23 +164,23 @@ class TenantGenerator:
                 log.exception("%d spans of partition %d cannot be looked at again", len(spans), partition)
 
     def recalled(self, partition: int, clock_ms: int) -> None:
-        """All of the past was recalled; clock_ms: until when unpaired spans had waited then."""
+        """Ends the recall. clock_ms: the time up to which unpaired spans had waited"""
         if self._graph is not None:
             self._graph.recalled(partition, clock_ms)
 
     def idle(self, partition: int, clock_ms: int) -> None:
-        """Nothing more came to the partition until then."""
+        """No record arrived in the partition until clock_ms."""
         if self._graph is not None:
             self._graph.idle(partition, clock_ms)
 
     def forget(self, partition: int) -> None:
-        """The partition is another worker's now: what was not collected of it is dropped."""
+        """The partition belongs to another worker now. Drops what it added since the last collection."""
         self._waiting.pop(partition, None)
         for processor in self._processors:
             processor.forget(partition)
 
     def collect(self, now_s: float) -> list[Snapshot]:
-        """Everything counted so far."""
+        """Snapshots of everything counted so far."""
         for partition in list(self._waiting):
             self._add_waiting(partition, now_s)
         snapshots: list[Snapshot] = []
@@ -189,15 +193,16 @@ class TenantGenerator:
         return snapshots
 
     def adopt(self, config: GeneratorConfig) -> bool:
-        """Goes on with other limits. False: what was counted so far would mean something else."""
+        """Continues with new limits. False: with this configuration the counters would have another meaning."""
         if fingerprint(config) != fingerprint(self._config):
             return False
         self._config = config
         return True
 
     def successor(self, config: GeneratorConfig) -> tuple["TenantGenerator", list[bool]]:
-        """A generator of another configuration, right after `collect`. It takes over the processors that count alike;
-        for each snapshot of that collection, whether it did. This one must not be used any more.
+        """A generator with another configuration, made right after `collect`. It takes over the processors that count
+        as before. Also returns, for each snapshot of that collection, whether its processor continues. Do not use
+        this object any more.
         """
         after, before = TenantGenerator(config), self._config
         keeps = _table_config(config) == _table_config(before)
@@ -215,7 +220,7 @@ class TenantGenerator:
         return after, went_on
 
     def saved(self) -> Tree:
-        """A copy of what was collected, right after `collect`; `restore` takes what is read of it."""
+        """A copy of the counters right after `collect`, for `restore`."""
         spans, graph = self._spans, self._graph
         return {
             "spans": None if spans is None else spans.saved(),
@@ -223,14 +228,14 @@ class TenantGenerator:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Goes on from what `saved` has said, in a generator of the same configuration, before anything else."""
+        """Continues from `saved`, with the same configuration. Call it before anything else."""
         if self._spans is not None:
             self._spans.restore(saved["spans"])
         if self._graph is not None:
             self._graph.restore(saved["graph"])
 
     def stats(self) -> TenantStats:
-        """How it does."""
+        """The current stats of the tenant."""
         tables, graph = self._tables(), self._graph
         return TenantStats(
             active_series=sum(table.active for table in tables),
@@ -250,7 +255,7 @@ class TenantGenerator:
         return [table for one in self._processors for table in one.tables]
 
     def _share_limit(self) -> None:
-        """All tables together hold max_active_series, or max_active_entities."""
+        """Shares max_active_series, or max_active_entities, among all tables."""
         config, tables = self._config, self._tables()
         by_series = config.max_active_series if config.limiter_type == "series" else 0
         by_rows = config.max_active_entities if config.limiter_type == "entity" else 0
@@ -273,11 +278,11 @@ def _table_config(config: GeneratorConfig) -> TableConfig:
 
 
 def _alike(taken: list[_Taken]) -> list[list[_Taken]]:
-    """Records by their columns."""
+    """Groups records by their columns."""
     alike: list[tuple[pa.Schema, list[_Taken]]] = []
     for one in taken:
         schema = one.spans.schema
-        # Few differ. As keys of a dict they would be hashed, which takes longer than all else here.
+        # Few schemas differ. Dictionary keys would be hashed, which takes longer than everything else here.
         group = next((group for known, group in alike if known.equals(schema)), None)
         if group is None:
             alike.append((schema, [one]))
@@ -287,8 +292,8 @@ def _alike(taken: list[_Taken]) -> list[list[_Taken]]:
 
 
 def _joined(alike: list[_Taken]) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64]]]:
-    """Records of the same columns as one batch, with the time of each row."""
-    # Arrow's own pool gives memory back so soon that most of the time went into getting it again.
+    """Joins records with the same columns to one batch, with the timestamp of each row."""
+    # Arrow's own pool returns memory so early that most of the time went into getting it again.
     pool = pa.system_memory_pool()
     batches = [one.spans for one in alike]
     times_ms = np.repeat([one.time_ms for one in alike], [len(spans) for spans in batches])

@@ -1,1 +1,1 @@
-"""Pushes: what is due, in which request, and through which queue it is sent."""
+"""Pushes: what is due, the requests that carry it, and the queues that send it."""

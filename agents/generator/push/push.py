@@ -1,7 +1,7 @@
-"""What a collection says of a tenant, on its way to a receiver; and two of them as one.
+"""A tenant's collection on its way to a target, and the merge of two of them.
 
-Counters only grow, so a receiver that was away needs the newest values only, if it also learns of what happened
-meanwhile: series that began (the 0 that they began with), and the last values of series that have ended.
+Counters only grow. So a target that was away needs only the newest values, plus what happened meanwhile: the 0 with
+which new series began, and the last values of series that have ended.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from tables.columns.types import Int64s
 
 Masks = npt.NDArray[np.bool_]
 
-# Receivers refuse samples that are much older than what they have: Prometheus those of an hour. What older pushes say
-# is then dated as the youngest of those that became one.
+# Receivers refuse samples that are much older than the newest one: Prometheus by an hour. The samples of older pushes
+# then get the time of the newest push that is merged.
 _AGE_MAX_MS: Final = 30 * 60_000
 _ROW_BYTES: Final = 8  # a reference to its labels, which belong to the table
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PushPart:
-    """Snapshots of one moment. created_ms: when what is new in them was 0."""
+    """Snapshots of one moment. created_ms: the time at which their new series were 0"""
 
     snapshots: list[Snapshot]
     time_ms: int
@@ -36,7 +36,9 @@ class PushPart:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TableUpdate:
-    """A snapshot, and when each of its values and native histograms was 0, if the receiver has not heard; else 0."""
+    """A snapshot of a table. It also has the time at which each value and native histogram was 0, if the target does
+    not know; else 0.
+    """
 
     snapshot: Snapshot
     zero_ms: Int64s
@@ -45,9 +47,12 @@ class TableUpdate:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Push:
-    """first, last: numbers of the collections in it; created_ms: before `time_ms`, after the collection before.
-    ended: what is to be said before: of series that are not in `tables`, or began anew there
-    again: the receiver may have got it already
+    """A collection, or several merged ones.
+
+    first, last: numbers of the collections in it
+    created_ms: before `time_ms`, and after the collection before
+    ended: what to send first: last values of series that are not in `tables`, or that start again there
+    again: the target may have it already
     """
 
     first: int
@@ -60,21 +65,21 @@ class Push:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that it needs, about, without labels."""
+        """Approximate size in memory, without labels."""
         shown = [one.snapshot for one in self.tables] + [one for part in self.ended for one in part.snapshots]
         return 200 + sum(_size_bytes(one) for one in shown) + sum(one.zero_ms.nbytes for one in self.tables)
 
     @property
     def says_nothing(self) -> bool:
-        """There are no series."""
+        """Whether the push has no series."""
         return not self.ended and not any(one.snapshot.labels or one.snapshot.stale for one in self.tables)
 
     def parts(self) -> list[PushPart]:
-        """What it says, in order of time; in each part all that is new was 0 at one time."""
+        """The parts of the push, ordered by time. All new series of a part were 0 at the same time."""
         return [*self.ended, *_by_zero(self.tables, self.time_ms, self.created_ms)]
 
     def requests(self, series_max: int, version: int, *, exemplars: bool, natives: bool) -> Iterator[bytes]:
-        """The requests that say it, uncompressed; the same each time."""
+        """The remote-write requests of the push, uncompressed; the same bytes each time."""
         for part in self.parts():
             shown = part.snapshots
             if not natives:
@@ -83,7 +88,7 @@ class Push:
 
 
 def push_of(number: int, part: PushPart) -> Push:
-    """A collection as a push. number: of the collection."""
+    """A collection as a push. number: number of the collection"""
     tables = []
     for one in part.snapshots:
         natives = np.zeros(0, np.bool_) if one.natives is None else one.natives.created
@@ -93,12 +98,12 @@ def push_of(number: int, part: PushPart) -> Push:
 
 
 def again(push: Push) -> Push:
-    """A push that a former process may have sent."""
+    """The push, marked as one that a former process may have sent."""
     return replace(push, again=True)
 
 
 def end_of(number: int, snapshots: Sequence[Snapshot], end_ms: int) -> Push:
-    """Says that all series of the snapshots end at `end_ms`, which is after the collection that they are of."""
+    """A push that ends all series of the snapshots at `end_ms`, which is after their collection."""
     stale = []
     for one in snapshots:
         natives = np.zeros((len(one.labels), 0 if one.natives is None else len(one.natives.metrics)), np.bool_)
@@ -113,14 +118,16 @@ def end_of(number: int, snapshots: Sequence[Snapshot], end_ms: int) -> Push:
 
 
 def last_push_of(number: int, part: PushPart, goes_on: Sequence[bool], end_ms: int) -> Push:
-    """A collection after which series end at `end_ms`: those of the snapshots that do not go on."""
+    """A push of the last collection before some series end at `end_ms`. goes_on: per snapshot, whether its series
+    continue
+    """
     said = [one if stays else replace(one, stale=[]) for one, stays in zip(part.snapshots, goes_on, strict=True)]
     gone = [one for one, stays in zip(part.snapshots, goes_on, strict=True) if not stays]
     return replace(end_of(number, gone, end_ms), ended=[replace(part, snapshots=said)])
 
 
 def folded(older: Push, newer: Push) -> Push:
-    """Both as one push, for a receiver that has got neither."""
+    """Merges two pushes, for a target that has received neither."""
     tables, gone = [], []
     same = [one.snapshot.metrics for one in older.tables] == [one.snapshot.metrics for one in newer.tables]
     if same:
@@ -142,13 +149,13 @@ def folded(older: Push, newer: Push) -> Push:
 def _folded_table(
     was: TableUpdate, is_now: TableUpdate, oldest_ms: int, recent_ms: int
 ) -> tuple[TableUpdate, TableUpdate]:
-    """The newer one with what it must say besides; and what only the older one can say."""
+    """The newer table with the additional information of the older one, and the rest that only the older one has."""
     old, new = was.snapshot, is_now.snapshot
     place = _places(old.labels, new.labels)
     there = np.flatnonzero(place >= 0)
     zero_ms = is_now.zero_ms.copy()
     goes_on = np.zeros(old.shown.shape, np.bool_)
-    # What is new in the newer one has ended before, if the older one has it.
+    # A series that is new in the newer push, and is in the older one, has ended in between.
     goes_on[there] = new.shown[place[there]] & (zero_ms[place[there]] == 0)
     row, column = np.nonzero(goes_on & (was.zero_ms > 0))
     zero_ms[place[row], column] = was.zero_ms[row, column]
@@ -174,7 +181,9 @@ def _folded_table(
 
 
 def _places(labels: Sequence[Labels], among: Sequence[Labels]) -> Int64s:
-    """Where each label set is in the other list; -1: nowhere. A table's own label sets are mostly the same objects."""
+    """The index of each label set in the other list; -1 if absent. A table's own label sets are mostly the same
+    objects.
+    """
     by_id = {id(one): number for number, one in enumerate(among)}
     found = [by_id.get(id(one), -1) for one in labels]
     if -1 in found:
@@ -184,7 +193,7 @@ def _places(labels: Sequence[Labels], among: Sequence[Labels]) -> Int64s:
 
 
 def _masked(update: TableUpdate, shown: Masks, natives: Masks) -> TableUpdate:
-    """What is left of a table when only some of its series are update, without exemplars and ends."""
+    """Only some series of a table, without exemplars and ends."""
     one = update.snapshot
     chosen = replace(
         one,
@@ -199,7 +208,7 @@ def _masked(update: TableUpdate, shown: Masks, natives: Masks) -> TableUpdate:
 
 
 def _by_zero(tables: Sequence[TableUpdate], time_ms: int, created_ms: int) -> list[PushPart]:
-    """One part for each time at which series began; the last has all that is not new, too."""
+    """One part for each time at which series began. The last part also has all series that are not new."""
     found = [times[times > 0] for one in tables for times in (one.zero_ms, one.native_zero_ms)]
     times_ms = np.unique(np.concatenate([np.zeros(0, np.int64), *found])).tolist()
     parts = []
@@ -221,7 +230,7 @@ def _all_new(one: Snapshot) -> Snapshot:
 
 
 def _rest(update: TableUpdate, said: Sequence[int], zero_ms: int) -> Snapshot:
-    """Without what began at the times that were `said`."""
+    """The update without the series that began at the times in `said`."""
     one = update.snapshot
     created, natives_created = update.zero_ms == zero_ms, update.native_zero_ms == zero_ms
     if not said:

@@ -15,6 +15,6 @@ def encoded(
     version: int = 1,
     exemplars: bool = True,
 ) -> Iterator[bytes]:
-    """The remote-write requests of a push, uncompressed. version: of the protocol, 1 or 2. Raises: ValueError."""
+    """The remote-write requests of a push, uncompressed. version: of the protocol, 1 or 2. Raises: ValueError"""
     for part in snapshots:
         yield from requests(part, time_ms, created_ms, series_max, version=version, exemplars=exemplars)

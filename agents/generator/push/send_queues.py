@@ -1,4 +1,4 @@
-"""Pushes on their way: each target has a queue for each tenant, so that one that is slow holds up no other."""
+"""Queues of pushes. Each target has one queue per tenant, so that a slow target or tenant delays no other."""
 
 import asyncio
 import logging
@@ -15,35 +15,37 @@ log = logging.getLogger(__name__)
 
 MERGED = Counter(
     "tempo_metrics_generator_remote_write_pushes_merged_total",
-    "Pushes that became one with the next, because too many waited: series lack a point, no increase is lost.",
+    "Pushes merged with the next one because too many were waiting. Series lack a point, but no increase is lost.",
     ["target", "tenant"],
 )
 QUEUED = Gauge(
     "tempo_metrics_generator_remote_write_queued_pushes",
-    "Pushes that wait, with the one that is under way.",
+    "Pushes in the queue, including the one in flight.",
     ["target", "tenant"],
 )
-QUEUED_BYTES = Gauge("tempo_metrics_generator_remote_write_queued_bytes", "Bytes of the pushes of all queues, about.")
+QUEUED_BYTES = Gauge(
+    "tempo_metrics_generator_remote_write_queued_bytes", "Approximate bytes of the pushes in all queues."
+)
 
 _AFTER_A_FAULT_S: Final = 5.0
 
 
 class Target(Protocol):
-    """A receiver of pushes. pushes_max: of a tenant, that may wait."""
+    """A receiver of pushes. pushes_max: how many pushes of a tenant may wait"""
 
     name: str
     pushes_max: int
 
     async def send(self, tenant: str, push: Push) -> None:
-        """Returns when the target has dealt with the push: taken it, or refused it for good."""
+        """Returns when the target has accepted the push, or rejected it for good."""
 
 
-# What was put and is not done, by the target's name and the tenant.
+# Unfinished pushes, by target name and tenant.
 Backlog = Mapping[tuple[str, str], Sequence[Push]]
 
 
 class _SendQueue:
-    """A target's queue of one tenant. The first push is under way while `task` runs."""
+    """A target's queue of one tenant. The first push is in flight while `task` runs."""
 
     def __init__(self, target: Target, tenant: str) -> None:
         self.target, self.tenant = target, tenant
@@ -52,11 +54,11 @@ class _SendQueue:
 
     @property
     def under_way(self) -> int:
-        """Pushes that the target may have got already: those must stay as they are."""
+        """Pushes that the target may have received already; they must not change."""
         return 1 if self.task is not None and self.pushes else 0
 
     def merge_oldest(self) -> bool:
-        """Makes one of the two oldest that wait. False: there are no two."""
+        """Merges the two oldest waiting pushes. False: fewer than two wait."""
         first = self.under_way
         if len(self.pushes) < first + 2:
             return False
@@ -65,12 +67,12 @@ class _SendQueue:
         MERGED.labels(self.target.name, self.tenant).inc()
         return True
 
-    def tell(self) -> None:
+    def export_size(self) -> None:
         QUEUED.labels(self.target.name, self.tenant).set(len(self.pushes))
 
 
 class SendQueues:
-    """All queues. on_done: called when a target has dealt with a push."""
+    """All queues. on_done: called when a target has accepted or rejected a push"""
 
     def __init__(self, targets: Sequence[Target], bytes_max: int, on_done: Callable[[], None]) -> None:
         self._targets, self._bytes_max, self._on_done = list(targets), bytes_max, on_done
@@ -88,7 +90,7 @@ class SendQueues:
             self._start(queue)
 
     def put_back(self, backlog: Backlog) -> None:
-        """Queues what a former process had not got done. What was for targets that are no more is dropped."""
+        """Queues the pushes that a former process did not finish. It drops pushes for targets that no longer exist."""
         targets = {target.name: target for target in self._targets}
         for (name, tenant), pushes in backlog.items():
             if name in targets:
@@ -97,13 +99,13 @@ class SendQueues:
                 self._start(queue)
 
     def keep_to_bytes_max(self) -> None:
-        """Merges what waits until it fits, the longest queue first, or there is nothing more to merge."""
+        """Merges waiting pushes, the longest queue first, until they fit or nothing is left to merge."""
         size_bytes = self._size_bytes()
         while size_bytes > self._bytes_max:
             longest = max(self._queues.values(), key=lambda queue: len(queue.pushes) - queue.under_way)
             if not longest.merge_oldest():
                 break
-            longest.tell()
+            longest.export_size()
             size_bytes = self._size_bytes()
         QUEUED_BYTES.set(size_bytes)
 
@@ -112,25 +114,27 @@ class SendQueues:
         return sum({id(push): push.size_bytes for queue in self._queues.values() for push in queue.pushes}.values())
 
     def backlog(self) -> tuple[Backlog, set[tuple[str, str]]]:
-        """What is in the queues now, and of which of them the first push is under way."""
+        """The pushes in the queues, and the queues whose first push is in flight."""
         waiting = {key: tuple(queue.pushes) for key, queue in self._queues.items() if queue.pushes}
         return waiting, {key for key in waiting if self._queues[key].under_way}
 
     def done_through(self, newest: int) -> int:
-        """Number of the last collection that all targets have dealt with. newest: of the last that was put."""
+        """Number of the last collection that all targets have accepted or rejected. newest: number of the last one that
+        was queued
+        """
         return min((queue.pushes[0].first - 1 for queue in self._queues.values() if queue.pushes), default=newest)
 
     def ends(self) -> set[int]:
-        """Numbers that `done_through` may come to say, besides the newest."""
+        """Numbers that `done_through` may return later, besides the newest."""
         return {push.first - 1 for queue in self._queues.values() for push in queue.pushes}
 
     def clear(self) -> None:
-        """Drops everything."""
+        """Drops all queued pushes."""
         self.stop()
         self._queues.clear()
 
     def stop(self) -> None:
-        """Begins nothing more, and gives up what is under way."""
+        """Starts no further sends, and cancels those in flight."""
         for queue in self._queues.values():
             if queue.task is not None:
                 queue.task.cancel()
@@ -142,17 +146,17 @@ class SendQueues:
         return self._queues[key]
 
     def _start(self, queue: _SendQueue) -> None:
-        queue.tell()
+        queue.export_size()
         if queue.task is None:
             queue.task = asyncio.create_task(self._send(queue), name=f"push to {queue.target.name}")
 
     async def _send(self, queue: _SendQueue) -> None:
-        """Sends a queue, the oldest first."""
+        """Sends the pushes of a queue, the oldest first."""
         try:
             while queue.pushes:
                 await self._send_one(queue)
                 queue.pushes.popleft()
-                queue.tell()
+                queue.export_size()
                 self._on_done()
         finally:
             queue.task = None
@@ -171,7 +175,7 @@ class SendQueues:
 
 
 def merged_backlog(backlog: Backlog, under_way: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Push]]:
-    """At most two pushes of each queue: the one that is under way, as it is, and all others as one."""
+    """At most two pushes per queue: the one in flight, unchanged, and all others merged into one."""
     busy, out = set(under_way), {}
     for key, pushes in backlog.items():
         waiting = list(pushes)

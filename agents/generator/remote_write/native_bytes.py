@@ -1,4 +1,4 @@
-"""Native histograms as the fields of a remote-write Histogram: the same in versions 1.0 and 2.0."""
+"""Native histograms as the fields of a remote-write Histogram, which is the same in versions 1.0 and 2.0."""
 
 import struct
 from typing import Any, Final
@@ -20,12 +20,12 @@ _OFFSET, _LENGTH = 0x08, 0x10  # of a BucketSpan
 
 
 def zero_histogram(schema: int, time: bytes, total: bytes, *, float_counts: bool) -> bytes:
-    """One that nothing was counted in. total: its sum, 8 bytes; time: a varint."""
+    """A histogram without observations. total: its sum, 8 bytes; time: a varint"""
     return _head(0.0, 0.0, total, schema, float_counts=float_counts) + _TIME + time
 
 
 def _head(count: float, zeros: float, total: bytes, schema: int, *, float_counts: bool) -> bytes:
-    # Zeros are written, too: they say which of the two kinds of counts it has.
+    # Zeros are written, too: they show which of the two kinds of counts the histogram has.
     if float_counts:
         counted, zero = _COUNT_FLOAT + struct.pack("<d", count), _ZERO_FLOAT + struct.pack("<d", zeros)
     else:
@@ -34,7 +34,7 @@ def _head(count: float, zeros: float, total: bytes, schema: int, *, float_counts
 
 
 def histogram_fields(natives: Natives, time: bytes) -> list[bytes]:
-    """Each series' histogram. time: a varint."""
+    """The encoded histogram of each series. time: a varint"""
     state = natives.state
     series = len(state.series)
     if not series:
@@ -61,7 +61,7 @@ def histogram_fields(natives: Natives, time: bytes) -> list[bytes]:
 
 
 def _spans(indices: Int64s, owner: Int64s, series: int) -> tuple[bytes, list[int]]:
-    """Runs of neighbouring buckets as BucketSpans, and where those of each series begin and end."""
+    """Runs of adjacent buckets as BucketSpans, and the bounds of each series' runs."""
     begins = np.ones(len(indices), np.bool_)
     begins[1:] = (owner[1:] != owner[:-1]) | (indices[1:] != indices[:-1] + 1)
     first = np.flatnonzero(begins)
@@ -81,7 +81,7 @@ def _spans(indices: Int64s, owner: Int64s, series: int) -> tuple[bytes, list[int
 
 
 def _packed(counts: npt.NDArray[np.float64], firsts: Int64s, *, float_counts: bool) -> tuple[bytes, list[int]]:
-    """Counts of buckets: as they are, or each as the difference to the one before."""
+    """Bucket counts: floats as they are, or integers as differences to the count before."""
     if float_counts:
         return np.ascontiguousarray(counts, "<f8").tobytes(), (8 * firsts).tolist()
     whole = counts.astype(np.int64)

@@ -1,4 +1,4 @@
-"""One remote-write request while it is written, in version 1.0 or 2.0."""
+"""The body of one remote-write request, version 1.0 or 2.0."""
 
 from typing import Final, NamedTuple, Protocol
 
@@ -15,7 +15,9 @@ def _varint(number: int) -> bytes:
 
 
 class BodyParts(NamedTuple):
-    """A label set's bytes: before `__name__`, from there to `le`, and after that, in the order of labels' names."""
+    """A label set's bytes in three parts, in the order of label names: before `__name__`, from there to `le`, and after
+    it.
+    """
 
     before: bytes
     between: bytes
@@ -23,26 +25,26 @@ class BodyParts(NamedTuple):
 
 
 class Body(Protocol):
-    """series: how many it holds."""
+    """A request body under construction. series: how many it holds"""
 
     series: int
 
     def pieces(self, labels: Labels) -> BodyParts:
-        """A label set; in order of the names."""
+        """Encodes a label set, ordered by name."""
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
-        """value: 8 bytes; time: a varint, milliseconds."""
+        """Encodes an exemplar. value: 8 bytes; time: a varint, milliseconds"""
 
     def histogram(self, fields: bytes) -> bytes:
-        """A native histogram."""
+        """Encodes a native histogram from its fields."""
 
     def add(
         self, pieces: BodyParts, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
     ) -> None:
-        """One series."""
+        """Adds one series."""
 
     def finish(self) -> bytes:
-        """The request."""
+        """The bytes of the request."""
 
 
 def _split(labels: Labels) -> tuple[Labels, Labels, Labels]:
@@ -52,7 +54,7 @@ def _split(labels: Labels) -> tuple[Labels, Labels, Labels]:
 
 
 class Body1:
-    """prometheus.WriteRequest: every label in full."""
+    """prometheus.WriteRequest: it repeats every label in full."""
 
     def __init__(self, created: bytes, trace_id_label: str) -> None:  # noqa: ARG002  # version 1 has no creation time
         self.series = 0
@@ -64,17 +66,14 @@ class Body1:
         self._exemplar_label = b"\x0a" + _varint(len(self._exemplar_label) + 32) + self._exemplar_label
 
     def pieces(self, labels: Labels) -> BodyParts:
-        """As `Body`."""
         before, between, after = _split(labels)
         return BodyParts(*(b"".join([_label(*pair) for pair in part]) for part in (before, between, after)))
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
-        """As `Body`."""
         body = self._exemplar_label + trace_id.encode() + b"\x11" + value + b"\x18" + time
         return b"\x1a" + _varint(len(body)) + body
 
     def histogram(self, fields: bytes) -> bytes:
-        """As `Body`."""
         return b"\x22" + _varint(len(fields)) + fields
 
     def add(
@@ -87,7 +86,6 @@ class Body1:
         *,
         created: bool,  # noqa: ARG002
     ) -> None:
-        """As `Body`."""
         own = self._metrics.get(metric)
         if own is None:
             own = self._metrics[metric] = _label(_NAME, metric.name), _label(*metric.label) if metric.label else b""
@@ -98,12 +96,11 @@ class Body1:
         self.series += 1
 
     def finish(self) -> bytes:
-        """As `Body`."""
         return b"".join(self._parts)
 
 
 def _label(name: str, value: str) -> bytes:
-    """A Label, as a field of a TimeSeries."""
+    """A Label as a field of a TimeSeries."""
     raw_name, raw_value = name.encode(), value.encode()
     body = b"\x0a" + _varint(len(raw_name)) + raw_name + b"\x12" + _varint(len(raw_value)) + raw_value
     return b"\x0a" + _varint(len(body)) + body
@@ -113,7 +110,7 @@ _TYPES: Final = {"counter": 1, "gauge": 2, "histogram": 3}  # Metadata.MetricTyp
 
 
 class Body2:
-    """io.prometheus.write.v2.Request: texts stand in a table, once; labels are places in it."""
+    """io.prometheus.write.v2.Request: a table holds each text once, and labels are indices into it."""
 
     def __init__(self, created: bytes, trace_id_label: str) -> None:
         self.series = 0
@@ -130,21 +127,18 @@ class Body2:
         return b"".join([self._symbol(text) for pair in labels for text in pair])
 
     def pieces(self, labels: Labels) -> BodyParts:
-        """As `Body`."""
         return BodyParts(*(self._refs(part) for part in _split(labels)))
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
-        """As `Body`."""
         refs = self._refs(((self._trace_id, trace_id),))
         body = b"\x0a" + _varint(len(refs)) + refs + b"\x11" + value + b"\x18" + time
         return b"\x22" + _varint(len(body)) + body
 
     def histogram(self, fields: bytes) -> bytes:
-        """As `Body`."""
         return b"\x1a" + _varint(len(fields)) + fields
 
     def _metric(self, metric: Metric) -> tuple[bytes, bytes, bytes]:
-        """Its name, its own label, and the field TimeSeries.metadata."""
+        """The metric's name, its own label, and the field TimeSeries.metadata."""
         found = self._metrics.get(metric)
         if found is None:
             about = b"\x08" + _varint(_TYPES[metric.kind])
@@ -157,7 +151,6 @@ class Body2:
     def add(
         self, pieces: BodyParts, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
     ) -> None:
-        """As `Body`."""
         name, bucket, about = self._metric(metric)
         refs = pieces.before + name + pieces.between + bucket + pieces.after
         since = self._created if created else b""
@@ -166,7 +159,6 @@ class Body2:
         self.series += 1
 
     def finish(self) -> bytes:
-        """As `Body`."""
         table = []
         for text in self._symbols:
             raw = text.encode()

@@ -1,8 +1,8 @@
 """Snapshots → Prometheus remote-write requests, uncompressed: 1.0 (prometheus.WriteRequest) or 2.0
 (io.prometheus.write.v2.Request).
 
-All samples of a push share one time, so that they have one width. What is left per series is to
-join a few ready pieces.
+All samples of a push have the same time, so they have the same width. Per series, the encoder only joins a few ready
+byte strings.
 
 Source: Prometheus's remote-write specifications.
 """
@@ -32,10 +32,10 @@ _BODIES: Final[dict[int, type[Body1] | type[Body2]]] = {1: Body1, 2: Body2}
 def requests(
     snapshot: Snapshot, time_ms: int, created_ms: int, series_max: int, *, version: int = 1, exemplars: bool = True
 ) -> Iterator[bytes]:
-    """Requests of at most `series_max` series, of the protocol's version 1 or 2.
+    """Requests of at most `series_max` series, for the protocol's version 1 or 2.
 
-    time_ms: of all samples. A series that was never sent before begins with a 0 at created_ms, so that its first
-    increase is one. Raises: ValueError for other versions and times that no clock shows.
+    time_ms: the time of all samples. A new series begins with a 0 at created_ms, so that its first increase is visible.
+    Raises: ValueError for other versions and impossible times
     """
     for at in (time_ms, created_ms):
         if not _TIME_MIN_MS <= at <= _TIME_MAX_MS:
@@ -51,7 +51,7 @@ def requests(
 
 
 class _Writer:
-    """Writes one snapshot. Series go into `body`; a full one is yielded."""
+    """Writes one snapshot. Series go into `body`; a full body is yielded."""
 
     def __init__(
         self, snapshot: Snapshot, time_ms: int, created_ms: int, series_max: int, version: int, *, exemplars: bool
@@ -65,13 +65,13 @@ class _Writer:
         self.body: Body = _BODIES[self._version](self._created, self._snapshot.trace_id_label)
 
     def _turn(self) -> bytes:
-        """The full body; a new one is begun."""
+        """Returns the full body and begins a new one."""
         full = self.body.finish()
         self._new_body()
         return full
 
     def scalars(self) -> Iterator[bytes]:
-        """Counters, gauges, and the columns of classic histograms."""
+        """Bodies with counters, gauges, and the columns of classic histograms."""
         snapshot = self._snapshot
         zero = _SAMPLE + bytes(8) + _TIME + self._created
         samples, width = self._samples(snapshot.values)
@@ -94,7 +94,7 @@ class _Writer:
                 self.body.add(pieces, metric, zero + sample if new else sample, b"", extra, created=new)
 
     def _samples(self, values: npt.NDArray[np.float64]) -> tuple[bytes, int]:
-        """All samples one after another, and the bytes of one."""
+        """All samples, concatenated, and the size of one in bytes."""
         time = np.frombuffer(_TIME + self._time, np.uint8)
         head = np.frombuffer(_SAMPLE, np.uint8)
         out = np.empty((values.size, len(head) + 8 + len(time)), np.uint8)
@@ -104,7 +104,7 @@ class _Writer:
         return out.tobytes(), out.shape[1]
 
     def natives(self) -> Iterator[bytes]:
-        """Native histograms."""
+        """Bodies with native histograms."""
         natives = self._snapshot.natives
         if natives is None:
             return
@@ -126,7 +126,7 @@ class _Writer:
         return zero_histogram(schema, self._created, bytes(8), float_counts=natives.float_counts)
 
     def stale(self) -> Iterator[bytes]:
-        """Markers of the series that have ended."""
+        """Bodies with stale markers for the series that have ended."""
         marker = _SAMPLE + STALE + _TIME + self._time
         natives = self._snapshot.natives
         native_metrics = natives.metrics if natives is not None else []

@@ -1,4 +1,4 @@
-"""A tree of plain values, label sets and numpy arrays ↔ bytes that tell whether they are whole."""
+"""A tree of plain values, label sets and numpy arrays ↔ bytes with a checksum."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ _SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelSets:
-    """A list of label sets. What is one object in several lists is written once, and read as one object."""
+    """A list of label sets. An object that is in several lists is written once, and read back as one object."""
 
     many: list[Labels]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plain:
-    """A value that JSON can tell as it is: without arrays and label sets. Dataclasses are read as mappings."""
+    """A value that JSON can hold unchanged: without arrays and label sets. Dataclasses are read as mappings."""
 
     value: Any
 
@@ -43,7 +43,7 @@ def dump(tree: Tree) -> bytes:
 
 
 def parse(data: bytes) -> Tree:
-    """What `dump` was given. Raises: WireError if the bytes are not whole, or of another version."""
+    """The tree from `dump`. Raises: WireError if the bytes are incomplete, or of another version"""
     start = len(_MAGIC) + _DIGEST_BYTES
     if data[: len(_MAGIC)] != _MAGIC:
         raise WireError("it is of another version")

@@ -1,4 +1,4 @@
-"""The histograms of a table: which columns they take, and what a batch adds to those."""
+"""The histograms of a table: their columns, and what a batch adds to each column."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _UNIT: Final = "seconds"
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One of a table's. sparse: a label set has it only when something was observed."""
+    """One histogram of a table. sparse: a label set has it only after an observation"""
 
     name: str
     bounds_s: tuple[float, ...]
@@ -25,11 +25,11 @@ class Histogram:
 
     @property
     def buckets(self) -> int:
-        """With that up to infinity."""
+        """Number of classic buckets, including +Inf."""
         return len(self.bounds_s) + 1
 
     def metrics(self, *, classic: bool) -> list[Metric]:
-        """Its columns: buckets in order of their bounds, `_count`, `_sum`; without classic ones the sum alone."""
+        """Its columns: buckets in order of their bounds, `_count`, `_sum`; without classic buckets only the sum."""
         if not classic:
             return [Metric(f"{self.name}_sum", hidden=True)]
         labels = [("le", number_text(bound)) for bound in (*self.bounds_s, float("inf"))]
@@ -38,18 +38,18 @@ class Histogram:
         return [Metric(name, label, self.sparse, kind="histogram", help=self.help, unit=_UNIT) for name, label in named]
 
     def native(self) -> Metric:
-        """As a native one."""
+        """The metric of the native histogram."""
         return Metric(self.name, kind="histogram", help=self.help, unit=_UNIT)
 
     def bucket(self, seconds: Floats) -> Int64s:
-        """The classic bucket of each value."""
+        """Index of each value's classic bucket. seconds: shape (rows,)"""
         found: Int64s = np.searchsorted(np.array(self.bounds_s), seconds, "left")
         return found
 
     def columns(
         self, group: Codes, groups: int, seconds: Floats, weights: Floats | None, bucket: Int64s | None
     ) -> Floats:
-        """What the groups add to `metrics`, shape (groups, columns). bucket: None without classic columns."""
+        """The groups' additions to `metrics`, shape (groups, columns). bucket: None without classic columns"""
         sums: Floats = np.bincount(group, seconds if weights is None else seconds * weights, groups).astype(np.float64)
         if bucket is None:
             return sums[:, None]
@@ -59,9 +59,9 @@ class Histogram:
 
 
 class Observations(NamedTuple):
-    """Values for a histogram, one per row; those of weight 0 do not count.
+    """Values for a histogram, one per row; rows with weight 0 do not count.
 
-    weights: None for 1; end_ns, trace_ids: of the spans that the values are of; trace_ids has the shape (rows, 2)
+    weights: None for 1; end_ns, trace_ids: of the observed spans; trace_ids has the shape (rows, 2)
     """
 
     seconds: Floats
@@ -71,7 +71,7 @@ class Observations(NamedTuple):
 
 
 class Layout:
-    """Where the columns and exemplars of several histograms are. first_column: of the first of them."""
+    """The positions of several histograms' columns and exemplars. first_column: column of the first histogram"""
 
     def __init__(self, histograms: Sequence[Histogram], first_column: int, *, classic: bool) -> None:
         self.classic = classic

@@ -1,4 +1,4 @@
-"""Label texts ↔ numbers, and several columns of numbers → one."""
+"""Label values ↔ codes, and several code columns → one."""
 
 import math
 import re
@@ -27,7 +27,9 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class Interner:
-    """Numbers the texts of a label in the order in which they come. Beyond the limit all new ones are one text."""
+    """Assigns a code to each text of a label, in order of appearance. Beyond the limit, all new texts become one
+    text.
+    """
 
     def __init__(self, values_max: int = 0) -> None:
         self._values_max = values_max
@@ -36,7 +38,7 @@ class Interner:
         self._codes: dict[str, int] = {"": ABSENT}
 
     def code(self, text: str) -> int:
-        """The text's number."""
+        """The code of a text; a new text gets a new code."""
         found = self._codes.get(text)
         if found is None:
             # The absent and the overflow value do not count.
@@ -48,22 +50,22 @@ class Interner:
         return found
 
     def codes(self, texts: Iterable[str]) -> Codes:
-        """The numbers of several texts."""
+        """The codes of several texts."""
         return np.array([self.code(text) for text in texts], np.int32)
 
     def count_overflowed(self, codes: Codes) -> None:
-        """Counts the rows of a batch that are beyond the limit."""
+        """Counts the rows of a batch whose label value is beyond the limit."""
         code = self._codes.get(OVERFLOW_VALUE)
         if code is not None:
             self.overflowed += int(np.count_nonzero(codes == code))
 
     def restore(self, values: Sequence[str]) -> None:
-        """Takes all texts, in the order of their codes, the first of which is absence."""
+        """Loads all texts in the order of their codes. The first is the absent value."""
         self.values = list(values)
         self._codes = {text: code for code, text in enumerate(self.values)}
 
     def keep(self, used: npt.NDArray[np.integer[Any]]) -> Codes:
-        """Forgets all other codes. For each former code the new one; -1: forgotten."""
+        """Forgets all other codes. Returns the new code for each old one; -1: forgotten."""
         kept = sorted({ABSENT, *used.tolist()})
         moved = np.full(len(self.values), -1, np.int32)
         moved[kept] = np.arange(len(kept))
@@ -73,7 +75,7 @@ class Interner:
 
 
 def combine(columns: Sequence[Codes]) -> npt.NDArray[np.int64]:
-    """One number per row, equal for rows that are equal in all columns. Columns hold no negative numbers."""
+    """One number per row; rows with equal values in all columns get equal numbers. Columns hold no negative numbers."""
     combined = columns[0].astype(np.int64)
     size = int(combined.max(initial=0)) + 1
     for column in columns[1:]:
@@ -87,14 +89,14 @@ def combine(columns: Sequence[Codes]) -> npt.NDArray[np.int64]:
 
 
 def sanitized(attribute: str) -> str:
-    """An attribute's key as a name that Prometheus takes: `http.method` → `http_method`, `1st` → `_1st`."""
+    """An attribute key as a valid Prometheus name: `http.method` → `http_method`, `1st` → `_1st`."""
     name = _NOT_IN_A_NAME.sub("_", attribute)
     return name if name and not name[0].isdigit() else f"_{name}"
 
 
 def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
-    """The label of an attribute. A name that is taken, also by a metric itself, gets two underscores in front, as often
-    as it takes.
+    """The label of an attribute. A name that is taken, also by a metric itself, gets two underscores in front,
+    repeatedly until it is free.
     """
     name, used = sanitized(attribute), {*_TAKEN, *taken}
     while name in used:
@@ -103,7 +105,7 @@ def label_name(attribute: str, taken: Iterable[str] = ()) -> str:
 
 
 def label_names(attributes: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The label of each attribute, all different: the first of several keeps the name, the others get the prefix."""
+    """The label of each attribute, all different. Of equal names the first stays, the others get the prefix."""
     used, names = set(taken), []
     for attribute in attributes:
         names.append(label_name(attribute, used))
@@ -112,7 +114,7 @@ def label_names(attributes: Iterable[str], taken: Iterable[str] = ()) -> list[st
 
 
 def number_text(value: float) -> str:
-    """As Tempo writes bounds and doubles in labels: 0.002, 1, 12.8, +Inf, NaN; but zero has no sign."""
+    """A number as Tempo formats bounds and doubles in labels: 0.002, 1, 12.8, +Inf, NaN; but zero has no sign."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

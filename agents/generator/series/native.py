@@ -1,8 +1,8 @@
-"""Native (exponential) histograms: what was counted per series and bucket, sparse, for a whole table.
+"""Native (exponential) histograms of a whole table: sparse counts per series and bucket.
 
-A bucket's index says its upper bound, base ** index; base = 2 ** 2 ** -schema. All batches are counted at one schema,
-the finest; a series with too many buckets is merged to every second one, as often as it takes, and stays so. Merging
-loses resolution and no count: for Prometheus it is no reset.
+The upper bound of bucket i is base ** i, with base = 2 ** 2 ** -schema. All batches count at the finest schema. If a
+series has too many buckets, its buckets are merged in pairs, repeatedly if necessary, and stay merged. A merge loses
+resolution but no count; for Prometheus it is no reset.
 
 Source: Prometheus's specification of native histograms.
 """
@@ -21,7 +21,7 @@ Keys = npt.NDArray[np.int64]
 
 SCHEMA_MIN: Final = -4
 _SCHEMA_MAX: Final = 8
-# What is at most this counts as zero: the smallest that client_golang distinguishes by default.
+# Values up to this count as zero: client_golang's default zero threshold.
 ZERO_THRESHOLD: Final = 2.0**-128
 # A key: the series, then the bucket in 20 bits. At the finest schema doubles have indices of 19 bits and a sign.
 INDEX_BITS: Final = 20
@@ -35,7 +35,7 @@ def schema_of(factor: float) -> int:
 
 
 def bucket_indices(values: Floats, schema: int) -> Keys:
-    """The bucket of each value, which is 0 or more."""
+    """The bucket index of each value. values: 0 or more"""
     fractions, exponents = np.frexp(values)
     if schema > 0:
         count = 1 << schema
@@ -49,28 +49,28 @@ def bucket_indices(values: Floats, schema: int) -> Keys:
 
 
 def keys_of(series: npt.NDArray[np.integer[Any]], indices: Keys) -> Keys:
-    """Of buckets of series."""
+    """Combines series numbers and bucket indices to sortable keys."""
     return (series.astype(np.int64) << INDEX_BITS) + (indices + _MIDDLE)
 
 
 def indices_of(keys: Keys) -> Keys:
-    """The buckets' indices."""
+    """The bucket indices of some keys; see `keys_of`."""
     return (keys & ((1 << INDEX_BITS) - 1)) - _MIDDLE
 
 
-# Up to so many buckets per value they are counted in an array with room for all; it would be mostly empty beyond.
+# Up to this many buckets per value, a dense array counts them; beyond, it would be mostly empty.
 _CELLS_PER_VALUE: Final = 8
 
 
 class SparseCounts:
-    """Counts by key, in order of the keys."""
+    """Counts by key, ordered by key."""
 
     def __init__(self) -> None:
         self.keys: Keys = np.zeros(0, np.int64)
         self.counts: Floats = np.zeros(0)
 
     def add(self, keys: Keys, counts: Floats) -> None:
-        """keys: in order, each once."""
+        """Adds counts. keys: ascending and distinct"""
         places = np.searchsorted(self.keys, keys)
         there = np.zeros(len(keys), np.bool_)
         inside = places < len(self.keys)
@@ -86,7 +86,7 @@ class SparseCounts:
 class NativeState:
     """Native histograms at one moment: each series' buckets, in order.
 
-    series: numbers, ascending; starts: where the buckets of each begin, and the end; schemas: of each series
+    series: numbers, ascending; starts: the first bucket of each series, and the end; schemas: of each series
     """
 
     series: Keys
@@ -97,7 +97,7 @@ class NativeState:
 
 
 class NativeHistograms:
-    """Those of one table. buckets_max: of a series; 0 for any number."""
+    """The native histograms of one table. buckets_max: per series; 0 for no limit"""
 
     def __init__(self, bucket_factor: float, buckets_max: int) -> None:
         self._schema = schema_of(bucket_factor)
@@ -109,7 +109,9 @@ class NativeHistograms:
     def observe(
         self, partition: int, series_of_group: Keys, group: npt.NDArray[Any], values: Floats, weights: Floats | None
     ) -> None:
-        """Counts values. group: of each value; series_of_group: several groups may be one series."""
+        """Counts values. group: of each value; series_of_group: the series of each group; several groups may share a
+        series
+        """
         if not len(values):
             return
         indices = bucket_indices(values, self._schema)
@@ -131,17 +133,17 @@ class NativeHistograms:
         self._deltas.setdefault(partition, SparseCounts()).add(keys, counts)
 
     def forget(self, partition: int) -> None:
-        """Drops what was counted for a partition and not collected."""
+        """Drops what a partition added since the last collection."""
         self._deltas.pop(partition, None)
 
     def end(self, series: Keys) -> None:
-        """Forgets series whose numbers others may get."""
+        """Forgets series whose numbers new series may reuse."""
         gone = np.isin(self._totals.keys >> INDEX_BITS, series)
         self._totals.keys, self._totals.counts = self._totals.keys[~gone], self._totals.counts[~gone]
         self._shifts[series[series < len(self._shifts)]] = 0
 
     def collect(self, series_max: int) -> None:
-        """Adds up the partitions. series_max: series' numbers are below."""
+        """Adds up the partitions. series_max: all series numbers are below it"""
         if series_max > len(self._shifts):
             self._shifts = np.concatenate([self._shifts, np.zeros(series_max - len(self._shifts), np.int64)])
         for delta in self._deltas.values():
@@ -161,7 +163,7 @@ class NativeHistograms:
 
     @staticmethod
     def _merged(keys: Keys, counts: Floats, shifts: Keys) -> tuple[Keys, Floats]:
-        """Keys whose buckets are merged as often as `shifts` says, in order, and their counts."""
+        """Keys whose buckets are merged `shifts` times, in order, and their counts."""
         if not shifts.any():
             return keys, counts
         indices = indices_of(keys)
@@ -170,11 +172,11 @@ class NativeHistograms:
         return distinct, np.bincount(which, counts, len(distinct)).astype(np.float64)
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it."""
+        """A copy of what was collected, for `restore`."""
         return {"keys": self._totals.keys.copy(), "counts": self._totals.counts.copy(), "shifts": self._shifts.copy()}
 
     def restore(self, saved: Tree) -> None:
-        """Goes on from what `saved` has said."""
+        """Continues from `saved`."""
         self._totals.keys, self._totals.counts, self._shifts = (saved[name] for name in ("keys", "counts", "shifts"))
 
     def state(self) -> NativeState:

@@ -1,4 +1,4 @@
-"""Series: rows of label codes, and what was counted for each. All columns of a row are one label set's metrics."""
+"""Series: rows of label codes with their values. One row is a label set; its columns are the label set's metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ EXEMPLAR_TIME_MIN_MS: Final = 1 << 35  # 1971: younger times have the width that
 
 @dataclass(frozen=True, slots=True)
 class TableConfig:
-    """What all tables of a tenant have in common.
+    """Configuration that all tables of a tenant share.
 
-    trace_id_label: the name under which exemplars have their trace's id; empty: no exemplars
+    trace_id_label: label of the trace id in exemplars; empty: no exemplars
     """
 
     external_labels: Labels = ()
@@ -42,8 +42,8 @@ class TableConfig:
 class SeriesTable:
     """The label sets of one processor of one tenant.
 
-    What comes from a partition waits in its own delta until `collect`: a partition that goes to another worker before
-    takes nothing of it along.
+    The additions of a partition wait in its own delta until `collect`. So a partition that moves to another worker
+    leaves no counts behind.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SeriesTable:
         *,
         fractions: bool = False,
     ) -> None:
-        """fractions: whether counts may have any."""
+        """fractions: whether counts may be fractions"""
         layout = Layout(histograms, len(metrics), classic=config.classic)
         self.metrics = [*metrics, *layout.metrics]
         self.width = len(self.metrics)
@@ -88,7 +88,7 @@ class SeriesTable:
 
     @property
     def active(self) -> int:
-        """Series, as Prometheus counts them."""
+        """Number of series, as Prometheus counts them."""
         return len(self) * self._series_of_row
 
     # ---- counting
@@ -101,8 +101,10 @@ class SeriesTable:
         observed: Sequence[Observations],
         now_s: float,
     ) -> None:
-        """Counts rows. columns: label codes per row; amounts: per row, for each metric that is no histogram, None for
-        1; observed: for each histogram.
+        """Counts rows.
+
+        columns: label codes per row; amounts: per row, for each metric that is not a histogram, None for 1; observed:
+        for each histogram
         """
         if not columns or not len(columns[0]):
             return
@@ -126,7 +128,9 @@ class SeriesTable:
         return histogram.bucket(observed.seconds) if needed else None
 
     def add_groups(self, partition: int, keys: npt.NDArray[np.int32], counted: Floats, now_s: float) -> Int64s:
-        """keys: shape (groups, labels), distinct; counted: (groups, width). Returns the row of each group."""
+        """Counts groups. keys: shape (groups, labels), distinct; counted: (groups, width). Returns the row of each
+        group.
+        """
         rows = np.array([self._row(key, one) for key, one in zip(keys, counted[:, 0].tolist(), strict=True)], np.int64)
         delta = self._deltas.get(partition)
         if delta is None or len(delta) < len(self._totals):
@@ -139,7 +143,7 @@ class SeriesTable:
         return rows
 
     def _observe(self, partition: int, number: int, row_of_group: Int64s, group: Codes, observed: Observations) -> None:
-        """Counts values in the native histogram of that number."""
+        """Counts values in the native histogram with this number."""
         assert self._natives is not None
         series = row_of_group * len(self._histograms) + number
         seconds, weights = observed.seconds, observed.weights
@@ -151,7 +155,7 @@ class SeriesTable:
     def _offer(
         self, number: int, row_of_group: Int64s, group: Codes, bucket: Int64s, observed: Observations, now_s: float
     ) -> None:
-        """The last span of each series and bucket may become an exemplar."""
+        """Offers the last span of each series and bucket as an exemplar."""
         assert self._exemplars is not None
         buckets = self._histograms[number].buckets
         chosen = last_of_each(group * buckets + bucket, len(row_of_group) * buckets)
@@ -197,13 +201,13 @@ class SeriesTable:
         return row
 
     def _grow(self) -> None:
-        """Twice as many rows."""
+        """Doubles the capacity in rows."""
         for name in ("_totals", "_sent", "_native_sent", "_native_sent_ms", "_seen_s"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
 
     def forget(self, partition: int) -> None:
-        """Drops what was counted for a partition and not collected."""
+        """Drops what a partition added since the last collection."""
         self._deltas.pop(partition, None)
         if self._natives is not None:
             self._natives.forget(partition)
@@ -211,7 +215,7 @@ class SeriesTable:
     # ---- pushes
 
     def collect(self, now_s: float, stale_after_s: float) -> Snapshot:
-        """Everything counted so far; series that nothing was added to for long end."""
+        """A snapshot of everything counted so far. Series without new data for stale_after_s end."""
         for delta in self._deltas.values():
             self._totals[: len(delta)] += delta
         self._deltas.clear()
@@ -243,7 +247,7 @@ class SeriesTable:
         return shown
 
     def _end_old(self, snapshot: Snapshot, before_s: float) -> None:
-        """Ends the rows that nothing was added to since then."""
+        """Ends the rows without new data since before_s."""
         ended = []
         for key, row in list(self._number_of.items()):
             if self._seen_s[row] <= before_s:
@@ -291,7 +295,7 @@ class SeriesTable:
         row, of = rows[places], self._layout.histogram_of[slots]
         known, wanted = snapshot.natives.state.series, row * len(self._histograms) + of
         number = np.searchsorted(known, wanted)
-        # A span of a partition that has gone meanwhile may be of a series that was never counted here.
+        # A span of a partition that was revoked meanwhile may belong to a series that was never counted here.
         there = np.flatnonzero(np.append(known, -1)[number] == wanted)
         order = there[np.lexsort((spans["time_ms"][there], number[there]))]
         number, spans, row, of = number[order], spans[order], row[order], of[order]
@@ -304,7 +308,7 @@ class SeriesTable:
     # ---- over a restart
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it."""
+        """A copy of what was collected, for `restore`."""
         overflow = self._number_of.get(_OVERFLOW_KEY, -1)
         named = [(key, row) for key, row in self._number_of.items() if key != _OVERFLOW_KEY]
         keys = np.frombuffer(b"".join([key for key, _ in named]), np.int32)
@@ -319,7 +323,7 @@ class SeriesTable:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Goes on from what `saved` has said, in a table of the same configuration."""
+        """Continues from `saved`, in a table with the same configuration."""
         rows = saved["rows"]
         while len(self._totals) < rows:
             self._grow()
@@ -342,7 +346,7 @@ class SeriesTable:
         return np.unique(np.array(keys, np.int32))
 
     def renumber(self, moved: Sequence[Codes]) -> None:
-        """The labels' codes have changed: moved[label][former code] is the new one."""
+        """Applies new label codes: moved[label][old code] is the new code."""
         renamed = {}
         for key, row in self._number_of.items():
             if key == _OVERFLOW_KEY:

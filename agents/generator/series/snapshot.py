@@ -1,4 +1,4 @@
-"""What one push says of a table: a copy, which the table's next spans do not change."""
+"""A table's part of a push: a copy, which later spans do not change."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ Masks = npt.NDArray[np.bool_]
 class Metric:
     """One metric of each label set.
 
-    label: besides those of the set, as `le`; sparse: not sent before it is above 0; hidden: never sent
+    label: an additional label such as `le`; sparse: not sent while it is 0; hidden: never sent
     kind: counter, gauge or histogram
     """
 
@@ -32,7 +32,7 @@ class Metric:
 
 @dataclass(eq=False, slots=True)
 class Natives:
-    """Native histograms. Series number n is of label set rows[n] and metric of[n].
+    """Native histograms. Series n belongs to label set rows[n] and metric of[n].
 
     float_counts: whether counts may have fractions; created: never sent before
     """
@@ -48,9 +48,9 @@ class Natives:
 
 @dataclass(eq=False, slots=True)
 class ExemplarsOf:
-    """Exemplars, in order of their series and then their times; `exemplars.EXEMPLAR`.
+    """Exemplars, ordered by series, then time; see `exemplars.EXEMPLAR`.
 
-    series: row * width + column for those of classic histograms, the series' number for those of native ones
+    series: row * width + column for classic histograms, the series number for native ones
     """
 
     series: Int64s
@@ -59,11 +59,11 @@ class ExemplarsOf:
 
 @dataclass(eq=False, slots=True)
 class Snapshot:
-    """labels: of each row, without the metric's name, in order of their names, no empty values.
+    """labels: per row, without the metric's name, ordered by name, without empty values
 
-    values, shown, created: one per row and metric. created: never sent before
-    stale: label sets that have ended, and which metrics and native histograms of them were sent
-    label: the name under which exemplars have their trace's id
+    values, shown, created: one per row and metric; created: never sent before
+    stale: label sets that have ended, with the metrics and native histograms that were sent
+    label: the label of the trace id in exemplars
     """
 
     metrics: list[Metric]

@@ -1,4 +1,4 @@
-"""A small bookshop that makes realistic traces: `stretto demo` sends them, benchmarks/ loads with them."""
+"""A small bookshop that generates realistic traces: `stretto demo` sends them, benchmarks/ uses them as load."""
 
 from app.cli.demo.command import main
 

@@ -1,4 +1,4 @@
-"""`stretto demo`: a steady trickle of traces over OTLP/gRPC, until it is told to stop."""
+"""`stretto demo`: sends a steady trickle of traces over OTLP/gRPC, until it is stopped."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 5.0
 COMPLAIN_EVERY_S: Final = 30.0
 
-# What may pass: the server is away, or asks for patience. Everything else would fail again.
+# Temporary errors: the server is away, or overloaded. Everything else would fail again.
 PASSING: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -36,7 +36,7 @@ PASSING: Final = frozenset(
     }
 )
 
-# Without these, gRPC looks less and less often, up to two minutes apart, whether the server is back.
+# Without these, gRPC checks less and less often, up to two minutes apart, whether the server is back.
 CHANNEL: Final = (("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 2_000))
 
 INTRODUCTION: Final = """\
@@ -53,22 +53,22 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 def main(argv: list[str]) -> int:
-    """Send until SIGINT or SIGTERM. The result is the process's exit status."""
+    """Sends until SIGINT or SIGTERM. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="stretto demo", description="Sends realistic traces at a trickle.")
     parser.add_argument(
         "--to",
         type=receiver,
         default="127.0.0.1:4317",
         metavar="HOST:PORT",
-        help="an OTLP/gRPC receiver; https:// before it: TLS",
+        help="an OTLP/gRPC receiver; with https:// in front: over TLS",
     )
+    parser.add_argument("--ca-file", type=Path, help="PEM file with the receiver's CA (default: gRPC's own list)")
     parser.add_argument(
-        "--ca-file", type=Path, help="PEM file with the receiver's authority (default: gRPC's own list)"
+        "--token", default=os.environ.get(TOKEN, ""), help=f"if the receiver requires one; better in ${TOKEN}"
     )
-    parser.add_argument("--token", default=os.environ.get(TOKEN, ""), help=f"where it wants one; better in ${TOKEN}")
-    parser.add_argument("--tenant", default=os.environ.get(TENANT, ""), help=f"whose spans these are; or ${TENANT}")
-    parser.add_argument("--rate", type=traces_per_second, default=5.0, help="traces a second (default 5)")
-    parser.add_argument("--seed", type=int, help="repeats the same visits (default: others each time)")
+    parser.add_argument("--tenant", default=os.environ.get(TENANT, ""), help=f"tenant of the spans; or ${TENANT}")
+    parser.add_argument("--rate", type=traces_per_second, default=5.0, help="traces per second (default 5)")
+    parser.add_argument("--seed", type=int, help="repeats the same visits (default: different ones each time)")
     options = parser.parse_args(argv)
     try:
         ca = options.ca_file.read_bytes() if options.ca_file else None
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
         export = channel.unary_unary(EXPORT)
 
         def send(request: bytes) -> object:
-            """As a future: a signal is handled at once instead of after the call."""
+            """Sends in a thread and returns a future, so that a signal is handled at once."""
             call = export.future(request, timeout=SEND_TIMEOUT_S, metadata=about)
             done = threading.Event()
             call.add_done_callback(lambda _: done.set())
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
 
 
 def receiver(text: str) -> str:
-    """host:port, with or without a scheme, as argparse wants it."""
+    """An argparse type: host:port, with or without a scheme."""
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port and parts.path in ("", "/")
@@ -116,7 +116,7 @@ def receiver(text: str) -> str:
 
 
 def channel_to(where: str, ca: bytes | None) -> Any:
-    """A gRPC channel. where: see `receiver`. ca: PEM; None: gRPC's own list of authorities"""
+    """A gRPC channel. where: see `receiver`; ca: PEM; None: gRPC's own list of CAs"""
     scheme, _, target = where.rpartition("://")
     if scheme == "https":
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca), options=CHANNEL)
@@ -124,13 +124,13 @@ def channel_to(where: str, ca: bytes | None) -> Any:
 
 
 def metadata(token: str, tenant: str) -> Metadata:
-    """What goes with each request; "" for none"""
+    """The metadata of each request; "" for none"""
     pairs = (("authorization", f"Bearer {token}" if token else ""), (HEADER.lower(), tenant))
     return tuple((name, value) for name, value in pairs if value)
 
 
 def traces_per_second(text: str) -> float:
-    """Traces a second, as argparse wants it."""
+    """An argparse type: traces per second."""
     value = float(text)
     if not 0 < value <= RATE_MAX:
         raise argparse.ArgumentTypeError(f"{text}: give more than 0 and at most {RATE_MAX:g} traces a second")
@@ -138,7 +138,9 @@ def traces_per_second(text: str) -> float:
 
 
 def trickle(shop: Shop, rate: float, send: Send, stop: threading.Event) -> int:
-    """Make and send traces until `stop`: visitors come at random, `rate` a second. Returns how many."""
+    """Generates and sends traces until `stop`: visitors arrive at random, `rate` per second. Returns the number of
+    traces.
+    """
     sent = 0
     due_s = time.monotonic()
     while not stop.wait(TICK_S):
@@ -159,7 +161,7 @@ def trickle(shop: Shop, rate: float, send: Send, stop: threading.Event) -> int:
 
 
 def ending_now(shop: Shop, now_ns: int) -> list[Placed]:
-    """A trace whose last span ends at `now_ns`: what is sent has happened."""
+    """A trace whose last span ends at `now_ns`, so that no span is in the future."""
     placed = shop.trace(0)
     shift_ns = now_ns - max(span.end_time_unix_nano for _, span in placed)
     for _, span in placed:
@@ -171,7 +173,7 @@ def ending_now(shop: Shop, now_ns: int) -> list[Placed]:
 
 
 def deliver(request: bytes, send: Send, stop: threading.Event) -> bool:
-    """Send, again and again where the trouble may pass. False: refused for good, or told to stop."""
+    """Sends a request, and retries temporary errors. False: rejected for good, or stopped."""
     wait_s = RETRY_FIRST_S
     complained_s: float | None = None
     while not stop.is_set():

@@ -1,4 +1,4 @@
-"""The fourteen services of a small bookshop on the web: where they run, what their calls look like."""
+"""The fourteen services of a small bookshop on the web: where they run, and what their calls look like."""
 
 from random import Random
 from typing import Final
@@ -56,7 +56,7 @@ STATEMENTS: Final = {
 
 
 class Services:
-    """What a service does when it is called. Each method adds to the innermost open span of a trace."""
+    """The behaviour of each service. Each method adds spans to the innermost open span of a trace."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -90,7 +90,7 @@ class Services:
                 raise Failure("ConnectionTimeout", f"no connection to {table} within 1 s", grpc_status=14)
 
     def cache(self, trace: Trace, operation: str, key: str) -> bool:
-        """A Redis command; whether it found something."""
+        """A Redis command; returns whether it found something."""
         hit = self.rng.random() < 0.8
         attributes: Attributes = {
             "db.system.name": "redis",
@@ -106,7 +106,7 @@ class Services:
         return hit
 
     def session(self, trace: Trace) -> None:
-        """Who is it? Asked at the start of every page."""
+        """Looks up the visitor's session, at the start of every page."""
         with trace.call(self.pod("accounts"), "bookshop.Accounts", "Session", {"shop.session.renewed": False}):
             if not self.cache(trace, "GET", f"session:{self.rng.randrange(100_000)}"):
                 self.query(trace, "SELECT", "sessions")
@@ -156,7 +156,7 @@ class Services:
             self.abroad(trace, "rates.parcels.example", 0.04)
 
     def pay(self, trace: Trace) -> None:
-        """Payment: what is refused is the visitor's trouble (402), what times out is ours."""
+        """Payment: a refusal is the visitor's problem (402), a timeout is ours."""
         rng = self.rng
         payment: Attributes = {"shop.payment.card": rng.choice(CARDS), "shop.payment.attempt": 1}
         with trace.call(self.pod("payments"), "bookshop.Payments", "Charge", payment):
@@ -168,7 +168,7 @@ class Services:
             self.query(trace, "INSERT", "payments")
 
     def abroad(self, trace: Trace, host: str, median_s: float, failing: float = 0.0) -> None:
-        """An HTTP call out of the shop, to somebody who sends no spans."""
+        """An HTTP call to an external host that sends no spans."""
         request: Attributes = {"http.request.method": "POST", "server.address": host, "server.port": 443}
         with http_span(trace, "POST", CLIENT, request):
             trace.spend(median_s, 0.6)
@@ -184,7 +184,7 @@ class Services:
             trace.event("template.compiled", {"shop.template": template, "shop.cache.hit": True})
 
     def ordered(self, trace: Trace, order: Attributes) -> None:
-        """Tell the warehouse and the mailer; nobody waits for them."""
+        """Messages to warehouse and mailer; nobody waits for them."""
         topic: Attributes = {"messaging.system": "kafka", "messaging.destination.name": "orders"}
         sent: Attributes = {
             "messaging.operation.type": "send",
@@ -232,7 +232,7 @@ class Services:
 
 
 def isbn(rng: Random) -> str:
-    """One of 20,000 books."""
+    """A random ISBN, one of 20,000 books."""
     return f"978300{rng.randrange(20_000):05d}00"
 
 

@@ -1,7 +1,7 @@
-"""A small bookshop on the web, as its traces show it: its pages, how often they are asked for, what fails.
+"""A small bookshop on the web as a source of traces: its pages, how often visitors request them, what fails.
 
-The demo sends these traces at a trickle, the benchmark in bulk. All randomness comes from the one generator
-that is passed in, so that a seed fixes every byte.
+The demo sends these traces at a trickle, the benchmark in bulk. All randomness comes from the one generator that is
+passed in, so that a seed determines every byte.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ INVOICES_PER_RUN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What visitors ask for; `weight` says how often."""
+    """A page that visitors request. weight: how often"""
 
     weight: float
     method: str
@@ -41,7 +41,7 @@ class Page:
 
 
 class Shop:
-    """Makes one trace after another."""
+    """Generates one trace after another."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -49,7 +49,7 @@ class Shop:
         self._weights = [page.weight for page in PAGES]
 
     def trace(self, start_ns: int) -> list[Placed]:
-        """The spans of one visit from `start_ns` (since 1970) on; parents come before their children."""
+        """The spans of one visit that begins at `start_ns` (since 1970); parents precede their children."""
         rng = self.rng
         slow = {rng.choice(SLOW_CANDIDATES): rng.uniform(*SLOW_FACTOR)} if rng.random() < SLOW_SHARE else None
         trace = Trace(rng, start_ns, slow)
@@ -64,7 +64,7 @@ class Shop:
 
 
 def visit(shop: Services, trace: Trace, page: Page) -> None:
-    """One request's way in, through gateway and storefront to the page."""
+    """One request on its way through gateway and storefront to the page."""
     rng = shop.rng
     http: Attributes = {"http.request.method": page.method, "http.route": page.route}
     visitor: Attributes = {
@@ -107,7 +107,7 @@ def home(shop: Services, trace: Trace) -> None:
 
 
 def one_book(shop: Services, trace: Trace) -> None:
-    """A book's page. It can do without stars, not without the book."""
+    """A book's page. It still works without ratings, not without the book."""
     if shop.rng.random() < 0.01:
         trace.spend(0.002)
         raise Failure("NotFound", "no such book", http_status=404, grpc_status=5)
@@ -158,7 +158,7 @@ def into_basket(shop: Services, trace: Trace) -> None:
 
 
 def checkout(shop: Services, trace: Trace) -> None:
-    """An order: prices, reservation, payment, and word to those who pack and write."""
+    """An order: prices, reservation, payment, and messages to warehouse and mailer."""
     rng = shop.rng
     items = rng.randrange(1, 6)
     order: Attributes = {"shop.order.id": rng.randbytes(16).hex(), "shop.order.items": items}
@@ -188,7 +188,7 @@ def account(shop: Services, trace: Trace) -> None:
 
 
 def health(shop: Services, trace: Trace) -> None:
-    """Answered by the gateway itself."""
+    """The gateway itself answers this check."""
 
 
 def write_invoices(shop: Services, trace: Trace) -> None:

@@ -1,4 +1,4 @@
-"""Builds the spans of one trace: they open and close as blocks of a program do, by a simulated clock."""
+"""Builds the spans of one trace: spans open and close like blocks of a program, by a simulated clock."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ Kind: TypeAlias = "Span.SpanKind.ValueType"  # a string: the type exists for the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pod:
-    """One running instance of a service. `eq=False`: a pod is itself, and a key of dictionaries."""
+    """One running instance of a service. `eq=False`: compared by identity, and usable as a dictionary key."""
 
     service: str
     port: int
@@ -41,17 +41,17 @@ Placed = tuple[Pod, Span]  # a span and where it ran
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Points to a span, maybe of another trace."""
+    """A link to a span, maybe of another trace."""
 
     trace_id: bytes
     span_id: bytes
 
 
 class Failure(Exception):  # noqa: N818 (it happens to the shop, not to this program)
-    """Something in the shop goes wrong. It runs through the open spans and marks them.
+    """An error in the shop. It propagates through the open spans and marks them.
 
     kind: the type's name in the service's language
-    http_status, grpc_status: what a caller is answered; below 500 the HTTP server's span is not an error
+    http_status, grpc_status: what the caller gets; below 500 the HTTP server's span is not an error
     """
 
     def __init__(self, kind: str, message: str, *, http_status: int = 500, grpc_status: int = 13) -> None:
@@ -67,7 +67,7 @@ class Trace:
     """The spans of one trace, in the order in which they were opened."""
 
     def __init__(self, rng: Random, start_ns: int, slow: Mapping[str, float] | None = None) -> None:
-        """`slow`: service → the factor by which its own work takes longer than usual."""
+        """slow: service → the factor by which its own work is slower than usual"""
         self.rng = rng
         self.now_ns = start_ns
         self.trace_id = rng.randbytes(16)
@@ -76,7 +76,7 @@ class Trace:
         self._open: list[Placed] = []
 
     def spend(self, median_s: float, spread: float = 0.5) -> None:
-        """Let time pass where the innermost span runs: log-normal, as latencies are."""
+        """Advances the clock in the innermost span: log-normal, as latencies are."""
         factor = self._slow.get(self._open[-1][0].service, 1.0) if self._slow and self._open else 1.0
         self.now_ns += int(median_s * 1e9 * factor * self.rng.lognormvariate(0.0, spread)) + 1
 
@@ -89,7 +89,7 @@ class Trace:
         pod: Pod | None = None,
         links: Iterable[Link] = (),
     ) -> Iterator[Span]:
-        """A child of the innermost span, in `pod` or else beside it. A Failure is noted, and goes on."""
+        """Opens a child of the innermost span, in `pod` or else in the same pod. Marks a Failure and passes it on."""
         parent_id = b""
         if self._open:
             parent_pod, parent = self._open[-1]
@@ -120,7 +120,7 @@ class Trace:
 
     @contextmanager
     def call(self, pod: Pod, service: str, method: str, attributes: Attributes) -> Iterator[Span]:
-        """A remote call: the client's span here, the server's in `pod`, the network between them."""
+        """A remote call: the client's span here, the server's span in `pod`, the network between them."""
         rpc: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
         peer: Attributes = {
             "server.address": pod.service,
@@ -153,7 +153,7 @@ class Trace:
 
     @contextmanager
     def together(self) -> Iterator[Callable[[], None]]:
-        """Work side by side: each call of what is yielded begins another branch at the same instant."""
+        """Parallel work: each call of the yielded function begins another branch at the same time."""
         start_ns = end_ns = self.now_ns
 
         def begin() -> None:
@@ -168,7 +168,7 @@ class Trace:
 
     @contextmanager
     def aside(self, median_delay_s: float) -> Iterator[None]:
-        """Work that begins later and for which nobody waits: a message's consumer."""
+        """Work that begins later and for which nobody waits, such as a message's consumer."""
         resume_ns = self.now_ns
         self.spend(median_delay_s)
         try:
@@ -177,12 +177,12 @@ class Trace:
             self.now_ns = resume_ns
 
     def event(self, name: str, attributes: Attributes) -> None:
-        """Something that happened now in the innermost span."""
+        """Adds an event to the innermost span, now."""
         _, span = self._open[-1]
         span.events.add(time_unix_nano=self.now_ns, name=name, attributes=key_values(attributes))
 
     def _record(self, failure: Failure, span: Span, pod: Pod) -> None:
-        """Mark a span that the failure runs through; the stack trace goes to the one where it began."""
+        """Marks a span that the failure passes through; the span where it began gets the stack trace."""
         if failure.http_status < 500 and span.kind == SERVER:
             return  # the caller's mistake is no error of the server
         span.status.code = Status.STATUS_CODE_ERROR
@@ -206,7 +206,7 @@ class Trace:
 
 @contextmanager
 def http_span(trace: Trace, name: str, kind: Kind, attributes: Attributes, pod: Pod | None = None) -> Iterator[Span]:
-    """One side of an HTTP exchange; closed with the status that it came to."""
+    """One side of an HTTP exchange; it ends with its status code."""
     with trace.span(name, kind, attributes, pod) as span:
         status = 200
         try:
@@ -219,12 +219,12 @@ def http_span(trace: Trace, name: str, kind: Kind, attributes: Attributes, pod: 
 
 
 def annotate(span: Span, attributes: Attributes) -> None:
-    """Add attributes that were not known when the span opened."""
+    """Adds attributes that were unknown when the span opened."""
     span.attributes.extend(key_values(attributes))
 
 
 def key_values(attributes: Attributes) -> list[KeyValue]:
-    """OTLP's attributes; the Python type says the OTLP type."""
+    """OTLP's attributes; the Python type determines the OTLP type."""
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 
@@ -241,7 +241,7 @@ def any_value(value: Value) -> AnyValue:
 
 
 def export_request(placed: Iterable[Placed]) -> ExportTraceServiceRequest:
-    """One OTLP request: the spans grouped by the pod in which they ran, as a collector sends them."""
+    """One OTLP request: spans grouped by their pod, as a collector sends them."""
     by_pod: dict[Pod, list[Span]] = {}
     for pod, span in placed:
         by_pod.setdefault(pod, []).append(span)

@@ -1,3 +1,3 @@
-"""`stretto query`: asks a running server over its HTTP API."""
+"""`stretto query`: queries a running server over its HTTP API."""
 
 from app.cli.query.command import main as main

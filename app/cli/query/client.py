@@ -1,4 +1,4 @@
-"""The HTTP API from the asking side, with the standard library alone."""
+"""A client of the HTTP API, with the standard library alone."""
 
 import gzip
 import json
@@ -20,12 +20,12 @@ _TEXT_CHARS_MAX: Final = 2000
 
 
 class QueryError(StrettoError):
-    """The server does not answer, or its answer is an error: its text."""
+    """The server does not answer, or answers with an error; its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """url: without a path, or with that of a proxy. tenant, token: "" for none"""
+    """url: without a path, or with that of a proxy; tenant, token: "" for none"""
 
     url: str
     tenant: str = ""
@@ -34,7 +34,7 @@ class Api:
     def get(self, path: str, params: Mapping[str, Any], on_debug: Callable[[str], object] | None = None) -> Any:
         """The JSON of a GET; parameters that are None are not sent. Raises: QueryError
 
-        on_debug: asks for what the query cost, and gets it as JSON
+        on_debug: requests the query's profile, and gets it as JSON
         """
         query = urlencode({name: value for name, value in params.items() if value is not None})
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -49,8 +49,8 @@ class Api:
         request = urllib.request.Request(f"{self.url.rstrip('/')}{quote(path)}?{query}", headers=headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310 (the scheme was looked at)
-                if on_debug is not None and (told := reply.headers.get(DEBUG)):
-                    on_debug(told)
+                if on_debug is not None and (debug := reply.headers.get(DEBUG)):
+                    on_debug(debug)
                 return json.loads(_body(reply))
         except urllib.error.HTTPError as err:
             text = _body(err)[:_TEXT_CHARS_MAX].decode(errors="replace").strip()

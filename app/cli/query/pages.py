@@ -1,4 +1,4 @@
-"""Answers that come in pages, put together again."""
+"""Joins answers that come in pages."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def pages(get: Callable[[str], Json]) -> Iterator[Json]:
-    """All of them. get: the page of a cursor; its `nextCursor`, if there is one, is the next page's"""
+    """Yields all pages. get: returns the page of a cursor; its `nextCursor`, if present, leads to the next page"""
     cursor = ""
     while True:
         page = get(cursor)
@@ -23,7 +23,7 @@ def pages(get: Callable[[str], Json]) -> Iterator[Json]:
 
 
 def joined_traces(found: Iterator[Json]) -> Json:
-    """Pages of a search as one answer. The total is that of the first page."""
+    """Pages of a search as one answer. The total is the first page's."""
     whole = next(found)
     for page in found:
         whole["traces"] += page.get("traces", [])
@@ -32,7 +32,7 @@ def joined_traces(found: Iterator[Json]) -> Json:
 
 
 def joined_spans(found: Iterator[Json]) -> Json:
-    """Pages of one trace as one answer: spans of an equal resource together, in it those of an equal scope."""
+    """Pages of one trace as one answer: spans grouped by resource, then by scope."""
     whole = next(found)
     trace = whole.setdefault("trace", {})
     if "nextCursor" in whole:
@@ -41,7 +41,7 @@ def joined_spans(found: Iterator[Json]) -> Json:
         _add(resources, scopes, trace.get("resourceSpans", []))
         for page in found:
             _add(resources, scopes, page.get("trace", {}).get("resourceSpans", []))
-            # A page that something is missing in: so it is in the whole.
+            # If a page is partial, the whole answer is.
             whole |= {name: page[name] for name in ("status", "message") if name in page}
         trace["resourceSpans"] = list(resources.values())
         del whole["nextCursor"]
@@ -61,5 +61,5 @@ def _add(resources: dict[str, Json], scopes: dict[tuple[str, str], Json], groups
 
 
 def _without(group: Json, name: str) -> str:
-    """What groups are told apart by."""
+    """The part of a group that identifies it."""
     return json.dumps({key: value for key, value in group.items() if key != name}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Answers as text for people. Nothing that a span holds reaches the terminal as a control character."""
+"""Answers as text. No content of a span reaches the terminal as a control character."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def clean(text: str) -> str:
-    """Printable, and not longer than a cell may be."""
+    """Printable text, truncated to the width of a cell."""
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: _CELL_CHARS_MAX + 1])
     return shown if len(shown) <= _CELL_CHARS_MAX else shown[: _CELL_CHARS_MAX - 1] + "…"
 
 
 def search_table(answer: Json) -> str:
-    """A line per trace; then how many there are in all, and the next page's cursor, where that was asked for."""
+    """A line per trace; then the total and the next page's cursor, if requested."""
     rest = [f"{answer['totalTraces']} traces in all"] if "totalTraces" in answer else []
     rest += [f"next page: --cursor {answer['nextCursor']}"] if "nextCursor" in answer else []
     return "".join([_traces(answer), *(f"{line}\n" for line in rest)])
@@ -69,7 +69,7 @@ def instant_table(answer: Json) -> str:
 
 
 def range_table(answer: Json) -> str:
-    """A line per series: its last, least and greatest value, and its course."""
+    """A line per series: its last, minimum and maximum value, and its course."""
     rows = []
     for one in answer.get("series", []):
         values = [float(sample.get("value", 0)) for sample in one.get("samples", [])]
@@ -80,7 +80,7 @@ def range_table(answer: Json) -> str:
 
 
 def trace_tree(trace: Json) -> str:
-    """The spans under their parents, by start; one whose parent is not there stands at the top."""
+    """The spans below their parents, by start; a span without its parent is at the top."""
     spans = [
         (span, _service(group))
         for group in trace.get("resourceSpans", [])
@@ -148,7 +148,7 @@ def _number(value: float | str) -> str:
 
 
 def _bars(values: Sequence[float]) -> str:
-    """At most _BARS_MAX of them, each the greatest of its share; what is no finite number is a blank."""
+    """At most _BARS_MAX bars, each the maximum of its share; a value that is not finite is a blank."""
     step = -(-len(values) // _BARS_MAX)
     shares = [max(values[at : at + step]) for at in range(0, len(values), step)]
     finite = [value for value in shares if abs(value) < float("inf")]

@@ -1,4 +1,4 @@
-"""Times on a command line: relative ones are what people type."""
+"""Times on a command line: mostly relative ones."""
 
 import re
 import time
@@ -13,14 +13,16 @@ _NOW: Final = re.compile(r"now(?:-(?P<back>.+))?")
 
 
 def duration_s(text: str) -> int:
-    """`90s`, `1h30m`, `2d`. Raises: ArgumentTypeError"""
+    """Seconds from `90s`, `1h30m`, `2d`. Raises: ArgumentTypeError"""
     if _DURATION.fullmatch(text) is None:
         raise ArgumentTypeError(f"{text!r}: expected a duration such as 30m, 1h30m or 2d")
     return sum(int(number) * _UNITS_S[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text))
 
 
 def moment_s(text: str) -> int:
-    """`now`, `now-1h`, unix seconds, or RFC 3339 (a time without a zone is the local one). Raises: ArgumentTypeError"""
+    """Unix seconds from `now`, `now-1h`, unix seconds, or RFC 3339 (local time without a zone). Raises:
+    ArgumentTypeError
+    """
     if found := _NOW.fullmatch(text):
         return int(time.time()) - (duration_s(found["back"]) if found["back"] else 0)
     if re.fullmatch(r"[0-9]{1,10}", text):
@@ -32,13 +34,13 @@ def moment_s(text: str) -> int:
 
 
 def shown_time(time_ns: int) -> str:
-    """UTC, to the millisecond."""
+    """A time as UTC text with milliseconds."""
     seconds, rest = divmod(time_ns, NS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 1_000_000:03d}"
 
 
 def shown_duration(duration_ns: int) -> str:
-    """Three digits and a unit: `1.25s`, `74ms`, `3.1µs`."""
+    """A duration with three digits and a unit: `1.25s`, `74ms`, `3.1µs`."""
     for unit, size in (("s", NS), ("ms", 1_000_000), ("µs", 1000)):
         if abs(duration_ns) >= size:
             value = duration_ns / size

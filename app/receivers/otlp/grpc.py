@@ -1,4 +1,4 @@
-"""OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, request bytes as they come."""
+"""OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, as raw request bytes."""
 
 import asyncio
 import ssl
@@ -51,7 +51,7 @@ _REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
 
 
 class GrpcReceiver:
-    """A server of Export alone; other methods are UNIMPLEMENTED. Belongs to its event loop."""
+    """A gRPC server for Export; other methods are UNIMPLEMENTED. Belongs to its event loop."""
 
     def __init__(  # noqa: PLR0913 (three collaborators, and options by their names)
         self,
@@ -66,7 +66,7 @@ class GrpcReceiver:
         costs: BodyCosts | None = None,
         threads: int = 2,
     ) -> None:
-        """access: who may send. tls: None: plaintext. budget: None: one of its own, of four messages"""
+        """access: who may send; tls: None: plaintext; budget: None: an own one of four messages"""
         self.batcher, self.access, self._tls = batcher, access, tls
         self.message_bytes_max = message_bytes_max
         self.budget = budget or InputBudget(4 * message_bytes_max)
@@ -80,7 +80,7 @@ class GrpcReceiver:
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Listens. Raises: OSError if the endpoint cannot be bound."""
+        """Starts to listen. Raises: OSError if the endpoint cannot be bound"""
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Http2Connection(self),
             self._host,
@@ -92,7 +92,7 @@ class GrpcReceiver:
         self._look_later()
 
     async def stop(self, grace_s: float | None) -> None:
-        """No new connections; calls that run have so long to end."""
+        """Accepts no new connections; running calls have grace_s to finish."""
         if self._timer is not None:
             self._timer.cancel()
         if self._server is not None:
@@ -106,7 +106,6 @@ class GrpcReceiver:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def opened(self, connection: Http2Connection) -> bool:
-        """See http2.Site."""
         if len(self._connections) >= self.limits.connections_max:
             self.limited("connections")
             return False
@@ -115,16 +114,14 @@ class GrpcReceiver:
         return True
 
     def closed(self, connection: Http2Connection) -> None:
-        """See http2.Site."""
         self._connections.discard(connection)
         GRPC_CONNECTIONS.labels(SERVER).dec()
 
     def limited(self, limit: str) -> None:
-        """See http2.Site."""
         LIMITED.labels(SERVER, limit).inc()
 
     def exchange(self, connection: Http2Connection, stream: int, headers: Headers) -> "_Call | None":
-        """See http2.Site. Who is asking is clear before anything of the body is kept."""
+        """See http2.Site. The client is authenticated before anything of the body is kept."""
         try:
             if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
                 raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
@@ -141,7 +138,7 @@ class GrpcReceiver:
         return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
 
     def run(self, call: "_Call") -> "asyncio.Task[None]":
-        """Answers a call that is there whole."""
+        """Answers a call whose message has arrived."""
         task = asyncio.ensure_future(call.run())
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
@@ -160,7 +157,7 @@ class GrpcReceiver:
 
 
 class _Call:
-    """One Export: its message as it comes, and its answer."""
+    """One Export call: its message as it arrives, and its answer."""
 
     def __init__(
         self,
@@ -180,7 +177,7 @@ class _Call:
         self._answered = self._handed_on = False
 
     def data(self, piece: memoryview) -> None:
-        """See http2.Exchange: counted first, then kept."""
+        """See http2.Exchange. Counts the piece in the budget, then keeps it."""
         if self._answered:
             return
         try:
@@ -194,7 +191,9 @@ class _Call:
             self._refuse(err)
 
     def _keep(self, piece: memoryview) -> None:
-        """Small pieces go into one array: a client that sends single bytes must not make an object of each."""
+        """Joins small pieces to one array, so that a client that sends single bytes does not create an object for
+        each.
+        """
         self._size += len(piece)
         if len(piece) >= _OWN_PIECE_BYTES:
             self._pieces.append(bytes(piece))
@@ -204,24 +203,21 @@ class _Call:
             self._pieces.append(bytearray(piece))
 
     def end(self) -> None:
-        """See http2.Exchange."""
         if self._answered:
             return
         if self._length is None or self._size != PREFIX.size + self._length:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
         self._task = self._server.run(self)
-        # A client may be gone before the task has begun: then nothing of it runs.
+        # The client may disconnect before the task begins; then the task does not run.
         self._task.add_done_callback(self._drop_unless_handed_on)
 
     def late(self) -> None:
-        """See http2.Exchange."""
         BODY_LIMITED.labels("time").inc()
         text = f"the message took longer than {self._server.limits.request_s:g} s ({_LIMIT}.read_timeout_s)"
         self._refuse(GrpcError(_Code.DEADLINE_EXCEEDED, text))
 
     def gone(self) -> None:
-        """See http2.Exchange."""
         self._answered = True
         if self._task is not None:
             self._task.cancel()
@@ -229,7 +225,7 @@ class _Call:
             self._drop()
 
     async def run(self) -> None:
-        """Answers, whatever happens."""
+        """Answers the call, whatever error happens."""
         try:
             body = await self._message()
             self._handed_on = True
@@ -245,7 +241,7 @@ class _Call:
             self._connection.answer(self._stream, message(reply_bytes(outcome)), trailers())
 
     async def _message(self) -> bytes:
-        """The message as it is meant."""
+        """The decompressed message."""
         server, held = self._server, self._held
         # The first piece is whole as far as the prefix goes, see _begin.
         first, *rest = self._pieces
@@ -266,7 +262,9 @@ class _Call:
         return body
 
     def _begin(self) -> None:
-        """The message's length is known. Raises: GrpcError, Overloaded if it is too large, at all or now"""
+        """Checks the message's length once it is known. Raises: GrpcError, Overloaded if it is too large in general, or
+        now
+        """
         if len(self._pieces[0]) < PREFIX.size:
             self._pieces = [b"".join(self._pieces)]
         _, self._length = PREFIX.unpack_from(self._pieces[0])

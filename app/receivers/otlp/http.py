@@ -38,24 +38,24 @@ _PERMISSION_DENIED, _DEADLINE_EXCEEDED = 7, 4
 # A larger one in JSON is parsed on a thread, and one that is larger still on another.
 _JSON_HERE_BYTES_MAX: Final = 32 << 10
 _JSON_SMALL_BYTES_MAX: Final = 256 << 10
-# Bytes that a byte of JSON takes while it is parsed, at most about: Python's objects, and those of protobuf.
+# Approximate peak memory per byte of JSON while it is parsed: Python objects and protobuf messages.
 _JSON_MEMORY: Final = 18
 _STOP_GRACE_S: Final = 1.0
-# A client that still sends a body which nobody reads has so long to take its answer.
+# A client that still sends an unread body has this long to read its answer.
 _LINGER_S: Final = 2.0
 
 BODY_LIMITED: Final = Counter(
     "stretto_receiver_bodies_refused_total",
-    "Request bodies that a limit refused: bytes, time, or of compressed ones cpu, members, ratio.",
+    "Request bodies refused because of a limit: bytes, time; for compressed bodies also cpu, members, ratio.",
     ["limit"],
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """After decompression. json_bytes_max: of a body in JSON. read_s: within which a body must be there.
+    """Limits after decompression. json_bytes_max: of a JSON body; read_s: to send a body
 
-    costs: what a compressed or JSON body may cost. threads: that decompress
+    costs: limits of a compressed or JSON body; threads: that decompress
     """
 
     bytes_max: int
@@ -81,22 +81,22 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, int]]] = {
 
 
 class TraceReceiver:
-    """The handler, with what it needs."""
+    """The handler of POST /v1/traces, with what it needs."""
 
     def __init__(self, batcher: RequestBatcher, access: Access, limits: BodyLimits, budget: InputBudget) -> None:
         self._batcher, self._access, self._limits, self._budget = batcher, access, limits, budget
         self._threads = ThreadPoolExecutor(limits.threads, "body")
-        # JSON cannot be parsed in turns: what is small has a thread of its own.
+        # JSON cannot be parsed in turns, so small bodies have their own thread.
         self._json = {large: ThreadPoolExecutor(1, "json") for large in (False, True)}
         self._json_turn = {large: asyncio.Lock() for large in (False, True)}
 
     async def close(self, _: web.Application) -> None:
-        """Reads no more."""
+        """Stops the threads that decompress."""
         for threads in (self._threads, *self._json.values()):
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def export(self, request: web.Request) -> web.Response:
-        """One ExportTraceServiceRequest."""
+        """Handles one ExportTraceServiceRequest."""
         json = request.content_type == _JSON
         try:
             identity = Identity.of(request.headers.items())
@@ -109,7 +109,7 @@ class TraceReceiver:
             return self._refusal(err, json=json)
 
     async def _export(self, request: web.Request, tenant: str, *, json: bool) -> web.Response:
-        """Raises: all of _REFUSALS"""
+        """The answer to a valid request. Raises: all of _REFUSALS"""
         held = self._budget.open(tenant)
         try:
             body, unknown = await self._body(request, held, json=json)
@@ -145,7 +145,7 @@ class TraceReceiver:
         return _fault(status, code, message, json=json)
 
     async def _body(self, request: web.Request, held: InputBytes, *, json: bool) -> tuple[bytes, dict[str, int]]:
-        """As protobuf, and see otlp_json.Converted.unknown. Raises: all of _REFUSALS"""
+        """The body as protobuf; also `otlp_json.Converted.unknown`. Raises: all of _REFUSALS"""
         limits = self._limits
         bytes_max = limits.json_bytes_max if json else limits.bytes_max
         encoding = _encoding(request)
@@ -166,7 +166,7 @@ class TraceReceiver:
 
 
 def _encoding(request: web.Request) -> str:
-    """What the body is compressed with, in lower case; "" for nothing. Raises: UnknownEncoding"""
+    """The Content-Encoding in lower case; "" for none. Raises: UnknownEncoding"""
     names = [
         one.strip().lower() for value in request.headers.getall("Content-Encoding", []) for one in value.split(",")
     ]
@@ -181,7 +181,7 @@ def _encoding(request: web.Request) -> str:
 
 
 async def _read(request: web.Request, read_s: float, bytes_max: int, held: InputBytes) -> bytes:
-    """The body as it came. Raises: WireError if it ends too early, BodyTooLarge, TimeoutError, Overloaded"""
+    """The body as received. Raises: WireError if it is incomplete, BodyTooLarge, TimeoutError, Overloaded"""
     # One array, not a list: a client that sends single bytes must not make an object of each.
     body, announced = bytearray(), request.content_length or 0
     if announced > bytes_max:
@@ -198,7 +198,7 @@ async def _read(request: web.Request, read_s: float, bytes_max: int, held: Input
     except (web.RequestPayloadError, PayloadEncodingError, ConnectionError) as err:
         raise WireError(f"the body cannot be read: {err}") from err
     finally:
-        # The error of a client that goes away refers to this function, and is kept in a cycle: what came must not be.
+        # The error of a client that disconnects refers to this function, and stays in a cycle; the body must not.
         body.clear()
 
 
@@ -209,7 +209,7 @@ def _reply(outcome: Outcome, unknown: dict[str, int], *, json: bool) -> web.Resp
 
 
 def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Response:
-    """OTLP's error body: a google.rpc.Status in the request's own format."""
+    """OTLP's error body: a google.rpc.Status in the format of the request."""
     status = Status(code=code, message=message)
     headers = {"Retry-After": _RETRY_S} if http_status in (429, 503) else {}
     if http_status == 401:
@@ -226,7 +226,7 @@ def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Resp
 
 
 def http_runner(app: web.Application, header_bytes_max: int) -> web.AppRunner:
-    """How the application must be served. The head's own limit is the site's."""
+    """The runner for the application. The site itself limits the headers."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -247,7 +247,7 @@ def build_http_receiver(
 ) -> web.Application:
     """An aiohttp application, not started.
 
-    access: who may send. budget: None: one of its own, of four bodies. cors: None: no page of a browser may send
+    access: who may send; budget: None: an own one of four bodies; cors: None: browsers may not send from other origins
     """
     app = web.Application()
     receiver = TraceReceiver(batcher, access, limits, budget or InputBudget(4 * limits.bytes_max))

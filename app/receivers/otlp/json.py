@@ -1,8 +1,8 @@
-"""OTLP's JSON → its protobuf bytes, which then go the way of all requests.
+"""OTLP's JSON → protobuf bytes, which then take the normal path.
 
-OTLP's JSON is protobuf's with two differences: ids are hex, and enums are numbers only. JSON is for browsers and
-trials by hand: it costs Python work per span, protobuf does not. What a request may have wrong in protobuf it may have
-wrong here: text that is not Unicode gets U+FFFD, and null is the same as nothing.
+OTLP's JSON is protobuf's with two differences: ids are hex, and enums are only numbers. JSON is for browsers and manual
+trials: it costs Python work per span, protobuf does not. JSON may have the same faults as protobuf: strings that are
+not Unicode get U+FFFD, and null means absent.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
 """
@@ -45,23 +45,25 @@ _SURROGATES: Final = re.compile(
 
 
 class TooSlow(WireError):  # noqa: N818  (says what it is)
-    """A body that takes more CPU time than is allowed."""
+    """A body that exceeds the limit of CPU time."""
 
 
 class Converted(NamedTuple):
-    """A request as protobuf. unknown: fields that OTLP does not have and that hold spans, with how many: left out."""
+    """A request as protobuf. unknown: dropped fields that OTLP does not define and that hold spans, with the number of
+    spans
+    """
 
     body: bytes
     unknown: dict[str, int]
 
     @property
     def left_out(self) -> int:
-        """Spans in fields that OTLP does not have."""
+        """Number of spans in fields that OTLP does not define."""
         return sum(self.unknown.values())
 
 
 def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
-    """Raises: WireError naming what is wrong and where; TooSlow after so much CPU time."""
+    """The request as protobuf. Raises: WireError with the problem and its position; TooSlow after cpu_s_max"""
     end_s = time.thread_time() + cpu_s_max
     if body.count(b"{") + body.count(b"[") > _OBJECTS_ALWAYS + len(body) // _BYTES_PER_OBJECT:
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is made of very small objects")
@@ -71,7 +73,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     del body
     _tidy(request)
     message, unknown = ExportTraceServiceRequest(), dict[str, int]()
-    # Span by span: a parser that got all at once could not be stopped.
+    # Span by span: a parser that gets all at once cannot be stopped.
     for scope, where, spans in _scopes(request, message, unknown):
         for number, span in enumerate(spans):
             _parse_span(span, scope, f"{where}.spans[{number}]")
@@ -81,7 +83,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
 
 
 def _loads(body: bytes) -> object:
-    """Raises: WireError"""
+    """Parses JSON. Raises: WireError"""
     body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         return orjson.loads(body)
@@ -99,8 +101,8 @@ def _repair(found: "re.Match[bytes]") -> bytes:
 
 
 def _tidy(request: Any) -> None:
-    """Null is absence: of a field, of an item; a value of a list stays, as one that is empty. A list inside more lists
-    than are kept becomes its JSON as bytes, as protobuf's does. Raises: WireError for bytes that are not base64
+    """Removes nulls: absent fields and items; a null in a list of values stays as an empty value. A list below the
+    nesting limit becomes its JSON as bytes, as in protobuf. Raises: WireError for bytes that are not base64
     """
     todo: list[tuple[Any, int]] = [(request, 0)]
     while todo:
@@ -119,7 +121,7 @@ def _tidy(request: Any) -> None:
 
 
 def _tidy_value(value: dict[str, Any], lists: int) -> bool:
-    """A value of an attribute, or the list in it. Out: whether what it holds is inside one more list."""
+    """An attribute value, or the list in it. Out: whether its content is one list deeper"""
     for key in _BYTES:
         text = value.get(key)
         if isinstance(text, str) and _BASE64.fullmatch(text) is None:
@@ -136,7 +138,7 @@ def _tidy_value(value: dict[str, Any], lists: int) -> bool:
 
 
 def _json_text(value: Any) -> str:
-    """As JSON, however deep: no encoder goes as deep as the parser does."""
+    """A value as JSON of any depth: no encoder goes as deep as the parser does."""
     out: list[str] = []
     todo: list[Any] = [value]
     while todo:
@@ -159,7 +161,7 @@ def _json_text(value: Any) -> str:
 
 
 def _scopes(request: dict[str, Any], message: Any, unknown: dict[str, int]) -> Iterator[tuple[Any, str, list[Any]]]:
-    """Fills the message but for spans. Out: each ScopeSpans, its place, its spans. Raises: WireError"""
+    """Fills the message except for spans. Out: each ScopeSpans, its position, its spans. Raises: WireError"""
     resources = _take_list(request, "resourceSpans", "resource_spans", "")
     _count_unknown(request, "", unknown)
     for i, resource in enumerate(resources):
@@ -197,7 +199,7 @@ def _parse(source: dict[str, Any], message: Any, where: str) -> None:
 
 
 def _take_list(holder: dict[str, Any], camel: str, snake: str, where: str) -> list[Any]:
-    """Takes a field out of its object, by either of its names. Raises: WireError if it is no list, or there twice"""
+    """Removes a field from its object, under either name. Raises: WireError if it is not a list, or duplicate"""
     place = f"{where}.{camel}" if where else camel
     if camel != snake and camel in holder and snake in holder:
         raise WireError(f"{place} is there twice, also as {snake}")
@@ -216,7 +218,9 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _count_unknown(holder: dict[str, Any], where: str, unknown: dict[str, int]) -> None:
-    """Fields that carry spans and that OTLP does not have here: of an older version, of another form, or misspelt."""
+    """Counts spans in fields that OTLP does not define here: from an older version, another format, or a
+    misspelling.
+    """
     for key, value in holder.items():
         if key not in _KNOWN and (count := _spans_in(value, key)):
             place = f"{where}.{key}" if where else key
@@ -224,7 +228,7 @@ def _count_unknown(holder: dict[str, Any], where: str, unknown: dict[str, int]) 
 
 
 def _spans_in(value: Any, key: str) -> int:
-    """How many spans such a field has: objects with a span's id, else the items of innermost lists of spans."""
+    """Number of spans in such a field: objects with a span id, else the items of the innermost lists."""
     with_id = in_lists = 0
     todo: list[tuple[Any, str]] = [(value, key)]
     while todo:
@@ -248,7 +252,7 @@ def _has_lists_of_spans(item: Any) -> bool:
 
 
 def unknown_text(unknown: dict[str, int]) -> str:
-    """What a client is told of spans in fields that OTLP does not have."""
+    """The message to the client about spans in fields that OTLP does not define."""
     names = list(unknown)
     more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
     return (

@@ -1,4 +1,4 @@
-"""What a client is told about its request."""
+"""OTLP's reply to a client about its request."""
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -9,7 +9,7 @@ _FULL = b""  # an empty ExportTraceServiceResponse
 
 
 def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> ExportTraceServiceResponse:
-    """OTLP's reply: says how many spans were left out, and why.
+    """OTLP's reply, with the number of dropped spans and the reason.
 
     unknown: see otlp_json.Converted
     """
@@ -30,7 +30,7 @@ def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> 
 
 
 def reply_bytes(outcome: Outcome) -> bytes:
-    """The reply as protobuf."""
+    """The reply as serialized protobuf."""
     if not outcome.rejected and not outcome.too_large:
         return _FULL
     return bytes(partial_success(outcome).SerializeToString())

@@ -1,8 +1,9 @@
-"""OTLP values as bytes, made fit to keep: texts that are not UTF-8 are repaired, what is too long is cut.
+"""Cleans OTLP values as bytes: repairs strings that are not UTF-8, and truncates what is too long.
 
-Reads the wire format itself, and so what protobuf refuses. A field costs about a microsecond: this is for values that a
-fast check has picked out. Resources and scopes are cleaned when a request is decoded, once per distinct value: then
-the record, the live store and every other reader of the topic see the same bytes, and the client is told what is wrong.
+It reads the wire format itself, and so also bytes that protobuf refuses. A field costs about a microsecond, so it gets
+only values that a fast check has picked out. Resources and scopes are cleaned when a request is decoded, once per
+distinct value. So the record, the live store and every other reader of the topic see the same bytes, and the client
+learns what was wrong.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,24 +20,24 @@ from tables.errors import NeedsSlowPath, WireError
 
 CUT = Counter(
     "stretto_attribute_values_cut_total",
-    "Attribute values and keys longer than distributor.max_attribute_bytes, of which the beginning was kept.",
+    "Attribute keys and values that were truncated to distributor.max_attribute_bytes.",
 )
 REPAIRED = Counter(
-    "stretto_strings_repaired_total", "Strings that were not UTF-8, whose faulty bytes were replaced by U+FFFD."
+    "stretto_strings_repaired_total", "Strings that were not valid UTF-8; their faulty bytes became U+FFFD."
 )
 DROPPED = Counter(
     "stretto_attributes_dropped_total",
-    "Attributes left out because a span, event, link, resource or scope had too many.",
+    "Attributes dropped because a span, event, link, resource or scope had too many.",
 )
 
-# Lists (arrays, key-value lists) inside each other. Each is up to three messages, and protobuf reads a hundred inside
-# each other, among them those around a span.
+# Nested lists (arrays, key-value lists). Each is up to three messages, and protobuf reads a hundred nested messages,
+# including those around a span.
 NESTING_MAX: Final = 24
-# A list that is repaired or cut keeps at most so many items, so that a hostile one takes milliseconds.
+# A repaired or truncated list keeps at most this many items, so that a hostile one takes only milliseconds.
 ITEMS_MAX: Final = 4096
 # Each is a column, and is repeated on each span: SDKs stop at 128.
 RESOURCE_ATTRIBUTES_MAX: Final = 256
-# Of a resource or scope: every record that has a span of it holds it once.
+# Size of a resource or scope: every record with one of its spans holds it once.
 RESOURCE_BYTES_MAX: Final = 256 << 10
 
 _MESSAGES: Final = {"resource": Resource, "scope": InstrumentationScope}
@@ -52,7 +53,7 @@ _NUMBERS: Final = frozenset({0x10, 0x18, 0x21})  # bool, int, double
 
 
 class Field(NamedTuple):
-    """A field of a message. body: its content. raw: with tag and length."""
+    """A field of a message. body: its content; raw: with tag and length"""
 
     tag: int
     body: memoryview
@@ -60,7 +61,7 @@ class Field(NamedTuple):
 
 
 class Cleaned(NamedTuple):
-    """What became of a message, and how many values were cut, texts repaired, attributes dropped."""
+    """A cleaned message, with the numbers of truncated values, repaired strings and dropped attributes."""
 
     data: bytes
     cut: int = 0
@@ -69,7 +70,9 @@ class Cleaned(NamedTuple):
 
 
 def fields(data: memoryview) -> Iterator[Field]:
-    """The fields of a message. Raises: WireError if the bytes are not one, or hold groups, which OTLP has not."""
+    """The fields of a message. Raises: WireError if the bytes are invalid, or contain groups, which OTLP does not
+    use
+    """
     at = 0
     while at < len(data):
         begin = at
@@ -95,7 +98,7 @@ def fields(data: memoryview) -> Iterator[Field]:
 
 
 def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
-    """Protobuf's variable-length number, and where it ends. Raises: WireError"""
+    """Protobuf's variable-length number, and its end. Raises: WireError"""
     value = shift = 0
     while at < len(data) and shift < 70:
         byte = data[at]
@@ -113,7 +116,7 @@ def tagged(tag: int, body: bytes) -> bytes:
 
 
 def text_end(data: memoryview, end: int) -> int:
-    """The last place at or before `end` that does not split a character of UTF-8."""
+    """The last position at or before `end` that does not split a UTF-8 character."""
     least = max(0, end - 3)
     while least < end < len(data) and data[end] & 0xC0 == 0x80:
         end -= 1
@@ -146,7 +149,7 @@ class Cleaner:
         return data
 
     def nested(self, field: str, raw: bytes) -> tuple[str, bytes]:
-        """An array_value's or kvlist_value's content; its bytes as a bytes_value where they cannot be read."""
+        """The content of an array_value or kvlist_value; a bytes_value of the same bytes if it is unreadable."""
         try:
             kept, data = field, self._list(memoryview(raw), self.bytes_max, self._item_of(field), 1)
         except WireError:
@@ -156,7 +159,7 @@ class Cleaner:
         return kept, data
 
     def attribute(self, raw: memoryview) -> bytes:
-        """A KeyValue. A value that cannot be read is kept as bytes. Raises: WireError."""
+        """A KeyValue. An unreadable value stays as bytes. Raises: WireError"""
         key, value, before = b"", b"", self.cut
         for field in fields(raw):
             if field.tag == _KEY:
@@ -174,7 +177,7 @@ class Cleaner:
         return self._any if field == "array_value" else self._pair
 
     def _list(self, raw: memoryview, room: int, clean: Callable[[memoryview, int, int], bytes], depth: int) -> bytes:
-        """The leading items that fit into `room`; the first that does not is cut itself."""
+        """The leading items that fit into `room`; the first one that does not fit is itself truncated."""
         if depth > NESTING_MAX:
             raise WireError(f"more than {NESTING_MAX} lists inside each other")
         out, before = bytearray(), self.cut
@@ -214,7 +217,7 @@ class Cleaner:
         return tagged(_KEY, key) + tagged(_VALUE, value)
 
     def message(self, raw: bytes, texts: tuple[int, ...], attributes: int, dropped: int) -> bytes:
-        """A Resource or InstrumentationScope, by the tags of its fields; others are left out. Raises: WireError."""
+        """A Resource or InstrumentationScope with the fields of these tags; others are dropped. Raises: WireError"""
         out, count, had = bytearray(), 0, 0
         for field in fields(memoryview(raw)):
             if field.tag == attributes:
@@ -237,7 +240,7 @@ class Cleaner:
 
 
 class Cleaners:
-    """Resources and scopes as they came → as they are kept; the same few come in every request."""
+    """Caches cleaned resources and scopes: most requests repeat the same few."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -247,9 +250,8 @@ class Cleaners:
         return {"resource": self._resource, "scope": self._scope}
 
     def clean(self, kind: str, raw: bytes, *, fast_path_only: bool = False) -> Cleaned:
-        """kind: resource or scope. Raises: WireError naming it, if the bytes are not one; NeedsSlowPath if
-        `fast_path_only` is wanted
-        and there is much to mend.
+        """kind: resource or scope. Raises: WireError that names it, if the bytes are invalid; NeedsSlowPath if
+        `fast_path_only` is set and there is much to repair
         """
         try:
             if len(raw) <= _CACHED_BYTES_MAX:
@@ -292,7 +294,7 @@ class Cleaners:
 
 
 def clean_nested(field: str, raw: bytes, bytes_max: int) -> tuple[str, Cleaned]:
-    """An attribute's array_value or kvlist_value: field and content as they are kept, which protobuf can read."""
+    """Field and content of an array_value or kvlist_value as stored; protobuf can read them."""
     cleaner = Cleaner(bytes_max)
     kept, data = cleaner.nested(field, raw)
     if kept != "bytes_value":

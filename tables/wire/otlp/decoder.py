@@ -1,4 +1,4 @@
-"""OTLP trace requests → rows of spans, whole requests at a time: no Python object per span."""
+"""OTLP trace requests → rows of spans. Decodes whole requests, without a Python object per span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ from tables.wire.otlp.limits import Tally, limit_spans, limit_texts
 from tables.wire.otlp.nested import FitValues
 from tables.wire.otlp.pieces import Cutter
 
-# Of a batch: more distinct resources and scopes, or more bytes of those that must be mended, take more than some
+# Limits of a batch: more distinct resources and scopes, or more of their bytes to repair, take more than some
 # milliseconds.
 _QUICK_OWNERS_MAX: Final = 2000
-_QUICK_MENDED_BYTES_MAX: Final = 16 << 10
+_QUICK_REPAIRED_BYTES_MAX: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +40,9 @@ class Decoded:
     """Spans of several requests, ready for `wire.record`.
 
     spans: one row per accepted span, in the order of the requests (columns: see `_flat`)
-    request_of: for each row the request that it came in
-    received: per request, how many spans it held
-    rejected: per request, how many were dropped because of an invalid trace id or span id
+    request_of: the request number of each row
+    received: number of spans per request
+    rejected: per request, number of spans dropped because of an invalid trace id or span id
     """
 
     spans: pa.RecordBatch
@@ -54,7 +54,7 @@ class Decoded:
 class OtlpDecoder:
     """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway.
 
-    attribute_bytes_max: longer values of attributes, and keys, are cut
+    attribute_bytes_max: longer attribute keys and values are truncated
     """
 
     def __init__(self, attribute_bytes_max: int = 65_536) -> None:
@@ -81,7 +81,7 @@ class OtlpDecoder:
         return decoded
 
     def cutter(self, span_bytes_max: int) -> Cutter:
-        """Cuts a large request into those that can be decoded one after the other."""
+        """A cutter that splits a large request into smaller ones."""
         return Cutter(self._cleaners, self._attribute_bytes_max, span_bytes_max)
 
     def fault(self, request: bytes) -> WireError | None:
@@ -133,8 +133,8 @@ class OtlpDecoder:
 
 
 def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max: int, tally: Tally) -> Decoded:
-    """Requests → spans. Columns are those of a record: fixed ones of the schema, `attributes` as a list of
-    key-value structs, the raw resource and scope as dictionaries, and optional ones where any span has them.
+    """Requests → spans. The columns are those of a record: fixed columns of the schema, `attributes` as a list of
+    key-value structs, the raw resource and scope as dictionaries, and optional columns if any span has them.
     """
     resources = list_values(resource_lists)
     scope_lists = resources.field("scope_spans")
@@ -177,7 +177,7 @@ def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max:
 
 
 def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:
-    """What a span holds itself."""
+    """The scalar columns of spans."""
     start = numbers(spans.field("start_time_unix_nano")).view(np.int64)
     end = numbers(spans.field("end_time_unix_nano")).view(np.int64)
     status = spans.field("status")
@@ -203,12 +203,12 @@ def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:
 
 
 def _small(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
-    """Enum numbers as int8; numbers that no enum has become 0, its 'unspecified'."""
+    """Enum numbers as int8; unknown numbers become 0, 'unspecified'."""
     return np.where((codes >= 0) & (codes <= np.iinfo(np.int8).max), codes, 0).astype(np.int8)
 
 
 def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
-    """values[rows] as a dictionary, so that equal ones are kept once."""
+    """values[rows] as a dictionary, so that equal values are stored once."""
     encoded = values.dictionary_encode()
     codes = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
     return dictionary(numbers(codes)[rows], encoded.dictionary)
@@ -239,7 +239,7 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
         raise NeedsSlowPath
     came = column.dictionary.to_pylist()
     cleaned = []
-    mended_bytes = 0
+    repaired_bytes = 0
     faults: dict[bytes, WireError] = {}
     for raw in came:
         try:
@@ -250,8 +250,8 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
             faults[raw] = err
             continue
         cleaned.append(new)
-        mended_bytes += len(raw) if new.data != raw else 0
-        if tally.fast_path_only and mended_bytes > _QUICK_MENDED_BYTES_MAX:
+        repaired_bytes += len(raw) if new.data != raw else 0
+        if tally.fast_path_only and repaired_bytes > _QUICK_REPAIRED_BYTES_MAX:
             raise NeedsSlowPath
     if faults:
         raise _FaultyOwners(faults)
@@ -265,14 +265,14 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
 
 
 def _valid_ids(ids: Any, right_length: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
-    """Of the right length and not all zero, as OTLP demands."""
+    """Mask of the ids that have the right length and are not all zero, as OTLP requires."""
     words = fixed_bytes(ids).view(np.uint64)
     valid: npt.NDArray[np.bool_] = (words != 0).max(axis=1, initial=False)
     return valid if right_length is None else valid & right_length
 
 
 def compact_attributes(lists: pa.ListArray) -> pa.ListArray:
-    """list<struct<key, value>> as ptars gives it → list<struct<key: dictionary, the value fields in use>>."""
+    """list<struct<key, value>> from ptars → list<struct<key: dictionary, the value fields in use>>."""
     pairs = lists.values
     value = pairs.field("value")
     used = [field for field in VALUE_FIELDS if value.field(field).null_count < len(value)]

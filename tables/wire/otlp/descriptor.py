@@ -87,7 +87,7 @@ _MESSAGES: Final[dict[str, Sequence[tuple[str, int, str]]]] = {
 
 
 def _file(string: Any) -> descriptor_pb2.FileDescriptorProto:
-    """string: the type in the place of strings."""
+    """string: the type to use for strings"""
     file = descriptor_pb2.FileDescriptorProto(name="stretto/otlp.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -109,16 +109,16 @@ def _file(string: Any) -> descriptor_pb2.FileDescriptorProto:
 
 
 def request_message(string: Any) -> Any:
-    """The descriptor of ExportTraceServiceRequest. string: the type in the place of strings"""
+    """The descriptor of ExportTraceServiceRequest. string: the type to use for strings"""
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_file(string))
     return pool.FindFileByName("stretto/otlp.proto").message_types_by_name["ExportTraceServiceRequest"]
 
 
 class RequestHandler:
-    """ptars' decoder for the request, with what it borrows kept alive.
+    """ptars' decoder for the request; it keeps alive what ptars borrows.
 
-    texts: strings as strings, which must be UTF-8; otherwise as the bytes that came
+    texts: decode strings as strings, which must be UTF-8; otherwise as bytes
     """
 
     def __init__(self, *, texts: bool = True) -> None:
@@ -130,7 +130,7 @@ class RequestHandler:
         self._handler: Any = self._pool.get_for_message(self._message)
 
     def decode(self, requests: Sequence[bytes]) -> Any:
-        """A pyarrow RecordBatch with one row per request. One that cannot be read fails them all.
+        """A pyarrow RecordBatch with one row per request. One invalid request fails them all.
 
         Raises: WireError
         """

@@ -1,8 +1,8 @@
-"""What a request is checked for before ptars sees it: what would make ptars panic, or end the process.
+"""Checks requests before ptars reads them, for bytes that would make ptars panic or end the process.
 
-ptars 0.0.25 panics where a length and its place add up to more than 64 bits, and it follows groups inside each other
-until the stack ends: 110 kB of start-group tags end the process. Both are rare in ordinary requests and cheap to rule
-out, 0.1 µs a span; what is left is read by protobuf's own parser first, which refuses both (docs/ptars-report.md).
+ptars 0.0.25 panics if a length plus its position exceeds 64 bits. It also follows nested groups until the stack ends:
+110 kB of start-group tags end the process. Both are rare in ordinary requests, and cheap to rule out: 0.1 µs per span.
+Protobuf's own parser first reads the remaining requests, and refuses both (docs/ptars-report.md).
 """
 
 from typing import Any, Final
@@ -15,13 +15,13 @@ from google.protobuf.message import DecodeError
 from tables.errors import WireError
 from tables.wire.otlp.descriptor import NOT_OTLP, request_message
 
-# Groups inside each other take some 75 bytes of a stack of 8 MiB each.
+# Each nested group takes some 75 bytes of a stack of 8 MiB.
 GROUPS_MAX: Final = 50_000
 _START_GROUP: Final = 3  # the wire type, the lowest three bits of a tag
 
 
 class Framing:
-    """Says what is wrong with a request's fields and lengths. Texts need not be UTF-8 here."""
+    """Checks the fields and lengths of a request. Strings need not be UTF-8 here."""
 
     def __init__(self) -> None:
         self._message: Any = message_factory.GetMessageClass(request_message(FieldDescriptorProto.TYPE_BYTES))
@@ -42,16 +42,15 @@ class Framing:
 
 
 def _may_be_huge(request: bytes) -> bool:
-    """Whether a length in it may be within 2^28 of 2^64: such a number ends with five bytes of 255, and a tenth byte of
-    which ptars takes the lowest bit. It is looked at in words of two bytes, of which it fills two. Negative integers
-    look the same.
+    """Whether a length may be within 2^28 of 2^64. Such a number ends with five bytes of 255, and a tenth byte of which
+    ptars takes the lowest bit. The check looks for two full words of two bytes. Negative integers look the same.
     """
     full = np.flatnonzero(np.frombuffer(request, np.uint16, len(request) // 2) == 0xFFFF)
     return len(full) > 1 and bool((np.diff(full) == 1).any()) and b"\xff" * 5 in request
 
 
 def _may_be_deep(request: bytes) -> bool:
-    """Whether it has so many bytes that could be tags of groups."""
+    """Whether the request has many bytes that could be group tags."""
     if len(request) <= GROUPS_MAX:
         return False
     return int(np.count_nonzero(np.frombuffer(request, np.uint8) & 7 == _START_GROUP)) > GROUPS_MAX

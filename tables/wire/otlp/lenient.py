@@ -1,4 +1,4 @@
-"""Requests with texts that are not UTF-8: decoded with bytes in their place, which are repaired then."""
+"""Requests with strings that are not UTF-8: decodes the strings as bytes, then repairs them."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from tables.columns.arrays import list_offsets
 
 
 def with_texts(array: Any, type_: Any) -> tuple[Any, int]:
-    """`array` with strings where `type_` has them and it has bytes; and how many had to be repaired: each faulty
-    sequence becomes U+FFFD.
+    """`array` with strings where `type_` has strings, and the number of repaired ones: each invalid sequence becomes
+    U+FFFD.
     """
     if array.type == type_:
         return array, 0

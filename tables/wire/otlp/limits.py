@@ -1,4 +1,4 @@
-"""Limits of attributes: whole columns are checked at once; only a column that exceeds one is made anew."""
+"""Limits of attributes. Whole columns are checked at once; only a column that exceeds a limit is rebuilt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from tables.errors import NeedsSlowPath
 from tables.wire.otlp.clean import clean_nested, text_end
 from tables.wire.otlp.nested import FitValues, fit_nested
 
-# Of a span, an event or a link; SDKs stop at 128. The others are dropped and counted in dropped_attributes_count.
+# Attributes of a span, event or link; SDKs stop at 128. Others are dropped, and counted in dropped_attributes_count.
 ATTRIBUTES_MAX: Final = 4096
 
-# Of a batch that is decoded where others wait: tiny items take 50 ns each.
+# Limit of a batch that is decoded while others wait: tiny items take 50 ns each.
 _QUICK_NESTED_BYTES_MAX: Final = 256 << 10
 
 _TEXTS: Final = ("string_value",)
@@ -26,8 +26,8 @@ _NESTED: Final = ("array_value", "kvlist_value")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done to make requests fit. fast_path_only: it must not take long; fit_values: what is known of nested
-    values
+    """Counts what was changed to fit the limits. fast_path_only: raise NeedsSlowPath instead of slow work; fit_values:
+    nested values that are known to fit
     """
 
     cut: int = 0  # values and keys
@@ -38,7 +38,7 @@ class Tally:
 
 
 def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray:
-    """Spans whose attributes, and those of events and links, keep the limits; `spans` itself if they did.
+    """Spans within the limits, including attributes of events and links; `spans` itself if nothing exceeds them.
 
     Raises: NeedsSlowPath
     """
@@ -52,7 +52,7 @@ def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Struc
 
 
 def limit_texts(texts: Any, bytes_max: int, tally: Tally) -> Any:
-    """A string array without too long ones."""
+    """A string array with strings of at most bytes_max bytes."""
     long = _too_long(texts, bytes_max)
     tally.cut += len(long)
     return _shortened(texts, long, bytes_max, text_end) if len(long) else texts
@@ -84,7 +84,7 @@ def _first_of_each(lists: pa.ListArray, counts: Any) -> pa.ListArray:
 
 
 def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray | None:
-    """Key-value structs without too long keys and values; None if they have none."""
+    """Key-value structs within the limits; None if they do not change."""
     value = pairs.field("value")
     names = [field.name for field in value.type]
     long = {name: _too_long(value.field(name), bytes_max) for name in (*_TEXTS, *_NESTED, "bytes_value")}
@@ -115,7 +115,7 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
 
 
 def _too_long(array: Any, bytes_max: int) -> Int64s:
-    """Rows of a string or binary array with more bytes."""
+    """Rows of a string or binary array that exceed bytes_max."""
     offsets = list_offsets(array)
     if int(offsets[-1]) - int(offsets[0]) <= bytes_max:
         return np.zeros(0, np.int64)
@@ -127,7 +127,7 @@ def _anywhere(_: memoryview, end: int) -> int:
 
 
 def _shortened(array: Any, rows: Int64s, bytes_max: int, end_of: Callable[[memoryview, int], int]) -> Any:
-    """A string or binary array whose values in `rows` keep at most `bytes_max` bytes."""
+    """A string or binary array whose values in `rows` are truncated to `bytes_max` bytes."""
     offsets = list_offsets(array).astype(np.int64)
     lengths = np.diff(offsets)
     data = memoryview(array.buffers()[2])
@@ -150,7 +150,7 @@ def _shortened(array: Any, rows: Int64s, bytes_max: int, end_of: Callable[[memor
 
 
 def _shorten_nested(children: dict[str, Any], name: str, rows: Int64s, bytes_max: int, tally: Tally) -> None:
-    """Cuts arrays or key-value lists; what cannot be read moves to the bytes values."""
+    """Truncates arrays or key-value lists. Unreadable ones become bytes values."""
     own, as_bytes = children[name].to_pylist(), children["bytes_value"].to_pylist()
     for row in rows.tolist():
         field, cleaned = clean_nested(name, own[row], bytes_max)
@@ -162,20 +162,20 @@ def _shorten_nested(children: dict[str, Any], name: str, rows: Int64s, bytes_max
 
 
 def _is_much(value: pa.StructArray, long: dict[str, Int64s]) -> bool:
-    """Whether looking at the nested values, or cutting them, takes more than some milliseconds."""
+    """Whether checking or truncating the nested values takes more than some milliseconds."""
     taken = sum(int(offsets[-1]) - int(offsets[0]) for name in _NESTED for offsets in [list_offsets(value.field(name))])
     return taken > _QUICK_NESTED_BYTES_MAX or any(len(long[name]) for name in _NESTED)
 
 
 def _all_fit(name: str, values: Any, tally: Tally) -> bool:
-    """Whether every nested value can be kept as it is; each distinct one is looked at once."""
+    """Whether every nested value can stay as it is; each distinct one is checked once."""
     if values.null_count == len(values):
         return True
     return tally.fit_values.all_fit(name, set(values.drop_null().to_pylist()))
 
 
 def _fit_nested(children: dict[str, Any], name: str, tally: Tally) -> None:
-    """Makes arrays or key-value lists such that they can be sealed; what cannot be read moves to the bytes values."""
+    """Changes arrays or key-value lists so that they can be sealed. Unreadable ones become bytes values."""
     encoded = children[name].dictionary_encode()
     fit = [fit_nested(name, raw) for raw in encoded.dictionary.to_pylist()]
     tally.repaired += sum(one.repaired for one in fit)

@@ -1,7 +1,7 @@
-"""Arrays and key-value lists: what is accepted of them. One rule for receivers and for the seal.
+"""The rule for acceptable arrays and key-value lists, shared by receivers and the seal.
 
-A request's nested values stay bytes until they are sealed. So they are checked when the request is decoded, by the very
-function that the seal reads them with: what a client was told is accepted can be sealed, and read by whoever asks.
+A request's nested values stay bytes until the seal. So the receiver checks them with the very function with which the
+seal reads them: what was accepted can be sealed, and every reader can read it.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,7 +25,7 @@ _LISTS: Final = (b"\x2a", b"\x32", b"\xaa", b"\xb2")
 
 
 class Fit(NamedTuple):
-    """A nested value that every reader can read. field: array_value, kvlist_value, or bytes_value for what is none"""
+    """A nested value that every reader can read. field: array_value, kvlist_value, or bytes_value for an invalid one"""
 
     field: str
     data: bytes
@@ -33,18 +33,18 @@ class Fit(NamedTuple):
 
 
 def fit_nested(field: str, raw: bytes) -> Fit:
-    """The value as it came, without fields that OTLP does not know, with repaired texts, or as bytes."""
+    """The value without fields that OTLP does not define, and with repaired strings; or as bytes if it is invalid."""
     return _cached(field, raw) if len(raw) <= _CACHED_BYTES_MAX else _fit(field, raw)
 
 
 class FitValues:
-    """Values that were found to fit, as far as they are short and few: the same ones come in every request."""
+    """A cache of values that are known to fit, if they are short and few: most requests repeat them."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[bytes]] = {field: set() for field in NESTED}
 
     def all_fit(self, field: str, values: set[bytes]) -> bool:
-        """As the function `all_fit`."""
+        """As the function `all_fit`, with the cache."""
         known = self._known[field]
         new = values - known
         if not new:
@@ -58,7 +58,7 @@ class FitValues:
 
 
 def all_fit(field: str, values: Collection[bytes]) -> bool:
-    """Whether `fit_nested` leaves each of them as it is; where it is not known at once, no."""
+    """Whether `fit_nested` would leave each value unchanged; False also if a quick check cannot tell."""
     if any(len(raw) > 4 * NESTING_MAX and _may_be_deep(raw) for raw in values):
         return False
     # All of them at once, as items of one array.
@@ -90,14 +90,12 @@ _cached = lru_cache(maxsize=4096)(_fit)
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    """Whether more than NESTING_MAX lists may lie inside each other: a level takes four bytes at least, among them
-    its tag.
-    """
+    """Whether more than NESTING_MAX lists may be nested: each level takes at least four bytes, among them its tag."""
     return len(raw) > 4 * NESTING_MAX and sum(map(raw.count, _LISTS)) >= NESTING_MAX
 
 
 def _levels(items: Iterable[AnyValue | KeyValue]) -> int:
-    """How many lists lie inside each other, this one among them. Protobuf has limited it."""
+    """Number of nested levels of lists, including this one. Protobuf limits it."""
     deepest = 0
     for item in items:
         value = item.value if isinstance(item, KeyValue) else item

@@ -1,8 +1,8 @@
-"""A large OTLP request → several smaller ones that hold the same spans.
+"""A large OTLP request → several smaller ones with the same spans.
 
-ptars decodes a request in one go and keeps the interpreter's lock meanwhile: 5 ms for a megabyte of ordinary spans,
-80 ms for one of empty spans, and more memory than can be had for 64 MB of those. A piece of bounded size is decoded in
-bounded time and memory. Only the frame around the spans is read here, some 0.5 µs a span: this is for large requests.
+ptars decodes a request in one call and holds the GIL meanwhile: 5 ms for a megabyte of ordinary spans, 80 ms for one of
+empty spans, and 64 MB of those take more memory than there is. A piece of bounded size takes bounded time and memory.
+Python reads only the frame around the spans here, some 0.5 µs per span, and only for large requests.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from tables.errors import WireError
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners, tagged, text_end, varint_at
 
-# Of fields in a span that is a piece by itself, those of its events and links included; and in a resource or scope.
+# Number of fields in a span that is a piece by itself, including its events and links; and in a resource or scope.
 FIELDS_MAX: Final = 65_536
 # Smaller fields between the spans stay where they are: they must not make many small pieces.
 _STRAY_BYTES_MAX: Final = 16 << 10
@@ -23,7 +23,7 @@ _EVENT, _LINK = 0x5A, 0x6A
 
 
 class _Frame(NamedTuple):
-    """A message's repeated children, as ranges of bytes with their tags, and its other fields, the last of each.
+    """A message's repeated children, as byte ranges with their tags, and its other fields, the last of each.
 
     A child that is larger than a piece is a range by itself.
     """
@@ -33,7 +33,7 @@ class _Frame(NamedTuple):
 
 
 class Cutter:
-    """Cuts one request. too_large: how many spans were left out because they are"""
+    """Cuts one request. too_large: number of spans that were left out because of their size"""
 
     def __init__(self, cleaners: Cleaners, attribute_bytes_max: int, span_bytes_max: int) -> None:
         self._cleaners = cleaners
@@ -41,7 +41,7 @@ class Cutter:
         self.too_large = 0
 
     def pieces(self, request: bytes, bytes_max: int) -> Iterator[bytes]:
-        """Requests of about `bytes_max` bytes each, or one span; in order. Raises: WireError"""
+        """Requests of about `bytes_max` bytes, or one span, each; in order. Raises: WireError"""
         for start, end in _frame(request, 0, len(request), _RESOURCE_SPANS, bytes_max).children:
             if end - start <= bytes_max:
                 yield request[start:end]
@@ -77,7 +77,7 @@ class Cutter:
         return end - start <= self._span_bytes_max and _fields(data, at, end) <= FIELDS_MAX
 
     def _others(self, data: bytes, frame: _Frame, kind: str) -> bytes:
-        """Resource or scope, and URL, within the limits that they are kept with."""
+        """Resource or scope, and schema URL, within their limits."""
         out = b""
         if _OWNER in frame.others:
             start, end = frame.others[_OWNER]
@@ -98,7 +98,7 @@ class Cutter:
 
 
 def _frame(data: bytes, at: int, end: int, child: int, bytes_max: int) -> _Frame:
-    """Raises: WireError"""
+    """The frame of a message. Raises: WireError"""
     children: list[tuple[int, int]] = []
     others: dict[int, tuple[int, int]] = {}
     first = last = at  # the range that grows
@@ -124,7 +124,7 @@ def _frame(data: bytes, at: int, end: int, child: int, bytes_max: int) -> _Frame
 
 
 def _fields(data: bytes, at: int, end: int) -> int:
-    """How many a message has, a span with those of its events and links; counted no further than to the limit."""
+    """Number of fields of a message, including those of a span's events and links; counts no further than the limit."""
     count = 0
     while at < end and count <= FIELDS_MAX:
         tag, content, at = _field(data, at, end)
@@ -136,7 +136,7 @@ def _fields(data: bytes, at: int, end: int) -> int:
 
 
 def _field(data: bytes, at: int, end: int) -> tuple[int, int, int]:
-    """Tag of the field that begins at `at`, where its content begins, and where it ends. Raises: WireError"""
+    """Tag of the field at `at`, start of its content, and its end. Raises: WireError"""
     begin = at
     tag = data[at]
     at += 1

@@ -1,4 +1,4 @@
-"""Rows of a record as OTLP: a span that cannot be sealed is kept as it was sent. Python per span: rare."""
+"""Rows of a record → OTLP, for spans that cannot be sealed. Python work per span: such spans are rare."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -22,8 +22,8 @@ Owner = TypeVar("Owner", Resource, InstrumentationScope)
 
 
 def rows_as_otlp(batch: pa.RecordBatch) -> tuple[list[bytes], list[bytes]]:
-    """For each row a serialized Span, and a ResourceSpans with its resource and scope but no span; equal ones of those
-    are the same object. batch: as `record.decode` gives it
+    """For each row a serialized Span, and a ResourceSpans with its resource and scope but no span; equal owners are the
+    same object. batch: from `record.decode`
     """
     owner_names = [name for name in batch.schema.names if name in _OWNER_COLUMNS]
     owners: dict[tuple[Any, ...], bytes] = {}
@@ -75,7 +75,7 @@ def _span(found: Mapping[str, Any]) -> Span:
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's or link's fields but for its attributes."""
+    """The fields of an event or link, without attributes."""
     return {name: value for name, value in item.items() if name != "attributes"}
 
 

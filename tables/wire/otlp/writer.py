@@ -1,8 +1,8 @@
-"""Rows of a trace → OTLP's ResourceSpans: the way back, with nothing lost but the order of attributes.
+"""Rows of a trace → OTLP's ResourceSpans. Only the order of attributes is lost.
 
-Serialized protobuf messages that stand one after the other merge into one. So each distinct attribute value
-is encoded once, as the message of a span, resource or scope that has nothing else; what a row has of them is
-joined as bytes, and parsed into its message at once. Equal bytes also mean an equal resource or scope.
+Concatenated protobuf messages merge into one. So each distinct attribute value is encoded once, as a span, resource or
+scope with nothing else. The pieces of a row are joined as bytes, and parsed into one message. Equal bytes also mean an
+equal resource or scope.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +98,7 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
 
 
 def _raw(table: pa.Table) -> dict[int, tuple[bytes, bytes]]:
-    """Row → span and owner of those that are kept as they were sent."""
+    """Row → span and owner, for spans that are stored raw."""
     owners = as_list(_plain(table["raw_owner"].chunk(0)))
     pairs = zip(as_list(table["raw"]), owners, strict=True)
     return {row: (raw, owner) for row, (raw, owner) in enumerate(pairs) if raw is not None}
@@ -121,7 +121,7 @@ def _by_start(table: pa.Table) -> pa.Table:
 
 
 def _values(table: pa.Table, names: tuple[str, ...]) -> Iterator[list[Any]]:
-    """The columns as lists; a column that is not there, or has no value, gives its type's zero."""
+    """The columns as lists; an absent column or value gives its type's zero."""
     for name in names:
         schema = FIXED if name in FIXED.names else OPTIONAL
         type_ = schema.field(name).type
@@ -226,7 +226,7 @@ def _attributes(table: pa.Table, scope: str, message: Callable[..., Any]) -> lis
 
 
 def _add_column(parts: list[list[bytes]], column: pa.Array, attribute: Attribute, message: Callable[..., Any]) -> None:
-    """Adds each value of a column to its row's parts. A value that many rows have is encoded once."""
+    """Adds each value of a column to its row's parts. A value that many rows share is encoded once."""
     key, to_any = attribute.key, _TO_ANY[attribute.type]
     # Lists cannot be looked up, and 0.0 would be taken for -0.0.
     each = pa.types.is_nested(column.type) or pa.types.is_floating(column.type)
@@ -243,7 +243,7 @@ def _add_column(parts: list[list[bytes]], column: pa.Array, attribute: Attribute
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Strings as such: the dictionary may be a whole row group's, with many values that no row here has."""
+    """Strings without a dictionary, which may be a whole row group's, with many values that no row here uses."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
@@ -255,7 +255,7 @@ def _encode(message: Callable[..., Any], attribute: KeyValue) -> bytes:
 
 
 def _lists(table: pa.Table, name: str, build: Callable[[dict[str, Any]], Any]) -> dict[int, list[Any]]:
-    """Row → its events or links, for those few rows that have any."""
+    """Row → its events or links, for the few rows that have any."""
     if name not in table.column_names:
         return {}
     column = table[name]

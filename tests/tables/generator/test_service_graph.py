@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
-from agents.generator.processors.pairs import Pairs, edge_keys, half_type
+from agents.generator.processors.pairs import Pairs, edge_keys, unpaired_type
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 
@@ -287,7 +287,7 @@ def test_order_does_not_matter(calls, random, partitions):
 
 def test_many_pending_halves_are_cheap():
     """100,000 halves that wait cost the others next to nothing, and are paired when theirs come."""
-    count, dtype = 100_000, half_type(0)
+    count, dtype = 100_000, unpaired_type(0)
     halves = np.zeros(count, dtype)
     halves["key"] = np.random.default_rng(1).permutation(np.arange(1, count + 1).astype(np.uint64) * 7919)
     pairs = Pairs(dtype)

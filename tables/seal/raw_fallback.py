@@ -1,9 +1,8 @@
-"""Seals whatever records hold: a span that the code cannot take is kept whole beside the others.
+"""Seals all spans: a span for which the seal fails is stored whole beside the others.
 
-Such a span should not exist: what is accepted can be sealed (`wire.otlp.nested`). But what was acknowledged must not be
-lost to a fault of ours, nor to what another producer wrote. It becomes a row with the columns `raw`, the OTLP of the
-span, and `raw_owner`, that of its resource and scope; it is found by its trace id, and with its fixed columns as far as
-those hold.
+Such a span should not exist: every accepted span can be sealed (`wire.otlp.nested`). But neither a bug nor the data of
+another producer may lose an acknowledged span. It becomes a row with the columns `raw` (the span as OTLP) and
+`raw_owner` (its resource and scope as OTLP), and those fixed columns that are valid. A trace by id finds it.
 """
 
 import logging
@@ -24,8 +23,8 @@ from tables.wire.split import take_rows
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Looking for the spans that are the reason takes a seal for each half of what is left. What is not known by then is
-# kept raw.
+# The search for the spans at fault takes a seal for each half of the rest. Spans that are not checked by then are
+# stored raw.
 _SEARCH_S: Final = 5.0
 _NO_ATTRIBUTES: Final = pa.list_(pa.struct([("key", pa.dictionary(pa.int16(), pa.string()))]))
 _TRUSTED: Final = (
@@ -46,8 +45,8 @@ _TRUSTED: Final = (
 def seal_whole(
     batches: Sequence[pa.RecordBatch], attribute_columns_max: int, finish: Callable[[pa.Table], T]
 ) -> tuple[pa.Table, T]:
-    """As `seal`: every span of the batches, in the column `raw` those that cannot be sealed; and what `finish` makes of
-    the table, which must work, too.
+    """As `seal`, for all spans: those that cannot be sealed go to the column `raw`. Also returns the result of `finish`
+    on the table, which must succeed, too.
 
     Raises: OSError, MemoryError, which say nothing about the spans
     """
@@ -72,12 +71,12 @@ def seal_whole(
 
 
 def raw_spans(table: pa.Table) -> int:
-    """How many spans of a sealed table are kept raw."""
+    """Number of spans in a sealed table that are stored raw."""
     return len(table) - int(table[RAW].null_count) if RAW in table.column_names else 0
 
 
 class _Search(Generic[T]):
-    """Parts batches into those that can be sealed together, and the others."""
+    """Separates the batches that can be sealed together from the others."""
 
     def __init__(self, attribute_columns_max: int, finish: Callable[[pa.Table], T]) -> None:
         self.good: list[pa.RecordBatch] = []
@@ -86,12 +85,12 @@ class _Search(Generic[T]):
         self._end_s = time.thread_time() + _SEARCH_S
 
     def sealed(self, batches: Sequence[pa.RecordBatch]) -> tuple[pa.Table, T]:
-        """Raises: whatever the spans do to the code."""
+        """Seals the batches. Raises: any error that the spans cause"""
         table = walled(seal, batches, self._attribute_columns_max)
         return table, walled(self._finish, table)
 
     def is_sealable(self, batches: Sequence[pa.RecordBatch]) -> bool:
-        """Whether they can be sealed. Raises: as `seal_whole`."""
+        """Whether the batches can be sealed. Raises: as `seal_whole`"""
         try:
             self.sealed(batches)
         except (OSError, MemoryError):
@@ -101,7 +100,7 @@ class _Search(Generic[T]):
         return True
 
     def part(self, batches: Sequence[pa.RecordBatch]) -> None:
-        """Halves what cannot be sealed until what is left is one span, or the time is over."""
+        """Halves a failing batch until one span is left, or the time is over."""
         stack = [list(batches)]
         while stack:
             group = stack.pop()
@@ -115,7 +114,7 @@ class _Search(Generic[T]):
                 stack += reversed(_halves(group))
 
     def join(self) -> None:
-        """What is good by itself may be too much together."""
+        """Checks the good batches together, because they may fail together although each is good."""
         if not self.good or self.is_sealable(self.good):
             return
         parts, self.good = self.good, []
@@ -142,7 +141,7 @@ def _trusted(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _bare(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with no more than their ids and start, and all of them as OTLP."""
+    """The rows with only their ids and start, and all of them as OTLP."""
     rows = len(batch)
     none, zeros = np.zeros(rows, np.int16), pa.array(np.zeros(rows, np.int8))
     return pa.RecordBatch.from_pydict(

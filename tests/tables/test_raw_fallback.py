@@ -16,8 +16,8 @@ from tables.live.partition import CutPolicy
 from tables.live.shared_records import HeadRecord
 from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
-from tables.seal import rescue, segment
-from tables.seal.rescue import raw_spans
+from tables.seal import raw_fallback, segment
+from tables.seal.raw_fallback import raw_spans
 from tables.storage.byte_cache import ByteCache
 from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
@@ -96,7 +96,7 @@ def everywhere(items: list[HeadRecord]) -> dict[str, list[Any]]:
     assert not bad
     table.validate(full=True)
     data = to_parquet(table)
-    file = ParquetSource(f"rescue {id(data)}", lambda: file_of(data), ByteCache("test", 1 << 24), len(table))
+    file = ParquetSource(f"raw {id(data)}", lambda: file_of(data), ByteCache("test", 1 << 24), len(table))
     return {"head": head.sources(len(items)), "file": [file], "head of one": [head]}
 
 
@@ -200,7 +200,7 @@ def test_what_says_nothing_about_the_spans_is_passed_on(
 def test_the_search_ends(broken: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it takes too long, more than the bad spans are kept raw, and found."""
     broken(ValueError("no"))
-    monkeypatch.setattr(rescue, "_SEARCH_S", 0.0)
+    monkeypatch.setattr(raw_fallback, "_SEARCH_S", 0.0)
     items = records({3}, 8)
     table, _ = seal_records(items)
     assert table is not None
