@@ -21,7 +21,7 @@ from agents.generator.agent import MetricsGenerator
 from agents.generator.journal.journal_file import JournalFile
 from agents.live_store import agent as live_store
 from agents.live_store import block_flusher
-from agents.live_store.agent import LiveKeeper, LiveLimits
+from agents.live_store.agent import LiveLimits, PartitionManager
 from agents.live_store.block_flusher import BlockFlusher
 from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
 from agents.stream.topic_ends import TopicEnds
@@ -87,11 +87,11 @@ def build(settings: Settings) -> StreamApp:
             QueryServer(settings, NoQueries(watch.problems, settings.target), lambda: None, rings, runtime)
         )
     else:
-        main, keeper = _live_store_app(settings)
-        apps["live-store"], rings.keeper = main, keeper
-        keeper.ends, keeper.stalls = ends, watch.problems
+        main, manager = _live_store_app(settings)
+        apps["live-store"], rings.manager = main, manager
+        manager.ends, manager.stalls = ends, watch.problems
         writer.on_acknowledged(ends.note)
-        querier = Querier(keeper, _query_limits(settings))
+        querier = Querier(manager, _query_limits(settings))
         main.parts.append(QueryServer(settings, querier, querier.close, rings, runtime))
         if settings.target == "all":
             main.parts.append(ReceiverServers(settings, writer))
@@ -118,7 +118,7 @@ def tune() -> None:
     of them, it took 440 ms. So the young ones are few, 20,000 at most, which takes 10 ms. Full collections, which look
     at everything that was made since the start, come after 20 million objects.
 
-    Whoever waits for Python's lock while a query's thread computes waits for so long, by default 5 ms. The event loop
+    Whoever waits for the GIL while a query's thread computes waits for so long, by default 5 ms. The event loop
     gives the lock away with each call of Arrow or the system, so several times in all that it does.
     """
     pa.set_cpu_count(1)
@@ -160,16 +160,16 @@ def _distributor_app(settings: Settings, writer: SpanWriter) -> StreamApp:
     return app
 
 
-def _live_store_app(settings: Settings) -> tuple[StreamApp, LiveKeeper]:
+def _live_store_app(settings: Settings) -> tuple[StreamApp, PartitionManager]:
     app = _new_app(settings, "live-store")
     live = settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
-    keeper = LiveKeeper(app, settings.kafka.topic, sealing, _live_limits(live), settings.kafka.lag_s_max)
-    live_store.register(app, keeper)
-    block_flusher.register(app, keeper, _flusher(settings, app, keeper, flushing))
-    app.parts.append(LiveOpener(settings, app, keeper))
-    return app, keeper
+    manager = PartitionManager(app, settings.kafka.topic, sealing, _live_limits(live), settings.kafka.lag_s_max)
+    live_store.register(app, manager)
+    block_flusher.register(app, manager, _flusher(settings, app, manager, flushing))
+    app.parts.append(LiveOpener(settings, app, manager))
+    return app, manager
 
 
 def _generator_app(settings: Settings, overrides: OverridesFile) -> StreamApp:
@@ -186,18 +186,18 @@ def _generator_app(settings: Settings, overrides: OverridesFile) -> StreamApp:
     )
     metrics_generator.register(app, generator)
 
-    async def epoch() -> str:
+    async def cluster_id() -> str:
         return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
 
-    app.parts.append(Pusher(generator, targets, configs, epoch))
+    app.parts.append(Pusher(generator, targets, configs, cluster_id))
     return app
 
 
-def _flusher(settings: Settings, app: StreamApp, keeper: LiveKeeper, executor: Executor) -> BlockFlusher:
+def _flusher(settings: Settings, app: StreamApp, manager: PartitionManager, executor: Executor) -> BlockFlusher:
     live = settings.live_store
     # What is on this machine anyway needs no second copy.
     copies = settings.storage.trace.backend != "local" or "local_copy_bytes_max" in live.model_fields_set
-    return BlockFlusher(app, keeper, executor, live.flushed_retention_s, live.local_copy_bytes_max if copies else 0)
+    return BlockFlusher(app, manager, executor, live.flushed_retention_s, live.local_copy_bytes_max if copies else 0)
 
 
 def _live_limits(live: LiveStore) -> LiveLimits:

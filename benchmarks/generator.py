@@ -137,7 +137,7 @@ def count(kind: str, spans: int, gathered: int = GATHERED) -> Counting:
         count_s += time.process_time() - began_s
         runs.append((count_s / counted * 1e6, decode_s / counted * 1e6))
         now_ms += INTERVAL_MS
-    return Counting(*min(runs), generator.figures().active_series)
+    return Counting(*min(runs), generator.stats().active_series)
 
 
 def push(kind: str) -> Pushing:
@@ -147,7 +147,7 @@ def push(kind: str) -> Pushing:
     probe = TenantGenerator(GeneratorConfig(processors=frozenset({SPAN_METRICS}), **KINDS[kind]))
     feed(probe, 1)
     probe.collect(NOW_MS / 1000)
-    sets = -(-SERIES // probe.figures().active_series)
+    sets = -(-SERIES // probe.stats().active_series)
     feed(generator, sets)
     generator.collect(NOW_MS / 1000)
     codec, took_s, mb = pa.Codec("snappy"), [], []
@@ -164,7 +164,7 @@ def push(kind: str) -> Pushing:
         mb.append(sum(map(len, bodies)) / 1e6)
     me = process(os.getpid(), os.getpid())
     peak_mb = me.peak_bytes / 1e6 if me else 0.0
-    return Pushing(generator.figures().active_series, (took_s[0], took_s[1]), (mb[0], mb[1]), peak_mb)
+    return Pushing(generator.stats().active_series, (took_s[0], took_s[1]), (mb[0], mb[1]), peak_mb)
 
 
 def feed(generator: TenantGenerator, sets: int, later_ms: int = 0) -> None:

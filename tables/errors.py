@@ -31,5 +31,5 @@ class OutdatedError(StorageError):
     """What a query reads was replaced meanwhile: a new view of the data has the same spans elsewhere."""
 
 
-class NotQuick(Exception):  # noqa: N818  # a state, not a fault of anybody
+class NeedsSlowPath(Exception):  # noqa: N818  # a state, not a fault of anybody
     """It takes too long where it was asked for; nothing was done."""

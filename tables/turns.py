@@ -1,6 +1,6 @@
 """Many Python objects, some at a time: what one call makes or frees, no other thread can interrupt.
 
-Python's lock goes from thread to thread between bytecodes. A call that makes a list of a million values from an array,
+the GIL goes from thread to thread between bytecodes. A call that makes a list of a million values from an array,
 or the end of the last reference to one, is one bytecode, however long it takes; meanwhile the event loop stands, and
 nothing is received or acknowledged.
 """

@@ -1,6 +1,11 @@
 """Options of the whole test suite."""
 
 import pytest
+from hypothesis import settings
+
+# A test must not fail because the machine is busy: what may not take long is bounded by counts, or by pytest-timeout.
+settings.register_profile("stretto", deadline=None)
+settings.load_profile("stretto")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

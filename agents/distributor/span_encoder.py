@@ -10,12 +10,12 @@ import numpy as np
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import Record
-from tables.errors import NotQuick, WireError
+from tables.errors import NeedsSlowPath, WireError
 from tables.wall import walled
 from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.pieces import Cutter
-from tables.wire.split import Part, Run, split, without_unused_values
+from tables.wire.split import RowBatch, Run, split, without_unused_values
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +91,17 @@ class SpanEncoder:
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
-    def encode(self, requests: Sequence[Request], partitions: int, *, quick: bool = False) -> Encoded:
+    def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
         """All at once.
 
-        Raises: WireError if any is malformed; NotQuick if `quick` is wanted and it takes long; NativePanic, or whatever
+        Raises: WireError if any is malformed; NeedsSlowPath if `fast_path_only` is wanted and it takes long;
+        NativePanic, or whatever
         else the bytes do to the code
         """
-        return walled(self._encode, requests, partitions, quick=quick)
+        return walled(self._encode, requests, partitions, fast_path_only=fast_path_only)
 
-    def _encode(self, requests: Sequence[Request], partitions: int, *, quick: bool) -> Encoded:
-        decoded = self._decoder.decode([request.body for request in requests], quick=quick)
+    def _encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
+        decoded = self._decoder.decode([request.body for request in requests], fast_path_only=fast_path_only)
         names = list(dict.fromkeys(request.tenant for request in requests))
         tenant_of = None
         if len(names) > 1:
@@ -195,8 +196,8 @@ class SpanEncoder:
         bodies = cutter.pieces(request.body, _SMALL_PIECE_BYTES if dense else _PART_BYTES)
         for piece in _joined(bodies, _SMALL_PIECE_BYTES if dense else PIECE_BYTES):
             try:
-                yield self.encode([Request(request.tenant, body) for body in piece], partitions, quick=True)
-            except NotQuick:
+                yield self.encode([Request(request.tenant, body) for body in piece], partitions, fast_path_only=True)
+            except NeedsSlowPath:
                 for body in piece:
                     for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
                         yield self.encode([Request(request.tenant, small)], partitions)
@@ -241,7 +242,7 @@ def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
         yield group
 
 
-def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
+def _encode(part: RowBatch, names: Sequence[str], bytes_max: int, records: list[Record], too_large: list[int]) -> None:
     """Adds the part as one record; halved until each fits. Rows of single spans that do not fit go to too_large."""
     runs = [(names[run.tenant], run.spans) for run in part.runs]
     shared = len(runs) > 1
@@ -259,7 +260,7 @@ def _encode(part: Part, names: Sequence[str], bytes_max: int, records: list[Reco
     for first, end in ((0, half), (half, count)):
         # Each half has only its own resources and names: one span's huge ones must not weigh on its neighbours.
         piece = without_unused_values(part.spans.slice(first, end - first))
-        halved = Part(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
+        halved = RowBatch(_cut(part.runs, first, end), part.partition, piece, part.rows[first:end])
         _encode(halved, names, bytes_max, records, too_large)
 
 

@@ -100,7 +100,7 @@ class SpanWriter:
         if not is_slow(requests):
             # What cannot be decoded at once, for whatever reason, is looked into on the thread.
             with contextlib.suppress(Exception):
-                return self._encoder.encode(requests, partitions, quick=True)
+                return self._encoder.encode(requests, partitions, fast_path_only=True)
         ON_THREAD.inc()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, walled, self._patient.encode_each, requests, partitions)

@@ -7,8 +7,8 @@ dropped, and the other counts it.
 Before a push is sent, it is written to the data folder with the counters that it says and the offsets that they hold
 (`journal/journal_file.py`). After a crash the same worker says the same push once more, goes on from these counters,
 and reads from these offsets. Without a journal counters begin at 0 again: series say so with a sample of 0 at the time
-of the start, and the records after the last commit are counted again. Halves of edges that waited then are read again
-from the records before it: with each offset is kept until when halves had waited.
+of the start, and the records after the last commit are counted again. Unpaired spans that waited then are read again
+from the records before it: with each offset is kept until when unpaired spans had waited.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from faust.types import TP
 from agents.generator.journal.journal_file import FAILED as JOURNAL_FAILED
 from agents.generator.journal.journal_file import JournalFile
 from agents.generator.journal.journal_format import Saved
-from agents.generator.offsets import Note, Partition, Place, tenants_of
+from agents.generator.offsets import CommitMetadata, Partition, Position, tenants_of
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
-from agents.generator.push.send_queues import Lanes, Target, merged_backlog
+from agents.generator.push.send_queues import SendQueues, Target, merged_backlog
 from agents.generator.tenants import Configs, Tenant
 from agents.stream.stream_app import StreamApp
 from tables.errors import WireError
@@ -35,7 +35,7 @@ from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
 
-_PLACES_MAX: Final = 64
+_POSITIONS_MAX: Final = 64
 
 
 class MetricsGenerator:
@@ -56,27 +56,29 @@ class MetricsGenerator:
     ) -> None:
         self.app, self.topic, self.instance = app, topic, instance
         self._configs, self._journal = configs, journal
-        self._lanes = Lanes(targets, queue_bytes_max, self._one_is_done)
+        self._send_queues = SendQueues(targets, queue_bytes_max, self._one_is_done)
         self._tenants: dict[str, Tenant] = {}
         self._partitions: dict[TP, Partition] = {}
         self._begins: dict[TP, int] = {}
         self._ownerships = 0
         self._number = 0  # of the last collection
         self._collected_ms = _now_ms()
-        self._collected: dict[TP, Place] = {}  # by the last collection, also of partitions that went
-        self._places: deque[tuple[int, dict[TP, Place]]] = deque()  # of collections that are not committed
-        self._epoch = ""
+        self._collected: dict[TP, Position] = {}  # by the last collection, also of partitions that went
+        self._positions: deque[tuple[int, dict[TP, Position]]] = deque()  # of collections that are not committed
+        self._cluster_id = ""
         self._saved: Saved | None = None  # by a former process; what it is good for is known with the first assignment
         self._changed = asyncio.Event()  # another one whenever a push is done
         self._collecting, self._committing = asyncio.Lock(), asyncio.Lock()
 
     # ---- assignment
 
-    async def restore(self, epoch: str) -> None:
-        """Reads the journal, before partitions are assigned. epoch: tells this Kafka's offsets from another one's."""
+    async def restore(self, cluster_id: str) -> None:
+        """Reads the journal, before partitions are assigned. cluster_id: tells this Kafka's offsets from another
+        one's.
+        """
         if self._journal is not None:
-            self._epoch = epoch
-            self._saved = await self._journal.load(epoch, self.topic, self.instance)
+            self._cluster_id = cluster_id
+            self._saved = await self._journal.load(cluster_id, self.topic, self.instance)
 
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
         """Forgets partitions that went; says where to read on in those that stayed, and to begin in new ones."""
@@ -93,30 +95,30 @@ class MetricsGenerator:
         # Numbers never go back: they tell what is older.
         notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
         self._number = max([self._number, *(note.number for note in notes)])
-        places = {tp: place for tp in new if (place := self._beginning(tp, committed.get(tp))) is not None}
-        await self._note_begins(new - set(places), committed)
+        positions = {tp: position for tp in new if (position := self._beginning(tp, committed.get(tp))) is not None}
+        await self._note_begins(new - set(positions), committed)
         wait_ms = round(self._configs.longest_wait_s() * 1000)
         first = await self.app.consumer.offsets_at(
-            {tp: max(0, place.waited_ms - wait_ms) for tp, place in places.items()}
+            {tp: max(0, position.waited_ms - wait_ms) for tp, position in positions.items()}
         )
-        for tp, place in places.items():
-            recall = min(place.next_offset, first.get(tp, place.next_offset))
-            self._partitions[tp] = Partition(place.ownership, place.next_offset, recall, place.waited_ms)
+        for tp, position in positions.items():
+            recall = min(position.next_offset, first.get(tp, position.next_offset))
+            self._partitions[tp] = Partition(position.ownership, position.next_offset, recall, position.waited_ms)
         return {
             tp: state.recall_offset if state.recalling else state.next_offset for tp, state in self._partitions.items()
         }
 
-    async def _note_begins(self, tps: set[TP], committed: Mapping[TP, tuple[int, Note | None]]) -> None:
+    async def _note_begins(self, tps: set[TP], committed: Mapping[TP, tuple[int, CommitMetadata | None]]) -> None:
         """Where Kafka begins with partitions of which nobody has counted anything."""
         unknown = tps - set(committed)
         self._begins = {**await self.app.consumer.earliest_offsets(*unknown)} if unknown else {}
         self._begins |= {tp: committed[tp][0] for tp in tps & set(committed)}
 
-    async def _committed(self, new: set[TP]) -> dict[TP, tuple[int, Note | None]]:
+    async def _committed(self, new: set[TP]) -> dict[TP, tuple[int, CommitMetadata | None]]:
         found = await self.app.consumer.committed(new) if new else {}
-        return {tp: (offset, Note.read(note)) for tp, (offset, note) in found.items()}
+        return {tp: (offset, CommitMetadata.read(note)) for tp, (offset, note) in found.items()}
 
-    def _beginning(self, tp: TP, committed: tuple[int, Note | None] | None) -> Place | None:
+    def _beginning(self, tp: TP, committed: tuple[int, CommitMetadata | None] | None) -> Position | None:
         """Where to begin in a partition; None: where Kafka says, and nobody has counted anything of it."""
         known = self._collected.get(tp)
         if committed is None:
@@ -127,36 +129,37 @@ class MetricsGenerator:
         self._collected.pop(tp, None)
         if note is None:
             return None
-        return Place(self._new_ownership(), offset, note.waited_ms)
+        return Position(self._new_ownership(), offset, note.waited_ms)
 
     def _new_ownership(self) -> int:
         self._ownerships += 1
         return self._ownerships
 
-    def _adopt(self, saved: Saved, committed: Mapping[TP, tuple[int, Note | None]]) -> None:
+    def _adopt(self, saved: Saved, committed: Mapping[TP, tuple[int, CommitMetadata | None]]) -> None:
         """Goes on where a former process was, unless it has said more than the journal knows."""
-        places = {
-            TP(self.topic, number): Place(self._new_ownership(), *place) for number, place in saved.places.items()
+        positions = {
+            TP(self.topic, number): Position(self._new_ownership(), *position)
+            for number, position in saved.positions.items()
         }
         for tp, (offset, note) in committed.items():
-            ours = note is not None and note.instance == self.instance and tp in places
-            if ours and (note.number > saved.number or offset > places[tp].next_offset):  # type: ignore[union-attr]
+            ours = note is not None and note.instance == self.instance and tp in positions
+            if ours and (note.number > saved.number or offset > positions[tp].next_offset):  # type: ignore[union-attr]
                 JOURNAL_FAILED.labels("older").inc()
                 log.warning("the journal is older than what was committed of %s[%d]; counters begin anew", *tp)
                 return
         self._number, self._collected_ms = saved.number + 1, max(self._collected_ms, saved.collected_ms)
-        self._collected, self._places = places, deque([(saved.number, places)])
+        self._collected, self._positions = positions, deque([(saved.number, positions)])
         notes = [note for _, note in committed.values() if note is not None and note.instance == self.instance]
         done = max((note.number for note in notes), default=0)  # all targets have dealt with what is committed
-        self._lanes.put_back(
+        self._send_queues.put_back(
             {key: [again(push) for push in pushes if push.last > done] for key, pushes in saved.backlog.items()}
         )
         for name, one in saved.tenants.items():
             self._tenants[name], ends = Tenant.restored(name, self._configs.of(name), one)
             if not one.held and one.push.last > done:
-                self._lanes.put(name, again(one.push))
+                self._send_queues.put(name, again(one.push))
             if ends is not None:
-                self._lanes.put(name, ends)
+                self._send_queues.put(name, ends)
 
     def taken(self) -> dict[TP, int]:
         """The first offset of each partition that is not counted, or not recalled, yet."""
@@ -248,8 +251,8 @@ class MetricsGenerator:
             time_ms, created_ms = max(_now_ms(), self._collected_ms + 2), self._collected_ms + 1
             self._number += 1
             self._let_wait_go_on()
-            self._collected |= {tp: state.place for tp, state in self._partitions.items()}
-            places = dict(self._collected)
+            self._collected |= {tp: state.position for tp, state in self._partitions.items()}
+            positions = dict(self._collected)
             pushes: dict[str, Push] = {}
             for name, tenant in self._tenants.items():
                 times_ms = time_ms, created_ms
@@ -259,33 +262,33 @@ class MetricsGenerator:
             self._collected_ms = time_ms + 1  # where series end, they do after their last value
             if self._journal is not None:
                 await self._write_journal(self._journal, pushes)
-            self._keep_places(places)
+            self._keep_positions(positions)
             for name, push in pushes.items():
-                self._lanes.put(name, push)
-            self._lanes.keep_to_bytes_max()
+                self._send_queues.put(name, push)
+            self._send_queues.keep_to_bytes_max()
             self._one_is_done()  # there may be nothing to send
 
     async def _write_journal(self, journal: JournalFile, pushes: Mapping[str, Push]) -> None:
         """Saves what this collection says, and what targets may not have got yet of those before."""
         now = Saved(
-            self._epoch,
+            self._cluster_id,
             self.topic,
             self.instance,
             self._number,
             self._collected_ms,
-            {tp.partition: (place.next_offset, place.waited_ms) for tp, place in self._collected.items()},
+            {tp.partition: (position.next_offset, position.waited_ms) for tp, position in self._collected.items()},
             {name: tenant.saved(pushes.get(name)) for name, tenant in self._tenants.items()},
             {},
         )
-        backlog = await asyncio.to_thread(merged_backlog, *self._lanes.backlog())
+        backlog = await asyncio.to_thread(merged_backlog, *self._send_queues.backlog())
         await journal.save(replace(now, backlog=backlog))
 
-    def _keep_places(self, places: dict[TP, Place]) -> None:
+    def _keep_positions(self, positions: dict[TP, Position]) -> None:
         """Remembers what the newest collection holds, of older ones only what may be committed alone."""
-        self._places.append((self._number, places))
-        if len(self._places) > _PLACES_MAX:
-            wanted = self._lanes.ends() | {self._number} | self._held()
-            self._places = deque(one for one in self._places if one[0] in wanted)
+        self._positions.append((self._number, positions))
+        if len(self._positions) > _POSITIONS_MAX:
+            wanted = self._send_queues.ends() | {self._number} | self._held()
+            self._positions = deque(one for one in self._positions if one[0] in wanted)
 
     def _held(self) -> set[int]:
         return {tenant.held.first - 1 for tenant in self._tenants.values() if tenant.held is not None}
@@ -303,28 +306,31 @@ class MetricsGenerator:
 
     def _done_through(self) -> int:
         """Number of the last collection that all targets have dealt with, of all tenants."""
-        return min(self._lanes.done_through(self._number), *self._held(), self._number)
+        return min(self._send_queues.done_through(self._number), *self._held(), self._number)
 
     async def _commit(self) -> None:
         """Commits what all targets have dealt with."""
         async with self._committing:
             through, done = self._done_through(), None
-            while self._places and self._places[0][0] <= through:
-                done = self._places.popleft()
+            while self._positions and self._positions[0][0] <= through:
+                done = self._positions.popleft()
                 PUSHES.inc()
             if done is None:
                 return
-            number, places = done
+            number, positions = done
             # A partition that went and came back meanwhile was read again from what is committed.
             ours = {
-                tp: place
-                for tp, place in places.items()
-                if tp in self._partitions and self._partitions[tp].ownership == place.ownership
+                tp: position
+                for tp, position in positions.items()
+                if tp in self._partitions and self._partitions[tp].ownership == position.ownership
             }
             if ours:
                 await self.app.consumer.commit_through(
-                    {tp: place.next_offset for tp, place in ours.items()},
-                    {tp: str(Note(place.waited_ms, number, self.instance)) for tp, place in ours.items()},
+                    {tp: position.next_offset for tp, position in ours.items()},
+                    {
+                        tp: str(CommitMetadata(position.waited_ms, number, self.instance))
+                        for tp, position in ours.items()
+                    },
                 )
 
     async def commit_forever(self) -> None:
@@ -348,14 +354,14 @@ class MetricsGenerator:
 
     def stop(self) -> None:
         """Gives up what is under way."""
-        self._lanes.stop()
+        self._send_queues.stop()
 
 
 def _log_skipped(message: Any, err: BaseException) -> None:
     foreseen = isinstance(err, WireError)  # a traceback would say nothing more
     said = err if foreseen else f"{type(err).__name__}: {err}"
-    place = message.topic, message.partition, message.offset
-    log.warning("skipped %s[%d]@%d: %s", *place, said, exc_info=None if foreseen else err)
+    position = message.topic, message.partition, message.offset
+    log.warning("skipped %s[%d]@%d: %s", *position, said, exc_info=None if foreseen else err)
 
 
 def _now_ms() -> int:

@@ -10,8 +10,8 @@ from tables.errors import WireError
 from tables.wire import record
 
 
-class Place(NamedTuple):
-    """How far a partition is counted. waited_ms: halves of edges have waited until then, by Kafka's clock.
+class Position(NamedTuple):
+    """How far a partition is counted. waited_ms: unpaired spans have waited until then, by Kafka's clock.
 
     ownership: tells the times apart in which we had the partition and nobody else
     """
@@ -21,8 +21,8 @@ class Place(NamedTuple):
     waited_ms: int
 
 
-class Note(NamedTuple):
-    """What is committed with an offset: the place's time, the collection's number, and whose it is."""
+class CommitMetadata(NamedTuple):
+    """What is committed with an offset: the position's time, the collection's number, and whose it is."""
 
     waited_ms: int
     number: int
@@ -45,7 +45,7 @@ class Note(NamedTuple):
 class Partition:
     """One that is ours.
 
-    recall_offset: records from here to next_offset were counted before we began; their halves are read again
+    recall_offset: records from here to next_offset were counted before we began; their unpaired spans are read again
     clock_ms: when its youngest record came to Kafka; read_ms: when that was read, by our clock
     """
 
@@ -61,11 +61,11 @@ class Partition:
         return self.recall_offset < self.next_offset
 
     @property
-    def place(self) -> Place:
-        return Place(self.ownership, self.next_offset, self.waited_ms)
+    def position(self) -> Position:
+        return Position(self.ownership, self.next_offset, self.waited_ms)
 
     def wait_until(self, now_ms: int) -> bool:
-        """Nothing came until now: halves have waited so long. False: not known while the past is read."""
+        """Nothing came until now: unpaired spans have waited so long. False: not known while the past is read."""
         if self.recalling or not self.read_ms:
             return False
         # Never back, whatever our clock does: what has expired must not be read again after a restart.

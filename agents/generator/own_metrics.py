@@ -4,7 +4,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from agents.generator.processors.tenant import Figures
+from agents.generator.processors.tenant import TenantStats
 
 RECEIVED = Counter("tempo_metrics_generator_spans_received_total", "Spans that were counted.", ["tenant"])
 DISCARDED = Counter(
@@ -23,21 +23,21 @@ LABELS_OVERFLOWED = Counter(
     ["tenant"],
 )
 WAITING = Gauge(
-    "tempo_metrics_generator_processor_service_graphs_waiting_edges", "Halves of edges that wait.", ["tenant"]
+    "tempo_metrics_generator_processor_service_graphs_waiting_edges", "Unpaired spans that wait.", ["tenant"]
 )
 EXPIRED = Counter(
     "tempo_metrics_generator_processor_service_graphs_expired_edges_total",
-    "Halves of edges whose other half did not come in time; edges to virtual nodes among them.",
+    "Unpaired spans whose other side did not come in time; edges to virtual nodes among them.",
     ["tenant"],
 )
 UNPAIRED = Counter(
     "tempo_metrics_generator_processor_service_graphs_unpaired_edges_total",
-    "Halves of edges that expired without becoming an edge.",
+    "Unpaired spans that expired without becoming an edge.",
     ["tenant"],
 )
 DROPPED = Counter(
     "tempo_metrics_generator_processor_service_graphs_dropped_spans_total",
-    "Halves of edges dropped because service_graphs.max_items waited.",
+    "Unpaired spans dropped because service_graphs.max_items waited.",
     ["tenant"],
 )
 COLLECTIONS_FAILED = Counter(
@@ -48,10 +48,10 @@ COLLECTIONS_FAILED = Counter(
 PUSHES = Counter("tempo_metrics_generator_pushes_total", "Pushes that every target has dealt with.")
 REDELIVERED = Counter("tempo_metrics_generator_records_redelivered_total", "Records passed over: counted already.")
 
-NO_FIGURES: Final = Figures(0, 0.0, 0, 0, 0, 0, 0, 0)
+NO_STATS: Final = TenantStats(0, 0.0, 0, 0, 0, 0, 0, 0)
 
 
-def tell(tenant: str, now: Figures, before: Figures) -> None:
+def tell(tenant: str, now: TenantStats, before: TenantStats) -> None:
     """A tenant's figures as metrics."""
     ACTIVE.labels(tenant).set(now.active_series)
     ENTITIES.labels(tenant).set(now.active_entities)

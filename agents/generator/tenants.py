@@ -6,9 +6,9 @@ from typing import Final, Protocol, Self
 
 from agents.generator.config import GeneratorConfig, fingerprint
 from agents.generator.journal.journal_format import SavedTenant
-from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_FIGURES, tell
-from agents.generator.processors.tenant import Figures, TenantGenerator
-from agents.generator.push.push import Part, Push, end_of, folded, last_push_of, push_of
+from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_STATS, tell
+from agents.generator.processors.tenant import TenantGenerator, TenantStats
+from agents.generator.push.push import Push, PushPart, end_of, folded, last_push_of, push_of
 from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Configs(Protocol):
         """The tenant's."""
 
     def longest_wait_s(self) -> float:
-        """Of all tenants: how long halves of edges wait."""
+        """Of all tenants: how long unpaired spans wait."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,7 +44,7 @@ class Tenant:
     generator: TenantGenerator
     held: Push | None = None
     pushed_ms: int = 0
-    told: Figures = field(default=NO_FIGURES)
+    reported: TenantStats = field(default=NO_STATS)
 
     @classmethod
     def new(cls, name: str, config: TenantConfig) -> Self:
@@ -79,13 +79,13 @@ class Tenant:
         """What is to be sent now. due: whatever the interval says. Where another configuration than before counts
         another way, the series that it does so for end, and begin anew: nothing that was counted is lost.
         """
-        part = Part(self.generator.collect(time_ms / 1000), time_ms, created_ms)
+        part = PushPart(self.generator.collect(time_ms / 1000), time_ms, created_ms)
         self.tell()
         push = push_of(number, part)
         if wanted.generator != self.config.generator and not self.generator.adopt(wanted.generator):
             self.generator, went_on = self.generator.successor(wanted.generator)
             push = last_push_of(number, part, went_on, time_ms + 1)
-            self.told = self.generator.figures()
+            self.reported = self.generator.stats()
         self.config = wanted
         push = push if self.held is None else folded(self.held, push)
         if not due and time_ms < self.pushed_ms + wanted.interval_s * 1000 * _EARLY:
@@ -105,11 +105,11 @@ class Tenant:
                 raise
             log.exception("what was counted of tenant %s cannot be collected; its counters begin anew", self.name)
             COLLECTIONS_FAILED.labels(self.name).inc()
-        self.config, self.generator, self.told = wanted, TenantGenerator(wanted.generator), NO_FIGURES
+        self.config, self.generator, self.reported = wanted, TenantGenerator(wanted.generator), NO_STATS
         return self.collect(number, time_ms, created_ms, wanted, due=due)
 
     def tell(self) -> None:
         """Its figures as metrics."""
-        now = self.generator.figures()
-        tell(self.name, now, self.told)
-        self.told = now
+        now = self.generator.stats()
+        tell(self.name, now, self.reported)
+        self.reported = now

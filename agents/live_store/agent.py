@@ -38,7 +38,9 @@ SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments tha
 GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
 PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
 HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
-FAILURES = Counter("stretto_live_store_failures_total", "Seals, marks and loads that did not work and are tried again.")
+FAILURES = Counter(
+    "stretto_live_store_failures_total", "Seals, saved offsets and loads that did not work and are tried again."
+)
 
 _RETRY_S_MAX = 30.0
 _OPEN_WAIT_S = 20.0
@@ -65,7 +67,7 @@ async def _no_flusher(_: LivePartition, __: FlushJob) -> None:
     raise RuntimeError("the block flusher is not registered")
 
 
-class LiveKeeper:
+class PartitionManager:
     """Drives the partitions of a `LiveStore`: records in, jobs out to the seal thread and the flusher."""
 
     def __init__(
@@ -132,7 +134,7 @@ class LiveKeeper:
         held = store.partitions.get(number)
         if held is not None:
             await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
-            if store.blocks.covered(number) <= held.covered:
+            if store.blocks.flushed_offset(number) <= held.flushed_offset:
                 return
             store.release(number)
         await self.drain(number)  # a seal of a former state must not write after the load
@@ -325,8 +327,8 @@ class LiveKeeper:
                 case SealJob():
                     await self._seal(state, job)
                 case MarkJob(offset):
-                    mark = functools.partial(self._require_store().mark, state.partition, offset)
-                    await self.retried(f"mark partition {state.partition}", mark)
+                    save = functools.partial(self._require_store().save_sealed_offset, state.partition, offset)
+                    await self.retried(f"save the sealed offset of partition {state.partition}", save)
                 case FlushJob():
                     await self.flush(state, job)
 
@@ -382,18 +384,18 @@ def _incoming(message: Any) -> Incoming:
     return Incoming(message.offset, round(message.timestamp * 1000), items)
 
 
-def register(app: StreamApp, keeper: LiveKeeper) -> None:
+def register(app: StreamApp, manager: PartitionManager) -> None:
     """Adds the agent and its timer."""
-    topic = app.topic(keeper.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.resume, app.progress, app.waits = keeper.resume, keeper.taken, keeper.waits
+    topic = app.topic(manager.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
+    app.resume, app.progress, app.waits = manager.resume, manager.taken, manager.waits
 
     @app.agent(topic, name="live_store")
     async def live_store(stream: Any) -> None:
         async for event in stream.noack().events():
-            await keeper.take(event.message)
+            await manager.take(event.message)
             # Faust keeps the message until it is acknowledged, which here never happens.
             event.value = event.message.value = None
 
     @app.timer(1.0, name="live_store_tick")
     async def tick() -> None:
-        keeper.tick()
+        manager.tick()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
-from agents.live_store.agent import LiveKeeper, log_failure
+from agents.live_store.agent import PartitionManager, log_failure
 from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
@@ -55,15 +55,15 @@ class BlockFlusher:
     """
 
     def __init__(
-        self, app: StreamApp, keeper: LiveKeeper, executor: Executor, retention_s: float, copy_bytes_max: int
+        self, app: StreamApp, manager: PartitionManager, executor: Executor, retention_s: float, copy_bytes_max: int
     ) -> None:
-        self._app, self._keeper = app, keeper
+        self._app, self._manager = app, manager
         self._executor, self._retention_s, self._copy_bytes_max = executor, retention_s, copy_bytes_max
         self._flushed: deque[_Flushed] = deque()
 
     async def flush(self, flush: Flush) -> None:
         """Writes the blocks and makes them visible, commits the offsets."""
-        store = self._keeper.store
+        store = self._manager.store
         if store is None or flush.state.closed:
             return
         state, job = flush
@@ -81,14 +81,14 @@ class BlockFlusher:
                 job.first_offset,
                 job.last_offset,
             )
-            await self._keeper.reopen(state.partition)
+            await self._manager.reopen(state.partition)
             return
         if state.closed:
             return  # the cut holds; whoever has the partition now has found it in storage
         done = store.flushed(state, job, result)
         spans = sum(meta.spans for meta in result.blocks)
         log.info("partition %d: offsets %d-%d, %d spans in blocks", state.partition, *_range(job), spans)
-        await self._app.consumer.commit_through({TP(self._keeper.topic, state.partition): job.last_offset + 1})
+        await self._app.consumer.commit_through({TP(self._manager.topic, state.partition): job.last_offset + 1})
         self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
@@ -106,14 +106,14 @@ class BlockFlusher:
 
     async def trim(self) -> None:
         """Every few seconds: deletes segments that are in blocks long enough. The next start deletes the others."""
-        store, now_s = self._keeper.store, asyncio.get_running_loop().time()
+        store, now_s = self._manager.store, asyncio.get_running_loop().time()
         held_bytes = sum(one.size_bytes for one in self._flushed)
         COPIES.set(held_bytes)
         gone: list[SegmentInfo] = []
         while self._flushed and self._flushed[0].at_s + self._retention_s < now_s and held_bytes > self._copy_bytes_max:
             held_bytes -= self._flushed[0].size_bytes
             gone += self._flushed.popleft().infos
-        if not gone or store is None or self._keeper.closing.is_set():
+        if not gone or store is None or self._manager.closing.is_set():
             return
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, walled, store.delete, gone)
@@ -125,7 +125,7 @@ def _range(job: FlushJob) -> tuple[int, int]:
     return job.first_offset, job.last_offset
 
 
-def register(app: StreamApp, keeper: LiveKeeper, flusher: BlockFlusher) -> None:
+def register(app: StreamApp, manager: PartitionManager, flusher: BlockFlusher) -> None:
     """Adds the task that writes blocks, one after the other, and the timer.
 
     No agent with a channel: Faust empties the queues of all agents at every rebalance, and a job that is lost is a hole
@@ -136,7 +136,7 @@ def register(app: StreamApp, keeper: LiveKeeper, flusher: BlockFlusher) -> None:
     async def enqueue(state: LivePartition, job: FlushJob) -> None:
         jobs.put_nowait(Flush(state, job))
 
-    keeper.flush = enqueue
+    manager.flush = enqueue
 
     @app.task
     async def flush_blocks() -> None:

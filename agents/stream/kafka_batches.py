@@ -20,7 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from prometheus_client import Counter
 
-from agents.stream.kafka_codecs import TooLarge, decompress
+from agents.stream.kafka_codecs import BatchTooLarge, decompress
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +234,7 @@ def _end_of(frame: Frame) -> int | None:
 
 
 def _reason(err: BaseException) -> str:
-    if isinstance(err, TooLarge):
+    if isinstance(err, BatchTooLarge):
         return "too_large"
     if isinstance(err, UnsupportedCodecError):
         return "codec"

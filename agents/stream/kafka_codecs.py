@@ -16,7 +16,7 @@ _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 
 
-class TooLarge(ValueError):  # noqa: N818  # says it better
+class BatchTooLarge(ValueError):  # noqa: N818  # says it better
     """It would be larger than the limit."""
 
     def __init__(self, bytes_max: int) -> None:
@@ -24,12 +24,12 @@ class TooLarge(ValueError):  # noqa: N818  # says it better
 
 
 def decompress(codec: int, data: memoryview, bytes_max: int) -> bytes:
-    """codec: the number in a batch's attributes. Raises: TooLarge, UnsupportedCodecError, OSError, ValueError."""
+    """codec: the number in a batch's attributes. Raises: BatchTooLarge, UnsupportedCodecError, OSError, ValueError."""
     if codec == _GZIP:
         return _gunzip(data, bytes_max)
     if codec == _SNAPPY:
         if _snappy_bytes(data) > bytes_max:
-            raise TooLarge(bytes_max)
+            raise BatchTooLarge(bytes_max)
         return bytes(snappy_decode(data.tobytes()))
     if codec not in _STREAMS:
         raise UnsupportedCodecError(f"codec {codec}")
@@ -38,7 +38,7 @@ def decompress(codec: int, data: memoryview, bytes_max: int) -> bytes:
         while piece := stream.read(_PIECE_BYTES):
             size += len(piece)
             if size > bytes_max:
-                raise TooLarge(bytes_max)
+                raise BatchTooLarge(bytes_max)
             pieces.append(piece)
     return b"".join(pieces)
 
@@ -49,7 +49,7 @@ def _gunzip(data: memoryview, bytes_max: int) -> bytes:
         member = zlib.decompressobj(wbits=31)
         whole += member.decompress(left, bytes_max - len(whole) + 1)
         if len(whole) > bytes_max:
-            raise TooLarge(bytes_max)
+            raise BatchTooLarge(bytes_max)
         if not member.eof:
             raise ValueError("the gzip stream is cut off")
         left = member.unused_data

@@ -85,7 +85,7 @@ def new_app(
     buffer_records_max: int = 32,
     decompressed_bytes_max: int = 64 << 20,
 ) -> StreamApp:
-    """A Faust app: one consumer group. Figures and reasons are in docs/adr/0002-faust.md.
+    """A Faust app: one consumer group. TenantStats and reasons are in docs/adr/0002-faust.md.
 
     decompressed_bytes_max: of one compressed batch of Kafka when it is decompressed, for all apps of this process
     keeps_partitions: a worker that was killed and is started again with the same data folder takes up its partitions

@@ -29,9 +29,9 @@ CPU_WAIT_SECONDS: Final = Histogram(
     "Of how late that timer was, for how long other threads and processes had all CPUs (Linux only).",
     buckets=_BUCKETS_S,
 )
-LOCK_WAIT_SECONDS: Final = Histogram(
-    "stretto_event_loop_lock_wait_seconds",
-    "Of how late that timer was, the rest: other threads of this process had Python's lock (Linux only).",
+GIL_WAIT_SECONDS: Final = Histogram(
+    "stretto_event_loop_gil_wait_seconds",
+    "Of how late that timer was, the rest: other threads of this process had the GIL (Linux only).",
     buckets=_BUCKETS_S,
 )
 
@@ -72,7 +72,7 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         if self._schedule is not None:
             waited_s = min(late_s - worked_s, self._waited() - self._waited_s)
             CPU_WAIT_SECONDS.observe(waited_s)
-            LOCK_WAIT_SECONDS.observe(late_s - worked_s - waited_s)
+            GIL_WAIT_SECONDS.observe(late_s - worked_s - waited_s)
         self._again()
 
     def _waited(self) -> float:

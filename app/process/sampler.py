@@ -26,7 +26,7 @@ Stack = tuple[Line, ...]  # the innermost first
 
 
 @dataclass(slots=True)
-class Samples:
+class StackSamples:
     """By stack: for how many nanoseconds a thread was there, and how much of it on a CPU."""
 
     wall_ns: Counter[Stack] = field(default_factory=Counter)
@@ -35,9 +35,9 @@ class Samples:
     took_ns: int = 0
 
 
-def sample(seconds: float, stopped: Callable[[], bool] = lambda: False) -> Samples:
+def sample(seconds: float, stopped: Callable[[], bool] = lambda: False) -> StackSamples:
     """Watches all Python threads but the one that calls it, which it holds for so long."""
-    found, own = Samples(), threading.get_ident()
+    found, own = StackSamples(), threading.get_ident()
     begin = last = time.monotonic_ns()
     cpu = _cpu_ns()
     while last < begin + seconds * 1e9 and not stopped():
@@ -72,7 +72,7 @@ def _cpu_ns() -> dict[int, int]:
     return found
 
 
-def to_pprof(samples: Samples) -> bytes:
+def to_pprof(samples: StackSamples) -> bytes:
     """Compressed, as pprof wants it."""
     texts: dict[str, int] = {"": 0}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from app.api.errors import Unavailable
-from tables.blocks.block_list import BlockList, Snapshot
+from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta
 from tables.errors import DamagedError
@@ -45,7 +45,7 @@ class Lacks:
             self.add("more blocks cannot be read; the server's log names them", _RETRY_AFTER_S)
 
 
-def lacking(snapshot: Snapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
+def lacking(snapshot: BlockSnapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
     """What a query over the time range lacks. start_ns, end_ns: None: open"""
     found = [_unknown(number) for number in sorted(snapshot.problems)]
     return found + [told(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
@@ -53,7 +53,7 @@ def lacking(snapshot: Snapshot, start_ns: int | None, end_ns: int | None) -> lis
 
 def lacking_of_trace(
     blocks: BlockList,
-    snapshot: Snapshot,
+    snapshot: BlockSnapshot,
     trace_id: bytes,
     partitions: int,
     within: tuple[int | None, int | None],
@@ -101,7 +101,7 @@ def _unknown(partition: int) -> str:
     )
 
 
-def _by_key(snapshot: Snapshot) -> list[Damage]:
+def _by_key(snapshot: BlockSnapshot) -> list[Damage]:
     return sorted(snapshot.damaged, key=lambda damage: damage.key)
 
 
@@ -113,8 +113,8 @@ def _partition_counts(blocks: BlockList, damage: Damage, now: int) -> set[int]:
     """How many partitions the topic may have had; none: not known."""
     if damage.meta is not None:
         return {damage.meta.partition_count}
-    known = blocks.partition_counts(damage.epoch)
-    return known | {now} if damage.epoch == blocks.epoch else known
+    known = blocks.partition_counts(damage.cluster_id)
+    return known | {now} if damage.cluster_id == blocks.cluster_id else known
 
 
 def overlaps(meta: BlockMeta, start_ns: int | None, end_ns: int | None) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
-from agents.live_store.agent import LiveKeeper
+from agents.live_store.agent import PartitionManager
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.process.memory import release_to_system
@@ -87,12 +87,12 @@ def _give_way(niceness: int) -> None:
 class Querier:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, keeper: LiveKeeper, limits: QueryLimits) -> None:
-        self._keeper, self._limits = keeper, limits
+    def __init__(self, manager: PartitionManager, limits: QueryLimits) -> None:
+        self._manager, self._limits = manager, limits
         give_way = partial(_give_way, limits.niceness)
         self._pool = ThreadPoolExecutor(limits.threads, "query", give_way)
         # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
-        # the event loop waits for Python's lock in line with all threads that compute.
+        # the event loop waits for the GIL in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", give_way)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
@@ -107,13 +107,13 @@ class Querier:
 
     def not_ready(self) -> Sequence[str]:
         """Why this process cannot serve yet."""
-        return self._keeper.not_ready()
+        return self._manager.not_ready()
 
     def damage(self) -> Sequence[str]:
         """What of the stored data cannot be read; the rest is served."""
-        store = self._keeper.store
+        store = self._manager.store
         blocks = [] if store is None else [*store.blocks.problems(), *damage_lines(store.blocks.damaged())]
-        return [*self._keeper.damage.values(), *blocks]
+        return [*self._manager.damage.values(), *blocks]
 
     async def search(
         self,
@@ -303,13 +303,13 @@ class Querier:
         return request_budget(lambda: MemoryBudget(self._limits.memory_bytes_max, self._memory))
 
     def _store(self) -> LiveStore:
-        if self._keeper.store is None:
+        if self._manager.store is None:
             raise Unavailable("the live store is not open yet")
-        return self._keeper.store
+        return self._manager.store
 
     def _missing(self, store: LiveStore, partitions: Iterable[int]) -> str:
         """Which partitions an answer would miss spans of; "" if none."""
-        behind = self._keeper.behind()
+        behind = self._manager.behind()
         missing = [str(number) for number in partitions if number not in store.partitions or number in behind]
         if not missing:
             return ""

@@ -20,7 +20,7 @@ _RATIO_FROM_BYTES: Final = 1 << 20
 _HERE_CPU_S: Final = 0.002
 
 
-class TooLarge(ValueError):  # noqa: N818  (says what it is)
+class BodyTooLarge(ValueError):  # noqa: N818  (says what it is)
     """More bytes than a body may have."""
 
 
@@ -47,13 +47,13 @@ async def decompressed(
     """The body.
 
     In:     as it came; its Content-Encoding; how large it may become; where its bytes are counted (as decompressing)
-    Raises: UnknownEncoding, TooLarge, TooCostly, Overloaded, WireError if it is not what Content-Encoding says
+    Raises: UnknownEncoding, BodyTooLarge, TooCostly, Overloaded, WireError if it is not what Content-Encoding says
     """
     loop = asyncio.get_running_loop()
     work = _Work(data, encoding, costs)
     announced = work.announced_bytes()
     if announced > bytes_max:
-        raise TooLarge
+        raise BodyTooLarge
     # What says its size is made at once; all else piece by piece, each counted when it is there.
     held.add("decompressing", announced)
     here = len(data) <= STEP_BYTES and announced <= STEP_BYTES
@@ -63,7 +63,7 @@ async def decompressed(
             if piece is None:
                 return b"".join(work.pieces)
             if work.size > bytes_max:
-                raise TooLarge
+                raise BodyTooLarge
             if not announced:
                 held.add("decompressing", len(piece))
             # The rest of what is nearly done is not worth a thread.

@@ -30,7 +30,7 @@ _FIRST_WAIT_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class GatherLimits:
+class BatchLimits:
     """gather_s: at most one batch per so many seconds, unless it is full. batch_bytes: when it is full.
     wait_s: how long a request that is sent again waits for its first sending.
     """
@@ -40,17 +40,17 @@ class GatherLimits:
     wait_s: float
 
 
-class _Waiting(NamedTuple):
+class _PendingRequest(NamedTuple):
     request: Request
     outcome: "asyncio.Future[Outcome]"
 
 
-class Gatherer:
+class RequestBatcher:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, writer: SpanWriter, limits: GatherLimits) -> None:
+    def __init__(self, writer: SpanWriter, limits: BatchLimits) -> None:
         self._writer, self._limits = writer, limits
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_PendingRequest] = []
         self._waiting_bytes = 0
         self._in_flight_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -74,7 +74,7 @@ class Gatherer:
             finally:
                 _release(held)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(request, loop.create_future())
+        waiting = _PendingRequest(request, loop.create_future())
         self._count_in_flight(len(body))
         waiting.outcome.add_done_callback(partial(self._forget, len(body), held))
         if len(body) > PIECE_BYTES:
@@ -88,7 +88,7 @@ class Gatherer:
             self._client_went_away(waiting)
             raise
 
-    def _gather(self, waiting: _Waiting) -> None:
+    def _gather(self, waiting: _PendingRequest) -> None:
         limits, loop = self._limits, asyncio.get_running_loop()
         self._waiting.append(waiting)
         self._waiting_bytes += len(waiting.request.body)
@@ -106,7 +106,7 @@ class Gatherer:
         self._unsettled.done(request)
         return twin.result()
 
-    def _client_went_away(self, waiting: _Waiting) -> None:
+    def _client_went_away(self, waiting: _PendingRequest) -> None:
         """It may come back with the same request, which must not be written twice."""
         if waiting in self._waiting:
             self._waiting.remove(waiting)
@@ -153,12 +153,12 @@ class Gatherer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _write(self, batch: list[_Waiting]) -> None:
+    async def _write(self, batch: list[_PendingRequest]) -> None:
         self._expected = None
         await self._answer(batch)
         self._expected = None if self._waiting else len(batch)
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
+    async def _answer(self, batch: list[_PendingRequest]) -> None:
         try:
             outcomes = await self._writer.write([w.request for w in batch])
         except NotAcknowledged as err:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from prometheus_client import Counter, Gauge, Histogram
 
 from agents.generator.push.push import Push
-from app.remote_write.credentials import CredentialsError, Tls, authorization
+from app.remote_write.credentials import ClientTls, CredentialsError, authorization
 from app.settings.remote_write import WRITE_2, RemoteWrite
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class RemoteWriter:
         self._parts = urlsplit(config.url)
         self._url = urlunsplit(self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]))
         self._own = {header: value.get_secret_value() for header, value in config.headers.items()}
-        self._tls = Tls(config.tls_config) if self._parts.scheme == "https" else None
+        self._tls = ClientTls(config.tls_config) if self._parts.scheme == "https" else None
         self._places = asyncio.Semaphore(config.queue_config.max_shards)
         self._session: aiohttp.ClientSession | None = None
         self._asked_s: float | None = None  # when it did not take 2.0, on the monotonic clock

@@ -46,7 +46,7 @@ def _secret(given: str, file: str) -> str:
     return secret
 
 
-class Tls:
+class ClientTls:
     """The TLS of a target's connections."""
 
     def __init__(self, config: TlsConfig) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from app.settings.keys import Key, dotted
-from app.settings.problems import Place, Problem
+from app.settings.problems import Location, Problem
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use letters: YAML allows them, nobody writes them
 _MARK: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
@@ -42,7 +42,7 @@ class Document:
     """What the file says. `places` has the line of every key; `unsure` those whose value could not be had."""
 
     tree: dict[str, Any] = field(default_factory=dict)
-    places: dict[Key, Place] = field(default_factory=dict)
+    places: dict[Key, Location] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     unsure: set[Key] = field(default_factory=set)
     readable: bool = True  # False: not YAML; then nothing but `problems` means anything
@@ -110,11 +110,11 @@ class _Reader:
         # Where YAML's own words quote a mark they mean the $ of the file.
         said = said.replace(ascii(_OPEN)[1:-1], "$").replace(_OPEN, "$")
         self._document.readable = False
-        self._document.problems.append(Problem(Place(self._name, line), said))
+        self._document.problems.append(Problem(Location(self._name, line), said))
 
     def _wrong(self, line: int, key: Key, said: str) -> None:
         self._document.unsure.add(key)
-        self._document.problems.append(Problem(Place(self._name, line), f"{dotted(key) or 'a key'}: {said}"))
+        self._document.problems.append(Problem(Location(self._name, line), f"{dotted(key) or 'a key'}: {said}"))
 
     def _root(self, node: yaml.Node | None, loader: yaml.SafeLoader) -> None:
         if node is None:  # an empty file
@@ -134,7 +134,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             items = []
             for number, item in enumerate(node.value):
-                self._document.places[*key, number] = Place(self._name, item.start_mark.line + 1)
+                self._document.places[*key, number] = Location(self._name, item.start_mark.line + 1)
                 items.append(self._value(item, (*key, number), loader))
             return items
         assert isinstance(node, yaml.ScalarNode), "there are three kinds of nodes"
@@ -156,10 +156,10 @@ class _Reader:
             below = (*key, name)
             if name in lines:
                 said = f"{dotted(below)}: the key is there twice, first at line {lines[name]}; remove one"
-                self._document.problems.append(Problem(Place(self._name, line), said))
+                self._document.problems.append(Problem(Location(self._name, line), said))
                 continue
             lines[name] = line
-            self._document.places[below] = Place(self._name, line)
+            self._document.places[below] = Location(self._name, line)
             found[name] = self._value(value_node, below, loader)
         return found
 

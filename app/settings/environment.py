@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.settings.document import Text
 from app.settings.keys import VARIABLE_PREFIX, Key, closest, dotted, fields, leaves, variable
-from app.settings.problems import Place, Problem, show
+from app.settings.problems import Location, Problem, show
 
 CONFIG: Final = "STRETTO_CONFIG"
 # What `stretto demo` reads, which `stretto run` starts in the environment of the server.
@@ -27,7 +27,7 @@ class Override:
 
     key: Key
     value: Any  # Text, or what the key holds
-    place: Place
+    place: Location
 
 
 def overrides(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]]:
@@ -37,9 +37,9 @@ def overrides(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]
     for name, parse in SHORT_NAMES.items():
         if text := environ.get(name):  # empty is unset: what a compose file makes of an unset variable
             try:
-                found += [Override(key, value, Place(name)) for key, value in parse(text)]
+                found += [Override(key, value, Location(name)) for key, value in parse(text)]
             except ValueError as wrong:
-                problems.append(Problem(Place(name), f"{wrong}; got {show(text)}"))
+                problems.append(Problem(Location(name), f"{wrong}; got {show(text)}"))
     by_name = {variable(key): key for key in leaves()}
     for name in sorted(environ):
         if (
@@ -50,9 +50,9 @@ def overrides(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]
         ):
             continue
         if name not in by_name:
-            problems.append(Problem(Place(name), _unknown(name, [CONFIG, *by_name])))
+            problems.append(Problem(Location(name), _unknown(name, [CONFIG, *by_name])))
         elif environ[name] or name != variable(("data_dir",)):
-            found.append(Override(by_name[name], Text(environ[name]), Place(name)))
+            found.append(Override(by_name[name], Text(environ[name]), Location(name)))
     return found, problems
 
 

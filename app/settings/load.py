@@ -11,7 +11,7 @@ from app.settings.document import Document, Text, plain, read
 from app.settings.environment import CONFIG, Override, overrides
 from app.settings.keys import is_list, is_mapping, section_of
 from app.settings.models import Settings
-from app.settings.problems import Place, Problem, error, from_validation
+from app.settings.problems import Location, Problem, error, from_validation
 
 DEFAULT_FILE: Final = "stretto.yaml"
 
@@ -57,7 +57,7 @@ def _file(environ: Mapping[str, str], cwd: Path) -> Document:
     except UnicodeDecodeError as wrong:
         line = wrong.object.count(b"\n", 0, wrong.start) + 1
         said = "not UTF-8 text; save the file as UTF-8"
-        return Document(problems=[Problem(Place(name, line), said)], readable=False)
+        return Document(problems=[Problem(Location(name, line), said)], readable=False)
 
 
 def _set(document: Document, override: Override) -> None:

@@ -16,7 +16,7 @@ _SHOWN_MAX = 60  # characters of a wrong value
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Location:
     """Where a value comes from: a line of the file (from 1), or an environment variable (line 0)."""
 
     name: str
@@ -28,7 +28,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    place: Place | None  # None: a default
+    place: Location | None  # None: a default
     text: str
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ def show(value: Any) -> str:
 
 def from_validation(
     failed: ValidationError,
-    places: Mapping[Key, Place],
+    places: Mapping[Key, Location],
     skip: frozenset[Key],
     root: type[Section] = Settings,
     above: Key = (),
@@ -87,7 +87,7 @@ def from_validation(
     return problems
 
 
-def _place(key: Key, places: Mapping[Key, Place]) -> Place | None:
+def _place(key: Key, places: Mapping[Key, Location]) -> Location | None:
     # A key that is not set (a default in conflict with another setting) has the place of what is around it.
     return next((places[key[:end]] for end in range(len(key), 0, -1) if key[:end] in places), None)
 

@@ -9,7 +9,7 @@ from app.settings.document import Document, read
 from app.settings.keys import Key, dotted
 from app.settings.load import settle
 from app.settings.overrides import TenantOverrides
-from app.settings.problems import Place, Problem, error, from_validation, show
+from app.settings.problems import Location, Problem, error, from_validation, show
 from tables.tenant import valid_tenant
 
 ANY_TENANT: Final = "*"
@@ -55,7 +55,7 @@ def _problems(failed: ValidationError, document: Document, above: Key) -> list[P
     if failed.title == TenantOverrides.__name__:
         return from_validation(failed, document.places, skip, TenantOverrides, above)
     # Of the settings with the entry over them: the keys are the settings' own.
-    place: Place | None = document.places[above]
+    place: Location | None = document.places[above]
     return [Problem(place, f"{dotted(above)}: {_said(item)}") for item in failed.errors(include_url=False)]
 
 

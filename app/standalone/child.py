@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.standalone.errors import StandaloneError
-from app.standalone.output import Echo, LogFile, Show, pump
+from app.standalone.output import LogFile, OutputEcho, Show, pump
 
 _TETHER: Final = Path(__file__).with_name("tether.py")
 _LAST_WORDS_S: Final = 1.0  # for the rest of the output, after the process has ended
@@ -82,7 +82,7 @@ class Child:
         ended: asyncio.Future[int],
     ) -> None:
         command = self.command
-        log, echo = LogFile(command.log), Echo(command.name, self._say, show=command.show)
+        log, echo = LogFile(command.log), OutputEcho(command.name, self._say, show=command.show)
         reader = threading.Thread(target=_copy, args=(stdout, log, echo), name=f"read-{self.command.name}", daemon=True)
         reader.start()
         code = process.wait()
@@ -120,7 +120,7 @@ class Child:
                 return
 
 
-def _copy(stdout: BinaryIO, log: LogFile, echo: Echo) -> None:
+def _copy(stdout: BinaryIO, log: LogFile, echo: OutputEcho) -> None:
     with stdout:
         pump(stdout, log, echo)
     log.close()

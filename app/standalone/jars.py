@@ -20,7 +20,7 @@ from typing import Final
 from app.standalone import maven
 from app.standalone.errors import StandaloneError
 from app.standalone.maven import Jar
-from app.standalone.progress import Progress
+from app.standalone.progress import DownloadProgress
 
 LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
 
@@ -176,7 +176,7 @@ def _fetch_all(jars: Sequence[Jar], directory: Path, say: Callable[[str], None],
                 return
             finished.put(None)
 
-    with Progress(f"Kafka {_version_or_jars(jars)}", len(jars), total_bytes, say) as progress:
+    with DownloadProgress(f"Kafka {_version_or_jars(jars)}", len(jars), total_bytes, say) as progress:
         for _ in range(min(_DOWNLOADS_MAX, len(jars))):
             threading.Thread(target=work, daemon=True, name="fetch-jars").start()
         try:

@@ -44,7 +44,7 @@ class LogFile:
 Show = Literal["all", "warnings", "errors"]
 
 
-class Echo:
+class OutputEcho:
     """Passes on the lines from a level on, and the lines without a level that follow one.
 
     At most LINES_MAX in WINDOW_S seconds: a worker without Kafka logs some forty errors a second.
@@ -80,7 +80,7 @@ class Echo:
             self._say(f"{self._name} | … more of this in its log, not shown for up to {self.WINDOW_S:.0f} s")
 
 
-def pump(source: BinaryIO, log: LogFile, echo: Echo) -> None:
+def pump(source: BinaryIO, log: LogFile, echo: OutputEcho) -> None:
     """Copy `source` until its end. Lines longer than 64 KiB are echoed in pieces."""
     while line := source.readline(_LINE_BYTES_MAX):
         log.write(line)

@@ -17,7 +17,7 @@ _KAFKA_PORT_DEFAULT: Final = 9092
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     data_dir: Path
     brokers: tuple[str, ...]  # host:port
     own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
@@ -44,7 +44,7 @@ class Plan:
         return (*self.listeners, Listener("Kafka", "127.0.0.1", self.own_kafka_port, KAFKA_PORT))
 
 
-def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
+def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
     """Raises: StandaloneError for a port that is no number."""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
@@ -58,7 +58,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Plan:
     otlp_grpc = _listener(
         "OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint", tls=bool(otlp.grpc.tls.cert_file)
     )
-    return Plan(
+    return RunPlan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
         own_kafka_port=own_port,

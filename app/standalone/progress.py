@@ -13,7 +13,7 @@ _REDRAW_S: Final = 0.1
 _LINE_S: Final = 2.0
 
 
-class Progress:
+class DownloadProgress:
     """Counts bytes and files, from any thread; a context manager, so that the last state is shown."""
 
     def __init__(

@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command
 from app.standalone.errors import StandaloneError
-from app.standalone.plan import Plan
+from app.standalone.plan import RunPlan
 from app.standalone.ports import Listener, data_lock, free_port, wait_free
 from app.standalone.supervisor import keep_alive, nothing, stop_in_order
 from app.standalone.welcome import welcome
@@ -61,7 +61,7 @@ def main(settings: Settings) -> int:
         return _INTERRUPTED
 
 
-def _own_broker(chosen: Plan, settings: Settings) -> kafka.Broker | None:
+def _own_broker(chosen: RunPlan, settings: Settings) -> kafka.Broker | None:
     if chosen.own_kafka_port is None:
         return None
     pinned = jars.locked()
@@ -83,7 +83,7 @@ def _own_broker(chosen: Plan, settings: Settings) -> kafka.Broker | None:
 
 @dataclass(slots=True)
 class _Run:
-    plan: Plan
+    plan: RunPlan
     topics: list[topics.TopicSpec]
     broker: kafka.Broker | None
     started: float  # time.monotonic()

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from agents.live_store.agent import LiveKeeper
+from agents.live_store.agent import PartitionManager
 from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import Held, Ring, Role, State, Worker
@@ -43,7 +43,7 @@ class KafkaRings:
         """group_prefix: of consumer groups. apps: the roles that this process has. ends: where topics end"""
         self._ends = ends or TopicEnds()
         self._brokers, self._prefix, self._apps = list(brokers), group_prefix, apps
-        self.keeper: LiveKeeper | None = None
+        self.manager: PartitionManager | None = None
         self._since_s = time.time()
         self._admin: Any = None
         self._known: dict[Role, _Members] = {}
@@ -75,7 +75,7 @@ class KafkaRings:
     def _state(self, role: Role, app: StreamApp) -> str:
         if app.should_stop:
             return "Stopping"
-        catching_up = role == "live-store" and self.keeper is not None and self.keeper.not_ready()
+        catching_up = role == "live-store" and self.manager is not None and self.manager.not_ready()
         return "Running" if app.started and not catching_up else "Starting"
 
     async def _members(self, role: Role) -> _Members:
@@ -117,20 +117,20 @@ class KafkaRings:
         if app is None:
             return None
         member = app.consumer.member_id() if app.started else ""
-        if role != "live-store" or self.keeper is None:
+        if role != "live-store" or self.manager is None:
             state: State = "ACTIVE" if member else "JOINING"
             return Worker(member, role, "", state, ())
-        held = _held(self.keeper, self._ends)
-        state = "LEAVING" if self.keeper.closing.is_set() else "JOINING" if self.keeper.not_ready() else "ACTIVE"
+        held = _held(self.manager, self._ends)
+        state = "LEAVING" if self.manager.closing.is_set() else "JOINING" if self.manager.not_ready() else "ACTIVE"
         return Worker(member, role, "", state, [one.partition for one in held], held=held)
 
 
-def _held(keeper: LiveKeeper, ends: TopicEnds) -> list[Held]:
-    store = keeper.store
+def _held(manager: PartitionManager, ends: TopicEnds) -> list[Held]:
+    store = manager.store
     if store is None:
         return []
     return [
-        Held(number, state.next_offset, ends.end(keeper.topic, number), state.covered)
+        Held(number, state.next_offset, ends.end(manager.topic, number), state.flushed_offset)
         for number, state in sorted(store.partitions.items())
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import faust
 from aiokafka.admin import AIOKafkaAdminClient
 
-from agents.live_store.agent import LiveKeeper
+from agents.live_store.agent import PartitionManager
 from agents.stream.stream_app import StreamApp
 from app.process.storage import storage_config
 from app.settings import Settings
@@ -31,16 +31,16 @@ _SEAL_AT_STOP_S = 2.0
 class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """One for a process that has a live store."""
 
-    def __init__(self, settings: Settings, app: StreamApp, keeper: LiveKeeper, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, app: StreamApp, manager: PartitionManager, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings, self._keeper = settings, keeper
+        self._settings, self._manager = settings, manager
         self._table = SegmentTable(app, settings.data_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
 
     async def on_start(self) -> None:
         """Before any partition is assigned."""
         settings, kafka = self._settings, self._settings.kafka
-        epoch, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
+        cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         await self.add_runtime_dependency(self._table)
         live = settings.live_store
         policy = CutPolicy(
@@ -54,16 +54,16 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(storage_config(settings.storage.trace))
-        blocks = BlockList(store, epoch, columns)
-        segments = self._table.open(epoch)
-        self._keeper.store = LiveStore(segments, blocks, policy, live.segment_cache_bytes_max, columns)
+        blocks = BlockList(store, cluster_id, columns)
+        segments = self._table.open(cluster_id)
+        self._manager.store = LiveStore(segments, blocks, policy, live.segment_cache_bytes_max, columns)
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:
         """Blocks of others: compactors, other live stores."""
         while not self.should_stop:
             await self.sleep(self._settings.storage.trace.blocklist_poll_s)
-            store = self._keeper.store
+            store = self._manager.store
             if store is None or self.should_stop:
                 continue
             work = partial(store.blocks.poll, range(store.policy.partitions))
@@ -76,7 +76,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         """Seals what is in the heads, so that a restart reads less again."""
         try:
             async with asyncio.timeout(_SEAL_AT_STOP_S):
-                await self._keeper.seal_all()
+                await self._manager.seal_all()
         except TimeoutError:
             log.warning("heads were not sealed in time; they are read again from Kafka")
 

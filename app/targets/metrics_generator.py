@@ -51,7 +51,7 @@ class GeneratorConfigs:
         )
 
     def longest_wait_s(self) -> float:
-        """Of all tenants: how long halves of edges wait."""
+        """Of all tenants: how long unpaired spans wait."""
         own = (one.metrics_generator.processor.service_graphs.wait_s for one in self._overrides.all())
         return max([self._below.processor.service_graphs.wait_s, *own])
 
@@ -61,22 +61,22 @@ def _sets_interval(one: TenantOverrides) -> bool:
 
 
 class Pusher(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """A part of the generator's Faust app. epoch: tells this Kafka's offsets from another one's."""
+    """A part of the generator's Faust app. cluster_id: tells this Kafka's offsets from another one's."""
 
     def __init__(
         self,
         generator: MetricsGenerator,
         targets: Sequence[RemoteWriter],
         configs: GeneratorConfigs,
-        epoch: Callable[[], Awaitable[str]],
+        cluster_id: Callable[[], Awaitable[str]],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._generator, self._targets, self._configs, self._epoch = generator, targets, configs, epoch
+        self._generator, self._targets, self._configs, self._cluster_id = generator, targets, configs, cluster_id
 
     async def on_start(self) -> None:
         """Before any partition is assigned."""
-        await self._generator.restore(await self._epoch())
+        await self._generator.restore(await self._cluster_id())
 
     @faust.Service.task
     async def _collect(self) -> None:

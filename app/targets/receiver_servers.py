@@ -17,7 +17,7 @@ from app.receivers.decompress import BodyCosts
 from app.receivers.input_budget import InputBudget
 from app.receivers.otlp.grpc import GrpcReceiver
 from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
-from app.receivers.request_batcher import Gatherer, GatherLimits
+from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from app.settings import Settings
 from app.settings.server import Grpc, Http
 from app.targets.servers import _MIB, _OTLP, _STOP_GRACE_S, _start, auth_file, watch_tokens, watched_context
@@ -30,12 +30,12 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._settings, self._writer = settings, writer
         gather = settings.distributor.gather
-        limits = GatherLimits(
+        limits = BatchLimits(
             gather_s=gather.gather_ms / 1000,
             batch_bytes=gather.gather_bytes_max,
             wait_s=settings.kafka.write_timeout_s,
         )
-        self._gatherer = Gatherer(writer, limits)
+        self._batcher = RequestBatcher(writer, limits)
         share = settings.distributor.input.tenant_share if settings.multitenancy_enabled else 1.0
         self._budget = InputBudget(settings.distributor.input.bytes_max, share)
         self._watch = FileWatch(settings.server.file_poll_s)
@@ -69,7 +69,7 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
             connections_max=grpc.connections_max,
         )
         server = GrpcReceiver(
-            self._gatherer,
+            self._batcher,
             grpc.endpoint,
             access,
             message_bytes_max=grpc.max_recv_msg_size_mib * _MIB,
@@ -96,7 +96,7 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         )
         cors = http.cors
         allowed = Cors(cors.allowed_origins, cors.allowed_headers, cors.max_age) if cors.allowed_origins else None
-        app = build_http_receiver(self._gatherer, access, bodies, self._budget, allowed)
+        app = build_http_receiver(self._batcher, access, bodies, self._budget, allowed)
         self._http = http_runner(app, http.header_bytes_max)
         host, _, port = http.endpoint.rpartition(":")
         await self._http.setup()
@@ -117,5 +117,5 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
             await self._grpc.stop(_STOP_GRACE_S)
         if self._http is not None:
             await self._http.cleanup()
-        await self._gatherer.drain()
+        await self._batcher.drain()
         await self._writer.stop(_STOP_GRACE_S)

@@ -243,7 +243,7 @@ def _tell_process(
     before, after = loop
     late_ms = stalls.longest_ms(before[stalls.METRIC], after[stalls.METRIC])
     parts = stalls.longest_parts_ms(before, after)
-    own_ms = max(parts["its own work"], parts["Python's lock"])
+    own_ms = max(parts["its own work"], parts["the GIL"])
     text = f"event loop late by at most {late_ms:g} ms; of it at most {parts} (limit {given.late_ms_max:g})"
     report.check(right=own_ms <= given.late_ms_max, text=text)
     in_flight = _samples(cluster).get(IN_FLIGHT, -1.0)

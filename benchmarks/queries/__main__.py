@@ -25,7 +25,7 @@ from benchmarks.load import Loaded
 from benchmarks.queries import report, stalls, truth
 from benchmarks.queries.ask import all_timed
 from benchmarks.queries.cases import Case, cases
-from benchmarks.queries.crowd import ask_from_elsewhere
+from benchmarks.queries.concurrent_clients import ask_from_elsewhere
 from benchmarks.queries.passes import PASSES_MAX, Pass, write
 from benchmarks.soak.__main__ import code_of_now
 
@@ -254,14 +254,16 @@ def ask_all(run: Bench, cluster: Cluster, place: str) -> None:
         rate = requests / given.seconds
         sending = pool.submit(send, cluster, file, IN_FLIGHT, rate, 0) if requests else None
         try:
-            crowd = ask_from_elsewhere(url, run.cases, clients, given.seconds)
+            concurrent = ask_from_elsewhere(url, run.cases, clients, given.seconds)
         finally:
             loaded = sending.result() if sending else None
     echo.finish()
     all_after = stalls.all_buckets(url)
     stall_ms = stalls.longest_ms(all_before[stalls.METRIC], all_after[stalls.METRIC])
     parts_ms = stalls.longest_parts_ms(all_before, all_after)
-    run.throngs.append(report.throng(place, crowd, ingested(given.ingest, loaded), echo.took_s, stall_ms, parts_ms))
+    run.throngs.append(
+        report.throng(place, concurrent, ingested(given.ingest, loaded), echo.took_s, stall_ms, parts_ms)
+    )
     file.unlink(missing_ok=True)
     wait_for(cluster, lambda now: now.searchable >= now.received, SEARCHABLE_S)
     run.sent = cluster.counts().searchable

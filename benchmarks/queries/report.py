@@ -9,7 +9,7 @@ from typing import Any, Final
 from benchmarks.load import percentiles_ms
 from benchmarks.queries.ask import Timing
 from benchmarks.queries.cases import TARGETS_MS, growth
-from benchmarks.queries.crowd import Crowd
+from benchmarks.queries.concurrent_clients import ConcurrentRun
 
 KIND: Final = "queries"  # marks the lines of results.jsonl that are ours
 TARGET_SPANS: Final = 1_000_000
@@ -99,7 +99,7 @@ def row(place: str, timing: Timing) -> Row:
 
 def throng(
     place: str,
-    crowd: Crowd,
+    concurrent: ConcurrentRun,
     ingest: Mapping[str, Any],
     echo_s: Sequence[float],
     stall_ms: float,
@@ -108,10 +108,10 @@ def throng(
     """`ingest`: the fields of Throng that tell of spans that came in."""
     return Throng(
         place=place,
-        clients=crowd.clients,
-        seconds=round(crowd.wall_s, 1),
-        answers_per_s=round(crowd.answers / crowd.wall_s, 1),
-        rows=[row(place, one) for one in crowd.timings],
+        clients=concurrent.clients,
+        seconds=round(concurrent.wall_s, 1),
+        answers_per_s=round(concurrent.answers / concurrent.wall_s, 1),
+        rows=[row(place, one) for one in concurrent.timings],
         echo_ms=percentiles_ms(echo_s),
         stall_ms=stall_ms,
         parts_ms=parts_ms,

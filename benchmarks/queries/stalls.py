@@ -16,7 +16,7 @@ METRIC: Final = "stretto_event_loop_stall_seconds"
 PARTS: Final = {
     "its own work": "stretto_event_loop_work_seconds",
     "no CPU was free": "stretto_event_loop_cpu_wait_seconds",
-    "Python's lock": "stretto_event_loop_lock_wait_seconds",
+    "the GIL": "stretto_event_loop_gil_wait_seconds",
 }
 
 Buckets = Mapping[float, float]  # upper bound in seconds → how many were not above it

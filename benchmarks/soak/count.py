@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from benchmarks.cluster import BenchError
 from benchmarks.soak import ids
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
-from tables.blocks.block_list import BlockList, Snapshot
+from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.meta import decode_meta
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
@@ -109,16 +109,16 @@ def compared(got: npt.NDArray[np.int64], least: npt.NDArray[np.int64], most: npt
     return found
 
 
-def visible_blocks(data_dir: Path) -> tuple[ObjectStore, Snapshot]:
+def visible_blocks(data_dir: Path) -> tuple[ObjectStore, BlockSnapshot]:
     """The blocks that readers see."""
     store = ObjectStore(StorageConfig("local", str(data_dir / "blocks")))
     for path in store.paths("blocks"):
         if path.endswith("/meta.json") and (data := store.get(path)) is not None:
             meta = decode_meta(path, data)
-            blocks = BlockList(store, meta.epoch, ByteCache("soak", 1 << 20))
+            blocks = BlockList(store, meta.cluster_id, ByteCache("soak", 1 << 20))
             blocks.poll(range(meta.partition_count))
             return store, blocks.snapshot(TENANT)
-    return store, Snapshot([], {})
+    return store, BlockSnapshot([], {})
 
 
 def count_blocks(data_dir: Path, ledger: Ledger) -> Found:

@@ -16,7 +16,7 @@ from query.search.span_sets import Matched, matched
 from query.search.top_traces import Chosen, Hits
 from query.search.trace_summaries import Facts, facts_of
 
-# Told at once: few enough that nothing else waits long, whether for Python's lock or for its garbage collector.
+# Told at once: few enough that nothing else waits long, whether for the GIL or for its garbage collector.
 _TOGETHER: Final = 500
 _TOGETHER_BYTES: Final = 8 << 20
 _SPAN_BYTES: Final = 700

@@ -25,14 +25,16 @@ _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """blocks: those of other epochs, and of this one what lies below F. covered: F by partition; absent means 0.
+class BlockSnapshot:
+    """The blocks of a tenant that count, as of one moment.
 
+    blocks: those of other clusters, and of this one what lies below the flushed offset
+    flushed_offsets: by partition; absent means 0
     damaged: blocks that count, too, and cannot be read. problems: partitions of which nobody knows which blocks count
     """
 
     blocks: list[BlockMeta]
-    covered: dict[int, int]
+    flushed_offsets: dict[int, int]
     damaged: list[Damage] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
 
@@ -40,10 +42,10 @@ class Snapshot:
 class BlockList:
     """Blocks by tenant, with their files as sources. Safe for threads: readers get copies of the lists."""
 
-    def __init__(self, store: ObjectStore, epoch: str, cache: ColumnCache) -> None:
+    def __init__(self, store: ObjectStore, cluster_id: str, cache: ColumnCache) -> None:
         self.store = store
-        self.cuts = Cuts(store, epoch)
-        self.epoch = epoch
+        self.cuts = Cuts(store, cluster_id)
+        self.cluster_id = cluster_id
         self._cache = cache
         self._lock = threading.Lock()
         self._polling = threading.Lock()
@@ -65,7 +67,7 @@ class BlockList:
             self._poll(frozenset(partitions))
 
     def _poll(self, partitions: frozenset[int]) -> None:
-        read = self.cuts.read(lambda place: place[0] != self.epoch or place[1] in partitions)
+        read = self.cuts.read(lambda place: place[0] != self.cluster_id or place[1] in partitions)
         with self._lock:
             for place, entries in read.items():
                 self._take_chain(place, chain(entries))
@@ -86,7 +88,7 @@ class BlockList:
             self._tell({**found.damaged, **unread_still})
 
     def _take_chain(self, place: Place, found: Chain | None) -> None:
-        """F never goes back, and what was told once stays true."""
+        """The flushed offset never goes back, and what was told once stays true."""
         before = self._chains.get(place)
         if found is None:
             return
@@ -109,29 +111,29 @@ class BlockList:
                 self._blocks[meta.tenant][meta.block_id] = meta
                 if known_as:
                     self._sources[meta.block_id] = self._open(meta, known_as)
-            place = (self.epoch, cut.partition)
+            place = (self.cluster_id, cut.partition)
             held = self._chains.setdefault(place, Chain(cut.first_offset, cut.first_offset))
             held.blocks.update(cut.blocks)
             held.end = max(cut.last_offset + 1, held.end)
 
     # ---- what readers see
 
-    def covered(self, partition: int) -> int:
-        """F of the partition: blocks hold every offset below it that was ever in the topic; 0 without any block."""
+    def flushed_offset(self, partition: int) -> int:
+        """Blocks hold every offset below it that was ever in the topic; 0 without any block."""
         with self._lock:
-            held = self._chains.get((self.epoch, partition))
+            held = self._chains.get((self.cluster_id, partition))
             return 0 if held is None else held.end
 
     def unknown_end(self, partition: int) -> str:
         """Why nobody knows how far blocks cover the partition; "" if it is known."""
         with self._lock:
-            held = self._chains.get((self.epoch, partition))
+            held = self._chains.get((self.cluster_id, partition))
             return held.problem() if held is not None and held.open_end else ""
 
-    def snapshot(self, tenant: str) -> "Snapshot":
-        """The tenant's blocks that count, and the F of every partition, as of one moment."""
+    def snapshot(self, tenant: str) -> "BlockSnapshot":
+        """The tenant's blocks that count, and the flushed offset of every partition, as of one moment."""
         with self._lock:
-            own = {place[1]: held for place, held in self._chains.items() if place[0] == self.epoch}
+            own = {place[1]: held for place, held in self._chains.items() if place[0] == self.cluster_id}
             replaced = {name for meta in self._blocks.get(tenant, {}).values() for name in meta.replaces}
             damaged = [each for each in self._damaged.values() if each.tenant == tenant and not each.readable]
             unread = {each.block_id for each in damaged}
@@ -141,11 +143,11 @@ class BlockList:
                 if meta.block_id not in unread and meta.block_id not in replaced and self._counts(meta)
             ]
             problems = {number: problem for number, held in own.items() if (problem := held.problem())}
-            return Snapshot(blocks, {number: held.end for number, held in own.items()}, damaged, problems)
+            return BlockSnapshot(blocks, {number: held.end for number, held in own.items()}, damaged, problems)
 
     def _counts(self, meta: BlockMeta) -> bool:
-        held = self._chains.get((meta.epoch, meta.partition))
-        if meta.epoch != self.epoch:
+        held = self._chains.get((meta.cluster_id, meta.partition))
+        if meta.cluster_id != self.cluster_id:
             # Their offsets mean nothing here, and nobody reads them from Kafka again.
             return (
                 held is None
@@ -158,11 +160,11 @@ class BlockList:
             and held.counts(meta.key, meta.first_offset, meta.last_offset)
         )
 
-    def partition_counts(self, epoch: str | None) -> set[int]:
+    def partition_counts(self, cluster_id: str | None) -> set[int]:
         """How many partitions the topic had when blocks of the Kafka cluster were written."""
         with self._lock:
             every = [meta for blocks in self._blocks.values() for meta in blocks.values()]
-        return {meta.partition_count for meta in every if meta.epoch == epoch}
+        return {meta.partition_count for meta in every if meta.cluster_id == cluster_id}
 
     def damaged(self) -> list[Damage]:
         """Of all tenants."""
@@ -192,14 +194,14 @@ class BlockList:
                 held = self._damaged.get(meta.key)
             if held is not None and not held.readable:
                 return held
-            self._poll(frozenset([meta.partition] if meta.epoch == self.epoch else []))
+            self._poll(frozenset([meta.partition] if meta.cluster_id == self.cluster_id else []))
             with self._lock:
                 there = self._blocks.get(meta.tenant, {}).get(meta.block_id)
                 if there is None or not self._counts(there):
                     raise OutdatedError(f"block {meta.key} was replaced")
             paths = [f"{meta.folder}/{file.name}" for file in meta.files]
             problem = f"a file of it {err.problem}"
-            damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.epoch, meta.partition, meta)
+            damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.cluster_id, meta.partition, meta)
             damage = stamped(damage, {path: self.store.stamp(path) for path in paths})
             with self._lock:
                 self._tell({**self._damaged, damage.key: damage})

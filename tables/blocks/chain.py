@@ -10,12 +10,12 @@ from tables.blocks.cuts import Cut
 class Chain:
     """Of one partition of one Kafka cluster.
 
-    start: the first offset that a cut covers. end: F, behind the last one that is covered; never behind a cut that
-        cannot be read and has no neighbour that says where it ends
+    start: the first offset that a cut covers. end: the flushed offset, behind the last one that is covered; never
+        behind a cut that cannot be read and has no neighbour that says where it ends
     blocks: "<tenant>/<block id>" of those that the cuts name
     gaps: (first, end) of offsets whose cuts are missing or damaged, between others: which blocks they name is not known
     problems: what is wrong with cuts, by the offset where it begins
-    open_end: the last cut cannot be read: what lies behind F is known to nobody
+    open_end: the last cut cannot be read: what lies behind the flushed offset is known to nobody
     """
 
     start: int
@@ -26,8 +26,10 @@ class Chain:
     open_end: bool = False
 
     def counts(self, key: str, first_offset: int, last_offset: int) -> bool:
-        """Whether readers see a block below F. Not those of a writer whose cut another one has overtaken. Cuts before
-        `start` are deleted with their blocks: those that are still there count.
+        """Whether readers see a block below the flushed offset.
+
+        They do not see one of a writer whose cut another one has overtaken. Cuts before `start` are deleted with their
+        blocks: those that are still there count.
         """
         if last_offset < self.start or key in self.blocks:
             return True
@@ -43,9 +45,9 @@ class Chain:
 def chain(entries: Mapping[int, Cut | str]) -> Chain | None:
     """In: each cut by its first offset, or what is wrong with it. Out: None where there are none.
 
-    The cuts of a partition follow each other without a hole. So a neighbour tells where a damaged one ends: F goes on
-    behind it, since the offsets there were written to blocks and committed. At the end of the chain nothing tells that,
-    and F stays in front.
+    The cuts of a partition follow each other without a hole. So a neighbour tells where a damaged one ends: the
+    flushed offset goes on behind it, since the offsets there were written to blocks and committed. At the end of the
+    chain nothing tells that, and it stays in front.
     """
     if not entries:
         return None

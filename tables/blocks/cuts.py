@@ -2,12 +2,13 @@
 
 A cut is one object per range of offsets, written after the blocks of all tenants in that range:
 
-    cuts/<epoch>/<partition>/<first offset, 20 digits>.json   {"last_offset": …, "blocks": ["<tenant>/<block id>", …],
-                                                               "crc32": … (`tables.storage.checksum`)}
+    cuts/<cluster id>/<partition>/<first offset, 20 digits>.json
+    {"last_offset": …, "blocks": ["<tenant>/<block id>", …], "crc32": … (`tables.storage.checksum`)}
 
-The ranges of a partition follow each other; F, the end of the last, is what a query takes from blocks (offsets < F)
-and from live stores (offsets ≥ F). The name holds the first offset only and is created, never replaced: of two
-writers that cut the same range differently (a former owner, a replica) one wins, and the other learns of it.
+The ranges of a partition follow each other. The end of the last is the partition's flushed offset: a query takes what
+lies below it from blocks, and what lies from it on from live stores. The name holds the first offset only and is
+created, never replaced: of two writers that cut the same range differently (a former owner, a replica) one wins, and
+the other learns of it.
 """
 
 from collections import defaultdict
@@ -38,11 +39,11 @@ class Cut:
 
 
 class Cuts:
-    """The cuts in one object store; those of one Kafka cluster (`epoch`) are written."""
+    """The cuts in one object store; those of one Kafka cluster (`cluster_id`) are written."""
 
-    def __init__(self, store: ObjectStore, epoch: str) -> None:
+    def __init__(self, store: ObjectStore, cluster_id: str) -> None:
         self._store = store
-        self._epoch = epoch
+        self._cluster_id = cluster_id
         # Cuts never change: what was read is known for good, whatever happens to the objects.
         self._known: dict[Place, dict[int, Cut]] = defaultdict(dict)
 
@@ -52,7 +53,7 @@ class Cuts:
         Raises: DamagedError where one is there that cannot be read
         """
         body = with_checksum(orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks)}))
-        path = _path((self._epoch, cut.partition), cut.first_offset)
+        path = _path((self._cluster_id, cut.partition), cut.first_offset)
         if self._store.create(path, body):
             return cut
         there = self._store.get(path)
@@ -68,10 +69,10 @@ class Cuts:
         listed: dict[Place, set[int]] = {place: set() for place in self._known if wanted(place)}
         for path in self._store.paths("cuts"):
             folder, _, name = path.removeprefix("cuts/").rpartition("/")
-            epoch, _, number = folder.rpartition("/")
+            cluster_id, _, number = folder.rpartition("/")
             first = name.removesuffix(".json")
-            if number.isdecimal() and first.isdecimal() and wanted((epoch, int(number))):
-                listed.setdefault((epoch, int(number)), set()).add(int(first))
+            if number.isdecimal() and first.isdecimal() and wanted((cluster_id, int(number))):
+                listed.setdefault((cluster_id, int(number)), set()).add(int(first))
         return {place: self._of(place, firsts) for place, firsts in sorted(listed.items())}
 
     def _of(self, place: Place, firsts: set[int]) -> dict[int, Cut | str]:
@@ -99,13 +100,13 @@ class Cuts:
 
 
 def _path(place: Place, first_offset: int) -> str:
-    epoch, partition = place
-    return f"cuts/{epoch}/{partition:05d}/{first_offset:020d}.json"
+    cluster_id, partition = place
+    return f"cuts/{cluster_id}/{partition:05d}/{first_offset:020d}.json"
 
 
 def decode_cut(path: str, data: bytes) -> Cut:
     """Raises: DamagedError naming the object"""
-    _, epoch, number, name = path.split("/")
+    _, cluster_id, number, name = path.split("/")
     partition, first = int(number), int(name.removesuffix(".json"))
     try:
         body = orjson.loads(data)
@@ -118,6 +119,6 @@ def decode_cut(path: str, data: bytes) -> Cut:
     # Cuts of earlier versions have no checksum; but a block's id follows from its offsets.
     for key in () if checked else cut.blocks:
         tenant, _, name = key.rpartition("/")
-        if name != block_id(epoch, tenant, partition, first, cut.last_offset):
+        if name != block_id(cluster_id, tenant, partition, first, cut.last_offset):
             raise DamagedError(path, f"is not a cut: block {name} has not these offsets")
     return cut

@@ -36,7 +36,7 @@ class Damage:
     block_id: str
     reason: str
     problem: str
-    epoch: str | None = None
+    cluster_id: str | None = None
     partition: int | None = None
     meta: BlockMeta | None = None
     readable: bool = False

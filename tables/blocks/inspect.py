@@ -80,8 +80,8 @@ def _read_new(store: ObjectStore, found: Inspection, keys: set[str], places: Map
 
 def _damage(key: str, problem: str, place: Place | None, meta: BlockMeta | None = None) -> Damage:
     tenant, _, name = key.rpartition("/")
-    epoch, partition = (None, None) if place is None else place
-    return Damage(tenant, name, "meta", problem, epoch, partition, meta, readable=meta is not None)
+    cluster_id, partition = (None, None) if place is None else place
+    return Damage(tenant, name, "meta", problem, cluster_id, partition, meta, readable=meta is not None)
 
 
 def stamped(damage: Damage, stamps: Mapping[str, Stamp | None]) -> Damage:

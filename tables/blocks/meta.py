@@ -7,7 +7,7 @@ blocks/<tenant>/<block id>/meta.json             written last: a block without i
 import uuid
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tables.errors import DamagedError
 from tables.storage.checksum import has_checksum, with_checksum
@@ -37,7 +37,8 @@ class BlockMeta(BaseModel):
     format: str = FORMAT
     block_id: str
     tenant: str
-    epoch: str  # the Kafka cluster whose offsets these are
+    # The Kafka cluster whose offsets these are; `epoch` in blocks of before November 2026.
+    cluster_id: str = Field(validation_alias=AliasChoices("cluster_id", "epoch"))
     partition: int
     partition_count: int
     first_offset: int
@@ -90,6 +91,6 @@ def decode_meta(path: str, data: bytes) -> BlockMeta:
     return meta
 
 
-def block_id(epoch: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:
+def block_id(cluster_id: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:
     """Follows from what is in the block, so that writing it twice writes the same object."""
-    return str(uuid.uuid5(_NAMESPACE, f"{epoch}/{tenant}/{partition}/{first_offset}-{last_offset}"))
+    return str(uuid.uuid5(_NAMESPACE, f"{cluster_id}/{tenant}/{partition}/{first_offset}-{last_offset}"))

@@ -23,7 +23,7 @@ class SegmentFile:
 class BlockRange:
     """What a block covers."""
 
-    epoch: str
+    cluster_id: str
     tenant: str
     partition: int
     partition_count: int
@@ -33,7 +33,7 @@ class BlockRange:
     @property
     def id(self) -> str:
         """The block's id."""
-        return block_id(self.epoch, self.tenant, self.partition, self.first_offset, self.last_offset)
+        return block_id(self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset)
 
 
 def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]]) -> BlockMeta:
@@ -53,7 +53,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]
     return BlockMeta(
         block_id=block.id,
         tenant=block.tenant,
-        epoch=block.epoch,
+        cluster_id=block.cluster_id,
         partition=block.partition,
         partition_count=block.partition_count,
         first_offset=block.first_offset,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tables.columns.types import Int64s
+
 KIND_SERVER = 2
-Int64s = npt.NDArray[np.int64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 

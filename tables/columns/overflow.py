@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from tables.columns.arrays import Int64s, list_parents, list_values, numbers
+from tables.columns.arrays import list_parents, list_values, numbers
+from tables.columns.types import Int64s
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
 from tables.turns import as_list
 

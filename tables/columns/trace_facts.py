@@ -11,10 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tables.columns.arrays import Int64s
 from tables.columns.nested_set import NestedSet, nested_set
+from tables.columns.types import Int64s, UInt64s
 
-UInt64s = npt.NDArray[np.uint64]
 _INT64: Final = np.iinfo(np.int64)
 
 

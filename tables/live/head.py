@@ -51,7 +51,7 @@ def seal_and(
 
 
 @dataclass(slots=True)
-class _Chunk:
+class _RecordRun:
     first: int  # number of its first record in the head
     end: int
     spans: int
@@ -73,7 +73,7 @@ class Head:
         self.bytes = 0
         self.decoded_bytes = 0  # of the records, once they are decoded: what a client sends may compress a thousandfold
         self._lock = threading.Lock()
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[_RecordRun] = []
         self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
 
     def append(self, item: HeadRecord) -> None:
@@ -119,10 +119,10 @@ class Head:
         table, _ = seal_whole(decoded, self.attribute_columns_max, lambda _: None)
         return [TableSource(table)]
 
-    def _shred(self, first: int, end: int, spans: int) -> _Chunk:
+    def _shred(self, first: int, end: int, spans: int) -> _RecordRun:
         # What is bad is counted when the head is sealed.
         table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
-        return _Chunk(first, end, spans, None if table is None else TableSource(table))
+        return _RecordRun(first, end, spans, None if table is None else TableSource(table))
 
 
 def _trace_ids(item: HeadRecord) -> npt.NDArray[np.uint64]:

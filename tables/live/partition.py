@@ -109,12 +109,12 @@ class _OpenHead:
 class LivePartition:
     """State of a partition that this process owns.
 
-    covered: F as of this partition's last flush; next_offset: the record that comes next
+    flushed_offset: as of this partition's last flush; next_offset: the record that comes next
     """
 
     partition: int
     policy: CutPolicy
-    covered: int
+    flushed_offset: int
     next_offset: int
     segments: list[SegmentInfo] = field(default_factory=list)
     sealing: list[SealJob] = field(default_factory=list)
@@ -132,17 +132,18 @@ class LivePartition:
 
     @classmethod
     def open(
-        cls, partition: int, policy: CutPolicy, covered: int, segments: Iterable[SegmentInfo], mark: int
+        cls, partition: int, policy: CutPolicy, flushed_offset: int, segments: Iterable[SegmentInfo], sealed_offset: int
     ) -> "LivePartition":
-        """Resumes from local segments (those that reach above `covered`, and none that lies across it)."""
+        """Resumes from local segments (those that reach above `flushed_offset`, and none that lies across it)."""
         kept = sorted(segments, key=lambda s: (s.first_offset, s.tenant))
-        # Without a mark above it nothing is known to be sealed for every tenant.
-        resume = max(covered, mark)
-        # Nor may the next cut come into the middle of a segment: other tenants' heads may have held the mark back.
+        # Without a sealed offset above it nothing is known to be sealed for every tenant.
+        resume = max(flushed_offset, sealed_offset)
+        # Nor may the next cut come into the middle of a segment: other tenants' heads may have held the sealed offset
+        # back.
         for segment in reversed(kept):
             if segment.first_offset < resume <= segment.last_offset:
                 resume = segment.first_offset
-        opened = cls(partition, policy, covered, resume, segments=kept, _cut_until=covered)
+        opened = cls(partition, policy, flushed_offset, resume, segments=kept, _cut_until=flushed_offset)
         for segment in kept:
             end = max(segment.last_offset + 1, opened._sealed_until.get(segment.tenant, 0))
             opened._sealed_until[segment.tenant] = end
@@ -259,14 +260,14 @@ class LivePartition:
 
     def flushed(self, job: FlushJob) -> list[SegmentInfo]:
         """A flush job is done: the blocks are visible. Returns the segments that are not needed here any more."""
-        self.covered = job.last_offset + 1
-        done = [s for s in self.segments if s.first_offset < self.covered]
-        self.segments = [s for s in self.segments if s.first_offset >= self.covered]
+        self.flushed_offset = job.last_offset + 1
+        done = [s for s in self.segments if s.first_offset < self.flushed_offset]
+        self.segments = [s for s in self.segments if s.first_offset >= self.flushed_offset]
         return done
 
-    def live(self, covered: int, tenant: str) -> "LiveView":
-        """What the tenant has here at offsets ≥ covered."""
-        segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= covered]
+    def live(self, flushed_offset: int, tenant: str) -> "LiveView":
+        """What the tenant has here at offsets ≥ flushed_offset."""
+        segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= flushed_offset]
         heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
         opened = self._heads.get(tenant)
         if opened is not None:

@@ -1,11 +1,12 @@
 """Segments on local disk: a Faust table over RocksDB, without a changelog.
 
-The topic `spans` is the changelog: what is missing here is made again from it. Keys carry the epoch (the Kafka
+The topic `spans` is the changelog: what is missing here is made again from it. Keys carry the cluster_id (the Kafka
 cluster), so that offsets of another cluster are never taken for this one's.
 
-    i<epoch>/<partition>/<tenant>/<first offset>   what a segment is: JSON
-    d<epoch>/<partition>/<tenant>/<first offset>   its Parquet bytes
-    k<epoch>/<partition>                           the mark: every record below this offset is sealed or in a block
+    i<cluster id>/<partition>/<tenant>/<first offset>   what a segment is: JSON
+    d<cluster id>/<partition>/<tenant>/<first offset>   its Parquet bytes
+    k<cluster id>/<partition>                           the sealed offset: every record below it is in a segment
+                                                        or in a block
 """
 
 from collections.abc import Iterator
@@ -153,9 +154,9 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
         """Opens the database; a Faust table would declare its changelog topic here."""
         await self.add_runtime_dependency(self.data)
 
-    def open(self, epoch: str) -> "Segments":
+    def open(self, cluster_id: str) -> "Segments":
         """The segments of one Kafka cluster; those of others are deleted."""
-        segments = Segments(self.data.db, epoch)
+        segments = Segments(self.data.db, cluster_id)
         segments.delete_other_epochs()
         return segments
 
@@ -167,9 +168,9 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
 class Segments:
     """What the live store does with the table. Safe for threads: RocksDB is."""
 
-    def __init__(self, db: Any, epoch: str) -> None:
+    def __init__(self, db: Any, cluster_id: str) -> None:
         self._db = db
-        self._epoch = epoch.encode()
+        self._cluster_id = cluster_id.encode()
 
     def put(self, info: SegmentInfo, data: Any) -> None:
         """Keeps a segment. Both keys are written in one batch."""
@@ -206,22 +207,22 @@ class Segments:
 
     def of_partition(self, partition: int) -> list[SegmentInfo]:
         """The segments of a partition, by tenant and offset."""
-        prefix = b"i%b/%05d/" % (self._epoch, partition)
+        prefix = b"i%b/%05d/" % (self._cluster_id, partition)
         return [SegmentInfo(**orjson.loads(value)) for _, value in self._scan(prefix)]
 
-    def set_mark(self, partition: int, offset: int) -> None:
+    def set_sealed_offset(self, partition: int, offset: int) -> None:
         """Every record below `offset` is sealed or in a block."""
         self._db[self._mark_key(partition)] = b"%d" % offset
 
-    def mark(self, partition: int) -> int:
-        """The mark of a partition; 0 without one."""
+    def sealed_offset(self, partition: int) -> int:
+        """Of a partition: every record below it is in a segment or in a block; 0 where nothing is known."""
         value = self._db.get(self._mark_key(partition))
         return 0 if value is None else int(value)
 
     def delete_other_epochs(self) -> None:
         """Forgets what came from another Kafka cluster."""
         for kind in (b"i", b"d", b"k"):
-            own = kind + self._epoch + b"/"
+            own = kind + self._cluster_id + b"/"
             self._db.delete_range(kind, own)
             self._db.delete_range(own + _END, kind + _END)
 
@@ -238,7 +239,7 @@ class Segments:
             yield key, value
 
     def _key(self, info: SegmentInfo) -> bytes:
-        return b"%b/%05d/%b/%020d" % (self._epoch, info.partition, info.tenant.encode(), info.first_offset)
+        return b"%b/%05d/%b/%020d" % (self._cluster_id, info.partition, info.tenant.encode(), info.first_offset)
 
     def _mark_key(self, partition: int) -> bytes:
-        return b"k%b/%05d" % (self._epoch, partition)
+        return b"k%b/%05d" % (self._cluster_id, partition)

@@ -52,7 +52,7 @@ class BadRecord(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class _Group:
+class _DecodedRecords:
     """Shared records that follow each other, decoded: those with the same columns as one batch.
 
     place: batch and first row of each record, by offset
@@ -64,9 +64,9 @@ class _Group:
     place: dict[int, tuple[int, int]] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
 
-    def decode(self) -> "_Group":
+    def decode(self) -> "_DecodedRecords":
         """The same group with its batches."""
-        done = _Group(self.records, self.size_bytes)
+        done = _DecodedRecords(self.records, self.size_bytes)
         alike: dict[Any, list[tuple[int, pa.RecordBatch]]] = {}
         for item in self.records:
             try:
@@ -94,9 +94,9 @@ class SharedRecords:
 
     def __init__(self, heads: Iterable[Sequence[HeadRecord]]) -> None:
         self._heads = list(heads)
-        self._groups: list[_Group] = []
+        self._groups: list[_DecodedRecords] = []
         self._group_of: dict[int, int] = {}  # by offset
-        self._kept: dict[int, _Group] = {}
+        self._kept: dict[int, _DecodedRecords] = {}
         self._kept_bytes = 0
 
     def spans_of(self, records: Iterable[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
@@ -126,12 +126,12 @@ class SharedRecords:
             item = by_offset[offset]
             size = record.decoded_bytes(item.value)
             if not self._groups or self._groups[-1].size_bytes + size > _GROUP_BYTES:
-                self._groups.append(_Group())
+                self._groups.append(_DecodedRecords())
             self._groups[-1].records.append(item)
             self._groups[-1].size_bytes += size
             self._group_of[offset] = len(self._groups) - 1
 
-    def _group(self, number: int) -> _Group:
+    def _group(self, number: int) -> _DecodedRecords:
         group = self._kept.get(number)
         if group is None:
             group = self._groups[number].decode()

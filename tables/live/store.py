@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from prometheus_client import Counter
 
-from tables.blocks.block_list import BlockList, Snapshot
+from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
@@ -47,7 +47,7 @@ class FlushResult:
 
 
 # Sources of a live part; with a trace id, at least those that hold that trace.
-Part = Callable[[bytes | None], list[Any]]
+LivePart = Callable[[bytes | None], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Live:
     parts: open or shred a live part when called (on a worker thread), all of it or one trace's; by partition
     """
 
-    blocks: Snapshot
-    parts: dict[int, list[Part]] = field(default_factory=dict)
+    blocks: BlockSnapshot
+    parts: dict[int, list[LivePart]] = field(default_factory=dict)
 
 
 class LiveStore:
@@ -93,19 +93,19 @@ class LiveStore:
         self.blocks.poll([partition])
         if problem := self.blocks.unknown_end(partition):
             raise DamagedError(f"partition {partition}", f"waits until it is known where its blocks end: {problem}")
-        covered = self.blocks.covered(partition)
+        flushed_offset = self.blocks.flushed_offset(partition)
         local = self._segments.of_partition(partition)
-        mark = self._segments.mark(partition)
-        if any(s.first_offset < covered <= s.last_offset for s in local):
+        sealed_offset = self._segments.sealed_offset(partition)
+        if any(s.first_offset < flushed_offset <= s.last_offset for s in local):
             # Somebody else has cut elsewhere: what is here does not fit to the blocks.
             self._segments.delete(local)
-            local, mark = [], covered
-            self._segments.set_mark(partition, mark)
-        old = [s for s in local if s.last_offset < covered]
+            local, sealed_offset = [], flushed_offset
+            self._segments.set_sealed_offset(partition, sealed_offset)
+        old = [s for s in local if s.last_offset < flushed_offset]
         if old:
             self._segments.delete(old)
-        kept = [s for s in local if s.first_offset >= covered]
-        return LivePartition.open(partition, self.policy, covered, kept, mark)
+        kept = [s for s in local if s.first_offset >= flushed_offset]
+        return LivePartition.open(partition, self.policy, flushed_offset, kept, sealed_offset)
 
     def adopt(self, partition: LivePartition) -> None:
         """Serves the partition from now on, instead of an older state of it."""
@@ -123,7 +123,7 @@ class LiveStore:
     def reset(self, partition: int) -> None:
         """Deletes the partition's local segments (disk): they do not fit to the blocks."""
         self._segments.delete(self._segments.of_partition(partition))
-        self._segments.set_mark(partition, 0)
+        self._segments.set_sealed_offset(partition, 0)
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Makes a segment of a head and keeps it (disk). Raises: StorageError."""
@@ -153,17 +153,17 @@ class LiveStore:
         SEGMENTS.inc()
         return info, bad
 
-    def mark(self, partition: int, offset: int) -> None:
-        """Keeps the mark (disk)."""
-        self._segments.set_mark(partition, offset)
+    def save_sealed_offset(self, partition: int, offset: int) -> None:
+        """Keeps the sealed offset on disk."""
+        self._segments.set_sealed_offset(partition, offset)
 
     def flush(self, partition: int, job: FlushJob, segments: Iterable[SegmentInfo]) -> FlushResult:
         """Writes the blocks of a cut and makes them visible (disk, storage). Raises: StorageError."""
         metas: list[BlockMeta] = []
-        epoch, count = self.blocks.epoch, self.policy.partitions
+        cluster_id, count = self.blocks.cluster_id, self.policy.partitions
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
             files = [SegmentFile(self._data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
-            block = BlockRange(epoch, tenant, partition, count, job.first_offset, job.last_offset)
+            block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
             metas.append(write_block(self.blocks.store, block, files))
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
         wanted = Cut(partition, job.first_offset, job.last_offset, names)
@@ -201,13 +201,13 @@ class LiveStore:
         self._sources.pop(info, None)
 
     def view(self, tenant: str) -> Live:
-        """The tenant's data, exactly once each span: blocks below F, live parts from F."""
+        """The tenant's data, exactly once each span: blocks below the flushed offset, live parts from it on."""
         snapshot = self.blocks.snapshot(tenant)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
-            view = partition.live(snapshot.covered.get(number, 0), tenant)
+            view = partition.live(snapshot.flushed_offsets.get(number, 0), tenant)
             sources = [self.source(info) for info in view.segments]
-            parts: list[Part] = [partial(_segments, sources)] if sources else []
+            parts: list[LivePart] = [partial(_segments, sources)] if sources else []
             parts += [partial(_head_sources, head, count) for head, count in view.heads]
             live.parts[number] = parts
         return live

@@ -158,7 +158,7 @@ class _Spans:
 
 
 @dataclass(slots=True)
-class _Chunk:
+class _ColumnChunk:
     """What a ColumnChunk says. index: where its OffsetIndex is, -1 without one"""
 
     head: bytes = b""
@@ -174,9 +174,9 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
     tail: the file's bytes from `offset` on, which is behind its pages
     """
     size = int.from_bytes(tail[-8:-4], "little")
-    reader = thrift.Reader(tail, len(tail) - 8 - size)
+    reader = thrift.ThriftReader(tail, len(tail) - 8 - size)
     columns: list[tuple[str, bytes, int, int]] = []
-    chunks: list[_Chunk] = []
+    chunks: list[_ColumnChunk] = []
     rows = 0
     for number, type_ in reader.fields():
         if number == 2:
@@ -203,7 +203,7 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
     return Pages(created_by.encode(), (*starts, rows), found)
 
 
-def _schema(reader: thrift.Reader) -> list[tuple[str, bytes, int, int]]:
+def _schema(reader: thrift.ThriftReader) -> list[tuple[str, bytes, int, int]]:
     """Name, SchemaElements, how many these are, and how many of them are leaves, of each column.
 
     SchemaElement: name = 4, num_children = 5; a group's children come behind it.
@@ -232,7 +232,7 @@ def _schema(reader: thrift.Reader) -> list[tuple[str, bytes, int, int]]:
     return columns
 
 
-def _row_group(reader: thrift.Reader) -> list[_Chunk]:
+def _row_group(reader: thrift.ThriftReader) -> list[_ColumnChunk]:
     """RowGroup: columns = 1. ColumnChunk: meta_data = 3, offset_index_offset = 4."""
     chunks = []
     for number, type_ in reader.fields():
@@ -240,7 +240,7 @@ def _row_group(reader: thrift.Reader) -> list[_Chunk]:
             reader.skip(type_)
             continue
         for _ in reader.structs():
-            chunk = _Chunk()
+            chunk = _ColumnChunk()
             for inner, inner_type in reader.fields():
                 if inner == 3:
                     _column_meta(reader, chunk)
@@ -252,7 +252,7 @@ def _row_group(reader: thrift.Reader) -> list[_Chunk]:
     return chunks
 
 
-def _column_meta(reader: thrift.Reader, chunk: _Chunk) -> None:
+def _column_meta(reader: thrift.ThriftReader, chunk: _ColumnChunk) -> None:
     """ColumnMetaData: codec = 4, num_values = 5, data_page_offset = 9, dictionary_page_offset = 11."""
     start = reader.at
     for number, type_ in reader.fields():
@@ -268,9 +268,9 @@ def _column_meta(reader: thrift.Reader, chunk: _Chunk) -> None:
                 chunk.head = reader.data[start : reader.at]
 
 
-def _leaf(chunk: _Chunk, tail: bytes, offset: int) -> _Leaf:
+def _leaf(chunk: _ColumnChunk, tail: bytes, offset: int) -> _Leaf:
     """OffsetIndex: page_locations = 1. PageLocation: offset = 1, compressed_page_size = 2, first_row_index = 3."""
-    reader = thrift.Reader(tail, chunk.index - offset)
+    reader = thrift.ThriftReader(tail, chunk.index - offset)
     places: list[list[int]] = []
     for number, type_ in reader.fields():
         if number != 1:

@@ -15,7 +15,7 @@ STOP: Final = b"\0"  # ends a struct
 _LONG_LIST: Final = 15  # from this size on, a list's size is a varint behind its header
 
 
-class Reader:
+class ThriftReader:
     """Reads values one after the other. Bytes that end too early raise IndexError."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
@@ -95,7 +95,7 @@ def _end(data: bytes, at: int, type_: int) -> int:
         return at + (8 if type_ == DOUBLE else 1)
     if type_ not in (BINARY, LIST, SET):
         raise ValueError(f"Thrift type {type_} at byte {at} is none that Parquet uses")
-    reader = Reader(data, at)
+    reader = ThriftReader(data, at)
     if type_ == BINARY:
         reader.binary()
         return reader.at

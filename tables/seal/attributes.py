@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.columns.arrays import Int64s, concat, index_type, list_offsets, ranges
+from tables.columns.arrays import concat, index_type, list_offsets, ranges
 from tables.columns.overflow import KEY_CHARS_MAX, Overflow, rarest, value_field
 from tables.columns.overflow import entries as overflow_entries
+from tables.columns.types import Int64s
 from tables.schema import ATTRIBUTE_TYPES, attribute_column
 from tables.seal.order import Numbers, Rows
 from tables.seal.values import nested_value, overflow_value

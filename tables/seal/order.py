@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from tables.columns.arrays import Int64s, big_endian, concat, numbers, rows_in_order
+from tables.columns.arrays import big_endian, concat, numbers, rows_in_order
+from tables.columns.types import Int64s
 
 # A column of spans that cannot be sealed, in records as in segments: see `tables.seal.rescue`.
 RAW: Final = "raw"

@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -13,10 +12,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from tables.columns.arrays import ranges
 from tables.columns.overflow import KEY_CHARS_MAX, Overflow, entries, rarest, value_field
+from tables.columns.types import Codes
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, attribute_column
 from tables.seal.values import array_of, typed_value
-
-Codes = npt.NDArray[np.int32]
 
 
 class Parsed(NamedTuple):

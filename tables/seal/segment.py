@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tables.columns.arrays import Int64s, big_endian
+from tables.columns.arrays import big_endian
 from tables.columns.overflow import Overflow
 from tables.columns.trace_facts import trace_facts
+from tables.columns.types import Codes, Int64s
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
 from tables.seal.order import RAW, RAW_OWNER, Numbers, Order, Rows
 from tables.seal.resources import (
-    Codes,
     parse_resource,
     parse_scope,
     resource_columns,

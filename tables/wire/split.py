@@ -23,7 +23,7 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class RowBatch:
     """Spans that go into one record. runs: whose they are, in the order of the rows; each tenant once."""
 
     runs: tuple[Run, ...]
@@ -32,7 +32,7 @@ class Part:
     rows: npt.NDArray[np.int64]  # for each span its row in the batch that was split
 
 
-class _Group(NamedTuple):
+class _RowGroup(NamedTuple):
     """What becomes one part."""
 
     runs: tuple[Run, ...]
@@ -55,7 +55,7 @@ def partition_of(trace_id: bytes, partitions: int) -> int:
     return int(partitions_of(pa.array([trace_id], pa.binary(16)), partitions)[0])
 
 
-def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int32] | None = None) -> list[Part]:
+def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int32] | None = None) -> list[RowBatch]:
     """Parts of `spans` by partition and, with `tenant_of` (a number per row), by tenant: those who have few spans in a
     partition share a part. Order within a run stays.
     """
@@ -65,7 +65,7 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
     if tenant_of is None or bool((tenant_of == tenant_of[0]).all()):
         tenant = 0 if tenant_of is None else int(tenant_of[0])
         order, counts = np.argsort(target, kind="stable"), np.bincount(target)
-        groups = [_Group((Run(tenant, count),), number) for number, count in enumerate(counts.tolist()) if count]
+        groups = [_RowGroup((Run(tenant, count),), number) for number, count in enumerate(counts.tolist()) if count]
         several = False
     else:
         order, groups = _groups(target, tenant_of, partitions)
@@ -73,20 +73,20 @@ def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int3
     # A record of one tenant must not carry dictionary values of another's spans, nor a small one those of a large.
     prune_all = any(len(runs) == 1 for runs, _ in groups)
     ordered = take_rows(spans, order)
-    parts: list[Part] = []
+    parts: list[RowBatch] = []
     start = 0
     for runs, partition in groups:
         count = sum(run.spans for run in runs)
         part = ordered.slice(start, count)
         kept = without_unused_values(part) if several and prune_all else part
-        parts.append(Part(runs, partition, kept, order[start : start + count]))
+        parts.append(RowBatch(runs, partition, kept, order[start : start + count]))
         start += count
     return parts
 
 
 def _groups(
     target: npt.NDArray[np.int64], tenant_of: npt.NDArray[np.int32], partitions: int
-) -> tuple[npt.NDArray[np.int64], list[_Group]]:
+) -> tuple[npt.NDArray[np.int64], list[_RowGroup]]:
     """Order of rows by partition, then tenants that have a record of their own, then the others; and the records."""
     tenants = int(tenant_of.max()) + 1
     place = target * tenants + tenant_of
@@ -95,13 +95,13 @@ def _groups(
     # The place of each (partition, tenant) with those of few spans last.
     number = (np.arange(partitions)[:, None] * 2 + few) * tenants + np.arange(tenants)
     order = np.argsort(number.reshape(-1)[place], kind="stable")
-    groups: list[_Group] = []
+    groups: list[_RowGroup] = []
     for partition in np.flatnonzero(counts.any(axis=1)).tolist():
         of_partition = [Run(t, int(counts[partition, t])) for t in np.flatnonzero(counts[partition]).tolist()]
-        groups += [_Group((run,), partition) for run in of_partition if run.spans >= OWN_RECORD_SPANS]
+        groups += [_RowGroup((run,), partition) for run in of_partition if run.spans >= OWN_RECORD_SPANS]
         shared = tuple(run for run in of_partition if run.spans < OWN_RECORD_SPANS)
         if shared:
-            groups.append(_Group(shared, partition))
+            groups.append(_RowGroup(shared, partition))
     return order, groups
 
 

@@ -19,7 +19,7 @@ from tables.seal import segment
 from tables.wire import record
 from tables.wire.otlp.clean import tagged
 from tables.wire.otlp.writer import to_resource_spans
-from tests.agents.test_live_keeper import TP0, World, world
+from tests.agents.test_partition_manager import TP0, World, world
 from tests.helpers.hostile import HUGE, inside
 from tests.helpers.whole_way import START_NS, request, span
 from tests.strategies import REQUESTS
@@ -153,27 +153,27 @@ async def way(folder: Path, messages_: list[Any], wanted: Wanted) -> None:
             assert not found(w, other, trace) - {s for owner, _, s in wanted if owner == other}
 
     with world(folder) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         for one in messages_:
-            await w.keeper.take(one)
+            await w.manager.take(one)
         ask(w, "head")
         for tenant in TENANTS:
             w.store.view(tenant)
             w.spans(tenant)  # a query that shreds all of it
-        await w.keeper.seal_all()
-        assert not w.keeper.problems
+        await w.manager.seal_all()
+        assert not w.manager.problems
         ask(w, "segments")
     with world(folder) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         ask(w, "segments after a restart")
         filler = encoded([("t", request([span(90, trace=b"\xfe" * 16)]))])[0][0]
         filler.offset, filler.timestamp = len(messages_), 1000.0
-        await w.keeper.take(filler)
+        await w.manager.take(filler)
         await w.flush_all()
         assert w.consumer.committed == [len(messages_)]
         ask(w, "blocks")
     with world(folder) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         ask(w, "blocks after a restart")
 
 

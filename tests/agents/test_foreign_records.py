@@ -16,8 +16,8 @@ from query.trace.trace import find_trace
 from tables.errors import WireError
 from tables.live.partition import CutPolicy
 from tables.wire import record
-from tests.agents.test_live_keeper import DECODER, TP0, in_loop, message, world
-from tests.agents.test_live_keeper_tenants import shared_message
+from tests.agents.test_partition_manager import DECODER, TP0, in_loop, message, world
+from tests.agents.test_partition_manager_tenants import shared_message
 from tests.helpers.generated import Fed
 from tests.helpers.whole_way import request, span
 
@@ -135,28 +135,28 @@ async def test_beside_two_tenants(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     policy = CutPolicy(partitions=1, segment_age_ms=1000, block_age_ms=5000)
     before = skipped()
     with world(tmp_path, policy=policy) as w, caplog.at_level(logging.WARNING):
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         offset = 0
         for value in WRONG.values():
-            await w.keeper.take(shared_message(offset, 1, 1))
-            await w.keeper.take(shared_message(offset + 1, 1, 1, value=value))
-            await w.keeper.take(message(offset + 2, 1))
-            await w.keeper.take(message(offset + 3, 2, value=value))
+            await w.manager.take(shared_message(offset, 1, 1))
+            await w.manager.take(shared_message(offset + 1, 1, 1, value=value))
+            await w.manager.take(message(offset + 2, 1))
+            await w.manager.take(message(offset + 3, 2, value=value))
             offset += 4
         for headers in HEADERS.values():
-            await w.keeper.take(message(offset, 1, headers=headers))
+            await w.manager.take(message(offset, 1, headers=headers))
             offset += 1
         assert w.state.next_offset == offset
         good = {"t": 2 * len(WRONG), "t1": len(WRONG)}
         assert {tenant: w.spans(tenant) for tenant in good} == good
-        await w.keeper.seal_all()
+        await w.manager.seal_all()
         assert {tenant: w.spans(tenant) for tenant in good} == good
         assert skipped() - before == 2 * len(WRONG) + len(HEADERS)
         assert "skipped spans[0]@1: " in caplog.text
     with world(tmp_path, policy=policy) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         assert w.state.next_offset == offset
-        await w.keeper.take(message(offset, 1, seconds=1000))
+        await w.manager.take(message(offset, 1, seconds=1000))
         await w.flush_all()
         assert w.consumer.committed == [offset]
         live = w.store.view("t1")

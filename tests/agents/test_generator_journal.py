@@ -98,7 +98,7 @@ def test_what_is_done_is_not_said_again(tmp_path):
         pytest.param("nothing", 2, 4, id="as it was"),
         pytest.param("corrupt", 1, 5, id="corrupt file: from the commit; what was not committed counts again"),
         pytest.param("lost", 1, 5, id="no file"),
-        pytest.param("epoch", 1, 5, id="another Kafka"),
+        pytest.param("cluster_id", 1, 5, id="another Kafka"),
         pytest.param("another", 1, 5, id="another worker has committed"),
         pytest.param("older", 3, 3, id="older than what was committed"),
         pytest.param("settings", 2, 4, id="other settings: begun anew behind what was told"),
@@ -133,8 +133,8 @@ def test_what_holds(tmp_path, what, begins, total):
             case "settings":
                 bench.configs.default = TenantConfig(replace(CONFIG, external_labels=(("x", "y"),)), 0.0)
         consumer.times_ms.clear()  # no halves to recall
-        places = await bench.start(0, epoch="other" if what == "epoch" else "kafka")
-        assert places == {0: begins}
+        positions = await bench.start(0, cluster_id="other" if what == "cluster_id" else "kafka")
+        assert positions == {0: begins}
         for offset in range(begins, 4):
             bench.take(0, offset, offset + 1)
         await bench.push()
@@ -160,11 +160,11 @@ class World:
         self.mine = set(partitions)
         self.read(await self.bench.start(*partitions))
 
-    def read(self, places):
+    def read(self, positions):
         """Everything from there on; without a place from what is committed."""
         for number in self.mine:
             committed, _ = self.consumer.notes.get(TP("spans", number), (0, ""))
-            for offset in range(places.get(number, committed), len(self.log[number])):
+            for offset in range(positions.get(number, committed), len(self.log[number])):
                 self.deliver(number, offset)
 
     def deliver(self, partition, offset):
@@ -201,9 +201,9 @@ class World:
             case "gain partitions":
                 new = {0, 1} - self.mine
                 self.mine = {0, 1}
-                places = await self.bench.generator.resume([TP("spans", one) for one in self.mine])
+                positions = await self.bench.generator.resume([TP("spans", one) for one in self.mine])
                 self.mine = new
-                self.read({tp.partition: offset for tp, offset in places.items()})
+                self.read({tp.partition: offset for tp, offset in positions.items()})
                 self.mine = {0, 1}
             case "switch":
                 self.switched = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.soak.events import storage_away
 from tables.errors import StorageError
-from tests.agents.test_live_keeper import TP0, in_loop, message, world
+from tests.agents.test_partition_manager import TP0, in_loop, message, world
 
 
 @in_loop
@@ -22,9 +22,9 @@ async def test_blocks_are_read_while_storage_is_away(tmp_path: Path) -> None:
         return rows
 
     with world(tmp_path, flushed=(0.0, 1 << 20), column_cache_bytes=1) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         for number in range(4):
-            await w.keeper.take(message(number, spans=3, seconds=100.0 + 10 * number))
+            await w.manager.take(message(number, spans=3, seconds=100.0 + 10 * number))
         await w.flush_all()
         assert w.spans() == 12
         sizes = [info.size_bytes for flushed in w.flusher._flushed for info in flushed.infos]
@@ -42,9 +42,9 @@ async def test_blocks_are_read_while_storage_is_away(tmp_path: Path) -> None:
 async def test_a_copy_that_another_segment_replaced(tmp_path: Path) -> None:
     """A segment that begins at the same offset is not taken for the block's file."""
     with world(tmp_path, flushed=(3600, 0)) as w:
-        await w.keeper.resume([TP0])
-        await w.keeper.take(message(0, spans=3))
-        await w.keeper.take(message(1, spans=3, seconds=110.0))
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0, spans=3))
+        await w.manager.take(message(1, spans=3, seconds=110.0))
         await w.flush_all()
         ((info,),) = [flushed.infos for flushed in w.flusher._flushed]
         segments = w.store._segments
@@ -59,13 +59,13 @@ async def test_a_copy_that_another_segment_replaced(tmp_path: Path) -> None:
 async def test_a_block_outlives_its_segment(tmp_path: Path) -> None:
     """A file that was opened as a segment is read from storage once the segment is gone."""
     with world(tmp_path, flushed=(0.0, 0)) as w:
-        await w.keeper.resume([TP0])
-        await w.keeper.take(message(0, spans=3))
-        w.keeper.run(w.state, w.state.seal_all())
-        await w.keeper.drain(0)
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0, spans=3))
+        w.manager.run(w.state, w.state.seal_all())
+        await w.manager.drain(0)
         (segment,) = [source for part in w.store.view("t").parts[0] for source in part(None)]
         assert len(segment.read(["name"])["name"]) == 3  # open, and in the cache
-        await w.keeper.take(message(1, spans=3, seconds=110.0))
+        await w.manager.take(message(1, spans=3, seconds=110.0))
         await w.flush_all()
         await w.flusher.trim()
         assert not w.flusher._flushed

@@ -348,9 +348,9 @@ async def test_beats(tmp_path: Path) -> None:
 
 @in_loop
 async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
-    """Faust empties the queues of agents then. A flush that is lost is a hole in what is covered, for ever."""
+    """Faust empties the queues of agents then. A flush that is lost is a hole in what is flushed_offset, for ever."""
     made = app(tmp_path)
-    keeper: Any = SimpleNamespace()
+    manager: Any = SimpleNamespace()
     flushed: list[object] = []
     broken = iter([True, False])
 
@@ -359,10 +359,10 @@ async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
         if next(broken):
             raise ValueError("the end of a flush failed")
 
-    block_flusher.register(made, keeper, SimpleNamespace(flush=flush))  # type: ignore[arg-type]
+    block_flusher.register(made, manager, SimpleNamespace(flush=flush))  # type: ignore[arg-type]
     state: Any = SimpleNamespace(partition=0)
     for job in ("0-2", "3-19"):
-        await keeper.flush(state, job)
+        await manager.flush(state, job)
     made.flow_control.clear()
     task = asyncio.ensure_future(made._app_tasks[0]())
     while len(flushed) < 2:

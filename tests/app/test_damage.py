@@ -23,7 +23,7 @@ from query.scan.progress import Watch
 from query.tags.tag_text import parse_tag
 from tables.blocks import inspect
 from tables.blocks.damage import Damage
-from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
+from tests.agents.test_partition_manager import TP0, World, in_loop, message, world
 from tests.app.api.conftest import SETTINGS
 from tests.app.test_querier import ALL, LIMITS, TRACE
 
@@ -70,21 +70,21 @@ METAS = [
 async def two_blocks(folder: Path) -> Path:
     """A bucket with a block of tenant t and one of tenant u; the next worker begins with an empty disk."""
     with world(folder) as w:
-        await w.keeper.resume([TP0])
-        await w.keeper.take(message(0, spans=SPANS))
-        await w.keeper.take(message(1, spans=SPANS, key=b"u"))
-        await w.keeper.take(message(2, spans=1, key=b"u", seconds=200))
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0, spans=SPANS))
+        await w.manager.take(message(1, spans=SPANS, key=b"u"))
+        await w.manager.take(message(2, spans=1, key=b"u", seconds=200))
         await w.flush_all()
-        assert w.store.blocks.covered(0) == 2
+        assert w.store.blocks.flushed_offset(0) == 2
     shutil.rmtree(folder / "live")
     return folder
 
 
 async def started(w: World) -> Querier:
     """A worker that reads on behind the blocks."""
-    await w.keeper.resume([TP0])
+    await w.manager.resume([TP0])
     assert w.state.next_offset == 2
-    return Querier(w.keeper, LIMITS)
+    return Querier(w.manager, LIMITS)
 
 
 async def counts(asked: Querier, tenant: str, lacks: list[str] | None = None) -> tuple[int, int, int]:
@@ -228,7 +228,7 @@ async def test_a_block_that_was_replaced(tmp_path: Path) -> None:
         asked = await started(w)
         data, meta_file = files_of(tmp_path, "t")
         (meta,) = w.store.blocks.snapshot("t").blocks
-        merged = meta.model_copy(update={"block_id": "merged", "epoch": "", "replaces": [meta.block_id]})
+        merged = meta.model_copy(update={"block_id": "merged", "cluster_id": "", "replaces": [meta.block_id]})
         shutil.copytree(data.parent, data.parent.with_name("merged"))
         (data.parent.with_name("merged") / "meta.json").write_bytes(merged.encode())
         shutil.rmtree(meta_file.parent)
@@ -245,15 +245,15 @@ async def test_the_last_cut_is_damaged(tmp_path: Path) -> None:
     data = cut.read_bytes()
     cut.write_bytes(b"{")
     with world(tmp_path) as w:
-        opening = asyncio.create_task(w.keeper.resume([TP0]))
-        asked = Querier(w.keeper, LIMITS)
+        opening = asyncio.create_task(w.manager.resume([TP0]))
+        asked = Querier(w.manager, LIMITS)
         async with asyncio.timeout(10):
-            while not w.keeper.damage:
+            while not w.manager.damage:
                 await asyncio.sleep(0.01)
         with pytest.raises(Unavailable, match="partition 0"):
             await counts(asked, "t")
         assert not (await asked.trace("t", TRACE, **ALL)).complete
-        assert w.keeper.problems == {}
+        assert w.manager.problems == {}
         assert "is not a cut" in asked.damage()[0]
         cut.write_bytes(data)
         assert await opening == {TP0: 2}
@@ -270,19 +270,19 @@ async def test_a_cut_before_others_is_damaged(tmp_path: Path) -> None:
     folder = next((tmp_path / "storage" / "cuts").rglob("*.json")).parent
     with world(tmp_path) as w:
         asked = await started(w)
-        await w.keeper.take(message(2, spans=1, key=b"u"))
-        await w.keeper.take(message(3, spans=1, seconds=400))
+        await w.manager.take(message(2, spans=1, key=b"u"))
+        await w.manager.take(message(3, spans=1, seconds=400))
         await w.flush_all()
-        assert w.store.blocks.covered(0) == 3
+        assert w.store.blocks.flushed_offset(0) == 3
         asked.close()
     shutil.rmtree(tmp_path / "live")
     first = min(folder.iterdir())
     data = first.read_bytes()
     first.write_bytes(data.replace(b"t/", b"x/"))
     with world(tmp_path) as w:
-        await w.keeper.resume([TP0])
+        await w.manager.resume([TP0])
         assert w.state.next_offset == 3
-        asked = Querier(w.keeper, LIMITS)
+        asked = Querier(w.manager, LIMITS)
         with pytest.raises(Unavailable, match="not all blocks of partition 0 are known"):
             await counts(asked, "t")
         answer = await asked.trace("t", TRACE, **ALL)
@@ -382,10 +382,10 @@ def test_whatever_byte_changes(tmp_path_factory: pytest.TempPathFactory, data: s
 
     async def ask() -> None:
         with world(folder) as w:
-            opening = asyncio.create_task(w.keeper.resume([TP0]))
-            while not opening.done() and not w.keeper.damage:
+            opening = asyncio.create_task(w.manager.resume([TP0]))
+            while not opening.done() and not w.manager.damage:
                 await asyncio.sleep(0.005)
-            asked = Querier(w.keeper, LIMITS)
+            asked = Querier(w.manager, LIMITS)
             try:
                 for tenant in ("t", "u"):
                     try:

@@ -24,7 +24,7 @@ def storage(tmp_path: Path) -> Path:
     meta = BlockMeta(
         block_id="b1",
         tenant="single-tenant",
-        epoch="e",
+        cluster_id="e",
         partition=0,
         partition_count=1,
         first_offset=0,

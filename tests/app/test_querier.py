@@ -22,7 +22,7 @@ from query.scan.progress import Progress, Watch
 from query.tags.tag_text import parse_tag
 from tables.errors import StorageError
 from tables.wall import NativePanic
-from tests.agents.test_live_keeper import TP0, World, in_loop, message, world
+from tests.agents.test_partition_manager import TP0, World, in_loop, message, world
 
 LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
 ALL = {"start_s": None, "end_s": None}
@@ -31,11 +31,11 @@ TRACE = b"\1" * 16
 
 async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
     """Twelve spans in a segment, three in the head."""
-    await w.keeper.resume([TP0])
-    await w.keeper.take(message(0, spans=12))
-    await w.keeper.take(message(1, spans=3))
-    await w.keeper.drain(0)
-    return Querier(w.keeper, limits)
+    await w.manager.resume([TP0])
+    await w.manager.take(message(0, spans=12))
+    await w.manager.take(message(1, spans=3))
+    await w.manager.drain(0)
+    return Querier(w.manager, limits)
 
 
 async def found(asked: Querier, query: str = "{ }") -> int:
@@ -62,7 +62,7 @@ async def test_every_question(tmp_path: Path) -> None:
             assert names
             values = await asked.tag_values("t", [parse_tag("kind")], query="{ }", **ALL, limit=0)
             assert values
-            await w.keeper.take(message(2, seconds=500))
+            await w.manager.take(message(2, seconds=500))
             await w.flush_all()
         assert (await asked.trace("other", TRACE, **ALL)).table is None
         asked.close()
@@ -106,17 +106,17 @@ async def test_large_traces(tmp_path: Path) -> None:
 async def test_never_silently_less(tmp_path: Path) -> None:
     """A partition that is not here, or not read up to its end, makes an answer incomplete: it says so."""
     with world(tmp_path) as w:
-        asked = Querier(w.keeper, LIMITS)
+        asked = Querier(w.manager, LIMITS)
         with pytest.raises(Unavailable, match="partition 0"):
             await found(asked)
         w.consumer.end = 2
-        await w.keeper.resume([TP0])
-        await w.keeper.take(message(0))
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0))
         with pytest.raises(Unavailable, match="partition 0"):
             await found(asked)
         answer = await asked.trace("t", TRACE, **ALL)
         assert (answer.table.num_rows, answer.complete, "partition 0" in answer.message) == (1, False, True)
-        await w.keeper.take(message(1))
+        await w.manager.take(message(1))
         assert await found(asked) == 2
         asked.close()
 

@@ -11,7 +11,7 @@ import pytest
 from app.standalone import jars, maven
 from app.standalone.errors import StandaloneError
 from app.standalone.jars import Jar
-from app.standalone.progress import Progress
+from app.standalone.progress import DownloadProgress
 
 SERVED = {f"part{n}-1.0.jar": b"bytes of part %d " % n * (n + 1) * 100 for n in range(12)}
 SHA = "0" * 64
@@ -187,7 +187,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere():
     said: list[str] = []
     terminal = Terminal()
     for stream in (terminal, io.StringIO()):
-        with Progress("Kafka 4.3.1", 2, 2_000_000, said.append, stream) as progress:
+        with DownloadProgress("Kafka 4.3.1", 2, 2_000_000, said.append, stream) as progress:
             progress.add(1_000_000)
             progress.file_done()
     assert terminal.getvalue().endswith("[###############...............] Kafka 4.3.1: 1 of 2 files, 1.0 of 2.0 MB\n")

@@ -19,7 +19,7 @@ from app.standalone.run import wait_ready
 from app.standalone.welcome import find_trace, first_trace, welcome
 
 
-def make(tmp_path: Path, **environ: str) -> plan.Plan:
+def make(tmp_path: Path, **environ: str) -> plan.RunPlan:
     env = {"STRETTO_DATA_DIR": str(tmp_path / "data"), **environ}
     return plan.make(load(env, tmp_path), env)
 

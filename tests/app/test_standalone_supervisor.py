@@ -15,7 +15,7 @@ import pytest
 
 from app.standalone.child import Child, Command, describe, tied
 from app.standalone.errors import StandaloneError
-from app.standalone.output import Echo, LogFile
+from app.standalone.output import LogFile, OutputEcho
 from app.standalone.supervisor import Patience, keep_alive, stop_in_order
 
 FOR_EVER = "import time\nprint('INFO up', flush=True)\nwhile True: time.sleep(60)"
@@ -75,11 +75,11 @@ async def test_a_child_that_dies_is_started_again(tmp_path):
     async def needs() -> None:
         asked.append(1)
 
-    keeper = asyncio.create_task(keep_alive(child, said.append, needs, AT_ONCE))
+    manager = asyncio.create_task(keep_alive(child, said.append, needs, AT_ONCE))
     first = child.pid
     os.kill(first, signal.SIGKILL)
     await until(lambda: child.pid != first and child.running)
-    keeper.cancel()
+    manager.cancel()
     await child.stop(5)
     assert said == [f"child (pid {first}) ended unexpectedly with signal SIGKILL; starting it again in 0.01 s"]
     assert asked == [1], "it waited for what the child needs"
@@ -101,9 +101,9 @@ async def test_deaths_long_ago_are_forgotten(tmp_path):
     child = Child(command(tmp_path, "pass"), lambda _: None)
     child.start()
     said: list[str] = []
-    keeper = asyncio.create_task(keep_alive(child, said.append, patience=Patience(0.01, 2, 0.0)))
+    manager = asyncio.create_task(keep_alive(child, said.append, patience=Patience(0.01, 2, 0.0)))
     await until(lambda: len(said) >= 4)
-    keeper.cancel()
+    manager.cancel()
     await child.stop(5)
 
 
@@ -232,7 +232,7 @@ LINES = [
 def test_what_appears_on_the_terminal(show, shown):
     """Lines of a level, and those without one that follow."""
     said: list[str] = []
-    echo = Echo("worker", said.append, show=show)
+    echo = OutputEcho("worker", said.append, show=show)
     # The first line has both words in its head; the first level is the line's own.
     for line in LINES:
         echo.line(line)
@@ -243,12 +243,12 @@ def test_a_flood_is_cut():
     """At most LINES_MAX in a window, then one line that says so; the next window begins anew."""
     said: list[str] = []
     now = [0.0]
-    echo = Echo("worker", said.append, clock=lambda: now[0])
+    echo = OutputEcho("worker", said.append, clock=lambda: now[0])
     for _ in range(1000):
         echo.line("[ERROR] no Kafka")
-    assert len(said) == Echo.LINES_MAX + 1
+    assert len(said) == OutputEcho.LINES_MAX + 1
     assert "more of this" in said[-1]
-    now[0] += Echo.WINDOW_S
+    now[0] += OutputEcho.WINDOW_S
     echo.line("[ERROR] still none")
     assert said[-1] == "worker | [ERROR] still none"
 

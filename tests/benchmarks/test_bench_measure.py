@@ -1,4 +1,4 @@
-"""Figures are read from where the kernel, the worker and the disk say them."""
+"""TenantStats are read from where the kernel, the worker and the disk say them."""
 
 import os
 import subprocess

@@ -14,7 +14,7 @@ from app.cli.demo.trace import key_values
 from benchmarks import workload
 from benchmarks.queries import expect, truth
 from benchmarks.queries.cases import TARGETS_MS, Call, Case, by_id, cases, matches
-from benchmarks.queries.crowd import mix
+from benchmarks.queries.concurrent_clients import mix
 from benchmarks.queries.passes import PASSES_MAX, Pass, write
 
 S = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Figures of the queries stand beside their bounds; what misses, and what is wrong, is marked."""
+"""TenantStats of the queries stand beside their bounds; what misses, and what is wrong, is marked."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from benchmarks.queries import __main__ as bench
 from benchmarks.queries import report, stalls
 from benchmarks.queries.ask import Timing, all_timed
 from benchmarks.queries.cases import Call, Case
-from benchmarks.queries.crowd import Crowd, ask
+from benchmarks.queries.concurrent_clients import ConcurrentRun, ask
 from benchmarks.queries.expect import Values
 from benchmarks.queries.report import BLOCKS, RECENT, Compared, Row, Run
 
@@ -68,9 +68,11 @@ def test_text():
 
 def test_throng():
     """Throughput, each query's p50 and p99, what came in meanwhile, the probe."""
-    crowd = Crowd(10, 4.0, [Timing("b", [0.01, 0.02, 0.03]), Timing("c"), Timing("d", [0.1], wrong="no")])
+    concurrent = ConcurrentRun(10, 4.0, [Timing("b", [0.01, 0.02, 0.03]), Timing("c"), Timing("d", [0.1], wrong="no")])
     ingest = {"ingest_rate": 10_000, "ingested_per_s": 9_990, "ack_p99_ms": 80.0, "ingest_errors": 2}
-    throng = report.throng(BLOCKS, crowd, ingest, [0.001, 0.002], 40.0, {"its own work": 10.0, "no CPU was free": 30.0})
+    throng = report.throng(
+        BLOCKS, concurrent, ingest, [0.001, 0.002], 40.0, {"its own work": 10.0, "no CPU was free": 30.0}
+    )
     run = replace(RUN, throngs=[throng])
     text = report.text(run, None, {})
     for expected in (
@@ -188,10 +190,10 @@ def test_asking(url):
 
 def test_crowd(url):
     """All clients ask until the time is over; what is wrong is told."""
-    crowd = ask(url, [case("r", "/"), case("w", "/wrong")], clients=3, seconds=0.3)
-    assert crowd.clients == 3
-    assert crowd.answers == sum(len(one.took_s) for one in crowd.timings) > 6
-    assert [bool(one.wrong) for one in crowd.timings] == [False, True]
+    concurrent = ask(url, [case("r", "/"), case("w", "/wrong")], clients=3, seconds=0.3)
+    assert concurrent.clients == 3
+    assert concurrent.answers == sum(len(one.took_s) for one in concurrent.timings) > 6
+    assert [bool(one.wrong) for one in concurrent.timings] == [False, True]
 
 
 def test_nobody_there():

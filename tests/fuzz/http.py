@@ -46,9 +46,9 @@ def _query_api() -> web.AppRunner:
 
 
 def _receiver() -> web.AppRunner:
-    gatherer: Any = _Gatherer()
+    batcher: Any = _Gatherer()
     access = Access(multitenancy=True)
-    return http_runner(build_http_receiver(gatherer, access, BodyLimits(1 << 20, 1 << 20)), _HEADER_BYTES)
+    return http_runner(build_http_receiver(batcher, access, BodyLimits(1 << 20, 1 << 20)), _HEADER_BYTES)
 
 
 @cache

@@ -12,7 +12,7 @@ from app.errors import StrettoError
 from app.net.access import Access, Forbidden, Unauthorized
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS, UnknownEncoding
-from app.receivers.decompress import BodyCosts, TooLarge, decompressed
+from app.receivers.decompress import BodyCosts, BodyTooLarge, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from app.receivers.otlp.json import to_protobuf
 from benchmarks.hostile.examples import NEIGHBOUR, otlp_json, otlp_requests
@@ -57,7 +57,7 @@ def _compressed(data: bytes) -> None:
             made = await decompressed(data[1:], encoding, _BODY_BYTES_MAX, BodyCosts(), held, pool)
             assert len(made) <= _BODY_BYTES_MAX
 
-    with contextlib.suppress(WireError, TooLarge, UnknownEncoding, Overloaded):
+    with contextlib.suppress(WireError, BodyTooLarge, UnknownEncoding, Overloaded):
         asyncio.run(body())
 
 

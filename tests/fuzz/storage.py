@@ -91,7 +91,7 @@ class _OneObject(ObjectStore):
 
 def _cut(data: bytes) -> None:
     with contextlib.suppress(StorageError):
-        Cuts(_OneObject(data), "epoch").read(0)
+        Cuts(_OneObject(data), "cluster_id").read(0)
 
 
 def _journal(data: bytes) -> None:
@@ -101,13 +101,13 @@ def _journal(data: bytes) -> None:
 
 def _meta_seeds() -> list[bytes]:
     file = FileMeta(name="data-0000.parquet", size_bytes=9, spans=1, start_min_ns=0, end_max_ns=1)
-    named: dict[str, Any] = {"block_id": "b", "tenant": "t", "epoch": "e", "partition": 0, "partition_count": 1}
+    named: dict[str, Any] = {"block_id": "b", "tenant": "t", "cluster_id": "e", "partition": 0, "partition_count": 1}
     numbers: dict[str, Any] = {"first_offset": 0, "last_offset": 1, "spans": 1, "start_min_ns": 0, "end_max_ns": 1}
     return [BlockMeta(**named, **numbers, size_bytes=9, files=[file]).encode()]
 
 
 def _journal_seeds() -> list[bytes]:
-    saved = journal_format.Saved("epoch", "spans", "me", 1, 2, {0: (5, 6)}, {}, {})
+    saved = journal_format.Saved("cluster_id", "spans", "me", 1, 2, {0: (5, 6)}, {}, {})
     return [journal_format.encode(saved), dump({"version": 1})]
 
 

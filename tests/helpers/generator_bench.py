@@ -132,11 +132,11 @@ class Bench:
             self.app, "spans", self.configs, self.targets, instance, journal, queue_bytes_max=queue_bytes_max
         )
 
-    async def start(self, *partitions, epoch="kafka"):
+    async def start(self, *partitions, cluster_id="kafka"):
         """Restores, and is assigned the partitions. Where it reads on in each."""
-        await self.generator.restore(epoch)
-        places = await self.generator.resume([TP("spans", number) for number in partitions])
-        return {tp.partition: offset for tp, offset in places.items()}
+        await self.generator.restore(cluster_id)
+        positions = await self.generator.resume([TP("spans", number) for number in partitions])
+        return {tp.partition: offset for tp, offset in positions.items()}
 
     def take(self, partition, offset, *numbers, tenant="t", generation=1, time_ms=NOW_MS, sent=None, **changes):
         """A record of spans of these numbers, or of the requests in `sent`."""

@@ -21,45 +21,45 @@ def store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(StorageConfig("local", str(tmp_path)))
 
 
-def block_list(store: ObjectStore, epoch: str = "e") -> BlockList:
+def block_list(store: ObjectStore, cluster_id: str = "e") -> BlockList:
     columns: ByteCache[Any, Any] = ByteCache("columns-blocks", 1 << 20)
-    return BlockList(store, epoch, columns)
+    return BlockList(store, cluster_id, columns)
 
 
-def write(store: ObjectStore, first: int, last: int, *, tenant: str = "t", epoch: str = "e") -> str:
+def write(store: ObjectStore, first: int, last: int, *, tenant: str = "t", cluster_id: str = "e") -> str:
     segment = SegmentFile(b"parquet", 3, 100, 200)
-    return write_block(store, BlockRange(epoch, tenant, 0, 4, first, last), [segment]).block_id
+    return write_block(store, BlockRange(cluster_id, tenant, 0, 4, first, last), [segment]).block_id
 
 
 def test_a_block_counts_once_its_cut_is_there(store: ObjectStore) -> None:
-    """Files, then meta.json, then the cut: only then F moves."""
+    """Files, then meta.json, then the cut: only then the flushed offset moves."""
     blocks = block_list(store)
     block = write(store, 0, 9)
     blocks.poll([0])
-    assert (blocks.snapshot("t").blocks, blocks.covered(0)) == ([], 0)
+    assert (blocks.snapshot("t").blocks, blocks.flushed_offset(0)) == ([], 0)
     blocks.cuts.write(Cut(0, 0, 9, (f"t/{block}",)))
     blocks.poll([0])
     snapshot = blocks.snapshot("t")
     assert [meta.block_id for meta in snapshot.blocks] == [block]
-    assert (snapshot.covered, blocks.covered(0)) == ({0: 10}, 10)
+    assert (snapshot.flushed_offsets, blocks.flushed_offset(0)) == ({0: 10}, 10)
 
 
 def test_blocks_of_another_kafka_always_count(store: ObjectStore) -> None:
     """Their offsets mean nothing here."""
-    old = write(store, 0, 999, epoch="old")
+    old = write(store, 0, 999, cluster_id="old")
     blocks = block_list(store)
     blocks.poll([0])
     assert [meta.block_id for meta in blocks.snapshot("t").blocks] == [old]
-    assert blocks.covered(0) == 0
+    assert blocks.flushed_offset(0) == 0
 
 
 def test_blocks_that_vanish_are_forgotten(store: ObjectStore) -> None:
     """Where no cut names them: of another Kafka, or replaced by a merged block."""
     blocks = block_list(store)
-    other, block = write(store, 0, 9, epoch="old"), write(store, 0, 9)
+    other, block = write(store, 0, 9, cluster_id="old"), write(store, 0, 9)
     blocks.cuts.write(Cut(0, 0, 9, (f"t/{block}",)))
     merged = decode_meta(f"blocks/t/{block}/meta.json", store.get(f"blocks/t/{block}/meta.json") or b"")
-    merged = merged.model_copy(update={"block_id": "merged", "epoch": "", "replaces": [block]})
+    merged = merged.model_copy(update={"block_id": "merged", "cluster_id": "", "replaces": [block]})
     blocks.poll([0])
     assert {meta.block_id for meta in blocks.snapshot("t").blocks} == {other, block}
     store.put(merged.path, merged.encode())
@@ -68,7 +68,7 @@ def test_blocks_that_vanish_are_forgotten(store: ObjectStore) -> None:
     store.delete([f"blocks/t/{other}/meta.json", f"blocks/t/{block}/meta.json"])
     blocks.poll([0])
     assert {meta.block_id for meta in blocks.snapshot("t").blocks} == {"merged"}
-    assert (blocks.damaged(), blocks.covered(0)) == ([], 10)
+    assert (blocks.damaged(), blocks.flushed_offset(0)) == ([], 10)
 
 
 def test_writing_a_block_twice_writes_the_same(store: ObjectStore, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ NONSENSE = "nonsense"
         pytest.param({0: 9, 20: 29}, 30, [(10, 20)], False, id="one was deleted"),
         pytest.param({0: 9, 10: NONSENSE, 20: 29}, 30, [(10, 20)], False, id="one in the middle"),
         pytest.param({0: NONSENSE, 10: 19}, 20, [(0, 10)], False, id="the first"),
-        pytest.param({0: 9, 10: NONSENSE}, 10, [], True, id="the last: F stays before it"),
+        pytest.param({0: 9, 10: NONSENSE}, 10, [], True, id="the last: the flushed offset stays before it"),
         pytest.param({0: 9, 10: NONSENSE, 20: NONSENSE}, 20, [(10, 20)], True, id="the last two"),
         pytest.param({0: 14, 10: 19}, 20, [(0, 10)], False, id="an end that is wrong"),
         pytest.param({0: NONSENSE}, 0, [], True, id="the only one"),
@@ -130,7 +130,7 @@ NONSENSE = "nonsense"
 def test_cuts_that_are_damaged(
     cuts: dict[int, int | str], end: int, gaps: list[tuple[int, int]], open_end: bool
 ) -> None:
-    """F never jumps over offsets that were not cut; a neighbour tells where a damaged cut ends."""
+    """The flushed offset never jumps over offsets that were not cut; a neighbour tells where a damaged cut ends."""
     found = chain({n: e if isinstance(e, str) else Cut(0, n, e, (f"t/{n}",)) for n, e in cuts.items()})
     assert found is not None
     assert (found.end, found.gaps, found.open_end) == (end, gaps, open_end)
@@ -149,7 +149,7 @@ def test_strange_cuts_are_named(store: ObjectStore, data: bytes) -> None:
     assert f"cuts/e/00000/{0:020d}.json is not a cut" in found.problem()
     blocks = block_list(store)
     blocks.poll([0, 1])
-    assert (blocks.covered(0), blocks.covered(1)) == (0, 10)
+    assert (blocks.flushed_offset(0), blocks.flushed_offset(1)) == (0, 10)
     assert list(blocks.snapshot("t").problems) == [0]
 
 
@@ -226,3 +226,11 @@ def test_a_meta_in_the_wrong_place(store: ObjectStore) -> None:
     data = store.get(f"blocks/t/{write(store, 0, 9)}/meta.json") or b""
     with pytest.raises(DamagedError, match=r"is the meta\.json of blocks/t/"):
         decode_meta("blocks/u/x/meta.json", data)
+
+
+def test_metas_of_earlier_versions(store: ObjectStore) -> None:
+    """The cluster id was called epoch."""
+    path = f"blocks/t/{write(store, 0, 9)}/meta.json"
+    meta = decode_meta(path, store.get(path) or b"")
+    old = with_checksum(meta.model_dump_json(indent=1).replace('"cluster_id"', '"epoch"').encode())
+    assert decode_meta(path, old) == meta

@@ -89,8 +89,8 @@ class Worker:
         app = faust.App("machine", broker="kafka://127.0.0.1:1", store="memory://")
         self.table = SegmentTable(app, folder)
         columns: ByteCache[Any, Any] = ByteCache("columns-test", 4 << 20)
-        blocks = BlockList(storage, "epoch", columns)
-        self.store = LiveStore(self.table.open("epoch"), blocks, POLICY, 1 << 20, columns)
+        blocks = BlockList(storage, "cluster_id", columns)
+        self.store = LiveStore(self.table.open("cluster_id"), blocks, POLICY, 1 << 20, columns)
         self.jobs: list[Job] = []
         self.flushes: list[FlushJob] = []
         self.retired: list[Any] = []
@@ -112,7 +112,7 @@ class Worker:
                 info, _ = self.store.seal(0, job)
                 self.state.sealed(job, info)
             case MarkJob(offset):
-                self.store.mark(0, offset)
+                self.store.save_sealed_offset(0, offset)
             case FlushJob():
                 self.flushes.append(job)
 
@@ -287,10 +287,10 @@ class LiveMachine(RuleBasedStateMachine):
         while other.flushes:
             other.run_flush()
         other.close()
-        # The partition comes back: as the keeper does it, the cuts are read again.
+        # The partition comes back: as the manager does it, the cuts are read again.
         self.worker.store.blocks.poll([0])
-        if self.worker.store.blocks.covered(0) > self.worker.state.covered:
-            while self.worker.jobs:  # the keeper waits for what it has begun
+        if self.worker.store.blocks.flushed_offset(0) > self.worker.state.flushed_offset:
+            while self.worker.jobs:  # the manager waits for what it has begun
                 self.worker.run_job()
             self.worker.store.release(0)
             self.worker.open()

@@ -171,10 +171,10 @@ def test_thrift_values(number: int, text: bytes, step: int) -> None:
     """What is written is read again, and skipped as a whole."""
     value = thrift.field(step, thrift.I64, thrift.number(number))
     value += thrift.field(1, thrift.BINARY, thrift.binary(text)) + thrift.STOP
-    reader = thrift.Reader(value)
+    reader = thrift.ThriftReader(value)
     found = [(name, reader.number() if type_ == thrift.I64 else reader.binary()) for name, type_ in reader.fields()]
     assert found == [(step, number), (step + 1, text)]
-    skipped = thrift.Reader(thrift.structs(20) + value * 20)
+    skipped = thrift.ThriftReader(thrift.structs(20) + value * 20)
     skipped.skip(thrift.LIST)
     assert skipped.at == len(skipped.data)
 
@@ -193,7 +193,7 @@ def test_thrift_values(number: int, text: bytes, step: int) -> None:
 )
 def test_thrift_skips(type_: int, value: bytes) -> None:
     """Every type that Parquet uses, to the byte."""
-    reader = thrift.Reader(value + b"rest")
+    reader = thrift.ThriftReader(value + b"rest")
     reader.skip(type_)
     assert reader.at == len(value)
 
@@ -202,7 +202,7 @@ def test_thrift_skips(type_: int, value: bytes) -> None:
 def test_thrift_numbers(numbers: list[int], step: int) -> None:
     """A struct of integers as a list."""
     value = b"".join(thrift.field(step, thrift.I64, thrift.number(number)) for number in numbers) + thrift.STOP
-    reader = thrift.Reader(value)
+    reader = thrift.ThriftReader(value)
     assert reader.numbers() == numbers
     assert reader.at == len(value)
 
@@ -210,4 +210,4 @@ def test_thrift_numbers(numbers: list[int], step: int) -> None:
 def test_thrift_unknown_type() -> None:
     """Is refused: how long it is cannot be known."""
     with pytest.raises(ValueError, match="type 11"):
-        thrift.Reader(b"\0").skip(11)
+        thrift.ThriftReader(b"\0").skip(11)

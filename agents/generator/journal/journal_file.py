@@ -31,7 +31,7 @@ class JournalFile:
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / _NAME
 
-    async def load(self, epoch: str, topic: str, instance: str) -> Saved | None:
+    async def load(self, cluster_id: str, topic: str, instance: str) -> Saved | None:
         """What was saved; None if there is nothing, or nothing that can be used here."""
         try:
             saved = decode(await asyncio.to_thread(self._path.read_bytes))
@@ -41,7 +41,7 @@ class JournalFile:
             FAILED.labels("unreadable").inc()
             log.warning("the journal %s cannot be used, counters begin anew: %s", self._path, err)
             return None
-        if (saved.epoch, saved.topic, saved.instance) != (epoch, topic, instance):
+        if (saved.cluster_id, saved.topic, saved.instance) != (cluster_id, topic, instance):
             FAILED.labels("foreign").inc()
             log.warning("the journal %s is of another Kafka, topic or worker; counters begin anew", self._path)
             return None

@@ -1,4 +1,4 @@
-"""What a metrics generator must know to go on after a crash: counters, the places that they hold, and pushes."""
+"""What a metrics generator must know to go on after a crash: counters, the positions that they hold, and pushes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.generator.push.push import Part, Push, Told
+from agents.generator.push.push import Push, PushPart, TableUpdate
 from agents.generator.series.columns_file import LabelSets, Plain, Tree, dump, parse
 from agents.generator.series.exemplars import EXEMPLAR
 from agents.generator.series.native import NativeState
 from agents.generator.series.snapshot import ExemplarsOf, Metric, Natives, Snapshot
 from tables.errors import WireError
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _NATIVE_STATE: Final = tuple(field.name for field in fields(NativeState))
 
 
@@ -32,18 +32,19 @@ class SavedTenant:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Saved:
-    """epoch: of which Kafka the places are; instance: whose it is; number, collected_ms: of the last collection.
+    """cluster_id: of which Kafka the positions are; instance: whose it is; number, collected_ms: of the last
+    collection.
 
-    places: by partition, the next offset, and until when halves have waited
+    positions: by partition, the next offset, and until when unpaired spans have waited
     backlog: by target and tenant, pushes of collections before the last that the target has not dealt with
     """
 
-    epoch: str
+    cluster_id: str
     topic: str
     instance: str
     number: int
     collected_ms: int
-    places: Mapping[int, tuple[int, int]]
+    positions: Mapping[int, tuple[int, int]]
     tenants: Mapping[str, SavedTenant]
     backlog: Mapping[tuple[str, str], Sequence[Push]]
 
@@ -51,9 +52,9 @@ class Saved:
 def encode(saved: Saved) -> bytes:
     """The journal's bytes."""
     tree = {
-        **_of(saved, "epoch", "topic", "instance", "number", "collected_ms"),
+        **_of(saved, "cluster_id", "topic", "instance", "number", "collected_ms"),
         "version": _VERSION,
-        "places": [[partition, *place] for partition, place in saved.places.items()],
+        "positions": [[partition, *position] for partition, position in saved.positions.items()],
         "tenants": {
             name: {
                 "fingerprint": one.fingerprint,
@@ -84,8 +85,8 @@ def _saved(tree: Tree) -> Saved:
     if tree["version"] != _VERSION:
         raise WireError(f"it is of version {tree['version']}, not {_VERSION}")
     return Saved(
-        **{name: tree[name] for name in ("epoch", "topic", "instance", "number", "collected_ms")},
-        places={partition: (offset, waited_ms) for partition, offset, waited_ms in tree["places"]},
+        **{name: tree[name] for name in ("cluster_id", "topic", "instance", "number", "collected_ms")},
+        positions={partition: (offset, waited_ms) for partition, offset, waited_ms in tree["positions"]},
         tenants={name: SavedTenant(**{**one, "push": _push(one["push"])}) for name, one in tree["tenants"].items()},
         backlog={(target, tenant): [_push(one) for one in pushes] for target, tenant, pushes in tree["backlog"]},
     )
@@ -110,8 +111,11 @@ def _push(tree: Tree) -> Push:
         tree["last"],
         tree["time_ms"],
         tree["created_ms"],
-        [Told(_snapshot(one), zero_ms, native_zero_ms) for one, zero_ms, native_zero_ms in tree["tables"]],
-        [Part([_snapshot(one) for one in many], time_ms, created_ms) for many, time_ms, created_ms in tree["ended"]],
+        [TableUpdate(_snapshot(one), zero_ms, native_zero_ms) for one, zero_ms, native_zero_ms in tree["tables"]],
+        [
+            PushPart([_snapshot(one) for one in many], time_ms, created_ms)
+            for many, time_ms, created_ms in tree["ended"]
+        ],
     )
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from agents.generator.series.labels import ABSENT, Codes, Interner, number_text
+from agents.generator.series.labels import ABSENT, Interner, number_text
 from tables.columns.arrays import fixed_bytes, list_offsets, numbers
 from tables.columns.trace_facts import elapsed_ns
+from tables.columns.types import Codes
 from tables.seal.resources import parse_resource, service_name
 
 _RESOURCES_MAX: Final = 10_000

@@ -10,11 +10,10 @@ import pyarrow.compute as pc
 from agents.generator.config import AttributeMatch, FilterPolicy, PolicyMatch
 from agents.generator.processors.batch import Batch
 from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner
+from tables.columns.types import Bools
 
-Mask = npt.NDArray[np.bool_]
 
-
-def passing(batch: Batch, policies: Sequence[FilterPolicy]) -> Mask | None:
+def passing(batch: Batch, policies: Sequence[FilterPolicy]) -> Bools | None:
     """The spans that pass all policies; None for all of them."""
     if not policies:
         return None
@@ -38,11 +37,11 @@ def regex_fault(pattern: str) -> str | None:
     return None
 
 
-def _matches(batch: Batch, wanted: PolicyMatch) -> list[Mask]:
+def _matches(batch: Batch, wanted: PolicyMatch) -> list[Bools]:
     return [_match(batch, attribute, regex=wanted.match_type == "regex") for attribute in wanted.attributes]
 
 
-def _match(batch: Batch, attribute: AttributeMatch, *, regex: bool) -> Mask:
+def _match(batch: Batch, attribute: AttributeMatch, *, regex: bool) -> Bools:
     """An attribute that is not there matches nothing."""
     texts = Interner()
     scope, _, key = attribute.key.partition(".")
@@ -69,7 +68,7 @@ def _match(batch: Batch, attribute: AttributeMatch, *, regex: bool) -> Mask:
     found = pc.match_substring_regex(values, attribute.value) if regex else pc.equal(values, attribute.value)
     by_code = found.to_numpy(zero_copy_only=False).astype(np.bool_)
     by_code[0] = False
-    chosen: Mask = by_code[codes]
+    chosen: Bools = by_code[codes]
     return chosen
 
 

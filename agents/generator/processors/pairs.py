@@ -1,6 +1,6 @@
-"""Halves of edges that wait for each other: the client's span and the server's, of one partition.
+"""Unpaired spans that wait for each other: the client's span and the server's, of one partition.
 
-All spans of a trace are in one partition, so both halves of an edge come here, in any order, at any distance.
+All spans of a trace are in one partition, so both sides of an edge come here, in any order, at any distance.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Halves = npt.NDArray[Any]  # rows of `half_type`
+UnpairedSpans = npt.NDArray[Any]  # rows of `half_type`
 
 _MATCHED_FACTOR: Final = 4
 _RUNS_MAX: Final = 32
@@ -36,16 +36,16 @@ def half_type(dimensions: int) -> np.dtype[Any]:
     )
 
 
-def taken(halves: Halves, which: npt.NDArray[Any]) -> Halves:
-    """`halves[which]`, as a copy: numpy's own takes 20 times as long, field by field."""
-    chosen: Halves = halves.view((np.void, halves.itemsize))[which].view(halves.dtype)
+def taken(unpaired: UnpairedSpans, which: npt.NDArray[Any]) -> UnpairedSpans:
+    """`unpaired[which]`, as a copy: numpy's own takes 20 times as long, field by field."""
+    chosen: UnpairedSpans = unpaired.view((np.void, unpaired.itemsize))[which].view(unpaired.dtype)
     return chosen
 
 
-def joined(parts: Sequence[Halves]) -> Halves:
+def joined(parts: Sequence[UnpairedSpans]) -> UnpairedSpans:
     """`np.concatenate(parts)`, likewise. parts: at least one."""
     raw = np.concatenate([part.view((np.void, part.itemsize)) for part in parts])
-    together: Halves = raw.view(parts[0].dtype)
+    together: UnpairedSpans = raw.view(parts[0].dtype)
     return together
 
 
@@ -61,7 +61,7 @@ def edge_keys(trace_ids: npt.NDArray[np.uint64], span_ids: npt.NDArray[np.uint64
 
 
 class Pairs:
-    """Halves of one partition.
+    """Unpaired spans of one partition.
 
     A client stays for the whole wait although a server was found: a message has several consumers, and a call that
     was sent again several servers. Each is an edge. Clients lie in runs, as they came: nearly all servers find theirs
@@ -70,23 +70,23 @@ class Pairs:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        self.runs: list[Halves] = []  # clients, each run by key, the oldest first
-        self.servers: Halves = np.zeros(0, dtype)  # not matched yet
+        self.runs: list[UnpairedSpans] = []  # clients, each run by key, the oldest first
+        self.servers: UnpairedSpans = np.zeros(0, dtype)  # not matched yet
 
     def __len__(self) -> int:
-        """Halves whose other half has not come."""
+        """Unpaired spans whose other side has not come."""
         return len(self.servers) + sum(int(np.count_nonzero(~run["matched"])) for run in self.runs)
 
-    def parts(self) -> list[Halves]:
-        """All halves."""
+    def parts(self) -> list[UnpairedSpans]:
+        """All unpaired spans: of clients by run, then of servers."""
         return [*self.runs, self.servers]
 
-    def pair(self, clients: Halves, servers: Halves) -> tuple[Halves, Halves]:
-        """Takes new halves. Returns the edges that came about: client and server of each."""
-        found_clients: list[Halves] = []
-        found_servers: list[Halves] = []
+    def pair(self, clients: UnpairedSpans, servers: UnpairedSpans) -> tuple[UnpairedSpans, UnpairedSpans]:
+        """Takes new unpaired spans. Returns the edges that came about: client and server of each."""
+        found_clients: list[UnpairedSpans] = []
+        found_servers: list[UnpairedSpans] = []
 
-        def match(run: Halves, wanted: Halves) -> Halves:
+        def match(run: UnpairedSpans, wanted: UnpairedSpans) -> UnpairedSpans:
             there, places = _find(run["key"], wanted["key"])
             run["matched"][places] = True
             if not len(places):
@@ -114,8 +114,10 @@ class Pairs:
         both = joined(self.runs[at : at + 2])
         self.runs[at : at + 2] = [taken(both, np.argsort(both["key"]))]
 
-    def expire(self, before_ms: int) -> tuple[Halves, Halves]:
-        """Removes the halves that came before then. Returns those that nothing was found for: clients, servers."""
+    def expire(self, before_ms: int) -> tuple[UnpairedSpans, UnpairedSpans]:
+        """Removes the unpaired spans that came before then. Returns those that nothing was found for: clients,
+        servers.
+        """
         gone = [np.zeros(0, self._dtype)]
         kept = []
         for run in self.runs:
@@ -132,8 +134,8 @@ class Pairs:
         return joined(gone), servers
 
     def shed(self, items_max: int) -> int:
-        """Drops the youngest halves beyond the limit, and of those that are matched what is far beyond. How many of
-        the former.
+        """Drops the youngest unpaired spans beyond the limit, and of those that are matched what is far beyond. How
+        many of the former.
         """
         if sum(map(len, self.parts())) <= items_max:
             return 0

@@ -8,12 +8,13 @@ import numpy.typing as npt
 
 from agents.generator.config import ServiceGraphsConfig
 from agents.generator.processors.batch import Batch
-from agents.generator.processors.pairs import Halves, Pairs, edge_keys, half_type, joined, taken
+from agents.generator.processors.pairs import Pairs, UnpairedSpans, edge_keys, half_type, joined, taken
 from agents.generator.series.columns_file import Plain, Tree
-from agents.generator.series.histogram import Histogram, Observed
-from agents.generator.series.labels import ABSENT, Codes, Interner, Labels, label_names
+from agents.generator.series.histogram import Histogram, Observations
+from agents.generator.series.labels import ABSENT, Interner, Labels, label_names
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot
+from tables.columns.types import Codes
 
 _PREFIX: Final = "traces_service_graph_request"
 _METRICS: Final = (
@@ -35,10 +36,10 @@ _HALVES_AT_ONCE: Final = 32_768
 
 
 class _Edges(NamedTuple):
-    """Row by row: both halves, and codes of the labels connection_type and virtual_node."""
+    """Row by row: both unpaired, and codes of the labels connection_type and virtual_node."""
 
-    clients: Halves
-    servers: Halves
+    clients: UnpairedSpans
+    servers: UnpairedSpans
     types: npt.NDArray[np.int64]
     virtual: npt.NDArray[np.int64]
 
@@ -46,8 +47,8 @@ class _Edges(NamedTuple):
 class Sides(NamedTuple):
     """What `ServiceGraphs.add` takes. clock_ms: when the youngest record came to Kafka."""
 
-    clients: Halves
-    servers: Halves
+    clients: UnpairedSpans
+    servers: UnpairedSpans
     clock_ms: int
 
 
@@ -73,12 +74,12 @@ class ServiceGraphs:
         self._dimension_names = label_names((f"{side}{key}" for key in config.dimensions for side in sides), taken)
         self._type = half_type(len(config.dimensions))
         self._pairs: dict[int, Pairs] = {}
-        self._pending: dict[int, list[tuple[Halves, Halves]]] = {}
-        self._pending_halves = 0
+        self._pending: dict[int, list[tuple[UnpairedSpans, UnpairedSpans]]] = {}
+        self._pending_spans = 0
         self._clock_ms: dict[int, int] = {}
-        self.expired = 0  # halves whose other half did not come in time; some became edges to virtual nodes
+        self.expired = 0  # unpaired spans whose other side did not come in time; some became edges to virtual nodes
         self.unpaired = 0  # of those, the ones that did not
-        self.dropped = 0  # halves beyond max_items
+        self.dropped = 0  # unpaired spans beyond max_items
 
     @property
     def tables(self) -> list[SeriesTable]:
@@ -87,12 +88,12 @@ class ServiceGraphs:
 
     @property
     def label_overflowed(self) -> int:
-        """Values of labels, of all halves, that were replaced because the label has too many."""
+        """Values of labels, of all unpaired, that were replaced because the label has too many."""
         return sum(interner.overflowed for interner in (self._names, *self._dimensions))
 
     @property
     def items(self) -> int:
-        """Halves that wait for their other half."""
+        """Unpaired spans that wait for their other side."""
         return sum(map(len, self._pairs.values()))
 
     def prepare(self, batch: Batch) -> Sides:
@@ -102,25 +103,25 @@ class ServiceGraphs:
     def add(self, partition: int, prepared: Sides, now_s: float) -> None:
         """Takes what was read."""
         clients, servers, clock_ms = prepared
-        for half in (clients, servers):
-            for codes in (half["service"], np.abs(half["peer"])):
+        for side in (clients, servers):
+            for codes in (side["service"], np.abs(side["peer"])):
                 self._names.count_overflowed(codes)
             for number, interner in enumerate(self._dimensions):
-                interner.count_overflowed(half["dimensions"][:, number])
+                interner.count_overflowed(side["dimensions"][:, number])
         self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
         self._pending.setdefault(partition, []).append((clients, servers))
-        self._pending_halves += len(clients) + len(servers)
-        if self._pending_halves >= _HALVES_AT_ONCE:
+        self._pending_spans += len(clients) + len(servers)
+        if self._pending_spans >= _HALVES_AT_ONCE:
             self.flush(now_s)
 
     def recall(self, partition: int, batch: Batch) -> None:
-        """Takes rows that were counted before a restart: only for the halves that still wait in them."""
+        """Takes rows that were counted before a restart: only for the unpaired spans that still wait in them."""
         clients, servers = self._sides(batch)
         pairs = self._pairs.setdefault(partition, Pairs(self._type))
         pairs.pair(taken(clients, clients["peer"] >= 0), taken(servers, servers["key"] != 0))
 
     def recalled(self, partition: int, clock_ms: int) -> None:
-        """The past ends here. Halves that had waited too long by then were counted then."""
+        """The past ends here. Unpaired spans that had waited too long by then were counted then."""
         self._clock_ms[partition] = clock_ms
         if partition in self._pairs:
             self._pairs[partition].expire(clock_ms - round(self._config.wait_s * 1000))
@@ -131,9 +132,9 @@ class ServiceGraphs:
             # Taken out first: whatever goes wrong with them must not go wrong for ever.
             partition = next(iter(self._pending))
             parts = self._pending.pop(partition)
-            self._pending_halves -= sum(len(half) for sides in parts for half in sides)
+            self._pending_spans -= sum(len(side) for sides in parts for side in sides)
             pairs = self._pairs.setdefault(partition, Pairs(self._type))
-            clients, servers = (joined(halves) for halves in zip(*parts, strict=True))
+            clients, servers = (joined(unpaired) for unpaired in zip(*parts, strict=True))
             clients, servers, whole = self._complete(clients, servers)
             edges = [*whole, self._edges(*pairs.pair(clients, servers))]
             self.dropped += pairs.shed(self._config.max_items)
@@ -141,18 +142,18 @@ class ServiceGraphs:
             self._count(partition, edges, now_s)
 
     def idle(self, partition: int, clock_ms: int) -> None:
-        """Nothing more came to the partition until then: the wait of halves goes on."""
+        """Nothing more came to the partition until then: the wait of unpaired spans goes on."""
         self._clock_ms[partition] = max(clock_ms, self._clock_ms.get(partition, 0))
 
     @property
     def pending(self) -> int:
-        """Halves of edges that wait for `flush`."""
-        return self._pending_halves
+        """Unpaired spans that wait for `flush`."""
+        return self._pending_spans
 
     def forget(self, partition: int) -> None:
-        """Drops what was not collected of a partition, and its halves."""
+        """Drops what was not collected of a partition, and its unpaired."""
         for clients, servers in self._pending.pop(partition, []):
-            self._pending_halves -= len(clients) + len(servers)
+            self._pending_spans -= len(clients) + len(servers)
         self._pairs.pop(partition, None)
         self._clock_ms.pop(partition, None)
         self.table.forget(partition)
@@ -168,7 +169,7 @@ class ServiceGraphs:
         return [snapshot]
 
     def saved(self) -> Tree:
-        """A copy of what was collected, as `restore` takes it; without halves, which are recalled."""
+        """A copy of what was collected, as `restore` takes it; without unpaired, which are recalled."""
         return {
             "names": Plain(list(self._names.values)),
             "dimensions": Plain([list(interner.values) for interner in self._dimensions]),
@@ -182,43 +183,43 @@ class ServiceGraphs:
             interner.restore(values)
         self.table.restore(saved["table"])
 
-    # ---- halves
+    # ---- unpaired spans
 
-    def _sides(self, batch: Batch) -> tuple[Halves, Halves]:
+    def _sides(self, batch: Batch) -> tuple[UnpairedSpans, UnpairedSpans]:
         """Clients and servers of a batch."""
         kind = batch.kind
         services = batch.by_resource([facts.service for facts in batch.resources], self._names)
         named = services != ABSENT
         clients = np.flatnonzero(((kind == _CLIENT) | (kind == _PRODUCER)) & named)
         servers = np.flatnonzero(((kind == _SERVER) | (kind == _CONSUMER)) & named)
-        return self._halves(batch, clients, services), self._halves(batch, servers, services)
+        return self._unpaired_spans(batch, clients, services), self._unpaired_spans(batch, servers, services)
 
-    def _halves(self, batch: Batch, rows: npt.NDArray[np.int64], services: Codes) -> Halves:
-        halves = np.zeros(len(rows), self._type)
+    def _unpaired_spans(self, batch: Batch, rows: npt.NDArray[np.int64], services: Codes) -> UnpairedSpans:
+        unpaired = np.zeros(len(rows), self._type)
         if not len(rows):
-            return halves
-        halves["time_ms"] = batch.times_ms[rows]
-        halves["duration_ns"] = batch.duration_ns[rows]
-        halves["start_ns"] = batch.start_ns[rows]
-        halves["service"] = services[rows]
-        halves["failed"] = batch.status[rows] == _ERROR
-        halves["message"] = (batch.kind[rows] == _PRODUCER) | (batch.kind[rows] == _CONSUMER)
+            return unpaired
+        unpaired["time_ms"] = batch.times_ms[rows]
+        unpaired["duration_ns"] = batch.duration_ns[rows]
+        unpaired["start_ns"] = batch.start_ns[rows]
+        unpaired["service"] = services[rows]
+        unpaired["failed"] = batch.status[rows] == _ERROR
+        unpaired["message"] = (batch.kind[rows] == _PRODUCER) | (batch.kind[rows] == _CONSUMER)
         weights = batch.weights(self._config.span_multiplier_key)
-        halves["weight"] = 1.0 if weights is None else weights[rows]
+        unpaired["weight"] = 1.0 if weights is None else weights[rows]
         for number, (key, interner) in enumerate(zip(self._config.dimensions, self._dimensions, strict=True)):
-            halves["dimensions"][:, number] = batch.attribute_codes(key, interner)[rows]
-        halves["trace_id"] = trace_ids = batch.words("trace_id")[rows]
+            unpaired["dimensions"][:, number] = batch.attribute_codes(key, interner)[rows]
+        unpaired["trace_id"] = trace_ids = batch.words("trace_id")[rows]
         called = batch.kind[rows[0]] in (_CLIENT, _PRODUCER)
         span_ids = batch.words("span_id" if called else "parent_span_id")[rows]
-        halves["key"] = edge_keys(trace_ids, span_ids)
+        unpaired["key"] = edge_keys(trace_ids, span_ids)
         if called:
-            self._name_peers(batch, rows, halves)
+            self._name_peers(batch, rows, unpaired)
         else:
-            # A server without a parent needs no other half. It is told by key 0, which no other half has.
-            halves["key"] = np.where(span_ids[:, 0] == 0, 0, halves["key"])
-        return halves
+            # A server without a parent needs no other side. It is told by key 0, which no other side has.
+            unpaired["key"] = np.where(span_ids[:, 0] == 0, 0, unpaired["key"])
+        return unpaired
 
-    def _name_peers(self, batch: Batch, rows: npt.NDArray[np.int64], halves: Halves) -> None:
+    def _name_peers(self, batch: Batch, rows: npt.NDArray[np.int64], unpaired: UnpairedSpans) -> None:
         """Sets who was called, as the client's attributes say. Databases' are negative: their edges are complete."""
         config = self._config
         keys = dict.fromkeys((*config.peer_attributes, *config.database_name_attributes, *_SERVER_NAMES, _PORT))
@@ -237,7 +238,7 @@ class ServiceGraphs:
         if port is not None:
             by_address = is_database & (peers == found.get(_SERVER_NAMES[-1], none)) & (port >= 0) & (peers >= 0)
             self._with_ports(batch, codes, port, np.flatnonzero(by_address))
-        halves["peer"] = np.where(is_database, -codes, codes)
+        unpaired["peer"] = np.where(is_database, -codes, codes)
 
     def _with_ports(self, batch: Batch, codes: Codes, port: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]) -> None:
         ports = Interner()
@@ -248,13 +249,15 @@ class ServiceGraphs:
 
     # ---- edges
 
-    def _edges(self, clients: Halves, servers: Halves) -> _Edges:
-        """Those of two halves."""
+    def _edges(self, clients: UnpairedSpans, servers: UnpairedSpans) -> _Edges:
+        """Those of two unpaired."""
         message = clients["message"] | servers["message"]
         return _Edges(clients, servers, np.where(message, _MESSAGING, _PLAIN), np.zeros(len(clients), np.int64))
 
-    def _complete(self, clients: Halves, servers: Halves) -> tuple[Halves, Halves, list[_Edges]]:
-        """The edges that one half tells whole: databases, and calls from outside. Returns the other halves first."""
+    def _complete(
+        self, clients: UnpairedSpans, servers: UnpairedSpans
+    ) -> tuple[UnpairedSpans, UnpairedSpans, list[_Edges]]:
+        """The edges that one side tells whole: databases, and calls from outside. Returns the other sides first."""
         of_database, from_outside = clients["peer"] < 0, servers["key"] == 0
         calls, roots = taken(clients, of_database), taken(servers, from_outside)
         called = taken(clients, of_database)
@@ -270,7 +273,7 @@ class ServiceGraphs:
         return taken(clients, ~of_database), taken(servers, ~from_outside), whole
 
     def _expire(self, partition: int) -> list[_Edges]:
-        """Removes the halves that have waited long enough. Edges to those that clients say they called."""
+        """Removes the unpaired spans that have waited long enough. Edges to those that clients say they called."""
         pairs = self._pairs.get(partition)
         if pairs is None:
             return []
@@ -300,7 +303,9 @@ class ServiceGraphs:
         weights = clients["weight"] if self._config.span_multiplier_key else None
         failed = (clients["failed"] | servers["failed"]) * clients["weight"]
         observed = [
-            Observed(side["duration_ns"] / 1e9, weights, side["start_ns"] + side["duration_ns"], clients["trace_id"])
+            Observations(
+                side["duration_ns"] / 1e9, weights, side["start_ns"] + side["duration_ns"], clients["trace_id"]
+            )
             for side in (servers, clients)
         ]
         if self._config.enable_messaging_system_latency_histogram:
@@ -308,7 +313,9 @@ class ServiceGraphs:
             # Of a span that does not say when it was, nobody knows how long its message was under way.
             timed = (clients["start_ns"] > 0) & (servers["start_ns"] > 0)
             only = clients["weight"] * ((types == _MESSAGING) & timed)
-            observed.append(Observed(np.maximum(waited_ns, 0) / 1e9, only, servers["start_ns"], clients["trace_id"]))
+            observed.append(
+                Observations(np.maximum(waited_ns, 0) / 1e9, only, servers["start_ns"], clients["trace_id"])
+            )
         self.table.add(partition, columns, [weights, failed], observed, now_s)
 
     def _labels(self, codes: Sequence[int]) -> Labels:
@@ -324,21 +331,21 @@ class ServiceGraphs:
 
     def _purge(self) -> None:
         """Forgets texts that nothing uses any more."""
-        halves = [part for pairs in self._pairs.values() for part in pairs.parts()]
-        used = [self.table.used(0), self.table.used(1), *(half["service"] for half in halves)]
-        moved_names = self._names.keep(np.concatenate([*used, *(np.abs(half["peer"]) for half in halves)]))
+        unpaired = [part for pairs in self._pairs.values() for part in pairs.parts()]
+        used = [self.table.used(0), self.table.used(1), *(side["service"] for side in unpaired)]
+        moved_names = self._names.keep(np.concatenate([*used, *(np.abs(side["peer"]) for side in unpaired)]))
         types = np.arange(max(len(_TYPES), len(_VIRTUAL)), dtype=np.int32)
         moved = [moved_names, moved_names, types, types]
         sides = 2 if self._config.enable_client_server_prefix else 1
         for number, interner in enumerate(self._dimensions):
             of_series = [self.table.used(4 + sides * number + side) for side in range(sides)]
-            kept = interner.keep(np.concatenate([*of_series, *(half["dimensions"][:, number] for half in halves)]))
+            kept = interner.keep(np.concatenate([*of_series, *(side["dimensions"][:, number] for side in unpaired)]))
             moved += [kept] * sides
-            for half in halves:
-                half["dimensions"][:, number] = kept[half["dimensions"][:, number]]
-        for half in halves:
-            half["service"] = moved_names[half["service"]]
-            half["peer"] = np.sign(half["peer"]) * moved_names[np.abs(half["peer"])]
+            for side in unpaired:
+                side["dimensions"][:, number] = kept[side["dimensions"][:, number]]
+        for side in unpaired:
+            side["service"] = moved_names[side["service"]]
+            side["peer"] = np.sign(side["peer"]) * moved_names[np.abs(side["peer"])]
         self.table.renumber(moved)
 
 

@@ -11,10 +11,11 @@ from agents.generator.processors.batch import Batch, ResourceFacts
 from agents.generator.processors.filters import passing
 from agents.generator.processors.size import span_bytes
 from agents.generator.series.columns_file import Plain, Tree
-from agents.generator.series.histogram import Histogram, Observed
-from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Codes, Interner, Labels, label_names, sanitized
-from agents.generator.series.series import Floats, SeriesTable, TableConfig
+from agents.generator.series.histogram import Histogram, Observations
+from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, Labels, label_names, sanitized
+from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot
+from tables.columns.types import Codes, Floats
 
 CALLS: Final = "traces_spanmetrics_calls_total"
 SIZE: Final = "traces_spanmetrics_size_total"
@@ -196,7 +197,7 @@ class SpanMetrics:
                 [np.ones(len(part.seconds)) if part.weights is None else part.weights for part in parts]
             )
             sizes *= weights
-        observed = Observed(
+        observed = Observations(
             seconds,
             weights,
             np.concatenate([part.end_ns for part in parts]),

@@ -43,7 +43,7 @@ class _Taken(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
+class _PendingRecords:
     """Records of a partition that are not counted yet."""
 
     taken: list[_Taken]
@@ -51,7 +51,7 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TenantStats:
     """How a tenant does. Counts are since its first span."""
 
     active_series: int
@@ -65,7 +65,7 @@ class Figures:
     edges_unpaired: int
     edges_dropped: int
     active_entities: int = 0  # label sets, each with all of its series
-    label_overflowed: int = 0  # values of labels that became __cardinality_overflow__, of spans and halves of edges
+    label_overflowed: int = 0  # values of labels that became __cardinality_overflow__, of spans and unpaired spans
     outside_slack: int = 0  # spans left out because they ended too long before, or after, they came
 
 
@@ -80,7 +80,7 @@ class TenantGenerator:
         self._spans = SpanMetrics(config.span_metrics, tables, values_max) if SPAN_METRICS in wanted else None
         self._graph = ServiceGraphs(config.service_graphs, tables, values_max) if SERVICE_GRAPHS in wanted else None
         self._failed = self._outside_slack = 0
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, _PendingRecords] = {}
         self._processors = [one for one in (self._spans, self._graph) if one is not None]
 
     def add(self, partition: int, spans: pa.RecordBatch, time_ms: int, now_s: float, offset: int = -1) -> None:
@@ -90,7 +90,7 @@ class TenantGenerator:
         inside = self._inside_slack(spans, time_ms)
         self._outside_slack += len(spans) - len(inside)
         spans = inside
-        waiting = self._waiting.setdefault(partition, _Waiting([]))
+        waiting = self._waiting.setdefault(partition, _PendingRecords([]))
         waiting.taken.append(_Taken(spans, time_ms, offset))
         waiting.rows += len(spans)
         if len(waiting.taken) >= _RECORDS_AT_ONCE or waiting.rows >= _ROWS_AT_ONCE:
@@ -151,7 +151,7 @@ class TenantGenerator:
         return spans if inside.all() else spans.filter(pa.array(inside))
 
     def recall(self, partition: int, spans: pa.RecordBatch, time_ms: int) -> None:
-        """Takes rows that were counted before a restart, for the edges that they are a half of."""
+        """Takes rows that were counted before a restart, for the edges that they are a side of."""
         if self._graph is not None:
             try:
                 batch = walled(Batch, self._inside_slack(spans, time_ms), self._resources, time_ms)
@@ -160,7 +160,7 @@ class TenantGenerator:
                 log.exception("%d spans of partition %d cannot be looked at again", len(spans), partition)
 
     def recalled(self, partition: int, clock_ms: int) -> None:
-        """All of the past was recalled; clock_ms: until when halves had waited then."""
+        """All of the past was recalled; clock_ms: until when unpaired spans had waited then."""
         if self._graph is not None:
             self._graph.recalled(partition, clock_ms)
 
@@ -229,10 +229,10 @@ class TenantGenerator:
         if self._graph is not None:
             self._graph.restore(saved["graph"])
 
-    def figures(self) -> Figures:
+    def stats(self) -> TenantStats:
         """How it does."""
         tables, graph = self._tables(), self._graph
-        return Figures(
+        return TenantStats(
             active_series=sum(table.active for table in tables),
             overflowed=sum(table.overflowed for table in tables),
             filtered=0 if self._spans is None else self._spans.filtered,

@@ -15,8 +15,8 @@ from agents.generator.push.requests import encoded
 from agents.generator.series.labels import Labels
 from agents.generator.series.native import NativeState
 from agents.generator.series.snapshot import ExemplarsOf, Natives, Snapshot
+from tables.columns.types import Int64s
 
-Int64s = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
 
 # Receivers refuse samples that are much older than what they have: Prometheus those of an hour. What older pushes say
@@ -26,7 +26,7 @@ _ROW_BYTES: Final = 8  # a reference to its labels, which belong to the table
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Part:
+class PushPart:
     """Snapshots of one moment. created_ms: when what is new in them was 0."""
 
     snapshots: list[Snapshot]
@@ -35,7 +35,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Told:
+class TableUpdate:
     """A snapshot, and when each of its values and native histograms was 0, if the receiver has not heard; else 0."""
 
     snapshot: Snapshot
@@ -54,8 +54,8 @@ class Push:
     last: int
     time_ms: int
     created_ms: int
-    tables: list[Told]
-    ended: list[Part] = field(default_factory=list)
+    tables: list[TableUpdate]
+    ended: list[PushPart] = field(default_factory=list)
     again: bool = False
 
     @property
@@ -69,7 +69,7 @@ class Push:
         """There are no series."""
         return not self.ended and not any(one.snapshot.labels or one.snapshot.stale for one in self.tables)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PushPart]:
         """What it says, in order of time; in each part all that is new was 0 at one time."""
         return [*self.ended, *_by_zero(self.tables, self.time_ms, self.created_ms)]
 
@@ -82,13 +82,13 @@ class Push:
             yield from encoded(shown, part.time_ms, part.created_ms, series_max, version=version, exemplars=exemplars)
 
 
-def push_of(number: int, part: Part) -> Push:
+def push_of(number: int, part: PushPart) -> Push:
     """A collection as a push. number: of the collection."""
     tables = []
     for one in part.snapshots:
         natives = np.zeros(0, np.bool_) if one.natives is None else one.natives.created
         zeros = (np.where(created, part.created_ms, 0).astype(np.int64) for created in (one.created, natives))
-        tables.append(Told(one, *zeros))
+        tables.append(TableUpdate(one, *zeros))
     return Push(number, number, part.time_ms, part.created_ms, tables)
 
 
@@ -109,10 +109,10 @@ def end_of(number: int, snapshots: Sequence[Snapshot], end_ms: int) -> Push:
         shape = (0, len(one.metrics))
         nothing = np.zeros(shape, np.bool_)
         stale.append(Snapshot(one.metrics, [], np.zeros(shape), nothing, nothing, gone, none))
-    return push_of(number, Part(stale, end_ms, end_ms - 1))
+    return push_of(number, PushPart(stale, end_ms, end_ms - 1))
 
 
-def last_push_of(number: int, part: Part, goes_on: Sequence[bool], end_ms: int) -> Push:
+def last_push_of(number: int, part: PushPart, goes_on: Sequence[bool], end_ms: int) -> Push:
     """A collection after which series end at `end_ms`: those of the snapshots that do not go on."""
     said = [one if stays else replace(one, stale=[]) for one, stays in zip(part.snapshots, goes_on, strict=True)]
     gone = [one for one, stays in zip(part.snapshots, goes_on, strict=True) if not stays]
@@ -135,11 +135,13 @@ def folded(older: Push, newer: Push) -> Push:
         ended += _by_zero(gone, older.time_ms, older.created_ms)
     for number, part in enumerate(ended):
         if part.time_ms < newer.time_ms - _AGE_MAX_MS:
-            ended[number] = Part(part.snapshots, older.time_ms, older.created_ms)
+            ended[number] = PushPart(part.snapshots, older.time_ms, older.created_ms)
     return Push(older.first, newer.last, newer.time_ms, newer.created_ms, tables, [*ended, *newer.ended])
 
 
-def _folded_table(was: Told, is_now: Told, oldest_ms: int, recent_ms: int) -> tuple[Told, Told]:
+def _folded_table(
+    was: TableUpdate, is_now: TableUpdate, oldest_ms: int, recent_ms: int
+) -> tuple[TableUpdate, TableUpdate]:
     """The newer one with what it must say besides; and what only the older one can say."""
     old, new = was.snapshot, is_now.snapshot
     place = _places(old.labels, new.labels)
@@ -168,7 +170,7 @@ def _folded_table(was: Told, is_now: Told, oldest_ms: int, recent_ms: int) -> tu
     names = set(new.labels) if old.stale else set()
     stale = [one for one in old.stale if one[0] not in names]
     left = _masked(was, old.shown & ~goes_on, ~native_goes_on)
-    return Told(replace(new, stale=[*stale, *new.stale]), zero_ms, native_zero_ms), left
+    return TableUpdate(replace(new, stale=[*stale, *new.stale]), zero_ms, native_zero_ms), left
 
 
 def _places(labels: Sequence[Labels], among: Sequence[Labels]) -> Int64s:
@@ -181,9 +183,9 @@ def _places(labels: Sequence[Labels], among: Sequence[Labels]) -> Int64s:
     return np.array(found, np.int64)
 
 
-def _masked(told: Told, shown: Masks, natives: Masks) -> Told:
-    """What is left of a table when only some of its series are told, without exemplars and ends."""
-    one = told.snapshot
+def _masked(update: TableUpdate, shown: Masks, natives: Masks) -> TableUpdate:
+    """What is left of a table when only some of its series are update, without exemplars and ends."""
+    one = update.snapshot
     chosen = replace(
         one,
         shown=shown,
@@ -193,20 +195,20 @@ def _masked(told: Told, shown: Masks, natives: Masks) -> Told:
         exemplars=None,
         native_exemplars=None,
     )
-    return Told(chosen, np.where(shown, told.zero_ms, 0), told.native_zero_ms[natives])
+    return TableUpdate(chosen, np.where(shown, update.zero_ms, 0), update.native_zero_ms[natives])
 
 
-def _by_zero(tables: Sequence[Told], time_ms: int, created_ms: int) -> list[Part]:
+def _by_zero(tables: Sequence[TableUpdate], time_ms: int, created_ms: int) -> list[PushPart]:
     """One part for each time at which series began; the last has all that is not new, too."""
     found = [times[times > 0] for one in tables for times in (one.zero_ms, one.native_zero_ms)]
     times_ms = np.unique(np.concatenate([np.zeros(0, np.int64), *found])).tolist()
     parts = []
     for zero_ms in times_ms[:-1]:
         snapshots = [_masked(one, one.zero_ms == zero_ms, one.native_zero_ms == zero_ms) for one in tables]
-        parts.append(Part([_all_new(one.snapshot) for one in snapshots], time_ms, zero_ms))
+        parts.append(PushPart([_all_new(one.snapshot) for one in snapshots], time_ms, zero_ms))
     said = times_ms[:-1]
     last_ms = times_ms[-1] if times_ms else created_ms
-    return [*parts, Part([_rest(one, said, last_ms) for one in tables], time_ms, last_ms)]
+    return [*parts, PushPart([_rest(one, said, last_ms) for one in tables], time_ms, last_ms)]
 
 
 def _all_new(one: Snapshot) -> Snapshot:
@@ -218,16 +220,16 @@ def _all_new(one: Snapshot) -> Snapshot:
     )
 
 
-def _rest(told: Told, said: Sequence[int], zero_ms: int) -> Snapshot:
+def _rest(update: TableUpdate, said: Sequence[int], zero_ms: int) -> Snapshot:
     """Without what began at the times that were `said`."""
-    one = told.snapshot
-    created, natives_created = told.zero_ms == zero_ms, told.native_zero_ms == zero_ms
+    one = update.snapshot
+    created, natives_created = update.zero_ms == zero_ms, update.native_zero_ms == zero_ms
     if not said:
         natives = None if one.natives is None else replace(one.natives, created=natives_created)
         return replace(one, created=created & one.shown, natives=natives)
-    shown = one.shown & ~np.isin(told.zero_ms, said)
-    chosen = ~np.isin(told.native_zero_ms, said)
-    left = _masked(told, shown, chosen).snapshot
+    shown = one.shown & ~np.isin(update.zero_ms, said)
+    chosen = ~np.isin(update.native_zero_ms, said)
+    left = _masked(update, shown, chosen).snapshot
     natives = None if left.natives is None else replace(left.natives, created=natives_created[chosen])
     exemplars = one.exemplars
     if exemplars is not None:

@@ -42,7 +42,7 @@ class Target(Protocol):
 Backlog = Mapping[tuple[str, str], Sequence[Push]]
 
 
-class _Lane:
+class _SendQueue:
     """A target's queue of one tenant. The first push is under way while `task` runs."""
 
     def __init__(self, target: Target, tenant: str) -> None:
@@ -69,38 +69,38 @@ class _Lane:
         QUEUED.labels(self.target.name, self.tenant).set(len(self.pushes))
 
 
-class Lanes:
+class SendQueues:
     """All queues. on_done: called when a target has dealt with a push."""
 
     def __init__(self, targets: Sequence[Target], bytes_max: int, on_done: Callable[[], None]) -> None:
         self._targets, self._bytes_max, self._on_done = list(targets), bytes_max, on_done
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._queues: dict[tuple[str, str], _SendQueue] = {}
 
     def put(self, tenant: str, push: Push) -> None:
         """Queues a push to all targets."""
         if push.says_nothing:
             return
         for target in self._targets:
-            lane = self._lane(target, tenant)
-            lane.pushes.append(push)
-            if len(lane.pushes) - lane.under_way > target.pushes_max:
-                lane.merge_oldest()
-            self._start(lane)
+            queue = self._queue(target, tenant)
+            queue.pushes.append(push)
+            if len(queue.pushes) - queue.under_way > target.pushes_max:
+                queue.merge_oldest()
+            self._start(queue)
 
     def put_back(self, backlog: Backlog) -> None:
         """Queues what a former process had not got done. What was for targets that are no more is dropped."""
         targets = {target.name: target for target in self._targets}
         for (name, tenant), pushes in backlog.items():
             if name in targets:
-                lane = self._lane(targets[name], tenant)
-                lane.pushes.extend(pushes)
-                self._start(lane)
+                queue = self._queue(targets[name], tenant)
+                queue.pushes.extend(pushes)
+                self._start(queue)
 
     def keep_to_bytes_max(self) -> None:
         """Merges what waits until it fits, the longest queue first, or there is nothing more to merge."""
         size_bytes = self._size_bytes()
         while size_bytes > self._bytes_max:
-            longest = max(self._lanes.values(), key=lambda lane: len(lane.pushes) - lane.under_way)
+            longest = max(self._queues.values(), key=lambda queue: len(queue.pushes) - queue.under_way)
             if not longest.merge_oldest():
                 break
             longest.tell()
@@ -109,62 +109,62 @@ class Lanes:
 
     def _size_bytes(self) -> int:
         # Targets share a push.
-        return sum({id(push): push.size_bytes for lane in self._lanes.values() for push in lane.pushes}.values())
+        return sum({id(push): push.size_bytes for queue in self._queues.values() for push in queue.pushes}.values())
 
     def backlog(self) -> tuple[Backlog, set[tuple[str, str]]]:
         """What is in the queues now, and of which of them the first push is under way."""
-        waiting = {key: tuple(lane.pushes) for key, lane in self._lanes.items() if lane.pushes}
-        return waiting, {key for key in waiting if self._lanes[key].under_way}
+        waiting = {key: tuple(queue.pushes) for key, queue in self._queues.items() if queue.pushes}
+        return waiting, {key for key in waiting if self._queues[key].under_way}
 
     def done_through(self, newest: int) -> int:
         """Number of the last collection that all targets have dealt with. newest: of the last that was put."""
-        return min((lane.pushes[0].first - 1 for lane in self._lanes.values() if lane.pushes), default=newest)
+        return min((queue.pushes[0].first - 1 for queue in self._queues.values() if queue.pushes), default=newest)
 
     def ends(self) -> set[int]:
         """Numbers that `done_through` may come to say, besides the newest."""
-        return {push.first - 1 for lane in self._lanes.values() for push in lane.pushes}
+        return {push.first - 1 for queue in self._queues.values() for push in queue.pushes}
 
     def clear(self) -> None:
         """Drops everything."""
         self.stop()
-        self._lanes.clear()
+        self._queues.clear()
 
     def stop(self) -> None:
         """Begins nothing more, and gives up what is under way."""
-        for lane in self._lanes.values():
-            if lane.task is not None:
-                lane.task.cancel()
+        for queue in self._queues.values():
+            if queue.task is not None:
+                queue.task.cancel()
 
-    def _lane(self, target: Target, tenant: str) -> _Lane:
+    def _queue(self, target: Target, tenant: str) -> _SendQueue:
         key = (target.name, tenant)
-        if key not in self._lanes:
-            self._lanes[key] = _Lane(target, tenant)
-        return self._lanes[key]
+        if key not in self._queues:
+            self._queues[key] = _SendQueue(target, tenant)
+        return self._queues[key]
 
-    def _start(self, lane: _Lane) -> None:
-        lane.tell()
-        if lane.task is None:
-            lane.task = asyncio.create_task(self._send(lane), name=f"push to {lane.target.name}")
+    def _start(self, queue: _SendQueue) -> None:
+        queue.tell()
+        if queue.task is None:
+            queue.task = asyncio.create_task(self._send(queue), name=f"push to {queue.target.name}")
 
-    async def _send(self, lane: _Lane) -> None:
+    async def _send(self, queue: _SendQueue) -> None:
         """Sends a queue, the oldest first."""
         try:
-            while lane.pushes:
-                await self._send_one(lane)
-                lane.pushes.popleft()
-                lane.tell()
+            while queue.pushes:
+                await self._send_one(queue)
+                queue.pushes.popleft()
+                queue.tell()
                 self._on_done()
         finally:
-            lane.task = None
+            queue.task = None
 
-    async def _send_one(self, lane: _Lane) -> None:
+    async def _send_one(self, queue: _SendQueue) -> None:
         while True:
             try:
-                await lane.target.send(lane.tenant, lane.pushes[0])
+                await queue.target.send(queue.tenant, queue.pushes[0])
             except BaseException as err:  # a fault of ours must neither end the queue nor lose the push
                 if not is_fault(err):
                     raise
-                log.exception("a push to %s failed, again in %.0f s", lane.target.name, _AFTER_A_FAULT_S)
+                log.exception("a push to %s failed, again in %.0f s", queue.target.name, _AFTER_A_FAULT_S)
                 await asyncio.sleep(_AFTER_A_FAULT_S)
             else:
                 return

@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from agents.generator.series.native import ZERO, ZERO_THRESHOLD
 from agents.generator.series.snapshot import Natives
+from tables.columns.types import Int64s
 from tables.columns.varint import varint, varints, widths, zigzag, zigzags
-
-Int64s = npt.NDArray[np.int64]
 
 _COUNT_INT, _COUNT_FLOAT, _SUM, _SCHEMA = b"\x08", b"\x11", b"\x19", b"\x20"
 _THRESHOLD: Final = b"\x29" + struct.pack("<d", ZERO_THRESHOLD)

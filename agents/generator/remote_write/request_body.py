@@ -14,7 +14,7 @@ def _varint(number: int) -> bytes:
     return _VARINTS[number] if number < len(_VARINTS) else varint(number)
 
 
-class Pieces(NamedTuple):
+class BodyParts(NamedTuple):
     """A label set's bytes: before `__name__`, from there to `le`, and after that, in the order of labels' names."""
 
     before: bytes
@@ -27,7 +27,7 @@ class Body(Protocol):
 
     series: int
 
-    def pieces(self, labels: Labels) -> Pieces:
+    def pieces(self, labels: Labels) -> BodyParts:
         """A label set; in order of the names."""
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
@@ -37,7 +37,7 @@ class Body(Protocol):
         """A native histogram."""
 
     def add(
-        self, pieces: Pieces, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
+        self, pieces: BodyParts, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
     ) -> None:
         """One series."""
 
@@ -63,10 +63,10 @@ class Body1:
         self._exemplar_label = b"\x0a" + _varint(len(name)) + name + b"\x12\x20"
         self._exemplar_label = b"\x0a" + _varint(len(self._exemplar_label) + 32) + self._exemplar_label
 
-    def pieces(self, labels: Labels) -> Pieces:
+    def pieces(self, labels: Labels) -> BodyParts:
         """As `Body`."""
         before, between, after = _split(labels)
-        return Pieces(*(b"".join([_label(*pair) for pair in part]) for part in (before, between, after)))
+        return BodyParts(*(b"".join([_label(*pair) for pair in part]) for part in (before, between, after)))
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
         """As `Body`."""
@@ -79,7 +79,7 @@ class Body1:
 
     def add(
         self,
-        pieces: Pieces,
+        pieces: BodyParts,
         metric: Metric,
         samples: bytes,
         histograms: bytes,
@@ -129,9 +129,9 @@ class Body2:
     def _refs(self, labels: Labels) -> bytes:
         return b"".join([self._symbol(text) for pair in labels for text in pair])
 
-    def pieces(self, labels: Labels) -> Pieces:
+    def pieces(self, labels: Labels) -> BodyParts:
         """As `Body`."""
-        return Pieces(*(self._refs(part) for part in _split(labels)))
+        return BodyParts(*(self._refs(part) for part in _split(labels)))
 
     def exemplar(self, trace_id: str, value: bytes, time: bytes) -> bytes:
         """As `Body`."""
@@ -155,7 +155,7 @@ class Body2:
         return found
 
     def add(
-        self, pieces: Pieces, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
+        self, pieces: BodyParts, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
     ) -> None:
         """As `Body`."""
         name, bucket, about = self._metric(metric)

@@ -5,8 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from tables.columns.types import Floats, Int64s
 
 # One bucket's span.
 EXEMPLAR: Final = np.dtype([("seconds", "<f8"), ("time_ms", "<i8"), ("trace_id", "<u8", (2,))])

@@ -7,11 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.generator.series.labels import Codes, number_text
+from agents.generator.series.labels import number_text
 from agents.generator.series.snapshot import Metric
+from tables.columns.types import Codes, Floats, Int64s
 
-Floats = npt.NDArray[np.float64]
-Int64s = npt.NDArray[np.int64]
 _UNIT: Final = "seconds"
 
 
@@ -59,7 +58,7 @@ class Histogram:
         return np.column_stack([total, total[:, -1], sums])
 
 
-class Observed(NamedTuple):
+class Observations(NamedTuple):
     """Values for a histogram, one per row; those of weight 0 do not count.
 
     weights: None for 1; end_ns, trace_ids: of the spans that the values are of; trace_ids has the shape (rows, 2)

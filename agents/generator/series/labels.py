@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.generator.config import METRIC_LABELS, OVERFLOW_LABEL
+from tables.columns.types import Codes
 
-Codes = npt.NDArray[np.int32]
 Labels = tuple[tuple[str, str], ...]
 
 ABSENT: Final = 0  # the code of "": a label without text is no label

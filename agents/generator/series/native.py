@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.generator.series.columns_file import Tree
+from tables.columns.types import Floats
 
-Floats = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.int64]
 
 SCHEMA_MIN: Final = -4

@@ -10,17 +10,16 @@ import numpy.typing as npt
 from agents.generator.config import METRIC_LABELS, OVERFLOW_LABEL
 from agents.generator.series.columns_file import LabelSets, Tree
 from agents.generator.series.exemplars import Exemplars, last_of_each
-from agents.generator.series.histogram import Histogram, Layout, Observed
-from agents.generator.series.labels import Codes, Labels, combine
+from agents.generator.series.histogram import Histogram, Layout, Observations
+from agents.generator.series.labels import Labels, combine
 from agents.generator.series.native import NativeHistograms
 from agents.generator.series.snapshot import ExemplarsOf, Metric, Natives, Snapshot
+from tables.columns.types import Codes, Floats, Int64s
+from tables.units import NS_PER_MS
 
-Floats = npt.NDArray[np.float64]
-Int64s = npt.NDArray[np.int64]
 _OVERFLOW_KEY: Final = b"overflow"
 _OVERFLOW_LABELS: Final[Labels] = ((OVERFLOW_LABEL, "true"),)
 _ROWS_AT_FIRST: Final = 16  # thousands of tenants may have tables
-_NS_PER_MS: Final = 1_000_000
 _SAVED: Final = ("totals", "sent", "native_sent", "native_sent_ms", "seen_s")  # arrays with a row per label set
 EXEMPLAR_TIME_MIN_MS: Final = 1 << 35  # 1971: younger times have the width that requests count on
 
@@ -99,7 +98,7 @@ class SeriesTable:
         partition: int,
         columns: Sequence[Codes],
         amounts: Sequence[Floats | None],
-        observed: Sequence[Observed],
+        observed: Sequence[Observations],
         now_s: float,
     ) -> None:
         """Counts rows. columns: label codes per row; amounts: per row, for each metric that is no histogram, None for
@@ -122,7 +121,7 @@ class SeriesTable:
             if self._exemplars is not None and bucket is not None:
                 self._offer(number, row_of_group, group, bucket, one, now_s)
 
-    def _bucket(self, histogram: Histogram, observed: Observed) -> Int64s | None:
+    def _bucket(self, histogram: Histogram, observed: Observations) -> Int64s | None:
         needed = self._config.classic or self._exemplars is not None
         return histogram.bucket(observed.seconds) if needed else None
 
@@ -139,7 +138,7 @@ class SeriesTable:
         self._seen_s[rows] = now_s
         return rows
 
-    def _observe(self, partition: int, number: int, row_of_group: Int64s, group: Codes, observed: Observed) -> None:
+    def _observe(self, partition: int, number: int, row_of_group: Int64s, group: Codes, observed: Observations) -> None:
         """Counts values in the native histogram of that number."""
         assert self._natives is not None
         series = row_of_group * len(self._histograms) + number
@@ -150,7 +149,7 @@ class SeriesTable:
         self._natives.observe(partition, series, group, seconds, weights)
 
     def _offer(
-        self, number: int, row_of_group: Int64s, group: Codes, bucket: Int64s, observed: Observed, now_s: float
+        self, number: int, row_of_group: Int64s, group: Codes, bucket: Int64s, observed: Observations, now_s: float
     ) -> None:
         """The last span of each series and bucket may become an exemplar."""
         assert self._exemplars is not None
@@ -159,7 +158,7 @@ class SeriesTable:
         if observed.weights is not None:
             chosen = chosen[observed.weights[chosen] > 0]
         # A client's clock may be ahead. An exemplar of tomorrow would keep all others away until then.
-        times_ms = np.minimum(observed.end_ns[chosen] // _NS_PER_MS, int(now_s * 1000))
+        times_ms = np.minimum(observed.end_ns[chosen] // NS_PER_MS, int(now_s * 1000))
         timely = times_ms >= EXEMPLAR_TIME_MIN_MS
         chosen, times_ms = chosen[timely], times_ms[timely]
         self._exemplars.grow(len(self._totals))

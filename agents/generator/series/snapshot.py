@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from agents.generator.series.labels import Labels
 from agents.generator.series.native import NativeState
+from tables.columns.types import Floats, Int64s
 
-Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

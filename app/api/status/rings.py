@@ -23,7 +23,7 @@ State = Literal["ACTIVE", "JOINING", "LEAVING"]
 @dataclass(frozen=True, slots=True)
 class Held:
     """A partition in a live store. next_offset: the first that is not read yet. end_offset: where the topic ends; None:
-    not known yet. flushed: below it everything is in blocks (F)
+    not known yet. flushed: below it everything is in blocks
     """
 
     partition: int

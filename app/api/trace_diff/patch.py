@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from app.api.tempo.jsonpb import Json
-from app.api.trace_diff.spans import Identity, Item, Tree, is_number, same
+from app.api.trace_diff.spans import Item, SpanIdentity, Tree, is_number, same
 
 VERSION: Final = "trace-patch-v0"
 # Durations differ from run to run: a change is more than a fifth and a millisecond.
@@ -89,8 +89,8 @@ def patch(base: Tree, compare: Tree) -> Json:
 
 def _partners(base: Tree, compare: Tree) -> dict[int, int]:
     """Spans of the same identity, in order; of several the one whose parent is the same operation, too."""
-    free: dict[Identity, dict[int, None]] = defaultdict(dict)
-    below: dict[tuple[Identity, Identity | None], list[int]] = defaultdict(list)
+    free: dict[SpanIdentity, dict[int, None]] = defaultdict(dict)
+    below: dict[tuple[SpanIdentity, SpanIdentity | None], list[int]] = defaultdict(list)
     for number in range(len(base.items) - 1, -1, -1):
         below[base.items[number].identity, base.items[number].parent].append(number)
     for number, span in enumerate(base.items):

@@ -24,7 +24,7 @@ class TooDeep(ValueError):  # noqa: N818  (says what it is)
     """A trace whose tree takes too much memory."""
 
 
-class Identity(NamedTuple):
+class SpanIdentity(NamedTuple):
     """What a span is: spans of two traces that are alike in it may be the same operation."""
 
     service: str
@@ -40,8 +40,8 @@ class Item:
     """
 
     path: tuple[int, ...]
-    identity: Identity
-    parent: Identity | None
+    identity: SpanIdentity
+    parent: SpanIdentity | None
     start_ns: int
     duration_ns: int | None
     status: str
@@ -87,7 +87,7 @@ def tree_of(groups: Iterable[ResourceSpans], side: str) -> Tree:
     return Tree(trace_id, len(spans), items, warnings)
 
 
-Named = tuple[Span, Identity]
+Named = tuple[Span, SpanIdentity]
 
 
 def _in_order(spans: Sequence[Named]) -> list[Item]:
@@ -100,7 +100,7 @@ def _in_order(spans: Sequence[Named]) -> list[Item]:
     steps = 0
     seen: set[bytes] = set()
     taken: Counter[tuple[int, ...]] = Counter()  # children that have their number, by the parent's path
-    waiting: list[tuple[Named, tuple[int, ...], Identity | None]] = [(one, (), None) for one in reversed(spans)]
+    waiting: list[tuple[Named, tuple[int, ...], SpanIdentity | None]] = [(one, (), None) for one in reversed(spans)]
     waiting += [(one, (), None) for one in reversed(children[b""])]
     while waiting:
         (span, identity), above, parent = waiting.pop()
@@ -118,14 +118,14 @@ def _in_order(spans: Sequence[Named]) -> list[Item]:
     return items
 
 
-def _item(span: Span, identity: Identity, path: tuple[int, ...], parent: Identity | None) -> Item:
+def _item(span: Span, identity: SpanIdentity, path: tuple[int, ...], parent: SpanIdentity | None) -> Item:
     attributes = {pair.key: _value(pair.value) for pair in span.attributes}
     status = _word(_STATUSES, span.status.code)
     return Item(path, identity, parent, span.start_time_unix_nano, _duration_ns(span), status, attributes)
 
 
-def _identity(span: Span, service: str) -> Identity:
-    return Identity(_text(span.attributes, "service.name") or service, span.name, _word(_KINDS, span.kind))
+def _identity(span: Span, service: str) -> SpanIdentity:
+    return SpanIdentity(_text(span.attributes, "service.name") or service, span.name, _word(_KINDS, span.kind))
 
 
 def _word(words: Sequence[str], number: int) -> str:

@@ -17,12 +17,12 @@ from app.net.http2_types import Headers, Http2Limits
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS
-from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
+from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.otlp.http import BODY_LIMITED
 from app.receivers.otlp.replies import reply_bytes
-from app.receivers.request_batcher import Gatherer
+from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class GrpcReceiver:
 
     def __init__(
         self,
-        gatherer: Gatherer,
+        batcher: RequestBatcher,
         endpoint: str,
         access: Access,
         *,
@@ -67,7 +67,7 @@ class GrpcReceiver:
         threads: int = 2,
     ) -> None:
         """access: who may send. tls: None: plaintext. budget: None: one of its own, of four messages"""
-        self.gatherer, self.access, self._tls = gatherer, access, tls
+        self.batcher, self.access, self._tls = batcher, access, tls
         self.message_bytes_max = message_bytes_max
         self.budget = budget or InputBudget(4 * message_bytes_max)
         self.limits, self.costs = limits or Http2Limits(), costs or BodyCosts()
@@ -233,7 +233,7 @@ class _Call:
         try:
             body = await self._message()
             self._handed_on = True
-            outcome = await self._server.gatherer.add(self._tenant, body, self._held)
+            outcome = await self._server.batcher.add(self._tenant, body, self._held)
             if outcome.malformed is not None:
                 raise GrpcError(_Code.INVALID_ARGUMENT, outcome.malformed)
         except asyncio.CancelledError:
@@ -284,7 +284,7 @@ class _Call:
         if self._task is None:
             self._drop()
         self._answered = True
-        if isinstance(err, TooLarge):
+        if isinstance(err, BodyTooLarge):
             BODY_LIMITED.labels("bytes").inc()
             err = self._too_large()
         elif isinstance(err, TooCostly):

@@ -19,11 +19,11 @@ from app.net.cors import Cors
 from app.net.http_guard import quiet_logger
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS, UnknownEncoding
-from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
+from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.otlp.json import TooSlow, to_protobuf
 from app.receivers.otlp.replies import partial_success, reply_bytes
-from app.receivers.request_batcher import Gatherer
+from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -72,7 +72,7 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, int]]] = {
     Forbidden: (403, _PERMISSION_DENIED),
     InvalidTenant: (400, _INVALID_ARGUMENT),
     TimeoutError: (408, _DEADLINE_EXCEEDED),
-    TooLarge: (413, _INVALID_ARGUMENT),
+    BodyTooLarge: (413, _INVALID_ARGUMENT),
     UnknownEncoding: (415, _INVALID_ARGUMENT),
     WireError: (400, _INVALID_ARGUMENT),
     KafkaUnavailable: (503, _UNAVAILABLE),
@@ -83,8 +83,8 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, int]]] = {
 class TraceReceiver:
     """The handler, with what it needs."""
 
-    def __init__(self, gatherer: Gatherer, access: Access, limits: BodyLimits, budget: InputBudget) -> None:
-        self._gatherer, self._access, self._limits, self._budget = gatherer, access, limits, budget
+    def __init__(self, batcher: RequestBatcher, access: Access, limits: BodyLimits, budget: InputBudget) -> None:
+        self._batcher, self._access, self._limits, self._budget = batcher, access, limits, budget
         self._threads = ThreadPoolExecutor(limits.threads, "body")
         # JSON cannot be parsed in turns: what is small has a thread of its own.
         self._json = {large: ThreadPoolExecutor(1, "json") for large in (False, True)}
@@ -117,7 +117,7 @@ class TraceReceiver:
         except BaseException:
             held.release()
             raise
-        outcome = await self._gatherer.add(tenant, body, held)
+        outcome = await self._batcher.add(tenant, body, held)
         if outcome.malformed is not None:
             return _fault(400, _INVALID_ARGUMENT, outcome.malformed, json=json)
         if unknown:
@@ -130,7 +130,7 @@ class TraceReceiver:
         if isinstance(err, TimeoutError):
             BODY_LIMITED.labels("time").inc()
             message = f"the body took longer than {self._limits.read_s:g} s ({_HTTP}.read_timeout_s)"
-        elif isinstance(err, TooLarge):
+        elif isinstance(err, BodyTooLarge):
             BODY_LIMITED.labels("bytes").inc()
             setting, most = (
                 ("max_json_body_size", self._limits.json_bytes_max)
@@ -181,17 +181,17 @@ def _encoding(request: web.Request) -> str:
 
 
 async def _read(request: web.Request, read_s: float, bytes_max: int, held: InputBytes) -> bytes:
-    """The body as it came. Raises: WireError if it ends too early, TooLarge, TimeoutError, Overloaded"""
+    """The body as it came. Raises: WireError if it ends too early, BodyTooLarge, TimeoutError, Overloaded"""
     # One array, not a list: a client that sends single bytes must not make an object of each.
     body, announced = bytearray(), request.content_length or 0
     if announced > bytes_max:
-        raise TooLarge
+        raise BodyTooLarge
     held.expect(announced)
     try:
         async with asyncio.timeout(read_s):
             while piece := await request.content.readany():
                 if len(body) + len(piece) > bytes_max:
-                    raise TooLarge
+                    raise BodyTooLarge
                 held.add("reading", len(piece))
                 body += piece
         return bytes(body)
@@ -239,7 +239,7 @@ def http_runner(app: web.Application, header_bytes_max: int) -> web.AppRunner:
 
 
 def build_http_receiver(
-    gatherer: Gatherer,
+    batcher: RequestBatcher,
     access: Access,
     limits: BodyLimits,
     budget: InputBudget | None = None,
@@ -250,7 +250,7 @@ def build_http_receiver(
     access: who may send. budget: None: one of its own, of four bodies. cors: None: no page of a browser may send
     """
     app = web.Application()
-    receiver = TraceReceiver(gatherer, access, limits, budget or InputBudget(4 * limits.bytes_max))
+    receiver = TraceReceiver(batcher, access, limits, budget or InputBudget(4 * limits.bytes_max))
     app.on_cleanup.append(receiver.close)
     app.router.add_post("/v1/traces", receiver.export)
     if cors is not None:

@@ -15,7 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from prometheus_client import Counter
 
 from tables.columns.varint import varint
-from tables.errors import NotQuick, WireError
+from tables.errors import NeedsSlowPath, WireError
 
 CUT = Counter(
     "stretto_attribute_values_cut_total",
@@ -246,15 +246,16 @@ class Cleaners:
     def _kinds(self) -> dict[str, Callable[[bytes], Cleaned]]:
         return {"resource": self._resource, "scope": self._scope}
 
-    def clean(self, kind: str, raw: bytes, *, quick: bool = False) -> Cleaned:
-        """kind: resource or scope. Raises: WireError naming it, if the bytes are not one; NotQuick if `quick` is wanted
+    def clean(self, kind: str, raw: bytes, *, fast_path_only: bool = False) -> Cleaned:
+        """kind: resource or scope. Raises: WireError naming it, if the bytes are not one; NeedsSlowPath if
+        `fast_path_only` is wanted
         and there is much to mend.
         """
         try:
             if len(raw) <= _CACHED_BYTES_MAX:
                 return self._cached[kind](raw)
-            if quick and not self._fits(raw, _MESSAGES[kind]):
-                raise NotQuick
+            if fast_path_only and not self._fits(raw, _MESSAGES[kind]):
+                raise NeedsSlowPath
             return self._kinds()[kind](raw)
         except WireError as err:
             raise WireError(f"not an OTLP ExportTraceServiceRequest: {kind}: {err}") from err

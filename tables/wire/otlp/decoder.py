@@ -19,7 +19,7 @@ from tables.columns.arrays import (
     list_values,
     numbers,
 )
-from tables.errors import NotQuick, WireError
+from tables.errors import NeedsSlowPath, WireError
 from tables.schema import VALUE_FIELDS
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.otlp.descriptor import RequestHandler
@@ -66,13 +66,14 @@ class OtlpDecoder:
         self._attribute_bytes_max = attribute_bytes_max
         self._cleaners = Cleaners(attribute_bytes_max)
 
-    def decode(self, requests: Sequence[bytes], *, quick: bool = False) -> Decoded:
+    def decode(self, requests: Sequence[bytes], *, fast_path_only: bool = False) -> Decoded:
         """Rows of all the requests.
 
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
-        the bad one with `fault`. NotQuick if `quick` is wanted and texts or resources must be mended in Python.
+        the bad one with `fault`. NeedsSlowPath if `fast_path_only` is wanted and texts or resources must be mended in
+        Python.
         """
-        tally = Tally(quick=quick, fit_values=self._fit_values)
+        tally = Tally(fast_path_only=fast_path_only, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
         CUT.inc(tally.cut)
         REPAIRED.inc(tally.repaired)
@@ -114,8 +115,8 @@ class OtlpDecoder:
         except WireError as err:
             if "UTF-8" not in str(err):
                 raise
-            if tally.quick:
-                raise NotQuick from err
+            if tally.fast_path_only:
+                raise NeedsSlowPath from err
         resources, repaired = with_texts(self._bytes_handler.decode(requests).column(0), self._type)
         tally.repaired += repaired
         return resources
@@ -196,17 +197,17 @@ def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
 
 
 def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
-    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NotQuick."""
-    if tally.quick and len(column.dictionary) > _QUICK_OWNERS_MAX:
-        raise NotQuick
+    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NeedsSlowPath."""
+    if tally.fast_path_only and len(column.dictionary) > _QUICK_OWNERS_MAX:
+        raise NeedsSlowPath
     came = column.dictionary.to_pylist()
     cleaned = []
     mended_bytes = 0
     for raw in came:
-        cleaned.append(new := cleaners.clean(kind, raw, quick=tally.quick))
+        cleaned.append(new := cleaners.clean(kind, raw, fast_path_only=tally.fast_path_only))
         mended_bytes += len(raw) if new.data != raw else 0
-        if tally.quick and mended_bytes > _QUICK_MENDED_BYTES_MAX:
-            raise NotQuick
+        if tally.fast_path_only and mended_bytes > _QUICK_MENDED_BYTES_MAX:
+            raise NeedsSlowPath
     if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
         return column
     for new in cleaned:

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import Int64s, list_offsets, ranges
-from tables.errors import NotQuick
+from tables.columns.arrays import list_offsets, ranges
+from tables.columns.types import Int64s
+from tables.errors import NeedsSlowPath
 from tables.wire.otlp.clean import clean_nested, text_end
 from tables.wire.otlp.nested import FitValues, fit_nested
 
@@ -25,19 +26,21 @@ _NESTED: Final = ("array_value", "kvlist_value")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done to make requests fit. quick: it must not take long; fit_values: what is known of nested values"""
+    """What was done to make requests fit. fast_path_only: it must not take long; fit_values: what is known of nested
+    values
+    """
 
     cut: int = 0  # values and keys
     repaired: int = 0  # texts that were not UTF-8
     dropped: int = 0  # attributes
-    quick: bool = False
+    fast_path_only: bool = False
     fit_values: FitValues = field(default_factory=FitValues)
 
 
 def limit_spans(spans: pa.StructArray, bytes_max: int, tally: Tally) -> pa.StructArray:
     """Spans whose attributes, and those of events and links, keep the limits; `spans` itself if they did.
 
-    Raises: NotQuick
+    Raises: NeedsSlowPath
     """
     changed: dict[str, Any] = _limit_holder(spans, bytes_max, tally)
     for name in ("events", "links"):
@@ -86,11 +89,11 @@ def _limit_pairs(pairs: pa.StructArray, bytes_max: int, tally: Tally) -> pa.Stru
     names = [field.name for field in value.type]
     long = {name: _too_long(value.field(name), bytes_max) for name in (*_TEXTS, *_NESTED, "bytes_value")}
     long_keys = _too_long(pairs.field("key"), bytes_max)
-    if tally.quick and _is_much(value, long):
-        raise NotQuick
+    if tally.fast_path_only and _is_much(value, long):
+        raise NeedsSlowPath
     unfit = [name for name in _NESTED if not _all_fit(name, value.field(name), tally)]
-    if unfit and tally.quick:
-        raise NotQuick
+    if unfit and tally.fast_path_only:
+        raise NeedsSlowPath
     if not len(long_keys) and not any(map(len, long.values())) and not unfit:
         return None
     children = dict(zip(names, value.flatten(), strict=True))

@@ -131,7 +131,7 @@ def test_ready_tells_no_paths(ask, backend, reason, shown):
 
 
 class Gather:
-    """In place of the gatherer."""
+    """In place of the batcher."""
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         return Outcome(1)

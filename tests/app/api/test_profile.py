@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from app.process.sampler import Samples, sample, to_pprof
+from app.process.sampler import StackSamples, sample, to_pprof
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
@@ -64,9 +64,9 @@ def test_stops_when_nobody_waits() -> None:
 
 
 def test_form() -> None:
-    """Samples name locations, these functions, and these texts; the first text is empty."""
+    """StackSamples name locations, these functions, and these texts; the first text is empty."""
     inner, outer = ("f", "a.py", 3), ("g", "b.py", 5)
-    samples = Samples(began_ns=7, took_ns=9)
+    samples = StackSamples(began_ns=7, took_ns=9)
     samples.wall_ns[inner, outer] = 300
     samples.cpu_ns[inner, outer] = 200
     samples.wall_ns[(outer,)] = 1

@@ -12,7 +12,7 @@ from app.net.http_guard import GuardedSite, HttpLimits
 from app.receivers.input_budget import InputBudget
 from app.receivers.otlp.grpc import GrpcReceiver
 from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
-from app.receivers.request_batcher import Gatherer, GatherLimits
+from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from app.standalone.ports import free_ports
 
 MIB = 1 << 20
@@ -26,10 +26,10 @@ class Writer:
 async def main() -> None:
     grpc_port, http_port = free_ports(2)
     budget, access = InputBudget(256 * MIB), Access(multitenancy=False)
-    gatherer = Gatherer(Writer(), GatherLimits(0.01, 1_500_000, 10))
-    server = GrpcReceiver(gatherer, f"127.0.0.1:{grpc_port}", access, message_bytes_max=64 * MIB, budget=budget)
+    batcher = RequestBatcher(Writer(), BatchLimits(0.01, 1_500_000, 10))
+    server = GrpcReceiver(batcher, f"127.0.0.1:{grpc_port}", access, message_bytes_max=64 * MIB, budget=budget)
     await server.start()
-    runner = http_runner(build_http_receiver(gatherer, access, BodyLimits(64 * MIB, 4 * MIB), budget), 65536)
+    runner = http_runner(build_http_receiver(batcher, access, BodyLimits(64 * MIB, 4 * MIB), budget), 65536)
     await runner.setup()
     site = GuardedSite(runner, "127.0.0.1", http_port, name="otlp", limits=HttpLimits())
     await site.start()

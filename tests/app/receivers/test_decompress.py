@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.receivers.codecs import ENCODINGS, UnknownEncoding, codec
-from app.receivers.decompress import BodyCosts, TooCostly, TooLarge, decompressed
+from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from tables.errors import WireError
 
@@ -98,7 +98,7 @@ def test_cut_or_too_large(compress, encoding):
     data = random.Random(7).randbytes(500_000)
     with pytest.raises(WireError, match=encoding):
         run(compress(data)[:-30], encoding)
-    with pytest.raises(TooLarge):
+    with pytest.raises(BodyTooLarge):
         run(compress(bytes(5 * MIB)), encoding, bytes_max=MIB, costs=ANY_RATIO)
     with pytest.raises(Overloaded, match=r"input\.bytes_max"):
         run(compress(bytes(5 * MIB)), encoding, budget_bytes=MIB, costs=ANY_RATIO)
@@ -161,7 +161,7 @@ def test_a_chunk_that_lies():
     data = b"\xff\x06\x00\x00sNaPpY\x00" + struct.pack("<I", len(chunk))[:3] + chunk
     with pytest.raises(WireError, match="snappy"):
         run(data, "snappy")
-    with pytest.raises((WireError, TooLarge)):
+    with pytest.raises((WireError, BodyTooLarge)):
         run(b"\xff\xff\xff\xff\x0f" + bytes(20), "snappy")
 
 

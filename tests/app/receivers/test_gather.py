@@ -11,9 +11,9 @@ from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_encoder import PIECE_BYTES
 from agents.distributor.span_writer import NotAcknowledged, Outcome, Request
 from app.receivers.input_budget import InputBudget
-from app.receivers.request_batcher import Gatherer, GatherLimits
+from app.receivers.request_batcher import BatchLimits, RequestBatcher
 
-LIMITS = GatherLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
+LIMITS = BatchLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
 
 
 class Writer:
@@ -39,15 +39,15 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-def gatherer(limits: GatherLimits = LIMITS) -> tuple[Gatherer, Writer]:
+def batcher(limits: BatchLimits = LIMITS) -> tuple[RequestBatcher, Writer]:
     writer = Writer()
-    return Gatherer(writer, limits), writer  # type: ignore[arg-type]
+    return RequestBatcher(writer, limits), writer  # type: ignore[arg-type]
 
 
 @in_loop
 async def test_a_burst_is_one_batch():
     """Requests of all tenants that come together are written together, each with its own outcome."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     outcomes = await asyncio.gather(*(gather.add(f"t{n}", b"x" * n) for n in range(5)))
     assert [o.received for o in outcomes] == [0, 1, 2, 3, 4]
     assert [[r.tenant for r in batch] for batch in writer.batches] == [["t0", "t1", "t2", "t3", "t4"]]
@@ -56,7 +56,7 @@ async def test_a_burst_is_one_batch():
 @in_loop
 async def test_a_full_batch_does_not_wait():
     """Bytes, not time, end the gathering."""
-    gather, writer = gatherer(GatherLimits(60, 1000, 1))
+    gather, writer = batcher(BatchLimits(60, 1000, 1))
     async with asyncio.timeout(5):
         await asyncio.gather(*(gather.add("t", bytes([n]) * 250) for n in range(8)))
     assert [len(batch) for batch in writer.batches] == [4, 4]
@@ -65,7 +65,7 @@ async def test_a_full_batch_does_not_wait():
 @in_loop
 async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
     """Four clients, each with one request at a time: a batch goes when all four are back, not when its time is over."""
-    gather, writer = gatherer(GatherLimits(60, 1_000_000, 1))
+    gather, writer = batcher(BatchLimits(60, 1_000_000, 1))
 
     async def client() -> None:
         for _ in range(5):
@@ -82,7 +82,7 @@ async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
 @in_loop
 async def test_clients_that_send_at_their_own_pace_are_gathered():
     """Something arrives while a batch is written: the next one takes its time."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
         await asyncio.sleep(0.01)
@@ -100,7 +100,7 @@ async def test_clients_that_send_at_their_own_pace_are_gathered():
 @in_loop
 async def test_a_large_request_goes_alone():
     """What takes long to decode keeps nobody waiting, and does not end the gathering of others."""
-    gather, writer = gatherer(GatherLimits(0.02, 10_000_000, 1))
+    gather, writer = batcher(BatchLimits(0.02, 10_000_000, 1))
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -124,7 +124,7 @@ async def test_a_large_request_goes_alone():
 @in_loop
 async def test_what_a_request_holds_is_given_back_when_it_is_done():
     """Also where its client goes away: its body is in memory until its batch is written."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     budget, released = InputBudget(10_000), asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -156,7 +156,7 @@ async def test_what_a_request_holds_is_given_back_when_it_is_done():
 @in_loop
 async def test_a_refused_request_that_is_written_after_all_is_not_written_again():
     """Kafka was away and came back: the client's second sending is acknowledged by the first's writing."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def away(requests: list[Request]) -> list[Outcome]:
@@ -180,7 +180,7 @@ async def test_a_refused_request_that_is_written_after_all_is_not_written_again(
 @in_loop
 async def test_a_request_that_was_never_written_is_written_again():
     """Nothing was handed to Kafka, or Kafka refused it for good."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     answers: list[asyncio.Future[None] | None] = [None, settled]
 
@@ -201,7 +201,7 @@ async def test_a_request_that_was_never_written_is_written_again():
 @in_loop
 async def test_a_client_that_goes_away_and_comes_back():
     """Its request had been taken into a batch: it is written once."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -224,7 +224,7 @@ async def test_a_client_that_goes_away_and_comes_back():
 @in_loop
 async def test_a_client_that_goes_away_before_its_batch():
     """Nothing is written for it."""
-    gather, writer = gatherer()
+    gather, writer = batcher()
     waiting = asyncio.create_task(gather.add("t", b"not yet in a batch"))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -235,8 +235,8 @@ async def test_a_client_that_goes_away_before_its_batch():
 
 @in_loop
 async def test_an_unexpected_error_reaches_every_client():
-    """No one waits for ever, and the gatherer goes on."""
-    gather, writer = gatherer()
+    """No one waits for ever, and the batcher goes on."""
+    gather, writer = batcher()
 
     async def broken(_: list[Request]) -> list[Outcome]:
         raise RuntimeError("boom")

@@ -13,13 +13,13 @@ from prometheus_client import REGISTRY
 from app.net.access import Access
 from app.receivers.otlp.grpc import METHOD, GrpcReceiver
 from app.receivers.otlp.http import BodyLimits, build_http_receiver
-from app.receivers.request_batcher import IN_FLIGHT_BYTES, Gatherer, GatherLimits
+from app.receivers.request_batcher import IN_FLIGHT_BYTES, BatchLimits, RequestBatcher
 from app.standalone.ports import free_ports
 from tables.wire.otlp.descriptor import RequestHandler
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
 from tests.helpers.whole_way import request, span
 
-LIMITS = GatherLimits(gather_s=0.02, batch_bytes=10_000_000, wait_s=1)
+LIMITS = BatchLimits(gather_s=0.02, batch_bytes=10_000_000, wait_s=1)
 DEEP = {
     "groups": groups(400_000),
     "open groups": groups(400_000, closed=False),
@@ -53,7 +53,7 @@ def undecodable(reason: str) -> float:
 async def test_over_http(body: bytes) -> None:
     """400 with the reason, 200 for the neighbours of two tenants, nothing stays in flight."""
     made, producer = writer()
-    gather = Gatherer(made, LIMITS)
+    gather = RequestBatcher(made, LIMITS)
     app = build_http_receiver(gather, Access(multitenancy=True), BodyLimits(10_000_000, 10_000_000))
     async with TestClient(TestServer(app)) as client:
 
@@ -80,7 +80,7 @@ async def test_over_grpc(body: bytes) -> None:
     made, producer = writer()
     (port,) = free_ports(1)
     access = Access(multitenancy=True)
-    server = GrpcReceiver(Gatherer(made, LIMITS), f"127.0.0.1:{port}", access, message_bytes_max=1 << 24)
+    server = GrpcReceiver(RequestBatcher(made, LIMITS), f"127.0.0.1:{port}", access, message_bytes_max=1 << 24)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -122,7 +122,7 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(RequestHandler, "_make", make)
     written, producer = writer()
-    gather = Gatherer(written, LIMITS)
+    gather = RequestBatcher(written, LIMITS)
     handlers, before = len(made), undecodable("panic")
     bodies = [request([span(n, name="poison" if n == 3 else "op")]) for n in range(1, 6)]
     outcomes = await asyncio.gather(*(gather.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
@@ -149,7 +149,7 @@ async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pyt
 
     monkeypatch.setattr(span_encoder, "split", split)
     written, producer = writer()
-    gather = Gatherer(written, LIMITS)
+    gather = RequestBatcher(written, LIMITS)
     bodies = [request([span(n, name="poison" if n == 3 else "op")]) for n in range(1, 6)]
     outcomes = await asyncio.gather(*(gather.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
     assert [outcome.malformed is None for outcome in outcomes] == [True, True, False, True, True]
@@ -165,7 +165,7 @@ async def test_a_writer_that_panics() -> None:
         async def write(self, _: Any) -> Any:
             raise Panic("boom")
 
-    gather = Gatherer(Broken(), LIMITS)  # type: ignore[arg-type]
+    gather = RequestBatcher(Broken(), LIMITS)  # type: ignore[arg-type]
     answers = await asyncio.gather(*(gather.add("a", b"x" * n) for n in range(1, 4)), return_exceptions=True)
     assert all(isinstance(answer, Exception) and "boom" in str(answer) for answer in answers)
     assert IN_FLIGHT_BYTES._value.get() == 0

@@ -35,7 +35,7 @@ class PanicException(BaseException):
 
 
 class Gather:
-    """In place of the gatherer."""
+    """In place of the batcher."""
 
     def __init__(self, answer: Outcome | BaseException) -> None:
         self.answer, self.came = answer, list[tuple[str, bytes]]()

@@ -34,7 +34,7 @@ JSON = "application/json"
 
 
 class Gather:
-    """In place of the gatherer: keeps what came, answers what the test wants."""
+    """In place of the batcher: keeps what came, answers what the test wants."""
 
     def __init__(self, answer: Outcome | Exception) -> None:
         self.answer = answer

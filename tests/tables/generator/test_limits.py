@@ -34,7 +34,7 @@ def test_label_sets_beyond_a_limit_share_one(limit, active, entities, kinds):
     one = Fed(config).take(*named(5))
     one.take(*named(5))
     found = one.values(CALLS)
-    figures = one.generator.figures()
+    figures = one.generator.stats()
     assert sum(found.values()) == 10
     assert found.get(("true",), 0) == figures.overflowed == (4 if limit else 0)
     assert (figures.active_series, figures.active_entities) == (active + entities * (kinds == "both"), entities)
@@ -56,10 +56,10 @@ def test_values_beyond_a_labels_limit_are_told():
     config = GeneratorConfig(max_cardinality_per_label=2, service_graphs=ServiceGraphsConfig(dimensions=("d",)))
     one = Fed(config).take(*named(5))
     one.push()
-    assert one.generator.figures().label_overflowed == 3
+    assert one.generator.stats().label_overflowed == 3
     one.take(*named(5))
     one.push()
-    assert one.generator.figures().label_overflowed == 6
+    assert one.generator.stats().label_overflowed == 6
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_slack(slack_s, ended_s, counted):
     pushed = one.take(sent).push()
     assert {dict(labels)["__name__"] for labels in pushed} >= ({CALLS, TOTAL} if counted else set())
     assert bool(pushed) == counted
-    assert one.generator.figures().outside_slack == (not counted)
+    assert one.generator.stats().outside_slack == (not counted)
 
 
 def test_slack_of_recalled_halves():
@@ -92,4 +92,4 @@ def test_slack_of_recalled_halves():
     client = request([span(1, kind=3, start_time_unix_nano=old, end_time_unix_nano=old)], service_name="a")
     (part,) = split(DECODER.decode([client]).spans, 1)
     one.generator.recall(0, record.decode(record.encode(part.spans)[0]), NOW_MS)
-    assert one.generator.figures().edges_waiting == 0
+    assert one.generator.stats().edges_waiting == 0

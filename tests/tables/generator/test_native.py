@@ -14,7 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from agents.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig, SpanMetricsConfig
 from agents.generator.remote_write.write_request import STALE, requests
-from agents.generator.series.histogram import Histogram, Observed
+from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.native import SCHEMA_MIN, ZERO, bucket_indices, schema_of
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric
@@ -104,7 +104,7 @@ def test_vectorised_is_row_by_row(batches, factor, buckets_max, weighted, data):
         weights = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 4.0]), min_size=count, max_size=count))
         given_weights = np.array(weights) if weighted else None
         nothing = np.zeros(count, np.int64), np.zeros((count, 2), np.uint64)
-        both = [Observed(times * seconds, given_weights, *nothing) for times in (1, 2)]
+        both = [Observations(times * seconds, given_weights, *nothing) for times in (1, 2)]
         table.add(partition, [group], [given_weights], both, 0.0)
         for number, value, weight in zip(group.tolist(), seconds.tolist(), weights, strict=True):
             seen.setdefault(("h", str(number)), []).append((value, weight if weighted else 1))
@@ -164,7 +164,7 @@ def test_which_histograms(kinds, names):
     one = Fed(replace(NATIVE, generate_native_histograms=kinds)).take(request([lasting(1, 1)], service_name="s"))
     pushed = one.push_whole()[0]
     assert {name for labels in pushed if (name := dict(labels)["__name__"]).startswith(LATENCY)} == names
-    assert one.generator.figures().active_series == len(pushed)
+    assert one.generator.stats().active_series == len(pushed)
 
 
 def test_negative_durations_count_as_zero():

@@ -153,7 +153,7 @@ def test_missing_halves_are_counted():
     """A client's without a server, a server's without a client: both are told, none becomes an edge."""
     generator, seen = run([[one("a", 1, CLIENT)], PUSH, [one("b", 3, SERVER, 9)]])
     assert values(seen, TOTAL) == {}
-    figures = generator.generator.figures()
+    figures = generator.generator.stats()
     assert (figures.edges_waiting, figures.edges_expired, figures.edges_unpaired) == (0, 2, 2)
 
 
@@ -200,13 +200,13 @@ def test_many_pending_edges(requests, order):
     generator.push()
     held_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert generator.generator.figures().edges_waiting == PENDING
+    assert generator.generator.stats().edges_waiting == PENDING
     assert held_bytes < 200 * PENDING
     for body in reversed(requests[second]):
         generator.take(body)
     assert generator.values(TOTAL) == {("a", "b"): PENDING}
     assert time.process_time() - began_s < 10
-    assert generator.generator.figures().edges_waiting == 0
+    assert generator.generator.stats().edges_waiting == 0
 
 
 def test_more_pending_edges_than_max_items(requests):
@@ -216,7 +216,7 @@ def test_more_pending_edges_than_max_items(requests):
     for body in requests[CLIENT]:
         generator.take(body).push()
         generator.wait(0.001)
-    figures = generator.generator.figures()
+    figures = generator.generator.stats()
     assert (figures.edges_waiting, figures.edges_dropped) == (limit, PENDING - limit)
     for body in requests[SERVER][: limit // AT_ONCE]:
         generator.take(body)
@@ -233,7 +233,7 @@ def test_pending_edges_expire_at_once(requests):
     began_s = time.process_time()
     assert generator.push() == {}
     assert time.process_time() - began_s < 1
-    figures = generator.generator.figures()
+    figures = generator.generator.stats()
     assert (figures.edges_waiting, figures.edges_expired, figures.edges_unpaired) == (0, PENDING, PENDING)
 
 
@@ -253,5 +253,5 @@ def test_messages_do_not_hold_their_producers_for_ever():
         held_bytes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held_bytes[-1] - held_bytes[4] < 50_000  # one round's producers would be more
-    assert generator.generator.figures().edges_expired == 0
+    assert generator.generator.stats().edges_expired == 0
     assert generator.values(TOTAL) == {("a", "messaging_system", "b"): 20_000}

@@ -4,7 +4,7 @@ import pytest
 
 from agents.generator.config import GeneratorConfig
 from agents.generator.processors.tenant import TenantGenerator
-from agents.generator.push.push import Part, Push, folded, push_of
+from agents.generator.push.push import Push, PushPart, folded, push_of
 from tests.helpers.generated import DECODER, NOW_MS
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import request, span
@@ -29,7 +29,7 @@ class Pushes:
         for number, service in enumerate(services):
             spans = DECODER.decode([request([span(number + 1)], service_name=service)]).spans
             self.generator.add(0, spans, self.now_ms, self.now_ms / 1000)
-        part = Part(self.generator.collect(self.now_ms / 1000), self.now_ms, self.before_ms + 1)
+        part = PushPart(self.generator.collect(self.now_ms / 1000), self.now_ms, self.before_ms + 1)
         return push_of(self.number, part)
 
 

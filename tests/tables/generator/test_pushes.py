@@ -153,5 +153,5 @@ def test_what_cannot_be_counted_does_not_stop_the_rest(monkeypatch, caplog):
     one = Fed(GeneratorConfig()).take(request([span(1)], service_name="s"))
     monkeypatch.setattr(one.generator._graph, "add", lambda *_: 1 / 0)
     assert one.values(CALLS, "service", "span_name", "span_kind", "status_code") == {(): 1}
-    assert one.generator.figures().failed == 1
+    assert one.generator.stats().failed == 1
     assert "cannot be counted" in caplog.text

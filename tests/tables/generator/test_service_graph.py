@@ -76,7 +76,7 @@ def test_an_edge_of_two_halves(steps):
     assert buckets[("0.2",)] == 1
     assert values(pushed, FAILED) == {}
     assert one.wait(60).push()
-    assert one.generator.figures().edges_expired == 0
+    assert one.generator.stats().edges_expired == 0
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_figures_of_expired_halves():
     one = fed().take(one_span("a", 1, CLIENT), one_span("a", 2, CLIENT, attributes={"peer.service": "p"}))
     one.take(one_span("b", 3, SERVER, parent=9))
     one.push()
-    assert one.generator.figures().edges_waiting == 3
+    assert one.generator.stats().edges_waiting == 3
     one.wait(11).push()
-    figures = one.generator.figures()
+    figures = one.generator.stats()
     assert (figures.edges_waiting, figures.edges_expired, figures.edges_unpaired) == (0, 3, 2)
 
 
@@ -244,7 +244,7 @@ def test_max_items_drops_the_youngest():
     one.push()
     one.wait(1).take(*(one_span("a", number, CLIENT) for number in (5, 7, 9)))
     one.push()
-    assert one.generator.figures().edges_dropped == 3
+    assert one.generator.stats().edges_dropped == 3
     one.take(*(one_span("b", number + 1, SERVER, number) for number in (1, 3, 5, 7, 9)))
     assert one.values(TOTAL) == {("a", "b"): 2}
 

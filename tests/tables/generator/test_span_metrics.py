@@ -148,7 +148,7 @@ def test_filter_policies(policy, kept):
     ]
     one.take(request(spans, service_name="s"))
     assert {int(key) for (key,) in one.values(CALLS)} == kept
-    assert one.generator.figures().filtered == 3 - len(kept)
+    assert one.generator.stats().filtered == 3 - len(kept)
 
 
 def test_dimensions_and_mappings():
@@ -188,7 +188,7 @@ def test_series_limit():
     found = one.values(CALLS)
     assert found[("true",)] == 4
     assert sum(found.values()) == 5
-    assert one.generator.figures().overflowed == 4
+    assert one.generator.stats().overflowed == 4
 
 
 def test_label_limit():

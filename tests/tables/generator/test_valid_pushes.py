@@ -144,7 +144,7 @@ def _calls(receiver: StrictReceiver) -> float:
 def test_whatever_is_pushed_is_valid(config, steps):
     """A strict receiver takes it all, nothing fails, and no span is lost."""
     one, (first, second), counted = valid(config, steps)
-    assert one.generator.figures().failed == 0
+    assert one.generator.stats().failed == 0
     assert first.series.keys() == second.series.keys()
     if not config.span_metrics.span_multiplier_key:
         sent = sum(len(of.spans) for step in steps for by in step.resource_spans for of in by.scope_spans)

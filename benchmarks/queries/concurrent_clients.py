@@ -16,7 +16,7 @@ from benchmarks.queries.cases import Case
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class ConcurrentRun:
     """What they saw. `timings`: by query, in the order of the cases; `wall_s`: until the last answer."""
 
     clients: int
@@ -28,7 +28,7 @@ class Crowd:
         return sum(len(one.took_s) for one in self.timings)
 
 
-def ask_from_elsewhere(url: str, cases: Sequence[Case], clients: int, seconds: float) -> Crowd:
+def ask_from_elsewhere(url: str, cases: Sequence[Case], clients: int, seconds: float) -> ConcurrentRun:
     """`ask` in another process: what the clients cost does not slow who measures. Raises as `ask`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
@@ -37,7 +37,7 @@ def ask_from_elsewhere(url: str, cases: Sequence[Case], clients: int, seconds: f
             raise BenchError("the process of the clients was killed: is there enough memory?") from error
 
 
-def ask(url: str, cases: Sequence[Case], clients: int, seconds: float) -> Crowd:
+def ask(url: str, cases: Sequence[Case], clients: int, seconds: float) -> ConcurrentRun:
     """Raises BenchError where a client gets no answer."""
     began_s = time.perf_counter()
     timings = {case.name: Timing(case.name) for case in cases}
@@ -61,7 +61,7 @@ def ask(url: str, cases: Sequence[Case], clients: int, seconds: float) -> Crowd:
     with ThreadPoolExecutor(clients, "client") as pool:
         for done in [pool.submit(client, number) for number in range(clients)]:
             done.result()
-    return Crowd(clients, time.perf_counter() - began_s, list(timings.values()))
+    return ConcurrentRun(clients, time.perf_counter() - began_s, list(timings.values()))
 
 
 def mix(cases: Sequence[Case], seed: int) -> Iterator[Case]:
