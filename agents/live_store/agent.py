@@ -38,9 +38,7 @@ SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments tha
 GAPS = Counter("stretto_live_store_offset_gaps_total", "Offsets that the topic did not hold any more.")
 PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
 HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
-FAILURES = Counter(
-    "stretto_live_store_failures_total", "Seals, saved offsets and loads that did not work and are tried again."
-)
+FAILURES = Counter("stretto_live_store_failures_total", "Seals, offsets and loads that failed and are tried again.")
 
 _RETRY_S_MAX = 30.0
 _OPEN_WAIT_S = 20.0

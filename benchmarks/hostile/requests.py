@@ -32,7 +32,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from app.api.tempo.traces import NEXT_CURSOR
 from benchmarks import measure, workload
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.hostile.http_client import Connection
 from benchmarks.hostile.sent import Maker, Sent
 from benchmarks.load import EXPORT
@@ -43,6 +42,7 @@ from benchmarks.soak.load import Loader
 from benchmarks.soak.template import Template
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.harness.cluster import BenchError, Cluster
 
 SETTINGS: Final = {
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",

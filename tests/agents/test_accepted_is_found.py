@@ -19,8 +19,8 @@ from tables.seal import segment
 from tables.wire import record
 from tables.wire.otlp.clean import tagged
 from tables.wire.otlp.writer import to_resource_spans
-from tests.agents.test_partition_manager import TP0, World, world
 from tests.helpers.hostile import HUGE, inside
+from tests.helpers.live_store import TP0, World, world
 from tests.helpers.whole_way import START_NS, request, span
 from tests.strategies import REQUESTS
 

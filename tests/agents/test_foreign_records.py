@@ -16,9 +16,9 @@ from query.trace.trace import find_trace
 from tables.errors import WireError
 from tables.live.partition import CutPolicy
 from tables.wire import record
-from tests.agents.test_partition_manager import DECODER, TP0, in_loop, message, world
-from tests.agents.test_partition_manager_tenants import shared_message
 from tests.helpers.generated import Fed
+from tests.helpers.live_store import DECODER, TP0, message, shared_message, world
+from tests.helpers.loops import in_loop
 from tests.helpers.whole_way import request, span
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agents.stream import kafka_batches, kafka_codecs
 from agents.stream.kafka_batches import HOLES, PASSED, FetchedBytes, Holes, PartitionRecords
+from tests.helpers.panics import PanicException
 
 TP = TopicPartition("otlp_spans", 1)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -156,9 +157,6 @@ def test_gzip_of_many_members() -> None:
 
 def test_panic_of_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyo3 raises what is no Exception."""
-
-    class PanicException(BaseException):
-        pass
 
     def panic(*_: Any) -> bytes:
         raise PanicException("unwrap on None")

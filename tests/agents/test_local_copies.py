@@ -6,7 +6,8 @@ from pathlib import Path
 
 from benchmarks.soak.events import storage_away
 from tables.errors import StorageError
-from tests.agents.test_partition_manager import TP0, in_loop, message, world
+from tests.helpers.live_store import TP0, message, world
+from tests.helpers.loops import in_loop
 
 
 @in_loop

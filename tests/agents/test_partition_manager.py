@@ -2,146 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import faust
 import pytest
 from aiokafka.errors import KafkaError
 from faust.types import TP
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.live_store import agent
-from agents.live_store.agent import LiveLimits, PartitionManager
-from agents.live_store.block_flusher import BlockFlusher, Flush
+from agents.live_store.agent import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
-from tables.blocks.block_list import BlockList
 from tables.blocks.cuts import Cut
 from tables.errors import StorageError
-from tables.live.partition import CutPolicy, FlushJob, LivePartition
-from tables.live.segment_table import SegmentTable
-from tables.live.store import LiveStore
-from tables.storage.byte_cache import ByteCache
-from tables.storage.object_store import ObjectStore, StorageConfig
-from tables.wire import record
-from tables.wire.otlp.decoder import OtlpDecoder
-
-DECODER = OtlpDecoder()
-TOPIC = "spans"
-TP0 = TP(TOPIC, 0)
-
-
-class Consumer:
-    """What the manager asks of Faust's consumer."""
-
-    def __init__(self) -> None:
-        self.earliest = 0
-        self.end = 0
-        self.sought: list[int] = []
-        self.committed: list[int] = []
-
-    async def highwaters(self, *tps: TP) -> dict[TP, int]:
-        return dict.fromkeys(tps, self.end)
-
-    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
-        return dict.fromkeys(tps, self.earliest)
-
-    async def seek(self, _: TP, offset: int) -> None:
-        self.sought.append(offset)
-
-    async def commit_through(self, offsets: dict[TP, int]) -> bool:
-        self.committed += offsets.values()
-        return True
-
-
-class World:
-    """A manager with a real store on disk, and the flushes that it asked for."""
-
-    def __init__(
-        self, folder: Path, limits: LiveLimits, policy: CutPolicy, flushed: tuple[float, int], column_cache_bytes: int
-    ) -> None:
-        self.app: Any = SimpleNamespace(consumer=Consumer(), consumer_generation_id=1)
-        self.table = SegmentTable(
-            faust.App("manager", broker="kafka://127.0.0.1:1", store="memory://"), folder / "live"
-        )
-        self.storage = ObjectStore(StorageConfig("local", str(folder / "storage")))
-        columns: ByteCache[Any, Any] = ByteCache("columns-manager", column_cache_bytes)
-        blocks = BlockList(self.storage, "cluster_id", columns)
-        self.executor = ThreadPoolExecutor(1)
-        self.manager = PartitionManager(self.app, TOPIC, self.executor, limits)
-        self.manager.store = self.store = LiveStore(self.table.open("cluster_id"), blocks, policy, 1 << 20, columns)
-        self.flusher = BlockFlusher(self.app, self.manager, self.executor, *flushed)
-        self.flushes: list[Flush] = []
-        self.manager.flush = self._flush
-
-    async def _flush(self, state: LivePartition, job: FlushJob) -> None:
-        self.flushes.append(Flush(state, job))
-
-    @property
-    def consumer(self) -> Consumer:
-        return self.app.consumer
-
-    @property
-    def state(self) -> LivePartition:
-        return self.store.partitions[0]
-
-    def spans(self, tenant: str = "t") -> int:
-        live = self.store.view(tenant)
-        sources = [source for meta in live.blocks.blocks for source in self.store.blocks.sources(meta)]
-        sources += [source for parts in live.parts.values() for part in parts for source in part(None)]
-        return sum(source.rows for source in sources)
-
-    async def flush_all(self) -> None:
-        for _ in range(100):
-            await self.manager.drain(0)
-            if not self.flushes:
-                return
-            await self.flusher.flush(self.flushes.pop(0))
-
-
-LIMITS = LiveLimits(pending_spans_max=1000, head_bytes_max=1 << 30, segment_bytes_max=1 << 30)
-POLICY = CutPolicy(partitions=1, segment_rows_max=10, segment_age_ms=1000, block_rows_max=1000, block_age_ms=5000)
-
-
-@contextmanager
-def world(
-    folder: Path,
-    limits: LiveLimits = LIMITS,
-    policy: CutPolicy = POLICY,
-    flushed: tuple[float, int] = (3600, 0),
-    column_cache_bytes: int = 1 << 20,
-) -> Iterator[World]:
-    """flushed: seconds for which segments stay after they became a block, and bytes of them beyond that"""
-    made = World(folder, limits, policy, flushed, column_cache_bytes)
-    try:
-        yield made
-    finally:
-        made.executor.shutdown()
-        made.table.close()
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
-
-def message(offset: int, spans: int = 1, *, seconds: float = 100.0, generation: int = 1, **other: Any) -> Any:
-    request = ExportTraceServiceRequest()
-    scope = request.resource_spans.add().scope_spans.add()
-    for n in range(spans):
-        scope.spans.add(trace_id=b"\1" * 16, span_id=(1 + offset * 1000 + n).to_bytes(8, "big"))
-    value, headers = record.encode(DECODER.decode([request.SerializeToString()]).spans)
-    parts = {"key": b"t", "value": value, "headers": headers, **other}
-    return SimpleNamespace(partition=0, tp=TP0, offset=offset, timestamp=seconds, generation_id=generation, **parts)
+from tables.live.partition import LivePartition
+from tests.helpers.live_store import TOPIC, TP0, World, message, world
+from tests.helpers.loops import in_loop
+from tests.helpers.panics import PanicException
 
 
 @in_loop
@@ -446,10 +323,6 @@ async def test_a_segment_is_not_read_from_the_cache_of_another(tmp_path: Path) -
         assert len(span_ids(w)) == 2
 
 
-class Panic(BaseException):
-    """As a panic of pyo3: no Exception."""
-
-
 @in_loop
 async def test_a_panic_in_a_seal_and_in_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a disk that is full: tried again, /ready says why; nothing is lost, nobody waits for a task that is gone."""
@@ -462,7 +335,7 @@ async def test_a_panic_in_a_seal_and_in_a_flush(tmp_path: Path, monkeypatch: pyt
 
             def work(*args: Any) -> Any:
                 if name in failing:
-                    raise Panic("index out of bounds")
+                    raise PanicException("index out of bounds")
                 return real(*args)
 
             monkeypatch.setattr(w.store, name, work)

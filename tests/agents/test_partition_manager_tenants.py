@@ -1,19 +1,10 @@
 """The live store's agent with records that tenants share: whose is what, and when small heads are sealed."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from tables.live.partition import CutPolicy
-from tests.agents.test_partition_manager import TP0, in_loop, message, world
-
-
-def shared_message(offset: int, *spans: int, seconds: float = 100.0, **other: Any) -> Any:
-    """A record that tenants t, t1, t2, … share."""
-    made = message(offset, sum(spans), seconds=seconds)
-    runs = [(f"t{n}" if n else "t", count) for n, count in enumerate(spans)]
-    headers = [*made.headers[1:], ("v", b"2"), ("m", ",".join(f"{t}:{n}" for t, n in runs).encode())]
-    return SimpleNamespace(**(vars(made) | {"key": b"", "headers": headers} | other))
+from tests.helpers.live_store import TP0, message, shared_message, world
+from tests.helpers.loops import in_loop
 
 
 @in_loop

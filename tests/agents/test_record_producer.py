@@ -1,8 +1,6 @@
 """The producer without Kafka: what is acknowledged, refused, and settled later."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from agents.distributor.record_producer import KafkaUnavailable, Record, RecordProducer
+from tests.helpers.loops import in_loop
 
 
 class Kafka:
@@ -42,14 +41,6 @@ def producer(timeout_s: float = 0.05) -> tuple[RecordProducer, Kafka]:
     made = RecordProducer(["127.0.0.1:1"], "spans", 1 << 20, timeout_s)
     made._producer = kafka = Kafka()
     return made, kafka
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 RECORDS = [Record(0, b"t", b"one", []), Record(1, b"t", b"two", [])]

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,16 +15,9 @@ from faust.types import TP
 from agents.live_store import block_flusher
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
 from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
+from tests.helpers.loops import in_loop
 
 P0, P1 = TP("spans", 0), TP("spans", 1)
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 def app(folder: Path, **changed: Any) -> StreamApp:

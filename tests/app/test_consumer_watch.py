@@ -1,8 +1,6 @@
 """The watchdog's service: what it asks Kafka, what it makes of it, what it does. Kafka and Faust are stand-ins."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,16 +11,9 @@ from agents.stream.topic_ends import TopicEnds
 from app.targets import consumer_watch
 from app.targets.consumer_watch import LAG, REBUILDS, ConsumerWatch
 from app.targets.kafka_state import KafkaSilent, Member
+from tests.helpers.loops import in_loop
 
 P0 = TP("spans", 0)
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 class Kafka:

@@ -8,9 +8,8 @@ import pytest
 
 from app.cli.demo import command
 from app.settings.environment import overrides
-from tests.app.test_tls import authority, hashed, in_settings, receiving
-
-__all__ = ["authority"]  # a fixture
+from tests.helpers.api import in_auth_file
+from tests.helpers.tls import in_settings, receiving
 
 
 async def runs(*options: str, env: dict[str, str] | None = None) -> str:
@@ -37,7 +36,7 @@ async def runs(*options: str, env: dict[str, str] | None = None) -> str:
 def test_token(tmp_path):
     """From an option or the environment; without one the receiver refuses, and the demo says so."""
     file = tmp_path / "auth.yaml"
-    file.write_text(f"acme: ['{hashed('secret')}']\nsingle-tenant: ['{hashed('single')}']")
+    file.write_text(f"acme: ['{in_auth_file('secret')}']\nsingle-tenant: ['{in_auth_file('single')}']")
 
     async def use(grpc_at, _):
         assert "UNAUTHENTICATED" in await runs("--to", grpc_at)

@@ -10,9 +10,9 @@ from aiohttp import web
 from app.net.access import Access
 from app.net.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
 from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
-from tests.app.api.conftest import FakeBackend
-from tests.app.api.test_api_access import Gather
-from tests.app.api.test_port import address, shared
+from tests.helpers.api import FakeBackend
+from tests.helpers.receivers import FakeBatcher
+from tests.helpers.shared_port import address, shared
 
 GET = b"GET /api/echo HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 2\r\n\r\n"
@@ -21,7 +21,7 @@ LIMITS = HttpLimits(head_s=0.3, head_bytes_max=40_000, idle_s=0.6, write_s=0.3, 
 
 @contextlib.asynccontextmanager
 async def receiver(limits: HttpLimits = LIMITS) -> AsyncIterator[GuardedSite]:
-    app = build_http_receiver(Gather(), Access(multitenancy=False), BodyLimits(1000, 1000, 0.3))  # type: ignore[arg-type]
+    app = build_http_receiver(FakeBatcher(), Access(multitenancy=False), BodyLimits(1000, 1000, 0.3))  # type: ignore[arg-type]
     runner = http_runner(app, limits.head_bytes_max)
     await runner.setup()
     site = GuardedSite(runner, "127.0.0.1", 0, name="otlp", limits=limits)

@@ -22,20 +22,10 @@ from query.scan.progress import Progress, Watch
 from query.tags.tag_text import parse_tag
 from tables.errors import StorageError
 from tables.wall import NativePanic
-from tests.agents.test_partition_manager import TP0, World, in_loop, message, world
-
-LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
-ALL = {"start_s": None, "end_s": None}
-TRACE = b"\1" * 16
-
-
-async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
-    """Twelve spans in a segment, three in the head."""
-    await w.manager.resume([TP0])
-    await w.manager.take(message(0, spans=12))
-    await w.manager.take(message(1, spans=3))
-    await w.manager.drain(0)
-    return Querier(w.manager, limits)
+from tests.helpers.live_store import TP0, message, world
+from tests.helpers.loops import in_loop
+from tests.helpers.panics import PanicException
+from tests.helpers.queriers import ALL, LIMITS, TRACE, loaded
 
 
 async def found(asked: Querier, query: str = "{ }") -> int:
@@ -236,10 +226,6 @@ async def test_queries_give_way(tmp_path: Path, niceness: int, more: int) -> Non
         asked.close()
 
 
-class Panic(BaseException):
-    """As a panic of pyo3: no Exception."""
-
-
 @in_loop
 async def test_a_panic_in_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is an error of that query, an internal one; the next is answered."""
@@ -247,7 +233,7 @@ async def test_a_panic_in_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         asked = await loaded(w)
 
         def panic(*_: Any, **__: Any) -> Any:
-            raise Panic("index out of bounds")
+            raise PanicException("index out of bounds")
 
         with monkeypatch.context() as patched:
             patched.setattr(querier, "find_trace", panic)

@@ -15,12 +15,10 @@ from app.cli.query.times import duration_s, moment_s, shown_duration, shown_time
 from query.engine.distinct import TagValue
 from query.results import Inspected, MetricsResult, Series
 from query.tags.tags import TagNames, TagValues
-from tests.app.api.conftest import SETTINGS, FakeBackend, serving, spans
-from tests.app.api.test_api_access import CREDENTIALS
-from tests.app.api.test_api_search import RESULT
+from tests.helpers.api import CREDENTIALS, RESULT, SETTINGS, FakeBackend, serving, spans
 from tests.helpers.engine import Engine
 from tests.query.golden import load_table
-from tests.query.test_progress import LOAD, by_time
+from tests.query.sources import LOAD, by_time
 
 TRACE = "000f2ba9cc8f6a098a30a7aec2cbeadb"
 

@@ -2,101 +2,14 @@
 
 import asyncio
 import base64
-import os
-import ssl
-import stat
-import subprocess
-import time
-from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
-from aiohttp import web
 
 from app.remote_write.client import REFUSED, RemoteWriter, remote_writers, retry_after_s
 from app.settings.remote_write import RemoteWrite
-from tests.helpers.snappy import decompressed
+from tests.helpers.remote_write_target import WRITTEN, Receiver, config, push, send, sent
 
-FAST = {"min_backoff_s": 0.01, "max_backoff_s": 0.02}
 V2 = "io.prometheus.write.v2.Request"
-WRITTEN = {"X-Prometheus-Remote-Write-Samples-Written": "1"}
-
-
-class Receiver:
-    """Answers with the given statuses and headers, then 204. sees: asked with each request, before it is answered."""
-
-    def __init__(self, *answers, tls=None, wait=None):
-        self.answers, self.tls, self.wait = list(answers), tls, wait
-        self.seen, self.at_once, self.most_at_once = [], 0, 0
-
-    async def __aenter__(self):
-        app = web.Application()
-        app.router.add_post("/write", self.take)
-        self.runner = web.AppRunner(app)
-        await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=self.tls)
-        await site.start()
-        self.port = self.runner.addresses[0][1]
-        return self
-
-    async def __aexit__(self, *_):
-        await self.runner.cleanup()
-
-    async def take(self, request):
-        body = decompressed(await request.read())
-        self.seen.append((time.monotonic(), dict(request.headers), body))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        if self.wait is not None:
-            await self.wait(request.headers.get("X-Scope-OrgID", ""))
-        self.at_once -= 1
-        status, headers = self.answers.pop(0) if self.answers else (204, WRITTEN)
-        return web.Response(status=status, headers=headers, text="because")
-
-    @property
-    def bodies(self):
-        return [body for _, _, body in self.seen]
-
-    @property
-    def headers(self):
-        return self.seen[-1][1]
-
-
-def push(*bodies, again=False):
-    """As `Push`: the requests of each version, and what was asked of them."""
-
-    def requests(series_max, version, *, exemplars, natives):
-        asked.append((series_max, version, exemplars, natives))
-        return iter([body if version == 1 else body + b" in 2.0" for body in bodies])
-
-    asked = []
-    return SimpleNamespace(requests=requests, asked=asked, again=again)
-
-
-def config(receiver, *, user="", scheme="http", host="127.0.0.1", queue_config=None, **changes):
-    url = f"{scheme}://{user}{host}:{receiver.port}/write"
-    return RemoteWrite.model_validate({"url": url, "queue_config": FAST | (queue_config or {}), **changes})
-
-
-async def sent(receiver, *bodies, tenant="t", **changes):
-    """One push to a target of that configuration."""
-    writer = RemoteWriter(config(receiver, **changes), "target", "single-tenant")
-    one = push(*(bodies or (b"one", b"two")))
-    try:
-        async with asyncio.timeout(10):
-            await writer.send(tenant, one)
-    finally:
-        await writer.close()
-    return one.asked
-
-
-def send(receiver, *bodies, **changes):
-    async def run():
-        async with receiver:
-            return await sent(receiver, *bodies, **changes)
-
-    asked = asyncio.run(run())
-    return receiver.bodies, asked
 
 
 def test_headers():
@@ -284,107 +197,6 @@ def test_one_that_waits_for_its_next_turn_takes_no_place():
 
 
 # ---- TLS
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    """An authority, and certificates of a server and a client that it has signed."""
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*command):
-        subprocess.run(["openssl", *command], check=True, capture_output=True, cwd=folder)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    openssl("req", "-x509", *key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    for name, host in (("server", "DNS:metrics.example"), ("client", "DNS:client")):
-        openssl(
-            "req", "-x509", *key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={host}",
-            "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", f"{name}.key", "-out", f"{name}.pem",
-        )  # fmt: skip
-    return folder
-
-
-def server_tls(pki):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ca.pem"))
-    context.load_cert_chain(pki / "server.pem", pki / "server.key")
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def tls_config(pki, **changes):
-    files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}
-    return {key: str(pki / name) for key, name in files.items()} | {"server_name": "metrics.example"} | changes
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({}, id="both sides known"),
-        pytest.param({"ca_file": "", "server_name": "", "insecure_skip_verify": True}, id="server not looked at"),
-    ],
-)
-def test_tls(pki, changes):
-    """The server shows a certificate of the authority, and so does the client."""
-    assert send(Receiver(tls=server_tls(pki)), scheme="https", tls_config=tls_config(pki, **changes))[0]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"ca_file": ""}, id="unknown authority"),
-        pytest.param({"server_name": "other.example"}, id="another name"),
-        pytest.param({"cert_file": "", "key_file": ""}, id="no client's certificate"),
-        pytest.param({"ca_file": "/nowhere"}, id="no file"),
-    ],
-)
-def test_wrong_tls(pki, changes):
-    """Nothing is sent, and it is tried again."""
-    receiver = Receiver(tls=server_tls(pki))
-
-    async def run():
-        before = open_sockets()
-        async with receiver:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await sent(receiver, scheme="https", tls_config=tls_config(pki, **changes))
-        # A connection that was given up in its handshake is closed in one of the loop's next turns.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                while open_sockets() > before:
-                    await asyncio.sleep(0)
-
-    asyncio.run(run())
-    assert not receiver.seen
-
-
-def open_sockets() -> int:
-    """How many this process has."""
-
-    def is_socket(fd: int) -> bool:
-        with suppress(OSError):
-            return stat.S_ISSOCK(os.fstat(fd).st_mode)
-        return False
-
-    return sum(map(is_socket, range(1024)))
-
-
-def test_certificates_that_are_renewed(pki, tmp_path):
-    """Files are looked at with each request."""
-    ca = tmp_path / "ca.pem"
-
-    async def run():
-        async with Receiver(tls=server_tls(pki)) as receiver:
-            changes = {"scheme": "https", "tls_config": tls_config(pki, ca_file=str(ca))}
-            ca.write_text((pki / "client.pem").read_text())
-            sending = asyncio.create_task(sent(receiver, b"one", **changes))
-            await asyncio.sleep(0.1)
-            assert not receiver.seen
-            ca.write_text((pki / "ca.pem").read_text())
-            await sending
-            assert receiver.bodies == [b"one"]
-
-    asyncio.run(run())
 
 
 def test_names():

@@ -16,11 +16,9 @@ from app.receivers.otlp.grpc import METHOD, GrpcReceiver
 from app.settings import Settings
 from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
-from tests.app.api.conftest import FakeBackend
-from tests.app.api.test_api_access import CREDENTIALS, Gather
-from tests.app.api.test_port import ask_grpc, certificate
-
-__all__ = ["certificate"]  # a fixture
+from tests.helpers.api import CREDENTIALS, FakeBackend
+from tests.helpers.receivers import FakeBatcher
+from tests.helpers.shared_port import ask_grpc
 
 
 def served(use, **server) -> FakeBackend:
@@ -109,7 +107,7 @@ def test_receiver_over_grpc():
     async def main():
         port = free_port()
         server = GrpcReceiver(
-            Gather(),
+            FakeBatcher(),
             f"127.0.0.1:{port}",
             Access(multitenancy=True, credentials=CREDENTIALS),
             message_bytes_max=1000,

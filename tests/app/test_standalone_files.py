@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.settings import load
-from tests.helpers.prometheus import FLAGS, OWN, ROOT
+from tests.harness.prometheus import FLAGS, OWN, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")

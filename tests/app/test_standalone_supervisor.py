@@ -1,13 +1,12 @@
 """Children: restarted when they die, stopped in order, never left behind. Stand-ins are small Python programs."""
 
 import asyncio
-import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ from app.standalone.child import Child, Command, describe, tied
 from app.standalone.errors import StandaloneError
 from app.standalone.output import LogFile, OutputEcho
 from app.standalone.supervisor import Patience, keep_alive, stop_in_order
+from tests.helpers.loops import in_loop
 
 FOR_EVER = "import time\nprint('INFO up', flush=True)\nwhile True: time.sleep(60)"
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FOR_EVER}"
@@ -33,16 +33,6 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(LIMIT_S):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
-    """A test that is a coroutine."""
-
-    @functools.wraps(test)
-    def run(**fixtures: object) -> None:
-        asyncio.run(asyncio.wait_for(test(**fixtures), 60))
-
-    return run
 
 
 def alive(pid: int) -> bool:

@@ -1,13 +1,10 @@
 """TLS of the OTLP receivers and the query API, with real clients; certificates and tokens that change on disk."""
 
 import asyncio
-import hashlib
 import ssl
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import aiohttp
 import grpc
@@ -17,7 +14,6 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from agents.distributor.span_writer import Outcome, Request
 from app.errors import StrettoError
 from app.net.access import ANY_TENANT, Access, load_credentials
 from app.net.file_watch import RELOADS, FileWatch
@@ -27,56 +23,9 @@ from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
 from app.targets.query_server import QueryServer
-from app.targets.receiver_servers import ReceiverServers
-from tests.app.api.conftest import FakeBackend
-from tests.app.api.test_port import ask_grpc
-
-POLL_S = 0.05
-
-
-class Pair(NamedTuple):
-    cert: Path
-    key: Path
-
-
-class Authority:
-    """Makes certificates for 127.0.0.1."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self.pair = Pair(folder / "ca.pem", folder / "ca.key")
-        _openssl("req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}", *_out(self.pair))
-
-    @property
-    def cert(self) -> Path:
-        return self.pair.cert
-
-    def issue(self, name: str) -> Pair:
-        pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        request = self._folder / f"{name}.csr"
-        _openssl("req", "-new", *_KEY, "-subj", f"/CN={name}", "-keyout", str(pair.key), "-out", str(request))
-        extensions = self._folder / "extensions"
-        extensions.write_text("subjectAltName=IP:127.0.0.1\n")
-        by = ("-CA", str(self.pair.cert), "-CAkey", str(self.pair.key), "-CAcreateserial", "-days", "2")
-        _openssl("x509", "-req", "-in", str(request), *by, "-extfile", str(extensions), "-out", str(pair.cert))
-        return pair
-
-
-_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-
-def _out(pair: Pair) -> tuple[str, ...]:
-    return "-keyout", str(pair.key), "-out", str(pair.cert)
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "ours", "ours")
+from tests.helpers.api import FakeBackend, in_auth_file
+from tests.helpers.shared_port import ask_grpc
+from tests.helpers.tls import POLL_S, Authority, Pair, in_settings, receiving
 
 
 @pytest.fixture(scope="module")
@@ -84,57 +33,11 @@ def stranger(tmp_path_factory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls") / "theirs", "theirs")
 
 
-class Writer:
-    """In place of Kafka."""
-
-    def __init__(self) -> None:
-        self.got: list[Request] = []
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self, within_s: float) -> None:
-        pass
-
-    async def write(self, requests: list[Request]) -> list[Outcome]:
-        self.got += requests
-        return [Outcome(1)] * len(requests)
-
-
-def receiving(use: Callable[[str, str], Awaitable[None]], tls: dict[str, str], **server: object) -> Writer:
-    """Runs `use(address of gRPC, of HTTP)` while the receivers run."""
-    writer = Writer()
-
-    async def main() -> None:
-        grpc_at, http_at = (f"127.0.0.1:{port}" for port in free_ports(2))
-        protocols = {"grpc": {"endpoint": grpc_at, "tls": tls}, "http": {"endpoint": http_at, "tls": tls}}
-        settings = Settings.model_validate(
-            {
-                "server": {"file_poll_s": POLL_S, **server},
-                "distributor": {"receivers": {"otlp": {"protocols": protocols}}},
-            }
-        )
-        servers = ReceiverServers(settings, writer)  # type: ignore[arg-type]
-        await servers.on_start()
-        try:
-            async with asyncio.timeout(60):
-                await use(grpc_at, http_at)
-        finally:
-            await servers.on_stop()
-
-    asyncio.run(main())
-    return writer
-
-
 def some_span() -> ReadableSpan:
     span = TracerProvider().get_tracer("test").start_span("a")
     span.end()
     assert isinstance(span, ReadableSpan)
     return span
-
-
-def in_settings(pair: Pair, ca: Path | None = None) -> dict[str, str]:
-    return {"cert_file": str(pair.cert), "key_file": str(pair.key), "client_ca_file": str(ca or "")}
 
 
 def test_exporters_of_the_sdk(authority, monkeypatch):
@@ -286,14 +189,10 @@ def test_query_api(authority, stranger, tmp_path):
     asyncio.run(main())
 
 
-def hashed(token: str) -> str:
-    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
-
-
 def test_tokens_that_change(authority, tmp_path):
     """A token counts as soon as it is in the file, and no longer than it is; a wrong file changes nothing."""
     file = tmp_path / "auth.yaml"
-    file.write_text(f"single-tenant: ['{hashed('old')}']")
+    file.write_text(f"single-tenant: ['{in_auth_file('old')}']")
     failed = RELOADS.labels("auth_file", "failed")
 
     async def use(grpc_at, http_at):
@@ -320,7 +219,7 @@ def test_tokens_that_change(authority, tmp_path):
             while failed._value.get() == before:
                 await asyncio.sleep(POLL_S)
         assert await status("old") == 200
-        file.write_text(f"single-tenant: ['{hashed('new')}']")
+        file.write_text(f"single-tenant: ['{in_auth_file('new')}']")
 
         async def is_new() -> bool:
             return await status("new") == 200
@@ -340,7 +239,7 @@ def test_tokens_that_change(authority, tmp_path):
 def test_watch(tmp_path, caplog):
     """Files are read anew when they change, not otherwise; whatever is wrong, the next change is seen."""
     file = tmp_path / "auth.yaml"
-    file.write_text(f"'{ANY_TENANT}': ['{hashed('a')}']")
+    file.write_text(f"'{ANY_TENANT}': ['{in_auth_file('a')}']")
     access = Access(multitenancy=False, credentials=load_credentials(file))
     loads: list[float] = []
 
@@ -356,7 +255,7 @@ def test_watch(tmp_path, caplog):
         watch.start()
         await asyncio.sleep(0.1)
         assert not loads
-        for number, text in enumerate(["fault", "[", f"'{ANY_TENANT}': ['{hashed('b')}']"], 1):
+        for number, text in enumerate(["fault", "[", f"'{ANY_TENANT}': ['{in_auth_file('b')}']"], 1):
             file.write_text(text)
             async with asyncio.timeout(20):
                 while len(loads) < number:

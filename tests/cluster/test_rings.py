@@ -10,7 +10,7 @@ from typing import Any
 from app.standalone.ports import free_port
 from app.targets.kafka_rings import KafkaRings
 from tables.wire.otlp.clean import tagged
-from tests.cluster.client import Client, eventually, request
+from tests.harness.client import Client, eventually, request
 
 
 def asked(client: Client, path: str) -> Any:

@@ -7,9 +7,9 @@ from query.explain import explain, lines
 from query.metrics.metrics import metrics_range
 from query.scan.profile import Profile
 from query.search.search import search
+from tests.query.documented import examples
 from tests.query.golden import START_NS, S
-from tests.query.test_docs_traceql import examples
-from tests.query.test_search import SPLIT, TRACES, sources
+from tests.query.sources import SPLIT, TRACES, sources
 
 
 @pytest.mark.parametrize("query", examples("traceql"))

@@ -22,13 +22,10 @@ from tables.storage.byte_cache import ByteCache
 from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.files import file_of
+from tests.helpers.panics import PanicException
 from tests.helpers.whole_way import DECODER, request, span
 
 POISON = "poison"
-
-
-class Panic(BaseException):
-    """As a panic of pyo3: no Exception."""
 
 
 def trace(number: int) -> bytes:
@@ -110,7 +107,9 @@ def by_id(sources: list[Any], number: int, count: int) -> list[Span]:
     return [one for group in groups for scoped in group.scope_spans for one in scoped.spans]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("no"), pa.ArrowInvalid("no"), Panic("slice")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), RuntimeError("no"), pa.ArrowInvalid("no"), PanicException("slice")]
+)
 @pytest.mark.parametrize("bad", [{3}, {1, 2, 3, 4}, {1, 7, 20}, set(range(1, 21))])
 def test_a_span_that_cannot_be_sealed_is_kept_whole(
     broken: Callable[[BaseException], None], error: BaseException, bad: set[int]

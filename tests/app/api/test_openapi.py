@@ -14,10 +14,10 @@ from schemathesis.checks import not_a_server_error
 
 from app.api.server import api_runner, build_api
 from tables.columns.in_memory import TableSource
-from tests.app.api.conftest import SETTINGS
+from tests.helpers.api import SETTINGS
 from tests.helpers.engine import Engine
 from tests.query.golden import load_table
-from tests.query.test_search import TRACES
+from tests.query.sources import TRACES
 
 FILE = Path(__file__).parents[3] / "docs" / "openapi.yaml"
 

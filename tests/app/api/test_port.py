@@ -4,67 +4,25 @@ import asyncio
 import contextlib
 import gc
 import ssl
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import grpc
 import pytest
 import uvloop
 
-from app.api.call import ACCESS
-from app.api.params import LIMITS
 from app.api.proto import tempo_pb2 as pb
 from app.api.server import api_runner, build_api
-from app.api.tempo.streaming import build_streaming
 from app.errors import StrettoError
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
 from app.net.shared_port import PREFACE, SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
-from tests.app.api.conftest import SETTINGS, FakeBackend
+from tests.helpers.api import SETTINGS
+from tests.helpers.shared_port import address, ask_grpc, shared
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-SEARCH = "/tempopb.StreamingQuerier/Search"
 RANGE = "/tempopb.StreamingQuerier/MetricsQueryRange"
-
-
-@contextlib.asynccontextmanager
-async def shared(
-    backend: FakeBackend,
-    tls: ssl.SSLContext | None = None,
-    limits: HttpLimits | None = None,
-    tunnels_max: int = 1000,
-) -> AsyncIterator[SharedSite]:
-    """The API on a free port of the loopback."""
-    api = build_api(backend, **SETTINGS)
-    streaming = build_streaming(backend, api[LIMITS], api[ACCESS])
-    grpc_port = streaming.add_insecure_port("127.0.0.1:0")
-    await streaming.start()
-    runner = api_runner(api)
-    await runner.setup()
-    site = SharedSite(runner, "127.0.0.1", 0, grpc_port, tls=tls, limits=limits, tunnels_max=tunnels_max)
-    await site.start()
-    try:
-        yield site
-    finally:
-        await streaming.stop(None)
-        await runner.cleanup()
-
-
-def address(site: SharedSite) -> str:
-    host, port = site._server.sockets[0].getsockname()[:2]
-    return f"{host}:{port}"
-
-
-async def ask_grpc(channel: grpc.aio.Channel, limit: int = 1) -> list[pb.SearchResponse]:
-    call = channel.unary_stream(
-        SEARCH,
-        request_serializer=pb.SearchRequest.SerializeToString,
-        response_deserializer=pb.SearchResponse.FromString,
-    )
-    return [part async for part in call(pb.SearchRequest(Query="{ }", Limit=limit))]
 
 
 async def ask_http(session: aiohttp.ClientSession, url: str) -> str:
@@ -97,16 +55,6 @@ def run(request) -> Callable[[Awaitable[object]], object]:
             return runner.run(main)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    return cert, key
 
 
 def test_both_at_once(run, backend):

@@ -10,14 +10,14 @@ from app.net.access import Access
 from app.net.cors import Cors
 from app.receivers.otlp.http import BodyLimits, build_http_receiver
 from app.settings import Settings
-from tests.app.api.test_api_access import Gather
+from tests.helpers.receivers import FakeBatcher
 
 APP = "https://app.example.com"
 
 
 def asked(cors: Cors | None, method: str, headers: dict[str, str]) -> tuple[int, dict[str, str]]:
     async def main() -> tuple[int, dict[str, str]]:
-        app = build_http_receiver(Gather(), Access(multitenancy=False), BodyLimits(1000, 1000), cors=cors)  # type: ignore[arg-type]
+        app = build_http_receiver(FakeBatcher(), Access(multitenancy=False), BodyLimits(1000, 1000), cors=cors)  # type: ignore[arg-type]
         async with TestClient(TestServer(app)) as client:
             reply = await client.request(
                 method, "/v1/traces", data=b"{}" if method == "POST" else None, headers=headers

@@ -8,17 +8,11 @@ import h2.config
 import h2.connection
 import pytest
 
-from agents.distributor.span_writer import Outcome
 from app.net.access import Access
 from app.net.http2 import Http2Connection
 from app.net.http_guard import LIMITED
 from app.receivers.otlp.grpc import METHOD, SERVER, GrpcReceiver
-
-
-class Gather:
-    async def add(self, tenant, body, held):
-        held.release()
-        return Outcome(1)
+from tests.helpers.receivers import FakeBatcher
 
 
 class Transport(asyncio.Transport):
@@ -93,7 +87,7 @@ def test_mutated_sessions(seed):
 
     async def main() -> None:
         chance = random.Random(seed)
-        server = GrpcReceiver(Gather(), "127.0.0.1:1", Access(multitenancy=True), message_bytes_max=10_000)
+        server = GrpcReceiver(FakeBatcher(), "127.0.0.1:1", Access(multitenancy=True), message_bytes_max=10_000)
         faults = LIMITED.labels(SERVER, "fault")
         before = faults._value.get()
         for number in range(100):

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from benchmarks.cluster import Cluster
+from tests.harness.cluster import Cluster
 
 T = TypeVar("T")
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

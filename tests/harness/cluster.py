@@ -1,4 +1,4 @@
-"""What is measured: `stretto run`, started as a user would, on free ports, with a data folder of its own."""
+"""`stretto run`, started as a user would, on free ports, with a data folder of its own."""
 
 import os
 import signal
@@ -22,6 +22,14 @@ STOP_S: Final = 20.0
 POLL_S: Final = 0.1
 LOG_LINES_SHOWN: Final = 30
 
+# Short windows: a test sees segments and blocks within seconds.
+SHORT_WINDOWS: Final = {
+    "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "2",
+    "STRETTO_LIVE_STORE__BLOCK_AGE_S": "6",
+    "STRETTO_LIVE_STORE__FLUSHED_RETENTION_S": "2",
+    "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "1",
+    "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
+}
 # Variables that would lead the measured process to the user's own settings and clusters.
 FOREIGN: Final = frozenset(
     {"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO", "EMBEDDED_KAFKA_PORT"}

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from benchmarks.cluster import Cluster
 from benchmarks.load import load
 from benchmarks.workload import Options, Requests, write
-from tests.cluster.client import Client, eventually
-from tests.cluster.conftest import SETTINGS
-from tests.helpers.prometheus import Prometheus
+from tests.harness.client import Client, eventually
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.prometheus import Prometheus
 from tests.helpers.truth import Edges, Seen, edges, spans_of
 
 CALLS = "traces_spanmetrics_calls_total"
@@ -31,7 +30,7 @@ GENERATOR = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CountedWorkload:
     """A workload that has come through, and the file's own counts."""
 
     prometheus: Prometheus
@@ -46,11 +45,11 @@ class Told:
 
 
 @contextmanager
-def telling(folder: Path) -> Iterator[Told]:
+def counted_workload(folder: Path) -> Iterator[CountedWorkload]:
     """A cluster and a Prometheus with all their data in `folder`, while they run."""
     database = folder / "prometheus"
     database.mkdir()
-    stretto = Cluster(folder, SETTINGS)
+    stretto = Cluster(folder, SHORT_WINDOWS)
     with Prometheus(database, scraped=[urlsplit(stretto.http_url).netloc]) as prometheus:
         remote_write = {"storage": {"remote_write": [{"url": prometheus.write_url}]}}
         (folder / "stretto.yaml").write_text(yaml.safe_dump({"metrics_generator": GENERATOR | remote_write}))
@@ -58,7 +57,7 @@ def telling(folder: Path) -> Iterator[Told]:
             yield sent(prometheus, Client(stretto), folder / "workload")
 
 
-def sent(prometheus: Prometheus, client: Client, path: Path) -> Told:
+def sent(prometheus: Prometheus, client: Client, path: Path) -> CountedWorkload:
     start_s = int(time.time()) - 10
     write(Options(spans=SPANS, start_s=start_s, spans_per_s=2_000), path)
     requests = Requests(path)
@@ -69,7 +68,7 @@ def sent(prometheus: Prometheus, client: Client, path: Path) -> Told:
     expect(prometheus, CALLS, len(spans))
     expect(prometheus, f"{GRAPH}_total", sum(edge.count for edge in want.values()))
     window = {"start": start_s - 60, "end": start_s + 600}
-    return Told(prometheus, client, spans, want, window, prometheus.last_push_s(CALLS))
+    return CountedWorkload(prometheus, client, spans, want, window, prometheus.last_push_s(CALLS))
 
 
 def expect(prometheus: Prometheus, metric: str, count: int) -> None:

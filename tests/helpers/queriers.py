@@ -1,0 +1,17 @@
+"""A querier over a live store that holds a trace."""
+
+from app.querying.querier import Querier, QueryLimits
+from tests.helpers.live_store import TP0, World, message
+
+LIMITS = QueryLimits(threads=1, concurrent_max=1, timeout_s=5)
+ALL = {"start_s": None, "end_s": None}
+TRACE = b"\1" * 16
+
+
+async def loaded(w: World, limits: QueryLimits = LIMITS) -> Querier:
+    """Twelve spans in a segment, three in the head."""
+    await w.manager.resume([TP0])
+    await w.manager.take(message(0, spans=12))
+    await w.manager.take(message(1, spans=3))
+    await w.manager.drain(0)
+    return Querier(w.manager, limits)
