@@ -15,6 +15,8 @@ WITH_METRICS = [
     *(ROOT / "benchmarks").glob("*.md"),
     *(ROOT / "docker/prometheus").rglob("*.yml"),
 ]
+# Files of the repository, as prose names them; "…", "<protocol>" and "*" stand for several.
+NAMED = re.compile(r"(?<![\w/.])(?:app|agents|query|tables|tools|tests|benchmarks|docs|docker)/[\w./-]*\w(?![\w<*…{])")
 METRIC = re.compile(r"\b(?:stretto_[a-z0-9]+_[a-z0-9_]+|tempo_(?:metrics_generator|runtime)_[a-z0-9_]+)\b")
 OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
@@ -49,3 +51,9 @@ def test_metrics_of_every_package_are_there() -> None:
 def test_metrics_that_documents_name_exist(path: Path) -> None:
     known = {name + suffix for name in metrics() for suffix in ("", *OF_HISTOGRAMS)}
     assert {name for name in METRIC.findall(path.read_text(encoding="utf-8")) if name not in known} == set()
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_documents_name_exist(path: Path) -> None:
+    named = NAMED.findall(path.read_text(encoding="utf-8"))
+    assert sorted({name for name in named if not (ROOT / name).exists()}) == []
