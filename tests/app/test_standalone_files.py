@@ -123,6 +123,8 @@ def test_makefile_knows_its_words():
         "test",
         "check",
         "format",
+        "docs",
+        "proto",
         "bench",
         "bench-queries",
         "bench-series",
