@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from app.standalone.ports import free_port
+from tests.helpers.files import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Where .ci/run puts it on a machine that has none.
 OWN = ROOT / "build" / "prometheus" / "usr" / "bin"
 READY_S = 30.0

@@ -1,9 +1,10 @@
 """The queries of docs/traceql.md."""
 
 import re
-from pathlib import Path
 
-DOC = (Path(__file__).parents[2] / "docs" / "traceql.md").read_text(encoding="utf-8")
+from tests.helpers.files import ROOT
+
+DOC = (ROOT / "docs" / "traceql.md").read_text(encoding="utf-8")
 
 
 def examples(language: str) -> list[str]:

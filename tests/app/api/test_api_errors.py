@@ -1,7 +1,6 @@
 """What all endpoints share: errors, health, metrics, documentation."""
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,8 +10,9 @@ from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
 from app.api.server import build_api
 from query.errors import TraceQLError
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
+from tests.helpers.files import ROOT
 
-DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+DOCS = ROOT / "docs" / "api.md"
 
 
 class WrongQueryError(TraceQLError):

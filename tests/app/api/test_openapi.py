@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -16,10 +15,11 @@ from app.api.server import api_runner, build_api
 from tables.columns.in_memory import TableSource
 from tests.helpers.api import SETTINGS
 from tests.helpers.engine import Engine
+from tests.helpers.files import ROOT
 from tests.query.golden import load_table
 from tests.query.sources import TRACES
 
-FILE = Path(__file__).parents[3] / "docs" / "openapi.yaml"
+FILE = ROOT / "docs" / "openapi.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 import time
-from pathlib import Path
 
 import grpc
 import pytest
@@ -22,6 +21,7 @@ from app.querying import querier
 from query.results import Inspected, MetricsResult, SearchResult, Series
 from tests.helpers.api import CREDENTIALS, RESULT, SETTINGS
 from tests.helpers.engine import NS, Engine
+from tests.helpers.files import ROOT
 from tests.helpers.live_store import world
 from tests.helpers.loops import in_loop
 from tests.helpers.queriers import loaded
@@ -348,7 +348,7 @@ def test_a_client_that_goes_away(call, backend):
 
 def test_methods_are_documented():
     """docs/api.md has a row for each method, with the endpoint that asks the same."""
-    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    text = (ROOT / "docs" / "api.md").read_text()
     assert all(f"| `{name}` | `GET /api/" in text for name in METHODS)
     assert all(f"`{code.name}`" in text for code in streaming.CODES.values())
 

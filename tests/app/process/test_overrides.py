@@ -2,7 +2,6 @@
 """Settings of single tenants: what the file says, what is wrong with it, what holds when it changes."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from app.settings import Settings, load, to_yaml
 from app.settings.load import settle
 from app.settings.tenant_file import read_tenants
 from app.targets.metrics_generator import GeneratorConfigs
+from tests.helpers.files import ROOT
 
 SETTINGS = """
 metrics_generator: {registry: {max_active_series: 7, external_labels: [a=b]}, processor: {service_graphs: {wait_s: 3}}}
@@ -159,7 +159,7 @@ def test_defaults_are_shown_as_set(tmp_path):
 
 def test_the_documented_examples():
     """Settings and overrides in docs/metrics-generator.md are good."""
-    text = (Path(__file__).parents[2] / "docs/metrics-generator.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/metrics-generator.md").read_text(encoding="utf-8")
     examples = re.findall(r"```yml\n(.*?)```", text, re.DOTALL)
     for example in (one for one in examples if one.startswith("metrics_generator:")):
         assert Settings.model_validate(settle(yaml.safe_load(example), Settings))

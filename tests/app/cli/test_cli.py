@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +11,7 @@ import yaml
 from app.cli.main import main
 from app.errors import StrettoError
 from app.settings.environment import SHORT_NAMES
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.files import ROOT
 
 
 @pytest.fixture(autouse=True)

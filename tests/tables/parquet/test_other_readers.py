@@ -9,9 +9,10 @@ import pytest
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.parquet.write import to_parquet
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.helpers.files import ROOT
 from tests.query.golden import load_table
 
-DOCS = Path(__file__).parents[2] / "docs" / "parquet.md"
+DOCS = ROOT / "docs" / "parquet.md"
 FILES = [
     """load
   t1 a    name=GET duration=2s resource.service.name=web span.http.response.status_code=200

@@ -16,8 +16,9 @@ from app.settings.environment import CONFIG, SHORT_NAMES
 from app.settings.keys import dotted, leaves
 from app.settings.show import table
 from app.settings.values import mask
+from tests.helpers.files import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs/settings.md"
+DOCS = ROOT / "docs/settings.md"
 
 NAMES = st.from_regex(r"\A[A-Za-z0-9._-]{1,20}\Z")
 PORTS = st.integers(1, 65535)
