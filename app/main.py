@@ -29,6 +29,7 @@ from app.api.status.rings import ROLES, Role
 from app.errors import SettingsError, StrettoError
 from app.net.tenant import SINGLE_TENANT
 from app.process.loop_watch import LoopWatch
+from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesFile, OverridesReader
 from app.process.shutdown import LeaveInTime
 from app.process.topics import ensure_topics, specs
@@ -107,7 +108,8 @@ def build(settings: Settings) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     main.before_start.insert(0, make_topics)
-    main.parts += [watch, LoopWatch(), OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)]
+    overrides_reader = OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)
+    main.parts += [watch, LoopWatch(), MemoryWatch(), overrides_reader]
     return main
 
 

@@ -6,7 +6,7 @@ A document has prose of its own, then the line MARK; what follows that line is g
 import pkgutil
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
@@ -18,7 +18,15 @@ MARK: Final = "<!-- `make docs` makes everything below this line. -->"
 PACKAGES: Final = ("app", "agents", "query", "tables")
 
 
-def metrics() -> dict[str, MetricWrapperBase]:
+class OwnMetric(NamedTuple):
+    """A metric as an operator sees it."""
+
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def metrics() -> dict[str, OwnMetric]:
     """Every metric that the code declares, by the name that a query of Prometheus uses (counters end in `_total`).
 
     Metrics register themselves when their module is imported, so this imports every module.
@@ -27,18 +35,28 @@ def metrics() -> dict[str, MetricWrapperBase]:
         for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
-    # What prometheus_client adds of its own (python_*, process_*) is of other classes.
-    collectors = [one for one in _collectors() if isinstance(one, MetricWrapperBase)]
-    return dict(sorted((_name(one), one) for one in collectors))
+    found: dict[str, OwnMetric] = {}
+    for collector in list(REGISTRY._collector_to_names):  # noqa: SLF001 no public way to ask
+        # What prometheus_client adds of its own (python_*, process_*) is of classes of its own.
+        if isinstance(collector, MetricWrapperBase):
+            families, declared = list(collector.describe()), collector
+        elif type(collector).__module__.startswith(PACKAGES):
+            families, declared = list(collector.collect()), None
+        else:
+            continue
+        for family in families:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = tuple((declared or family)._labelnames)  # type: ignore[union-attr]  # noqa: SLF001 as above
+            found[name] = OwnMetric(family.type, labels, family.documentation)
+    return dict(sorted(found.items()))
 
 
 def metrics_table() -> str:
     """All metrics as a Markdown table, sorted by name."""
     lines = ["| Metric | Type | Labels | What it says |", "|---|---|---|---|"]
     for name, metric in metrics().items():
-        (family,) = metric.describe()
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 no public way to ask
-        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
 
 
@@ -58,15 +76,6 @@ def main() -> None:
     for name, table in GENERATED.items():
         path = DOCS / name
         path.write_text(generated(path.read_text(encoding="utf-8"), table()), encoding="utf-8")
-
-
-def _collectors() -> list[Any]:
-    return list(REGISTRY._collector_to_names)  # noqa: SLF001 no public way to ask
-
-
-def _name(metric: MetricWrapperBase) -> str:
-    (family,) = metric.describe()
-    return f"{family.name}_total" if family.type == "counter" else family.name
 
 
 if __name__ == "__main__":

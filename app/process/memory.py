@@ -1,10 +1,12 @@
 """Memory that a burst has taken goes back to the system: allocators keep it otherwise, for good."""
 
 import ctypes
+import os
 import sys
 import threading
 import time
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow as pa
 _SECONDS_BETWEEN: Final = 1.0
 _lock = threading.Lock()
 _last_s = -_SECONDS_BETWEEN
+_left_bytes = 0  # resident after the last time
 
 
 def release_to_system() -> bool:
@@ -22,7 +25,7 @@ def release_to_system() -> bool:
 
     Out: False if it ran less than a second ago; then nothing is done
     """
-    global _last_s
+    global _last_s, _left_bytes
     with _lock:
         if time.monotonic() - _last_s < _SECONDS_BETWEEN:
             return False
@@ -31,7 +34,21 @@ def release_to_system() -> bool:
     trim = _malloc_trim()
     if trim is not None:
         trim(0)
+    _left_bytes = resident_bytes()
     return True
+
+
+def grown_bytes() -> int:
+    """By how much more memory is resident than after the last `release_to_system`; takes 10 µs."""
+    return resident_bytes() - _left_bytes
+
+
+def resident_bytes() -> int:
+    """Of this process; 0 where the system does not say it (other than Linux)."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @lru_cache(maxsize=1)

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,8 +17,8 @@ from prometheus_client import Counter, Gauge
 from agents.live_store.agent import PartitionManager
 from app.api.backend import Page, TraceAnswer
 from app.api.errors import TooManyRequests, TraceTooLarge, Unavailable
-from app.process.memory import release_to_system
 from app.querying.damage import Lacks, lacking, lacking_of_trace, overlaps, past_damage
+from app.querying.query_threads import give_way, leaving_nothing
 from query.errors import QueryCancelled
 from query.language import ast
 from query.language.compile import compile_query
@@ -51,8 +49,6 @@ _COMPILED_HERE_CHARS_MAX: Final = 1000
 _ALL_SPANS: Final = 2**31
 # The least that a span takes as OTLP: its ids and times, and what stands around them.
 _SPAN_BYTES_MIN: Final = 50
-# After a query that took so much, memory that is free goes back to the system: allocators would keep it.
-_LARGE_BYTES: Final = 64 << 20
 
 Cancelled = Callable[[], bool]
 
@@ -77,23 +73,16 @@ class QueryLimits:
     memory_total_bytes_max: int = 384 << 20
 
 
-def _give_way(niceness: int) -> None:
-    """The thread that calls it computes when nobody else wants to: the event loop waits less for a CPU."""
-    if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
-        with suppress(OSError):  # forbidden here: then as it is
-            os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
-
-
 class Querier:
     """One for a process; belongs to its event loop."""
 
     def __init__(self, manager: PartitionManager, limits: QueryLimits) -> None:
         self._manager, self._limits = manager, limits
-        give_way = partial(_give_way, limits.niceness)
-        self._pool = ThreadPoolExecutor(limits.threads, "query", give_way)
+        begin = partial(give_way, limits.niceness)
+        self._pool = ThreadPoolExecutor(limits.threads, "query", begin)
         # Others than those of queries: what is known of an answer is told while its query runs. And not more of them:
         # the event loop waits for the GIL in line with all threads that compute.
-        self._answers = ThreadPoolExecutor(limits.threads, "answer", give_way)
+        self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
@@ -295,7 +284,13 @@ class Querier:
 
     async def beside(self, make: Callable[[], T]) -> T:
         """What `make` gives, on a thread of those that make answers. Raises: MemoryExceeded"""
-        work = running_in(self._budget(), make)
+        budget = self._budget()
+
+        def on_thread() -> T:
+            with leaving_nothing(budget):
+                return make()
+
+        work = running_in(budget, on_thread)
         return await asyncio.get_running_loop().run_in_executor(self._answers, walled, work)
 
     def _budget(self) -> MemoryBudget:
@@ -328,15 +323,17 @@ class Querier:
         budget = self._budget()
 
         def on_thread() -> T:
-            before = budget.peak_bytes
-            try:
-                return work(cancelled.is_set)
-            except (pa.ArrowMemoryError, MemoryError) as err:
-                # The system's own limit was below ours.
-                raise MemoryExceeded("the process has no memory left for the query; ask for less, or later") from err
-            finally:
-                if budget.peak_bytes - before > _LARGE_BYTES:
-                    release_to_system()
+            with leaving_nothing(budget):
+                try:
+                    answer = work(cancelled.is_set)
+                except (pa.ArrowMemoryError, MemoryError) as err:
+                    # The system's own limit was below ours.
+                    text = "the process has no memory left for the query; ask for less, or later"
+                    raise MemoryExceeded(text) from err
+                if cancelled.is_set():
+                    del answer  # nobody takes it: it ends here, not on the event loop
+                    raise QueryCancelled
+                return answer
 
         self._admitted += 1
         try:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import grpc
 
@@ -24,6 +24,7 @@ from benchmarks.hostile.wide import Wide
 TIMEOUT_S: Final = 120.0
 TOLD_EVERY: Final = 100
 _NICENESS: Final = 10
+_SLOWEST: Final = 5  # so many are told
 _GOES_AWAY: Final = 0.02  # of the clients, before the answer has ended
 _BROKEN: Final = frozenset({500, "UNKNOWN", "INTERNAL", "UNAVAILABLE"})
 _SERVICE: Final = "/tempopb.StreamingQuerier/"
@@ -31,12 +32,13 @@ _SERVICE: Final = "/tempopb.StreamingQuerier/"
 
 @dataclass
 class Seen:
-    """What came of the queries. took_s: by kind, all together"""
+    """What came of the queries. took_s: by kind, all together; counts: how many of each; slowest: the longest first"""
 
     statuses: Counter[str] = field(default_factory=Counter)
     took_s: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
-    slowest: tuple[float, str] = (0.0, "")
+    counts: Counter[str] = field(default_factory=Counter)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -48,7 +50,9 @@ class Seen:
         kind = f"{one.kind}, streamed" if one.streamed else one.kind
         self.statuses[f"{kind}: {status}"] += 1
         self.took_s[kind] = self.took_s.get(kind, 0.0) + took_s
-        self.slowest = max(self.slowest, (took_s, one.target[:300]))
+        self.counts[kind] += 1
+        told = (took_s, f"{status} {unquote_plus(one.target)}")
+        self.slowest = sorted([*self.slowest, told], reverse=True)[:_SLOWEST]
         if status in _BROKEN or (isinstance(status, str) and not status.isupper()):
             self.broken.append(f"{status} {one.kind} {one.target[:2000]}")
 

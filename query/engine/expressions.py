@@ -128,21 +128,63 @@ def _matching(expr: FieldExpr, over: Over) -> Callable[[], Mask]:
 
 def _steps(expr: ast.Logic, over: Over) -> list[_Step]:
     """What the operands ask. Of && those that concern the same event together, as soon as one of them finds it."""
-    if expr.op == "||":
-        return [_Step(cost(operand), _matching(operand, over)) for operand in expr.operands]
-    rest, steps = _flat(expr), []
-    if isinstance(over, EachEntry):
-        outside = [operand for operand in rest if not mentions(operand, over.column)]
+    if isinstance(over, Reader):
+        return [
+            _Step(
+                part.cost,
+                _matching(part.operands[0], over)
+                if part.column is None
+                else _one_entry(part.operands, over, part.column),
+            )
+            for part in _arranged(expr)
+        ]
+    operands = list(expr.operands) if expr.op == "||" else _flat(expr)
+    if expr.op == "&&":
+        outside = [operand for operand in operands if not mentions(operand, over.column)]
         if len(outside) > 1:
-            rest = [operand for operand in rest if mentions(operand, over.column)]
-            rest.append(ast.Logic("&&", tuple(outside)))
-    else:
-        for column in ENTRY_COLUMNS.values():
-            about = [operand for operand in rest if mentions(operand, column)]
-            if len(about) > 1 and any(finds(operand, column) for operand in about):
-                rest = [operand for operand in rest if not mentions(operand, column)]
-                steps.append(_Step(sum(map(cost, about)), _one_entry(about, over, column)))
-    return steps + [_Step(cost(operand), _matching(operand, over)) for operand in rest]
+            operands = [operand for operand in operands if mentions(operand, over.column)]
+            operands.append(ast.Logic("&&", tuple(outside)))
+    return [_Step(cost(operand), _matching(operand, over)) for operand in operands]
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """One operand; or, with a column of entries, those that concern the same of them."""
+
+    cost: int
+    operands: tuple[FieldExpr, ...]
+    column: str | None = None
+
+
+# What was found out about expressions, by identity: the sources of a query ask it one after the other.
+_KEPT: Final[dict[int, tuple[ast.Logic, list[_Together]]]] = {}
+_KEPT_MAX: Final = 256
+_KEPT_COST_MAX: Final = 256  # larger ones take more memory than time
+
+
+def _arranged(expr: ast.Logic) -> list[_Together]:
+    """The operands as they are evaluated over whole spans, in no order yet."""
+    kept = _KEPT.get(id(expr))
+    if kept is not None and kept[0] is expr:
+        return kept[1]
+    made = _arrange(expr)
+    if sum(part.cost for part in made) <= _KEPT_COST_MAX:
+        if len(_KEPT) >= _KEPT_MAX:
+            _KEPT.clear()
+        _KEPT[id(expr)] = expr, made
+    return made
+
+
+def _arrange(expr: ast.Logic) -> list[_Together]:
+    if expr.op == "||":
+        return [_Together(cost(operand), (operand,)) for operand in expr.operands]
+    rest, found = _flat(expr), []
+    for column in ENTRY_COLUMNS.values():
+        about = [operand for operand in rest if mentions(operand, column)]
+        if len(about) > 1 and any(finds(operand, column) for operand in about):
+            rest = [operand for operand in rest if not mentions(operand, column)]
+            found.append(_Together(sum(map(cost, about)), tuple(about), column))
+    return found + [_Together(cost(operand), (operand,)) for operand in rest]
 
 
 def _flat(expr: ast.Logic) -> list[FieldExpr]:

@@ -28,6 +28,8 @@ def children(node: Any) -> tuple[Any, ...]:
 
 def fold(root: Any, combine: Callable[[Any, Sequence[T]], T]) -> T:
     """`combine(node, results of its operands)` from the leaves up, operands from left to right."""
+    if not children(root):
+        return combine(root, ())
     stack: list[tuple[Any, Iterator[Any], list[T]]] = [(root, iter(children(root)), [])]
     while True:
         node, rest, done = stack[-1]

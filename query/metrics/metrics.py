@@ -28,8 +28,9 @@ from query.scan.reader import Reader
 from query.scan.source import Source
 from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, shared_traces, whole_traces
 
-# Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest.
-Tell = Callable[[Sequence[Sequence[Partial]], int, Inspected], None]
+# Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest; what
+# was inspected, which takes as long as there are sources and is hardly ever asked for.
+Tell = Callable[[Sequence[Sequence[Partial]], int, Callable[[], Inspected]], None]
 
 CHEAPER: Final = "fewer fields in by(), fields with fewer values, a longer step, or a shorter time range"
 # Of stitched traces, which have their facts anyway.
@@ -114,11 +115,11 @@ def _run(
         root, plans = compile_metrics(query)
     exemplars = hinted_exemplars(query, min(exemplars, EXEMPLARS_MAX))
 
-    def tell(observed: Sequence[Sequence[Partial]], latest_ns: int, inspected: Inspected) -> None:
+    def tell(observed: Sequence[Sequence[Partial]], latest_ns: int, inspected: Callable[[], Inspected]) -> None:
         if progress is not None and progress.due():
             with profile.stage("make series"):
                 series = _settled_series(root, plans, observed, intervals, latest_ns)
-                progress.tell(MetricsResult(series, inspected))
+                progress.tell(MetricsResult(series, inspected()))
 
     try:
         merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled, profile, tell)
@@ -180,7 +181,8 @@ def observe_sources(
                     parts[:] = [_merge(plan, parts, intervals, exemplars)]
             reader.discard()
             if tell is not None and done < len(work):
-                tell(observed, work[done].latest_span_ns, _inspected(readers, evaluated, len(work) - done))
+                inspected = partial(_inspected, readers, evaluated, len(work) - done)
+                tell(observed, work[done].latest_span_ns, inspected)
     for parts, plan, compares in zip(observed, plans, compared, strict=True):
         if compares:
             worked_on: list[Reader] = []
@@ -188,7 +190,7 @@ def observe_sources(
             def done_with(reader: Reader, worked_on: list[Reader] = worked_on) -> None:
                 worked_on.append(reader)
                 if tell is not None and len(worked_on) < len(work):
-                    tell(observed, UNKNOWN_NS, _inspected(readers, worked_on, len(work) - len(worked_on)))
+                    tell(observed, UNKNOWN_NS, partial(_inspected, readers, worked_on, len(work) - len(worked_on)))
 
             parts.append(compare_pieces(plan, work, intervals, cancelled, profile, done_with))
             evaluated += worked_on

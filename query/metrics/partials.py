@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +52,8 @@ def key_part(value: AttributeValue | None) -> tuple[str, Any] | None:
     return None if value is None else (type(value).__name__, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A span that may become an exemplar. value NaN: what its sample has."""
+class Candidate(NamedTuple):
+    """A span that may become an exemplar; the least is chosen. value NaN: what its sample has."""
 
     trace_id: bytes
     timestamp_ns: int
@@ -119,7 +119,7 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
                 sketches.append(part.sketch.moved(places.reshape(-1)))
         for cell, candidate in part.candidates.items():
             old = candidates.get(cell)
-            if old is None or _order(candidate) < _order(old):
+            if old is None or candidate < old:
                 candidates[cell] = candidate
     sketch = None
     if sketches:
@@ -148,7 +148,7 @@ def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
 
 
 def _chosen(candidates: dict[tuple[Key, int], Candidate], exemplars_max: int) -> dict[tuple[Key, int], Candidate]:
-    ordered = sorted(candidates.items(), key=lambda item: _order(item[1]))
+    ordered = sorted(candidates.items(), key=itemgetter(1))
     seen: set[bytes] = set()
     firsts: list[tuple[tuple[Key, int], Candidate]] = []
     others: list[tuple[tuple[Key, int], Candidate]] = []
@@ -156,7 +156,3 @@ def _chosen(candidates: dict[tuple[Key, int], Candidate], exemplars_max: int) ->
         (others if item[1].trace_id in seen else firsts).append(item)
         seen.add(item[1].trace_id)
     return dict([*firsts, *others][:exemplars_max])
-
-
-def _order(candidate: Candidate) -> tuple[bytes, int, float]:
-    return candidate.trace_id, candidate.timestamp_ns, candidate.value

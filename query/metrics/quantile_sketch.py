@@ -210,7 +210,9 @@ def _added(codes: Int64s, counts: Int64s) -> tuple[Int64s, Int64s]:
 
 
 def _run_starts(ordered: Int64s) -> Int64s:
-    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return np.flatnonzero(first)
 
 
 def _order(cells: Int64s, values: Floats) -> Int64s:

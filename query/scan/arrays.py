@@ -26,7 +26,8 @@ def compact(array: Any) -> Any:
     """Strings without the dictionary of a whole source. Raises: memory.MemoryExceeded where each row has a long text"""
     if not pa.types.is_dictionary(array.type):
         return array
-    if len(array) * array.dictionary.nbytes < _SMALL_BYTES:  # even if all had the longest text
+    # Even if all had the longest text. Not nbytes, which takes as long as decoding a few rows.
+    if len(array) * array.dictionary.get_total_buffer_size() < _SMALL_BYTES:
         return array.dictionary_decode()
     with memory.current().scratch(plain_bytes(array), f"the texts of {len(array)} spans"):
         return array.dictionary_decode()

@@ -1,11 +1,47 @@
 """What a query's work was spent on: filled while it runs, for `stretto explain` and debugging."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from query.scan.reader import Reader
+
+
+class _Stage:
+    """By hand: a generator would take several times as long, for every source of every query."""
+
+    __slots__ = ("_name", "_profile", "_start_s")
+
+    def __init__(self, profile: "Profile", name: str) -> None:
+        self._profile, self._name, self._start_s = profile, name, 0.0
+
+    def __enter__(self) -> None:
+        self._start_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        stages = self._profile.stages
+        stages[self._name] = stages.get(self._name, 0.0) + time.perf_counter() - self._start_s
+
+
+class _OfSource:
+    __slots__ = ("_before", "_profile", "_reader", "_stage")
+
+    def __init__(self, profile: "Profile", reader: Reader) -> None:
+        self._profile, self._reader, self._before = profile, reader, reader.bytes_read
+        self._stage = _Stage(profile, "evaluate")
+
+    def __enter__(self) -> None:
+        self._stage.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stage.__exit__()
+        if kind is not None:
+            return
+        if self._reader.bytes_read > self._before:
+            self._profile.scanned += 1
+            self._profile.rows += self._reader.rows
+        else:
+            self._profile.decided += 1
 
 
 @dataclass(slots=True)
@@ -29,26 +65,13 @@ class Profile:
     rows: int = 0
     bytes: int = 0
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds the time inside to the stage's."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+    def stage(self, name: str) -> "_Stage":
+        """Adds the time inside a `with` to the stage's."""
+        return _Stage(self, name)
 
-    @contextmanager
-    def source(self, reader: Reader) -> Iterator[None]:
-        """Inside, the source is evaluated."""
-        before = reader.bytes_read
-        with self.stage("evaluate"):
-            yield
-        if reader.bytes_read > before:
-            self.scanned += 1
-            self.rows += reader.rows
-        else:
-            self.decided += 1
+    def source(self, reader: Reader) -> "_OfSource":
+        """Inside a `with` the source is evaluated."""
+        return _OfSource(self, reader)
 
     def finish(self, readers: Sequence[Reader], work: Sequence[Reader], unneeded: int = 0) -> None:
         """At the end. In: a reader for each source, and those that were evaluated, stitched traces among them;

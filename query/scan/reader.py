@@ -171,13 +171,15 @@ class Reader:
     def _held(self, column: str) -> Any:
         """A whole column, counted before it is read by its estimate, then by its size."""
         what = f"column {column[:100]} of {self.rows} spans"
-        size = self.decoded_bytes([column])
+        ready = None if self._estimating is None else self._estimating.ready_bytes(column)
+        size = self.decoded_bytes([column]) if ready is None else ready
         self.hold(size, what)
         array = self.source.read([column])[column]
-        size_bytes: int = array.nbytes
-        self.bytes_read += size_bytes
         self.read_columns[column] = None
-        self.hold(size_bytes - size, what)
+        size_bytes: int = array.nbytes if ready is None else ready
+        self.bytes_read += size_bytes
+        if size_bytes != size:
+            self.hold(size_bytes - size, what)
         return array
 
     def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:

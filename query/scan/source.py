@@ -49,6 +49,23 @@ class Estimating(Protocol):
         """About what `read` of the same columns and rows allocates: rather too much than too little."""
         ...
 
+    def ready_bytes(self, column: str) -> int | None:
+        """The size of the whole column where it is decoded already; None: not known. Cheap to ask."""
+        ...
+
+
+@runtime_checkable
+class KeyListing(Protocol):
+    """What a source may do besides: give the attribute keys of events or links without their values."""
+
+    def entry_count(self, column: str) -> int:
+        """About how many keys `entry_keys` gives."""
+        ...
+
+    def entry_keys(self, column: str) -> Any:
+        """The keys in a list column of events or links, as DictionaryArray; each as often as it comes."""
+        ...
+
 
 @runtime_checkable
 class Sparse(Protocol):

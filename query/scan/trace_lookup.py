@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from query.scan.arrays import Ids, Rows, spread
 from query.scan.reader import Reader
-from tables.columns.trace_index import TraceIndex
+from tables.columns.trace_index import TraceIndex, id_keys
 
 
 class Places:
@@ -15,13 +15,13 @@ class Places:
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
-        self._keys = _keys(ids)
+        self._keys = id_keys(ids)
         self._found: dict[int, tuple[Rows, Rows]] = {}
 
     def of(self, reader: Reader) -> tuple[Rows, Rows]:
         """As `find`. The readers must outlive this."""
         if id(reader) not in self._found:
-            self._found[id(reader)] = _find(reader.traces().ids, self.ids, self._keys)
+            self._found[id(reader)] = _find(reader.traces(), self.ids, self._keys)
         return self._found[id(reader)]
 
 
@@ -30,13 +30,14 @@ def find(index: TraceIndex, ids: Ids) -> tuple[Rows, Rows]:
 
     In: ids, ascending, without repeats
     """
-    return _find(index.ids, ids, _keys(ids))
+    return _find(index, ids, id_keys(ids))
 
 
-def _find(own: Ids, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+def _find(index: TraceIndex, ids: Ids, keys: npt.NDArray[np.uint64] | None) -> tuple[Rows, Rows]:
+    own = index.ids
     if not len(own) or not len(ids):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    own_keys = None if keys is None else _keys(own)
+    own_keys = None if keys is None else index.keys()
     wanted: npt.NDArray[Any] = ids
     known: npt.NDArray[Any] = own
     if keys is not None and own_keys is not None:
@@ -54,14 +55,6 @@ def _nearest(few: npt.NDArray[Any], many: npt.NDArray[Any]) -> Rows:
     position = np.searchsorted(many, few)
     position[position == len(many)] = 0
     return position
-
-
-def _keys(ids: Ids) -> npt.NDArray[np.uint64] | None:
-    """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
-    bits have noughts there. In: ids, ascending
-    """
-    keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
-    return keys if bool((keys[1:] > keys[:-1]).all()) else None
 
 
 def rows_of(index: TraceIndex, traces: Rows) -> tuple[Rows, Rows]:

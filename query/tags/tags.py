@@ -8,6 +8,7 @@ from weakref import ref
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from query import memory
 from query.engine.distinct import (
@@ -31,15 +32,17 @@ from query.language.text import expression
 from query.results import Inspected
 from query.scan.arrays import Mask
 from query.scan.reader import Reader
-from query.scan.source import Source, Sparse
+from query.scan.source import KeyListing, Source, Sparse
 from query.scan.stitch import UNKNOWN_NS, Piece, StitchedSource, given, shared_traces, whole_traces
 from query.tags.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
+from tables.turns import as_list
 
 VALUES_BYTES_MAX: Final = 10_000_000
 KNOWN_BYTES_MAX: Final = 8 << 20
 _VALUES_KEPT_BYTES_MAX: Final = 64 << 10
+_KEY_BYTES: Final = 16  # an index, and the places of the lists around it
 _ENTRY_BYTES: Final = 500  # what keeping anything at all takes
 _COLUMNS_AT_ONCE: Final = 32
 _OF_ROOTS: Final = (ast.Intrinsic("rootName"), ast.Intrinsic("rootServiceName"))
@@ -76,8 +79,7 @@ class Known:
         key = (ref(reader.source), column)
         known: frozenset[str] | None = self._cache.get(key)
         if known is None:
-            # By rows, so that the source does not push useful columns out of its cache for this large one.
-            known = entry_keys(reader.at([column], np.arange(reader.rows))[column])
+            known = _all_entry_keys(reader, column)
             self._cache.put(key, known, _ENTRY_BYTES + sum(map(len, known)))
         return known
 
@@ -178,6 +180,19 @@ def tag_values(
         if found.full:
             break
     return TagValues(found.values(limit), read.inspected())
+
+
+def _all_entry_keys(reader: Reader, column: str) -> frozenset[str]:
+    source = reader.source
+    if not isinstance(source, KeyListing):
+        # By rows, so that the source does not push useful columns out of its cache for this large one.
+        return entry_keys(reader.at([column], np.arange(reader.rows))[column])
+    count = source.entry_count(column)
+    with memory.current().scratch(count * _KEY_BYTES, f"the keys of {column} of {reader.rows} spans"):
+        keys = source.entry_keys(column)
+        reader.bytes_read += keys.nbytes
+        reader.read_columns[column] = None
+        return frozenset(as_list(pc.unique(keys).drop_null()))
 
 
 def _first(names: set[str] | tuple[str, ...], limit: int) -> tuple[str, ...]:

@@ -137,6 +137,9 @@ class _Part:
             return self.source.decoded_bytes(columns) * len(numbers) // self.source.rows
         return self.source.decoded_bytes(columns, (int(numbers[0]), int(numbers[-1]) + 1))
 
+    def ready_bytes(self, column: str) -> None:
+        """Not known: the rows are taken out of those of the source."""
+
     def traces(self) -> TraceIndex:
         offsets: npt.NDArray[np.int64] = np.array([0, self.rows], np.int64)
         return TraceIndex(np.array([self.trace_id], "S16"), offsets)

@@ -117,10 +117,12 @@ def rows_in_order(keys: Sequence[Any], ties: Callable[[], Sequence[Any]]) -> Int
     for key in keys:
         ordered = key[order]
         same &= ordered[1:] == ordered[:-1]
-    tied = np.flatnonzero(same)
-    if len(tied):
-        rows = np.union1d(tied, tied + 1)
-        run = np.cumsum(np.r_[True, ~np.isin(rows[1:] - 1, tied)])
+    if same.any():
+        among = np.r_[False, same]
+        begins = ~among
+        among[:-1] |= same
+        rows = np.flatnonzero(among)
+        run = np.cumsum(begins[rows])
         some = order[rows]
         order[rows] = some[np.lexsort([*(column[some] for column in reversed(ties())), run])]
     return order

@@ -58,6 +58,9 @@ class TableSource:
         own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
         return own + hidden * count * _HIDDEN_VALUE_BYTES
 
+    def ready_bytes(self, column: str) -> None:
+        """Not known: what a column takes besides the table is not kept."""
+
     def sparse_columns(self) -> frozenset[str]:
         """Those that the overflow stands for."""
         return self.columns - self._own

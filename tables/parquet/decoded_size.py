@@ -23,41 +23,65 @@ def decoded_size(metadata: pq.FileMetaData, leaves: Sequence[int], open_file: Ca
     A text that the file has once in a dictionary may come in every row: where that matters, and the text is decoded
     anew for each, the leaf is read as a dictionary to see how often. Raises: OSError, pa.ArrowException
     """
-    return sum(_leaf_size(metadata, leaf, open_file) for leaf in leaves)
+    texts = TextLeaves(metadata, leaves, open_file)
+    return sum(_leaf_size(metadata, leaf, texts) for leaf in leaves)
 
 
-def _leaf_size(metadata: pq.FileMetaData, leaf: int, open_file: Callable[[], Any]) -> int:
+class TextLeaves:
+    """Leaves of texts, read as dictionaries. The file is opened once for all of them, and only where one is asked for:
+    opening takes longer than to read a leaf. They are read one by one, for they may be large.
+    """
+
+    def __init__(self, metadata: pq.FileMetaData, leaves: Sequence[int], open_file: Callable[[], Any]) -> None:
+        self._metadata, self._leaves, self._open_file = metadata, leaves, open_file
+        self._file: pq.ParquetFile | None = None
+
+    def read(self, leaf: int) -> Any:
+        """The values of a leaf, without the lists and structs around them, as DictionaryArray."""
+        if self._file is None:
+            columns = map(self._metadata.row_group(0).column, self._leaves)
+            paths = [column.path_in_schema for column in columns if column.physical_type == "BYTE_ARRAY"]
+            self._file = pq.ParquetFile(
+                self._open_file(),
+                metadata=self._metadata,
+                read_dictionary=paths,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+        table = self._file.reader.read_row_group(0, column_indices=[leaf], use_threads=False)
+        array = one_array(table.column(0))
+        while not pa.types.is_dictionary(array.type):
+            array = list_values(array) if pa.types.is_list(array.type) else array.field(0)
+        return array
+
+
+def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: TextLeaves) -> int:
     column = metadata.row_group(0).column(leaf)
     values, stored = column.num_values, column.total_uncompressed_size
     besides = values * _OFFSET_BYTES
     if column.physical_type in _WIDTH:
         return int(besides + values * _WIDTH[column.physical_type])
     if column.physical_type != "BYTE_ARRAY":
-        width = metadata.schema.column(leaf).length
+        width = _schema(metadata, leaf).length
         return int(besides + values * width)
     path = column.path_in_schema
-    flat_text = "." not in path or metadata.schema.column(leaf).max_repetition_level == 0
-    is_text = str(metadata.schema.column(leaf).logical_type) == "String"
+    flat_text = "." not in path or _schema(metadata, leaf).max_repetition_level == 0
+    is_text = str(_schema(metadata, leaf).logical_type) == "String"
     if path in overflow.DICTIONARIES and stored > _SMALL_BYTES:
         # Where a dictionary became too large for its page the file has the rest of the texts once for each row.
-        return int(besides + _read_as_dictionary(metadata, leaf, path, open_file).dictionary.nbytes)
+        return int(besides + texts.read(leaf).dictionary.nbytes)
     if (flat_text and is_text) or path in overflow.DICTIONARIES or "RLE_DICTIONARY" not in column.encodings:
         return int(besides + stored)
     if values * stored <= _SMALL_BYTES:
         return int(besides + values * stored)
-    return int(besides + _text_bytes(metadata, leaf, path, open_file))
+    return int(besides + _text_bytes(texts.read(leaf)))
 
 
-def _text_bytes(metadata: pq.FileMetaData, leaf: int, path: str, open_file: Callable[[], Any]) -> int:
-    array = _read_as_dictionary(metadata, leaf, path, open_file)
+def _schema(metadata: pq.FileMetaData, leaf: int) -> Any:
+    """Not by `metadata.schema`: that and the metadata would know each other, and so stay for good."""
+    return pq.ParquetSchema(metadata).column(leaf)
+
+
+def _text_bytes(array: Any) -> int:
     lengths = pc.binary_length(array.dictionary).cast(pa.int64())
     return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
-
-
-def _read_as_dictionary(metadata: pq.FileMetaData, leaf: int, path: str, open_file: Callable[[], Any]) -> Any:
-    file = pq.ParquetFile(open_file(), metadata=metadata, read_dictionary=[path], pre_buffer=False)
-    table = file.reader.read_row_group(0, column_indices=[leaf], use_threads=False)
-    array = one_array(table.column(0))
-    while not pa.types.is_dictionary(array.type):
-        array = list_values(array) if pa.types.is_list(array.type) else array.field(0)
-    return array

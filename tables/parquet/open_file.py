@@ -1,8 +1,7 @@
 """A Parquet file that is open: its footer, which leaf columns each column has, and how rows are decoded from it."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,8 @@ import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
-from tables.errors import DamagedError, StorageError
+from tables.errors import DamagedError
+from tables.parquet.decode_errors import reading
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
@@ -28,30 +28,11 @@ class OpenFile:
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
 
 
-def check_codes(name: str, arrays: Iterable[Any]) -> None:
-    """No checksum covers how many values the header of a dictionary's page says that there are."""
-    for array in arrays:
-        if pa.types.is_dictionary(array.type):
-            most = pc.max(array.indices).as_py()
-            if most is not None and most >= len(array.dictionary):
-                raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
-
-
-@contextmanager
-def as_damage(name: str, problem: str) -> Iterator[None]:
-    """What Arrow cannot read is damaged; what the storage cannot give now is not."""
-    try:
-        yield
-    except (StorageError, MemoryError):
-        raise
-    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as err:
-        raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
-
-
 def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> OpenFile:
-    with as_damage(name, "cannot be opened"):
+    with reading(name, "cannot be opened"):
         metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
-        schema = metadata.schema.to_arrow_schema()
+        # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
+        schema = pq.ParquetSchema(metadata).to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
         source = open_file()
         # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.

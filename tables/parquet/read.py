@@ -8,8 +8,9 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.columns.trace_index import TraceIndex, trace_index
 from tables.errors import DamagedError
-from tables.parquet.decoded_size import decoded_size
-from tables.parquet.open_file import OpenFile, as_damage, check_codes, column_chunks, decode_cut, open_parquet
+from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.decoded_size import TextLeaves, decoded_size
+from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -40,6 +41,7 @@ _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
+_KEY_LEAF: Final = ".attributes.list.element.key"
 # What is read once does not push out of the cache what was in use so lately.
 _IN_USE_S: Final = 60.0
 
@@ -103,7 +105,7 @@ class ParquetSource:
         return statistics.min, statistics.max
 
     def traces(self) -> TraceIndex:
-        """Where each trace lies. Made once and kept in the cache: 24 bytes a trace."""
+        """Where each trace lies. Made once and kept in the cache: 32 bytes a trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
         if traces is None:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
@@ -141,12 +143,39 @@ class ParquetSource:
             total += hidden * count * _HIDDEN_VALUE_BYTES
         return total
 
+    def ready_bytes(self, column: str) -> int | None:
+        """The size of the whole column where the cache has it."""
+        return self._cache.size_of(ColumnKey(self.key, column))
+
     def _size(self, column: str) -> int:
         if column not in self._sizes:
             opened = self._opened()
-            with as_damage(self.name, "cannot be read"):
+            with reading(self.name, "cannot be read"):
                 self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
         return self._sizes[column]
+
+    def entry_count(self, column: str) -> int:
+        """How many values the leaf has that `entry_keys` reads."""
+        metadata = self._opened().file.metadata
+        return int(metadata.row_group(0).column(self._key_leaf(column)).num_values)
+
+    def entry_keys(self, column: str) -> Any:
+        """The attribute keys of a column of events or links, as DictionaryArray. Of all leaves only that of the keys is
+        read.
+        """
+        leaf = self._key_leaf(column)
+        with reading(self.name, "cannot be read"):
+            keys = TextLeaves(self._opened().file.metadata, [leaf], self._open_file).read(leaf)
+        check_codes(self.name, [keys])
+        return keys
+
+    def _key_leaf(self, column: str) -> int:
+        opened = self._opened()
+        group = opened.file.metadata.row_group(0)
+        for leaf in opened.leaves[column]:
+            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
+                return leaf
+        raise DamagedError(self.name, f"has a column {column} without keys")
 
     def sparse_columns(self) -> frozenset[str]:
         """Those that the overflow stands for."""
@@ -216,7 +245,7 @@ class ParquetSource:
             opened = self._opened()
             data = pages.cut(paged, around, self._bytes)
             first = pages.starts[around[0]]
-            with as_damage(self.name, "has pages that cannot be read"):
+            with reading(self.name, "has pages that cannot be read"):
                 found |= decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
             check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
@@ -277,7 +306,7 @@ class ParquetSource:
         opened = self._opened()
         # Arrow's own threads pay only where there are many columns.
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
-        with opened.lock, as_damage(self.name, "cannot be read"):
+        with opened.lock, reading(self.name, "cannot be read"):
             with opened.bytes.holding(column_chunks(opened.file.metadata, indices)):
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             if table.num_rows != self.rows:
@@ -299,7 +328,7 @@ class ParquetSource:
 
 def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
     """So that the file need not be opened to see that a trace is not in it."""
-    cache.put(ColumnKey(key, _TRACES), traces, traces.ids.nbytes + traces.offsets.nbytes)
+    cache.put(ColumnKey(key, _TRACES), traces, traces.nbytes)
 
 
 @lru_cache(maxsize=256)

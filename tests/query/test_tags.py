@@ -15,12 +15,17 @@ from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.compile import compile_query
 from query.language.text import expression
+from query.scan.source import KeyListing
 from query.scan.stitch import whole
 from query.search.search import search
 from query.tags.tag_text import parse_old_tag, parse_tag, usable_filter
 from query.tags.tags import Known, tag_names, tag_values
 from tables.columns.in_memory import TableSource
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
 from tables.schema import parse_attribute_column
+from tables.storage.byte_cache import ByteCache
+from tests.helpers.files import file_of
 from tests.helpers.otlp_rows import make_table, read_messages, span_table
 from tests.helpers.reference import SPANS, cases
 from tests.query.golden import _sources, load_rows
@@ -170,6 +175,19 @@ def test_known_keys(sources: list[TableSource]) -> None:
         once, again = (tag_values(sources, [parse_tag(tag)], known=known) for _ in range(2))
         assert once.values == again.values == tag_values(sources, [parse_tag(tag)]).values
         assert again.inspected.bytes == 0
+
+
+def test_keys_of_a_file(table: pa.Table) -> None:
+    """Of a Parquet file only the keys of events and links are read, not their values, and the names are the same."""
+    rows = whole(table)
+    data = to_parquet(rows)
+    file = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows.num_rows)
+    assert isinstance(file, KeyListing)
+    told = tag_names([file], known=Known())
+    assert told.scopes == tag_names([TableSource(rows)]).scopes
+    assert {"event", "link"} <= told.scopes.keys()
+    assert 0 < told.inspected.bytes < rows["events"].nbytes // 2
+    assert set(file.entry_keys("links").to_pylist()) == set(told.scopes["link"])
 
 
 def test_cancelled(sources: list[TableSource]) -> None:

@@ -183,7 +183,8 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> TraceSearchMetadata:
 
 def spans_of(trace: TraceMatch) -> int:
     """How many spans are told of it."""
-    return sum(len(span_set.spans) for span_set in trace.span_sets)
+    sets = trace.span_sets
+    return len(sets[0].spans) if len(sets) == 1 else sum(len(span_set.spans) for span_set in sets)
 
 
 def _is_large(trace: TraceMatch) -> bool:

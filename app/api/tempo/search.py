@@ -62,9 +62,13 @@ def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
     span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
     """
     yield b'{"traces":['
-    between = b""
+    between, budget = b"", memory.current()
     for trace in result.traces:
-        with memory.current().scratch(_text_bytes(trace), "the text of one trace"):
+        spans = messages.spans_of(trace)
+        if spans > messages.LARGE_SPANS:
+            with budget.scratch(spans * messages.SPAN_BYTES, "the text of one trace"):
+                yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
+        else:  # takes nothing worth counting, and there are thousands
             yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
         between = b","
     out: Json = {"metrics": search_metrics(result.inspected)}
@@ -73,12 +77,6 @@ def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
     if result.next_cursor is not None:
         out["nextCursor"] = result.next_cursor
     yield b"]," + orjson.dumps(out)[1:]
-
-
-def _text_bytes(trace: TraceMatch) -> int:
-    """About what its spans take while they become JSON; small traces take nothing worth counting."""
-    spans = messages.spans_of(trace)
-    return spans * messages.SPAN_BYTES if spans > messages.LARGE_SPANS else 0
 
 
 def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
@@ -104,9 +102,11 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
 
 def _span_set(span_set: SpanSet) -> Json:
     out: Json = {}
-    if span_set.spans:
-        # A trace may have a hundred thousand that match: as text each takes no place as objects, and no long call.
+    if len(span_set.spans) > messages.LARGE_SPANS:
+        # There may be a hundred thousand: as text each takes no place as objects, and no long call.
         out["spans"] = [orjson.Fragment(orjson.dumps(_span(span))) for span in span_set.spans]
+    elif span_set.spans:
+        out["spans"] = [_span(span) for span in span_set.spans]
     if span_set.matched:
         out["matched"] = span_set.matched
     if span_set.attributes:

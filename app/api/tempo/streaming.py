@@ -249,15 +249,18 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
 
     def _handler(self, name: str, method: Method) -> Any:
         async def handle(request: Any, context: Any) -> AsyncIterator[bytes]:
-            start_s, status = time.perf_counter(), CLIENT_GONE
+            start_s, status, text = time.perf_counter(), CLIENT_GONE, ""
             try:
-                with memory.request():
-                    async for part in self._answer(method, request, context):
-                        yield part
-                status = 200
-            except _Refused as refused:
-                status, text = refused.status, refused.text
-                await context.abort(CODES[status], text[:_TEXT_CHARS_MAX])
+                try:
+                    with memory.request():
+                        async for part in self._answer(method, request, context):
+                            yield part
+                    status = 200
+                except _Refused as refused:
+                    status, text = refused.status, refused.text
+                if status != 200:
+                    # Not in the handler of the other one, or grpc, which keeps this error, would keep that, too.
+                    await context.abort(CODES[status], text[:_TEXT_CHARS_MAX])
             finally:
                 took_s = time.perf_counter() - start_s
                 REQUEST_DURATION.labels("gRPC", f"/{SERVICE}/{name}", str(status)).observe(took_s)
@@ -267,6 +270,7 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
     async def _answer(self, method: Method, request: Any, context: Any) -> AsyncIterator[bytes]:
         """The messages. Raises: _Refused"""
         asking: asyncio.Future[Result] | None = None
+        problem: tuple[int, str] | None = None
         try:
             tenant = self._access.tenant(*Identity.of(context.invocation_metadata() or ()))
             call = Call(self._backend, self._limits, tenant, method.params(request))
@@ -277,11 +281,15 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
                 yield message
             async for message in _serialized(call, method.messages(call, asking.result())):
                 yield message
-        except Exception as err:
-            raise _Refused(*explain(err, f"gRPC {method.request.__name__}")) from err
+        except Exception as err:  # noqa: BLE001 (as over HTTP)
+            problem = explain(err, f"gRPC {method.request.__name__}")
         finally:
             if asking is not None:
                 asking.cancel()
+            # The task knows its error, whose traceback knows this function: a cycle that would keep what the query had.
+            asking = None
+        if problem is not None:
+            raise _Refused(*problem)
 
 
 async def _early(method: Method, call: Call, asking: asyncio.Future[Result], news: News) -> AsyncIterator[bytes]:

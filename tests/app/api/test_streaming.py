@@ -1,9 +1,12 @@
 """tempopb.StreamingQuerier: what is asked, what is answered, and that it agrees with the HTTP API."""
 
 import asyncio
+import gc
 import json
 import threading
 import time
+import weakref
+from functools import partial
 
 import grpc
 import pytest
@@ -208,6 +211,33 @@ def test_our_fault(call, backend, caplog):
     assert told.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in told.value.details()
     assert told.value.details().split()[-1] in caplog.text
+
+
+@pytest.mark.parametrize("error", [TooManyRequests("many"), TimeoutError()], ids=["refused", "too long"])
+def test_an_error_keeps_nothing(call, backend, error):
+    """Of what a query had, which its error knows: nobody counts that any more, and a full collection may never come."""
+    held = Held()
+    alive = weakref.ref(held)
+
+    async def search(own, *_, **__):
+        await asyncio.sleep(0)
+        raise type(error)(*error.args)
+
+    backend.search = partial(search, held)
+    del held
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(grpc.RpcError):
+            call("Search")
+        backend.search = None
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+class Held:
+    """What a query has in its hands."""
 
 
 def test_tenants_and_tokens(call, backend):

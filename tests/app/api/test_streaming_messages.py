@@ -47,6 +47,15 @@ def test_what_was_sent_is_dropped():
     assert result.series == []
 
 
+def test_what_is_not_sent_is_dropped():
+    """Nor where the answer is given up before its end."""
+    result = MetricsResult(list(SERIES.series), INSPECTED)
+    parts = last_use(range_json(result), result)
+    next(parts)
+    parts.close()
+    assert result.series == []
+
+
 @pytest.mark.parametrize("result", [SERIES, MetricsResult([], Inspected())], ids=["some", "none"])
 def test_metrics_agree(result):
     """Both forms of a metrics answer say the same."""

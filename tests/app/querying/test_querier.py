@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,67 @@ async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeyp
             await asked.beside(take(10 << 20))
             assert shared.bytes > 0
         assert shared.bytes == 0
+        asked.close()
+
+
+class Held:
+    """Something that a query has in its hands; ended: the name of the thread that let it go"""
+
+    def __init__(self, ended: list[str]) -> None:
+        self._ended = ended
+
+    def __del__(self) -> None:
+        self._ended.append(threading.current_thread().name)
+
+
+@pytest.mark.parametrize("part", ["query", "answer"])
+@in_loop
+async def test_what_failed_is_freed_on_its_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """With the errors that it came from, before anybody hears of it: whoever keeps the error keeps nothing else."""
+    ended: list[str] = []
+
+    def fail(*_: Any, **__: Any) -> Any:
+        held = [Held(ended)]
+        try:
+            deeper(held)
+        except KeyError as err:
+            held.append(Held(ended))
+            raise QueryTooLarge("a test") from err
+
+    def deeper(held: list[Held]) -> None:
+        copy = [*held, Held(ended)]
+        raise KeyError(len(copy))
+
+    with world(tmp_path) as w:
+        asked = await loaded(w)
+        monkeypatch.setattr(querier, "search", fail)
+        with pytest.raises(QueryTooLarge) as kept:
+            await (found(asked) if part == "query" else asked.beside(fail))
+        assert len(ended) == 3
+        assert {name.partition("_")[0] for name in ended} == {part}
+        # A log says still where it was.
+        assert "deeper" in "".join(traceback.format_exception(kept.value))
+        asked.close()
+
+
+@in_loop
+async def test_an_answer_for_nobody_is_freed_on_its_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop would free it otherwise: hundreds of milliseconds for a large one."""
+    ended: list[str] = []
+    go_on = threading.Event()
+
+    def answer(*_: Any, **__: Any) -> Any:
+        go_on.wait(5)
+        return Held(ended)
+
+    with world(tmp_path) as w:
+        asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=0.1))
+        monkeypatch.setattr(querier, "search", answer)
+        with pytest.raises(TimeoutError):
+            await found(asked)
+        go_on.set()
+        await asyncio.to_thread(asked._pool.submit(int).result)
+        assert ended == ["query_0"]
         asked.close()
 
 
