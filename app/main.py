@@ -107,7 +107,7 @@ def build(settings: Settings) -> StreamApp:
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
 
-    main.before_start.insert(0, make_topics)
+    main.before_start[:0] = [watch.begin, make_topics]
     overrides_reader = OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)
     main.parts += [watch, LoopWatch(), MemoryWatch(), overrides_reader]
     return main
@@ -153,7 +153,7 @@ def _consumer_watch(settings: Settings, apps: Mapping[Role, StreamApp], ends: To
     kafka = settings.kafka
     stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
     topics: dict[Role, str] = {role: kafka.otlp_topic if role == "distributor" else kafka.topic for role in ROLES}
-    return ConsumerWatch(KafkaState(kafka.address), apps, topics, ends, stall_s)
+    return ConsumerWatch(KafkaState(kafka.address), apps, topics, ends, stall_s, kafka.start_stall_s)
 
 
 def _distributor_app(settings: Settings, writer: SpanWriter) -> StreamApp:

@@ -12,6 +12,17 @@ class WireError(ValueError):
         self.reason = reason
 
 
+class FaultyRequests(WireError):  # noqa: N818  # says which
+    """Requests of a batch that cannot be decoded; nothing is said of the others, and none was decoded.
+
+    faults: by the request's number in the batch; the text is the first one's
+    """
+
+    def __init__(self, faults: "dict[int, WireError]") -> None:
+        super().__init__(str(next(iter(faults.values()))))
+        self.faults = faults
+
+
 class StorageError(OSError):
     """Object storage or the local store did not do what it must: what, where, and what to do."""
 

@@ -5,7 +5,6 @@ is committed after everything up to it is acknowledged in `spans`.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,11 +12,13 @@ from faust.types import TP
 from prometheus_client import Counter
 
 from agents.distributor.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
+from agents.limited_log import limited_logger
 from agents.stream.stream_app import StreamApp
+from agents.stream.stream_events import events
 from tables.errors import WireError
 from tables.tenant import valid_tenant
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 CONSUMED = Counter("stretto_otlp_messages_total", "Messages of topic otlp_spans that were written to spans.")
 SKIPPED = Counter(
@@ -47,7 +48,7 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
 
     @app.agent(topic, name="distributor")
     async def distributor(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             await batcher.add(event)
 
 

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents.stream.kafka_start import reached
 from tables.wire.record import Headers
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ PRODUCE_SECONDS = Histogram(
 
 # A retry inside the producer; the time that a client waits is `write_timeout_s`.
 _REQUEST_TIMEOUT_MS = 10_000
+_CLOSE_S = 0.3
 
 
 class KafkaUnavailable(Exception):  # noqa: N818  # a state, not a fault of the caller
@@ -53,6 +56,13 @@ class Record(NamedTuple):
     headers: Headers
 
 
+async def _closed(producer: Any) -> None:
+    """One that has not started well."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await producer.stop()
+
+
 def _nobody_asks(*_: object) -> None:
     pass
 
@@ -70,8 +80,11 @@ class RecordProducer:
         self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
-        """Connects to Kafka. Raises: KafkaError."""
-        self._producer = AIOKafkaProducer(
+        """Connects to Kafka. Raises: KafkaError, OSError, TimeoutError."""
+        self._producer, self.partitions = await reached("open the producer", self._opened)
+
+    async def _opened(self) -> tuple[Any, int]:
+        producer = AIOKafkaProducer(
             bootstrap_servers=self._broker,
             acks="all",
             # Without it, a retry after a lost reply writes a record twice.
@@ -81,8 +94,12 @@ class RecordProducer:
             linger_ms=0,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )
-        await self._producer.start()
-        self.partitions = len(await self._producer.partitions_for(self._topic))
+        try:
+            await producer.start()
+            return producer, len(await producer.partitions_for(self._topic))
+        except BaseException:
+            await _closed(producer)
+            raise
 
     async def stop(self, within_s: float) -> None:
         """Waits for what was handed over, but not for ever: Kafka may be away."""

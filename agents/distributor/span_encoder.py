@@ -1,6 +1,5 @@
 """OTLP requests → records of topic `spans`: all at once, or one after the other and in pieces where that takes long."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,15 @@ import numpy as np
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import Record
-from tables.errors import NeedsSlowPath, WireError
+from agents.limited_log import limited_logger
+from tables.errors import FaultyRequests, NeedsSlowPath, WireError
 from tables.wall import walled
 from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.pieces import Cutter
 from tables.wire.split import RowBatch, Run, split, without_unused_values
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 SLOW = Counter(
     "stretto_requests_too_slow_total", "Requests refused because they take longer than distributor.decode_s_max."
@@ -38,6 +38,8 @@ _SPAN_TAG: Final = 0x12
 _DENSE: Final = 1 / 8
 # So many are decoded in some milliseconds, whatever they are.
 _FEW: Final = 20_000
+# Of a batch, so many requests that cannot be read are told where their fault is.
+_DETAILED_MAX: Final = 4
 
 
 class Request(NamedTuple):
@@ -119,10 +121,11 @@ class SpanEncoder:
         """Large requests in pieces, the others together. One that cannot be decoded is left out, whatever it does to
         the code; its outcome says why.
         """
-        outcomes: dict[int, Outcome] = {}
+        outcomes = {number: _refused(requests[number], fault) for number, fault in self._unreadable(requests).items()}
         records: list[Record] = []
         spans = 0
-        for numbers in _groups(requests):
+        # Without those that cannot be read the others are in few groups: records stay large, whoever sends beside them.
+        for numbers in _groups(requests, [number for number in range(len(requests)) if number not in outcomes]):
             first = requests[numbers[0]]
             if len(numbers) == 1 and (len(first.body) > _SMALL_PIECE_BYTES or _is_dense([first])):
                 good, encoded = numbers, self._alone(first, partitions)
@@ -133,21 +136,33 @@ class SpanEncoder:
             spans += encoded.spans
         return Encoded([outcomes[number] for number in range(len(requests))], records, spans)
 
+    def _unreadable(self, requests: Sequence[Request]) -> dict[int, WireError]:
+        """Small requests that are no messages of OTLP. To say what exactly is wrong takes fifty times as long as to
+        find them: the first ones are told, and a client that sends hundreds costs little.
+        """
+        faults: dict[int, WireError] = {}
+        for number, request in enumerate(requests):
+            if len(request.body) <= _SMALL_PIECE_BYTES:
+                fault = self._decoder.unreadable(request.body, details=len(faults) < _DETAILED_MAX)
+                if fault is not None:
+                    faults[number] = fault
+        return faults
+
     def _together(
         self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
     ) -> tuple[list[int], Encoded]:
         """Those that are good, and what they became; the others' outcomes are added."""
-        try:
-            return numbers, self.encode([requests[number] for number in numbers], partitions)
-        except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at below
-            # Reading a request is a tenth of making its records: nearly all that are bad are found by it.
-            faults = {number: self._decoder.unreadable(requests[number].body) for number in numbers}
-        outcomes |= {number: _refused(requests[number], fault) for number, fault in faults.items() if fault is not None}
-        good = [number for number, fault in faults.items() if fault is None]
-        try:
-            return good, self.encode([requests[number] for number in good], partitions) if good else Encoded([], [], 0)
-        except Exception:  # noqa: BLE001  # as above
-            return self._one_by_one(requests, good, partitions, outcomes)
+        good = numbers
+        while good:
+            try:
+                return good, self.encode([requests[number] for number in good], partitions)
+            except FaultyRequests as err:
+                faults = {good[at]: fault for at, fault in err.faults.items()}
+            except Exception:  # noqa: BLE001  # whichever it is, and whatever it does: each is looked at
+                return self._one_by_one(requests, good, partitions, outcomes)
+            outcomes |= {number: _refused(requests[number], fault) for number, fault in faults.items()}
+            good = [number for number in good if number not in faults]
+        return [], Encoded([], [], 0)
 
     def _one_by_one(
         self, requests: Sequence[Request], numbers: list[int], partitions: int, outcomes: dict[int, Outcome]
@@ -228,16 +243,17 @@ def _refused(request: Request, err: Exception) -> Outcome:
     return Outcome(malformed="the request cannot be decoded; the server's log says why", reason="unexpected")
 
 
-def _groups(requests: Sequence[Request]) -> Iterator[list[int]]:
+def _groups(requests: Sequence[Request], numbers: Sequence[int]) -> Iterator[list[int]]:
     """Small requests together, as long as they are small; each of the others alone."""
     group: list[int] = []
     size = 0
-    for number, request in enumerate(requests):
-        if size + len(request.body) > _SMALL_PIECE_BYTES and group:
+    for number in numbers:
+        body_bytes = len(requests[number].body)
+        if size + body_bytes > _SMALL_PIECE_BYTES and group:
             yield group
             group, size = [], 0
         group.append(number)
-        size += len(request.body)
+        size += body_bytes
     if group:
         yield group
 

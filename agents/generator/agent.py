@@ -30,6 +30,7 @@ from agents.generator.push.push import Push, again
 from agents.generator.push.send_queues import SendQueues, Target, merged_backlog
 from agents.generator.tenants import Tenant, TenantConfigs
 from agents.stream.stream_app import StreamApp
+from agents.stream.stream_events import events
 from tables.errors import WireError
 from tables.wall import is_fault
 
@@ -375,7 +376,7 @@ def register(app: StreamApp, generator: MetricsGenerator) -> None:
 
     @app.agent(topic, name="metrics_generator")
     async def metrics_generator(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             generator.take(event.message)
             # Faust keeps the message until it is acknowledged, which here never happens.
             event.value = event.message.value = None

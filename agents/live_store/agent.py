@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from agents.stream.kafka_batches import HOLES
 from agents.stream.span_record import parts_of
 from agents.stream.stream_app import StreamApp
+from agents.stream.stream_events import events
 from agents.stream.topic_ends import TopicEnds
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
@@ -151,7 +152,7 @@ class PartitionManager:
     def not_ready(self) -> list[str]:
         """Why queries here would not see everything yet."""
         if self.store is None or not self._assigned:
-            return ["live store: waiting for partitions to be assigned"]
+            return ["live store: waiting for partitions to be assigned", *self.stalls()]
         reasons = [
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()
@@ -389,7 +390,7 @@ def register(app: StreamApp, manager: PartitionManager) -> None:
 
     @app.agent(topic, name="live_store")
     async def live_store(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in events(stream):
             await manager.take(event.message)
             # Faust keeps the message until it is acknowledged, which here never happens.
             event.value = event.message.value = None

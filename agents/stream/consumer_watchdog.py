@@ -15,6 +15,9 @@ _LOOK_S_MAX: Final = 2.0
 _THREAD_LATE_S: Final = 3.0
 # So long nothing is said of what may be a rebalance.
 _TOLD_AFTER_S: Final = 3.0
+# While it reads others, a symptom of one partition counts for so much: a whole fetch, often hundreds of records, is
+# handed over before those of the next partition. Where a CPU is hard to get, that takes longer than stall_s.
+_OTHERS_MOVE: Final = 0.5
 # So long others may wait until a consumer is well again or the process ends.
 _PATIENCE_S: Final = 30.0
 
@@ -33,6 +36,7 @@ class Seen:
 
     failure: what the consumer itself says. thread_late_s: for how long its thread has not run
     member: whether Kafka has it in its group; owned: the partitions that Kafka has given it; None: Kafka did not say
+    unowned: those that its group has given to nobody
     assigned: what it knows as its own. taken: the first offset of each that its agent has not taken
     ends: where partitions end; None: Kafka did not say just now. waits: why the agent takes nothing (None: of all)
     """
@@ -41,6 +45,7 @@ class Seen:
     thread_late_s: float = 0.0
     member: bool | None = None
     owned: AbstractSet[TP] | None = None
+    unowned: AbstractSet[TP] = frozenset()
     assigned: AbstractSet[TP] = frozenset()
     taken: Mapping[TP, int] = field(default_factory=dict)
     ends: Mapping[tuple[str, int], int] | None = None
@@ -74,10 +79,16 @@ class ConsumerWatchdog:
         self._stall_s = stall_s
         self._symptoms: dict[object, _Symptom] = {}
         self._taken: dict[TP, int] = {}
+        self._moved: set[TP] = set()  # since the last look
         self._looked_s: float | None = None
         self._rebuilds = 0
         self._rebuilds_max = max(1, int(_PATIENCE_S / stall_s) - 1)
         self._well_s = 0.0
+
+    def begin_anew(self) -> None:
+        """What was seen until now counts no more: this process stood, or the consumer is another one."""
+        for symptom in self._symptoms.values():
+            symptom.for_s = 0.0
 
     def look(self, now_s: float, seen: Seen) -> Verdict:
         """now_s: by time.monotonic()"""
@@ -90,12 +101,18 @@ class ConsumerWatchdog:
             symptom = _Symptom(reason, text, before[key].for_s if key in before else 0.0)
             # While Kafka is away nobody can consume, and nothing is acknowledged that could be missed.
             if answers or key == "thread":
-                symptom.for_s += passed_s if key in before else 0.0
+                weight = _OTHERS_MOVE if reason == "behind" and self._moved else 1.0
+                symptom.for_s += weight * passed_s if key in before else 0.0
             self._symptoms[key] = symptom
         self._well_s = 0.0 if self._symptoms else self._well_s + passed_s
         if self._well_s >= self._stall_s:
             self._rebuilds = 0
         return self._verdict(answers=answers)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether anything is not as it should be, however shortly."""
+        return bool(self._symptoms)
 
     def _verdict(self, *, answers: bool) -> Verdict:
         problems = tuple(one.text for one in self._symptoms.values() if one.for_s >= _TOLD_AFTER_S)
@@ -121,7 +138,11 @@ class ConsumerWatchdog:
         elif seen.owned is not None and (missing := seen.owned - seen.assigned):
             names = ", ".join(str(tp.partition) for tp in sorted(missing))
             found["assignment"] = ("assignment", f"it does not know that it has partition {names}")
+        elif seen.unowned:
+            names = ", ".join(str(tp.partition) for tp in sorted(seen.unowned))
+            found["unowned"] = ("unowned", f"its consumer group has given partition {names} to nobody")
         everything = None in seen.waits
+        self._moved = set()
         for tp in sorted(seen.assigned):
             if seen.ends is None or tp not in seen.ends:
                 if ("behind", tp) in self._symptoms:  # as it was
@@ -130,6 +151,8 @@ class ConsumerWatchdog:
                 continue
             taken = seen.taken.get(tp, -1)
             moved, self._taken[tp] = taken != self._taken.get(tp), taken
+            if moved:
+                self._moved.add(tp)
             late = taken < 0 or lag(taken, tp.topic, tp.partition, seen.ends) > 0
             if late and not moved and not everything and tp.partition not in seen.waits:
                 where = f"stands at offset {taken}" if taken >= 0 else "is not opened"

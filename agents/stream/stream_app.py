@@ -26,9 +26,12 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 
 class Boot(faust.app.BootStrategy):  # type: ignore[misc]
-    """Without Faust's own web server, whatever the command line says: Stretto has its own."""
+    """Without Faust's own web server, whatever the command line says: Stretto has its own. So it has a producer
+    (agents/record_producer.py); Faust's waits 20 minutes for the first answer of Kafka, and no agent starts meanwhile.
+    """
 
     enable_web = False
+    enable_kafka_producer = False
 
 
 class StreamApp(faust.App):  # type: ignore[misc]

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any
 
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import WaitResults
 
 from agents.stream.consumer_thread import ERRORS, ConsumerThread
 
@@ -19,9 +20,35 @@ _SEEK_SPARE_S = 3.0
 _REBUILD_S = 12.0
 # aiokafka tries again for ever; whoever commits has more to do.
 _COMMIT_S = 10.0
+# An answer that is lost is lost for good: aiokafka would wait for it as long as Faust lets resuming take in all.
+_ASK_S = 10.0
 
 # Where each of the assigned partitions is to be read from; those left out start at the committed offset.
 Resume = Callable[[Iterable[TP]], Awaitable[Mapping[TP, int]]]
+
+
+class _Begun:
+    """What is left of a coroutine that waits for something."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._coroutine, self._waits_for = coroutine, waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """As `yield from`, which would begin it."""
+        waits_for = self._waits_for
+        while True:
+            try:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    self._coroutine.close()
+                    raise
+                except BaseException as err:  # noqa: BLE001  # it is for the coroutine
+                    waits_for = self._coroutine.throw(err)
+                else:
+                    waits_for = self._coroutine.send(sent)
+            except StopIteration as end:
+                return end.value
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types here
@@ -38,6 +65,25 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109  # Faust's signature
+        """Faust calls it for each record: with what hands the record over, and with what ends that when partitions go.
+        That takes four tasks, and so two or three turns of the event loop a record: on a busy loop, with turns of 20
+        ms, a consumer that reads 20 records a second. Mostly the agent has room for the record, and nothing waits.
+        """
+        handing_over, *others = coros
+        if asyncio.iscoroutine(handing_over) and not self.should_stop and not self.suspend_flow.is_set():
+            try:
+                waits_for = handing_over.send(None)
+            except BaseException as err:
+                for other in others:
+                    if asyncio.iscoroutine(other):
+                        other.close()
+                if isinstance(err, StopIteration):
+                    return WaitResults([handing_over], [err.value], stopped=False)
+                raise
+            handing_over = _Begun(handing_over, waits_for)
+        return await super().wait_first(handing_over, *others, timeout=timeout)
 
     # ---- what would stop it
 
@@ -89,7 +135,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             raise IllegalStateError("nothing is assigned")
         while True:
             try:
-                await super().perform_seek()
+                await self._asked("where each partition was left off", super().perform_seek())
                 await self._resume()
             except IllegalStateError:
                 raise
@@ -101,6 +147,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
                     raise IllegalStateError("another assignment has come") from err
             else:
                 return
+
+    async def _asked(self, what: str, answer: Awaitable[Any]) -> Any:
+        """The answer of Kafka. Raises: IllegalStateError: none in time; the watchdog then makes a new consumer"""
+        try:
+            async with asyncio.timeout(_ASK_S):
+                return await answer
+        except TimeoutError:
+            self._thread.failure = f"Kafka did not say {what} within {_ASK_S:.0f} s"
+            raise IllegalStateError(self._thread.failure) from None
 
     async def _resume(self) -> None:
         if self.app.resume is None:
@@ -143,9 +198,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         return float(self._thread.beat_s)
 
     @property
+    def thread_loop(self) -> asyncio.AbstractEventLoop:
+        """Of its thread."""
+        loop: asyncio.AbstractEventLoop = self._thread.thread_loop
+        return loop
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has reached Kafka since the start of the process."""
+        return self._thread._consumer is not None  # noqa: SLF001
+
+    @property
     def subscribed(self) -> bool:
         """Whether it should be in its group by now."""
-        return bool(self._thread.topics) and self._thread._consumer is not None  # noqa: SLF001
+        return bool(self._thread.topics) and self.connected
 
     # ---- offsets
 
@@ -187,7 +253,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             found = await coordinator.fetch_committed_offsets(wanted)
             return {TP(tp.topic, tp.partition): (one.offset, one.metadata or "") for tp, one in found.items()}
 
-        return dict(await self._thread.call_thread(fetch))
+        return dict(await self._asked("what was committed", self._thread.call_thread(fetch)))
 
     def member_id(self) -> str:
         """By which Kafka knows this worker in the consumer group; "" while it is in none."""
@@ -203,6 +269,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         found = consumer.highwater(wanted)
         return None if found is None else int(found)
 
+    async def highwaters(self, *partitions: TP) -> dict[TP, int]:
+        """Where each of the partitions ends. Raises: IllegalStateError: Kafka did not say in time"""
+        return dict(await self._asked("where each partition ends", super().highwaters(*partitions)))
+
     async def offsets_at(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
         """The first offset of each partition whose record came at that time or later; left out where none did."""
         wanted = {TopicPartition(tp.topic, tp.partition): time_ms for tp, time_ms in times_ms.items()}
@@ -211,4 +281,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
             found = await self._thread._ensure_consumer().offsets_for_times(wanted)  # noqa: SLF001
             return {TP(tp.topic, tp.partition): one.offset for tp, one in found.items() if one is not None}
 
-        return dict(await self._thread.call_thread(fetch)) if wanted else {}
+        if not wanted:
+            return {}
+        return dict(await self._asked("which offset belongs to a time", self._thread.call_thread(fetch)))

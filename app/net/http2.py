@@ -7,7 +7,6 @@ budget of input or refuses to go on. So the memory of unfinished uploads is boun
 """
 
 import asyncio
-import logging
 import struct
 from typing import Final, cast
 
@@ -15,10 +14,11 @@ import h2.errors
 import h2.events
 from h2.exceptions import ProtocolError
 
+from agents.limited_log import limited_logger
 from app.net.goaway import goaway_frame, refusal
 from app.net.http2_types import FRAME_BYTES_MAX, STREAM_WINDOW, Exchange, Headers, Nobody, Site, new_state
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream

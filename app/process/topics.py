@@ -63,7 +63,7 @@ async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], wit
     made: list[str] = []
     while True:
         try:
-            await _reachable(brokers)
+            await reachable(brokers)
             made += await _ensure_once(brokers, wanted, end)
             return made
         except (OSError, KafkaError, _NotYetError) as err:
@@ -101,8 +101,8 @@ class _NotYetError(Exception):
     pass
 
 
-async def _reachable(brokers: Sequence[str]) -> None:
-    """Raise OSError unless one of `brokers` accepts a connection; aiokafka would log an error each time."""
+async def reachable(brokers: Sequence[str]) -> None:
+    """Raises OSError unless one of `brokers` accepts a connection; aiokafka would log an error each time."""
     failure: OSError | None = None
     for broker in brokers:
         host, _, port = broker.rpartition(":")

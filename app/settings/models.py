@@ -84,6 +84,12 @@ class Kafka(Section):
         "least what a rebalance may take: 1.2 times `session_timeout_s` or 10 s, the longer, and a second.",
     )
 
+    start_stall_s: Seconds = Field(
+        default=60,
+        description="Seconds, while Kafka answers, after which a process that has not begun to consume since its "
+        "start ends, to be started again. Time in which Kafka is away does not count.",
+    )
+
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         if self.topic == self.otlp_topic:
@@ -291,9 +297,10 @@ class Query(Section):
         "As many others write the answers.",
     )
     niceness: Annotated[int, Field(ge=0, le=19)] = Field(
-        default=10,
-        description="How much these threads give way to all else on the machine that wants a CPU, to taking spans in "
-        "above all: as of the command nice. Linux only.",
+        default=0,
+        description="How much these threads give way to all else on the machine that wants a CPU, as of the command "
+        "nice (Linux only). 10 acknowledges spans sooner where CPUs are to spare. Where other programs want all CPUs, "
+        "a thread that gives way keeps the GIL and gets no CPU: all else waits up to 0.4 s.",
     )
     concurrent_max: Count = Field(default=20, description="Queries that are worked on at once; others wait.")
     timeout_s: Seconds = Field(default=60, description="Seconds after which a query is given up.")

@@ -15,9 +15,11 @@ from faust.types import TP
 from prometheus_client import Counter, Gauge
 
 from agents.stream.consumer_watchdog import Action, ConsumerWatchdog, Seen, Verdict
+from agents.stream.start_watchdog import Begun, StartWatchdog
 from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import TopicEnds, lag
 from app.api.status.rings import Role
+from app.process.await_stacks import waits_in
 from app.targets.kafka_state import KafkaSilent, KafkaState, Member
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ SILENT: Final = Counter("stretto_kafka_silent_total", "Times that Kafka did not 
 
 _LOOK_S: Final = 1.0
 _GROUPS_EVERY: Final = 3  # looks
+_TICK_S: Final = 0.5
+_STOOD_S: Final = 3.0
+_STARTING: Final = "_actually_start"  # of Faust's services
 EXIT_STATUS: Final = 70
 
 
@@ -47,39 +52,65 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         topics: Mapping[Role, str],
         ends: TopicEnds,
         stall_s: float,
+        start_s: float,
         end_process: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
-        """apps, topics: by role, the Faust app and the topic that it consumes. ends: is told what Kafka says"""
+        """apps, topics: by role, the Faust app and the topic that it consumes. ends: is told what Kafka says
+
+        stall_s, start_s: settings kafka.consume_stall_s, at least what a rebalance may take, and kafka.start_stall_s
+        """
         super().__init__(**kwargs)
         self._kafka, self._apps, self._topics, self._ends = kafka, apps, topics, ends
-        self._stall_s = stall_s
+        self._stall_s, self._start_s = stall_s, start_s
         self._end_process = end_process or _end_process
         self._dogs: dict[Role, ConsumerWatchdog] = {}
         self._members: dict[Role, Mapping[str, Member]] = {}
         self._known: dict[TP, int] = {}
+        # Of those that a topic gets later its group learns later.
+        self._first: dict[str, frozenset[TP]] = {}
         self._shown: dict[Role, set[TP]] = {}  # whose lag is a metric
         self._problems: dict[Role, tuple[str, ...]] = {}
         self._rebuilding: dict[Role, asyncio.Task[None]] = {}
+        self._starts: dict[Role, StartWatchdog] = {}
+        self._watching: list[asyncio.Task[None]] = []
+        self._stood = False  # this process, since the last look
 
     def problems(self) -> list[str]:
         """What does not consume, and why, for /ready."""
         return [f"{role}: {text}" for role, texts in self._problems.items() for text in texts]
 
-    @faust.Service.task
+    async def begin(self) -> None:
+        """Watches from now on, whether the start of the app goes on or not; until it is stopped as a part of it."""
+        self._watching = [asyncio.ensure_future(work()) for work in (self._watch, self._tick)]
+
     async def _watch(self) -> None:
         looks = 0
-        while not self.should_stop:
+        while True:
             try:
-                await self._look(with_groups=looks % _GROUPS_EVERY == 0)
+                suspects = any(dog.suspects for dog in self._dogs.values())
+                await self._look(with_groups=suspects or looks % _GROUPS_EVERY == 0)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # By aiokafka, which does so where a connection ends at the wrong time.
+                log.debug("a look at consumers was cancelled")
             except Exception:
                 log.exception("the watchdog of consumers goes on after an error")
             looks += 1
-            await self.sleep(_LOOK_S)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _tick(self) -> None:
+        """Notes when this process stood: heartbeats did too, and consumers need time to join their groups again."""
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            self._stood |= time.monotonic() - before_s > _STOOD_S
 
     async def on_stop(self) -> None:
         """Asks Kafka no more."""
-        for task in self._rebuilding.values():
+        for task in (*self._watching, *self._rebuilding.values()):
             task.cancel()
         await self._kafka.close()
 
@@ -99,9 +130,27 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         for tp, end in (ends or {}).items():
             self._ends.note(tp.topic, tp.partition, end, now_s)
             self._known[tp] = end
+        for topic in {tp.topic for tp in ends or ()} - self._first.keys():
+            self._first[topic] = frozenset(tp for tp in ends or () if tp.topic == topic)
+        stood, self._stood = self._stood, False
         for role, app in self._apps.items():
-            if app.started and not app.should_stop and app.consumer.subscribed:
+            if stood and role in self._dogs:
+                self._dogs[role].begin_anew()
+            if not app.should_stop and self._has_begun(role, app, now_s, answers=ends is not None):
                 self._judge(role, app, ends, now_s)
+
+    def _has_begun(self, role: Role, app: StreamApp, now_s: float, *, answers: bool) -> bool:
+        """Whether it consumes, or should; where it has not begun in time the process ends."""
+        begun = _begun(app)
+        dog = self._starts.setdefault(role, StartWatchdog(self._start_s))
+        verdict = dog.look(now_s, begun, kafka_answers=answers)
+        if begun is not Begun.CONSUMES:
+            self._problems[role] = dog.problems
+        if verdict:
+            loops = [app.consumer.thread_loop] if app.started else []
+            places = "; ".join(waits_in(_STARTING, loops)) or "nowhere"
+            self._end_process(f"{role}: {verdict}; the start waits in {places}")
+        return begun is Begun.CONSUMES
 
     def _judge(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> None:
         seen = self._seen(role, app, ends, now_s)
@@ -128,11 +177,16 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
     def _seen(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> Seen:
         consumer, members = app.consumer, self._members.get(role)
         member = None if members is None else members.get(consumer.member_id())
+        given = [one.partitions for one in (members or {}).values()]
+        unowned: frozenset[TP] = frozenset()
+        if ends is not None and given and not any(one is None for one in given):
+            unowned = self._first.get(self._topics[role], frozenset()).difference(*filter(None, given))
         return Seen(
             failure=consumer.failure,
             thread_late_s=now_s - consumer.beat_s,
             member=None if members is None else member is not None,
             owned=None if member is None else member.partitions,
+            unowned=unowned,
             assigned=frozenset(TP(tp.topic, tp.partition) for tp in consumer.assignment()),
             taken=app.progress(),
             ends=ends,
@@ -148,9 +202,18 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         except Exception as err:  # noqa: BLE001  # the next verdict ends the process
             log.error("%s: no new consumer: %r", role, err)
         else:
+            self._members.pop(role, None)  # they were asked for before
             log.warning("%s has a new consumer after %.1f s", role, time.monotonic() - started_s)
         finally:
             del self._rebuilding[role]
+
+
+def _begun(app: StreamApp) -> Begun:
+    if not app.started:
+        return Begun.NOT_STARTED
+    if app.consumer.subscribed:
+        return Begun.CONSUMES
+    return Begun.NOT_SUBSCRIBED if app.consumer.connected else Begun.STARTING
 
 
 def _end_process(text: str) -> None:

@@ -1,7 +1,7 @@
 """Asks Kafka, over a connection of its own, where topics end and who is in consumer groups."""
 
-import asyncio
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +13,14 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from agents.stream.kafka_start import bounded
+from app.process.topics import reachable
+
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 3.0
 _CLOSE_S: Final = 1.0
+_CLUSTER_S: Final = 60.0
 
 
 class KafkaSilent(Exception):  # noqa: N818  # a state
@@ -38,43 +42,44 @@ class KafkaState:
         self._brokers = list(brokers)
         self._consumer: Any = None
         self._cluster: Any = None
+        self._cluster_s = 0.0  # when it was asked for, by time.monotonic()
         self._admin: Any = None
 
     async def ends(self, topics: Iterable[str]) -> dict[TP, int]:
         """The offset behind the last record of each partition, within seconds. Raises: KafkaSilent."""
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                if self._consumer is None:
-                    self._consumer = AIOKafkaConsumer(
-                        bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000)
-                    )
-                    await self._consumer.start()
-                    self._cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001
-                wanted = [
-                    TopicPartition(topic, number)
-                    for topic in topics
-                    for number in self._cluster.partitions_for_topic(topic) or ()
-                ]
-                if not wanted:
-                    raise LookupError("Kafka does not know the topics")
-                found = await self._consumer.end_offsets(wanted)
+            found = await bounded(self._ends(list(topics)), _ANSWER_S)
         except (KafkaError, OSError, TimeoutError, LookupError) as err:
             consumer, self._consumer = self._consumer, None
             await _closed(None if consumer is None else consumer.stop())
             raise KafkaSilent(repr(err)) from err
         return {TP(tp.topic, tp.partition): end for tp, end in found.items()}
 
+    async def _ends(self, topics: Sequence[str]) -> Any:
+        if self._consumer is None:
+            await reachable(self._brokers)
+            self._consumer = AIOKafkaConsumer(bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000))
+            await self._consumer.start()
+            self._cluster = None
+        # Topics may be made, and get more partitions, while this process runs.
+        old = time.monotonic() - self._cluster_s > _CLUSTER_S
+        if self._cluster is None or old or not all(map(self._cluster.partitions_for_topic, topics)):
+            self._cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001
+            self._cluster_s = time.monotonic()
+        wanted = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in self._cluster.partitions_for_topic(topic) or ()
+        ]
+        if not wanted:
+            raise LookupError("Kafka does not know the topics")
+        return await self._consumer.end_offsets(wanted)
+
     async def members(self, group: str) -> dict[str, Member]:
         """Those of a consumer group by id, within seconds. Raises: KafkaSilent."""
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                if self._admin is None:
-                    self._admin = AIOKafkaAdminClient(
-                        bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000)
-                    )
-                    await self._admin.start()
-                (answer,) = await self._admin.describe_consumer_groups([group])
-                error, _, state, _, _, members, *_ = answer.groups[0]
+            answer = await bounded(self._described(group), _ANSWER_S)
+            error, _, state, _, _, members, *_ = answer.groups[0]
         except (KafkaError, OSError, TimeoutError, LookupError, ValueError) as err:
             admin, self._admin = self._admin, None
             await _closed(None if admin is None else admin.close())
@@ -83,6 +88,13 @@ class KafkaState:
             raise KafkaSilent(f"error {error} for group {group}")
         stable = state == "Stable"
         return {one[0]: Member(one[0], assigned_to(one[4]) if stable else None) for one in members}
+
+    async def _described(self, group: str) -> Any:
+        if self._admin is None:
+            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000))
+            await self._admin.start()
+        (answer,) = await self._admin.describe_consumer_groups([group])
+        return answer
 
     async def close(self) -> None:
         """Asks no more."""
@@ -103,5 +115,4 @@ def assigned_to(assignment: bytes | None) -> frozenset[TP]:
 async def _closed(closing: Any) -> None:
     if closing is not None:
         with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                await closing
+            await bounded(closing, _CLOSE_S)

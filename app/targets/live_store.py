@@ -11,6 +11,7 @@ import faust
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.live_store.agent import PartitionManager
+from agents.stream.kafka_start import ATTEMPT_S, reached
 from agents.stream.stream_app import StreamApp
 from app.process.storage import storage_config
 from app.settings import Settings
@@ -82,12 +83,19 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
 
 
 async def cluster_and_partitions(brokers: Sequence[str], topic: str) -> tuple[str, int]:
-    """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers))
-    await admin.start()
-    try:
-        cluster = await admin.describe_cluster()
-        (found,) = await admin.describe_topics([topic])
-        return str(cluster["cluster_id"]), len(found["partitions"])
-    finally:
-        await admin.close()
+    """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count.
+
+    Raises: KafkaError, OSError, TimeoutError
+    """
+
+    async def ask() -> tuple[str, int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=int(ATTEMPT_S * 1000))
+        try:
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            (found,) = await admin.describe_topics([topic])
+            return str(cluster["cluster_id"]), len(found["partitions"])
+        finally:
+            await admin.close()
+
+    return await reached("ask Kafka for its cluster and topics", ask)

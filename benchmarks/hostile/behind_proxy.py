@@ -18,6 +18,7 @@ from tests.harness.cluster import BenchError, Cluster
 SETTINGS: Final = {
     "STRETTO_KAFKA__SESSION_TIMEOUT_S": "3",
     "STRETTO_KAFKA__CONSUME_STALL_S": "7",
+    "STRETTO_KAFKA__START_STALL_S": "20",
     "STRETTO_KAFKA__LAG_S_MAX": "3",
     "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "5",

@@ -8,14 +8,16 @@ import asyncio
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 # Of Kafka's protocol.
 FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH = 1, 2, 3, 8, 9
 FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 10, 11, 12, 13, 14
+API_VERSIONS, INIT_PRODUCER_ID = 18, 22
 
 _LENGTH: Final = struct.Struct(">i")
 _REQUEST: Final = struct.Struct(">hhih")  # API, its version, correlation id, length of the client's name
@@ -40,6 +42,13 @@ class Fault:
         return (not self.apis or api in self.apis) and client.startswith(self.client)
 
 
+@dataclass(frozen=True, slots=True)
+class _Later:
+    fault: Fault
+    skip: int
+    lasts_s: float
+
+
 class KafkaProxy(threading.Thread):
     """Listens on 127.0.0.1, in a thread of its own. As a context manager: it listens inside."""
 
@@ -49,7 +58,11 @@ class KafkaProxy(threading.Thread):
         self._faults: tuple[Fault, ...] = ()
         self._listening, self._finish = threading.Event(), threading.Event()
         self._cut_before_s = 0.0
+        self._later: _Later | None = None
+        self._until_s: float | None = None
+        self.caught = threading.Event()  # a fault that was to come later has come
         self.lost = 0  # requests or answers
+        self.asked: Counter[tuple[str, int]] = Counter()  # requests that came, by client's name and API
 
     def __enter__(self) -> Self:
         self.start()
@@ -62,7 +75,21 @@ class KafkaProxy(threading.Thread):
 
     def set(self, *faults: Fault) -> None:
         """From now on; none: all is well."""
+        self._later, self._until_s = None, None
         self._faults = faults
+
+    def set_later(self, fault: Fault, skip: int, lasts_s: float) -> None:
+        """All is well until so many requests have come that the fault meets; from the next one on, for that long, they
+        meet it. `caught` tells that it has begun. Forget it with `set()`.
+        """
+        self.set()
+        self.caught.clear()
+        self._later = _Later(fault, skip, lasts_s)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether anything is lost or late just now, or is to be later."""
+        return bool(self._faults) or self._later is not None
 
     def cut(self) -> None:
         """Ends all connections."""
@@ -76,6 +103,8 @@ class KafkaProxy(threading.Thread):
         self._listening.set()
         while not self._finish.is_set():
             await asyncio.sleep(_TICK_S)
+            if self._until_s is not None and time.monotonic() >= self._until_s:
+                self.set()
         server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,6 +136,8 @@ class KafkaProxy(threading.Thread):
         while (frame := await _frame(reader)) is not None:
             api, _, correlation, name_bytes = _REQUEST.unpack_from(frame)
             client = frame[_REQUEST.size : _REQUEST.size + max(0, name_bytes)].decode(errors="replace")
+            self.asked[client, api] += 1
+            self._begin_if_due(api, client)
             lost = lost or self._is_lost(api, client, lambda fault: fault.requests)
             if lost:
                 continue
@@ -126,6 +157,17 @@ class KafkaProxy(threading.Thread):
                 if fault.delay_s and fault.meets(api, client):
                     await asyncio.sleep(fault.delay_s)
             await _pass_on(writer, frame)
+
+    def _begin_if_due(self, api: int, client: str) -> None:
+        later = self._later
+        if later is None or not later.fault.meets(api, client):
+            return
+        if later.skip:
+            self._later = replace(later, skip=later.skip - 1)
+            return
+        self._later, self._faults = None, (later.fault,)
+        self._until_s = time.monotonic() + later.lasts_s
+        self.caught.set()
 
     def _is_lost(self, api: int, client: str, applies: Callable[[Fault], bool]) -> bool:
         lost = any(applies(fault) and fault.meets(api, client) for fault in self._faults)

@@ -9,7 +9,6 @@ the event loop's lateness keep their bounds; nothing stays in flight.
 """
 
 import argparse
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -18,7 +17,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -26,15 +24,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import grpc
-from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from app.api.tempo.traces import NEXT_CURSOR
 from benchmarks import measure, workload
-from benchmarks.hostile.http_client import Connection
-from benchmarks.hostile.sent import Maker, Sent
-from benchmarks.load import EXPORT
+from benchmarks.hostile.clients import Came, Job, send_all
 from benchmarks.queries import stalls
 from benchmarks.soak import count
 from benchmarks.soak.ledger import Ledger
@@ -51,10 +45,7 @@ SETTINGS: Final = {
 }
 ACCEPTED: Final = "stretto_spans_accepted_total"
 IN_FLIGHT: Final = "stretto_receiver_in_flight_bytes"
-CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
-RIGHT_CODES: Final = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 SAMPLE: Final = 2000
-HTTP_SHARE, GRPC_SHARE = 0.85, 0.12  # the others go to Kafka
 SETTLE_S: Final = 180.0
 
 
@@ -62,94 +53,12 @@ SETTLE_S: Final = 180.0
 class Report:
     """What came of it; empty faults: all is well."""
 
-    statuses: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
     def check(self, *, right: bool, text: str) -> None:
         self.lines.append(("" if right else "WRONG: ") + text)
         if not right:
-            self.faults.append(text)
-
-
-class Hostile:
-    """The hostile clients of one run. kept: a sample of the exports that were accepted"""
-
-    def __init__(self, cluster: Cluster, given: argparse.Namespace, good: Sequence[bytes]) -> None:
-        self._cluster, self._rng = cluster, Random(given.seed)
-        self._maker = Maker(given.seed, good)
-        self._left = given.requests
-        self.statuses: Counter[str] = Counter()
-        self.faults: list[str] = []
-        self.kept: list[bytes] = []
-        self._accepted = 0
-
-    async def run(self, connections: int) -> None:
-        """Sends them all."""
-        producers = [
-            AIOKafkaProducer(bootstrap_servers=self._cluster.kafka_address, compression_type=codec) for codec in CODECS
-        ]
-        for producer in producers:
-            await producer.start()
-        async with grpc.aio.insecure_channel(self._cluster.otlp_address) as channel:
-            export = channel.unary_unary(EXPORT)
-            await asyncio.gather(*(self._client(export, producers) for _ in range(connections)))
-        for producer in producers:
-            await producer.stop()
-
-    async def _client(self, export: Any, producers: Sequence[Any]) -> None:
-        ports = [urllib.parse.urlsplit(url).port or 0 for url in (self._cluster.otlp_http_url, self._cluster.http_url)]
-        otlp, query = (Connection("127.0.0.1", port) for port in ports)
-        while self._left > 0:
-            self._left -= 1
-            kind = self._rng.random()
-            if kind < HTTP_SHARE:
-                sent = self._maker.http()
-                await self._http(query if sent.query else otlp, sent)
-            elif kind < HTTP_SHARE + GRPC_SHARE:
-                await self._grpc(export, self._maker.export())
-            else:
-                await self._rng.choice(producers).send_and_wait("otlp_spans", self._maker.export())
-                self.statuses["kafka"] += 1
-        otlp.close()
-        query.close()
-
-    async def _http(self, connection: Connection, sent: Sent) -> None:
-        kind = "query" if sent.query else "otlp"
-        try:
-            status, answer = await connection.ask(sent.data, broken=sent.broken)
-        except (TimeoutError, OSError) as err:
-            self._fault(f"{kind}: {err!r} after {sent.data[:200]!r}")
-            connection.close()
-            return
-        self.statuses[f"{kind} {status}"] += 1
-        if status >= 500 or (status == 0 and not sent.broken):
-            self._fault(f"{kind}: status {status}, {answer[:200]!r} after {sent.data[:300]!r}")
-        if status == 200 and sent.body is not None and not sent.broken:
-            self._keep(sent.body)
-
-    async def _grpc(self, export: Any, body: bytes) -> None:
-        try:
-            await export(body, timeout=60)
-        except grpc.aio.AioRpcError as err:
-            self.statuses[f"grpc {err.code().name}"] += 1
-            if err.code() not in RIGHT_CODES:
-                self._fault(f"grpc {err.code().name}: {str(err.details())[:200]} after {body[:100]!r}")
-            return
-        self.statuses["grpc OK"] += 1
-        self._keep(body)
-
-    def _keep(self, body: bytes) -> None:
-        """Any of those that were accepted is as likely to be kept."""
-        self._accepted += 1
-        if len(self.kept) < SAMPLE:
-            self.kept.append(body)
-        elif (at := self._rng.randrange(self._accepted)) < SAMPLE:
-            self.kept[at] = body
-
-    def _fault(self, text: str) -> None:
-        self.statuses["faults"] += 1
-        if len(self.faults) < 10:
             self.faults.append(text)
 
 
@@ -178,7 +87,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int, default=3000, help="spans a second of the steady load")
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--processes", type=int, default=1, help="that send mutated requests")
+    parser.add_argument("--connections", type=int, default=128, help="of all of them")
+    parser.add_argument("--requests-per-s", type=float, default=1000, help="mutated ones, at most")
     parser.add_argument("--rss-mib-max", type=int, default=1024, help="of the worker")
     parser.add_argument("--late-ms-max", type=float, default=100.0, help="of the event loop")
     given = parser.parse_args(argv)
@@ -209,9 +120,8 @@ def run(given: argparse.Namespace, folder: Path, report: Report) -> None:
         loader.start()
         time.sleep(5)  # the first requests of a process make caches and threads
         before = stalls.all_buckets(cluster.http_url)
-        hostile = Hostile(cluster, given, good)
         began_s = time.monotonic()
-        asyncio.run(hostile.run(given.connections))
+        hostile = send_all(_jobs(given, cluster, good))
         took_s = time.monotonic() - began_s
         after = stalls.all_buckets(cluster.http_url)
         loader.finish()
@@ -223,9 +133,30 @@ def run(given: argparse.Namespace, folder: Path, report: Report) -> None:
         find_sample(report, cluster, hostile.kept, "after a restart")
 
 
-def _tell_run(report: Report, given: argparse.Namespace, hostile: Hostile, loader: Loader, took_s: float) -> None:
+def _jobs(given: argparse.Namespace, cluster: Cluster, good: Sequence[bytes]) -> list[Job]:
+    """The requests shared out over the processes."""
+    share = given.processes
+    return [
+        Job(
+            otlp_address=cluster.otlp_address,
+            otlp_http_port=urllib.parse.urlsplit(cluster.otlp_http_url).port or 0,
+            http_port=urllib.parse.urlsplit(cluster.http_url).port or 0,
+            kafka_address=cluster.kafka_address,
+            requests=given.requests // share,
+            connections=max(1, given.connections // share),
+            requests_per_s=given.requests_per_s / share,
+            seed=given.seed * 1000 + number,
+            good=good,
+            sample=SAMPLE // share,
+        )
+        for number in range(share)
+    ]
+
+
+def _tell_run(report: Report, given: argparse.Namespace, hostile: Came, loader: Loader, took_s: float) -> None:
     statuses = ", ".join(f"{name}: {number}" for name, number in sorted(hostile.statuses.items()))
-    report.lines.append(f"{given.requests} mutated requests in {took_s:.0f} s, seed {given.seed}: {statuses}")
+    sent = sum(hostile.statuses.values()) - hostile.statuses["faults"]
+    report.lines.append(f"{sent} mutated requests in {took_s:.0f} s, seed {given.seed}: {statuses}")
     for text in hostile.faults:
         report.check(right=False, text=text)
     report.check(right=not hostile.statuses["faults"], text=f"{hostile.statuses['faults']} answers of 5xx, or none")

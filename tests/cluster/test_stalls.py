@@ -14,7 +14,7 @@ from benchmarks.hostile import kafka_proxy as proxy
 from benchmarks.hostile.behind_proxy import BehindProxy, behind_proxy
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.kafka_proxy import Fault
-from benchmarks.hostile.stalls import LAG_S_MAX, Stall, cause
+from benchmarks.hostile.stalls import LAG_S_MAX, Stall, cause, kill_worker
 from tests.harness.client import Client, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -60,6 +60,36 @@ def test_stall(there: BehindProxy, canary: Canary, stall: Stall, lasts_s: float)
     eventually(Client(there.cluster).ready, bool, 30, "not ready")
 
 
+@pytest.mark.parametrize(
+    ("api", "client", "skip"),
+    [(proxy.METADATA, "faust", 0), (proxy.METADATA, "aiokafka", 7), (proxy.METADATA, "aiokafka-producer", 0)],
+    ids=["consumer", "admin", "producer"],
+)
+def test_stall_while_starting(there: BehindProxy, canary: Canary, api: int, client: str, skip: int) -> None:
+    """An answer to each of the clients is lost: asked for again. aiokafka would wait for 40 s, Faust for 20 minutes."""
+    stall = Stall("an answer lost while starting", (Fault(frozenset({api}), client, answers=True),), skip=skip)
+    outcome = cause(stall, 2.0, there, canary)
+    assert (outcome.problem, outcome.restarted) == ("", False)
+    assert outcome.well_s < 30
+
+
+def test_start_that_hangs(there: BehindProxy) -> None:
+    """The consumer never gets its answer, while Kafka answers others: /ready says so, then the process ends."""
+    client = Client(there.cluster)
+    kill_worker(there)
+    there.proxy.set(lost(proxy.METADATA))
+    try:
+        eventually(lambda: not_ready(client), lambda text: "its start has not ended" in text, 30, "/ready")
+        reason = "this process ends, to be started again: live-store: its start has not ended, 20 s"
+        eventually(there.cluster.log.read_text, lambda text: reason in text, 40, "still there")
+    finally:
+        there.proxy.set()
+    line = next(one for one in there.cluster.log.read_text().splitlines() if reason in one)
+    assert "CRITICAL" in line
+    assert "consumer_thread.py" in line  # where it hangs
+    eventually(client.ready, bool, 30, "not ready")
+
+
 def test_said_meanwhile(there: BehindProxy, canary: Canary) -> None:
     """While nothing is fetched: /ready says so, searches are refused, the ring shows how far behind it is; and what
     is acknowledged is told apart from what is there until the consumer was made anew.
@@ -92,6 +122,8 @@ def not_ready(client: Client) -> str:
             return ""
     except urllib.error.HTTPError as err:
         return err.read().decode()
+    except OSError as err:
+        return repr(err)
 
 
 def ring(client: Client) -> list[dict[str, object]]:

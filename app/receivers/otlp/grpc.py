@@ -1,7 +1,6 @@
 """OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, request bytes as they come."""
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import grpc
 
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import MALFORMED
+from agents.limited_log import limited_logger
 from app.net.access import Access, Forbidden, Identity, Unauthorized
 from app.net.http2 import Http2Connection
 from app.net.http2_types import Headers, Http2Limits
@@ -25,7 +25,7 @@ from app.receivers.otlp.replies import reply_bytes
 from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SERVER: Final = "otlp_grpc"  # in metrics

@@ -19,7 +19,7 @@ from tables.columns.arrays import (
     list_values,
     numbers,
 )
-from tables.errors import NeedsSlowPath, WireError
+from tables.errors import FaultyRequests, NeedsSlowPath, WireError
 from tables.schema import VALUE_FIELDS
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.otlp.descriptor import RequestHandler
@@ -70,8 +70,8 @@ class OtlpDecoder:
         """Rows of all the requests.
 
         Raises: WireError if any request is not a valid message; then none of them is decoded, and the caller finds
-        the bad one with `fault`. NeedsSlowPath if `fast_path_only` is wanted and texts or resources must be mended in
-        Python.
+        the bad ones with `unreadable`. FaultyRequests names those whose resources or scopes are faulty, unless
+        `fast_path_only` is wanted. NeedsSlowPath if it is wanted and texts or resources must be mended in Python.
         """
         tally = Tally(fast_path_only=fast_path_only, fit_values=self._fit_values)
         decoded = self._decode(requests, tally)
@@ -92,10 +92,20 @@ class OtlpDecoder:
             return err
         return None
 
-    def unreadable(self, request: bytes) -> WireError | None:
-        """Why this request is no message of OTLP; None where it is one, which may have other faults. Takes a tenth of
-        decoding it.
+    def unreadable(self, request: bytes, *, details: bool) -> WireError | None:
+        """Why this request is no message of OTLP; None where it is one, which may have other faults. Takes a
+        hundredth of decoding it.
+
+        details: whether the text is to say what is wrong, which takes a tenth of decoding where something is
         """
+        try:
+            self._framing.read(request)
+        except WireError as err:
+            return (self._requests_fault(request) if details else None) or err
+        return None
+
+    def _requests_fault(self, request: bytes) -> WireError | None:
+        """What ptars says of it."""
         try:
             self._framing.check(request)
             self._requests([request], Tally())
@@ -140,8 +150,16 @@ def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max:
     parent, _ = fixed_width(spans.field("parent_span_id"), 8)  # of a wrong length: no parent
     columns: dict[str, Any] = {"trace_id": trace_id, "span_id": span_id, "parent_span_id": parent}
     columns |= _plain_columns(spans)
-    columns["resource"] = _clean(_spread(resources.field("resource"), resource_of), "resource", cleaners, tally)
-    columns["scope"] = _clean(_spread(scopes.field("scope"), scope_of), "scope", cleaners, tally)
+    resource_requests = list_parents(resource_lists)
+    for kind, parents, of, requests in (
+        ("resource", resources, resource_of, resource_requests),
+        ("scope", scopes, scope_of, resource_requests[list_parents(scope_lists)]),
+    ):
+        raw = parents.field(kind)
+        try:
+            columns[kind] = _clean(_spread(raw, of), kind, cleaners, tally)
+        except _FaultyOwners as err:
+            raise _faulty_requests(err, raw, requests) from None
     for name, parents, of in (
         ("resource_schema_url", resources, resource_of),
         ("scope_schema_url", scopes, scope_of),
@@ -196,18 +214,47 @@ def _spread(values: Any, rows: Int32s) -> pa.DictionaryArray:
     return dictionary(numbers(codes)[rows], encoded.dictionary)
 
 
+class _FaultyOwners(Exception):  # noqa: N818
+    """faults: by the raw resource or scope"""
+
+    def __init__(self, faults: dict[bytes, WireError]) -> None:
+        self.faults = faults
+
+
+def _faulty_requests(found: _FaultyOwners, owners: Any, request_of: Int32s) -> FaultyRequests:
+    """request_of: for each of the owners"""
+    faults: dict[int, WireError] = {}
+    for raw, fault in found.faults.items():
+        rows = numbers(pc.fill_null(pc.equal(owners, pa.scalar(raw, owners.type)), False).cast(pa.uint8()))
+        faults |= dict.fromkeys(np.unique(request_of[rows != 0]).tolist(), fault)
+    assert faults, "a resource or scope of no request"
+    return FaultyRequests(dict(sorted(faults.items())))
+
+
 def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tally) -> pa.DictionaryArray:
-    """Raw resources or scopes, each distinct one cleaned. Raises: WireError if one cannot be read, NeedsSlowPath."""
+    """Raw resources or scopes, each distinct one cleaned. Raises: _FaultyOwners with all that cannot be read, or where
+    `fast_path_only` is wanted WireError for the first; NeedsSlowPath.
+    """
     if tally.fast_path_only and len(column.dictionary) > _QUICK_OWNERS_MAX:
         raise NeedsSlowPath
     came = column.dictionary.to_pylist()
     cleaned = []
     mended_bytes = 0
+    faults: dict[bytes, WireError] = {}
     for raw in came:
-        cleaned.append(new := cleaners.clean(kind, raw, fast_path_only=tally.fast_path_only))
+        try:
+            new = cleaners.clean(kind, raw, fast_path_only=tally.fast_path_only)
+        except WireError as err:
+            if tally.fast_path_only:
+                raise
+            faults[raw] = err
+            continue
+        cleaned.append(new)
         mended_bytes += len(raw) if new.data != raw else 0
         if tally.fast_path_only and mended_bytes > _QUICK_MENDED_BYTES_MAX:
             raise NeedsSlowPath
+    if faults:
+        raise _FaultyOwners(faults)
     if all(new.data == raw for new, raw in zip(cleaned, came, strict=True)):
         return column
     for new in cleaned:

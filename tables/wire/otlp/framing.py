@@ -28,8 +28,13 @@ class Framing:
 
     def check(self, request: bytes) -> None:
         """A request that might harm ptars is read whole. Raises: WireError"""
-        if not _may_be_huge(request) and not _may_be_deep(request):
-            return
+        if _may_be_huge(request) or _may_be_deep(request):
+            self.read(request)
+
+    def read(self, request: bytes) -> None:
+        """Reads all of it with protobuf's own parser, which takes 5 µs for 5 KB where ptars takes 240 µs for any
+        request that comes alone. Raises: WireError; its text does not say where the fault is
+        """
         try:
             self._message.FromString(request)
         except DecodeError as err:

@@ -63,6 +63,19 @@ def test_rebuilt_then_ended(seen: Seen, reason: str) -> None:
     assert 5 + n + m < 30
 
 
+def test_one_that_reads_other_partitions_is_given_longer() -> None:
+    """A slow one has them wait for each other; where only one is read for good, the others' consumer is rebuilt."""
+    dog = Dog()
+    dog.look(WELL)
+    for n in range(200):
+        # Each for 16 s, one after the other.
+        turn, done = divmod(n, 16)
+        taken = {P0: (turn + 1) // 2 * 16 + done * (1 - turn % 2), P1: turn // 2 * 16 + done * (turn % 2)}
+        assert dog.look(replace(WELL, taken=taken, ends={P0: 9999, P1: 9999})).action is Action.NOTHING
+    verdicts = [dog.look(replace(WELL, taken={P0: n, P1: 3}, ends={P0: 9999, P1: 9999})) for n in range(1000, 1030)]
+    assert [verdict.reason for verdict in verdicts if verdict.action is Action.REBUILD] == ["behind"]
+
+
 @pytest.mark.parametrize(
     "seen",
     [

@@ -303,6 +303,24 @@ async def test_resuming_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monke
     assert "where to read on" in made.consumer.failure
 
 
+@pytest.mark.parametrize("asks", ["perform_seek", "committed", "offsets_at", "highwaters"])
+@in_loop
+async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: str) -> None:
+    """The connection is dead: only another consumer helps, and the watchdog hears of it long before Faust's limit."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("agents.stream_consumer._ASK_S", 0.01)
+    consumer = app(tmp_path).consumer
+    consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
+    consumer._thread.call_thread = consumer.seek_to_committed = never
+    arguments = {"perform_seek": (), "committed": ([P0],), "offsets_at": ({P0: 1},), "highwaters": (P0,)}[asks]
+    with pytest.raises(IllegalStateError):
+        await asyncio.wait_for(getattr(consumer, asks)(*arguments), 5)
+    assert consumer.failure.startswith("Kafka did not say")
+
+
 @in_loop
 async def test_partition_gone_before_it_is_sought(tmp_path: Path) -> None:
     """The next assignment says where to read on."""

@@ -219,3 +219,12 @@ def test_repairs_are_linear(text: bytes) -> None:
     want = json.loads(b'"' + text.replace(b"\xff", b"\\ufffd") + b'"')
     want = "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in want)
     assert request.resource_spans[0].scope_spans[0].spans[0].name == want
+
+
+def test_a_long_text_that_is_no_json_is_refused_at_once() -> None:
+    """What might need repair is searched for: 4 MB took 180 ms, for which nothing else of the process ran."""
+    body = b'{"resourceSpans":"' + b"x" * 4_000_000
+    start_s = time.thread_time()
+    with pytest.raises(WireError, match="not JSON"):
+        to_protobuf(body)
+    assert time.thread_time() - start_s < 0.06

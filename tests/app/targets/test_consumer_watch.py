@@ -18,12 +18,13 @@ P0 = TP("spans", 0)
 
 class Kafka:
     def __init__(self) -> None:
+        self.partitions = 1
         self.end, self.silent, self.group = 5, False, {"me": Member("me", frozenset({P0}))}
 
     async def ends(self, topics: list[str]) -> dict[TP, int]:
         if self.silent:
             raise KafkaSilent("away")
-        return {TP(topic, 0): self.end for topic in topics}
+        return {TP(topic, number): self.end for topic in topics for number in range(self.partitions)}
 
     async def members(self, group: str) -> dict[str, Member]:
         assert group == "stretto-live-store"
@@ -43,12 +44,14 @@ class World:
         self.consumer = SimpleNamespace(
             failure="",
             beat_s=1e9,
+            connected=True,
             subscribed=True,
+            thread_loop=asyncio.get_running_loop(),
             member_id=lambda: "me",
             assignment=lambda: {P0},
             rebuild=self.rebuild,
         )
-        app: Any = SimpleNamespace(
+        self.app: Any = SimpleNamespace(
             consumer=self.consumer,
             conf=SimpleNamespace(id="stretto-live-store"),
             started=True,
@@ -59,7 +62,9 @@ class World:
         self.ends = TopicEnds()
         monkeypatch.setattr(consumer_watch.time, "monotonic", lambda: self.now_s)
         topics: Any = {"live-store": "spans", "distributor": "otlp_spans"}
-        self.watch = ConsumerWatch(self.kafka, {"live-store": app}, topics, self.ends, 13.0, self.ended.append)  # type: ignore[arg-type]
+        kafka: Any = self.kafka
+        apps: Any = {"live-store": self.app}
+        self.watch = ConsumerWatch(kafka, apps, topics, self.ends, 13.0, 40.0, self.ended.append)
 
     async def rebuild(self) -> None:
         self.rebuilt += 1
@@ -130,11 +135,126 @@ async def test_kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @in_loop
 async def test_only_what_should_consume(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it has subscribed it is in no group, and that is right."""
+    """Before it has subscribed it is in no group, and that is right, for a while."""
     w = World(monkeypatch)
     w.consumer.subscribed, w.kafka.group = False, {}
-    await w.look(100)
+    await w.look(40)
     assert (w.rebuilt, w.ended) == (0, [])
+    assert w.watch.problems() == ["live-store: it has started, and has not subscribed to its topic"]
+    w.consumer.subscribed, w.kafka.group = True, {"me": Member("me", frozenset({P0}))}
+    await w.look(100)
+    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("started", "connected", "reason"),
+    [
+        (False, False, "live-store: its start has not begun"),
+        (True, False, "live-store: its start has not ended"),
+        (True, True, "live-store: it has started, and has not subscribed"),
+    ],
+)
+@in_loop
+async def test_start_that_hangs(monkeypatch: pytest.MonkeyPatch, started: bool, connected: bool, reason: str) -> None:
+    """The process ends, and says where its start waits; /ready says so before. While Kafka is away it waits."""
+
+    async def _actually_start() -> None:  # named as Faust names it
+        await hanging.wait()
+
+    hanging = asyncio.Event()
+    starting = asyncio.ensure_future(_actually_start())
+    w = World(monkeypatch)
+    w.app.started, w.consumer.connected, w.consumer.subscribed = started, connected, False
+    w.kafka.silent = True
+    await w.look(200)
+    assert (w.ended, w.watch.problems()) == ([], [])
+    w.kafka.silent = False
+    await w.look(5)
+    assert w.watch.problems()[0].startswith(reason)
+    await w.look(34)
+    assert w.ended == []
+    await w.look(1)
+    assert w.ended[0].startswith(reason)
+    assert "asyncio/locks.py" in w.ended[0]
+    assert "_actually_start" in w.ended[0]
+    hanging.set()
+    await starting
+
+
+@in_loop
+async def test_watches_from_the_first_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own service has not started. A look that aiokafka cancels, or that fails, is not the last."""
+    w = World(monkeypatch)
+    monkeypatch.setattr(consumer_watch, "_LOOK_S", 0.0)
+    looks: list[bool] = []
+
+    async def look(*, with_groups: bool) -> None:
+        looks.append(with_groups)
+        raise asyncio.CancelledError if len(looks) == 1 else ValueError
+
+    monkeypatch.setattr(w.watch, "_look", look)
+    await w.watch.begin()
+    while len(looks) < 7:
+        await asyncio.sleep(0)
+    await w.watch.on_stop()
+    seen = len(looks)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (len(looks), looks[:5]) == (seen, [True, False, False, True, False])
+
+
+@in_loop
+async def test_partition_that_the_group_leaves_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member with nothing is well, as long as others have it all; in the midst of a rebalance nobody knows."""
+    w = World(monkeypatch)
+    w.consumer.assignment = set
+    for other in (frozenset({P0}), None):
+        w.kafka.group = {"me": Member("me", frozenset()), "other": Member("other", other)}
+        await w.look(100)
+        assert (w.rebuilt, w.ended) == (0, [])
+    w.kafka.group = {"me": Member("me", frozenset()), "other": Member("other", frozenset())}
+    await w.look(8)
+    assert w.watch.problems() == ["live-store: its consumer group has given partition 0 to nobody"]
+    await w.look(6)
+    assert w.rebuilt == 1
+
+
+@in_loop
+async def test_partition_that_the_topic_gets_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group learns of it later: no reason to end."""
+    w = World(monkeypatch)
+    await w.look(1)
+    w.kafka.partitions = 2
+    await w.look(100)
+    assert (w.rebuilt, w.ended, w.watch.problems()) == (0, [], [])
+
+
+@in_loop
+async def test_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the process stood its consumer has the whole time to join again."""
+    w = World(monkeypatch)
+    await w.look(1)
+    w.kafka.group = {}
+    await w.look(12)
+    w.watch._stood = True
+    await w.look(12)
+    assert w.rebuilt == 0
+    await w.look(2)
+    assert w.rebuilt == 1
+
+
+@in_loop
+async def test_groups_are_asked_again_after_a_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was in the group before says nothing of the new consumer."""
+    w = World(monkeypatch)
+    await w.look(1)
+    w.kafka.group = {}
+    await w.look(14)
+    assert w.rebuilt == 1
+    for _ in range(30):
+        w.now_s += 1.0
+        await w.watch._look(with_groups=False)
+    assert (w.rebuilt, w.ended) == (1, [])
 
 
 def test_exit_status(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
