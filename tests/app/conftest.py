@@ -1,10 +1,11 @@
-"""Certificates for servers of 127.0.0.1."""
+"""A backend that answers what a test says; certificates for servers of 127.0.0.1."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.api import FakeBackend
 from tests.helpers.tls import Authority
 
 
@@ -21,3 +22,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls") / "ours", "ours")
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()

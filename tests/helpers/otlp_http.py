@@ -26,7 +26,7 @@ def post(
     answer: Outcome | Exception = TAKEN,
     *,
     multitenancy: bool = False,
-    limits=None,
+    limits: BodyLimits | None = None,
     budget: InputBudget | None = None,
 ) -> tuple[int, dict[str, str], bytes, FakeBatcher]:
     gather = FakeBatcher(answer)

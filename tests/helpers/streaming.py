@@ -1,6 +1,8 @@
 """Answers of the streaming API, and whether messages say what the HTTP API's JSON says."""
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf import json_format
 
@@ -23,7 +25,7 @@ SERIES = MetricsResult(
 )
 
 
-def same(body: bytes, parts) -> None:
+def same(body: bytes, parts: Iterable[Any]) -> None:
     """The JSON says what the messages say."""
     (part,) = parts
     if isinstance(part, messages.Whole):

@@ -10,7 +10,8 @@ import pytest
 
 from tests.harness.client import eventually
 from tests.harness.counted_workload import BY_EDGE, CountedWorkload
-from tests.harness.prometheus import FOLDER, ROOT, RULES, Rule, program, rules, unrolled
+from tests.harness.prometheus import FOLDER, RULES, Rule, program, rules, unrolled
+from tests.helpers.files import ROOT
 
 DOCS = (ROOT / "docs" / "metrics-generator.md").read_text()
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))

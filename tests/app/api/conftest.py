@@ -8,12 +8,7 @@ import pyarrow as pa
 import pytest
 
 from app.api.server import build_api
-from tests.helpers.api import SETTINGS, Answer, FakeBackend, serving, spans
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
+from tests.helpers.api import SETTINGS, Answer, serving, spans
 
 
 @pytest.fixture

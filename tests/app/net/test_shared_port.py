@@ -72,9 +72,10 @@ def test_both_over_tls(run, backend, certificate):
     """The same inside TLS; a client that offers HTTP/2 and HTTP/1 gets HTTP/1."""
 
     async def main():
-        client = ssl.create_default_context(cafile=str(certificate[0]))
+        cert, key = certificate
+        client = ssl.create_default_context(cafile=str(cert))
         async with shared(
-            backend, tls_context(TlsFiles(*certificate, None, "server.http_tls_config"), HTTP_1_AND_GRPC)
+            backend, tls_context(TlsFiles(cert, key, None, "server.http_tls_config"), HTTP_1_AND_GRPC)
         ) as site:
             where = address(site)
             await ask_both(where, "https", client, certificate[0].read_bytes())

@@ -280,4 +280,4 @@ def test_wrong_files(authority, tmp_path, cert, ca, words):
     """The error names the file and the setting."""
     pair = authority.issue(cert) if cert else Pair(tmp_path / "a", tmp_path / "b")
     with pytest.raises(StrettoError, match=words):
-        tls_context(TlsFiles(*pair, tmp_path / ca if ca else None, "setting"))
+        tls_context(TlsFiles(pair.cert, pair.key, tmp_path / ca if ca else None, "setting"))

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from app.settings import load
-from tests.harness.prometheus import FLAGS, OWN, ROOT
+from tests.harness.prometheus import FLAGS, OWN
+from tests.helpers.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # has no types of its own
 import pytest
 
 from app.standalone.child import Child, Command, describe, tied
