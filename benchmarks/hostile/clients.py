@@ -23,6 +23,7 @@ RIGHT_CODES: Final = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc
 HTTP_SHARE, GRPC_SHARE = 0.85, 0.12  # the others go to Kafka
 _FAULTS_TOLD: Final = 10
 _TELL_S: Final = 60.0
+_CONNECTIONS_PER_QUERY: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Clients:
         self._left = job.requests
         self._accepted = 0
         self._due_s = 0.0
+        # More at once than the server has threads for would only wait in line, up to query.timeout_s.
+        self._asking, self._asking_max = 0, max(1, job.connections // _CONNECTIONS_PER_QUERY)
         self.came = Came()
 
     async def run(self) -> None:
@@ -105,6 +108,8 @@ class Clients:
             kind = self._rng.random()
             if kind < HTTP_SHARE:
                 sent = self._maker.http()
+                while sent.query and self._asking >= self._asking_max:
+                    sent = self._maker.http()
                 await self._http(query if sent.query else otlp, sent)
             elif kind < HTTP_SHARE + GRPC_SHARE:
                 await self._grpc(export, self._maker.export())
@@ -130,12 +135,15 @@ class Clients:
 
     async def _http(self, connection: Connection, sent: Sent) -> None:
         kind = "query" if sent.query else "otlp"
+        self._asking += sent.query
         try:
             status, answer = await connection.ask(sent.data, broken=sent.broken)
         except (TimeoutError, OSError) as err:
             self._fault(f"{kind}: {err!r} after {sent.data[:200]!r}")
             connection.close()
             return
+        finally:
+            self._asking -= sent.query
         self.came.statuses[f"{kind} {status}"] += 1
         if status >= 500 or (status == 0 and not sent.broken):
             self._fault(f"{kind}: status {status}, {answer[:200]!r} after {sent.data[:300]!r}")

@@ -9,7 +9,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSES: Final = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
-_ANSWER_S: Final = 60.0
+_ANSWER_S: Final = 90.0  # a query is given up by the server after 60 s
 _BROKEN_ANSWER_S: Final = 1.0  # a broken frame may leave the server waiting for more
 
 

@@ -39,6 +39,10 @@ from tables.wire.otlp.decoder import OtlpDecoder
 from tests.harness.cluster import BenchError, Cluster
 
 SETTINGS: Final = {
+    # For a worker of 1 GB, as docs/security.md has it.
+    "STRETTO_QUERY__MEMORY_BYTES_MAX": str(128 << 20),
+    "STRETTO_QUERY__MEMORY_TOTAL_BYTES_MAX": str(128 << 20),
+    "STRETTO_QUERY__COLUMN_CACHE_BYTES_MAX": str(128 << 20),
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",
     "STRETTO_LIVE_STORE__BLOCK_AGE_S": "30",
     "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "5",
