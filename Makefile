@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format bench bench-queries bench-series soak fuzz lock clean
+.PHONY: help run test check format docs proto bench bench-queries bench-series soak fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,15 +27,23 @@ run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 test: check ## Check, then run all tests
 	@$(BIN)/python -m pytest
 
-check: $(DEV) ## Lint, formatting, types, import contracts
+check: $(DEV) ## Lint, formatting, types, import contracts, declared packages, spelling
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+	@$(BIN)/codespell
 
 format: $(DEV) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+docs: $(DEV) ## Make the generated parts of docs/ anew: settings, metrics
+	@$(BIN)/python -m tools.docs
+
+proto: $(DEV) ## Make app/api/proto/*_pb2.py* anew from the .proto files
+	@$(BIN)/python -m tools.proto
 
 bench: $(DEV) ## Measure throughput, CPU, memory and size on disk
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import measure, report, workload
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.load import Loaded, percentiles_ms
 from benchmarks.probe import Probe
+from tests.harness.cluster import BenchError, Cluster
 
 PROJECT: Final = Path(__file__).parents[1]
 WARM_SPANS: Final = 20_000  # imports, caches, topic metadata, the JVM's compiler

@@ -12,8 +12,8 @@ from typing import Final
 
 from benchmarks import __main__ as bench
 from benchmarks import measure, workload
-from benchmarks.cluster import BenchError
 from benchmarks.report import MB, Run, append_json, number
+from tests.harness.cluster import BenchError
 
 GROWTH_MAX: Final = 1.2  # of CPU per span, against the cheapest of the smaller cases: a fifth more
 RATE_S: Final = 30  # so long is the load at a steady rate

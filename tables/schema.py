@@ -150,7 +150,7 @@ ATTRIBUTE_TYPES: Final[dict[str, pa.DataType]] = {
 }
 
 
-class Attribute(NamedTuple):
+class AttributeColumn(NamedTuple):
     """The parts of an attribute column's name."""
 
     scope: str  # one of SCOPES
@@ -170,12 +170,12 @@ def attribute_column(scope: str, key: str, type_: str = "string") -> str:
     return f"{scope}.{key}:string" if ends_like_type else f"{scope}.{key}"
 
 
-def parse_attribute_column(column: str) -> Attribute | None:
+def parse_attribute_column(column: str) -> AttributeColumn | None:
     """The inverse of `attribute_column`; None if the column is not an attribute."""
     scope, dot, rest = column.partition(".")
     if not dot or scope not in SCOPES:
         return None
     key, colon, type_ = rest.rpartition(":")
     if colon and type_ in ATTRIBUTE_TYPES:
-        return Attribute(scope, key, type_)
-    return Attribute(scope, rest, "string")
+        return AttributeColumn(scope, key, type_)
+    return AttributeColumn(scope, rest, "string")

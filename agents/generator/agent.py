@@ -29,7 +29,7 @@ from agents.generator.offsets import CommitMetadata, Partition, Position, tenant
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
 from agents.generator.push.send_queues import SendQueues, Target, merged_backlog
-from agents.generator.tenants import Configs, Tenant
+from agents.generator.tenants import Tenant, TenantConfigs
 from agents.stream.stream_app import StreamApp
 from agents.stream.stream_events import events
 from tables.errors import WireError
@@ -51,7 +51,7 @@ class MetricsGenerator:
         self,
         app: StreamApp,
         topic: str,
-        configs: Configs,
+        configs: TenantConfigs,
         targets: Sequence[Target],
         instance: str,
         journal: JournalFile | None = None,

@@ -25,7 +25,7 @@ class TenantConfig:
     interval_s: float
 
 
-class Configs(Protocol):
+class TenantConfigs(Protocol):
     """The configuration of each tenant; it may change at any time."""
 
     def of(self, tenant: str) -> TenantConfig:

@@ -11,8 +11,8 @@ from typing import Final
 
 from app.standalone import jars, kafka, maven
 from app.standalone.ports import free_ports
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.hostile.kafka_proxy import KafkaProxy
+from tests.harness.cluster import BenchError, Cluster
 
 # Short, so that a stall is longer than all of them within seconds.
 SETTINGS: Final = {

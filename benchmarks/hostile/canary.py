@@ -12,8 +12,8 @@ from typing import Final
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.cluster import Cluster
 from benchmarks.load import EXPORT
+from tests.harness.cluster import Cluster
 
 _EVERY_S: Final = 0.2
 _ASK_EVERY_S: Final = 0.5

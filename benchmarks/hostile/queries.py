@@ -20,12 +20,12 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.hostile.asked import TENANTS
 from benchmarks.hostile.query_clients import TIMEOUT_S, Seen, ask_all
 from benchmarks.hostile.wide import Wide
 from benchmarks.load import EXPORT, percentiles_ms
 from benchmarks.queries.stalls import METRIC, all_buckets, longest_ms, longest_parts_ms
+from tests.harness.cluster import BenchError, Cluster
 
 # Those that docs/security.md names for a worker of 2 GB.
 SETTINGS: Final = {

@@ -28,7 +28,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from app.api.tempo.traces import NEXT_CURSOR
 from benchmarks import measure, workload
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.hostile.clients import Came, Job, send_all
 from benchmarks.queries import stalls
 from benchmarks.soak import count
@@ -37,6 +36,7 @@ from benchmarks.soak.load import Loader
 from benchmarks.soak.template import Template
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.harness.cluster import BenchError, Cluster
 
 SETTINGS: Final = {
     # For a worker of 1 GB, as docs/security.md has it.

@@ -23,11 +23,11 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.cluster import BenchError
 from benchmarks.hostile import kafka_proxy as proxy
 from benchmarks.hostile.behind_proxy import SETTINGS, BehindProxy, behind_proxy
 from benchmarks.hostile.canary import Canary, request
 from benchmarks.hostile.kafka_proxy import Fault
+from tests.harness.cluster import BenchError
 
 LAG_S_MAX: Final = float(SETTINGS["STRETTO_KAFKA__LAG_S_MAX"])
 # A watchdog that rebuilds, and then a process that ends and starts again, one after the other.

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from benchmarks import measure, workload
 from benchmarks.__main__ import FLUSH_EXTRA_S, SEARCHABLE_S, commit, send, setting_variable, wait_for
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.load import Loaded
 from benchmarks.queries import report, stalls, truth
 from benchmarks.queries.ask import all_timed
@@ -28,6 +27,7 @@ from benchmarks.queries.cases import Case, cases
 from benchmarks.queries.concurrent_clients import ask_from_elsewhere
 from benchmarks.queries.passes import PASSES_MAX, Pass, write
 from benchmarks.soak.__main__ import code_of_now
+from tests.harness.cluster import BenchError, Cluster
 
 NS: Final = 1_000_000_000
 FILE_SPANS_MAX: Final = 1_000_000  # of the workload's file; more spans are further passes of it

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from benchmarks.cluster import BenchError
 from benchmarks.queries.cases import Call, Case
 from benchmarks.queries.expect import wrong
+from tests.harness.cluster import BenchError
 
 TIMEOUT_S: Final = 90.0  # more than the server gives a query
 LEAST_RUNS: Final = 3

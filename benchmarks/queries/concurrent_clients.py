@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.cluster import BenchError
 from benchmarks.queries.ask import Connection, Judge, Timing
 from benchmarks.queries.cases import Case
+from tests.harness.cluster import BenchError
 
 
 @dataclass(frozen=True, slots=True)

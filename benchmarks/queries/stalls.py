@@ -7,8 +7,8 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.cluster import BenchError
 from benchmarks.queries.ask import Connection
+from tests.harness.cluster import BenchError
 
 EVERY_S: Final = 0.02
 METRIC: Final = "stretto_event_loop_stall_seconds"

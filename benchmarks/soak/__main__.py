@@ -19,12 +19,12 @@ from typing import Final
 
 from benchmarks import measure, workload
 from benchmarks.__main__ import PROJECT, commit, setting_variable
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.soak import count, events
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.report import Report, text
 from benchmarks.soak.template import Template
+from tests.harness.cluster import BenchError, Cluster
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
 PACKAGES: Final = ("app", "agents", "query", "tables")

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-from benchmarks.cluster import BenchError
 from benchmarks.soak import ids
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
 from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.meta import decode_meta
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.harness.cluster import BenchError
 
 NS: Final = 1_000_000_000
 LIMIT: Final = 1_000_000  # traces in an answer; a pass has some thousands

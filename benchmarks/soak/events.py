@@ -15,8 +15,8 @@ from random import Random
 from typing import Final
 
 from benchmarks import measure
-from benchmarks.cluster import BenchError, Cluster
 from benchmarks.soak.load import Loader
+from tests.harness.cluster import BenchError, Cluster
 
 RECOVERY_S: Final = 120.0
 SETTLE_S: Final = 2.0  # an interruption that comes a moment after readiness belongs to the event too

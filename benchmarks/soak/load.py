@@ -9,9 +9,9 @@ from typing import Any, Final
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from benchmarks.cluster import BenchError
 from benchmarks.load import EXPORT, percentiles_ms
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
+from tests.harness.cluster import BenchError
 
 IN_FLIGHT: Final = 16
 TIMEOUT_S: Final = 30.0

@@ -1,14 +1,8 @@
 """Parquet files of segments and blocks as sources for the evaluator (`query.scan.source.Source`)."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
@@ -16,6 +10,7 @@ from tables.columns.trace_index import TraceIndex, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
+from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -251,7 +246,7 @@ class ParquetSource:
             data = pages.cut(paged, around, self._bytes)
             first = pages.starts[around[0]]
             with reading(self.name, "has pages that cannot be read"):
-                found |= _decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
+                found |= decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
             check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
                 raise DamagedError(self.name, "has pages without the rows that its offset index says")
@@ -312,7 +307,7 @@ class ParquetSource:
         # Arrow's own threads pay only where there are many columns.
         many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
         with opened.lock, reading(self.name, "cannot be read"):
-            with opened.bytes.holding(_chunks(opened.file.metadata, indices)):
+            with opened.bytes.holding(column_chunks(opened.file.metadata, indices)):
                 table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
             if table.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
@@ -320,11 +315,11 @@ class ParquetSource:
         check_codes(self.name, arrays)
         return arrays
 
-    def _opened(self) -> "_OpenFile":
+    def _opened(self) -> OpenFile:
         key = ColumnKey(self.name, _FOOTER)
-        opened: _OpenFile | None = self._cache.get(key)
+        opened: OpenFile | None = self._cache.get(key)
         if opened is None:
-            opened = _open(self.name, self._open_file, self._tail)
+            opened = open_parquet(self.name, self._open_file, self._tail)
             if opened.file.metadata.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
             self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
@@ -336,103 +331,7 @@ def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
     cache.put(ColumnKey(key, _TRACES), traces, traces.nbytes)
 
 
-@dataclass(slots=True, eq=False)
-class _OpenFile:
-    """leaves: column → numbers of its leaf columns; types: column → type"""
-
-    file: pq.ParquetFile
-    bytes: RangeFile  # what `file` reads
-    leaves: dict[str, list[int]]
-    types: dict[str, Any]
-    lock: threading.Lock  # a Parquet reader is not made for two threads at once
-
-
 @lru_cache(maxsize=256)
 def _shared(columns: frozenset[str]) -> frozenset[str]:
     """The same object for equal columns: most files have the columns of their neighbours."""
     return columns
-
-
-def _open(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> _OpenFile:
-    with reading(name, "cannot be opened"):
-        metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
-        # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
-        schema = pq.ParquetSchema(metadata).to_arrow_schema()
-        strings = [field.name for field in schema if field.type == pa.string()]
-        source = open_file()
-        # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
-        dictionaries = [*strings, *(overflow.DICTIONARIES if overflow.COLUMN in schema.names else ())]
-        file = pq.ParquetFile(
-            source, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False, page_checksum_verification=True
-        )
-    if metadata.num_row_groups != 1:
-        raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
-    leaves: dict[str, list[int]] = {}
-    at = 0
-    for field in schema:
-        count = _leaf_count(field.type)
-        leaves[field.name] = list(range(at, at + count))
-        at += count
-    return _OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
-
-
-def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
-    file.seek(file.size() - tail.size_bytes)
-    data = file.read(tail.size_bytes)
-    if problem := tail.problem(data):
-        raise DamagedError(name, problem)
-    return pa.BufferReader(pa.py_buffer(data))
-
-
-def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, length) of each leaf's bytes, as Arrow requests them."""
-    chunks = []
-    for leaf in leaves:
-        column = metadata.row_group(0).column(leaf)
-        start = column.data_page_offset
-        if column.has_dictionary_page and column.dictionary_page_offset < start:
-            start = column.dictionary_page_offset
-        chunks.append((start, column.total_compressed_size))
-    return chunks
-
-
-def _decode_cut(opened: _OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
-    """Rows of the columns from a file that has only these columns. Most traces have no lists of structs: the other
-    leaves of such a list are read only if the first leaf has an entry.
-    """
-    strings = [column for column in columns if opened.types[column] == pa.string()]
-    file = pq.ParquetFile(
-        pa.BufferReader(data), read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
-    )
-    leaves: dict[str, range] = {}
-    at = 0
-    for column in columns:
-        leaves[column] = range(at, at + len(opened.leaves[column]))
-        at += len(leaves[column])
-
-    def read(indices: list[int]) -> dict[str, Any]:
-        # In batches that end with the wanted rows, so that later rows are not decoded.
-        batches, left = [], max(1, rows[1])
-        for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
-            batches.append(batch)
-            left -= batch.num_rows
-            if left <= 0:
-                break
-        table = pa.Table.from_batches(batches).slice(rows[0], rows[1] - rows[0])
-        return {column: one_array(table.column(column)) for column in table.column_names}
-
-    found = read([numbers[0] for numbers in leaves.values()])
-    nested = [column for column in columns if len(leaves[column]) > 1]
-    full = [column for column in nested if pc.max(pc.list_value_length(found[column])).as_py()]
-    for column in nested:
-        if column not in full:  # all empty or null
-            found[column] = pa.array(found[column].to_pylist(), opened.types[column])
-    return found | read([number for column in full for number in leaves[column]]) if full else found
-
-
-def _leaf_count(type_: Any) -> int:
-    if pa.types.is_list(type_):
-        return _leaf_count(type_.value_type)
-    if pa.types.is_struct(type_):
-        return sum(_leaf_count(field.type) for field in type_)
-    return 1

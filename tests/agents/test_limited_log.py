@@ -5,7 +5,7 @@ import logging
 import pytest
 from mode.utils.logging import ExtensionFormatter
 
-from agents import distributor
+from agents.distributor import agent as distributor
 from agents.distributor import span_encoder
 from agents.limited_log import LINES_MAX, WINDOW_S, FewLines, limited_logger
 from app.net import http2

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.__main__ import peaks, used_cpu_s
-from benchmarks.cluster import BenchError
 from benchmarks.measure import Process
+from tests.harness.cluster import BenchError
 
 
 def test_own_process_is_seen():

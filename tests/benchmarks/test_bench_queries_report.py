@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from benchmarks import workload
-from benchmarks.cluster import BenchError
 from benchmarks.queries import __main__ as bench
 from benchmarks.queries import report, stalls
 from benchmarks.queries.ask import Timing, all_timed
@@ -16,6 +15,7 @@ from benchmarks.queries.cases import Call, Case
 from benchmarks.queries.concurrent_clients import ConcurrentRun, ask
 from benchmarks.queries.expect import Values
 from benchmarks.queries.report import BLOCKS, RECENT, Compared, Row, Run
+from tests.harness.cluster import BenchError
 
 RIGHT = Row(BLOCKS, "b", runs=20, median_ms=9.0, p99_ms=12.0, first_ms=80.0, answer_bytes=28_000, wrong="")
 RUN = Run(

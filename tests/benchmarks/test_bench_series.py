@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import series
-from benchmarks.cluster import BenchError
-from tests.benchmarks.test_bench_report import RUN
+from tests.benchmarks.runs import RUN
+from tests.harness.cluster import BenchError
 
 
 def costing(cpu_s):

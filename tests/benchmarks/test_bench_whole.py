@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import cluster, measure, workload
-from benchmarks.cluster import BenchError, Cluster
+from benchmarks import measure, workload
+from tests.harness import cluster
+from tests.harness.cluster import BenchError, Cluster
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 

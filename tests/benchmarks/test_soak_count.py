@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from benchmarks import workload
-from benchmarks.cluster import BenchError
 from benchmarks.soak import count, ids
 from benchmarks.soak.events import Event, Sample, Schedule, kinds, storage_away
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, UNSENT, Ledger
 from benchmarks.soak.report import Report, text
 from benchmarks.soak.template import Template
+from tests.harness.cluster import BenchError
 
 START_NS = 1_900_000_000_000_000_000
 

@@ -5,23 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cluster import Cluster
-from tests.cluster.client import Client
-
-# Short windows: a test sees segments and blocks within seconds.
-SETTINGS = {
-    "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "2",
-    "STRETTO_LIVE_STORE__BLOCK_AGE_S": "6",
-    "STRETTO_LIVE_STORE__FLUSHED_RETENTION_S": "2",
-    "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "1",
-    "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
-}
+from tests.harness.client import Client
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for all tests that leave it running."""
-    with Cluster(tmp_path_factory.mktemp("cluster"), SETTINGS) as running:
+    with Cluster(tmp_path_factory.mktemp("cluster"), SHORT_WINDOWS) as running:
         yield running
 
 
@@ -33,5 +24,5 @@ def client(cluster: Cluster) -> Client:
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """One for a test that breaks it."""
-    with Cluster(tmp_path, SETTINGS) as running:
+    with Cluster(tmp_path, SHORT_WINDOWS) as running:
         yield running

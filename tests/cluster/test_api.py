@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from app.api.proto import tempo_pb2 as pb
-from tests.cluster.client import START_NS, Client, request
+from tests.harness.client import START_NS, Client, request
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.cluster.client import Client, eventually, request
+from tests.harness.client import Client, eventually, request
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cluster import Cluster
-from tests.cluster.client import Client, eventually, request
-from tests.cluster.conftest import SETTINGS
+from tests.harness.client import Client, eventually, request
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -52,7 +51,7 @@ def fill_up(filler: Path) -> None:
 
 def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
     """Segments do not fit: /ready says why, clients go on, and with room everything is sealed and flushed."""
-    with Cluster(tmp_path, SETTINGS) as running:
+    with Cluster(tmp_path, SHORT_WINDOWS) as running:
         client = Client(running)
         filler = small_disk / "filler"
         fill_up(filler)

@@ -16,9 +16,8 @@ import grpc
 import pytest
 
 from app.standalone.ports import free_ports
-from benchmarks.cluster import Cluster
-from tests.cluster.client import Client, eventually, request
-from tests.cluster.conftest import SETTINGS
+from tests.harness.client import Client, eventually, request
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -98,7 +97,7 @@ def test_started_twice(cluster: Cluster) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stops_within_5_s_and_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
     """Worker and Kafka are gone, and what was acknowledged before is found after the next start."""
-    with Cluster(tmp_path, SETTINGS) as running:
+    with Cluster(tmp_path, SHORT_WINDOWS) as running:
         client = Client(running)
         client.send(request("stopped", 20, 3))
         family = [process.pid for process in running.processes()]
@@ -107,7 +106,7 @@ def test_stops_within_5_s_and_leaves_nothing(tmp_path: Path, how: signal.Signals
         os.kill(supervisor, how)
         eventually(lambda: [pid for pid in family if alive(pid)], lambda pids: not pids, 10, "still there")
         assert time.monotonic() - started_s < 5
-    with Cluster(tmp_path, SETTINGS) as again:
+    with Cluster(tmp_path, SHORT_WINDOWS) as again:
         client = Client(again)
         client.expect_spans("stopped", 60)
 
@@ -126,7 +125,7 @@ def test_separate_processes_and_tenants(cluster: Cluster, tmp_path: Path) -> Non
     live_http, receiver_http, otlp_grpc, otlp_http = free_ports(4)
     common = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STRETTO_")},
-        **SETTINGS,
+        **SHORT_WINDOWS,
         "KAFKA_URL": f"kafka://{cluster.kafka_address}",
         "STRETTO_KAFKA__TOPIC": "spans-apart",
         "STRETTO_KAFKA__OTLP_TOPIC": "otlp-apart",

@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from app.standalone.ports import free_port
-from benchmarks.cluster import Cluster
-from tests.cluster.client import Client, eventually
-from tests.cluster.conftest import SETTINGS
+from tests.harness.client import Client, eventually
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.helpers.generated import decoded
 from tests.helpers.snappy import decompressed
 from tests.helpers.whole_way import request, span
@@ -111,7 +110,7 @@ def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
         "STRETTO_METRICS_GENERATOR__REGISTRY__COLLECTION_INTERVAL_S": "1",
         "STRETTO_METRICS_GENERATOR__PROCESSOR__SERVICE_GRAPHS__WAIT_S": "60",
     }
-    with Cluster(tmp_path, SETTINGS | settings) as cluster:
+    with Cluster(tmp_path, SHORT_WINDOWS | settings) as cluster:
         client = Client(cluster)
         client.send(halves(1, 200, CLIENT))
         client.send(halves(201, 100, SERVER))
@@ -137,7 +136,7 @@ def test_one_of_two_targets_is_away(tmp_path: Path, receiver: Receiver) -> None:
         registry = {"collection_interval_s": 0.5}
         settings = {"metrics_generator": {"registry": registry, "storage": {"remote_write": targets}}}
         (tmp_path / "stretto.yaml").write_text(yaml.safe_dump(settings))
-        with Cluster(tmp_path, SETTINGS) as cluster:
+        with Cluster(tmp_path, SHORT_WINDOWS) as cluster:
             client = Client(cluster)
             for part in range(2):
                 for first in range(100 * part + 1, 100 * part + 100, 25):
@@ -164,7 +163,7 @@ def test_overrides(tmp_path: Path, receiver: Receiver) -> None:
         "STRETTO_OVERRIDES__PER_TENANT_OVERRIDE_PERIOD_S": "0.2",
     }
     good = "tempo_runtime_config_last_reload_successful"
-    with Cluster(tmp_path, SETTINGS | settings) as cluster:
+    with Cluster(tmp_path, SHORT_WINDOWS | settings) as cluster:
         client = Client(cluster)
         client.send(halves(1, 20, CLIENT))
         eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 30, "calls")
@@ -186,7 +185,7 @@ def test_ends_without_kafka(tmp_path: Path, receiver: Receiver) -> None:
     """A worker of the generator alone ends in time although Kafka is gone, and the receiver, too."""
     for folder in ("cluster", "generator"):
         (tmp_path / folder).mkdir()
-    with Cluster(tmp_path / "cluster", SETTINGS) as cluster, (tmp_path / "log").open("wb") as log:
+    with Cluster(tmp_path / "cluster", SHORT_WINDOWS) as cluster, (tmp_path / "log").open("wb") as log:
         own = {
             "TARGET": "metrics-generator",
             "KAFKA_URL": cluster.kafka_address,

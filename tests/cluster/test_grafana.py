@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from app.api.proto import tempo_pb2 as pb
-from tests.cluster.client import Client, eventually
+from tests.harness.client import Client, eventually
 from tests.helpers.frozen import strictly
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from tests.cluster.client import Client, eventually, request
+from tests.harness.client import Client, eventually, request
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

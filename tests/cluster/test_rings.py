@@ -11,7 +11,7 @@ from agents.stream.topic_ends import TopicEnds
 from app.standalone.ports import free_port
 from app.targets.kafka_rings import KafkaRings
 from tables.wire.otlp.clean import tagged
-from tests.cluster.client import Client, eventually, request
+from tests.harness.client import Client, eventually, request
 
 
 def asked(client: Client, path: str) -> Any:

@@ -15,7 +15,7 @@ from benchmarks.hostile.behind_proxy import BehindProxy, behind_proxy
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.kafka_proxy import Fault
 from benchmarks.hostile.stalls import LAG_S_MAX, Stall, cause, kill_worker
-from tests.cluster.client import Client, eventually
+from tests.harness.client import Client, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

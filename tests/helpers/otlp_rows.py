@@ -3,6 +3,7 @@
 It shares no code with the product's decoder, so that the two can be compared.
 """
 
+import gzip
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,8 +27,8 @@ _WORDS = {
 
 
 def read_messages(path: Path) -> Iterator[ExportTraceServiceRequest]:
-    """The file's length-delimited messages: uint32 little-endian, then that many bytes."""
-    data, at = path.read_bytes(), 0
+    """The messages of a gzip file, each after its length (uint32, little-endian)."""
+    data, at = gzip.decompress(path.read_bytes()), 0
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
         yield ExportTraceServiceRequest.FromString(data[at + 4 : at + 4 + length])

@@ -1,4 +1,4 @@
-"""Grafana Tempo's recorded answers, where the checkout has them beside it, and ours in the same JSON form."""
+"""The recorded answers of tests/query/reference, and ours in the same JSON form."""
 
 import gzip
 import json
@@ -7,28 +7,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from query.results import Attributes, MetricsResult, SearchResult, SpanSet
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "reference"
-
-
-def reference_file(name: str) -> Path:
-    """Skips the test where the reference is not there."""
-    path = FOLDER / name
-    if not path.exists():
-        pytest.skip(f"the recorded reference answers are not here: {name} is missing")
-    return path
+FOLDER = Path(__file__).resolve().parents[1] / "query" / "reference"
+SPANS = FOLDER / "spans.otlp.bin.gz"
 
 
 @cache
 def cases(group: str) -> list[dict[str, Any]]:
-    """The recorded requests of a group; empty where the reference is missing (tests then skip by their data)."""
-    path = FOLDER / "cases.json.gz"
-    if not path.exists():
-        return []
-    return [case for case in json.loads(gzip.decompress(path.read_bytes())) if case["group"] == group]
+    """The recorded requests of a group, and what was answered."""
+    found = [case for case in _all_cases() if case["group"] == group]
+    if not found:
+        raise ValueError(f"the reference has no cases of group {group}")
+    return found
+
+
+@cache
+def _all_cases() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(gzip.decompress((FOLDER / "cases.json.gz").read_bytes()))
+    return found
 
 
 def recorded(body: dict[str, Any]) -> dict[str, Any]:

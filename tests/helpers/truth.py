@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
@@ -68,7 +69,7 @@ def spans_of(bodies: Iterable[bytes]) -> list[Seen]:
     return found
 
 
-def _seen(service: str, span: object) -> Seen:
+def _seen(service: str, span: Span) -> Seen:
     texts = {pair.key: pair.value.string_value for pair in span.attributes if pair.value.HasField("string_value")}
     numbers = {pair.key: str(pair.value.int_value) for pair in span.attributes if pair.value.HasField("int_value")}
     return Seen(

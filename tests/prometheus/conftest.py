@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.told import Told, telling
+from tests.harness.counted_workload import CountedWorkload, counted_workload
 
 
 @pytest.fixture(scope="package")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    with telling(tmp_path_factory.mktemp("told")) as running:
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountedWorkload]:
+    with counted_workload(tmp_path_factory.mktemp("counted")) as running:
         yield running

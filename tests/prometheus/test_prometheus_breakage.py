@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.cluster import Cluster
 from benchmarks.load import load
 from benchmarks.workload import Options, Requests, write
-from tests.cluster.client import Client, eventually
-from tests.cluster.conftest import SETTINGS
-from tests.helpers.prometheus import Prometheus
+from tests.harness.client import Client, eventually
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.prometheus import Prometheus
 from tests.helpers.truth import edges, spans_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -88,7 +87,7 @@ def test_totals_over_kills(tmp_path: Path) -> None:
             "storage": {"remote_write": [{"url": prometheus.write_url}]},
         }
         (tmp_path / "stretto.yaml").write_text(yaml.safe_dump({"metrics_generator": generator}))
-        with Cluster(tmp_path, SETTINGS) as cluster:
+        with Cluster(tmp_path, SHORT_WINDOWS) as cluster:
             run = Run(prometheus, Client(cluster), requests)
             break_things(run)
             check(run, requests, {"start": start_s - 60, "end": start_s + 600})

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.client import eventually
-from tests.helpers.prometheus import FOLDER, ROOT, RULES, Rule, program, rules, unrolled
-from tests.helpers.told import BY_EDGE, Told
+from tests.harness.client import eventually
+from tests.harness.counted_workload import BY_EDGE, CountedWorkload
+from tests.harness.prometheus import FOLDER, RULES, Rule, program, rules, unrolled
+from tests.helpers.files import ROOT
 
 DOCS = (ROOT / "docs" / "metrics-generator.md").read_text()
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
@@ -66,42 +67,45 @@ def test_rules_are_documented() -> None:
 # ---- with series of the bookshop
 
 
-def test_names_of_the_rules_exist(told: Told) -> None:
+def test_names_of_the_rules_exist(counted: CountedWorkload) -> None:
     """Whatever the rules ask for, Stretto pushes or exposes it."""
-    names = set(told.prometheus.get("label/__name__/values"))
+    names = set(counted.prometheus.get("label/__name__/values"))
     asked = {name for rule in rules() for name in re.findall(r"\b(?:traces|tempo|stretto)_\w+", unrolled(rule["expr"]))}
     assert len(asked) > 20
     # A counter with labels has no series before it counts something: its name only.
-    with urllib.request.urlopen(f"{told.client.cluster.http_url}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"{counted.client.cluster.http_url}/metrics", timeout=10) as reply:
         names |= set(re.findall(r"(?m)^# TYPE (\w+)", reply.read().decode()))
     assert asked - names == set()
 
 
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: rule["record"])
-def test_recorded_series(told: Told, rule: Rule) -> None:
+def test_recorded_series(counted: CountedWorkload, rule: Rule) -> None:
     """Each rule has a value for every service, operation or edge that it is about."""
     labels, _, _ = rule["record"].partition(":")
-    serving = [span for span in told.spans if span.kind in ("SERVER", "CONSUMER")]
+    serving = [span for span in counted.spans if span.kind in ("SERVER", "CONSUMER")]
     want = {
         "service": {(span.service,) for span in serving},
         "service_span_name": {(span.service, span.name) for span in serving},
-        "client_server": set(told.edges),
+        "client_server": set(counted.edges),
         "stretto": {()},
         "route": {("/api/search",)},
     }[labels]
     names = {"client_server": BY_EDGE, "stretto": ()}.get(labels, tuple(re.split("_(?=span)", labels)))
     if labels != "route":
-        found = told.by(unrolled(rule["expr"]), *names)
+        found = counted.by(unrolled(rule["expr"]), *names)
         assert found.keys() == want
     else:  # of requests that must be made first
         found = eventually(
-            lambda: (told.client.search("{ }", **told.window), told.prometheus.by(unrolled(rule["expr"]), *names))[1],
+            lambda: (
+                counted.client.search("{ }", **counted.window),
+                counted.prometheus.by(unrolled(rule["expr"]), *names),
+            )[1],
             lambda found: want <= {key for key, value in found.items() if value >= 0},
         )
     assert all(value >= 0 for key, value in found.items() if key in want)
 
 
-def test_classic_or_native(told: Told) -> None:
+def test_classic_or_native(counted: CountedWorkload) -> None:
     """Durations come from whichever histograms there are, to the same series."""
     either = [rule["expr"].split("\nor ") for rule in RECORDS if "\nor histogram_quantile(" in rule["expr"]]
     assert len(either) == 6
@@ -109,20 +113,20 @@ def test_classic_or_native(told: Told) -> None:
         names = re.findall(r"\w+", re.findall(r"by \((.*?)\)", native)[0])
         assert "_bucket" in classic
         assert "_bucket" not in native
-        assert told.by(classic, *names).keys() == told.by(native, *names).keys() != set()
+        assert counted.by(classic, *names).keys() == counted.by(native, *names).keys() != set()
 
 
-def test_errors_of_the_rules(told: Told) -> None:
+def test_errors_of_the_rules(counted: CountedWorkload) -> None:
     """The ratio of a service's errors is that of its spans."""
-    serving = [span for span in told.spans if span.kind in ("SERVER", "CONSUMER")]
+    serving = [span for span in counted.spans if span.kind in ("SERVER", "CONSUMER")]
     calls = Counter((span.service,) for span in serving)
     failed = Counter((span.service,) for span in serving if span.status == "ERROR")
-    found = told.by(unrolled("service:traces_spanmetrics_errors:ratio_rate5m"), "service")
+    found = counted.by(unrolled("service:traces_spanmetrics_errors:ratio_rate5m"), "service")
     assert found == pytest.approx({key: failed[key] / count for key, count in calls.items()}, rel=1e-9)
 
 
-def test_a_healthy_stretto_has_no_alerts(told: Told) -> None:
+def test_a_healthy_stretto_has_no_alerts(counted: CountedWorkload) -> None:
     """None of those about Stretto itself. One compares two rates, which at first are of different times."""
     for rule in ALERTS:
         if rule["alert"].startswith(("Stretto", "MetricsGenerator")) and rule["alert"] != "MetricsGeneratorBehind":
-            assert told.by(unrolled(rule["expr"]), "instance", "reason", "route") == {}, rule["alert"]
+            assert counted.by(unrolled(rule["expr"]), "instance", "reason", "route") == {}, rule["alert"]

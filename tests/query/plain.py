@@ -13,6 +13,7 @@ from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
 from query.language.check import type_of
 from tables.schema import parse_attribute_column
+from tests.query.plain_arithmetic import _calculate, _family
 
 COLUMNS = {
     "name": "name",
@@ -383,32 +384,3 @@ def _value(expr: ast.FieldExpr, row: Row, entry: Entry | None = None) -> Any:
                 return None
             return _calculate(expr.op, left, right)
     return holds(expr, row, entry)
-
-
-def _family(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return "number" if isinstance(value, int | float) else type(value).__name__
-
-
-def _calculate(op: str, a: Any, b: Any) -> Any:
-    value = _unlimited(op, a, b)
-    return None if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
-
-
-def _unlimited(op: str, a: Any, b: Any) -> Any:
-    whole = isinstance(a, int) and isinstance(b, int)
-    match op:
-        case "+":
-            return a + b
-        case "-":
-            return a - b
-        case "*":
-            return a * b
-        case "^":
-            return float(a) ** float(b)
-    if b == 0:
-        return None
-    if op == "/":
-        return int(a / b) if whole else a / b
-    return int(math.fmod(a, b)) if whole else math.fmod(a, b)

@@ -9,7 +9,8 @@ from query.language.ast import Literal, Type
 from query.language.check import type_of
 from query.language.text import duration, expression
 from query.language.words import KIND, STATUS
-from tests.query.plain import COMPARE, Row, _family, _value, grouped, pipeline
+from tests.query.plain import COMPARE, Row, _value, grouped, pipeline
+from tests.query.plain_arithmetic import _family
 
 Series = dict[tuple[tuple[str, str], ...], list[float | None]]
 MEASURED_IN_NS = (ast.Intrinsic("duration"), ast.Intrinsic("event:timeSinceStart"))

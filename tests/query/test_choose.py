@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from query.requests import SearchRequest
 from query.search.search import search
-from tests.query.test_search import MS, SPLIT, START_NS, TRACES, sources, traces
+from tests.query.golden import START_NS
+from tests.query.sources import MS, SPLIT, TRACES, sources, traces
 
 ONE = "{ span.x = 1 }"
 

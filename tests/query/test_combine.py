@@ -13,7 +13,7 @@ from query.search import answer, span_sets
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
-from tests.query.test_engine import QUERIES, KeepingSource, spans, split
+from tests.query.strategies import QUERIES, KeepingSource, spans, split
 
 LOAD = "\n".join(["load", *(f"  t{i:02} a start={i}s" for i in range(12))])
 

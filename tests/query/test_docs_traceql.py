@@ -1,7 +1,6 @@
 """docs/traceql.md: its examples run, and no word of the language is missing."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -17,20 +16,14 @@ from query.metrics.metrics import compile_metrics, metrics_range
 from query.requests import RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
+from tests.query.documented import DOC, examples
 from tests.query.golden import START_NS, S, load_table
 
-DOC = (Path(__file__).parents[2] / "docs" / "traceql.md").read_text(encoding="utf-8")
 SPANS = """load
   t1 a    name=a kind=server duration=2s resource.service.name=web span.x=3 span.cached=true span.tags=["x","y"]
   t1 b<a  name=b kind=client duration=20ms status=error resource.service.name=db span.rows=4 event=exception@5ms
   t2 a    name=GET duration=3ms resource.service.name=web span.http.route="/cart" span.ratio=1.0 link=t1/b
 """
-
-
-def examples(language: str) -> list[str]:
-    """The queries of the document's blocks, which empty lines part."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
-    return [query for block in blocks for query in re.split(r"\n\s*\n", block.strip())]
 
 
 @pytest.mark.parametrize("query", examples("traceql"))

@@ -9,9 +9,9 @@ from query.requests import RangeRequest, SearchRequest
 from query.scan.profile import Profile
 from query.scan.progress import QueryObserver
 from query.search.search import search
+from tests.query.documented import examples
 from tests.query.golden import START_NS, S
-from tests.query.test_docs_traceql import examples
-from tests.query.test_search import SPLIT, TRACES, sources
+from tests.query.sources import SPLIT, TRACES, sources
 
 
 @pytest.mark.parametrize("query", examples("traceql"))

@@ -19,7 +19,7 @@ from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.otlp_rows import make_table
 from tests.query.golden import START_NS, S
-from tests.query.test_engine import split
+from tests.query.strategies import split
 
 WORDS = {bool: "bool", int: "int", float: "double", str: "string"}
 SCALARS = st.one_of(

@@ -22,35 +22,15 @@ from query.scan.stitch import whole
 from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
 from tests.query.plain_metrics import series
-from tests.query.test_engine import BY, FILTERS, SPANSETS, STAGES, spans, split
-
-STEP_NS = 10
-START, END = 10, 50
-
-FUNCTIONS = st.sampled_from(["rate()", "count_over_time()"]) | st.tuples(
-    st.sampled_from(["min", "max", "avg", "sum", "histogram"]),
-    st.sampled_from(["duration", "span.a", "span.b * 2", "event.a", "event:timeSinceStart"]),
-).map(lambda parts: f"{parts[0]}_over_time({parts[1]})")
-QUANTILES = st.sampled_from(["duration", ".a"]).map(lambda of: f"quantile_over_time({of}, 0, .5, 0.9, 1)")
-LEAVES = st.tuples(
-    SPANSETS | st.just("{ }"),
-    st.lists(STAGES, max_size=1),
-    FUNCTIONS | QUANTILES,
-    st.lists(BY, max_size=2, unique=True).map(lambda by: f" by ({', '.join(by)})" if by else ""),
-).map(lambda parts: " | ".join([parts[0], *parts[1], parts[2] + parts[3]]))
-SERIES = st.recursive(
-    LEAVES.map(lambda text: f"({text})"),
-    lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})"),
-        st.tuples(inner, st.sampled_from("+-*/"), st.sampled_from(["2", "-1.5", "0"])).map(
-            lambda parts: f"({' '.join(parts)})"
-        ),
-        st.tuples(st.just("3"), st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})"),
-        st.tuples(inner, st.sampled_from([">", "<=", "!="]), st.sampled_from(["1", "0", "5ns"])).map(
-            lambda parts: f"({' '.join(parts)})"
-        ),
-    ),
-    max_leaves=3,
+from tests.query.strategies import (
+    END,
+    FILTERS,
+    LEAVES,
+    SERIES,
+    START,
+    STEP_NS,
+    spans,
+    split,
 )
 
 

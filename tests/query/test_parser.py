@@ -3,7 +3,6 @@
 import time
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,11 +14,11 @@ from query.language.check import check
 from query.language.compile import compile_query
 from query.language.parse import QUERY_CHARS_MAX, parse
 from query.language.words import duration_ns
-from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
-from query.requests import InstantRequest, RangeRequest, SearchRequest
+from query.metrics.metrics import compile_metrics, metrics_range
+from query.requests import RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
-from tests.helpers.reference import cases, reference_file
+from tests.helpers.reference import cases
 from tests.query.golden import START_NS, S, load_table
 
 param = pytest.param
@@ -122,51 +121,8 @@ def test_empty_text_selects_everything() -> None:
     assert parse("") == parse("{ }")
 
 
-def _examples(group: str) -> list[str]:
-    found: list[str] = yaml.safe_load(reference_file("traceql_examples.yaml").read_text())[group]
-    return found
-
-
-def test_valid_examples() -> None:
-    """Every query that Tempo lists as valid is parsed and checked."""
-    for query in _examples("valid"):
-        check(parse(query))
-
-
-def test_valid_examples_are_answered() -> None:
-    """Every one of them runs: as a search, and where it is a metrics query as that, too."""
-    load = "load\n  t1 a name=x span.a=1 span.field=2.5\n  t1 b<a span.a=s event=exception@1s event.a=3\n  t2 a"
-    sources = [TableSource(load_table(load))]
-    for query in _examples("valid"):
-        search(sources, SearchRequest(query=query))
-        if not isinstance(parse(query).root, ast.Pipeline):
-            metrics_range(sources, RangeRequest(query=query, start_ns=0, end_ns=10**18, step_ns=10**17))
-            metrics_instant(sources, InstantRequest(query=query, start_ns=0, end_ns=2 * 10**18, exemplars=1))
-
-
-def test_examples_that_do_not_parse() -> None:
-    """Every query that Tempo's parser refuses is refused."""
-    accepted = []
-    for query in _examples("parse_fails"):
-        try:
-            check(parse(query))
-            accepted.append(query)
-        except TraceQLError:
-            pass
-    assert accepted == []
-
-
-def test_examples_that_do_not_validate() -> None:
-    """Every query that Tempo's validation refuses is parsed, then refused."""
-    for query in _examples("validate_fails"):
-        parsed = parse(query)
-        with pytest.raises(TraceQLError):
-            check(parsed)
-
-
 def test_recorded_refusals() -> None:
     """What a running Tempo answered with 400 is refused, what it answered with 200 is not."""
-    reference_file("cases.json.gz")
     for case in cases("invalid_search"):
         query = case["params"]["q"]
         if case["status"] == 200:

@@ -14,32 +14,15 @@ from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.scan import stitch
 from query.scan.profile import Profile
 from query.scan.progress import Progress, QueryObserver
-from query.scan.stitch import whole
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, S, load_table
-from tests.query.test_engine import SPANSETS, STAGES, spans
-from tests.query.test_metrics import END, LEAVES, SERIES, START, STEP_NS
-from tests.query.test_search import traces
+from tests.query.sources import LOAD, by_time, traces
+from tests.query.strategies import END, LEAVES, SERIES, SPANSETS, STAGES, START, STEP_NS, spans
 
 QUERIES = st.tuples(SPANSETS | st.just("{ }"), st.lists(STAGES, max_size=1)).map(
     lambda parts: " | ".join([parts[0], *parts[1]])
 )
-# Twelve traces, one a second; each has its second span a second later.
-LOAD = "\n".join(
-    ["load", *(f"  t{i:02} {part} start={i + delay}s" for i in range(12) for part, delay in (("a", 0), ("b<a", 1)))]
-)
-
-
-def by_time(table: pa.Table, count: int) -> list[TableSource]:
-    """The spans in order of start, in so many sources that follow each other."""
-    order = table.sort_by([("start_ns", "ascending")])
-    size = -(-table.num_rows // count)
-    parts = [
-        order.slice(at, size).sort_by([("trace_id", "ascending"), ("start_ns", "ascending")])
-        for at in range(0, table.num_rows, size)
-    ]
-    return [TableSource(whole(part)) for part in parts]
 
 
 def told(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[Any]]:

@@ -16,19 +16,19 @@ from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.otlp_rows import read_messages, span_table
 from tests.helpers.reference import (
+    SPANS,
     answered,
     answered_series,
     cases,
     recorded,
     recorded_series,
-    reference_file,
     same,
 )
 
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    return span_table(read_messages(reference_file("spans.otlp.bin")))
+    return span_table(read_messages(SPANS))
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one source", "every trace in four sources"])

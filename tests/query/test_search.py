@@ -8,37 +8,12 @@ from hypothesis import strategies as st
 
 from query.errors import QueryCancelled
 from query.requests import SearchRequest
-from query.results import SearchResult, ServiceStats
+from query.results import ServiceStats
 from query.scan.stitch import whole
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.query.golden import START_NS, load_table
-
-MS = 1_000_000
-TRACES = """load
-  t1 a    start=0ms   duration=100ms name=GET resource.service.name=web kind=server
-  t1 b<a  start=10ms  duration=20ms  resource.service.name=db status=error span.x=1
-  t1 c<a  start=50ms  duration=90ms  resource.service.name=db span.x=1
-  t2 a    start=200ms duration=10ms  name=POST span.x=1
-  t3 a<z  start=300ms duration=10ms  span.x=1
-  t4 a    start=300ms duration=10ms  span.x=1
-"""
-
-
-def sources(load: str, *parts: list[int]) -> list[TableSource]:
-    """The rows of a load, or several sources with the given rows each."""
-    table = load_table(load)
-    if not parts:
-        return [TableSource(table)]
-    return [TableSource(whole(table.take(pa.array(rows)))) for rows in parts]
-
-
-def traces(result: SearchResult) -> list[str]:
-    return [trace.trace_id.lstrip(b"\0").decode() for trace in result.traces]
-
-
-# t1's three spans in three sources, the other traces beside them.
-SPLIT = ([0, 3], [1, 4], [2, 5])
+from tests.query.sources import MS, SPLIT, TRACES, sources, traces
 
 
 @pytest.mark.parametrize("parts", [(), SPLIT], ids=["one source", "three sources"])

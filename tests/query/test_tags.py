@@ -28,7 +28,7 @@ from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import file_of
 from tests.helpers.otlp_rows import make_table, read_messages, span_table
-from tests.helpers.reference import cases, reference_file
+from tests.helpers.reference import SPANS, cases
 from tests.query.golden import _sources, load_rows
 
 NS = 10**9
@@ -36,7 +36,7 @@ NS = 10**9
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    return span_table(read_messages(reference_file("spans.otlp.bin")))
+    return span_table(read_messages(SPANS))
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one source", "every trace in four sources"])

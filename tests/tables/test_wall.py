@@ -13,11 +13,8 @@ from tables.wall import NativePanic, walled
 from tables.wire.otlp.descriptor import RequestHandler
 from tables.wire.otlp.framing import GROUPS_MAX, Framing
 from tests.helpers.hostile import FRAMES, HUGE, HUGE_LENGTHS, groups, inside, spread_groups
+from tests.helpers.panics import PanicException
 from tests.helpers.whole_way import DECODER, request, span
-
-
-class Panic(BaseException):
-    """As a panic of pyo3: no Exception."""
 
 
 def raising(error: BaseException) -> Any:
@@ -44,8 +41,8 @@ def test_what_passes_the_wall(error: BaseException) -> None:
 def test_a_panic_becomes_an_error() -> None:
     """With its words, counted, without a chain that keeps the bytes alive."""
     before = panics()
-    with pytest.raises(NativePanic, match="Panic: slice index") as caught:
-        walled(raising, Panic("slice index " + "x" * 10_000))
+    with pytest.raises(NativePanic, match="PanicException: slice index") as caught:
+        walled(raising, PanicException("slice index " + "x" * 10_000))
     assert len(str(caught.value)) < 300
     assert caught.value.__cause__ is None
     assert panics() == before + 1

@@ -31,7 +31,7 @@ INVOICES_PER_RUN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShopPage:
     """A page that visitors request. weight: how often"""
 
     weight: float
@@ -63,7 +63,7 @@ class Shop:
         return trace.spans
 
 
-def visit(shop: Services, trace: Trace, page: Page) -> None:
+def visit(shop: Services, trace: Trace, page: ShopPage) -> None:
     """One request on its way through gateway and storefront to the page."""
     rng = shop.rng
     http: Attributes = {"http.request.method": page.method, "http.route": page.route}
@@ -209,11 +209,11 @@ def write_invoices(shop: Services, trace: Trace) -> None:
 
 
 PAGES: Final = (
-    Page(0.16, "GET", "/", home),
-    Page(0.34, "GET", "/books/{isbn}", one_book),
-    Page(0.20, "GET", "/search", find),
-    Page(0.13, "POST", "/basket", into_basket),
-    Page(0.09, "POST", "/checkout", checkout),
-    Page(0.04, "GET", "/account", account),
-    Page(0.04, "GET", "/healthz", health),
+    ShopPage(0.16, "GET", "/", home),
+    ShopPage(0.34, "GET", "/books/{isbn}", one_book),
+    ShopPage(0.20, "GET", "/search", find),
+    ShopPage(0.13, "POST", "/basket", into_basket),
+    ShopPage(0.09, "POST", "/checkout", checkout),
+    ShopPage(0.04, "GET", "/account", account),
+    ShopPage(0.04, "GET", "/healthz", health),
 )

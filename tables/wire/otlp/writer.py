@@ -23,7 +23,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tables.errors import WireError
-from tables.schema import FIXED, OPTIONAL, Attribute, parse_attribute_column
+from tables.schema import FIXED, OPTIONAL, AttributeColumn, parse_attribute_column
 from tables.turns import as_list
 
 _NO_PARENT: Final = bytes(8)
@@ -225,7 +225,9 @@ def _attributes(table: pa.Table, scope: str, message: Callable[..., Any]) -> lis
     return [b"".join(part) for part in parts]
 
 
-def _add_column(parts: list[list[bytes]], column: pa.Array, attribute: Attribute, message: Callable[..., Any]) -> None:
+def _add_column(
+    parts: list[list[bytes]], column: pa.Array, attribute: AttributeColumn, message: Callable[..., Any]
+) -> None:
     """Adds each value of a column to its row's parts. A value that many rows share is encoded once."""
     key, to_any = attribute.key, _TO_ANY[attribute.type]
     # Lists cannot be looked up, and 0.0 would be taken for -0.0.

@@ -1,26 +1,19 @@
 """Tokens: who may ask and send, and what the others are told; what the open endpoints tell."""
 
 import asyncio
-import hashlib
 from base64 import b64encode
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
-from agents.distributor.span_writer import Outcome
 from app.errors import SettingsError
 from app.net.access import Access, Forbidden, Unauthorized, load_credentials
 from app.net.tenant import InvalidTenant, NoTenant
-from app.receivers.input_budget import InputBytes
 from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from tests.helpers.api import CREDENTIALS, hashed
+from tests.helpers.receivers import FakeBatcher
 
-
-def hashed(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
-
-
-CREDENTIALS = {"acme": [hashed("a1"), hashed("a2")], "beta": [hashed("b1"), hashed("both")], "gamma": [hashed("both")]}
 ALL = {"*": [hashed("root")], "single-tenant": [hashed("one")]}
 
 
@@ -130,13 +123,6 @@ def test_ready_tells_no_paths(ask, backend, reason, shown):
     assert ask("/status/services").text == f"all: Starting\n{shown}\n"
 
 
-class Gather:
-    """In place of the batcher."""
-
-    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
-        return Outcome(1)
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({}, 401), ({"Authorization": "Bearer a1"}, 200), ({"Authorization": "Bearer a1", "X-Scope-OrgID": "beta"}, 403)],
@@ -145,7 +131,9 @@ def test_receiver_over_http(headers, status):
     """The same tokens where spans are sent."""
 
     async def run():
-        app = build_http_receiver(Gather(), Access(multitenancy=True, credentials=CREDENTIALS), BodyLimits(1000, 1000))
+        app = build_http_receiver(
+            FakeBatcher(), Access(multitenancy=True, credentials=CREDENTIALS), BodyLimits(1000, 1000)
+        )
         async with TestClient(TestServer(app)) as client:
             reply = await client.post("/v1/traces", headers={"Content-Type": "application/x-protobuf"} | headers)
             return reply.status, "WWW-Authenticate" in reply.headers

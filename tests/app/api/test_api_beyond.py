@@ -19,7 +19,7 @@ from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.engine import Engine
 from tests.helpers.frozen import strictly
 from tests.query.golden import START_NS, load_table
-from tests.query.test_progress import LOAD, by_time
+from tests.query.sources import LOAD, by_time
 
 ID = b"big".rjust(16, b"\0")
 PROTOBUF = {"Accept": "application/protobuf"}

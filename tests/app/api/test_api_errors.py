@@ -1,7 +1,6 @@
 """What all endpoints share: errors, health, metrics, documentation."""
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,9 +9,10 @@ from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
-from tests.app.api.conftest import api_over
+from tests.helpers.api import api_over
+from tests.helpers.files import ROOT
 
-DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+DOCS = ROOT / "docs" / "api.md"
 
 
 class WrongQueryError(TraceQLError):

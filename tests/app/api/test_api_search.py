@@ -11,19 +11,8 @@ import pytest
 from app.api.tempo.search import search_json
 from query.language.compile import compile_query
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from tests.helpers.api import RESULT, SPAN, TRACE
 from tests.helpers.frozen import strictly
-
-SPAN = SpanMatch(b"\x00\x01\x02\x03\x04\x05\x06\x07", "op", 1_000_000_001, 5, [("service.name", "a")])
-TRACE = TraceMatch(
-    trace_id=bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb"),
-    root_service="frontend",
-    root_name="GET /",
-    start_ns=1_000_000_000,
-    duration_ns=50_999_999,
-    span_sets=[SpanSet([SPAN], 3, [("count()", 3)]), SpanSet([], 1)],
-    service_stats={"frontend": ServiceStats(2, 1), "cart": ServiceStats(4, 0)},
-)
-RESULT = SearchResult([TRACE], Inspected(traces=4, spans=50, bytes=2**40, sources=2))
 
 
 def with_trace(**fields) -> dict:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -14,12 +13,13 @@ from schemathesis.checks import not_a_server_error
 
 from app.api.server import api_runner
 from tables.columns.in_memory import TableSource
-from tests.app.api.conftest import api_over
+from tests.helpers.api import api_over
 from tests.helpers.engine import Engine
+from tests.helpers.files import ROOT
 from tests.query.golden import load_table
-from tests.query.test_search import TRACES
+from tests.query.sources import TRACES
 
-FILE = Path(__file__).parents[3] / "docs" / "openapi.yaml"
+FILE = ROOT / "docs" / "openapi.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,10 @@
 import asyncio
 import gc
 import json
-import re
 import threading
 import time
 import weakref
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import grpc
 import pytest
@@ -20,37 +17,20 @@ from app.api.errors import TooManyRequests, Unavailable
 from app.api.limits import LIMITS
 from app.api.proto import tempo_pb2 as pb
 from app.api.tempo import messages, streaming
-from app.api.tempo.metrics import instant_json, last_use, range_json
 from app.api.tempo.search import search_json
 from app.api.tempo.streaming import METHODS, SERVICE, build_streaming
-from app.api.tempo.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
 from app.querying import querier
-from query.engine.distinct import TagValue
-from query.results import Exemplar, Inspected, MetricsResult, SearchResult, Series, SpanMatch, SpanSet, TraceMatch
-from query.tags.tags import TagNames, TagValues
-from tests.app.api.conftest import api_over
-from tests.app.api.test_api_access import CREDENTIALS
-from tests.app.api.test_api_search import RESULT
-from tests.app.test_querier import in_loop, loaded, world
+from query.results import Inspected, MetricsResult, SearchResult, Series
+from tests.helpers.api import CREDENTIALS, RESULT, api_over
 from tests.helpers.engine import NS, Engine
+from tests.helpers.files import ROOT
+from tests.helpers.live_store import world
+from tests.helpers.loops import in_loop
+from tests.helpers.queriers import loaded
+from tests.helpers.streaming import NAMES, SERIES, VALUES, same
 from tests.query.golden import START_NS, load_table
-from tests.query.test_progress import LOAD, by_time
+from tests.query.sources import LOAD, by_time
 
-INSPECTED = Inspected(traces=3, spans=9, bytes=2**40, sources=2)
-NAMES = TagNames({"intrinsic": ("kind", "name"), "resource": ("b", "x"), "span": ("a", "b")}, INSPECTED)
-VALUES = TagValues((TagValue("int", "5"), TagValue("string", "5"), TagValue("string", "a")), INSPECTED)
-VALUE_KINDS = [("s", "x"), ("i", -(2**63)), ("d", 1.5), ("b", False), ("l", ["a", "b"]), ("e", []), ("n", float("nan"))]
-SERIES = MetricsResult(
-    [
-        Series(VALUE_KINDS, [(10**9, 0.0), (2 * 10**9, 2.5)], [Exemplar(bytes(15) + b"\x05", 3 * 10**9, 7.0)]),
-        Series([], [(10**9, float("inf"))]),
-    ],
-    INSPECTED,
-)
-ODD = SearchResult(
-    [TraceMatch(bytes(16), None, None, 0, -5, [SpanSet([SpanMatch(bytes(8), "", 0, -1, VALUE_KINDS)], 0)], {})],
-    INSPECTED,
-)
 RESPONSES = {
     "Search": pb.SearchResponse,
     "SearchTags": pb.SearchTagsResponse,
@@ -87,77 +67,6 @@ def call(backend):
         return asyncio.run(main())
 
     return call
-
-
-def same(body: bytes, parts) -> None:
-    """The JSON says what the messages say."""
-    (part,) = parts
-    if isinstance(part, messages.Whole):
-        part = pb.SearchResponse.FromString(part.SerializeToString())
-    want = json_format.ParseDict(json.loads(body), type(part)())
-    # As text: not a number is not equal to itself.
-    assert str(part) == str(want)
-
-
-@pytest.mark.parametrize("span_sets", [True, False])
-@pytest.mark.parametrize("result", [RESULT, ODD, SearchResult([], Inspected())], ids=["usual", "odd", "none"])
-def test_search_agrees(result, span_sets):
-    """Both forms of a search's answer say the same."""
-    same(b"".join(search_json(result, span_sets=span_sets)), messages.search_messages(result, span_sets=span_sets))
-
-
-@pytest.mark.parametrize("sets", [1, 2])
-def test_a_search_with_a_large_trace_agrees(sets):
-    """A trace whose spans are written by hand is the same as JSON, in its order among others."""
-    spans = tuple(SpanMatch(n.to_bytes(8, "big"), f"n{n}", n, n, (("k", n),)) for n in range(2_100))
-    large = RESULT.traces[0]._replace(span_sets=(SpanSet(spans, 5_000, (("by(name)", "x"),)),) * sets)
-    parts = list(messages.search_messages(replace(RESULT, traces=[large]), span_sets=True))
-    same(b"".join(search_json(replace(RESULT, traces=[large]), span_sets=True)), parts)
-    mixed = replace(RESULT, traces=[RESULT.traces[0], large, RESULT.traces[0]])
-    parts = messages.search_messages(mixed, span_sets=True)
-    found = [pb.SearchResponse.FromString(part.SerializeToString()) for part in parts]
-    assert [len(trace.spanSet.spans) > 2_000 for part in found for trace in part.traces] == [False, True, False]
-
-
-def test_what_was_sent_is_dropped():
-    """The event loop knows the result to its end: there is nothing left for it to free."""
-    result = MetricsResult(list(SERIES.series), INSPECTED)
-    assert b"".join(last_use(range_json(result), result)) == b"".join(range_json(SERIES))
-    assert result.series == []
-
-
-def test_what_is_not_sent_is_dropped():
-    """Nor where the answer is given up before its end."""
-    result = MetricsResult(list(SERIES.series), INSPECTED)
-    parts = last_use(range_json(result), result)
-    next(parts)
-    parts.close()
-    assert result.series == []
-
-
-@pytest.mark.parametrize("result", [SERIES, MetricsResult([], Inspected())], ids=["some", "none"])
-def test_metrics_agree(result):
-    """Both forms of a metrics answer say the same."""
-    same(b"".join(range_json(result)), messages.range_messages(result))
-    same(b"".join(instant_json(result)), messages.instant_messages(result))
-
-
-@pytest.mark.parametrize("names", [NAMES, TagNames({}, Inspected())], ids=["some", "none"])
-def test_tags_agree(names):
-    """Both forms of tags and values say the same."""
-    for intrinsic in (False, True):
-        same(names_v1_json(names, intrinsic=intrinsic), messages.names_messages(names, intrinsic=intrinsic))
-    same(names_v2_json(names), messages.names_v2_messages(names))
-    same(values_v1_json(VALUES), messages.values_messages(VALUES))
-    same(values_v2_json(VALUES), messages.values_v2_messages(VALUES))
-
-
-def test_many_names_are_several_messages():
-    """Together they are all names."""
-    names = TagNames({"span": tuple(f"{n:0100}" for n in range(30_000))}, Inspected())
-    parts = list(messages.names_v2_messages(names))
-    assert len(parts) > 1
-    assert [tag for part in parts for scope in part.scopes for tag in scope.tags] == list(names.scopes["span"])
 
 
 def many_series(count: int) -> MetricsResult:
@@ -476,26 +385,13 @@ def test_a_client_that_goes_away(call, backend):
 
 def test_methods_are_documented():
     """docs/api.md has a row for each method, with the endpoint that asks the same."""
-    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    text = (ROOT / "docs" / "api.md").read_text()
     assert all(f"| `{name}` | `GET /api/" in text for name in METHODS)
     assert all(f"`{code.name}`" in text for code in streaming.CODES.values())
 
 
-def test_proto_is_what_the_classes_were_made_of():
-    """Each message, field and number of tempo.proto is in the classes, and the other way round."""
-    text = re.sub(r"//.*", "", (Path(pb.__file__).with_name("tempo.proto")).read_text())
-    written = {
-        (name, field, int(number))
-        for name, body in re.findall(r"message (\w+) \{(.*?)\n\}", text, re.DOTALL)
-        for field, number in re.findall(r"(\w+) = (\d+);", body)
-    }
-    made = {
-        (message.name, field.name, field.number)
-        for message in pb.DESCRIPTOR.message_types_by_name.values()
-        for field in message.fields
-    }
-    assert written == made
-    assert set(re.findall(r"rpc (\w+)\(", text)) == set(METHODS)
+def test_every_method_of_the_service_is_answered():
+    assert set(pb.DESCRIPTOR.services_by_name["StreamingQuerier"].methods_by_name) == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)

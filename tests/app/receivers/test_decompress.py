@@ -8,8 +8,6 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-import cramjam
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,30 +16,10 @@ from app.receivers.codecs import ENCODINGS, UnknownEncoding, codec
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from tables.errors import WireError
+from tests.helpers.compression import EMPTY, block, framed, lz4, raw_deflate, zstd
 
 MIB = 1 << 20
 ANY_RATIO = BodyCosts(ratio_max=10**6)
-
-
-def raw_deflate(data: bytes) -> bytes:
-    deflate = zlib.compressobj(wbits=-15)
-    return deflate.compress(data) + deflate.flush()
-
-
-def zstd(data: bytes) -> bytes:
-    return bytes(pa.Codec("zstd").compress(data))
-
-
-def lz4(data: bytes) -> bytes:
-    return bytes(cramjam.lz4.compress(data))
-
-
-def framed(data: bytes) -> bytes:
-    return bytes(cramjam.snappy.compress(data))
-
-
-def block(data: bytes) -> bytes:
-    return bytes(cramjam.snappy.compress_raw(data))
 
 
 def halves(compress):
@@ -118,7 +96,6 @@ def test_any_bytes(encoding, data):
     raise AssertionError("no end")
 
 
-EMPTY = gzip.compress(b"")
 PADDING = b"\xfe\x00\x00\x00"
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import wraps
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from agents.distributor.span_encoder import PIECE_BYTES
 from agents.distributor.span_writer import NotAcknowledged, Outcome, Request
 from app.receivers.input_budget import InputBudget
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
+from tests.helpers.loops import in_loop
 
 LIMITS = BatchLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
 
@@ -29,14 +29,6 @@ class Writer:
 
     async def accept(self, requests: list[Request]) -> list[Outcome]:
         return [Outcome(received=len(r.body)) for r in requests]
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 def batcher(limits: BatchLimits = LIMITS) -> tuple[RequestBatcher, Writer]:

@@ -1,8 +1,6 @@
 """Requests made to hurt the decoder: refused alone, over HTTP and gRPC; what is gathered with them is acknowledged."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
 from typing import Any
 
 import grpc
@@ -17,6 +15,8 @@ from app.receivers.request_batcher import IN_FLIGHT_BYTES, BatchLimits, RequestB
 from app.standalone.ports import free_ports
 from tables.wire.otlp.descriptor import RequestHandler
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
+from tests.helpers.loops import in_loop
+from tests.helpers.panics import PanicException
 from tests.helpers.whole_way import request, span
 
 LIMITS = BatchLimits(gather_s=0.02, batch_bytes=10_000_000, wait_s=1)
@@ -26,22 +26,6 @@ DEEP = {
     "spread groups": spread_groups(250_000),
 }
 HOSTILE = [pytest.param(body, id=name) for name, body in (HUGE_LENGTHS | FRAMES | DEEP).items()]
-
-
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(20):
-                await test(*args, **kwargs)
-
-        asyncio.run(limited())
-
-    return run
-
-
-class Panic(BaseException):
-    """As a panic of pyo3: no Exception."""
 
 
 def undecodable(reason: str) -> float:
@@ -112,7 +96,7 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
 
         def list_to_record_batch(self, bodies: list[bytes]) -> Any:
             if any(b"poison" in body for body in bodies):
-                raise Panic("index out of bounds")
+                raise PanicException("index out of bounds")
             return self.inner.list_to_record_batch(bodies)
 
     def make(self: RequestHandler) -> None:
@@ -134,7 +118,7 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
     assert IN_FLIGHT_BYTES._value.get() == 0
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("boom"), Panic("boom"), IndexError("boom")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("boom"), PanicException("boom"), IndexError("boom")])
 @in_loop
 async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a request does to the code: it is refused alone."""
@@ -163,7 +147,7 @@ async def test_a_writer_that_panics() -> None:
 
     class Broken:
         async def write(self, _: Any) -> Any:
-            raise Panic("boom")
+            raise PanicException("boom")
 
     gather = RequestBatcher(Broken(), LIMITS)  # type: ignore[arg-type]
     answers = await asyncio.gather(*(gather.add("a", b"x" * n) for n in range(1, 4)), return_exceptions=True)

@@ -18,6 +18,7 @@ import h2.events
 import pytest
 
 from app.receivers.otlp.grpc import METHOD
+from tests.helpers.files import ROOT
 
 MIB = 1 << 20
 BODY_BYTES = 60 * MIB
@@ -27,7 +28,7 @@ CONNECTIONS = 40
 @pytest.fixture
 def child() -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     command = [sys.executable, "-m", "tests.app.receivers.memory_child"]
-    root = Path(__file__).parents[3]
+    root = ROOT
     environment = os.environ | {"PYTHONPATH": str(root)}
     pipe = subprocess.PIPE
     with subprocess.Popen(

@@ -1,0 +1,113 @@
+"""A Parquet file that is open: its footer, which leaf columns each column has, and how rows are decoded from it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tables.columns import overflow
+from tables.columns.arrays import one_array
+from tables.errors import DamagedError
+from tables.parquet.decode_errors import reading
+from tables.storage.checksum import Tail
+from tables.storage.object_store import RangeFile
+
+
+@dataclass(slots=True, eq=False)
+class OpenFile:
+    """leaves: column → numbers of its leaf columns. types: column → type."""
+
+    file: pq.ParquetFile
+    bytes: RangeFile  # what `file` reads
+    leaves: dict[str, list[int]]
+    types: dict[str, Any]
+    lock: threading.Lock  # a Parquet reader is not made for two threads at once
+
+
+def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> OpenFile:
+    with reading(name, "cannot be opened"):
+        metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
+        # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
+        schema = pq.ParquetSchema(metadata).to_arrow_schema()
+        strings = [field.name for field in schema if field.type == pa.string()]
+        source = open_file()
+        # What Arrow reads ahead it keeps for as long as the file is open: `holding` does it instead.
+        dictionaries = [*strings, *(overflow.DICTIONARIES if overflow.COLUMN in schema.names else ())]
+        file = pq.ParquetFile(
+            source, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False, page_checksum_verification=True
+        )
+    if metadata.num_row_groups != 1:
+        raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
+    leaves: dict[str, list[int]] = {}
+    at = 0
+    for field in schema:
+        count = _leaf_count(field.type)
+        leaves[field.name] = list(range(at, at + count))
+        at += count
+    return OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
+    file.seek(file.size() - tail.size_bytes)
+    data = file.read(tail.size_bytes)
+    if problem := tail.problem(data):
+        raise DamagedError(name, problem)
+    return pa.BufferReader(pa.py_buffer(data))
+
+
+def column_chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, length) of each leaf's bytes, as Arrow asks for them."""
+    chunks = []
+    for leaf in leaves:
+        column = metadata.row_group(0).column(leaf)
+        start = column.data_page_offset
+        if column.has_dictionary_page and column.dictionary_page_offset < start:
+            start = column.dictionary_page_offset
+        chunks.append((start, column.total_compressed_size))
+    return chunks
+
+
+def decode_cut(opened: OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+    """Rows of the columns from a file that has these columns only. Of lists of structs, which most traces have none
+    of, the other leaves are read where the first shows an entry.
+    """
+    strings = [column for column in columns if opened.types[column] == pa.string()]
+    file = pq.ParquetFile(
+        pa.BufferReader(data), read_dictionary=strings, pre_buffer=False, page_checksum_verification=True
+    )
+    leaves: dict[str, range] = {}
+    at = 0
+    for column in columns:
+        leaves[column] = range(at, at + len(opened.leaves[column]))
+        at += len(leaves[column])
+
+    def read(indices: list[int]) -> dict[str, Any]:
+        # In batches that end with the wanted rows: what comes behind them is not decoded.
+        batches, left = [], max(1, rows[1])
+        for batch in file.reader.iter_batches(left, row_groups=[0], column_indices=indices, use_threads=False):
+            batches.append(batch)
+            left -= batch.num_rows
+            if left <= 0:
+                break
+        table = pa.Table.from_batches(batches).slice(rows[0], rows[1] - rows[0])
+        return {column: one_array(table.column(column)) for column in table.column_names}
+
+    found = read([numbers[0] for numbers in leaves.values()])
+    nested = [column for column in columns if len(leaves[column]) > 1]
+    full = [column for column in nested if pc.max(pc.list_value_length(found[column])).as_py()]
+    for column in nested:
+        if column not in full:  # all empty or null
+            found[column] = pa.array(found[column].to_pylist(), opened.types[column])
+    return found | read([number for column in full for number in leaves[column]]) if full else found
+
+
+def _leaf_count(type_: Any) -> int:
+    if pa.types.is_list(type_):
+        return _leaf_count(type_.value_type)
+    if pa.types.is_struct(type_):
+        return sum(_leaf_count(field.type) for field in type_)
+    return 1

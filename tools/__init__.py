@@ -1,0 +1,1 @@
+"""What makes generated files anew: `make docs`, `make proto`."""

@@ -1,0 +1,82 @@
+"""Makes the generated parts of docs/ anew: `make docs`. tests/test_docs.py says whether they are up to date.
+
+A document has prose of its own, then the line MARK; what follows that line is generated.
+"""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from app.settings.show import table as settings_table
+
+DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
+MARK: Final = "<!-- `make docs` makes everything below this line. -->"
+PACKAGES: Final = ("app", "agents", "query", "tables")
+
+
+class OwnMetric(NamedTuple):
+    """A metric as an operator sees it."""
+
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def metrics() -> dict[str, OwnMetric]:
+    """Every metric that the code declares, by the name that a query of Prometheus uses (counters end in `_total`).
+
+    Metrics register themselves when their module is imported, so this imports every module.
+    """
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
+    found: dict[str, OwnMetric] = {}
+    for collector in list(REGISTRY._collector_to_names):  # noqa: SLF001 no public way to ask
+        # What prometheus_client adds of its own (python_*, process_*) is of classes of its own.
+        if isinstance(collector, MetricWrapperBase):
+            families, declared = list(collector.describe()), collector
+        elif type(collector).__module__.startswith(PACKAGES):
+            families, declared = list(collector.collect()), None
+        else:
+            continue
+        for family in families:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = tuple((declared or family)._labelnames)  # type: ignore[union-attr]  # noqa: SLF001 as above
+            found[name] = OwnMetric(family.type, labels, family.documentation)
+    return dict(sorted(found.items()))
+
+
+def metrics_table() -> str:
+    """All metrics as a Markdown table, sorted by name."""
+    lines = ["| Metric | Type | Labels | What it says |", "|---|---|---|---|"]
+    for name, metric in metrics().items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
+
+
+GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table}
+
+
+def generated(text: str, table: str) -> str:
+    """The text of a document with everything below its mark made anew."""
+    before, mark, _ = text.partition(MARK)
+    if not mark:
+        raise ValueError(f"a line is missing that says where the generated part begins: {MARK}")
+    return f"{before}{MARK}\n\n{table}"
+
+
+def main() -> None:
+    """Write the documents."""
+    for name, table in GENERATED.items():
+        path = DOCS / name
+        path.write_text(generated(path.read_text(encoding="utf-8"), table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
