@@ -53,7 +53,7 @@ def is_metrics(query: str) -> bool:
 
 
 def lines(explained: Sequence[Explained]) -> Iterator[str]:
-    """For people."""
+    """The explanation as lines of text, for people."""
     for part in explained:
         yield f"query         {part.query}"
         yield f"whole traces  {_WHOLE[part.whole_traces]}"

@@ -61,8 +61,8 @@ class SharedMemory:
         self.bytes_max, self.bytes = bytes_max, 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
-        """Whether there was room; then it is taken."""
+    def take_bytes(self, size: int) -> bool:
+        """Takes so many bytes if there is room. Out: whether there was"""
         with self._lock:
             if self.bytes + size > self.bytes_max:
                 return False
@@ -70,8 +70,8 @@ class SharedMemory:
         USED.inc(size)
         return True
 
-    def give_back(self, size: int) -> None:
-        """What was taken."""
+    def give_back_bytes(self, size: int) -> None:
+        """Frees bytes that were taken before."""
         with self._lock:
             self.bytes -= size
         USED.dec(size)
@@ -105,7 +105,7 @@ class MemoryBudget:
             wanted = needed - self._free_bytes - self._taken
             if wanted > 0:
                 step = -(-wanted // _STEP_BYTES) * _STEP_BYTES
-                if not self._shared.take(step):
+                if not self._shared.take_bytes(step):
                     REFUSED.labels(TOTAL_SETTING).inc()
                     text = _text(needed, what, TOTAL_SETTING, self._shared.bytes_max, f"to ask again later, {cheaper}")
                     raise QueriesTooLarge(f"{text}. Other queries hold {_mb(self._shared.bytes)} now")
@@ -120,14 +120,14 @@ class MemoryBudget:
         return self.bytes_max - self.bytes
 
     def release(self, size: int) -> None:
-        """What was reserved and is gone now."""
+        """Gives back bytes that were reserved and are free now."""
         with self._lock:
             self.bytes -= int(size)
             spare = self._taken - max(0, self.bytes - self._free_bytes)
             spare -= spare % _STEP_BYTES
             if spare > 0:
                 self._taken -= spare
-                self._shared.give_back(spare)
+                self._shared.give_back_bytes(spare)
 
     def scratch(self, size: int, what: str) -> "_Scratch":
         """Reserved inside a `with` only. Entering raises: as `reserve`"""
@@ -140,20 +140,20 @@ class MemoryBudget:
         return MemoryBudget(self.bytes_max, self._shared, free_bytes=0)
 
     def open(self) -> "MemoryBudget":
-        """One more user."""
+        """Adds a user, who calls `close` at the end."""
         with self._lock:
             self._users += 1
         return self
 
     def close(self) -> None:
-        """One user less. The last one gives back what is left."""
+        """Removes a user. The last one gives back all that is still reserved."""
         with self._lock:
             self._users -= 1
             if self._users > 0:
                 return
             taken, self._taken, self.bytes = self._taken, 0, 0
         if taken:
-            self._shared.give_back(taken)
+            self._shared.give_back_bytes(taken)
 
     @contextmanager
     def active(self) -> Iterator["MemoryBudget"]:
@@ -182,16 +182,16 @@ class _Scratch:
 
 
 class _Unlimited(MemoryBudget):
-    """Counts nothing."""
+    """The budget where nothing is limited: it counts nothing."""
 
     def __init__(self) -> None:
         super().__init__(0, SharedMemory(0))
 
     def reserve(self, size: int, what: str, cheaper: str = CHEAPER) -> None:
-        """Always."""
+        """Grants whatever is asked for, and counts nothing."""
 
     def release(self, size: int) -> None:
-        """Nothing was counted."""
+        """Does nothing, because nothing was counted."""
 
     @property
     def left_bytes(self) -> int:
@@ -199,7 +199,7 @@ class _Unlimited(MemoryBudget):
         return sys.maxsize
 
     def sibling(self) -> "MemoryBudget":
-        """Itself."""
+        """The budget itself, which has no state."""
         return self
 
 

@@ -70,6 +70,16 @@ class Inspected:
     sources: int = 0
     left: int = 0
 
+    def __add__(self, other: "Inspected") -> "Inspected":
+        """The work of both together."""
+        return Inspected(
+            self.traces + other.traces,
+            self.spans + other.spans,
+            self.bytes + other.bytes,
+            self.sources + other.sources,
+            self.left + other.left,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:

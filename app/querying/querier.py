@@ -28,7 +28,8 @@ from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNames
 from query.results import MetricsResult, SearchResult
 from query.scan.progress import QueryObserver
 from query.search.search import search
-from query.tags.tags import Known, TagNames, TagValues, tag_names, tag_values
+from query.tags.tag_cache import TagCache
+from query.tags.tags import TagNames, TagValues, tag_names, tag_values
 from query.trace.by_id import trace_by_id
 from tables.blocks.block_list import BlockList
 from tables.blocks.damage import damage_lines
@@ -107,7 +108,7 @@ class Querier:
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
-        self._known_tags = Known()
+        self._tag_cache = TagCache()
         compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
 
     def close(self) -> None:
@@ -156,7 +157,7 @@ class Querier:
         """The tags that there are. Raises: Unavailable, TooManyRequests, TimeoutError."""
 
         def work(sources: Sources, cancelled: Cancelled) -> TagNames:
-            return tag_names(sources, request, known=self._known_tags, observer=observer, cancelled=cancelled)
+            return tag_names(sources, request, cache=self._tag_cache, observer=observer, cancelled=cancelled)
 
         return await self._ask(tenant, request, observer, work)
 
@@ -164,7 +165,7 @@ class Querier:
         """The values of some fields. Raises: Unavailable, TooManyRequests, TimeoutError."""
 
         def work(sources: Sources, cancelled: Cancelled) -> TagValues:
-            return tag_values(sources, request, known=self._known_tags, observer=observer, cancelled=cancelled)
+            return tag_values(sources, request, cache=self._tag_cache, observer=observer, cancelled=cancelled)
 
         return await self._ask(tenant, request, observer, work)
 

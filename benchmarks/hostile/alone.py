@@ -33,8 +33,9 @@ from query.metrics.metrics import metrics_instant, metrics_range
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest
 from query.results import MetricsResult
 from query.search.search import search
+from query.tags.tag_cache import TagCache
 from query.tags.tag_text import parse_tag
-from query.tags.tags import Known, tag_names, tag_values
+from query.tags.tags import tag_names, tag_values
 from query.trace.pages import trace_page
 from query.trace.trace import find_trace
 from tables.wire.otlp.writer import to_resource_spans
@@ -87,10 +88,10 @@ def main(argv: list[str]) -> int:
 def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """(kind, question) each; questions are fixed by the seed. What Grafana asks that took all memory comes first."""
     rng = Random(seed)
-    grammar, known = Grammar(wide, rng), Known()
+    grammar, cache = Grammar(wide, rng), TagCache()
     window: dict[str, Any] = {"start_ns": wide.start_ns, "end_ns": wide.start_ns + 3600 * NS}
     yield "compare", lambda: _text(range_json(_range(parts, "{ } | compare({ status = error })", 60 * NS, window)))
-    yield "tags", lambda: tag_names(parts, TagNamesRequest(scope="event", query="{ } << { }"), known=known)
+    yield "tags", lambda: tag_names(parts, TagNamesRequest(scope="event", query="{ } << { }"), cache=cache)
     yield "trace by id", lambda: _whole_trace(parts, wide.huge_trace)
 
     def one() -> tuple[str, Callable[[], Any]]:
@@ -113,11 +114,11 @@ def _questions(wide: Wide, parts: list[Any], seed: int, count: int) -> Iterator[
                 )
             case 4:
                 text, scope = grammar.filter(), rng.choice((None, "span", "event", "resource"))
-                return "tags", lambda: tag_names(parts, TagNamesRequest(scope=scope, query=text), known=known)
+                return "tags", lambda: tag_names(parts, TagNamesRequest(scope=scope, query=text), cache=cache)
             case _:
                 text, field = grammar.filter(), grammar.field()
                 return "tag values", lambda: tag_values(
-                    parts, TagValuesRequest(fields=(parse_tag(field),), query=text), known=known
+                    parts, TagValuesRequest(fields=(parse_tag(field),), query=text), cache=cache
                 )
 
     for _ in range(count):

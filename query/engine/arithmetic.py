@@ -14,19 +14,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from query.engine.compare import NUMPY, hexadecimal, present, scopes
+from query.engine.compare import hexadecimal, present, scopes
 from query.engine.events_and_links import EntryValues, reader_entries
+from query.functions.comparators import ARROW, NUMPY
 from query.language import ast
 from query.language.ast import Literal, Type
 from query.language.fields import entry_column, field_columns
 from query.language.words import INTRINSICS
-from query.scan.arrays import Mask, Rows, to_numpy
+from query.scan.arrays import INT64, Mask, Rows, to_numpy
 from query.scan.reader import Reader
 from query.scan.traces import child_counts
 
 _TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}
 _NUMBERS: Final = frozenset({Type.INT, Type.FLOAT})
-_INT64: Final = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def negative(value: Value) -> Value:
     """Of what is a number; the least integer has no opposite."""
     parts = (part for part in value if part.type in _NUMBERS)
     return tuple(
-        Part(part.type, -part.values, part.valid & (part.values != _INT64.min) if part.type is Type.INT else part.valid)
+        Part(part.type, -part.values, part.valid & (part.values != INT64.min) if part.type is Type.INT else part.valid)
         for part in parts
     )
 
@@ -100,21 +100,11 @@ def compare(op: str, left: Value, right: Value, rows: int) -> Mask:
     for a, b in _pairs(left, right):
         if a.type is b.type or {a.type, b.type} <= _NUMBERS:
             if a.type is Type.STRING:
-                hits = to_numpy(_STRINGS[op](a.values, b.values).fill_null(False))
+                hits = to_numpy(ARROW[op](a.values, b.values).fill_null(False))
             else:
                 hits = NUMPY[op](a.values, b.values)
             result |= hits & a.valid & b.valid
     return result
-
-
-_STRINGS: Final = {
-    "=": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
-}
 
 
 def _pairs(left: Value, right: Value) -> Iterator[tuple[Part, Part]]:
@@ -143,7 +133,7 @@ def _calculate(op: str, a: Part, b: Part) -> Part:
                 valid = valid & ~np.isnan(values)
             case "/" if whole:
                 values, valid = _whole_quotient(a.values, b.values), valid & (b.values != 0)
-                valid = valid & ~((a.values == _INT64.min) & (b.values == -1))
+                valid = valid & ~((a.values == INT64.min) & (b.values == -1))
             case "%" if whole:
                 values, valid = np.fmod(a.values, b.values), valid & (b.values != 0)
             case "/":
@@ -158,14 +148,14 @@ def _fits(op: str, a: Part, b: Part) -> bool:
     if not len(a.values):
         return True
     most = [max(-int(part.values.min()), int(part.values.max())) for part in (a, b)]
-    return (most[0] * most[1] if op == "*" else most[0] + most[1]) <= _INT64.max
+    return (most[0] * most[1] if op == "*" else most[0] + most[1]) <= INT64.max
 
 
 def _exact(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], product: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Where the product is what 64 bits hold of it, and all of it."""
     divisor = np.where((b == 0) | (b == -1), 1, b)
     exact: npt.NDArray[np.bool_] = np.where(
-        b == -1, a != _INT64.min, (b == 0) | ((product // divisor == a) & (product % divisor == 0))
+        b == -1, a != INT64.min, (b == 0) | ((product // divisor == a) & (product % divisor == 0))
     )
     return exact
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from query.functions.comparators import ARROW, NUMPY
 from query.language import ast
 from query.language.ast import NUMERIC, Literal, Type
 from query.language.check import anchored
@@ -21,22 +22,6 @@ from query.scan.arrays import Mask, to_numpy
 from query.scan.reader import ROOT_PARENT, Reader
 from query.scan.traces import child_counts
 
-_ARROW: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "=": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
-}
-NUMPY: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "=": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-}
 # The attribute types that a constant is compared with; the same and its array.
 TYPE_WORDS: Final = {
     Type.STRING: ("string", "string[]"),
@@ -97,7 +82,7 @@ def compare_array(array: Any, op: str, literal: Literal) -> Mask:
         numbers = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
         found = NUMPY[op](numbers[array.offset : array.offset + len(array)], literal.value)
         return found & to_numpy(array.is_valid()) if found.any() else found
-    return _mask(_ARROW[op](array, pa.scalar(literal.value, array.type)))
+    return _mask(ARROW[op](array, pa.scalar(literal.value, array.type)))
 
 
 def present(reader: Reader, field: ast.Field) -> Mask:

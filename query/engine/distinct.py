@@ -114,15 +114,20 @@ class Distinct:
         self._arrays: dict[str, list[Any]] = {}
         self._bytes = 0
 
-    def add(self, type_: str, values: Any) -> None:
-        """In: distinct values of one type"""
+    def add_values(self, type_: str, values: Any) -> None:
+        """In: distinct values of one type, as a pyarrow Array"""
         self._arrays.setdefault(type_, []).append(values)
         self._bytes += values.nbytes
         if self._bytes > 2 * self._bytes_max:
             self._compact()
             self.full = self._bytes > self._bytes_max
 
-    def values(self, limit: int) -> tuple[TagValue, ...]:
+    def arrays(self) -> dict[str, Any]:
+        """The values of each type, each once, in no order."""
+        self._compact()
+        return {type_: array for type_, (array,) in self._arrays.items()}
+
+    def first_values(self, limit: int) -> tuple[TagValue, ...]:
         """By type and value, at most `limit`; 0: all that fit into `bytes_max`."""
         self._compact()
         out: list[TagValue] = []

@@ -1,4 +1,4 @@
-"""Events and links of spans: lists flattened once, compared entry by entry, and told per row.
+"""Events and links of spans: lists flattened once, and compared entry by entry.
 
 One entry that satisfies a condition is enough. Conditions that && joins are about one and the same entry: `evaluate.py`
 asks for them entry by entry.
@@ -54,7 +54,7 @@ class Entries:
     pair_entries: Rows
 
     @classmethod
-    def of(cls, lists: Any, starts: npt.NDArray[np.int64]) -> "Entries":
+    def from_lists(cls, lists: Any, starts: npt.NDArray[np.int64]) -> "Entries":
         rows = to_numpy(pc.list_parent_indices(lists)).astype(np.int64)
         structs = pc.list_flatten(lists)
         attributes = pc.struct_field(structs, "attributes")
@@ -118,9 +118,9 @@ def reader_entries(reader: Reader, column: str) -> Entries | None:
 
     def make() -> Entries | None:
         lists = reader.column(column)
-        return None if lists is None else Entries.of(lists, reader.numbers("start_ns"))
+        return None if lists is None else Entries.from_lists(lists, reader.numbers("start_ns"))
 
-    found: Entries | None = reader.once(f"entries of {column}", make)
+    found: Entries | None = reader.derive(f"entries of {column}", make)
     return found
 
 

@@ -46,11 +46,11 @@ class Groups:
         """What a code stands for; None for 0."""
         for first, values in self.chunks:
             if first <= code < first + len(values):
-                return shown(values[code - first].as_py(), self.type)
+                return display_value(values[code - first].as_py(), self.type)
         return None
 
 
-def shown(value: Any, type_: Type) -> AttributeValue:
+def display_value(value: Any, type_: Type) -> AttributeValue:
     """A value as answers have it: durations, statuses and kinds as text."""
     if type_ is Type.DURATION and isinstance(value, int | float) and math.isfinite(value):
         return duration(int(value))

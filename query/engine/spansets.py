@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, assert_never
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from query.engine import arithmetic
 from query.engine.aggregates import compare_scalars
 from query.engine.arithmetic import Part
 from query.engine.expressions import matches
-from query.engine.groups import NIL, Groups, group, shown
+from query.engine.groups import NIL, Groups, display_value, group
 from query.engine.structure import Side, related
 from query.language import ast, text
 from query.language.ast import Type
@@ -40,7 +40,7 @@ class GroupAttribute:
         label = self.groups.label(int(self.codes[number]))
         return NIL if label is None else label
 
-    def take(self, sets: Rows) -> "GroupAttribute":
+    def take_sets(self, sets: Rows) -> "GroupAttribute":
         return replace(self, codes=self.codes[sets])
 
 
@@ -58,9 +58,9 @@ class NumberAttribute:
 
     def value(self, number: int) -> AttributeValue:
         found = [part.values[number].item() for part in self.parts if part.valid[number]]
-        return shown(found[0], self.type) if found else NIL
+        return display_value(found[0], self.type) if found else NIL
 
-    def take(self, sets: Rows) -> "NumberAttribute":
+    def take_sets(self, sets: Rows) -> "NumberAttribute":
         return replace(self, parts=tuple(Part(p.type, p.values[sets], p.valid[sets]) for p in self.parts))
 
 
@@ -84,28 +84,29 @@ class Spansets:
         return int(self.rows.nbytes + self.owner.nbytes + self.traces.nbytes) + sum(a.nbytes for a in self.attributes)
 
     @classmethod
-    def of(cls, mask: Mask, reader: Reader) -> "Spansets":
+    def from_mask(cls, mask: Mask, reader: Reader) -> "Spansets":
         """One spanset for each trace that has a row in the mask."""
-        return cls.of_rows(np.flatnonzero(mask), reader)
+        return cls.from_rows(np.flatnonzero(mask), reader)
 
     @classmethod
-    def of_rows(cls, rows: Rows, reader: Reader) -> "Spansets":
+    def from_rows(cls, rows: Rows, reader: Reader) -> "Spansets":
+        """One spanset for each trace that has one of the rows. In: rows, ascending"""
         traces, owner = np.unique(_trace_of(rows, reader), return_inverse=True)
         return cls(rows, owner, traces)
 
-    def owners(self, rows: Rows) -> Rows:
+    def owners_of(self, rows: Rows) -> Rows:
         """The spansets of some of the rows."""
         return self.owner[np.searchsorted(self.rows, rows)]
 
-    def among(self, keep: Mask) -> "Spansets":
-        """Without the other rows, and without the spansets that have none left. In: one truth value per own row."""
+    def with_rows(self, keep: Mask) -> "Spansets":
+        """These rows only, and the spansets that have any of them. In: a truth value for each of `self.rows`"""
         sets, owner = np.unique(self.owner[keep], return_inverse=True)
-        attributes = tuple(attribute.take(sets) for attribute in self.attributes)
+        attributes = tuple(attribute.take_sets(sets) for attribute in self.attributes)
         return Spansets(self.rows[keep], owner, self.traces[sets], attributes)
 
-    def having(self, keep: Mask) -> "Spansets":
-        """Without the other spansets."""
-        return self.among(keep[self.owner])
+    def with_sets(self, keep: Mask) -> "Spansets":
+        """These spansets only. In: a truth value for each spanset"""
+        return self.with_rows(keep[self.owner])
 
     def split(self, groups: Groups, label: str) -> "Spansets":
         """Each spanset into one per group, in the order of their first rows."""
@@ -115,7 +116,7 @@ class Spansets:
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         old = self.owner[first[order]]
-        attributes = [attribute.take(old) for attribute in self.attributes if attribute.label != label]
+        attributes = [attribute.take_sets(old) for attribute in self.attributes if attribute.label != label]
         new = GroupAttribute(label, codes[first[order]], groups)
         return Spansets(self.rows, place[inverse], self.traces[old], (*attributes, new))
 
@@ -126,15 +127,19 @@ class Spansets:
         return replace(self, attributes=(*kept, *new))
 
 
-# What an evaluation makes of each row besides columns: masks, numbers of spansets and of the nested set, some at once.
-ROW_BYTES: Final = 64
-
 State = Mask | Spansets  # a mask: one spanset per trace
 
 
 def evaluate(pipeline: ast.Pipeline, reader: Reader) -> State:
     """The spansets of a source. A mask where there is no more than one per trace, and nothing said about it."""
     return _pipeline(pipeline, reader, None)
+
+
+def matching_rows(pipeline: ast.Pipeline, reader: Reader, among: Mask | None) -> Mask:
+    """Which rows of a source match. In: among: the rows that count; None: all"""
+    state = evaluate(pipeline, reader)
+    rows = _mask(state, reader)
+    return rows if among is None else rows & among
 
 
 def _pipeline(pipeline: ast.Pipeline, reader: Reader, scope: State | None) -> State:
@@ -161,7 +166,7 @@ def _stage(stage: ast.Stage, reader: Reader, state: State | None) -> State | Non
             return _scalar_filter(stage, reader, _sets(state, reader))
         case ast.Filter() | ast.SpansetOp():
             found = spanset(stage, reader, state)
-            return state.among(found[state.rows]) if isinstance(state, Spansets) else found
+            return state.with_rows(found[state.rows]) if isinstance(state, Spansets) else found
     assert_never(stage)
 
 
@@ -204,7 +209,7 @@ def _together(left: Side, right: Side) -> Rows:
 
 
 def _owners(rows: Rows, reader: Reader, scope: State | None) -> Rows:
-    return scope.owners(rows) if isinstance(scope, Spansets) else _trace_of(rows, reader)
+    return scope.owners_of(rows) if isinstance(scope, Spansets) else _trace_of(rows, reader)
 
 
 def _trace_of(rows: Rows, reader: Reader) -> Rows:
@@ -215,7 +220,7 @@ def _trace_of(rows: Rows, reader: Reader) -> Rows:
 def _sets(state: State | None, reader: Reader) -> Spansets:
     if isinstance(state, Spansets):
         return state
-    return Spansets.of(np.ones(reader.rows, bool) if state is None else state, reader)
+    return Spansets.from_mask(np.ones(reader.rows, bool) if state is None else state, reader)
 
 
 def _mask(state: State | None, reader: Reader) -> Mask:
@@ -237,4 +242,4 @@ def _is_empty(state: State | None) -> bool:
 def _scalar_filter(stage: ast.ScalarFilter, reader: Reader, sets: Spansets) -> Spansets:
     keep, aggregates = compare_scalars(stage, reader, sets.rows, sets.owner, len(sets.traces))
     kept = sets.with_attributes([NumberAttribute(*found) for found in aggregates])
-    return kept.having(keep)
+    return kept.with_sets(keep)

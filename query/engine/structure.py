@@ -26,7 +26,7 @@ class Side:
     rows: Rows
     owner: Rows
 
-    def of(self, keep: Mask) -> "Side":
+    def where(self, keep: Mask) -> "Side":
         return Side(self.rows[keep], self.owner[keep])
 
 
@@ -49,7 +49,7 @@ def related(op: str, left: Side, right: Side, reader: Reader) -> Rows:
 
 def _meeting(left: Side, right: Side) -> tuple[Side, Side]:
     """Both sides without the spansets that the other does not have."""
-    return left.of(np.isin(left.owner, right.owner)), right.of(np.isin(right.owner, left.owner))
+    return left.where(np.isin(left.owner, right.owner)), right.where(np.isin(right.owner, left.owner))
 
 
 class _Numbers:

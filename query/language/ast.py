@@ -68,7 +68,7 @@ class Intrinsic:
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """`-x` or `!x`."""
+    """A sign before an operand: `-x` or `!x`."""
 
     op: str
     operand: "FieldExpr"
@@ -226,7 +226,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class MetricsQuery:
-    """Spans into series."""
+    """`{ … } | rate()`: spans that match, and the function that makes series of them."""
 
     spans: Pipeline
     function: MetricsFunction | Compare
@@ -270,7 +270,7 @@ CHOICES: Final[tuple[type[Ranking | MetricsFilter], ...]] = (Ranking, MetricsFil
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """`with(name=value)`."""
+    """A hint behind the query: `with(name=value)`."""
 
     name: str
     value: Literal

@@ -1,30 +1,17 @@
-"""What TraceQL's functions take: name and arguments → node."""
+"""Calls of TraceQL's functions: name and arguments → node."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from query.errors import did_you_mean
+from query.functions.aggregates import AGGREGATES
+from query.functions.metrics import METRICS_FUNCTIONS
+from query.functions.signatures import Arguments
 from query.language import ast
 from query.language.ast import At, Type
 from query.language.faults import Fault, fault
 from query.language.words import ALIASES, CONSTANTS, INTRINSICS
-
-AGGREGATES: Final = ("count", "min", "max", "avg", "sum")
-COUNTING: Final = ("rate", "count_over_time")
-MEASURING: Final = ("min_over_time", "max_over_time", "avg_over_time", "sum_over_time", "histogram_over_time")
-RANKINGS: Final = ("topk", "bottomk")
-FUNCTIONS: Final = (
-    *AGGREGATES,
-    "by",
-    "coalesce",
-    "select",
-    *COUNTING,
-    *MEASURING,
-    "quantile_over_time",
-    "compare",
-    *RANKINGS,
-)
 
 _COMPARE_TOP_N: Final = 10
 
@@ -42,35 +29,36 @@ def call(name: str, arguments: Sequence[Any], at: At) -> Any:
     """Aggregate, Coalesce, Select, MetricsFunction, Compare or RankingCall."""
     name = str(name)
     if name in AGGREGATES:
-        _count(name, arguments, 0 if name == "count" else 1, at)
-        return ast.Aggregate(name, _field(name, arguments[0], at) if arguments else None, at)
-    if name in COUNTING:
-        _count(name, arguments, 0, at)
-        return ast.MetricsFunction(name, None, (), (), at)
-    if name in MEASURING:
-        _count(name, arguments, 1, at)
-        return ast.MetricsFunction(name, _field(name, arguments[0], at), (), (), at)
-    if name in RANKINGS:
-        _count(name, arguments, 1, at)
-        return RankingCall(name, _whole_number(name, arguments[0], at), at)
-    if name == "coalesce":
-        _count(name, arguments, 0, at)
-        return ast.Coalesce(at)
-    if name in _SPECIAL:
-        return _SPECIAL[name](arguments, at)
+        of, _ = _measured(name, AGGREGATES[name].arguments, arguments, at)
+        return ast.Aggregate(name, of, at)
+    if name in METRICS_FUNCTIONS:
+        of, fractions = _measured(name, METRICS_FUNCTIONS[name].arguments, arguments, at)
+        return ast.MetricsFunction(name, of, fractions, (), at)
+    if name in _SYNTAX:
+        return _SYNTAX[name](name, arguments, at)
     hint = f"{did_you_mean(name, list(FUNCTIONS))}Functions are {', '.join(FUNCTIONS)}."
     raise fault(f"unknown function {name}", At(at.start, at.start + len(name)), hint)
 
 
+def _measured(
+    name: str, takes: Arguments, arguments: Sequence[Any], at: At
+) -> tuple[ast.FieldExpr | None, tuple[float, ...]]:
+    """What the function measures, and the numbers behind it."""
+    if takes.fractions:
+        return _quantiles(name, arguments, at)
+    _count(name, arguments, 1 if takes.measures else 0, at)
+    return (_field(name, arguments[0], at) if takes.measures else None), ()
+
+
 def grouped(function: Any, by: Sequence[Any], at: At) -> ast.MetricsFunction:
-    """`rate() by (a, b)`."""
+    """The metrics function with its groups: `rate() by (a, b)`."""
     if not isinstance(function, ast.MetricsFunction):
         raise fault("only a metrics function takes by", at, "Group spansets in a stage: { } | by(name)")
     return replace(function, by=tuple(_field("by", part, at) for part in by), at=at)
 
 
 def group_by(by: Sequence[Any], at: At) -> ast.GroupBy:
-    """The stage `by(a)`."""
+    """The stage `by(a)`, which splits spansets."""
     _count("by", by, 1, at)
     return ast.GroupBy(_field("by", by[0], at), at)
 
@@ -109,7 +97,7 @@ def _whole_number(name: str, node: Any, at: At) -> int:
     raise fault(f"{name} takes whole numbers", at, f"Write for instance {name}(10).")
 
 
-def _select(arguments: Sequence[Any], at: At) -> ast.Select:
+def _select(_name: str, arguments: Sequence[Any], at: At) -> ast.Select:
     if not arguments:
         raise fault("select needs at least one field", at, "Write for instance select(span.http.route).")
     for node in arguments:
@@ -118,16 +106,16 @@ def _select(arguments: Sequence[Any], at: At) -> ast.Select:
     return ast.Select(tuple(arguments), at)
 
 
-def _quantiles(arguments: Sequence[Any], at: At) -> ast.MetricsFunction:
+def _quantiles(name: str, arguments: Sequence[Any], at: At) -> tuple[ast.FieldExpr, tuple[float, ...]]:
     if len(arguments) < 2:
-        raise fault("quantile_over_time takes a field and quantiles", at, "quantile_over_time(duration, .9)")
+        raise fault(f"{name} takes a field and quantiles", at, f"{name}(duration, .9)")
     numbers = []
     for node in arguments[1:]:
         value = _fraction(node)
         if value is None:
-            raise fault("a quantile is a number from 0 to 1", node.at, "quantile_over_time(duration, 0.9)")
+            raise fault("a quantile is a number from 0 to 1", node.at, f"{name}(duration, 0.9)")
         numbers.append(value)
-    return ast.MetricsFunction("quantile_over_time", _field("", arguments[0], at), tuple(numbers), (), at)
+    return _field(name, arguments[0], at), tuple(numbers)
 
 
 def _fraction(node: Any) -> float | None:
@@ -140,7 +128,7 @@ def _fraction(node: Any) -> float | None:
     return None
 
 
-def _compare(arguments: Sequence[Any], at: At) -> ast.Compare:
+def _compare(_name: str, arguments: Sequence[Any], at: At) -> ast.Compare:
     hint = "Write compare({ status = error }), or compare({ … }, 10, start, end)."
     if len(arguments) not in {1, 2, 4} or not isinstance(arguments[0], ast.Filter):
         raise fault("compare takes a filter, a number of values and two times", at, hint)
@@ -150,8 +138,28 @@ def _compare(arguments: Sequence[Any], at: At) -> ast.Compare:
     return ast.Compare(arguments[0], top_n, start_ns, end_ns, at)
 
 
-_SPECIAL: Final[dict[str, Callable[[Sequence[Any], At], Any]]] = {
+def _coalesce(name: str, arguments: Sequence[Any], at: At) -> ast.Coalesce:
+    _count(name, arguments, 0, at)
+    return ast.Coalesce(at)
+
+
+def _ranking(name: str, arguments: Sequence[Any], at: At) -> RankingCall:
+    _count(name, arguments, 1, at)
+    return RankingCall(name, _whole_number(name, arguments[0], at), at)
+
+
+# What is written like a function, and is syntax of its own: nodes of the tree that the engine knows one by one.
+_SYNTAX: Final[dict[str, Callable[[str, Sequence[Any], At], Any]]] = {
+    "coalesce": _coalesce,
     "select": _select,
-    "quantile_over_time": _quantiles,
     "compare": _compare,
+    "topk": _ranking,
+    "bottomk": _ranking,
 }
+FUNCTIONS: Final = (
+    *AGGREGATES,
+    "by",
+    *(name for name in _SYNTAX if name in {"coalesce", "select"}),
+    *METRICS_FUNCTIONS,
+    *(name for name in _SYNTAX if name not in {"coalesce", "select"}),
+)

@@ -32,8 +32,8 @@ _NOT_SHOWN: Final = frozenset({"duration", "rootName", "rootServiceName", "trace
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A field among the attributes of matched spans.
+class Projection:
+    """A field that answers show among the attributes of matched spans.
 
     conditions: it is shown where its value satisfies one of them; empty: always
     or_nil: where it has no value, the word nil is shown
@@ -45,7 +45,7 @@ class Shown:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """That may hold its values."""
+        """The columns that may hold the field's values."""
         return tuple(column for column, _ in field_columns(self.field))
 
 
@@ -58,7 +58,7 @@ class Plan:
     """
 
     root: ast.Pipeline
-    shown: tuple[Shown, ...]
+    projections: tuple[Projection, ...]
     columns: frozenset[str]
     whole_traces: bool
 
@@ -81,7 +81,7 @@ def plan(query: Query) -> Plan:
     planner = _Planner(query.text)
     # Hints ask for less than what is answered anyway: the true newest, without sampling.
     root = planner.pipeline(_spans(query.root))
-    return Plan(root, tuple(planner.shown.values()), planner.all_columns(), planner.whole_traces)
+    return Plan(root, tuple(planner.projections.values()), planner.all_columns(), planner.whole_traces)
 
 
 def plan_metrics(query: Query) -> "tuple[MetricsPlan, ...]":
@@ -155,7 +155,7 @@ class _Planner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.fields: dict[Field, None] = {}
-        self.shown: dict[Field, Shown] = {}
+        self.projections: dict[Field, Projection] = {}
         self.columns: set[str] = set()
         self.whole_traces = False
 
@@ -183,9 +183,9 @@ class _Planner:
             case ast.Select():
                 for field in stage.fields:
                     self.use(field)
-                    # Without a scope it may be anybody's: what a span lacks is not told.
+                    # Without a scope it may be anybody's: what a span lacks is not said.
                     scoped = isinstance(field, ast.Intrinsic) or field.scope is not None
-                    self.show(Shown(field, (), or_nil=scoped))
+                    self.project(Projection(field, (), or_nil=scoped))
                 return stage
             case ast.ScalarFilter():
                 self.whole_traces = True
@@ -243,16 +243,16 @@ class _Planner:
                     pass
                 case ast.Attribute() | ast.Intrinsic():
                     self.use(expr)
-                    self.show(Shown(expr, (), or_nil=False))
+                    self.project(Projection(expr, (), or_nil=False))
                 case ast.Comparison(left=ast.Attribute() | ast.Intrinsic() as field, right=Literal() as literal):
                     self.use(field)
                     is_nil = literal.type is Type.NIL
                     always = is_nil or below_not
                     or_nil = is_nil and expr.op == "=" and not below_not
-                    self.show(Shown(field, () if always else (expr,), or_nil))
+                    self.project(Projection(field, () if always else (expr,), or_nil))
                 case ast.Unary(op="!", operand=ast.Attribute() as field) if not below_not:
                     self.use(field)
-                    self.show(Shown(field, (_is(field, value=False),), or_nil=False))
+                    self.project(Projection(field, (_is(field, value=False),), or_nil=False))
                 case ast.Comparison(op="=~" | "!~"):
                     self.unsupported("a regular expression on a computed value", expr.at)
                 case ast.Unary() | ast.Arithmetic() | ast.Comparison() | ast.Logic():
@@ -276,13 +276,13 @@ class _Planner:
             self.whole_traces |= field.name in _WHOLE_TRACE
         self.fields[field] = None
 
-    def show(self, new: Shown) -> None:
+    def project(self, new: Projection) -> None:
         """Once always shown, always shown; otherwise under any of its conditions."""
         if isinstance(new.field, ast.Intrinsic) and new.field.name in _NOT_SHOWN:
             return
-        old = self.shown.get(new.field)
+        old = self.projections.get(new.field)
         if old is not None:
             always = not old.conditions or not new.conditions
             conditions = () if always else old.conditions + new.conditions
-            new = Shown(new.field, conditions, old.or_nil or new.or_nil)
-        self.shown[new.field] = new
+            new = Projection(new.field, conditions, old.or_nil or new.or_nil)
+        self.projections[new.field] = new

@@ -1,18 +1,17 @@
 """Constants worked out before any row is read, and `3 < .a` written as `.a > 3`."""
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from query.functions.comparators import MIRRORED
 from query.language import ast
 from query.language.ast import FieldExpr, Literal, Type
 from query.language.check import anchored
 from query.language.constants import calculate, compare
 from query.language.walk import fold
-
-_MIRRORED: Final = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def simplify(expr: FieldExpr) -> FieldExpr:
@@ -55,8 +54,8 @@ def _unary(op: str, operand: FieldExpr, at: ast.At) -> FieldExpr:
 def _comparison(expr: ast.Comparison, left: FieldExpr, right: FieldExpr) -> FieldExpr:
     if isinstance(left, Literal) and isinstance(right, Literal):
         return Literal(_compare(expr.op, left, right), Type.BOOL, expr.at)
-    if isinstance(left, Literal) and expr.op in _MIRRORED:
-        return ast.Comparison(_MIRRORED[expr.op], right, left, expr.at)
+    if isinstance(left, Literal) and expr.op in MIRRORED:
+        return ast.Comparison(MIRRORED[expr.op], right, left, expr.at)
     return ast.Comparison(expr.op, left, right, expr.at)
 
 

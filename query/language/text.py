@@ -9,13 +9,13 @@ from query.language import ast
 from query.language.ast import FieldExpr, Literal, Type
 from query.language.walk import fold, left_chain
 from query.language.words import KIND, STATUS
+from tables.units import NS_PER_MS, NS_PER_S
 
 WORDS: Final = {
     Type.STATUS: {number: word for word, number in STATUS.items()},
     Type.KIND: {number: word for word, number in KIND.items()},
 }
 _PLAIN_KEY = re.compile(r'[^\s{}()=~!<>&|^,"]+')
-_NS: Final = 10**9
 
 
 def expression(expr: FieldExpr, *, exact: bool = False) -> str:
@@ -23,8 +23,8 @@ def expression(expr: FieldExpr, *, exact: bool = False) -> str:
 
     exact: as TraceQL that means the same; otherwise as labels of answers have it, in which 1.0 is 1
     """
-    told: str = fold(expr, partial(_expression, exact=exact))
-    return told
+    rendered: str = fold(expr, partial(_expression, exact=exact))
+    return rendered
 
 
 def _expression(expr: FieldExpr, operands: Sequence[str], *, exact: bool) -> str:
@@ -47,12 +47,12 @@ def _expression(expr: FieldExpr, operands: Sequence[str], *, exact: bool) -> str
 
 
 def aggregate(node: ast.Aggregate, *, exact: bool = False) -> str:
-    """`count()`, `avg(duration)`."""
+    """An aggregate as answers label it: `count()`, `avg(duration)`."""
     return f"{node.function}({'' if node.of is None else expression(node.of, exact=exact)})"
 
 
 def scalar(node: ast.Scalar) -> str:
-    """`count() * 2`."""
+    """Arithmetic with aggregates as TraceQL: `count() * 2`."""
     return fold(node, _scalar)
 
 
@@ -64,8 +64,8 @@ def _scalar(node: ast.Scalar, operands: Sequence[str]) -> str:
             return aggregate(node, exact=True)
         case ast.ScalarOp():
             left, right = (
-                f"({told})" if isinstance(side, ast.ScalarOp) else told
-                for side, told in zip((node.left, node.right), operands, strict=True)
+                f"({rendered})" if isinstance(side, ast.ScalarOp) else rendered
+                for side, rendered in zip((node.left, node.right), operands, strict=True)
             )
             return f"{left} {node.op} {right}"
     assert_never(node)
@@ -82,10 +82,10 @@ def stage(node: ast.Stage) -> str:
             return "{ }" if node.condition is None else f"{{ {expression(node.condition, exact=True)} }}"
         case ast.SpansetOp():
             first, chain = left_chain(node, ast.SpansetOp)
-            told = _operand(first)
+            rendered = _operand(first)
             for one in chain:
-                told = f"{told if one is chain[0] else f'({told})'} {one.op} {_operand(one.right)}"
-            return told
+                rendered = f"{rendered if one is chain[0] else f'({rendered})'} {one.op} {_operand(one.right)}"
+            return rendered
         case ast.Pipeline():
             return pipeline(node)
         case ast.ScalarFilter():
@@ -100,7 +100,7 @@ def stage(node: ast.Stage) -> str:
 
 
 def function(node: ast.MetricsFunction | ast.Compare) -> str:
-    """`quantile_over_time(duration, 0.9) by (name)`."""
+    """A metrics function as TraceQL: `quantile_over_time(duration, 0.9) by (name)`."""
     if isinstance(node, ast.Compare):
         times = f", {node.start_ns}, {node.end_ns}" if node.end_ns else ""
         return f"compare({stage(node.selection)}, {node.top_n}{times})"
@@ -138,13 +138,13 @@ def duration(ns: int) -> str:
     if ns == 0:
         return "0s"
     sign, ns = ("-", -ns) if ns < 0 else ("", ns)
-    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
+    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", NS_PER_MS)):
         if ns < size * 1000:
             return f"{sign}{_decimal(ns, size)}{unit}"
-    minutes, rest = divmod(ns, 60 * _NS)
+    minutes, rest = divmod(ns, 60 * NS_PER_S)
     hours, minutes = divmod(minutes, 60)
     long = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{sign}{long}{_decimal(rest, _NS)}s"
+    return f"{sign}{long}{_decimal(rest, NS_PER_S)}s"
 
 
 def _decimal(number: int, size: int) -> str:
@@ -153,8 +153,8 @@ def _decimal(number: int, size: int) -> str:
     return f"{whole}.{str(rest).zfill(len(str(size)) - 1)}".rstrip("0").rstrip(".") if rest else str(whole)
 
 
-def _wrapped(expr: FieldExpr, told: str) -> str:
-    return told if isinstance(expr, Literal | ast.Attribute | ast.Intrinsic) else f"({told})"
+def _wrapped(expr: FieldExpr, rendered: str) -> str:
+    return rendered if isinstance(expr, Literal | ast.Attribute | ast.Intrinsic) else f"({rendered})"
 
 
 def _operand(node: ast.SpansetExpr) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from query.language.ast import Type
+from tables.units import NS_PER_MS, NS_PER_S
 
 ATTRIBUTE_SCOPES: Final = ("span", "resource", "event", "link", "instrumentation", "parent")
 
@@ -63,11 +64,11 @@ _UNIT_NS: Final = {
     "us": 10**3,
     "µs": 10**3,  # U+00B5, the micro sign
     "μs": 10**3,  # U+03BC, the Greek letter, which some keyboards give
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 24 * 3600 * 10**9,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+    "d": 24 * 3600 * NS_PER_S,
 }
 
 # Names and strings, in which no comment begins, and comments. A comment that is not closed has no end.

@@ -7,11 +7,12 @@ import numpy as np
 from query.engine.expressions import matches
 from query.engine.groups import NIL
 from query.language import ast
-from query.metrics.partials import Floats, Partial
+from query.metrics.partials import Partial
 from query.metrics.value_counts import META_ERROR_KEY, VALUES_MAX
 from query.results import Attributes
 from query.scan.arrays import Mask
 from query.scan.reader import Reader
+from tables.columns.types import Floats
 
 META_TYPE: Final = "__meta_type"
 META_ERROR: Final = "__meta_error"
@@ -50,7 +51,7 @@ def selected(function: ast.Compare, reader: Reader) -> Mask:
     return mask
 
 
-def contrast_labels(partial: Partial, top_n: int) -> list[tuple[Attributes, Floats]]:
+def compare_series(partial: Partial, top_n: int) -> list[tuple[Attributes, Floats]]:
     """The series of all sources together: of each attribute the `top_n` most frequent values of either side."""
     counts = partial.cells["count"]
     sums = counts.sum(axis=1)

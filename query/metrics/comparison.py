@@ -11,7 +11,6 @@ import pyarrow as pa
 from query import memory
 from query.engine.groups import NIL, encoded, group, groupable
 from query.engine.spansets import evaluate
-from query.errors import QueryCancelled
 from query.language import ast, text
 from query.language.fields import field_columns
 from query.language.plan import MetricsPlan
@@ -20,11 +19,14 @@ from query.metrics.intervals import Intervals
 from query.metrics.observe import spans_in_range
 from query.metrics.partials import Partial
 from query.metrics.value_counts import VALUES_MAX, ValueCounts
-from query.scan.arrays import Rows
-from query.scan.profile import Profile
+from query.results import MetricsResult
+from query.scan.arrays import Mask, Rows
+from query.scan.pieces import Piece
+from query.scan.progress import Progress
 from query.scan.reader import SERVICE_NAME, Reader
+from query.scan.scan import Scan, stitched_first
 from query.scan.source import Sparse
-from query.scan.stitch import Piece, StitchedSource
+from query.scan.stitch import StitchedSource
 from tables.columns.overflow import SparseColumns
 from tables.schema import SCOPES, parse_attribute_column
 
@@ -44,46 +46,52 @@ class _Spans:
     cells: npt.NDArray[np.int64]
 
 
-def compare_pieces(
-    plan: MetricsPlan,
-    pieces: Sequence[Piece],
-    intervals: Intervals,
-    cancelled: Callable[[], bool],
-    profile: Profile,
-    done: Callable[[Reader], None],
-) -> Partial:
-    """The cells of all sources. Whole traces are put together only for what asks for them: their spans' attributes are
-    read where they rest.
-
-    done: is told each piece that was worked on
-    Raises: QueryCancelled, OSError, memory.MemoryExceeded
+class Comparing:
+    """Fold: the cells of compare() over all pieces. Whole traces are stitched only for what asks for them: their spans'
+    attributes are read where they rest, of each source once, so stitched pieces come first.
     """
-    assert isinstance(plan.function, ast.Compare)
-    counts = ValueCounts(intervals.count, plan.function.top_n)
-    later: dict[Reader, list[_Spans]] = {}
-    for piece in sorted(pieces, key=lambda piece: not piece.stitched):
-        if cancelled():
-            raise QueryCancelled
-        reader, among = piece.open()
-        with profile.source(reader):
-            spans = spans_in_range(evaluate(plan.root, reader), among, reader, intervals)
-            kind = spans.of(selected(plan.function, reader)).astype(np.int64)
-            here = _Spans(spans.rows, kind * intervals.count + spans.interval)
-            _count_intrinsics(counts, here, reader)
-            if isinstance(reader.source, StitchedSource):
-                for origin, rows, places in reader.source.origins(here.rows):
-                    memory.reserve(16 * len(rows), "spans of traces that lie in several blocks")
-                    later.setdefault(origin, []).append(_Spans(rows, here.cells[places]))
-            else:
-                # What it read until now was for the filter.
-                reader.forget()
-                _count_attributes(counts, [here, *later.pop(reader, ())], reader, cancelled)
-        reader.discard()
-        done(reader)
-    for reader, parts in later.items():
-        _count_attributes(counts, parts, reader, cancelled)
-        reader.forget()
-    return counts.partial()
+
+    def __init__(self, plan: MetricsPlan, intervals: Intervals, scan: Scan) -> None:
+        assert isinstance(plan.function, ast.Compare)
+        self._plan, self._function, self._intervals, self._scan = plan, plan.function, intervals, scan
+        self._counts = ValueCounts(intervals.count, plan.function.top_n)
+        self._later: dict[Reader, list[_Spans]] = {}
+        self._progress: Progress | None = None
+
+    def run(self, progress: Progress | None, *, keeps_all: bool) -> Partial:
+        """The cells of all pieces. keeps_all: of every value, not only of the most frequent ones that are answered
+
+        Raises: QueryCancelled, OSError, memory.MemoryExceeded
+        """
+        self._progress = progress
+        self._scan.run(self, stitched_first)
+        for reader, parts in self._later.items():
+            self._count_attributes(parts, reader)
+            reader.forget()
+        return self._counts.partial(None if keeps_all else self._function.top_n)
+
+    def add_piece(self, reader: Reader, among: Mask | None) -> bool:
+        spans = spans_in_range(evaluate(self._plan.root, reader), among, reader, self._intervals)
+        kind = spans.take(selected(self._function, reader)).astype(np.int64)
+        here = _Spans(spans.rows, kind * self._intervals.count + spans.interval)
+        _count_intrinsics(self._counts, here, reader)
+        if isinstance(reader.source, StitchedSource):
+            for origin, rows, places in reader.source.origins(here.rows):
+                memory.reserve(16 * len(rows), "spans of traces that lie in several blocks")
+                self._later.setdefault(origin, []).append(_Spans(rows, here.cells[places]))
+        else:
+            # What it read until now was for the filter.
+            reader.forget()
+            self._count_attributes([here, *self._later.pop(reader, ())], reader)
+        return False
+
+    def ends_before(self, _piece: Piece, left: int) -> bool:
+        if self._progress is not None and self._progress.due():
+            self._progress.tell(MetricsResult((), self._scan.inspected(left)))
+        return False
+
+    def _count_attributes(self, parts: Sequence[_Spans], reader: Reader) -> None:
+        _count_attributes(self._counts, parts, reader, self._scan.check_cancelled)
 
 
 def _count_intrinsics(counts: ValueCounts, spans: _Spans, reader: Reader) -> None:
@@ -97,16 +105,16 @@ def _count_intrinsics(counts: ValueCounts, spans: _Spans, reader: Reader) -> Non
         used, found = np.unique(codes[has], return_inverse=True)
         # Of too many the texts do not matter.
         labels = pa.nulls(len(used)) if len(used) > VALUES_MAX else pa.array([groups.label(int(one)) for one in used])
-        counts.add(text.expression(field), spans.cells[has], found, labels)
+        counts.add_spans(text.expression(field), spans.cells[has], found, labels)
 
 
 def _count_attributes(
-    counts: ValueCounts, parts: Sequence[_Spans], reader: Reader, cancelled: Callable[[], bool]
+    counts: ValueCounts, parts: Sequence[_Spans], reader: Reader, check_cancelled: Callable[[], None]
 ) -> None:
     spans = _together(parts, reader.rows)
     if not len(spans.cells):
         return
-    for label, found in _attribute_values(spans, reader, cancelled):
+    for label, found in _attribute_values(spans, reader, check_cancelled):
         absent = _ABSENT.get(label)
         # A span that has an attribute twice, with two types, counts once.
         taken = np.zeros(len(spans.cells), bool) if len(found) > 1 or absent is not None else None
@@ -116,10 +124,10 @@ def _count_attributes(
             if taken is not None:
                 has &= ~taken[places]
                 taken[places[has]] = True
-            counts.add(label, spans.cells[places[has]], codes[has].astype(np.int64), values)
+            counts.add_spans(label, spans.cells[places[has]], codes[has].astype(np.int64), values)
         if absent is not None and taken is not None and not taken.all():
             lacking = spans.cells[~taken]
-            counts.add(label, lacking, np.zeros(len(lacking), np.int64), pa.array([absent]))
+            counts.add_spans(label, lacking, np.zeros(len(lacking), np.int64), pa.array([absent]))
 
 
 def _together(parts: Sequence[_Spans], rows: int) -> _Spans:
@@ -134,7 +142,7 @@ def _together(parts: Sequence[_Spans], rows: int) -> _Spans:
 
 
 def _attribute_values(
-    spans: _Spans, reader: Reader, cancelled: Callable[[], bool]
+    spans: _Spans, reader: Reader, check_cancelled: Callable[[], None]
 ) -> Iterator[tuple[str, list[tuple[Rows, Any]]]]:
     """Each attribute's label, and for each type of its values: the places of spans, and the values of those."""
     every = np.arange(len(spans.cells))
@@ -150,11 +158,10 @@ def _attribute_values(
             place[spans.rows] = every
     fields = _fields(reader)
     for first in range(0, len(fields), _COLUMNS_AT_ONCE):
-        if cancelled():
-            raise QueryCancelled
+        check_cancelled()
         some = fields[first : first + _COLUMNS_AT_ONCE]
         own = [column for _, columns in some for column, _ in columns if column not in hidden]
-        arrays = reader.passing(own, spans.rows)
+        arrays = reader.read_passing(own, spans.rows)
         for label, columns in some:
             found: list[tuple[Rows, Any]] = []
             for column, word in columns:

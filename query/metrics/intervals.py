@@ -1,12 +1,11 @@
 """The samples of a metrics query: which spans each of them is about."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-_INT64_MAX: Final = 2**63 - 1
+from query.scan.arrays import INT64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +52,10 @@ class Intervals:
         if self.instant:
             return [self.end_ns]
         # The last one may be moved beyond what a time can be.
-        return [min(self.start_ns + i * self.step_ns, _INT64_MAX) for i in range(self.count)]
+        return [min(self.start_ns + i * self.step_ns, int(INT64.max)) for i in range(self.count)]
 
-    def of(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The sample of each time. In: times of (after_ns, until_ns]"""
+    def sample_of(self, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number of the sample that each time belongs to. In: times of (after_ns, until_ns]"""
         if self.instant:
             return np.zeros(len(times_ns), np.int64)
         return (times_ns - (self.start_ns - self.step_ns + 1)) // self.step_ns

@@ -1,42 +1,36 @@
 """The entry points of metrics queries: TraceQL text and sources → series."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
-import numpy as np
-
-from query import memory
-from query.engine.spansets import ROW_BYTES, evaluate
-from query.errors import QueryCancelled, TraceQLError
+from query.errors import TraceQLError
 from query.language import ast
 from query.language.check import check
 from query.language.parse import parse
-from query.language.plan import MetricsPlan, metrics_functions, plan_metrics
-from query.language.walk import walk
-from query.metrics.comparison import compare_pieces
+from query.language.plan import MetricsPlan, plan_metrics
+from query.metrics.comparison import Comparing
 from query.metrics.intervals import Intervals
-from query.metrics.observe import KINDS, observe, spans_in_range
-from query.metrics.partials import CELLS_MAX, Partial, TooManyCells, merge, partial_size
-from query.metrics.series import evaluate as evaluate_series
+from query.metrics.metrics_partial import MetricsPartial, merge_workers
+from query.metrics.observing import Observing
+from query.metrics.partials import CELLS_MAX, TooManyCells
+from query.metrics.series import evaluate
 from query.requests import InstantRequest, RangeRequest
-from query.results import Inspected, MetricsResult, Series
-from query.scan.arrays import Mask
-from query.scan.profile import Profile
+from query.results import MetricsResult
+from query.scan.arrays import Ids
+from query.scan.pieces import NO_IDS
 from query.scan.progress import QueryObserver
-from query.scan.reader import Reader
+from query.scan.scan import Scan, ScanPlan
 from query.scan.source import Source
-from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, shared_traces, whole_traces
+from query.scan.stitch import stitched_rows
+from query.scan.window import SpanStarts
 
-# Partials of each metrics function so far; when the last span of the sources that are left starts, at the latest; what
-# was inspected, which takes as long as there are sources and is hardly ever asked for.
-Tell = Callable[[Sequence[Sequence[Partial]], int, Callable[[], Inspected]], None]
-
-CHEAPER: Final = "fewer fields in by(), fields with fewer values, a longer step, or a shorter time range"
 # Of stitched traces, which have their facts anyway.
 _COMPARED_COLUMNS: Final = ("name", "kind", "status_code", "status_message", "scope_name", "scope_version")
 EXEMPLARS_MAX: Final = 1000  # more than anybody can see in a graph
+
+MetricsRequest = RangeRequest | InstantRequest
 
 
 def hinted_exemplars(query: str, exemplars: int) -> int:
@@ -70,13 +64,12 @@ def metrics_range(
     The sample at t is about the spans that start in (t - step, t], as far as they start in (start_ns, end_ns].
 
     sources: all that may know a span of the range; their order does not matter
-    observer: its profile is filled; its progress is told the latest samples as soon as no other source can change
+    observer: its profile is filled; its progress gets the latest samples as soon as no other source can change
         them, without exemplars
     cancelled: asked between sources
     Raises: TraceQLError before anything is read; ValueError: no such range; QueryCancelled; OSError from a source
     """
-    intervals = Intervals.over(request.start_ns, request.end_ns, request.step_ns)
-    return _run(sources, request, intervals, observer, cancelled)
+    return _answer(sources, request, observer, cancelled)
 
 
 def metrics_instant(
@@ -88,178 +81,113 @@ def metrics_instant(
 ) -> MetricsResult:
     """One sample about all spans that start in (start_ns, end_ns]. Otherwise as `metrics_range`.
 
-    observer: its progress is told no sample, only how much is left
+    observer: its progress gets no sample, only how much is left
     """
-    return _run(sources, request, Intervals.at_end(request.start_ns, request.end_ns), observer, cancelled)
+    return _answer(sources, request, observer, cancelled)
 
 
-def _run(
+def metrics_partial(
     sources: Sequence[Source],
-    request: RangeRequest | InstantRequest,
-    intervals: Intervals,
+    request: MetricsRequest,
+    *,
+    elsewhere: Ids = NO_IDS,
+    observer: QueryObserver | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> MetricsPartial:
+    """What one of several workers answers from its sources. As `metrics_range`, but for
+
+    elsewhere: ids, ascending, of traces of which other workers have spans, too: their rows are in the partial where
+        the query is about whole traces
+    """
+    return _Question(request, observer).ask(sources, elsewhere, cancelled, keeps_all=True)
+
+
+def merge(partials: Sequence[MetricsPartial], request: MetricsRequest) -> MetricsPartial:
+    """What the sources of all the partials say. In: partials of the same request over different sources, in any order
+
+    Of shared traces the rows are only put below each other: `finish` evaluates them when all are there.
+    """
+    return _Question(request, None).merge(partials)
+
+
+def finish(partials: Sequence[MetricsPartial], request: MetricsRequest) -> MetricsResult:
+    """The answer of several workers, in any order. Raises: TraceQLError: too many series; memory.MemoryExceeded"""
+    question = _Question(request, None)
+    merged = question.merge(partials)
+    if merged.shared_rows is not None:
+        sources = [stitched_rows(merged.shared_rows)]
+        stitched = question.ask(sources, NO_IDS, lambda: False, keeps_all=True)
+        merged = question.merge([replace(merged, shared_rows=None), stitched])
+    return question.answer(merged)
+
+
+def _answer(
+    sources: Sequence[Source],
+    request: MetricsRequest,
     observer: QueryObserver | None,
     cancelled: Callable[[], bool],
 ) -> MetricsResult:
-    observer = QueryObserver() if observer is None else observer
-    query, profile, progress = request.query, observer.profile, observer.progress
-    with profile.stage("compile"):
-        root, plans = compile_metrics(query)
-    exemplars = hinted_exemplars(query, min(request.exemplars, EXEMPLARS_MAX))
-
-    def tell(observed: Sequence[Sequence[Partial]], latest_ns: int, inspected: Callable[[], Inspected]) -> None:
-        if progress is not None and progress.due():
-            with profile.stage("make series"):
-                series = _settled_series(root, plans, observed, intervals, latest_ns)
-                progress.tell(MetricsResult(series, inspected()))
-
-    try:
-        merged, inspected = observe_sources(sources, plans, intervals, exemplars, cancelled, profile, tell)
-    except TooManyCells:
-        problem = f"more than {CELLS_MAX} series times samples"
-        hint = "Group by something with fewer values, or choose a longer step."
-        at = plans[0].function.at
-        raise TraceQLError(problem, query, at.start, at.end, hint) from None
-    with profile.stage("make series"):
-        series = evaluate_series(root, merged, intervals)
-    return MetricsResult(series, inspected)
+    question = _Question(request, observer)
+    return question.answer(question.ask(sources, NO_IDS, cancelled, keeps_all=False))
 
 
-def observe_sources(  # noqa: PLR0913 (the last two are options)
-    sources: Sequence[Source],
-    plans: Sequence[MetricsPlan],
-    intervals: Intervals,
-    exemplars: int,
-    cancelled: Callable[[], bool],
-    profile: Profile | None = None,
-    tell: Tell | None = None,
-) -> tuple[list[Partial], Inspected]:
-    """What some sources say to each metrics function. Partials of sources without common traces can be merged.
+class _Question:
+    """A metrics request, compiled. Raises: TraceQLError; ValueError: no such range"""
 
-    tell: called between sources, the latest ones first
-    Raises: TooManyCells, QueryCancelled, OSError
-    """
-    profile = Profile() if profile is None else profile
-    readers = [Reader(source) for source in sources if source.rows]
-    inside = [_may_have_spans(reader, intervals) for reader in readers]
-    work = [
-        Piece(UNKNOWN_NS, latest_start_ns(r, "start_ns"), False, partial(given, r, None))
-        for r, here in zip(readers, inside, strict=True)
-        if here
-    ]
-    if any(plan.whole_traces for plan in plans):
-        columns = frozenset(_COMPARED_COLUMNS).union(*(plan.columns for plan in plans))
-        with profile.stage("find shared traces"):
-            shared = shared_traces([reader.traces() for reader in readers])
-            work = whole_traces(readers, shared, columns, inside)
-    work.sort(key=lambda piece: -piece.latest_span_ns)
-    observed: list[list[Partial]] = [[] for _ in plans]
-    evaluated: list[Reader] = []
-    compared = [isinstance(plan.function, ast.Compare) for plan in plans]
-    if not all(compared):
-        others = [
-            item for item, compares in zip(zip(observed, plans, strict=True), compared, strict=True) if not compares
-        ]
-        for done, piece in enumerate(work, 1):
-            reader, among = piece.open()
-            evaluated.append(reader)
-            for parts, plan in others:
-                if cancelled():
-                    raise QueryCancelled
-                with profile.source(reader):
-                    parts.append(_observe(plan, reader, among, intervals, exemplars))
-                memory.reserve(parts[-1].nbytes, f"{len(parts[-1].keys)} series of one row group", CHEAPER)
-                if partial_size(parts, intervals.count) > max(CELLS_MAX, 2 * partial_size(parts[:1], intervals.count)):
-                    parts[:] = [_merge(plan, parts, intervals, exemplars)]
-            reader.discard()
-            if tell is not None and done < len(work):
-                inspected = partial(_inspected, readers, evaluated, len(work) - done)
-                tell(observed, work[done].latest_span_ns, inspected)
-    for parts, plan, compares in zip(observed, plans, compared, strict=True):
-        if compares:
-            worked_on: list[Reader] = []
+    def __init__(self, request: MetricsRequest, observer: QueryObserver | None) -> None:
+        if isinstance(request, RangeRequest):
+            self._intervals = Intervals.over(request.start_ns, request.end_ns, request.step_ns)
+        else:
+            self._intervals = Intervals.at_end(request.start_ns, request.end_ns)
+        self._observer = QueryObserver() if observer is None else observer
+        with self._observer.profile.stage("compile"):
+            self._root, self._plans = compile_metrics(request.query)
+        self._exemplars = hinted_exemplars(request.query, min(request.exemplars, EXEMPLARS_MAX))
+        self._query = request.query
 
-            def done_with(reader: Reader, worked_on: list[Reader] = worked_on) -> None:
-                worked_on.append(reader)
-                if tell is not None and len(worked_on) < len(work):
-                    tell(observed, UNKNOWN_NS, partial(_inspected, readers, worked_on, len(work) - len(worked_on)))
+    def ask(
+        self, sources: Sequence[Source], elsewhere: Ids, cancelled: Callable[[], bool], *, keeps_all: bool
+    ) -> MetricsPartial:
+        """What the sources say to each metrics function. keeps_all: of compare() every value, not only the first few"""
+        progress, intervals = self._observer.progress, self._intervals
+        scan = Scan(sources, self._scan_plan(elsewhere), cancelled, self._observer.profile)
+        with self._too_many_cells():
+            observing = Observing(self._root, self._plans, intervals, self._exemplars)
+            observing.run(scan, progress)
+            comparing = {}
+            for number, plan in enumerate(self._plans):
+                if isinstance(plan.function, ast.Compare):
+                    comparing[number] = Comparing(plan, intervals, scan).run(progress, keeps_all=keeps_all)
+            with scan.profile.stage("merge"):
+                merged = tuple(
+                    comparing[number] if number in comparing else observing.merged(number)
+                    for number in range(len(self._plans))
+                )
+        rows = scan.shared_rows(None if comparing else scan.plan.columns)
+        return MetricsPartial(merged, scan.finish(), rows)
 
-            parts.append(compare_pieces(plan, work, intervals, cancelled, profile, done_with))
-            evaluated += worked_on
-    with profile.stage("merge"):
-        merged = [
-            parts[0] if compares else _merge(plan, parts, intervals, exemplars)
-            for plan, parts, compares in zip(plans, observed, compared, strict=True)
-        ]
-    profile.finish(readers, evaluated)
-    return merged, _inspected(readers, evaluated, 0)
+    def merge(self, partials: Sequence[MetricsPartial]) -> MetricsPartial:
+        """What several workers say to each metrics function."""
+        with self._too_many_cells():
+            return merge_workers(partials, self._plans, self._intervals, self._exemplars)
 
+    def answer(self, partial: MetricsPartial) -> MetricsResult:
+        """The series. In: what all sources say"""
+        with self._observer.profile.stage("make series"):
+            series = evaluate(self._root, partial.functions, self._intervals)
+        return MetricsResult(series, partial.inspected)
 
-def _inspected(readers: Sequence[Reader], evaluated: Sequence[Reader], left: int) -> Inspected:
-    return Inspected(
-        traces=sum(len(reader.traces().ids) for reader in evaluated),
-        spans=sum(reader.rows for reader in evaluated),
-        bytes=sum(reader.bytes_read for reader in {*readers, *evaluated}),
-        sources=len(evaluated),
-        left=left,
-    )
+    def _scan_plan(self, elsewhere: Ids) -> ScanPlan:
+        window = SpanStarts(self._intervals.after_ns, self._intervals.until_ns)
+        columns = frozenset(_COMPARED_COLUMNS).union(*(plan.columns for plan in self._plans))
+        return ScanPlan(window, columns, any(plan.whole_traces for plan in self._plans), elsewhere)
 
-
-def _settled_series(
-    root: ast.Metrics,
-    plans: Sequence[MetricsPlan],
-    observed: Sequence[Sequence[Partial]],
-    intervals: Intervals,
-    latest_ns: int,
-) -> tuple[Series, ...]:
-    """The samples that spans which start at latest_ns or before do not count for: they are as in the answer."""
-    first = max(0, -(-(latest_ns - intervals.start_ns) // intervals.step_ns) + 1)
-    if intervals.instant or first >= intervals.count or not _settles(root):
-        return ()
-    rest = replace(intervals, start_ns=intervals.start_ns + first * intervals.step_ns)
-    merged = [
-        _merge(plan, [part.since(first) for part in parts], rest, 0)
-        for plan, parts in zip(plans, observed, strict=True)
-    ]
-    return tuple(evaluate_series(root, merged, rest))
-
-
-def _settles(node: ast.Metrics | ast.Literal) -> bool:
-    """Whether a sample needs no others than those of its interval and its series.
-
-    compare() chooses by all intervals; topk and bottomk may prefer the zeros of a series that is not known yet.
-    """
-    compares = any(isinstance(plan.function, ast.Compare) for plan in metrics_functions(node))
-    return not compares and not any(isinstance(part, ast.Ranking) for part in walk(node))
-
-
-def merge_partials(
-    observed: Sequence[Sequence[Partial]], plans: Sequence[MetricsPlan], intervals: Intervals, exemplars: int
-) -> list[Partial]:
-    """One partial for each metrics function. In: for each worker one for each metrics function."""
-    return [_merge(plan, [parts[i] for parts in observed], intervals, exemplars) for i, plan in enumerate(plans)]
-
-
-def _merge(plan: MetricsPlan, parts: Sequence[Partial], intervals: Intervals, exemplars: int) -> Partial:
-    function = plan.function
-    kinds = ("count",) if isinstance(function, ast.Compare) else KINDS[function.name]
-    parts = list(parts)
-    if isinstance(function, ast.MetricsFunction) and function.of is None and not function.by:
-        # Nothing at all is 0, too.
-        parts.append(Partial([()], {"count": np.zeros((1, intervals.count))}))
-    merged = merge(parts, kinds, intervals.count, exemplars)
-    memory.reserve(merged.nbytes, f"{len(merged.keys)} series", CHEAPER)
-    memory.current().release(sum(part.nbytes for part in parts))
-    return merged
-
-
-def _observe(plan: MetricsPlan, reader: Reader, among: Mask | None, intervals: Intervals, exemplars: int) -> Partial:
-    with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
-        state = evaluate(plan.root, reader)
-    spans = spans_in_range(state, among, reader, intervals)
-    assert isinstance(plan.function, ast.MetricsFunction)
-    return observe(plan.function, spans, reader, intervals, exemplars)
-
-
-def _may_have_spans(reader: Reader, intervals: Intervals) -> bool:
-    bounds = reader.bounds("start_ns")
-    return bounds is None or (bounds[0] <= intervals.until_ns and bounds[1] > intervals.after_ns)
+    @contextmanager
+    def _too_many_cells(self) -> Iterator[None]:
+        try:
+            yield
+        except TooManyCells:
+            problem = f"more than {CELLS_MAX} series times samples"
+            hint = "Group by something with fewer values, or choose a longer step."
+            at = self._plans[0].function.at
+            raise TraceQLError(problem, self._query, at.start, at.end, hint) from None

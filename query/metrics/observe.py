@@ -14,31 +14,18 @@ from query.engine.aggregates import measured
 from query.engine.expressions import value
 from query.engine.groups import Groups, group
 from query.engine.spansets import Spansets, State
+from query.functions.metrics import CELL_KINDS, METRICS_FUNCTIONS
 from query.language import ast
 from query.language.ast import Type
 from query.language.check import type_of
 from query.metrics.intervals import Intervals
-from query.metrics.partials import Candidate, Floats, Key, Partial, check_size, key_part
+from query.metrics.partials import Candidate, Key, Partial, check_size, key_part
 from query.metrics.quantile_sketch import QuantileSketch
 from query.scan.arrays import Mask, Rows, raw_all
 from query.scan.reader import Reader
+from tables.columns.types import Floats, Int64s
+from tables.units import NS_PER_S
 
-Int64s = npt.NDArray[np.int64]
-
-_NS_PER_S: Final = 1e9
-# The kinds of cells that each function is made of.
-KINDS: Final = {
-    "rate": ("count",),
-    "count_over_time": ("count",),
-    "min_over_time": ("min",),
-    "max_over_time": ("max",),
-    "sum_over_time": ("count", "sum"),
-    "avg_over_time": ("count", "sum"),
-    "quantile_over_time": ("count",),
-    "histogram_over_time": ("count",),
-}
-BUCKETED: Final = "histogram_over_time"
-SKETCHED: Final = "quantile_over_time"
 # Dense cells are cheaper than sorting, up to so many per row.
 _CELLS_PER_ROW_MAX: Final = 8
 _CELLS_MIN: Final = 1 << 16
@@ -51,11 +38,11 @@ class Observed:
     rows: Rows | None
     interval: Int64s
 
-    def of(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Their part of a column."""
+    def take(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The spans' part of a column of the source."""
         return column if self.rows is None else column[self.rows]
 
-    def among(self, keep: Mask) -> "Observed":
+    def where(self, keep: Mask) -> "Observed":
         if keep.all():
             return self
         rows = np.flatnonzero(keep) if self.rows is None else self.rows[keep]
@@ -78,7 +65,7 @@ def spans_in_range(state: State, among: Mask | None, reader: Reader, intervals: 
         inside = (times > intervals.after_ns) & (times <= intervals.until_ns)
         rows = np.flatnonzero(inside) if rows is None else rows[inside]
         times = times[inside]
-    return Observed(rows, intervals.of(times))
+    return Observed(rows, intervals.sample_of(times))
 
 
 def observe(
@@ -91,24 +78,25 @@ def observe(
     numbers: Floats | None = None
     if function.of is not None:
         found, has = measured(value(function.of, reader), reader.rows)
-        spans = spans.among(spans.of(has))
-        numbers = spans.of(found)
+        spans = spans.where(spans.take(has))
+        numbers = spans.take(found)
         if type_of(function.of) is Type.DURATION:
-            numbers = numbers / _NS_PER_S
-    dimensions: list[_Dimension] = [_of_groups(group(expr, reader), spans) for expr in function.by]
-    if function.name == BUCKETED and function.of is not None:
-        scale = _NS_PER_S if type_of(function.of) is Type.DURATION else 1.0
+            numbers = numbers / NS_PER_S
+    kernel = METRICS_FUNCTIONS[function.name]
+    dimensions: list[_Dimension] = [_group_dimension(group(expr, reader), spans) for expr in function.by]
+    if kernel.buckets:
+        assert function.of is not None
         assert numbers is not None
-        dimensions.append(_buckets(numbers, scale))
+        dimensions.append(_buckets(numbers, float(NS_PER_S) if type_of(function.of) is Type.DURATION else 1.0))
     codes, keys = _combined(dimensions, len(spans.interval), intervals.count)
     check_size(len(keys), intervals.count)
     cell = codes * intervals.count + spans.interval
     shape = (len(keys), intervals.count)
-    cells = {kind: _cells(kind, cell, shape, numbers) for kind in KINDS[function.name]}
+    cells = {kind: CELL_KINDS[kind].fill(cell, numbers, shape[0] * shape[1]).reshape(shape) for kind in kernel.cells}
     partial = Partial(keys, cells)
-    if function.name == SKETCHED:
+    if kernel.sketch:
         assert numbers is not None
-        partial.sketch = QuantileSketch.of(cell, numbers, cells["count"].reshape(-1).astype(np.int64))
+        partial.sketch = QuantileSketch.from_values(cell, numbers, cells["count"].reshape(-1).astype(np.int64))
         check_size(len(keys), intervals.count, partial.sketch.entries)
     if exemplars_max > 0 and len(cell):
         partial.candidates = _candidates(partial, cell, spans, numbers, reader, exemplars_max)
@@ -124,8 +112,8 @@ class _Dimension:
     label: Any
 
 
-def _of_groups(groups: Groups, spans: Observed) -> _Dimension:
-    return _Dimension(spans.of(groups.codes), groups.size, groups.label)
+def _group_dimension(groups: Groups, spans: Observed) -> _Dimension:
+    return _Dimension(spans.take(groups.codes), groups.size, groups.label)
 
 
 def _buckets(numbers: Floats, scale: float) -> _Dimension:
@@ -177,23 +165,6 @@ def _combined(dimensions: Sequence[_Dimension], rows: int, intervals: int) -> tu
     first = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
     # Two codes may stand for values of which answers show the same: then they are one group.
     return (codes, keys) if len(number) == len(keys) else (first[codes], list(number))
-
-
-def _cells(kind: str, cell: Int64s, shape: tuple[int, int], numbers: Floats | None) -> Floats:
-    size = shape[0] * shape[1]
-    if kind == "count":
-        return np.bincount(cell, minlength=size).astype(np.float64).reshape(shape)
-    assert numbers is not None
-    if kind == "sum":
-        sums: Floats = np.bincount(cell, weights=numbers, minlength=size).astype(np.float64)
-        return sums.reshape(shape)
-    flat = np.full(size, np.inf if kind == "min" else -np.inf)
-    (np.minimum if kind == "min" else np.maximum).at(flat, cell, numbers)
-    empty = np.isinf(flat)
-    if np.isinf(numbers).any():
-        empty[cell] = False
-    flat[empty] = np.nan
-    return flat.reshape(shape)
 
 
 def _candidates(

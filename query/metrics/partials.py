@@ -7,29 +7,18 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from query.functions.metrics import CELL_KINDS
 from query.metrics.quantile_sketch import QuantileSketch, merge_sketches
 from query.results import AttributeValue
+from tables.columns.types import Floats
 
 # Label values with their type, so that 1, 1.0 and true stay three; None: no value.
 Key = tuple[tuple[str, Any] | None, ...]
-Floats = npt.NDArray[np.float64]
 
 # A query's series times its samples: 32 MB for each kind of cell. Of quantiles twice as many buckets and single values.
 CELLS_MAX: Final = 1 << 22
 SKETCH_ENTRIES_MAX: Final = 2 * CELLS_MAX
-
-# How each kind of cell is added up, and what an empty one holds. No value is a NaN, so that NaN can stand for none;
-# infinity is a value like others.
-_OPERATIONS: Final = {
-    "count": (np.add, 0.0),
-    "sum": (np.add, 0.0),
-    "min": (np.fmin, np.nan),
-    "max": (np.fmax, np.nan),
-}
-EMPTY: Final = {kind: empty for kind, (_, empty) in _OPERATIONS.items()}
-
 
 _SKETCH_ENTRY_BYTES: Final = 16
 _KEY_BYTES: Final = 300
@@ -40,7 +29,7 @@ class TooManyCells(Exception):  # noqa: N818 - internal: query/metrics/metrics.p
 
 
 def check_size(groups: int, intervals: int, sketch_entries: int = 0) -> None:
-    """Raises: TooManyCells."""
+    """Refuses what has more cells than CELLS_MAX, or more entries of sketches. Raises: TooManyCells"""
     if groups * intervals > CELLS_MAX or sketch_entries > SKETCH_ENTRIES_MAX:
         raise TooManyCells
 
@@ -105,7 +94,7 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
         for key in part.keys:
             number.setdefault(key, len(number))
     check_size(len(number), intervals)
-    cells = {kind: np.full((len(number), intervals), EMPTY[kind]) for kind in kinds}
+    cells = {kind: np.full((len(number), intervals), CELL_KINDS[kind].empty) for kind in kinds}
     candidates: dict[tuple[Key, int], Candidate] = {}
     sketches: list[QuantileSketch] = []
     for part in parts:
@@ -113,7 +102,7 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
             rows = np.array([number[key] for key in part.keys])  # distinct within a partial
             for kind, values in cells.items():
                 with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity is no number
-                    values[rows] = _OPERATIONS[kind][0](values[rows], part.cells[kind])
+                    values[rows] = CELL_KINDS[kind].merge(values[rows], part.cells[kind])
             if part.sketch is not None:
                 places = rows[:, None] * intervals + np.arange(intervals)
                 sketches.append(part.sketch.moved(places.reshape(-1)))
@@ -138,10 +127,10 @@ def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
     if len(number) == len(keys):
         return partial
     intervals = next(iter(partial.cells.values())).shape[1]
-    cells = {kind: np.full((len(number), intervals), EMPTY[kind]) for kind in partial.cells}
+    cells = {kind: np.full((len(number), intervals), CELL_KINDS[kind].empty) for kind in partial.cells}
     for kind, values in cells.items():
         with np.errstate(invalid="ignore", over="ignore"):
-            _OPERATIONS[kind][0].at(values, rows, partial.cells[kind])
+            CELL_KINDS[kind].merge.at(values, rows, partial.cells[kind])
     new_key = dict(zip(partial.keys, keys, strict=True))
     candidates = {(new_key[key], interval): one for (key, interval), one in partial.candidates.items()}
     return Partial(list(number), cells, candidates)

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from query.scan.arrays import run_starts
+from tables.columns.types import Floats, Int64s
 
 EXACT_MAX: Final = 100
 RELATIVE_ERROR: Final = 0.01
@@ -114,7 +113,7 @@ class QuantileSketch:
     exact_values: Floats
 
     @classmethod
-    def of(cls, cells: Int64s, values: Floats, totals: Int64s) -> "QuantileSketch":
+    def from_values(cls, cells: Int64s, values: Floats, totals: Int64s) -> "QuantileSketch":
         """In: the cell of each value; the values, without NaN; how many values each cell has"""
         many = totals[cells] > EXACT_MAX
         if many.all():
@@ -165,7 +164,7 @@ def merge_sketches(sketches: Iterable[QuantileSketch], totals: Int64s) -> Quanti
     exact_cells = np.concatenate([np.empty(0, np.int64), *(part.exact_cells for part in parts)])
     exact_values = np.concatenate([np.empty(0), *(part.exact_values for part in parts)])
     # What was few in each part may be many together.
-    rest = QuantileSketch.of(exact_cells, exact_values, totals)
+    rest = QuantileSketch.from_values(exact_cells, exact_values, totals)
     codes = np.concatenate([rest.codes, *(part.codes for part in parts)])
     counts = np.concatenate([rest.counts, *(part.counts for part in parts)])
     if (codes[1:] <= codes[:-1]).any():
@@ -192,7 +191,7 @@ def _counted(cells: Int64s, keys: Int64s, totals: Int64s) -> tuple[Int64s, Int64
         cell, key = np.divmod(found, width)
         return (used[cell] << _KEY_BITS) | (key + least), counts[found]
     ordered = np.sort((cells << _KEY_BITS) | keys)
-    starts = _run_starts(ordered)
+    starts = run_starts(ordered)
     return ordered[starts], np.diff(np.r_[starts, len(ordered)])
 
 
@@ -205,14 +204,8 @@ def _added(codes: Int64s, counts: Int64s) -> tuple[Int64s, Int64s]:
     else:
         order = np.argsort(codes)
         codes, counts = codes[order], counts[order]
-    starts = _run_starts(codes)
+    starts = run_starts(codes)
     return codes[starts], np.add.reduceat(counts, starts)
-
-
-def _run_starts(ordered: Int64s) -> Int64s:
-    first = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    return np.flatnonzero(first)
 
 
 def _order(cells: Int64s, values: Floats) -> Int64s:

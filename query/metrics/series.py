@@ -11,15 +11,18 @@ import pyarrow.compute as pc
 
 from query import memory
 from query.engine.groups import NIL
+from query.functions.comparators import NUMPY
+from query.functions.metrics import METRICS_FUNCTIONS
 from query.language import ast, text
 from query.language.ast import Literal, Type
 from query.language.walk import fold, left_chain
-from query.metrics.compare_function import contrast_labels
+from query.metrics.compare_function import compare_series
 from query.metrics.intervals import Intervals
-from query.metrics.observe import BUCKETED
-from query.metrics.partials import Candidate, Floats, Key, Partial, key_part, merge_equal
+from query.metrics.partials import Candidate, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Samples, Series
+from tables.columns.types import Floats
 from tables.turns import consumed, pieces
+from tables.units import NS_PER_S
 
 NAME: Final = "__name__"
 BUCKET: Final = "__bucket"
@@ -28,15 +31,6 @@ CHEAPER: Final = "fewer fields in by(), fields with fewer values, topk(), or a l
 # A series with its labels, and what it takes to put it in order. Its samples are those of the cells.
 _SERIES_BYTES: Final = 700
 _MANY: Final = 1000
-_NS_PER_S: Final = 1_000_000_000
-_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "=": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-}
 _MATH: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "+": np.add,
     "-": np.subtract,
@@ -98,7 +92,7 @@ def _counted(found: list[Line], intervals: Intervals, copies: int = 1) -> list[L
 def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
     """The series of one metrics function."""
     if isinstance(function, ast.Compare):
-        return [Line(labels, values) for labels, values in contrast_labels(partial, function.top_n)]
+        return [Line(labels, values) for labels, values in compare_series(partial, function.top_n)]
     partial = _merge_equal_labels(function, partial)
     exemplars: dict[Key, list[tuple[int, Candidate]]] = {}
     for (key, interval), candidate in sorted(partial.candidates.items(), key=lambda item: item[1].timestamp_ns):
@@ -106,7 +100,8 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
         exemplars.setdefault(key, []).append((interval, candidate))
     if function.numbers:
         return _quantile_lines(function, partial, exemplars)
-    values, names = _values(function.name, partial, intervals), _names(function)
+    values = METRICS_FUNCTIONS[function.name].samples(partial.cells, intervals.step_ns)
+    names = _names(function)
     return [
         Line(_labels(function, names, key), values[i], tuple(exemplars.get(key, ())))
         for i, key in enumerate(partial.keys)
@@ -126,25 +121,10 @@ def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Part
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
 
 
-def _values(name: str, partial: Partial, intervals: Intervals) -> Floats:
-    cells = partial.cells
-    match name:
-        case "rate":
-            return cells["count"] * (_NS_PER_S / intervals.step_ns)
-        case "min_over_time" | "max_over_time":
-            return cells[name[:3]]
-        case "sum_over_time" | "avg_over_time":
-            counted = np.where(cells["count"] > 0, cells["count"], np.nan)
-            # The sum of infinity and minus infinity is NaN: no sample.
-            return cells["sum"] / counted if name == "avg_over_time" else np.where(counted > 0, cells["sum"], np.nan)
-        case _:
-            return cells["count"]
-
-
 def _names(function: ast.MetricsFunction) -> list[str]:
     """Of the labels. Once for all series: putting an expression into words takes longer than all else of a series."""
     names = [text.expression(expr) for expr in function.by]
-    if function.name == BUCKETED:
+    if METRICS_FUNCTIONS[function.name].buckets:
         names.append(BUCKET)
     return names
 
@@ -193,7 +173,7 @@ def _nearest(values: Floats, number: float) -> int:
 
 def _number(node: Literal) -> float:
     assert isinstance(node.value, int | float)
-    return node.value / _NS_PER_S if node.type is Type.DURATION else float(node.value)
+    return node.value / NS_PER_S if node.type is Type.DURATION else float(node.value)
 
 
 def _order(line: Line) -> list[tuple[str, str]]:
@@ -249,7 +229,7 @@ def _chosen(node: ast.Ranking | ast.MetricsFilter, lines: list[Line]) -> list[Li
 
 
 def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:
-    return [replace(line, values=np.where(_COMPARE[op](line.values, bound), line.values, np.nan)) for line in lines]
+    return [replace(line, values=np.where(NUMPY[op](line.values, bound), line.values, np.nan)) for line in lines]
 
 
 def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], named: str) -> list[Line]:

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from query import memory
-from query.metrics.partials import Floats, Key, Partial, key_part
+from query.metrics.partials import Key, Partial, check_size, key_part
+from tables.columns.types import Floats, Int64s
 
 META_ERROR_KEY: Final = "__too_many_values__"
 VALUES_MAX: Final = 1000
 TRACKED_MAX: Final = 200_000
 KINDS: Final = ("baseline", "selection")
-
-Int64s = npt.NDArray[np.int64]
 
 # Measured: what a value takes with its text, its places in dictionaries and its number.
 _VALUE_BYTES: Final = 300
@@ -61,7 +60,7 @@ class ValueCounts:
         self._loose_size = 0
         self._memory, self._reserved = memory.current(), 0
 
-    def add(self, label: str, cells: Int64s, codes: Int64s, values: Any) -> None:
+    def add_spans(self, label: str, cells: Int64s, codes: Int64s, values: Any) -> None:
         """The spans of one source that have the attribute.
 
         cells: of each of them kind * intervals + interval; codes: of each its value's; values: pyarrow Array, of which
@@ -128,7 +127,7 @@ class ValueCounts:
             self._add_up()
 
     def _add_up(self) -> None:
-        """Each place once."""
+        """Adds up the loose counts, so that each place is there once."""
         if not self._loose:
             return
         places = np.concatenate([self._places, *(found for found, _ in self._loose)])
@@ -186,9 +185,9 @@ class ValueCounts:
         there.sort(key=lambda key: (-sums[attribute.values[key], kind], str(key)))
         return there[: max(count, self._top_n)]
 
-    def partial(self) -> Partial:
-        """Of each attribute the totals, and the `top_n` most frequent values of either kind, as `contrast_labels` has
-        them. Raises: memory.MemoryExceeded
+    def partial(self, top_n: int | None) -> Partial:
+        """Of each attribute the totals, and the `top_n` most frequent values of either kind (None: all), as
+        `compare_series` takes them. Raises: memory.MemoryExceeded; TooManyCells where all are wanted
         """
         sums = self._sums()
         keys: list[Key] = []
@@ -201,13 +200,15 @@ class ValueCounts:
                     keys.append((key_part(f"{KINDS[kind]}_total"), label, None))
                     rows.append(attribute.total)
                     kinds.append(kind)
-                best = self._best(attribute, sums, kind, self._top_n)
+                best = self._best(attribute, sums, kind, VALUES_MAX if top_n is None else top_n)
                 keys += [(key_part(KINDS[kind]), label, key) for key in best]
                 rows += [attribute.values[key] for key in best]
                 kinds += [kind] * len(best)
         marks: list[Key] = [
             (key_part(META_ERROR_KEY), key_part(name)) for name, one in self._attributes.items() if one.too_many
         ]
+        if top_n is None:
+            check_size(len(rows) + len(marks), self._intervals)
         cells = self._cells(np.array(rows, np.int64) * 2 + np.array(kinds, np.int64), len(marks))
         self._attributes, self._loose = {}, []
         self._places = self._counts = np.empty(0, np.int64)

@@ -9,14 +9,13 @@ import pyarrow.compute as pc
 
 from query import memory
 from tables.columns import arrays
+from tables.columns.types import Bools, Int64s
 
-Mask = npt.NDArray[np.bool_]
+Mask = Bools  # a truth value for each row
+Rows = Int64s  # numbers of rows, or of traces
+Ids = npt.NDArray[np.bytes_]  # trace ids, dtype S16
 
-
-Rows = npt.NDArray[np.int64]
-
-
-Ids = npt.NDArray[np.bytes_]
+INT64: Final = np.iinfo(np.int64)
 
 
 _SMALL_BYTES: Final = 1 << 20
@@ -63,7 +62,9 @@ def raw_all(ids: Ids) -> list[bytes]:
 
 def run_starts(ordered: npt.NDArray[Any]) -> Rows:
     """Where each value begins among values of which equal ones lie together."""
-    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return np.flatnonzero(first)
 
 
 def spread(offsets: npt.NDArray[Any], which: Rows) -> tuple[Rows, Rows]:

@@ -46,22 +46,15 @@ class _OfSource:
 
 @dataclass(slots=True)
 class Profile:
-    """Of one query. A source is a row group of a segment or block, or a part of a head.
+    """The work of one query. A source is a row group of a segment or block, or a part of a head."""
 
-    stages: seconds of each, in order
-    outside: sources that the time range left out; unneeded: those that can hold nothing newer than what was found;
-    decided: those that needed no column, because bounds or missing
-        columns said it all; scanned: the others, one of them, if `stitched`, traces put together from several
-    columns: whole or in part read, in order, with the number of sources
-    """
-
-    stages: dict[str, float] = field(default_factory=dict)
-    outside: int = 0
-    unneeded: int = 0
-    decided: int = 0
-    scanned: int = 0
-    stitched: bool = False
-    columns: dict[str, int] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each, in order
+    outside: int = 0  # sources that the time range left out
+    unneeded: int = 0  # sources that can hold nothing newer than what was found
+    decided: int = 0  # sources that needed no column, because bounds or missing columns said it all
+    scanned: int = 0  # the other sources, and pieces of stitched traces
+    stitched: bool = False  # whether traces that lie in several sources were stitched
+    columns: dict[str, int] = field(default_factory=dict)  # read whole or in part, in order: from how many sources
     rows: int = 0
     bytes: int = 0
 

@@ -9,11 +9,11 @@ from query.scan.profile import Profile
 
 
 class Progress:
-    """Told by one query, on its thread, what is known of the answer already: at once, then not more often than every_s.
+    """Receives from one query, on its thread, what is known of the answer already: at once, then at most every_s.
 
-    tell: gets an answer like the last one, of which nothing will be corrected: rows that are not final are not in it.
-        `inspected` says how much is left
-    share: of the query's time at most so much goes to telling: making the rows that are told takes time, too
+    tell: gets an answer of the same form as the last one. Only rows that are final are in it; `inspected` says how
+        much is left
+    share: upper bound of the fraction of query time spent on early answers, which take time to make
     """
 
     def __init__(self, tell: Callable[[Any], None], every_s: float, share: float = 0.1) -> None:
@@ -26,7 +26,7 @@ class Progress:
         return self._asked_s >= self._next_s
 
     def tell(self, answer: Any) -> None:
-        """After `due`."""
+        """Hands over an answer. Call it only when `due` has said so: it notes the time that making the answer took."""
         self._tell(answer)
         now_s = time.monotonic()
         self._next_s = now_s + max(self._every_s, (now_s - self._asked_s) / self._share)

@@ -13,8 +13,8 @@ import pyarrow as pa
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import Rows, compact, to_numpy
-from query.scan.source import Estimating, Keeping, Source
+from query.scan.arrays import INT64, Rows, compact, to_numpy
+from query.scan.source import DerivedCache, Estimating, Source
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
@@ -23,7 +23,6 @@ from tables.schema import ATTRIBUTE_TYPES
 SERVICE_NAME: Final = "resource.service.name"
 NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
 DURATION: Final = "duration_ns"
-_INT64: Final = np.iinfo(np.int64)
 _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
@@ -52,11 +51,11 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         # Asked once: it takes 10 µs.
-        self.keeping = cast("Keeping", source) if _is_a(Keeping, type(source)) else None
+        self.derived_cache = cast("DerivedCache", source) if _is_a(DerivedCache, type(source)) else None
         self._estimating = cast("Estimating", source) if _is_a(Estimating, type(source)) else None
         self._memory, self._held_bytes = memory.current(), 0
         self.owned_bytes = 0  # of the source, where it is this query's own
-        self._read_once = source.read if self.keeping is None else self.keeping.read_once
+        self._read_once = source.read if self.derived_cache is None else self.derived_cache.read_once
         self.rows = source.rows
         self.bytes_read = 0
         self.read_columns: dict[str, None] = {}
@@ -124,14 +123,14 @@ class Reader:
         assert found is not None
         return to_numpy(found)
 
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
+    def derive(self, name: str, make: Callable[[], Any]) -> Any:
         """What is made of columns and asked for several times during one evaluation."""
         if name not in self._made:
             self._made[name] = made = make()
             self.hold(getattr(made, "nbytes", 0), name)
         return self._made[name]
 
-    def at(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+    def read_rows(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
         """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
         return self._at(columns, rows, self.source.read)
 
@@ -151,7 +150,7 @@ class Reader:
             found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
         return found
 
-    def all_once(self, columns: Sequence[str]) -> dict[str, Any]:
+    def read_whole(self, columns: Sequence[str]) -> dict[str, Any]:
         """Those of the columns that the source has, whole: for something that it keeps."""
         present = [column for column in columns if self.stored(column)]
         with self._memory.scratch(self.decoded_bytes(present), f"{len(present)} columns of {self.rows} spans"):
@@ -182,11 +181,11 @@ class Reader:
             self.hold(size_bytes - size, what)
         return array
 
-    def some(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
-        """As `at`, for few rows that the next query will ask for again."""
-        source = self.keeping
+    def read_few_rows(self, columns: Sequence[str], rows: Rows) -> dict[str, Any]:
+        """As `read_rows`, for few rows that the next query will ask for again."""
+        source = self.derived_cache
         if source is None or len(rows) * _SOME > self.rows:
-            return self.at(columns, rows)
+            return self.read_rows(columns, rows)
         name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
         missing: dict[str, Any] = {}
         for column in dict.fromkeys(columns):
@@ -211,13 +210,13 @@ class Reader:
             start = to_numpy(columns["trace_start_ns"])
             times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
             if len(start) and start.min() <= 0:
-                times[:, start <= 0] = [[_INT64.max], [_INT64.min]]
+                times[:, start <= 0] = [[INT64.max], [INT64.min]]
             return TraceTimes(times)
 
-        if self.keeping is not None:
-            kept: TraceTimes = self.keeping.keep("times", make)
+        if self.derived_cache is not None:
+            kept: TraceTimes = self.derived_cache.keep("times", make)
             return kept
-        made: TraceTimes = self.once("times", make)
+        made: TraceTimes = self.derive("times", make)
         return made
 
     def traces(self) -> TraceIndex:
@@ -236,10 +235,10 @@ class Reader:
         """Whether a column that may hold the field's values is here."""
         return any(self.has(column) for column, _ in field_columns(field))
 
-    def passing(self, columns: Sequence[str], rows: Rows | None) -> dict[str, Any]:
+    def read_passing(self, columns: Sequence[str], rows: Rows | None) -> dict[str, Any]:
         """Columns at some rows (None: at all), for one look at each: they push out nothing that is in use."""
         if rows is None:
-            return self.all_once(columns)
+            return self.read_whole(columns)
         return self._at(columns, rows, self._read_once)
 
     def discard(self) -> None:

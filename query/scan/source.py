@@ -16,7 +16,7 @@ class Source(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many spans."""
+        """The number of spans in the source."""
         ...
 
     @property
@@ -78,16 +78,16 @@ class Sparse(Protocol):
         ...
 
     def sparse(self) -> SparseColumns:
-        """All of them."""
+        """The values of all columns that `sparse_columns` names."""
         ...
 
 
 @runtime_checkable
-class Keeping(Protocol):
-    """What a source may do besides: keep things between queries that are made of it."""
+class DerivedCache(Protocol):
+    """What a source may do besides: keep between queries what was derived from its columns."""
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """The thing of that name, which has `nbytes`; made if it is not there (any more)."""
+        """What was derived under that name, which has `nbytes`; `make` derives it if it is not there (any more)."""
         ...
 
     def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:

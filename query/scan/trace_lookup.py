@@ -10,15 +10,15 @@ from query.scan.reader import Reader
 from tables.columns.trace_index import TraceIndex, id_keys
 
 
-class Places:
-    """Where sources have some traces, looked up once for each. ids: ascending, without repeats"""
+class TraceLookup:
+    """Where sources have some traces, looked up once for each source. ids: ascending, without repeats"""
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
         self._keys = id_keys(ids)
         self._found: dict[int, tuple[Rows, Rows]] = {}
 
-    def of(self, reader: Reader) -> tuple[Rows, Rows]:
+    def find_in(self, reader: Reader) -> tuple[Rows, Rows]:
         """As `find`. The readers must outlive this."""
         if id(reader) not in self._found:
             self._found[id(reader)] = _find(reader.traces(), self.ids, self._keys)

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 
 from query.engine.compare import compare_array, hexadecimal
 from query.engine.events_and_links import Entries, is_absence, normal_id
-from query.engine.groups import NIL
-from query.engine.groups import shown as as_shown
+from query.engine.groups import NIL, display_value
 from query.language import ast
 from query.language.ast import Comparison, Literal
 from query.language.check import type_of
 from query.language.fields import UNSCOPED, entry_column, field_columns
-from query.language.plan import Shown
+from query.language.plan import Projection
 from query.results import Attributes, AttributeValue
 from query.scan.arrays import fixed_bytes, to_numpy
 from query.scan.reader import ROOT_PARENT, SERVICE_NAME
@@ -24,19 +23,21 @@ from tables.turns import as_list
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
 _SERVICE: Final = ast.Attribute("resource", "service.name")
-_NOT_SHOWABLE: Final = frozenset({"bytes", "any"})
+_NOT_SHOWN_TYPES: Final = frozenset({"bytes", "any"})
 
 
-def show(arrays: Mapping[str, Any], rows: int, shown: Sequence[Shown]) -> Sequence[Attributes]:
-    """The shown fields of so many rows under their plain names. In: their columns, strings without dictionaries
+def project(arrays: Mapping[str, Any], rows: int, projections: Sequence[Projection]) -> Sequence[Attributes]:
+    """The fields that the answer shows of so many rows, under their plain names.
+
+    arrays: the rows' columns, strings without dictionaries
 
     A name comes twice where the query names it without a scope, and the span and its resource have different values.
     """
-    if not shown:
+    if not projections:
         return [()] * rows
-    if len(shown) > 1 or len(_scoped(shown[0].field)) > 1:
-        return _show_several(rows, shown, arrays)
-    (item,) = shown
+    if len(projections) > 1 or len(_scoped(projections[0].field)) > 1:
+        return _project_several(rows, projections, arrays)
+    (item,) = projections
     label, default = _label(item.field), _default(item)
     none = () if default is None else ((label, default),)
     values = _values(rows, item.field, item, arrays)
@@ -47,7 +48,7 @@ def _label(field: ast.Field) -> str:
     return field.name if isinstance(field, ast.Intrinsic) else field.key
 
 
-def _default(item: Shown) -> AttributeValue | None:
+def _default(item: Projection) -> AttributeValue | None:
     """What is shown where the field has no value."""
     if item.field == ast.Intrinsic("event:name"):  # never nil
         constants = [(one.op, one.right) for one in item.conditions]
@@ -56,9 +57,9 @@ def _default(item: Shown) -> AttributeValue | None:
     return NIL if item.or_nil else None
 
 
-def _show_several(rows: int, shown: Sequence[Shown], arrays: Mapping[str, Any]) -> Sequence[Attributes]:
+def _project_several(rows: int, projections: Sequence[Projection], arrays: Mapping[str, Any]) -> Sequence[Attributes]:
     result: list[dict[tuple[str, str], AttributeValue]] = [{} for _ in range(rows)]
-    for item in shown:
+    for item in projections:
         found = {scope: _values(rows, field, item, arrays) for scope, field in _scoped(item.field).items()}
         label, default = _label(item.field), _default(item)
         for i, row in enumerate(result):
@@ -75,16 +76,16 @@ def _show_several(rows: int, shown: Sequence[Shown], arrays: Mapping[str, Any]) 
 
 
 def _once(row: Mapping[tuple[str, str], AttributeValue]) -> Attributes:
-    """The attributes, those of one name and value once. That both the span and its resource have none is said twice, as
-    Tempo says it.
+    """The attributes, those of one name and value once. Where both the span and its resource have none, "nil" comes
+    twice, as Tempo has it.
     """
     if len(row) == len({label for _, label in row}):
         return tuple((label, value) for (_, label), value in row.items())
-    told: dict[tuple[str, str], tuple[str, AttributeValue]] = {}
+    once: dict[tuple[str, str], tuple[str, AttributeValue]] = {}
     for (scope, label), value in row.items():
         apart = scope if scope.endswith(f" {NIL}") else ""
-        told.setdefault((label, f"{apart} {type(value)} {value!r}"), (label, value))
-    return tuple(told.values())
+        once.setdefault((label, f"{apart} {type(value)} {value!r}"), (label, value))
+    return tuple(once.values())
 
 
 def _scoped(field: ast.Field) -> dict[str, ast.Field]:
@@ -95,7 +96,7 @@ def _scoped(field: ast.Field) -> dict[str, ast.Field]:
     return {scope: ast.Attribute(scope, field.key) for scope in scopes}
 
 
-def _values(rows: int, field: ast.Field, item: Shown, arrays: Mapping[str, Any]) -> list[AttributeValue | None]:
+def _values(rows: int, field: ast.Field, item: Projection, arrays: Mapping[str, Any]) -> list[AttributeValue | None]:
     """The first value of each row that satisfies one of the conditions."""
     if (column := entry_column(field)) is not None:
         return _entry(field, item.conditions, arrays, column, rows)
@@ -105,7 +106,7 @@ def _values(rows: int, field: ast.Field, item: Shown, arrays: Mapping[str, Any])
         arrays = {**arrays, SERVICE_NAME: _filled(arrays, field, rows)}
     result: list[AttributeValue | None] = [None] * rows
     for column, word in field_columns(field):
-        if column in arrays and word not in _NOT_SHOWABLE:
+        if column in arrays and word not in _NOT_SHOWN_TYPES:
             values = _satisfying(arrays[column], word, item.conditions)
             result = [new if old is None else old for old, new in zip(result, values, strict=True)]
     return result
@@ -131,11 +132,11 @@ def _entry(
     if column not in arrays:
         return result
     type_ = type_of(field)
-    for part in Entries.of(arrays[column], to_numpy(arrays["start_ns"])).values(field):
+    for part in Entries.from_lists(arrays[column], to_numpy(arrays["start_ns"])).values(field):
         wanted = [_with_normal_id(field, condition) for condition in conditions]
         for row, value in zip(part.rows.tolist(), _satisfying(part.values, part.word, wanted), strict=True):
             if result[row] is None and value is not None:
-                result[row] = as_shown(value, type_)
+                result[row] = display_value(value, type_)
     return result
 
 
@@ -159,7 +160,7 @@ def _intrinsic(
         # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
         return [None if none else text for none, text in zip(absent, as_list(hexadecimal(array)), strict=True)]
     type_ = type_of(field)
-    return [None if value is None else as_shown(value, type_) for value in _satisfying(array, "", conditions)]
+    return [None if value is None else display_value(value, type_) for value in _satisfying(array, "", conditions)]
 
 
 def _satisfying(array: Any, word: str, conditions: Sequence[Comparison]) -> list[AttributeValue | None]:

@@ -2,30 +2,42 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from query import memory
-from query.engine.spansets import ROW_BYTES, evaluate
-from query.errors import QueryCancelled
+from query.engine.spansets import evaluate
 from query.language.compile import compile_query
 from query.language.plan import Plan
 from query.requests import SearchRequest
-from query.results import Inspected, SearchResult
+from query.results import SearchResult
 from query.scan.arrays import Ids, Mask
-from query.scan.profile import Profile
+from query.scan.pieces import NO_IDS, UNKNOWN_NS, Piece
 from query.scan.progress import QueryObserver
-from query.scan.reader import Reader
+from query.scan.reader import SERVICE_NAME, Reader
+from query.scan.scan import Scan, ScanPlan, newest_traces_first
 from query.scan.source import Source
-from query.scan.stitch import UNKNOWN_NS, Piece, given, latest_start_ns, rows_outside, shared_traces, whole_traces
-from query.scan.trace_lookup import find
-from query.search.answer import Traces, describe
-from query.search.top_traces import Chosen, Hits, choose, page_start
+from query.scan.stitch import stitched_rows
+from query.scan.window import TraceWindow
+from query.search.answer import Traces
+from query.search.partial import SearchPartial, merge
+from query.search.top_traces import (
+    NO_TRACES,
+    Hits,
+    TopTraces,
+    enough,
+    next_cursor,
+    page_start,
+    settles,
+    top_traces,
+)
+from query.search.trace_columns import TraceColumns, trace_columns
 
 # More than any trace has.
 _ALL_SPANS: Final = 2**31
+# Of the rows of shared traces: what answers say of every trace and span.
+_SHOWN_COLUMNS: Final = ("status_code", SERVICE_NAME, "span_id", "start_ns", "duration_ns")
 
 
 def search(
@@ -42,150 +54,113 @@ def search(
     do not move a page: each begins after the last trace of the page before.
 
     sources: all that may know a trace of the window; their order does not matter
-    observer: its profile is filled; its progress is told the first traces of the answer as soon as no other source
+    observer: its profile is filled; its progress gets the first traces of the answer as soon as no other source
         can change them
     cancelled: asked between sources
     Raises: TraceQLError, and ValueError for a bad cursor, before anything is read; QueryCancelled; OSError from a
         source
     """
+    return to_result(search_partial(sources, request, observer=observer, cancelled=cancelled), request)
+
+
+def search_partial(
+    sources: Sequence[Source],
+    request: SearchRequest,
+    *,
+    elsewhere: Ids = NO_IDS,
+    observer: QueryObserver | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> SearchPartial:
+    """What one of several workers answers from its sources. As `search`, but for
+
+    elsewhere: ids, ascending, of traces of which other workers have spans, too: their rows are in the partial
+    """
     observer = QueryObserver() if observer is None else observer
-    profile, progress = observer.profile, observer.progress
-    with profile.stage("compile"):
-        compiled = compile_query(request.query)
+    with observer.profile.stage("compile"):
+        plan = compile_query(request.query)
     page_start(request)  # refuses a bad cursor
-    with profile.stage("find shared traces"):
-        readers = [Reader(source) for source in sources if source.rows]
-        work = sorted(_split(readers, compiled, (request.start_ns, request.end_ns)), key=lambda piece: -piece.latest_ns)
-    run = _Run(compiled, request, readers, profile)
-    done = 0
-    for done, piece in enumerate(work, 1):
-        if cancelled():
-            raise QueryCancelled
-        run.evaluate(piece)
-        left = len(work) - done
-        tells = progress is not None and left > 0 and progress.due()
-        # Looked at when there is twice as much as the last time: it takes as long as there are matches.
-        if left and (tells or (done.bit_count() == 1 and run.may_be_enough)):
-            first = run.settled(work[done].latest_ns)
-            if run.settles and len(first.ids) >= run.enough:
-                break
-            if progress is not None and tells:
-                run.describe(first)
-                progress.tell(SearchResult(run.told, run.inspected(left)))
-    with profile.stage("choose traces"):
-        chosen = choose(run.hits, readers, request)
-    if cancelled():
-        raise QueryCancelled
-    run.describe(chosen)
-    profile.finish(readers, run.evaluated, unneeded=sum(not piece.stitched for piece in work[done:]))
-    return SearchResult(run.told, run.inspected(0), chosen.total, chosen.last)
+    window = TraceWindow(request.start_ns, request.end_ns)
+    scan = Scan(sources, ScanPlan(window, plan.columns, plan.whole_traces, elsewhere), cancelled, observer.profile)
+    fold = _Search(plan, request, scan, observer)
+    scan.run(fold, newest_traces_first)
+    with scan.profile.stage("choose traces"):
+        top = top_traces(fold.hits, scan.readers, request)
+    scan.check_cancelled()
+    fold.describe(top)
+    shown = {column for projection in plan.projections for column in projection.columns}
+    rows = scan.shared_rows({*_SHOWN_COLUMNS, *plan.columns, *shown})
+    return SearchPartial(tuple(fold.described), top.more, top.total, scan.finish(), rows)
+
+
+def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchResult:
+    """The answer of several workers, in any order. Raises: memory.MemoryExceeded"""
+    merged = merge(partials, request)
+    if merged.shared_rows is not None:
+        stitched = search_partial([stitched_rows(merged.shared_rows)], request)
+        merged = merge([replace(merged, shared_rows=None), stitched], request)
+    return to_result(merged, request)
+
+
+def to_result(partial: SearchPartial, request: SearchRequest) -> SearchResult:
+    """The answer of all sources."""
+    traces = Traces.from_columns(partial.parts)
+    return SearchResult(traces, partial.inspected, partial.total, next_cursor(partial.last, request))
 
 
 @dataclass(slots=True)
-class _Run:
-    """One search under way. told: the first traces of the answer, as far as nothing can change them"""
+class _Search:
+    """A search under way. described: the first traces of the answer, as far as nothing can change them"""
 
-    compiled: Plan
+    plan: Plan
     request: SearchRequest
-    readers: Sequence[Reader]
-    profile: Profile
+    scan: Scan
+    observer: QueryObserver
     hits: list[Hits] = field(default_factory=list)
-    evaluated: list[Reader] = field(default_factory=list)
-    told: Traces = field(default_factory=Traces)
+    described: list[TraceColumns] = field(default_factory=list)
+    done: int = 0
 
-    def evaluate(self, piece: Piece) -> None:
-        """One source, or some traces put together."""
-        with self.profile.stage("put traces together" if piece.stitched else "evaluate"):
-            reader, among = piece.open()
-        self.evaluated.append(reader)
-        needed = memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans")
-        with self.profile.source(reader), needed:
-            found = Hits.of(reader, evaluate(self.compiled.root, reader), among)
+    def add_piece(self, reader: Reader, among: Mask | None) -> bool:
+        self.done += 1
+        found = Hits.from_state(reader, evaluate(self.plan.root, reader), among)
         if found is None:
-            reader.discard()
-        else:
-            reader.forget()
-            memory.reserve(found.nbytes, "matching spans")
-            self.hits.append(found)
+            return False
+        memory.reserve(found.nbytes, "matching spans")
+        self.hits.append(found)
+        return True
 
-    @property
-    def settles(self) -> bool:
-        """Whether there are first traces of the answer before all matches are known."""
-        return self.request.order == "start" and not self.request.total
+    def ends_before(self, piece: Piece, left: int) -> bool:
+        progress = self.observer.progress
+        tells = progress is not None and progress.due()
+        # Looked at when there is twice as much as the last time: it takes as long as there are matches.
+        if not tells and not (self.done.bit_count() == 1 and self._may_be_enough()):
+            return False
+        first = self._settled(piece.latest_ns)
+        if settles(self.request) and len(first) >= enough(self.request):
+            return True
+        if progress is not None and tells:
+            self.describe(first)
+            progress.tell(SearchResult(Traces.from_columns(self.described), self.scan.inspected(left)))
+        return False
 
-    @property
-    def enough(self) -> int:
-        """So many settled traces are the whole answer. A page must know whether there is another."""
-        return max(self.request.limit, 0) + (self.request.cursor is not None)
+    def describe(self, top: TopTraces) -> None:
+        """Adds those of the first traces that are not described yet."""
+        with self.scan.profile.stage("describe traces"):
+            fresh = top.slice(sum(map(len, self.described)), max(self.request.limit, 0))
+            if len(fresh):
+                spans_max = self.request.spans_per_span_set or _ALL_SPANS
+                readers, projections = self.scan.readers, self.plan.projections
+                self.described.append(trace_columns(fresh, self.hits, readers, projections, spans_max))
 
-    @property
-    def may_be_enough(self) -> bool:
-        return self.settles and sum(len(hit.traces) for hit in self.hits) >= self.enough
+    def _may_be_enough(self) -> bool:
+        matching = sum(len(hit.traces) for hit in self.hits)
+        return settles(self.request) and matching >= enough(self.request)
 
-    def settled(self, latest_ns: int) -> Chosen:
+    def _settled(self, latest_ns: int) -> TopTraces:
         """The traces at the beginning of the answer that sources without a trace that begins after latest_ns cannot
         change: all that these have a piece of began before.
         """
-        with self.profile.stage("choose traces"):
-            if not self.settles or latest_ns == UNKNOWN_NS:
-                return _part(choose([], (), self.request), 0, 0)
-            first = choose(self.hits, self.readers, replace(self.request, limit=self.enough))
-            return _part(first, 0, int(np.count_nonzero(first.start > latest_ns)))
-
-    def describe(self, chosen: Chosen) -> None:
-        """Adds those that are not described yet to `told`."""
-        with self.profile.stage("describe traces"):
-            fresh = _part(chosen, len(self.told), max(self.request.limit, 0))
-            if len(fresh.ids):
-                shown, spans_max = self.compiled.shown, self.request.spans_per_span_set or _ALL_SPANS
-                self.told = self.told.and_those(describe(fresh, self.hits, self.readers, shown, spans_max))
-
-    def inspected(self, left: int) -> Inspected:
-        return Inspected(
-            traces=sum(len(reader.traces().ids) for reader in self.evaluated),
-            spans=sum(reader.rows for reader in self.evaluated),
-            bytes=sum(reader.bytes_read for reader in {*self.readers, *self.evaluated}),
-            sources=len(self.evaluated),
-            left=left,
-        )
-
-
-def _part(chosen: Chosen, first: int, end: int) -> Chosen:
-    return Chosen(chosen.ids[first:end], chosen.start[first:end], chosen.end[first:end])
-
-
-def _split(readers: Sequence[Reader], compiled: Plan, window: tuple[int | None, int | None]) -> list[Piece]:
-    """What is to be evaluated.
-
-    A trace overlaps the window as a whole, though its piece in one source may not: sources outside of the window
-    are evaluated for the traces that they share, and no further.
-    """
-    inside = [_may_overlap(reader, window) for reader in readers]
-    shared: Ids = np.empty(0, "S16")
-    if compiled.whole_traces or not all(inside):
-        shared = shared_traces([reader.traces() for reader in readers])
-    if compiled.whole_traces:
-        return whole_traces(readers, shared, compiled.columns, inside)
-    work = []
-    for reader, here in zip(readers, inside, strict=True):
-        among = None if here else _rows_inside(reader, shared)
-        if among is None or among.any():
-            latest_span_ns = latest_start_ns(reader, "start_ns")
-            work.append(Piece(latest_start_ns(reader), latest_span_ns, False, partial(given, reader, among)))
-    return work
-
-
-def _rows_inside(reader: Reader, ids: Ids) -> Mask:
-    index = reader.traces()
-    mask: Mask = np.logical_not(rows_outside(index, find(index, ids)[1]))
-    return mask
-
-
-def _may_overlap(reader: Reader, window: tuple[int | None, int | None]) -> bool:
-    """Whether a trace of the source, as far as the source knows it, may lie in the window."""
-    starts, durations = reader.bounds("trace_start_ns"), reader.bounds("trace_duration_ns")
-    if starts is not None and window[1] is not None and starts[0] >= window[1]:
-        return False
-    if starts is not None and durations is not None and window[0] is not None:
-        return starts[1] + durations[1] >= window[0]
-    return True
+        with self.scan.profile.stage("choose traces"):
+            if not settles(self.request) or latest_ns == UNKNOWN_NS:
+                return NO_TRACES
+            first = top_traces(self.hits, self.scan.readers, replace(self.request, limit=enough(self.request)))
+            return first.slice(0, int(np.count_nonzero(first.start > latest_ns)))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,14 @@ import pyarrow as pa
 from query import memory
 from query.engine.spansets import Spansets
 from query.language import ast
-from query.language.plan import Shown
-from query.results import Attributes, SpanMatch, SpanSet
+from query.language.plan import Projection
+from query.results import Attributes, AttributeValue, SpanMatch, SpanSet
 from query.scan.arrays import Rows, compact, fixed_bytes, raw_all, run_starts, to_numpy
-from query.scan.trace_lookup import Places, rows_of
+from query.scan.trace_lookup import TraceLookup, rows_of
 from query.scan.traces import child_counts
-from query.search.projection import CHILD_COUNT, show
+from query.search.projection import CHILD_COUNT, project
 from query.search.top_traces import Hits
+from tables.turns import as_list
 
 _NAME: Final = ast.Intrinsic("name")
 # Where so many times more spans match than are shown, only those are read that may be shown.
@@ -28,71 +29,101 @@ CHEAPER: Final = "a lower limit, fewer spans per span set (spss), or fewer field
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Matched:
+class SetAttribute:
+    """What each spanset has under one name: the value of a group, by(), or an aggregate, count().
+
+    values: by type word, an Array each with a value or null for every spanset; a spanset has a value in one at most
+    """
+
+    label: str
+    values: Mapping[str, Any]
+
+    def to_list(self, first: int, end: int) -> list[AttributeValue | None]:
+        """The values of a range of spansets."""
+        found: list[AttributeValue | None] = [None] * (end - first)
+        for array in self.values.values():
+            found = [
+                old if new is None else new
+                for old, new in zip(found, as_list(array.slice(first, end - first)), strict=True)
+            ]
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpanSetColumns:
     """Spansets trace by trace, those of a trace in the order of their first spans; spans spanset by spanset, by start.
 
-    sets: where the spansets of each trace begin, one more than traces; spans: where the spans of each spanset begin
-    counts: how many spans match, of each spanset; columns: of the spans
-    said: of spansets that have attributes: by(), count(): where those are
+    sets: where the spansets of each trace begin, one more than traces
+    spans: where the spans of each spanset begin, one more than spansets
+    counts: how many spans match, of each spanset: those that are not shown, too
+    columns: of the spans that are shown; projections: what is shown of them
+    attributes: what is said of spansets
     """
 
     sets: Rows
     spans: Rows
     counts: Rows
     columns: Mapping[str, Any]
-    shown: Sequence[Shown]
-    said: Mapping[int, tuple[Spansets, int]]
+    projections: Sequence[Projection]
+    attributes: Sequence[SetAttribute]
 
     @property
     def nbytes(self) -> int:
-        """Of its columns."""
+        """The bytes of its columns."""
         return memory.array_bytes(self.columns)
 
-    def told(self, first: int, end: int) -> list[list[SpanSet]]:
-        """Of a range of traces."""
+    def to_matches(self, first: int, end: int) -> list[list[SpanSet]]:
+        """The spansets of each of a range of traces."""
         low, high = int(self.sets[first]), int(self.sets[end])
-        spans = self._spans(int(self.spans[low]), int(self.spans[high]))
+        spans = self._span_matches(int(self.spans[low]), int(self.spans[high]))
         begins = (self.spans[low : high + 1] - self.spans[low]).tolist()
         counts = self.counts[low:high].tolist()
+        attributes = self._set_attributes(low, high)
         made = [
-            SpanSet(tuple(spans[a:b]), count, self._attributes(number) if self.said else ())
-            for number, (count, a, b) in enumerate(zip(counts, begins[:-1], begins[1:], strict=True), low)
+            SpanSet(tuple(spans[a:b]), count, said)
+            for count, a, b, said in zip(counts, begins[:-1], begins[1:], attributes, strict=True)
         ]
         ends = (self.sets[first : end + 1] - low).tolist()
         return [made[a:b] for a, b in pairwise(ends)]
 
-    def _spans(self, low: int, high: int) -> list[SpanMatch]:
+    def _span_matches(self, low: int, high: int) -> list[SpanMatch]:
         columns = {name: column.slice(low, high - low) for name, column in self.columns.items()}
         ids = raw_all(fixed_bytes(columns["span_id"]))
-        # Starts are unsigned in OTLP, and told as they were sent.
+        # Starts are unsigned in OTLP, and answered as they were sent.
         starts, durations = (
             to_numpy(columns["start_ns"]).view(np.uint64).tolist(),
             to_numpy(columns["duration_ns"]).tolist(),
         )
         # A span's name is a field of its own in the answer, there only where the query names it.
-        names = show(columns, high - low, [item for item in self.shown if item.field == _NAME])
-        attributes = show(columns, high - low, [item for item in self.shown if item.field != _NAME])
+        names = project(columns, high - low, [item for item in self.projections if item.field == _NAME])
+        attributes = project(columns, high - low, [item for item in self.projections if item.field != _NAME])
         texts = [str(name[0][1]) if name else "" for name in names]
         return list(map(SpanMatch, ids, texts, starts, durations, attributes))
 
-    def _attributes(self, number: int) -> Attributes:
-        if number not in self.said:
-            return ()
-        of, one = self.said[number]
-        return tuple((attribute.label, attribute.value(one)) for attribute in of.attributes)
+    def _set_attributes(self, low: int, high: int) -> Sequence[Attributes]:
+        if not self.attributes:
+            return [()] * (high - low)
+        columns = [
+            [(attribute.label, value) for value in attribute.to_list(low, high)] for attribute in self.attributes
+        ]
+        return [
+            tuple((label, value) for label, value in row if value is not None) for row in zip(*columns, strict=True)
+        ]
 
 
-def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[Shown], spans_max: int) -> Matched:
-    """The spansets of each trace: their first spans by start, and how many they have.
+def span_set_columns(
+    lookup: TraceLookup, order: Rows, hits: Sequence[Hits], projections: Sequence[Projection], spans_max: int
+) -> SpanSetColumns:
+    """The spansets of the traces that are looked up: their first spans by start, and how many they have.
 
-    In: traces, each with a match; order: the place of each in the answer
+    lookup: of traces that have a match each; order: the place of each in the answer
     """
-    ids = places.ids
+    ids = lookup.ids
     owners, sets, pieces, counted = [], [], [], []
-    said: dict[int, tuple[Spansets, int]] = {}
+    origins: list[_Origin] = []
     number = len(ids)  # spansets of traces that have only one have the trace's number; others follow
     for hit in hits:
-        found, traces = places.of(hit.reader)
+        found, traces = lookup.find_in(hit.reader)
         rows, owner = rows_of(hit.reader.traces(), traces)
         matching = np.zeros(hit.reader.rows, bool)
         matching[hit.rows] = True
@@ -102,8 +133,8 @@ def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[S
             continue
         of = owner
         if hit.sets is not None:
-            used, of = np.unique(hit.sets.owners(rows), return_inverse=True)
-            said |= {number + i: (hit.sets, int(one)) for i, one in enumerate(used)}
+            used, of = np.unique(hit.sets.owners_of(rows), return_inverse=True)
+            origins.append(_Origin(hit.sets, used, number))
             of = of + number
             number += len(used)
         counted.append(of)
@@ -112,18 +143,34 @@ def matched(places: Places, order: Rows, hits: Sequence[Hits], shown: Sequence[S
             rows, owner, of = rows[kept], owner[kept], of[kept]
         owners.append(owner)
         sets.append(of)
-        pieces.append(_columns(hit, rows, shown))
+        pieces.append(_read_columns(hit, rows, projections))
         memory.reserve(_COPIES * memory.array_bytes(pieces[-1]), "matched spans of the answer", CHEAPER)
     counts = np.bincount(np.concatenate(counted))
-    columns = _joined(pieces)
-    return _in_order(np.concatenate(owners), np.concatenate(sets), counts, columns, len(ids), shown, spans_max, said)
+    spans = _Spans(np.concatenate(owners), np.concatenate(sets), _concat_columns(pieces))
+    return _in_order(spans, counts, len(ids), spans_max, projections, origins)
+
+
+class _Origin(NamedTuple):
+    """Some spansets of one source, numbered from `first` on. used: their numbers in the source, ascending"""
+
+    sets: Spansets
+    used: Rows
+    first: int
+
+
+class _Spans(NamedTuple):
+    """Matching spans. owner: the place of each one's trace in the answer; sets: the number of its spanset"""
+
+    owner: Rows
+    sets: Rows
+    columns: Mapping[str, Any]
 
 
 def _first_spans(hit: Hits, rows: Rows, sets: Rows, spans_max: int) -> Rows:
     """Which of the rows are among the first of their spansets in this source, by start. Of those that start with the
     last of them all are: the span's id decides.
     """
-    start = to_numpy(hit.reader.some(["start_ns"], rows)["start_ns"])
+    start = to_numpy(hit.reader.read_few_rows(["start_ns"], rows)["start_ns"])
     order = np.lexsort((start, sets))
     first, counts = _runs(sets[order])
     last = start[order[first + np.minimum(counts, max(spans_max, 1)) - 1]]
@@ -136,16 +183,16 @@ def _runs(ordered: Rows) -> tuple[Rows, Rows]:
     return first, np.diff(np.r_[first, len(ordered)])
 
 
-def _columns(hit: Hits, rows: Rows, shown: Sequence[Shown]) -> dict[str, Any]:
-    """What is told of some rows: their ids and times, and the fields that the query names."""
-    names = [column for item in shown for column in item.columns]
-    columns = hit.reader.some(["start_ns", "span_id", "duration_ns", *names], rows)
-    if any(item.field == ast.Intrinsic(CHILD_COUNT) for item in shown):
+def _read_columns(hit: Hits, rows: Rows, projections: Sequence[Projection]) -> dict[str, Any]:
+    """What answers say of some rows: their ids and times, and the fields that the query names."""
+    names = [column for item in projections for column in item.columns]
+    columns = hit.reader.read_few_rows(["start_ns", "span_id", "duration_ns", *names], rows)
+    if any(item.field == ast.Intrinsic(CHILD_COUNT) for item in projections):
         columns = columns | {CHILD_COUNT: pa.array(child_counts(hit.reader)[rows])}
     return {name: compact(column) for name, column in columns.items()}
 
 
-def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _concat_columns(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One below the other; null where one has not the column."""
     types = {name: column.type for piece in pieces for name, column in piece.items()}
     rows = [len(piece["start_ns"]) for piece in pieces]
@@ -155,19 +202,16 @@ def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _in_order(  # noqa: PLR0913 (columns of one table of matching spans, and what they belong to)
-    owner: Rows,
-    sets: Rows,
+def _in_order(
+    found: _Spans,
     counts: Rows,
-    columns: Mapping[str, Any],
     traces: int,
-    shown: Sequence[Shown],
     spans_max: int,
-    said: Mapping[int, tuple[Spansets, int]],
-) -> Matched:
-    """In: of matching spans the trace's place, the number of the spanset, and what is told of it; and how many spans
-    each spanset has
-    """
+    projections: Sequence[Projection],
+    origins: Sequence[_Origin],
+) -> SpanSetColumns:
+    """In: counts: how many spans match, by the number of their spanset; traces: how many there are"""
+    owner, sets, columns = found
     start, span = to_numpy(columns["start_ns"]), fixed_bytes(columns["span_id"]).view("S8").reshape(-1)
     by_time = np.lexsort((span, start, sets))
     ordered = sets[by_time]
@@ -175,16 +219,45 @@ def _in_order(  # noqa: PLR0913 (columns of one table of matching spans, and wha
     firsts = by_time[first]
     # Spansets by trace, then by their first span; of each its first spans.
     place = np.lexsort((span[firsts], start[firsts], owner[firsts]))
-    told = np.minimum(here, spans_max)
-    spans = np.r_[0, np.cumsum(told[place])]
-    rows = np.arange(spans[-1]) - np.repeat(spans[:-1], told[place]) + np.repeat(first[place], told[place])
+    taken = np.minimum(here, spans_max)
+    spans = np.r_[0, np.cumsum(taken[place])]
+    rows = np.arange(spans[-1]) - np.repeat(spans[:-1], taken[place]) + np.repeat(first[place], taken[place])
     wanted = pa.array(by_time[rows])
-    numbers = ordered[first[place]].tolist() if said else []
-    return Matched(
+    numbers = ordered[first[place]]
+    return SpanSetColumns(
         sets=np.searchsorted(owner[firsts[place]], np.arange(traces + 1)),
         spans=spans,
-        counts=counts[ordered[first[place]]],
+        counts=counts[numbers],
         columns={name: column.take(wanted) for name, column in columns.items()},
-        shown=shown,
-        said={i: said[one] for i, one in enumerate(numbers) if one in said},
+        projections=projections,
+        attributes=_attributes(numbers, origins) if origins else (),
     )
+
+
+def _attributes(numbers: Rows, origins: Sequence[_Origin]) -> list[SetAttribute]:
+    """What is said of the spansets with those numbers. Sources say it under the same names in the same order."""
+    values: dict[str, list[AttributeValue | None]] = {}
+    for sets, used, first in origins:
+        here = np.flatnonzero((numbers >= first) & (numbers < first + len(used)))
+        own = used[numbers[here] - first].tolist()
+        for attribute in sets.attributes:
+            column = values.setdefault(attribute.label, [None] * len(numbers))
+            for place, number in zip(here.tolist(), own, strict=True):
+                column[place] = attribute.value(number)
+    return [SetAttribute(label, _by_type(column)) for label, column in values.items()]
+
+
+def _by_type(values: Sequence[AttributeValue | None]) -> dict[str, Any]:
+    found = {}
+    for type_ in {type(value): None for value in values if value is not None}:
+        word, arrow = _ATTRIBUTE_TYPES[type_]
+        found[word] = pa.array([value if type(value) is type_ else None for value in values], arrow)
+    return found
+
+
+_ATTRIBUTE_TYPES: Final[dict[type, tuple[str, Any]]] = {
+    str: ("string", pa.string()),
+    int: ("int", pa.int64()),
+    float: ("double", pa.float64()),
+    bool: ("bool", pa.bool_()),
+}

@@ -10,12 +10,11 @@ import numpy as np
 from query import memory
 from query.engine.spansets import Spansets, State
 from query.requests import ORDERS, SearchRequest
-from query.scan.arrays import Ids, Mask, Rows, raw, run_starts
+from query.scan.arrays import INT64, Ids, Mask, Rows, raw, run_starts
 from query.scan.reader import Reader
-from query.scan.trace_lookup import Places
+from query.scan.trace_lookup import TraceLookup
 
 _CURSOR = re.compile(rf"({'|'.join(ORDERS)})-([0-9]{{1,19}})-([0-9a-f]{{32}})", re.ASCII)
-_NONE: Final = np.iinfo(np.int64)
 # Id, start and end, rank, order, and copies while they are sorted.
 _CANDIDATE_BYTES: Final = 120
 
@@ -39,10 +38,13 @@ class Hits:
         return int(self.rows.nbytes + self.traces.nbytes + sets)
 
     @classmethod
-    def of(cls, reader: Reader, state: State, among: Mask | None = None) -> "Hits | None":
-        """None where nothing matched. In: among: the rows that count, of whole traces or of one spanset per trace."""
+    def from_state(cls, reader: Reader, state: State, among: Mask | None = None) -> "Hits | None":
+        """What an evaluation of the source has found; None where nothing matched.
+
+        among: the rows that count, of whole traces or of one spanset per trace; None: all
+        """
         if isinstance(state, Spansets):
-            sets = state if among is None else state.among(among[state.rows])
+            sets = state if among is None else state.with_rows(among[state.rows])
             traces = sets.traces
             return cls(reader, sets.rows, _without_repeats(traces), sets) if len(traces) else None
         rows = np.flatnonzero(state if among is None else state & among)
@@ -56,17 +58,28 @@ def _without_repeats(ordered: Rows) -> Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """The traces of the answer, in its order. start and end in ns, of the whole traces.
+class TopTraces:
+    """Traces in the order of the answer. start and end in ns since 1970, of the whole traces; 0 where not known.
 
-    last: where the next page begins, if there may be one; total: all traces that match, if that was asked
+    more: further traces match behind these; it is looked for only where pages are asked for
+    total: how many traces match in all; None: it was not asked
     """
 
     ids: Ids
     start: Rows
     end: Rows
-    last: str | None = None
+    more: bool = False
     total: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def slice(self, first: int, end: int) -> "TopTraces":
+        """The traces from `first` to before `end`."""
+        return TopTraces(self.ids[first:end], self.start[first:end], self.end[first:end])
+
+
+NO_TRACES: Final = TopTraces(np.empty(0, "S16"), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def page_start(request: SearchRequest) -> tuple[int, bytes] | None:
@@ -77,90 +90,106 @@ def page_start(request: SearchRequest) -> tuple[int, bytes] | None:
     if not request.cursor:
         return None
     found = _CURSOR.fullmatch(request.cursor)
-    if found is None or int(found[2]) > _NONE.max:
+    if found is None or int(found[2]) > INT64.max:
         raise ValueError(f"{request.cursor[:100]!r} is not a cursor: give the one that the page before came with")
     if found[1] != request.order:
         raise ValueError(f"the cursor is for the order {found[1]!r}, the search for {request.order!r}")
     return -int(found[2]), bytes.fromhex(found[3])
 
 
-def choose(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> Chosen:
+def next_cursor(page: TopTraces, request: SearchRequest) -> str | None:
+    """Where the next page begins; None: there is none, or no pages were asked for."""
+    if request.cursor is None or not page.more or not len(page):
+        return None
+    start, end = int(page.start[-1]), int(page.end[-1])
+    number = start if request.order == "start" else end - start
+    return f"{request.order}-{number}-{raw(page.ids, len(page) - 1).hex()}"
+
+
+def settles(request: SearchRequest) -> bool:
+    """Whether the first traces of the answer may be known before all sources were looked at."""
+    return request.order == "start" and not request.total
+
+
+def enough(request: SearchRequest) -> int:
+    """So many first traces are the whole answer. A page must know whether there is another."""
+    return max(request.limit, 0) + (request.cursor is not None)
+
+
+def order_of(traces: TopTraces, request: SearchRequest) -> Rows:
+    """The numbers of the traces in the order of the answer: by rank, of equal ranks the lesser id first."""
+    order: Rows = np.lexsort((traces.ids, _ranks(traces.start, traces.end, request)))
+    return order
+
+
+def _ranks(start: Rows, end: Rows, request: SearchRequest) -> Rows:
+    return -start if request.order == "start" else start - end
+
+
+def top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
     """The first `limit` traces that have a match and overlap the window: the newest, or those that took longest.
 
     readers: all sources: a trace's start and end are those of all its spans
     """
-    after = page_start(request)
     if not hits or (request.limit < 1 and not request.total):
-        none = np.empty(0, np.int64)
-        return Chosen(np.empty(0, "S16"), none, none, total=0 if request.total else None)
+        return TopTraces(NO_TRACES.ids, NO_TRACES.start, NO_TRACES.end, total=0 if request.total else None)
     count = sum(len(hit.traces) for hit in hits)
     with memory.current().scratch(count * _CANDIDATE_BYTES, f"choosing among {count} traces"):
-        return _choose(hits, readers, request, after)
+        return _top_traces(hits, readers, request)
 
 
-def _choose(
-    hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest, after: tuple[int, bytes] | None
-) -> Chosen:
+def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
     ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
-    if request.total or request.order != "start":
-        return _first(np.unique(ids), readers, request, after)
+    if not settles(request):
+        return cut(_in_order(np.unique(ids), readers, request), request.limit)
     # A trace begins when its earliest span does, in whatever source that is. Its piece in a source begins then or
     # later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
     latest = np.concatenate([hit.reader.times().values[0, hit.traces] for hit in hits])
-    enough = request.limit + (request.cursor is not None)
-    count = max(64, 2 * enough)
+    wanted = enough(request)
+    count = max(64, 2 * wanted)
     while True:
         if count >= len(ids):
-            threshold = rest = _NONE.min
+            threshold = rest = INT64.min
         else:
             threshold = int(np.partition(latest, len(latest) - count)[len(latest) - count])
             below = latest[latest < threshold]
-            rest = int(below.max()) if len(below) else _NONE.min
-        found = _first(np.unique(ids[latest >= threshold]), readers, request, after, enough)
-        if rest == _NONE.min or (len(found.ids) == enough and found.start[-1] > rest):
-            return _cut(found, request)
+            rest = int(below.max()) if len(below) else INT64.min
+        found = _in_order(np.unique(ids[latest >= threshold]), readers, request).slice(0, wanted)
+        if rest == INT64.min or (len(found) == wanted and found.start[-1] > rest):
+            return cut(found, request.limit)
         count *= 4
 
 
-def _first(
-    candidates: Ids, readers: Sequence[Reader], request: SearchRequest, after: tuple[int, bytes] | None, enough: int = 0
-) -> Chosen:
-    """Of the candidates (ascending) those that are answered, or the first `enough` of them."""
+def _in_order(candidates: Ids, readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
+    """The candidates (ascending) that are answered, those before the page counted in the total."""
     start, end = whole_times(candidates, readers)
     keep = np.ones(len(candidates), bool)
     if request.start_ns is not None:
         keep &= end >= request.start_ns
     if request.end_ns is not None:
         keep &= start < request.end_ns
-    total = int(np.count_nonzero(keep))
-    rank = -start if request.order == "start" else start - end
-    if after is not None:
+    total = int(np.count_nonzero(keep)) if request.total else None
+    rank = _ranks(start, end, request)
+    if (after := page_start(request)) is not None:
         keep &= (rank > after[0]) | ((rank == after[0]) & (candidates > np.array(after[1], "S16")))
     rows = np.flatnonzero(keep)
     order = rows[np.lexsort((candidates[rows], rank[rows]))]
-    told = total if request.total else None
-    if enough:
-        order = order[:enough]
-        return Chosen(candidates[order], start[order], end[order], total=told)
-    return _cut(Chosen(candidates[order], start[order], end[order], total=told), request)
+    return TopTraces(candidates[order], start[order], end[order], total=total)
 
 
-def _cut(found: Chosen, request: SearchRequest) -> Chosen:
-    """The page, and where the next one begins if something is left for it."""
-    limit, last = max(request.limit, 0), None
-    if request.cursor is not None and 0 < limit < len(found.ids):
-        start, end = int(found.start[limit - 1]), int(found.end[limit - 1])
-        number = start if request.order == "start" else end - start
-        last = f"{request.order}-{number}-{raw(found.ids, limit - 1).hex()}"
-    return Chosen(found.ids[:limit], found.start[:limit], found.end[:limit], last, found.total)
+def cut(found: TopTraces, limit: int) -> TopTraces:
+    """The first `limit` of them, and whether there are more."""
+    limit = max(limit, 0)
+    page = found.slice(0, limit)
+    return TopTraces(page.ids, page.start, page.end, found.more or len(found) > limit, found.total)
 
 
 def whole_times(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
     """Start and end in ns over all sources; 0 where no span has a time. In: ids, ascending."""
-    start, end = np.full(len(ids), _NONE.max), np.full(len(ids), _NONE.min)
-    places = Places(ids)
+    start, end = np.full(len(ids), INT64.max), np.full(len(ids), INT64.min)
+    lookup = TraceLookup(ids)
     for reader in readers:
-        hit, traces = places.of(reader)
+        hit, traces = lookup.find_in(reader)
         if len(hit):
             piece_start, piece_end = reader.times().values[:, traces]
             start[hit] = np.minimum(start[hit], piece_start)

@@ -6,43 +6,47 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from query.language.words import STATUS
 from query.results import ServiceStats
 from query.scan.arrays import Ids, Rows, compact, run_starts, spread, to_numpy
-from query.scan.reader import Reader
-from query.scan.trace_lookup import Places, find, rows_of
+from query.scan.reader import SERVICE_NAME, Reader
+from query.scan.trace_lookup import TraceLookup, find, rows_of
 from query.scan.traces import trace_numbers
 from tables.columns.arrays import big_endian
 from tables.columns.trace_facts import root_rows
+from tables.columns.types import Codes
 from tables.turns import as_list
 
-_STATUS_ERROR: Final = 2
-_SERVICE: Final = "resource.service.name"
-_COLUMNS: Final = ("root_name", "root_service", "status_code", _SERVICE)
-Codes = npt.NDArray[np.int32]
+_STATUS_ERROR: Final = STATUS["error"]
+_COLUMNS: Final = ("root_name", "root_service", "status_code", SERVICE_NAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """A text, or None, for each of many things. codes: numbers of words; -1: None"""
+    """A text, or None, for each row. codes: the number of each row's word; -1: None"""
 
     codes: Codes
     words: list[str]
 
     @classmethod
-    def of(cls, strings: Any, count: int) -> "Texts":
-        """In: Array of strings; None: all null. Out: of the words only those in use, each once."""
+    def from_strings(cls, strings: Any, count: int) -> "Texts":
+        """In: Array of strings; None: all are null. Out: only the words in use, each once"""
         if strings is None:
             return cls(np.full(count, -1, np.int32), [])
         encoded = compact(strings).dictionary_encode()
         return cls(to_numpy(encoded.indices.fill_null(-1)), as_list(encoded.dictionary))
 
-    def told(self, first: int, end: int) -> list[str | None]:
-        """A range of them."""
+    def rows(self, first: int, end: int) -> list[str | None]:
+        """The texts of a range of rows."""
         words = self.words
         return [words[code] if code >= 0 else None for code in self.codes[first:end].tolist()]
+
+    def to_array(self) -> Any:
+        """As a pyarrow Array of plain strings."""
+        words = pa.array(self.words, pa.string())
+        return words.take(pa.array(self.codes, mask=self.codes < 0))
 
     @property
     def nbytes(self) -> int:
@@ -50,8 +54,9 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SourceFacts:
-    """What a source knows of traces. Kept with the source, some 80 bytes a trace: a quarter of the columns behind it.
+class SourceSummaries:
+    """What a source knows of its traces. Kept with the source, some 80 bytes a trace: a quarter of the columns they
+    are made of.
 
     root_names, root_services: of each trace's root; None where the root, or its service, is not here
     offsets: where the services of each trace begin, one more than traces
@@ -72,10 +77,10 @@ class SourceFacts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Facts:
-    """Of each trace of an answer. offsets, services: as those of SourceFacts
+class TraceSummaries:
+    """Root and services of each trace of an answer. offsets, services: as those of SourceSummaries
 
-    stats: of each pair the number of its figures
+    stats: for each pair of trace and service the number of its statistics in `distinct_stats`
     """
 
     root_names: Texts
@@ -83,48 +88,52 @@ class Facts:
     offsets: Rows
     services: Texts
     stats: Rows
-    figures: list[ServiceStats]
+    distinct_stats: list[ServiceStats]
 
     def service_stats(self, first: int, end: int) -> list[dict[str, ServiceStats]]:
         """The services of a range of traces, in alphabetical order."""
         low, high = int(self.offsets[first]), int(self.offsets[end])
         words = self.services.words
         names = [words[code] for code in self.services.codes[low:high].tolist()]
-        stats = [self.figures[code] for code in self.stats[low:high].tolist()]
+        stats = [self.distinct_stats[code] for code in self.stats[low:high].tolist()]
         ends = (self.offsets[first : end + 1] - low).tolist()
         return [dict(zip(names[a:b], stats[a:b], strict=True)) for a, b in pairwise(ends)]
 
 
-def facts_of(places: Places, order: Rows, readers: Sequence[Reader]) -> Facts:
-    """In: traces; order: the place of each in the answer; readers: all that may know a trace"""
-    ids = places.ids
+def trace_summaries(lookup: TraceLookup, order: Rows, readers: Sequence[Reader]) -> TraceSummaries:
+    """Roots and services of the traces that are looked up, over all of their spans.
+
+    order: the place of each trace in the answer; readers: all sources that may know a trace
+    """
+    ids = lookup.ids
     names, roots, services = _Words(), _Words(), _Words()
     root_name, root_service = np.full((2, len(ids)), -1, np.int32)
     contested: set[int] = set()
     pieces = []
     for reader in readers:
-        hit, traces = places.of(reader)
+        hit, traces = lookup.find_in(reader)
         if not len(hit):
             continue
-        facts, numbers = _source_facts(reader, traces)
+        summaries, numbers = _source_summaries(reader, traces)
         place = order[hit]
-        name = names.take(facts.root_names, numbers)
+        name = names.number_all(summaries.root_names, numbers)
         here = name >= 0
         contested.update(place[here & (root_name[place] >= 0)].tolist())
         root_name[place[here]] = name[here]
-        root_service[place[here]] = roots.take(facts.root_services, numbers)[here]
-        pairs, owner = spread(facts.offsets, numbers)
-        pieces.append((place[owner], services.take(facts.services, pairs), facts.spans[pairs], facts.errors[pairs]))
+        root_service[place[here]] = roots.number_all(summaries.root_services, numbers)[here]
+        pairs, owner = spread(summaries.offsets, numbers)
+        service = services.number_all(summaries.services, pairs)
+        pieces.append((place[owner], service, summaries.spans[pairs], summaries.errors[pairs]))
     if contested:
         ids_by_place = ids[np.argsort(order)]
         for i in contested:
-            told_name, told_service = _earliest_root(ids_by_place[i : i + 1], readers)
-            root_name[i] = names.number(told_name)
-            root_service[i] = -1 if told_service is None else roots.number(told_service)
-    return Facts(names.texts(root_name), roots.texts(root_service), *_added(pieces, services, len(ids)))
+            root, root_of = _earliest_root(ids_by_place[i : i + 1], readers)
+            root_name[i] = names.number(root)
+            root_service[i] = -1 if root_of is None else roots.number(root_of)
+    return TraceSummaries(names.texts(root_name), roots.texts(root_service), *_add_services(pieces, services, len(ids)))
 
 
-def _added(
+def _add_services(
     pieces: Sequence[tuple[Rows, Codes, Codes, Codes]], services: "_Words", traces: int
 ) -> tuple[Rows, Texts, Rows, list[ServiceStats]]:
     """Pairs of trace and service, put together: those of one trace may come from several sources."""
@@ -137,39 +146,44 @@ def _added(
     sort = np.argsort(key, kind="stable")
     key = key[sort]
     first = run_starts(key)
-    # There are many times fewer different figures than pairs.
-    figures = (np.add.reduceat(spans[sort], first, dtype=np.int64) << 32) + np.add.reduceat(errors[sort], first)
-    distinct, stats = np.unique(figures, return_inverse=True)
-    made = [ServiceStats(figure >> 32, figure & 0xFFFFFFFF) for figure in distinct.tolist()]
+    spans, errors = (np.add.reduceat(column[sort], first, dtype=np.int64) for column in (spans, errors))
     offsets = np.searchsorted(key[first], np.arange(traces + 1) * len(words))
     codes = service[sort[first]]
-    return offsets, Texts(codes, words), stats, made
+    return offsets, Texts(codes, words), *number_stats(spans, errors)
 
 
-def _source_facts(reader: Reader, traces: Rows) -> tuple[SourceFacts, Rows]:
-    """What the source knows of some of its traces, and the number of each there."""
-    if reader.keeping is not None:
+def number_stats(spans: Rows, errors: Rows) -> tuple[Rows, list[ServiceStats]]:
+    """For each pair the number of its statistics, and the statistics. There are many times fewer than pairs."""
+    distinct, stats = np.unique((spans << 32) + errors, return_inverse=True)
+    return stats, [ServiceStats(both >> 32, both & 0xFFFFFFFF) for both in distinct.tolist()]
+
+
+def _source_summaries(reader: Reader, traces: Rows) -> tuple[SourceSummaries, Rows]:
+    """What the source knows of some of its traces, and the number of each of them in it."""
+    if reader.derived_cache is not None:
         index = reader.traces()
-        made = reader.keeping.keep("facts", lambda: _made(reader.all_once(_COLUMNS), index.offsets))
+        made = reader.derived_cache.keep(
+            "trace summaries", lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets)
+        )
         return made, traces
     rows, owner = rows_of(reader.traces(), traces)
     offsets = np.searchsorted(owner, np.arange(len(traces) + 1))
-    return _made(reader.at(_COLUMNS, rows), offsets), np.arange(len(traces))
+    return _summarise(reader.read_rows(_COLUMNS, rows), offsets), np.arange(len(traces))
 
 
-def _made(columns: dict[str, Any], offsets: Rows) -> SourceFacts:
-    """In: columns of whole traces; offsets: where each trace begins"""
+def _summarise(columns: dict[str, Any], offsets: Rows) -> SourceSummaries:
+    """In: columns of all rows of some traces; offsets: where each trace begins, one more than traces"""
     first, traces = offsets[:-1], len(offsets) - 1
     root_names, root_services = (
-        Texts.of(columns[name].take(first) if name in columns else None, traces)
+        Texts.from_strings(columns[name].take(first) if name in columns else None, traces)
         for name in ("root_name", "root_service")
     )
-    service = Texts.of(columns.get(_SERVICE), int(offsets[-1]))
+    service = Texts.from_strings(columns.get(SERVICE_NAME), int(offsets[-1]))
     # One more for spans without a service, which may be called "", too.
     words, codes = ["", *service.words], service.codes.astype(np.int64) + 1
     pairs, row = np.unique(trace_numbers(offsets) * len(words) + codes, return_inverse=True)
     failed = to_numpy(columns["status_code"]) == _STATUS_ERROR
-    return SourceFacts(
+    return SourceSummaries(
         root_names,
         root_services,
         np.searchsorted(pairs, np.arange(traces + 1) * len(words)).astype(np.int32),
@@ -187,8 +201,8 @@ def _earliest_root(ids: Ids, readers: Sequence[Reader]) -> tuple[str, str | None
         _, traces = find(reader.traces(), ids)
         rows, _ = rows_of(reader.traces(), traces)
         if len(rows):
-            found = reader.at([*wanted, _SERVICE], rows)
-            service = compact(found[_SERVICE]) if _SERVICE in found else pa.nulls(len(rows), pa.string())
+            found = reader.read_rows([*wanted, SERVICE_NAME], rows)
+            service = compact(found[SERVICE_NAME]) if SERVICE_NAME in found else pa.nulls(len(rows), pa.string())
             pieces.append([*(compact(found[name]) for name in wanted), service])
     parents, starts, span_ids, kinds, durations, names, services = (
         pa.concat_arrays(column) for column in zip(*pieces, strict=True)
@@ -206,10 +220,11 @@ class _Words:
         self._numbers: dict[str, int] = {}
 
     def number(self, word: str) -> int:
+        """The number of the word, a new one where it is new."""
         return self._numbers.setdefault(word, len(self._numbers))
 
-    def take(self, texts: Texts, at: Rows) -> Codes:
-        """The numbers of some of the texts. Words that none of them has get no number."""
+    def number_all(self, texts: Texts, at: Rows) -> Codes:
+        """The numbers of some of the texts; -1: no text. Words that none of them has get no number."""
         codes = texts.codes[at]
         used = np.flatnonzero(np.bincount(codes + 1, minlength=1)[1:])
         table = np.full(len(texts.words) + 1, -1, np.int32)
@@ -217,4 +232,5 @@ class _Words:
         return table[codes]
 
     def texts(self, codes: Codes) -> Texts:
+        """The texts that these numbers stand for."""
         return Texts(codes, list(self._numbers))

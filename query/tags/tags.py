@@ -1,57 +1,36 @@
 """The entry points of auto-completion: which tags there are, and which values a tag has."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
-from weakref import ref
+from typing import Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from query import memory
-from query.engine.distinct import (
-    CHILD_COUNT,
-    KEYWORD,
-    Distinct,
-    TagValue,
-    entry_keys,
-    field_values,
-    has_values,
-    keywords,
-)
-from query.engine.spansets import ROW_BYTES, Spansets, evaluate
-from query.errors import QueryCancelled
+from query.engine.distinct import CHILD_COUNT, KEYWORD, Distinct, TagValue, field_values, has_values, keywords
+from query.engine.spansets import matching_rows
 from query.language import ast
 from query.language.check import check
-from query.language.fields import ENTRY_COLUMNS, entry_column, field_columns
+from query.language.fields import field_columns
 from query.language.parse import parse
 from query.language.plan import Plan, plan
-from query.language.text import expression
 from query.requests import TagNamesRequest, TagValuesRequest
 from query.results import Inspected
-from query.scan.arrays import Mask
-from query.scan.profile import Profile
+from query.scan.arrays import Ids, Mask
+from query.scan.pieces import NO_IDS, Piece
 from query.scan.progress import QueryObserver
 from query.scan.reader import Reader
-from query.scan.source import KeyListing, Source, Sparse
-from query.scan.stitch import UNKNOWN_NS, Piece, StitchedSource, given, shared_traces, whole_traces
+from query.scan.scan import Scan, ScanPlan, shared_ids, stitched_first
+from query.scan.source import Source
+from query.scan.stitch import stitched_rows
+from query.scan.window import SpanWindow
+from query.tags.names import AllNames, MatchingNames
+from query.tags.partial import TagPartial, merge
+from query.tags.tag_cache import TagCache
 from query.tags.tag_text import INTRINSIC, INTRINSIC_TAGS, SCOPES, usable_filter
-from tables.schema import parse_attribute_column
-from tables.storage.byte_cache import ByteCache
-from tables.turns import as_list
 
 VALUES_BYTES_MAX: Final = 10_000_000
-KNOWN_BYTES_MAX: Final = 8 << 20
-_VALUES_KEPT_BYTES_MAX: Final = 64 << 10
-_KEY_BYTES: Final = 16  # an index, and the places of the lists around it
-_ENTRY_BYTES: Final = 500  # what keeping anything at all takes
-_COLUMNS_AT_ONCE: Final = 32
 _OF_ROOTS: Final = (ast.Intrinsic("rootName"), ast.Intrinsic("rootServiceName"))
 _EVERYTHING: Final = (ast.Filter(None),)
-
-Window = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,48 +49,11 @@ class TagValues:
     inspected: Inspected
 
 
-class Known:
-    """What earlier calls found out about sources, which never change. One for a process; safe for threads."""
-
-    def __init__(self, bytes_max: int = KNOWN_BYTES_MAX) -> None:
-        # Weak, so that no source lives longer for it; what is known of one that is gone is soon the oldest.
-        self._cache: ByteCache[tuple[ref[Source], str], Any] = ByteCache("tags", bytes_max)
-
-    def entry_keys(self, reader: Reader, column: str) -> frozenset[str]:
-        """The attribute keys of events or links. In: the column `events` or `links`, which the source has"""
-        key = (ref(reader.source), column)
-        known: frozenset[str] | None = self._cache.get(key)
-        if known is None:
-            known = _all_entry_keys(reader, column)
-            self._cache.put(key, known, _ENTRY_BYTES + sum(map(len, known)))
-        return known
-
-    def values(self, reader: Reader, field: ast.Field) -> list[tuple[str, Any]]:
-        """The distinct values of all rows, as `field_values`."""
-        if not self._may_have(reader, field):
-            return []
-        key = (ref(reader.source), expression(field))
-        known: list[tuple[str, Any]] | None = self._cache.get(key)
-        if known is None:
-            known = list(field_values(reader, field, None))
-            size_bytes = _ENTRY_BYTES + sum(values.nbytes for _, values in known)
-            if size_bytes <= _VALUES_KEPT_BYTES_MAX:
-                self._cache.put(key, known, size_bytes)
-        return known
-
-    def _may_have(self, reader: Reader, field: ast.Field) -> bool:
-        """The columns of events and links are large: they are not read for an attribute that they do not have."""
-        column = entry_column(field)
-        if column is None or not reader.has(column):
-            return column is None
-        return isinstance(field, ast.Intrinsic) or field.key in self.entry_keys(reader, column)
-
-
 def tag_names(
     sources: Sequence[Source],
     request: TagNamesRequest,
     *,
-    known: Known | None = None,
+    cache: TagCache | None = None,
     observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagNames:
@@ -120,26 +62,53 @@ def tag_names(
     Without a query the columns say it; with one only spans that match count. Where the time range cuts a source all
     of it counts.
 
-    known: of earlier calls
+    cache: of earlier calls
     observer: its profile is filled
     cancelled: asked between sources
     Raises: QueryCancelled; OSError from a source
     """
-    profile, scope = (observer or QueryObserver()).profile, request.scope
-    found: dict[str, set[str]] = {name: set() for name in SCOPES if scope in {None, name}}
-    read = _Read(sources, (request.start_ns, request.end_ns), cancelled)
-    if found:
-        with profile.stage("compile"):
-            compiled = _compiled(request.query)
-        with profile.stage("evaluate"):
-            if compiled is None:
-                _all_names(read, found, known or Known())
-            else:
-                _matching_names(read, compiled, found)
-    scopes = {name: _first(tags, request.limit) for name, tags in found.items() if tags}
-    if scope in {None, INTRINSIC}:
+    partial = tag_names_partial(sources, request, cache=cache, observer=observer, cancelled=cancelled)
+    return finish_names([partial], request)
+
+
+def tag_names_partial(
+    sources: Sequence[Source],
+    request: TagNamesRequest,
+    *,
+    elsewhere: Ids = NO_IDS,
+    cache: TagCache | None = None,
+    observer: QueryObserver | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TagPartial:
+    """What one of several workers answers from its sources. As `tag_names`, but for
+
+    elsewhere: ids, ascending, of traces of which other workers have spans, too: their rows are in the partial where
+        the query is about whole traces
+    """
+    found: dict[str, set[str]] = {name: set() for name in SCOPES if request.scope in {None, name}}
+    if not found:
+        return TagPartial({})
+    profile = (observer or QueryObserver()).profile
+    with profile.stage("compile"):
+        compiled = _compiled(request.query)
+    scan = Scan(sources, _scan_plan(request, compiled, (), elsewhere), cancelled, profile)
+    fold = AllNames(found, cache or TagCache()) if compiled is None else MatchingNames(compiled, found, scan)
+    scan.run(fold, stitched_first)
+    fold.finish()
+    texts = {scope: pa.array(sorted(names), pa.string()) for scope, names in found.items() if names}
+    rows = scan.shared_rows(None)
+    return TagPartial(texts, scan.finish(), rows)
+
+
+def finish_names(partials: Sequence[TagPartial], request: TagNamesRequest) -> TagNames:
+    """The answer of several workers, in any order."""
+    merged = merge(partials)
+    if merged.shared_rows is not None:
+        merged = merge([merged, tag_names_partial([stitched_rows(merged.shared_rows)], request)])
+    scopes = {name: _first(texts.to_pylist(), request.limit) for name, texts in merged.distinct.items()}
+    if request.scope in {None, INTRINSIC}:
         scopes[INTRINSIC] = _first(INTRINSIC_TAGS, request.limit)
-    return TagNames(dict(sorted(scopes.items())), read.finish(profile))
+    return TagNames(dict(sorted(scopes.items())), merged.inspected)
 
 
 def tag_values(
@@ -147,62 +116,103 @@ def tag_values(
     request: TagValuesRequest,
     *,
     bytes_max: int = VALUES_BYTES_MAX,
-    known: Known | None = None,
+    cache: TagCache | None = None,
     observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> TagValues:
     """The values of some fields. Of those with a closed set (status, kind) without a query all that there may be.
 
     bytes_max: so many bytes of text; what is more is left out
-    known, observer, cancelled: as for `tag_names`
+    cache, observer, cancelled: as for `tag_names`
     Raises: QueryCancelled; OSError from a source
     """
+    partial = tag_values_partial(
+        sources, request, bytes_max=bytes_max, cache=cache, observer=observer, cancelled=cancelled
+    )
+    return finish_values([partial], request, bytes_max)
+
+
+def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
+    sources: Sequence[Source],
+    request: TagValuesRequest,
+    *,
+    elsewhere: Ids = NO_IDS,
+    bytes_max: int = VALUES_BYTES_MAX,
+    cache: TagCache | None = None,
+    observer: QueryObserver | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TagPartial:
+    """What one of several workers answers from its sources. As `tag_values`; elsewhere: as of `tag_names_partial`"""
     profile = (observer or QueryObserver()).profile
-    wanted = [field for field in request.fields if has_values(field)]
+    fields = [field for field in request.fields if has_values(field)]
     found = Distinct(bytes_max)
-    read = _Read(sources, (request.start_ns, request.end_ns), cancelled)
     with profile.stage("compile"):
         compiled = _compiled(request.query)
     if compiled is None:
-        closed = [field for field in wanted if keywords(field)]
-        for field in closed:
-            found.add(KEYWORD, pa.array(keywords(field)))
-        wanted = [field for field in wanted if field not in closed]
+        for field in fields:
+            if keywords(field):
+                found.add_values(KEYWORD, pa.array(keywords(field)))
+        fields = [field for field in fields if not keywords(field)]
+    if not fields:
+        return TagPartial(found.arrays())
     # Only a whole trace tells that it has no root, and how many children a span has.
-    if any(field in _OF_ROOTS or field == CHILD_COUNT for field in wanted) and read.shares_traces():
+    of_traces = any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
+    if of_traces and (len(elsewhere) or len(shared_ids([Reader(source) for source in sources if source.rows]))):
         compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
-    columns = {column for field in wanted for column, _ in field_columns(field)}
-    known = known or Known()
-    with profile.stage("evaluate"):
-        for reader, rows in read.matching(compiled, columns) if wanted else ():
-            for field in wanted:
-                values_of = known.values(reader, field) if compiled is None else field_values(reader, field, rows)
-                for type_, values in values_of:
-                    found.add(type_, values)
-            if found.full:
-                break
-    return TagValues(found.values(request.limit), read.finish(profile))
+    columns = {column for field in fields for column, _ in field_columns(field)}
+    scan = Scan(sources, _scan_plan(request, compiled, columns, elsewhere), cancelled, profile)
+    scan.run(_Values(compiled, fields, found, cache or TagCache()), stitched_first)
+    rows = scan.shared_rows(scan.plan.columns)
+    return TagPartial(found.arrays(), scan.finish(), rows)
 
 
-def _all_entry_keys(reader: Reader, column: str) -> frozenset[str]:
-    source = reader.source
-    if not isinstance(source, KeyListing):
-        # By rows, so that the source does not push useful columns out of its cache for this large one.
-        return entry_keys(reader.at([column], np.arange(reader.rows))[column])
-    count = source.entry_count(column)
-    with memory.current().scratch(count * _KEY_BYTES, f"the keys of {column} of {reader.rows} spans"):
-        keys = source.entry_keys(column)
-        reader.bytes_read += keys.nbytes
-        reader.read_columns[column] = None
-        return frozenset(as_list(pc.unique(keys).drop_null()))
+def finish_values(
+    partials: Sequence[TagPartial], request: TagValuesRequest, bytes_max: int = VALUES_BYTES_MAX
+) -> TagValues:
+    """The answer of several workers, in any order."""
+    merged = merge(partials)
+    if merged.shared_rows is not None:
+        stitched = tag_values_partial([stitched_rows(merged.shared_rows)], request, bytes_max=bytes_max)
+        merged = merge([merged, stitched])
+    found = Distinct(bytes_max)
+    for type_, values in merged.distinct.items():
+        found.add_values(type_, values)
+    return TagValues(found.first_values(request.limit), merged.inspected)
 
 
-def _first(names: set[str] | tuple[str, ...], limit: int) -> tuple[str, ...]:
-    return tuple(sorted(names)[: limit or None])
+class _Values:
+    """Fold: the distinct values of some fields, of all spans or of those that match."""
+
+    def __init__(self, compiled: Plan | None, fields: Sequence[ast.Field], found: Distinct, cache: TagCache) -> None:
+        self._compiled, self._fields, self._found, self._cache = compiled, fields, found, cache
+
+    def add_piece(self, reader: Reader, among: Mask | None) -> bool:
+        rows = None if self._compiled is None else matching_rows(self._compiled.root, reader, among)
+        if rows is not None and not rows.any():
+            return False
+        mask = None if rows is None or rows.all() else rows
+        for field in self._fields:
+            known = self._cache.values(reader, field) if rows is None else field_values(reader, field, mask)
+            for type_, values in known:
+                self._found.add_values(type_, values)
+        return False
+
+    def ends_before(self, _piece: Piece, _left: int) -> bool:
+        return self._found.full
+
+
+def _scan_plan(
+    request: TagNamesRequest | TagValuesRequest, compiled: Plan | None, columns: Collection[str], elsewhere: Ids
+) -> ScanPlan:
+    """In: columns: what is read of matching rows besides those of the query"""
+    window = SpanWindow(request.start_ns, request.end_ns)
+    if compiled is None:
+        return ScanPlan(window, evaluates=False, counts_traces=False)
+    return ScanPlan(window, compiled.columns.union(columns), compiled.whole_traces, elsewhere, counts_traces=False)
 
 
 def _compiled(query: str) -> Plan | None:
-    """None: every span counts."""
+    """The plan of the filter; None: every span counts."""
     text = usable_filter(query)
     if not text:
         return None
@@ -210,176 +220,5 @@ def _compiled(query: str) -> Plan | None:
     return None if compiled.root.stages == _EVERYTHING else compiled
 
 
-class _Read:
-    """The sources of the time range, and what was read of them."""
-
-    def __init__(self, sources: Sequence[Source], window: Window, cancelled: Callable[[], bool]) -> None:
-        self.all = [Reader(source) for source in sources if source.rows]
-        self.inside = [_has_spans_in(reader, window) for reader in self.all]
-        self._cancelled = cancelled
-        self._worked_on: list[Reader] = []
-
-    def shares_traces(self) -> bool:
-        """Whether a trace has spans in several sources."""
-        return len(shared_traces([reader.traces() for reader in self.all])) > 0
-
-    def readers(self) -> Iterator[Reader]:
-        """Those of the time range. Raises: QueryCancelled"""
-        for reader, inside in zip(self.all, self.inside, strict=True):
-            if inside:
-                yield self._next(reader)
-                reader.forget()
-
-    def matching(self, compiled: Plan | None, columns: set[str]) -> Iterator[tuple[Reader, Mask | None]]:
-        """Readers with rows that match, and which (None: all). In: columns: what will be read of the rows
-
-        Raises: QueryCancelled
-        """
-        if compiled is None:
-            for reader in self.readers():
-                yield reader, None
-            return
-        for piece in self._pieces(compiled, compiled.columns | columns):
-            reader, rows = self._matching(piece, compiled)
-            if rows.any():
-                yield reader, None if rows.all() else rows
-            reader.discard()
-
-    def matching_where_they_rest(self, compiled: Plan | None) -> Iterator[tuple[Reader, Mask | None]]:
-        """As `matching`, for all columns of the rows: traces are put together only to see which match. Their rows come
-        with those of the source that has them. Raises: QueryCancelled
-        """
-        if compiled is None:
-            yield from self.matching(None, set())
-            return
-        later: dict[Reader, Mask] = {}
-        pieces = self._pieces(compiled, compiled.columns)
-        for piece in sorted(pieces, key=lambda piece: not piece.stitched):
-            reader, rows = self._matching(piece, compiled)
-            if isinstance(reader.source, StitchedSource):
-                for origin, here, _ in reader.source.origins(np.flatnonzero(rows)):
-                    if origin not in later:
-                        memory.reserve(origin.rows, "matching spans")
-                    later.setdefault(origin, np.zeros(origin.rows, bool))[here] = True
-                reader.discard()
-                continue
-            reader.forget()  # what was read is the filter's
-            rows = rows | later.pop(reader) if reader in later else rows
-            if rows.any():
-                yield reader, None if rows.all() else rows
-            reader.forget()
-        for reader, rows in later.items():
-            yield self._next(reader), rows
-            reader.forget()
-
-    def _pieces(self, compiled: Plan, columns: Collection[str]) -> list[Piece]:
-        if compiled.whole_traces:
-            shared = shared_traces([reader.traces() for reader in self.all])
-            return whole_traces(self.all, shared, columns, self.inside)
-        return [
-            Piece(UNKNOWN_NS, UNKNOWN_NS, False, partial(given, reader, None))
-            for reader, here in zip(self.all, self.inside, strict=True)
-            if here
-        ]
-
-    def _matching(self, piece: Piece, compiled: Plan) -> tuple[Reader, Mask]:
-        """A piece, opened, and which of its rows match."""
-        reader, among = piece.open()
-        self._next(reader)
-        with memory.current().scratch(reader.rows * ROW_BYTES, f"the evaluation of {reader.rows} spans"):
-            state = evaluate(compiled.root, reader)
-        if isinstance(state, Spansets):
-            rows = np.zeros(reader.rows, bool)
-            rows[state.rows] = True
-        else:
-            rows = state
-        return reader, rows if among is None else rows & among
-
-    def finish(self, profile: Profile) -> Inspected:
-        """At the end: fills the profile, and says how much work it was."""
-        profile.finish(self.all, self._worked_on)
-        read = {id(reader): reader for reader in [*self.all, *self._worked_on]}
-        return Inspected(
-            spans=sum(reader.rows for reader in self._worked_on),
-            bytes=sum(reader.bytes_read for reader in read.values()),
-            sources=len(self._worked_on),
-        )
-
-    def _next(self, reader: Reader) -> Reader:
-        if self._cancelled():
-            raise QueryCancelled
-        self._worked_on.append(reader)
-        return reader
-
-
-def _all_names(read: _Read, found: dict[str, set[str]], known: Known) -> None:
-    columns: set[str] = set()
-    for reader in read.readers():
-        columns |= reader.source.columns
-        for scope, column in ENTRY_COLUMNS.items():
-            if scope in found and reader.has(column):
-                found[scope] |= known.entry_keys(reader, column)
-    for scope, key, _ in _attributes(columns, found):
-        found[scope].add(key)
-
-
-def _matching_names(read: _Read, compiled: Plan, found: dict[str, set[str]]) -> None:
-    for reader, mask in read.matching_where_they_rest(compiled):
-        rows = np.arange(reader.rows) if mask is None else np.flatnonzero(mask)
-        for scope, column in ENTRY_COLUMNS.items():
-            if scope in found and reader.has(column):
-                found[scope] |= entry_keys(reader.passing([column], rows)[column])
-        # What is known already need not be read: after the first sources little is left.
-        unknown = {
-            column: (scope, key)
-            for scope, key, column in _attributes(reader.source.columns, found)
-            if key not in found[scope]
-        }
-        unknown = _without_sparse(reader, mask, unknown, found)
-        columns = list(unknown)
-        for first in range(0, len(columns), _COLUMNS_AT_ONCE):
-            for column, array in reader.passing(columns[first : first + _COLUMNS_AT_ONCE], rows).items():
-                if _any_value(array):
-                    scope, key = unknown[column]
-                    found[scope].add(key)
-
-
-def _without_sparse(
-    reader: Reader, mask: Mask | None, unknown: dict[str, tuple[str, str]], found: dict[str, set[str]]
-) -> dict[str, tuple[str, str]]:
-    """What is left when those attributes are looked for that few spans have, which are thousands."""
-    source = reader.source
-    hidden = source.sparse_columns() if isinstance(source, Sparse) else frozenset()
-    if isinstance(source, Sparse) and not hidden.isdisjoint(unknown):
-        reader.hold(2 * reader.decoded_bytes([next(iter(hidden))]), "attributes that few spans have")
-        sparse = source.sparse()
-        for column in hidden.intersection(unknown):
-            rows, _ = sparse.column(column)
-            if mask is None or mask[rows].any():
-                scope, key = unknown[column]
-                found[scope].add(key)
-    return {column: of for column, of in unknown.items() if column not in hidden}
-
-
-def _any_value(array: Any) -> bool:
-    return bool(array.null_count < len(array))
-
-
-def _attributes(columns: set[str] | frozenset[str], scopes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(scope, key, column) of the attribute columns of the scopes."""
-    for column in columns:
-        attribute = parse_attribute_column(column)
-        if attribute is not None and attribute.scope in scopes:
-            yield attribute.scope, attribute.key, column
-
-
-def _has_spans_in(reader: Reader, window: Window) -> bool:
-    start_ns, end_ns = window
-    if window == (None, None) or (starts := reader.bounds("start_ns")) is None:
-        return True
-    if end_ns is not None and starts[0] > end_ns:
-        return False
-    if start_ns is None or starts[1] >= start_ns:
-        return True
-    durations = reader.bounds("duration_ns")
-    return durations is None or starts[1] + max(durations[1], 0) >= start_ns
+def _first(names: Sequence[str], limit: int) -> tuple[str, ...]:
+    return tuple(sorted(names)[: limit or None])

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from query import memory
 from query.requests import SpanPosition
-from query.scan.arrays import Rows, to_numpy
+from query.scan.arrays import INT64, Rows, to_numpy
 from query.scan.source import Estimating, Source
 from query.scan.trace_lookup import find
 from query.trace.trace import find_trace, trace_bytes
@@ -20,7 +20,6 @@ from tables.columns.trace_index import TraceIndex
 
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,19})-([0-9a-f]{16})", re.ASCII)
 _MARGIN: Final = 0.8
-_INT64: Final = np.iinfo(np.int64)
 
 
 def place_of(cursor: str) -> SpanPosition | None:
@@ -28,13 +27,13 @@ def place_of(cursor: str) -> SpanPosition | None:
     if not cursor:
         return None
     found = _CURSOR.fullmatch(cursor)
-    if found is None or not _INT64.min <= int(found[1]) <= _INT64.max:
+    if found is None or not INT64.min <= int(found[1]) <= INT64.max:
         raise ValueError(f"{cursor[:100]!r} is not a cursor: give the one that the page before came with")
     return int(found[1]), bytes.fromhex(found[2])
 
 
 def cursor_of(place: SpanPosition) -> str:
-    """What `place_of` reads."""
+    """The cursor of the page behind that span; `place_of` reads it."""
     return f"{place[0]}-{place[1].hex()}"
 
 

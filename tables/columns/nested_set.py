@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tables.columns.types import Int64s
 
 KIND_SERVER = 2
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ def _parents(
     rows = len(trace)
     if not rows:
         return np.zeros(0, np.int64)
-    mix = trace.astype(np.uint64) * _MIX
+    mix = trace.astype(np.uint64) * MIX
     own, wanted = span_id ^ mix, parent_id ^ mix
     order = np.argsort(own, kind="stable")
     ordered = own[order]

@@ -16,7 +16,7 @@ from query.language.check import check
 from query.language.parse import parse
 from query.requests import SearchRequest
 from query.results import TraceMatch
-from query.scan import stitch
+from query.scan import pieces
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.otlp_rows import make_table
@@ -41,7 +41,7 @@ def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.Dat
     keeping = [KeepingSource(part) for part in tables]
     assert _engine(keeping, query) == found
     assert _engine(keeping, query) == found  # now with what they have kept
-    with patch.object(stitch, "_TOGETHER", 1):
+    with patch.object(pieces, "_TOGETHER", 1):
         assert _engine(keeping, query) == found
 
 

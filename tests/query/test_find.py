@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from query.scan.arrays import Ids
 from query.scan.reader import Reader
-from query.scan.trace_lookup import Places, find
+from query.scan.trace_lookup import TraceLookup, find
 from tables.columns.in_memory import TableSource
 from tables.columns.trace_index import TraceIndex
 from tests.query.golden import load_table
@@ -35,7 +35,7 @@ def test_find(own: list[bytes], ids: list[bytes], share: bool) -> None:
 def test_places_are_those_that_find_gives(ids: list[bytes]) -> None:
     """And the same at the second time."""
     reader = Reader(TableSource(load_table("load\n  t1 a\n  t2 b")))
-    places = Places(as_ids(ids))
+    lookup = TraceLookup(as_ids(ids))
     for _ in range(2):
-        found = [part.tolist() for part in places.of(reader)]
+        found = [part.tolist() for part in lookup.find_in(reader)]
         assert found == [part.tolist() for part in find(reader.traces(), as_ids(ids))]

@@ -14,8 +14,8 @@ from query.errors import QueryCancelled, TraceQLError
 from query.language.check import check
 from query.language.parse import parse
 from query.metrics.intervals import Intervals
-from query.metrics.metrics import compile_metrics, merge_partials, metrics_instant, metrics_range, observe_sources
-from query.metrics.series import evaluate
+from query.metrics.metrics import finish, metrics_instant, metrics_partial, metrics_range
+from query.metrics.metrics_partial import MetricsPartial
 from query.requests import InstantRequest, RangeRequest
 from query.results import MetricsResult
 from query.scan.stitch import whole
@@ -180,12 +180,11 @@ def test_partials_of_workers_add_up() -> None:
     """Workers with different traces observe, one combines: as if one had seen all."""
     table = load_table(LOAD)
     query = "({ } | quantile_over_time(duration, .5) by (name)) * 2"
-    root, plans = compile_metrics(query)
-    intervals = Intervals.over(*RANGE.values())
+    request = RangeRequest(query=query, **RANGE, exemplars=3)
     halves = [TableSource(whole(table.slice(0, 1))), TableSource(whole(table.slice(1)))]
-    observed = [observe_sources([half], plans, intervals, 3, lambda: False)[0] for half in halves]
-    together = evaluate(root, merge_partials(observed, plans, intervals, 3), intervals)
-    assert together == metrics_range([TableSource(table)], RangeRequest(query=query, **RANGE, exemplars=3)).series
+    partials = [MetricsPartial.from_ipc(metrics_partial([half], request).to_ipc()) for half in halves]
+    together = finish(partials, request)
+    assert together.series == metrics_range([TableSource(table)], request).series
 
 
 def test_sources_outside_of_the_range_are_not_read() -> None:

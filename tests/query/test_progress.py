@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from query.metrics.metrics import metrics_instant, metrics_range
 from query.requests import InstantRequest, RangeRequest, SearchRequest
-from query.scan import stitch
+from query.scan import pieces
 from query.scan.profile import Profile
 from query.scan.progress import Progress, QueryObserver
 from query.search.search import search
@@ -35,7 +35,7 @@ def told(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[
 @given(spans(), QUERIES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, ""]))
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
-    with patch.object(stitch, "_TOGETHER", 1):
+    with patch.object(pieces, "_TOGETHER", 1):
         answer, heard = told(search, by_time(table, parts), SearchRequest(query=query, limit=limit, cursor=cursor))
     assert list(answer.traces) == list(search([TableSource(table)], SearchRequest(query=query, limit=limit)).traces)
     counts = [len(early.traces) for early in heard]

@@ -102,10 +102,12 @@ def test_sketch_of_parts_is_the_sketch(
     """To the last bit; and each quantile is near the exact one, which it is itself while there are few values."""
     cells, values = np.array([cell for cell, _ in pairs]), np.array([value for _, value in pairs])
     totals = np.bincount(cells, minlength=3)
-    together = QuantileSketch.of(cells, values, totals)
+    together = QuantileSketch.from_values(cells, values, totals)
     where = np.random.default_rng(seed).integers(0, parts, len(cells))
     sketches = [
-        QuantileSketch.of(cells[where == part], values[where == part], np.bincount(cells[where == part], minlength=3))
+        QuantileSketch.from_values(
+            cells[where == part], values[where == part], np.bincount(cells[where == part], minlength=3)
+        )
         for part in range(parts)
     ]
     merged = merge_sketches(sketches, totals)
@@ -202,7 +204,7 @@ def test_many_values_take_bounded_memory() -> None:
     sizes = []
     for count in (100_000, 200_000):
         values = rng.lognormal(0, 1, count)
-        sketch = QuantileSketch.of(np.zeros(count, np.int64), values, np.array([count]))
+        sketch = QuantileSketch.from_values(np.zeros(count, np.int64), values, np.array([count]))
         sizes.append(sketch.entries)
     assert sizes[1] < 1.1 * sizes[0] < 1000
     assert quantile_sketch.RELATIVE_ERROR == 0.01

@@ -18,8 +18,9 @@ from query.metrics.metrics import metrics_instant, metrics_range
 from query.metrics.partials import Partial
 from query.metrics.value_counts import META_ERROR_KEY, ValueCounts
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest
+from query.scan.pieces import whole_pieces
 from query.scan.reader import Reader
-from query.scan.stitch import shared_traces, whole_traces
+from query.scan.scan import shared_ids
 from query.search.search import search
 from query.tags.tags import tag_names
 from query.trace.pages import trace_page
@@ -227,8 +228,8 @@ def test_stitched_rows_know_where_they_came_from() -> None:
     table = load_table("load\n  t1 a name=x\n  t1 b<a name=y\n  t1 c<b name=z\n  t2 d name=w")
     halves = [TableSource(table.slice(0, 2)), TableSource(table.slice(2))]
     readers = [Reader(half) for half in halves]
-    shared = shared_traces([reader.traces() for reader in readers])
-    (piece,) = [one for one in whole_traces(readers, shared, ["name"], [True, True]) if one.stitched]
+    shared = shared_ids(readers)
+    (piece,) = [one for one in whole_pieces(readers, shared, ["name"], [True, True]) if one.stitched]
     reader, _ = piece.open()
     names = reader.column("name").to_pylist()
     for origin, rows, places in reader.source.origins(np.arange(reader.rows)):
@@ -247,8 +248,8 @@ def counted(observed: list[tuple[str, int, int]], top_n: int, tracked_max: int) 
         some = observed[first : first + 7]
         values = pa.array(sorted({value for value, _, _ in some}))
         codes = np.array([values.to_pylist().index(value) for value, _, _ in some])
-        counts.add("span.x", np.array([kind * 2 + interval for _, kind, interval in some]), codes, values)
-    return counts.partial()
+        counts.add_spans("span.x", np.array([kind * 2 + interval for _, kind, interval in some]), codes, values)
+    return counts.partial(top_n)
 
 
 OBSERVED = st.lists(

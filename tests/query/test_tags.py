@@ -19,8 +19,9 @@ from query.requests import SearchRequest, TagNamesRequest, TagValuesRequest
 from query.scan.source import KeyListing
 from query.scan.stitch import whole
 from query.search.search import search
+from query.tags.tag_cache import TagCache
 from query.tags.tag_text import parse_old_tag, parse_tag, usable_filter
-from query.tags.tags import Known, tag_names, tag_values
+from query.tags.tags import tag_names, tag_values
 from tables.columns.in_memory import TableSource
 from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
@@ -189,12 +190,12 @@ def test_time_range(sources: list[TableSource]) -> None:
 
 def test_known_keys(sources: list[TableSource]) -> None:
     """What was found out once is not read again."""
-    known = Known()
-    first, second = (tag_names(sources, TagNamesRequest(), known=known) for _ in range(2))
+    cache = TagCache()
+    first, second = (tag_names(sources, TagNamesRequest(), cache=cache) for _ in range(2))
     assert first.scopes == second.scopes
     assert (first.inspected.bytes > 0, second.inspected.bytes) == (True, 0)
     for tag in ("name", "span.nosuch", "event.exception.type", "event.nosuch", "link.messaging.link"):
-        once, again = (tag_values(sources, TagValuesRequest(fields=(parse_tag(tag),)), known=known) for _ in range(2))
+        once, again = (tag_values(sources, TagValuesRequest(fields=(parse_tag(tag),)), cache=cache) for _ in range(2))
         assert once.values == again.values == tag_values(sources, TagValuesRequest(fields=(parse_tag(tag),))).values
         assert again.inspected.bytes == 0
 
@@ -205,7 +206,7 @@ def test_keys_of_a_file(table: pa.Table) -> None:
     data = to_parquet(rows)
     file = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows.num_rows)
     assert isinstance(file, KeyListing)
-    told = tag_names([file], TagNamesRequest(), known=Known())
+    told = tag_names([file], TagNamesRequest(), cache=TagCache())
     assert told.scopes == tag_names([TableSource(rows)], TagNamesRequest()).scopes
     assert {"event", "link"} <= told.scopes.keys()
     assert 0 < told.inspected.bytes < rows["events"].nbytes // 2
@@ -293,21 +294,21 @@ def test_distinct(batches: list[list[str]], limit: int) -> None:
     """Distinct values of many sources are a sorted set."""
     found = Distinct(10**6)
     for batch in batches:
-        found.add("string", pa.array(sorted(set(batch)), pa.string()))
+        found.add_values("string", pa.array(sorted(set(batch)), pa.string()))
     want = sorted({value for batch in batches for value in batch}, key=lambda value: value.encode())
-    assert [value.text for value in found.values(limit)] == want[: limit or None]
+    assert [value.text for value in found.first_values(limit)] == want[: limit or None]
 
 
 def test_distinct_is_bounded() -> None:
     """What does not fit is not kept."""
     found = Distinct(1000)
     for batch in range(100):
-        found.add("int", pa.array(range(batch * 100, batch * 100 + 100)))
+        found.add_values("int", pa.array(range(batch * 100, batch * 100 + 100)))
         if found.full:
             break
     assert found.full
     assert batch < 10
-    assert sum(len(value.text) for value in found.values(0)) <= 1000
+    assert sum(len(value.text) for value in found.first_values(0)) <= 1000
 
 
 def test_values_that_are_never_nil() -> None:
@@ -315,9 +316,9 @@ def test_values_that_are_never_nil() -> None:
     load = "load\n  t1 a<q name=x\n  t2 a name=y resource.service.name=7\n  t3 a name=z resource.service.name=web"
     for parts in (1, 2, 3):
         some = _sources(load_rows(load), parts, "segment")
-        for known in (None, Known()):
+        for cache in (None, TagCache()):
             found = {
-                tag: tag_values(some, TagValuesRequest(fields=(parse_tag(tag),)), known=known).values
+                tag: tag_values(some, TagValuesRequest(fields=(parse_tag(tag),)), cache=cache).values
                 for tag in ("resource.service.name", "rootName", "rootServiceName", "statusMessage")
             }
             strings = {tag: sorted(v.text for v in values if v.type == "string") for tag, values in found.items()}

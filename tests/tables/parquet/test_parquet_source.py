@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from query.scan.source import Keeping
+from query.scan.source import DerivedCache
 from query.trace.trace import find_trace
 from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
@@ -32,7 +32,7 @@ def source() -> ParquetSource:
 
 def test_things_are_made_once(source: ParquetSource) -> None:
     """And again once the cache has let them go."""
-    assert isinstance(source, Keeping)
+    assert isinstance(source, DerivedCache)
     made = []
 
     def make() -> SimpleNamespace:

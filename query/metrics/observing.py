@@ -1,0 +1,81 @@
+"""Fold: what all pieces say to the metrics functions of a query, compare() excepted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from query import memory
+from query.engine.spansets import evaluate
+from query.language import ast
+from query.language.plan import MetricsPlan, metrics_functions
+from query.language.walk import walk
+from query.metrics.intervals import Intervals
+from query.metrics.metrics_partial import CHEAPER, merge_function
+from query.metrics.observe import observe, spans_in_range
+from query.metrics.partials import CELLS_MAX, Partial, partial_size
+from query.metrics.series import evaluate as evaluate_series
+from query.results import MetricsResult, Series
+from query.scan.arrays import Mask
+from query.scan.pieces import Piece
+from query.scan.progress import Progress
+from query.scan.reader import Reader
+from query.scan.scan import Scan, newest_spans_first
+
+
+class Observing:
+    """Partials of each function, some pieces of which are merged already. One for a query; `run` it once."""
+
+    def __init__(self, root: ast.Metrics, plans: Sequence[MetricsPlan], intervals: Intervals, exemplars: int) -> None:
+        self._root, self._plans, self._intervals, self._exemplars = root, plans, intervals, exemplars
+        self._parts: list[list[Partial]] = [[] for _ in plans]
+
+    def run(self, scan: Scan, progress: Progress | None) -> None:
+        """Over all pieces, if there is a function to observe. Raises: TooManyCells, QueryCancelled, OSError"""
+        self._scan, self._progress = scan, progress
+        if not all(isinstance(plan.function, ast.Compare) for plan in self._plans):
+            scan.run(self, newest_spans_first)
+
+    def merged(self, number: int) -> Partial:
+        """What all pieces say to one of the functions. Raises: TooManyCells, memory.MemoryExceeded"""
+        return merge_function(self._plans[number], self._parts[number], self._intervals, self._exemplars)
+
+    def add_piece(self, reader: Reader, among: Mask | None) -> bool:
+        for plan, parts in zip(self._plans, self._parts, strict=True):
+            if isinstance(plan.function, ast.Compare):
+                continue
+            self._scan.check_cancelled()
+            spans = spans_in_range(evaluate(plan.root, reader), among, reader, self._intervals)
+            parts.append(observe(plan.function, spans, reader, self._intervals, self._exemplars))
+            memory.reserve(parts[-1].nbytes, f"{len(parts[-1].keys)} series of one row group", CHEAPER)
+            count = self._intervals.count
+            if partial_size(parts, count) > max(CELLS_MAX, 2 * partial_size(parts[:1], count)):
+                parts[:] = [merge_function(plan, parts, self._intervals, self._exemplars)]
+        return False
+
+    def ends_before(self, piece: Piece, left: int) -> bool:
+        if self._progress is not None and self._progress.due():
+            with self._scan.profile.stage("make series"):
+                series = self._settled_series(piece.latest_span_ns)
+                self._progress.tell(MetricsResult(series, self._scan.inspected(left)))
+        return False
+
+    def _settled_series(self, latest_ns: int) -> tuple[Series, ...]:
+        """The samples that spans which start at latest_ns or before do not count for: they are as in the answer."""
+        intervals = self._intervals
+        first = max(0, -(-(latest_ns - intervals.start_ns) // intervals.step_ns) + 1)
+        if intervals.instant or first >= intervals.count or not _settles(self._root):
+            return ()
+        rest = replace(intervals, start_ns=intervals.start_ns + first * intervals.step_ns)
+        merged = [
+            merge_function(plan, [part.since(first) for part in parts], rest, 0)
+            for plan, parts in zip(self._plans, self._parts, strict=True)
+        ]
+        return tuple(evaluate_series(self._root, merged, rest))
+
+
+def _settles(node: ast.Metrics | ast.Literal) -> bool:
+    """Whether a sample needs no others than those of its interval and its series.
+
+    compare() chooses by all intervals; topk and bottomk may prefer the zeros of a series that is not known yet.
+    """
+    compares = any(isinstance(plan.function, ast.Compare) for plan in metrics_functions(node))
+    return not compares and not any(isinstance(part, ast.Ranking) for part in walk(node))
