@@ -28,7 +28,7 @@ from agents.generator.journal.journal_format import Saved
 from agents.generator.offsets import CommitMetadata, Partition, Position, tenants_of
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
-from agents.generator.push.send_queues import SendQueues, Target, merged_backlog
+from agents.generator.push.send_queues import PushTarget, SendQueues, merged_backlog
 from agents.generator.tenants import Tenant, TenantConfigs
 from agents.stream.stream_app import StreamApp
 from agents.stream.stream_events import events
@@ -52,7 +52,7 @@ class MetricsGenerator:
         app: StreamApp,
         topic: str,
         configs: TenantConfigs,
-        targets: Sequence[Target],
+        targets: Sequence[PushTarget],
         instance: str,
         journal: JournalFile | None = None,
         queue_bytes_max: int = 64 << 20,

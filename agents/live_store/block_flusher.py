@@ -11,7 +11,9 @@ from typing import NamedTuple
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
-from agents.live_store.agent import Flush, FlushQueue, PartitionManager, log_failure
+from agents.live_store.flush_queue import Flush, FlushQueue
+from agents.live_store.partition_manager import PartitionManager
+from agents.stream.retry import GaveUp, log_failure, retried
 from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
@@ -28,7 +30,6 @@ CONFLICTS = Counter(
 COPIES = Gauge("stretto_live_store_local_copy_bytes", "Bytes of local segments that are already in blocks.")
 FAILURES = Counter("stretto_block_flush_failures_total", "Failed flushes; they are retried.")
 
-_RETRY_S_MAX = 30.0
 _TRIM_S = 5.0
 
 
@@ -89,16 +90,15 @@ class BlockFlusher:
 
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
         """Retries until the flush succeeds; None if the partition was revoked meanwhile."""
-        wait_s = 0.5
-        while not state.closed:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
-            except Exception as err:  # noqa: BLE001  # a flush that is lost would leave a hole in what is covered
-                FAILURES.inc()
-                log_failure(log, "blocks wait", wait_s, err)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_S_MAX)
-        return None
+
+        def on_failure(err: Exception, wait_s: float) -> None:
+            FAILURES.inc()
+            log_failure(log, "blocks wait", wait_s, err)
+
+        try:
+            return await retried(self._executor, work, on_failure, lambda: state.closed)
+        except GaveUp:
+            return None
 
     async def trim(self) -> None:
         """Every few seconds: deletes segments that have been in blocks long enough. The next start deletes

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
-from agents.live_store.agent import PartitionManager
+from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
 from app.querying.damage import MissingData, lacking, lacking_of_trace, overlaps, past_damage
@@ -50,7 +50,7 @@ Cancelled = Callable[[], bool]
 Sources = list[Any]  # of query.scan.source.Source
 
 
-class Window(Protocol):
+class TimeRange(Protocol):
     """The time range of a request."""
 
     @property
@@ -170,13 +170,13 @@ class Querier:
         return await self._ask(tenant, request, observer, work)
 
     async def _ask(
-        self, tenant: str, window: Window, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
+        self, tenant: str, window: TimeRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
         """What `work` says of all that the tenant has in the time range, all partitions, as of now."""
         return await _on_new_views(lambda: self._ask_once(tenant, window, observer, work))
 
     async def _ask_once(
-        self, tenant: str, window: Window, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
+        self, tenant: str, window: TimeRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
         store, lacks, profile = self._store(), MissingData(observer.lacks), observer.profile
         start_ns, end_ns = window.start_ns, window.end_ns

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from agents.live_store.agent import PartitionManager
+from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import PartitionOffsets, Ring, Role, State, Worker

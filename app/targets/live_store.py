@@ -12,8 +12,9 @@ from typing import Any
 import faust
 
 from agents.live_store import agent, block_flusher
-from agents.live_store.agent import FlushQueue, LiveLimits, PartitionManager
 from agents.live_store.block_flusher import BlockFlusher
+from agents.live_store.flush_queue import FlushQueue
+from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.stream_app import StreamApp
 from app.process.storage import storage_config
 from app.querying.querier import Querier, QueryLimits

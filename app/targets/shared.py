@@ -7,7 +7,7 @@ from typing import Self
 
 import faust
 
-from agents.live_store.agent import PartitionManager
+from agents.live_store.partition_manager import PartitionManager
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.stream_app import StreamApp, new_app
 from app.api.backend import Backend

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from query.engine import arithmetic
 from query.engine.arithmetic import Part, Value
 from query.engine.expressions import value
-from query.functions.aggregates import AGGREGATES, Aggregate, Runs
+from query.functions.aggregates import AGGREGATES, AggregateFunction, Runs
 from query.language import ast, text
 from query.language.ast import Type
 from query.language.check import type_of
@@ -76,7 +76,9 @@ def aggregate(node: ast.Aggregate, reader: Reader, rows: Rows, owner: Rows, sets
     return Aggregated(label, (*found, Part(Type.FLOAT, mixed.values, mixed.valid & floating)), shown_as)
 
 
-def _over_sets(function: Aggregate, part: Part, rows: Rows, owner: Rows, sets: int, *, whole_ns: bool = False) -> Part:
+def _over_sets(
+    function: AggregateFunction, part: Part, rows: Rows, owner: Rows, sets: int, *, whole_ns: bool = False
+) -> Part:
     """The aggregate of each spanset that has a number."""
     among = part.valid[rows]
     numbers, owner = part.values[rows[among]], owner[among]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from query.functions.signatures import ANY_SPAN, MEASURED, Arguments
+from query.functions.signatures import ANY_SPAN, MEASURED, Signature
 from tables.columns.types import Bools, Int64s
 
 _MOST: Final = float(np.nextafter(2.0**63, 0))  # the greatest float that is an int64, too
@@ -32,7 +32,7 @@ class Runs(NamedTuple):
 Result = tuple[npt.NDArray[Any], Bools]
 
 
-class Aggregate(NamedTuple):
+class AggregateFunction(NamedTuple):
     """kernel: takes runs, gives a number of type int64 or float64 for each spanset
 
     of_its_field: the result is shown as its field's values are, a duration as a duration; otherwise as a plain number
@@ -40,7 +40,7 @@ class Aggregate(NamedTuple):
     """
 
     name: str
-    arguments: Arguments
+    arguments: Signature
     of_its_field: bool
     kernel: Callable[[Runs], Result]
     doc: str
@@ -105,10 +105,10 @@ def _beyond(runs: Runs) -> Bools:
 AGGREGATES: Final = {
     aggregate.name: aggregate
     for aggregate in (
-        Aggregate("count", ANY_SPAN, False, _count, "how many spans the spanset has"),
-        Aggregate("min", MEASURED, True, _least, "the least of its numbers"),
-        Aggregate("max", MEASURED, True, _greatest, "the greatest of its numbers"),
-        Aggregate("avg", MEASURED, True, _average, "the mean of its numbers"),
-        Aggregate("sum", MEASURED, True, _sum, "the sum of its numbers"),
+        AggregateFunction("count", ANY_SPAN, False, _count, "how many spans the spanset has"),
+        AggregateFunction("min", MEASURED, True, _least, "the least of its numbers"),
+        AggregateFunction("max", MEASURED, True, _greatest, "the greatest of its numbers"),
+        AggregateFunction("avg", MEASURED, True, _average, "the mean of its numbers"),
+        AggregateFunction("sum", MEASURED, True, _sum, "the sum of its numbers"),
     )
 }

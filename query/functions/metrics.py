@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from query.functions.signatures import ANY_SPAN, MEASURED, QUANTILES, Arguments
+from query.functions.signatures import ANY_SPAN, MEASURED, QUANTILES, Signature
 from tables.columns.types import Floats, Int64s
 from tables.units import NS_PER_S
 
@@ -63,7 +63,7 @@ CELL_KINDS: Final[Mapping[str, CellKind]] = {
 Cells = Mapping[str, Floats]
 
 
-class MetricsFunction(NamedTuple):
+class MetricsFunctionEntry(NamedTuple):
     """cells: the kinds of cells that it is made of
     samples: takes the cells of all spans by kind, and the step in ns; gives the samples; NaN: none
     buckets: its groups are split by the powers of two below which the numbers lie
@@ -72,7 +72,7 @@ class MetricsFunction(NamedTuple):
     """
 
     name: str
-    arguments: Arguments
+    arguments: Signature
     cells: tuple[str, ...]
     samples: Callable[[Cells, int], Floats]
     doc: str
@@ -108,16 +108,16 @@ def _averages(cells: Cells, _step_ns: int) -> Floats:
 METRICS_FUNCTIONS: Final = {
     function.name: function
     for function in (
-        MetricsFunction("rate", ANY_SPAN, ("count",), _rate, "spans per second"),
-        MetricsFunction("count_over_time", ANY_SPAN, ("count",), _counts, "how many spans"),
-        MetricsFunction("min_over_time", MEASURED, ("min",), _minima, "the least number"),
-        MetricsFunction("max_over_time", MEASURED, ("max",), _maxima, "the greatest number"),
-        MetricsFunction("avg_over_time", MEASURED, ("count", "sum"), _averages, "the mean of the numbers"),
-        MetricsFunction("sum_over_time", MEASURED, ("count", "sum"), _sums, "the sum of the numbers"),
-        MetricsFunction(
+        MetricsFunctionEntry("rate", ANY_SPAN, ("count",), _rate, "spans per second"),
+        MetricsFunctionEntry("count_over_time", ANY_SPAN, ("count",), _counts, "how many spans"),
+        MetricsFunctionEntry("min_over_time", MEASURED, ("min",), _minima, "the least number"),
+        MetricsFunctionEntry("max_over_time", MEASURED, ("max",), _maxima, "the greatest number"),
+        MetricsFunctionEntry("avg_over_time", MEASURED, ("count", "sum"), _averages, "the mean of the numbers"),
+        MetricsFunctionEntry("sum_over_time", MEASURED, ("count", "sum"), _sums, "the sum of the numbers"),
+        MetricsFunctionEntry(
             "histogram_over_time", MEASURED, ("count",), _counts, "how many numbers by powers of two", buckets=True
         ),
-        MetricsFunction(
+        MetricsFunctionEntry(
             "quantile_over_time", QUANTILES, ("count",), _counts, "the numbers at some fractions", sketch=True
         ),
     )

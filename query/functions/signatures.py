@@ -3,13 +3,13 @@
 from typing import Final, NamedTuple
 
 
-class Arguments(NamedTuple):
+class Signature(NamedTuple):
     """measures: a field or an expression comes first; numbers: further ones from 0 to 1 follow, at least one"""
 
     measures: bool
     fractions: bool = False
 
 
-ANY_SPAN: Final = Arguments(measures=False)
-MEASURED: Final = Arguments(measures=True)
-QUANTILES: Final = Arguments(measures=True, fractions=True)
+ANY_SPAN: Final = Signature(measures=False)
+MEASURED: Final = Signature(measures=True)
+QUANTILES: Final = Signature(measures=True, fractions=True)

@@ -7,7 +7,6 @@ from typing import Any, Final
 from query.errors import did_you_mean
 from query.functions.aggregates import AGGREGATES
 from query.functions.metrics import METRICS_FUNCTIONS
-from query.functions.signatures import Arguments
 from query.language import ast
 from query.language.ast import At, Type
 from query.language.faults import Fault, fault
@@ -41,7 +40,7 @@ def call(name: str, arguments: Sequence[Any], at: At) -> Any:
 
 
 def _measured(
-    name: str, takes: Arguments, arguments: Sequence[Any], at: At
+    name: str, takes: Signature, arguments: Sequence[Any], at: At
 ) -> tuple[ast.FieldExpr | None, tuple[float, ...]]:
     """What the function measures, and the numbers behind it."""
     if takes.fractions:

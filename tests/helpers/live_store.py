@@ -12,8 +12,9 @@ import faust
 from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agents.live_store.agent import Flush, FlushQueue, LiveLimits, PartitionManager
 from agents.live_store.block_flusher import BlockFlusher
+from agents.live_store.flush_queue import Flush, FlushQueue
+from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.consumer_report import ConsumerReport
 from tables.blocks.block_list import BlockList
 from tables.live.partition import CutPolicy, LivePartition

@@ -30,7 +30,7 @@ QUEUED_BYTES = Gauge(
 _AFTER_A_FAULT_S: Final = 5.0
 
 
-class Target(Protocol):
+class PushTarget(Protocol):
     """A receiver of pushes. pushes_max: how many pushes of a tenant may wait"""
 
     name: str
@@ -47,7 +47,7 @@ Backlog = Mapping[tuple[str, str], Sequence[Push]]
 class _SendQueue:
     """A target's queue of one tenant. The first push is in flight while `task` runs."""
 
-    def __init__(self, target: Target, tenant: str) -> None:
+    def __init__(self, target: PushTarget, tenant: str) -> None:
         self.target, self.tenant = target, tenant
         self.pushes: deque[Push] = deque()
         self.task: asyncio.Task[None] | None = None
@@ -74,7 +74,7 @@ class _SendQueue:
 class SendQueues:
     """All queues. on_done: called when a target has accepted or rejected a push"""
 
-    def __init__(self, targets: Sequence[Target], bytes_max: int, on_done: Callable[[], None]) -> None:
+    def __init__(self, targets: Sequence[PushTarget], bytes_max: int, on_done: Callable[[], None]) -> None:
         self._targets, self._bytes_max, self._on_done = list(targets), bytes_max, on_done
         self._queues: dict[tuple[str, str], _SendQueue] = {}
 
@@ -139,7 +139,7 @@ class SendQueues:
             if queue.task is not None:
                 queue.task.cancel()
 
-    def _queue(self, target: Target, tenant: str) -> _SendQueue:
+    def _queue(self, target: PushTarget, tenant: str) -> _SendQueue:
         key = (target.name, tenant)
         if key not in self._queues:
             self._queues[key] = _SendQueue(target, tenant)

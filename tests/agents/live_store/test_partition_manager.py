@@ -1,4 +1,4 @@
-"""The live store's agent without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
+"""The partition manager without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
 
 import asyncio
 import time
@@ -9,8 +9,8 @@ import pytest
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from agents.live_store import agent
-from agents.live_store.agent import LiveLimits
+from agents.live_store import partition_manager
+from agents.live_store.partition_manager import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
 from tables.blocks.cuts import Cut
@@ -282,7 +282,7 @@ async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
 @in_loop
 async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The assignment does not wait for ever; what is passed over meanwhile is read again once the storage answers."""
-    monkeypatch.setattr(agent, "_OPEN_WAIT_S", 0.05)
+    monkeypatch.setattr(partition_manager, "_OPEN_WAIT_S", 0.05)
     with world(tmp_path) as w:
         real, fail = w.store.load, True
 

@@ -13,7 +13,7 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, Illega
 from faust.types import TP
 
 from agents.live_store import block_flusher
-from agents.live_store.agent import Flush, FlushQueue
+from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
 from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
 from tests.helpers.loops import in_loop

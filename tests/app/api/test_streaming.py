@@ -23,7 +23,6 @@ from app.querying import querier
 from query.results import Inspected, MetricsResult, SearchResult, Series
 from tests.helpers.api import CREDENTIALS, RESULT, api_over
 from tests.helpers.engine import NS, Engine
-from tests.helpers.files import ROOT
 from tests.helpers.live_store import world
 from tests.helpers.loops import in_loop
 from tests.helpers.queriers import loaded
@@ -381,17 +380,6 @@ def test_a_client_that_goes_away(call, backend):
     with pytest.raises(grpc.RpcError):
         call("Search", timeout=0.3)
     assert backend.wait.is_set()
-
-
-def test_methods_are_documented():
-    """docs/api.md has a row for each method, with the endpoint that asks the same."""
-    text = (ROOT / "docs" / "api.md").read_text()
-    assert all(f"| `{name}` | `GET /api/" in text for name in METHODS)
-    assert all(f"`{code.name}`" in text for code in streaming.CODES.values())
-
-
-def test_every_method_of_the_service_is_answered():
-    assert set(pb.DESCRIPTOR.services_by_name["StreamingQuerier"].methods_by_name) == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)

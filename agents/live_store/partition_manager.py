@@ -1,0 +1,394 @@
+"""Topic `spans` → the live store. Appends each record to its head, and seals and flushes when the partition decides
+so.
+"""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from prometheus_client import Counter, Gauge
+
+from agents.live_store.flush_queue import Flush, FlushQueue
+from agents.stream.consumer_report import ConsumerReport
+from agents.stream.kafka_batches import HOLES
+from agents.stream.retry import log_failure, retried
+from agents.stream.span_record import parts_of
+from agents.stream.stream_app import StreamApp
+from tables.errors import DamagedError, WireError
+from tables.live.head import UNREADABLE
+from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.shared_records import HeadRecord
+from tables.live.store import LiveStore
+from tables.wall import walled
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store. They are searchable.")
+REDELIVERED = Counter(
+    "stretto_live_store_records_redelivered_total",
+    "Redelivered records that were skipped because the live store already has them.",
+)
+SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consumption paused until heads were sealed.")
+DISK_WAITS = Counter(
+    "stretto_live_store_disk_waits_total", "Times that consumption paused until segments were written to blocks."
+)
+EARLY_SEALS = Counter(
+    "stretto_live_store_early_seals_total",
+    "Early seals of a partition, because the heads exceeded live_store.head_bytes_max.",
+)
+HEAD_BYTES = Gauge("stretto_live_store_head_bytes", "Bytes of the records in open heads.")
+SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments that are not in blocks yet.")
+GAPS = Counter(
+    "stretto_live_store_offset_gaps_total", "Offsets that were missed because the topic no longer holds them."
+)
+PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
+HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
+FAILURES = Counter(
+    "stretto_live_store_failures_total", "Failed seals, offset writes and loads of segments; they are retried."
+)
+
+_OPEN_WAIT_S = 20.0
+_DISK = "segments on disk"
+_LAG_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLimits:
+    """Limits of the live store.
+
+    pending_spans_max: above it (spans that wait to be sealed) consumption pauses
+    head_bytes_max: above it the fullest partition is sealed early
+    segment_bytes_max: above it (segments on disk that are not in blocks) consumption pauses
+    lag_s_max: seconds behind the end offset that Kafka reports, after which a partition counts as missing for queries
+    """
+
+    pending_spans_max: int
+    head_bytes_max: int
+    segment_bytes_max: int
+    lag_s_max: float = _LAG_S_MAX
+
+
+class PartitionManager:
+    """Drives the partitions of a `LiveStore`: feeds them records, and runs their jobs on the seal thread and the
+    flusher.
+    """
+
+    def __init__(
+        self,
+        app: StreamApp,
+        topic: str,
+        executor: Executor,
+        limits: LiveLimits,
+        flushes: FlushQueue,
+        consumers: ConsumerReport,
+    ) -> None:
+        """flushes: takes the cuts that are to become blocks. consumers: what the watchdog of consumers says"""
+        self.app, self.topic = app, topic
+        self._flushes, self._consumers = flushes, consumers
+        self.store: LiveStore | None = None
+        self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
+        self.damage: dict[str, str] = {}  # what somebody has to repair; the rest is served
+        self._executor, self._limits = executor, limits
+        self._chains: dict[int, asyncio.Task[None]] = {}
+        self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
+        self._room_on_disk.set()
+        self._caught_up_at: dict[int, int] = {}
+        self._assigned = False
+        self._waits: dict[int, str] = {}  # why nothing is taken of a partition
+        self._waits_of_all: list[str] = []
+        self._late: dict[int, asyncio.Task[None]] = {}  # partitions whose storage did not answer in time
+        self.closing = asyncio.Event()  # the worker stops: the store will be closed
+
+    # ---- assignment
+
+    async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
+        """Opens assigned partitions and closes revoked ones. Returns the offset from which to read each."""
+        with self._waiting("partitions are being opened"):
+            return await self._resumed(assignment)
+
+    async def _resumed(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
+        store = self._require_store()
+        mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}
+        for gone in set(store.partitions) - set(mine):
+            store.release(gone)
+        ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
+        self._caught_up_at = {tp.partition: end for tp, end in ends.items()}
+        self._assigned = True
+        opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
+        if opening:
+            # Faust would continue without us after a while; other partitions need not wait for a storage that is away.
+            await asyncio.wait(opening.values(), timeout=_OPEN_WAIT_S)
+        for number, task in opening.items():
+            if not task.done():
+                self._late[number] = asyncio.ensure_future(self._seek_when_open(task, mine[number]))
+        return {tp: store.partitions[number].next_offset for number, tp in mine.items() if opening[number].done()}
+
+    async def _seek_when_open(self, opening: "asyncio.Task[None]", tp: TP) -> None:
+        """Seeks to the right offset once the partition is open; until then its records were skipped."""
+        self._waits[tp.partition] = "it is being opened"
+        try:
+            await opening
+        finally:
+            self._waits.pop(tp.partition, None)
+        state = self._require_store().partitions.get(tp.partition)
+        if state is not None:
+            await self.app.consumer.seek(tp, state.next_offset)
+
+    async def _open(self, number: int) -> None:
+        """Opens a partition from storage and local disk. An open one stays as it is, unless another worker has cut
+        it.
+        """
+        store = self._require_store()
+        load = functools.partial(store.load, number)
+        held = store.partitions.get(number)
+        if held is not None:
+            await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
+            if store.blocks.flushed_offset(number) <= held.flushed_offset:
+                return
+            store.release(number)
+        await self.drain(number)  # a seal of a former state must not write after the load
+        store.adopt(await self.retried(f"open partition {number}", load))
+
+    async def reopen(self, number: int) -> None:
+        """Opens a partition again from storage, because another worker has cut it at a different offset."""
+        store = self._require_store()
+        store.release(number)
+        await self.drain(number)  # a seal of the former state must not write after the reset
+        await self.retried(f"reset partition {number}", functools.partial(store.reset, number))
+        loaded = await self.retried(f"open partition {number}", functools.partial(store.load, number))
+        store.adopt(loaded)
+        await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
+
+    def not_ready(self) -> list[str]:
+        """Reasons why queries here would miss spans."""
+        if self.store is None or not self._assigned:
+            return ["live store: waiting for partitions to be assigned", *self._consumers.problems()]
+        reasons = [
+            f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
+            for number, end in self.behind().items()
+        ]
+        return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self._consumers.problems()
+
+    def behind(self) -> dict[int, int]:
+        """Partitions that lag, with the end offset to reach. They have not reached the end at the time of their
+        assignment, or they have not reached a later end in time.
+        """
+        if self.store is None:
+            return {}
+        behind, now_s = {}, time.monotonic()
+        for number, state in sorted(self.store.partitions.items()):
+            at = self._past_holes(state)
+            late = self._consumers.ends.overdue(self.topic, number, at, now_s, self._limits.lag_s_max)
+            first = self._caught_up_at.get(number, 0)
+            if late is not None or at < first:
+                behind[number] = max(late or 0, first)
+        return behind
+
+    def taken(self) -> dict[TP, int]:
+        """The first offset of each open partition that is not appended yet."""
+        store = self.store
+        return {} if store is None else {TP(self.topic, n): one.next_offset for n, one in store.partitions.items()}
+
+    def waits(self) -> dict[int | None, str]:
+        """Why consumption pauses, by partition; key None: for all partitions."""
+        waits: dict[int | None, str] = dict(self._waits.items())
+        if self._waits_of_all:
+            waits[None] = "; ".join(self._waits_of_all)
+        return waits
+
+    def _past_holes(self, state: LivePartition) -> int:
+        """Skips offsets that hold no readable record."""
+        after = HOLES.through((self.topic, state.partition), state.next_offset)
+        if after > state.next_offset:
+            state.skip(after - 1)
+        return state.next_offset
+
+    # ---- records
+
+    async def take(self, message: Any) -> None:
+        """Appends one record of the topic."""
+        store = self._require_store()
+        state = store.partitions.get(message.partition)
+        if state is None or message.generation_id != self.app.consumer_generation_id:
+            return  # of an assignment that is over; whoever has the partition now reads it again
+        if message.offset < state.next_offset:
+            REDELIVERED.inc()
+            return
+        if message.offset > self._past_holes(state) and not await self._fill_gap(state, message):
+            return
+        try:
+            incoming = walled(_incoming, message)
+        except Exception as err:  # noqa: BLE001  # whatever a producer wrote, the partition goes on
+            reason = "headers" if isinstance(err, WireError) else "unexpected"
+            self._skipped(message.partition, message.offset, str(err) or repr(err), reason)
+            state.skip(message.offset)
+            return
+        self.run(state, state.append(incoming))
+        APPENDED.inc(sum(item.spans for _, item in incoming.parts))
+        await self._bounded(store)
+
+    async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
+        """Handles a record beyond the next offset. True: the records before it are gone from the topic. False: it will
+        be read again after a seek.
+        """
+        tp = message.tp
+        try:
+            earliest = (await self.app.consumer.earliest_offsets(tp)).get(tp, 0)
+        except (KafkaError, OSError, TimeoutError) as err:
+            log.warning("partition %d: Kafka did not say where it begins: %r", state.partition, err)
+            earliest = 0
+        if earliest <= state.next_offset:
+            await self.app.consumer.seek(tp, state.next_offset)
+            return False
+        lost = message.offset - state.next_offset
+        GAPS.inc(lost)
+        log.error(
+            "partition %d: %d records from offset %d are gone from topic %s before they were read: raise its retention",
+            state.partition,
+            lost,
+            state.next_offset,
+            self.topic,
+        )
+        state.skip(message.offset - 1)
+        return True
+
+    async def _bounded(self, store: LiveStore) -> None:
+        """Pauses while too many spans wait to be sealed, or segments use too much disk."""
+        if sum(state.head_bytes for state in store.partitions.values()) > self._limits.head_bytes_max:
+            EARLY_SEALS.inc()
+            fullest = max(store.partitions.values(), key=lambda state: state.head_bytes)
+            self.run(fullest, fullest.seal_all())
+        if self._pending(store) > self._limits.pending_spans_max:
+            SEAL_WAITS.inc()
+            with self._waiting("heads wait to be sealed"):
+                while self._pending(store) > self._limits.pending_spans_max:
+                    self._work_done.clear()
+                    await self._work_done.wait()
+        if not self._room_on_disk.is_set():
+            DISK_WAITS.inc()
+            with self._waiting("segments wait to be in blocks"):
+                await self._room_on_disk.wait()
+
+    @contextmanager
+    def _waiting(self, why: str) -> Iterator[None]:
+        self._waits_of_all.append(why)
+        try:
+            yield
+        finally:
+            self._waits_of_all.remove(why)
+
+    def _watch_disk(self, store: LiveStore) -> None:
+        taken = sum(state.segment_bytes for state in store.partitions.values())
+        SEGMENT_BYTES.set(taken)
+        if taken > self._limits.segment_bytes_max:
+            self._room_on_disk.clear()
+            self.problems[_DISK] = (
+                f"{taken} bytes of segments wait to be written as blocks, the limit is "
+                f"{self._limits.segment_bytes_max} (live_store.segment_bytes_max): is the object storage away?"
+            )
+        else:
+            self.problems.pop(_DISK, None)
+            self._room_on_disk.set()
+
+    def _pending(self, store: LiveStore) -> int:
+        return sum(state.pending_spans for state in store.partitions.values())
+
+    def tick(self) -> None:
+        """Once per second: cuts windows that have ended without new records."""
+        if self.store is None:
+            return
+        now_ms = int(time.time() * 1000)
+        for state in self.store.partitions.values():
+            self._past_holes(state)
+            self.run(state, state.tick(now_ms))
+        self._watch_disk(self.store)
+        HEAD_BYTES.set(sum(state.head_bytes for state in self.store.partitions.values()))
+        PENDING.set(self._pending(self.store))
+        HEAD_SPANS.set(sum(state.head_spans for state in self.store.partitions.values()))
+
+    # ---- jobs
+
+    def run(self, state: LivePartition, jobs: list[Job]) -> None:
+        """Queues jobs. The jobs of a partition run one after the other and do not block its records."""
+        if jobs:
+            before = self._chains.get(state.partition)
+            self._chains[state.partition] = asyncio.ensure_future(self._run_after(before, state, jobs))
+
+    async def drain(self, number: int) -> None:
+        """Waits until the partition's queued jobs are done."""
+        chain = self._chains.get(number)
+        if chain is not None:
+            await chain
+
+    async def seal_all(self) -> None:
+        """Seals all heads and waits for it, so that a restart has less to read."""
+        self.closing.set()
+        if self.store is not None:
+            for state in self.store.partitions.values():
+                self.run(state, state.seal_all())
+            await asyncio.gather(*(self.drain(number) for number in list(self._chains)))
+
+    async def _run_after(self, before: asyncio.Task[None] | None, state: LivePartition, jobs: list[Job]) -> None:
+        if before is not None:
+            await before
+        for job in jobs:
+            if state.closed:
+                return
+            match job:
+                case SealJob():
+                    await self._seal(state, job)
+                case MarkJob(offset):
+                    save = functools.partial(self._require_store().save_sealed_offset, state.partition, offset)
+                    await self.retried(f"save the sealed offset of partition {state.partition}", save)
+                case FlushJob():
+                    self._flushes.put_nowait(Flush(state, job))
+
+    async def _seal(self, state: LivePartition, job: SealJob) -> None:
+        seal = functools.partial(self._require_store().seal, state.partition, job)
+        info, bad = await self.retried(f"seal partition {state.partition}", seal)
+        for item in bad:
+            self._skipped(state.partition, item.offset, item.problem, "value")
+        state.sealed(job, info)
+        self._work_done.set()
+
+    def _skipped(self, partition: int, offset: int, problem: str, reason: str) -> None:
+        UNREADABLE.labels(reason).inc()
+        log.warning("skipped %s[%d]@%d: %s", self.topic, partition, offset, problem)
+
+    async def retried(self, what: str, work: Callable[[], T]) -> T:
+        """Runs `work` on the executor until it succeeds. Meanwhile /ready shows the problem."""
+
+        def on_failure(err: Exception, wait_s: float) -> None:
+            FAILURES.inc()
+            problems = self.damage if isinstance(err, DamagedError) else self.problems
+            problems[what] = f"cannot {what}: {err}"
+            log_failure(log, f"cannot {what}", wait_s, err)
+
+        result = await retried(self._executor, work, on_failure)
+        self.problems.pop(what, None)
+        self.damage.pop(what, None)
+        return result
+
+    def _require_store(self) -> LiveStore:
+        if self.store is None:
+            raise RuntimeError("the live store is not open yet")
+        return self.store
+
+
+def _incoming(message: Any) -> Incoming:
+    """A Kafka message as a partition takes it. Raises: WireError"""
+    info, parts = parts_of(message)
+    whole = info.spans if info.runs else 0
+    items = [
+        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole)) for part in parts
+    ]
+    return Incoming(message.offset, round(message.timestamp * 1000), items)
