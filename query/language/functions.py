@@ -7,6 +7,7 @@ from typing import Any, Final
 from query.errors import did_you_mean
 from query.functions.aggregates import AGGREGATES
 from query.functions.metrics import METRICS_FUNCTIONS
+from query.functions.signatures import Signature
 from query.language import ast
 from query.language.ast import At, Type
 from query.language.faults import Fault, fault

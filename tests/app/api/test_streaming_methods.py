@@ -1,6 +1,7 @@
 """Each method of tempopb.StreamingQuerier is answered and documented."""
 
 from app.api.proto import tempo_pb2 as pb
+from app.api.tempo import streaming
 from app.api.tempo.streaming import METHODS
 from tests.helpers.files import ROOT
 
