@@ -50,7 +50,7 @@ Cancelled = Callable[[], bool]
 Sources = list[Any]  # of query.scan.source.Source
 
 
-class TimeRange(Protocol):
+class AskedRange(Protocol):
     """The time range of a request."""
 
     @property
@@ -170,13 +170,13 @@ class Querier:
         return await self._ask(tenant, request, observer, work)
 
     async def _ask(
-        self, tenant: str, window: TimeRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
+        self, tenant: str, window: AskedRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
         """What `work` says of all that the tenant has in the time range, all partitions, as of now."""
         return await _on_new_views(lambda: self._ask_once(tenant, window, observer, work))
 
     async def _ask_once(
-        self, tenant: str, window: TimeRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
+        self, tenant: str, window: AskedRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
         store, lacks, profile = self._store(), MissingData(observer.lacks), observer.profile
         start_ns, end_ns = window.start_ns, window.end_ns
