@@ -4,7 +4,7 @@
 
 Each row is a process of its own. "us/span": CPU time of a tenant's generator, from a record's columns to the snapshot
 of a collection, and before it "decode", from a record's bytes to its columns; the target is for both. Records have
-about 512 spans: as the distributor gathers them at 35,000 spans/s; --gathered 1 makes the smallest, of 128 spans.
+about 512 spans: as the distributor gathers them at 35,000 spans/s; --batched 1 makes the smallest, of 128 spans.
 "push": collect, encode and compress 100,000 series.
 """
 
@@ -40,7 +40,7 @@ RUNS: Final = 6
 RECORDS_AT_ONCE: Final = 32
 SPANS_OF_A_SET: Final = 4
 SPANS_PER_REQUEST: Final = 512
-GATHERED: Final = 4
+BATCHED: Final = 4
 NOW_MS: Final = EPOCH_S * 1000 + 3_600_000
 
 KINDS: Final[dict[str, dict[str, Any]]] = {
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     """Prints the results beside their targets. Returns 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.partition("\n")[0])
     parser.add_argument("--spans", type=int, default=100_000)
-    parser.add_argument("--gathered", type=int, default=GATHERED, help="requests of 512 spans in a batch (default 4)")
+    parser.add_argument("--batched", type=int, default=BATCHED, help="requests of 512 spans in a batch (default 4)")
     given = parser.parse_args(argv)
     spans = given.spans
     cached(Options(spans=spans))
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     )
     missed = False
     for kind in KINDS:
-        counting = in_a_process(count, kind, spans, given.gathered)
+        counting = in_a_process(count, kind, spans, given.batched)
         pushing = in_a_process(push, kind)
         first, second = pushing.push_s
         print(
@@ -107,14 +107,14 @@ def in_a_process(function: Any, *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def count(kind: str, spans: int, gathered: int = GATHERED) -> Counting:
+def count(kind: str, spans: int, batched: int = BATCHED) -> Counting:
     """Feeds a workload several times; the cheapest time counts."""
     pa.set_cpu_count(1)
     requests, decoder = list(Requests(cached(Options(spans=spans)))), OtlpDecoder()
     records = [
         (part.partition, record.encode(part.spans)[0])
-        for first in range(0, len(requests), gathered)
-        for part in split(decoder.decode(requests[first : first + gathered]).spans, PARTITIONS)
+        for first in range(0, len(requests), batched)
+        for part in split(decoder.decode(requests[first : first + batched]).spans, PARTITIONS)
     ]
     generator, now_ms = TenantGenerator(GeneratorConfig(**KINDS[kind])), NOW_MS
     runs = []

@@ -57,7 +57,7 @@ class SpanWriter:
     ) -> None:
         """decode_s_max: CPU seconds that decoding a request may take"""
         self._producer = producer
-        self._encoder, self._patient = (
+        self._encoder, self._slow_encoder = (
             SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
         )
         self._thread = ThreadPoolExecutor(1, "decode")
@@ -107,4 +107,4 @@ class SpanWriter:
                 return self._encoder.encode(requests, partitions, fast_path_only=True)
         ON_THREAD.inc()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, walled, self._patient.encode_each, requests, partitions)
+        return await loop.run_in_executor(self._thread, walled, self._slow_encoder.encode_each, requests, partitions)

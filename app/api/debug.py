@@ -31,12 +31,12 @@ async def debug_headers(request: web.Request, query: str, profile: Profile) -> d
 
 def debug_text(query: str, profile: Profile) -> str:
     """One line of JSON in ASCII, at most HEADER_CHARS_MAX long. What does not fit is left out: "cut" says so."""
-    told: Json = {"profile": _profile(profile), "plan": [_part(part) for part in explain(query)]}
-    text = json.dumps(told, separators=(",", ":"))
+    debug_info: Json = {"profile": _profile(profile), "plan": [_part(part) for part in explain(query)]}
+    text = json.dumps(debug_info, separators=(",", ":"))
     for shorten in (_without_columns_of_steps, _few_columns, _without_plan, _without_columns):
         if len(text) > HEADER_CHARS_MAX:
-            shorten(told)
-            text = json.dumps({**told, "cut": True}, separators=(",", ":"))
+            shorten(debug_info)
+            text = json.dumps({**debug_info, "cut": True}, separators=(",", ":"))
     return text
 
 
@@ -66,19 +66,19 @@ def _part(part: Any) -> Json:
     }
 
 
-def _without_columns_of_steps(told: Json) -> None:
-    for part in told["plan"]:
+def _without_columns_of_steps(debug_info: Json) -> None:
+    for part in debug_info["plan"]:
         part["steps"] = [step["what"][:200] for step in part["steps"][:20]]
 
 
-def _few_columns(told: Json) -> None:
-    columns = told["profile"]["columns"]
-    told["profile"]["columns"] = {name[:100]: columns[name] for name in list(columns)[:10]}
+def _few_columns(debug_info: Json) -> None:
+    columns = debug_info["profile"]["columns"]
+    debug_info["profile"]["columns"] = {name[:100]: columns[name] for name in list(columns)[:10]}
 
 
-def _without_plan(told: Json) -> None:
-    told["plan"] = []
+def _without_plan(debug_info: Json) -> None:
+    debug_info["plan"] = []
 
 
-def _without_columns(told: Json) -> None:
-    told["profile"]["columns"] = {}
+def _without_columns(debug_info: Json) -> None:
+    debug_info["profile"]["columns"] = {}

@@ -22,7 +22,7 @@ _HEADER_CHARS_MAX: Final = 1000
 
 def observer_of(call: Call) -> QueryObserver:
     """A new one for a question. Raises: ParameterError"""
-    return QueryObserver(lacks=[] if params.flag(call.params, PARAMETER) else None)
+    return QueryObserver(missing_data=[] if params.flag(call.params, PARAMETER) else None)
 
 
 async def reply_whole_or_partial(
@@ -37,24 +37,24 @@ async def reply_whole_or_partial(
 
     partial_message: makes a last message of the fields `status` and `message`, where Tempo's has these
     """
-    if not observer.lacks:
+    if not observer.missing_data:
         return await reply_either(request, make_json, make_messages, headers)
-    told = {"status": "PARTIAL", "message": "; ".join(observer.lacks)}
+    partial_fields = {"status": "PARTIAL", "message": "; ".join(observer.missing_data)}
 
     def messages() -> Iterator[Any]:
         yield from make_messages()
         if partial_message is not None:
-            yield partial_message(**told)
+            yield partial_message(**partial_fields)
 
-    text = " ".join(told["message"].encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
+    text = " ".join(partial_fields["message"].encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
     more = {HEADER: text, **(headers or {})}
-    return await reply_either(request, lambda: _with_fields(make_json(), told), messages, more)
+    return await reply_either(request, lambda: _with_fields(make_json(), partial_fields), messages, more)
 
 
-def _with_fields(made: bytes | Iterable[bytes], told: dict[str, str]) -> Iterator[bytes]:
+def _with_fields(made: bytes | Iterable[bytes], partial_fields: dict[str, str]) -> Iterator[bytes]:
     """A JSON object that is not empty, in parts, with further fields at its end."""
     last = b""
     for part in [made] if isinstance(made, bytes) else made:
         yield last
         last = part
-    yield last[:-1] + b"," + orjson.dumps(told)[1:]
+    yield last[:-1] + b"," + orjson.dumps(partial_fields)[1:]

@@ -48,20 +48,20 @@ class MissingData:
             self.add("more blocks cannot be read; the server's log names them", _RETRY_AFTER_S)
 
 
-def lacking(snapshot: BlockSnapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
+def missing_in_range(snapshot: BlockSnapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
     """What a query over the time range lacks. start_ns, end_ns: None: open"""
     found = [_unknown(number) for number in sorted(snapshot.problems)]
     return found + [damage_text(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
 
 
-def lacking_of_trace(
+def missing_of_trace(
     blocks: BlockList,
     snapshot: BlockSnapshot,
     trace_id: bytes,
     partitions: int,
     within: tuple[int | None, int | None],
 ) -> list[str]:
-    """What a trace lacks. partitions: how many the topic has. within: as for `lacking`"""
+    """What a trace lacks. partitions: how many the topic has. within: as for `missing_in_range`"""
     number = partition_of(trace_id, partitions)
     found = [_unknown(number)] if number in snapshot.problems else []
     for damage in _by_key(snapshot):
@@ -74,7 +74,7 @@ def lacking_of_trace(
 
 
 def past_damage(
-    blocks: BlockList, metas: Sequence[BlockMeta], run: Callable[[Sequence[BlockMeta]], T], lacks: MissingData
+    blocks: BlockList, metas: Sequence[BlockMeta], run: Callable[[Sequence[BlockMeta]], T], missing_data: MissingData
 ) -> T:
     """`run` over the blocks, and again without those that it finds damaged. On a thread: looks at the storage.
 
@@ -88,7 +88,7 @@ def past_damage(
             damage = blocks.found_damaged(err)
             if damage is None or not any(meta.block_id == damage.block_id for meta in left):
                 raise
-            lacks.add_damage(damage_text(damage))
+            missing_data.add_damage(damage_text(damage))
             left = [meta for meta in left if meta.block_id != damage.block_id]
 
 

@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
-from app.querying.damage import MissingData, lacking, lacking_of_trace, overlaps, past_damage
+from app.querying.damage import MissingData, missing_in_range, missing_of_trace, overlaps, past_damage
 from app.querying.query_threads import leaving_nothing, lower_priority
 from app.settings.models import Query
 from query.errors import QueryCancelled
@@ -178,13 +178,13 @@ class Querier:
     async def _ask_once(
         self, tenant: str, window: AskedRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
-        store, lacks, profile = self._store(), MissingData(observer.lacks), observer.profile
+        store, missing_data, profile = self._store(), MissingData(observer.missing_data), observer.profile
         start_ns, end_ns = window.start_ns, window.end_ns
         if missing := self._missing(store, range(store.policy.partitions)):
-            lacks.add(missing)
+            missing_data.add(missing)
         live = store.view(tenant)
-        for text in lacking(live.blocks, start_ns, end_ns):
-            lacks.add_damage(text)
+        for text in missing_in_range(live.blocks, start_ns, end_ns):
+            missing_data.add_damage(text)
         asked_s = time.perf_counter()
 
         def on_thread(cancelled: Cancelled) -> T:
@@ -195,7 +195,7 @@ class Querier:
             def over(blocks: Sequence[BlockMeta]) -> T:
                 return work(block_sources(store.blocks, blocks) + parts, cancelled)
 
-            return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, lacks)
+            return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, missing_data)
 
         return await self._run(on_thread)
 
@@ -217,15 +217,15 @@ class Querier:
             if partition_of(trace_id, meta.partition_count) == meta.partition
         ]
         texts: list[str] = []
-        lacks = MissingData(texts)
-        for text in lacking_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
-            lacks.add_damage(text)
+        missing_data = MissingData(texts)
+        for text in missing_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
+            missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
             sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
             return trace_by_id(sources, request)
 
-        table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, lacks))
+        table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, missing_data))
         if missing := self._missing(store, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)

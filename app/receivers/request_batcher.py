@@ -1,7 +1,7 @@
 """Batches the requests of all clients and tenants for some milliseconds, so that batches and records stay large.
 
 The cost of a span depends on the number of requests in a batch (measured: 35 CPU seconds per 1M spans with one request
-per batch, 13 with ten). So the batcher makes at most one batch per `gather_ms`, unless it is full or all clients wait
+per batch, 13 with ten). So the batcher makes at most one batch per `window_ms`, unless it is full or all clients wait
 for it. A request after a pause waits only a moment, for others of the same burst.
 """
 
@@ -31,11 +31,11 @@ _FIRST_WAIT_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """gather_s: at most one batch in this time, unless it is full; batch_bytes: size of a full batch
+    """window_s: at most one batch in this time, unless it is full; batch_bytes: size of a full batch
     wait_s: how long a retried request waits for its first attempt
     """
 
-    gather_s: float
+    window_s: float
     batch_bytes: int
     wait_s: float
 
@@ -81,14 +81,14 @@ class RequestBatcher:
             # Decoding takes long; others must not wait for it.
             self._start(self._answer([waiting]))
         else:
-            self._gather(waiting)
+            self._collect(waiting)
         try:
             return await asyncio.shield(waiting.outcome)
         except asyncio.CancelledError:
             self._client_went_away(waiting)
             raise
 
-    def _gather(self, waiting: _PendingRequest) -> None:
+    def _collect(self, waiting: _PendingRequest) -> None:
         limits, loop = self._limits, asyncio.get_running_loop()
         self._waiting.append(waiting)
         self._waiting_bytes += len(waiting.request.body)
@@ -96,7 +96,7 @@ class RequestBatcher:
             self._go()
         elif self._timer is None:
             since_last_s = loop.time() - self._last_batch_s
-            self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.gather_s - since_last_s), self._go)
+            self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.window_s - since_last_s), self._go)
 
     async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
         """Waits for an earlier attempt with the same bytes: it was refused, and may have been written since."""

@@ -104,15 +104,15 @@ class Kafka(Section):
         return self
 
 
-class Gather(Section):
+class Batch(Section):
     """How requests are batched into a few large Kafka records."""
 
-    gather_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
+    window_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=60,
         description="Longest time, in milliseconds, that a request waits for other requests to share a Kafka "
         "record. A higher value saves CPU and adds latency for clients.",
     )
-    gather_bytes_max: Bytes = Field(
+    bytes_max: Bytes = Field(
         default=1_500_000,
         description="Size of a batch, in bytes of requests, at which it is sent without further waiting.",
     )
@@ -154,7 +154,7 @@ class Input(Section):
 
 class Distributor(Section):
     receivers: Receivers = Receivers()
-    gather: Gather = Gather()
+    batch: Batch = Batch()
     input: Input = Input()
     decode_s_max: Seconds = Field(
         default=10,
@@ -173,7 +173,7 @@ class Distributor(Section):
         sizes = {
             "receivers.otlp.protocols.grpc.max_recv_msg_size_mib": protocols.grpc.max_recv_msg_size_mib * MIB,
             "receivers.otlp.protocols.http.max_request_body_size": protocols.http.max_request_body_size,
-            "gather.gather_bytes_max": self.gather.gather_bytes_max,
+            "batch.bytes_max": self.batch.bytes_max,
         }
         most = int(self.input.bytes_max * self.input.tenant_share)
         for key, size_bytes in sizes.items():

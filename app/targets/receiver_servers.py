@@ -29,10 +29,10 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
     def __init__(self, settings: Settings, writer: SpanWriter, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._settings, self._writer = settings, writer
-        gather = settings.distributor.gather
+        batch = settings.distributor.batch
         limits = BatchLimits(
-            gather_s=gather.gather_ms / 1000,
-            batch_bytes=gather.gather_bytes_max,
+            window_s=batch.window_ms / 1000,
+            batch_bytes=batch.bytes_max,
             wait_s=settings.kafka.write_timeout_s,
         )
         self._batcher = RequestBatcher(writer, limits)

@@ -75,13 +75,13 @@ def main(argv: list[str]) -> int:
         assert shared.bytes == 0, kind
     peak = _status_bytes("VmHWM")
     release_to_system()
-    told = {
+    reply = {
         "ended": dict(sorted(ended.items())),
         "peak_mb": (peak - before) >> 20,
         "after_mb": (_status_bytes("VmRSS") - before) >> 20,
         "slowest": slowest,
     }
-    print(json.dumps(told))
+    print(json.dumps(reply))
     return 0
 
 

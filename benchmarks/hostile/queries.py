@@ -38,7 +38,7 @@ LOAD_EVERY_S: Final = 0.1
 LOAD_SPANS: Final = 100
 QUIET_S: Final = 60.0  # load alone, to compare with: a 99th percentile needs hundreds of requests
 LOOK_EVERY_S: Final = 0.2
-# A request that comes within `gather_ms` (60) of the last batch waits for the rest of that time. At the load's pace
+# A request that comes within `window_ms` (60) of the last batch waits for the rest of that time. At the load's pace
 # none does while nothing is late; one that is late by a few milliseconds makes the next one wait. So the 99th
 # percentile has one such wait more, whatever the delay was. The ratio is printed, too.
 ACK_SLACK_MS: Final = 50.0
@@ -189,8 +189,8 @@ def _report(seen: Seen, took_s: float, quiet: list[float], busy: list[float], do
         print(f"slow: {query_s:.1f} s, {text[:300]}")
     print(f"worker: {dog.peak_bytes >> 20} MB resident at most, of {dog.bytes_max >> 20}")
     for name, found in (("without queries", quiet), ("with queries", busy)):
-        told = ", ".join(f"{key} {ms:.1f}" for key, ms in percentiles_ms(found).items()) if found else "none"
-        print(f"acknowledgements {name}, ms: {told}")
+        reply = ", ".join(f"{key} {ms:.1f}" for key, ms in percentiles_ms(found).items()) if found else "none"
+        print(f"acknowledgements {name}, ms: {reply}")
     if quiet and busy:
         print(f"p99 with queries: {percentiles_ms(busy)['p99'] / percentiles_ms(quiet)['p99']:.1f} times that without")
 

@@ -51,8 +51,8 @@ class Seen:
         self.statuses[f"{kind}: {status}"] += 1
         self.took_s[kind] = self.took_s.get(kind, 0.0) + took_s
         self.counts[kind] += 1
-        told = (took_s, f"{status} {unquote_plus(one.target)}")
-        self.slowest = sorted([*self.slowest, told], reverse=True)[:_SLOWEST]
+        reply = (took_s, f"{status} {unquote_plus(one.target)}")
+        self.slowest = sorted([*self.slowest, reply], reverse=True)[:_SLOWEST]
         if status in _BROKEN or (isinstance(status, str) and not status.isupper()):
             self.broken.append(f"{status} {one.kind} {one.target[:2000]}")
 

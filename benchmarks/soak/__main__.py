@@ -64,11 +64,11 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         shutil.rmtree(folder)
         return 130
-    told = text(report)
+    reply = text(report)
     out = given.out or RESULTS / f"soak-{now:%Y-%m-%dT%H%M}.txt"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(told)
-    print(f"\n{told}\nwritten to {out}")
+    out.write_text(reply)
+    print(f"\n{reply}\nwritten to {out}")
     if given.keep or not report.right:
         print(f"kept for a look: {folder}")
     else:

@@ -99,7 +99,7 @@ def present(reader: Reader, field: ast.Field) -> Mask:
 
 
 def id_bytes(text: str, width: int) -> bytes | None:
-    """A hexadecimal id as bytes, noughts added at the left (as trace ids are often shown without them)."""
+    """A hexadecimal id as bytes, zeros added at the left (as trace ids are often shown without them)."""
     try:
         return bytes.fromhex(text.zfill(2 * width)) if len(text) <= 2 * width else None
     except ValueError:

@@ -164,7 +164,7 @@ def satisfying(
 
 
 def normal_id(field: ast.Field, op: str, literal: Literal) -> Literal:
-    """A hexadecimal id as the links have it: lower-case, with noughts at the left."""
+    """A hexadecimal id as the links have it: lower-case, with zeros at the left."""
     if isinstance(field, ast.Intrinsic) and field.name in _ID_BYTES and op in {"=", "!="}:
         raw = id_bytes(str(literal.value), _ID_BYTES[field.name])
         return literal if raw is None else replace(literal, value=raw.hex())

@@ -119,7 +119,7 @@ def _quantiles(name: str, arguments: Sequence[Any], at: At) -> tuple[ast.FieldEx
 
 
 def _fraction(node: Any) -> float | None:
-    """A number from 0 to 1. `.9` without the nought is an attribute for the grammar; here it can only be a number."""
+    """A number from 0 to 1. `.9` without the zero is an attribute for the grammar; here it can only be a number."""
     value: object = node.value if isinstance(node, ast.Literal) else None
     if isinstance(node, ast.Attribute) and node.scope is None and node.key.isdecimal():
         value = float(f"0.{node.key}")

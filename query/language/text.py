@@ -148,7 +148,7 @@ def duration(ns: int) -> str:
 
 
 def _decimal(number: int, size: int) -> str:
-    """A quotient in decimals, without a fraction's noughts at the end."""
+    """A quotient in decimals, without a fraction's zeros at the end."""
     whole, rest = divmod(number, size)
     return f"{whole}.{str(rest).zfill(len(str(size)) - 1)}".rstrip("0").rstrip(".") if rest else str(whole)
 

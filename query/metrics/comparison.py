@@ -126,8 +126,8 @@ def _count_attributes(
                 taken[places[has]] = True
             counts.add_spans(label, spans.cells[places[has]], codes[has].astype(np.int64), values)
         if absent is not None and taken is not None and not taken.all():
-            lacking = spans.cells[~taken]
-            counts.add_spans(label, lacking, np.zeros(len(lacking), np.int64), pa.array([absent]))
+            missing_in_range = spans.cells[~taken]
+            counts.add_spans(label, missing_in_range, np.zeros(len(missing_in_range), np.int64), pa.array([absent]))
 
 
 def _together(parts: Sequence[_Spans], rows: int) -> _Spans:

@@ -1,7 +1,7 @@
 """How often each value of each attribute comes, in bounded memory: what `compare()` is made of.
 
 Counts are exact as long as all attributes together have at most TRACKED_MAX values. Beyond it, each attribute keeps its
-most frequent values, fewer and fewer as there are more: what is dropped and comes again begins at nought, so a count is
+most frequent values, fewer and fewer as there are more: what is dropped and comes again begins at zero, so a count is
 never too large, and too small by at most what the attribute's dropped values had. An attribute with more than
 VALUES_MAX values is like an id: of no use in a comparison, and only counted.
 """
@@ -216,7 +216,7 @@ class ValueCounts:
         return Partial([*keys, *marks], {"count": cells})
 
     def _cells(self, wanted: Int64s, more: int) -> Floats:
-        """The counts of some rows, row * 2 + kind, by interval, and so many rows of noughts."""
+        """The counts of some rows, row * 2 + kind, by interval, and so many rows of zeros."""
         self._reserve((len(wanted) + more) * (8 * self._intervals + _VALUE_BYTES))
         number = np.full(2 * self._rows, -1, np.int64)
         number[wanted] = np.arange(len(wanted))

@@ -39,4 +39,4 @@ class QueryObserver:
     profile: Profile = field(default_factory=Profile)  # the query fills it
     progress: Progress | None = None  # None: nobody listens before the end
     # Gets a text for each thing that could not be read; None: the query fails instead.
-    lacks: list[str] | None = None
+    missing_data: list[str] | None = None

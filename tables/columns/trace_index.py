@@ -37,7 +37,7 @@ class TraceIndex:
 
 def id_keys(ids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint64] | None:
     """The first halves as numbers, which are found several times faster; None where they are not distinct: ids of 64
-    bits have noughts there. In: ids, ascending
+    bits have zeros there. In: ids, ascending
     """
     keys = np.ascontiguousarray(ids).view(">u8")[::2].astype(np.uint64)
     return keys if bool((keys[1:] > keys[:-1]).all()) else None

@@ -225,9 +225,9 @@ TAGS = expect.Tags({"span": frozenset({"x", "y"})})
 )  # fmt: skip
 def test_judgement(expected, answer, problem):
     """Right answers pass, wrong ones are told with what is wrong."""
-    told = expect.wrong(expected, 200, json.dumps(answer).encode())
-    assert problem in told
-    assert bool(told) == bool(problem)
+    reply = expect.wrong(expected, 200, json.dumps(answer).encode())
+    assert problem in reply
+    assert bool(reply) == bool(problem)
 
 
 @pytest.mark.parametrize(

@@ -197,11 +197,11 @@ def report(**changes):
 )
 def test_report(changes, verdict):
     """The last line says whether all is well; the table says what happened."""
-    told = text(report(**changes))
-    assert told.splitlines()[-1] == f"VERDICT: {verdict}"
+    reply = text(report(**changes))
+    assert reply.splitlines()[-1] == f"VERDICT: {verdict}"
     assert report(**changes).right == verdict.startswith("every")
-    assert "kill -9 worker" in told
-    assert "flat" in told
+    assert "kill -9 worker" in reply
+    assert "flat" in reply
 
 
 def test_memory_that_grows_is_told():

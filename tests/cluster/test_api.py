@@ -125,7 +125,7 @@ def test_both_at_once(client: Client) -> None:
 
 def test_errors_are_statuses(streaming: Streaming) -> None:
     """The text of the query's fault."""
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         streaming("Search", pb.SearchRequest(Query="{ nothing = }"), pb.SearchResponse)
-    assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "1:" in told.value.details()
+    assert reply.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "1:" in reply.value.details()

@@ -95,7 +95,7 @@ def test_gzip_over_http(client: Client) -> None:
 
 
 def test_malformed_requests_are_refused_alone(client: Client) -> None:
-    """The fault is named; requests gathered with it are not touched."""
+    """The fault is named; requests in a batch with it are not touched."""
     with pytest.raises(grpc.RpcError) as refused:
         client.send(b"nonsense")
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -56,7 +56,7 @@ class FakeBackend:
     error: Exception | None = None
     reasons: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    lacks: list[str] = field(default_factory=list)  # told to whom asks for partial answers
+    missing_data: list[str] = field(default_factory=list)  # told to whom asks for partial answers
     asked: list[dict] = field(default_factory=list)
     wait: asyncio.Event | None = None  # a query that never ends; set when it was cancelled
     early: list = field(default_factory=list)  # told before the answer
@@ -97,8 +97,8 @@ class FakeBackend:
 
     def _note(self, tenant, request, observer) -> None:
         self.asked.append({"tenant": tenant} | {one.name: getattr(request, one.name) for one in fields(request)})
-        if observer is not None and observer.lacks is not None:
-            observer.lacks.extend(self.lacks)
+        if observer is not None and observer.missing_data is not None:
+            observer.missing_data.extend(self.missing_data)
 
     async def run_in_thread(self, make):
         """What `make` gives, made on a thread."""

@@ -55,12 +55,12 @@ async def started(w: World) -> Querier:
     return Querier(w.manager, LIMITS)
 
 
-async def counts(asked: Querier, tenant: str, lacks: list[str] | None = None) -> tuple[int, int, int]:
+async def counts(asked: Querier, tenant: str, missing_data: list[str] | None = None) -> tuple[int, int, int]:
     """Spans that a search and both kinds of metrics queries see; tags are asked, too."""
     query = "{ } | count_over_time()"
 
     def observer() -> QueryObserver:
-        return QueryObserver(lacks=lacks)
+        return QueryObserver(missing_data=missing_data)
 
     found = await asked.search(tenant, SearchRequest(query="{ }"), observer())
     ranged = await asked.metrics_range(tenant, RangeRequest(query=query, **RANGE, step_ns=10**9), observer())
@@ -89,9 +89,9 @@ async def is_told(asked: Querier, tenant: str) -> None:
     """No kind of answer is silently less."""
     with pytest.raises(Unavailable, match=r"block [0-9a-f-]{36} cannot be read.*allow_partial=true"):
         await counts(asked, tenant)
-    lacks: list[str] = []
-    assert await counts(asked, tenant, lacks) == NONE
-    assert "cannot be read" in lacks[0]
+    missing_data: list[str] = []
+    assert await counts(asked, tenant, missing_data) == NONE
+    assert "cannot be read" in missing_data[0]
     answer = await asked.trace(tenant, TraceRequest(trace_id=TRACE))
     assert (answer.table, answer.complete) == (None, False)
     assert "cannot be read" in answer.message

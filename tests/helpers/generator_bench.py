@@ -99,9 +99,9 @@ class Receiver:
         total = 0.0
         for (who, labels), samples in self.samples.items():
             if who == tenant and {("__name__", name), *wanted.items()} <= labels:
-                told = [value for _, value in sorted(samples.items()) if not isnan(value)]  # without stale markers
-                assert told[0] == 0
-                total += sum(b - a if b >= a else b for a, b in pairwise(told))
+                reply = [value for _, value in sorted(samples.items()) if not isnan(value)]  # without stale markers
+                assert reply[0] == 0
+                total += sum(b - a if b >= a else b for a, b in pairwise(reply))
         return total
 
 

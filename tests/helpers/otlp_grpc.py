@@ -32,13 +32,13 @@ def serving(
     budget: InputBudget | None = None,
     limits: Http2Limits | None = None,
 ) -> Any:
-    """Runs `use(server, gather, port)` while a server runs; afterwards nothing is held and nobody is connected."""
+    """Runs `use(server, batcher, port)` while a server runs; afterwards nothing is held and nobody is connected."""
 
     async def main() -> Any:
-        port, gather = free_port(), FakeBatcher(answer or Outcome(1))
+        port, batcher = free_port(), FakeBatcher(answer or Outcome(1))
         access = Access(multitenancy=multitenancy)
         server = GrpcReceiver(
-            gather,  # type: ignore[arg-type]
+            batcher,  # type: ignore[arg-type]
             f"127.0.0.1:{port}",
             access,
             message_bytes_max=bytes_max,
@@ -47,7 +47,7 @@ def serving(
         )
         await server.start()
         try:
-            found = await use(server, gather, port)
+            found = await use(server, batcher, port)
         finally:
             await server.stop(1)
         async with asyncio.timeout(5):

@@ -29,18 +29,18 @@ def post(
     limits: BodyLimits | None = None,
     budget: InputBudget | None = None,
 ) -> tuple[int, dict[str, str], bytes, FakeBatcher]:
-    gather = FakeBatcher(answer)
+    batcher = FakeBatcher(answer)
 
     async def run() -> tuple[int, dict[str, str], bytes]:
         access = Access(multitenancy=multitenancy)
-        app = build_http_receiver(gather, access, limits or LIMITS, budget)  # type: ignore[arg-type]
+        app = build_http_receiver(batcher, access, limits or LIMITS, budget)  # type: ignore[arg-type]
         server = TestServer(app)
         await server.start_server(auto_decompress=False)  # as http_runner
         async with TestClient(server) as client:
             reply = await client.post("/v1/traces", data=BytesIO(body), headers=headers)
             return reply.status, dict(reply.headers), await reply.read()
 
-    return *asyncio.run(run()), gather
+    return *asyncio.run(run()), batcher
 
 
 SPAN = {"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "eee19b7ec3c1b174", "parentSpanId": ""}

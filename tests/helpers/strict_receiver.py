@@ -51,8 +51,8 @@ class StrictReceiver:
     def _check_values(self, labels: Labels, one: OneSeries) -> None:
         """Samples younger than those before; counters that only grow, from 0 on; an end is told as such."""
         assert bool(one.samples) != bool(one.natives)
-        told = [*one.samples, *((found.time_ms, found.count) for found in one.natives if not math.isnan(found.sum))]
-        for time_ms, value in told:
+        reply = [*one.samples, *((found.time_ms, found.count) for found in one.natives if not math.isnan(found.sum))]
+        for time_ms, value in reply:
             before_ms, before = self._youngest.get(labels, (0, -1.0))
             assert time_ms > before_ms
             if math.isnan(value):

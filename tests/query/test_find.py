@@ -12,7 +12,7 @@ from tables.columns.in_memory import TableSource
 from tables.columns.trace_index import TraceIndex
 from tests.query.golden import load_table
 
-# Few different halves: ids that begin alike, or, as those of 64 bits, with noughts; bytes that end in noughts.
+# Few different halves: ids that begin alike, or, as those of 64 bits, with zeros; bytes that end in zeros.
 HALVES = st.sampled_from([bytes(8), b"\0" * 7 + b"\1", b"\1" + bytes(7), b"\xff" * 8, b"abcdefgh"])
 IDS = st.sets(st.tuples(HALVES, HALVES).map(b"".join), max_size=12).map(sorted)
 LONG = st.sets(st.binary(min_size=16, max_size=16), max_size=40).map(sorted)

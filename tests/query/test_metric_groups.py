@@ -143,7 +143,7 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
 @pytest.mark.parametrize(
     ("rows", "by", "want"),
     [
-        pytest.param([{"span.f:double": f} for f in [0.0, -0.0, -0.0] * 4], "span.f", {0.0: 12}, id="nought"),
+        pytest.param([{"span.f:double": f} for f in [0.0, -0.0, -0.0] * 4], "span.f", {0.0: 12}, id="zero"),
         pytest.param(
             [{"duration_ns": n} for n in range(10, 22)], "duration * 0.1", {"1ns": 10, "2ns": 2}, id="cut off"
         ),
@@ -292,7 +292,7 @@ def test_histogram_of_any_number() -> None:
 
 
 def test_infinity_in_arithmetic() -> None:
-    """It stays; a division by nought and an overflow have no value."""
+    """It stays; a division by zero and an overflow have no value."""
     table = table_of([{"span.v:double": math.inf, "span.w:double": 1e308}])
     for query, want in (
         ("({ } | max_over_time(span.v)) + 1", [math.inf]),

@@ -25,7 +25,7 @@ QUERIES = st.tuples(SPANSETS | st.just("{ }"), st.lists(STAGES, max_size=1)).map
 )
 
 
-def told(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[Any]]:
+def reply(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[Any]]:
     """The answer, and what was told before, after each source."""
     heard: list[Any] = []
     return ask(sources, request, observer=QueryObserver(progress=Progress(heard.append, 0, math.inf))), heard
@@ -36,7 +36,7 @@ def told(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list[
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
     with patch.object(pieces, "_TOGETHER", 1):
-        answer, heard = told(search, by_time(table, parts), SearchRequest(query=query, limit=limit, cursor=cursor))
+        answer, heard = reply(search, by_time(table, parts), SearchRequest(query=query, limit=limit, cursor=cursor))
     assert list(answer.traces) == list(search([TableSource(table)], SearchRequest(query=query, limit=limit)).traces)
     counts = [len(early.traces) for early in heard]
     assert counts == sorted(counts)
@@ -49,7 +49,7 @@ def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, l
 def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int) -> None:
     """With the same values; a series is missing in it as little as a sample."""
     asked = {"start_ns": START, "end_ns": END, "step_ns": STEP_NS}
-    answer, heard = told(metrics_range, by_time(table, parts), RangeRequest(query=query, **asked))
+    answer, heard = reply(metrics_range, by_time(table, parts), RangeRequest(query=query, **asked))
     samples = [(line.labels, sample) for line in answer.series for sample in line.samples]
     for early in heard:
         for line in early.series:
@@ -58,7 +58,7 @@ def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int)
 
 def test_newest_rows_come_first() -> None:
     """Before the older sources are looked at; a trace that reaches into one of them waits for it."""
-    answer, heard = told(search, by_time(load_table(LOAD), 4), SearchRequest(query="{ }", limit=12))
+    answer, heard = reply(search, by_time(load_table(LOAD), 4), SearchRequest(query="{ }", limit=12))
     assert [traces(early)[-1:] for early in heard] == [["t09"], ["t06"], ["t03"]]
     assert [(early.inspected.sources, early.inspected.left) for early in heard] == [(1, 3), (2, 2), (3, 1)]
     assert (len(answer.traces), answer.inspected.left) == (12, 0)
@@ -86,7 +86,7 @@ def test_older_sources_are_left_alone(options: dict[str, Any], sources: int) -> 
 def test_latest_samples_come_first() -> None:
     """One more source, some more intervals; the zeros of what is not read yet are not told."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S, "step_ns": S}
-    answer, heard = told(
+    answer, heard = reply(
         metrics_range, by_time(load_table(LOAD), 4), RangeRequest(query="{ } | count_over_time()", **asked)
     )
     (series,) = answer.series
@@ -98,14 +98,14 @@ def test_latest_samples_come_first() -> None:
 def test_no_samples_that_others_may_displace(query: str) -> None:
     """Then it is only told how much is left."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S, "step_ns": S}
-    _, heard = told(metrics_range, by_time(load_table(LOAD), 4), RangeRequest(query=query, **asked))
+    _, heard = reply(metrics_range, by_time(load_table(LOAD), 4), RangeRequest(query=query, **asked))
     assert [(early.series, early.inspected.left) for early in heard] == [((), 3), ((), 2), ((), 1)]
 
 
 def test_instant_has_no_early_value() -> None:
     """Its one sample is about all."""
     asked = {"start_ns": START_NS, "end_ns": START_NS + 12 * S}
-    _, heard = told(metrics_instant, by_time(load_table(LOAD), 4), InstantRequest(query="{ } | rate()", **asked))
+    _, heard = reply(metrics_instant, by_time(load_table(LOAD), 4), InstantRequest(query="{ } | rate()", **asked))
     assert [early.series for early in heard] == [(), (), ()]
 
 

@@ -140,7 +140,7 @@ def test_durations_far_apart(parts: int) -> None:
     [
         pytest.param([-5.0, -1.0, 0.0, 2.0, 1e300], id="few"),
         pytest.param([x / 7 - 100 for x in range(1500)], id="from below zero to above"),
-        pytest.param([0.0] * 500, id="noughts"),
+        pytest.param([0.0] * 500, id="zeros"),
         pytest.param([1e-300 * (1 + x / 300) for x in range(300)], id="tiny"),
         pytest.param([1e300 * (1 + x / 300) for x in range(300)], id="huge"),
         pytest.param([math.inf] * 90 + [1.0] * 20 + [-math.inf] * 90, id="infinity"),

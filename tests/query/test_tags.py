@@ -95,9 +95,9 @@ def test_names_of_matching_spans(sources: list[TableSource], table: pa.Table) ->
     assert found["event"] == ("exception.message", "exception.stacktrace", "exception.type")
     assert "link" not in found
     (case,) = cases("tags_v2_q")
-    told = {scope["name"]: set(scope["tags"]) for scope in case["body"]["scopes"]}
-    assert told["resource"] == want["resource"]
-    assert told["span"] > want["span"]
+    reply = {scope["name"]: set(scope["tags"]) for scope in case["body"]["scopes"]}
+    assert reply["resource"] == want["resource"]
+    assert reply["span"] > want["span"]
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,11 @@ def test_keys_of_a_file(table: pa.Table) -> None:
     data = to_parquet(rows)
     file = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows.num_rows)
     assert isinstance(file, KeyListing)
-    told = tag_names([file], TagNamesRequest(), cache=TagCache())
-    assert told.scopes == tag_names([TableSource(rows)], TagNamesRequest()).scopes
-    assert {"event", "link"} <= told.scopes.keys()
-    assert 0 < told.inspected.bytes < rows["events"].nbytes // 2
-    assert set(file.entry_keys("links").to_pylist()) == set(told.scopes["link"])
+    reply = tag_names([file], TagNamesRequest(), cache=TagCache())
+    assert reply.scopes == tag_names([TableSource(rows)], TagNamesRequest()).scopes
+    assert {"event", "link"} <= reply.scopes.keys()
+    assert 0 < reply.inspected.bytes < rows["events"].nbytes // 2
+    assert set(file.entry_keys("links").to_pylist()) == set(reply.scopes["link"])
 
 
 def test_cancelled(sources: list[TableSource]) -> None:

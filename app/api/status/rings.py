@@ -164,8 +164,8 @@ def _time(unix_s: float) -> str:
 def _answer(request: web.Request, title: str, name: str, rows: Sequence[dict[str, Any]], problem: str) -> web.Response:
     now = _time(time.time())
     if "application/json" in request.headers.get("Accept", ""):
-        told = {name: rows, "now": now} | ({"message": problem} if problem else {})
-        return web.Response(body=orjson.dumps(told), content_type="application/json")
+        status_body = {name: rows, "now": now} | ({"message": problem} if problem else {})
+        return web.Response(body=orjson.dumps(status_body), content_type="application/json")
     page = _page(title, rows, problem, now)
     # Nothing is loaded and nothing runs, whatever a name says.
     headers = {"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff"}

@@ -62,8 +62,8 @@ async def test_acknowledged() -> None:
 async def test_offsets_are_told() -> None:
     """Of what Kafka has: it was there at the latest now. Not of what a retry found written, whose offset is unknown."""
     writer, kafka = producer(5)
-    told: list[tuple[str, int, int]] = []
-    writer.acknowledged = lambda topic, partition, end, _: told.append((topic, partition, end))
+    reply: list[tuple[str, int, int]] = []
+    writer.acknowledged = lambda topic, partition, end, _: reply.append((topic, partition, end))
     for first_offset in (7, -2):
         kafka.first_offset = first_offset
         writing = asyncio.create_task(writer.write(RECORDS))
@@ -71,7 +71,7 @@ async def test_offsets_are_told() -> None:
             await asyncio.sleep(0)
         kafka.acknowledge()
         await writing
-    assert told == [("spans", 0, 8), ("spans", 1, 9)]
+    assert reply == [("spans", 0, 8), ("spans", 1, 9)]
 
 
 @in_loop

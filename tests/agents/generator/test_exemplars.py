@@ -67,11 +67,11 @@ def test_each_is_sent_once_and_time_never_goes_back():
         pytest.param(replace(PLAIN, trace_id_label_name="trace_id"), {"trace_id"}, id="another name"),
     ],
 )
-def test_settings(config, told):
+def test_settings(config, reply):
     """Whether there are any, and their label's name."""
     one = Fed(config).take(request([ended(1, -5, 1)], service_name="s"))
     for pushed in one.push_whole():
-        assert {name for found in pushed.values() for (name, _), *_ in found.exemplars} == told
+        assert {name for found in pushed.values() for (name, _), *_ in found.exemplars} == reply
 
 
 def test_a_target_without_them():

@@ -38,8 +38,8 @@ def test_counters_go_on(tmp_path):
             bench.take(0, 3 * life + 3, 100)  # counted, and not collected
             await bench.die()
         assert consumer.commits == []
-        told = [samples for (_, labels), samples in receiver.samples.items() if ("__name__", CALLS) in labels]
-        assert [[value for _, value in sorted(one.items())] for one in told] == [[0, 3, 6, 9, 12]]
+        reply = [samples for (_, labels), samples in receiver.samples.items() if ("__name__", CALLS) in labels]
+        assert [[value for _, value in sorted(one.items())] for one in reply] == [[0, 3, 6, 9, 12]]
 
     run(main())
 

@@ -33,7 +33,7 @@ class Pushes:
         return push_of(self.number, part)
 
 
-def told(push: Push, metric: tuple[str, str] = CALLS) -> dict[str, list[tuple[int, float]]]:
+def reply(push: Push, metric: tuple[str, str] = CALLS) -> dict[str, list[tuple[int, float]]]:
     """By service: minutes since the beginning, and value; None at its end."""
     out: dict[str, list[tuple[int, float]]] = {}
     for body in push.requests(1000, 1, exemplars=True, natives=True):
@@ -61,8 +61,8 @@ def test_folded(steps: list[str], says: dict[str, list[tuple[int, float]]]) -> N
     one = pushes.of(*steps[0])
     for services in steps[1:]:
         one = folded(one, pushes.of(*services))
-    assert told(one) == says
-    for service, samples in told(one, NATIVE).items():
+    assert reply(one) == says
+    for service, samples in reply(one, NATIVE).items():
         counts = [value for _, value in samples]
         assert counts == [max(value, 0) for _, value in says[service]]
     assert (one.first, one.last) == (1, len(steps))
@@ -75,7 +75,7 @@ def test_old_samples() -> None:
     one = folded(one, pushes.of("b", after_ms=MINUTE_MS))
     one = folded(one, pushes.of("b", after_ms=MINUTE_MS))
     one = folded(one, pushes.of("b", after_ms=40 * MINUTE_MS))
-    assert told(one) == {"a": [(2, 0), (3, 1), (43, -1)], "b": [(2, 0), (43, 4)]}
+    assert reply(one) == {"a": [(2, 0), (3, 1), (43, -1)], "b": [(2, 0), (43, 4)]}
 
 
 def test_without_natives() -> None:

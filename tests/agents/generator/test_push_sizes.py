@@ -106,8 +106,8 @@ def test_both_versions_say_the_same():
         assert found.about[1].endswith(".")
         assert found.about[2] == ("bytes" if "_size_" in name else "seconds" if kind == 3 else "")
         assert found.created_ms == (found.samples or [(found.natives[0].time_ms, 0)])[0][0]
-    told = [[(key, one.samples, one.natives, one.exemplars) for key, one in each.items()] for each in (first, second)]
-    assert told[0] == told[1]
+    reply = [[(key, one.samples, one.natives, one.exemplars) for key, one in each.items()] for each in (first, second)]
+    assert reply[0] == reply[1]
 
 
 @pytest.mark.parametrize("version", [1, 2])

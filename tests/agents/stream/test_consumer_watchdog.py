@@ -160,10 +160,10 @@ def test_overdue() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=300), st.integers(0, 40), st.integers(0, 300))
-def test_overdue_forgets_nothing(told: list[tuple[int, int]], next_offset: int, now_s: int) -> None:
+def test_overdue_forgets_nothing(reply: list[tuple[int, int]], next_offset: int, now_s: int) -> None:
     """However many ends are told: as late as by all of them, or sooner, never less."""
     ends, at_s, end, late = TopicEnds(), 0, 0, 0
-    for later_s, more in told:
+    for later_s, more in reply:
         at_s, end = at_s + later_s, end + more
         ends.note("spans", 0, end, at_s)
         if at_s + 5 < now_s:

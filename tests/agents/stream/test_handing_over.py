@@ -89,13 +89,13 @@ def test_a_record_that_must_wait_is_handed_over_later(made: StreamApp) -> None:
 
 def test_what_waits_is_given_up_when_partitions_go(made: StreamApp) -> None:
     async def run() -> list[str]:
-        consumer, told = made.consumer, list[str]()
+        consumer, reply = made.consumer, list[str]()
 
         async def take() -> None:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                told.append("given up")
+                reply.append("given up")
                 raise
 
         asyncio.get_running_loop().call_later(0.01, consumer.suspend_flow.set)
@@ -109,7 +109,7 @@ def test_what_waits_is_given_up_when_partitions_go(made: StreamApp) -> None:
             await asyncio.Event().wait()
 
         await asyncio.wait_for(consumer.wait_first(later(), consumer.suspend_flow.wait()), 5)
-        return told
+        return reply
 
     assert asyncio.run(run()) == ["given up"]
 

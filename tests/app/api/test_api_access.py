@@ -168,7 +168,7 @@ def test_wrong_file(tmp_path, text, words):
     path = tmp_path / "auth.yaml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(SettingsError, match=words) as told:
+    with pytest.raises(SettingsError, match=words) as got:
         load_credentials(path)
-    assert "auth.yaml" in str(told.value)
-    assert "secret-token" not in str(told.value)
+    assert "auth.yaml" in str(got.value)
+    assert "secret-token" not in str(got.value)

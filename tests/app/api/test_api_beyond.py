@@ -232,14 +232,14 @@ def test_debug(ask, path, query, step):
     """The header tells the plan, what was read, and how long each stage took; the body is as without it."""
     params = {**({"q": query} if query else {}), **({} if path == "/api/search" else RANGE)}
     answer = ask(path, params=params, headers={"X-Stretto-Debug": "1"})
-    told = json.loads(answer.headers["X-Stretto-Debug"])
-    assert set(told) == {"profile", "plan"}
-    steps = [one["what"] for part in told["plan"] for one in part["steps"]]
+    reply = json.loads(answer.headers["X-Stretto-Debug"])
+    assert set(reply) == {"profile", "plan"}
+    steps = [one["what"] for part in reply["plan"] for one in part["steps"]]
     assert step is None or any(step in what for what in steps)
-    groups = told["profile"]["rowGroups"]
+    groups = reply["profile"]["rowGroups"]
     assert sum(groups.values()) == 4
     assert set(groups) == {"outside", "unneeded", "decided", "scanned"}
-    assert told["profile"]["stagesMs"]
+    assert reply["profile"]["stagesMs"]
     again, body = json.loads(ask(path, params=params).body), json.loads(answer.body)
     # The second time some of it is in caches.
     assert (again.pop("metrics") != {}, body.pop("metrics") != {}) == (True, True)

@@ -32,9 +32,9 @@ def whole(made: bytes | list[bytes]) -> bytes:
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_same_bytes(made: bytes | list[bytes], packed: bool) -> None:
     """With their length, so that a client sees where an answer was cut off."""
-    told, body = asyncio.run(asked(made, packed))
-    assert (told["Content-Type"], told["X-More"], int(told["Content-Length"])) == ("application/json", "1", len(body))
-    is_packed = told.get("Content-Encoding") == "gzip"
+    got, body = asyncio.run(asked(made, packed))
+    assert (got["Content-Type"], got["X-More"], int(got["Content-Length"])) == ("application/json", "1", len(body))
+    is_packed = got.get("Content-Encoding") == "gzip"
     assert is_packed == (packed and len(whole(made)) >= 4096)
     assert (gzip.decompress(body) if is_packed else body) == whole(made)
 
@@ -52,10 +52,10 @@ async def asked(made: bytes | list[bytes], packed: bool) -> tuple[dict[str, str]
         headers = {"Accept-Encoding": "gzip" if packed else "identity"}
         async with client.get("/", headers=headers) as response:
             body = await response.read()
-            told = dict(response.headers)
+            got = dict(response.headers)
         async with client.head("/", headers=headers) as response:
             assert (response.status, await response.read()) == (200, b"")
-    return told, body
+    return got, body
 
 
 def test_one_who_reads_slowly_gets_piece_by_piece() -> None:

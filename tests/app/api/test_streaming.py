@@ -93,11 +93,11 @@ def test_instant_answer_that_clients_refuse(call, backend):
     """An error that says how large it is, what is allowed, and what to do; not a part of the answer."""
     backend.series = many_series(60_000)
     request_ = pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2)
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         call("MetricsQueryInstant", request_, max_send_msg_size_bytes=2 << 20)
-    assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "grpc_server_max_send_msg_size allows 2097152" in told.value.details()
-    assert "topk" in told.value.details()
+    assert reply.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "grpc_server_max_send_msg_size allows 2097152" in reply.value.details()
+    assert "topk" in reply.value.details()
     # Of a range the series come in several messages, which a client puts together.
     parts = call(
         "MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), max_send_msg_size_bytes=2 << 20
@@ -201,20 +201,20 @@ def test_errors(call, backend, method, request_, error, code, words):
 
         backend.search = search
     backend.error = error
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         call(method, request_)
-    assert told.value.code().name == code
-    assert words in told.value.details()
+    assert reply.value.code().name == code
+    assert words in reply.value.details()
 
 
 def test_our_fault(call, backend, caplog):
     """INTERNAL tells nothing; the log has it under the same reference."""
     backend.error = RuntimeError("cannot read /secret/place")
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         call("Search")
-    assert told.value.code() is grpc.StatusCode.INTERNAL
-    assert "secret" not in told.value.details()
-    assert told.value.details().split()[-1] in caplog.text
+    assert reply.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in reply.value.details()
+    assert reply.value.details().split()[-1] in caplog.text
 
 
 @pytest.mark.parametrize("error", [TooManyRequests("many"), TimeoutError()], ids=["refused", "too long"])
@@ -248,17 +248,17 @@ def test_tenants_and_tokens(call, backend):
     """Both come as metadata."""
     call("Search", metadata=(("x-scope-orgid", "acme"),), multitenancy=True)
     assert backend.asked[0]["tenant"] == "acme"
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         call("Search", multitenancy=True)
-    assert (told.value.code(), told.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, "no org id")
+    assert (reply.value.code(), reply.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, "no org id")
     token = (("authorization", "Bearer a1"),)
     call("Search", metadata=token, multitenancy=True, credentials=CREDENTIALS)
-    with pytest.raises(grpc.RpcError) as told:
+    with pytest.raises(grpc.RpcError) as reply:
         call("Search", metadata=(*token, ("x-scope-orgid", "beta")), multitenancy=True, credentials=CREDENTIALS)
-    assert told.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    with pytest.raises(grpc.RpcError) as told:
+    assert reply.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.RpcError) as reply:
         call("SearchTags", multitenancy=True, credentials=CREDENTIALS)
-    assert told.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert reply.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_progress(call, backend, monkeypatch):
@@ -333,9 +333,9 @@ def test_several_sources(call, ask, monkeypatch, method, path, request_, backend
     rows = "traces" if method == "Search" else "series"
     assert getattr(last, rows) == getattr(want, rows)
     if method == "Search":
-        told = [trace for part in early for trace in part.traces]
-        assert told
-        assert told == list(last.traces)[: len(told)]
+        reply = [trace for part in early for trace in part.traces]
+        assert reply
+        assert reply == list(last.traces)[: len(reply)]
     if method == "MetricsQueryRange":
         samples = [sample for part in early for one in part.series for sample in one.samples]
         assert samples
@@ -387,7 +387,7 @@ def test_a_client_that_goes_away(call, backend):
 def test_repeated_metadata(call, method, name):
     """Which of them counts nobody can know."""
     metadata = (("authorization", "Bearer a1"), ("x-scope-orgid", "acme"), (name, "acme"))
-    with pytest.raises(grpc.aio.AioRpcError) as told:
+    with pytest.raises(grpc.aio.AioRpcError) as reply:
         call(method, metadata=metadata, multitenancy=True, credentials=CREDENTIALS)
-    assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "2 times" in told.value.details()
+    assert reply.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "2 times" in reply.value.details()

@@ -51,8 +51,8 @@ BASE: list[Spec] = [
 ]
 
 
-def patched(compare: list[Spec], base: list[Spec] = BASE, **told: str) -> dict[str, Any]:
-    return patch(tree_of(trace(*base), "base"), tree_of(trace(*compare, **told), "compare"))
+def patched(compare: list[Spec], base: list[Spec] = BASE, **reply: str) -> dict[str, Any]:
+    return patch(tree_of(trace(*base), "base"), tree_of(trace(*compare, **reply), "compare"))
 
 
 def changed(number: int, **more: Any) -> list[Spec]:

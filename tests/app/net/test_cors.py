@@ -51,44 +51,44 @@ def preflight(cors: Cors | None, origin: str, headers: str = "content-type", met
 def test_origins(allowed, origin, good):
     """A star stands for any text, nothing else does; who is not allowed may not read the answer either."""
     cors = Cors(allowed)
-    status, told = preflight(cors, origin)
+    status, got = preflight(cors, origin)
     shown = "*" if "*" in allowed else origin
-    assert (status, told.get("Access-Control-Allow-Origin")) == ((204, shown) if good else (403, None))
-    status, told = asked(cors, "POST", {"Origin": origin, "Content-Type": "application/json"})
-    assert (status, told.get("Access-Control-Allow-Origin")) == (200, shown if good else None)
-    assert ("Origin" in told.get("Vary", "")) == ("*" not in allowed)
-    assert told.get("Access-Control-Allow-Credentials") == ("true" if good and "*" not in allowed else None)
+    assert (status, got.get("Access-Control-Allow-Origin")) == ((204, shown) if good else (403, None))
+    status, got = asked(cors, "POST", {"Origin": origin, "Content-Type": "application/json"})
+    assert (status, got.get("Access-Control-Allow-Origin")) == (200, shown if good else None)
+    assert ("Origin" in got.get("Vary", "")) == ("*" not in allowed)
+    assert got.get("Access-Control-Allow-Credentials") == ("true" if good and "*" not in allowed else None)
 
 
 def test_headers_and_age():
     """Those that are set, and those that need not be."""
     cors = Cors([APP], ["X-Scope-OrgID"], 600)
-    status, told = preflight(cors, APP, "content-type, x-scope-orgid")
+    status, got = preflight(cors, APP, "content-type, x-scope-orgid")
     assert status == 204
-    assert told["Access-Control-Allow-Headers"] == "content-type, x-scope-orgid"
-    assert told["Access-Control-Allow-Methods"] == "POST"
-    assert told["Access-Control-Max-Age"] == "600"
+    assert got["Access-Control-Allow-Headers"] == "content-type, x-scope-orgid"
+    assert got["Access-Control-Allow-Methods"] == "POST"
+    assert got["Access-Control-Max-Age"] == "600"
     assert preflight(cors, APP, "authorization")[0] == 403
     assert preflight(cors, APP, "x-requested-with")[0] == 403
     assert preflight(Cors([APP]), APP, "X-Requested-With")[0] == 204  # as the Collector has it
     assert preflight(Cors([APP]), APP, "x-scope-orgid")[0] == 403
     assert preflight(cors, APP, "", "DELETE")[0] == 403
-    status, told = preflight(Cors([APP], ["*"]), APP, "authorization,x-y")
-    assert (status, told["Access-Control-Allow-Headers"]) == (204, "authorization, x-y")
-    assert "Access-Control-Max-Age" not in told
+    status, got = preflight(Cors([APP], ["*"]), APP, "authorization,x-y")
+    assert (status, got["Access-Control-Allow-Headers"]) == (204, "authorization, x-y")
+    assert "Access-Control-Max-Age" not in got
     assert asked(cors, "OPTIONS", {"Origin": APP})[0] == 405
 
 
 def test_refusals_can_be_read():
     """A page learns why it was refused."""
-    status, told = asked(Cors([APP]), "POST", {"Origin": APP, "Content-Type": "text/plain"})
-    assert (status, told["Access-Control-Allow-Origin"]) == (415, APP)
+    status, got = asked(Cors([APP]), "POST", {"Origin": APP, "Content-Type": "text/plain"})
+    assert (status, got["Access-Control-Allow-Origin"]) == (415, APP)
 
 
 def test_off():
     """Without the setting nothing is told to browsers."""
-    status, told = preflight(None, APP)
-    assert (status, "Access-Control-Allow-Origin" in told) == (405, False)
+    status, got = preflight(None, APP)
+    assert (status, "Access-Control-Allow-Origin" in got) == (405, False)
 
 
 def test_settings():

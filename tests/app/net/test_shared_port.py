@@ -304,9 +304,9 @@ def test_connections_of_grpc_are_limited(run, backend):
             reader, writer = await asyncio.open_connection(*address(site).split(":"))
             writer.write(PREFACE)
             async with asyncio.timeout(10):
-                told = await reader.read()
+                answered = await reader.read()
             writer.close()
-            assert b"server.grpc_listen_conn_limit" in told
+            assert b"server.grpc_listen_conn_limit" in answered
             assert refused._value.get() == before + 1
             async with aiohttp.ClientSession() as session, session.get(f"http://{address(site)}/api/echo") as reply:
                 assert reply.status == 200

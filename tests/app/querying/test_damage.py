@@ -220,8 +220,8 @@ async def test_a_cut_before_others_is_damaged(tmp_path: Path) -> None:
             await counts(asked, "t")
         answer = await asked.trace("t", TraceRequest(trace_id=TRACE))
         assert (answer.table.num_rows, answer.complete) == (SPANS, False)
-        lacks: list[str] = []
-        assert (await counts(asked, "t", lacks))[0] == SPANS
+        missing_data: list[str] = []
+        assert (await counts(asked, "t", missing_data))[0] == SPANS
         first.write_bytes(data)
         w.store.blocks.poll([0])
         await is_whole(asked, "t")

@@ -1,4 +1,4 @@
-"""Requests made to hurt the decoder: refused alone, over HTTP and gRPC; what is gathered with them is acknowledged."""
+"""Requests made to hurt the decoder: refused alone, over HTTP and gRPC; what is in a batch with them is acknowledged."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from tests.helpers.loops import in_loop
 from tests.helpers.panics import PanicException
 from tests.helpers.whole_way import request, span
 
-LIMITS = BatchLimits(gather_s=0.02, batch_bytes=10_000_000, wait_s=1)
+LIMITS = BatchLimits(window_s=0.02, batch_bytes=10_000_000, wait_s=1)
 DEEP = {
     "groups": groups(400_000),
     "open groups": groups(400_000, closed=False),
@@ -37,8 +37,8 @@ def undecodable(reason: str) -> float:
 async def test_over_http(body: bytes) -> None:
     """400 with the reason, 200 for the neighbours of two tenants, nothing stays in flight."""
     made, producer = writer()
-    gather = RequestBatcher(made, LIMITS)
-    app = build_http_receiver(gather, Access(multitenancy=True), BodyLimits(10_000_000, 10_000_000))
+    batcher = RequestBatcher(made, LIMITS)
+    app = build_http_receiver(batcher, Access(multitenancy=True), BodyLimits(10_000_000, 10_000_000))
     async with TestClient(TestServer(app)) as client:
 
         async def post(tenant: str, data: bytes) -> tuple[int, bytes]:
@@ -106,10 +106,10 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(RequestHandler, "_make", make)
     written, producer = writer()
-    gather = RequestBatcher(written, LIMITS)
+    batcher = RequestBatcher(written, LIMITS)
     handlers, before = len(made), undecodable("panic")
     bodies = [request([span(n, name="poison" if n == 3 else "op")]) for n in range(1, 6)]
-    outcomes = await asyncio.gather(*(gather.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
+    outcomes = await asyncio.gather(*(batcher.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
     assert [outcome.malformed is None for outcome in outcomes] == [True, True, False, True, True]
     assert "index out of bounds" in str(outcomes[2].malformed)
     assert producer.spans() == {"a": 2, "b": 2}
@@ -133,9 +133,9 @@ async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pyt
 
     monkeypatch.setattr(span_encoder, "split", split)
     written, producer = writer()
-    gather = RequestBatcher(written, LIMITS)
+    batcher = RequestBatcher(written, LIMITS)
     bodies = [request([span(n, name="poison" if n == 3 else "op")]) for n in range(1, 6)]
-    outcomes = await asyncio.gather(*(gather.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
+    outcomes = await asyncio.gather(*(batcher.add("ab"[n % 2], body) for n, body in enumerate(bodies)))
     assert [outcome.malformed is None for outcome in outcomes] == [True, True, False, True, True]
     assert producer.spans() == {"a": 2, "b": 2}
     assert IN_FLIGHT_BYTES._value.get() == 0
@@ -149,7 +149,7 @@ async def test_a_writer_that_panics() -> None:
         async def write(self, _: Any) -> Any:
             raise PanicException("boom")
 
-    gather = RequestBatcher(Broken(), LIMITS)  # type: ignore[arg-type]
-    answers = await asyncio.gather(*(gather.add("a", b"x" * n) for n in range(1, 4)), return_exceptions=True)
+    batcher = RequestBatcher(Broken(), LIMITS)  # type: ignore[arg-type]
+    answers = await asyncio.gather(*(batcher.add("a", b"x" * n) for n in range(1, 4)), return_exceptions=True)
     assert all(isinstance(answer, Exception) and "boom" in str(answer) for answer in answers)
     assert IN_FLIGHT_BYTES._value.get() == 0

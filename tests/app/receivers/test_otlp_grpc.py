@@ -23,10 +23,10 @@ from tests.helpers.panics import PanicException
 def test_what_arrives(size, compression):
     """Messages of any size, also what grpc compresses itself."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         body = bytes(range(256)) * (size // 256) + bytes(size % 256)
         assert await export(port, body, compression=compression) is None
-        assert gather.came == [("single-tenant", body)]
+        assert batcher.came == [("single-tenant", body)]
 
     serving(use, bytes_max=8 * MIB)
 
@@ -38,7 +38,7 @@ def test_what_arrives(size, compression):
 def test_compression(encoding, compress):
     """What the Collector's exporter can be set to, as it sends it; the same connection serves all."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         body = bytes(100_000) + b"end"
         async with Http2Client(port) as client:
             stream = client.begin(("grpc-encoding", encoding))
@@ -47,7 +47,7 @@ def test_compression(encoding, compress):
             plain = client.begin(("grpc-encoding", encoding))
             await client.send(plain, message(b"not compressed all the same"))
             assert (await client.answer(plain))["grpc-status"] == "0"
-        assert gather.came == [("single-tenant", body), ("single-tenant", b"not compressed all the same")]
+        assert batcher.came == [("single-tenant", body), ("single-tenant", b"not compressed all the same")]
 
     serving(use)
 
@@ -78,18 +78,18 @@ def test_compression(encoding, compress):
 def test_refusals(headers, body, code, text):
     """Each says what is wrong, nothing is handed on, and the connection goes on."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         async with Http2Client(port) as client:
             stream = client.begin(("x-scope-orgid", "a"), *headers)
             await client.send(stream, body)
-            told = await client.answer(stream)
-            assert (told["grpc-status"], text in told["grpc-message"]) == (str(code), True), told
-            assert "grpc-status-details-bin" not in told, "final"
-            assert gather.came == []
+            reply = await client.answer(stream)
+            assert (reply["grpc-status"], text in reply["grpc-message"]) == (str(code), True), reply
+            assert "grpc-status-details-bin" not in reply, "final"
+            assert batcher.came == []
             good = client.begin(("x-scope-orgid", "a"))
             await client.send(good, message(b"good"))
             assert (await client.answer(good))["grpc-status"] == "0"
-        assert gather.came == [("a", b"good")]
+        assert batcher.came == [("a", b"good")]
 
     serving(use, multitenancy=True)
 
@@ -97,14 +97,14 @@ def test_refusals(headers, body, code, text):
 def test_a_joined_tenant_is_none():
     """Two values that a proxy has joined with a comma are no tenant's name."""
 
-    async def use(server, gather, port):
-        told = await export(port, b"x", (("x-scope-orgid", "a,b"),))
-        assert told is not None
-        assert told.code() is grpc.StatusCode.INVALID_ARGUMENT
+    async def use(server, batcher, port):
+        reply = await export(port, b"x", (("x-scope-orgid", "a,b"),))
+        assert reply is not None
+        assert reply.code() is grpc.StatusCode.INVALID_ARGUMENT
         twice = await export(port, b"x", (("x-scope-orgid", "a"), ("x-scope-orgid", "b")))
         assert twice is not None
         assert twice.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert gather.came == []
+        assert batcher.came == []
 
     serving(use, multitenancy=True)
 
@@ -121,14 +121,14 @@ def test_a_joined_tenant_is_none():
 def test_every_call_is_answered(answer, code, retry):
     """Whatever happens; what may be sent again says when."""
 
-    async def use(server, gather, port):
-        told = await export(port, b"x")
-        assert told is not None
-        assert told.code() is code
-        assert ("boom" in told.details()) is False
-        details = dict(told.trailing_metadata()).get("grpc-status-details-bin")
+    async def use(server, batcher, port):
+        reply = await export(port, b"x")
+        assert reply is not None
+        assert reply.code() is code
+        assert ("boom" in reply.details()) is False
+        details = dict(reply.trailing_metadata()).get("grpc-status-details-bin")
         if retry:
-            assert told.details() == "Kafka is away: ü"
+            assert reply.details() == "Kafka is away: ü"
             (any_,) = Status.FromString(details).details
             info = RetryInfo()
             assert any_.Unpack(info)
@@ -142,11 +142,11 @@ def test_every_call_is_answered(answer, code, retry):
 def test_other_methods():
     """UNIMPLEMENTED, with what there is."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as told:
+            with pytest.raises(grpc.aio.AioRpcError) as reply:
                 await channel.unary_unary("/x.Y/Z")(b"", timeout=5)
-        assert told.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert reply.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     serving(use)
 
@@ -155,7 +155,7 @@ def test_the_budget_is_shared():
     """What one connection holds the next is refused at once, before its bytes come; then the room is there again."""
     budget = InputBudget(6 * MIB)
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         async with Http2Client(port) as first, Http2Client(port) as second:
             stream = first.begin()
             await first.send(stream, message(bytes(4 * MIB))[: 3 * MIB], end=False)
@@ -163,10 +163,10 @@ def test_the_budget_is_shared():
                 await asyncio.sleep(0.005)
             other = second.begin()
             await second.send(other, message(bytes(4 * MIB))[:100], end=False)
-            told = await second.answer(other)
-            assert told["grpc-status"] == "8"
-            assert "distributor.input.bytes_max" in told["grpc-message"]
-            assert "grpc-status-details-bin" in told, "to be sent again"
+            reply = await second.answer(other)
+            assert reply["grpc-status"] == "8"
+            assert "distributor.input.bytes_max" in reply["grpc-message"]
+            assert "grpc-status-details-bin" in reply, "to be sent again"
             small = second.begin()
             await second.send(small, message(b"small"))
             assert (await second.answer(small))["grpc-status"] == "0"
@@ -182,7 +182,7 @@ def test_a_client_that_goes_away_holds_nothing():
     """In the middle of its message, by resetting its stream, or while its answer is awaited."""
     budget = InputBudget(64 * MIB)
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         async with Http2Client(port) as client:
             stream = client.begin()
             await client.send(stream, message(bytes(MIB))[: MIB // 2], end=False)
@@ -193,10 +193,10 @@ def test_a_client_that_goes_away_holds_nothing():
             async with asyncio.timeout(5):
                 while budget.used_bytes:
                     await asyncio.sleep(0.005)
-            gather.go.clear()
+            batcher.go.clear()
             waiting = client.begin()
             await client.send(waiting, message(b"waits"))
-            while not gather.came:
+            while not batcher.came:
                 await asyncio.sleep(0.005)
 
     serving(use, budget=budget)

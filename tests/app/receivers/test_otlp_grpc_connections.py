@@ -19,7 +19,7 @@ from tests.helpers.otlp_grpc import Http2Client, export, message, serving
 def test_connections_are_limited():
     """Those above the limit are cut, counted, and those that are in go on."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         refused = LIMITED.labels(SERVER, "connections")
         before = refused._value.get()
         async with Http2Client(port) as first, Http2Client(port) as second:
@@ -42,7 +42,7 @@ def test_slow_clients():
     """A connection that says nothing, one that is idle, and a message that does not come to its end."""
     limits = Http2Limits(head_s=0.2, request_s=0.3, idle_s=0.2)
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(5):
             with contextlib.suppress(ConnectionResetError):
@@ -52,8 +52,8 @@ def test_slow_clients():
         async with Http2Client(port) as client:
             stream = client.begin()
             await client.send(stream, message(bytes(1000))[:500], end=False)
-            told = await client.answer(stream)
-            assert (told["grpc-status"], "read_timeout_s" in told["grpc-message"]) == ("4", True)
+            reply = await client.answer(stream)
+            assert (reply["grpc-status"], "read_timeout_s" in reply["grpc-message"]) == ("4", True)
             async with asyncio.timeout(5):
                 while await client.more():
                     pass
@@ -78,7 +78,7 @@ def test_slow_clients():
 def test_hostile_frames(frames, request):
     """The connection is cut, the server and its other clients go on."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         sent = frames()
         settings = struct.pack(">HBBBL", 0, 0, 4, 0, 0)
@@ -97,7 +97,7 @@ def test_hostile_frames(frames, request):
 def test_many_resets():
     """A client that opens and resets streams is told to calm down; the loop is never held for long."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         late = [0.0]
 
         async def watch() -> None:
@@ -126,7 +126,7 @@ def test_many_resets():
 def test_a_huge_table_of_headers():
     """A client that offers to remember any amount of our headers does not make us remember them."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         async with Http2Client(port) as client:
             client.h2.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 1 << 30})
             for number in range(100):
@@ -142,7 +142,7 @@ def test_a_huge_table_of_headers():
 def test_a_client_that_takes_no_answer():
     """Its window is 0 for good: it is cut, and nothing of its request is held meanwhile."""
 
-    async def use(server, gather, port):
+    async def use(server, batcher, port):
         cut = LIMITED.labels(SERVER, "write_time")
         before = cut._value.get()
         async with Http2Client(port) as client:
@@ -154,7 +154,7 @@ def test_a_client_that_takes_no_answer():
                     while await client.more():
                         pass
             assert client.status(stream) == {}
-        assert (len(gather.came), cut._value.get()) == (1, before + 1)
+        assert (len(batcher.came), cut._value.get()) == (1, before + 1)
         assert server.budget.used_bytes == 0
 
     serving(use, limits=Http2Limits(write_s=0.2))

@@ -49,9 +49,9 @@ def raw_deflate(data: bytes) -> bytes:
 def test_bodies_arrive_decompressed(encode: Any, encoding: str | None) -> None:
     """The receiver hands on the request's own bytes."""
     headers = {"Content-Type": PROTOBUF, **({} if encoding is None else {"Content-Encoding": encoding})}
-    status, sent, body, gather = post(encode(b"request"), headers)
+    status, sent, body, batcher = post(encode(b"request"), headers)
     assert (status, sent["Content-Type"], body) == (200, PROTOBUF, b"")
-    assert gather.came == [("single-tenant", b"request")]
+    assert batcher.came == [("single-tenant", b"request")]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_refusals(content_type: str, answer: Outcome | Exception, status: int, c
 )
 def test_bad_requests(body: bytes, headers: dict[str, str], status: int, text: str) -> None:
     """Refused with what is wrong; nothing is handed on."""
-    got, _, reply, gather = post(body, headers)
-    assert (got, gather.came) == (status, [])
+    got, _, reply, batcher = post(body, headers)
+    assert (got, batcher.came) == (status, [])
     assert text in reply.decode(errors="replace")
 
 
@@ -133,9 +133,9 @@ def test_tenants(header: dict[str, str], status: int) -> None:
     """With multitenancy each request names its tenant."""
     pairs = header.items() if isinstance(header, dict) else header
     headers = CIMultiDict([("Content-Type", PROTOBUF), *pairs])
-    got, _, _, gather = post(b"r", headers, multitenancy=True)
+    got, _, _, batcher = post(b"r", headers, multitenancy=True)
     assert got == status
-    assert gather.came == ([("team-a", b"r")] if status == 200 else [])
+    assert batcher.came == ([("team-a", b"r")] if status == 200 else [])
 
 
 def test_partial_success() -> None:
@@ -155,10 +155,10 @@ def test_large_bodies() -> None:
     limits = BodyLimits(4_000_000, 4_000_000)
     text = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{**SPAN, "name": "x" * 50_000}]}]}]}).encode()
     zipped = {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}
-    _, _, _, gather = post(gzip.compress(data, 1), zipped, limits=limits)
-    assert gather.came == [("single-tenant", data)]
-    _, _, _, gather = post(text, {"Content-Type": JSON}, limits=limits)
-    assert gather.came == [("single-tenant", to_protobuf(text).body)]
+    _, _, _, batcher = post(gzip.compress(data, 1), zipped, limits=limits)
+    assert batcher.came == [("single-tenant", data)]
+    _, _, _, batcher = post(text, {"Content-Type": JSON}, limits=limits)
+    assert batcher.came == [("single-tenant", to_protobuf(text).body)]
 
 
 def test_the_budget_over_http() -> None:
@@ -166,10 +166,10 @@ def test_the_budget_over_http() -> None:
     budget = InputBudget(5000)
     limits = BodyLimits(10_000, 5_000)
     headers = {"Content-Type": PROTOBUF, "Content-Length": "6000"}
-    status, told, body, gather = post(bytes(6000), headers, limits=limits, budget=budget)
-    assert (status, told["Retry-After"], gather.came) == (429, "1", [])
+    status, answered, body, batcher = post(bytes(6000), headers, limits=limits, budget=budget)
+    assert (status, answered["Retry-After"], batcher.came) == (429, "1", [])
     assert b"distributor.input.bytes_max" in body
-    assert told["Connection"] == "close"
+    assert answered["Connection"] == "close"
     zipped = {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}
     assert post(gzip.compress(bytes(6000)), zipped, limits=limits, budget=budget)[0] == 429
     assert post(gzip.compress(bytes(4000)), zipped, limits=limits, budget=budget)[0] == 200
@@ -181,5 +181,5 @@ def test_empty_members() -> None:
     """12 MB of them took 99 s, for which all other bodies waited."""
     body = EMPTY * (12_000_000 // len(EMPTY))
     limits = BodyLimits(64 << 20, 4 << 20)
-    status, _, told, _ = post(body, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, limits=limits)
-    assert (status, b"members_max" in told) == (400, True)
+    status, _, answered, _ = post(body, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, limits=limits)
+    assert (status, b"members_max" in answered) == (400, True)

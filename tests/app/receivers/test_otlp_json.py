@@ -180,9 +180,9 @@ def test_bytes_that_are_not_base64(text: str) -> None:
 def test_unknown_fields_with_spans(request_: Any, left_out: int, text: str) -> None:
     """They are not dropped without a word: partial success names the field."""
     _, _, body, _ = post(json.dumps(request_).encode(), {"Content-Type": JSON}, Outcome(received=0))
-    told = json.loads(body).get("partialSuccess", {})
-    assert int(told.get("rejectedSpans", 0)) == left_out
-    assert text in told.get("errorMessage", "")
+    reply = json.loads(body).get("partialSuccess", {})
+    assert int(reply.get("rejectedSpans", 0)) == left_out
+    assert text in reply.get("errorMessage", "")
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_dockerfile():
 
 def test_makefile_knows_its_words():
     """`make` alone lists them; each has an explanation."""
-    told = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
-    words = set(re.findall(r"(?m)^  make ([a-z-]+) +\S", told))
+    reply = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
+    words = set(re.findall(r"(?m)^  make ([a-z-]+) +\S", reply))
     assert words == {
         "help",
         "run",

@@ -94,9 +94,9 @@ try:
     with data_lock(Path({str(tmp_path / "data")!r}), 3200): print("held")
 except Exception as err: print(err)
 """
-        told = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True).stdout
-        assert f"port 3200 as pid {os.getpid()}: it holds {tmp_path / 'data' / 'stretto.pid'}" in told
-        assert f"kill {os.getpid()}" in told
+        reply = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True).stdout
+        assert f"port 3200 as pid {os.getpid()}: it holds {tmp_path / 'data' / 'stretto.pid'}" in reply
+        assert f"kill {os.getpid()}" in reply
     with ports.data_lock(tmp_path / "data", 3200):
         assert (tmp_path / "data" / "stretto.pid").read_text() == f"{os.getpid()} 3200\n"
 

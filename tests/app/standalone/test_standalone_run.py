@@ -185,8 +185,8 @@ def test_waiting_for_the_worker():
 def shell_arguments(text: str) -> list[str]:
     """What the shell makes of a curl command."""
     script = f'curl() {{ printf "%s\\0" "$@"; }}\n{text}'
-    told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    return told.split("\0")[:-1]
+    reply = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    return reply.split("\0")[:-1]
 
 
 def test_the_first_trace_is_valid_otlp():

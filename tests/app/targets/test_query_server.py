@@ -69,9 +69,9 @@ def test_tls_and_tokens(certificate, tmp_path):
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"http://{where}/api/echo")
         async with grpc.aio.secure_channel(where, grpc.ssl_channel_credentials(cert.read_bytes())) as channel:
-            with pytest.raises(grpc.RpcError) as told:
+            with pytest.raises(grpc.RpcError) as got:
                 await ask_grpc(channel)
-            assert told.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert got.value.code() is grpc.StatusCode.UNAUTHENTICATED
             call = channel.unary_stream("/tempopb.StreamingQuerier/Search", pb.SearchRequest.SerializeToString)
             assert [part async for part in call(pb.SearchRequest(), metadata=(("authorization", "Bearer token"),))]
 

@@ -182,10 +182,10 @@ def test_facts_are_the_same_in_any_order_and_parts(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(spans)))
     parts = [Way(request(part)).source for part in (shuffled[:cut], shuffled[cut:]) if part]
     stitched = find_trace(parts, spans[0].trace_id)
-    told = [_facts(first.table), _facts(second.table)]
-    assert told[0] == told[1]
+    reply = [_facts(first.table), _facts(second.table)]
+    assert reply[0] == reply[1]
     if stitched is not None and stitched.num_rows == len(spans):  # without those that were sent twice
-        assert _facts(stitched) == told[0]
+        assert _facts(stitched) == reply[0]
 
 
 def _facts(table: pa.Table) -> list[dict[str, Any]]:

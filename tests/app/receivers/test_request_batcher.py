@@ -1,4 +1,4 @@
-"""Gathering: what is written together, who is told what, and what a client that comes back finds."""
+"""Batching: what is written together, who is told what, and what a client that comes back finds."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,7 +13,7 @@ from app.receivers.input_budget import InputBudget
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from tests.helpers.loops import in_loop
 
-LIMITS = BatchLimits(gather_s=0.02, batch_bytes=1000, wait_s=0.2)
+LIMITS = BatchLimits(window_s=0.02, batch_bytes=1000, wait_s=0.2)
 
 
 class Writer:
@@ -31,7 +31,7 @@ class Writer:
         return [Outcome(received=len(r.body)) for r in requests]
 
 
-def batcher(limits: BatchLimits = LIMITS) -> tuple[RequestBatcher, Writer]:
+def new_batcher(limits: BatchLimits = LIMITS) -> tuple[RequestBatcher, Writer]:
     writer = Writer()
     return RequestBatcher(writer, limits), writer  # type: ignore[arg-type]
 
@@ -39,42 +39,42 @@ def batcher(limits: BatchLimits = LIMITS) -> tuple[RequestBatcher, Writer]:
 @in_loop
 async def test_a_burst_is_one_batch():
     """Requests of all tenants that come together are written together, each with its own outcome."""
-    gather, writer = batcher()
-    outcomes = await asyncio.gather(*(gather.add(f"t{n}", b"x" * n) for n in range(5)))
+    batcher, writer = new_batcher()
+    outcomes = await asyncio.gather(*(batcher.add(f"t{n}", b"x" * n) for n in range(5)))
     assert [o.received for o in outcomes] == [0, 1, 2, 3, 4]
     assert [[r.tenant for r in batch] for batch in writer.batches] == [["t0", "t1", "t2", "t3", "t4"]]
 
 
 @in_loop
 async def test_a_full_batch_does_not_wait():
-    """Bytes, not time, end the gathering."""
-    gather, writer = batcher(BatchLimits(60, 1000, 1))
+    """Bytes, not time, end the batch."""
+    batcher, writer = new_batcher(BatchLimits(60, 1000, 1))
     async with asyncio.timeout(5):
-        await asyncio.gather(*(gather.add("t", bytes([n]) * 250) for n in range(8)))
+        await asyncio.gather(*(batcher.add("t", bytes([n]) * 250) for n in range(8)))
     assert [len(batch) for batch in writer.batches] == [4, 4]
 
 
 @in_loop
 async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
     """Four clients, each with one request at a time: a batch goes when all four are back, not when its time is over."""
-    gather, writer = batcher(BatchLimits(60, 1_000_000, 1))
+    batcher, writer = new_batcher(BatchLimits(60, 1_000_000, 1))
 
     async def client() -> None:
         for _ in range(5):
-            await gather.add("t", b"x")
+            await batcher.add("t", b"x")
 
     async with asyncio.timeout(5):
         clients = asyncio.gather(*(client() for _ in range(4)))
         await asyncio.sleep(0.01)
-        gather._go()  # the first batch: nothing is known of the clients yet
+        batcher._go()  # the first batch: nothing is known of the clients yet
         await clients
     assert [len(batch) for batch in writer.batches] == [4] * 5
 
 
 @in_loop
-async def test_clients_that_send_at_their_own_pace_are_gathered():
+async def test_clients_that_send_at_their_own_pace_are_batched():
     """Something arrives while a batch is written: the next one takes its time."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
         await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ async def test_clients_that_send_at_their_own_pace_are_gathered():
     writer.behave = slow
     sent = []
     for _ in range(60):
-        sent.append(asyncio.create_task(gather.add("t", b"x")))
+        sent.append(asyncio.create_task(batcher.add("t", b"x")))
         await asyncio.sleep(0.002)
     await asyncio.gather(*sent)
     assert len(writer.batches) < 20
@@ -91,8 +91,8 @@ async def test_clients_that_send_at_their_own_pace_are_gathered():
 
 @in_loop
 async def test_a_large_request_goes_alone():
-    """What takes long to decode keeps nobody waiting, and does not end the gathering of others."""
-    gather, writer = batcher(BatchLimits(0.02, 10_000_000, 1))
+    """What takes long to decode keeps nobody waiting, and does not end the batch of others."""
+    batcher, writer = new_batcher(BatchLimits(0.02, 10_000_000, 1))
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -101,22 +101,22 @@ async def test_a_large_request_goes_alone():
         return await writer.accept(requests)
 
     writer.behave = slow
-    small = asyncio.create_task(gather.add("t", b"a"))
+    small = asyncio.create_task(batcher.add("t", b"a"))
     await asyncio.sleep(0)
-    large = asyncio.create_task(gather.add("t", bytes(PIECE_BYTES + 1)))
-    assert (await gather.add("t", b"b")).received == 1
+    large = asyncio.create_task(batcher.add("t", bytes(PIECE_BYTES + 1)))
+    assert (await batcher.add("t", b"b")).received == 1
     await small
     assert sorted(len(batch) for batch in writer.batches) == [1, 2]
     assert not large.done()
     released.set()
     assert (await large).received == PIECE_BYTES + 1
-    await gather.drain()
+    await batcher.drain()
 
 
 @in_loop
 async def test_what_a_request_holds_is_given_back_when_it_is_done():
     """Also where its client goes away: its body is in memory until its batch is written."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
     budget, released = InputBudget(10_000), asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -126,7 +126,7 @@ async def test_what_a_request_holds_is_given_back_when_it_is_done():
     def sending(body: bytes) -> "asyncio.Task[Outcome]":
         held = budget.open("t")
         held.add("waiting", len(body))
-        return asyncio.create_task(gather.add("t", body, held))
+        return asyncio.create_task(batcher.add("t", body, held))
 
     writer.behave = slow
     patient, impatient = sending(b"a" * 400), sending(b"b" * 600)
@@ -148,7 +148,7 @@ async def test_what_a_request_holds_is_given_back_when_it_is_done():
 @in_loop
 async def test_a_refused_request_that_is_written_after_all_is_not_written_again():
     """Kafka was away and came back: the client's second sending is acknowledged by the first's writing."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
     settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def away(requests: list[Request]) -> list[Outcome]:
@@ -156,23 +156,23 @@ async def test_a_refused_request_that_is_written_after_all_is_not_written_again(
 
     writer.behave = away
     with pytest.raises(KafkaUnavailable, match="away"):
-        await gather.add("t", b"same")
+        await batcher.add("t", b"same")
     with pytest.raises(KafkaUnavailable, match="first sending"):
-        await gather.add("t", b"same")
-    again = asyncio.create_task(gather.add("t", b"same"))
+        await batcher.add("t", b"same")
+    again = asyncio.create_task(batcher.add("t", b"same"))
     await asyncio.sleep(0)
     settled.set_result(None)
     assert (await again).received == 7
     assert len(writer.batches) == 1
     writer.behave = writer.accept
-    assert (await gather.add("u", b"same")).received == 4, "another tenant's is another request"
-    assert (await gather.add("t", b"same")).received == 4, "acknowledged: the next one is its own"
+    assert (await batcher.add("u", b"same")).received == 4, "another tenant's is another request"
+    assert (await batcher.add("t", b"same")).received == 4, "acknowledged: the next one is its own"
 
 
 @in_loop
 async def test_a_request_that_was_never_written_is_written_again():
     """Nothing was handed to Kafka, or Kafka refused it for good."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
     settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     answers: list[asyncio.Future[None] | None] = [None, settled]
 
@@ -182,18 +182,18 @@ async def test_a_request_that_was_never_written_is_written_again():
     writer.behave = away
     for _ in range(2):
         with pytest.raises(KafkaUnavailable):
-            await gather.add("t", b"same")
+            await batcher.add("t", b"same")
     settled.set_exception(KafkaUnavailable("never"))
     with pytest.raises(KafkaUnavailable, match="send again"):
-        await gather.add("t", b"same")
+        await batcher.add("t", b"same")
     writer.behave = writer.accept
-    assert (await gather.add("t", b"same")).received == 4
+    assert (await batcher.add("t", b"same")).received == 4
 
 
 @in_loop
 async def test_a_client_that_goes_away_and_comes_back():
     """Its request had been taken into a batch: it is written once."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -201,12 +201,12 @@ async def test_a_client_that_goes_away_and_comes_back():
         return await writer.accept(requests)
 
     writer.behave = slow
-    impatient = asyncio.create_task(gather.add("t", b"same"))
+    impatient = asyncio.create_task(batcher.add("t", b"same"))
     while not writer.batches:
         await asyncio.sleep(0.001)
     impatient.cancel()
     await asyncio.wait({impatient})
-    again = asyncio.create_task(gather.add("t", b"same"))
+    again = asyncio.create_task(batcher.add("t", b"same"))
     await asyncio.sleep(0)
     released.set()
     assert (await again).received == 4
@@ -216,25 +216,25 @@ async def test_a_client_that_goes_away_and_comes_back():
 @in_loop
 async def test_a_client_that_goes_away_before_its_batch():
     """Nothing is written for it."""
-    gather, writer = batcher()
-    waiting = asyncio.create_task(gather.add("t", b"not yet in a batch"))
+    batcher, writer = new_batcher()
+    waiting = asyncio.create_task(batcher.add("t", b"not yet in a batch"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
-    await gather.drain()
+    await batcher.drain()
     assert not writer.batches
 
 
 @in_loop
 async def test_an_unexpected_error_reaches_every_client():
     """No one waits for ever, and the batcher goes on."""
-    gather, writer = batcher()
+    batcher, writer = new_batcher()
 
     async def broken(_: list[Request]) -> list[Outcome]:
         raise RuntimeError("boom")
 
     writer.behave = broken
-    errors = await asyncio.gather(*(gather.add("t", bytes([n])) for n in range(3)), return_exceptions=True)
+    errors = await asyncio.gather(*(batcher.add("t", bytes([n])) for n in range(3)), return_exceptions=True)
     assert [str(e) for e in errors] == ["boom"] * 3
     writer.behave = writer.accept
-    assert (await gather.add("t", b"x")).received == 1
+    assert (await batcher.add("t", b"x")).received == 1
