@@ -1,4 +1,4 @@
-"""Requests made to hurt the decoder: refused alone, over HTTP and gRPC; what is in a batch with them is acknowledged."""
+"""Requests made to hurt the decoder: refused alone, over HTTP and gRPC; their neighbours are acknowledged."""
 
 import asyncio
 from typing import Any
