@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.standalone.child import Command
 from app.standalone.errors import StandaloneError
@@ -22,8 +23,7 @@ class RunPlan:
     brokers: tuple[str, ...]  # host:port
     own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
     api: Listener
-    otlp_grpc: Listener
-    otlp_http: Listener
+    receivers: Mapping[str, Listener]  # by the name in `app.receivers.table`
     worker: Command
     demo: Command | None
 
@@ -34,7 +34,7 @@ class RunPlan:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The addresses on which the worker listens."""
-        return (self.api, self.otlp_grpc, self.otlp_http)
+        return (self.api, *self.receivers.values())
 
     @property
     def needed(self) -> tuple[Listener, ...]:
@@ -51,13 +51,9 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
     env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
     if own_port is not None:
         env["KAFKA_URL"] = f"kafka://{brokers[0]}"
-    otlp = settings.distributor.receivers.otlp.protocols
     server = settings.server
-    key = "distributor.receivers.otlp.protocols"
     logs = settings.data_dir / "logs"
-    otlp_grpc = _listener(
-        "OTLP over gRPC", otlp.grpc.endpoint, f"{key}.grpc.endpoint", tls=bool(otlp.grpc.tls.cert_file)
-    )
+    receivers = {row.name: _listener(row, row.section(settings)) for row in RECEIVERS}
     return RunPlan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
@@ -70,12 +66,9 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
             tls=bool(server.http_tls_config.cert_file),
             only_with_certificate=bool(server.http_tls_config.client_ca_file),
         ),
-        otlp_grpc=otlp_grpc,
-        otlp_http=_listener(
-            "OTLP over HTTP", otlp.http.endpoint, f"{key}.http.endpoint", tls=bool(otlp.http.tls.cert_file)
-        ),
+        receivers=receivers,
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
-        demo=_demo(otlp_grpc, env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+        demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
 
 
@@ -86,9 +79,9 @@ def _own_port(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _listener(what: str, endpoint: str, setting: str, *, tls: bool) -> Listener:
-    host, _, port = endpoint.rpartition(":")
-    return Listener(what, host.strip("[]"), int(port), setting, tls=tls)
+def _listener(row: ReceiverRow, section: Any) -> Listener:
+    host, _, port = section.endpoint.rpartition(":")
+    return Listener(row.label, host.strip("[]"), int(port), f"{row.setting}.endpoint", tls=bool(section.tls.cert_file))
 
 
 def _faust(level: str) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ class _Run:
         await wait_ready(self.plan.api, say)
         self._tell("The worker is ready")
         chosen = self.plan
-        say(welcome(chosen.api, chosen.otlp_grpc, chosen.otlp_http, chosen.brokers, chosen.logs))
+        say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
         if chosen.demo:
             start(chosen.demo)
 

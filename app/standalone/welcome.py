@@ -1,9 +1,10 @@
 """The text of `stretto run` once it is ready. README.md shows the same two commands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from app.receivers.table import RECEIVERS
 from app.standalone.ports import Listener
 
 # A digit is a hexadecimal digit: the seconds since 1970 make the ids of each call its own.
@@ -29,20 +30,23 @@ def find_trace(api: str = "127.0.0.1:3200", scheme: str = "http") -> str:
     return _FIND_TRACE.replace("http://API/", f"{scheme}://{api}/")
 
 
-def welcome(api: Listener, otlp_grpc: Listener, otlp_http: Listener, brokers: Sequence[str], logs: Path) -> str:
-    """The lines for the terminal."""
+def welcome(api: Listener, receivers: Mapping[str, Listener], brokers: Sequence[str], logs: Path) -> str:
+    """The lines for the terminal. receivers: by their names in `app.receivers.table`"""
+    listening = "\n".join(
+        f"  {row.label:<21} {row.scheme}{receivers[row.name].local}{_everywhere(receivers[row.name])}"
+        for row in RECEIVERS
+    )
     return f"""
 Stretto is ready.
   Query API             {"https" if api.tls else "http"}://{api.local}{_everywhere(api)}
-  OTLP over gRPC        {otlp_grpc.local}{_everywhere(otlp_grpc)}
-  OTLP over HTTP        http://{otlp_http.local}{_everywhere(otlp_http)}
+{listening}
   Kafka                 {", ".join(brokers)}
   Logs                  {logs}
 Ctrl-C stops everything.
 
 Send a first trace:
 
-{first_trace(otlp_http.local)}
+{first_trace(receivers["otlp_http"].local)}
 
 and find it:
 

@@ -1,7 +1,7 @@
 """The servers of the query API: HTTP and gRPC on one port, and an internal one."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import faust
 from aiohttp import web
@@ -15,12 +15,14 @@ from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
 from app.net.http_guard import HttpLimits
+from app.net.listening import auth_file, start_listening, watch_tokens, watched_context
 from app.net.shared_port import SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
 from app.targets.kafka_rings import KafkaRings
-from app.targets.servers import QUERY_TLS, auth_file, start_listening, watch_tokens, watched_context
+
+_TLS_SETTING: Final = "server.http_tls_config"
 
 
 class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types here
@@ -58,7 +60,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             profiling=server.pprof_enabled,
         )
         watch_tokens(self._watch, settings, access)
-        tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, QUERY_TLS), HTTP_1_AND_GRPC)
+        tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _TLS_SETTING), HTTP_1_AND_GRPC)
         self._grpc = build_streaming(self._backend, api_limits, access)
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()

@@ -215,7 +215,7 @@ def test_the_welcome_says_where():
         Listener("x", "127.0.0.1", 4317, ""),
         Listener("x", "10.0.0.1", 4318, ""),
     )
-    text = welcome(api, grpc, http, ["127.0.0.1:9092"], Path("data/logs"))
+    text = welcome(api, {"otlp_grpc": grpc, "otlp_http": http}, ["127.0.0.1:9092"], Path("data/logs"))
     assert "http://127.0.0.1:3200 (all addresses)\n" in text
     assert " 127.0.0.1:4317\n" in text
     assert f"{first_trace('10.0.0.1:4318')}\n" in text

@@ -1,28 +1,32 @@
-"""What the servers of the query API and of the receivers share: how they listen, and how files are read again."""
+"""How servers listen, and how they read the files of tokens and certificates again."""
 
 import logging
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-
-from aiohttp import web
+from typing import Final, Protocol
 
 from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
 from app.net.tls import HTTP_1, TlsFiles, renew, tls_context
-from app.receivers.otlp.grpc import GrpcReceiver
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MIB = 1 << 20
-STOP_GRACE_S = 1.0
-OTLP = "distributor.receivers.otlp.protocols"
-QUERY_TLS = "server.http_tls_config"
+STOP_GRACE_S: Final = 1.0
 
 
-async def start_listening(site: web.BaseSite | GrpcReceiver, where: str, setting: str) -> None:
+class Startable(Protocol):
+    """A server or site."""
+
+    async def start(self) -> None:
+        """Listens. Raises: OSError"""
+        ...
+
+
+async def start_listening(site: Startable, where: str, setting: str) -> None:
+    """Raises: StrettoError naming the setting if the address cannot be used"""
     try:
         await site.start()
     except OSError as err:
