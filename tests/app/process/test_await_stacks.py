@@ -24,7 +24,7 @@ def test_waits_in() -> None:
         await asyncio.sleep(0)
         (found,) = waits_in("start_of_a_part")
         assert [place.split()[-1] for place in found.split(" < ")] == ["wait", "inner", "start_of_a_part"]
-        assert "app/test_await_stacks.py:" in found
+        assert "process/test_await_stacks.py:" in found
         gate.set()
         await asyncio.gather(task, other)
         assert waits_in("start_of_a_part") == []
