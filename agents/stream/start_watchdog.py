@@ -28,7 +28,7 @@ class StartWatchdog:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What /ready says meanwhile."""
+        """Why the app does not consume yet, for /ready; empty during the first seconds."""
         return self._problems
 
     def look(self, now_s: float, begun: Begun, *, kafka_answers: bool) -> str:

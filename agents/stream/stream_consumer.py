@@ -197,7 +197,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
 
     @property
     def thread_loop(self) -> asyncio.AbstractEventLoop:
-        """Of its thread."""
+        """The event loop of the thread that Kafka is read on."""
         loop: asyncio.AbstractEventLoop = self._thread.thread_loop
         return loop
 

@@ -27,7 +27,7 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._again()
 
     async def on_stop(self) -> None:
-        """Looks no more."""
+        """Stops the task that looks at the memory."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -73,7 +73,7 @@ def _send(job: Job) -> Came:
 
 
 class Clients:
-    """Those of one process."""
+    """The hostile clients of one process."""
 
     def __init__(self, job: Job) -> None:
         self._job, self._rng = job, Random(job.seed)
@@ -86,7 +86,7 @@ class Clients:
         self.came = Came()
 
     async def run(self) -> None:
-        """Sends them all."""
+        """Sends all requests over the connections."""
         address = self._job.kafka_address
         producers = [AIOKafkaProducer(bootstrap_servers=address, compression_type=codec) for codec in CODECS]
         for producer in producers:

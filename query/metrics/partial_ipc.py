@@ -40,7 +40,7 @@ def to_tables(partial: Partial) -> list[pa.Table]:
 
 
 def from_tables(tables: Sequence[pa.Table]) -> Partial:
-    """What `to_tables` made."""
+    """The inverse of `to_tables`: partials from Arrow tables."""
     cells, candidates, buckets, singles = tables
     header = json.loads(cells.schema.metadata[_HEADER])
     keys = [_key(parts) for parts in header["keys"]]

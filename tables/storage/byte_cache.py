@@ -42,7 +42,7 @@ class _HitCounts(Collector):
         return self._counts.setdefault(cache, _Count())
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """For Prometheus."""
+        """The samples of all caches, as a collector of prometheus_client gives them."""
         family = CounterMetricFamily("stretto_cache_hits_total", "Look-ups answered by a cache.", labels=["cache"])
         for name, count in list(self._counts.items()):
             family.add_metric([name], count.value)
