@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from app.process.memory import grown_bytes, release_to_system
+from app.process.memory import has_grown, release_to_system
 from query.memory import MemoryBudget
 from query.tracebacks import free_locals
 
@@ -33,5 +33,5 @@ def leaving_nothing(budget: MemoryBudget) -> Iterator[None]:
         free_locals(err)
         raise
     finally:
-        if budget.peak_bytes - before > _LARGE_BYTES or grown_bytes() > _LARGE_BYTES:
+        if budget.peak_bytes - before > _LARGE_BYTES or has_grown(_LARGE_BYTES):
             release_to_system()
