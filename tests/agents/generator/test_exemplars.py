@@ -61,7 +61,7 @@ def test_each_is_sent_once_and_time_never_goes_back():
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reply"),
     [
         pytest.param(replace(PLAIN, exemplars=False), set(), id="not kept"),
         pytest.param(replace(PLAIN, trace_id_label_name="trace_id"), {"trace_id"}, id="another name"),
