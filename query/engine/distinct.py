@@ -1,7 +1,7 @@
 """Distinct values of fields: of one source, and of many together within a limit of bytes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -127,26 +127,29 @@ class Distinct:
         self._compact()
         return {type_: array for type_, (array,) in self._arrays.items()}
 
-    def first_values(self, limit: int) -> tuple[TagValue, ...]:
-        """By type and value, at most `limit`; 0: all that fit into `bytes_max`."""
-        self._compact()
-        out: list[TagValue] = []
-        left_bytes = self._bytes_max
-        for type_, (array,) in sorted(self._arrays.items()):
-            ordered = array.take(pc.array_sort_indices(array))
-            if limit:
-                ordered = ordered.slice(0, limit - len(out))
-            for value in as_list(ordered):
-                text = value_text(value)
-                left_bytes -= len(text)
-                if left_bytes < 0:
-                    return tuple(out)
-                out.append(TagValue(type_, text))
-        return tuple(out)
-
     def _compact(self) -> None:
         self._arrays = {type_: [pc.unique(pa.concat_arrays(arrays))] for type_, arrays in self._arrays.items()}
         self._bytes = sum(array.nbytes for (array,) in self._arrays.values())
+
+
+def first_values(distinct: Mapping[str, Any], limit: int, bytes_max: int) -> tuple[TagValue, ...]:
+    """By type and value, at most `limit`; 0: all whose texts fit into `bytes_max`.
+
+    distinct: the values of each type, without repeats, as pyarrow Arrays
+    """
+    out: list[TagValue] = []
+    left_bytes = bytes_max
+    for type_, array in sorted(distinct.items()):
+        ordered = array.take(pc.array_sort_indices(array))
+        if limit:
+            ordered = ordered.slice(0, limit - len(out))
+        for value in as_list(ordered):
+            text = value_text(value)
+            left_bytes -= len(text)
+            if left_bytes < 0:
+                return tuple(out)
+            out.append(TagValue(type_, text))
+    return tuple(out)
 
 
 def value_text(value: str | float | bool) -> str:  # noqa: FBT001 (one of the values)

@@ -1,8 +1,7 @@
 """What one worker answers to a metrics query: a partial for each of its functions, mergeable in any order."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,9 +15,10 @@ from query.metrics.intervals import Intervals
 from query.metrics.partial_ipc import TABLES, from_tables, to_tables
 from query.metrics.partials import Partial, merge
 from query.results import Inspected
+from query.scan.ipc import read_partial, write_partial
 from query.scan.stitch import concat_rows
 
-_HEADER: Final = b"stretto.metrics"
+_KIND: Final = b"stretto.metrics"
 CHEAPER: Final = "fewer fields in by(), fields with fewer values, a longer step, or a shorter time range"
 
 
@@ -35,28 +35,16 @@ class MetricsPartial:
     shared_rows: pa.Table | None = None
 
     def to_ipc(self) -> bytes:
-        """As Arrow IPC streams, one after the other: a header, the shared rows, then four tables for each function."""
-        header = {"functions": len(self.functions), "inspected": asdict(self.inspected)}
-        tables = [pa.table({}).replace_schema_metadata({_HEADER: json.dumps(header)})]
-        tables.append(pa.table({}) if self.shared_rows is None else self.shared_rows)
-        tables += [table for function in self.functions for table in to_tables(function)]
-        sink = pa.BufferOutputStream()
-        for table in tables:
-            with pa.ipc.new_stream(sink, table.schema) as stream:
-                stream.write_table(table)
-        return bytes(sink.getvalue())
+        """As Arrow IPC: four tables for each function."""
+        tables = [table for function in self.functions for table in to_tables(function)]
+        return write_partial(_KIND, {}, self.inspected, tables, self.shared_rows)
 
     @classmethod
     def from_ipc(cls, data: bytes) -> "MetricsPartial":
-        """What `to_ipc` wrote. Raises: pa.ArrowInvalid where it is damaged"""
-        source = pa.BufferReader(data)
-        head, rows = [pa.ipc.open_stream(source).read_all() for _ in range(2)]
-        header = json.loads(head.schema.metadata[_HEADER])
-        functions = tuple(
-            from_tables([pa.ipc.open_stream(source).read_all() for _ in range(TABLES)])
-            for _ in range(header["functions"])
-        )
-        return cls(functions, Inspected(**header["inspected"]), rows if rows.num_columns else None)
+        """What `to_ipc` wrote. Raises: as `read_partial`"""
+        _, inspected, tables, shared_rows = read_partial(_KIND, data)
+        functions = tuple(from_tables(tables[at : at + TABLES]) for at in range(0, len(tables), TABLES))
+        return cls(functions, inspected, shared_rows)
 
 
 def merge_workers(

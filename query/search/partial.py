@@ -4,9 +4,9 @@ The workers of a search have different sources. Each gives its first traces, rea
 workers have spans are left out of that: their rows travel, and whoever merges stitches and evaluates them.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +14,12 @@ import pyarrow as pa
 from query.language.plan import Projection
 from query.requests import SearchRequest
 from query.results import Inspected
+from query.scan.ipc import read_partial, write_partial
 from query.scan.stitch import concat_rows
 from query.search.top_traces import TopTraces, cut, order_of
 from query.search.trace_columns import TraceColumns, TraceTables
 
-_HEADER = b"stretto.search"
+_KIND: Final = b"stretto.search"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,35 +45,20 @@ class SearchPartial:
         return replace(top, more=self.more)
 
     def to_ipc(self) -> bytes:
-        """As Arrow IPC streams, one after the other: traces, services, spansets and spans, then the shared rows."""
-        header = {"more": self.more, "total": self.total, "inspected": asdict(self.inspected)}
-        sink = pa.BufferOutputStream()
-        tables = [pa.table({}).replace_schema_metadata({_HEADER: json.dumps(header)})]
+        """As Arrow IPC: tables of traces, services, spansets and spans, where there are traces."""
+        tables: list[pa.Table] = []
         if self.parts:
             found = TraceTables.concat([TraceTables.from_columns(part) for part in self.parts])
-            tables += [found.traces, found.services, found.span_sets, found.spans]
-        else:
-            tables += [pa.table({})] * 4
-        tables.append(pa.table({}) if self.shared_rows is None else self.shared_rows)
-        for table in tables:
-            with pa.ipc.new_stream(sink, table.schema) as stream:
-                stream.write_table(table)
-        return bytes(sink.getvalue())
+            tables = [found.traces, found.services, found.span_sets, found.spans]
+        header = {"more": self.more, "total": self.total}
+        return write_partial(_KIND, header, self.inspected, tables, self.shared_rows)
 
     @classmethod
     def from_ipc(cls, data: bytes, projections: Sequence[Projection]) -> "SearchPartial":
-        """What `to_ipc` wrote. In: the projections of the same query. Raises: pa.ArrowInvalid where it is damaged"""
-        source = pa.BufferReader(data)
-        head, *levels, shared_rows = [pa.ipc.open_stream(source).read_all() for _ in range(6)]
-        header = json.loads(head.schema.metadata[_HEADER])
-        parts = (TraceTables(*levels).to_columns(projections),) if levels[0].num_rows else ()
-        return cls(
-            parts,
-            header["more"],
-            header["total"],
-            Inspected(**header["inspected"]),
-            shared_rows if shared_rows.num_columns else None,
-        )
+        """What `to_ipc` wrote. In: the projections of the same query. Raises: as `read_partial`"""
+        header, inspected, levels, shared_rows = read_partial(_KIND, data)
+        parts = (TraceTables(*levels).to_columns(projections),) if levels and levels[0].num_rows else ()
+        return cls(parts, header["more"], header["total"], inspected, shared_rows)
 
 
 def merge(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPartial:

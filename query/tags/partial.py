@@ -1,18 +1,18 @@
 """What one worker answers about tags: distinct texts and values, mergeable in any order, and sendable as Arrow IPC."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from query.results import Inspected
+from query.scan.ipc import read_partial, write_partial
 from query.scan.stitch import concat_rows
 from tables.columns.arrays import one_array
 
-_HEADER = b"stretto.tags"
+_KIND: Final = b"stretto.tags"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,25 +28,16 @@ class TagPartial:
     shared_rows: pa.Table | None = None
 
     def to_ipc(self) -> bytes:
-        """As Arrow IPC streams: a row with a list for each scope or type, then the shared rows."""
+        """As Arrow IPC: a table with one row, which has a list for each scope or type."""
         lists = {key: pa.ListArray.from_arrays([0, len(array)], array) for key, array in self.distinct.items()}
-        header = {_HEADER: json.dumps(asdict(self.inspected))}
-        tables = [pa.table(lists).replace_schema_metadata(header)]
-        tables.append(pa.table({}) if self.shared_rows is None else self.shared_rows)
-        sink = pa.BufferOutputStream()
-        for table in tables:
-            with pa.ipc.new_stream(sink, table.schema) as stream:
-                stream.write_table(table)
-        return bytes(sink.getvalue())
+        return write_partial(_KIND, {}, self.inspected, [pa.table(lists)], self.shared_rows)
 
     @classmethod
     def from_ipc(cls, data: bytes) -> "TagPartial":
-        """What `to_ipc` wrote. Raises: pa.ArrowInvalid where it is damaged"""
-        source = pa.BufferReader(data)
-        lists, shared_rows = [pa.ipc.open_stream(source).read_all() for _ in range(2)]
+        """What `to_ipc` wrote. Raises: as `read_partial`"""
+        _, inspected, (lists,), shared_rows = read_partial(_KIND, data)
         distinct = {key: one_array(lists[key]).flatten() for key in lists.column_names}
-        inspected = Inspected(**json.loads(lists.schema.metadata[_HEADER]))
-        return cls(distinct, inspected, shared_rows if shared_rows.num_columns else None)
+        return cls(distinct, inspected, shared_rows)
 
 
 def merge(partials: Sequence[TagPartial]) -> TagPartial:

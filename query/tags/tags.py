@@ -6,7 +6,16 @@ from typing import Final
 
 import pyarrow as pa
 
-from query.engine.distinct import CHILD_COUNT, KEYWORD, Distinct, TagValue, field_values, has_values, keywords
+from query.engine.distinct import (
+    CHILD_COUNT,
+    KEYWORD,
+    Distinct,
+    TagValue,
+    field_values,
+    first_values,
+    has_values,
+    keywords,
+)
 from query.engine.spansets import matching_rows
 from query.language import ast
 from query.language.check import check
@@ -174,10 +183,7 @@ def finish_values(
     if merged.shared_rows is not None:
         stitched = tag_values_partial([stitched_rows(merged.shared_rows)], request, bytes_max=bytes_max)
         merged = merge([merged, stitched])
-    found = Distinct(bytes_max)
-    for type_, values in merged.distinct.items():
-        found.add_values(type_, values)
-    return TagValues(found.first_values(request.limit), merged.inspected)
+    return TagValues(first_values(merged.distinct, request.limit, bytes_max), merged.inspected)
 
 
 class _Values:

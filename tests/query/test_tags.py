@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query.engine.distinct import Distinct, TagValue, value_text
+from query.engine.distinct import Distinct, TagValue, first_values, value_text
 from query.errors import QueryCancelled, TraceQLError
 from query.language import ast
 from query.language.compile import compile_query
@@ -296,7 +296,7 @@ def test_distinct(batches: list[list[str]], limit: int) -> None:
     for batch in batches:
         found.add_values("string", pa.array(sorted(set(batch)), pa.string()))
     want = sorted({value for batch in batches for value in batch}, key=lambda value: value.encode())
-    assert [value.text for value in found.first_values(limit)] == want[: limit or None]
+    assert [value.text for value in first_values(found.arrays(), limit, 10**6)] == want[: limit or None]
 
 
 def test_distinct_is_bounded() -> None:
@@ -308,7 +308,7 @@ def test_distinct_is_bounded() -> None:
             break
     assert found.full
     assert batch < 10
-    assert sum(len(value.text) for value in found.first_values(0)) <= 1000
+    assert sum(len(value.text) for value in first_values(found.arrays(), 0, 1000)) <= 1000
 
 
 def test_values_that_are_never_nil() -> None:

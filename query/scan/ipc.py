@@ -1,0 +1,57 @@
+"""Partial results between workers: a header and tables as Arrow IPC streams, one after the other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from query.results import Inspected
+
+_EMPTY = pa.table({})
+
+
+class Received(NamedTuple):
+    """What `write_partial` was given."""
+
+    header: Mapping[str, Any]
+    inspected: Inspected
+    tables: list[pa.Table]
+    shared_rows: pa.Table | None
+
+
+def write_partial(
+    kind: bytes,
+    header: Mapping[str, Any],
+    inspected: Inspected,
+    tables: Sequence[pa.Table],
+    shared_rows: pa.Table | None,
+) -> bytes:
+    """A partial as bytes.
+
+    kind: of which question it is; header: anything that JSON can hold; shared_rows: None: there are none
+    """
+    text = json.dumps({"header": header, "inspected": asdict(inspected), "tables": len(tables)})
+    sink = pa.BufferOutputStream()
+    head = _EMPTY.replace_schema_metadata({kind: text})
+    for table in (head, _EMPTY if shared_rows is None else shared_rows, *tables):
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def read_partial(kind: bytes, data: bytes) -> Received:
+    """What `write_partial` wrote. Raises: pa.ArrowInvalid where it is damaged, KeyError or TypeError where it is of
+    another kind
+    """
+    source = pa.BufferReader(data)
+
+    def read() -> pa.Table:
+        return pa.ipc.open_stream(source).read_all()
+
+    head, shared_rows = json.loads(read().schema.metadata[kind]), read()
+    tables = [read() for _ in range(head["tables"])]
+    return Received(
+        head["header"], Inspected(**head["inspected"]), tables, shared_rows if shared_rows.num_columns else None
+    )
