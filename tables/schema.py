@@ -76,12 +76,28 @@ OVERFLOW: Final = pa.struct(
     ]
 )
 
+# The parent_span_id of a span without a parent.
+NO_PARENT: Final = bytes(8)
+
+# What a span has of its own in every form, from the record to the block file.
+SPAN_FIELDS: Final = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "kind",
+    "start_ns",
+    "duration_ns",
+    "status_code",
+    "status_message",
+)
+
 # Present in every segment and block file.
 FIXED: Final = pa.schema(
     [
         pa.field("trace_id", pa.binary(16)),
         pa.field("span_id", pa.binary(8)),
-        pa.field("parent_span_id", pa.binary(8)),  # eight zero bytes: the span has no parent
+        pa.field("parent_span_id", pa.binary(8)),  # NO_PARENT: the span has no parent
         pa.field("name", pa.string()),
         pa.field("kind", pa.int8()),  # OTLP's numbers: 0 unspecified, 1 internal, 2 server …
         pa.field("start_ns", pa.int64()),

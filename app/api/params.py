@@ -9,7 +9,7 @@ from app.api import times
 from app.api.errors import ParameterError
 from app.api.limits import ApiLimits
 from app.api.tempo.old_search import OLD_PARAMETERS, old_query
-from app.api.times import INT64_MAX, NS, length_ns, moment_ns
+from app.api.times import INT64_MAX, length_ns, moment_ns
 from query.language import ast
 from query.requests import (
     ORDERS,
@@ -26,6 +26,7 @@ from query.search.top_traces import page_start
 from query.tags.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
 from query.trace.filter import ALL_LEVELS, TraceFilter, compile_filter
 from query.trace.pages import place_of
+from tables.units import NS_PER_S
 
 ALL_TRACES: Final = "{ }"
 EXEMPLARS_MAX: Final = 100
@@ -53,13 +54,13 @@ def time_range(params: Mapping[str, str]) -> tuple[int | None, int | None]:
     """
     start_ns, end_ns, since_ns = moment_ns(params, "start"), moment_ns(params, "end"), length_ns(params, "since")
     if since_ns is not None and start_ns is None:
-        start_ns = max(NS, (time.time_ns() if end_ns is None else end_ns) - since_ns)
+        start_ns = max(NS_PER_S, (time.time_ns() if end_ns is None else end_ns) - since_ns)
     if start_ns is not None:
-        start_ns = start_ns // NS * NS
+        start_ns = start_ns // NS_PER_S * NS_PER_S
     if end_ns is not None:
-        end_ns = min(-(-end_ns // NS), INT64_MAX // NS) * NS
+        end_ns = min(-(-end_ns // NS_PER_S), INT64_MAX // NS_PER_S) * NS_PER_S
     if start_ns is not None and end_ns is not None and start_ns > end_ns:
-        raise ParameterError(f"start must not be after end: got start={start_ns // NS} end={end_ns // NS}")
+        raise ParameterError(f"start must not be after end: got start={start_ns // NS_PER_S} end={end_ns // NS_PER_S}")
     return start_ns, end_ns
 
 
@@ -74,10 +75,10 @@ def search_request(params: Mapping[str, str], limits: ApiLimits) -> SearchReques
     """The parameters of `/api/search`. Raises: ParameterError."""
     start_ns, end_ns = time_range(params)
     if limits.max_search_duration_s and start_ns is not None and end_ns is not None:
-        range_s = (end_ns - start_ns) // NS
+        range_s = (end_ns - start_ns) // NS_PER_S
         if range_s > limits.max_search_duration_s:
             raise ParameterError(
-                f"start={start_ns // NS} end={end_ns // NS} are {range_s} s apart; the setting "
+                f"start={start_ns // NS_PER_S} end={end_ns // NS_PER_S} are {range_s} s apart; the setting "
                 f"query_frontend.search.max_duration_s allows {limits.max_search_duration_s} s"
             )
     query = query_text(params, limits)

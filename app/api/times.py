@@ -10,18 +10,18 @@ from typing import Final
 
 from app.api.errors import ParameterError
 from query.language.words import duration_ns
+from tables.units import NS_PER_S
 
-NS: Final = 1_000_000_000
 INT64_MAX: Final = 2**63 - 1
 
 SAMPLES_MAX: Final = 10_000  # of one series: Tempo's limit
-SINCE_NS: Final = 3600 * NS  # the range where none is given
+SINCE_NS: Final = 3600 * NS_PER_S  # the range where none is given
 
 # The default step is Tempo's: about that many samples, in whole multiples of the greatest unit that is less than it.
 _SAMPLES_DEFAULT: Final = 240
-_STEP_UNITS_NS: Final = (3600 * NS, 300 * NS, 60 * NS, 15 * NS, 5 * NS, NS)
-_SHORT_RANGE_NS: Final = 60 * NS
-_SHORT_RANGE_UNIT_NS: Final = NS // 20
+_STEP_UNITS_NS: Final = (3600 * NS_PER_S, 300 * NS_PER_S, 60 * NS_PER_S, 15 * NS_PER_S, 5 * NS_PER_S, NS_PER_S)
+_SHORT_RANGE_NS: Final = 60 * NS_PER_S
+_SHORT_RANGE_UNIT_NS: Final = NS_PER_S // 20
 
 _DURATION: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?(?:ns|us|µs|μs|ms|s|m|h|d))+")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,9})?")
@@ -53,9 +53,9 @@ def time_range(params: Mapping[str, str], range_s_max: int = 0) -> TimeRange:
         raise ParameterError(
             f"start must be before end: got start={params.get('start', '')[:40]} end={params.get('end', '')[:40]}"
         )
-    if range_s_max and end_ns - start_ns > range_s_max * NS:
+    if range_s_max and end_ns - start_ns > range_s_max * NS_PER_S:
         raise ParameterError(
-            f"start and end are {(end_ns - start_ns) / NS:.0f} s apart; the setting "
+            f"start and end are {(end_ns - start_ns) / NS_PER_S:.0f} s apart; the setting "
             f"query_frontend.metrics.max_duration_s allows {range_s_max} s"
         )
     return TimeRange(start_ns, end_ns)
@@ -70,7 +70,8 @@ def step_ns(params: Mapping[str, str], times: TimeRange) -> int:
     least_ns = max(1, range_ns // SAMPLES_MAX)
     if step < least_ns:
         raise ParameterError(
-            f"step of {step / NS:g}s is too small: at least {least_ns / NS:g}s for this range ({SAMPLES_MAX} samples)"
+            f"step of {step / NS_PER_S:g}s is too small: at least {least_ns / NS_PER_S:g}s for this range "
+            f"({SAMPLES_MAX} samples)"
         )
     return step
 
@@ -89,7 +90,7 @@ def moment_ns(params: Mapping[str, str], name: str) -> int | None:
     if _NUMBER.fullmatch(text):
         number = Decimal(text)
         seconds = "." in text or len(text) <= _SECONDS_DIGITS_MAX
-        value = int(number * NS) if seconds else int(number)
+        value = int(number * NS_PER_S) if seconds else int(number)
         if value <= INT64_MAX:
             return value or None
     elif not text:
@@ -106,7 +107,7 @@ def _rfc3339(text: str) -> int | None:
         return None
     if when.tzinfo is None:
         return None
-    value_ns = int(when.timestamp()) * NS + when.microsecond * 1000
+    value_ns = int(when.timestamp()) * NS_PER_S + when.microsecond * 1000
     return value_ns if 0 <= value_ns <= INT64_MAX else None
 
 
@@ -120,7 +121,7 @@ def length_ns(params: Mapping[str, str], name: str, *, seconds: bool = False) ->
         if _DURATION.fullmatch(text):
             value = duration_ns(text)
         elif seconds and _NUMBER.fullmatch(text):
-            value = int(Decimal(text) * NS)
+            value = int(Decimal(text) * NS_PER_S)
     if not 0 <= value <= INT64_MAX:
         raise ParameterError(
             f"invalid {name} {text[:40]!r}: must be a duration such as 10s or 1h30m{', or seconds' if seconds else ''}"

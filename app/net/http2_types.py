@@ -56,7 +56,7 @@ class Site(Protocol):
         """A new connection. False: there are too many."""
 
     def closed(self, connection: "Http2Connection") -> None:
-        """A connection has ended."""
+        """Called once when a connection has ended, however it did."""
 
     def limited(self, limit: str) -> None:
         """A connection is closed because of this limit."""

@@ -50,7 +50,7 @@ class OverridesFile:
         return self._tenants
 
     def all(self) -> list[TenantOverrides]:
-        """All entries, without their names."""
+        """The overrides of all tenants, without the names of the tenants."""
         return list(self._tenants.values())
 
     def reload(self) -> None:

@@ -8,6 +8,7 @@ from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta
 from tables.errors import DamagedError
+from tables.units import NS_PER_S
 from tables.wire.split import partition_of
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ _HINT: Final = "; with allow_partial=true the answer is what can be read"
 # Of thousands of damaged blocks an answer names the first.
 _NAMED_MAX: Final = 5
 # A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
-_TRACE_SLACK_NS: Final = 3600 * 1_000_000_000
+_TRACE_SLACK_NS: Final = 3600 * NS_PER_S
 
 
 class MissingData:

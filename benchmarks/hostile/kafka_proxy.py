@@ -92,7 +92,7 @@ class KafkaProxy(threading.Thread):
         return bool(self._faults) or self._later is not None
 
     def cut(self) -> None:
-        """Closes all connections."""
+        """Closes all connections of clients; they connect again."""
         self._cut_before_s = time.monotonic()
 
     def run(self) -> None:

@@ -119,7 +119,7 @@ class Maker:
         self._urls = _urls(0)
 
     def export(self) -> bytes:
-        """A mutated ExportTraceServiceRequest as bytes."""
+        """The bytes of an OTLP export request, with some of them changed at random."""
         rng = self._rng
         data = rng.choice(self._templates).fresh(rng, self._made // _WINDOW_REQUESTS)
         change = mutate if rng.random() < 0.2 else mutate_message

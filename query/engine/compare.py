@@ -19,8 +19,9 @@ from query.language.ast import NUMERIC, Literal, Type
 from query.language.check import anchored
 from query.language.fields import UNSCOPED, field_columns
 from query.scan.arrays import Mask, to_numpy
-from query.scan.reader import ROOT_PARENT, Reader
+from query.scan.reader import Reader
 from query.scan.traces import child_counts
+from tables.schema import NO_PARENT
 
 # The attribute types that a constant is compared with; the same and its array.
 TYPE_WORDS: Final = {
@@ -88,7 +89,7 @@ def compare_array(array: Any, op: str, literal: Literal) -> Mask:
 def present(reader: Reader, field: ast.Field) -> Mask:
     """Rows in which the field has a value of any type."""
     if field == ast.Intrinsic("span:parentID") and (parents := reader.column("parent_span_id")) is not None:
-        return _mask(pc.not_equal(parents, pa.scalar(ROOT_PARENT, parents.type)))
+        return _mask(pc.not_equal(parents, pa.scalar(NO_PARENT, parents.type)))
     if isinstance(field, ast.Intrinsic):
         return np.ones(reader.rows, bool)
     result = np.zeros(reader.rows, bool)
@@ -154,8 +155,8 @@ def _compare_id(array: Any, op: str, literal: Literal) -> Mask:
         mask = equal if op == "=" else ~equal
     else:
         mask = compare_array(hexadecimal(array), op, literal)
-    if width == len(ROOT_PARENT):
-        mask &= _mask(pc.not_equal(array, pa.scalar(ROOT_PARENT, array.type)))
+    if width == len(NO_PARENT):
+        mask &= _mask(pc.not_equal(array, pa.scalar(NO_PARENT, array.type)))
     return mask
 
 

@@ -25,7 +25,6 @@ NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
 DURATION: Final = "duration_ns"
 _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
-ROOT_PARENT: Final = bytes(8)  # the parent_span_id of a span without a parent
 
 
 @dataclass(frozen=True, slots=True, eq=False)

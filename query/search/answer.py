@@ -25,7 +25,7 @@ class Traces(Sequence[TraceMatch]):
 
     @classmethod
     def from_columns(cls, parts: Iterable[TraceColumns]) -> "Traces":
-        """All traces of the parts."""
+        """The traces of all parts, in the order of the answer."""
         return cls((part, range(len(part))) for part in parts)
 
     def __len__(self) -> int:

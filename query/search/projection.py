@@ -18,7 +18,8 @@ from query.language.fields import UNSCOPED, entry_column, field_columns
 from query.language.plan import Projection
 from query.results import Attributes, AttributeValue
 from query.scan.arrays import fixed_bytes, to_numpy
-from query.scan.reader import ROOT_PARENT, SERVICE_NAME
+from query.scan.reader import SERVICE_NAME
+from tables.schema import NO_PARENT
 from tables.turns import as_list
 
 CHILD_COUNT: Final = "span:childCount"  # the field, and the column that is made for it
@@ -156,7 +157,7 @@ def _intrinsic(
         return [None] * rows
     array = arrays[column]
     if pa.types.is_fixed_size_binary(array.type):
-        absent = fixed_bytes(array) == ROOT_PARENT
+        absent = fixed_bytes(array) == NO_PARENT
         # Equality of ids was decided by bytes; the few spellings of one id need no condition here.
         return [None if none else text for none, text in zip(absent, as_list(hexadecimal(array)), strict=True)]
     type_ = type_of(field)

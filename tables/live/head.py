@@ -78,7 +78,7 @@ class Head:
         self._trace_ids: list[npt.NDArray[np.uint64]] = []  # of each record that a look-up has seen, shape (spans, 2)
 
     def append(self, item: HeadRecord) -> None:
-        """Adds a record unchanged."""
+        """Adds a record as it came from Kafka; it is decoded when a query or the seal needs it."""
         self.records.append(item)
         self.spans += item.spans
         self.bytes += item.size_bytes

@@ -70,7 +70,7 @@ class Pages:
 
     @property
     def nbytes(self) -> int:
-        """Approximate size in memory."""
+        """About how many bytes this takes in memory, for the cache."""
         return 1000 * (1 + sum(len(column.leaves) for column in self.columns.values()))
 
     def around(self, first: int, end: int) -> Range:

@@ -42,7 +42,7 @@ class ThriftReader:
         return (raw >> 1) ^ -(raw & 1)
 
     def binary(self) -> bytes:
-        """Bytes, or a string's UTF-8."""
+        """A Thrift binary: plain bytes, or the UTF-8 of a string."""
         size = self.varint()
         self.at += size
         return self.data[self.at - size : self.at]
@@ -118,7 +118,7 @@ def number(value: int) -> bytes:
 
 
 def binary(value: bytes) -> bytes:
-    """Bytes, or a string's UTF-8."""
+    """A Thrift binary: plain bytes, or the UTF-8 of a string."""
     return varint(len(value)) + value
 
 

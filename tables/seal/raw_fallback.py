@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import dictionary
+from tables.schema import SPAN_FIELDS
 from tables.seal.order import RAW, RAW_OWNER
 from tables.seal.segment import seal
 from tables.wall import walled
@@ -27,19 +28,7 @@ T = TypeVar("T")
 # stored raw.
 _SEARCH_S: Final = 5.0
 _NO_ATTRIBUTES: Final = pa.list_(pa.struct([("key", pa.dictionary(pa.int16(), pa.string()))]))
-_TRUSTED: Final = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "name",
-    "kind",
-    "start_ns",
-    "duration_ns",
-    "status_code",
-    "status_message",
-    "resource",
-    "scope",
-)
+_TRUSTED: Final = (*SPAN_FIELDS, "resource", "scope")
 
 
 def seal_whole(

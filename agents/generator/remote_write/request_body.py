@@ -41,7 +41,7 @@ class Body(Protocol):
     def add(
         self, pieces: BodyParts, metric: Metric, samples: bytes, histograms: bytes, exemplars: bytes, *, created: bool
     ) -> None:
-        """Adds one series."""
+        """Adds one series, with its samples, histograms and exemplars, to the request."""
 
     def finish(self) -> bytes:
         """The bytes of the request."""

@@ -104,7 +104,7 @@ class _Writer:
         return out.tobytes(), out.shape[1]
 
     def natives(self) -> Iterator[bytes]:
-        """Bodies with native histograms."""
+        """Request bodies with the native histograms, at most `series_max` in each."""
         natives = self._snapshot.natives
         if natives is None:
             return

@@ -42,6 +42,7 @@ from query.tags.tag_text import INTRINSIC
 from query.tags.tags import TagNames, TagValues
 from tables.columns.varint import varint
 from tables.turns import pieces
+from tables.units import NS_PER_MS
 
 # One trace or series may be larger than the rest of a part: it goes alone then.
 PART_BYTES: Final = 1 << 20
@@ -49,7 +50,6 @@ PART_BYTES: Final = 1 << 20
 LARGE_SPANS: Final = 2000
 SPAN_BYTES: Final = 1000
 _SPANS_AT_ONCE: Final = 500
-_NS_PER_MS: Final = 1_000_000
 Item = TypeVar("Item")
 
 
@@ -168,7 +168,7 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> TraceSearchMetadata:
         rootServiceName=NO_ROOT if trace.root_service is None else trace.root_service,
         rootTraceName=trace.root_name or "",
         startTimeUnixNano=max(0, trace.start_ns),
-        durationMs=max(0, min(trace.duration_ns // _NS_PER_MS, UINT32_MAX)),
+        durationMs=max(0, min(trace.duration_ns // NS_PER_MS, UINT32_MAX)),
     )
     if span_sets:
         for span_set in trace.span_sets:
@@ -236,14 +236,14 @@ def _series(series: Series) -> TimeSeries:
     _fill_attributes(out.labels, series.labels)
     samples = out.samples
     for time_ns, value in series.samples:
-        samples.add(timestamp_ms=time_ns // _NS_PER_MS, value=value)
+        samples.add(timestamp_ms=time_ns // NS_PER_MS, value=value)
     for exemplar in series.exemplars:
         _fill_exemplar(out.exemplars.add(), exemplar)
     return out
 
 
 def _fill_exemplar(out: Any, exemplar: Exemplar) -> None:
-    out.value, out.timestamp_ms = exemplar.value, exemplar.timestamp_ns // _NS_PER_MS
+    out.value, out.timestamp_ms = exemplar.value, exemplar.timestamp_ns // NS_PER_MS
     _fill_attributes(out.labels, [("trace:id", exemplar.trace_id.hex().lstrip("0") or "0")])
 
 

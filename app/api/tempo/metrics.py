@@ -15,11 +15,10 @@ from app.api.tempo import messages
 from app.api.tempo.jsonpb import Json, attributes_json, double, search_metrics
 from app.api.tempo.method import Message, Method, Params, texts
 from query.results import Exemplar, MetricsResult, Series
+from tables.units import NS_PER_MS
 
 T = TypeVar("T")
 routes = web.RouteTableDef()
-
-_NS_PER_MS: Final = 1_000_000
 
 
 @routes.get("/api/metrics/query_range")
@@ -103,8 +102,8 @@ def _series(series: Series) -> Json:
 
 def _sample(time_ns: int, value: float) -> Json:
     out: Json = {}
-    if time_ns // _NS_PER_MS:
-        out["timestampMs"] = str(time_ns // _NS_PER_MS)
+    if time_ns // NS_PER_MS:
+        out["timestampMs"] = str(time_ns // NS_PER_MS)
     if value:
         out["value"] = double(value)
     return out

@@ -17,10 +17,9 @@ from app.api.tempo.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, sea
 from app.api.tempo.method import Message, Method, Params, texts
 from query import memory
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from tables.units import NS_PER_MS
 
 routes = web.RouteTableDef()
-
-_NS_PER_MS: Final = 1_000_000
 
 
 @routes.get("/api/search")
@@ -73,8 +72,8 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
         out["rootTraceName"] = trace.root_name
     if trace.start_ns:
         out["startTimeUnixNano"] = str(trace.start_ns)
-    if trace.duration_ns >= _NS_PER_MS:
-        out["durationMs"] = min(trace.duration_ns // _NS_PER_MS, UINT32_MAX)
+    if trace.duration_ns >= NS_PER_MS:
+        out["durationMs"] = min(trace.duration_ns // NS_PER_MS, UINT32_MAX)
     if span_sets and trace.span_sets:
         sets = [orjson.Fragment(orjson.dumps(_span_set(span_set))) for span_set in trace.span_sets]
         out["spanSet"] = sets[0]  # deprecated, but older clients read nothing else

@@ -15,11 +15,11 @@ from app.api.errors import ParameterError, plain_text
 from app.api.limits import LIMITS
 from app.api.replies import reply
 from app.api.tempo.jsonpb import Json
-from app.api.times import NS
 from app.api.trace_diff import patch, summary
 from app.api.trace_diff.spans import TooDeep, Tree, tree_of
 from query.errors import TraceTooLarge
 from query.requests import TraceRequest
+from tables.units import NS_PER_S
 from tables.wire.otlp.writer import to_resource_spans
 
 routes = web.RouteTableDef()
@@ -96,5 +96,5 @@ def _side(name: str, asked: Any) -> TraceRequest:
         times[which] = time
     if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:
         raise ParameterError(f"{name}.start must be before {name}.end: got start={times['start']} end={times['end']}")
-    start_ns, end_ns = (None if time is None else time * NS for time in times.values())
+    start_ns, end_ns = (None if time is None else time * NS_PER_S for time in times.values())
     return TraceRequest(trace_id=params.trace_id(trace_id), start_ns=start_ns, end_ns=end_ns)

@@ -8,11 +8,11 @@ import orjson
 from app.api.tempo.jsonpb import Json
 from app.api.trace_diff.patch import patch
 from app.api.trace_diff.spans import Tree
+from tables.units import NS_PER_MS
 
 NATIVE: Final = "trace-summary-v0-native"
 COMPOSED: Final = "trace-summary-v0-composed"
 _PATCH_BYTES_MAX: Final = 64 << 10
-_NS_PER_MS: Final = 1_000_000
 # The sum of a service's durations has changed from a millisecond and a twentieth on.
 _DRIFT_NS_MIN, _DRIFT_PARTS = 1_000_000, 20
 
@@ -145,7 +145,7 @@ def _named(service: str) -> str:
 
 def _ms(ns: int) -> int:
     """Nanoseconds as milliseconds, rounded towards zero."""
-    return ns // _NS_PER_MS if ns >= 0 else -(-ns // _NS_PER_MS)
+    return ns // NS_PER_MS if ns >= 0 else -(-ns // NS_PER_MS)
 
 
 def _signal(delta: int) -> str:

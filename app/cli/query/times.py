@@ -6,7 +6,8 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Final
 
-NS: Final = 1_000_000_000
+from tables.units import NS_PER_S
+
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
 _NOW: Final = re.compile(r"now(?:-(?P<back>.+))?")
@@ -35,13 +36,13 @@ def moment_s(text: str) -> int:
 
 def shown_time(time_ns: int) -> str:
     """A time as UTC text with milliseconds."""
-    seconds, rest = divmod(time_ns, NS)
+    seconds, rest = divmod(time_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 1_000_000:03d}"
 
 
 def shown_duration(duration_ns: int) -> str:
     """A duration with three digits and a unit: `1.25s`, `74ms`, `3.1µs`."""
-    for unit, size in (("s", NS), ("ms", 1_000_000), ("µs", 1000)):
+    for unit, size in (("s", NS_PER_S), ("ms", 1_000_000), ("µs", 1000)):
         if abs(duration_ns) >= size:
             value = duration_ns / size
             return f"{value:.0f}{unit}" if abs(value) >= 100 else f"{value:.3g}{unit}"

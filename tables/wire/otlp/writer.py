@@ -23,25 +23,16 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tables.errors import WireError
-from tables.schema import FIXED, OPTIONAL, AttributeColumn, parse_attribute_column
+from tables.schema import FIXED, NO_PARENT, OPTIONAL, SPAN_FIELDS, AttributeColumn, parse_attribute_column
 from tables.turns import as_list
 
-_NO_PARENT: Final = bytes(8)
 _UINT64: Final = 2**64 - 1  # times are unsigned in OTLP; the sum of two of ours wraps as there
 
 # Field of a resource, scope or span → the column it comes from, "" and 0 where it has none.
 _RESOURCE_COLUMNS: Final = ("resource_dropped_attributes_count", "resource_schema_url", "resource_entity_refs")
 _SCOPE_COLUMNS: Final = ("scope_name", "scope_version", "scope_dropped_attributes_count", "scope_schema_url")
 _SPAN_COLUMNS: Final = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "name",
-    "kind",
-    "start_ns",
-    "duration_ns",
-    "status_code",
-    "status_message",
+    *SPAN_FIELDS,
     "trace_state",
     "flags",
     "dropped_attributes_count",
@@ -175,7 +166,7 @@ def _add_span(  # noqa: PLR0913 (a row of _SPAN_COLUMNS)
     return to.spans.add(
         trace_id=trace_id,
         span_id=span_id,
-        parent_span_id=parent_span_id if parent_span_id and parent_span_id != _NO_PARENT else b"",
+        parent_span_id=parent_span_id if parent_span_id and parent_span_id != NO_PARENT else b"",
         name=name,
         kind=kind,
         start_time_unix_nano=start_ns & _UINT64,
