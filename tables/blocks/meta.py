@@ -5,12 +5,14 @@ blocks/<tenant>/<block id>/meta.json             written last: a block without i
 """
 
 import uuid
+from collections.abc import Iterable
 from typing import Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tables.errors import DamagedError
 from tables.storage.checksum import has_checksum, with_checksum
+from tables.units import NS_PER_MS
 
 FORMAT: Final = "stretto1"
 _NAMESPACE: Final = uuid.UUID("6f1c8a52-3f0e-5d2f-9f5b-7a3d0c2b9e11")
@@ -18,7 +20,11 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may 
 
 
 class FileMeta(BaseModel):
-    """One Parquet file of a block. tail: size and checksum of its end after the pages; size 0: unknown"""
+    """One Parquet file of a block.
+
+    tail: size and checksum of its end after the pages; size 0: unknown
+    trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
+    """
 
     model_config = _FROZEN
     name: str
@@ -28,10 +34,17 @@ class FileMeta(BaseModel):
     end_max_ns: int
     tail_bytes: int = 0
     tail_crc32: int = 0
+    trace_id_min: str = ""
+    trace_id_max: str = ""
 
 
 class BlockMeta(BaseModel):
-    """A block: spans of one tenant from one partition's offsets first_offset … last_offset, both included."""
+    """A block: spans of one tenant from one partition's offsets first_offset … last_offset, both included.
+
+    received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; 0: unknown
+    level: 0 as flushed; a merged block is one above the highest of those that it replaces
+    replaces: block ids
+    """
 
     model_config = _FROZEN
     format: str = FORMAT
@@ -48,7 +61,18 @@ class BlockMeta(BaseModel):
     end_max_ns: int
     size_bytes: int
     files: list[FileMeta]
+    received_min_ms: int = 0
+    received_max_ms: int = 0
+    level: int = 0
     replaces: list[str] = []
+
+    @property
+    def newest_ms(self) -> int:
+        """When the newest of its records was received, Unix ms: what windows and retention count from.
+
+        Where that is unknown it is the latest end of a span, which is the client's word.
+        """
+        return self.received_max_ms or self.end_max_ns // NS_PER_MS
 
     @property
     def folder(self) -> str:
@@ -94,3 +118,8 @@ def decode_meta(path: str, data: bytes) -> BlockMeta:
 def block_id(cluster_id: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:
     """The id of a block. It follows from the arguments, so that a second write writes the same objects."""
     return str(uuid.uuid5(_NAMESPACE, f"{cluster_id}/{tenant}/{partition}/{first_offset}-{last_offset}"))
+
+
+def merged_block_id(replaced: Iterable[str]) -> str:
+    """The id of the block that replaces these blocks: whoever merges them writes the same objects."""
+    return str(uuid.uuid5(_NAMESPACE, "/".join(sorted(replaced))))
