@@ -6,10 +6,10 @@ success.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from aiohttp import web
 
@@ -19,16 +19,21 @@ from app.net.access import CHALLENGE, Access, Forbidden, Identity, Unauthorized
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import UnknownEncoding
 from app.receivers.decompress import BodyTooLarge, TooCostly, decompressed
-from app.receivers.http_body import BODY_LIMITED, BodyLimits, content_encoding, read_body
+from app.receivers.http_body import (
+    BODY_LIMITED,
+    TRANSLATED_HERE_BYTES_MAX,
+    TRANSLATION_MEMORY,
+    BodyLimits,
+    content_encoding,
+    read_body,
+)
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
+from app.receivers.receiver import ReceiverContext
 from app.receivers.request_batcher import RequestBatcher
+from app.settings.receivers import HttpReceiver
 from tables.errors import WireError
 from tables.wall import walled
 
-# Larger bodies are translated on a thread.
-_HERE_BYTES_MAX: Final = 16 << 10
-# Approximate peak memory per byte of a body while it is translated: Python objects.
-_MEMORY: Final = 18
 _RETRY_AFTER_S: Final = "1"
 REJECTED_HEADER: Final = "X-Stretto-Rejected-Spans"
 
@@ -62,7 +67,7 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HttpContext:
-    """What the receivers of a process share, and the section's limits."""
+    """What the receivers of a process share, and the limits of one section, whose name is `setting`."""
 
     batcher: RequestBatcher
     access: Access
@@ -70,18 +75,39 @@ class HttpContext:
     limits: BodyLimits
     setting: str
 
+    @classmethod
+    def of(cls, section: HttpReceiver, setting: str, shared: ReceiverContext) -> Self:
+        """As a section of the settings says."""
+        size = section.max_request_body_size
+        limits = BodyLimits(size, size, section.read_timeout_s, shared.costs, shared.body_threads)
+        return cls(shared.batcher, shared.access, shared.budget, limits, setting)
 
-class TranslatingHttp:
-    """The handler of one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, context: HttpContext, threads: ThreadPoolExecutor) -> None:
+class _Threads:
+    """Threads of one receiver: some decompress, one translates, since that holds the GIL anyway."""
+
+    def __init__(self, count: int) -> None:
+        self.bodies, self.translation = ThreadPoolExecutor(count, "body"), ThreadPoolExecutor(1, "translate")
+
+    async def close(self, _: web.Application) -> None:
+        for threads in (self.bodies, self.translation):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def build_translating_http(endpoints: Sequence[Endpoint], context: HttpContext) -> web.Application:
+    """An aiohttp application that takes POST requests at the endpoints, not started."""
+    app, threads = web.Application(), _Threads(context.limits.threads)
+    app.on_cleanup.append(threads.close)
+    for endpoint in endpoints:
+        app.router.add_post(endpoint.path, _Handler(endpoint, context, threads).export)
+    return app
+
+
+class _Handler:
+    """Takes the requests of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, context: HttpContext, threads: _Threads) -> None:
         self._endpoint, self._context, self._threads = endpoint, context, threads
-        # One after the other: what translates holds the GIL anyway.
-        self._turn, self._thread = asyncio.Lock(), ThreadPoolExecutor(1, "translate")
-
-    def close(self) -> None:
-        """Stops the thread that translates."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def export(self, request: web.Request) -> web.Response:
         """Handles one request with spans."""
@@ -109,13 +135,12 @@ class TranslatingHttp:
         encoding = content_encoding(request)
         body = await read_body(request, limits.read_s, limits.bytes_max, held)
         if encoding and body:
-            body = await decompressed(body, encoding, limits.bytes_max, limits.costs, held, self._threads)
+            body = await decompressed(body, encoding, limits.bytes_max, limits.costs, held, self._threads.bodies)
             held.become("decompressing", len(body))
-        held.add("translating", len(body) * _MEMORY)
-        if len(body) <= _HERE_BYTES_MAX:
+        held.add("translating", len(body) * TRANSLATION_MEMORY)
+        if len(body) <= TRANSLATED_HERE_BYTES_MAX:
             return walled(translate, body)
-        async with self._turn:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, walled, translate, body)
+        return await asyncio.get_running_loop().run_in_executor(self._threads.translation, walled, translate, body)
 
     def _translate_of(self, request: web.Request) -> Translate:
         types = self._endpoint.types
@@ -135,9 +160,8 @@ class TranslatingHttp:
             text = f"the body took longer than {limits.read_s:g} s ({setting}.read_timeout_s)"
         elif isinstance(err, BodyTooLarge):
             BODY_LIMITED.labels("bytes").inc()
-            text = (
-                f"the body is larger than {limits.bytes_max} bytes after decompression ({setting}.max_request_body_size)"
-            )
+            most = f"{limits.bytes_max} bytes after decompression ({setting}.max_request_body_size)"
+            text = f"the body is larger than {most}"
         elif isinstance(err, TooCostly):
             BODY_LIMITED.labels(err.limit).inc()
         elif isinstance(err, WireError):

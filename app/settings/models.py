@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 from app.settings.base import Section, conflict
 from app.settings.generator import MetricsGenerator
 from app.settings.overrides import Overrides
-from app.settings.server import Receivers, Server
+from app.settings.receivers import Receivers
+from app.settings.server import Server
 from app.settings.storage import Storage
 from app.settings.values import (
     KIB,
