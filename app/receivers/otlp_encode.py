@@ -20,7 +20,7 @@ class Binary(bytes):
     __slots__ = ()
 
 
-class Attribute(NamedTuple):
+class KeyValue(NamedTuple):
     """An attribute. value: text as bytes, bool, int (of 64 bits), float, or `Binary`"""
 
     key: bytes
@@ -32,17 +32,17 @@ class Event(NamedTuple):
 
     time_ns: int
     name: bytes
-    attributes: Sequence[Attribute] = ()
+    attributes: Sequence[KeyValue] = ()
     dropped_attributes_count: int = 0
 
 
-class Link(NamedTuple):
+class SpanLink(NamedTuple):
     """A link of a span."""
 
     trace_id: bytes
     span_id: bytes
     trace_state: bytes = b""
-    attributes: Sequence[Attribute] = ()
+    attributes: Sequence[KeyValue] = ()
     dropped_attributes_count: int = 0
 
 
@@ -56,9 +56,9 @@ class Span(NamedTuple):
     kind: int
     start_ns: int
     end_ns: int
-    attributes: Sequence[Attribute]
+    attributes: Sequence[KeyValue]
     events: Sequence[Event] = ()
-    links: Sequence[Link] = ()
+    links: Sequence[SpanLink] = ()
     status_code: int = 0
     status_message: bytes = b""
     trace_state: bytes = b""
@@ -101,7 +101,7 @@ def field(number: int, content: bytes) -> bytes:
     return _SMALL[number << 3 | _LENGTH] + varint(len(content)) + content
 
 
-def encoded_attribute(attribute: Attribute) -> bytes:
+def encoded_attribute(attribute: KeyValue) -> bytes:
     """A KeyValue message. A float that is an int's equal stays a float."""
     key, value = attribute
     if isinstance(value, bytes) and len(value) > _KEPT_BYTES_MAX:
@@ -164,7 +164,7 @@ def _event(event: Event) -> bytes:
     return b"".join(parts)
 
 
-def _link(link: Link) -> bytes:
+def _link(link: SpanLink) -> bytes:
     parts = [field(1, link.trace_id), field(2, link.span_id)]
     if link.trace_state:
         parts.append(field(3, link.trace_state))
@@ -187,7 +187,7 @@ class RequestEncoder:
     def __init__(self) -> None:
         self._spans: dict[bytes, dict[Scope, list[bytes]]] = {}
 
-    def add_spans(self, resource: Iterable[Attribute], scope: Scope, spans: Iterable[bytes]) -> None:
+    def add_spans(self, resource: Iterable[KeyValue], scope: Scope, spans: Iterable[bytes]) -> None:
         """Adds encoded spans. Equal resources and scopes come together."""
         encoded = b"".join(field(1, encoded_attribute(one)) for one in resource)
         self._spans.setdefault(encoded, {}).setdefault(scope, []).extend(spans)

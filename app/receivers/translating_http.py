@@ -58,7 +58,7 @@ class UnknownContentType(Exception):  # noqa: N818  (says what it is)
     """The body has a type that the path does not take."""
 
 
-class Endpoint(NamedTuple):
+class SpanPath(NamedTuple):
     """A path. types: what translates a body, by its Content-Type; the first also takes bodies without one"""
 
     path: str
@@ -94,7 +94,7 @@ class _Threads:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def build_translating_http(endpoints: Sequence[Endpoint], context: HttpContext) -> web.Application:
+def build_translating_http(endpoints: Sequence[SpanPath], context: HttpContext) -> web.Application:
     """An aiohttp application that takes POST requests at the endpoints, not started."""
     app, threads = web.Application(), _Threads(context.limits.threads)
     app.on_cleanup.append(threads.close)
@@ -106,7 +106,7 @@ def build_translating_http(endpoints: Sequence[Endpoint], context: HttpContext) 
 class _Handler:
     """Takes the requests of one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, context: HttpContext, threads: _Threads) -> None:
+    def __init__(self, endpoint: SpanPath, context: HttpContext, threads: _Threads) -> None:
         self._endpoint, self._context, self._threads = endpoint, context, threads
 
     async def export(self, request: web.Request) -> web.Response:

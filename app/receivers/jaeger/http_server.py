@@ -8,11 +8,11 @@ from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.jaeger.thrift import batch_to_otlp
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import Endpoint, HttpContext, build_translating_http
+from app.receivers.translating_http import SpanPath, HttpContext, build_translating_http
 from app.settings.receivers import HttpReceiver
 
 _BINARY, _COMPACT = (partial(batch_to_otlp, encoding="binary"), partial(batch_to_otlp, encoding="compact"))
-TRACES: Final = Endpoint(
+TRACES: Final = SpanPath(
     "/api/traces",
     {
         "application/x-thrift": _BINARY,

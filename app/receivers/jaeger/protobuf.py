@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from app.receivers.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
 from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import Attribute, Binary, RequestEncoder, Value
+from app.receivers.otlp_encode import KeyValue, Binary, RequestEncoder, Value
 from tables.errors import WireError
 from tables.units import NS_PER_S
 
@@ -50,7 +50,7 @@ def _to_otlp(batch: Any) -> bytes:
     return encoder.encode()
 
 
-def _resource(process: Any) -> list[Attribute]:
+def _resource(process: Any) -> list[KeyValue]:
     return resource(process.service_name, _tags(process.tags))
 
 
@@ -80,8 +80,8 @@ def _ns(time: Any) -> int:
     return int(time.seconds) * NS_PER_S + int(time.nanos)
 
 
-def _tags(tags: Any) -> list[Attribute]:
-    return [Attribute(tag.key, _value(tag)) for tag in tags]
+def _tags(tags: Any) -> list[KeyValue]:
+    return [KeyValue(tag.key, _value(tag)) for tag in tags]
 
 
 def _value(tag: Any) -> Value:

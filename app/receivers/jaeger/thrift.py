@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import Attribute, Binary, RequestEncoder, Value
+from app.receivers.otlp_encode import KeyValue, Binary, RequestEncoder, Value
 from app.receivers.thrift_structs import (
     BOOL,
     DOUBLE,
@@ -115,11 +115,11 @@ _VALUES: Final[list[Callable[[Any], Value | None]]] = [
 ]
 
 
-def _tags(tags: Any) -> list[Attribute]:
+def _tags(tags: Any) -> list[KeyValue]:
     """A tag without the value that its type announces has an empty text."""
     found = []
     for tag in tags or ():
         kind = tag.type or 0
         value = _VALUES[kind](tag) if 0 <= kind < len(_VALUES) else b"<unknown Jaeger tag type %d>" % kind
-        found.append(Attribute(tag.key or b"", b"" if value is None else value))
+        found.append(KeyValue(tag.key or b"", b"" if value is None else value))
     return found

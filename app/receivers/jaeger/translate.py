@@ -20,9 +20,9 @@ from app.receivers.otlp_encode import (
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
-    Attribute,
+    KeyValue,
     Event,
-    Link,
+    SpanLink,
     Scope,
     Span,
     Value,
@@ -75,7 +75,7 @@ class Log(NamedTuple):
     """A log of a span."""
 
     time_ns: int
-    fields: Sequence[Attribute]
+    fields: Sequence[KeyValue]
 
 
 class JaegerSpan(NamedTuple):
@@ -89,19 +89,19 @@ class JaegerSpan(NamedTuple):
     flags: int
     start_ns: int
     duration_ns: int
-    tags: Sequence[Attribute]
+    tags: Sequence[KeyValue]
     logs: Sequence[Log]
 
 
-def resource(service_name: bytes, tags: Sequence[Attribute]) -> list[Attribute]:
+def resource(service_name: bytes, tags: Sequence[KeyValue]) -> list[KeyValue]:
     """The attributes of the resource that a process is."""
-    found = [] if service_name in (b"", _NO_SERVICE) else [Attribute(b"service.name", service_name)]
+    found = [] if service_name in (b"", _NO_SERVICE) else [KeyValue(b"service.name", service_name)]
     keys = {tag.key for tag in tags}
     for tag in tags:
         if tag.key == b"hostname" and b"host.name" not in keys:
-            found.append(Attribute(b"host.name", tag.value))
+            found.append(KeyValue(b"host.name", tag.value))
         elif tag.key == b"jaeger.version" and isinstance(tag.value, bytes):
-            found.append(Attribute(b"telemetry.sdk.version", b"Jaeger-" + tag.value))
+            found.append(KeyValue(b"telemetry.sdk.version", b"Jaeger-" + tag.value))
         elif tag.key != b"service.name" or service_name in (b"", _NO_SERVICE):
             found.append(tag)
     return found
@@ -110,7 +110,7 @@ def resource(service_name: bytes, tags: Sequence[Attribute]) -> list[Attribute]:
 def translate(span: JaegerSpan) -> tuple[Scope, bytes]:
     """The span's scope, and the span as OTLP's message."""
     special: dict[bytes, Value] = {}
-    attributes: list[Attribute] = []
+    attributes: list[KeyValue] = []
     for tag in span.tags:
         if tag.key in _SPECIAL and tag.key not in special:
             special[tag.key] = tag.value
@@ -120,7 +120,7 @@ def translate(span: JaegerSpan) -> tuple[Scope, bytes]:
     status, message = _status(special, attributes, kind)
     parent = _parent(span)
     if span.flags & _DEBUG:
-        attributes.append(Attribute(b"jaeger.debug", True))
+        attributes.append(KeyValue(b"jaeger.debug", True))
     scope = Scope(_text(special, _SCOPE_NAMES), _text(special, _SCOPE_VERSIONS))
     return scope, encoded_span(
         Span(
@@ -151,15 +151,15 @@ def _parent(span: JaegerSpan) -> bytes:
     return children[0].span_id if children else NO_ID
 
 
-def _kind(special: dict[bytes, Value], attributes: list[Attribute]) -> int:
+def _kind(special: dict[bytes, Value], attributes: list[KeyValue]) -> int:
     word = special.pop(b"span.kind", b"")
     kind = KINDS.get(word.lower(), KIND_UNSPECIFIED) if isinstance(word, bytes) else KIND_UNSPECIFIED
     if kind == KIND_UNSPECIFIED and word != b"":
-        attributes.append(Attribute(b"span.kind", word))  # a word that OTLP has not
+        attributes.append(KeyValue(b"span.kind", word))  # a word that OTLP has not
     return kind
 
 
-def _status(special: dict[bytes, Value], attributes: list[Attribute], kind: int) -> tuple[int, bytes]:
+def _status(special: dict[bytes, Value], attributes: list[KeyValue], kind: int) -> tuple[int, bytes]:
     """Status code and message. The tag `error` decides, then otel.status_code, then the status of HTTP. Tags that have
     no field of their own in OTLP go back to the attributes.
     """
@@ -169,9 +169,9 @@ def _status(special: dict[bytes, Value], attributes: list[Attribute], kind: int)
     said = special.pop(b"otel.status_description", None)
     code, message = STATUS_UNSET, said if isinstance(said, bytes) else b""
     if error is not None and not failed:
-        attributes.append(Attribute(b"error", error))
+        attributes.append(KeyValue(b"error", error))
     http_message = special.get(b"http.status_message")
-    attributes += [Attribute(key, special[key]) for key in _HTTP if key in special]
+    attributes += [KeyValue(key, special[key]) for key in _HTTP if key in special]
     if failed:
         code = STATUS_ERROR
     elif isinstance(named, bytes):
@@ -211,9 +211,9 @@ def _event(log: Log) -> Event:
     return Event(log.time_ns, name, attributes)
 
 
-def _link(reference: Reference) -> Link:
+def _link(reference: Reference) -> SpanLink:
     kind = _REF_TYPES.get(reference.type, b"follows_from")
-    return Link(reference.trace_id, reference.span_id, attributes=[Attribute(_REF_TYPE, kind)])
+    return SpanLink(reference.trace_id, reference.span_id, attributes=[KeyValue(_REF_TYPE, kind)])
 
 
 def _text(special: dict[bytes, Value], keys: Sequence[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import Endpoint, HttpContext, Translate, build_translating_http
+from app.receivers.translating_http import SpanPath, HttpContext, Translate, build_translating_http
 from app.receivers.zipkin.json import version1_to_otlp, version2_to_otlp
 from app.receivers.zipkin.protobuf import protobuf_to_otlp
 from app.receivers.zipkin.thrift import thrift_to_otlp
@@ -17,17 +17,17 @@ from app.settings.receivers import Zipkin
 _US_PER_S = 1_000_000
 
 
-def endpoints(*, parse_string_tags: bool) -> Sequence[Endpoint]:
+def endpoints(*, parse_string_tags: bool) -> Sequence[SpanPath]:
     """The paths of Zipkin's API that take spans."""
     version1 = _now(partial(version1_to_otlp, parse_string_tags=parse_string_tags))
     version2 = _now(partial(version2_to_otlp, parse_string_tags=parse_string_tags))
     protobuf, thrift = _now(protobuf_to_otlp), _now(thrift_to_otlp)
     return (
-        Endpoint(
+        SpanPath(
             "/api/v2/spans",
             {"application/json": version2, "application/x-protobuf": protobuf, "application/protobuf": protobuf},
         ),
-        Endpoint("/api/v1/spans", {"application/json": version1, "application/x-thrift": thrift}),
+        SpanPath("/api/v1/spans", {"application/json": version1, "application/x-thrift": thrift}),
     )
 
 

@@ -14,7 +14,7 @@ from app.receivers.otlp_encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    Attribute,
+    KeyValue,
     Value,
 )
 from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
@@ -71,7 +71,7 @@ def _version2(span: Any, where: str, typed: Callable[[bytes], Value]) -> ZipkinS
         local=_endpoint(span, "localEndpoint", where),
         remote=_endpoint(span, "remoteEndpoint", where),
         annotations=[_annotation(one, f"{where}.annotations[{n}]") for n, one in enumerate(annotations)],
-        tags=[Attribute(key.encode(), _tag(value, typed)) for key, value in tags.items()],
+        tags=[KeyValue(key.encode(), _tag(value, typed)) for key, value in tags.items()],
         debug=span.get("debug") is True,
         shared=span.get("shared") is True,
     )

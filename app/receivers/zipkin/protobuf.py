@@ -13,7 +13,7 @@ from app.receivers.otlp_encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    Attribute,
+    KeyValue,
 )
 from app.receivers.zipkin.addresses import address_text
 from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
@@ -51,7 +51,7 @@ def _span(span: Any, where: str) -> ZipkinSpan:
         local=_endpoint(span.local_endpoint),
         remote=_endpoint(span.remote_endpoint),
         annotations=[Annotation(min(one.timestamp, _TIME_US_MAX), one.value) for one in span.annotations],
-        tags=[Attribute(tag.key, tag.value) for tag in span.tags],
+        tags=[KeyValue(tag.key, tag.value) for tag in span.tags],
         debug=span.debug,
         shared=span.shared,
     )

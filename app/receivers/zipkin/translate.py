@@ -18,9 +18,9 @@ from app.receivers.otlp_encode import (
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
-    Attribute,
+    KeyValue,
     Event,
-    Link,
+    SpanLink,
     RequestEncoder,
     Scope,
     Span,
@@ -40,7 +40,7 @@ _RESOURCE_PREFIXES: Final = (
     b"cloud.", b"container.", b"deployment.", b"host.", b"k8s.", b"os.", b"process.", b"service.", b"telemetry.sdk.",
 )  # fmt: skip
 _SCOPES: Final = ((b"otel.scope.name", b"otel.scope.version"), (b"otel.library.name", b"otel.library.version"))
-_ABSENT_START: Final = Attribute(b"otel.zipkin.absentField.startTime", True)
+_ABSENT_START: Final = KeyValue(b"otel.zipkin.absentField.startTime", True)
 _LINK: Final = b"otlp.link."
 _LINKS_MAX: Final = 128
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
@@ -77,7 +77,7 @@ class ZipkinSpan(NamedTuple):
     local: Endpoint
     remote: Endpoint
     annotations: Sequence[Annotation]
-    tags: Sequence[Attribute]
+    tags: Sequence[KeyValue]
     debug: bool = False
     shared: bool = False
 
@@ -93,8 +93,8 @@ def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
 def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     tags = {tag.key: tag.value for tag in span.tags}
     local = span.local
-    owner = [Attribute(b"service.name", local.service)] if local.service else []
-    owner += [Attribute(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
+    owner = [KeyValue(b"service.name", local.service)] if local.service else []
+    owner += [KeyValue(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
     owner = [one for number, one in enumerate(owner) if not number or one.key != b"service.name"]
     scope = _scope(tags)
     kind = span.kind
@@ -104,15 +104,15 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     status, message = _status(tags, kind)
     links = _links(tags)
     trace_state = tags.pop(b"w3c.tracestate", b"")
-    attributes = [Attribute(key, value) for key, value in tags.items()]
+    attributes = [KeyValue(key, value) for key, value in tags.items()]
     attributes += _addresses(b"net.host.", local)
     if span.remote.service:
-        attributes.append(Attribute(b"peer.service", span.remote.service))
+        attributes.append(KeyValue(b"peer.service", span.remote.service))
     attributes += _addresses(b"net.peer.", span.remote)
     if span.debug:
-        attributes.append(Attribute(b"zipkin.debug", True))
+        attributes.append(KeyValue(b"zipkin.debug", True))
     if span.shared:
-        attributes.append(Attribute(b"zipkin.shared", True))
+        attributes.append(KeyValue(b"zipkin.shared", True))
     start_us = span.start_us or min((one.time_us for one in span.annotations), default=0)
     if not start_us:
         start_us = received_us
@@ -165,11 +165,11 @@ def _status(tags: dict[bytes, Value], kind: int) -> tuple[int, bytes]:
     return code, message
 
 
-def _addresses(prefix: bytes, endpoint: Endpoint) -> list[Attribute]:
-    found = [Attribute(prefix + b"ip", address) for address in endpoint.addresses[:1]]
-    found += [Attribute(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
+def _addresses(prefix: bytes, endpoint: Endpoint) -> list[KeyValue]:
+    found = [KeyValue(prefix + b"ip", address) for address in endpoint.addresses[:1]]
+    found += [KeyValue(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
     if endpoint.port:
-        found.append(Attribute(prefix + b"port", endpoint.port))
+        found.append(KeyValue(prefix + b"port", endpoint.port))
     return found
 
 
@@ -185,9 +185,9 @@ def _event(one: Annotation) -> Event:
     return Event(one.time_us * NS_PER_US, name, attributes, min(int(dropped), (1 << 32) - 1))
 
 
-def _links(tags: dict[bytes, Value]) -> list[Link]:
+def _links(tags: dict[bytes, Value]) -> list[SpanLink]:
     """The Collector's exporter writes a link as `trace id|span id|trace state|attributes as JSON|dropped count`."""
-    found: list[Link] = []
+    found: list[SpanLink] = []
     for number in range(_LINKS_MAX):
         key = _LINK + str(number).encode()
         value = tags.get(key)
@@ -202,11 +202,11 @@ def _links(tags: dict[bytes, Value]) -> list[Link]:
         if attributes is None or len(trace_id) != 16 or len(span_id) != 8 or not parts[-1].isdigit():
             break
         del tags[key]
-        found.append(Link(trace_id, span_id, parts[2], attributes, min(int(parts[-1]), (1 << 32) - 1)))
+        found.append(SpanLink(trace_id, span_id, parts[2], attributes, min(int(parts[-1]), (1 << 32) - 1)))
     return found
 
 
-def _json_attributes(text: bytes) -> list[Attribute] | None:
+def _json_attributes(text: bytes) -> list[KeyValue] | None:
     """Attributes from a JSON object; None if it is none."""
     try:
         found: Any = orjson.loads(text)
@@ -214,7 +214,7 @@ def _json_attributes(text: bytes) -> list[Attribute] | None:
         return None
     if not isinstance(found, dict):
         return None
-    return [Attribute(key.encode(), _value(value)) for key, value in found.items()]
+    return [KeyValue(key.encode(), _value(value)) for key, value in found.items()]
 
 
 def _value(value: Any) -> Value:

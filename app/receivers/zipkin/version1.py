@@ -16,7 +16,7 @@ from app.receivers.otlp_encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    Attribute,
+    KeyValue,
     Value,
 )
 from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan
@@ -85,7 +85,7 @@ def to_version2(span: Version1Span) -> list[ZipkinSpan]:
         if tag.key in _ADDRESSES and tag.value is True:
             continue
         owner = next((n for n, each in enumerate(found) if each.local.service == tag.host.service), 0)
-        found[owner] = found[owner]._replace(tags=[*found[owner].tags, Attribute(tag.key, tag.value)])
+        found[owner] = found[owner]._replace(tags=[*found[owner].tags, KeyValue(tag.key, tag.value)])
     return found
 
 
