@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from app.receivers.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
 from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import KeyValue, Binary, RequestEncoder, Value
+from app.receivers.otlp_encode import Binary, KeyValue, RequestEncoder, Value
 from tables.errors import WireError
 from tables.units import NS_PER_S
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import KeyValue, Binary, RequestEncoder, Value
+from app.receivers.otlp_encode import Binary, KeyValue, RequestEncoder, Value
 from app.receivers.thrift_structs import (
     BOOL,
     DOUBLE,

@@ -20,11 +20,11 @@ from app.receivers.otlp_encode import (
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
-    KeyValue,
     Event,
-    SpanLink,
+    KeyValue,
     Scope,
     Span,
+    SpanLink,
     Value,
     encoded_span,
 )

@@ -8,7 +8,7 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import SpanPath, HttpContext, Translate, build_translating_http
+from app.receivers.translating_http import HttpContext, SpanPath, Translate, build_translating_http
 from app.receivers.zipkin.json import version1_to_otlp, version2_to_otlp
 from app.receivers.zipkin.protobuf import protobuf_to_otlp
 from app.receivers.zipkin.thrift import thrift_to_otlp
