@@ -101,7 +101,7 @@ def resource(service_name: bytes, tags: Sequence[KeyValue]) -> list[KeyValue]:
         if tag.key == b"hostname" and b"host.name" not in keys:
             found.append(KeyValue(b"host.name", tag.value))
         elif tag.key == b"jaeger.version" and isinstance(tag.value, bytes):
-            found.append(KeyValue(b"telemetry.sdk.version", b"Jaeger-" + tag.value))
+            found.append(KeyValue(b"opencensus.exporterversion", b"Jaeger-" + tag.value))
         elif tag.key != b"service.name" or service_name in (b"", _NO_SERVICE):
             found.append(tag)
     return found
