@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = ("app/api/proto", "app/receivers/jaeger", "app/receivers/zipkin")
+FOLDERS: Final = ("app/api/proto", "tables/wire/jaeger", "tables/wire/zipkin")
 IMPORTED: Final = (
     "google.protobuf.duration_pb2",
     "google.protobuf.timestamp_pb2",

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from app.receivers.jaeger import jaeger_pb2
 from app.receivers.jaeger.grpc_server import POST_SPANS
+from tables.wire.jaeger import jaeger_pb2
 from tests.harness.client import Client, eventually
 from tests.helpers.jaeger import batch, datagram, encoded, log, span, tag
 

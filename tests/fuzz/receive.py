@@ -14,9 +14,9 @@ from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS, UnknownEncoding
 from app.receivers.decompress import BodyCosts, BodyTooLarge, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.otlp.json import to_protobuf
 from benchmarks.hostile.examples import NEIGHBOUR, otlp_json, otlp_requests
 from tables.errors import WireError
+from tables.wire.otlp.json import to_protobuf
 from tests.fuzz.rest import Rest
 from tests.fuzz.target import Target
 

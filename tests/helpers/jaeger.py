@@ -8,9 +8,9 @@ from thrift.protocol.TCompactProtocol import TCompactProtocolAccelerated
 from thrift.Thrift import TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
-from app.receivers import thrift_structs
-from app.receivers.jaeger.thrift import BATCH, EMIT_BATCH, LOG, PROCESS, SPAN, SPAN_REF, TAG
-from app.receivers.thrift_structs import Encoding
+from tables.wire import thrift_structs
+from tables.wire.jaeger.thrift import BATCH, EMIT_BATCH, LOG, PROCESS, SPAN, SPAN_REF, TAG
+from tables.wire.thrift_structs import Encoding
 
 _PROTOCOLS: Final = {"binary": TBinaryProtocolAccelerated, "compact": TCompactProtocolAccelerated}
 NS: Final = 1_000

@@ -4,9 +4,9 @@ from typing import Final
 
 from app.receivers.grpc import GrpcMethod, GrpcReceiver
 from app.receivers.grpc_server import build_grpc
-from app.receivers.jaeger.protobuf import post_spans_to_otlp
 from app.receivers.receiver import ReceiverContext
 from app.settings.receivers import Grpc
+from tables.wire.jaeger.protobuf import post_spans_to_otlp
 
 POST_SPANS: Final = GrpcMethod(
     "/jaeger.api_v2.CollectorService/PostSpans",

@@ -6,10 +6,10 @@ from typing import Final
 from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
-from app.receivers.jaeger.thrift import batch_to_otlp
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import HttpContext, SpanPath, build_translating_http
 from app.settings.receivers import HttpReceiver
+from tables.wire.jaeger.thrift import batch_to_otlp
 
 _BINARY, _COMPACT = (partial(batch_to_otlp, encoding="binary"), partial(batch_to_otlp, encoding="compact"))
 TRACES: Final = SpanPath(

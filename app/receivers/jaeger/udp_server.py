@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from app.receivers.jaeger.thrift import datagram_to_otlp
 from app.receivers.jaeger.udp import UdpReceiver
 from app.receivers.receiver import ReceiverContext
-from app.receivers.thrift_structs import Encoding
 from app.settings.receivers import Udp
+from tables.wire.jaeger.thrift import datagram_to_otlp
+from tables.wire.thrift_structs import Encoding
 
 
 def build_compact(section: Udp, setting: str, context: ReceiverContext) -> UdpReceiver | None:

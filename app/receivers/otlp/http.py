@@ -18,10 +18,10 @@ from app.receivers.codecs import UnknownEncoding
 from app.receivers.decompress import BodyTooLarge, TooCostly, decompressed
 from app.receivers.http_body import BODY_LIMITED, BodyLimits, content_encoding, read_body
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.otlp.json import TooSlow, to_protobuf
 from app.receivers.otlp.replies import partial_success, reply_bytes
 from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
+from tables.wire.otlp.json import TooSlow, to_protobuf
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"

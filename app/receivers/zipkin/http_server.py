@@ -9,10 +9,10 @@ from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import HttpContext, SpanPath, Translate, build_translating_http
-from app.receivers.zipkin.json import version1_to_otlp, version2_to_otlp
-from app.receivers.zipkin.protobuf import protobuf_to_otlp
-from app.receivers.zipkin.thrift import thrift_to_otlp
 from app.settings.receivers import Zipkin
+from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
+from tables.wire.zipkin.protobuf import protobuf_to_otlp
+from tables.wire.zipkin.thrift import thrift_to_otlp
 
 _US_PER_S = 1_000_000
 

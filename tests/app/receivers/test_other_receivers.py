@@ -18,7 +18,6 @@ from app.net.access import Access
 from app.net.file_watch import FileWatch
 from app.receivers.decompress import BodyCosts
 from app.receivers.input_budget import InputBudget
-from app.receivers.jaeger import jaeger_pb2
 from app.receivers.jaeger.grpc_server import POST_SPANS
 from app.receivers.jaeger.udp import DATAGRAMS, DROPPED
 from app.receivers.receiver import ReceiverContext
@@ -26,6 +25,7 @@ from app.receivers.table import RECEIVERS
 from app.receivers.translating_http import REJECTED_HEADER
 from app.settings import Settings
 from app.standalone.ports import free_port
+from tables.wire.jaeger import jaeger_pb2
 from tests.helpers.jaeger import batch, datagram, encoded, span, tag
 from tests.helpers.receivers import FakeBatcher
 

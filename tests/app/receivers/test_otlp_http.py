@@ -17,7 +17,7 @@ from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import Outcome
 from app.receivers.http_body import BodyLimits
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.otlp.json import to_protobuf
+from tables.wire.otlp.json import to_protobuf
 from tests.helpers.compression import EMPTY, block, framed, lz4, zstd
 from tests.helpers.otlp_http import JSON, PROTOBUF, SPAN, post, wrapped
 

@@ -10,7 +10,7 @@ Source: OpenTelemetry specification, "Compatibility: OpenTracing" and the SDK ex
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from app.receivers.otlp_encode import (
+from tables.wire.otlp.encode import (
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_INTERNAL,

@@ -7,9 +7,11 @@ import struct as binary
 from collections.abc import Callable
 from typing import Any, Final
 
-from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import Binary, KeyValue, RequestEncoder, Value
-from app.receivers.thrift_structs import (
+from tables.errors import WireError
+from tables.units import NS_PER_US
+from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
+from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Value
+from tables.wire.thrift_structs import (
     BOOL,
     DOUBLE,
     I32,
@@ -20,8 +22,6 @@ from app.receivers.thrift_structs import (
     decode_struct,
     struct,
 )
-from tables.errors import WireError
-from tables.units import NS_PER_US
 
 TAG: Final = struct(
     "Tag",

@@ -7,12 +7,12 @@ import struct as binary
 from collections.abc import Callable
 from typing import Any, Final
 
-from app.receivers.otlp_encode import Binary, Value
-from app.receivers.thrift_structs import BOOL, I16, I32, I64, ThriftField, decode_list, struct
-from app.receivers.zipkin.addresses import address_text
-from app.receivers.zipkin.translate import Endpoint, to_otlp
-from app.receivers.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
 from tables.errors import WireError
+from tables.wire.otlp.encode import Binary, Value
+from tables.wire.thrift_structs import BOOL, I16, I32, I64, ThriftField, decode_list, struct
+from tables.wire.zipkin.addresses import address_text
+from tables.wire.zipkin.translate import Endpoint, to_otlp
+from tables.wire.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
 
 ENDPOINT: Final = struct(
     "Endpoint",

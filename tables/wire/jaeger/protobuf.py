@@ -7,11 +7,11 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from app.receivers.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
-from app.receivers.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from app.receivers.otlp_encode import Binary, KeyValue, RequestEncoder, Value
 from tables.errors import WireError
 from tables.units import NS_PER_S
+from tables.wire.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
+from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
+from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Value
 
 M = TypeVar("M", bound=Message)
 _TRACE_ID_BYTES: Final = 16

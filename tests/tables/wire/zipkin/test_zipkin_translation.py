@@ -14,12 +14,12 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.Thrift import TType
 from thrift.transport.TTransport import TMemoryBuffer
 
-from app.receivers.zipkin import zipkin_pb2
-from app.receivers.zipkin.json import version1_to_otlp, version2_to_otlp
-from app.receivers.zipkin.protobuf import protobuf_to_otlp
-from app.receivers.zipkin.thrift import ANNOTATION, BINARY_ANNOTATION, ENDPOINT, SPAN, thrift_to_otlp
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.zipkin import zipkin_pb2
+from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
+from tables.wire.zipkin.protobuf import protobuf_to_otlp
+from tables.wire.zipkin.thrift import ANNOTATION, BINARY_ANNOTATION, ENDPOINT, SPAN, thrift_to_otlp
 from tests.helpers.jaeger import encoded, made
 
 RECEIVED_US = 1_800_000_000_000_000

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from app.receivers.otlp_encode import (
+from tables.errors import WireError
+from tables.wire.otlp.encode import (
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_PRODUCER,
@@ -15,10 +16,9 @@ from app.receivers.otlp_encode import (
     KIND_UNSPECIFIED,
     KeyValue,
 )
-from app.receivers.zipkin.addresses import address_text
-from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
-from app.receivers.zipkin.zipkin_pb2 import ListOfSpans
-from tables.errors import WireError
+from tables.wire.zipkin.addresses import address_text
+from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
+from tables.wire.zipkin.zipkin_pb2 import ListOfSpans
 
 # By Zipkin's number.
 _KINDS: Final = (KIND_UNSPECIFIED, KIND_CLIENT, KIND_SERVER, KIND_PRODUCER, KIND_CONSUMER)

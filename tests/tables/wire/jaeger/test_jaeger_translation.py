@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
-from app.receivers.jaeger import jaeger_pb2, protobuf, thrift
-from app.receivers.thrift_structs import Encoding
 from tables.errors import WireError
+from tables.wire.jaeger import jaeger_pb2, protobuf, thrift
 from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.thrift_structs import Encoding
 from tests.helpers.jaeger import batch, datagram, encoded, id8, id16, log, reference, span, tag
 
 ENCODINGS: list[Encoding] = ["binary", "compact"]

@@ -10,7 +10,7 @@ Source: zipkin-api, zipkinCore.thrift; openzipkin's description of the conversio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from app.receivers.otlp_encode import (
+from tables.wire.otlp.encode import (
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_PRODUCER,
@@ -19,7 +19,7 @@ from app.receivers.otlp_encode import (
     KeyValue,
     Value,
 )
-from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan
+from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
 
 # Kind, the annotation that begins it, those that end it.
 _SIDES: Final = (

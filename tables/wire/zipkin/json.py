@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from app.receivers.json_body import parse_json
-from app.receivers.otlp_encode import (
+from tables.errors import WireError
+from tables.wire.json_text import parse_json
+from tables.wire.otlp.encode import (
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_PRODUCER,
@@ -17,9 +18,8 @@ from app.receivers.otlp_encode import (
     KeyValue,
     Value,
 )
-from app.receivers.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
-from app.receivers.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
-from tables.errors import WireError
+from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
+from tables.wire.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
 
 _KINDS: Final = {
     "CLIENT": KIND_CLIENT,

@@ -17,8 +17,8 @@ import orjson
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.receivers.json_body import parse_json
 from tables.errors import WireError
+from tables.wire.json_text import parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")

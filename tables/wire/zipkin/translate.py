@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from app.receivers.jaeger.translate import KINDS, http_status
-from app.receivers.otlp_encode import (
+from tables.units import NS_PER_US
+from tables.wire.jaeger.translate import KINDS, http_status
+from tables.wire.otlp.encode import (
     KIND_UNSPECIFIED,
     STATUS_ERROR,
     STATUS_OK,
@@ -27,7 +28,6 @@ from app.receivers.otlp_encode import (
     Value,
     encoded_span,
 )
-from tables.units import NS_PER_US
 
 _STATUSES: Final = {
     b"OK": STATUS_OK,
