@@ -3,12 +3,15 @@
 import struct
 from typing import Any, Final
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.protocol.TCompactProtocol import TCompactProtocolAccelerated
 from thrift.Thrift import TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
 from tables.wire import thrift_structs
+from tables.wire.jaeger import jaeger_pb2
 from tables.wire.jaeger.thrift import BATCH, EMIT_BATCH, LOG, PROCESS, SPAN, SPAN_REF, TAG
 from tables.wire.thrift_structs import Encoding
 
@@ -98,3 +101,45 @@ def id8(number: int) -> bytes:
 def id16(number: int) -> bytes:
     """A trace id."""
     return struct.pack(">qq", 0, number)
+
+
+def batches(encoding: Encoding) -> list[bytes]:
+    """Requests over HTTP."""
+    full = span(
+        7,
+        parent_span_id=3,
+        tags=[tag("s", "text"), tag("b", True), tag("i", -5), tag("d", 0.5), tag("x", b"\0\xff"), tag("error", True)],
+        logs=[log(1_700_000_000_000_100, tag("event", "retry"), tag("n", 2))],
+        references=[reference(0, 1, 3), reference(1, 9, 8)],
+    )
+    return [encoded(batch(full, span(8), tags=[tag("hostname", "a1")]), encoding), encoded(batch(), encoding)]
+
+
+def datagrams(encoding: Encoding) -> list[bytes]:
+    """Calls of an agent."""
+    return [datagram(batch(span(1, tags=[tag("k", "v")]), span(2)), encoding)]
+
+
+def posted() -> list[bytes]:
+    """Requests over gRPC."""
+    spans = [jaeger_pb2.Span.FromString(one) for one in single_spans()]
+    process = jaeger_pb2.Process(service_name=b"shop", tags=[jaeger_pb2.KeyValue(key=b"zone", v_str=b"b")])
+    message = jaeger_pb2.PostSpansRequest(batch=jaeger_pb2.Batch(spans=spans, process=process))
+    return [bytes(message.SerializeToString())]
+
+
+def single_spans() -> list[bytes]:
+    """Messages of Jaeger's Kafka topic."""
+    tags = [jaeger_pb2.KeyValue(key=b"s", v_str=b"t"), jaeger_pb2.KeyValue(key=b"i", v_type=2, v_int64=-1)]
+    one = jaeger_pb2.Span(
+        trace_id=b"\1" * 16,
+        span_id=b"\2" * 8,
+        operation_name=b"op",
+        references=[jaeger_pb2.SpanRef(trace_id=b"\1" * 16, span_id=b"\3" * 8)],
+        start_time=Timestamp(seconds=5, nanos=7),
+        duration=Duration(nanos=9),
+        tags=tags,
+        logs=[jaeger_pb2.Log(timestamp=Timestamp(seconds=6), fields=tags)],
+        process=jaeger_pb2.Process(service_name=b"own"),
+    )
+    return [bytes(one.SerializeToString())]
