@@ -1,122 +1,148 @@
-"""Merges runs of sorted files into files that are sorted throughout, with bounded memory.
+"""Merges sorted files into files that are sorted throughout, with bounded memory.
 
-A run is a list of files whose trace ids ascend from file to file: the files of a merged block, or one file of a block
-that is as flushed. Ranges of trace ids are chosen such that each has about as many rows as a file should have. Of each
-range every run's rows are read, joined, sorted, freed of what clients sent twice, and written as one file. A trace is
-never parted.
+Ranges of trace ids are chosen such that each has about as many rows as a file should have. Of each range every input's
+rows are joined, sorted, freed of what clients sent twice, and written as one file. A trace is never parted. Each input
+is decoded once; what later ranges need of it waits in memory, or on local disk where that is too much.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from tables.columns.arrays import numbers, one_array, take_lists
+from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
-from tables.columns.trace_index import TraceIndex
-from tables.columns.types import Int64s
-from tables.columns.whole_traces import in_order, repeated_rows, with_facts
-from tables.merge.columns import Columns, join_columns, without_unused_values
+from tables.columns.trace_index import Ids, trace_index
+from tables.merge.attributes import attribute_counts, rare_attributes
+from tables.merge.columns import Part
+from tables.merge.inputs import MergeInput
+from tables.merge.rows import MergedRows, merge_rows
+from tables.merge.spill import HeldRows, Spill, SpilledInput
 from tables.parquet.write import to_parquet
 
 FILE_ROWS: Final = 262_144
-# Of each file so many times more ids are looked at than ranges are wanted: ranges differ by a quarter at the most.
-_SAMPLES_A_RANGE: Final = 4
-_MOSTLY_EMPTY: Final = frozenset({"events", "links", "overflow"})
-
-Ids = npt.NDArray[np.bytes_]
-
-
-class SortedFile(Protocol):
-    """A file as `tables.parquet.read.ParquetSource` reads it."""
-
-    rows: int
-
-    def traces(self) -> TraceIndex:
-        """Where each trace lies."""
-        ...
-
-    def stored(self, rows: tuple[int, int]) -> Columns:
-        """Every column as the file has it, for a range of rows."""
-        ...
+# Of rows with large values fewer make a file. Usual spans take 80 bytes, decompressed.
+_FILE_BYTES: Final = 128 << 20
+# Inputs of so few bytes are not looked at before: they make one file.
+_ONE_FILE_BYTES: Final = 32 << 20
+_HELD_BYTES_MAX: Final = 96 << 20
+# So many ids are looked at for each range: ranges differ by some hundredths.
+_SAMPLES_A_RANGE: Final = 256
+# More inputs are merged in two passes: the rows that a range has of each would be too few.
+_INPUTS_MAX: Final = 96
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MergedFile:
-    """data: Parquet; repeated: how many rows were left out since clients had sent them twice"""
+    """data: Parquet; trace_ids: each once, ascending; repeated: how many rows were left out, as others equal them"""
 
     data: Any
     spans: int
     start_min_ns: int
     end_max_ns: int
+    trace_ids: Ids
     repeated: int
 
 
 def merge(
-    files: Sequence[SortedFile], attribute_columns_max: int = 1000, file_rows: int = FILE_ROWS
+    inputs: Sequence[MergeInput],
+    attribute_columns_max: int = 1000,
+    file_rows: int = FILE_ROWS,
+    folder: Path | None = None,
 ) -> Iterator[MergedFile]:
-    """The files of the merged block, in the order of their trace ids, made one at a time.
+    """The merged files, in the order of their trace ids, made one at a time.
 
-    Memory: the ids of one file, and the rows of one range, about four times. Raises: DamagedError, StorageError
+    folder: for rows that wait (None: the system's temporary files): up to a third of what they take in memory
+    Memory: the rows of one file, decoded, about three times; 96 MB; and the columns of the input with the most rows.
+    Raises: DamagedError, StorageError, OSError if the folder has no room
     """
-    files = [file for file in files if file.rows]
-    bounds = _bounds(files, file_rows)
-    places = np.stack([_places(file, bounds) for file in files])  # shape (files, ranges + 1)
-    for number in range(places.shape[1] - 1):
-        spans = [(int(row[number]), int(row[number + 1])) for row in places]
-        parts = [file.stored(rows) for file, rows in zip(files, spans, strict=True) if rows[1] > rows[0]]
-        if parts:
-            yield merge_rows(parts, attribute_columns_max)
+    with Spill(folder, _HELD_BYTES_MAX) as spill:
+        for rows in _merged(list(inputs), attribute_columns_max, file_rows, spill):
+            yield _file(rows)
 
 
-def merge_rows(parts: Sequence[Columns], attribute_columns_max: int) -> MergedFile:
-    """One file of the rows of whole traces. parts: columns as files have them"""
-    table = join_columns(parts, attribute_columns_max)
-    rows = table.num_rows
-    table = _taken(table, in_order(table))
-    repeated = repeated_rows(table)
-    if repeated.any():
-        table = _taken(table, np.flatnonzero(~repeated))
-    table = without_unused_values(with_facts(table))
+def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> Iterator[MergedRows]:
+    inputs = [one for one in inputs if one.rows]
+    repeated = 0
+    while len(inputs) > _INPUTS_MAX:
+        passed: list[MergeInput] = []
+        for first in range(0, len(inputs), _INPUTS_MAX):
+            for rows in _Merge(inputs[first : first + _INPUTS_MAX], attribute_columns_max, file_rows, spill).run():
+                repeated += rows.repeated
+                passed.append(SpilledInput(rows.table, spill.new_path()))
+        if len(passed) >= len(inputs):
+            break
+        inputs = passed
+    for rows in _Merge(inputs, attribute_columns_max, file_rows, spill).run():
+        yield MergedRows(rows.table, rows.repeated + repeated)
+        repeated = 0
+
+
+def _file(rows: MergedRows) -> MergedFile:
+    table = rows.table
     starts, durations = (numbers(one_array(table[name])) for name in ("start_ns", "duration_ns"))
     first_ns, last_ns = time_range_ns(starts, durations)
-    return MergedFile(to_parquet(table), table.num_rows, first_ns, last_ns, rows - table.num_rows)
+    ids = trace_index(one_array(table["trace_id"])).ids
+    return MergedFile(to_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
 
 
-def _bounds(files: Sequence[SortedFile], file_rows: int) -> Ids:
-    """The trace ids at which ranges begin, but for the first one, ascending."""
-    total = sum(file.rows for file in files)
-    if total <= file_rows:
-        return np.empty(0, "S16")
-    step = max(1, file_rows // (_SAMPLES_A_RANGE * len(files)))
-    sampled = []
-    for file in files:
-        index = file.traces()
-        rows = np.arange(step // 2, file.rows, step)
-        sampled.append(index.ids[np.searchsorted(index.offsets, rows, side="right") - 1])
-    ids = np.sort(np.concatenate(sampled))
-    ranges = -(-total // file_rows)
-    at = np.arange(1, ranges) * len(ids) // ranges
-    return np.unique(ids[at])
+class _Merge:
+    """One pass."""
 
+    def __init__(self, inputs: Sequence[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> None:
+        self._columns_max, self._spill = attribute_columns_max, spill
+        self._counts = Counter[str]()
+        self._rare: frozenset[str] = frozenset()
+        self._held: dict[int, HeldRows] = {}  # by input
+        self._plan(inputs, file_rows)
 
-def _places(file: SortedFile, bounds: Ids) -> Int64s:
-    """The first row of each range in a file, and the end of the last."""
-    index = file.traces()
-    inner = index.offsets[np.searchsorted(index.ids, bounds, side="left")]
-    return np.concatenate([[0], inner, [file.rows]]).astype(np.int64)
+    def _plan(self, inputs: Sequence[MergeInput], file_rows: int) -> None:
+        rows = sum(one.rows for one in inputs)
+        self._bounds: Ids = np.empty(0, "S16")
+        self._waiting = [(0, number, one) for number, one in enumerate(inputs)]  # with the range of their first row
+        if rows <= file_rows and sum(one.size_bytes for one in inputs) <= _ONE_FILE_BYTES:
+            return
+        samples = [one.sample(max(1, file_rows // _SAMPLES_A_RANGE)) for one in inputs]
+        ranges = max(-(-rows // file_rows), -(-sum(one.bytes for one in samples) // _FILE_BYTES))
+        if ranges > 1:
+            ids = np.sort(np.concatenate([one.ids for one in samples]))
+            self._bounds = np.unique(ids[np.arange(1, ranges) * len(ids) // ranges])
+            first = [int(np.searchsorted(self._bounds, one.ids[0], side="right")) for one in samples]
+            self._waiting = sorted(zip(first, range(len(inputs)), inputs, strict=True), key=lambda one: one[:2])
 
+    def run(self) -> Iterator[MergedRows]:
+        """The rows of each range that has any."""
+        for number in range(len(self._bounds) + 1):
+            parts = self._parts(number)
+            if parts:
+                if self._counts:
+                    self._rare = rare_attributes(self._counts, self._columns_max)
+                yield merge_rows(parts, self._rare)
 
-def _taken(table: pa.Table, rows: Int64s) -> pa.Table:
-    if len(rows) == table.num_rows and bool((rows[1:] > rows[:-1]).all()):
-        return table
-    indices = pa.array(rows)
-    columns = {}
-    for name in table.column_names:
-        array = one_array(table[name])
-        fast = name in _MOSTLY_EMPTY and array.null_count == 0
-        columns[name] = take_lists(array, rows) if fast else array.take(indices)
-    return pa.table(columns)
+    def _parts(self, number: int) -> list[Part]:
+        """What the inputs have of a range. Opens those that begin in it."""
+        while self._waiting and self._waiting[0][0] <= number:
+            _, which, one = self._waiting.pop(0)
+            columns = one.columns()
+            self._counts.update(attribute_counts(columns))
+            self._held[which] = HeldRows(columns, self._ends(columns["trace_id"], number), number)
+            self._spill.hold(self._held[which])
+        found = []
+        for which, held in sorted(self._held.items()):
+            rows = held.rows(number)
+            if rows is not None:
+                found.append(rows)
+            if number >= held.last:
+                self._spill.drop(held)
+                del self._held[which]
+        return found
+
+    def _ends(self, trace_ids: Any, number: int) -> list[int]:
+        """The end of the rows of each range from this one on, up to the last one that has any."""
+        index = trace_index(trace_ids)
+        places = index.offsets[np.searchsorted(index.ids, self._bounds[number:], side="left")]
+        ends = [int(place) for place in (*places, len(trace_ids))]
+        return ends[: ends.index(len(trace_ids)) + 1]

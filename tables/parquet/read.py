@@ -204,18 +204,6 @@ class ParquetSource:
         """As `read`, but without caching: the caller keeps the data in another form."""
         return self._read(columns, rows, _IN_USE_S)
 
-    def stored(self, rows: tuple[int, int]) -> dict[str, Any]:
-        """Every column as the file has it, the overflow among them, for a range of rows. Nothing of it is kept.
-
-        Raises: StorageError
-        """
-        found = self._some_pages(list(self._opened().leaves), rows)
-        first, end = rows
-        return {
-            column: array.slice(first, end - first) if len(array) == self.rows else array
-            for column, array in found.items()
-        }
-
     def _read(self, columns: Sequence[str], rows: tuple[int, int] | None, spares_s: float) -> Mapping[str, Any]:
         found: dict[str, Any] = {}
         missing: list[str] = []
