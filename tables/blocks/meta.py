@@ -50,6 +50,7 @@ class BlockMeta(BaseModel):
     received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; 0: unknown
     level: 0 as flushed; a merged block is one above the highest of those that it replaces
     replaces: block ids
+    redactions: ids of the redactions (`tables.redaction`) that have been applied to it
     """
 
     model_config = _FROZEN
@@ -71,6 +72,7 @@ class BlockMeta(BaseModel):
     received_max_ms: int = 0
     level: int = 0
     replaces: list[str] = []
+    redactions: list[str] = []
 
     @property
     def newest_ms(self) -> int:

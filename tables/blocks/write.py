@@ -76,7 +76,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
     """Writes the files, then meta.json. Raises: StorageError; the caller may then repeat it"""
     bloom = BloomWriter()
-    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(_trace_ids(s.data))) for s in segments]
+    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(trace_ids_of(s.data))) for s in segments]
     meta = describe(block, described)
     for file, segment in zip(meta.files, segments, strict=True):
         store.put(f"{meta.folder}/{file.name}", segment.data)
@@ -86,7 +86,7 @@ def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[Segmen
     return meta
 
 
-def _trace_ids(data: Any) -> Ids:
+def trace_ids_of(data: Any) -> Ids:
     """The trace ids of a segment, each once, ascending. In: its Parquet bytes
 
     None of a file that Arrow cannot read: it gets no filter, and whoever reads it learns of the damage.
