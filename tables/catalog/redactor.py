@@ -167,7 +167,7 @@ class Redactor:
         return newest is not None and newest.meta_of(meta.block_id) is not None
 
     def _show(self, tenant: str, meta: BlockMeta, made: Rewritten) -> bool:
-        """Shows the new block instead of the old one. False: the old one is not shown any more; the new one is deleted"""
+        """Shows the new block instead of the old one. False: the old one is not shown any more, the new one deleted"""
 
         def change(index: TenantIndex) -> TenantIndex | None:
             if made.meta is None:
