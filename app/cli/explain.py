@@ -18,8 +18,8 @@ from query.requests import InstantRequest, SearchRequest
 from query.scan.profile import Profile
 from query.scan.progress import QueryObserver
 from query.search.search import search
-from tables.blocks.block_list import BlockList
-from tables.blocks.damage import damage_lines
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import damage_lines
 from tables.errors import StorageError
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from app.api.errors import Unavailable
-from tables.blocks.block_list import BlockList, BlockSnapshot
-from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta
+from tables.catalog.block_list import BlockList, BlockSnapshot
+from tables.catalog.damage import Damage
 from tables.errors import DamagedError
 from tables.units import NS_PER_S
 from tables.wire.split import partition_of

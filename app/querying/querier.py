@@ -31,9 +31,9 @@ from query.search.search import search
 from query.tags.tag_cache import TagCache
 from query.tags.tags import TagNames, TagValues, tag_names, tag_values
 from query.trace.by_id import trace_by_id
-from tables.blocks.block_list import BlockList
-from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import damage_lines
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
 from tables.wall import walled

@@ -21,7 +21,7 @@ from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
-from tables.blocks.block_list import BlockList
+from tables.catalog.block_list import BlockList
 from tables.errors import StorageError
 from tables.live.partition import CutPolicy
 from tables.live.segment_bytes import SegmentBytes

@@ -21,8 +21,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from benchmarks.soak import ids
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
-from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.meta import decode_meta
+from tables.catalog.block_list import BlockList, BlockSnapshot
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.harness.cluster import BenchError

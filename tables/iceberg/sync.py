@@ -7,12 +7,13 @@ has each span once.
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tables.blocks.meta import BlockMeta, FileMeta
+from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, StorageError
 from tables.iceberg.columns import new_columns
 from tables.iceberg.data_files import Footer, data_file, read_footer
@@ -59,21 +60,23 @@ class IcebergTables:
         """Raises: IcebergError if pyiceberg is not installed, or the catalog cannot be opened"""
         self._store, self._config = store, config
         self._catalog = open_catalog(config)
-        # What each table was brought to: nothing is asked about tenants with the same files as the last time.
-        self._synced: dict[str, frozenset[str]] = {}
+        # What each table was brought to: nothing is asked about a tenant whose blocks are those of the last time.
+        self._synced: dict[str, tuple[int, frozenset[str]]] = {}
 
-    def sync(self, tenant: str, blocks: Iterable[BlockMeta], version: int = 0) -> IcebergChange:
-        """Makes the table of the tenant have the files of these blocks, and no others. A second call changes nothing.
+    def sync(self, index: TenantIndex, uncovered: Sequence[BlockMeta] = ()) -> IcebergChange:
+        """Makes the table of the index's tenant have the files of its blocks, and no others. It may be called at any
+        time, and again: what is done already is not done again.
 
-        blocks: all visible ones; version: of the index that says so, for the snapshot's summary
+        uncovered: visible blocks of cuts that the index does not cover yet
         Raises: StorageError; the table is then as before, or has a part of the new files, and the next call goes on
         """
-        url = self._url
-        wanted = {url(meta, file): (meta, file) for meta in blocks for file in meta.files}
-        if self._synced.get(tenant) == wanted.keys():
+        tenant, state = index.tenant, (index.version, frozenset(meta.block_id for meta in uncovered))
+        if self._synced.get(tenant) == state:
             return IcebergChange()
+        blocks = [*index.metas(), *uncovered]
+        wanted = {self._url(meta, file): (meta, file) for meta in blocks for file in meta.files}
         try:
-            change = self._sync(tenant, wanted, version)
+            change = self._sync(tenant, wanted, index.version)
         except Exception as err:  # whatever the catalog's client raises
             FAILURES.inc()
             self._synced.pop(tenant, None)
@@ -81,7 +84,7 @@ class IcebergTables:
                 raise
             raise IcebergError(f"cannot update the Iceberg table of tenant {tenant}: {first_line(err)}") from err
         if not change.left_out:
-            self._synced[tenant] = frozenset(wanted)
+            self._synced[tenant] = state
         return change
 
     def _url(self, meta: BlockMeta, file: FileMeta) -> str:

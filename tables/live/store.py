@@ -10,10 +10,10 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from tables.blocks.block_list import BlockList, BlockSnapshot
-from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.block_list import BlockList, BlockSnapshot
+from tables.catalog.cuts import Cut
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index

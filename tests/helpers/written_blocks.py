@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tables.blocks.cuts import Cut, Cuts
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.cuts import Cut, Cuts
 from tables.live.head import seal_records
 from tables.live.shared_records import HeadRecord
 from tables.parquet.write import to_parquet

@@ -13,7 +13,7 @@ from agents.live_store import partition_manager
 from agents.live_store.partition_manager import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
-from tables.blocks.cuts import Cut
+from tables.catalog.cuts import Cut
 from tables.errors import StorageError
 from tables.live.partition import LivePartition
 from tests.helpers.live_store import TOPIC, TP0, World, message, world

@@ -7,9 +7,9 @@ import duckdb
 import pytest
 
 from app.cli.main import main
-from tables.blocks.cuts import Cut, Cuts
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.cuts import Cut, Cuts
 from tables.parquet.write import to_parquet
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.storage.urls import object_url

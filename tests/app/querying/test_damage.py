@@ -21,8 +21,8 @@ from app.api.server import api_runner
 from app.querying.querier import Querier
 from query.requests import SearchRequest, TraceRequest
 from query.scan.progress import QueryObserver
-from tables.blocks import inspect
-from tables.blocks.damage import Damage
+from tables.catalog import inspect
+from tables.catalog.damage import Damage
 from tests.helpers.api import api_over
 from tests.helpers.damage import (
     SPANS,

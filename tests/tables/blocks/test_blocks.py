@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tables.blocks.block_list import BlockList
-from tables.blocks.chain import Chain, chain
-from tables.blocks.cuts import Cut, Cuts
 from tables.blocks.meta import decode_meta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.block_list import BlockList
+from tables.catalog.chain import Chain, chain
+from tables.catalog.cuts import Cut, Cuts
 from tables.errors import DamagedError, StorageError
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tables.blocks.cuts import Cut
+from tables.catalog.cuts import Cut
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tables.blocks.cuts import Place
-from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta, decode_meta
+from tables.catalog.damage import Damage
+from tables.catalog.place import Place
 from tables.errors import DamagedError, StorageError
 from tables.parquet.read import ParquetSource
 from tables.storage.object_store import ObjectStore, Stamp
