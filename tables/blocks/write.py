@@ -27,7 +27,10 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockRange:
-    """The tenant, partition and offsets of a block."""
+    """The tenant, partition and offsets of a block.
+
+    redactions: ids of those that have been applied. own_id: of a block of which they removed something
+    """
 
     cluster_id: str
     tenant: str
@@ -35,11 +38,15 @@ class BlockRange:
     partition_count: int
     first_offset: int
     last_offset: int
+    redactions: tuple[str, ...] = ()
+    own_id: str = ""
 
     @property
     def id(self) -> str:
         """The block id, which follows from the range."""
-        return block_id(self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset)
+        return self.own_id or block_id(
+            self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset
+        )
 
 
 def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail, FileFilter]]) -> BlockMeta:
@@ -70,6 +77,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         end_max_ns=max(file.end_max_ns for file in files),
         size_bytes=sum(file.size_bytes for file in files),
         files=files,
+        redactions=list(block.redactions),
     )
 
 
