@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
-from app.querying.damage import MissingData, missing_in_range, missing_of_trace, overlaps, past_damage
+from app.querying.damage import MissingData, missing_in_range, missing_of_trace, past_damage
 from app.querying.query_threads import leaving_nothing, lower_priority
 from app.settings.models import Query
 from query.errors import QueryCancelled
@@ -190,7 +190,7 @@ class Querier:
         start_ns, end_ns = window.start_ns, window.end_ns
         if missing := self._missing(store, range(store.policy.partitions)):
             missing_data.add(missing)
-        live = store.view(tenant)
+        live = store.view(tenant, start_ns, end_ns)
         for text in missing_in_range(live.blocks, start_ns, end_ns):
             missing_data.add_damage(text)
         asked_s = time.perf_counter()
@@ -203,7 +203,7 @@ class Querier:
             def over(blocks: Sequence[BlockMeta]) -> T:
                 return work(block_sources(store.blocks, blocks) + parts, cancelled)
 
-            return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, missing_data)
+            return past_damage(store.blocks, live.blocks.blocks, over, missing_data)
 
         return await self._run(on_thread)
 
@@ -217,9 +217,8 @@ class Querier:
     async def _trace_once(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         store, trace_id = self._store(), request.trace_id
         partition = partition_of(trace_id, store.policy.partitions)
-        live = store.view(tenant)
         within = (request.start_ns, request.end_ns)
-        blocks = _of_trace(_overlapping(live.blocks.blocks, *within), trace_id)
+        live = store.view(tenant, *within, trace_id)
         texts: list[str] = []
         missing_data = MissingData(texts)
         for text in missing_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
@@ -229,7 +228,10 @@ class Querier:
             sources = self._trace_sources(store.blocks, metas, trace_id)
             return trace_by_id(sources + live_sources(live, [partition], trace_id), request)
 
-        table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, missing_data))
+        def on_thread(_: Cancelled) -> tuple[pa.Table | None, bool]:
+            return past_damage(store.blocks, _of_trace(live.blocks.blocks, trace_id), over, missing_data)
+
+        table, more = await self._run(on_thread)
         if missing := self._missing(store, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
@@ -342,10 +344,6 @@ def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
 def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None = None) -> list[Any]:
     """The live parts of partitions, or what they have of one trace: shreds heads, so it belongs on a thread."""
     return [source for number in partitions for part in live.parts.get(number, []) for source in part(trace_id)]
-
-
-def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
-    return [meta for meta in blocks if overlaps(meta, start_ns, end_ns)]
 
 
 def _of_trace(blocks: list[BlockMeta], trace_id: bytes) -> list[BlockMeta]:

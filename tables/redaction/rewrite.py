@@ -1,6 +1,7 @@
 """Writes a block anew without what redactions remove."""
 
 import uuid
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -159,6 +160,8 @@ def _file_bytes(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> bytes:
         raise DamagedError(path, "is missing")
     if len(data) != file.size_bytes:
         raise DamagedError(path, f"has {len(data)} bytes of {file.size_bytes}")
+    if file.crc32 and zlib.crc32(data) != file.crc32:
+        raise DamagedError(path, "is damaged: its checksum is another one")
     tail = Tail(file.tail_bytes, file.tail_crc32)
     if tail.size_bytes and (problem := tail.problem(data[-tail.size_bytes :])):
         raise DamagedError(path, problem)
@@ -180,5 +183,6 @@ def _described(file: FileMeta, data: Any, table: pa.Table | None, bloom: BloomWr
         end_max_ns=end_ns,
         tail_bytes=tail.size_bytes,
         tail_crc32=tail.crc32,
+        crc32=zlib.crc32(data),
         **filters,
     )
