@@ -16,6 +16,12 @@ def redacted_parts(sources: Iterable[Any], redactions: Sequence[Redaction]) -> l
     return [RedactedSource(source, redactions) for source in sources] if redactions else list(sources)
 
 
+def redacted_file(meta: BlockMeta, source: Any, redactions: Sequence[Redaction]) -> Any:
+    """The source of a file of a block."""
+    todo = [each for each in redactions if each.id not in meta.redactions]
+    return RedactedSource(source, todo) if todo else source
+
+
 def redacted_blocks(
     blocks: BlockList,
     metas: Sequence[BlockMeta],

@@ -1,5 +1,6 @@
 """Segments become a block without what redactions remove."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,8 +9,11 @@ from prometheus_client import Counter
 from tables.blocks.write import BlockRange, SegmentFile
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
+from tables.errors import DamagedError
 from tables.redaction.rewrite import redacted_block_id, redacted_file
 from tables.redaction.rules import Redaction
+
+log = logging.getLogger(__name__)
 
 FLUSHES = Counter("stretto_redaction_flushes_total", "Flushed blocks of which redactions in force removed something.")
 
@@ -21,11 +25,15 @@ def redacted_block(
 
     A block of which something was removed has another id: another writer that does not know the redactions yet may
     write the whole one at the same time, and each cut must name a block that is one or the other.
-    Raises: DamagedError if a segment cannot be read
     """
     if not redactions:
         return block, list(segments)
-    found = [_redacted(segment, redactions, block) for segment in segments]
+    try:
+        found = [_redacted(segment, redactions, block) for segment in segments]
+    except DamagedError as err:
+        # Written as it is: the flush must go on, and whoever repairs the block can redact it then.
+        log.error("redactions cannot be applied to a flush: %s", err)
+        return block, list(segments)
     left = [segment for segment in found if segment.spans]
     marked = replace(block, redactions=tuple(sorted(each.id for each in redactions)))
     if all(after is before for after, before in zip(found, segments, strict=True)):
