@@ -12,7 +12,9 @@ from tables.catalog.check_block import check_block
 from tables.catalog.checkpoints import decode_checkpoint
 from tables.catalog.cuts import Cut, decode_cut
 from tables.catalog.index_store import IndexStore
-from tables.catalog.place import Place, split_path
+from tables.catalog.place import Place, place_folder, split_path
+from tables.catalog.rebuild import CutRanges
+from tables.catalog.redaction_objects import decode_redaction
 from tables.catalog.tenant_index import TenantIndex, decode_index, index_path
 from tables.errors import DamagedError, StorageError
 from tables.storage.checksum import has_checksum
@@ -80,6 +82,12 @@ def _tenants(blocks: BlockList) -> set[str]:
     return blocks.tenants() | {path.rpartition("/")[2] for path in folders}
 
 
+def cut_ranges(store: ObjectStore) -> CutRanges:
+    """What the cuts that are there say of blocks. Raises: StorageError"""
+    cuts = _Cuts(store, Checked())
+    return CutRanges(cuts.found, cuts.damaged)
+
+
 class _Cuts:
     """All cuts that are there."""
 
@@ -110,6 +118,10 @@ class _Cuts:
             self.unchecked.append(path)
         return cut
 
+    def offsets(self, place: Place) -> list[int]:
+        """The first offsets of the partition's cuts, damaged ones included."""
+        return [offset for of, offset in _split([*self.damaged]) if of == place] + list(self.found.get(place, {}))
+
     def findings(self) -> Iterator[Finding]:
         for path, problem in sorted(self.damaged.items()):
             yield Finding("error", path, problem)
@@ -117,6 +129,11 @@ class _Cuts:
             yield Finding("warning", path, "has no checksum: an earlier version wrote it, or it is damaged")
         for path in sorted(self.strange):
             yield Finding("warning", path, "is not a cut's path")
+
+
+def _split(paths: Iterable[str]) -> list[tuple[Place, int]]:
+    """Place and offset of each path that has them."""
+    return [named for path in paths if (named := split_path(path)) is not None]
 
 
 def _problem(err: StorageError) -> str:
@@ -146,10 +163,12 @@ class _Tenant:
 
     def findings(self) -> Iterator[Finding]:
         yield from self._indexes()
+        yield from self._redactions()
         index = self._blocks.index(self._tenant) or TenantIndex(self._tenant)
         snapshot = self._blocks.snapshot(self._tenant)
         for place, problem in sorted(snapshot.problems.items()):
             yield Finding("error", f"cuts/{place[0]}/{place[1]:05d}", problem, "index", self._tenant)
+        yield from self._lost_checkpoints(index)
         visible = {meta.block_id: meta for meta in [*index.metas(), *snapshot.cut_blocks]}
         unread = {one.block_id: one for one in snapshot.damaged}
         folders = self._folders()
@@ -162,6 +181,18 @@ class _Tenant:
                 yield Finding("error", path, unread[block_id].problem, "missing", self._tenant, block_id)
             else:
                 yield from self._unnamed(block_id, objects, index)
+
+    def _lost_checkpoints(self, index: TenantIndex) -> Iterator[Finding]:
+        """Cuts are deleted only below a checkpoint. Without it readers go by the index alone, which is enough."""
+        checkpoints = {place for place, _ in _split(self._store.paths("checkpoints"))}
+        starts: dict[Place, int] = {}
+        for meta in index.metas():
+            place = (meta.cluster_id, meta.partition)
+            starts[place] = min(meta.first_offset, starts.get(place, meta.first_offset))
+        for place, start in sorted(starts.items()):
+            if place not in checkpoints and min(self._cuts.offsets(place), default=start + 1) > start:
+                path = f"checkpoints/{place_folder(place)}"
+                yield Finding("warning", path, f"has no checkpoint, and the cuts from offset {start} on are deleted")
 
     def _indexes(self) -> Iterator[Finding]:
         """All versions that are there."""
@@ -176,6 +207,16 @@ class _Tenant:
             except StorageError as err:
                 newest = version == versions[-1]
                 yield Finding("error" if newest else "warning", path, _problem(err), "index", self._tenant)
+
+    def _redactions(self) -> Iterator[Finding]:
+        for path in self._store.paths(f"redactions/{self._tenant}"):
+            self._checked.objects["redactions"] += 1
+            try:
+                data = self._store.get(path)
+                if data is not None:
+                    decode_redaction(path, data)
+            except StorageError as err:
+                yield Finding("error", path, _problem(err), tenant=self._tenant)
 
     def _folders(self) -> Mapping[str, Mapping[str, int]]:
         """By block id, the sizes of its objects by name."""

@@ -17,6 +17,7 @@ from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks, forget_removed, remove_blocks, replace_blocks
 from tables.catalog.index_store import IndexStore
+from tables.catalog.redaction_objects import delete_redactions, write_redaction
 from tables.catalog.redactions import add_redaction, end_redactions, mark_redacted, unredacted
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, StorageError
@@ -52,6 +53,14 @@ class RedactionReport:
         """Whether all visible blocks are redacted."""
         return not self.failed
 
+    def add(self, other: "RedactionReport") -> None:
+        """Takes in the report of a later run."""
+        self.blocks, self.removed = self.blocks + other.blocks, self.removed + other.removed
+        self.spans, self.files = self.spans + other.spans, self.files + other.files
+        self.failed = other.failed
+        self.untouched += other.untouched
+        self.replaced = [*self.replaced, *other.replaced]
+
 
 class Redactor:
     """For one storage. Thread-safe as long as one thread uses it at a time.
@@ -72,6 +81,7 @@ class Redactor:
 
     def put_in_force(self, tenant: str, redaction: Redaction) -> TenantIndex:
         """From the next poll on queries hide what it removes, and flushes leave it out. Raises: StorageError"""
+        write_redaction(self._blocks.store, tenant, redaction)
         made = self._indexes.commit(tenant, lambda index: add_redaction(index, redaction))
         assert made is not None, "it fits every version"
         self._blocks.take_index(made)
@@ -89,7 +99,7 @@ class Redactor:
                 return report
             todo = [meta for meta in index.metas(unredacted(index, index.redactions)) if meta.key not in report.failed]
             if not todo:
-                self._take(self._indexes.commit(tenant, lambda found: end_redactions(found, self._clock())))
+                self._end(tenant, index)
                 return report
             self._round(tenant, todo, index.redactions, report)
         raise StorageError(f"the blocks of tenant {tenant} change faster than they can be redacted; try again")
@@ -112,6 +122,13 @@ class Redactor:
             self._take(self._indexes.commit(tenant, lambda found: forget_removed(found, gone)))
 
     # ---- steps
+
+    def _end(self, tenant: str, index: TenantIndex) -> None:
+        """Forgets what is over."""
+        made = self._indexes.commit(tenant, lambda found: end_redactions(found, self._clock()))
+        self._take(made)
+        left = set() if made is None else {each.id for each in made.redactions}
+        delete_redactions(self._blocks.store, tenant, [each.id for each in index.redactions if each.id not in left])
 
     def _with_cut_blocks(self, tenant: str) -> TenantIndex | None:
         """The newest index, to which the blocks of cuts were added."""
