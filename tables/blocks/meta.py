@@ -1,6 +1,7 @@
 """The content of meta.json, and the paths of a block's objects.
 
 blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim
+blocks/<tenant>/<block id>/bloom                 filters of trace ids, where they are not in meta.json
 blocks/<tenant>/<block id>/meta.json             written last: a block without it does not exist
 """
 
@@ -24,6 +25,8 @@ class FileMeta(BaseModel):
 
     tail: size and checksum of its end after the pages; size 0: unknown
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
+    bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
+    bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
     """
 
     model_config = _FROZEN
@@ -36,6 +39,9 @@ class FileMeta(BaseModel):
     tail_crc32: int = 0
     trace_id_min: str = ""
     trace_id_max: str = ""
+    bloom_bytes: int = 0
+    bloom_crc32: int = 0
+    bloom_inline: str = ""
 
 
 class BlockMeta(BaseModel):
@@ -73,6 +79,11 @@ class BlockMeta(BaseModel):
         Where that is unknown it is the latest end of a span, which is the client's word.
         """
         return self.received_max_ms or self.end_max_ns // NS_PER_MS
+
+    @property
+    def bloom_bytes(self) -> int:
+        """The size of the block's object `bloom`; 0: there is none."""
+        return sum(file.bloom_bytes for file in self.files)
 
     @property
     def folder(self) -> str:

@@ -1,10 +1,16 @@
-"""Writes a block: the unchanged bytes of its segments, then meta.json."""
+"""Writes a block: the unchanged bytes of its segments, the filters of their trace ids, then meta.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tables.blocks.bloom import NO_IDS, BloomWriter, FileFilter, Ids, bloom_path
 from tables.blocks.meta import BlockMeta, FileMeta, block_id
+from tables.columns.arrays import one_array
+from tables.columns.trace_index import trace_index
 from tables.storage.checksum import Tail, tail_of
 from tables.storage.object_store import ObjectStore
 
@@ -36,8 +42,8 @@ class BlockRange:
         return block_id(self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset)
 
 
-def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]]) -> BlockMeta:
-    """The meta of a block. segments: (segment, size in bytes, checksum of its end)"""
+def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail, FileFilter]]) -> BlockMeta:
+    """The meta of a block. segments: (segment, size in bytes, checksum of its end, its trace ids)"""
     files = [
         FileMeta(
             name=f"data-{number:04d}.parquet",
@@ -47,8 +53,9 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]
             end_max_ns=segment.end_max_ns,
             tail_bytes=tail.size_bytes,
             tail_crc32=tail.crc32,
+            **ids._asdict(),
         )
-        for number, (segment, size, tail) in enumerate(segments)
+        for number, (segment, size, tail, ids) in enumerate(segments)
     ]
     return BlockMeta(
         block_id=block.id,
@@ -68,8 +75,25 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail]
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
     """Writes the files, then meta.json. Raises: StorageError; the caller may then repeat it"""
-    meta = describe(block, [(s, len(memoryview(s.data)), tail_of(s.data)) for s in segments])
+    bloom = BloomWriter()
+    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(_trace_ids(s.data))) for s in segments]
+    meta = describe(block, described)
     for file, segment in zip(meta.files, segments, strict=True):
         store.put(f"{meta.folder}/{file.name}", segment.data)
+    if filters := bloom.data():
+        store.put(bloom_path(meta), filters)
     store.put(meta.path, meta.encode())
     return meta
+
+
+def _trace_ids(data: Any) -> Ids:
+    """The trace ids of a segment, each once, ascending. In: its Parquet bytes
+
+    None of a file that Arrow cannot read: it gets no filter, and whoever reads it learns of the damage.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        ids = one_array(file.read(["trace_id"], use_threads=False)["trace_id"])
+    except (pa.ArrowException, OSError):
+        return NO_IDS
+    return trace_index(ids).ids if len(ids) else NO_IDS

@@ -143,7 +143,7 @@ class TenantIndex:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
             writer.write_table(table)
-        data = sink.getvalue().to_pybytes()
+        data: bytes = sink.getvalue().to_pybytes()
         return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
 
 
