@@ -39,20 +39,21 @@ class _Taken:
 class JobRunner:
     """Runs jobs, at most `merges_max` at once, and commits offsets in the order of the records."""
 
-    def __init__(
-        self,
-        app: StreamApp,
-        run: Callable[[Job], str],
-        executor: Executor,
-        merges_max: int = 1,
-        retry_s: float = _RETRY_S,
-    ) -> None:
-        """run: does a job, on a thread of the executor, and returns its outcome, a metric label. Raises anything"""
-        self._app, self._run, self._executor, self._retry_s = app, run, executor, retry_s
+    def __init__(self, app: StreamApp, executor: Executor, merges_max: int = 1, retry_s: float = _RETRY_S) -> None:
+        self._app, self._executor, self._retry_s = app, executor, retry_s
+        self._run: Callable[[Job], str] | None = None
+        self._ready = asyncio.Event()
         self._slots = asyncio.Semaphore(merges_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken: dict[TP, deque[_Taken]] = {}
         self._next: dict[TP, int] = {}
+
+    def begin(self, run: Callable[[Job], str]) -> None:
+        """Jobs can be done from now on; until then they wait. run: does a job, on a thread of the executor, and returns
+        its outcome, a metric label. Raises anything
+        """
+        self._run = run
+        self._ready.set()
 
     # ---- partitions
 
@@ -71,6 +72,8 @@ class JobRunner:
 
     def waits(self) -> Mapping[int | None, str]:
         """While a job runs, those after it wait."""
+        if not self._ready.is_set():
+            return {None: "the storage is not open yet"}
         return {None: "a merge of blocks runs"} if self._tasks else {}
 
     # ---- jobs
@@ -89,6 +92,7 @@ class JobRunner:
             log.warning("skipped %s[%s]@%s: %s", message.topic, message.partition, message.offset, err)
             await self._finish(message.tp, taken)
             return
+        await self._ready.wait()
         await self._slots.acquire()
         task = asyncio.ensure_future(self._do(job, message.tp, taken))
         self._tasks.add(task)
@@ -106,12 +110,13 @@ class JobRunner:
         await self._finish(tp, taken)
 
     async def _attempt(self, job: Job) -> None:
+        assert self._run is not None, "waited for in `take`"
         for attempt in range(1, _ATTEMPTS_MAX + 1):
             JOBS_RUNNING.inc()
             try:
                 loop = asyncio.get_running_loop()
                 outcome = await loop.run_in_executor(self._executor, walled, self._run, job)
-            except Exception as err:  # noqa: BLE001  # whatever it is, the jobs after it must not wait for ever
+            except Exception as err:  # whatever it is, the jobs after it must not wait for ever
                 JOB_FAILURES.inc()
                 expected = isinstance(err, OSError)
                 last = attempt == _ATTEMPTS_MAX

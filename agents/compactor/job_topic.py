@@ -22,10 +22,9 @@ _CLOSE_S: Final = 1.0
 class JobSender:
     """Writes jobs to the topic, to one partition after the other. It connects when it is first needed."""
 
-    def __init__(self, brokers: Sequence[str], topic: str) -> None:
-        self._brokers, self.topic = list(brokers), topic
+    def __init__(self, brokers: Sequence[str], topic: str, partitions: int) -> None:
+        self._brokers, self.topic, self.partitions = list(brokers), topic, partitions
         self._producer: Any = None
-        self._partitions: list[int] = []
         self._next = 0
 
     async def send(self, job: Job) -> tuple[int, int]:
@@ -35,7 +34,7 @@ class JobSender:
         """
         if self._producer is None:
             self._producer = await reached("open the producer of jobs", self._opened, within_s=_WRITE_S)
-        partition = self._partitions[self._next % len(self._partitions)]
+        partition = self._next % self.partitions
         self._next += 1
         try:
             async with asyncio.timeout(_WRITE_S):
@@ -53,7 +52,6 @@ class JobSender:
         )
         try:
             await producer.start()
-            self._partitions = sorted(await producer.partitions_for(self.topic))
         except BaseException:
             await _closed(producer)
             raise
