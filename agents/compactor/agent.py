@@ -43,6 +43,7 @@ class JobRunner:
         self._app, self._executor, self._retry_s = app, executor, retry_s
         self._run: Callable[[Job], str] | None = None
         self._ready = asyncio.Event()
+        self._ending = False
         self._slots = asyncio.Semaphore(merges_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken: dict[TP, deque[_Taken]] = {}
@@ -54,6 +55,10 @@ class JobRunner:
         """
         self._run = run
         self._ready.set()
+
+    def end(self) -> None:
+        """The process ends: what runs is not done, and whoever has the partition next begins with it again."""
+        self._ending = True
 
     # ---- partitions
 
@@ -107,7 +112,8 @@ class JobRunner:
     async def _do(self, job: Job, tp: TP, taken: _Taken) -> None:
         if taken.generation == self._app.consumer_generation_id:  # it may have waited for long
             await self._attempt(job)
-        await self._finish(tp, taken)
+        if not self._ending:
+            await self._finish(tp, taken)
 
     async def _attempt(self, job: Job) -> None:
         assert self._run is not None, "waited for in `take`"
@@ -117,6 +123,8 @@ class JobRunner:
                 loop = asyncio.get_running_loop()
                 outcome = await loop.run_in_executor(self._executor, walled, self._run, job)
             except Exception as err:  # whatever it is, the jobs after it must not wait for ever
+                if self._ending:
+                    return
                 JOB_FAILURES.inc()
                 expected = isinstance(err, OSError)
                 last = attempt == _ATTEMPTS_MAX

@@ -86,19 +86,25 @@ class Audit:
         self._tell(missing)
         log.info("audit of all blocks: %d objects are missing, %d folders belonged to nothing", len(missing), orphans)
 
-    def _folders(self, tenant: str) -> Iterator[_Folder]:
-        """The folders of a tenant's blocks, one after the other: all at once would not fit into memory."""
+    def _is_old(self, folder: _Folder) -> bool:
+        return folder.newest_s <= self._clock() - self._orphan_age_s
+
+    def _folders(self, *within: str) -> Iterator[_Folder]:
+        """The folders of a tenant's blocks, one after the other: all at once would not fit into memory.
+
+        within: the tenant, or tenant and block id
+        """
 
         def key(item: tuple[str, Stamp]) -> list[str]:
             return item[0].split("/")[:3]
 
-        for parts, items in itertools.groupby(self._store.objects(f"blocks/{tenant}"), key):
+        for parts, items in itertools.groupby(self._store.objects("/".join(("blocks", *within))), key):
             objects = {path.split("/", 3)[-1]: stamp for path, stamp in items}
-            yield _Folder(tenant, parts[2], objects)
+            yield _Folder(parts[1], parts[2], objects)
 
     def _orphan(self, blocks: TenantBlocks, folder: _Folder) -> int:
         """Deletes a folder that belongs to nothing, if that is sure. Returns 1 if it did."""
-        if folder.newest_s > self._clock() - self._orphan_age_s:
+        if not self._is_old(folder):
             return 0
         name = f"blocks/{folder.tenant}/{folder.block_id}"
         try:
@@ -109,6 +115,9 @@ class Audit:
                 return 0
             if self._dry_run:
                 log.warning("dry run: %s belongs to nothing; it would be deleted", name)
+                return 0
+            # Somebody may be writing it anew: the same blocks are merged into the same objects.
+            if not all(map(self._is_old, self._folders(folder.tenant, folder.block_id))):
                 return 0
             delete_block(self._store, folder.tenant, folder.block_id)
         except StorageError as err:
@@ -149,10 +158,10 @@ def _missing(meta: BlockMeta, folder: _Folder) -> list[str]:
 def _accounted(blocks: TenantBlocks, meta: BlockMeta) -> bool:
     """Whether the spans of a block that nothing names are somewhere else for sure.
 
-    A merged block's spans are in its inputs or in what replaced them. Those of a flushed block are in another block,
-    where cuts cover its offsets.
+    A merged block's spans are in its inputs or in what replaced them; while all inputs are visible, it may be about to
+    replace them. Those of a flushed block are in another block, where cuts cover its offsets.
     """
     if meta.level > 0:
-        return True
+        return len(blocks.shown.rows_with(meta.replaces)) < len(meta.replaces)
     place = (meta.cluster_id, meta.partition)
     return meta.last_offset < max(blocks.index.covered.get(place, 0), blocks.fresh.covered.get(place, 0))

@@ -8,11 +8,11 @@ else was written is deleted, by this executor or by the audit of the leader.
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from agents.compactor.delete_block import delete_block
 from agents.compactor.job import Job
-from agents.compactor.own_metrics import BLOCKS, BYTES, DAMAGED, DUPLICATES, JOB_SECONDS, SPANS
+from agents.compactor.own_metrics import BLOCKS, BYTES, DAMAGED, JOB_SECONDS, SPANS
 from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
@@ -20,6 +20,7 @@ from tables.catalog.changes import replace_blocks
 from tables.catalog.index_store import IndexStore
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, StorageError
+from tables.merge.merge_blocks import MergedBlock
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,8 @@ UNKNOWN: Final = "unknown"
 _COMMITS_MAX: Final = 3
 
 
-class Merged(NamedTuple):
-    """A block that was written. duplicates: spans that were dropped because they equal another one in every field"""
-
-    meta: BlockMeta
-    duplicates: int
-
-
 # Writes one block of several, which are given in the order of their offsets. It may be called again after it failed.
-Merge = Callable[[Sequence[BlockMeta]], Merged]
+Merge = Callable[[Sequence[BlockMeta]], MergedBlock]
 # Does a job of one kind on a thread, and returns its outcome.
 Handler = Callable[[Job], str]
 
@@ -85,7 +79,7 @@ class MergeExecutor:
         self._blocks.poll(self._partitions)
         return tenant_blocks(self._blocks, tenant)
 
-    def _merged(self, job: Job, inputs: list[BlockMeta]) -> tuple[Merged | None, list[BlockMeta]]:
+    def _merged(self, job: Job, inputs: list[BlockMeta]) -> tuple[MergedBlock | None, list[BlockMeta]]:
         """The merged block, and its inputs: without those that are damaged, so that they do not hold up the others."""
         while True:
             try:
@@ -132,9 +126,8 @@ class MergeExecutor:
             log.warning("a block that nobody sees stays until the next audit: %s", err)
 
 
-def _count(merged: Merged, inputs: Sequence[BlockMeta]) -> None:
+def _count(merged: MergedBlock, inputs: Sequence[BlockMeta]) -> None:
     for meta in inputs:
         BLOCKS.labels(str(meta.level)).inc()
     SPANS.inc(merged.meta.spans)
-    BYTES.inc(merged.meta.size_bytes)
-    DUPLICATES.inc(merged.duplicates)
+    BYTES.labels(str(max(meta.level for meta in inputs))).inc(merged.meta.size_bytes)

@@ -23,10 +23,8 @@ BLOCKS: Final = Counter(
     "tempodb_compaction_blocks_total", "Blocks that were merged into others, by their level.", ["level"]
 )
 SPANS: Final = Counter("stretto_compaction_spans_total", "Spans written to merged blocks.")
-BYTES: Final = Counter("tempodb_compaction_bytes_written_total", "Bytes written to merged blocks.")
-DUPLICATES: Final = Counter(
-    "stretto_compaction_duplicate_spans_total",
-    "Spans that were dropped because they equal another one in every field: retries of clients.",
+BYTES: Final = Counter(
+    "tempodb_compaction_bytes_written_total", "Bytes written to merged blocks, by the level of their inputs.", ["level"]
 )
 ERRORS: Final = Counter(
     "tempodb_compaction_errors_total", "Failures of the leader of compactors: storage or Kafka away, damaged indexes."

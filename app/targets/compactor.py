@@ -1,8 +1,9 @@
 """TARGET=compactor: merges blocks, and deletes what is too old. Any number of processes; one of them plans."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -13,7 +14,7 @@ from agents.compactor import agent
 from agents.compactor.agent import JobRunner
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
-from agents.compactor.executor import Merged, MergeExecutor, run_job
+from agents.compactor.executor import MergeExecutor, run_job
 from agents.compactor.job import MERGE
 from agents.compactor.job_topic import JobSender
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
@@ -28,9 +29,9 @@ from app.querying.query_threads import lower_priority
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
-from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
+from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
 
@@ -55,6 +56,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
     ) -> None:
         super().__init__(**kwargs)
         self._settings, self._shared, self._app, self._runner, self._live = settings, shared, app, runner, live
+        self._ending = threading.Event()
         self._planning = ThreadPoolExecutor(1, "plan-merges", partial(lower_priority, settings.compactor.niceness))
 
     @faust.Service.task
@@ -64,12 +66,26 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         _, job_partitions = await cluster_and_partitions(kafka.address, kafka.compaction_topic)
         blocks = await self._block_list(cluster_id)
         indexes = IndexStore(blocks.store)
-        executor = MergeExecutor(blocks, indexes, merger(settings, blocks.store), range(partitions))
+        folder = settings.data_dir / "merge"
+        folder.mkdir(parents=True, exist_ok=True)
+        merge = partial(
+            merge_blocks,
+            blocks.store,
+            attribute_columns_max=settings.storage.trace.block.attribute_columns_max,
+            folder=folder,
+            is_cancelled=self._ending.is_set,
+        )
+        executor = MergeExecutor(blocks, indexes, merge, range(partitions))
         self._runner.begin(partial(run_job, {MERGE: executor.run}))
         leader = self._leader(blocks, indexes, partitions)
         sender = JobSender(kafka.address, kafka.compaction_topic, job_partitions)
         cycle_s = settings.compactor.compaction.compaction_cycle
         await self.add_runtime_dependency(LeaderLoop(self._app, leader, sender, self._planning, cycle_s))
+
+    async def on_stop(self) -> None:
+        """A merge that runs ends with its next file, and is done again by whoever takes the job next."""
+        self._runner.end()
+        self._ending.set()
 
     async def _block_list(self, cluster_id: str) -> BlockList:
         if self._live is None:
@@ -116,11 +132,6 @@ def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], Te
         )
 
     return of
-
-
-def merger(settings: Settings, store: ObjectStore) -> Callable[[Sequence[BlockMeta]], Merged]:
-    """What merges blocks into one."""
-    raise NotImplementedError  # replaced when tables.merge is there
 
 
 def build(settings: Settings, shared: Shared, live: PartitionManager | None = None) -> Target:

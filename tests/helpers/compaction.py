@@ -13,7 +13,7 @@ import orjson
 
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
-from agents.compactor.executor import Merged, MergeExecutor, run_job
+from agents.compactor.executor import MergeExecutor, run_job
 from agents.compactor.job import MERGE, Job
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
 from agents.compactor.upkeep import Upkeep
@@ -22,6 +22,7 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.cuts import Cut
 from tables.catalog.index_store import IndexStore
 from tables.errors import DamagedError
+from tables.merge.merge_blocks import MergedBlock
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 
@@ -91,7 +92,7 @@ class Bucket:
                 continue
             numbers = list(range(self.next_number, self.next_number + count))
             self.next_number += count
-            self.numbers[tenant] |= {number: (partition, first, self.now_s) for number in numbers}
+            self.numbers[tenant] |= dict.fromkeys(numbers, (partition, first, self.now_s))
             name = block_id(CLUSTER, tenant, partition, first, last)
             made = meta_of(name, tenant, partition, first, last, numbers, self.now_s)
             write(self.writer.store, made, numbers)
@@ -139,7 +140,7 @@ def read(store: ObjectStore, meta: BlockMeta) -> list[int]:
     return numbers
 
 
-def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> Merged:
+def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
     """Stands for `tables.merge.merge_blocks`: the same objects in the same order."""
     numbers = [number for meta in inputs for number in read(store, meta)]
     name = merged_block_id([meta.block_id for meta in inputs])
@@ -157,7 +158,7 @@ def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> Merged:
         replaces=[meta.block_id for meta in inputs],
     )
     write(store, made, numbers)
-    return Merged(made, 0)
+    return MergedBlock(made, 0)
 
 
 class Compactor:

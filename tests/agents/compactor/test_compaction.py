@@ -1,4 +1,4 @@
-"""Leader and executor over a real object store: merges, retention, deletion, checkpoints, and what is left of the dead."""
+"""Leader and executor over a real object store: merges, retention, deletion, checkpoints, and what the dead leave."""
 
 import logging
 

@@ -1,6 +1,6 @@
 """Whatever happens in whatever order, readers find every span of a flushed block exactly once.
 
-A state machine over a real object store: blocks are flushed, two compactors plan and merge, both may be the leader, each
+A state machine over a real object store: blocks are flushed, two compactors plan and merge, both may lead, each
 may die before or after any storage operation, jobs run twice, late, or never, and readers are behind by a poll.
 """
 
