@@ -1,6 +1,7 @@
 """The settings of `storage.trace` → the configuration that `tables.storage` opens. Options have obstore's names."""
 
 import base64
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import SettingsError
-from app.settings.buckets import GCS, S3, SSE, Azure
+from app.settings.buckets import GCS, S3, SSE, Azure, Bucket
 from app.settings.storage import Trace
 from tables.storage.config import Hedging, Retry, StorageConfig
 
@@ -27,22 +28,30 @@ def storage_config(trace: Trace) -> StorageConfig:
         "write_timeout_s": trace.write_timeout_s,
         "concurrent_requests_max": trace.concurrent_requests_max,
     }
-    if trace.backend == "local":
-        return StorageConfig("local", str(trace.local.path), **limits)
-    bucket = {"s3": trace.s3, "gcs": trace.gcs, "azure": trace.azure}[trace.backend]
-    limits |= {"prefix": bucket.prefix, "hedging": Hedging(bucket.hedge_requests_at, bucket.hedge_requests_up_to)}
-    match bucket:
-        case S3() as s3:
+    match trace.backend:
+        case "local":
+            return StorageConfig("local", str(trace.local.path), **limits)
+        case "s3":
+            s3 = trace.s3
             retry = Retry(s3.retry_max_attempts, s3.retry_backoff_initial, s3.retry_backoff_max)
             attributes = {**s3.metadata, **({"Storage-Class": s3.storage_class} if s3.storage_class else {})}
             put = _set({"tags": s3.tags, "attributes": attributes})
-            return StorageConfig("s3", s3.bucket, options=_s3(s3), put_options=put, retry=retry, **limits)
-        case GCS() as gcs:
+            limits |= {**_of_bucket(s3), "retry": retry}
+            return StorageConfig("s3", s3.bucket, options=_s3(s3), put_options=put, **limits)
+        case "gcs":
+            gcs = trace.gcs
             cache = {"Cache-Control": gcs.object_cache_control} if gcs.object_cache_control else {}
             put = _set({"attributes": {**gcs.object_metadata, **cache}})
+            limits |= _of_bucket(gcs)
             return StorageConfig("gcs", gcs.bucket_name, options=_gcs(gcs), put_options=put, **limits)
-        case Azure() as azure:
+        case "azure":
+            azure = trace.azure
+            limits |= _of_bucket(azure)
             return StorageConfig("azure", azure.container_name, options=_azure(azure, os.environ), **limits)
+
+
+def _of_bucket(bucket: Bucket) -> dict[str, Any]:
+    return {"prefix": bucket.prefix, "hedging": Hedging(bucket.hedge_requests_at, bucket.hedge_requests_up_to)}
 
 
 def _s3(s3: S3) -> dict[str, Any]:
@@ -103,13 +112,20 @@ def _aws_credentials() -> Any:
 
 
 def _gcs(gcs: GCS) -> dict[str, Any]:
-    options: dict[str, Any] = {"base_url": gcs.base_url, "service_account": gcs.service_account_file}
+    if gcs.insecure:
+        client = {"allow_http": True, "allow_invalid_certificates": True}
+        return {"service_account_key": anonymous_key(gcs.base_url), "client_options": client}
     if gcs.service_account_file:
         _file(gcs.service_account_file, "gcs.service_account_file")
-    if gcs.insecure:
-        options["skip_signature"] = True
-        options["client_options"] = {"allow_http": True, "allow_invalid_certificates": True}
-    return _set(options)
+    return _set({"base_url": gcs.base_url, "service_account": gcs.service_account_file})
+
+
+def anonymous_key(base_url: str) -> str:
+    """A service account's key that asks for no credentials. (obstore's `skip_signature` is for reads only: its writes
+    ask Google's metadata server for a token.)
+    """
+    nobody = {"client_email": "", "private_key": "", "private_key_id": ""}
+    return json.dumps({"gcs_base_url": base_url, "disable_oauth": True, **nobody})
 
 
 def _azure(azure: Azure, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """TARGET=live-store: keeps recent spans and answers queries.
 
-Opens the live store when the worker starts, watches the storage while it runs, seals when it stops.
+Probes the storage and opens the live store when the worker starts, watches the storage while it runs, seals when it
+stops.
 """
 
 import asyncio
@@ -22,13 +23,14 @@ from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.blocks.block_list import BlockList
-from tables.errors import StorageError
+from tables.errors import StorageError, UnusableStorage
 from tables.live.partition import CutPolicy
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
+from tables.storage.probe import StorageProbe
 from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         settings, kafka = self._settings, self._settings.kafka
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         await self.add_runtime_dependency(self._table)
+        await self._probe_storage()
         live = settings.live_store
         policy = CutPolicy(
             partitions=partitions,
@@ -68,6 +71,18 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         data = SegmentBytes(segments, live.segment_cache_bytes_max)
         blocks = BlockList(store, cluster_id, columns, data.block_file)
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
+
+    async def _probe_storage(self) -> None:
+        """Raises: UnusableStorage. Partitions wait for a storage that is away."""
+        storage_probe = StorageProbe(self._storage)
+        self._manager.check_storage = storage_probe.run
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, walled, storage_probe.run)
+        except UnusableStorage as err:
+            log.critical("%s", err)
+            raise
+        except StorageError as err:
+            log.warning("partitions wait for the storage: %s", err)
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import SettingsError
-from app.process.storage import storage_config
+from app.process.storage import anonymous_key, storage_config
 from app.settings import load
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
@@ -83,8 +83,7 @@ AZURE = "STRETTO_STORAGE__TRACE__AZURE__"
             "bucket",
             "",
             {
-                "base_url": "http://127.0.0.1:4443",
-                "skip_signature": True,
+                "service_account_key": anonymous_key("http://127.0.0.1:4443"),
                 "client_options": {"allow_http": True, "allow_invalid_certificates": True},
             },
             id="gcs emulator",
