@@ -210,3 +210,39 @@ def test_jobs_of_one_damaged_tenant_hold_up_no_other(bucket, caplog) -> None:
     assert "tenant a" in caplog.text
     reader = Reader(bucket)
     assert reader.visible("b") == []
+
+
+def test_buckets_of_before(tmp_path) -> None:
+    """Cuts without the metas of their blocks, blocks that do not say when they were received: merged, and deleted."""
+    bucket = Bucket(tmp_path, before=True)
+    reader = Reader(bucket)
+    for _ in range(5):
+        bucket.flush(0, {"a": 3, "b": 1})
+    compactor = Compactor(bucket)
+    assert compactor.settle() == 2
+    reader.poll()
+    assert [meta.spans for meta in reader.visible("a")] == [15]
+    bucket.now_s += RETENTION_S + 1
+    compactor.settle()
+    bucket.now_s += GRACE_S + 1
+    compactor.settle()
+    assert paths(bucket) == []
+
+
+def test_blocks_of_a_former_kafka_cluster(bucket) -> None:
+    """They are merged and deleted as others, though nobody writes more of them."""
+    for _ in range(3):
+        bucket.flush(0, {"a": 5})
+    bucket.cluster_id = "kafka-2"
+    compactor, reader = Compactor(bucket), Reader(bucket)
+    bucket.now_s += WINDOW_S + 60
+    compactor.settle()
+    reader.poll()
+    (merged,) = reader.visible("a")
+    assert (merged.spans, merged.cluster_id) == (15, "kafka-1")
+    bucket.now_s += RETENTION_S + 1
+    compactor.settle()
+    bucket.now_s += GRACE_S + 1
+    compactor.settle()
+    assert paths(bucket) == []
+    assert paths(bucket, "cuts") == []
