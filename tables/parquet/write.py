@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns.arrays import one_array
+from tables.parquet.directory import with_directory
 from tables.schema import parse_attribute_column
 
 _DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
@@ -39,7 +40,9 @@ _PAGE_BYTES: Final = 8 << 20
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
-    """One file with one row group; zstd level 1, small ones LZ4. `metadata` goes to the footer's key-value pairs."""
+    """One file with one row group; zstd level 1, small ones LZ4 and with a directory. `metadata` goes to the footer's
+    key-value pairs.
+    """
     small = table.num_rows < _SMALL_ROWS
     columns = [one_array(column) for column in table.columns]
     plain = set(_PLAIN) | set(_DELTA)
@@ -64,7 +67,7 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
         sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(flat.schema.get_field_index("start_ns"))],
     ) as writer:
         writer.write_table(flat, row_group_size=max(1, flat.num_rows))
-    return sink.getvalue()
+    return with_directory(sink.getvalue(), flat)
 
 
 def _hardly_repeats(column: Any) -> bool:
