@@ -114,7 +114,7 @@ def decode(files: Sequence[LoadedFile], column: str, leaf_ends: Sequence[str] | 
         if leaf_ends is None or any(path.endswith(end) for end in leaf_ends)
     ]
     data, checked = _joined(files, column, wanted)
-    paths = [path for path, _ in known.paths]
+    paths, groups = [path for path, _ in known.paths], range(len(files))
     dictionaries = [column] if column_type(column) == pa.string() else []
     dictionaries += [path for path in overflow.DICTIONARIES if path in paths]
     name = files[0].path
@@ -125,8 +125,12 @@ def decode(files: Sequence[LoadedFile], column: str, leaf_ends: Sequence[str] | 
             pre_buffer=False,
             page_checksum_verification=not checked,
         )
-        groups = range(len(files))
-        chunks = file.reader.read_row_groups(groups, column_indices=wanted, use_threads=False).column(0)
+        if overflow.DICTIONARIES[0] in paths:
+            # Arrow does not put dictionaries within lists together; several row groups at once are an error.
+            arrays = [file.reader.read_row_group(number, wanted, use_threads=False).column(0) for number in groups]
+            chunks = pa.chunked_array([chunk for array in arrays for chunk in array.chunks])
+        else:
+            chunks = file.reader.read_row_groups(groups, column_indices=wanted, use_threads=False).column(0)
     if not checked:
         check_codes(name, _dictionaries(chunks.chunks))
     array = one_array(chunks)
