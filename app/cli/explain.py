@@ -89,7 +89,7 @@ def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
     blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
     blocks.poll([])
     snapshot = blocks.snapshot(tenant)
-    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], damage_lines(snapshot.damaged)
+    return blocks.query_sources(snapshot.blocks), damage_lines(snapshot.damaged)
 
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:

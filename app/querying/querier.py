@@ -378,9 +378,9 @@ def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
         compile_text(query)
 
 
-def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
-    """A source for each row group of the files of blocks."""
-    return [source for meta in metas for source in blocks.sources(meta)]
+def block_sources(blocks: BlockList, metas: Sequence[BlockMeta]) -> list[Any]:
+    """The sources of blocks: one for each file, and few for all that are small."""
+    return blocks.query_sources(metas)
 
 
 def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None = None) -> list[Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from tables.blocks.file_groups import FileGroups
 from tables.blocks.meta import BlockMeta
 from tables.catalog.audit import Auditor
 from tables.catalog.checkpoints import Checkpoint
@@ -31,7 +32,10 @@ from tables.storage.request_usage import RequestUsage
 
 log = logging.getLogger(__name__)
 
+SMALL_FILES_BYTES_MAX: Final = 64 << 20
 _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
+# Small files that a query reads at once from remote storage.
+_READS_AT_ONCE: Final = 16
 
 
 class BlockList:
@@ -43,6 +47,7 @@ class BlockList:
         cluster_id: str,
         cache: ColumnCache,
         local_copy: Callable[[str], Any] = lambda _: None,
+        small_files_bytes_max: int = SMALL_FILES_BYTES_MAX,
     ) -> None:
         """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
         read, and there while the storage is away
@@ -60,6 +65,8 @@ class BlockList:
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
         self._local_copy = local_copy
+        threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
+        self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
 
     # ---- what is in storage
 
@@ -278,6 +285,10 @@ class BlockList:
                 sources = self._sources[meta.key] = self._open(meta, {})
             return sources
 
+    def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
+        """The files of some blocks of one tenant as sources: small ones in groups."""
+        return self._groups.sources(metas, self.sources)
+
     def _forget(self, key: str) -> None:
         for source in self._sources.pop(key, []):
             source.close()
@@ -307,6 +318,10 @@ class BlockList:
 
     def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
         return lambda: RangeFile(partial(self._ranges, path), size_bytes)
+
+    def _read_file(self, path: str, size_bytes: int) -> Any:
+        (data,) = self._ranges(path, [(0, size_bytes)])
+        return data
 
     def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
         copy = self._local_copy(path)

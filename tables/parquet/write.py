@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns.arrays import one_array
+from tables.parquet.directory import with_directory
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION, parse_attribute_column
 
 _DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
@@ -39,7 +40,7 @@ _PAGE_BYTES: Final = 8 << 20
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
-    """One file with one row group; zstd level 1, small ones LZ4.
+    """One file with one row group; zstd level 1, small ones LZ4 and with a directory.
 
     metadata: for the footer's key-value pairs, beside the version of the schema
     """
@@ -67,7 +68,7 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
         # Without Arrow's own schema in the footer, its metadata is not written either.
         writer.add_key_value_metadata({SCHEMA_KEY: str(SCHEMA_VERSION), **(metadata or {})})
         writer.write_table(flat, row_group_size=max(1, flat.num_rows))
-    return sink.getvalue()
+    return with_directory(sink.getvalue(), flat)
 
 
 def _hardly_repeats(column: Any) -> bool:
