@@ -1,4 +1,4 @@
-"""The section storage.trace: where blocks are stored. Names are Tempo's."""
+"""The section storage: where blocks are stored. Names are Tempo's."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from app.settings.base import Section, conflict
+from app.settings.iceberg import Iceberg
 from app.settings.values import Folder, HttpUrlOrEmpty, Prefix, S3Endpoint, Seconds
 
 _PREFIX_HELP: Final = "Folder within the bucket. Empty: the bucket's root."
@@ -116,3 +117,4 @@ class Trace(Section):
 
 class Storage(Section):
     trace: Trace = Trace()
+    iceberg: Iceberg = Iceberg()

@@ -45,6 +45,7 @@ FORMS = {
     "database_name_attributes": st.lists(NAMES, max_size=2),
     "allowed_origins": st.lists(NAMES.map("https://{}.*".format) | st.just("*"), max_size=2),
     "allowed_headers": st.lists(NAMES, max_size=2),
+    "properties": st.dictionaries(NAMES, st.text(), max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,
