@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -32,12 +31,6 @@ ODD = [
     span(2, attributes={"list": AnyValue(int_value=-(2**63)), "a.b:int": "text", "a": AnyValue(double_value=1.5)}),
     span(3, attributes={f"rare{number}": "v" for number in range(40)}, kind=3, status={"code": 2, "message": "m"}),
 ]
-
-
-@pytest.fixture(autouse=True)
-def planner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polars warns that a plugin of its own would be faster."""
-    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
 
 
 def local_bucket(folder: Path, **config: Any) -> IcebergBucket:

@@ -21,12 +21,6 @@ BODIES = [body for body, _ in requests(Options(spans=500, spans_per_request=100)
 NOTHING = IcebergChange()
 
 
-@pytest.fixture(autouse=True)
-def planner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polars warns that a plugin of its own would be faster."""
-    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[MotoS3]:
     with moto_s3() as server:
@@ -46,11 +40,10 @@ def local_bucket(folder: Path, **config: Any) -> IcebergBucket:
 
 
 def check(bucket: IcebergBucket, *bodies: bytes) -> None:
-    """All engines count what was sent."""
+    """All engines count what was sent: pyiceberg, and polars, whose planner and reader are its own."""
     expected = by_hand(bodies)
     assert by_pyiceberg(bucket.table) == expected
     assert by_polars(bucket.table, reader_override="native", storage_options=bucket.options) == expected
-    assert by_polars(bucket.table, reader_override="pyiceberg") == expected
 
 
 def test_flushes_compaction_and_retention(bucket: IcebergBucket) -> None:
