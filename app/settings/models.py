@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
+from app.settings.compactor import Compactor
 from app.settings.generator import MetricsGenerator
 from app.settings.overrides import Overrides
 from app.settings.server import Receivers, Server
@@ -40,6 +41,9 @@ class Kafka(Section):
     otlp_topic: TopicName = Field(
         default="otlp_spans",
         description="Topic to which other Kafka producers write OTLP trace requests (encoding `otlp_proto`).",
+    )
+    compaction_topic: TopicName = Field(
+        default="compaction_jobs", description="Topic over which merges of blocks are handed out to compactors."
     )
     partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=4,
@@ -101,6 +105,9 @@ class Kafka(Section):
     def _topics_differ(self) -> Self:
         if self.topic == self.otlp_topic:
             raise conflict("otlp_topic", "must differ from kafka.topic: their records differ in format", "topic")
+        for other in ("topic", "otlp_topic"):
+            if self.compaction_topic == getattr(self, other):
+                raise conflict("compaction_topic", f"must differ from kafka.{other}: its records are jobs", other)
         return self
 
 
@@ -338,16 +345,24 @@ class Query(Section):
     column_cache_bytes_max: Bytes = Field(
         default=384 * MIB, description="Memory, in bytes, for the cache of decoded columns."
     )
+    bloom_cache_bytes_max: Bytes = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for the cache of filters of trace ids (Bloom filters), which say which blocks a "
+        "lookup by trace id need not read. A filter takes about 12 bits a trace.",
+    )
+    trace_reads_max: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="Reads from object storage that lookups by trace id do at once."
+    )
 
 
 class Settings(Section):
     """All settings. `app.settings.load` makes them; they are immutable."""
 
-    target: Literal["all", "distributor", "live-store", "metrics-generator"] = Field(
+    target: Literal["all", "distributor", "live-store", "metrics-generator", "compactor"] = Field(
         default="all",
         description="What this process runs: `distributor` receives spans, `live-store` holds recent spans, writes "
         "blocks and answers queries, `metrics-generator` computes metrics from spans and pushes them, "
-        "`all` does all of this.",
+        "`compactor` merges blocks and deletes old ones, `all` does all of this.",
     )
     multitenancy_enabled: bool = Field(
         default=False,
@@ -369,6 +384,7 @@ class Settings(Section):
     query_frontend: QueryFrontend = QueryFrontend()
     query: Query = Query()
     metrics_generator: MetricsGenerator = MetricsGenerator()
+    compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
 
     @model_validator(mode="after")
@@ -388,6 +404,21 @@ class Settings(Section):
                 "live_store.flushed_retention_s",
                 f"must be at least two storage.trace.blocklist_poll_s ({needed_s:g}), or queries miss new blocks",
                 "storage.trace.blocklist_poll_s",
+            )
+        merging = self.compactor.compaction
+        needed_s += self.query.timeout_s
+        if merging.compacted_block_retention < needed_s:
+            raise conflict(
+                "compactor.compaction.compacted_block_retention",
+                f"must be at least two storage.trace.blocklist_poll_s and one query.timeout_s ({needed_s:g} s), or "
+                "queries lose the blocks that they read",
+                "storage.trace.blocklist_poll_s",
+            )
+        if merging.input_blocks_max < merging.input_blocks_min:
+            raise conflict(
+                "compactor.compaction.input_blocks_max",
+                f"must not be less than compactor.compaction.input_blocks_min ({merging.input_blocks_min})",
+                "compactor.compaction.input_blocks_min",
             )
         if self.kafka.retention_s < 2 * self.live_store.block_age_s:
             raise conflict(

@@ -17,12 +17,17 @@ from tables.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A segment that becomes a file of a block."""
+    """A segment that becomes a file of a block.
+
+    received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; max 0: unknown
+    """
 
     data: Any  # Parquet bytes: bytes or an Arrow buffer
     spans: int
     start_min_ns: int
     end_max_ns: int
+    received_min_ms: int = 0
+    received_max_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,18 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         end_max_ns=max(file.end_max_ns for file in files),
         size_bytes=sum(file.size_bytes for file in files),
         files=files,
+        **_received([segment for segment, *_ in segments]),
     )
+
+
+def _received(segments: Sequence[SegmentFile]) -> dict[str, int]:
+    """When the block's records were received, unless that is not known of one of them."""
+    if not all(segment.received_max_ms for segment in segments):
+        return {}
+    return {
+        "received_min_ms": min(segment.received_min_ms for segment in segments),
+        "received_max_ms": max(segment.received_max_ms for segment in segments),
+    }
 
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:

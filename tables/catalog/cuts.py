@@ -3,7 +3,8 @@
 A cut is one object per range of offsets, written after the blocks of all tenants in that range:
 
     cuts/<cluster id>/<partition>/<first offset, 20 digits>.json
-    {"last_offset": …, "blocks": ["<tenant>/<block id>", …], "crc32": … (`tables.storage.checksum`)}
+    {"last_offset": …, "blocks": ["<tenant>/<block id>", …], "metas": [<meta.json of each>, …],
+     "crc32": … (`tables.storage.checksum`)}
 
 The ranges of a partition follow each other. The end of the last is the partition's flushed offset: a query takes what
 lies below it from blocks, and what lies from it on from live stores. The name holds the first offset only and is
@@ -11,31 +12,40 @@ created, never replaced: of two writers that cut the same range differently (a f
 the other learns of it.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import orjson
+from pydantic import ValidationError
 
-from tables.blocks.meta import block_id
-from tables.catalog.place import Place
+from tables.blocks.meta import BlockMeta, block_id, check_meta
+from tables.catalog.place import Place, place_folder, split_path
 from tables.errors import DamagedError, StorageError
 from tables.storage.checksum import has_checksum, with_checksum
 from tables.storage.object_store import ObjectStore
+from tables.storage.read_many import read_many
 
-# How many cuts may fail to be read, one after the other, before the storage counts as away.
-_FAILURES_MAX: Final = 3
+FOLDER: Final = "cuts"
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A cut: offsets first_offset … last_offset (included) of a partition, and the blocks that hold them."""
+    """A cut: offsets first_offset … last_offset (included) of a partition, and the blocks that hold them.
+
+    metas: of these blocks; a cut of an earlier version has none. They follow from the blocks
+    """
 
     partition: int
     first_offset: int
     last_offset: int
     blocks: tuple[str, ...]  # "<tenant>/<block id>", ascending; none if the range held no readable span
+    metas: tuple[BlockMeta, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def end(self) -> int:
+        """The first offset after it."""
+        return self.last_offset + 1
 
 
 class Cuts:
@@ -44,16 +54,15 @@ class Cuts:
     def __init__(self, store: ObjectStore, cluster_id: str) -> None:
         self._store = store
         self._cluster_id = cluster_id
-        # Cuts never change: a cut that was read stays valid, whatever happens to the object.
-        self._known: dict[Place, dict[int, Cut]] = defaultdict(dict)
 
     def write(self, cut: Cut) -> Cut:
         """Writes a cut. Returns the cut that is valid: this one, or another one that was there before.
 
         Raises: DamagedError if a cut is there that cannot be read
         """
-        body = with_checksum(orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks)}))
-        path = _path((self._cluster_id, cut.partition), cut.first_offset)
+        metas = [meta.model_dump() for meta in cut.metas]
+        body = with_checksum(orjson.dumps({"last_offset": cut.last_offset, "blocks": list(cut.blocks), "metas": metas}))
+        path = cut_path((self._cluster_id, cut.partition), cut.first_offset)
         if self._store.create(path, body):
             return cut
         there = self._store.get(path)
@@ -61,47 +70,49 @@ class Cuts:
             raise StorageError(f"{path} exists and cannot be read; is something deleting cuts?")
         return decode_cut(path, there)
 
-    def read(self, wanted: Callable[[Place], bool]) -> dict[Place, dict[int, Cut | str]]:
-        """Each cut of the wanted partitions by its first offset, or the problem with it.
+    def clusters(self) -> list[str]:
+        """The Kafka clusters of which there are cuts. One request."""
+        return [path.rpartition("/")[2] for path in self._store.folders(FOLDER)]
 
+    def partitions(self, cluster_id: str) -> list[Place]:
+        """The partitions of a cluster of which there are cuts. One request."""
+        numbers = [path.rpartition("/")[2] for path in self._store.folders(f"{FOLDER}/{cluster_id}")]
+        return [(cluster_id, int(number)) for number in numbers if number.isdecimal()]
+
+    def read(self, wanted: Mapping[Place, int], known: Mapping[Place, Mapping[int, Cut]]) -> dict[Place, "Entries"]:
+        """Each cut of some partitions by its first offset, or the problem with it.
+
+        wanted: by partition, the offset from which on cuts are listed: one request for each. known: cuts that need not
+        be read again, because cuts never change
         Raises: StorageError if the storage is away, but not for a single object
         """
-        listed: dict[Place, set[int]] = {place: set() for place in self._known if wanted(place)}
-        for path in self._store.paths("cuts"):
-            folder, _, name = path.removeprefix("cuts/").rpartition("/")
-            cluster_id, _, number = folder.rpartition("/")
-            first = name.removesuffix(".json")
-            if number.isdecimal() and first.isdecimal() and wanted((cluster_id, int(number))):
-                listed.setdefault((cluster_id, int(number)), set()).add(int(first))
-        return {place: self._of(place, firsts) for place, firsts in sorted(listed.items())}
-
-    def _of(self, place: Place, firsts: set[int]) -> dict[int, Cut | str]:
-        known = self._known[place]
-        if firsts:
-            # Old cuts are deleted, from the first on. A later one that vanishes stays known.
-            for gone in [first for first in known if first < min(firsts)]:
-                del known[gone]
-        found: dict[int, Cut | str] = {**known}
-        failures = 0
-        for first in sorted(firsts - known.keys()):
-            path = _path(place, first)
-            try:
-                data = self._store.get(path)
-                if data is not None:
-                    found[first] = known[first] = decode_cut(path, data)
-            except DamagedError as err:
-                found[first] = str(err)
-            except StorageError as err:
-                failures += 1
-                if failures > _FAILURES_MAX:
-                    raise
-                found[first] = str(err)
+        listed = {place: self._firsts(place, start) for place, start in wanted.items()}
+        missing = [
+            (place, first) for place, firsts in listed.items() for first in firsts if first not in known.get(place, {})
+        ]
+        found: dict[Place, Entries] = {place: {} for place in wanted}
+        for (place, first), cut in read_many(self._get, missing).items():
+            if cut is not None:
+                found[place][first] = cut if isinstance(cut, Cut) else str(cut)
         return found
 
+    def _firsts(self, place: Place, start: int) -> Sequence[int]:
+        after = cut_path(place, start - 1) if start > 0 else None
+        paths = self._store.paths(f"{FOLDER}/{place_folder(place)}", after)
+        return [named[1] for path in paths if (named := split_path(path)) is not None]
 
-def _path(place: Place, first_offset: int) -> str:
-    cluster_id, partition = place
-    return f"cuts/{cluster_id}/{partition:05d}/{first_offset:020d}.json"
+    def _get(self, named: tuple[Place, int]) -> Cut | None:
+        path = cut_path(*named)
+        data = self._store.get(path)
+        return None if data is None else decode_cut(path, data)
+
+
+Entries = dict[int, Cut | str]
+
+
+def cut_path(place: Place, first_offset: int) -> str:
+    """The path of a cut."""
+    return f"{FOLDER}/{place_folder(place)}/{first_offset:020d}.json"
 
 
 def decode_cut(path: str, data: bytes) -> Cut:
@@ -110,10 +121,12 @@ def decode_cut(path: str, data: bytes) -> Cut:
     partition, first = int(number), int(name.removesuffix(".json"))
     try:
         body = orjson.loads(data)
-        cut = Cut(partition, first, int(body["last_offset"]), tuple(map(str, body["blocks"])))
+        blocks, last = tuple(map(str, body["blocks"])), int(body["last_offset"])
         checked = has_checksum(data)
-    except (KeyError, TypeError, ValueError) as err:
+        metas = _metas(body.get("metas", []), blocks) if checked else ()
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DamagedError(path, f"is not a cut: {err}") from err
+    cut = Cut(partition, first, last, blocks, metas)
     if cut.last_offset < first:
         raise DamagedError(path, f"is not a cut: it ends at {cut.last_offset}, before it begins")
     # Cuts of earlier versions have no checksum; but a block's id follows from its offsets.
@@ -122,3 +135,19 @@ def decode_cut(path: str, data: bytes) -> Cut:
         if name != block_id(cluster_id, tenant, partition, first, cut.last_offset):
             raise DamagedError(path, f"is not a cut: block {name} has not these offsets")
     return cut
+
+
+def _metas(items: Sequence[Any], blocks: Sequence[str]) -> tuple[BlockMeta, ...]:
+    """The metas of blocks of the cut. One that this build cannot read is left out: the block's meta.json is read then,
+    and says what is wrong with it.
+    """
+    named, found = set(blocks), []
+    for item in items:
+        try:
+            meta = BlockMeta.model_validate(item)
+            check_meta(meta.path, meta)
+        except (ValidationError, DamagedError):
+            continue
+        if meta.key in named:
+            found.append(meta)
+    return tuple(found)

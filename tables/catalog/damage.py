@@ -25,23 +25,22 @@ _LOGGED_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged block. meta: None if unknown; partition: None if no cut names the block
+    """One damaged block. meta: None if unknown
 
-    readable: only the object meta.json is damaged; this process has its content, and still reads the block
     stamps: of the files, by path, when the damage was found
-    since_s: the last check, by the monotonic clock
+    since_s: when the files were read last, looked_at_s: when their stamps were, by the monotonic clock
     """
 
     tenant: str
     block_id: str
     reason: str
     problem: str
-    cluster_id: str | None = None
-    partition: int | None = None
+    cluster_id: str
+    partition: int
     meta: BlockMeta | None = None
-    readable: bool = False
     stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
     since_s: float = 0.0
+    looked_at_s: float = 0.0
 
     @property
     def key(self) -> str:

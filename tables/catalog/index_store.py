@@ -3,8 +3,8 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prometheus_client import Counter
@@ -31,6 +31,14 @@ _ATTEMPTS_MAX: Final = 100
 _LISTINGS_MAX: Final = 5
 
 Versions = dict[int, Stamp]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An index, and what is wrong with the newer version that should have been read instead."""
+
+    index: TenantIndex
+    damage: DamagedError | None
 
 
 class IndexStore:
@@ -74,10 +82,10 @@ class IndexStore:
             if not versions:
                 return None
             if (found := self.newest_of(tenant, versions)) is not None:
-                return found
+                return found.index
         raise StorageError(f"the versions of index/{tenant} change faster than they can be read")
 
-    def newest_of(self, tenant: str, versions: Versions, above: int = 0) -> TenantIndex | None:
+    def newest_of(self, tenant: str, versions: Iterable[int], above: int = 0) -> Found | None:
         """The newest readable one of the listed versions above a number; None if they are gone, or there is none.
 
         Raises: DamagedError if none can be read
@@ -85,12 +93,12 @@ class IndexStore:
         damage: DamagedError | None = None
         for version in sorted((version for version in versions if version > above), reverse=True):
             try:
-                found = self.read(tenant, version)
+                index = self.read(tenant, version)
             except DamagedError as err:
                 damage = damage or err
                 continue
-            if found is not None:
-                return found
+            if index is not None:
+                return Found(index, damage)
             if damage is None:
                 return None  # replaced and deleted since the listing
         if damage is not None:

@@ -129,6 +129,11 @@ class TenantIndex:
         """Whether readers may know the block: it is a row, or was one not long ago. Its objects must stay."""
         return len(self.rows_with([block_id])) > 0 or any(one.block_id == block_id for one in self.removed)
 
+    def partition_counts(self, cluster_id: str) -> set[int]:
+        """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
+        of_cluster = self.table.filter(pc.equal(self.table["cluster_id"], cluster_id))
+        return set(pc.unique(of_cluster["partition_count"]).to_pylist())
+
     def encode(self) -> bytes:
         """The object's bytes; equal indexes have equal bytes."""
         head = {

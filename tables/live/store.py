@@ -12,8 +12,9 @@ from prometheus_client import Counter
 
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
-from tables.catalog.block_list import BlockList, BlockSnapshot
+from tables.catalog.block_list import BlockList
 from tables.catalog.cuts import Cut
+from tables.catalog.snapshot import BlockSnapshot
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
@@ -145,6 +146,7 @@ class LiveStore:
             start_min_ns=start_min_ns,
             end_max_ns=end_max_ns,
             first_timestamp_ms=job.first_timestamp_ms,
+            last_timestamp_ms=job.last_timestamp_ms,
         )
         self._segments.put(info, data)
         self._data.keep(info, data)
@@ -162,13 +164,17 @@ class LiveStore:
         metas: list[BlockMeta] = []
         cluster_id, count = self.blocks.cluster_id, self.policy.partitions
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
-            files = [SegmentFile(self._data.data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
+            files = [self._segment_file(segment) for segment in of_tenant]
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
             metas.append(write_block(self.blocks.store, block, files))
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
-        wanted = Cut(partition, job.first_offset, job.last_offset, names)
+        wanted = Cut(partition, job.first_offset, job.last_offset, names, tuple(metas))
         cut = self.blocks.cuts.write(wanted)
         return FlushResult(cut, metas, ours=cut == wanted)
+
+    def _segment_file(self, info: SegmentInfo) -> SegmentFile:
+        received = (info.first_timestamp_ms, info.last_timestamp_ms)
+        return SegmentFile(self._data.data(info), info.spans, info.start_min_ns, info.end_max_ns, *received)
 
     def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
         """Makes the blocks visible to queries of this process. Returns the segments that may be deleted after a
@@ -199,9 +205,15 @@ class LiveStore:
         self._data.discard(info)
         self._sources.pop(info, None)
 
-    def view(self, tenant: str) -> Live:
-        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on."""
-        snapshot = self.blocks.snapshot(tenant)
+    def view(
+        self, tenant: str, start_ns: int | None = None, end_ns: int | None = None, trace_id: bytes | None = None
+    ) -> Live:
+        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on.
+
+        start_ns, end_ns: the blocks that a query over this time range reads; None: open
+        trace_id: the blocks of the partitions that the trace may be in
+        """
+        snapshot = self.blocks.snapshot(tenant, start_ns, end_ns, trace_id)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
             view = partition.live(snapshot.flushed_offsets.get(number, 0), tenant)
