@@ -19,7 +19,8 @@ def test_segments_have_their_own_traces() -> None:
     """Sorted, of one partition, with parents that are there, and never the same."""
     traffic = Traffic(spans=40, partitions=4, attribute_columns_max=300)
     seen: set[tuple[bytes, bytes]] = set()
-    for number in range(40):
+    roots = 0
+    for number in range(16):
         segment = traffic.segment(number % 4, 1_800_000_000 + 300 * number)
         table = pq.read_table(pa.BufferReader(segment.data))
         ids = table["trace_id"].combine_chunks()
@@ -32,13 +33,14 @@ def test_segments_have_their_own_traces() -> None:
         # A template is a piece of a stream: some parents are outside of it.
         parents = set(zip(ids.to_pylist(), table["parent_span_id"].to_pylist(), strict=True))
         assert len(spans & parents) > 1
-        assert any(parent == NO_PARENT for _, parent in parents)
+        roots += sum(parent == NO_PARENT for _, parent in parents)
         assert segment.start_min_ns == min(table["start_ns"].to_pylist()) >= segment.received_min_ms * 1_000_000
+    assert roots
 
 
 @pytest.mark.parametrize("tenants", [1, 3])
 def test_every_span_is_visible_once(tenants: int, tmp_path: Path) -> None:
-    plan = Plan(days=0.1, tenants=tenants, partitions=2, spans=20)
+    plan = Plan(days=0.06, tenants=tenants, partitions=2, spans=20)
     months = Months(plan, tmp_path, Settings())
     for _ in range(plan.flushes):
         months.flush()
