@@ -69,12 +69,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         from app.cli.explain import arguments
 
         arguments(explain)
-    blocks = commands.add_parser("blocks", help="what lies in storage: files")
+    blocks = commands.add_parser("blocks", help="what lies in storage: list, show, check, files, drop-trace, redact")
     if "blocks" in argv:
-        from app.cli.blocks.files import arguments as files_arguments
+        from app.cli.blocks.command import add_arguments
 
-        actions = blocks.add_subparsers(dest="action", required=True, metavar="ACTION")
-        files_arguments(actions.add_parser("files", help="print the Parquet files of visible blocks, for other tools"))
+        add_arguments(blocks)
     # Their own parsers read their arguments, --help too.
     commands.add_parser("query", help="query a running server: search, trace, metrics, tags, values", add_help=False)
     commands.add_parser("token", help="create a token for the file that server.auth_file names")
@@ -99,9 +98,9 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _blocks(args: argparse.Namespace) -> int:
-    from app.cli.blocks.files import main as files
+    from app.cli.blocks.command import main as blocks
 
-    return files(args, _settings)
+    return blocks(args, _settings)
 
 
 def _query(argv: list[str]) -> int:
