@@ -11,7 +11,7 @@ The name fixes the type, so that any set of blocks can be read together by name.
 
 Beyond `storage.trace.block.attribute_columns_max` of them, the rarest attributes of a file share one list column,
 `overflow`; each entry names the column that the attribute would have had. Readers show them as if they had it. In
-DuckDB: `list_filter(overflow, x -> x.column = 'span.rare:int')[1].int_value`.
+DuckDB: `list_filter(overflow, lambda x: x.column = 'span.rare:int')[1].int_value`.
 
 docs/schema.md describes the table for other tools, and says what stays as it is.
 """

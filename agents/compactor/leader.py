@@ -18,6 +18,7 @@ from agents.compactor.plan import CompactionRules, plan_merges, window_lengths_m
 from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from agents.compactor.upkeep import Upkeep
 from tables.catalog.block_list import BlockList
+from tables.catalog.tenant_index import TenantIndex
 from tables.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -74,10 +75,13 @@ class Leader:
         rules_of: Callable[[str], TenantRules],
         limits: LeaderLimits,
         clock: Callable[[], float],
+        show: Callable[[TenantIndex], None] = lambda _: None,
     ) -> None:
-        """rules_of: of a tenant, asked in each cycle. clock: Unix seconds"""
+        """rules_of: of a tenant, asked in each cycle. clock: Unix seconds. show: told the visible blocks of each tenant
+        in each cycle
+        """
         self._blocks, self._chores, self._rules_of = blocks, chores, rules_of
-        self._limits, self._clock = limits, clock
+        self._limits, self._clock, self._show = limits, clock, show
         self._jobs = JobsUnderWay()
         self._shown: set[str] = set()
 
@@ -117,7 +121,9 @@ class Leader:
     def _tenant(self, name: str, committed: Mapping[int, int], *, plans: bool) -> list[_Candidate]:
         rules = self._rules_of(name)
         self._chores.upkeep.run(name, rules.retention_s)
-        return self._planned(name, tenant_blocks(self._blocks, name), rules, committed) if plans else []
+        blocks = tenant_blocks(self._blocks, name)
+        self._show(blocks.shown)
+        return self._planned(name, blocks, rules, committed) if plans else []
 
     def _planned(
         self, name: str, blocks: TenantBlocks, rules: TenantRules, committed: Mapping[int, int]

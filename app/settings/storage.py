@@ -1,4 +1,4 @@
-"""The section storage.trace: where blocks are stored. Names are Tempo's."""
+"""The section storage: where blocks are stored. Names are Tempo's."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.buckets import GCS, S3, Azure, Bucket
+from app.settings.iceberg import Iceberg
 from app.settings.values import Folder, Seconds
 
 
@@ -82,3 +83,4 @@ class Trace(Section):
 
 class Storage(Section):
     trace: Trace = Trace()
+    iceberg: Iceberg = Iceberg()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 import faust
@@ -15,6 +16,7 @@ from agents.compactor.agent import JobRunner
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.executor import MergeExecutor, run_job
+from agents.compactor.iceberg_updates import IcebergUpdates
 from agents.compactor.job import MERGE
 from agents.compactor.job_topic import JobSender
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
@@ -23,6 +25,7 @@ from agents.compactor.upkeep import Upkeep
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
 from app.errors import SettingsError
+from app.process.iceberg import iceberg_config
 from app.process.overrides import OverridesFile
 from app.process.storage import storage_config
 from app.querying.query_threads import lower_priority
@@ -31,6 +34,7 @@ from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
+from tables.iceberg.sync import IcebergTables
 from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
@@ -57,6 +61,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         super().__init__(**kwargs)
         self._settings, self._shared, self._app, self._runner, self._live = settings, shared, app, runner, live
         self._ending = threading.Event()
+        self._iceberg: IcebergUpdates | None = None
         self._planning = ThreadPoolExecutor(1, "plan-merges", partial(lower_priority, settings.compactor.niceness))
 
     @faust.Service.task
@@ -77,6 +82,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         )
         executor = MergeExecutor(blocks, indexes, merge, range(partitions))
         self._runner.begin(partial(run_job, {MERGE: executor.run}))
+        self._iceberg = iceberg_updates(settings, blocks.store)
         leader = self._leader(blocks, indexes, partitions)
         sender = JobSender(kafka.address, kafka.compaction_topic, job_partitions)
         cycle_s = settings.compactor.compaction.compaction_cycle
@@ -86,6 +92,8 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         """A merge that runs ends with its next file, and is done again by whoever takes the job next."""
         self._runner.end()
         self._ending.set()
+        if self._iceberg is not None:
+            self._iceberg.end()
 
     async def _block_list(self, cluster_id: str) -> BlockList:
         if self._live is None:
@@ -113,7 +121,16 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             inputs_max=merging.input_blocks_max,
             jobs_max=compactor.jobs_queued_max,
         )
-        return Leader(blocks, chores, rules_of(settings, self._shared.overrides), limits, time.time)
+        rules = rules_of(settings, self._shared.overrides)
+        if self._iceberg is None:
+            return Leader(blocks, chores, rules, limits, time.time)
+        return Leader(blocks, chores, rules, limits, time.time, self._iceberg.show)
+
+
+def iceberg_updates(settings: Settings, store: ObjectStore) -> IcebergUpdates | None:
+    """The updates of Iceberg tables; None if the settings do not want any."""
+    config = iceberg_config(settings, settings.compactor.compaction.compacted_block_retention)
+    return None if config is None else IcebergUpdates(lambda: IcebergTables(store, config))
 
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:
@@ -138,6 +155,8 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None = No
     """The compactor. live: of the live store in the same process"""
     if settings.compactor.disabled:
         raise SettingsError("target compactor needs compactor.disabled to be false")
+    if settings.storage.iceberg.enabled and find_spec("pyiceberg") is None:
+        raise SettingsError("storage.iceberg.enabled needs pyiceberg: install stretto with its extra `iceberg`")
     compactor = settings.compactor
     app = stream_app(settings, "compactor")
     merging = ThreadPoolExecutor(compactor.merges_max, "merge", partial(lower_priority, compactor.niceness))

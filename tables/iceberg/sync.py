@@ -61,7 +61,7 @@ class IcebergTables:
         self._store, self._config = store, config
         self._catalog = open_catalog(config)
         # What each table was brought to: nothing is asked about a tenant whose blocks are those of the last time.
-        self._synced: dict[str, tuple[int, frozenset[str]]] = {}
+        self._synced: dict[str, frozenset[str]] = {}
 
     def sync(self, index: TenantIndex, uncovered: Sequence[BlockMeta] = ()) -> IcebergChange:
         """Makes the table of the index's tenant have the files of its blocks, and no others. It may be called at any
@@ -70,7 +70,8 @@ class IcebergTables:
         uncovered: visible blocks of cuts that the index does not cover yet
         Raises: StorageError; the table is then as before, or has a part of the new files, and the next call goes on
         """
-        tenant, state = index.tenant, (index.version, frozenset(meta.block_id for meta in uncovered))
+        tenant = index.tenant
+        state = frozenset(index.table["block_id"].to_pylist()).union(meta.block_id for meta in uncovered)
         if self._synced.get(tenant) == state:
             return IcebergChange()
         blocks = [*index.metas(), *uncovered]
