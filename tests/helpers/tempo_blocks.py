@@ -212,7 +212,7 @@ class TempoBlock:
         return {"Attrs": found} | ({"DedicatedAttributes": dedicated} if dedicated else {})
 
 
-def _dedicated(value: Any, kind: str, lists: bool) -> list[Any] | None:  # noqa: FBT001
+def _dedicated(value: Any, kind: str, lists: bool) -> list[Any] | None:
     """The values for a dedicated column; None: it cannot hold them."""
     items = value.array_value.values if lists and value.WhichOneof("value") == "array_value" else [value]
     if any(item.WhichOneof("value") != kind for item in items):

@@ -5,8 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -113,7 +112,7 @@ def _held(kv: KeyValue, word: str) -> KeyValue | None:
 def test_a_block_gives_back_what_it_was_made_of(
     requests: list[ExportTraceServiceRequest],
     version: str,
-    dedicated: bool,  # noqa: FBT001
+    dedicated: bool,
 ) -> None:
     with TemporaryDirectory() as name:
         block = TempoBlock(version, dedicated=DEDICATED if dedicated else ())
