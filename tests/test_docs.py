@@ -17,7 +17,9 @@ WITH_METRICS = [
 ]
 # Files of the repository, as prose names them; "…", "<protocol>" and "*" stand for several.
 NAMED = re.compile(r"(?<![\w/.])(?:app|agents|query|tables|tools|tests|benchmarks|docs|docker)/[\w./-]*\w(?![\w<*…{])")
-METRIC = re.compile(r"\b(?:stretto_[a-z0-9]+_[a-z0-9_]+|tempo_(?:metrics_generator|runtime)_[a-z0-9_]+)\b")
+METRIC = re.compile(
+    r"\b(?:stretto_[a-z0-9]+_[a-z0-9_]+|tempo_(?:metrics_generator|runtime)_[a-z0-9_]+|tempodb_[a-z0-9_]+)\b"
+)
 OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 
@@ -34,7 +36,7 @@ def test_a_document_without_a_mark_is_refused() -> None:
 
 @pytest.mark.parametrize("name", metrics())
 def test_every_metric_says_what_it_is(name: str) -> None:
-    assert re.fullmatch(r"(stretto|tempo)_[a-z0-9_]+", name)
+    assert re.fullmatch(r"(stretto|tempo|tempodb)_[a-z0-9_]+", name)
     assert metrics()[name].help.endswith(".")
     assert "|" not in metrics()[name].help
 

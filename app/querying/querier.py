@@ -32,10 +32,12 @@ from query.tags.tag_cache import TagCache
 from query.tags.tags import TagNames, TagValues, tag_names, tag_values
 from query.trace.by_id import trace_by_id
 from tables.blocks.meta import BlockMeta
+from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.damage import damage_lines
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
+from tables.storage.byte_cache import ByteCache
 from tables.wall import walled
 from tables.wire.split import partition_of
 
@@ -81,6 +83,8 @@ class QueryLimits:
     niceness: int = 0
     memory_bytes_max: int = 256 << 20
     memory_total_bytes_max: int = 384 << 20
+    trace_reads_max: int = 32
+    bloom_cache_bytes_max: int = 64 << 20
 
     @classmethod
     def of(cls, query: Query) -> Self:
@@ -92,6 +96,8 @@ class QueryLimits:
             niceness=query.niceness,
             memory_bytes_max=query.memory_bytes_max,
             memory_total_bytes_max=query.memory_total_bytes_max,
+            trace_reads_max=query.trace_reads_max,
+            bloom_cache_bytes_max=query.bloom_cache_bytes_max,
         )
 
 
@@ -105,6 +111,8 @@ class Querier:
         # Not the threads of queries: the first rows of an answer are written while its query runs. And no more of them
         # than of those: the event loop waits for the GIL in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
+        self._reads = ThreadPoolExecutor(limits.trace_reads_max, "trace-reads", begin)
+        self._filters = TraceFilters(self._reads, ByteCache("bloom", limits.bloom_cache_bytes_max))
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
@@ -113,7 +121,7 @@ class Querier:
 
     def close(self) -> None:
         """Gives up the queries that wait or run."""
-        for pool in (self._pool, self._answers):
+        for pool in (self._pool, self._answers, self._reads):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def not_ready(self) -> Sequence[str]:
@@ -211,24 +219,28 @@ class Querier:
         partition = partition_of(trace_id, store.policy.partitions)
         live = store.view(tenant)
         within = (request.start_ns, request.end_ns)
-        blocks = [
-            meta
-            for meta in _overlapping(live.blocks.blocks, *within)
-            if partition_of(trace_id, meta.partition_count) == meta.partition
-        ]
+        blocks = _of_trace(_overlapping(live.blocks.blocks, *within), trace_id)
         texts: list[str] = []
         missing_data = MissingData(texts)
         for text in missing_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
             missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
-            sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
-            return trace_by_id(sources, request)
+            sources = self._trace_sources(store.blocks, metas, trace_id)
+            return trace_by_id(sources + live_sources(live, [partition], trace_id), request)
 
         table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, missing_data))
         if missing := self._missing(store, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
+
+    def _trace_sources(self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes) -> Sources:
+        """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other."""
+        files = self._filters.files_with(blocks.store, metas, trace_id)
+        sources = [blocks.sources(meta)[number] for meta, numbers in files for number in numbers]
+        if sources:
+            self._filters.at_once([source.traces for source in sources])
+        return sources
 
     async def run_in_thread(self, make: Callable[[], T]) -> T:
         """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
@@ -334,3 +346,10 @@ def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None =
 
 def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
     return [meta for meta in blocks if overlaps(meta, start_ns, end_ns)]
+
+
+def _of_trace(blocks: list[BlockMeta], trace_id: bytes) -> list[BlockMeta]:
+    """Those of the partition that has the trace."""
+    counts = {meta.partition_count for meta in blocks}
+    places = {count: partition_of(trace_id, count) for count in counts}
+    return [meta for meta in blocks if places[meta.partition_count] == meta.partition]

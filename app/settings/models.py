@@ -338,6 +338,14 @@ class Query(Section):
     column_cache_bytes_max: Bytes = Field(
         default=384 * MIB, description="Memory, in bytes, for the cache of decoded columns."
     )
+    bloom_cache_bytes_max: Bytes = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for the cache of filters of trace ids (Bloom filters), which say which blocks a "
+        "lookup by trace id need not read. A filter takes about 12 bits a trace.",
+    )
+    trace_reads_max: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="Reads from object storage that lookups by trace id do at once."
+    )
 
 
 class Settings(Section):

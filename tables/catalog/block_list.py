@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from tables.blocks.meta import BlockMeta
 from tables.catalog.chain import Chain, chain
-from tables.catalog.cuts import Cut, Cuts, Place
+from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
 from tables.catalog.inspect import inspect, recheck, stamped
+from tables.catalog.place import Place
 from tables.errors import DamagedError, OutdatedError
 from tables.parquet.read import ColumnCache, ParquetSource
 from tables.storage.byte_cache import ByteCache

@@ -19,13 +19,13 @@ from typing import Final
 import orjson
 
 from tables.blocks.meta import block_id
+from tables.catalog.place import Place
 from tables.errors import DamagedError, StorageError
 from tables.storage.checksum import has_checksum, with_checksum
 from tables.storage.object_store import ObjectStore
 
 # How many cuts may fail to be read, one after the other, before the storage counts as away.
 _FAILURES_MAX: Final = 3
-Place = tuple[str, int]  # Kafka cluster and partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tables.blocks.meta import BlockMeta, decode_meta
-from tables.catalog.cuts import Place
 from tables.catalog.damage import Damage
+from tables.catalog.place import Place
 from tables.errors import DamagedError, StorageError
 from tables.parquet.read import ParquetSource
 from tables.storage.object_store import ObjectStore, Stamp

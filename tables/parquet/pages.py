@@ -24,7 +24,7 @@ _VERSION: Final = 2
 _HOLE_BYTES_MAX: Final = 256 << 10
 
 Range = tuple[int, int]
-ReadRange = Callable[[int, int], Any]  # the file's bytes from start to end
+ReadRanges = Callable[[Sequence[Range]], Sequence[Any]]  # the file's bytes from start to end, of several ranges at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Pages:
         begin = bisect_right(self.starts, first, hi=len(self.starts) - 1) - 1
         return begin, max(bisect_left(self.starts, end), begin + 1)
 
-    def cut(self, columns: Sequence[str], pages: Range, read: ReadRange) -> bytes:
+    def cut(self, columns: Sequence[str], pages: Range, read: ReadRanges) -> bytes:
         """The pages of some columns as a file. Raises: OSError from `read`"""
         first, end = pages
         wanted = [self.columns[name] for name in columns]
@@ -139,7 +139,7 @@ def _column_chunk(leaf: _Leaf, values: int, at: int, sizes: Sequence[int]) -> by
 class _Spans:
     """Byte ranges of a file, read in few requests."""
 
-    def __init__(self, ranges: Iterable[Range], read: ReadRange) -> None:
+    def __init__(self, ranges: Iterable[Range], read: ReadRanges) -> None:
         spans: list[list[int]] = []
         for start, end in sorted(ranges):
             if spans and start - spans[-1][1] <= _HOLE_BYTES_MAX:
@@ -147,7 +147,7 @@ class _Spans:
             else:
                 spans.append([start, end])
         self._starts = [start for start, _ in spans]
-        self._data = [memoryview(read(start, end)) for start, end in spans]
+        self._data = [memoryview(part) for part in read([(start, end) for start, end in spans])]
 
     def bytes(self, wanted: Range) -> memoryview:
         start, end = wanted

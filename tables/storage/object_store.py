@@ -1,41 +1,35 @@
 """Object storage through obstore: local disk, S3, GCS and Azure behind a few functions, with our errors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Final, TypeVar
 
 import obstore
 from obstore import exceptions
-from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from tables.errors import DamagedError, StorageError
+from tables.storage.backends import open_backend
+from tables.storage.config import StorageConfig as StorageConfig
+from tables.storage.hedging import HedgedReads
+from tables.storage.request_errors import FAILURES, explain, status_of
+from tables.storage.request_metrics import RequestMetrics
+from tables.storage.request_slots import RequestSlots
+from tables.storage.request_usage import current_usage
 
-_CONNECT_S: Final = 2.0
-_WRITE_S: Final = 60.0  # for one object of some megabytes; then whoever writes it tries again
-_RETRIES: Final = 3
-_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2}
+T = TypeVar("T")
 
-Backend = Literal["local", "s3", "gcs", "azure"]
-
-
-@dataclass(frozen=True, slots=True)
-class StorageConfig:
-    """Where blocks are stored.
-
-    place: a folder for `local`; bucket or container for the others
-    prefix: path inside the bucket
-    options: obstore's configuration of the backend (endpoint, region, keys …)
-    read_timeout_s: for a read with its retries; writes may take longer, because nobody waits for them
-    """
-
-    backend: Backend
-    place: str
-    prefix: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    read_timeout_s: float = 10.0
+# Ranges with a gap of at most this are one request.
+_COALESCE_BYTES: Final = 1 << 20
+# A larger object is written in parts of this size.
+_PART_BYTES: Final = 5 << 20
+# S3 lists and deletes at most so many objects with a request, Azure deletes a quarter of it.
+_PAGE: Final = 1000
+_DELETE_AT_ONCE: Final = {"s3": _PAGE, "azure": 256}
+# obstore runs so many requests of one call at a time.
+_AT_ONCE_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +42,90 @@ class Stamp:
 
 
 class ObjectStore:
-    """Objects by path. Every method may raise StorageError; call them off the event loop."""
+    """Objects by path. Thread-safe. Every method may raise StorageError; call them off the event loop.
+
+    Requests are limited in number (`concurrent_requests_max`) and in time, repeated after failures, and counted in
+    metrics and for the work that they are made for (`tables.storage.request_usage`). Reads may be hedged.
+    """
 
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
-        self._store: Any = _open(config, _WRITE_S)
+        self._store: Any = open_backend(config, config.write_timeout_s)
         # A query holds a thread while it reads: a storage that is away must not take them all for minutes.
-        self._reads: Any = _open(config, config.read_timeout_s)
+        self._reads: Any = open_backend(config, config.read_timeout_s)
+        self._metrics = RequestMetrics(config.backend)
+        self._slots = RequestSlots(config.concurrent_requests_max, self._metrics)
+        self._hedged: HedgedReads | None = None
+        if config.hedging.at_s and config.backend != "local":
+            self._hedged = HedgedReads(config.hedging, config.read_timeout_s, self._slots, self._metrics)
+
+    # ---- whole objects
 
     def put(self, path: str, data: Any) -> None:
         """Writes a whole object (bytes or an Arrow buffer), and replaces an existing one."""
-        try:
-            # Arrow's buffers are of signed bytes, which obstore does not take
-            obstore.put(self._store, path, memoryview(data).cast("B"))
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("write", path, err) from err
+        data = _bytes_of(data)
+        parts = 1 if len(data) <= _PART_BYTES else -(-len(data) // _PART_BYTES) + 2
+        write = partial(obstore.put, self._store, path, data, chunk_size=_PART_BYTES, max_concurrency=_AT_ONCE_MAX)
+        self._request(_Ask("put", "write", path, parts, len(data)), partial(write, **self.config.put_options))
 
     def create(self, path: str, data: Any) -> bool:
-        """Writes an object unless it exists; False if it exists."""
+        """Writes an object unless it exists. Out: False if it exists, with other content
+
+        An object with the same content counts as written by this call: a request may be repeated because its first
+        answer was lost, and then finds what it wrote itself.
+        """
+        data = _bytes_of(data)
         try:
-            obstore.put(self._store, path, data, mode="create")
+            self._request(
+                _Ask("create", "create", path, 1, len(data)),
+                partial(obstore.put, self._store, path, data, mode="create", **self.config.put_options),
+            )
         except exceptions.AlreadyExistsError:
-            return False
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("create", path, err) from err
+            stamp = self.stamp(path)
+            return stamp is not None and stamp.size_bytes == len(data) and self.get(path) == data
         return True
 
     def get(self, path: str) -> bytes | None:
         """The object's bytes; None if it does not exist."""
         try:
-            return bytes(obstore.get(self._reads, path).bytes())
+            return self._read(
+                _Ask("get", "read", path),
+                lambda: bytes(obstore.get(self._reads, path).bytes()),
+                lambda: _got(self._reads, path),
+                len,
+            )
         except FileNotFoundError:
             return None
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("read", path, err) from err
+
+    def stamp(self, path: str) -> Stamp | None:
+        """The object's stamp; None if it does not exist."""
+        try:
+            head = self._read(
+                _Ask("head", "look at", path),
+                lambda: obstore.head(self._reads, path),
+                lambda: obstore.head_async(self._reads, path),
+            )
+        except FileNotFoundError:
+            return None
+        return _stamp(head)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Deletes objects and ignores missing ones."""
+        at_once = _DELETE_AT_ONCE.get(self.config.backend, 1)
+        for first in range(0, len(paths), _PAGE):
+            some = list(paths[first : first + _PAGE])
+            try:
+                self._request(
+                    _Ask("delete", "delete", some[0], -(-len(some) // at_once)),
+                    partial(obstore.delete, self._store, some),
+                )
+            except FileNotFoundError:
+                # The storage has stopped at a missing object, and says neither which, nor what it did before.
+                if len(some) > 1:
+                    for path in some:
+                        self.delete([path])
+
+    # ---- parts of objects
 
     def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
         """Parts of an object, (start, length) each, as buffers. Reads run concurrently, adjacent ones together.
@@ -89,20 +133,29 @@ class ObjectStore:
         Raises: DamagedError if the object does not exist, or is too short; StorageError if it cannot be read now
         """
         starts, lengths = zip(*ranges, strict=True)
+        requests, size_bytes = _coalesced(ranges)
+        options = {"starts": starts, "lengths": lengths, "coalesce": _COALESCE_BYTES}
         try:
-            found: Sequence[Any] = obstore.get_ranges(self._reads, path, starts=starts, lengths=lengths)
+            found: Sequence[Any] = self._read(
+                _Ask("get_range", "read", path, requests),
+                lambda: obstore.get_ranges(self._reads, path, **options),
+                lambda: obstore.get_ranges_async(self._reads, path, **options),
+                lambda _: size_bytes,
+            )
         except FileNotFoundError as err:
             raise DamagedError(path, "is missing") from err
-        except (exceptions.BaseError, OSError) as err:
+        except StorageError as err:
             # Each storage has its own error for an object that is too short. If its size is unavailable, too, the
             # storage is away.
+            if not isinstance(err.__cause__, FAILURES) or status_of(err.__cause__) in _AWAY:
+                raise
             try:
                 self._check_size(path, max(map(sum, ranges)))
             except DamagedError:
                 raise
             except StorageError as also:
-                raise self._error("read", path, err) from also
-            raise self._error("read", path, err) from err
+                raise err from also
+            raise
         if any(len(memoryview(part)) != length for part, length in zip(found, lengths, strict=True)):
             raise DamagedError(path, "is shorter than what was written")
         return found
@@ -112,77 +165,130 @@ class ObjectStore:
         if stamp is None or stamp.size_bytes < size_min:
             raise DamagedError(path, "is missing" if stamp is None else "is shorter than what was written")
 
-    def stamp(self, path: str) -> Stamp | None:
-        """The object's stamp; None if it does not exist."""
-        try:
-            head = obstore.head(self._reads, path)
-        except FileNotFoundError:
-            return None
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("look at", path, err) from err
-        return _stamp(head)
+    # ---- lists
 
-    def delete(self, paths: list[str]) -> None:
-        """Deletes objects and ignores missing ones."""
-        try:
-            obstore.delete(self._store, paths)
-        except FileNotFoundError:
-            return
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("delete", paths[0], err) from err
+    def paths(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """All objects below a prefix (a whole number of path parts), in the order of their paths.
 
-    def paths(self, prefix: str) -> Iterator[str]:
-        """All objects below a prefix (a whole number of path parts)."""
-        for path, _ in self.objects(prefix):
+        after: only objects with a greater path. On S3 and GCS this costs as many requests as there are such objects,
+        divided by 1,000; on Azure and the local disk the objects before are listed, too.
+        """
+        for path, _ in self.objects(prefix, after):
             yield path
 
-    def objects(self, prefix: str) -> Iterator[tuple[str, Stamp]]:
+    def objects(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, Stamp]]:
         """As `paths`, with the stamp of each object."""
-        try:
-            for chunk in obstore.list(self._reads, prefix):
-                for item in chunk:
-                    yield item["path"], _stamp(item)
-        except FileNotFoundError:
-            return
-        except (exceptions.BaseError, OSError) as err:
-            raise self._error("list", prefix, err) from err
+        pages = self._pages(prefix, after)
+        if self.config.backend == "local":  # which lists in no order
+            pages = iter([sorted((item for page in pages for item in page), key=lambda item: item["path"])])
+        for page in pages:
+            for item in page:
+                yield item["path"], _stamp(item)
 
-    def _error(self, verb: str, path: str, err: Exception) -> StorageError:
+    def _pages(self, prefix: str, after: str | None) -> Iterator[Sequence[Any]]:
+        stream = iter(obstore.list(self._reads, prefix or None, offset=after, chunk_size=_PAGE))
+        while True:
+            try:
+                page = self._request(_Ask("list", "list", prefix), partial(next, stream, None))
+            except FileNotFoundError:
+                return
+            if page is None:
+                return
+            yield page
+            if len(page) < _PAGE:
+                return
+
+    def folders(self, prefix: str) -> list[str]:
+        """The paths of the folders right below a prefix, sorted; their objects are not listed."""
+        try:
+            found = self._request(
+                _Ask("list", "list", prefix), partial(obstore.list_with_delimiter, self._reads, prefix or None)
+            )
+        except FileNotFoundError:
+            return []
+        return sorted(found["common_prefixes"])
+
+    # ---- requests
+
+    def _read(
+        self,
+        ask: "_Ask",
+        work: Callable[[], T],
+        hedged: Callable[[], Awaitable[T]],
+        size: "Callable[[T], int] | None" = None,
+    ) -> T:
+        hedges = self._hedged
+        if hedges is None:
+            return self._request(ask, work, size)
+        return self._request(ask, lambda: hedges.run(ask.operation, hedged), size)
+
+    def _request(self, ask: "_Ask", work: Callable[[], T], size: Callable[[T], int] | None = None) -> T:
+        """What `work` returns, counted. size: the bytes of it
+
+        Raises: FileNotFoundError, AlreadyExistsError; StorageError for any other failure
+        """
         config = self.config
-        where = f"{config.backend} storage {config.place}"
-        # obstore's text goes on for a page of its own structures; the first line says it.
-        return StorageError(f"cannot {verb} {path} in {where}: {str(err).splitlines()[0]}")
+        timeout_s = config.write_timeout_s if ask.operation in _WRITES else config.read_timeout_s
+        slots = min(ask.requests, _AT_ONCE_MAX)
+        try:
+            with self._slots.taken(slots, timeout_s):
+                began_s = perf_counter()
+                try:
+                    result = work()
+                except FAILURES as err:
+                    self._count(ask, status_of(err), 0, perf_counter() - began_s)
+                    raise
+                seconds = perf_counter() - began_s
+        except (FileNotFoundError, exceptions.AlreadyExistsError, StorageError):
+            raise
+        except FAILURES as err:
+            raise StorageError(f"cannot {ask.verb} {ask.path} in {config.where}: {explain(err, timeout_s)}") from err
+        self._count(ask, "ok", ask.size_bytes if size is None else size(result), seconds)
+        return result
+
+    def _count(self, ask: "_Ask", status: str, size_bytes: int, seconds: float) -> None:
+        self._metrics.observe(ask.operation, status, ask.requests, size_bytes, seconds)
+        if (usage := current_usage()) is not None:
+            usage.add(ask.operation, ask.requests, size_bytes, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is asked of the storage. requests: how many it takes; size_bytes: of what is written"""
+
+    operation: str
+    verb: str
+    path: str
+    requests: int = 1
+    size_bytes: int = 0
+
+
+_WRITES: Final = frozenset({"put", "create", "delete"})
+_AWAY: Final = frozenset({"timeout", "unreachable", "throttled"})
+
+
+async def _got(store: Any, path: str) -> bytes:
+    return bytes(await (await obstore.get_async(store, path)).bytes_async())
+
+
+def _bytes_of(data: Any) -> memoryview:
+    # Arrow's buffers are of signed bytes, which obstore does not take
+    return memoryview(data).cast("B")
+
+
+def _coalesced(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """How many requests the ranges take, and how many bytes these read."""
+    requests, size_bytes, end = 0, 0, -_COALESCE_BYTES - 1
+    for start, length in sorted(ranges):
+        if start - end > _COALESCE_BYTES:
+            requests, size_bytes, end = requests + 1, size_bytes + length, start + length
+        elif start + length > end:
+            size_bytes, end = size_bytes + start + length - end, start + length
+    return requests, size_bytes
 
 
 def _stamp(item: Any) -> Stamp:
     return Stamp(item["size"], str(item["e_tag"] or ""), item["last_modified"].timestamp())
-
-
-def _open(config: StorageConfig, timeout_s: float) -> Any:
-    """timeout_s: for all attempts of a request together"""
-    prefix = config.prefix.strip("/") or None
-    options = dict(config.options)
-    within, connect = timedelta(seconds=timeout_s), timedelta(seconds=min(_CONNECT_S, timeout_s))
-    options["client_options"] = {**options.get("client_options", {}), "timeout": within, "connect_timeout": connect}
-    options["retry_config"] = {"max_retries": _RETRIES, "retry_timeout": within, "backoff": _BACKOFF}
-    try:
-        match config.backend:
-            case "local":
-                folder = Path(config.place)
-                folder.mkdir(parents=True, exist_ok=True)
-                # automatic_cleanup removes folders that become empty
-                return LocalStore(folder / prefix if prefix else folder, automatic_cleanup=True, mkdir=True)
-            case "s3":
-                return S3Store(config.place, prefix=prefix, **options)
-            case "gcs":
-                return GCSStore(config.place, prefix=prefix, **options)
-            case "azure":
-                return AzureStore(config.place, prefix=prefix, **options)
-    except (exceptions.BaseError, OSError) as err:
-        first = str(err).splitlines()[0]
-        raise StorageError(
-            f"cannot open {config.backend} storage {config.place}: {first}; see `storage.trace` in the settings"
-        ) from err
 
 
 class RangeFile:
@@ -192,14 +298,14 @@ class RangeFile:
     """
 
     def __init__(self, read_ranges: Callable[[Sequence[tuple[int, int]]], Sequence[Any]], size_bytes: int) -> None:
-        self._read_ranges, self._size, self._at = read_ranges, size_bytes, 0
+        self.read_ranges, self._size, self._at = read_ranges, size_bytes, 0
         self._held: dict[tuple[int, int], Any] = {}
         self.closed = False
 
     @contextmanager
     def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
         """Answers reads of exactly these (start, length) from one request. Not thread-safe."""
-        self._held = dict(zip(ranges, self._read_ranges(ranges), strict=True))
+        self._held = dict(zip(ranges, self.read_ranges(ranges), strict=True))
         try:
             yield
         finally:
@@ -223,7 +329,7 @@ class RangeFile:
             return b""
         data = self._held.get((self._at, wanted))
         if data is None:
-            (data,) = self._read_ranges([(self._at, wanted)])
+            (data,) = self.read_ranges([(self._at, wanted)])
         self._at += wanted
         return data
 

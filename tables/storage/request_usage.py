@@ -1,0 +1,55 @@
+"""What a query, or another piece of work, costs in requests to the storage: counted where the requests are made."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(slots=True)
+class RequestUsage:
+    """Requests to the storage, their bytes and seconds. Thread-safe.
+
+    requests: by operation. hedged: those of them that were sent because another one took long
+    seconds: of all requests; they may overlap
+    """
+
+    requests: dict[str, int] = field(default_factory=dict)
+    hedged: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, operation: str, requests: int, size_bytes: int, seconds: float) -> None:
+        """Counts requests of one operation."""
+        with self._lock:
+            self.requests[operation] = self.requests.get(operation, 0) + requests
+            self.bytes += size_bytes
+            self.seconds += seconds
+
+    def add_hedged(self, operation: str) -> None:
+        """Counts a hedged request."""
+        with self._lock:
+            self.requests[operation] = self.requests.get(operation, 0) + 1
+            self.hedged += 1
+
+    @contextmanager
+    def counting(self) -> Iterator["RequestUsage"]:
+        """Inside, the requests of this thread count here. Another thread that works for it needs a copy of the
+        context (`contextvars.copy_context().run`).
+        """
+        token = _CURRENT.set(self)
+        try:
+            yield self
+        finally:
+            _CURRENT.reset(token)
+
+
+_CURRENT: Final[ContextVar[RequestUsage | None]] = ContextVar("storage requests", default=None)
+
+
+def current_usage() -> RequestUsage | None:
+    """Where the requests of this thread count; None: nobody wants to know."""
+    return _CURRENT.get()
