@@ -69,10 +69,12 @@ def attributes_of(lists: pa.ListArray) -> Attributes:
 
 def _is_array(columns: dict[str, Any], typed: dict[str, Any]) -> Mask:
     if "IsArray" in columns:
-        return numbers(columns["IsArray"])
+        found: Mask = numbers(columns["IsArray"])
+        return found
     # A preview of vParquet4 says it in another way: what has several values is an array.
     counts = [np.diff(list_offsets(lists)) for lists in typed.values()]
-    return np.max(counts, axis=0, initial=0) > 1
+    several: Mask = np.max(counts, axis=0, initial=0) > 1
+    return several
 
 
 def one_key(key: str, column: Any) -> OneKey:

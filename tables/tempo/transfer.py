@@ -1,0 +1,52 @@
+"""Imports the blocks of a plan, one after the other."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from tables.errors import DamagedError
+from tables.storage.object_store import ObjectStore
+from tables.tempo.bucket import TempoBlock
+from tables.tempo.convert import Converted, convert
+from tables.tempo.ledger import Ledger
+from tables.tempo.limits import TimeLimits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """A block's end. added: it is visible now; False: somebody else was first; error: why it was not imported"""
+
+    block: TempoBlock
+    done: Converted
+    added: bool = False
+    error: DamagedError | None = None
+
+
+def transfer(
+    source: ObjectStore,
+    blocks: Iterable[TempoBlock],
+    ledger: Ledger,
+    attribute_columns_max: int,
+    limits: TimeLimits,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Transferred]:
+    """Imports each block, and yields what became of it. A damaged block is left out, the others are imported.
+
+    source: Tempo's bucket; progress: called with numbers of spans that were read
+    Raises: StorageError if a storage is away. What is imported by then stays, and the rest can be imported later
+    """
+    known = ledger.done()
+    for block in blocks:
+        if block.id in known:
+            yield Transferred(block, Converted())
+            continue
+        try:
+            done = convert(source, ledger.store, block, ledger.tenant, attribute_columns_max, limits, progress)
+        except DamagedError as err:
+            log.error("block %s of Tempo is not imported: %s", block.folder, err)
+            yield Transferred(block, Converted(), error=err)
+            continue
+        added = ledger.add(block, done.meta, limits, done.traces)
+        yield Transferred(block, done, added)
