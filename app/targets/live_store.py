@@ -40,7 +40,9 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     """One for a process that has a live store."""
 
     def __init__(self, settings: Settings, app: StreamApp, manager: PartitionManager, **kwargs: Any) -> None:
+        """Raises: SettingsError if what the settings of the storage rely on is missing."""
         super().__init__(**kwargs)
+        self._storage = storage_config(settings.storage.trace)
         self._settings, self._manager = settings, manager
         self._table = SegmentTable(app, settings.data_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
@@ -61,7 +63,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             head_reuse_s=live.head_reuse_ms / 1000,
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
-        store = ObjectStore(storage_config(settings.storage.trace))
+        store = ObjectStore(self._storage)
         segments = self._table.open(cluster_id)
         data = SegmentBytes(segments, live.segment_cache_bytes_max)
         blocks = BlockList(store, cluster_id, columns, data.block_file)
