@@ -27,7 +27,7 @@ class TimeLimits:
         return not meta.end_ms or (meta.start_ms * NS_PER_MS < self.until_ns and end >= self.since_ns)
 
     def hold(self, meta: TempoMeta) -> bool:
-        """Whether the whole block lies within. Then every span of it counts, also one of a client with a wrong clock."""
+        """Whether the whole block lies within. Then all its spans count, also those of a client with a wrong clock."""
         end = (meta.end_ms + 1000) * NS_PER_MS
         return meta.end_ms > 0 and meta.start_ms * NS_PER_MS >= self.since_ns and end <= self.until_ns
 
