@@ -10,7 +10,7 @@ after the block was compacted, or deleted by retention.
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,7 +23,7 @@ from tables.errors import DamagedError
 from tables.storage.checksum import with_checksum
 from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import TempoBlock
-from tables.tempo.convert import CLUSTER_ID
+from tables.tempo.convert import CLUSTER_ID, block_range
 from tables.tempo.limits import TimeLimits
 
 _READERS: Final = 16
@@ -33,7 +33,7 @@ class Imported(BaseModel):
     """What the object says of a block.
 
     since_ns, until_ns: the limits within which its spans were imported; both 0: all of them
-    block_id: of ours; "": no span was within the limits
+    block_id: the block that it became, unless no span was within the limits
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,9 +43,19 @@ class Imported(BaseModel):
     end_ms: int
     since_ns: int
     until_ns: int
-    traces: int
-    spans: int
     block_id: str
+
+
+class Known(NamedTuple):
+    """Ids of Tempo's blocks that a tenant has. marked: those of which only a marker says so, as an import was killed"""
+
+    entries: frozenset[str]
+    marked: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every one of them."""
+        return self.entries | self.marked
 
 
 @dataclass(slots=True)
@@ -55,12 +65,13 @@ class Ledger:
     store: ObjectStore
     tenant: str
 
-    def done(self) -> set[str]:
-        """Ids of Tempo's blocks that the tenant has, by both kinds of evidence. Raises: StorageError"""
+    def known(self) -> "Known":
+        """The blocks that the tenant has. Raises: StorageError"""
         paths = self.store.paths(f"imports/tempo/{self.tenant}")
-        found = {path.rpartition("/")[2].removesuffix(".json") for path in paths}
+        entries = frozenset(path.rpartition("/")[2].removesuffix(".json") for path in paths)
         index = IndexStore(self.store).latest(self.tenant)
-        return found if index is None else found | {_marked(place) for place in index.covered if _marked(place)}
+        marked = () if index is None else filter(None, map(_marked, index.covered))
+        return Known(entries, frozenset(marked) - entries)
 
     def read(self, block_ids: Iterable[str]) -> list[Imported]:
         """What is known of imported blocks. Raises: DamagedError, StorageError"""
@@ -75,12 +86,16 @@ class Ledger:
         except ValidationError as err:
             raise DamagedError(path, "is not what an import writes there; delete it to import the block again") from err
 
-    def add(self, block: TempoBlock, meta: BlockMeta | None, limits: TimeLimits, traces: int) -> bool:
+    def add(self, block: TempoBlock, meta: BlockMeta | None, limits: TimeLimits) -> bool:
         """Makes the block visible. meta: None if nothing of it is to be. False: somebody else was first.
 
         Raises: StorageError
         """
         added = True if meta is None else self._show(block, meta)
+        return self.note(block, limits) and added
+
+    def note(self, block: TempoBlock, limits: TimeLimits) -> bool:
+        """Writes the object that says that the block is imported. False: it is there. Raises: StorageError"""
         held = limits.hold(block.meta)
         entry = Imported(
             tempo_tenant=block.tenant,
@@ -89,11 +104,9 @@ class Ledger:
             end_ms=block.meta.end_ms,
             since_ns=0 if held else limits.since_ns,
             until_ns=0 if held else limits.until_ns,
-            traces=traces,
-            spans=0 if meta is None else meta.spans,
-            block_id="" if meta is None else meta.block_id,
+            block_id=block_range(block, self.tenant).id,
         )
-        return self.store.create(self._path(block.id), with_checksum(entry.model_dump_json().encode())) and added
+        return self.store.create(self._path(block.id), with_checksum(entry.model_dump_json().encode()))
 
     def _show(self, block: TempoBlock, meta: BlockMeta) -> bool:
         added = False

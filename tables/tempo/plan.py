@@ -18,11 +18,13 @@ _INGESTERS: Final = 3
 class Plan:
     """blocks: to be imported, by time; problems: what keeps blocks from being imported, in whole sentences
 
-    done: blocks that were imported before; outside: of the time limits; of_other_factor: see `plan_tenant`
+    unnoted: blocks that an import made visible before it was killed
+    done: number of blocks that were imported before; outside: of the time limits; of_other_factor: see `plan_tenant`
     """
 
     blocks: list[TempoBlock] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unnoted: list[TempoBlock] = field(default_factory=list)
     done: int = 0
     outside: int = 0
     of_other_factor: int = 0
@@ -55,7 +57,9 @@ def plan_tenant(
         plan.of_other_factor = len(wanted) - len(kept)
         wanted = kept
     plan.problems += _formats(wanted)
-    known = ledger.done()
+    evidence = ledger.known()
+    known = evidence.all
+    plan.unnoted = [block for block in wanted if block.id in evidence.marked]
     new = [block for block in wanted if block.id not in known]
     plan.done = len(wanted) - len(new)
     plan.blocks = [block for block in new if block.meta.version in VERSIONS]

@@ -1,7 +1,7 @@
 """Imports the blocks of a plan, one after the other."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tables.errors import DamagedError
@@ -10,6 +10,7 @@ from tables.tempo.bucket import TempoBlock
 from tables.tempo.convert import Converted, convert
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import TimeLimits
+from tables.tempo.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class Transferred:
 
 def transfer(
     source: ObjectStore,
-    blocks: Iterable[TempoBlock],
+    plan: Plan,
     ledger: Ledger,
     attribute_columns_max: int,
     limits: TimeLimits,
@@ -37,16 +38,14 @@ def transfer(
     source: Tempo's bucket; progress: called with numbers of spans that were read
     Raises: StorageError if a storage is away. What is imported by then stays, and the rest can be imported later
     """
-    known = ledger.done()
-    for block in blocks:
-        if block.id in known:
-            yield Transferred(block, Converted())
-            continue
+    for block in plan.unnoted:
+        ledger.note(block, limits)
+    for block in plan.blocks:
         try:
             done = convert(source, ledger.store, block, ledger.tenant, attribute_columns_max, limits, progress)
         except DamagedError as err:
             log.error("block %s of Tempo is not imported: %s", block.folder, err)
             yield Transferred(block, Converted(), error=err)
             continue
-        added = ledger.add(block, done.meta, limits, done.traces)
+        added = ledger.add(block, done.meta, limits)
         yield Transferred(block, done, added)

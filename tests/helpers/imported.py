@@ -35,7 +35,7 @@ def run(
     """An import of a tenant, as the command does it."""
     source, ledger = local(bucket), Ledger(target, tenant)
     plan = plan_tenant(tenant_blocks(source, TENANT), ledger, limits, **options)
-    return plan, list(transfer(source, plan.blocks, ledger, 100, limits))
+    return plan, list(transfer(source, plan, ledger, 100, limits))
 
 
 def visible(target: ObjectStore, tenant: str = TENANT) -> list[BlockMeta]:

@@ -106,7 +106,7 @@ def _tenant(
     for line in _lines(tenant, ledger.tenant, plan, len(found.compacted)):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-    if args.dry_run or not plan.blocks:
+    if args.dry_run or not (plan.blocks or plan.unnoted):
         return len(plan.problems)
     return len(plan.problems) + _transfer(source, plan, ledger, columns_max, limits)
 
@@ -128,7 +128,7 @@ def _transfer(source: ObjectStore, plan: Plan, ledger: Ledger, columns_max: int,
     progress = Progress(sys.stdout, ledger.tenant, len(plan.blocks), plan.size_bytes)
     errors = spans = traces = left_out = odd_ids = 0
     try:
-        for one in transfer(source, plan.blocks, ledger, columns_max, limits, progress.read):
+        for one in transfer(source, plan, ledger, columns_max, limits, progress.read):
             progress.block(one.block.meta.size_bytes)
             if one.error is not None:
                 errors += 1

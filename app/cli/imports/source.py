@@ -50,4 +50,3 @@ def source_config(bucket: str, settings_file: Path | None, environ: Mapping[str,
     if config.backend == "local" and not Path(config.place).is_dir():
         raise ImportFailed(f"{config.place} is no folder; name the one that has a folder for each of Tempo's tenants")
     return replace(config, read_timeout_s=max(config.read_timeout_s, _READ_S))
-
