@@ -58,13 +58,19 @@ def attributes_of(lists: pa.ListArray) -> Attributes:
     entries = list_values(lists)
     names = [field.name for field in entries.type]
     columns = {name: entries.field(name) for name in names}
-    keys = columns["Key"].dictionary_encode()
+    keys = encoded(columns["Key"])
     typed = {field: columns[name] for name, field in _TYPED.items() if name in columns}
     values = _values(typed, _is_array(columns, typed))
     for name in _UNSUPPORTED:
         if name in columns and columns[name].null_count < len(entries):
             _add(values, _unsupported(columns[name]))
-    return Attributes(offsets - offsets[0], dictionary(numbers(keys.indices), keys.dictionary), values)
+    return Attributes(offsets - offsets[0], keys, values)
+
+
+def encoded(texts: Any) -> pa.DictionaryArray:
+    """Strings as a dictionary with small indices. Its values need not be distinct, nor all in use."""
+    found = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    return dictionary(numbers(found.indices), found.dictionary)
 
 
 def _is_array(columns: dict[str, Any], typed: dict[str, Any]) -> Mask:
@@ -186,11 +192,11 @@ Given = Sequence[tuple[str, str, Any]]
 
 
 def _keys(keys: pa.DictionaryArray, given: Given, rows: Sequence[Int64s], index: Int64s) -> pa.DictionaryArray:
-    names = {name: number for number, name in enumerate(keys.dictionary.to_pylist())}
+    first = len(keys.dictionary)
     codes = [numbers(keys.indices).astype(np.int32)]
-    for (key, _, _), of_key in zip(given, rows, strict=True):
-        codes.append(np.full(len(of_key), names.setdefault(key, len(names)), np.int32))
-    return dictionary(np.concatenate(codes)[index], pa.array(list(names), pa.string()))
+    codes += [np.full(len(of_key), first + number, np.int32) for number, of_key in enumerate(rows)]
+    names = concat([keys.dictionary, pa.array([key for key, _, _ in given], pa.string())])
+    return dictionary(np.concatenate(codes)[index], names)
 
 
 def _columns(attributes: Attributes, given: Given, rows: Sequence[Int64s], index: Int64s) -> dict[str, Any]:

@@ -44,6 +44,8 @@ _WANTED: Final = frozenset(
     | {f"{_SPAN}.{column}" for column in SPAN_KEYS}
     | {f"ServiceStats.{name}" for name in ("key_value.key", "key_value.value.SpanCount", "ServiceName", "SpanCount")}
 )
+# Texts that repeat: read as dictionaries, they are not copied for each entry.
+_DICTIONARIES: Final = frozenset({f"{_SPAN}.Name"} | {f"{group}.Attrs.Key" for group in _FIELDS})
 _GROUP_OF_SCOPE: Final = {"resource": _RESOURCE, "span": _SPAN, "event": _EVENT}
 
 # What is decoded at once: about 64k spans, fewer if they have many attributes.
@@ -88,9 +90,17 @@ def open_tempo_file(store: ObjectStore, name: str, size_bytes: int, assigned: tu
     """Opens a data.parquet of `size_bytes`. Raises: DamagedError if it is none, or lacks a column; StorageError"""
     source = RangeFile(partial(store.get_ranges, name), size_bytes)
     with reading(name, "cannot be opened"):
-        file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
-    schema = file.metadata.schema
-    paths = {_LIST.sub("", schema.column(at).path): at for at in range(len(schema))}
+        metadata = pq.read_metadata(source)
+        whole = [metadata.schema.column(at).path for at in range(len(metadata.schema))]
+        paths = {_LIST.sub("", path): at for at, path in enumerate(whole)}
+        dictionaries = [whole[paths[path]] for path in _DICTIONARIES & paths.keys()]
+        file = pq.ParquetFile(
+            source,
+            metadata=metadata,
+            read_dictionary=dictionaries,
+            pre_buffer=False,
+            page_checksum_verification=True,
+        )
     if missing := sorted(_NEEDED - paths.keys()):
         raise DamagedError(name, f"is no file of vParquet4 or vParquet5: it has no column {missing[0]}")
     dedicated = {f"{_GROUP_OF_SCOPE[one.scope]}.{DEDICATED}.{one.column}" for one in assigned}
@@ -125,6 +135,8 @@ def _mended(array: Any) -> Any:
     if pa.types.is_struct(type_):
         children = [_mended(array.field(at)) for at in range(type_.num_fields)]
         return pa.StructArray.from_arrays(children, [field.name for field in type_])
+    if pa.types.is_dictionary(type_):
+        return pa.DictionaryArray.from_arrays(array.indices, _mended(array.dictionary))
     if not pa.types.is_string(type_):
         return array
     texts = [None if raw is None else raw.decode(errors="replace") for raw in array.cast(pa.binary()).to_pylist()]

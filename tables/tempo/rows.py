@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from tables.columns.arrays import (
     Int32s,
-    dictionary,
     fixed_bytes,
     fixed_width,
     list_offsets,
@@ -19,7 +18,7 @@ from tables.columns.arrays import (
     numbers,
 )
 from tables.schema import KEY_VALUE, VALUE_FIELDS
-from tables.tempo.attributes import Attributes, OneKey, attributes_of, one_key, with_keys
+from tables.tempo.attributes import Attributes, OneKey, attributes_of, encoded, one_key, with_keys
 from tables.tempo.block_meta import Assigned
 from tables.tempo.owners import resources, scopes, spread
 
@@ -72,12 +71,11 @@ def span_rows(traces: pa.RecordBatch, assigned: tuple[Assigned, ...]) -> TraceRo
     span_ids, odd_spans = ids(spans.field("SpanID"), 8)
     parents, odd_parents = ids(spans.field("ParentSpanID"), 8, may_be_empty=True)
     start = numbers(spans.field("StartTimeUnixNano")).view(np.int64)
-    name = spans.field("Name").dictionary_encode()
     columns: dict[str, Any] = {
         "trace_id": _fixed(fixed_bytes(trace_ids)[trace_of], 16),
         "span_id": span_ids,
         "parent_span_id": parents,
-        "name": dictionary(numbers(name.indices), name.dictionary),
+        "name": encoded(spans.field("Name")),
         "kind": pa.array(_small(spans.field("Kind"))),
         "start_ns": pa.array(start),
         "duration_ns": pa.array(numbers(spans.field("DurationNano")).view(np.int64)),

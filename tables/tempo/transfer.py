@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tables.errors import DamagedError
@@ -25,27 +26,36 @@ class Transferred:
     error: DamagedError | None = None
 
 
-def transfer(
+def transfer(  # noqa: PLR0913
     source: ObjectStore,
     plan: Plan,
     ledger: Ledger,
     attribute_columns_max: int,
     limits: TimeLimits,
     progress: Callable[[int], None] = lambda _: None,
+    jobs: int = 1,
 ) -> Iterator[Transferred]:
     """Imports each block, and yields what became of it. A damaged block is left out, the others are imported.
 
-    source: Tempo's bucket; progress: called with numbers of spans that were read
+    source: Tempo's bucket; progress: called with numbers of spans that were read; jobs: blocks at the same time
     Raises: StorageError if a storage is away. What is imported by then stays, and the rest can be imported later
     """
-    for block in plan.unnoted:
-        ledger.note(block, limits)
-    for block in plan.blocks:
+
+    def one(block: TempoBlock) -> Transferred:
         try:
             done = convert(source, ledger.store, block, ledger.tenant, attribute_columns_max, limits, progress)
         except DamagedError as err:
             log.error("block %s of Tempo is not imported: %s", block.folder, err)
-            yield Transferred(block, Converted(), error=err)
-            continue
-        added = ledger.add(block, done.meta, limits)
-        yield Transferred(block, done, added)
+            return Transferred(block, Converted(), error=err)
+        return Transferred(block, done, ledger.add(block, done.meta, limits))
+
+    for block in plan.unnoted:
+        ledger.note(block, limits)
+    if jobs == 1:
+        yield from map(one, plan.blocks)
+        return
+    pool = ThreadPoolExecutor(jobs, "tempo-import")
+    try:
+        yield from pool.map(one, plan.blocks)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from tables.tempo.bucket import tenant_blocks, tenants
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR, Plan, plan_tenant
-from tables.tempo.transfer import transfer
+from tables.tempo.transfer import Transferred, transfer
 from tables.tenant import valid_tenant
 from tables.units import NS_PER_S
 
@@ -59,6 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also import blocks that may be made of blocks which were imported before",
     )
+    tempo.add_argument("--jobs", type=int, default=1, metavar="N", help="blocks at the same time (default: 1)")
     tempo.add_argument("--dry-run", action="store_true", help="only say what would be imported")
 
 
@@ -108,7 +109,9 @@ def _tenant(
     sys.stdout.flush()
     if args.dry_run or not (plan.blocks or plan.unnoted):
         return len(plan.problems)
-    return len(plan.problems) + _transfer(source, plan, ledger, columns_max, limits)
+    progress = Progress(sys.stdout, ledger.tenant, len(plan.blocks), plan.size_bytes)
+    blocks = transfer(source, plan, ledger, columns_max, limits, progress.read, max(1, args.jobs))
+    return len(plan.problems) + _report(blocks, progress, ledger.tenant)
 
 
 def _lines(tenant: str, to_tenant: str, plan: Plan, compacted: int) -> list[str]:
@@ -124,11 +127,11 @@ def _lines(tenant: str, to_tenant: str, plan: Plan, compacted: int) -> list[str]
     return lines + [f"  problem: {problem}" for problem in plan.problems]
 
 
-def _transfer(source: ObjectStore, plan: Plan, ledger: Ledger, columns_max: int, limits: TimeLimits) -> int:
-    progress = Progress(sys.stdout, ledger.tenant, len(plan.blocks), plan.size_bytes)
+def _report(blocks: Iterator[Transferred], progress: Progress, tenant: str) -> int:
+    """Prints what becomes of the blocks. Out: the number of those that were not imported"""
     errors = spans = traces = left_out = odd_ids = 0
     try:
-        for one in transfer(source, plan, ledger, columns_max, limits, progress.read):
+        for one in blocks:
             progress.block(one.block.meta.size_bytes)
             if one.error is not None:
                 errors += 1
@@ -140,7 +143,7 @@ def _transfer(source: ObjectStore, plan: Plan, ledger: Ledger, columns_max: int,
                 odd_ids += one.done.odd_ids
     finally:
         progress.close()
-    sys.stdout.write(f"{ledger.tenant}: imported {spans:,} spans of {traces:,} traces\n")
+    sys.stdout.write(f"{tenant}: imported {spans:,} spans of {traces:,} traces\n")
     if left_out:
         sys.stdout.write(f"  {left_out:,} spans of these blocks left out: outside of the time limits\n")
     if odd_ids:

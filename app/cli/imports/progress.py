@@ -1,5 +1,6 @@
 """How far an import is: one line that changes, on a terminal; else a line now and then."""
 
+import threading
 import time
 from typing import Final, TextIO
 
@@ -11,7 +12,7 @@ _STEP: Final = 1000
 
 
 class Progress:
-    """Counts blocks, bytes and spans, and writes where the import stands."""
+    """Counts blocks, bytes and spans, and writes where the import stands. Thread-safe."""
 
     def __init__(self, out: TextIO, tenant: str, blocks: int, size_bytes: int) -> None:
         """blocks, size_bytes: of the whole import of this tenant"""
@@ -19,25 +20,29 @@ class Progress:
         self._terminal = out.isatty()
         self._began_s = self._shown_s = time.monotonic()
         self._blocks_done = self._bytes_done = 0
+        self._lock = threading.Lock()
         self.spans = 0
 
     def read(self, spans: int) -> None:
         """So many more spans were read."""
-        self.spans += spans
         every_s = _TERMINAL_S if self._terminal else _FILE_S
-        if time.monotonic() - self._shown_s > every_s:
-            self._show()
+        with self._lock:
+            self.spans += spans
+            if time.monotonic() - self._shown_s > every_s:
+                self._show()
 
     def block(self, size_bytes: int) -> None:
         """A block is done."""
-        self._blocks_done += 1
-        self._bytes_done += size_bytes
-        if self._terminal:
-            self._show()
+        with self._lock:
+            self._blocks_done += 1
+            self._bytes_done += size_bytes
+            if self._terminal:
+                self._show()
 
     def say(self, line: str) -> None:
         """Writes a line of its own."""
-        self._out.write(f"\r{line:<{_WIDTH}}\n" if self._terminal else f"{line}\n")
+        with self._lock:
+            self._out.write(f"\r{line:<{_WIDTH}}\n" if self._terminal else f"{line}\n")
 
     def close(self) -> None:
         """Ends the line."""
