@@ -35,7 +35,7 @@ Progress = Callable[[int], None]  # called with numbers of spans that were read
 
 
 @dataclass(slots=True)
-class Converted:
+class ConvertedBlock:
     """What became of a block. meta: None if it has no span within the limits; odd_ids: ids of another length than
     OTLP's, padded or cut
     """
@@ -63,14 +63,14 @@ def convert(  # noqa: PLR0913
     attribute_columns_max: int,
     limits: TimeLimits = EVERYTHING,
     progress: Progress = lambda _: None,
-) -> Converted:
+) -> ConvertedBlock:
     """Reads the block and writes ours, which nobody sees before an index names it.
 
     source: Tempo's bucket; target: ours; tenant: ours
     Raises: DamagedError, which names the block: it cannot be read, or does not have what its meta.json says;
         StorageError
     """
-    done, writer = Converted(), _Writer(target, block_range(block, tenant))
+    done, writer = ConvertedBlock(), _Writer(target, block_range(block, tenant))
     for batches in _groups(_batches(source, block, limits, done, progress)):
         table, data = seal_whole(batches, attribute_columns_max, to_parquet)
         writer.add(table, data)
@@ -85,7 +85,7 @@ def convert(  # noqa: PLR0913
 
 
 def _batches(
-    source: ObjectStore, block: TempoBlock, limits: TimeLimits, done: Converted, progress: Progress
+    source: ObjectStore, block: TempoBlock, limits: TimeLimits, done: ConvertedBlock, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
     """The block's spans that are to be imported. Counts in `done` what it reads."""
     stamp = source.stamp(block.data_path)

@@ -3,8 +3,8 @@
     imports/tempo/<tenant>/<Tempo's block id>.json     written after the block became visible; never replaced
 
 The version of the tenant's index that shows the block also says so itself, with a marker among the places that it
-covers. A marker goes when the object is there, with a later import. So at every moment one of the two tells it, even
-after the block was compacted, or deleted by retention.
+covers. A marker goes when the object is there, with the next import or `tidy`. So at every moment one of the two tells
+it, even after the block was compacted, or deleted by retention.
 """
 
 from collections.abc import Iterable
@@ -107,6 +107,15 @@ class Ledger:
             block_id=block_range(block, self.tenant).id,
         )
         return self.store.create(self._path(block.id), with_checksum(entry.model_dump_json().encode()))
+
+    def tidy(self) -> None:
+        """Removes the markers of blocks that have their objects. Raises: StorageError"""
+
+        def change(index: TenantIndex) -> TenantIndex:
+            kept = {place: end for place, end in index.covered.items() if not self._is_done(place)}
+            return index if len(kept) == len(index.covered) else replace(index, covered=kept)
+
+        IndexStore(self.store).commit(self.tenant, change)
 
     def _show(self, block: TempoBlock, meta: BlockMeta) -> bool:
         added = False

@@ -15,7 +15,7 @@ _INGESTERS: Final = 3
 
 
 @dataclass(slots=True)
-class Plan:
+class TransferPlan:
     """blocks: to be imported, by time; problems: what keeps blocks from being imported, in whole sentences
 
     unnoted: blocks that an import made visible before it was killed
@@ -37,7 +37,7 @@ class Plan:
 
 def plan_tenant(
     found: TenantBlocks, ledger: Ledger, limits: TimeLimits, factor: int | None = None, *, allow_compacted: bool = False
-) -> Plan:
+) -> TransferPlan:
     """In: a tenant's blocks in Tempo; what was imported to ours; the time range
 
     factor: 3 for blocks of ingesters, 1 for those of Tempo 3 and of the metrics generator, ANY_FACTOR for all; None:
@@ -45,7 +45,7 @@ def plan_tenant(
     allow_compacted: whether to import blocks that Tempo may have made of imported ones
     Raises: DamagedError, StorageError
     """
-    plan = Plan(problems=[str(err) for err in found.unreadable])
+    plan = TransferPlan(problems=[str(err) for err in found.unreadable])
     wanted = [block for block in found.blocks if limits.overlap(block.meta)]
     plan.outside = len(found.blocks) - len(wanted)
     factors = {_factor(block) for block in wanted}
@@ -91,7 +91,7 @@ def _formats(blocks: Sequence[TempoBlock]) -> list[str]:
     ]
 
 
-def _leave_out_compacted(plan: Plan, gone: Sequence[Imported]) -> None:
+def _leave_out_compacted(plan: TransferPlan, gone: Sequence[Imported]) -> None:
     """Leaves out blocks that may be made of imported ones, which Tempo has compacted since."""
     kept: list[TempoBlock] = []
     for block in plan.blocks:

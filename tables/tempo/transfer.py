@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from tables.errors import DamagedError
 from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import TempoBlock
-from tables.tempo.convert import Converted, convert
+from tables.tempo.convert import ConvertedBlock, convert
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import TimeLimits
-from tables.tempo.plan import Plan
+from tables.tempo.plan import TransferPlan
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ class Transferred:
     """A block's end. added: it is visible now; False: somebody else was first; error: why it was not imported"""
 
     block: TempoBlock
-    done: Converted
+    done: ConvertedBlock
     added: bool = False
     error: DamagedError | None = None
 
 
 def transfer(  # noqa: PLR0913
     source: ObjectStore,
-    plan: Plan,
+    plan: TransferPlan,
     ledger: Ledger,
     attribute_columns_max: int,
     limits: TimeLimits,
@@ -46,16 +46,17 @@ def transfer(  # noqa: PLR0913
             done = convert(source, ledger.store, block, ledger.tenant, attribute_columns_max, limits, progress)
         except DamagedError as err:
             log.error("block %s of Tempo is not imported: %s", block.folder, err)
-            return Transferred(block, Converted(), error=err)
+            return Transferred(block, ConvertedBlock(), error=err)
         return Transferred(block, done, ledger.add(block, done.meta, limits))
 
     for block in plan.unnoted:
         ledger.note(block, limits)
     if jobs == 1:
         yield from map(one, plan.blocks)
-        return
-    pool = ThreadPoolExecutor(jobs, "tempo-import")
-    try:
-        yield from pool.map(one, plan.blocks)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    else:
+        pool = ThreadPoolExecutor(jobs, "tempo-import")
+        try:
+            yield from pool.map(one, plan.blocks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    ledger.tidy()

@@ -18,11 +18,32 @@ from tables.storage.object_store import ObjectStore, RangeFile, StorageConfig
 from tables.tempo.bucket import tenant_blocks
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
-from tables.tempo.plan import Plan, plan_tenant
+from tables.tempo.plan import TransferPlan, plan_tenant
 from tables.tempo.transfer import Transferred, transfer
+from tables.units import NS_PER_S
 from tables.wire.otlp.writer import to_resource_spans
+from tests.helpers.otlp_rows import request_of
 
 TENANT = "single-tenant"
+START_S = 1_700_000_000
+
+
+def request(count: int, first: int = 0, traces: int = 3, start_s: int = START_S) -> ExportTraceServiceRequest:
+    """Spans with ids from `first` on, of some traces, one a second."""
+    rows = [
+        {
+            "trace_id": (1 + number % traces).to_bytes(16, "big"),
+            "span_id": (1 + number).to_bytes(8, "big"),
+            "name": f"span {number}",
+            "start_ns": (start_s + number - first) * NS_PER_S,
+            "duration_ns": 1000 + number,
+            "resource.service.name": f"service {number % 2}",
+            "span.http.route": f"/{number % 5}",
+            "span.number:int": number,
+        }
+        for number in range(first, first + count)
+    ]
+    return ExportTraceServiceRequest.FromString(request_of(rows))
 
 
 def local(folder: Path) -> ObjectStore:
@@ -30,12 +51,17 @@ def local(folder: Path) -> ObjectStore:
 
 
 def run(
-    bucket: Path, target: ObjectStore, limits: TimeLimits = EVERYTHING, tenant: str = TENANT, **options: Any
-) -> tuple[Plan, list[Transferred]]:
+    bucket: Path,
+    target: ObjectStore,
+    limits: TimeLimits = EVERYTHING,
+    tenant: str = TENANT,
+    jobs: int = 1,
+    **options: Any,
+) -> tuple[TransferPlan, list[Transferred]]:
     """An import of a tenant, as the command does it."""
     source, ledger = local(bucket), Ledger(target, tenant)
     plan = plan_tenant(tenant_blocks(source, TENANT), ledger, limits, **options)
-    return plan, list(transfer(source, plan, ledger, 100, limits))
+    return plan, list(transfer(source, plan, ledger, 100, limits, jobs=jobs))
 
 
 def visible(target: ObjectStore, tenant: str = TENANT) -> list[BlockMeta]:

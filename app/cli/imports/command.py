@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from app.cli.imports.errors import ImportFailed
-from app.cli.imports.progress import Progress, shown_bytes
+from app.cli.imports.progress import ProgressLine, shown_bytes
 from app.cli.imports.source import source_config
 from app.cli.query.times import moment_s
 from app.process.storage import storage_config
@@ -18,7 +18,7 @@ from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import tenant_blocks, tenants
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
-from tables.tempo.plan import ANY_FACTOR, Plan, plan_tenant
+from tables.tempo.plan import ANY_FACTOR, TransferPlan, plan_tenant
 from tables.tempo.transfer import Transferred, transfer
 from tables.tenant import valid_tenant
 from tables.units import NS_PER_S
@@ -109,12 +109,12 @@ def _tenant(
     sys.stdout.flush()
     if args.dry_run or not (plan.blocks or plan.unnoted):
         return len(plan.problems)
-    progress = Progress(sys.stdout, ledger.tenant, len(plan.blocks), plan.size_bytes)
+    progress = ProgressLine(sys.stdout, ledger.tenant, len(plan.blocks), plan.size_bytes)
     blocks = transfer(source, plan, ledger, columns_max, limits, progress.read, max(1, args.jobs))
     return len(plan.problems) + _report(blocks, progress, ledger.tenant)
 
 
-def _lines(tenant: str, to_tenant: str, plan: Plan, compacted: int) -> list[str]:
+def _lines(tenant: str, to_tenant: str, plan: TransferPlan, compacted: int) -> list[str]:
     name = tenant if tenant == to_tenant else f"{tenant} → {to_tenant}"
     lines = [f"{name}: {len(plan.blocks)} blocks to import, {shown_bytes(plan.size_bytes)}"]
     others = {
@@ -127,7 +127,7 @@ def _lines(tenant: str, to_tenant: str, plan: Plan, compacted: int) -> list[str]
     return lines + [f"  problem: {problem}" for problem in plan.problems]
 
 
-def _report(blocks: Iterator[Transferred], progress: Progress, tenant: str) -> int:
+def _report(blocks: Iterator[Transferred], progress: ProgressLine, tenant: str) -> int:
     """Prints what becomes of the blocks. Out: the number of those that were not imported"""
     errors = spans = traces = left_out = odd_ids = 0
     try:

@@ -11,7 +11,7 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
 
 
-class Progress:
+class ProgressLine:
     """Counts blocks, bytes and spans, and writes where the import stands. Thread-safe."""
 
     def __init__(self, out: TextIO, tenant: str, blocks: int, size_bytes: int) -> None:

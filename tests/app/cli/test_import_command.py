@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.cli.imports.progress import Progress, shown_bytes, shown_seconds
+from app.cli.imports.progress import ProgressLine, shown_bytes, shown_seconds
 from app.cli.main import main
-from tests.helpers.imported import local, span_count, visible
+from tests.helpers.imported import START_S, local, request, span_count, visible
 from tests.helpers.tempo_blocks import TempoBlock
-from tests.tables.tempo.test_import import START_S, request
 
 
 @pytest.fixture
@@ -137,7 +136,7 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     for terminal in (True, False):
         now[0] = 0.0
         out: Any = Screen(terminal=terminal)
-        progress = Progress(out, "a", 4, 4_000_000)
+        progress = ProgressLine(out, "a", 4, 4_000_000)
         for _ in range(8):
             now[0] += 5
             progress.read(1000)

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tables.blocks.meta import BlockMeta, merged_block_id
 from tables.catalog.changes import forget_removed, replace_blocks
 from tables.catalog.index_store import IndexStore
+from tables.catalog.tenant_index import TenantIndex
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.tempo import convert, file
@@ -22,32 +23,12 @@ from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR
 from tables.units import NS_PER_S
-from tests.helpers.imported import TENANT, local, run, span_count, trace_ids, traces, visible
-from tests.helpers.otlp_rows import request_of
+from tests.helpers.imported import START_S, TENANT, local, request, run, span_count, trace_ids, traces, visible
 from tests.helpers.tempo_blocks import TempoBlock
+from tests.helpers.tempo_spans import DEDICATED, held, spans
 from tests.strategies import REQUESTS
-from tests.tables.tempo.test_rows import DEDICATED, held, spans
 
 VERSIONS = ("vParquet4", "vParquet5")
-START_S = 1_700_000_000
-
-
-def request(count: int, first: int = 0, traces: int = 3, start_s: int = START_S) -> ExportTraceServiceRequest:
-    """Spans with ids from `first` on, of some traces, one a second."""
-    rows = [
-        {
-            "trace_id": (1 + number % traces).to_bytes(16, "big"),
-            "span_id": (1 + number).to_bytes(8, "big"),
-            "name": f"span {number}",
-            "start_ns": (start_s + number - first) * NS_PER_S,
-            "duration_ns": 1000 + number,
-            "resource.service.name": f"service {number % 2}",
-            "span.http.route": f"/{number % 5}",
-            "span.number:int": number,
-        }
-        for number in range(first, first + count)
-    ]
-    return ExportTraceServiceRequest.FromString(request_of(rows))
 
 
 @settings(max_examples=25)
@@ -98,6 +79,14 @@ def test_what_is_imported_is_not_imported_again(tmp_path: Path) -> None:
     # Another tenant has its own.
     run(tmp_path / "tempo", target, tenant="other")
     assert span_count(target, "other") == 40
+
+
+def test_several_blocks_at_the_same_time(tmp_path: Path) -> None:
+    for number in range(6):
+        TempoBlock(VERSIONS[number % 2]).write(tmp_path / "tempo", [request(10, first=10 * number)])
+    _, ended = run(tmp_path / "tempo", target := local(tmp_path / "ours"), jobs=3)
+    assert [(one.done.spans, one.added) for one in ended] == [(10, True)] * 6
+    assert span_count(target) == 60
 
 
 class Killed(BaseException):
@@ -173,7 +162,9 @@ def test_killed_at_any_write(tmp_path: Path, compaction: bool, after: bool) -> N
         assert not any(one.error for one in ended)
         assert span_count(target) == 12, f"killed at write {deaths}"
         assert run(tmp_path / "tempo", target)[1] == []
-        assert len(Ledger(target, TENANT).known().entries) == 2
+        known = Ledger(target, TENANT).known()
+        assert (len(known.entries), len(known.marked)) == (2, 0)
+        assert (IndexStore(target).latest(TENANT) or TenantIndex(TENANT)).covered == {}
     assert deaths >= 8
 
 
