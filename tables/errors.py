@@ -27,6 +27,10 @@ class StorageError(OSError):
     """An operation of object storage or of the local store failed: the text says which, where, and what to do."""
 
 
+class UnusableStorage(StorageError):  # noqa: N818  # says what the storage is
+    """The storage answers, but it does not allow or support what Stretto needs. The text says what to change."""
+
+
 class DamagedError(StorageError):
     """An object is missing, or differs from what was written. A retry does not help before somebody repairs it.
 

@@ -95,6 +95,7 @@ class PartitionManager:
         self.app, self.topic = app, topic
         self._flushes, self._consumers = flushes, consumers
         self.store: LiveStore | None = None
+        self.check_storage: Callable[[], None] = lambda: None  # raises StorageError; before a partition is opened
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
         self.damage: dict[str, str] = {}  # what somebody has to repair; the rest is served
         self._executor, self._limits = executor, limits
@@ -148,7 +149,7 @@ class PartitionManager:
         it.
         """
         store = self._require_store()
-        load = functools.partial(store.load, number)
+        load = functools.partial(self._load, store, number)
         held = store.partitions.get(number)
         if held is not None:
             await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
@@ -157,6 +158,10 @@ class PartitionManager:
             store.release(number)
         await self.drain(number)  # a seal of a former state must not write after the load
         store.adopt(await self.retried(f"open partition {number}", load))
+
+    def _load(self, store: LiveStore, number: int) -> LivePartition:
+        self.check_storage()
+        return store.load(number)
 
     async def reopen(self, number: int) -> None:
         """Opens a partition again from storage, because another worker has cut it at a different offset."""

@@ -51,6 +51,12 @@ def _profile(profile: Profile) -> Json:
         "stitched": profile.stitched,
         "rows": profile.rows,
         "bytes": profile.bytes,
+        "storage": {
+            "requests": dict(profile.storage.requests),
+            "hedged": profile.storage.hedged,
+            "bytes": profile.storage.bytes,
+            "ms": round(profile.storage.seconds * 1e3, 3),
+        },
         "stagesMs": {name: round(seconds * 1e3, 3) for name, seconds in profile.stages.items()},
         "columns": dict(profile.columns),
     }

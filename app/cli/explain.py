@@ -78,7 +78,8 @@ def _run(args: argparse.Namespace, config: StorageConfig) -> Iterator[str]:
         return
     for name in ("first run", "again"):
         profile, started_s = Profile(), time.perf_counter()
-        found = _ask(sources, args, profile)
+        with profile.storage.counting():
+            found = _ask(sources, args, profile)
         yield ""
         yield f"{name:13} {found}, {(time.perf_counter() - started_s) * 1e3:.1f} ms"
         yield from profile_lines(profile)
@@ -113,6 +114,9 @@ def profile_lines(profile: Profile) -> Iterator[str]:
         yield f"              {profile.unneeded} older than all that the answer holds"
     together = ", one of them of traces that lay in several" if profile.stitched else ""
     yield f"              {profile.scanned} scanned, {profile.rows} rows{together}"
+    storage = profile.storage
+    requests = ", ".join(f"{count} {operation}" for operation, count in storage.requests.items()) or "none"
+    yield f"requests      {requests}, {storage.bytes / _MB:.2f} MB, {storage.seconds * 1e3:.1f} ms"
     yield f"read          {profile.bytes / _MB:.2f} MB, decoded"
     for column, count in profile.columns.items():
         yield f"  {column}, of {count} row groups"

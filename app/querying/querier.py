@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
@@ -38,6 +38,7 @@ from tables.catalog.damage import damage_lines
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
 from tables.storage.byte_cache import ByteCache
+from tables.storage.request_usage import RequestUsage
 from tables.wall import walled
 from tables.wire.split import partition_of
 
@@ -69,6 +70,22 @@ CANCELLED = Counter(
     "stretto_queries_cancelled_total", "Queries that failed or were cancelled: timeout, client gone, storage error."
 )
 REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many others were waiting.")
+STORAGE_REQUESTS = Histogram(
+    "stretto_query_storage_requests",
+    "Requests to the object storage that one query made, by operation.",
+    ["operation"],
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000),
+)
+STORAGE_BYTES = Histogram(
+    "stretto_query_storage_bytes",
+    "Bytes that one query read from the object storage.",
+    buckets=(0, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000),
+)
+STORAGE_SECONDS = Histogram(
+    "stretto_query_storage_seconds",
+    "Time of all requests to the object storage that one query made; they may overlap.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +222,7 @@ class Querier:
 
             return past_damage(store.blocks, live.blocks.blocks, over, missing_data)
 
-        return await self._run(on_thread)
+        return await self._run(on_thread, profile.storage)
 
     async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         """All spans of a trace, or a page: asks only its partition.
@@ -273,8 +290,12 @@ class Querier:
         names = ", ".join(missing)
         return f"recent spans of partition {names} are missing: this process does not have them, or not yet"
 
-    async def _run(self, work: Callable[[Cancelled], T]) -> T:
-        """Runs it on a thread, within the limits; tells it to stop when nobody waits any more."""
+    async def _run(self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None) -> T:
+        """Runs it on a thread, within the limits; tells it to stop when nobody waits any more.
+
+        usage: counts what it asks of the object storage
+        """
+        counted = RequestUsage()
         limits = self._limits
         if self._admitted >= 2 * limits.concurrent_max:
             REFUSED.inc()
@@ -287,7 +308,8 @@ class Querier:
         def on_thread() -> T:
             with leaving_nothing(budget):
                 try:
-                    answer = work(cancelled.is_set)
+                    with counted.counting():
+                        answer = work(cancelled.is_set)
                 except (pa.ArrowMemoryError, MemoryError) as err:
                     # The system's own limit was below ours.
                     text = "the process has no memory left for the query; ask for less, or later"
@@ -317,6 +339,16 @@ class Querier:
                 CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
+            _observe(counted)
+            if usage is not None:
+                usage.merge(counted)
+
+
+def _observe(usage: RequestUsage) -> None:
+    for operation, count in usage.requests.items():
+        STORAGE_REQUESTS.labels(operation).observe(count)
+    STORAGE_BYTES.observe(usage.bytes)
+    STORAGE_SECONDS.observe(usage.seconds)
 
 
 async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:

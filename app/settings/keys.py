@@ -91,6 +91,12 @@ def field_at(key: Key, root: type[Section] = Settings) -> FieldInfo | None:
     return field
 
 
+def not_supported(key: Key, root: type[Section] = Settings) -> str:
+    """Why a setting of Tempo is none here, where somebody may bring it along; "" for any other unknown key."""
+    section = section_of(field.annotation) if (field := field_at(key[:-1], root)) else None
+    return section.not_supported.get(str(key[-1]), "") if section else ""
+
+
 def is_secret(key: Key, root: type[Section] = Settings) -> bool:
     """Whether the value at the key, or the mapping that contains it, is secret."""
     found = (field_at(key, root), field_at(key[:-1], root))

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.errors import SettingsError
 from app.settings.base import Section
-from app.settings.keys import Key, closest, dotted, expected, field_at, is_secret, nearest
+from app.settings.keys import Key, closest, dotted, expected, field_at, is_secret, nearest, not_supported
 from app.settings.models import Settings
 
 _SHOWN_MAX = 60  # characters of a wrong value
@@ -94,6 +94,8 @@ def _place(key: Key, places: Mapping[Key, Location]) -> Location | None:
 
 def _explain(key: Key, kind: str, item: Any, root: type[Section]) -> str:
     if kind == "extra_forbidden":
+        if text := not_supported(key, root):
+            return text
         return f"unknown key; the nearest known key is {nearest(key, root)}"
     if kind == "conflict":
         return str(item["ctx"]["text"])

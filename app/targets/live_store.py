@@ -1,6 +1,7 @@
 """TARGET=live-store: keeps recent spans and answers queries.
 
-Opens the live store when the worker starts, watches the storage while it runs, seals when it stops.
+Probes the storage and opens the live store when the worker starts, watches the storage while it runs, seals when it
+stops.
 """
 
 import asyncio
@@ -23,13 +24,14 @@ from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.catalog.block_list import BlockList
-from tables.errors import StorageError
+from tables.errors import StorageError, UnusableStorage
 from tables.live.partition import CutPolicy
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.store import LiveStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
+from tables.storage.probe import StorageProbe
 from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,9 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     """One for a process that has a live store."""
 
     def __init__(self, settings: Settings, app: StreamApp, manager: PartitionManager, **kwargs: Any) -> None:
+        """Raises: SettingsError if what the settings of the storage rely on is missing."""
         super().__init__(**kwargs)
+        self._storage = storage_config(settings.storage.trace)
         self._settings, self._manager = settings, manager
         self._table = SegmentTable(app, settings.data_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
@@ -51,6 +55,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         settings, kafka = self._settings, self._settings.kafka
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         await self.add_runtime_dependency(self._table)
+        await self._probe_storage()
         live = settings.live_store
         policy = CutPolicy(
             partitions=partitions,
@@ -62,11 +67,23 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             head_reuse_s=live.head_reuse_ms / 1000,
         )
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
-        store = ObjectStore(storage_config(settings.storage.trace))
+        store = ObjectStore(self._storage)
         segments = self._table.open(cluster_id)
         data = SegmentBytes(segments, live.segment_cache_bytes_max)
         blocks = BlockList(store, cluster_id, columns, data.block_file)
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
+
+    async def _probe_storage(self) -> None:
+        """Raises: UnusableStorage. Partitions wait for a storage that is away."""
+        storage_probe = StorageProbe(self._storage)
+        self._manager.check_storage = storage_probe.run
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, walled, storage_probe.run)
+        except UnusableStorage as err:
+            log.critical("%s", err)
+            raise
+        except StorageError as err:
+            log.warning("partitions wait for the storage: %s", err)
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:

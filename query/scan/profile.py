@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from query.scan.reader import Reader
+from tables.storage.request_usage import RequestUsage
 
 
 class _Stage:
@@ -57,6 +58,7 @@ class Profile:
     columns: dict[str, int] = field(default_factory=dict)  # read whole or in part, in order: from how many sources
     rows: int = 0
     bytes: int = 0
+    storage: RequestUsage = field(default_factory=RequestUsage)  # what was asked of the object storage
 
     def stage(self, name: str) -> "_Stage":
         """Adds the time inside a `with` to the stage's."""

@@ -12,7 +12,7 @@ from tables.storage.config import Retry, StorageConfig
 
 _CONNECT_S: Final = 2.0
 # Of the time for a request with its retries: a new attempt starts within the first part, and ends within the rest.
-_RETRIES_SHARE: Final = 0.4
+RETRIES_SHARE: Final = 0.4
 # An attempt that receives nothing for this part of the time is given up.
 _SILENCE_SHARE: Final = 0.35
 
@@ -46,7 +46,7 @@ def open_backend(config: StorageConfig, timeout_s: float) -> Any:
 
 def _timeouts(timeout_s: float) -> dict[str, timedelta]:
     return {
-        "timeout": timedelta(seconds=(1 - _RETRIES_SHARE) * timeout_s),
+        "timeout": timedelta(seconds=(1 - RETRIES_SHARE) * timeout_s),
         "read_timeout": timedelta(seconds=_SILENCE_SHARE * timeout_s),
         "connect_timeout": timedelta(seconds=min(_CONNECT_S, _SILENCE_SHARE * timeout_s)),
     }
@@ -62,6 +62,6 @@ def _retries(retry: Retry, timeout_s: float) -> dict[str, Any]:
     }
     return {
         "max_retries": retry.max_attempts - 1,
-        "retry_timeout": timedelta(seconds=_RETRIES_SHARE * timeout_s),
+        "retry_timeout": timedelta(seconds=RETRIES_SHARE * timeout_s),
         "backoff": backoff,
     }

@@ -1,11 +1,10 @@
 """Object storage through obstore: local disk, S3, GCS and Azure behind a few functions, with our errors."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import obstore
 from obstore import exceptions
@@ -13,13 +12,8 @@ from obstore import exceptions
 from tables.errors import DamagedError, StorageError
 from tables.storage.backends import open_backend
 from tables.storage.config import StorageConfig as StorageConfig
-from tables.storage.hedging import HedgedReads
-from tables.storage.request_errors import FAILURES, explain, status_of
-from tables.storage.request_metrics import RequestMetrics
-from tables.storage.request_slots import RequestSlots
-from tables.storage.request_usage import current_usage
-
-T = TypeVar("T")
+from tables.storage.request_errors import FAILURES, status_of
+from tables.storage.request_runner import AT_ONCE_MAX, RequestRunner, StorageRequest
 
 # Ranges with a gap of at most this are one request.
 _COALESCE_BYTES: Final = 1 << 20
@@ -28,8 +22,7 @@ _PART_BYTES: Final = 5 << 20
 # S3 lists and deletes at most so many objects with a request, Azure deletes a quarter of it.
 _PAGE: Final = 1000
 _DELETE_AT_ONCE: Final = {"s3": _PAGE, "azure": 256}
-# obstore runs so many requests of one call at a time.
-_AT_ONCE_MAX: Final = 10
+_AWAY: Final = frozenset({"timeout", "unreachable", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +46,7 @@ class ObjectStore:
         self._store: Any = open_backend(config, config.write_timeout_s)
         # A query holds a thread while it reads: a storage that is away must not take them all for minutes.
         self._reads: Any = open_backend(config, config.read_timeout_s)
-        self._metrics = RequestMetrics(config.backend)
-        self._slots = RequestSlots(config.concurrent_requests_max, self._metrics)
-        self._hedged: HedgedReads | None = None
-        if config.hedging.at_s and config.backend != "local":
-            self._hedged = HedgedReads(config.hedging, config.read_timeout_s, self._slots, self._metrics)
+        self._runner = RequestRunner(config)
 
     # ---- whole objects
 
@@ -65,8 +54,10 @@ class ObjectStore:
         """Writes a whole object (bytes or an Arrow buffer), and replaces an existing one."""
         data = _bytes_of(data)
         parts = 1 if len(data) <= _PART_BYTES else -(-len(data) // _PART_BYTES) + 2
-        write = partial(obstore.put, self._store, path, data, chunk_size=_PART_BYTES, max_concurrency=_AT_ONCE_MAX)
-        self._request(_Ask("put", "write", path, parts, len(data)), partial(write, **self.config.put_options))
+        write = partial(obstore.put, self._store, path, data, chunk_size=_PART_BYTES, max_concurrency=AT_ONCE_MAX)
+        self._runner.run(
+            StorageRequest("put", "write", path, parts, len(data)), partial(write, **self.config.put_options)
+        )
 
     def create(self, path: str, data: Any) -> bool:
         """Writes an object unless it exists. Out: False if it exists, with other content
@@ -76,8 +67,8 @@ class ObjectStore:
         """
         data = _bytes_of(data)
         try:
-            self._request(
-                _Ask("create", "create", path, 1, len(data)),
+            self._runner.run(
+                StorageRequest("create", "create", path, 1, len(data)),
                 partial(obstore.put, self._store, path, data, mode="create", **self.config.put_options),
             )
         except exceptions.AlreadyExistsError:
@@ -88,8 +79,8 @@ class ObjectStore:
     def get(self, path: str) -> bytes | None:
         """The object's bytes; None if it does not exist."""
         try:
-            return self._read(
-                _Ask("get", "read", path),
+            return self._runner.read(
+                StorageRequest("get", "read", path),
                 lambda: bytes(obstore.get(self._reads, path).bytes()),
                 lambda: _got(self._reads, path),
                 len,
@@ -100,8 +91,8 @@ class ObjectStore:
     def stamp(self, path: str) -> Stamp | None:
         """The object's stamp; None if it does not exist."""
         try:
-            head = self._read(
-                _Ask("head", "look at", path),
+            head = self._runner.read(
+                StorageRequest("head", "look at", path),
                 lambda: obstore.head(self._reads, path),
                 lambda: obstore.head_async(self._reads, path),
             )
@@ -115,8 +106,8 @@ class ObjectStore:
         for first in range(0, len(paths), _PAGE):
             some = list(paths[first : first + _PAGE])
             try:
-                self._request(
-                    _Ask("delete", "delete", some[0], -(-len(some) // at_once)),
+                self._runner.run(
+                    StorageRequest("delete", "delete", some[0], -(-len(some) // at_once)),
                     partial(obstore.delete, self._store, some),
                 )
             except FileNotFoundError:
@@ -136,8 +127,8 @@ class ObjectStore:
         requests, size_bytes = _coalesced(ranges)
         options = {"starts": starts, "lengths": lengths, "coalesce": _COALESCE_BYTES}
         try:
-            found: Sequence[Any] = self._read(
-                _Ask("get_range", "read", path, requests),
+            found: Sequence[Any] = self._runner.read(
+                StorageRequest("get_range", "read", path, requests),
                 lambda: obstore.get_ranges(self._reads, path, **options),
                 lambda: obstore.get_ranges_async(self._reads, path, **options),
                 lambda _: size_bytes,
@@ -170,8 +161,8 @@ class ObjectStore:
     def paths(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """All objects below a prefix (a whole number of path parts), in the order of their paths.
 
-        after: only objects with a greater path. On S3 and GCS this costs as many requests as there are such objects,
-        divided by 1,000; on Azure and the local disk the objects before are listed, too.
+        after: only objects with a greater path. S3, GCS and Azure begin there: a request for each 1,000 objects that
+        follow; the local disk goes through all.
         """
         for path, _ in self.objects(prefix, after):
             yield path
@@ -186,85 +177,45 @@ class ObjectStore:
                 yield item["path"], _stamp(item)
 
     def _pages(self, prefix: str, after: str | None) -> Iterator[Sequence[Any]]:
-        stream = iter(obstore.list(self._reads, prefix or None, offset=after, chunk_size=_PAGE))
+        """The pages of a list. One that fails in the middle is asked for again, from the last known path on."""
+        stream: Any = None
+        floor = last = after
+
+        def next_page() -> Sequence[Any] | None:
+            nonlocal stream, floor
+            if stream is None:
+                floor = last
+                stream = iter(obstore.list(self._reads, prefix or None, offset=floor, chunk_size=_PAGE))
+            try:
+                page: Sequence[Any] | None = next(stream, None)
+            except FAILURES:
+                stream = None  # it would say that it has come to its end
+                raise
+            return page
+
         while True:
             try:
-                page = self._request(_Ask("list", "list", prefix), partial(next, stream, None))
+                page = self._runner.run(StorageRequest("list", "list", prefix or "all objects"), next_page)
             except FileNotFoundError:
                 return
-            if page is None:
+            if not page:
                 return
-            yield page
+            last = page[-1]["path"]
+            # Some servers (Azurite) ignore the offset.
+            yield page if floor is None else [item for item in page if item["path"] > floor]
             if len(page) < _PAGE:
                 return
 
     def folders(self, prefix: str) -> list[str]:
         """The paths of the folders right below a prefix, sorted; their objects are not listed."""
         try:
-            found = self._request(
-                _Ask("list", "list", prefix), partial(obstore.list_with_delimiter, self._reads, prefix or None)
+            found = self._runner.run(
+                StorageRequest("list", "list", prefix or "all objects"),
+                partial(obstore.list_with_delimiter, self._reads, prefix or None),
             )
         except FileNotFoundError:
             return []
         return sorted(found["common_prefixes"])
-
-    # ---- requests
-
-    def _read(
-        self,
-        ask: "_Ask",
-        work: Callable[[], T],
-        hedged: Callable[[], Awaitable[T]],
-        size: "Callable[[T], int] | None" = None,
-    ) -> T:
-        hedges = self._hedged
-        if hedges is None:
-            return self._request(ask, work, size)
-        return self._request(ask, lambda: hedges.run(ask.operation, hedged), size)
-
-    def _request(self, ask: "_Ask", work: Callable[[], T], size: Callable[[T], int] | None = None) -> T:
-        """What `work` returns, counted. size: the bytes of it
-
-        Raises: FileNotFoundError, AlreadyExistsError; StorageError for any other failure
-        """
-        config = self.config
-        timeout_s = config.write_timeout_s if ask.operation in _WRITES else config.read_timeout_s
-        slots = min(ask.requests, _AT_ONCE_MAX)
-        try:
-            with self._slots.taken(slots, timeout_s):
-                began_s = perf_counter()
-                try:
-                    result = work()
-                except FAILURES as err:
-                    self._count(ask, status_of(err), 0, perf_counter() - began_s)
-                    raise
-                seconds = perf_counter() - began_s
-        except (FileNotFoundError, exceptions.AlreadyExistsError, StorageError):
-            raise
-        except FAILURES as err:
-            raise StorageError(f"cannot {ask.verb} {ask.path} in {config.where}: {explain(err, timeout_s)}") from err
-        self._count(ask, "ok", ask.size_bytes if size is None else size(result), seconds)
-        return result
-
-    def _count(self, ask: "_Ask", status: str, size_bytes: int, seconds: float) -> None:
-        self._metrics.observe(ask.operation, status, ask.requests, size_bytes, seconds)
-        if (usage := current_usage()) is not None:
-            usage.add(ask.operation, ask.requests, size_bytes, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What is asked of the storage. requests: how many it takes; size_bytes: of what is written"""
-
-    operation: str
-    verb: str
-    path: str
-    requests: int = 1
-    size_bytes: int = 0
-
-
-_WRITES: Final = frozenset({"put", "create", "delete"})
-_AWAY: Final = frozenset({"timeout", "unreachable", "throttled"})
 
 
 async def _got(store: Any, path: str) -> bytes:
@@ -288,7 +239,8 @@ def _coalesced(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _stamp(item: Any) -> Stamp:
-    return Stamp(item["size"], str(item["e_tag"] or ""), item["last_modified"].timestamp())
+    # Azure quotes the tag of an object, but not in a list.
+    return Stamp(item["size"], str(item["e_tag"] or "").strip('"'), item["last_modified"].timestamp())
 
 
 class RangeFile:

@@ -13,7 +13,9 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _ATTEMPTS: Final = re.compile(r"after (\d+) retries")
 # obstore tells what went wrong below HTTP in a dump of its own structures only.
 _TIMED_OUT: Final = re.compile(r"TimedOut|kind: Timeout|operation timed out|deadline has elapsed")
-_UNREACHABLE: Final = re.compile(r"kind: Connect\b|ConnectionRefused|ConnectionReset|dns error|kind: Interrupted")
+_UNREACHABLE: Final = re.compile(r"kind: Connect\b|ConnectionRefused|ConnectionReset|IncompleteMessage|dns error")
+_NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
+_NOT_IMPLEMENTED: Final = 501
 _TEXT_CHARS_MAX: Final = 400
 
 
@@ -34,10 +36,21 @@ def status_of(err: Exception) -> str:
             return "denied"
         if code in (429, 503):
             return "throttled"
-        return "refused" if code < 500 else "error"
+        return "refused" if code < 500 or code == _NOT_IMPLEMENTED else "error"
     if _TIMED_OUT.search(text):
         return "timeout"
     return "unreachable" if _UNREACHABLE.search(text) else "error"
+
+
+def is_missing_place(err: Exception) -> bool:
+    """Whether it is the bucket that does not exist, not the object. (Answers to HEAD do not say.)"""
+    return isinstance(err, FileNotFoundError) and _NO_BUCKET.search(str(err)) is not None
+
+
+def breaks_off(err: Exception) -> bool:
+    """Whether the connection was lost in the middle of the answer's body."""
+    text = str(err)
+    return "body error" in text and _UNREACHABLE.search(text) is not None and not _TIMED_OUT.search(text)
 
 
 def is_final(err: Exception) -> bool:
@@ -56,7 +69,7 @@ def explain(err: Exception, timeout_s: float) -> str:
         first = first if code[1] in first else f"{first} {code[1]}"
     match status_of(err):
         case "timeout":
-            return f"no answer within {timeout_s:g} s{_tries(text)}: {first}"
+            return f"no answer in time{_tries(text)} (the limit is {timeout_s:g} s): {first}"
         case "unreachable":
             return f"the connection failed{_tries(text)}: {first}"
         case "throttled":

@@ -35,6 +35,15 @@ class RequestUsage:
             self.requests[operation] = self.requests.get(operation, 0) + 1
             self.hedged += 1
 
+    def merge(self, other: "RequestUsage") -> None:
+        """Adds what another one has counted, whose work is over."""
+        with self._lock:
+            for operation, count in other.requests.items():
+                self.requests[operation] = self.requests.get(operation, 0) + count
+            self.hedged += other.hedged
+            self.bytes += other.bytes
+            self.seconds += other.seconds
+
     @contextmanager
     def counting(self) -> Iterator["RequestUsage"]:
         """Inside, the requests of this thread count here. Another thread that works for it needs a copy of the

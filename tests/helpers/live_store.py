@@ -58,13 +58,19 @@ class World:
     """A manager with a real store on disk, and the flushes that it asked for."""
 
     def __init__(
-        self, folder: Path, limits: LiveLimits, policy: CutPolicy, flushed: tuple[float, int], column_cache_bytes: int
+        self,
+        folder: Path,
+        limits: LiveLimits,
+        policy: CutPolicy,
+        flushed: tuple[float, int],
+        column_cache_bytes: int,
+        storage: StorageConfig | None,
     ) -> None:
         self.app: Any = SimpleNamespace(consumer=Consumer(), consumer_generation_id=1)
         self.table = SegmentTable(
             faust.App("manager", broker="kafka://127.0.0.1:1", store="memory://"), folder / "live"
         )
-        self.storage = ObjectStore(StorageConfig("local", str(folder / "storage")))
+        self.storage = ObjectStore(storage or StorageConfig("local", str(folder / "storage")))
         columns: ByteCache[Any, Any] = ByteCache("columns-manager", column_cache_bytes)
         segments = self.table.open("cluster_id")
         data = SegmentBytes(segments, 1 << 20)
@@ -117,9 +123,13 @@ def world(
     policy: CutPolicy = POLICY,
     flushed: tuple[float, int] = (3600, 0),
     column_cache_bytes: int = 1 << 20,
+    storage: StorageConfig | None = None,
 ) -> Iterator[World]:
-    """flushed: seconds for which segments stay after they became a block, and bytes of them beyond that"""
-    made = World(folder, limits, policy, flushed, column_cache_bytes)
+    """flushed: seconds for which segments stay after they became a block, and bytes of them beyond that
+
+    storage: of the blocks; None: a folder
+    """
+    made = World(folder, limits, policy, flushed, column_cache_bytes, storage)
     try:
         yield made
     finally:

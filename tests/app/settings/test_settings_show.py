@@ -45,6 +45,9 @@ FORMS = {
     "database_name_attributes": st.lists(NAMES, max_size=2),
     "allowed_origins": st.lists(NAMES.map("https://{}.*".format) | st.just("*"), max_size=2),
     "allowed_headers": st.lists(NAMES, max_size=2),
+    "tags": st.dictionaries(NAMES, st.text(), max_size=2),
+    "metadata": st.dictionaries(NAMES, st.text(), max_size=2),
+    "object_metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,
@@ -111,7 +114,12 @@ def test_what_is_dumped_loads_as_the_same(tree):
 def test_masked(tmp_path):
     """Secrets and users in URLs are neither in the YAML nor in a repr; that they are set can be seen."""
     text = """
-storage: {trace: {s3: {access_key: id, secret_key: hush}, azure: {storage_account_key: hush}}}
+storage:
+  trace:
+    s3:
+      {access_key: id, secret_key: hush, session_token: hush,
+       sse: {type: SSE-C, encryption_key: hush-hush-hush-hush-hush-hush-32}}
+    azure: {sas_token: hush}
 metrics_generator: {storage: {remote_write: [{url: 'https://hush:hush@prometheus/api'}]}}
 """
     (tmp_path / "stretto.yaml").write_text(text)

@@ -1,0 +1,110 @@
+"""Runs requests to a storage: limited, repeated, hedged, counted, and with errors that people understand."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import Final, TypeVar
+
+from obstore import exceptions
+
+from tables.errors import StorageError
+from tables.storage.backends import RETRIES_SHARE
+from tables.storage.config import StorageConfig
+from tables.storage.hedging import HedgedReads
+from tables.storage.request_errors import FAILURES, breaks_off, explain, is_missing_place, status_of
+from tables.storage.request_metrics import RequestMetrics
+from tables.storage.request_slots import RequestSlots
+from tables.storage.request_usage import current_usage
+
+T = TypeVar("T")
+
+# obstore runs so many requests of one call at a time.
+AT_ONCE_MAX: Final = 10
+_WRITES: Final = frozenset({"put", "create", "delete"})
+_PUTS: Final = frozenset({"put", "create"})
+
+
+@dataclass(frozen=True, slots=True)
+class StorageRequest:
+    """What is asked of the storage.
+
+    operation: get, get_range, head, list, put, create or delete; verb: the same for errors
+    requests: how many it takes; size_bytes: of what is written
+    """
+
+    operation: str
+    verb: str
+    path: str
+    requests: int = 1
+    size_bytes: int = 0
+
+
+class RequestRunner:
+    """One for a storage. Thread-safe."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        self._config = config
+        self._metrics = RequestMetrics(config.backend)
+        self._slots = RequestSlots(config.concurrent_requests_max, self._metrics)
+        self._hedged: HedgedReads | None = None
+        if config.hedging.at_s and config.backend != "local":
+            self._hedged = HedgedReads(config.hedging, config.read_timeout_s, self._slots, self._metrics)
+
+    def read(
+        self,
+        ask: StorageRequest,
+        work: Callable[[], T],
+        hedged: Callable[[], Awaitable[T]],
+        size: "Callable[[T], int] | None" = None,
+    ) -> T:
+        """As `run`, for a read: `hedged` makes a request that can be cancelled, and may be called again."""
+        hedges = self._hedged
+        if hedges is None:
+            return self.run(ask, work, size)
+        return self.run(ask, lambda: hedges.run(ask.operation, hedged), size)
+
+    def run(self, ask: StorageRequest, work: Callable[[], T], size: Callable[[T], int] | None = None) -> T:
+        """What `work` returns, counted. size: the bytes of it
+
+        Raises: FileNotFoundError, AlreadyExistsError; StorageError for any other failure
+        """
+        config = self._config
+        timeout_s = config.write_timeout_s if ask.operation in _WRITES else config.read_timeout_s
+        slots = min(ask.requests, AT_ONCE_MAX)
+        try:
+            with self._slots.taken(slots, timeout_s):
+                result, seconds = self._attempts(ask, work, timeout_s)
+        except (exceptions.AlreadyExistsError, StorageError):
+            raise
+        except FAILURES as err:
+            # A write that finds nothing, or an answer that says so: the bucket is missing, not an object.
+            if isinstance(err, FileNotFoundError) and not (ask.operation in _PUTS or is_missing_place(err)):
+                raise
+            raise StorageError(f"cannot {ask.verb} {ask.path} in {config.where}: {explain(err, timeout_s)}") from err
+        self._count(ask, "ok", ask.size_bytes if size is None else size(result), seconds)
+        return result
+
+    def _attempts(self, ask: StorageRequest, work: Callable[[], T], timeout_s: float) -> tuple[T, float]:
+        """What `work` returns, and the seconds that it took.
+
+        obstore repeats what fails, but for an answer to a list or a delete that breaks off in its body.
+        """
+        began_s = perf_counter()
+        for attempt in count(1):
+            try:
+                result = work()
+            except FAILURES as err:
+                seconds = perf_counter() - began_s
+                again = attempt < self._config.retry.max_attempts and seconds < RETRIES_SHARE * timeout_s
+                if again and breaks_off(err):
+                    continue
+                self._count(ask, status_of(err), 0, seconds)
+                raise
+            return result, perf_counter() - began_s
+        raise AssertionError  # count() has no end
+
+    def _count(self, ask: StorageRequest, status: str, size_bytes: int, seconds: float) -> None:
+        self._metrics.observe(ask.operation, status, ask.requests, size_bytes, seconds)
+        if (usage := current_usage()) is not None:
+            usage.add(ask.operation, ask.requests, size_bytes, seconds)
