@@ -29,8 +29,8 @@ COLUMNS_BYTES_MIN: Final = 32 << 20
 _BLOCKS_BETWEEN_ENDS: Final = 256
 # Above the limit of a file that gets a directory: what the directory itself takes.
 _SMALL_FILE_BYTES: Final = SMALL_FILE_BYTES + (32 << 10)
-# What is held of groups that were read last: a query reads column after column of one group.
-_RECENT_GROUPS: Final = 4
+# Groups whose files are held in any case: a query reads column after column of one group.
+_RECENT_GROUPS: Final = 2
 _GROUP_OBJECTS_BYTES_MAX: Final = 16 << 20
 _FILE_OBJECT_BYTES: Final = 500
 _VIEWS_KEPT: Final = 16
@@ -55,7 +55,7 @@ class FileGroups:
         """
         self._read_file = read_file
         self._columns = columns if columns.bytes_max >= COLUMNS_BYTES_MIN else ByteCache("columns", COLUMNS_BYTES_MIN)
-        self._bytes: ByteCache[str, Any] = ByteCache("small_files", bytes_max)
+        self._loaded: ByteCache[str, LoadedFile] = ByteCache("small_files", bytes_max)
         self._groups: ByteCache[str, GroupSource] = ByteCache("file_groups", _GROUP_OBJECTS_BYTES_MAX)
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, Sequence[LoadedFile]] = OrderedDict()
@@ -93,24 +93,22 @@ class FileGroups:
     def _load(self, group: GroupSource) -> Sequence[LoadedFile]:
         with self._lock:
             loaded = self._recent.get(group.key)
-            if loaded is not None:
-                self._recent.move_to_end(group.key)
-                return loaded
-        run = map if self._pool is None else self._pool.map
-        loaded = list(run(self._load_file, group.files))
+        if loaded is None:
+            run = map if self._pool is None else self._pool.map
+            loaded = list(run(self._load_file, group.files))
         with self._lock:
             self._recent[group.key] = loaded
+            self._recent.move_to_end(group.key)
             while len(self._recent) > _RECENT_GROUPS:
                 self._recent.popitem(last=False)
         return loaded
 
     def _load_file(self, file: SmallFile) -> LoadedFile:
-        data = self._bytes.get(file.path)
-        if data is not None:
-            return load(file, data, checked=True)
-        data = self._read_file(file.path, file.size_bytes)
-        loaded = load(file, data)
-        self._bytes.put(file.path, data, file.size_bytes, spares_s=_IN_USE_S)
+        # By file, not by group: a new block makes a new group of files that are known.
+        loaded = self._loaded.get(file.path)
+        if loaded is None:
+            loaded = load(file, self._read_file(file.path, file.size_bytes))
+            self._loaded.put(file.path, loaded, loaded.nbytes, spares_s=_IN_USE_S)
         return loaded
 
 

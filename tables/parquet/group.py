@@ -259,6 +259,8 @@ class GroupSource:
     def _facts(self) -> _Facts:
         if self._facts_known is None:
             self._facts_known = _facts([file.directory for file in self._files()])
+            # Every query asks for the traces, too: while the files are here they need not be read again.
+            self._rows()
         return self._facts_known
 
     def _rows(self) -> GroupRows:

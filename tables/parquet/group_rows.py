@@ -56,11 +56,15 @@ def group_rows(trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Call
         places = np.flatnonzero(there[run])
         rows = order[places]
 
-        def ties_there() -> list[Any]:
-            return [column[rows] for column in ties()]
-
         keys = (run[places], second[rows], numbers(starts)[rows])
-        order[places] = rows[rows_in_order(keys, ties_there)]
+        # Rows of one file are in order: only where equal keys are of several files do further columns decide.
+        sub = rows_in_order(keys, lambda: [rows])
+        equal = np.ones(len(sub) - 1, np.bool_)
+        for key in keys:
+            equal &= key[sub][1:] == key[sub][:-1]
+        if (equal & (file[rows[sub]][1:] != file[rows[sub]][:-1])).any():
+            sub = rows_in_order(keys, lambda: [column[rows] for column in ties()])
+        order[places] = rows[sub]
     index = trace_index(trace_ids.take(pa.array(order)))
     of_row = file[order]
     begins = index.offsets[:-1]

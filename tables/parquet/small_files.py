@@ -48,17 +48,13 @@ class LoadedFile:
         return len(self.data) + self.directory.nbytes
 
 
-def load(file: SmallFile, data: Any, *, checked: bool = False) -> LoadedFile:
-    """A file from its bytes. In: checked: these very bytes were loaded before. Raises: DamagedError"""
+def load(file: SmallFile, data: Any) -> LoadedFile:
+    """A file from its bytes. Raises: DamagedError"""
     view = memoryview(data).cast("B")
-    if (
-        not checked
-        and file.tail is not None
-        and (problem := file.tail.problem(view[len(view) - file.tail.size_bytes :]))
-    ):
+    if file.tail is not None and (problem := file.tail.problem(view[len(view) - file.tail.size_bytes :])):
         raise DamagedError(file.path, problem)
     try:
-        directory = read_directory(view, checked=checked)
+        directory = read_directory(view)
     except ValueError as err:
         raise DamagedError(file.path, str(err)) from err
     if directory is None:
