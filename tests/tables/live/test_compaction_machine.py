@@ -114,6 +114,13 @@ class CompactionMachine(LiveMachine):
         self._act(1 - who, second, None)
         store.before_index = None
 
+    @rule(who=WHO, tenant=TENANT, picks=PICKS)
+    def both_merge_the_same(self, who: int, tenant: str, picks: list[int]) -> None:
+        """A job is handed out twice: the second result is the first one, and must not be deleted."""
+        for compactor in self.compactors:
+            compactor.blocks.poll([0])
+        self.compactors_work_at_once(who, ("merge", tenant, picks), ("merge", tenant, picks))
+
     @rule(who=WHO, picks=PICKS)
     def compact_all(self, who: int, picks: list[int]) -> None:
         """All goes as it should for a while."""
