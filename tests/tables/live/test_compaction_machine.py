@@ -76,8 +76,9 @@ class CompactionMachine(LiveMachine):
     def a_flush(self, tenants: list[list[str]], both: bool) -> None:
         """Records come, become blocks, and the blocks go to indexes."""
         self._flush_some(tenants)
-        for who in range(1 + both):
-            self.compactors[who].blocks.poll([0])
+        for compactor in self.compactors[: 1 + both]:
+            compactor.blocks.poll([0])
+        for who in range(1 + both):  # the second one comes too late
             for tenant in TENANTS[: 2 + both]:
                 self._act(who, ("fold", tenant), None)
 
