@@ -55,7 +55,7 @@ class CatalogReader:
         is_first = self._former is None
         try:
             places = {(self._cluster_id, partition) for partition in partitions} | self._former_places()
-            found = CatalogRead(self._fresh(places - self._seen))
+            found = CatalogRead(self._fresh((places - self._seen) | (places & state.checkpoint_problems.keys())))
             self._read_cuts(state, found, places)
             self._read_indexes(state, found)
             self._read_cuts_again(state, found)

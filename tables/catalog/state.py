@@ -80,7 +80,7 @@ class CatalogState:
         """What is known now; it stays so while this state changes."""
         made = CatalogState(self.cluster_id)
         made.chains, made.indexes, made.unread = dict(self.chains), dict(self.indexes), dict(self.unread)
-        made.metas, made._covered_max = self.metas, dict(self._covered_max)
+        made.checkpoint_problems, made._covered_max = dict(self.checkpoint_problems), dict(self._covered_max)
         return made
 
     # ---- changes
