@@ -5,6 +5,7 @@ true some time ago; so do readers.
 
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from tables.catalog.index_store import IndexStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum
 from tests.helpers.compaction import Compactor, DiedError
-from tests.tables.live.test_live_machine import TENANTS, LiveMachine, Worker
+from tests.helpers.live_machine import TENANTS, LiveMachine, Worker
 
 TENANT = st.sampled_from(TENANTS)
 PICKS = st.lists(st.integers(0, 5), min_size=2, max_size=4, unique=True)
@@ -111,9 +112,13 @@ class CompactionMachine(LiveMachine):
         """Just before one writes an index, the other one writes its own."""
         self.clock += 1
         store = self.compactors[1 - who].store
-        store.before_index = lambda: self._act(who, first, None)
+        store.before_index = partial(self._later, who, first)
         self._act(1 - who, second, None)
         store.before_index = None
+
+    def _later(self, who: int, action: tuple[Any, ...]) -> None:
+        self.clock += 1
+        self._act(who, action, None)
 
     @rule(who=WHO, tenant=TENANT, picks=PICKS)
     def both_merge_the_same(self, who: int, tenant: str, picks: list[int]) -> None:
