@@ -126,9 +126,13 @@ class Worker:
         if result.ours:
             self.retired += self.store.flushed(self.state, job, result)
         else:
-            self.store.release(0)
-            self.store.reset(0)
-            self.open()
+            self.start_over()
+
+    def start_over(self) -> None:
+        """Another worker has cut at a different offset."""
+        self.store.release(0)
+        self.store.reset(0)
+        self.open()
 
     def sources(self, tenant: str, trace_id: bytes | None = None) -> list[Any]:
         live = self.store.view(tenant)

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum
-from tests.helpers.compaction import Compactor, DiedError
+from tests.helpers.fragile_compactor import Compactor, DiedError
 from tests.helpers.live_machine import TENANTS, LiveMachine, Worker
 
 TENANT = st.sampled_from(TENANTS)
@@ -82,6 +82,23 @@ class CompactionMachine(LiveMachine):
         for who in range(1 + both):  # the second one comes too late
             for tenant in TENANTS[: 2 + both]:
                 self._act(who, ("fold", tenant), None)
+
+    @precondition(lambda self: self.worker.flushes)
+    @rule(tenants=st.lists(TENANT, unique=True))
+    def a_flush_is_seen_before_it_is_told(self, tenants: list[str]) -> None:
+        """The cut is in storage. Some indexes cover it, and the worker polls, while it still has the segments."""
+        worker, job = self.worker, self.worker.flushes.pop(0)
+        result = worker.store.flush(0, job, worker.state.to_flush(job))
+        self.compactors[0].blocks.poll([0])
+        for tenant in tenants:
+            self._act(0, ("fold", tenant), None)
+        self.clock += 1
+        worker.store.blocks.poll([0])
+        if result.ours:
+            self.every_span_once()
+            worker.retired += worker.store.flushed(worker.state, job, result)
+        else:
+            worker.start_over()
 
     # ---- readers
 
