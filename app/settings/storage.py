@@ -95,7 +95,12 @@ class Trace(Section):
         description="Seconds that a read from storage may take, retries included. Then the query fails with 503.",
     )
     blocklist_poll_s: Seconds = Field(
-        default=30, description="Seconds between two polls of the storage for new and deleted blocks."
+        default=30, description="Seconds between two polls of the storage for new blocks and versions of indexes."
+    )
+    blocklist_audit_s: Seconds = Field(
+        default=60,
+        description="Seconds between two looks at a part of the bucket (1,000 objects, one request), whether the files "
+        "of its blocks are there. 100,000 blocks are gone through in about four hours.",
     )
 
     @model_validator(mode="after")

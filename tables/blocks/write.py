@@ -62,6 +62,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         )
         for number, (segment, size, tail, ids) in enumerate(segments)
     ]
+    received_min_ms, received_max_ms = _received([segment for segment, *_ in segments])
     return BlockMeta(
         block_id=block.id,
         tenant=block.tenant,
@@ -75,18 +76,17 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         end_max_ns=max(file.end_max_ns for file in files),
         size_bytes=sum(file.size_bytes for file in files),
         files=files,
-        **_received([segment for segment, *_ in segments]),
+        received_min_ms=received_min_ms,
+        received_max_ms=received_max_ms,
     )
 
 
-def _received(segments: Sequence[SegmentFile]) -> dict[str, int]:
-    """When the block's records were received, unless that is not known of one of them."""
+def _received(segments: Sequence[SegmentFile]) -> tuple[int, int]:
+    """When the block's first and last record were received; 0 if that is not known of one of its segments."""
     if not all(segment.received_max_ms for segment in segments):
-        return {}
-    return {
-        "received_min_ms": min(segment.received_min_ms for segment in segments),
-        "received_max_ms": max(segment.received_max_ms for segment in segments),
-    }
+        return 0, 0
+    first_ms = min(segment.received_min_ms for segment in segments)
+    return first_ms, max(segment.received_max_ms for segment in segments)
 
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:

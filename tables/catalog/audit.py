@@ -19,7 +19,7 @@ _PAGE: Final = 1000
 _FOLDER: Final = "blocks"
 
 
-class Page(NamedTuple):
+class ListedPage(NamedTuple):
     """The objects with paths above `after` and not above `until`; None: open. sizes: bytes, by path"""
 
     after: str | None
@@ -35,7 +35,7 @@ class Auditor:
         self._after: str | None = None
         self._pages_ahead = 0
 
-    def next_page(self) -> Page | None:
+    def next_page(self) -> ListedPage | None:
         """The next objects; None: not now. Raises: StorageError"""
         if self._pages_ahead > 0:
             self._pages_ahead -= 1
@@ -46,12 +46,12 @@ class Auditor:
         ended = size is None or len(sizes) < size
         if size is None:
             self._pages_ahead = len(sizes) // _PAGE
-        page = Page(self._after, None if ended else max(sizes), sizes)
+        page = ListedPage(self._after, None if ended else max(sizes), sizes)
         self._after = page.until
         return page
 
     def damaged(
-        self, page: Page, indexes: Iterable[TenantIndex], cut_metas: Mapping[str, Mapping[str, BlockMeta]]
+        self, page: ListedPage, indexes: Iterable[TenantIndex], cut_metas: Mapping[str, Mapping[str, BlockMeta]]
     ) -> Iterator[DamagedError]:
         """Files of blocks that are missing, or too short. Raises: StorageError
 
@@ -74,11 +74,11 @@ class Auditor:
                     break
 
 
-def _is_in(page: Page, path: str) -> bool:
+def _is_in(page: ListedPage, path: str) -> bool:
     return (page.after is None or path > page.after) and (page.until is None or path <= page.until)
 
 
-def _between(page: Page, index: TenantIndex) -> list[BlockMeta]:
+def _between(page: ListedPage, index: TenantIndex) -> list[BlockMeta]:
     """Blocks of an index that may have files in the page."""
     folder = f"{_FOLDER}/{index.tenant}/"
     ids = index.table["block_id"]

@@ -34,7 +34,7 @@ Versions = dict[int, Stamp]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundIndex:
     """An index, and what is wrong with the newer version that should have been read instead."""
 
     index: TenantIndex
@@ -85,7 +85,7 @@ class IndexStore:
                 return found.index
         raise StorageError(f"the versions of index/{tenant} change faster than they can be read")
 
-    def newest_of(self, tenant: str, versions: Iterable[int], above: int = 0) -> Found | None:
+    def newest_of(self, tenant: str, versions: Iterable[int], above: int = 0) -> FoundIndex | None:
         """The newest readable one of the listed versions above a number; None if they are gone, or there is none.
 
         Raises: DamagedError if none can be read
@@ -98,7 +98,7 @@ class IndexStore:
                 damage = damage or err
                 continue
             if index is not None:
-                return Found(index, damage)
+                return FoundIndex(index, damage)
             if damage is None:
                 return None  # replaced and deleted since the listing
         if damage is not None:

@@ -16,7 +16,7 @@ from tables.blocks.meta import BlockMeta, decode_meta
 from tables.catalog.chain import chain
 from tables.catalog.checkpoints import Checkpoint, Checkpoints
 from tables.catalog.cuts import Cut, Cuts
-from tables.catalog.index_store import Found, IndexStore, Versions
+from tables.catalog.index_store import FoundIndex, IndexStore, Versions
 from tables.catalog.place import Place
 from tables.catalog.state import CatalogRead, CatalogState, PlaceRead
 from tables.catalog.tenant_index import TenantIndex
@@ -158,7 +158,7 @@ class CatalogReader:
         again = False
         read = read_many(lambda t: self._indexes.newest_of(t, listed[t], known.get(t, 0)), fresh)
         for tenant, newest in read.items():
-            if isinstance(newest, Found):
+            if isinstance(newest, FoundIndex):
                 found.indexes.append(newest.index)
                 if newest.damage is not None:
                     found.damaged_indexes[tenant] = str(newest.damage)
