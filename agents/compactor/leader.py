@@ -54,6 +54,7 @@ class Chores(NamedTuple):
     upkeep: Upkeep
     checkpointer: Checkpointer
     audit: Audit
+    redact: Callable[[str], object] = lambda _: None  # of a tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Leader:
 
     def _tenant(self, name: str, committed: Mapping[int, int], *, plans: bool) -> list[_Candidate]:
         rules = self._rules_of(name)
+        self._chores.redact(name)
         self._chores.upkeep.run(name, rules.retention_s)
         return self._planned(name, tenant_blocks(self._blocks, name), rules, committed) if plans else []
 

@@ -19,6 +19,7 @@ from agents.compactor.job import MERGE
 from agents.compactor.job_topic import JobSender
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
 from agents.compactor.leader_loop import LeaderLoop
+from agents.compactor.redaction_chore import RedactionChore
 from agents.compactor.upkeep import Upkeep
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
@@ -29,8 +30,10 @@ from app.querying.query_threads import lower_priority
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
+from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
+from tables.catalog.redactor import Redactor
 from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
@@ -38,6 +41,7 @@ from tables.storage.object_store import ObjectStore
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
+_FILTER_READS: Final = 8
 # Blocks of a window are flushed after its end: as late as a segment waits for its block, and the block for storage.
 _SETTLE_BLOCKS: Final = 2
 
@@ -104,6 +108,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             Upkeep(blocks, indexes, grace_s, compactor.checkpoint_interval, time.time, dry_run=dry_run),
             Checkpointer(blocks, compactor.checkpoint_interval, grace_s, time.time, dry_run=dry_run),
             Audit(blocks, compactor.audit_interval, compactor.orphan_age, time.time, dry_run=dry_run),
+            RedactionChore(blocks, self._redactor(blocks, indexes, partitions), time.time, dry_run=dry_run).run,
         )
         limits = LeaderLimits(
             partitions=range(partitions),
@@ -114,6 +119,12 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             jobs_max=compactor.jobs_queued_max,
         )
         return Leader(blocks, chores, rules_of(settings, self._shared.overrides), limits, time.time)
+
+    def _redactor(self, blocks: BlockList, indexes: IndexStore, partitions: int) -> Redactor:
+        settings = self._settings.query
+        pool = ThreadPoolExecutor(_FILTER_READS, "filters")
+        filters = TraceFilters(pool, ByteCache("bloom", settings.bloom_cache_bytes_max))
+        return Redactor(blocks, indexes, filters, range(partitions))
 
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:
