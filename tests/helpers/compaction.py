@@ -180,7 +180,7 @@ class Compactor:
         executor = MergeExecutor(
             self.blocks, indexes, lambda inputs: merge(self.store, inputs), range(bucket.partitions), clock
         )
-        self.run = lambda job: run_job({MERGE: executor.run}, job)
+        self._executor = executor
         chores = Chores(
             Upkeep(self.blocks, indexes, GRACE_S, 600.0, clock, dry_run=dry_run),
             Checkpointer(self.blocks, 600.0, 0.0, clock, dry_run=dry_run),
@@ -188,6 +188,9 @@ class Compactor:
         )
         limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100)
         self.leader = Leader(self.blocks, chores, lambda _: TenantRules(retention_s, WINDOW_S), limits, clock)
+
+    def run(self, job: Job) -> str:
+        return run_job({MERGE: self._executor.run}, job)
 
     def cycle(self, committed: Mapping[int, int] | None = None) -> list[Job]:
         return self.leader.cycle(committed or {})
