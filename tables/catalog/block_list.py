@@ -23,6 +23,7 @@ from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, OutdatedError
 from tables.parquet.read import ColumnCache, ParquetSource
+from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
@@ -157,6 +158,11 @@ class BlockList:
         """The newest known version of the tenant's index."""
         with self._lock:
             return self._state.indexes.get(tenant)
+
+    def redactions(self, tenant: str) -> tuple[Redaction, ...]:
+        """The tenant's redactions in force: a flush leaves out what they remove."""
+        index = self.index(tenant)
+        return () if index is None else index.redactions
 
     def places(self) -> list[Place]:
         """The partitions with known cuts or checkpoints, of all Kafka clusters."""

@@ -26,6 +26,7 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
+from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 
@@ -166,7 +167,9 @@ class LiveStore:
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
             files = [self._segment_file(segment) for segment in of_tenant]
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
-            metas.append(write_block(self.blocks.store, block, files))
+            block, files = redacted_block(block, files, self.blocks.redactions(tenant))
+            if files:
+                metas.append(write_block(self.blocks.store, block, files))
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
         wanted = Cut(partition, job.first_offset, job.last_offset, names, tuple(metas))
         cut = self.blocks.cuts.write(wanted)
@@ -184,7 +187,8 @@ class LiveStore:
         files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
         ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
         same: dict[str, SegmentInfo] = {}
-        if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
+        redacted = any(meta.redactions for meta in result.blocks)
+        if not redacted and [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
             same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
         self._data.add_copies(same)
         # Decoded columns of a segment also serve its block: the bytes are the same.
