@@ -72,6 +72,7 @@ class Bucket:
         """before: blocks and cuts are written as before November 2026"""
         self.folder, self.tenants, self.partitions, self.before = folder, tenants, partitions, before
         self.cluster_id = CLUSTER
+        self.partition_count = partitions
         self.now_s = 1_700_000_000.0
         self.next_offset = dict.fromkeys(range(partitions), 0)
         self.next_number = 1
@@ -99,7 +100,17 @@ class Bucket:
             self.numbers[tenant] |= dict.fromkeys(numbers, (partition, first, self.now_s))
             name = block_id(CLUSTER, tenant, partition, first, last)
             received_s = 0.0 if self.before else self.now_s
-            made = meta_of(name, tenant, partition, first, last, numbers, received_s, end_max_ns=int(self.now_s * 1e9))
+            made = meta_of(
+                name,
+                tenant,
+                partition,
+                first,
+                last,
+                numbers,
+                received_s,
+                end_max_ns=int(self.now_s * 1e9),
+                partition_count=self.partition_count,
+            )
             write(self.writer.store, made, numbers)
             metas.append(made)
         cut = Cut(
@@ -149,6 +160,7 @@ def read(store: ObjectStore, meta: BlockMeta) -> list[int]:
 
 def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
     """Stands for `tables.merge.merge_blocks`: the same objects in the same order."""
+    assert len({(meta.tenant, meta.cluster_id, meta.partition, meta.partition_count) for meta in inputs}) == 1
     numbers = [number for meta in inputs for number in read(store, meta)]
     name = merged_block_id([meta.block_id for meta in inputs])
     made = meta_of(
@@ -161,6 +173,7 @@ def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
         0.0,
         received_min_ms=min(meta.received_min_ms for meta in inputs),
         received_max_ms=max(meta.newest_ms for meta in inputs),
+        partition_count=inputs[0].partition_count,
         level=1 + max(meta.level for meta in inputs),
         replaces=[meta.block_id for meta in inputs],
     )
@@ -180,7 +193,7 @@ class Compactor:
         executor = MergeExecutor(
             self.blocks, indexes, lambda inputs: merge(self.store, inputs), range(bucket.partitions), clock
         )
-        self.run = lambda job: run_job({MERGE: executor.run}, job)
+        self._executor = executor
         chores = Chores(
             Upkeep(self.blocks, indexes, GRACE_S, 600.0, clock, dry_run=dry_run),
             Checkpointer(self.blocks, 600.0, 0.0, clock, dry_run=dry_run),
@@ -188,6 +201,9 @@ class Compactor:
         )
         limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100)
         self.leader = Leader(self.blocks, chores, lambda _: TenantRules(retention_s, WINDOW_S), limits, clock)
+
+    def run(self, job: Job) -> str:
+        return run_job({MERGE: self._executor.run}, job)
 
     def cycle(self, committed: Mapping[int, int] | None = None) -> list[Job]:
         return self.leader.cycle(committed or {})
