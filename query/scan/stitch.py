@@ -164,9 +164,12 @@ def without_repeated(table: pa.Table, columns: Callable[[Rows], pa.Table]) -> pa
     if rows have the same ids and times
     """
     keys = SortKeys(
-        big_endian(_one(table, "trace_id")),
-        *(big_endian(_one(table, name))[:, 0] for name in ("span_id", "parent_span_id")),
-        *(to_numpy(_one(table, name)) for name in ("start_ns", "kind", "duration_ns")),
+        trace_id=big_endian(_one(table, "trace_id")),
+        span_id=big_endian(_one(table, "span_id"))[:, 0],
+        parent_id=big_endian(_one(table, "parent_span_id"))[:, 0],
+        start_ns=to_numpy(_one(table, "start_ns")),
+        kind=to_numpy(_one(table, "kind")),
+        duration_ns=to_numpy(_one(table, "duration_ns")),
     )
     places, group = suspects(equal_to_previous(keys, np.arange(table.num_rows)))
     if not len(places):

@@ -33,7 +33,10 @@ class Sample(NamedTuple):
 class MergeInput(Protocol):
     """A file whose rows are sorted by trace id."""
 
-    rows: int
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
 
     @property
     def size_bytes(self) -> int:
