@@ -7,15 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
 from tables.columns.arrays import concat, numbers, one_array, take_lists
-from tables.columns.types import Int64s
 from tables.merge.inputs import Columns, narrow
-from tables.schema import OPTIONAL
 
-# Lists that most rows have nothing in.
-_MOSTLY_EMPTY: Final = frozenset({"events", "links"})
-# What a row has in these columns where its file had not the column: as the seal fills them.
-_EMPTY: Final = (*_MOSTLY_EMPTY, "trace_state", "resource_schema_url", "scope_schema_url")
 # Dictionaries of so many values are always looked through for those that no row has.
 _DICTIONARY_PER_ROW: Final = 4
 
@@ -47,25 +42,13 @@ def joined(name: str, parts: Sequence[Part], order: Any | None) -> Any:
     else:
         type_ = present[0].type
         array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
-        array = _filled(name, array)
+        array = filled(name, array)
     if order is not None:
-        if name in _MOSTLY_EMPTY and array.null_count == 0:
+        if name in MOSTLY_EMPTY and array.null_count == 0:
             array = take_lists(array, numbers(order))
         else:
             array = pc.take(array, order, boundscheck=False)
     return array
-
-
-def _filled(name: str, array: Any) -> Any:
-    if array.null_count == 0:
-        return array
-    type_ = array.type
-    if name in _MOSTLY_EMPTY:
-        offsets = np.r_[0, np.cumsum(numbers(pc.fill_null(pc.list_value_length(array), 0)))].astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), pc.list_flatten(array))
-    if pa.types.is_uint32(type_) and name in OPTIONAL.names:
-        return pc.fill_null(array, 0)
-    return pc.fill_null(array, "") if name in _EMPTY else array
 
 
 def _joined_dictionaries(name: str, parts: Sequence[Part]) -> Any:
@@ -91,7 +74,7 @@ def _joined_dictionaries(name: str, parts: Sequence[Part]) -> Any:
     types = {one.type for one in indices if one is not None}
     type_ = max(types, key=lambda each: each.bit_width)
     fill = pa.scalar(None, type_)
-    if name in _EMPTY:
+    if name in EMPTY_TEXTS:
         values, code = _with_value(values, "")
         type_, fill = pa.int32(), pa.scalar(code, pa.int32())
     filled = []
@@ -127,9 +110,3 @@ def without_unused(array: Any) -> Any:
 def concatenated(name: str, parts: Sequence[Part]) -> Any:
     """A column that every part has, without dictionaries."""
     return one_array(pa.chunked_array([part.columns[name] for part in parts]))
-
-
-def taken(columns: Columns, rows: Int64s) -> Columns:
-    """Some rows of columns."""
-    order = pa.array(rows)
-    return {name: pc.take(array, order, boundscheck=False) for name, array in columns.items()}

@@ -18,8 +18,7 @@ from tables.storage.object_store import RangeFile
 
 Columns = dict[str, Any]
 
-# Of a smaller file every text is read as a dictionary: to ask the footer for each column takes longer.
-_SMALL_ROWS: Final = 1000
+_PLAIN_BYTES_MAX: Final = 16 << 20
 _CODES_INT8: Final = np.iinfo(np.int8).max
 _CODES_INT16: Final = np.iinfo(np.int16).max
 
@@ -34,7 +33,10 @@ class Sample(NamedTuple):
 class MergeInput(Protocol):
     """A file whose rows are sorted by trace id."""
 
-    rows: int
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
 
     @property
     def size_bytes(self) -> int:
@@ -81,14 +83,17 @@ class ParquetInput:
             data = pa.py_buffer(self.open_file().read())
             if self.tail is not None and (problem := self.tail.problem(data.slice(data.size - self.tail.size_bytes))):
                 raise DamagedError(self.name, problem)
-            metadata = self._checked(pq.read_metadata(pa.BufferReader(data)))
-            file = pq.ParquetFile(
-                pa.BufferReader(data),
-                metadata=metadata,
-                read_dictionary=_dictionaries(metadata),
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
+            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
+            metadata = self._checked(file.metadata)
+            # Few rows take little as plain texts, even if each had the longest text: then this is the cheapest way.
+            if self.rows * metadata.row_group(0).total_byte_size > _PLAIN_BYTES_MAX:
+                file = pq.ParquetFile(
+                    pa.BufferReader(data),
+                    metadata=metadata,
+                    read_dictionary=_dictionaries(metadata),
+                    pre_buffer=False,
+                    page_checksum_verification=True,
+                )
             table = file.reader.read_row_group(0, use_threads=False)
         if table.num_rows != self.rows:
             raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
@@ -124,9 +129,6 @@ def narrow(array: Any) -> Any:
 
 def _dictionaries(metadata: pq.FileMetaData) -> list[str]:
     """The paths of texts that are worth reading as dictionaries."""
-    if metadata.num_rows < _SMALL_ROWS:
-        schema = pq.ParquetSchema(metadata).to_arrow_schema()
-        return [field.name for field in schema if field.type in (pa.string(), pa.binary())]
     group = metadata.row_group(0)
     found = []
     for number in range(metadata.num_columns):

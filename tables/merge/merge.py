@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
@@ -28,7 +29,7 @@ FILE_ROWS: Final = 262_144
 _FILE_BYTES: Final = 128 << 20
 # Inputs of so few bytes are not looked at before: they make one file.
 _ONE_FILE_BYTES: Final = 32 << 20
-_HELD_BYTES_MAX: Final = 96 << 20
+_HELD_BYTES_MAX: Final = 64 << 20
 # So many ids are looked at for each range: ranges differ by some hundredths.
 _SAMPLES_A_RANGE: Final = 256
 # More inputs are merged in two passes: the rows that a range has of each would be too few.
@@ -56,12 +57,17 @@ def merge(
     """The merged files, in the order of their trace ids, made one at a time.
 
     folder: for rows that wait (None: the system's temporary files): up to a third of what they take in memory
-    Memory: the rows of one file, decoded, about three times; 96 MB; and the columns of the input with the most rows.
+    Memory: the rows of one file, decoded, about three times; 64 MB; and the columns of the input with the most rows.
     Raises: DamagedError, StorageError, OSError if the folder has no room
     """
     with Spill(folder, _HELD_BYTES_MAX) as spill:
         for rows in _merged(list(inputs), attribute_columns_max, file_rows, spill):
-            yield _file(rows)
+            file = _file(rows)
+            # The table of one file is gone before that of the next is made.
+            rows.free()
+            pa.default_memory_pool().release_unused()
+            yield file
+            del file
 
 
 def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> Iterator[MergedRows]:
@@ -73,12 +79,14 @@ def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int
             for rows in _Merge(inputs[first : first + _INPUTS_MAX], attribute_columns_max, file_rows, spill).run():
                 repeated += rows.repeated
                 passed.append(SpilledInput(rows.table, spill.new_path()))
+                rows.free()
         if len(passed) >= len(inputs):
             break
         inputs = passed
     for rows in _Merge(inputs, attribute_columns_max, file_rows, spill).run():
-        yield MergedRows(rows.table, rows.repeated + repeated)
+        rows.repeated += repeated
         repeated = 0
+        yield rows
 
 
 def _file(rows: MergedRows) -> MergedFile:

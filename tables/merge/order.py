@@ -63,9 +63,16 @@ def row_order(parts: Sequence[Part]) -> RowOrder:
 
 def sort_keys(parts: Sequence[Part]) -> SortKeys:
     """What rows are sorted by."""
-    ids = [big_endian(concatenated(name, parts)) for name in ("trace_id", "span_id", "parent_span_id")]
-    values = [numbers(concatenated(name, parts)) for name in ("start_ns", "kind", "duration_ns")]
-    return SortKeys(ids[0], ids[1][:, 0], ids[2][:, 0], *values)
+    ids = {name: big_endian(concatenated(name, parts)) for name in ("trace_id", "span_id", "parent_span_id")}
+    values = {name: numbers(concatenated(name, parts)) for name in ("start_ns", "kind", "duration_ns")}
+    return SortKeys(
+        trace_id=ids["trace_id"],
+        span_id=ids["span_id"][:, 0],
+        parent_id=ids["parent_span_id"][:, 0],
+        start_ns=values["start_ns"],
+        kind=values["kind"],
+        duration_ns=values["duration_ns"],
+    )
 
 
 def _traces(parts: Sequence[Part]) -> tuple[UInt64s, Int64s, Int64s]:

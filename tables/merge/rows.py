@@ -18,12 +18,16 @@ from tables.merge.order import RowOrder, order_array, row_order
 from tables.schema import FIXED
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class MergedRows:
     """table: sorted, in the form of `tables.schema`; repeated: how many rows were left out since they came twice"""
 
     table: pa.Table
     repeated: int
+
+    def free(self) -> None:
+        """Drops the rows."""
+        self.table = self.table.slice(0, 0).select([])
 
 
 def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:

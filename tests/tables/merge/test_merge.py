@@ -125,7 +125,7 @@ def test_merged_is_as_sealed_together(
     wanted = rows_of([to_parquet(seal(batches, columns_max))])
     assert {sent(row) for row in got} == {sent(row) for row in wanted}
     assert max(Counter(map(sent, got)).values()) == 1
-    assert sum(one.repeated for one in merged) == sum(map(len, batches)) - len(got)
+    assert sum(one.repeated for one in merged) == sum(one.rows for one in inputs) - len(got)
     assert [row["trace_id"] for row in got] == sorted(row["trace_id"] for row in got)
     traces = [one.trace_ids.tolist() for one in merged]
     assert [each for one in traces for each in one] == sorted({row["trace_id"].rstrip(b"\0") for row in got})
