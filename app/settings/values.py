@@ -111,6 +111,14 @@ def parse_duration(value: Any) -> Any:
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
+def duration_text(seconds: float) -> str:
+    """A duration as Tempo writes it, in one unit: 336h, 90s, 0.5s."""
+    for unit in ("h", "m"):
+        if seconds and seconds % _UNITS_S[unit] == 0:
+            return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
 def _not_empty(value: Any) -> Any:
     if value == "":  # as a path it would be the working directory
         raise ValueError("expected a path that is not empty")

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from agents.compactor.job import MERGE, Job
-from tests.helpers.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader
+from agents.compactor.tenant_blocks import tenant_blocks
+from tests.helpers.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader, merge
 
 
 @pytest.fixture
@@ -176,6 +177,47 @@ def test_flushed_blocks_without_a_cut_stay_while_they_may_count(bucket, caplog) 
         kept.cycle()
     assert "may be needed: it stays" in caplog.text
     assert len(folders(bucket)) == 2
+
+
+def audited(bucket) -> None:
+    """Long after all objects were written."""
+    bucket.now_s = 4_000_000_000.0
+    kept = Compactor(bucket, retention_s=1e10)
+    kept.cycle()
+    bucket.now_s += 1800
+    kept.cycle()
+
+
+def test_the_output_of_a_merge_that_may_still_be_shown_stays(bucket) -> None:
+    """All of its inputs are visible: somebody may be about to replace them by it. Otherwise it goes."""
+    compactor = Compactor(bucket)
+    for _ in range(4):
+        bucket.flush(0, {"a": 5})
+    (job,) = compactor.cycle()
+    inputs = tenant_blocks(compactor.blocks, "a").find(job.block_ids)
+    merge(compactor.store, inputs)
+    merge(compactor.store, inputs[:2])
+    assert len(folders(bucket)) == 6
+    audited(bucket)
+    assert len(folders(bucket)) == 6
+    bucket.now_s = 1_700_000_000.0
+    assert compactor.run(Job(MERGE, "a", job.block_ids[:2])) == "done"
+    audited(bucket)
+    # Its inputs are deleted too: their grace period is over.
+    assert len(folders(bucket)) == 3
+    Reader(bucket).check(1e10)
+
+
+def test_nothing_is_deleted_while_an_index_cannot_be_read(bucket) -> None:
+    """The version before names neither the merged blocks of the newest nor what is made of them."""
+    compactor = Compactor(bucket)
+    for _ in range(4):
+        bucket.flush(0, {"a": 5})
+    compactor.settle()
+    before = folders(bucket)
+    bucket.writer.store.put(paths(bucket, "index/a")[-1], b"garbage")
+    audited(bucket)
+    assert folders(bucket) == before
 
 
 def test_checkpoints_and_old_cuts(bucket) -> None:
