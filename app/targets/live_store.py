@@ -17,6 +17,7 @@ from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import FlushQueue
 from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.stream_app import StreamApp
+from app.process.shutdown import end_with_error
 from app.process.storage import storage_config
 from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
@@ -73,14 +74,13 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
 
     async def _probe_storage(self) -> None:
-        """Raises: UnusableStorage. Partitions wait for a storage that is away."""
+        """Ends the process if the storage cannot be used. Partitions wait for one that is away."""
         storage_probe = StorageProbe(self._storage)
         self._manager.check_storage = storage_probe.run
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, walled, storage_probe.run)
         except UnusableStorage as err:
-            log.critical("%s", err)
-            raise
+            end_with_error(str(err))
         except StorageError as err:
             log.warning("partitions wait for the storage: %s", err)
 
