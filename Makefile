@@ -43,7 +43,7 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 docs: $(DEV) ## Make the generated parts of docs/ anew: settings, metrics
 	@$(BIN)/python -m tools.docs
 
-proto: $(DEV) ## Make app/api/proto/*_pb2.py* anew from the .proto files
+proto: $(DEV) ## Make *_pb2.py* anew from the .proto files
 	@$(BIN)/python -m tools.proto
 
 bench: $(DEV) ## Measure throughput, CPU, memory and size on disk

@@ -18,8 +18,8 @@ from query.requests import InstantRequest, SearchRequest
 from query.scan.profile import Profile
 from query.scan.progress import QueryObserver
 from query.search.search import search
-from tables.blocks.block_list import BlockList
-from tables.blocks.damage import damage_lines
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import damage_lines
 from tables.errors import StorageError
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
@@ -89,7 +89,7 @@ def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
     blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
     blocks.poll([])
     snapshot = blocks.snapshot(tenant)
-    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], damage_lines(snapshot.damaged)
+    return blocks.query_sources(snapshot.blocks), damage_lines(snapshot.damaged)
 
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from app.api.errors import Unavailable
-from tables.blocks.block_list import BlockList, BlockSnapshot
-from tables.blocks.damage import Damage
 from tables.blocks.meta import BlockMeta
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import Damage
+from tables.catalog.place import Place
+from tables.catalog.snapshot import BlockSnapshot
+from tables.catalog.time_range import overlaps
 from tables.errors import DamagedError
-from tables.units import NS_PER_S
 from tables.wire.split import partition_of
 
 T = TypeVar("T")
@@ -18,8 +20,6 @@ _RETRY_AFTER_S: Final = 30.0
 _HINT: Final = "; with allow_partial=true the answer is what can be read"
 # Of thousands of damaged blocks an answer names the first.
 _NAMED_MAX: Final = 5
-# A trace whose spans lie in several blocks is found whole if they began within this time of the searched range.
-_TRACE_SLACK_NS: Final = 3600 * NS_PER_S
 
 
 class MissingData:
@@ -51,7 +51,7 @@ class MissingData:
 
 def missing_in_range(snapshot: BlockSnapshot, start_ns: int | None, end_ns: int | None) -> list[str]:
     """What a query over the time range lacks. start_ns, end_ns: None: open"""
-    found = [_unknown(number) for number in sorted(snapshot.problems)]
+    found = [_unknown(place) for place in sorted(snapshot.problems)]
     return found + [damage_text(damage) for damage in _by_key(snapshot) if _overlaps(damage, start_ns, end_ns)]
 
 
@@ -63,15 +63,22 @@ def missing_of_trace(
     within: tuple[int | None, int | None],
 ) -> list[str]:
     """What a trace lacks. partitions: how many the topic has. within: as for `missing_in_range`"""
-    number = partition_of(trace_id, partitions)
-    found = [_unknown(number)] if number in snapshot.problems else []
+    found = [
+        _unknown(place)
+        for place in sorted(snapshot.problems)
+        if _may_be_in(place[1], trace_id, _partition_counts(blocks, place[0], partitions))
+    ]
     for damage in _by_key(snapshot):
-        if not _overlaps(damage, *within):
-            continue
-        counts = _partition_counts(blocks, damage, partitions)
-        if damage.partition is None or not counts or damage.partition in {partition_of(trace_id, n) for n in counts}:
+        meta = damage.meta
+        counts = {meta.partition_count} if meta else _partition_counts(blocks, damage.cluster_id, partitions)
+        if _overlaps(damage, *within) and _may_be_in(damage.partition, trace_id, counts):
             found.append(damage_text(damage))
     return found
+
+
+def _may_be_in(partition: int, trace_id: bytes, counts: set[int]) -> bool:
+    """counts: how many partitions the topic may have had; none: not known"""
+    return not counts or partition in {partition_of(trace_id, count) for count in counts}
 
 
 def past_damage(
@@ -98,9 +105,9 @@ def damage_text(damage: Damage) -> str:
     return f"block {damage.block_id} cannot be read: {damage.problem}"
 
 
-def _unknown(partition: int) -> str:
+def _unknown(place: Place) -> str:
     return (
-        f"not all blocks of partition {partition} are known: an object that names them is damaged; "
+        f"not all blocks of partition {place[1]} are known: an object that names them is damaged; "
         "the server's log says which"
     )
 
@@ -113,16 +120,7 @@ def _overlaps(damage: Damage, start_ns: int | None, end_ns: int | None) -> bool:
     return damage.meta is None or overlaps(damage.meta, start_ns, end_ns)
 
 
-def _partition_counts(blocks: BlockList, damage: Damage, now: int) -> set[int]:
-    """How many partitions the topic may have had; none: not known."""
-    if damage.meta is not None:
-        return {damage.meta.partition_count}
-    known = blocks.partition_counts(damage.cluster_id)
-    return known | {now} if damage.cluster_id == blocks.cluster_id else known
-
-
-def overlaps(meta: BlockMeta, start_ns: int | None, end_ns: int | None) -> bool:
-    """Whether a query over the time range reads the block. None: open"""
-    return (end_ns is None or meta.start_min_ns < end_ns + _TRACE_SLACK_NS) and (
-        start_ns is None or meta.end_max_ns >= start_ns - _TRACE_SLACK_NS
-    )
+def _partition_counts(blocks: BlockList, cluster_id: str, now: int) -> set[int]:
+    """How many partitions the topic of the cluster may have had; none: not known."""
+    known = blocks.partition_counts(cluster_id)
+    return known | {now} if cluster_id == blocks.cluster_id else known

@@ -17,8 +17,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
-from app.querying.damage import MissingData, missing_in_range, missing_of_trace, overlaps, past_damage
+from app.querying.damage import MissingData, missing_in_range, missing_of_trace, past_damage
 from app.querying.query_threads import leaving_nothing, lower_priority
+from app.querying.redacted import redacted_blocks, redacted_file, redacted_parts
 from app.settings.models import Query
 from query.errors import QueryCancelled
 from query.language.compile import compile_query
@@ -31,11 +32,14 @@ from query.search.search import search
 from query.tags.tag_cache import TagCache
 from query.tags.tags import TagNames, TagValues, tag_names, tag_values
 from query.trace.by_id import trace_by_id
-from tables.blocks.block_list import BlockList
-from tables.blocks.damage import damage_lines
 from tables.blocks.meta import BlockMeta
+from tables.blocks.trace_filters import TraceFilters
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import damage_lines
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
+from tables.redaction.rules import Redaction
+from tables.storage.byte_cache import ByteCache
 from tables.storage.request_usage import RequestUsage
 from tables.wall import walled
 from tables.wire.split import partition_of
@@ -98,6 +102,8 @@ class QueryLimits:
     niceness: int = 0
     memory_bytes_max: int = 256 << 20
     memory_total_bytes_max: int = 384 << 20
+    trace_reads_max: int = 32
+    bloom_cache_bytes_max: int = 64 << 20
 
     @classmethod
     def of(cls, query: Query) -> Self:
@@ -109,6 +115,8 @@ class QueryLimits:
             niceness=query.niceness,
             memory_bytes_max=query.memory_bytes_max,
             memory_total_bytes_max=query.memory_total_bytes_max,
+            trace_reads_max=query.trace_reads_max,
+            bloom_cache_bytes_max=query.bloom_cache_bytes_max,
         )
 
 
@@ -122,6 +130,8 @@ class Querier:
         # Not the threads of queries: the first rows of an answer are written while its query runs. And no more of them
         # than of those: the event loop waits for the GIL in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
+        self._reads = ThreadPoolExecutor(limits.trace_reads_max, "trace-reads", begin)
+        self._filters = TraceFilters(self._reads, ByteCache("bloom", limits.bloom_cache_bytes_max))
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self._memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
@@ -130,7 +140,7 @@ class Querier:
 
     def close(self) -> None:
         """Gives up the queries that wait or run."""
-        for pool in (self._pool, self._answers):
+        for pool in (self._pool, self._answers, self._reads):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def not_ready(self) -> Sequence[str]:
@@ -199,7 +209,7 @@ class Querier:
         start_ns, end_ns = window.start_ns, window.end_ns
         if missing := self._missing(store, range(store.policy.partitions)):
             missing_data.add(missing)
-        live = store.view(tenant)
+        live = store.view(tenant, start_ns, end_ns)
         for text in missing_in_range(live.blocks, start_ns, end_ns):
             missing_data.add_damage(text)
         asked_s = time.perf_counter()
@@ -207,12 +217,12 @@ class Querier:
         def on_thread(cancelled: Cancelled) -> T:
             profile.stages["wait for a thread"] = time.perf_counter() - asked_s
             with profile.stage("open sources"):
-                parts = live_sources(live, live.parts)
+                parts = redacted_parts(live_sources(live, live.parts), live.blocks.redactions)
 
             def over(blocks: Sequence[BlockMeta]) -> T:
-                return work(block_sources(store.blocks, blocks) + parts, cancelled)
+                return work(self._block_sources(store.blocks, blocks, live.blocks.redactions) + parts, cancelled)
 
-            return past_damage(store.blocks, _overlapping(live.blocks.blocks, start_ns, end_ns), over, missing_data)
+            return past_damage(store.blocks, live.blocks.blocks, over, missing_data)
 
         return await self._run(on_thread, profile.storage)
 
@@ -226,26 +236,40 @@ class Querier:
     async def _trace_once(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         store, trace_id = self._store(), request.trace_id
         partition = partition_of(trace_id, store.policy.partitions)
-        live = store.view(tenant)
         within = (request.start_ns, request.end_ns)
-        blocks = [
-            meta
-            for meta in _overlapping(live.blocks.blocks, *within)
-            if partition_of(trace_id, meta.partition_count) == meta.partition
-        ]
+        live = store.view(tenant, *within, trace_id)
         texts: list[str] = []
         missing_data = MissingData(texts)
         for text in missing_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
             missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
-            sources = block_sources(store.blocks, metas) + live_sources(live, [partition], trace_id)
-            return trace_by_id(sources, request)
+            sources = self._trace_sources(store.blocks, metas, trace_id, live.blocks.redactions)
+            parts = redacted_parts(live_sources(live, [partition], trace_id), live.blocks.redactions)
+            return trace_by_id(sources + parts, request)
 
-        table, more = await self._run(lambda _: past_damage(store.blocks, blocks, over, missing_data))
+        def on_thread(_: Cancelled) -> tuple[pa.Table | None, bool]:
+            return past_damage(store.blocks, _of_trace(live.blocks.blocks, trace_id), over, missing_data)
+
+        table, more = await self._run(on_thread)
         if missing := self._missing(store, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
+
+    def _block_sources(self, blocks: BlockList, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> Sources:
+        if not redactions:
+            return block_sources(blocks, metas)
+        return redacted_blocks(blocks, metas, redactions, self._filters, block_sources)
+
+    def _trace_sources(
+        self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes, redactions: Sequence[Redaction]
+    ) -> Sources:
+        """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other."""
+        files = self._filters.files_with(blocks.store, metas, trace_id)
+        sources = [(meta, blocks.sources(meta)[number]) for meta, numbers in files for number in numbers]
+        if sources:
+            self._filters.at_once([source.traces for _, source in sources])
+        return [redacted_file(meta, source, redactions) for meta, source in sources]
 
     async def run_in_thread(self, make: Callable[[], T]) -> T:
         """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
@@ -354,9 +378,9 @@ def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
         compile_text(query)
 
 
-def block_sources(blocks: BlockList, metas: Iterable[BlockMeta]) -> list[Any]:
-    """A source for each row group of the files of blocks."""
-    return [source for meta in metas for source in blocks.sources(meta)]
+def block_sources(blocks: BlockList, metas: Sequence[BlockMeta]) -> list[Any]:
+    """The sources of blocks: one for each file, and few for all that are small."""
+    return blocks.query_sources(metas)
 
 
 def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None = None) -> list[Any]:
@@ -364,5 +388,8 @@ def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None =
     return [source for number in partitions for part in live.parts.get(number, []) for source in part(trace_id)]
 
 
-def _overlapping(blocks: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
-    return [meta for meta in blocks if overlaps(meta, start_ns, end_ns)]
+def _of_trace(blocks: list[BlockMeta], trace_id: bytes) -> list[BlockMeta]:
+    """Those of the partition that has the trace."""
+    counts = {meta.partition_count for meta in blocks}
+    places = {count: partition_of(trace_id, count) for count in counts}
+    return [meta for meta in blocks if places[meta.partition_count] == meta.partition]

@@ -1,4 +1,4 @@
-"""The section storage.trace: where blocks are stored. Names are Tempo's."""
+"""The section storage: where blocks are stored. Names are Tempo's."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.buckets import GCS, S3, Azure, Bucket
+from app.settings.iceberg import Iceberg
 from app.settings.values import Folder, Seconds
 
 
@@ -76,7 +77,12 @@ class Trace(Section):
         default=100, description="Most requests to the storage in flight from this process; others wait."
     )
     blocklist_poll_s: Seconds = Field(
-        default=30, description="Seconds between two polls of the storage for new and deleted blocks."
+        default=30, description="Seconds between two polls of the storage for new blocks and versions of indexes."
+    )
+    blocklist_audit_s: Seconds = Field(
+        default=60,
+        description="Seconds between two looks at a part of the bucket (1,000 objects, one request), whether the files "
+        "of its blocks are there. 100,000 blocks are gone through in about four hours.",
     )
 
     @model_validator(mode="after")
@@ -105,3 +111,4 @@ class Trace(Section):
 
 class Storage(Section):
     trace: Trace = Trace()
+    iceberg: Iceberg = Iceberg()

@@ -38,6 +38,10 @@ def host_port(text: str) -> str:
     return text
 
 
+def _host_port_or_empty(text: str) -> str:
+    return host_port(text) if text else text
+
+
 def kafka_address(text: str) -> str:
     """A broker as `host:port`, from `host`, `host:port` or `kafka://host:port`. Raises ValueError."""
     scheme, separator, rest = text.strip().rpartition("://")
@@ -148,6 +152,7 @@ TopicName = Annotated[
     Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"),
 ]
 HostPort = Annotated[str, Words("host:port"), AfterValidator(host_port)]
+HostPortOrEmpty = Annotated[str, Words("host:port, or empty"), AfterValidator(_host_port_or_empty)]
 KafkaAddress = Annotated[str, AfterValidator(kafka_address)]
 KafkaAddresses = Annotated[
     tuple[KafkaAddress, ...], BeforeValidator(_split_at_commas), Field(strict=False, min_length=1)

@@ -6,6 +6,7 @@ stops.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
-from tables.blocks.block_list import BlockList
+from tables.catalog.block_list import BlockList
 from tables.errors import StorageError, UnusableStorage
 from tables.live.partition import CutPolicy
 from tables.live.segment_bytes import SegmentBytes
@@ -87,14 +88,22 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     @faust.Service.task
     async def _poll_blocks(self) -> None:
         """Blocks of others: compactors, other live stores."""
+        trace = self._settings.storage.trace
+        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(s.policy.partitions)))
+
+    @faust.Service.task
+    async def _audit_blocks(self) -> None:
+        """Whether files have vanished that no query has needed yet."""
+        await self._repeat(self._settings.storage.trace.blocklist_audit_s, lambda s: s.blocks.audit())
+
+    async def _repeat(self, every_s: float, work: Callable[[LiveStore], None]) -> None:
         while not self.should_stop:
-            await self.sleep(self._settings.storage.trace.blocklist_poll_s)
+            await self.sleep(every_s)
             store = self._manager.store
             if store is None or self.should_stop:
                 continue
-            work = partial(store.blocks.poll, range(store.policy.partitions))
             try:
-                await asyncio.get_running_loop().run_in_executor(self._executor, walled, work)
+                await asyncio.get_running_loop().run_in_executor(self._executor, walled, partial(work, store))
             except (StorageError, OSError, NativePanic) as err:
                 log.warning("the list of blocks is as it was: %s", err)
 

@@ -21,8 +21,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from benchmarks.soak import ids
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
-from tables.blocks.block_list import BlockList, BlockSnapshot
 from tables.blocks.meta import decode_meta
+from tables.catalog.block_list import BlockList
+from tables.catalog.snapshot import BlockSnapshot
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.harness.cluster import BenchError
@@ -118,7 +119,7 @@ def visible_blocks(data_dir: Path) -> tuple[ObjectStore, BlockSnapshot]:
             blocks = BlockList(store, meta.cluster_id, ByteCache("soak", 1 << 20))
             blocks.poll(range(meta.partition_count))
             return store, blocks.snapshot(TENANT)
-    return store, BlockSnapshot([], {})
+    return store, BlockSnapshot()
 
 
 def count_blocks(data_dir: Path, ledger: Ledger) -> Found:

@@ -1,12 +1,13 @@
 """The content of meta.json, and the paths of a block's objects.
 
 blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim
+blocks/<tenant>/<block id>/bloom                 filters of trace ids, where they are not in meta.json
 blocks/<tenant>/<block id>/meta.json             written last: a block without it does not exist
 """
 
 import uuid
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,26 +17,34 @@ from tables.units import NS_PER_MS
 
 FORMAT: Final = "stretto1"
 _NAMESPACE: Final = uuid.UUID("6f1c8a52-3f0e-5d2f-9f5b-7a3d0c2b9e11")
+# As in Parquet and Arrow, where these numbers go.
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may say more
 
 
 class FileMeta(BaseModel):
     """One Parquet file of a block.
 
-    tail: size and checksum of its end after the pages; size 0: unknown
+    tail: size and checksum of its end after the pages; size 0: unknown. crc32: checksum of the whole file; 0: unknown
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
+    bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
+    bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
     """
 
     model_config = _FROZEN
     name: str
-    size_bytes: int
-    spans: int
-    start_min_ns: int
-    end_max_ns: int
-    tail_bytes: int = 0
-    tail_crc32: int = 0
+    size_bytes: Int64
+    spans: Int64
+    start_min_ns: Int64
+    end_max_ns: Int64
+    tail_bytes: Int64 = 0
+    tail_crc32: Int64 = 0
+    crc32: Int64 = 0
     trace_id_min: str = ""
     trace_id_max: str = ""
+    bloom_bytes: Int64 = 0
+    bloom_crc32: Int64 = 0
+    bloom_inline: str = ""
 
 
 class BlockMeta(BaseModel):
@@ -44,6 +53,7 @@ class BlockMeta(BaseModel):
     received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; 0: unknown
     level: 0 as flushed; a merged block is one above the highest of those that it replaces
     replaces: block ids
+    redactions: ids of the redactions (`tables.redaction`) that have been applied to it
     """
 
     model_config = _FROZEN
@@ -52,19 +62,20 @@ class BlockMeta(BaseModel):
     tenant: str
     # The Kafka cluster whose offsets these are; `epoch` in blocks of before November 2026.
     cluster_id: str = Field(validation_alias=AliasChoices("cluster_id", "epoch"))
-    partition: int
-    partition_count: int
-    first_offset: int
-    last_offset: int
-    spans: int
-    start_min_ns: int
-    end_max_ns: int
-    size_bytes: int
+    partition: Int64
+    partition_count: Int64
+    first_offset: Int64
+    last_offset: Int64
+    spans: Int64
+    start_min_ns: Int64
+    end_max_ns: Int64
+    size_bytes: Int64
     files: list[FileMeta]
-    received_min_ms: int = 0
-    received_max_ms: int = 0
-    level: int = 0
+    received_min_ms: Int64 = 0
+    received_max_ms: Int64 = 0
+    level: Int64 = 0
     replaces: list[str] = []
+    redactions: list[str] = []
 
     @property
     def newest_ms(self) -> int:
@@ -73,6 +84,16 @@ class BlockMeta(BaseModel):
         Where that is unknown it is the latest end of a span, which is the client's word.
         """
         return self.received_max_ms or self.end_max_ns // NS_PER_MS
+
+    @property
+    def bloom_bytes(self) -> int:
+        """The size of the block's object `bloom`; 0: there is none."""
+        return sum(file.bloom_bytes for file in self.files)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The Kafka cluster and the partition of its offsets."""
+        return self.cluster_id, self.partition
 
     @property
     def folder(self) -> str:
@@ -100,19 +121,29 @@ def decode_meta(path: str, data: bytes) -> BlockMeta:
         meta = BlockMeta.model_validate_json(data)
     except ValidationError as err:
         raise DamagedError(path, f"is not a block's meta.json: {err.errors()[0]['msg']}") from err
-    if meta.format != FORMAT:
-        raise DamagedError(path, f"has format {meta.format!r}; this build reads {FORMAT!r}")
+    _check_format(path, meta)
     try:
         checked = has_checksum(data)
     except ValueError as err:
         raise DamagedError(path, f"is damaged: {err}") from err
     if not checked and any(file.tail_bytes for file in meta.files):
         raise DamagedError(path, "has lost its checksum")
+    check_meta(path, meta)
+    return meta
+
+
+def check_meta(path: str, meta: BlockMeta) -> None:
+    """Whether it is the meta of the block at this path. Raises: DamagedError if not, or if this build cannot read it"""
+    _check_format(path, meta)
     if meta.path != path:
         raise DamagedError(path, f"is the meta.json of {meta.folder}")
     if meta.spans != sum(file.spans for file in meta.files) or any("/" in file.name for file in meta.files):
         raise DamagedError(path, "names files that are not the block's")
-    return meta
+
+
+def _check_format(path: str, meta: BlockMeta) -> None:
+    if meta.format != FORMAT:
+        raise DamagedError(path, f"has format {meta.format!r}; this build reads {FORMAT!r}")
 
 
 def block_id(cluster_id: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:

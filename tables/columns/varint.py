@@ -1,11 +1,21 @@
 """Variable-length integers of Protobuf and Thrift: seven bits per byte, the lowest first."""
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
+
+_ONE_BYTE: Final = tuple(bytes((number,)) for number in range(1 << 7))
 
 
 def varint(number: int) -> bytes:
     """A number of 0 or more as a varint."""
+    if number < 1 << 7:  # most are small
+        return _ONE_BYTE[number]
+    if number < 1 << 14:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    if number < 1 << 21:
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

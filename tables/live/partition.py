@@ -71,6 +71,7 @@ class SealJob:
     tenant: str
     head: Head
     first_timestamp_ms: int
+    last_timestamp_ms: int
     shared: SharedRecords
 
     @property
@@ -104,6 +105,7 @@ Job = SealJob | MarkJob | FlushJob
 class _OpenHead:
     head: Head
     first_timestamp_ms: int
+    last_timestamp_ms: int
 
 
 @dataclass(eq=False, slots=True)
@@ -209,7 +211,8 @@ class LivePartition:
     def _head(self, tenant: str, timestamp_ms: int) -> Head:
         opened = self._heads.get(tenant)
         if opened is None:
-            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms)
+            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms)
+        opened.last_timestamp_ms = max(timestamp_ms, opened.last_timestamp_ms)
         return opened.head
 
     def _new_head(self) -> Head:
@@ -300,7 +303,10 @@ class LivePartition:
     def _seal(self, tenants: Sequence[str]) -> list[Job]:
         opened = [self._heads.pop(tenant) for tenant in tenants]
         shared = SharedRecords([one.head.records for one in opened])
-        jobs = [SealJob(t, o.head, o.first_timestamp_ms, shared) for t, o in zip(tenants, opened, strict=True)]
+        jobs = [
+            SealJob(tenant, one.head, one.first_timestamp_ms, one.last_timestamp_ms, shared)
+            for tenant, one in zip(tenants, opened, strict=True)
+        ]
         self.sealing += jobs
         self._head_spans -= sum(one.head.spans for one in opened)
         if not self._heads:

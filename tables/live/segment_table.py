@@ -40,6 +40,7 @@ class SegmentInfo:
     start_min_ns: int
     end_max_ns: int
     first_timestamp_ms: int  # of the record at first_offset, as the broker set it
+    last_timestamp_ms: int = 0  # the greatest of its records; 0 in segments of earlier versions
 
 
 @dataclass(frozen=True, slots=True)

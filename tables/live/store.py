@@ -10,10 +10,11 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from tables.blocks.block_list import BlockList, BlockSnapshot
-from tables.blocks.cuts import Cut
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.block_list import BlockList
+from tables.catalog.cuts import Cut
+from tables.catalog.snapshot import BlockSnapshot
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
@@ -25,6 +26,7 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
+from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 
@@ -145,6 +147,7 @@ class LiveStore:
             start_min_ns=start_min_ns,
             end_max_ns=end_max_ns,
             first_timestamp_ms=job.first_timestamp_ms,
+            last_timestamp_ms=job.last_timestamp_ms,
         )
         self._segments.put(info, data)
         self._data.keep(info, data)
@@ -162,13 +165,19 @@ class LiveStore:
         metas: list[BlockMeta] = []
         cluster_id, count = self.blocks.cluster_id, self.policy.partitions
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
-            files = [SegmentFile(self._data.data(s), s.spans, s.start_min_ns, s.end_max_ns) for s in of_tenant]
+            files = [self._segment_file(segment) for segment in of_tenant]
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
-            metas.append(write_block(self.blocks.store, block, files))
+            block, files = redacted_block(block, files, self.blocks.redactions(tenant))
+            if files:
+                metas.append(write_block(self.blocks.store, block, files))
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
-        wanted = Cut(partition, job.first_offset, job.last_offset, names)
+        wanted = Cut(partition, job.first_offset, job.last_offset, names, tuple(metas))
         cut = self.blocks.cuts.write(wanted)
         return FlushResult(cut, metas, ours=cut == wanted)
+
+    def _segment_file(self, info: SegmentInfo) -> SegmentFile:
+        received = (info.first_timestamp_ms, info.last_timestamp_ms)
+        return SegmentFile(self._data.data(info), info.spans, info.start_min_ns, info.end_max_ns, *received)
 
     def flushed(self, partition: LivePartition, job: FlushJob, result: FlushResult) -> list[SegmentInfo]:
         """Makes the blocks visible to queries of this process. Returns the segments that may be deleted after a
@@ -178,7 +187,8 @@ class LiveStore:
         files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
         ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
         same: dict[str, SegmentInfo] = {}
-        if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
+        redacted = any(meta.redactions for meta in result.blocks)
+        if not redacted and [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
             same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
         self._data.add_copies(same)
         # Decoded columns of a segment also serve its block: the bytes are the same.
@@ -199,9 +209,15 @@ class LiveStore:
         self._data.discard(info)
         self._sources.pop(info, None)
 
-    def view(self, tenant: str) -> Live:
-        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on."""
-        snapshot = self.blocks.snapshot(tenant)
+    def view(
+        self, tenant: str, start_ns: int | None = None, end_ns: int | None = None, trace_id: bytes | None = None
+    ) -> Live:
+        """The tenant's data, each span exactly once: blocks below the flushed offset, live parts from it on.
+
+        start_ns, end_ns: the blocks that a query over this time range reads; None: open
+        trace_id: the blocks of the partitions that the trace may be in
+        """
+        snapshot = self.blocks.snapshot(tenant, start_ns, end_ns, trace_id)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
             view = partition.live(snapshot.flushed_offsets.get(number, 0), tenant)

@@ -243,7 +243,7 @@ class ParquetSource:
         found = self._decode([column for column in columns if column not in paged], keep=False)
         if paged:
             opened = self._opened()
-            data = pages.cut(paged, around, self._bytes)
+            data = pages.cut(paged, around, self._ranges)
             first = pages.starts[around[0]]
             with reading(self.name, "has pages that cannot be read"):
                 found |= decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
@@ -271,9 +271,11 @@ class ParquetSource:
         return pages
 
     def _bytes(self, start: int, end: int) -> Any:
-        file = self._open_file()
-        file.seek(start)
-        return file.read(end - start)
+        return self._ranges([(start, end)])[0]
+
+    def _ranges(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+        """The file's bytes from start to end, of several ranges in one request where the storage can."""
+        return self._open_file().read_ranges([(start, end - start) for start, end in ranges])
 
     def _from_overflow(self, columns: Sequence[str], rows: tuple[int, int] | None) -> Mapping[str, Any]:
         if not columns:

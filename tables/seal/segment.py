@@ -111,5 +111,7 @@ def _optional_columns(rows: Rows) -> dict[str, Any]:
     for name in ("resource_schema_url", "scope_schema_url"):
         if rows.has(name):
             urls = Numbers()
-            columns[name] = urls.strings(rows.take_codes(name, urls))
+            codes = rows.take_codes(name, urls)
+            codes[codes < 0] = urls.number_of.setdefault("", len(urls.number_of))
+            columns[name] = urls.strings(codes)
     return columns

@@ -250,14 +250,14 @@ class RangeFile:
     """
 
     def __init__(self, read_ranges: Callable[[Sequence[tuple[int, int]]], Sequence[Any]], size_bytes: int) -> None:
-        self._read_ranges, self._size, self._at = read_ranges, size_bytes, 0
+        self.read_ranges, self._size, self._at = read_ranges, size_bytes, 0
         self._held: dict[tuple[int, int], Any] = {}
         self.closed = False
 
     @contextmanager
     def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
         """Answers reads of exactly these (start, length) from one request. Not thread-safe."""
-        self._held = dict(zip(ranges, self._read_ranges(ranges), strict=True))
+        self._held = dict(zip(ranges, self.read_ranges(ranges), strict=True))
         try:
             yield
         finally:
@@ -281,7 +281,7 @@ class RangeFile:
             return b""
         data = self._held.get((self._at, wanted))
         if data is None:
-            (data,) = self._read_ranges([(self._at, wanted)])
+            (data,) = self.read_ranges([(self._at, wanted)])
         self._at += wanted
         return data
 

@@ -12,8 +12,8 @@ from benchmarks.hostile.examples import records
 from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
-from tables.blocks.cuts import Cuts
 from tables.blocks.meta import BlockMeta, FileMeta, decode_meta
+from tables.catalog.cuts import Cuts
 from tables.errors import StorageError, WireError
 from tables.live.head import Head, seal_records
 from tables.live.shared_records import trace_ids_of

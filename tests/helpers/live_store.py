@@ -16,7 +16,7 @@ from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.consumer_report import ConsumerReport
-from tables.blocks.block_list import BlockList
+from tables.catalog.block_list import BlockList
 from tables.live.partition import CutPolicy, LivePartition
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable

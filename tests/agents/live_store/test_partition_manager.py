@@ -13,7 +13,7 @@ from agents.live_store import partition_manager
 from agents.live_store.partition_manager import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
-from tables.blocks.cuts import Cut
+from tables.catalog.cuts import Cut
 from tables.errors import StorageError
 from tables.live.partition import LivePartition
 from tests.helpers.live_store import TOPIC, TP0, World, message, world
@@ -61,6 +61,22 @@ async def test_bad_records_are_passed_over(tmp_path: Path) -> None:
         await w.manager.seal_all()
         assert w.spans() == 2
         assert w.state.next_offset == 6
+
+
+@in_loop
+async def test_blocks_know_when_their_records_were_received(tmp_path: Path) -> None:
+    """By Kafka's timestamps, of each tenant's own records."""
+    with world(tmp_path) as w:
+        await w.manager.resume([TP0])
+        for item in (message(0, seconds=101), message(1, seconds=102, key=b"u"), message(2, seconds=103.5)):
+            await w.manager.take(item)
+        await w.manager.take(message(3, seconds=200))
+        await w.flush_all()
+        times = {}
+        for tenant in ("t", "u"):
+            (meta,) = w.store.blocks.snapshot(tenant).blocks
+            times[tenant] = (meta.received_min_ms, meta.received_max_ms)
+        assert times == {"t": (101_000, 103_500), "u": (102_000, 102_000)}
 
 
 @in_loop

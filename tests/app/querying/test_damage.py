@@ -21,8 +21,11 @@ from app.api.server import api_runner
 from app.querying.querier import Querier
 from query.requests import SearchRequest, TraceRequest
 from query.scan.progress import QueryObserver
-from tables.blocks import inspect
-from tables.blocks.damage import Damage
+from tables.catalog import recheck
+from tables.catalog.changes import add_blocks, replace_blocks
+from tables.catalog.damage import Damage
+from tables.catalog.index_store import IndexStore
+from tables.storage.checksum import with_checksum
 from tests.helpers.api import api_over
 from tests.helpers.damage import (
     SPANS,
@@ -62,6 +65,13 @@ def damaged_gauge() -> float:
     return sum(REGISTRY.get_sample_value("stretto_blocks_damaged", {"reason": r}) or 0 for r in ("meta", "data"))
 
 
+def without_metas(folder: Path) -> None:
+    """The cuts become those of earlier versions: metas are read one by one."""
+    for path in (folder / "storage" / "cuts").rglob("*.json"):
+        body = orjson.loads(path.read_bytes())
+        path.write_bytes(with_checksum(orjson.dumps({name: body[name] for name in ("last_offset", "blocks")})))
+
+
 @pytest.mark.parametrize("at_start", [True, False])
 @pytest.mark.parametrize(("number", "damage"), DAMAGES + METAS)
 @in_loop
@@ -70,6 +80,8 @@ async def test_damaged_and_repaired(
 ) -> None:
     """The tenant hears of it, the other one does not; once the bytes are back all is there without a restart."""
     bucket = await two_blocks(tmp_path) / "storage"
+    if number == 1:
+        without_metas(tmp_path)
     shutil.copytree(bucket, tmp_path / "kept")
     path = files_of(tmp_path, "t")[number]
     if at_start:
@@ -98,6 +110,37 @@ async def test_damaged_and_repaired(
         for tenant in ("t", "u"):
             await is_whole(asked, tenant)
         assert (asked.damage(), damaged_gauge()) == ([], 0)
+        asked.close()
+
+
+@pytest.mark.parametrize(("number", "damage"), METAS)
+@in_loop
+async def test_metas_that_cuts_carry(tmp_path: Path, number: int, damage: Callable[[Path], Any]) -> None:
+    """Nobody reads the object meta.json then, and nothing lacks."""
+    await two_blocks(tmp_path)
+    damage(files_of(tmp_path, "t")[number])
+    with world(tmp_path) as w:
+        asked = await started(w)
+        for tenant in ("t", "u"):
+            await is_whole(asked, tenant)
+        assert asked.damage() == []
+        asked.close()
+
+
+@in_loop
+async def test_vanished_files_are_noticed_without_a_query(tmp_path: Path) -> None:
+    """By a slow look at the bucket; queries about other times go on."""
+    await two_blocks(tmp_path)
+    with world(tmp_path) as w:
+        asked = await started(w)
+        shutil.rmtree(files_of(tmp_path, "t")[0].parent)
+        w.store.blocks.poll([0])
+        w.store.blocks.audit()
+        assert damaged_gauge() == 1
+        (line,) = asked.damage()
+        assert "of tenant t: a file of it is missing" in line
+        await is_told(asked, "t")
+        await is_whole(asked, "u")
         asked.close()
 
 
@@ -146,7 +189,7 @@ async def test_files_that_look_the_same_are_read_again(tmp_path: Path, monkeypat
             await is_told(asked, "t")
         w.store.blocks.poll([0])
         await is_told(asked, "t")
-        monkeypatch.setattr(inspect, "_AGAIN_S", 0)
+        monkeypatch.setattr(recheck, "_AGAIN_S", 0)
         w.store.blocks.poll([0])
         await is_whole(asked, "t")
         assert path.exists()
@@ -155,15 +198,17 @@ async def test_files_that_look_the_same_are_read_again(tmp_path: Path, monkeypat
 
 @in_loop
 async def test_a_block_that_was_replaced(tmp_path: Path) -> None:
-    """It was deleted while a query read it, and no cut or block wants it: the query begins anew, nothing is lacking."""
+    """It was deleted while a query read it, and no index or cut names it: the query begins anew, nothing is lacking."""
     await two_blocks(tmp_path)
     with world(tmp_path) as w:
         asked = await started(w)
         data, meta_file = files_of(tmp_path, "t")
         (meta,) = w.store.blocks.snapshot("t").blocks
-        merged = meta.model_copy(update={"block_id": "merged", "cluster_id": "", "replaces": [meta.block_id]})
+        merged = meta.model_copy(update={"block_id": "merged", "replaces": [meta.block_id]})
         shutil.copytree(data.parent, data.parent.with_name("merged"))
-        (data.parent.with_name("merged") / "meta.json").write_bytes(merged.encode())
+        indexes = IndexStore(w.store.blocks.store)
+        indexes.commit("t", lambda index: add_blocks(index, *w.store.blocks.uncovered("t")))
+        assert indexes.commit("t", lambda index: replace_blocks(index, [merged], [meta.block_id], 1.0))
         shutil.rmtree(meta_file.parent)
         await is_whole(asked, "t")
         assert asked.damage() == []
@@ -277,7 +322,7 @@ async def test_over_http(tmp_path: Path) -> None:
                 status, body, headers = await get(path, **params, allow_partial="true")
                 assert (status, body["status"]) == (200, "PARTIAL"), path
                 assert body["message"] == headers["X-Stretto-Partial"]
-                assert "its meta.json is missing" in body["message"]
+                assert "a file of it is missing" in body["message"]
                 status, body, headers = await get(path, "u", **params, allow_partial="true")
                 assert (status, "status" in body, "X-Stretto-Partial" in headers) == (200, False, False), path
                 assert (await get(path, "u", **params))[0] == 200
@@ -294,7 +339,7 @@ async def test_over_http(tmp_path: Path) -> None:
             assert (await get(f"/api/traces/{TRACE.hex()}", "u"))[0] == 200
             status, text, _ = await get("/ready")
             assert (status, text.splitlines()[0]) == (200, b"ready")
-            assert b"of tenant t: its meta.json is missing" in text
+            assert b"of tenant t: a file of it is missing" in text
         await runner.cleanup()
         asked.close()
 
@@ -337,5 +382,5 @@ def test_whatever_byte_changes(tmp_path_factory: pytest.TempPathFactory, data: s
 
 def test_how_damage_is_told() -> None:
     """The tenant and the block."""
-    damage = Damage("t", "b", "meta", "its meta.json is missing")
+    damage = Damage("t", "b", "meta", "its meta.json is missing", "cluster_id", 0)
     assert (damage.key, str(damage)) == ("t/b", "block b of tenant t: its meta.json is missing")

@@ -48,6 +48,7 @@ FORMS = {
     "tags": st.dictionaries(NAMES, st.text(), max_size=2),
     "metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "object_metadata": st.dictionaries(NAMES, st.text(), max_size=2),
+    "properties": st.dictionaries(NAMES, st.text(), max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tables.blocks.block_list import BlockList
+from tables.catalog.block_list import BlockList
 from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable

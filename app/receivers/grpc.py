@@ -1,0 +1,342 @@
+"""Receivers over gRPC: one unary method whose message is spans, taken as raw bytes."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import MALFORMED, Outcome
+from agents.limited_log import limited_logger
+from app.net.access import Access, Forbidden, Identity, Unauthorized
+from app.net.http2 import Http2Connection
+from app.net.http2_types import Headers, Http2Limits
+from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
+from app.net.tenant import InvalidTenant, NoTenant
+from app.receivers.codecs import ENCODINGS
+from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
+from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
+from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
+from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
+from app.receivers.request_batcher import RequestBatcher
+from tables.errors import WireError
+from tables.wall import walled
+
+log = limited_logger(__name__)
+
+_BACKLOG: Final = 1024
+_HANDSHAKE_S: Final = 10.0
+_LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
+_OWN_PIECE_BYTES: Final = 512
+# Copying more takes milliseconds, most of them for fresh memory: on a thread.
+_JOIN_HERE_BYTES_MAX: Final = 4 << 20
+_Code = grpc.StatusCode
+# The first that fits counts.
+_CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
+    NoTenant: _Code.UNAUTHENTICATED,
+    Unauthorized: _Code.UNAUTHENTICATED,
+    Forbidden: _Code.PERMISSION_DENIED,
+    InvalidTenant: _Code.INVALID_ARGUMENT,
+    WireError: _Code.INVALID_ARGUMENT,
+    KafkaUnavailable: _Code.UNAVAILABLE,
+    Overloaded: _Code.RESOURCE_EXHAUSTED,
+}
+_REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcMethod:
+    """The method that a receiver answers.
+
+    path: /package.Service/Method; name: of the receiver, in metrics and in the log; setting: its section
+    to_otlp: message → ExportTraceServiceRequest, on the event loop for small ones; None: it is one
+    reply: the answer's message
+    """
+
+    path: str
+    name: str
+    setting: str
+    to_otlp: Callable[[bytes], bytes] | None = None
+    reply: Callable[[Outcome], bytes] = lambda _: b""
+
+
+class GrpcReceiver:
+    """A gRPC server for one method; others are UNIMPLEMENTED. Belongs to its event loop."""
+
+    def __init__(  # noqa: PLR0913 (three collaborators, and options by their names)
+        self,
+        batcher: RequestBatcher,
+        endpoint: str,
+        access: Access,
+        method: GrpcMethod,
+        *,
+        message_bytes_max: int,
+        tls: ssl.SSLContext | None = None,
+        budget: InputBudget | None = None,
+        limits: Http2Limits | None = None,
+        costs: BodyCosts | None = None,
+        threads: int = 2,
+    ) -> None:
+        """access: who may send; tls: None: plaintext; budget: None: an own one of four messages"""
+        self.batcher, self.access, self._tls = batcher, access, tls
+        self.method = method
+        self.message_bytes_max = message_bytes_max
+        self.budget = budget or InputBudget(4 * message_bytes_max)
+        self.limits, self.costs = limits or Http2Limits(), costs or BodyCosts()
+        self.threads = ThreadPoolExecutor(threads, "message")
+        # What translates holds the GIL: more threads would not be faster.
+        self.translation = ThreadPoolExecutor(1, "translate")
+        host, _, port = endpoint.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+        self._server: asyncio.Server | None = None
+        self._connections: set[Http2Connection] = set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Starts to listen. Raises: OSError if the endpoint cannot be bound"""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Http2Connection(self),
+            self._host,
+            self._port,
+            ssl=self._tls,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
+        )
+        self._look_later()
+
+    async def stop(self, grace_s: float | None) -> None:
+        """Accepts no new connections; running calls have grace_s to finish."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.go_away()
+        if self._calls and grace_s:
+            await asyncio.wait(self._calls, timeout=grace_s)
+        for connection in list(self._connections):
+            connection.close()
+        for threads in (self.threads, self.translation):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def opened(self, connection: Http2Connection) -> bool:
+        if len(self._connections) >= self.limits.connections_max:
+            self.limited("connections")
+            return False
+        self._connections.add(connection)
+        GRPC_CONNECTIONS.labels(self.method.name).inc()
+        return True
+
+    def closed(self, connection: Http2Connection) -> None:
+        self._connections.discard(connection)
+        GRPC_CONNECTIONS.labels(self.method.name).dec()
+
+    def limited(self, limit: str) -> None:
+        LIMITED.labels(self.method.name, limit).inc()
+
+    def exchange(self, connection: Http2Connection, stream: int, headers: Headers) -> "_Call | None":
+        """See http2.Site. The client is authenticated before anything of the body is kept."""
+        try:
+            if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
+                raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
+            if not _has(headers, ":path", self.method.path):
+                raise GrpcError(_Code.UNIMPLEMENTED, f"only {self.method.path} is answered here")
+            encoding = next((value for name, value in headers if name == "grpc-encoding"), "").lower()
+            if encoding not in ("", "identity", *ENCODINGS):
+                text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
+                raise GrpcError(_Code.UNIMPLEMENTED, text)
+            tenant = self.access.tenant(*Identity.of(headers))
+        except _REFUSALS as err:
+            connection.answer(stream, b"", trailers(_grpc_error(err)))
+            return None
+        return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
+
+    def run(self, call: "_Call") -> "asyncio.Task[None]":
+        """Answers a call whose message has arrived."""
+        task = asyncio.ensure_future(call.run())
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    def _look_later(self) -> None:
+        limits = self.limits
+        every_s = min(limits.head_s, limits.request_s, limits.idle_s, limits.write_s) / _LOOKS_PER_LIMIT
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._look)
+
+    def _look(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for connection in list(self._connections):
+            connection.look(now_s)
+        self._look_later()
+
+
+class _Call:
+    """One Export call: its message as it arrives, and its answer."""
+
+    def __init__(
+        self,
+        server: GrpcReceiver,
+        connection: Http2Connection,
+        stream: int,
+        held: InputBytes,
+        tenant: str,
+        encoding: str,
+    ) -> None:
+        self._server, self._connection, self._stream = server, connection, stream
+        self._held, self._tenant, self._encoding = held, tenant, encoding
+        self._pieces: list[bytes | bytearray] = []
+        self._size = 0
+        self._length: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._answered = self._handed_on = False
+
+    def data(self, piece: memoryview) -> None:
+        """See http2.Exchange. Counts the piece in the budget, then keeps it."""
+        if self._answered:
+            return
+        try:
+            self._held.add("reading", len(piece))
+            self._keep(piece)
+            if self._length is None and self._size >= PREFIX.size:
+                self._begin()
+            if self._length is not None and self._size > PREFIX.size + self._length:
+                raise GrpcError(_Code.INVALID_ARGUMENT, "the call has one message; there is something behind it")
+        except (GrpcError, Overloaded) as err:
+            self._refuse(err)
+
+    def _keep(self, piece: memoryview) -> None:
+        """Joins small pieces to one array, so that a client that sends single bytes does not create an object for
+        each.
+        """
+        self._size += len(piece)
+        if len(piece) >= _OWN_PIECE_BYTES:
+            self._pieces.append(bytes(piece))
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def end(self) -> None:
+        if self._answered:
+            return
+        if self._length is None or self._size != PREFIX.size + self._length:
+            self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
+            return
+        self._task = self._server.run(self)
+        # The client may disconnect before the task begins; then the task does not run.
+        self._task.add_done_callback(self._drop_unless_handed_on)
+
+    def late(self) -> None:
+        BODY_LIMITED.labels("time").inc()
+        server = self._server
+        text = f"the message took longer than {server.limits.request_s:g} s ({server.method.setting}.read_timeout_s)"
+        self._refuse(GrpcError(_Code.DEADLINE_EXCEEDED, text))
+
+    def gone(self) -> None:
+        self._answered = True
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._drop()
+
+    async def run(self) -> None:
+        """Answers the call, whatever error happens."""
+        try:
+            body = await self._message()
+            self._handed_on = True
+            outcome = await self._server.batcher.add(self._tenant, body, self._held)
+            if outcome.malformed is not None:
+                raise GrpcError(_Code.INVALID_ARGUMENT, outcome.malformed)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as err:  # noqa: BLE001  (a panic of native code is no Exception)
+            self._refuse(err)
+        else:
+            self._answered = True
+            self._connection.answer(self._stream, message(self._server.method.reply(outcome)), trailers())
+
+    async def _message(self) -> bytes:
+        """The decompressed message."""
+        server, held = self._server, self._held
+        # The first piece is whole as far as the prefix goes, see _begin.
+        first, *rest = self._pieces
+        compressed, pieces = first[0], [memoryview(first)[PREFIX.size :], *rest]
+        del first, rest
+        self._pieces.clear()
+        if self._size > _JOIN_HERE_BYTES_MAX:
+            body = await asyncio.get_running_loop().run_in_executor(server.threads, b"".join, pieces)
+        else:
+            body = b"".join(pieces)
+        pieces.clear()
+        if compressed and body:
+            if self._encoding in ("", "identity"):
+                raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
+            costs, threads = server.costs, server.threads
+            body = await decompressed(body, self._encoding, server.message_bytes_max, costs, held, threads)
+        if server.method.to_otlp is not None:
+            body = await self._translated(body, server.method.to_otlp)
+        held.become("waiting", len(body))
+        return body
+
+    async def _translated(self, body: bytes, to_otlp: Callable[[bytes], bytes]) -> bytes:
+        self._held.add("translating", len(body) * TRANSLATION_MEMORY)
+        if len(body) <= TRANSLATED_HERE_BYTES_MAX:
+            return walled(to_otlp, body)
+        return await asyncio.get_running_loop().run_in_executor(self._server.translation, walled, to_otlp, body)
+
+    def _begin(self) -> None:
+        """Checks the message's length once it is known. Raises: GrpcError, Overloaded if it is too large in general, or
+        now
+        """
+        if len(self._pieces[0]) < PREFIX.size:
+            self._pieces = [b"".join(self._pieces)]
+        _, self._length = PREFIX.unpack_from(self._pieces[0])
+        if self._length > self._server.message_bytes_max:
+            BODY_LIMITED.labels("bytes").inc()
+            raise self._too_large()
+        self._held.expect(max(0, PREFIX.size + self._length - self._size))
+
+    def _too_large(self) -> GrpcError:
+        most, setting = self._server.message_bytes_max, self._server.method.setting
+        text = f"the message is larger than {most} bytes after decompression ({setting}.max_recv_msg_size_mib)"
+        return GrpcError(_Code.RESOURCE_EXHAUSTED, text, final=True)
+
+    def _refuse(self, err: BaseException) -> None:
+        if self._task is None:
+            self._drop()
+        self._answered = True
+        if isinstance(err, BodyTooLarge):
+            BODY_LIMITED.labels("bytes").inc()
+            err = self._too_large()
+        elif isinstance(err, TooCostly):
+            BODY_LIMITED.labels(err.limit).inc()
+        elif isinstance(err, WireError):
+            MALFORMED.inc()
+        self._connection.answer(self._stream, b"", trailers(_grpc_error(err)))
+
+    def _drop_unless_handed_on(self, _: object) -> None:
+        if not self._handed_on:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._pieces.clear()
+        self._held.release()
+
+
+def _grpc_error(err: BaseException) -> GrpcError:
+    if isinstance(err, GrpcError):
+        return err
+    for kind, code in _CODES.items():
+        if isinstance(err, kind):
+            return GrpcError(code, str(err))
+    log.error("a request over gRPC failed", exc_info=err)
+    return GrpcError(_Code.INTERNAL, "internal error; the server's log has the details")
+
+
+def _has(headers: Headers, name: str, beginning: str) -> bool:
+    return any(found == name and value.startswith(beginning) for found, value in headers)

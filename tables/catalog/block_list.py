@@ -1,0 +1,328 @@
+"""The blocks that a process knows, the flushed offset of each partition, and blocks that cannot be read."""
+
+import logging
+import threading
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from tables.blocks.file_groups import FileGroups
+from tables.blocks.meta import BlockMeta
+from tables.catalog.audit import Auditor
+from tables.catalog.checkpoints import Checkpoint
+from tables.catalog.cuts import Cut, Cuts
+from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
+from tables.catalog.meta_cache import MetaCache
+from tables.catalog.place import Place
+from tables.catalog.poll_metrics import INDEXES_DAMAGED, observe_poll
+from tables.catalog.read_catalog import CatalogReader
+from tables.catalog.recheck import files_of, recheck, stamped
+from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
+from tables.catalog.state import CatalogState, Uncovered
+from tables.catalog.tenant_index import TenantIndex
+from tables.errors import DamagedError, OutdatedError
+from tables.parquet.read import ColumnCache, ParquetSource
+from tables.redaction.rules import Redaction
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import Tail
+from tables.storage.object_store import ObjectStore, RangeFile
+from tables.storage.request_usage import RequestUsage
+
+log = logging.getLogger(__name__)
+
+SMALL_FILES_BYTES_MAX: Final = 64 << 20
+_VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
+# Small files that a query reads at once from remote storage.
+_READS_AT_ONCE: Final = 16
+
+
+class BlockList:
+    """Blocks by tenant, with their files as sources. Thread-safe."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        cluster_id: str,
+        cache: ColumnCache,
+        local_copy: Callable[[str], Any] = lambda _: None,
+        small_files_bytes_max: int = SMALL_FILES_BYTES_MAX,
+    ) -> None:
+        """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
+        read, and there while the storage is away
+        """
+        self.store = store
+        self.cuts = Cuts(store, cluster_id)
+        self.cluster_id = cluster_id
+        self._reader, self._auditor = CatalogReader(store, cluster_id), Auditor(store)
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._state = CatalogState(cluster_id)
+        self._metas = MetaCache()
+        self._sources: dict[str, list[ParquetSource]] = {}  # by key
+        self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
+        self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
+        self._local_copy = local_copy
+        threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
+        self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
+
+    # ---- what is in storage
+
+    def poll(self, partitions: Iterable[int]) -> None:
+        """Reads new cuts of the partitions and new versions of indexes; see `tables.catalog.read_catalog`. A block that
+        cannot be read is damaged until a later poll finds it repaired.
+
+        Raises: StorageError if the storage is away; never for a single object
+        """
+        with self._polling:
+            self._poll(frozenset(partitions))
+
+    def _poll(self, partitions: frozenset[int]) -> None:
+        usage = RequestUsage()
+        with usage.counting():
+            with self._lock:
+                known = self._state.copy()
+            read = self._reader.read(known, partitions)
+            with self._lock:
+                self._state.take(read)
+                gaps = {place: ranges for place in self._state.chains if (ranges := self._state.gaps(place))}
+            if self._reader.wants_gap_metas(gaps):
+                with self._lock:
+                    keys = self._state.known_keys() if gaps else set()
+                gap_metas = self._reader.gap_metas(gaps, keys)
+                with self._lock:
+                    self._state.gap_metas = {meta.key: meta for meta in gap_metas}
+            unread = recheck(self._unread, self.store.stamp, self._fresh_sources) if self._unread else {}
+        with self._lock:
+            for key in self._unread.keys() - unread.keys():
+                self._forget(key)  # what is open may be of the damaged file
+            self._unread = unread
+            self._forget_invisible({index.tenant for index in read.indexes})
+            self._report()
+            observe_poll(usage, self._state)
+
+    def _report(self) -> None:
+        """Log and metrics of damage."""
+        state = self._state
+        self._unread = {key: one for key, one in self._unread.items() if state.is_visible(one.tenant, one.block_id)}
+        damaged = dict(self._unread)
+        for key, (place, _, problem) in state.unread.items():
+            tenant, _, block_id = key.partition("/")
+            if key not in damaged and state.is_visible(tenant, block_id):
+                damaged[key] = Damage(tenant, block_id, "meta", problem, *place)
+        report_change(self._damaged, damaged)
+        self._damaged = damaged
+        CUTS_DAMAGED.set(sum(bool(each.problem()) for each in state.chains.values()))
+        INDEXES_DAMAGED.set(len(state.damaged_indexes))
+
+    def add(self, cut: Cut, metas: Iterable[BlockMeta], known_as: Mapping[str, str] | None = None) -> None:
+        """Adds a cut that this process has just written. known_as: the column-cache keys of its files"""
+        with self._lock:
+            found = list(metas)
+            self._state.add(self.cluster_id, replace(cut, metas=()), found)
+            if known_as:
+                for meta in found:
+                    self._sources[meta.key] = self._open(meta, known_as)
+
+    def take_index(self, index: TenantIndex) -> None:
+        """Takes over a version of an index that this process has just written."""
+        with self._lock:
+            self._state.take_index(index)
+            self._forget_invisible({index.tenant})
+
+    def audit(self) -> None:
+        """Looks whether the files of some blocks are there, and as long as they were: about one request, for the next
+        thousand objects of the bucket. A block that is not is damaged; queries would find that out later.
+
+        Raises: StorageError
+        """
+        page = self._auditor.next_page()
+        if page is None:
+            return
+        with self._lock:
+            indexes, metas = list(self._state.indexes.values()), dict(self._state.metas)
+        for err in self._auditor.damaged(page, indexes, metas):
+            with suppress(OutdatedError):
+                self.found_damaged(err)
+
+    # ---- what compactors need
+
+    def tenants(self) -> set[str]:
+        """All tenants with blocks, or that had some."""
+        with self._lock:
+            return self._state.tenants()
+
+    def uncovered(self, tenant: str) -> Uncovered:
+        """What `changes.add_blocks` has to add to the tenant's index."""
+        with self._lock:
+            return self._state.uncovered(tenant)
+
+    def index(self, tenant: str) -> TenantIndex | None:
+        """The newest known version of the tenant's index."""
+        with self._lock:
+            return self._state.indexes.get(tenant)
+
+    def redactions(self, tenant: str) -> tuple[Redaction, ...]:
+        """The tenant's redactions in force: a flush leaves out what they remove."""
+        index = self.index(tenant)
+        return () if index is None else index.redactions
+
+    def places(self) -> list[Place]:
+        """The partitions with known cuts or checkpoints, of all Kafka clusters."""
+        with self._lock:
+            return sorted(self._state.chains)
+
+    def checkpoint(self, place: Place) -> Checkpoint | None:
+        """The checkpoint that is true now: up to the first cut whose blocks are not all in the known indexes."""
+        with self._lock:
+            return self._state.checkpoint(place)
+
+    # ---- what readers see
+
+    def flushed_offset(self, partition: int) -> int:
+        """The end of the offsets that blocks cover without a gap; 0 without any block."""
+        with self._lock:
+            held = self._state.chains.get((self.cluster_id, partition))
+            return 0 if held is None else held.end
+
+    def unknown_end(self, partition: int) -> str:
+        """Why the flushed offset of the partition is unknown; "" if it is known."""
+        with self._lock:
+            held = self._state.chains.get((self.cluster_id, partition))
+            return held.problem() if held is not None and held.open_end else ""
+
+    def snapshot(
+        self, tenant: str, start_ns: int | None = None, end_ns: int | None = None, trace_id: bytes | None = None
+    ) -> BlockSnapshot:
+        """The tenant's visible blocks in a time range, and the flushed offset of every partition, at one moment.
+
+        start_ns, end_ns: Unix ns; None: open
+        trace_id: of the index's blocks only those of partitions that the trace may be in
+        """
+        with self._lock:
+            state = self._state
+            index = state.indexes.get(tenant)
+            cut_blocks = state.cut_blocks(tenant)
+            damaged = [each for each in self._damaged.values() if each.tenant == tenant]
+            problems = dict(state.problems_of(tenant))
+            flushed = {
+                place[1]: max(held.end, state.covered(tenant, place))
+                for place, held in state.chains.items()
+                if place[0] == self.cluster_id
+            }
+        return BlockSnapshot(
+            flushed_offsets=flushed,
+            damaged=damaged,
+            problems=problems,
+            cut_blocks=in_range(cut_blocks, start_ns, end_ns),
+            index=index,
+            rows=NO_ROWS if index is None else rows_in_range(index, start_ns, end_ns, trace_id),
+            metas_of=self._metas.of_rows,
+        )
+
+    def partition_counts(self, cluster_id: str) -> set[int]:
+        """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
+        with self._lock:
+            indexes = list(self._state.indexes.values())
+            metas = [meta for of_tenant in self._state.metas.values() for meta in of_tenant.values()]
+        counts = {meta.partition_count for meta in metas if meta.cluster_id == cluster_id}
+        return counts.union(*(index.partition_counts(cluster_id) for index in indexes))
+
+    def damaged(self) -> list[Damage]:
+        """The damaged blocks of all tenants."""
+        with self._lock:
+            return list(self._damaged.values())
+
+    def problems(self) -> list[str]:
+        """Problems with cuts, checkpoints and indexes, of all Kafka clusters and tenants."""
+        with self._lock:
+            state = self._state
+            of_cuts = [(place, held.problem()) for place, held in sorted(state.chains.items())]
+            return [
+                *(f"partition {place[1]}: {problem}" for place, problem in of_cuts if problem),
+                *(f"partition {place[1]}: {problem}" for place, problem in sorted(state.checkpoint_problems.items())),
+                *(problem for _, problem in sorted(state.damaged_indexes.items())),
+            ]
+
+    def found_damaged(self, err: DamagedError) -> Damage | None:
+        """Handles damage that a reader found. It checks storage again (which may raise StorageError), because a block
+        that was replaced and deleted meanwhile is not damage. None: the object belongs to no block.
+
+        Raises: OutdatedError if the block is not visible any more
+        """
+        parts = err.path.split("/")
+        if len(parts) != 4 or parts[0] != "blocks":
+            return None
+        key = f"{parts[1]}/{parts[2]}"
+        with self._polling:  # one look for all that wait for it
+            with self._lock:
+                if (held := self._damaged.get(key)) is not None:
+                    return held
+                meta = self._state.find(parts[1], parts[2])
+            if meta is None:
+                raise OutdatedError(f"block {key} was replaced")
+            self._poll(frozenset([meta.partition] if meta.cluster_id == self.cluster_id else []))
+            with self._lock:
+                if self._state.find(parts[1], parts[2]) is None:
+                    raise OutdatedError(f"block {key} was replaced")
+            problem = f"a file of it {err.problem}"
+            damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.cluster_id, meta.partition, meta)
+            damage = stamped(damage, {path: self.store.stamp(path) for path in files_of(meta)})
+            with self._lock:
+                self._unread[key] = damage
+                self._report()
+        return damage
+
+    # ---- files
+
+    def sources(self, meta: BlockMeta) -> list[ParquetSource]:
+        """The files of a block, as sources."""
+        with self._lock:
+            sources = self._sources.get(meta.key)
+            if sources is None:
+                sources = self._sources[meta.key] = self._open(meta, {})
+            return sources
+
+    def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
+        """The files of some blocks of one tenant as sources: small ones in groups."""
+        return self._groups.sources(metas, self.sources)
+
+    def _forget(self, key: str) -> None:
+        for source in self._sources.pop(key, []):
+            source.close()
+
+    def _forget_invisible(self, tenants: Container[str]) -> None:
+        """Closes files of blocks that were replaced or removed."""
+        of_tenants = [key for key in self._sources if key.partition("/")[0] in tenants]
+        for key in of_tenants:
+            if not self._state.is_visible(*key.split("/")):
+                self._forget(key)
+
+    def _open(
+        self, meta: BlockMeta, known_as: Mapping[str, str], cache: ColumnCache | None = None
+    ) -> list[ParquetSource]:
+        cache = self._cache if cache is None else cache
+        sources = []
+        for file in meta.files:
+            path = f"{meta.folder}/{file.name}"
+            tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
+            opener = self._opener(path, file.size_bytes)
+            sources.append(ParquetSource(known_as.get(path, path), opener, cache, file.spans, path, tail))
+        return sources
+
+    def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
+        """New sources that share no cache and no reader."""
+        return self._open(meta, {}, ByteCache("verify", _VERIFY_CACHE_BYTES))
+
+    def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
+        return lambda: RangeFile(partial(self._ranges, path), size_bytes)
+
+    def _read_file(self, path: str, size_bytes: int) -> Any:
+        (data,) = self._ranges(path, [(0, size_bytes)])
+        return data
+
+    def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+        copy = self._local_copy(path)
+        return self.store.get_ranges(path, ranges) if copy is None else [copy.slice(*one) for one in ranges]

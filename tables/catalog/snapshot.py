@@ -1,0 +1,71 @@
+"""The blocks of a tenant at one moment."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from tables.blocks.meta import BlockMeta
+from tables.catalog.damage import Damage
+from tables.catalog.place import Place
+from tables.catalog.tenant_index import Rows, TenantIndex
+from tables.catalog.time_range import TRACE_SLACK_NS, overlaps
+from tables.redaction.rules import Redaction
+from tables.wire.split import partition_of
+
+NO_ROWS: Final[Rows] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class BlockSnapshot:
+    """The visible blocks of a tenant in a time range, and up to which offsets blocks hold the tenant's spans.
+
+    flushed_offsets: by partition of this cluster; absent means 0
+    damaged: visible blocks that cannot be read
+    problems: partitions whose visible blocks are not all known, and why
+    cut_blocks: blocks that are not in the index yet. rows: of the index; metas_of makes blocks of them
+    """
+
+    flushed_offsets: dict[int, int] = field(default_factory=dict)
+    damaged: list[Damage] = field(default_factory=list)
+    problems: dict[Place, str] = field(default_factory=dict)
+    cut_blocks: list[BlockMeta] = field(default_factory=list)
+    index: TenantIndex | None = None
+    rows: Rows = field(default_factory=lambda: NO_ROWS)
+    metas_of: Callable[[TenantIndex, Rows], list[BlockMeta]] = TenantIndex.metas
+
+    @property
+    def redactions(self) -> tuple[Redaction, ...]:
+        """Those in force: what blocks and live parts may still have, and nobody is to see."""
+        return () if self.index is None else self.index.redactions
+
+    @cached_property
+    def blocks(self) -> list[BlockMeta]:
+        """The blocks, without damaged ones. The first use makes an object of each, which takes 20 µs: not on the event
+        loop, if there may be thousands.
+        """
+        unread = {each.block_id for each in self.damaged}
+        of_index = [] if self.index is None else self.metas_of(self.index, self.rows)
+        return [meta for meta in [*of_index, *self.cut_blocks] if meta.block_id not in unread]
+
+
+def rows_in_range(index: TenantIndex, start_ns: int | None, end_ns: int | None, trace_id: bytes | None) -> Rows:
+    """The rows of an index that `overlaps` holds for, and that may be of the trace, if one is given."""
+    rows = index.overlapping(
+        None if start_ns is None else start_ns - TRACE_SLACK_NS,
+        None if end_ns is None else end_ns + TRACE_SLACK_NS - 1,
+    )
+    if trace_id is None or not len(rows):
+        return rows
+    counts, partitions = index.numbers("partition_count")[rows], index.numbers("partition")[rows]
+    wanted = np.zeros(len(rows), bool)
+    for count in np.unique(counts):
+        wanted |= (counts == count) & (partitions == partition_of(trace_id, int(count)))
+    return rows[wanted]
+
+
+def in_range(metas: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
+    """The blocks that `overlaps` holds for."""
+    return [meta for meta in metas if overlaps(meta, start_ns, end_ns)]

@@ -1,0 +1,207 @@
+"""The tenant index: every visible block of a tenant in one object.
+
+    index/<tenant>/<version, 20 digits>.arrow     an Arrow IPC file, zstd; the greatest version counts
+
+It has a row per block, with all fields of `BlockMeta`. The schema's metadata, key `stretto`, is JSON: format, tenant,
+version, what the index covers, and what was removed. The JSON ends with a CRC-32 of the whole object, in which the
+checksum's own digits are zeros. The schema stands at the beginning and at the end of the file, so the digits do, too.
+"""
+
+import re
+import types
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ValidationError
+
+from tables.blocks.meta import BlockMeta
+from tables.catalog.place import Place, parse_place, place_name
+from tables.errors import DamagedError
+from tables.redaction.rules import Redaction
+from tables.turns import AT_ONCE
+
+FORMAT: Final = "stretto-index1"
+_KEY: Final = b"stretto"
+_NO_CRC: Final = b'"crc32":"00000000"}'
+_CRC: Final = re.compile(rb'"crc32":"([0-9a-f]{8})"\}')
+_TYPES: Final = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+
+Rows = npt.NDArray[np.int64]
+
+
+class Removed(NamedTuple):
+    """A block that is not visible any more, and whose objects are deleted some time after removed_s (Unix s)."""
+
+    block_id: str
+    removed_s: float
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    if annotation in _TYPES:
+        return _TYPES[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return pa.list_(_arrow_type(arguments[0]))
+    if origin in (Union, types.UnionType):  # of something and None
+        (some,) = (one for one in arguments if one is not type(None))
+        return _arrow_type(some)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return pa.struct(_fields(annotation))
+    raise TypeError(f"no Arrow type for {annotation}")
+
+
+def _fields(model: type[BaseModel]) -> list[pa.Field]:
+    return [pa.field(name, _arrow_type(one.annotation)) for name, one in model.model_fields.items()]
+
+
+@cache
+def index_schema() -> pa.Schema:
+    """The columns of an index: the fields of `BlockMeta`."""
+    return pa.schema(_fields(BlockMeta))
+
+
+def rows_of(metas: Iterable[BlockMeta]) -> pa.Table:
+    """Blocks as rows of an index."""
+    return pa.Table.from_pylist([meta.model_dump() for meta in metas], schema=index_schema())
+
+
+@dataclass(frozen=True, slots=True)
+class TenantIndex:
+    """One version of a tenant's index. It never changes; `tables.catalog.changes` makes the next one from it.
+
+    version: 0: there is none yet
+    table: a row per visible block, in the order in which blocks were added
+    covered: by place, the end of a cut. Each of the tenant's blocks in cuts below it is accounted for: it is a row, or
+    it was replaced or removed
+    removed: blocks that are not rows any more, and whose objects may still exist
+    redactions: those in force; a row says which of them have been applied to its block
+    """
+
+    tenant: str
+    version: int = 0
+    table: pa.Table = field(default_factory=lambda: index_schema().empty_table())
+    covered: Mapping[Place, int] = field(default_factory=dict)
+    removed: tuple[Removed, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def metas(self, rows: Rows | None = None) -> list[BlockMeta]:
+        """The blocks of some rows (of all, if None) as objects. That costs about 20 µs each: choose rows first."""
+        table = self.table if rows is None else self.table.take(pa.array(rows, pa.int64()))
+        return [
+            BlockMeta.model_validate(row)
+            for first in range(0, table.num_rows, AT_ONCE)
+            for row in table.slice(first, AT_ONCE).to_pylist()
+        ]
+
+    def numbers(self, column: str) -> Rows:
+        """An integer column."""
+        found: Rows = self.table[column].to_numpy()
+        return found
+
+    def overlapping(self, start_ns: int | None, end_ns: int | None) -> Rows:
+        """The rows of blocks with spans in the time range, both ends included. None: open"""
+        wanted = np.ones(len(self), bool)
+        if start_ns is not None:
+            wanted &= self.numbers("end_max_ns") >= start_ns
+        if end_ns is not None:
+            wanted &= self.numbers("start_min_ns") <= end_ns
+        return np.flatnonzero(wanted)
+
+    def rows_with(self, block_ids: Sequence[str]) -> Rows:
+        """The rows of blocks with these ids; fewer than ids where some are not rows."""
+        found = pc.is_in(self.table["block_id"], pa.array(block_ids, pa.string()))
+        return np.flatnonzero(found.to_numpy())
+
+    def meta_of(self, block_id: str) -> BlockMeta | None:
+        """The block, if it is visible."""
+        found = self.metas(self.rows_with([block_id]))
+        return found[0] if found else None
+
+    def names(self, block_id: str) -> bool:
+        """Whether readers may know the block: it is a row, or was one not long ago. Its objects must stay."""
+        return len(self.rows_with([block_id])) > 0 or any(one.block_id == block_id for one in self.removed)
+
+    def partition_counts(self, cluster_id: str) -> set[int]:
+        """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
+        of_cluster = self.table.filter(pc.equal(self.table["cluster_id"], cluster_id))
+        return set(pc.unique(of_cluster["partition_count"]).to_pylist())
+
+    def encode(self) -> bytes:
+        """The object's bytes; equal indexes have equal bytes."""
+        head = {
+            "format": FORMAT,
+            "tenant": self.tenant,
+            "version": self.version,
+            "covered": {place_name(place): offset for place, offset in sorted(self.covered.items())},
+            "removed": [list(one) for one in self.removed],
+            "redactions": [one.model_dump() for one in self.redactions],
+            "crc32": "00000000",
+        }
+        table = self.table.combine_chunks().replace_schema_metadata({_KEY: orjson.dumps(head)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
+
+
+def index_path(tenant: str, version: int) -> str:
+    """The path of a version of a tenant's index."""
+    return f"index/{tenant}/{version:020d}.arrow"
+
+
+def decode_index(path: str, data: bytes) -> TenantIndex:
+    """The index from the bytes of the object at `path`.
+
+    Raises: DamagedError if they differ from what was written, belong to another object, or this build cannot read them
+    """
+    _check(path, data)
+    try:
+        # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
+        table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+        head = orjson.loads(table.schema.metadata[_KEY])
+        if head["format"] != FORMAT:
+            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
+        index = TenantIndex(
+            tenant=str(head["tenant"]),
+            version=int(head["version"]),
+            table=_as_now(table.replace_schema_metadata(None)),
+            covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
+            removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
+            redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
+        )
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as err:
+        raise DamagedError(path, f"is not a tenant's index: {err}") from err
+    if index_path(index.tenant, index.version) != path:
+        raise DamagedError(path, f"is version {index.version} of the index of tenant {index.tenant}")
+    return index
+
+
+def _check(path: str, data: bytes) -> None:
+    found = set(_CRC.findall(data))
+    if len(found) != 1:
+        raise DamagedError(path, "is not a tenant's index: it has no checksum")
+    (digits,) = found
+    if zlib.crc32(data.replace(b'"crc32":"%b"}' % digits, _NO_CRC)) != int(digits, 16):
+        raise DamagedError(path, "is damaged: its checksum is another one")
+
+
+def _as_now(table: pa.Table) -> pa.Table:
+    """The rows with the columns of this build. Indexes of other builds have others, for a while."""
+    if table.schema.equals(index_schema()):
+        return table.combine_chunks()
+    try:
+        return rows_of(BlockMeta.model_validate(row) for row in table.to_pylist())
+    except ValidationError as err:
+        raise ValueError(f"a row is not a block: {err.errors()[0]['msg']}") from err

@@ -1,0 +1,256 @@
+"""Where the columns of a small file lie, in a form that is read in some microseconds.
+
+A query over thousands of small files spends its time on footers: Arrow needs 5 µs for each of 100 columns. So a small
+file has a directory between its pages and its footer, where Parquet's readers see nothing:
+
+    PAR1 | pages | directory (LZ4), trailer | footer, its length, PAR1
+
+It has what the footer says, and what readers would have to decode otherwise: the names of the columns in the overflow,
+the size of each column in memory, and a checksum of all that lies before. The checksum of the file's end (`Tail`)
+covers the directory itself.
+"""
+
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, Final, NamedTuple, Self
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tables.columns import overflow
+from tables.columns.arrays import one_array
+from tables.parquet.footer import MAGIC, footer_start
+from tables.parquet.layout import Storing, layout, leaf_head, storing
+
+# A larger file is opened as any Parquet file: what its footer takes does not matter beside its pages.
+SMALL_FILE_BYTES: Final = 256 << 10
+# Bounds of these columns show whether a file overlaps a query's time range.
+BOUNDED: Final = ("start_ns", "duration_ns", "trace_start_ns", "trace_duration_ns")
+
+# Bytes of the directory as it lies there and decompressed; checksum of what lies before it; magic number.
+_TRAILER: Final = struct.Struct("<III8s")
+_MAGIC: Final = b"STRCDIR1"
+_CODEC: Final = "lz4_raw"
+_HEAD: Final = struct.Struct("<II")  # bytes of the JSON, bytes of a number: 2 or 4
+_SIZE_UNIT: Final = 64  # sizes in memory are counted in so many bytes
+_INDEX_BYTES: Final = 4  # of a text that a dictionary has
+_OBJECT_BYTES: Final = 1500
+
+Bounds = tuple[int, int]
+
+
+class LeafPlace(NamedTuple):
+    """The pages of a leaf column. head: its ColumnMetaData up to codec"""
+
+    start: int
+    size_bytes: int
+    dictionary_bytes: int
+    values: int
+    head: bytes
+
+
+class Directory:
+    """The columns of a file.
+
+    numbers: by name; hidden: the columns in the overflow; bounds: of the columns of BOUNDED that the file has
+    checked: the checksum of the pages was right, so that they need no checks of their own
+    """
+
+    __slots__ = (
+        "_first_leaves",
+        "_ints",
+        "_kinds",
+        "_sizes",
+        "_starts",
+        "bounds",
+        "checked",
+        "hidden",
+        "numbers",
+        "rows",
+    )
+
+    def __init__(self, said: Mapping[str, Any], ints: Sequence[int], *, checked: bool) -> None:
+        """said: rows, columns, hidden, bounds, kinds (`Storing` of leaves); ints: for each leaf size, bytes of the
+        dictionary, values (0: as many as rows), number of its kind; then for each column its first leaf, then for each
+        its size in memory
+        """
+        self.rows: int = said["rows"]
+        self.numbers = _column_numbers(tuple(said["columns"]))
+        self.hidden: Sequence[str] = said["hidden"]
+        self.bounds: Mapping[str, Bounds] = said["bounds"]
+        self._kinds = _kinds_of(said["kinds"])
+        self._ints = ints
+        self.checked = checked
+        columns = len(self.numbers)
+        self._sizes = len(ints) - columns  # where they begin
+        self._first_leaves = self._sizes - columns
+        self._starts: list[int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes, once it was used. Most files share the names of their columns."""
+        return _OBJECT_BYTES + 36 * len(self.numbers) + 60 * len(self.hidden) + 4 * len(self._ints)
+
+    def first_leaf(self, column: str) -> int:
+        """The number of a column's first leaf."""
+        return self._ints[self._first_leaves + self.numbers[column]]
+
+    def leaf(self, number: int, path: bytes) -> LeafPlace:
+        """Where a leaf lies. path: of its `Layout`"""
+        if self._starts is None:
+            self._starts = list(accumulate(self._ints[: self._first_leaves : 4], initial=len(MAGIC)))
+        size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]
+        head = leaf_head(self._kinds[kind], path)
+        return LeafPlace(self._starts[number], size, dictionary, values or self.rows, head)
+
+    def decoded_bytes(self, column: str) -> int:
+        """About how much memory the column takes, rather too much."""
+        return self._ints[self._sizes + self.numbers[column]] * _SIZE_UNIT
+
+    @classmethod
+    def of_footer(
+        cls,
+        metadata: pq.FileMetaData,
+        hidden: Iterable[str],
+        decoded_bytes: Callable[[str, range], int],
+    ) -> Self | None:
+        """What the footer of a file with one row group says; None: it was not written in the way that is known here.
+
+        decoded_bytes: of a column, by its name and the numbers of its leaves
+        """
+        made = _describe(metadata, hidden, decoded_bytes)
+        return None if made is None else cls(*made, checked=False)
+
+
+def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
+    """A small file with its directory; a larger one as it is. In: the file, and the table that it was made of"""
+    if data.size > SMALL_FILE_BYTES or not table.num_rows:
+        return data
+    metadata = pq.read_metadata(pa.BufferReader(data))
+    columns = {name: one_array(table[name]) for name in table.column_names}
+    hidden = overflow.column_names(columns[overflow.COLUMN]) if overflow.COLUMN in columns else frozenset()
+    group = metadata.row_group(0)
+
+    def decoded_bytes(column: str, leaves: range) -> int:
+        array = columns[column]
+        if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
+            return _INDEX_BYTES * len(array) + sum(group.column(leaf).total_uncompressed_size for leaf in leaves)
+        return int(array.nbytes)
+
+    made = _describe(metadata, hidden, decoded_bytes)
+    if made is None:
+        return data
+    at = footer_start(memoryview(data).cast("B"))
+    said, ints = made
+    text = orjson.dumps(said)
+    text += b" " * (-len(text) % 4)
+    width = "H" if max(ints) < 1 << 16 else "I"
+    packed_ints = struct.pack(f"<{len(ints)}{width}", *ints)
+    body = _HEAD.pack(len(text), struct.calcsize(width)) + text + packed_ints
+    packed = pa.compress(body, codec=_CODEC, asbytes=True)
+    whole = data.to_pybytes()
+    trailer = _TRAILER.pack(len(packed), len(body), zlib.crc32(whole[:at]), _MAGIC)
+    return pa.py_buffer(b"".join([whole[:at], packed, trailer, whole[at:]]))
+
+
+def read_directory(data: Any) -> Directory | None:
+    """The directory of a whole file; None: it has none. Raises: ValueError: the file is damaged"""
+    view = memoryview(data).cast("B")
+    end = footer_start(view) - _TRAILER.size
+    if end < 0:
+        return None
+    packed_bytes, body_bytes, crc32, magic = _TRAILER.unpack_from(view, end)
+    if magic != _MAGIC:
+        return None
+    start = end - packed_bytes
+    if start < 0 or body_bytes > SMALL_FILE_BYTES:
+        raise ValueError("has a directory of no possible size")
+    if zlib.crc32(view[:start]) != crc32:
+        raise ValueError("has pages whose checksum is another one")
+    try:
+        body = pa.decompress(view[start:end], body_bytes, codec=_CODEC, asbytes=True)
+        text_bytes, width = _HEAD.unpack_from(body)
+        at = _HEAD.size + text_bytes
+        ints = memoryview(body)[at:].cast("H" if width == struct.calcsize("H") else "I")
+        return Directory(orjson.loads(body[_HEAD.size : at]), ints, checked=True)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, struct.error) as err:
+        raise ValueError(f"has a directory that cannot be read: {err}") from err
+
+
+@lru_cache(maxsize=4096)
+def _column_numbers(names: tuple[str, ...]) -> Mapping[str, int]:
+    """The same object for equal columns."""
+    return {sys.intern(name): number for number, name in enumerate(names)}
+
+
+@lru_cache(maxsize=4096)
+def _kinds_of(text: str) -> tuple[Storing, ...]:
+    return tuple(Storing(type_, tuple(encodings), codec) for type_, encodings, codec in orjson.loads(text))
+
+
+def _describe(
+    metadata: pq.FileMetaData, hidden: Iterable[str], decoded_bytes: Callable[[str, range], int]
+) -> tuple[dict[str, Any], list[int]] | None:
+    """The arguments of `Directory`; None: the file is not as Arrow writes the span table."""
+    # Not metadata.schema: that and the metadata would know each other, and so stay for good.
+    group, schema = metadata.row_group(0), pq.ParquetSchema(metadata)
+    kinds: dict[Storing, int] = {}
+    ints: list[int] = []
+    names: list[str] = []
+    first_leaves: list[int] = []
+    sizes: list[int] = []
+    bounds: dict[str, Bounds] = {}
+    leaf, end = 0, len(MAGIC)
+    while leaf < metadata.num_columns:
+        name = _column_name(group.column(leaf).path_in_schema, schema.column(leaf).name)
+        known = layout(name)
+        if known is None or leaf + len(known.paths) > metadata.num_columns:
+            return None
+        leaves = range(leaf, leaf + len(known.paths))
+        for number, (path, _) in zip(leaves, known.paths, strict=True):
+            chunk = group.column(number)
+            kind = storing(chunk)
+            start = chunk.data_page_offset
+            dictionary = 0
+            if chunk.has_dictionary_page:
+                dictionary = start - chunk.dictionary_page_offset
+                start = chunk.dictionary_page_offset
+            # One chunk behind the other: so a size says where the next one begins.
+            if kind is None or chunk.path_in_schema != path or start != end:
+                return None
+            end += chunk.total_compressed_size
+            values = 0 if chunk.num_values == metadata.num_rows else chunk.num_values
+            ints += [chunk.total_compressed_size, dictionary, values, kinds.setdefault(kind, len(kinds))]
+        if name in BOUNDED and (found := _bounds(group.column(leaf).statistics)) is not None:
+            bounds[name] = found
+        names.append(name)
+        first_leaves.append(leaf)
+        sizes.append(-(-decoded_bytes(name, leaves) // _SIZE_UNIT))
+        leaf = leaves.stop
+    said = {
+        "rows": metadata.num_rows,
+        "columns": names,
+        "hidden": sorted(hidden),
+        "bounds": bounds,
+        "kinds": orjson.dumps([tuple(kind) for kind in kinds]).decode(),
+    }
+    return said, [*ints, *first_leaves, *sizes]
+
+
+def _column_name(path: str, leaf_name: str) -> str:
+    """The column that a leaf belongs to. A flat column is its only leaf, whatever dots its name has."""
+    if path == leaf_name:
+        return path
+    head = path.partition(".")[0]
+    return head if layout(head) is not None else path.removesuffix(".list.element")
+
+
+def _bounds(statistics: Any) -> Bounds | None:
+    if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+        return None
+    return statistics.min, statistics.max

@@ -1,0 +1,323 @@
+"""Many small files as one source: what a query costs for each source is then paid once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tables.columns import overflow
+from tables.columns.arrays import big_endian, list_values, numbers, one_array
+from tables.columns.fact_columns import with_facts
+from tables.columns.trace_index import TraceIndex
+from tables.columns.types import Int64s
+from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME
+from tables.parquet.directory import BOUNDED, Bounds, Directory
+from tables.parquet.group_rows import GroupRows, group_rows
+from tables.parquet.read import ColumnCache, ColumnKey
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows
+
+# Cache entries of a group that are not columns; no column has such a name.
+_ROWS: Final = "\0rows"
+_SHARED: Final = "\0shared"
+_KEPT: Final = "\0kept "
+# What the facts of a trace are made of, in an order in which rows are sorted.
+_BASE: Final = ("trace_id", "span_id", "parent_span_id", "name", "kind", "start_ns", "duration_ns", SERVICE_NAME)
+# Rows of many columns, of few of the files: read file by file. For fewer columns the next query will ask again.
+_MANY_COLUMNS: Final = 12
+_FEW_FILES: Final = 4
+_KEY_LEAF: Final = ".attributes.list.element.key"
+_IN_USE_S: Final = 60.0
+_HIDDEN_VALUE_BYTES: Final = 8
+# A column is decoded, put below the others, and put in order.
+_COPIES: Final = 2
+
+# Gives the bytes of files, checked, in their order. Raises: StorageError, DamagedError
+LoadFiles = Callable[["GroupSource"], Sequence[LoadedFile]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """What is known of a group after its files were looked into once.
+
+    own: columns that a file has; hidden: those that are nowhere but in the overflow
+    """
+
+    columns: frozenset[str]
+    own: frozenset[str]
+    hidden: frozenset[str]
+    bounds: Mapping[str, Bounds | None]
+
+
+class GroupSource:
+    """Small files of one tenant as a source (`query.scan.source.Source`). Nothing is read before it is asked for.
+
+    Rows are sorted over all files, and traces that several of the files have are whole: their facts are made anew.
+    Decoded columns go to the shared cache.
+    """
+
+    def __init__(self, key: str, files: Sequence[SmallFile], load_files: LoadFiles, cache: ColumnCache) -> None:
+        """key: names the content in the cache"""
+        self.key, self.files = key, files
+        self.rows = sum(file.rows for file in files)
+        self.size_bytes = sum(file.size_bytes for file in files)
+        self._load_files, self._cache = load_files, cache
+        self._facts_known: _Facts | None = None
+        self._sizes: dict[str, int] = {}
+
+    # ---- without decoding
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the files, and those in their overflows."""
+        return self._facts().columns
+
+    def bounds(self, column: str) -> Bounds | None:
+        """No value of the column is less or greater; None where not known."""
+        return self._facts().bounds.get(column)
+
+    def sparse_columns(self) -> frozenset[str]:
+        """Names of the columns that only the overflow holds."""
+        return self._facts().hidden
+
+    def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
+        """About how many bytes reading the columns takes; for cached columns their size."""
+        found = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
+        total = sum(size for size in found.values() if size is not None)
+        missing = [column for column, size in found.items() if size is None]
+        if not missing:
+            return total
+        facts, count = self._facts(), self.rows if rows is None else rows[1] - rows[0]
+        share = count / max(1, self.rows) if self._is_few(columns, rows) else 1.0
+        total += int(_COPIES * share * sum(map(self._size, missing)))
+        if hidden := [column for column in missing if column not in facts.own]:
+            total += 2 * self._size(overflow.COLUMN) + len(hidden) * count * _HIDDEN_VALUE_BYTES
+        return total
+
+    def _size(self, column: str) -> int:
+        if column not in self._sizes:
+            of_files = [file.directory for file in self._files() if column in file.directory.numbers]
+            self._sizes[column] = sum(directory.decoded_bytes(column) for directory in of_files)
+        return self._sizes[column]
+
+    def ready_bytes(self, column: str) -> int | None:
+        """The size of the whole column where the cache has it."""
+        return self._cache.size_of(ColumnKey(self.key, column))
+
+    def entry_count(self, column: str) -> int:
+        """At most how many values `entry_keys` gives, about."""
+        return self._size(column) // _HIDDEN_VALUE_BYTES
+
+    # ---- decoded
+
+    def traces(self) -> TraceIndex:
+        """Where each trace lies."""
+        return self._rows().index
+
+    def entry_keys(self, column: str) -> Any:
+        """The attribute keys of events or links, as DictionaryArray. Of all leaves only that of the keys is read."""
+        files = [file for file in self._files() if column in file.directory.numbers]
+        lists = decode(files, column, [_KEY_LEAF])
+        return list_values(list_values(lists).field("attributes")).field("key").dictionary_encode()
+
+    def sparse(self) -> overflow.SparseColumns:
+        """The columns that `sparse_columns` names."""
+        return overflow.SparseColumns.of(self._overflow())
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Caches a small object with `nbytes` that `make` computes from the columns."""
+        key = ColumnKey(self.key, _KEPT + name)
+        kept = self._cache.get(key)
+        if kept is None:
+            kept = make()
+            self._cache.put(key, kept, max(int(kept.nbytes), 64))
+        return kept
+
+    def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """The columns, all rows or a range. Raises: KeyError for an unknown column, StorageError, DamagedError"""
+        return self._read(columns, rows, 0.0)
+
+    def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
+        """As `read`; the columns evict nothing that is in use."""
+        return self._read(columns, rows, _IN_USE_S)
+
+    def _read(self, columns: Sequence[str], rows: tuple[int, int] | None, spares_s: float) -> Mapping[str, Any]:
+        if unknown := set(columns) - self._facts().columns:
+            raise KeyError(f"{self.key} has no column {min(unknown)!r}")
+        if rows is not None and self._is_few(columns, rows):
+            return self._few_rows(columns, rows)
+        found = {column: self._column(column, spares_s) for column in columns}
+        if rows is None:
+            return found
+        return {column: array.slice(rows[0], rows[1] - rows[0]) for column, array in found.items()}
+
+    def _column(self, column: str, spares_s: float = 0.0) -> Any:
+        key = ColumnKey(self.key, column)
+        array = self._cache.get(key)
+        if array is None:
+            if column in FACT_COLUMNS:
+                array = self._with_shared_facts(column)
+            elif column in self._facts().hidden:
+                array = overflow.columns_of(self._overflow(), [column])[column]
+            else:
+                array = self._in_order(column)
+            self._cache.put(key, array, max(array.nbytes, 64), spares_s=spares_s)
+        return array
+
+    def _in_order(self, column: str) -> Any:
+        """A column that at least one file has of its own."""
+        order = self._rows().order
+        files, places = presence(self._files(), lambda directory: column in directory.numbers)
+        array = decode(files, column)
+        wanted = order if places is None else places[order]
+        if any(column in file.directory.hidden for file in self._files()):
+            # Its values are in its own column in some files, in the overflow in others.
+            hidden = overflow.columns_of(self._overflow(), [column])[column]
+            filled = np.flatnonzero(hidden.is_valid().to_numpy(zero_copy_only=False))
+            wanted = wanted.copy()
+            wanted[filled] = len(array) + filled
+            array = one_array(pa.chunked_array([array, hidden]))
+        return array.take(_indices(wanted))
+
+    def _overflow(self) -> Any:
+        """The overflow's lists of all rows."""
+        key = ColumnKey(self.key, overflow.COLUMN)
+        lists = self._cache.get(key)
+        if lists is None:
+            order = self._rows().order
+            files, places = presence(self._files(), lambda directory: overflow.COLUMN in directory.numbers)
+            array = decode(files, overflow.COLUMN)
+            lists = array.take(_indices(order if places is None else places[order]))
+            self._cache.put(key, lists, max(lists.nbytes, 64))
+        return lists
+
+    def _with_shared_facts(self, column: str) -> Any:
+        array, rows = self._in_order(column), self._rows().shared_rows(0, self.rows)
+        if not len(rows):
+            return array
+        return _replaced(array, rows, self._shared_facts(rows)[column])
+
+    def _shared_facts(self, rows: Int64s) -> Mapping[str, Any]:
+        """The facts of all traces that several files have. In: their rows"""
+        key = ColumnKey(self.key, _SHARED)
+        facts: dict[str, Any] | None = self._cache.get(key)
+        if facts is None:
+            base = [name for name in _BASE if name in self._facts().columns]
+            facts = _facts_of({name: self._column(name).take(pa.array(rows)) for name in base})
+            self._cache.put(key, facts, sum(int(array.nbytes) for array in facts.values()))
+        return facts
+
+    # ---- few rows
+
+    def _is_few(self, columns: Sequence[str], rows: tuple[int, int] | None) -> bool:
+        """Whether to read only the files that have the rows: all columns of a trace."""
+        if rows is None or len(columns) <= _MANY_COLUMNS or rows[1] - rows[0] > self.rows // 2:
+            return False
+        return len(self._files_of(*rows)) <= _FEW_FILES
+
+    def _file_ends(self) -> Int64s:
+        return np.cumsum([file.rows for file in self.files])
+
+    def _files_of(self, first: int, end: int) -> Int64s:
+        found: Int64s = np.unique(np.searchsorted(self._file_ends(), self._rows().order[first:end], side="right"))
+        return found
+
+    def _few_rows(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+        wanted = np.arange(*rows)
+        found = self._at(columns, wanted)
+        made = [column for column in columns if column in FACT_COLUMNS]
+        shared = self._rows().shared_rows(*rows) if made and rows[1] > rows[0] else wanted[:0]
+        if len(shared):
+            base = self._at([name for name in _BASE if name in self._facts().columns], shared)
+            facts = _facts_of(base)
+            inside = np.flatnonzero((shared >= rows[0]) & (shared < rows[1]))
+            for column in made:
+                values = facts[column].take(pa.array(inside))
+                found[column] = _replaced(found[column], shared[inside] - rows[0], values)
+        return found
+
+    def _at(self, columns: Sequence[str], rows: Int64s) -> dict[str, Any]:
+        """The columns as their files have them, at some rows of the group."""
+        places = self._rows().order[rows]
+        ends = self._file_ends()
+        of_row = np.searchsorted(ends, places, side="right")
+        files = np.unique(of_row)
+        loaded = self._files()
+        sizes = np.array([self.files[number].rows for number in files.tolist()], np.int64)
+        within = places - (ends - np.diff(ends, prepend=0))[of_row]
+        begins = np.cumsum(sizes) - sizes
+        at = pa.array(begins[np.searchsorted(files, of_row)] + within)
+        read = read_rows([loaded[number] for number in files.tolist()], columns)
+        return {column: array.take(at) for column, array in read.items()}
+
+    # ---- made once
+
+    def _files(self) -> Sequence[LoadedFile]:
+        return self._load_files(self)
+
+    def _facts(self) -> _Facts:
+        if self._facts_known is None:
+            self._facts_known = _facts([file.directory for file in self._files()])
+            # Every query asks for the traces, too: while the files are here they need not be read again.
+            self._rows()
+        return self._facts_known
+
+    def _rows(self) -> GroupRows:
+        key = ColumnKey(self.key, _ROWS)
+        rows: GroupRows | None = self._cache.get(key)
+        if rows is None:
+            files = self._files()
+
+            def ties() -> list[Any]:
+                span, parent = (big_endian(decode(files, name))[:, 0] for name in ("span_id", "parent_span_id"))
+                return [span, numbers(decode(files, "kind")), parent, numbers(decode(files, "duration_ns"))]
+
+            ids, starts = decode(files, "trace_id"), decode(files, "start_ns")
+            rows = group_rows(ids, starts, [file.rows for file in self.files], ties)
+            self._cache.put(key, rows, rows.nbytes)
+        return rows
+
+
+def _facts(directories: Sequence[Directory]) -> _Facts:
+    own: frozenset[str] = frozenset().union(*(directory.numbers for directory in directories))
+    hidden: frozenset[str] = frozenset().union(*(directory.hidden for directory in directories))
+    bounds = {column: _joint_bounds([directory.bounds.get(column) for directory in directories]) for column in BOUNDED}
+    starts, durations = bounds["trace_start_ns"], bounds["trace_duration_ns"]
+    if starts is not None and durations is not None:
+        # A trace that several files have may last longer than any of its parts.
+        latest = max(each.bounds["trace_start_ns"][1] + each.bounds["trace_duration_ns"][1] for each in directories)
+        bounds["trace_duration_ns"] = durations[0], max(durations[1], latest - starts[0])
+    return _Facts(overflow.visible(own, hidden), own, hidden - own, bounds)
+
+
+def _joint_bounds(of_files: Sequence[Bounds | None]) -> Bounds | None:
+    known = [bounds for bounds in of_files if bounds is not None]
+    if len(known) < len(of_files) or not known:
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _facts_of(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of whole traces, from the columns of _BASE at all of their rows."""
+    plain = {name: _plain(array) for name, array in base.items()}
+    table = with_facts(pa.table(plain))
+    return {name: one_array(table[name]) for name in FACT_COLUMNS}
+
+
+def _plain(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _replaced(array: Any, rows: Int64s, values: Any) -> Any:
+    """The column with other values in some rows. In: plain values"""
+    if pa.types.is_dictionary(array.type):
+        values = values.dictionary_encode()
+    joined = one_array(pa.chunked_array([array, values]))
+    at = np.arange(len(array))
+    at[rows] = len(array) + np.arange(len(rows))
+    return joined.take(pa.array(at))
+
+
+def _indices(places: Int64s) -> Any:
+    return pa.array(places, mask=places < 0) if len(places) and places.min() < 0 else pa.array(places)

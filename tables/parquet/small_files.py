@@ -1,0 +1,247 @@
+"""Columns of many small files, decoded together.
+
+Arrow takes longer to open a small file than to decode a column of it. So the chunks of one column of many files become
+the row groups of one Parquet file in memory, which has this column only, and Arrow opens that.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tables.columns import overflow
+from tables.columns.arrays import list_values, one_array
+from tables.columns.types import Int64s
+from tables.errors import DamagedError
+from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.decoded_size import decoded_size
+from tables.parquet.directory import Directory, read_directory
+from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
+from tables.parquet.layout import column_type, layout
+from tables.storage.checksum import Tail
+
+_NAME_PATH: Final = "overflow.list.element.column"
+
+
+class SmallFile(NamedTuple):
+    """A small file of a block. tail: None: not known"""
+
+    path: str
+    size_bytes: int
+    rows: int
+    tail: Tail | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedFile:
+    """The bytes of a small file, which were checked, and where its columns lie in them."""
+
+    path: str
+    data: memoryview
+    directory: Directory
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data) + self.directory.nbytes
+
+
+def load(file: SmallFile, data: Any) -> LoadedFile:
+    """A file from its bytes. Raises: DamagedError"""
+    view = memoryview(data).cast("B")
+    if file.tail is not None and (problem := file.tail.problem(view[len(view) - file.tail.size_bytes :])):
+        raise DamagedError(file.path, problem)
+    try:
+        directory = read_directory(view)
+    except ValueError as err:
+        raise DamagedError(file.path, str(err)) from err
+    if directory is None:
+        directory = _from_footer(file.path, view)
+    if directory.rows != file.rows:
+        raise DamagedError(file.path, f"has {directory.rows} rows of {file.rows}")
+    return LoadedFile(file.path, view, directory)
+
+
+def _from_footer(path: str, view: memoryview) -> Directory:
+    """Of a file that was written without a directory."""
+
+    def open_file() -> Any:
+        return pa.BufferReader(pa.py_buffer(view))
+
+    with reading(path, "cannot be opened"):
+        metadata = pq.read_metadata(open_file())
+        if metadata.num_row_groups != 1:
+            raise DamagedError(path, f"has {metadata.num_row_groups} row groups; this build reads files with one")
+
+        def size_of(_: str, leaves: range) -> int:
+            return decoded_size(metadata, leaves, open_file)
+
+        directory = Directory.of_footer(metadata, _hidden(path, metadata, open_file), size_of)
+    if directory is None:
+        raise DamagedError(path, "has columns in an order that this build does not read")
+    return directory
+
+
+def _hidden(path: str, metadata: pq.FileMetaData, open_file: Callable[[], Any]) -> frozenset[str]:
+    group = metadata.row_group(0)
+    for leaf in range(metadata.num_columns):
+        if group.column(leaf).path_in_schema == _NAME_PATH:
+            file = pq.ParquetFile(
+                open_file(), metadata=metadata, read_dictionary=[_NAME_PATH], page_checksum_verification=True
+            )
+            lists = one_array(file.reader.read_row_group(0, column_indices=[leaf], use_threads=False).column(0))
+            check_codes(path, [list_values(lists).field("column")])
+            return overflow.column_names(lists)
+    return frozenset()
+
+
+def decode(files: Sequence[LoadedFile], column: str, leaf_ends: Sequence[str] | None = None) -> Any:
+    """The column of files that all have it, one below the other: texts as DictionaryArray, lists with plain texts.
+
+    leaf_ends: only the leaves whose paths end so; None: all. Raises: DamagedError
+    """
+    known = layout(column)
+    assert known is not None
+    wanted = [
+        number
+        for number, (path, _) in enumerate(known.paths)
+        if leaf_ends is None or any(path.endswith(end) for end in leaf_ends)
+    ]
+    data, checked = _joined(files, column, wanted)
+    paths, groups = [path for path, _ in known.paths], range(len(files))
+    dictionaries = [column] if column_type(column) == pa.string() else []
+    dictionaries += [path for path in overflow.DICTIONARIES if path in paths]
+    name = files[0].path
+    with reading(name, f"or one of {len(files) - 1} files read with it cannot be read"):
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            read_dictionary=dictionaries,
+            pre_buffer=False,
+            page_checksum_verification=not checked,
+        )
+        if overflow.DICTIONARIES[0] in paths:
+            # Arrow does not put dictionaries within lists together; several row groups at once are an error.
+            arrays = [file.reader.read_row_group(number, wanted, use_threads=False).column(0) for number in groups]
+            chunks = pa.chunked_array([chunk for array in arrays for chunk in array.chunks])
+        else:
+            chunks = file.reader.read_row_groups(groups, column_indices=wanted, use_threads=False).column(0)
+    if not checked:
+        check_codes(name, _dictionaries(chunks.chunks))
+    array = one_array(chunks)
+    if len(array) != sum(file.directory.rows for file in files):
+        raise DamagedError(name, "or a file read with it has another number of rows than its footer says")
+    return array
+
+
+def _dictionaries(arrays: Iterable[Any]) -> list[Any]:
+    """Of lists of structs the texts that are read as dictionaries."""
+    found = []
+    for array in arrays:
+        if pa.types.is_list(array.type) and pa.types.is_struct(array.type.value_type):
+            found += list_values(array).flatten()
+        else:
+            found.append(array)
+    return found
+
+
+def _joined(files: Sequence[LoadedFile], column: str, wanted: Sequence[int]) -> tuple[bytes, bool]:
+    """A Parquet file with the column of all files, a row group each, and whether all pages are known to be right. Of the
+    leaves that are not wanted it has no bytes.
+    """
+    known = layout(column)
+    assert known is not None
+    parts: list[Any] = [MAGIC]
+    groups = []
+    rows, at, checked = 0, len(MAGIC), True
+    for file in files:
+        directory = file.directory
+        checked &= directory.checked
+        first = directory.first_leaf(column)
+        chunks, size = [], 0
+        for number, (_, path) in enumerate(known.paths):
+            leaf = directory.leaf(first + number, path)
+            chunks.append(column_chunk(leaf.head, leaf.values, at, leaf.dictionary_bytes, leaf.size_bytes))
+            if number in wanted:
+                parts.append(file.data[leaf.start : leaf.start + leaf.size_bytes])
+                at += leaf.size_bytes
+                size += leaf.size_bytes
+        groups.append(row_group(chunks, size, directory.rows))
+        rows += directory.rows
+    parts.append(file_end([(known.elements, known.count)], groups, rows))
+    return b"".join(parts), checked
+
+
+class Presence(NamedTuple):
+    """Which files have a column, and for each row of all files its place among the rows of those, -1: nowhere.
+
+    places: None: every file has it
+    """
+
+    files: list[LoadedFile]
+    places: Int64s | None
+
+
+def presence(files: Sequence[LoadedFile], has: Callable[[Directory], bool]) -> Presence:
+    """Where rows of the files lie when only files with something are decoded."""
+    there = np.array([has(file.directory) for file in files], np.bool_)
+    if there.all():
+        return Presence(list(files), None)
+    rows = np.array([file.directory.rows for file in files])
+    of_row = np.repeat(there, rows)
+    places = np.where(of_row, np.cumsum(of_row) - 1, -1)
+    return Presence([file for file, here in zip(files, there.tolist(), strict=True) if here], places)
+
+
+def read_rows(files: Sequence[LoadedFile], columns: Sequence[str]) -> dict[str, Any]:
+    """Many columns of few files, one below the other, each file opened once; null where a file has not the column.
+
+    Raises: DamagedError
+    """
+    tables = [_opened_columns(file, columns) for file in files]
+    found = {}
+    for column in columns:
+        arrays = [table[column] for table in tables if column in table]
+        if len(arrays) < len(tables):
+            type_ = arrays[0].type if arrays else _shown_type(column)
+            arrays = [
+                table[column] if column in table else pa.nulls(file.directory.rows, type_)
+                for file, table in zip(files, tables, strict=True)
+            ]
+        found[column] = arrays[0] if len(arrays) == 1 else one_array(pa.chunked_array(arrays))
+    return found
+
+
+def _leaves(directory: Directory, column: str) -> range:
+    known, first = layout(column), directory.first_leaf(column)
+    assert known is not None
+    return range(first, first + len(known.paths))
+
+
+def _shown_type(column: str) -> Any:
+    type_ = column_type(column)
+    return pa.dictionary(pa.int32(), type_) if type_ == pa.string() else type_
+
+
+def _opened_columns(file: LoadedFile, columns: Sequence[str]) -> dict[str, Any]:
+    directory, present = file.directory, [column for column in columns if column in file.directory.numbers]
+    hidden = [column for column in columns if column not in directory.numbers and column in directory.hidden]
+    names = [*present, overflow.COLUMN] if hidden and overflow.COLUMN not in present else present
+    texts = [name for name in names if column_type(name) == pa.string()]
+    texts += overflow.DICTIONARIES if overflow.COLUMN in names else ()
+    with reading(file.path, "cannot be read"):
+        opened = pq.ParquetFile(
+            pa.BufferReader(pa.py_buffer(file.data)),
+            read_dictionary=texts,
+            pre_buffer=False,
+            page_checksum_verification=not directory.checked,
+        )
+        leaves = [leaf for name in names for leaf in _leaves(directory, name)]
+        table = opened.reader.read_row_group(0, column_indices=leaves, use_threads=False)
+    found = {name: one_array(table.column(name)) for name in names}
+    if not directory.checked:
+        check_codes(file.path, _dictionaries(found.values()))
+    if hidden:
+        found |= overflow.columns_of(found[overflow.COLUMN], hidden)
+    return {column: found[column] for column in columns if column in found}
