@@ -32,6 +32,7 @@ from app.errors import SettingsError
 from app.process.iceberg import iceberg_config
 from app.process.overrides import OverridesFile
 from app.process.storage import storage_config
+from app.process.storage_probe import probe_storage
 from app.querying.query_threads import lower_priority
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
@@ -44,11 +45,13 @@ from tables.iceberg.sync import IcebergTables
 from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
+from tables.storage.probe import StorageProbe
 
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
 _FILTER_READS: Final = 8
+_PROBE_AGAIN_S: Final = 5.0
 # Blocks of a window are flushed after its end: as late as a segment waits for its block, and the block for storage.
 _SETTLE_BLOCKS: Final = 2
 
@@ -107,7 +110,11 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
     async def _block_list(self, cluster_id: str) -> BlockList | None:
         """None: the process ends before its live store is open."""
         if self._live is None:
-            store = ObjectStore(storage_config(self._settings.storage.trace))
+            config = storage_config(self._settings.storage.trace)
+            storage_probe = StorageProbe(config)
+            while not await probe_storage(storage_probe, self._planning):
+                await self.sleep(_PROBE_AGAIN_S)
+            store = ObjectStore(config)
             # Merges read each column once.
             return BlockList(store, cluster_id, ByteCache("columns", 1))
         while self._live.store is None and not self.should_stop:

@@ -19,6 +19,7 @@ from tables.parquet.read import ColumnCache
 from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
+from tables.storage.request_usage import counted_for_caller
 
 # As many rows as a segment has at most: a source of any other size costs more per row, or more memory at once.
 GROUP_ROWS_MAX: Final = 1 << 16
@@ -95,7 +96,7 @@ class FileGroups:
             loaded = self._recent.get(group.key)
         if loaded is None:
             run = map if self._pool is None else self._pool.map
-            loaded = list(run(self._load_file, group.files))
+            loaded = list(run(counted_for_caller(self._load_file), group.files))
         with self._lock:
             self._recent[group.key] = loaded
             self._recent.move_to_end(group.key)
