@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tables.catalog.state import Uncovered
 
 from agents.compactor.plan import BlockColumns, Ints
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks
+from tables.catalog.state import Uncovered
 from tables.catalog.tenant_index import TenantIndex, index_path
 from tables.errors import DamagedError
 from tables.units import NS_PER_MS

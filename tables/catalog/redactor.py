@@ -191,13 +191,14 @@ class Redactor:
 
         def change(index: TenantIndex) -> TenantIndex | None:
             if made.meta is None:
-                return remove_blocks(index, [meta.block_id], self._clock())
+                shown = len(index.rows_with([meta.block_id])) > 0
+                return remove_blocks(index, [meta.block_id], self._clock()) if shown else None
             return replace_blocks(index, [made.meta], [meta.block_id], self._clock())
 
         index = self._indexes.commit(tenant, change)
         self._take(index)
         if index is not None or made.meta is None:
-            return True
+            return index is not None
         newest = self._indexes.latest(tenant)
         if newest is None or not newest.names(made.meta.block_id):
             self._blocks.store.delete(list(self._blocks.store.paths(made.meta.folder)))
