@@ -14,7 +14,8 @@ from app.net.tenant import SINGLE_TENANT
 from app.process.storage import storage_config
 from app.settings import Settings
 from tables.blocks.meta import FileMeta
-from tables.catalog.block_list import BlockList, BlockSnapshot
+from tables.catalog.block_list import BlockList
+from tables.catalog.snapshot import BlockSnapshot
 from tables.errors import StorageError
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
