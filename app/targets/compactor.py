@@ -1,11 +1,14 @@
 """TARGET=compactor: merges blocks, and deletes what is too old. Any number of processes; one of them plans."""
 
+import asyncio
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -69,9 +72,11 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         _, job_partitions = await cluster_and_partitions(kafka.address, kafka.compaction_topic)
         blocks = await self._block_list(cluster_id)
+        if blocks is None:
+            return
         indexes = IndexStore(blocks.store)
         folder = settings.data_dir / "merge"
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(_make_empty, folder)
         merge = partial(
             merge_blocks,
             blocks.store,
@@ -91,14 +96,15 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         self._runner.end()
         self._ending.set()
 
-    async def _block_list(self, cluster_id: str) -> BlockList:
+    async def _block_list(self, cluster_id: str) -> BlockList | None:
+        """None: the process ends before its live store is open."""
         if self._live is None:
             store = ObjectStore(storage_config(self._settings.storage.trace))
             # Merges read each column once.
             return BlockList(store, cluster_id, ByteCache("columns", 1))
-        while self._live.store is None:
+        while self._live.store is None and not self.should_stop:
             await self.sleep(_LOOK_S)
-        return self._live.store.blocks
+        return None if self._live.store is None else self._live.store.blocks
 
     def _leader(self, blocks: BlockList, indexes: IndexStore, partitions: int) -> Leader:
         settings = self._settings
@@ -125,6 +131,12 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         pool = ThreadPoolExecutor(_FILTER_READS, "filters")
         filters = TraceFilters(pool, ByteCache("bloom", settings.bloom_cache_bytes_max))
         return Redactor(blocks, indexes, filters, range(partitions))
+
+
+def _make_empty(folder: Path) -> None:
+    """Makes the folder, without what a merge has left that was killed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:

@@ -66,8 +66,13 @@ class MortalStore(ObjectStore):
 class Bucket:
     """What was flushed, and when. Times are Unix seconds."""
 
-    def __init__(self, folder: Path, tenants: Sequence[str] = ("a", "b"), partitions: int = 2) -> None:
-        self.folder, self.tenants, self.partitions = folder, tenants, partitions
+    def __init__(
+        self, folder: Path, tenants: Sequence[str] = ("a", "b"), partitions: int = 2, *, before: bool = False
+    ) -> None:
+        """before: blocks and cuts are written as before November 2026"""
+        self.folder, self.tenants, self.partitions, self.before = folder, tenants, partitions, before
+        self.cluster_id = CLUSTER
+        self.partition_count = partitions
         self.now_s = 1_700_000_000.0
         self.next_offset = dict.fromkeys(range(partitions), 0)
         self.next_number = 1
@@ -77,7 +82,7 @@ class Bucket:
 
     def block_list(self, store: ObjectStore | None = None) -> BlockList:
         store = store or ObjectStore(StorageConfig("local", str(self.folder)))
-        return BlockList(store, CLUSTER, ByteCache("columns-compaction-test", 1 << 20))
+        return BlockList(store, self.cluster_id, ByteCache("columns-compaction-test", 1 << 20))
 
     def clock(self) -> float:
         return self.now_s
@@ -94,10 +99,23 @@ class Bucket:
             self.next_number += count
             self.numbers[tenant] |= dict.fromkeys(numbers, (partition, first, self.now_s))
             name = block_id(CLUSTER, tenant, partition, first, last)
-            made = meta_of(name, tenant, partition, first, last, numbers, self.now_s)
+            received_s = 0.0 if self.before else self.now_s
+            made = meta_of(
+                name,
+                tenant,
+                partition,
+                first,
+                last,
+                numbers,
+                received_s,
+                end_max_ns=int(self.now_s * 1e9),
+                partition_count=self.partition_count,
+            )
             write(self.writer.store, made, numbers)
             metas.append(made)
-        cut = Cut(partition, first, last, tuple(sorted(meta.key for meta in metas)), tuple(metas))
+        cut = Cut(
+            partition, first, last, tuple(sorted(meta.key for meta in metas)), () if self.before else tuple(metas)
+        )
         self.writer.cuts.write(cut)
         self.next_offset[partition] = last + 1
         return cut
@@ -109,21 +127,21 @@ def meta_of(
     size = len(orjson.dumps(list(numbers)))
     file = FileMeta(name="data-0000.parquet", size_bytes=size, spans=len(numbers), start_min_ns=1, end_max_ns=2)
     times = {"received_min_ms": round(now_s * 1000), "received_max_ms": round(now_s * 1000)}
-    return BlockMeta(
-        block_id=name,
-        tenant=tenant,
-        cluster_id=CLUSTER,
-        partition=partition,
-        partition_count=2,
-        first_offset=first,
-        last_offset=last,
-        spans=len(numbers),
-        start_min_ns=1,
-        end_max_ns=2,
-        size_bytes=size,
-        files=[file],
-        **{**times, **more},
-    )
+    about: dict[str, Any] = {
+        "block_id": name,
+        "tenant": tenant,
+        "cluster_id": CLUSTER,
+        "partition": partition,
+        "partition_count": 2,
+        "first_offset": first,
+        "last_offset": last,
+        "spans": len(numbers),
+        "start_min_ns": 1,
+        "end_max_ns": 2,
+        "size_bytes": size,
+        "files": [file],
+    }
+    return BlockMeta(**{**about, **times, **more})
 
 
 def write(store: ObjectStore, meta: BlockMeta, numbers: Sequence[int]) -> None:
@@ -142,6 +160,7 @@ def read(store: ObjectStore, meta: BlockMeta) -> list[int]:
 
 def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
     """Stands for `tables.merge.merge_blocks`: the same objects in the same order."""
+    assert len({(meta.tenant, meta.cluster_id, meta.partition, meta.partition_count) for meta in inputs}) == 1
     numbers = [number for meta in inputs for number in read(store, meta)]
     name = merged_block_id([meta.block_id for meta in inputs])
     made = meta_of(
@@ -153,7 +172,8 @@ def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
         numbers,
         0.0,
         received_min_ms=min(meta.received_min_ms for meta in inputs),
-        received_max_ms=max(meta.received_max_ms for meta in inputs),
+        received_max_ms=max(meta.newest_ms for meta in inputs),
+        partition_count=inputs[0].partition_count,
         level=1 + max(meta.level for meta in inputs),
         replaces=[meta.block_id for meta in inputs],
     )
@@ -173,7 +193,7 @@ class Compactor:
         executor = MergeExecutor(
             self.blocks, indexes, lambda inputs: merge(self.store, inputs), range(bucket.partitions), clock
         )
-        self.run = lambda job: run_job({MERGE: executor.run}, job)
+        self._executor = executor
         chores = Chores(
             Upkeep(self.blocks, indexes, GRACE_S, 600.0, clock, dry_run=dry_run),
             Checkpointer(self.blocks, 600.0, 0.0, clock, dry_run=dry_run),
@@ -181,6 +201,9 @@ class Compactor:
         )
         limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100)
         self.leader = Leader(self.blocks, chores, lambda _: TenantRules(retention_s, WINDOW_S), limits, clock)
+
+    def run(self, job: Job) -> str:
+        return run_job({MERGE: self._executor.run}, job)
 
     def cycle(self, committed: Mapping[int, int] | None = None) -> list[Job]:
         return self.leader.cycle(committed or {})
