@@ -40,7 +40,8 @@ class RedactionChore:
 
     def _is_due(self, tenant: str, now_s: float) -> bool:
         index = self._blocks.index(tenant)
-        if index is None or not index.redactions or now_s < self._failed_s.get(tenant, 0.0) + _AGAIN_S:
+        failed_s = self._failed_s.get(tenant)
+        if index is None or not index.redactions or (failed_s is not None and now_s < failed_s + _AGAIN_S):
             return False
         return (
             len(unredacted(index, index.redactions)) > 0

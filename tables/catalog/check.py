@@ -175,7 +175,10 @@ class _Tenant:
         for block_id in sorted(visible.keys() | unread.keys() | folders.keys()):
             objects = folders.get(block_id, {})
             if block_id in visible:
-                yield from self._visible(visible[block_id], objects)
+                found = list(self._visible(visible[block_id], objects))
+                if any(one.severity == "error" for one in found) and not self._is_still_visible(block_id):
+                    continue
+                yield from found
             elif block_id in unread:
                 path = f"blocks/{self._tenant}/{block_id}/{_META}"
                 yield Finding("error", path, unread[block_id].problem, "missing", self._tenant, block_id)
@@ -238,6 +241,13 @@ class _Tenant:
         known = {_META, "bloom", *(file.name for file in meta.files)}
         for name in sorted(objects.keys() - known):
             yield make("warning", f"{meta.folder}/{name}", "belongs to nothing")
+
+    def _is_still_visible(self, block_id: str) -> bool:
+        """Looks again: a compactor that runs meanwhile may have replaced a block, and deleted it."""
+        self._blocks.poll([])
+        snapshot, index = self._blocks.snapshot(self._tenant), self._blocks.index(self._tenant)
+        in_index = index is not None and index.meta_of(block_id) is not None
+        return in_index or any(meta.block_id == block_id for meta in snapshot.cut_blocks)
 
     def _meta_object(self, meta: BlockMeta, objects: Mapping[str, int]) -> Iterator[Finding]:
         """Readers have the meta from an index or a cut; whoever makes these anew needs the object."""

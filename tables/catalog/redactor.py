@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from prometheus_client import Counter
@@ -170,7 +171,7 @@ class Redactor:
                 self._count(made, meta, report)
         for first in range(0, len(clean), _MARKED_AT_ONCE):
             some = clean[first : first + _MARKED_AT_ONCE]
-            self._take(self._indexes.commit(tenant, lambda index, some=some: mark_redacted(index, some, redactions)))
+            self._take(self._indexes.commit(tenant, partial(_marked, block_ids=some, redactions=redactions)))
 
     def _holding(self, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> dict[str, dict[str, list[int]]]:
         """By block and trace id: which files may hold the trace. Filters are read at once."""
@@ -191,13 +192,14 @@ class Redactor:
 
         def change(index: TenantIndex) -> TenantIndex | None:
             if made.meta is None:
-                return remove_blocks(index, [meta.block_id], self._clock())
+                shown = len(index.rows_with([meta.block_id])) > 0
+                return remove_blocks(index, [meta.block_id], self._clock()) if shown else None
             return replace_blocks(index, [made.meta], [meta.block_id], self._clock())
 
         index = self._indexes.commit(tenant, change)
         self._take(index)
         if index is not None or made.meta is None:
-            return True
+            return index is not None
         newest = self._indexes.latest(tenant)
         if newest is None or not newest.names(made.meta.block_id):
             self._blocks.store.delete(list(self._blocks.store.paths(made.meta.folder)))
@@ -212,3 +214,7 @@ class Redactor:
         report.files += made.files
         report.replaced.append(before.block_id)
         log.info("block %s: %d spans and values of %d files are removed", before.key, made.spans, made.files)
+
+
+def _marked(index: TenantIndex, block_ids: Sequence[str], redactions: Sequence[Redaction]) -> TenantIndex:
+    return mark_redacted(index, block_ids, redactions)

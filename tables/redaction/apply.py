@@ -103,8 +103,8 @@ def _equal(array: Any, text: str) -> Bools:
     if pa.types.is_dictionary(array.type):
         codes = pc.fill_null(array.indices, len(array.dictionary)).to_numpy(zero_copy_only=False)
         of_codes: Bools = np.r_[_equal(array.dictionary, text), False]
-        return of_codes[codes]
-    equal: Bools
+        equal: Bools = of_codes[codes]
+        return equal
     if pa.types.is_list(array.type):
         equal = np.zeros(len(array), np.bool_)
         equal[list_parents(array)[_equal(list_values(array), text)]] = True

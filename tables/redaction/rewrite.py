@@ -126,7 +126,22 @@ def _after(store: ObjectStore, meta: BlockMeta, number: int, redactions: Sequenc
     if not redactions:
         return None
     file = meta.files[number]
+    if not _may_touch(store, meta, file, redactions):
+        return None
     return _redacted(_file_bytes(store, meta, file), redactions, f"{meta.folder}/{file.name}")
+
+
+def _may_touch(store: ObjectStore, meta: BlockMeta, file: FileMeta, redactions: Sequence[Redaction]) -> bool:
+    """Whether a file has a column that a redaction concerns: by its footer, without reading the file."""
+    if not file.tail_bytes or any(not each.attribute for each in redactions):
+        return True
+    path = f"{meta.folder}/{file.name}"
+    (tail,) = store.get_ranges(path, [(file.size_bytes - file.tail_bytes, file.tail_bytes)])
+    if problem := Tail(file.tail_bytes, file.tail_crc32).problem(tail):
+        raise DamagedError(path, problem)
+    with reading(path, "cannot be opened"):
+        names = pq.ParquetSchema(pq.read_metadata(pa.BufferReader(pa.py_buffer(tail)))).to_arrow_schema().names
+    return any(_touches(each, names) for each in redactions)
 
 
 def _redacted(data: Any, redactions: Sequence[Redaction], name: str) -> pa.Table | None:

@@ -241,3 +241,18 @@ def test_a_cut_that_was_deleted(bucket: Path) -> None:
     repaired(bucket)
     assert spans(store) == want
     assert polled(store).snapshot("t").problems == {}
+
+
+def test_a_block_that_is_replaced_meanwhile(bucket: Path) -> None:
+    """By a compactor that deletes it at once: it is no error."""
+    store = open_store(bucket)
+    blocks = polled(store)
+    (meta,) = [meta for meta in blocks.snapshot("t").blocks if meta.first_offset == 20]
+    made = flush(store, 20, 29, 5, 5, tenant="t2").model_copy(update={"tenant": "t", "replaces": [meta.block_id]})
+    for path in list(store.paths("blocks/t2")):
+        store.put(path.replace("/t2/", "/t/"), made.encode() if path.endswith("meta.json") else store.get(path))
+        store.delete([path])
+    changed = IndexStore(store).commit("t", lambda index: replace_blocks(index, [made], [meta.block_id], 1.0))
+    assert changed is not None
+    store.delete(list(store.paths(meta.folder)))
+    assert [one for one in check_bucket(blocks) if one.severity == "error"] == []

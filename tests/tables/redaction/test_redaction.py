@@ -11,14 +11,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from query.requests import SearchRequest
+from query.metrics.metrics import metrics_range
+from query.requests import RangeRequest, SearchRequest
+from query.scan.progress import QueryObserver
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.columns.in_memory import TableSource
+from tables.parquet.read import ParquetSource
+from tables.parquet.write import to_parquet
 from tables.redaction.apply import redacted_table
 from tables.redaction.rules import Redaction, parse_attribute
 from tables.redaction.source import RedactedSource
+from tables.storage.byte_cache import ByteCache
 from tables.wire.otlp.writer import to_resource_spans
+from tests.helpers.files import file_of
 from tests.helpers.whole_way import START_NS, Way
 
 KEYS = ("email", "k:int", "service.name", "other")
@@ -265,3 +271,43 @@ def test_the_id_follows_from_what_is_removed() -> None:
 def test_an_attribute_needs_its_scope(text: str) -> None:
     with pytest.raises(ValueError, match="is not an attribute with its scope"):
         parse_attribute(text)
+
+
+QUERIES = [
+    "{ }",
+    '{ span.email = "x" }',
+    "{ .email != nil } | count() > 1",
+    "{ resource.service.name != nil } | select(span.email, event.email)",
+    "{ event.email != nil || link.email != nil }",
+    "{ } >> { span.other != nil }",
+    "{ rootServiceName != nil }",
+    "{ } | rate() by (span.email)",
+    "{ span.other = nil } | count_over_time() by (resource.service.name)",
+]
+
+
+def answer(sources: list[Any], query: str) -> Any:
+    if ("|" in query and "_over_time" in query) or "rate()" in query:
+        request = RangeRequest(query=query, start_ns=START_NS - 10**9, end_ns=START_NS + 10**9, step_ns=10**9)
+        found = metrics_range(sources, request, observer=QueryObserver())
+        return sorted((str(series.labels), list(series.samples)) for series in found.series)
+    result = search(sources, SearchRequest(query=query, limit=100, spans_per_span_set=100))
+    return [
+        (trace.trace_id, trace.root_service, [sorted(str(span) for span in group.spans) for group in trace.span_sets])
+        for trace in result.traces
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(requests(), st.lists(REDACTIONS, min_size=1, max_size=2), st.sampled_from(QUERIES))
+def test_queries_see_what_is_left(message: ExportTraceServiceRequest, redactions: list[Redaction], query: str) -> None:
+    """Over a file that still has it as over one that was written anew."""
+    way = Way(message.SerializeToString())
+    table = redacted_table(way.table, redactions)
+    anew = []
+    if table.num_rows:
+        data = to_parquet(table)
+        anew = [ParquetSource("anew", lambda: file_of(data), ByteCache("anew", 1 << 24), table.num_rows)]
+    want = answer(anew, query)
+    assert answer([RedactedSource(way.source, redactions)], query) == want
+    assert answer([RedactedSource(one, redactions) for one in way.head], query) == want

@@ -87,6 +87,31 @@ def test_a_trace_is_removed(store: ObjectStore) -> None:
     assert spans(store, meta) == before  # for readers that have begun
 
 
+class ReadStore(ObjectStore):
+    """Knows which files were read whole."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.whole: list[str] = []
+
+    def get(self, path):
+        self.whole.append(path.rpartition("/")[2])
+        return super().get(path)
+
+
+def test_only_files_that_may_have_it_are_read_whole(store: ObjectStore) -> None:
+    """By their footers, times and filters."""
+    reads = ReadStore(store.config)
+    meta = written(store)
+    assert rewrite_block(reads, meta, [Redaction(attribute="span.phone")]) is None
+    assert rewrite_block(reads, meta, [Redaction(attribute="span.n", until_ns=1)]) is None
+    assert rewrite_block(reads, meta, [Redaction(trace_id="ff" * 16)]) is None
+    assert rewrite_block(reads, meta, [Redaction(trace_id=trace("t3"))], {trace("t3"): []}) is None
+    assert reads.whole == []
+    assert rewrite_block(reads, meta, [Redaction(attribute="span.n", value="none")]) is None
+    assert reads.whole == ["data-0002.parquet"]
+
+
 def test_an_attribute_is_removed(store: ObjectStore) -> None:
     """From the files that have it; a value where only that is asked for."""
     meta = written(store)
