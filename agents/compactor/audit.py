@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _META: Final = "meta.json"
 _LOGGED_MAX: Final = 20
+# Blocks that are objects at a time.
+_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,19 @@ class Audit:
                 blocks = tenant_blocks(self._blocks, tenant)
             except DamagedError:
                 continue  # nothing is known of what belongs to it
-            named = {meta.block_id: meta for meta in blocks.shown.metas()}
             damaged = {one.block_id for one in self._blocks.damaged() if one.tenant == tenant}
-            kept = named.keys() | {one.block_id for one in blocks.index.removed} | damaged
-            seen: set[str] = set()
-            for folder in self._folders(tenant):
-                seen.add(folder.block_id)
-                if (meta := named.get(folder.block_id)) is not None:
-                    missing += _missing(meta, folder)
-                elif folder.block_id not in kept:
-                    orphans += self._orphan(blocks, folder)
-            missing += [f"{named[name].folder} is missing" for name in sorted(named.keys() - seen)]
+            kept = {one.block_id for one in blocks.index.removed} | damaged
+            unseen = set(blocks.shown.table["block_id"].to_pylist())
+            folders = self._folders(tenant)
+            while some := {folder.block_id: folder for folder in itertools.islice(folders, _AT_ONCE)}:
+                unseen -= some.keys()
+                named = {meta.block_id: meta for meta in blocks.find(some.keys())}
+                for name, folder in some.items():
+                    if name in named:
+                        missing += _missing(named[name], folder)
+                    elif name not in kept:
+                        orphans += self._orphan(blocks, folder)
+            missing += [f"blocks/{tenant}/{name} is missing" for name in sorted(unseen)]
         self._tell(missing)
         log.info("audit of all blocks: %d objects are missing, %d folders belonged to nothing", len(missing), orphans)
 

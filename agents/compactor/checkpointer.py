@@ -40,6 +40,7 @@ class Checkpointer:
         self._interval_s, self._grace_s = interval_s, grace_s
         self._known: dict[Place, tuple[int, float]] | None = None  # offset, and when it was written
         self._counted_s: dict[Place, float] = {}
+        self._emptied: set[Place] = set()  # partitions of former clusters, whose cuts are deleted
 
     def run(self) -> None:
         """Writes the checkpoints that are due. What concerns one partition holds up no other.
@@ -62,6 +63,8 @@ class Checkpointer:
         place, now_s = checkpoint.place, self._clock()
         offset, written_s = known.get(place, (0, 0.0))
         if checkpoint.offset <= offset:
+            if place in known and place[0] != self._blocks.cluster_id and now_s - written_s >= self._grace_s:
+                self._delete_former(checkpoint)
             return
         if now_s - written_s < self._interval_s and not self._has_many_cuts(place, offset, checkpoint.offset, now_s):
             return
@@ -76,6 +79,18 @@ class Checkpointer:
             log.info(
                 "partition %d of Kafka cluster %s: %d old cuts and checkpoints are deleted", place[1], place[0], gone
             )
+
+    def _delete_former(self, checkpoint: Checkpoint) -> None:
+        """Deletes the cuts of a former Kafka cluster: nobody writes more, and so there is no later checkpoint."""
+        place = checkpoint.place
+        if self._dry_run or place in self._emptied:
+            return
+        first, end = cut_path(place, 0), cut_path(place, checkpoint.offset)
+        old = [path for path in self._blocks.store.paths(first.rpartition("/")[0]) if path < end]
+        self._blocks.store.delete(old)
+        self._emptied.add(place)
+        CUTS_DELETED.inc(len(old))
+        log.info("partition %d of the former Kafka cluster %s: %d cuts are deleted", place[1], place[0], len(old))
 
     def _has_many_cuts(self, place: Place, offset: int, end: int, now_s: float) -> bool:
         """Whether there are many cuts since the last checkpoint. Counting them is a request: not in each cycle."""

@@ -5,7 +5,8 @@ an index is a compare-and-swap, and jobs that are handed out twice have one resu
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -55,6 +56,7 @@ class Chores(NamedTuple):
     upkeep: Upkeep
     checkpointer: Checkpointer
     audit: Audit
+    redact: Callable[[str], object] = lambda _: None  # of a tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +108,20 @@ class Leader:
         waits = self._jobs.former_left(committed, now_s)
         candidates: list[_Candidate] = []
         for name in tenants:
-            try:
+            with _counted(f"tenant {name}: its blocks are neither merged nor deleted now"):
                 candidates += self._tenant(name, committed, plans=not waits)
-            except StorageError as err:
-                ERRORS.inc()
-                log.error("tenant %s: its blocks are neither merged nor deleted now: %s", name, err)
         self._forget_metrics(tenants)
-        self._chores.checkpointer.run()
-        self._chores.audit.run(tenants)
+        with _counted("checkpoints"):
+            self._chores.checkpointer.run()
+        with _counted("the audit of blocks"):
+            self._chores.audit.run(tenants)
         JOBS_QUEUED.set(len(self._jobs))
         room = max(0, self._limits.jobs_max - len(self._jobs))
         return [one.job for one in sorted(candidates, key=lambda one: (one.cost, one.job.id))[:room]]
 
     def _tenant(self, name: str, committed: Mapping[int, int], *, plans: bool) -> list[_Candidate]:
         rules = self._rules_of(name)
+        self._chores.redact(name)
         self._chores.upkeep.run(name, rules.retention_s)
         blocks = tenant_blocks(self._blocks, name)
         self._show(blocks.shown)
@@ -160,6 +162,19 @@ class Leader:
         """Another process is the leader from now on, and shows the metrics of tenants."""
         self._forget_metrics(())
         JOBS_QUEUED.set(0)
+
+
+@contextmanager
+def _counted(what: str) -> Iterator[None]:
+    """Around one of several things that are done in a cycle: its failure does not hold up the others."""
+    try:
+        yield
+    except StorageError as err:
+        ERRORS.inc()
+        log.error("%s: %s", what, err)
+    except Exception:
+        ERRORS.inc()
+        log.exception("%s", what)
 
 
 def _log_failed(failed: Sequence[Job]) -> None:

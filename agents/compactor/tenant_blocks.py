@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tables.catalog.state import Uncovered
 
 from agents.compactor.plan import BlockColumns, Ints
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks
+from tables.catalog.state import Uncovered
 from tables.catalog.tenant_index import TenantIndex, index_path
 from tables.errors import DamagedError
 from tables.units import NS_PER_MS
@@ -44,12 +44,9 @@ class TenantBlocks:
         """What plans look at."""
         shown = self.shown
         received, latest = shown.numbers("received_max_ms"), shown.numbers("end_max_ns")
-        clusters = pc.dictionary_encode(shown.table["cluster_id"]).combine_chunks()
-        codes = clusters.indices.to_numpy().astype(np.int64) if len(shown) else np.zeros(0, np.int64)
-        partitions = shown.numbers("partition")
         return BlockColumns(
             ids=shown.table["block_id"].to_pylist(),
-            places=codes * (int(partitions.max(initial=0)) + 1) + partitions,
+            places=_places(shown),
             newest_ms=np.where(received > 0, received, latest // NS_PER_MS),
             first_offsets=shown.numbers("first_offset"),
             size_bytes=shown.numbers("size_bytes"),
@@ -60,6 +57,19 @@ class TenantBlocks:
         """The ids of rows of `columns`."""
         ids: list[str] = self.shown.table["block_id"].take(pa.array(rows)).to_pylist()
         return ids
+
+
+def _places(index: TenantIndex) -> Ints:
+    """A number for each Kafka cluster, partition, and number of partitions that the topic had: with another number the
+    same partition has other traces.
+    """
+    if not len(index):
+        return np.zeros(0, np.int64)
+    clusters = pc.dictionary_encode(index.table["cluster_id"]).combine_chunks().indices.to_numpy()
+    numbers: Ints = clusters.astype(np.int64)
+    for column in map(index.numbers, ("partition", "partition_count")):
+        numbers = numbers * (int(column.max()) + 1) + column
+    return numbers
 
 
 def tenant_blocks(blocks: BlockList, tenant: str) -> TenantBlocks:

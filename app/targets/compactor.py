@@ -1,12 +1,15 @@
 """TARGET=compactor: merges blocks, and deletes what is too old. Any number of processes; one of them plans."""
 
+import asyncio
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -21,6 +24,7 @@ from agents.compactor.job import MERGE
 from agents.compactor.job_topic import JobSender
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
 from agents.compactor.leader_loop import LeaderLoop
+from agents.compactor.redaction_chore import RedactionChore
 from agents.compactor.upkeep import Upkeep
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
@@ -32,9 +36,11 @@ from app.querying.query_threads import lower_priority
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
+from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
 from tables.iceberg.sync import IcebergTables
+from tables.catalog.redactor import Redactor
 from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
@@ -42,6 +48,7 @@ from tables.storage.object_store import ObjectStore
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
+_FILTER_READS: Final = 8
 # Blocks of a window are flushed after its end: as late as a segment waits for its block, and the block for storage.
 _SETTLE_BLOCKS: Final = 2
 
@@ -70,9 +77,11 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         _, job_partitions = await cluster_and_partitions(kafka.address, kafka.compaction_topic)
         blocks = await self._block_list(cluster_id)
+        if blocks is None:
+            return
         indexes = IndexStore(blocks.store)
         folder = settings.data_dir / "merge"
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(_make_empty, folder)
         merge = partial(
             merge_blocks,
             blocks.store,
@@ -95,14 +104,15 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         if self._iceberg is not None:
             self._iceberg.end()
 
-    async def _block_list(self, cluster_id: str) -> BlockList:
+    async def _block_list(self, cluster_id: str) -> BlockList | None:
+        """None: the process ends before its live store is open."""
         if self._live is None:
             store = ObjectStore(storage_config(self._settings.storage.trace))
             # Merges read each column once.
             return BlockList(store, cluster_id, ByteCache("columns", 1))
-        while self._live.store is None:
+        while self._live.store is None and not self.should_stop:
             await self.sleep(_LOOK_S)
-        return self._live.store.blocks
+        return None if self._live.store is None else self._live.store.blocks
 
     def _leader(self, blocks: BlockList, indexes: IndexStore, partitions: int) -> Leader:
         settings = self._settings
@@ -112,6 +122,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             Upkeep(blocks, indexes, grace_s, compactor.checkpoint_interval, time.time, dry_run=dry_run),
             Checkpointer(blocks, compactor.checkpoint_interval, grace_s, time.time, dry_run=dry_run),
             Audit(blocks, compactor.audit_interval, compactor.orphan_age, time.time, dry_run=dry_run),
+            RedactionChore(blocks, self._redactor(blocks, indexes, partitions), time.time, dry_run=dry_run).run,
         )
         limits = LeaderLimits(
             partitions=range(partitions),
@@ -126,11 +137,23 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             return Leader(blocks, chores, rules, limits, time.time)
         return Leader(blocks, chores, rules, limits, time.time, self._iceberg.show)
 
+    def _redactor(self, blocks: BlockList, indexes: IndexStore, partitions: int) -> Redactor:
+        settings = self._settings.query
+        pool = ThreadPoolExecutor(_FILTER_READS, "filters")
+        filters = TraceFilters(pool, ByteCache("bloom", settings.bloom_cache_bytes_max))
+        return Redactor(blocks, indexes, filters, range(partitions))
+
 
 def iceberg_updates(settings: Settings, store: ObjectStore) -> IcebergUpdates | None:
     """The updates of Iceberg tables; None if the settings do not want any."""
     config = iceberg_config(settings, store.config, settings.compactor.compaction.compacted_block_retention)
     return None if config is None else IcebergUpdates(lambda: IcebergTables(store, config))
+
+
+def _make_empty(folder: Path) -> None:
+    """Makes the folder, without what a merge has left that was killed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:

@@ -87,9 +87,10 @@ class Redactor:
         self._blocks.take_index(made)
         return made
 
-    def run(self, tenant: str) -> RedactionReport:
+    def run(self, tenant: str, blocks_max: int | None = None) -> RedactionReport:
         """Applies the redactions in force to all visible blocks, those of cuts included.
 
+        blocks_max: of so many; the rest is for the next run
         Raises: StorageError; what is done by then stays done
         """
         report = RedactionReport()
@@ -101,7 +102,9 @@ class Redactor:
             if not todo:
                 self._end(tenant, index)
                 return report
-            self._round(tenant, todo, index.redactions, report)
+            self._round(tenant, todo[:blocks_max], index.redactions, report)
+            if blocks_max is not None:
+                return report
         raise StorageError(f"the blocks of tenant {tenant} change faster than they can be redacted; try again")
 
     def delete_replaced(self, tenant: str, block_ids: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""Compares rows of Arrow columns, and makes numbers of them, field by field, lists and structs included, without a loop per row."""
+"""Compares and hashes rows of Arrow columns, field by field, lists and structs included, without a loop per row."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +8,8 @@ import pyarrow as pa
 from tables.columns.arrays import list_offsets
 from tables.columns.nested_set import MIX
 from tables.columns.types import Bools, Int64s, UInt64s
+
+_SALT: Final = np.uint64(0xD1B54A32D192ED03)
 
 
 def equal_rows(array: Any, left: Int64s, right: Int64s) -> Bools:
@@ -113,5 +115,7 @@ def _list_hashes(array: Any) -> UInt64s:
 
 
 def _mixed(values: UInt64s) -> UInt64s:
+    # 0, which comes most often, must not stay 0: null has that hash.
+    values = values + _SALT
     values = (values ^ (values >> np.uint64(32))) * MIX
     return values ^ (values >> np.uint64(29))

@@ -74,8 +74,8 @@ def rewrite_block(
             if not data.num_rows:
                 continue
         written = _file_bytes(store, meta, file) if data is None else to_parquet(data)
-        files.append(_described(file, written, data, bloom))
-        store.put(f"{made.folder}/{file.name}", written)
+        files.append(_described(number, file, written, data, bloom))
+        store.put(f"{made.folder}/{files[-1].name}", written)
     if not files:
         return Rewritten(None, meta.spans, rewritten)
     made = made.model_copy(
@@ -168,21 +168,23 @@ def _file_bytes(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> bytes:
     return data
 
 
-def _described(file: FileMeta, data: Any, table: pa.Table | None, bloom: BloomWriter) -> FileMeta:
+def _described(number: int, file: FileMeta, data: Any, table: pa.Table | None, bloom: BloomWriter) -> FileMeta:
     """The meta of a file that was written. table: None: it is as it was"""
     filters = bloom.add(trace_ids_of(data))._asdict()
     if table is None:
         return file.model_copy(update=filters)
     start_ns, end_ns = time_range_ns(numbers(one_array(table["start_ns"])), numbers(one_array(table["duration_ns"])))
     tail = tail_of(data)
+    crc32 = zlib.crc32(data)
     return FileMeta(
-        name=file.name,
+        # As a merge does: if two versions of Stretto write the same block at once, each meta names its own files.
+        name=f"data-{number:04d}-{crc32:08x}.parquet",
         size_bytes=len(memoryview(data)),
         spans=table.num_rows,
         start_min_ns=start_ns,
         end_max_ns=end_ns,
         tail_bytes=tail.size_bytes,
         tail_crc32=tail.crc32,
-        crc32=zlib.crc32(data),
+        crc32=crc32,
         **filters,
     )

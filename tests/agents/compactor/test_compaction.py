@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from agents.compactor.job import MERGE, Job
-from tests.helpers.compaction import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader
+from tests.helpers.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader
 
 
 @pytest.fixture
@@ -210,3 +210,67 @@ def test_jobs_of_one_damaged_tenant_hold_up_no_other(bucket, caplog) -> None:
     assert "tenant a" in caplog.text
     reader = Reader(bucket)
     assert reader.visible("b") == []
+
+
+def test_buckets_of_before(tmp_path) -> None:
+    """Cuts without the metas of their blocks, blocks that do not say when they were received: merged, and deleted."""
+    bucket = Bucket(tmp_path, before=True)
+    reader = Reader(bucket)
+    for _ in range(5):
+        bucket.flush(0, {"a": 3, "b": 1})
+    compactor = Compactor(bucket)
+    assert compactor.settle() == 2
+    reader.poll()
+    assert [meta.spans for meta in reader.visible("a")] == [15]
+    bucket.now_s += RETENTION_S + 1
+    compactor.settle()
+    bucket.now_s += GRACE_S + 1
+    compactor.settle()
+    assert paths(bucket) == []
+
+
+def test_blocks_of_a_former_kafka_cluster(bucket) -> None:
+    """They are merged and deleted as others, though nobody writes more of them."""
+    for _ in range(3):
+        bucket.flush(0, {"a": 5})
+    bucket.cluster_id = "kafka-2"
+    compactor, reader = Compactor(bucket), Reader(bucket)
+    bucket.now_s += WINDOW_S + 60
+    compactor.settle()
+    reader.poll()
+    (merged,) = reader.visible("a")
+    assert (merged.spans, merged.cluster_id) == (15, "kafka-1")
+    bucket.now_s += RETENTION_S + 1
+    compactor.settle()
+    bucket.now_s += GRACE_S + 1
+    compactor.settle()
+    assert paths(bucket) == []
+    assert paths(bucket, "cuts") == []
+
+
+def test_a_topic_that_got_more_partitions(bucket) -> None:
+    """The same partition has other traces then: its blocks of before and after are not merged with each other."""
+    compactor, reader = Compactor(bucket), Reader(bucket)
+    for count in (2, 2, 8, 8):
+        bucket.partition_count = count
+        bucket.flush(0, {"a": 5})
+    bucket.now_s += WINDOW_S + 60
+    assert compactor.settle() == 2
+    reader.poll()
+    assert sorted((meta.partition_count, meta.spans) for meta in reader.visible("a")) == [(2, 10), (8, 10)]
+
+
+def test_a_failure_of_one_part_holds_up_no_other(bucket, caplog, monkeypatch) -> None:
+    """Neither an error of storage nor a fault of ours in checkpoints, audit or one tenant."""
+    compactor = Compactor(bucket)
+    for _ in range(4):
+        bucket.flush(0, {"a": 5, "b": 5})
+    chores = compactor.leader._chores
+    for name in ("checkpointer", "audit"):
+        monkeypatch.setattr(getattr(chores, name), "run", lambda *_: 1 / 0)
+    run = chores.upkeep.run
+    monkeypatch.setattr(
+        chores.upkeep, "run", lambda name, retention_s: 1 / 0 if name == "a" else run(name, retention_s)
+    )
+    assert [job.tenant for job in compactor.cycle()] == ["b"]
+    assert caplog.text.count("ZeroDivisionError") >= 3

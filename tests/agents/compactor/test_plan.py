@@ -1,25 +1,13 @@
 """The plan: windows, levels, limits; and a month of flushes, merged as planned."""
 
-import itertools
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.compactor.plan import (
-    BlockColumns,
-    CompactionRules,
-    columns_of,
-    expired,
-    plan_merges,
-    window_lengths_ms,
-)
+from agents.compactor.plan import CompactionRules, columns_of, expired, plan_merges, window_lengths_ms
+from tests.helpers.compaction_simulation import DAY_MS, HOUR_MS, MINUTE_MS, Simulation
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
 DEFAULTS = CompactionRules(window_lengths_ms(3600, 14 * 86_400), 10 * MINUTE_MS, 5 << 30)
 NOON_MS = 20_000 * DAY_MS + 12 * HOUR_MS
 
@@ -175,64 +163,6 @@ def test_expired() -> None:
 # ---- what a month of it makes
 
 
-@dataclass
-class Simulation:
-    """Blocks of one tenant, merged as planned. levels and windows are those of the real executor."""
-
-    rules: CompactionRules
-    partitions: int = 4
-    retention_ms: int = 14 * DAY_MS
-    blocks: dict = field(default_factory=dict)
-    flushed_bytes: int = 0
-    written_bytes: int = 0
-    merged: set = field(default_factory=set)
-    most: int = 0  # blocks of one partition
-    numbers: itertools.count = field(default_factory=itertools.count)
-
-    def flush(self, place, newest_ms, size) -> None:
-        number = next(self.numbers)
-        self.blocks[f"f{number}"] = (f"f{number}", place, newest_ms, number, size, 0)
-        self.flushed_bytes += size
-
-    def columns(self) -> BlockColumns:
-        return columns_of(self.blocks.values())
-
-    def compact(self, now_ms) -> None:
-        columns = self.columns()
-        gone = set()
-        for row in expired(columns, now_ms - self.retention_ms):
-            gone.add(columns.ids[row])
-            del self.blocks[columns.ids[row]]
-        while merges := plan_merges(columns := self.columns(), self.rules, now_ms):
-            for rows in merges:
-                self.merge([columns.ids[row] for row in rows])
-        per_place = np.bincount(self.columns().places, minlength=1)
-        self.most = max(self.most, int(per_place.max()))
-
-    def merge(self, inputs) -> None:
-        assert len(inputs) >= 2
-        assert self.merged.isdisjoint(inputs), "a block is replaced twice"
-        self.merged.update(inputs)
-        old = [self.blocks.pop(name) for name in inputs]
-        assert len({one[1] for one in old}) == 1
-        size = sum(one[4] for one in old)
-        assert all(one[4] < self.rules.block_bytes_max for one in old)
-        self.written_bytes += size
-        name = f"m{next(self.numbers)}"
-        self.blocks[name] = (
-            name,
-            old[0][1],
-            max(one[2] for one in old),
-            min(one[3] for one in old),
-            size,
-            1 + max(one[5] for one in old),
-        )
-
-    @property
-    def amplification(self) -> float:
-        return self.written_bytes / self.flushed_bytes
-
-
 @pytest.mark.parametrize(
     ("retention_days", "most", "amplification"),
     # Blocks of this hour and the last, of today's hours, and of each longer window; the flush itself is not counted.
@@ -268,7 +198,7 @@ def test_fifty_tenants() -> None:
 
 
 def test_three_thousand_flushes_within_an_hour() -> None:
-    run = Simulation(DEFAULTS, partitions=1)
+    run = Simulation(DEFAULTS)
     for number in range(3000):
         now_ms = NOON_MS + number * HOUR_MS // 3000
         run.flush(0, now_ms, 8000)

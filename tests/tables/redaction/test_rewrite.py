@@ -92,17 +92,17 @@ def test_an_attribute_is_removed(store: ObjectStore) -> None:
     meta = written(store)
     made = rewrite_block(store, meta, [Redaction(attribute="span.email")])
     assert (made.spans, made.files) == (0, 1)
-    columns = pq.read_schema(pa.BufferReader(store.get(f"{made.meta.folder}/data-0000.parquet"))).names
+    columns = pq.read_schema(pa.BufferReader(store.get(f"{made.meta.folder}/{made.meta.files[0].name}"))).names
     assert not [name for name in columns if "email" in name]
     assert spans(store, made.meta) == spans(store, meta)
     made = rewrite_block(store, meta, [Redaction(attribute="span.email", value="a@b.c")])
-    table = pq.read_table(pa.BufferReader(store.get(f"{made.meta.folder}/data-0000.parquet")))
+    table = pq.read_table(pa.BufferReader(store.get(f"{made.meta.folder}/{made.meta.files[0].name}")))
     left = {name: table[name].to_pylist() for name in table.column_names if "email" in name}
     assert (
         left["span.email"] == [None, None, None if "span.email:int" in left else "x@y.z"]
         or left["span.email"][0] is None
     )
-    assert b"a@b.c" not in store.get(f"{made.meta.folder}/data-0000.parquet")
+    assert b"a@b.c" not in store.get(f"{made.meta.folder}/{made.meta.files[0].name}")
 
 
 def test_a_file_and_a_block_of_which_nothing_is_left(store: ObjectStore) -> None:
