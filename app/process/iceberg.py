@@ -1,14 +1,35 @@
 """The settings of `storage.iceberg` → the configuration of the Iceberg tables."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
 from app.settings import Settings
-from app.settings.storage import Trace
 from tables.iceberg.tables import IcebergConfig
+from tables.storage.object_store import StorageConfig
+
+# Options of the storage, by obstore's names, → properties of pyiceberg.
+_SAME: Final[Mapping[str, Mapping[str, str]]] = {
+    "local": {},
+    "s3": {
+        "region": "s3.region",
+        "access_key_id": "s3.access-key-id",
+        "secret_access_key": "s3.secret-access-key",
+        "session_token": "s3.session-token",
+    },
+    "gcs": {"base_url": "gcs.service.host"},
+    "azure": {
+        "account_name": "adls.account-name",
+        "account_key": "adls.account-key",
+        "sas_key": "adls.sas-token",
+    },
+}
 
 
-def iceberg_config(settings: Settings, snapshots_kept_s: float) -> IcebergConfig | None:
+def iceberg_config(settings: Settings, storage: StorageConfig, snapshots_kept_s: float) -> IcebergConfig | None:
     """The configuration; None if it is not enabled.
 
-    snapshots_kept_s: how long the files of replaced blocks stay
+    storage: where the blocks are. snapshots_kept_s: how long the files of replaced blocks stay
     """
     iceberg = settings.storage.iceberg
     if not iceberg.enabled:
@@ -17,33 +38,26 @@ def iceberg_config(settings: Settings, snapshots_kept_s: float) -> IcebergConfig
         catalog=iceberg.catalog,
         properties={name: value.get_secret_value() for name, value in iceberg.properties.items()},
         local_catalog={"type": "sql", "uri": f"sqlite:///{settings.data_dir / 'iceberg.db'}"},
-        file_io=_file_io(settings.storage.trace),
+        file_io=_file_io(storage),
         namespace=iceberg.namespace,
         columns_max=iceberg.columns_max,
         snapshots_kept_s=snapshots_kept_s,
     )
 
 
-def _file_io(trace: Trace) -> dict[str, str]:
-    """How pyiceberg reaches the bucket, by its names. What is unset it finds where the cloud's own tools find it."""
-    found: dict[str, str | None] = {}
-    match trace.backend:
-        case "local":
-            pass
-        case "s3":
-            found = {
-                "s3.endpoint": trace.s3.endpoint_url,
-                "s3.region": trace.s3.region,
-                "s3.access-key-id": trace.s3.access_key,
-                "s3.secret-access-key": trace.s3.secret_key.get_secret_value(),
-            }
-            if trace.s3.endpoint_url and not trace.s3.forcepathstyle:
-                found["s3.force-virtual-addressing"] = "true"
-        case "gcs":
-            found = {"gcs.service.host": trace.gcs.endpoint}
-        case "azure":
-            found = {
-                "adls.account-name": trace.azure.storage_account_name,
-                "adls.account-key": trace.azure.storage_account_key.get_secret_value(),
-            }
-    return {name: value for name, value in found.items() if value}
+def _file_io(storage: StorageConfig) -> dict[str, str]:
+    """How pyiceberg reaches the bucket. What is not here it finds where the cloud's own tools find it."""
+    options = storage.options
+    found = {name: str(options[option]) for option, name in _SAME[storage.backend].items() if options.get(option)}
+    if storage.backend == "s3" and options.get("endpoint"):
+        found |= _s3_endpoint(storage.place, options)
+    return found
+
+
+def _s3_endpoint(bucket: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """The endpoint. obstore takes it with the bucket in the host name, if it belongs there; Arrow adds it itself."""
+    parts = urlsplit(str(options["endpoint"]))
+    if not options.get("virtual_hosted_style_request"):
+        return {"s3.endpoint": urlunsplit(parts)}
+    host = parts.netloc.removeprefix(f"{bucket}.")
+    return {"s3.endpoint": urlunsplit(parts._replace(netloc=host)), "s3.force-virtual-addressing": "true"}

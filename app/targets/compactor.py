@@ -153,7 +153,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
 
 def iceberg_updates(settings: Settings, store: ObjectStore) -> IcebergUpdates | None:
     """The updates of Iceberg tables; None if the settings do not want any."""
-    config = iceberg_config(settings, settings.compactor.compaction.compacted_block_retention)
+    config = iceberg_config(settings, store.config, settings.compactor.compaction.compacted_block_retention)
     return None if config is None else IcebergUpdates(lambda: IcebergTables(store, config))
 
 

@@ -57,10 +57,13 @@ def run(plan: Plan) -> list[str]:
         for number in range(1, plan.flushes + 1):
             months.flush()
             if number in marks:
-                moments.append(measured(months, queries=number == plan.flushes))
+                moments.append(measured(months))
+                asked = ", ".join(f"{name} {cost.requests}" for name, cost in moments[-1].queries.items())
+                print(f"{time.monotonic() - began_s:.0f} s: {_row(moments[-1])}", file=sys.stderr)
                 print(
-                    f"day {moments[-1].day:.2f}: {moments[-1].blocks} blocks, {time.monotonic() - began_s:.0f} s",
+                    f"  requests of queries: {asked}; write amplification {months.written.amplification:.2f}",
                     file=sys.stderr,
+                    flush=True,
                 )
         return list(_report(plan, months.written, moments))
 
@@ -81,11 +84,7 @@ def _report(plan: Plan, written: Written, moments: list[Measured]) -> Iterator[s
     yield "| day | blocks | files | B/span | objects | MB stored | index KB | start | poll | poll after a flush |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for one in moments:
-        yield (
-            f"| {one.day:.2f} | {one.blocks} | {one.files} | {one.size_bytes / max(1, one.spans):.0f} | {one.objects} "
-            f"| {one.stored_bytes / 1e6:.1f} | {one.index_bytes / 1e3:.0f} | {_cost(one.start)} | {one.poll.requests} "
-            f"| {_cost(one.poll_new)} |"
-        )
+        yield _row(one)
     if plan.compacts:
         each = written.compactor.by_operation.items()
         requests = ", ".join(f"{count / plan.flushes:.1f} {name}" for name, count in sorted(each))
@@ -100,6 +99,14 @@ def _report(plan: Plan, written: Written, moments: list[Measured]) -> Iterator[s
     yield "|---|---|---|---|"
     for name, cost in moments[-1].queries.items():
         yield f"| {name} | {cost.requests} | {cost.bytes / 1e6:.2f} | {cost.seconds:.2f} |"
+
+
+def _row(one: Measured) -> str:
+    return (
+        f"| {one.day:.2f} | {one.blocks} | {one.files} | {one.size_bytes / max(1, one.spans):.0f} | {one.objects} "
+        f"| {one.stored_bytes / 1e6:.1f} | {one.index_bytes / 1e3:.0f} | {_cost(one.start)} | {one.poll.requests} "
+        f"| {_cost(one.poll_new)} |"
+    )
 
 
 def _cost(cost: Cost) -> str:

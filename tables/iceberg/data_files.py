@@ -73,7 +73,7 @@ def data_file(footer: Footer, schema: Any, spec_id: int) -> Any:
         field = fields[name]
         lower[field.field_id] = to_bytes(field.field_type, low)
         upper[field.field_id] = to_bytes(field.field_type, high)
-    return DataFile.from_args(
+    made = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=footer.url,
         file_format=FileFormat.PARQUET,
@@ -83,8 +83,9 @@ def data_file(footer: Footer, schema: Any, spec_id: int) -> Any:
         lower_bounds=lower,
         upper_bounds=upper,
         split_offsets=[_FIRST_PAGE],
-        spec_id=spec_id,
         sort_order_id=None,
         equality_ids=None,
         key_metadata=None,
     )
+    made.spec_id = spec_id  # as of one that was read: it may be deleted later
+    return made

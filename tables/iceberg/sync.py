@@ -37,6 +37,7 @@ _READERS: Final = 8  # footers that are read at once
 _ATTEMPTS: Final = 4  # if others commit meanwhile
 # Of a bucket that is full already, so many files come at once: whoever is stopped goes on from there.
 _FILES_AT_ONCE: Final = 2000
+_FILES_KEPT_MAX: Final = 50_000  # in memory, about 2 KB each
 
 Wanted = Mapping[str, tuple[BlockMeta, FileMeta]]  # by URL
 
@@ -62,6 +63,8 @@ class IcebergTables:
         self._catalog = open_catalog(config)
         # What each table was brought to: nothing is asked about a tenant whose blocks are those of the last time.
         self._synced: dict[str, frozenset[str]] = {}
+        # By tenant: the newest snapshot that is known, and its files. To read manifests costs a request for each.
+        self._files: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def sync(self, index: TenantIndex, uncovered: Sequence[BlockMeta] = ()) -> IcebergChange:
         """Makes the table of the index's tenant have the files of its blocks, and no others. It may be called at any
@@ -98,7 +101,7 @@ class IcebergTables:
         damaged: set[str] = set()
         while True:
             table = load_table(self._catalog, self._store, self._config, tenant)
-            there = data_files(table)
+            there = self._there(tenant, table)
             gone = [there[url] for url in there.keys() - wanted.keys()]
             missing = sorted(wanted.keys() - there.keys() - damaged)
             if not gone:
@@ -107,13 +110,15 @@ class IcebergTables:
             damaged |= unread
             if footers or gone:
                 try:
-                    self._commit(table, footers, gone, version)
+                    new = self._commit(table, footers, gone, version)
                 except CommitFailedException:
                     conflicts += 1
                     if conflicts == _ATTEMPTS:
                         raise
                     continue
                 added, removed = added + len(footers), removed + len(gone)
+                left = {url: file for url, file in there.items() if url in wanted}
+                self._keep(tenant, table.metadata.current_snapshot_id, left | new)
             if len(missing) < _FILES_AT_ONCE or gone:
                 break
         expire(table, self._config.snapshots_kept_s)
@@ -138,8 +143,18 @@ class IcebergTables:
         FILES.labels("left_out").inc(len(damaged))
         return found, damaged
 
-    def _commit(self, table: Any, footers: Sequence[Footer], gone: Collection[Any], version: int) -> None:
-        """One commit: columns that are new, files that are new, files that are gone."""
+    def _there(self, tenant: str, table: Any) -> Mapping[str, Any]:
+        """The files of the newest snapshot, by URL."""
+        snapshot_id, files = self._files.get(tenant, (None, {}))
+        return files if snapshot_id == table.metadata.current_snapshot_id else data_files(table)
+
+    def _keep(self, tenant: str, snapshot_id: int, files: dict[str, Any]) -> None:
+        self._files[tenant] = snapshot_id, files
+        if sum(len(kept) for _, kept in self._files.values()) > _FILES_KEPT_MAX:
+            self._files.clear()
+
+    def _commit(self, table: Any, footers: Sequence[Footer], gone: Collection[Any], version: int) -> dict[str, Any]:
+        """One commit: columns that are new, files that are new, files that are gone. Returns the new files by URL."""
         known = {field.name for field in table.schema().fields}
         lacking, unfit = new_columns(known, (footer.types for footer in footers), self._config.columns_max)
         began_s = time.monotonic()
@@ -150,11 +165,13 @@ class IcebergTables:
             schema = change.table_metadata.schema()
             if len(lacking) or change.table_metadata.name_mapping() is None:
                 change.set_properties({NAME_MAPPING: schema.name_mapping.model_dump_json()})
-            with change.update_snapshot(
-                snapshot_properties={"stretto.index-version": str(version)}
-            ).overwrite() as files:
-                for footer in footers:
-                    files.append_data_file(data_file(footer, schema, change.table_metadata.default_spec_id))
+            snapshot = change.update_snapshot(snapshot_properties={"stretto.index-version": str(version)})
+            # Only to append is cheaper, and leaves out manifests of files that are gone.
+            with snapshot.overwrite() if gone else snapshot.merge_append() as files:
+                spec_id = change.table_metadata.default_spec_id
+                new = {footer.url: data_file(footer, schema, spec_id) for footer in footers}
+                for each in new.values():
+                    files.append_data_file(each)
                 for each in gone:
                     files.delete_data_file(each)
         COMMITS.inc()
@@ -165,6 +182,7 @@ class IcebergTables:
             "Iceberg table %s: %d files came, %d went, %d new columns, %.1f s",
             ".".join(table.name()), len(footers), len(gone), len(lacking), time.monotonic() - began_s,
         )  # fmt: skip
+        return new
 
 
 def data_files(table: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_every_span_is_visible_once(tenants: int, tmp_path: Path) -> None:
     for _ in range(plan.flushes):
         months.flush()
     spans = months.written.flushed_spans
-    found = measured(months, queries=True)
+    found = measured(months)
     assert found.spans == spans == plan.flushes * plan.partitions * tenants * 20
     assert found.blocks < months.written.flushed_blocks / 2
     assert 0 < months.written.amplification < 4

@@ -7,35 +7,44 @@ import pytest
 from app.errors import SettingsError
 from app.process.iceberg import iceberg_config
 from app.settings import load, to_yaml
+from tables.storage.object_store import StorageConfig
 
-S3 = {"STORAGE_URL": "s3://bucket/prefix", "STRETTO_STORAGE__TRACE__S3__REGION": "eu-central-1"}
-KEYS = {"STRETTO_STORAGE__TRACE__S3__ACCESS_KEY": "k", "STRETTO_STORAGE__TRACE__S3__SECRET_KEY": "s"}
-ENDPOINT = {"STRETTO_STORAGE__TRACE__S3__ENDPOINT": "http://minio:9000"}
-PATHS = {"STRETTO_STORAGE__TRACE__S3__FORCEPATHSTYLE": "true"}
-AZURE = {
-    "STORAGE_URL": "az://container",
-    "STRETTO_STORAGE__TRACE__AZURE__STORAGE_ACCOUNT_NAME": "me",
-    "STRETTO_STORAGE__TRACE__AZURE__STORAGE_ACCOUNT_KEY": "a2V5",
-}
+ENABLED = {"STRETTO_STORAGE__ICEBERG__ENABLED": "true"}
+LOCAL = StorageConfig("local", "/blocks")
+HOST = {"endpoint": "http://minio:9000", "region": "eu-central-1", "access_key_id": "k", "secret_access_key": "s"}
+OF_HOST = {"s3.region": "eu-central-1", "s3.access-key-id": "k", "s3.secret-access-key": "s"}
 
 
 @pytest.mark.parametrize(
-    ("environ", "file_io"),
+    ("storage", "file_io"),
     [
-        ({}, {}),
-        (S3, {"s3.region": "eu-central-1"}),
-        (S3 | KEYS, {"s3.region": "eu-central-1", "s3.access-key-id": "k", "s3.secret-access-key": "s"}),
+        (LOCAL, {}),
+        (StorageConfig("s3", "b"), {}),
         (
-            S3 | ENDPOINT,
-            {"s3.region": "eu-central-1", "s3.endpoint": "http://minio:9000", "s3.force-virtual-addressing": "true"},
+            StorageConfig("s3", "b", options={"region": "r", "session_token": "t"}),
+            {"s3.region": "r", "s3.session-token": "t"},
         ),
-        (S3 | ENDPOINT | PATHS, {"s3.region": "eu-central-1", "s3.endpoint": "http://minio:9000"}),
-        ({"STORAGE_URL": "gs://bucket"}, {}),
-        (AZURE, {"adls.account-name": "me", "adls.account-key": "a2V5"}),
+        (StorageConfig("s3", "b", options=HOST), OF_HOST | {"s3.endpoint": "http://minio:9000"}),
+        (
+            StorageConfig(
+                "s3", "b", options=HOST | {"endpoint": "http://b.minio:9000", "virtual_hosted_style_request": True}
+            ),
+            OF_HOST | {"s3.endpoint": "http://minio:9000", "s3.force-virtual-addressing": "true"},
+        ),
+        (StorageConfig("gcs", "b"), {}),
+        (StorageConfig("gcs", "b", options={"base_url": "http://gcs:1"}), {"gcs.service.host": "http://gcs:1"}),
+        (
+            StorageConfig("azure", "c", options={"account_name": "me", "account_key": "a2V5", "endpoint": "https://x"}),
+            {"adls.account-name": "me", "adls.account-key": "a2V5"},
+        ),
+        (
+            StorageConfig("azure", "c", options={"account_name": "me", "sas_key": "sv=1"}),
+            {"adls.account-name": "me", "adls.sas-token": "sv=1"},
+        ),
     ],
 )
-def test_access_to_the_bucket(environ: dict[str, str], file_io: dict[str, str], tmp_path: Path) -> None:
-    found = iceberg_config(load(environ | {"STRETTO_STORAGE__ICEBERG__ENABLED": "true"}, tmp_path), 3600)
+def test_access_to_the_bucket(storage: StorageConfig, file_io: dict[str, str], tmp_path: Path) -> None:
+    found = iceberg_config(load(ENABLED, tmp_path), storage, 3600)
     assert found is not None
     assert found.file_io == file_io
     assert found.local_catalog == {"type": "sql", "uri": f"sqlite:///{tmp_path}/data/iceberg.db"}
@@ -43,7 +52,7 @@ def test_access_to_the_bucket(environ: dict[str, str], file_io: dict[str, str], 
 
 
 def test_off_by_default(tmp_path: Path) -> None:
-    assert iceberg_config(load({}, tmp_path), 3600) is None
+    assert iceberg_config(load({}, tmp_path), LOCAL, 3600) is None
 
 
 def test_properties_of_a_catalog(tmp_path: Path) -> None:
@@ -51,7 +60,7 @@ def test_properties_of_a_catalog(tmp_path: Path) -> None:
         "storage: {iceberg: {enabled: true, catalog: lake, namespace: traces, columns_max: 200,"
         " properties: {type: rest, uri: 'http://127.0.0.1:8181', credential: 'id:secret'}}}"
     )
-    found = iceberg_config(load({}, tmp_path), 60)
+    found = iceberg_config(load({}, tmp_path), LOCAL, 60)
     assert found is not None
     assert (found.catalog, found.namespace, found.columns_max) == ("lake", "traces", 200)
     assert found.properties == {"type": "rest", "uri": "http://127.0.0.1:8181", "credential": "id:secret"}
@@ -60,7 +69,7 @@ def test_properties_of_a_catalog(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["type=rest, uri=http://h?a=b", " type=rest,uri=http://h?a=b,"])
 def test_properties_from_the_environment(text: str, tmp_path: Path) -> None:
     environ = {"STRETTO_STORAGE__ICEBERG__ENABLED": "true", "STRETTO_STORAGE__ICEBERG__PROPERTIES": text}
-    found = iceberg_config(load(environ, tmp_path), 60)
+    found = iceberg_config(load(environ, tmp_path), LOCAL, 60)
     assert found is not None
     assert found.properties == {"type": "rest", "uri": "http://h?a=b"}
 
