@@ -93,6 +93,8 @@ def past_damage(
         try:
             return run(left)
         except DamagedError as err:
+            if blocks.reads_again(err):
+                continue
             damage = blocks.found_damaged(err)
             if damage is None or not any(meta.block_id == damage.block_id for meta in left):
                 raise

@@ -265,7 +265,7 @@ class Querier:
         self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes, redactions: Sequence[Redaction]
     ) -> Sources:
         """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other."""
-        files = self._filters.files_with(blocks.store, metas, trace_id)
+        files = self._filters.files_with(blocks.blooms, metas, trace_id)
         sources = [(meta, blocks.sources(meta)[number]) for meta, numbers in files for number in numbers]
         if sources:
             self._filters.at_once([source.traces for _, source in sources])

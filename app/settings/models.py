@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
+from app.settings.cache import Cache
 from app.settings.compactor import Compactor
 from app.settings.generator import MetricsGenerator
 from app.settings.kafka import Kafka
@@ -263,6 +264,15 @@ class Query(Section):
     column_cache_bytes_max: Bytes = Field(
         default=384 * MIB, description="Memory, in bytes, for the cache of decoded columns."
     )
+    small_file_cache_bytes_max: Bytes = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for the cache of small block files, which are kept whole and compressed.",
+    )
+    range_cache_bytes_max: BytesOrZero = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for the cache of parts of block files (footers, column chunks) as they came "
+        "from remote storage. With backend local it is not used. 0: none.",
+    )
     bloom_cache_bytes_max: Bytes = Field(
         default=64 * MIB,
         description="Memory, in bytes, for the cache of filters of trace ids (Bloom filters), which say which blocks a "
@@ -301,6 +311,7 @@ class Settings(Section):
     storage: Storage = Storage()
     query_frontend: QueryFrontend = QueryFrontend()
     query: Query = Query()
+    cache: Cache = Cache()
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()

@@ -18,6 +18,7 @@ from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import FlushQueue
 from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.stream_app import StreamApp
+from app.process.caches import range_cache
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
 from app.querying.querier import Querier, QueryLimits
@@ -33,6 +34,7 @@ from tables.live.store import LiveStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
 from tables.storage.probe import StorageProbe
+from tables.storage.range_cache import RangeCache
 from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         self._settings, self._manager = settings, manager
         self._table = SegmentTable(app, settings.data_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
+        self._ranges: RangeCache | None = None
 
     async def on_start(self) -> None:
         """Opens the store, before any partition is assigned."""
@@ -73,7 +76,9 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         store = ObjectStore(self._storage)
         segments = self._table.open(cluster_id)
         data = SegmentBytes(segments, live.segment_cache_bytes_max)
-        blocks = BlockList(store, cluster_id, columns, data.block_file)
+        self._ranges = range_cache(settings, store)
+        small_files = settings.query.small_file_cache_bytes_max
+        blocks = BlockList(store, cluster_id, columns, data.block_file, small_files, self._ranges)
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
 
     @faust.Service.task
@@ -105,6 +110,8 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
                 await self._manager.seal_all()
         except TimeoutError:
             log.warning("heads were not sealed in time; they are read again from Kafka")
+        if self._ranges is not None:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._ranges.close)
 
 
 def build(settings: Settings, shared: Shared) -> Target:

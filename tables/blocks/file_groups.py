@@ -9,17 +9,18 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.parquet.directory import SMALL_FILE_BYTES
+from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES
 from tables.parquet.group import GroupSource
 from tables.parquet.read import ColumnCache
 from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
-from tables.storage.request_usage import counted_for_caller
+from tables.wall import walled
 
 # As many rows as a segment has at most: a source of any other size costs more per row, or more memory at once.
 GROUP_ROWS_MAX: Final = 1 << 16
@@ -28,8 +29,7 @@ GROUP_BYTES_MAX: Final = 16 << 20
 COLUMNS_BYTES_MIN: Final = 32 << 20
 # On average so many blocks lie between two whose ids end a group.
 _BLOCKS_BETWEEN_ENDS: Final = 256
-# Above the limit of a file that gets a directory: what the directory itself takes.
-_SMALL_FILE_BYTES: Final = SMALL_FILE_BYTES + (32 << 10)
+_SMALL_FILE_BYTES: Final = SMALL_FILE_BYTES + DIRECTORY_BYTES_MAX
 # Groups whose files are held in any case: a query reads column after column of one group.
 _RECENT_GROUPS: Final = 2
 _GROUP_OBJECTS_BYTES_MAX: Final = 16 << 20
@@ -95,14 +95,24 @@ class FileGroups:
         with self._lock:
             loaded = self._recent.get(group.key)
         if loaded is None:
-            run = map if self._pool is None else self._pool.map
-            loaded = list(run(counted_for_caller(self._load_file), group.files))
+            loaded = self._load_files(group.files)
         with self._lock:
             self._recent[group.key] = loaded
             self._recent.move_to_end(group.key)
             while len(self._recent) > _RECENT_GROUPS:
                 self._recent.popitem(last=False)
         return loaded
+
+    def _load_files(self, files: Sequence[SmallFile]) -> list[LoadedFile]:
+        if self._pool is None:
+            return [self._load_file(file) for file in files]
+        # In copies of the query's context, which knows whose requests these are.
+        calls = [self._pool.submit(copy_context().run, walled, self._load_file, file) for file in files]
+        try:
+            return [call.result() for call in calls]
+        finally:
+            for call in calls:
+                call.cancel()
 
     def _load_file(self, file: SmallFile) -> LoadedFile:
         # By file, not by group: a new block makes a new group of files that are known.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from prometheus_client import Counter
 
@@ -14,7 +14,6 @@ from tables.blocks.bloom import FilterQuestion, bloom_path, checked_filter, filt
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import DamagedError, StorageError
 from tables.storage.byte_cache import ByteCache
-from tables.storage.object_store import ObjectStore
 from tables.storage.request_usage import counted_for_caller
 from tables.wall import walled
 
@@ -49,6 +48,14 @@ BloomCache = ByteCache[FilterKey, bytes]
 Files = list[tuple[BlockMeta, list[int]]]  # blocks, and numbers of some of their files
 
 
+class RangeReader(Protocol):
+    """Reads parts of objects, as `ObjectStore` does."""
+
+    def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+        """Raises: DamagedError, StorageError"""
+        ...
+
+
 class TraceFilters:
     """The filters of all blocks that a process reads. Thread-safe.
 
@@ -59,7 +66,7 @@ class TraceFilters:
         self._pool, self._cache = pool, cache
         self._logged: set[str] = set()
 
-    def files_with(self, store: ObjectStore, metas: Iterable[BlockMeta], trace_id: bytes) -> Files:
+    def files_with(self, store: RangeReader, metas: Iterable[BlockMeta], trace_id: bytes) -> Files:
         """The files that may hold the trace: all that do, and few others. Blocks without such a file are left out.
 
         A filter that is damaged or cannot be read rules out nothing.
@@ -115,7 +122,7 @@ class TraceFilters:
             self._unusable("damaged", err)
             return None
 
-    def _read(self, store: ObjectStore, unread: Files) -> Mapping[str, dict[int, bytes | None]]:
+    def _read(self, store: RangeReader, unread: Files) -> Mapping[str, dict[int, bytes | None]]:
         """Filters by block id and number of the file; None: it cannot be used."""
         found: dict[str, dict[int, bytes | None]] = {}
 
@@ -126,7 +133,7 @@ class TraceFilters:
             self.at_once([partial(load, meta, numbers) for meta, numbers in unread])
         return found
 
-    def _filters(self, store: ObjectStore, meta: BlockMeta, numbers: list[int]) -> dict[int, bytes | None]:
+    def _filters(self, store: RangeReader, meta: BlockMeta, numbers: list[int]) -> dict[int, bytes | None]:
         """Some filters of one block, in one request."""
         places = filter_ranges(meta.files)
         filters: dict[int, bytes | None] = dict.fromkeys(numbers)

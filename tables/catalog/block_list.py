@@ -5,11 +5,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from tables.blocks.file_groups import FileGroups
-from tables.blocks.meta import BlockMeta
+from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
 from tables.catalog.checkpoints import Checkpoint
 from tables.catalog.cuts import Cut, Cuts
@@ -28,9 +27,13 @@ from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
+from tables.storage.range_cache import Range, RangeCache, RoleReader
 from tables.storage.request_usage import RequestUsage
+from tables.storage.shared_cache import Role
 
 log = logging.getLogger(__name__)
+
+ReadRanges = Callable[[Role, str, Sequence[Range]], Sequence[Any]]
 
 SMALL_FILES_BYTES_MAX: Final = 64 << 20
 _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
@@ -48,9 +51,11 @@ class BlockList:
         cache: ColumnCache,
         local_copy: Callable[[str], Any] = lambda _: None,
         small_files_bytes_max: int = SMALL_FILES_BYTES_MAX,
+        ranges: RangeCache | None = None,
     ) -> None:
         """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
         read, and there while the storage is away
+        small_files_bytes_max: for the bytes of small files; ranges: what reads files; None: without caches
         """
         self.store = store
         self.cuts = Cuts(store, cluster_id)
@@ -65,6 +70,8 @@ class BlockList:
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
         self._local_copy = local_copy
+        self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
+        self.blooms = RoleReader(self._ranges_of, "bloom")
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
 
@@ -248,6 +255,10 @@ class BlockList:
                 *(problem for _, problem in sorted(state.damaged_indexes.items())),
             ]
 
+    def reads_again(self, err: DamagedError) -> bool:
+        """Whether to read again what a reader found damaged: it came from caches, from now on it comes from storage."""
+        return self._ranges_of.distrust(err.path)
+
     def found_damaged(self, err: DamagedError) -> Damage | None:
         """Handles damage that a reader found. It checks storage again (which may raise StorageError), because a block
         that was replaced and deleted meanwhile is not damage. None: the object belongs to no block.
@@ -314,32 +325,41 @@ class BlockList:
             for block_id in set(block_ids) - self._state.visible(tenant, block_ids):
                 self._forget(f"{tenant}/{block_id}")
 
-    def _open(
-        self, meta: BlockMeta, known_as: Mapping[str, str], cache: ColumnCache | None = None
-    ) -> list[ParquetSource]:
-        cache = self._cache if cache is None else cache
-        sources = []
-        for file in meta.files:
-            path = f"{meta.folder}/{file.name}"
-            tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
-            opener = self._opener(path, file.size_bytes)
-            sources.append(ParquetSource(known_as.get(path, path), opener, cache, file.spans, path, tail))
-        return sources
+    def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
+        return [self._source(meta, file, known_as, self._cache, self._read) for file in meta.files]
 
     def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
         """New sources that share no cache and no reader."""
-        return self._open(meta, {}, ByteCache("verify", _VERIFY_CACHE_BYTES))
+        cache: ColumnCache = ByteCache("verify", _VERIFY_CACHE_BYTES)
 
-    def _opener(self, path: str, size_bytes: int) -> Callable[[], Any]:
-        return lambda: RangeFile(partial(self._ranges, path), size_bytes)
+        def read(_: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+            return self.store.get_ranges(path, ranges)
+
+        return [self._source(meta, file, {}, cache, read) for file in meta.files]
+
+    def _source(
+        self, meta: BlockMeta, file: FileMeta, known_as: Mapping[str, str], cache: ColumnCache, read: ReadRanges
+    ) -> ParquetSource:
+        path = f"{meta.folder}/{file.name}"
+        tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
+        pages_end = file.size_bytes - file.tail_bytes
+
+        def read_ranges(ranges: Sequence[Range]) -> Sequence[Any]:
+            of_footer = tail is not None and all(start >= pages_end for start, _ in ranges)
+            return read("parquet-footer" if of_footer else "parquet-page", path, ranges)
+
+        def open_file() -> RangeFile:
+            return RangeFile(read_ranges, file.size_bytes)
+
+        return ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
 
     def _read_file(self, path: str, size_bytes: int) -> Any:
-        (data,) = self._ranges(path, [(0, size_bytes)])
+        (data,) = self._read("parquet-page", path, [(0, size_bytes)])
         return data
 
-    def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+    def _read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
         copy = self._local_copy(path)
-        return self.store.get_ranges(path, ranges) if copy is None else [copy.slice(*one) for one in ranges]
+        return self._ranges_of.read(role, path, ranges) if copy is None else [copy.slice(*one) for one in ranges]
 
 
 def _key_of(path: str) -> str | None:

@@ -1,6 +1,5 @@
 """The columns of trace facts, made anew for rows of whole traces."""
 
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

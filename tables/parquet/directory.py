@@ -6,13 +6,11 @@ file has a directory between its pages and its footer, where Parquet's readers s
     PAR1 | pages | directory (LZ4), trailer | footer, its length, PAR1
 
 It has what the footer says, and what readers would have to decode otherwise: the names of the columns in the overflow,
-the size of each column in memory, and a checksum of all that lies before. The checksum of the file's end (`Tail`)
-covers the directory itself.
+the size of each column in memory, and a checksum of itself and of all that lies before.
 """
 
 import struct
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -21,6 +19,7 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from zlib_ng import zlib_ng
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
@@ -29,10 +28,12 @@ from tables.parquet.layout import Storing, layout, leaf_head, storing
 
 # A larger file is opened as any Parquet file: what its footer takes does not matter beside its pages.
 SMALL_FILE_BYTES: Final = 256 << 10
-# Bounds of these columns show whether a file overlaps a query's time range.
+# What a directory takes at most.
+DIRECTORY_BYTES_MAX: Final = 64 << 10
+# Bounds of these columns are kept: they show whether a file overlaps a query's time range.
 BOUNDED: Final = ("start_ns", "duration_ns", "trace_start_ns", "trace_duration_ns")
 
-# Bytes of the directory as it lies there and decompressed; checksum of what lies before it; magic number.
+# Bytes of the directory as it lies there and decompressed; checksum of all bytes before the trailer; magic number.
 _TRAILER: Final = struct.Struct("<III8s")
 _MAGIC: Final = b"STRCDIR1"
 _CODEC: Final = "lz4_raw"
@@ -153,9 +154,12 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     packed_ints = struct.pack(f"<{len(ints)}{width}", *ints)
     body = _HEAD.pack(len(text), struct.calcsize(width)) + text + packed_ints
     packed = pa.compress(body, codec=_CODEC, asbytes=True)
+    if len(packed) > DIRECTORY_BYTES_MAX - _TRAILER.size:
+        return data  # thousands of columns: the footer is the lesser part of what it takes
     whole = data.to_pybytes()
-    trailer = _TRAILER.pack(len(packed), len(body), zlib.crc32(whole[:at]), _MAGIC)
-    return pa.py_buffer(b"".join([whole[:at], packed, trailer, whole[at:]]))
+    before = whole[:at] + packed
+    trailer = _TRAILER.pack(len(packed), len(body), zlib_ng.crc32(before), _MAGIC)
+    return pa.py_buffer(b"".join([before, trailer, whole[at:]]))
 
 
 def read_directory(data: Any) -> Directory | None:
@@ -170,7 +174,7 @@ def read_directory(data: Any) -> Directory | None:
     start = end - packed_bytes
     if start < 0 or body_bytes > SMALL_FILE_BYTES:
         raise ValueError("has a directory of no possible size")
-    if zlib.crc32(view[:start]) != crc32:
+    if zlib_ng.crc32(view[:end]) != crc32:
         raise ValueError("has pages whose checksum is another one")
     try:
         body = pa.decompress(view[start:end], body_bytes, codec=_CODEC, asbytes=True)

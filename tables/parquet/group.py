@@ -239,17 +239,25 @@ class GroupSource:
 
     def _at(self, columns: Sequence[str], rows: Int64s) -> dict[str, Any]:
         """The columns as their files have them, at some rows of the group."""
-        places = self._rows().order[rows]
+        files, at = self._within(self._rows().order[rows])
+        return {column: array.take(at) for column, array in read_rows(files, columns).items()}
+
+    def _stored(self, column: str, places: Int64s) -> Any:
+        """A column that every file has, at some of the rows of all files, one below the other."""
+        files, at = self._within(places)
+        return decode(files, column).take(at)
+
+    def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
+        """The files of some rows, and for each row its number among the rows of these files."""
         ends = self._file_ends()
         of_row = np.searchsorted(ends, places, side="right")
         files = np.unique(of_row)
-        loaded = self._files()
         sizes = np.array([self.files[number].rows for number in files.tolist()], np.int64)
         within = places - (ends - np.diff(ends, prepend=0))[of_row]
         begins = np.cumsum(sizes) - sizes
+        loaded = self._files()
         at = pa.array(begins[np.searchsorted(files, of_row)] + within)
-        read = read_rows([loaded[number] for number in files.tolist()], columns)
-        return {column: array.take(at) for column, array in read.items()}
+        return [loaded[number] for number in files.tolist()], at
 
     # ---- made once
 
@@ -269,9 +277,10 @@ class GroupSource:
         if rows is None:
             files = self._files()
 
-            def ties() -> list[Any]:
-                span, parent = (big_endian(decode(files, name))[:, 0] for name in ("span_id", "parent_span_id"))
-                return [span, numbers(decode(files, "kind")), parent, numbers(decode(files, "duration_ns"))]
+            def ties(places: Int64s) -> list[Any]:
+                # The files of traces that several files have, at most.
+                columns = [self._stored(name, places) for name in ("span_id", "kind", "parent_span_id", "duration_ns")]
+                return [_sortable(column) for column in columns]
 
             ids, starts = decode(files, "trace_id"), decode(files, "start_ns")
             rows = group_rows(ids, starts, [file.rows for file in self.files], ties)
@@ -303,6 +312,10 @@ def _facts_of(base: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: _plain(array) for name, array in base.items()}
     table = with_facts(pa.table(plain))
     return {name: one_array(table[name]) for name in FACT_COLUMNS}
+
+
+def _sortable(array: Any) -> Any:
+    return big_endian(array)[:, 0] if pa.types.is_fixed_size_binary(array.type) else numbers(array)
 
 
 def _plain(array: Any) -> Any:

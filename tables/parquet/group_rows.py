@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tables.columns.arrays import big_endian, numbers, ranges, rows_in_order
+from tables.columns.arrays import big_endian, numbers, ranges
 from tables.columns.trace_index import TraceIndex, trace_index
 from tables.columns.types import Int64s
 
@@ -34,9 +34,11 @@ class GroupRows:
         return ranges(offsets[some], offsets[some + 1] - offsets[some])
 
 
-def group_rows(trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Callable[[], Sequence[Any]]) -> GroupRows:
+def group_rows(
+    trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Callable[[Int64s], Sequence[Any]]
+) -> GroupRows:
     """The rows in order. In: columns of all files, one below the other, each file sorted as segments are; how many rows
-    each has; ties: gives the columns that decide between rows of one trace with the same start
+    each has; ties: gives, at some rows, the columns that decide between rows of a trace that start at the same time
     """
     halves = big_endian(trace_ids)
     # Ids of 64 bits have zeros in the first half.
@@ -45,28 +47,39 @@ def group_rows(trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Call
         first, second = second, first
     # Files are sorted already: a stable sort takes a fraction of one by all keys.
     order = np.argsort(first, kind="stable")
-    ordered = first[order]
     file = np.repeat(np.arange(len(file_rows), dtype=np.int32), file_rows)
-    same = ordered[1:] == ordered[:-1]
-    mixed = same & (file[order[1:]] != file[order[:-1]])
-    if mixed.any():
-        run = np.r_[0, np.cumsum(~same)]
-        there = np.zeros(int(run[-1]) + 1, np.bool_)
-        there[run[1:][mixed]] = True
-        places = np.flatnonzero(there[run])
+    places = _runs_of_several((first[order],), file[order])
+    if len(places):
         rows = order[places]
-
-        keys = (run[places], second[rows], numbers(starts)[rows])
+        keys = (first[rows], second[rows], numbers(starts)[rows])
+        rows = rows[np.lexsort(keys[::-1])]
+        keys = (first[rows], second[rows], numbers(starts)[rows])
         # Rows of one file are in order: only where equal keys are of several files do further columns decide.
-        sub = rows_in_order(keys, lambda: [rows])
-        equal = np.ones(len(sub) - 1, np.bool_)
-        for key in keys:
-            equal &= key[sub][1:] == key[sub][:-1]
-        if (equal & (file[rows[sub]][1:] != file[rows[sub]][:-1])).any():
-            sub = rows_in_order(keys, lambda: [column[rows] for column in ties()])
-        order[places] = rows[sub]
+        tied = _runs_of_several(keys, file[rows])
+        if len(tied):
+            some = rows[tied]
+            columns = (*(key[tied] for key in keys), *ties(some))
+            rows[tied] = some[np.lexsort(columns[::-1])]
+        order[places] = rows
     index = trace_index(trace_ids.take(pa.array(order)))
     of_row = file[order]
     begins = index.offsets[:-1]
     several = np.maximum.reduceat(of_row, begins) != np.minimum.reduceat(of_row, begins) if len(begins) else begins
     return GroupRows(order.astype(np.int64, copy=False), index, np.flatnonzero(several))
+
+
+def _runs_of_several(keys: Sequence[Any], files: Any) -> Int64s:
+    """The places of the rows whose keys equal those of rows of another file. In: columns in which equal keys lie
+    together, and within those the rows of each file
+    """
+    same = np.ones(max(len(files) - 1, 0), np.bool_)
+    for key in keys:
+        same &= key[1:] == key[:-1]
+    mixed = same & (files[1:] != files[:-1])
+    if not mixed.any():
+        return np.empty(0, np.int64)
+    run = np.r_[0, np.cumsum(~same)]
+    there = np.zeros(int(run[-1]) + 1, np.bool_)
+    there[run[1:][mixed]] = True
+    found: Int64s = np.flatnonzero(there[run])
+    return found

@@ -10,6 +10,7 @@ from tables.columns.trace_index import TraceIndex, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
+from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.storage.byte_cache import ByteCache
@@ -31,8 +32,6 @@ _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
-# Bounds of these columns are kept: they show whether a file overlaps a query's time range.
-_ALWAYS_ASKED: Final = frozenset({"trace_start_ns", "trace_duration_ns", "start_ns", "duration_ns"})
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
 # For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
@@ -87,7 +86,7 @@ class ParquetSource:
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Minimum and maximum of an integer column, from the footer."""
-        if column not in _ALWAYS_ASKED:
+        if column not in BOUNDED:
             return self._read_bounds(column)
         if column not in self._bounds:
             self._bounds[column] = self._read_bounds(column)
@@ -117,6 +116,13 @@ class ParquetSource:
             self._decode([column], keep=False)
         if self.rows:
             self._pages()
+        size = self._open_file().size()
+        if size <= SMALL_FILE_BYTES + DIRECTORY_BYTES_MAX:
+            # A small file is read by its directory, too, which has a checksum of all pages.
+            try:
+                read_directory(self._bytes(0, size))
+            except ValueError as err:
+                raise DamagedError(self.name, str(err)) from err
 
     def close(self) -> None:
         """Closes the file, so that the next read opens it again. Decoded columns stay."""

@@ -147,8 +147,9 @@ def _dictionaries(arrays: Iterable[Any]) -> list[Any]:
 
 
 def _joined(files: Sequence[LoadedFile], column: str, wanted: Sequence[int]) -> tuple[bytes, bool]:
-    """A Parquet file with the column of all files, a row group each, and whether all pages are known to be right. Of the
-    leaves that are not wanted it has no bytes.
+    """A Parquet file with the column of all files, a row group each, and whether all pages are known to be right.
+
+    It has no bytes of the leaves that are not wanted.
     """
     known = layout(column)
     assert known is not None

@@ -21,6 +21,7 @@ import re
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
 from query.errors import TraceQLError
@@ -30,7 +31,11 @@ from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.results import Series, SpanSet, TraceMatch
 from query.search.search import search
 from tables.columns.in_memory import TableSource
+from tables.parquet.group import GroupSource
+from tables.parquet.small_files import SmallFile, load
 from tables.schema import attribute_column
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import tail_of
 from tests.helpers.otlp_rows import make_table, request_of
 from tests.helpers.whole_way import Way
 
@@ -42,14 +47,14 @@ KINDS = ("query", "range", "instant")
 S = 1_000_000_000
 
 
-WAYS = ("stitched", "head", "segment")
+WAYS = ("stitched", "head", "segment", "group")
 
 
 def answer(load: str, kind: str, query: str, way: str = "stitched") -> list[str]:
     """Lines of an answer; the same however the spans are split over sources.
 
     way: "stitched": tables put together by the engine itself; "head", "segment": the spans are sent, and are looked for
-        in a head or, sealed, in a file
+        in a head or, sealed, in a file; "group": in small files that are read together, two at a time
     """
     rows = load_rows(load)
     ask = {"query": _search, "range": _range, "instant": _instant}[kind]
@@ -76,7 +81,10 @@ def _sources(rows: list[dict[str, Any]], parts: int, way: str) -> list[Any]:
     if key not in _KEPT:
         while len(_KEPT) > 20:
             del _KEPT[next(iter(_KEPT))]
-        _KEPT[key] = [one for part in range(parts) for one in _sent(rows[part::parts], way)]
+        if way == "group":
+            _KEPT[key] = _groups([Way(request_of(rows[part::parts][::-1])).file for part in range(parts)])
+        else:
+            _KEPT[key] = [one for part in range(parts) for one in _sent(rows[part::parts], way)]
     return _KEPT[key]
 
 
@@ -86,6 +94,20 @@ def _sent(rows: list[dict[str, Any]], way: str) -> list[Any]:
     # The last first: what answers say does not depend on the order in which spans come.
     sent = Way(request_of(rows[::-1]))
     return sent.head if way == "head" else [sent.source]
+
+
+def _groups(files: list[Any]) -> list[Any]:
+    cache: Any = ByteCache("test", 1 << 26)
+    loaded = []
+    for number, data in enumerate(files):
+        rows = pq.read_metadata(pa.BufferReader(data)).num_rows
+        file = SmallFile(f"file {number}", data.size, rows, tail_of(data))
+        loaded.append((file, load(file, data)))
+    groups = []
+    for first in range(0, len(files), 2):
+        some, bytes_of = zip(*loaded[first : first + 2], strict=True)
+        groups.append(GroupSource(f"group {first}", some, lambda _, of=bytes_of: of, cache))
+    return groups
 
 
 def load_table(load: str) -> pa.Table:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.helpers.compaction import Killed, MortalStore
 
 from agents.compactor.executor import MergeExecutor
 from agents.compactor.job import MERGE, Job
@@ -23,7 +24,6 @@ from tables.parquet.write import to_parquet
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.compaction import Killed, MortalStore
 from tests.query.golden import load_table
 
 TRACE = b"t1".rjust(16, b"\0")

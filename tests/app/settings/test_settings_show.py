@@ -45,6 +45,11 @@ FORMS = {
     "database_name_attributes": st.lists(NAMES, max_size=2),
     "allowed_origins": st.lists(NAMES.map("https://{}.*".format) | st.just("*"), max_size=2),
     "allowed_headers": st.lists(NAMES, max_size=2),
+    "caches": st.lists(
+        st.fixed_dictionaries({"roles": st.just(["bloom", "frontend-search"]), "redis": st.just({"endpoint": "h:1"})})
+        | st.fixed_dictionaries({"roles": st.just("parquet-page"), "memcached": st.just({"addresses": "a,b:2"})}),
+        max_size=2,
+    ),
     "tags": st.dictionaries(NAMES, st.text(), max_size=2),
     "metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "object_metadata": st.dictionaries(NAMES, st.text(), max_size=2),

@@ -1,0 +1,98 @@
+"""Reads of block files through caches: memory, then what processes share, then the storage."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tables.storage.byte_cache import ByteCache
+from tables.storage.object_store import ObjectStore
+from tables.storage.shared_cache import CacheKey, Role, SharedCache
+
+_ENTRY_BYTES: Final = 400  # of an entry in memory, besides its data
+# Parts larger than this are not kept in memory: one of them would push out thousands of small ones.
+_PART_BYTES_MAX: Final = 8 << 20
+# Data that is read once does not evict data that was used this recently.
+_IN_USE_S: Final = 60.0
+_DISTRUSTED_MAX: Final = 10_000
+
+Range = tuple[int, int]  # start and length
+
+
+class RangeCache:
+    """Parts of immutable objects. Thread-safe.
+
+    A part is kept under its path and range: readers ask for the same column chunks again and again. What is kept is
+    what was read; readers check it (checksums of pages and footers), wherever it came from.
+    """
+
+    def __init__(self, store: ObjectStore, memory_bytes_max: int, shared: Mapping[Role, SharedCache]) -> None:
+        """memory_bytes_max: 0: nothing is kept in memory; shared: by role; a role that is not there is not shared"""
+        self._store, self._shared = store, shared
+        self._memory: ByteCache[CacheKey, Any] | None = None
+        if memory_bytes_max:
+            self._memory = ByteCache("storage_ranges", memory_bytes_max)
+        self._lock = threading.Lock()
+        self._distrusted: OrderedDict[str, None] = OrderedDict()
+        config = store.config
+        self._bucket = f"{config.backend}/{config.place}/{config.prefix}"
+
+    def read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        """The parts as buffers, as `ObjectStore.get_ranges`. Raises: DamagedError, StorageError"""
+        if (self._memory is None and role not in self._shared) or path in self._distrusted:
+            return self._store.get_ranges(path, ranges)
+        keys = [CacheKey(role, self._bucket, path, *one) for one in ranges]
+        found: dict[CacheKey, Any] = {}
+        if self._memory is not None:
+            for key in keys:
+                if (data := self._memory.get(key)) is not None:
+                    found[key] = data
+        shared = self._shared.get(role)
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and shared is not None:
+            for key, data in shared.get_many(missing).items():
+                self._keep(key, data)
+                found[key] = data
+            missing = [key for key in missing if key not in found]
+        if missing:
+            parts = self._store.get_ranges(path, [(key.start, key.length) for key in missing])
+            for key, data in zip(missing, parts, strict=True):
+                self._keep(key, data)
+                if shared is not None:
+                    shared.put(key, data)
+                found[key] = data
+        return [found[key] for key in keys]
+
+    def distrust(self, path: str) -> bool:
+        """From now on reads the object from the storage: what a reader found damaged may have been damaged on its way
+        here, and then lies in caches. Out: whether it came from caches until now
+        """
+        if self._memory is None and not self._shared:
+            return False
+        with self._lock:
+            if path in self._distrusted:
+                return False
+            self._distrusted[path] = None
+            while len(self._distrusted) > _DISTRUSTED_MAX:
+                self._distrusted.popitem(last=False)
+            return True
+
+    def close(self) -> None:
+        """Closes the connections to shared caches."""
+        for shared in {id(each): each for each in self._shared.values()}.values():
+            shared.close()
+
+    def _keep(self, key: CacheKey, data: Any) -> None:
+        if self._memory is not None and key.length <= _PART_BYTES_MAX:
+            self._memory.put(key, data, key.length + _ENTRY_BYTES, spares_s=_IN_USE_S)
+
+
+class RoleReader:
+    """Reads objects of one role."""
+
+    def __init__(self, cache: RangeCache, role: Role) -> None:
+        self._cache, self._role = cache, role
+
+    def get_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        """As `ObjectStore.get_ranges`."""
+        return self._cache.read(self._role, path, ranges)
