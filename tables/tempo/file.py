@@ -48,8 +48,8 @@ _WANTED: Final = frozenset(
 _DICTIONARIES: Final = frozenset({f"{_SPAN}.Name"} | {f"{group}.Attrs.Key" for group in _FIELDS})
 _GROUP_OF_SCOPE: Final = {"resource": _RESOURCE, "span": _SPAN, "event": _EVENT}
 
-# What is decoded at once: about 64k spans, fewer if they have many attributes.
-_BATCH_SPANS: Final = 65_536
+# What is decoded at once: about 32k spans, fewer if they have many attributes.
+_BATCH_SPANS: Final = 32_768
 _BATCH_ATTRIBUTES: Final = 1 << 20
 
 

@@ -293,9 +293,7 @@ def test_other_formats_are_a_problem(tmp_path: Path) -> None:
     _set(folder, format="vParquet3")
     plan, ended = run(tmp_path / "tempo", local(tmp_path / "ours"))
     assert ended == []
-    assert plan.problems == [
-        "1 blocks have the format vParquet3, which this build does not read; it reads vParquet4 and vParquet5"
-    ]
+    assert plan.problems == ["blocks with the format vParquet3: 1; this build reads only vParquet4 and vParquet5"]
     (folder / "meta.json").write_text("{}")
     assert "is not a meta.json of Tempo: format" in run(tmp_path / "tempo", local(tmp_path / "ours"))[0].problems[0]
 
