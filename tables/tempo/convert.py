@@ -36,15 +36,24 @@ Progress = Callable[[int], None]  # called with numbers of spans that were read
 
 @dataclass(slots=True)
 class ConvertedBlock:
-    """What became of a block. meta: None if it has no span within the limits; odd_ids: ids of another length than
-    OTLP's, padded or cut
+    """What became of a block.
+
+    spans_wanted: those of spans_read that are within the limits; spans: those of them that were written
+    odd_ids: ids of another length than OTLP's, padded or cut
+    meta: of our block; None if no span is within the limits
     """
 
     traces: int = 0
     spans_read: int = 0
+    spans_wanted: int = 0
     spans: int = 0
     odd_ids: int = 0
     meta: BlockMeta | None = None
+
+    @property
+    def repeated(self) -> int:
+        """How many spans were left out since others equal them in every field."""
+        return self.spans_wanted - self.spans
 
 
 def block_range(block: TempoBlock, tenant: str) -> BlockRange:
@@ -80,7 +89,7 @@ def convert(  # noqa: PLR0913
     if writer.segments:
         done.meta = writer.finish(block)
     if done.meta is not None and done.meta.spans != done.spans:
-        raise DamagedError(block.folder, f"has {done.spans} spans, of which {done.meta.spans} were written")
+        raise RuntimeError(f"{block.folder} has {done.spans} spans, of which {done.meta.spans} were written")
     return done
 
 
@@ -103,6 +112,7 @@ def _batches(
         done.odd_ids += rows.odd_ids
         progress(len(rows.spans))
         wanted = rows.spans if whole else limits.within(rows.spans)
+        done.spans_wanted += len(wanted)
         if len(wanted):
             yield wanted
 
@@ -126,6 +136,7 @@ class _Writer:
     store: ObjectStore
     range: BlockRange
     segments: list[tuple[SegmentFile, int, Tail, FileFilter]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     _bloom: BloomWriter = field(default_factory=BloomWriter)
 
     def add(self, table: pa.Table, data: Any) -> None:
@@ -134,12 +145,17 @@ class _Writer:
         # Its bytes are not kept: only what the meta says of them.
         segment = SegmentFile(b"", len(table), start, end)
         self.segments.append((segment, len(memoryview(data)), tail_of(data), ids))
-        name = describe(self.range, self.segments[-1:]).folder
-        self.store.put(f"{name}/data-{len(self.segments) - 1:04d}.parquet", data)
+        # With a checksum in its name: should two imports write the block at once, each meta names its own files.
+        self.names.append(f"data-{len(self.names):04d}-{zlib.crc32(data):08x}.parquet")
+        folder = describe(self.range, self.segments[-1:]).folder
+        self.store.put(f"{folder}/{self.names[-1]}", data)
 
     def finish(self, block: TempoBlock) -> BlockMeta:
+        meta = describe(self.range, self.segments)
+        pairs = zip(meta.files, self.names, strict=True)
+        files = [file.model_copy(update={"name": name}) for file, name in pairs]
         received = {"received_min_ms": block.meta.start_ms, "received_max_ms": block.meta.end_ms}
-        meta = describe(self.range, self.segments).model_copy(update=received)
+        meta = meta.model_copy(update={"files": files, **received})
         if filters := self._bloom.data():
             self.store.put(bloom_path(meta), filters)
         self.store.put(meta.path, meta.encode())

@@ -147,7 +147,7 @@ def _blocks(count: int) -> str:
 
 def _report(blocks: Iterator[Transferred], progress: ProgressLine, tenant: str) -> int:
     """Prints what becomes of the blocks. Out: the number of those that were not imported"""
-    errors = spans = traces = left_out = odd_ids = 0
+    errors = spans = traces = left_out = repeated = odd_ids = 0
     try:
         for one in blocks:
             progress.block(one.block.meta.size_bytes)
@@ -157,13 +157,16 @@ def _report(blocks: Iterator[Transferred], progress: ProgressLine, tenant: str) 
             if one.added:
                 traces += one.done.traces
                 spans += one.done.spans
-                left_out += one.done.spans_read - one.done.spans
+                left_out += one.done.spans_read - one.done.spans_wanted
+                repeated += one.done.repeated
                 odd_ids += one.done.odd_ids
     finally:
         progress.close()
     sys.stdout.write(f"{tenant}: imported {spans:,} spans of {traces:,} traces\n")
     if left_out:
         sys.stdout.write(f"  {left_out:,} spans of these blocks left out: outside of the time limits\n")
+    if repeated:
+        sys.stdout.write(f"  {repeated:,} spans left out: others equal them in every field\n")
     if odd_ids:
         sys.stdout.write(f"  {odd_ids:,} ids had another length than OTLP's: padded or cut\n")
     return errors
