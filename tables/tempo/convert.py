@@ -1,5 +1,6 @@
 """Writes a block of Tempo as a block of ours, file by file."""
 
+import logging
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import TempoBlock
 from tables.tempo.file import open_tempo_file
 from tables.tempo.limits import EVERYTHING, TimeLimits
-from tables.tempo.rows import span_rows
+from tables.tempo.rows import TraceRows, span_rows
+from tables.wall import walled
+
+log = logging.getLogger(__name__)
 
 # The Kafka cluster of imported blocks: to readers it is a former one, whose offsets nobody continues. All are of one
 # partition, so that the parts of a trace that lie in several of them meet when they are compacted.
@@ -104,7 +108,7 @@ def _batches(
     assigned = tuple(block.meta.assigned())
     whole = limits.hold(block.meta)
     for traces in open_tempo_file(source, block.data_path, block.meta.size_bytes, assigned).batches():
-        rows = span_rows(traces, assigned)
+        rows = _span_rows(block, traces)
         if rows.wrong:
             raise DamagedError(block.folder, f"has trace {rows.wrong.hex()} with other spans than it says")
         done.traces += len(traces)
@@ -115,6 +119,17 @@ def _batches(
         done.spans_wanted += len(wanted)
         if len(wanted):
             yield wanted
+
+
+def _span_rows(block: TempoBlock, traces: pa.RecordBatch) -> TraceRows:
+    """Raises: DamagedError"""
+    try:
+        return walled(span_rows, traces, tuple(block.meta.assigned()))
+    except MemoryError:
+        raise
+    except Exception as err:
+        log.exception("rows of %s cannot be converted", block.data_path)
+        raise DamagedError(block.data_path, f"has rows that are not Tempo's: {str(err)[:200]}") from err
 
 
 def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -124,7 +124,9 @@ def _with_utf8(batch: pa.RecordBatch) -> pa.RecordBatch:
         batch.validate(full=True)
     except pa.ArrowInvalid:
         columns = [_mended(column) for column in batch.columns]
-        return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        mended = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        mended.validate(full=True)  # its texts may not be all that is wrong with it
+        return mended
     return batch
 
 
