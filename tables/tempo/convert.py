@@ -1,5 +1,6 @@
 """Writes a block of Tempo as a block of ours, file by file."""
 
+import logging
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import TempoBlock
 from tables.tempo.file import open_tempo_file
 from tables.tempo.limits import EVERYTHING, TimeLimits
-from tables.tempo.rows import span_rows
+from tables.tempo.rows import TraceRows, span_rows
+from tables.wall import walled
+
+log = logging.getLogger(__name__)
 
 # The Kafka cluster of imported blocks: to readers it is a former one, whose offsets nobody continues. All are of one
 # partition, so that the parts of a trace that lie in several of them meet when they are compacted.
@@ -36,15 +40,24 @@ Progress = Callable[[int], None]  # called with numbers of spans that were read
 
 @dataclass(slots=True)
 class ConvertedBlock:
-    """What became of a block. meta: None if it has no span within the limits; odd_ids: ids of another length than
-    OTLP's, padded or cut
+    """What became of a block.
+
+    spans_wanted: those of spans_read that are within the limits; spans: those of them that were written
+    odd_ids: ids of another length than OTLP's, padded or cut
+    meta: of our block; None if no span is within the limits
     """
 
     traces: int = 0
     spans_read: int = 0
+    spans_wanted: int = 0
     spans: int = 0
     odd_ids: int = 0
     meta: BlockMeta | None = None
+
+    @property
+    def repeated(self) -> int:
+        """How many spans were left out since others equal them in every field."""
+        return self.spans_wanted - self.spans
 
 
 def block_range(block: TempoBlock, tenant: str) -> BlockRange:
@@ -80,7 +93,7 @@ def convert(  # noqa: PLR0913
     if writer.segments:
         done.meta = writer.finish(block)
     if done.meta is not None and done.meta.spans != done.spans:
-        raise DamagedError(block.folder, f"has {done.spans} spans, of which {done.meta.spans} were written")
+        raise RuntimeError(f"{block.folder} has {done.spans} spans, of which {done.meta.spans} were written")
     return done
 
 
@@ -95,7 +108,7 @@ def _batches(
     assigned = tuple(block.meta.assigned())
     whole = limits.hold(block.meta)
     for traces in open_tempo_file(source, block.data_path, block.meta.size_bytes, assigned).batches():
-        rows = span_rows(traces, assigned)
+        rows = _span_rows(block, traces)
         if rows.wrong:
             raise DamagedError(block.folder, f"has trace {rows.wrong.hex()} with other spans than it says")
         done.traces += len(traces)
@@ -103,8 +116,20 @@ def _batches(
         done.odd_ids += rows.odd_ids
         progress(len(rows.spans))
         wanted = rows.spans if whole else limits.within(rows.spans)
+        done.spans_wanted += len(wanted)
         if len(wanted):
             yield wanted
+
+
+def _span_rows(block: TempoBlock, traces: pa.RecordBatch) -> TraceRows:
+    """Raises: DamagedError"""
+    try:
+        return walled(span_rows, traces, tuple(block.meta.assigned()))
+    except MemoryError:
+        raise
+    except Exception as err:
+        log.exception("rows of %s cannot be converted", block.data_path)
+        raise DamagedError(block.data_path, f"has rows that are not Tempo's: {str(err)[:200]}") from err
 
 
 def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
@@ -126,6 +151,7 @@ class _Writer:
     store: ObjectStore
     range: BlockRange
     segments: list[tuple[SegmentFile, int, Tail, FileFilter]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     _bloom: BloomWriter = field(default_factory=BloomWriter)
 
     def add(self, table: pa.Table, data: Any) -> None:
@@ -134,12 +160,17 @@ class _Writer:
         # Its bytes are not kept: only what the meta says of them.
         segment = SegmentFile(b"", len(table), start, end)
         self.segments.append((segment, len(memoryview(data)), tail_of(data), ids))
-        name = describe(self.range, self.segments[-1:]).folder
-        self.store.put(f"{name}/data-{len(self.segments) - 1:04d}.parquet", data)
+        # With a checksum in its name: should two imports write the block at once, each meta names its own files.
+        self.names.append(f"data-{len(self.names):04d}-{zlib.crc32(data):08x}.parquet")
+        folder = describe(self.range, self.segments[-1:]).folder
+        self.store.put(f"{folder}/{self.names[-1]}", data)
 
     def finish(self, block: TempoBlock) -> BlockMeta:
+        meta = describe(self.range, self.segments)
+        pairs = zip(meta.files, self.names, strict=True)
+        files = [file.model_copy(update={"name": name}) for file, name in pairs]
         received = {"received_min_ms": block.meta.start_ms, "received_max_ms": block.meta.end_ms}
-        meta = describe(self.range, self.segments).model_copy(update=received)
+        meta = meta.model_copy(update={"files": files, **received})
         if filters := self._bloom.data():
             self.store.put(bloom_path(meta), filters)
         self.store.put(meta.path, meta.encode())

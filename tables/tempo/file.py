@@ -48,8 +48,8 @@ _WANTED: Final = frozenset(
 _DICTIONARIES: Final = frozenset({f"{_SPAN}.Name"} | {f"{group}.Attrs.Key" for group in _FIELDS})
 _GROUP_OF_SCOPE: Final = {"resource": _RESOURCE, "span": _SPAN, "event": _EVENT}
 
-# What is decoded at once: about 64k spans, fewer if they have many attributes.
-_BATCH_SPANS: Final = 65_536
+# What is decoded at once: about 32k spans, fewer if they have many attributes.
+_BATCH_SPANS: Final = 32_768
 _BATCH_ATTRIBUTES: Final = 1 << 20
 
 
@@ -124,7 +124,9 @@ def _with_utf8(batch: pa.RecordBatch) -> pa.RecordBatch:
         batch.validate(full=True)
     except pa.ArrowInvalid:
         columns = [_mended(column) for column in batch.columns]
-        return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        mended = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        mended.validate(full=True)  # its texts may not be all that is wrong with it
+        return mended
     return batch
 
 

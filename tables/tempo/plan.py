@@ -86,7 +86,7 @@ def _both(blocks: Sequence[TempoBlock]) -> str:
 def _formats(blocks: Sequence[TempoBlock]) -> list[str]:
     counts = Counter(block.meta.format for block in blocks if block.meta.version not in VERSIONS)
     return [
-        f"{count} blocks have the format {name}, which this build does not read; it reads {' and '.join(VERSIONS)}"
+        f"blocks with the format {name}: {count}; this build reads only {' and '.join(VERSIONS)}"
         for name, count in sorted(counts.items())
     ]
 

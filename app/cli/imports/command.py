@@ -15,7 +15,7 @@ from app.process.storage import storage_config
 from app.settings import Settings
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
-from tables.tempo.bucket import tenant_blocks, tenants
+from tables.tempo.bucket import TenantBlocks, tenant_blocks, tenants
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR, TransferPlan, plan_tenant
@@ -72,10 +72,16 @@ def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
     try:
         source = ObjectStore(source_config(args.bucket, args.settings, os.environ, Path.cwd()))
         target = ObjectStore(storage_config(trace))
-        problems = 0
+        problems, tenants_seen = 0, 0
         for tenant in [args.tenant] if args.tenant else tenants(source):
+            found = tenant_blocks(source, tenant)
+            if not found.blocks and not found.unreadable:
+                continue  # a folder of something else
+            tenants_seen += 1
             columns_max = trace.block.attribute_columns_max
-            problems += _tenant(args, source, Ledger(target, args.to_tenant or tenant), tenant, limits, columns_max)
+            problems += _tenant(args, source, found, Ledger(target, args.to_tenant or tenant), limits, columns_max)
+        if not tenants_seen:
+            raise ImportFailed(_nothing(args))
     except StorageError as err:
         raise ImportFailed(f"{err}. What is imported stays; run the command again to go on") from err
     if problems:
@@ -91,20 +97,28 @@ def _limits(args: argparse.Namespace) -> TimeLimits:
     return TimeLimits(since_ns, until_ns)
 
 
+def _nothing(args: argparse.Namespace) -> str:
+    of = f"of tenant {args.tenant} " if args.tenant else ""
+    return (
+        f"{args.bucket} has no blocks {of}of Tempo: there must be folders <tenant>/<block id> in it; is it the right "
+        "place, with the right prefix?"
+    )
+
+
 def _tenant(
-    args: argparse.Namespace, source: ObjectStore, ledger: Ledger, tenant: str, limits: TimeLimits, columns_max: int
+    args: argparse.Namespace,
+    source: ObjectStore,
+    found: TenantBlocks,
+    ledger: Ledger,
+    limits: TimeLimits,
+    columns_max: int,
 ) -> int:
     """Imports a tenant. Out: the number of problems"""
-    found = tenant_blocks(source, tenant)
-    if not found.blocks and not found.unreadable:
-        if args.tenant:
-            raise ImportFailed(f"tenant {tenant} has no blocks in {args.bucket}")
-        return 0  # a folder of something else
     if not valid_tenant(ledger.tenant):
-        raise ImportFailed(f"{tenant!r} is no name for a tenant here; give it one with --tenant and --to-tenant")
+        raise ImportFailed(f"{ledger.tenant!r} is no name for a tenant here; give it one with --tenant and --to-tenant")
     factor = _FACTORS.get(args.replication_factor or "")
     plan = plan_tenant(found, ledger, limits, factor, allow_compacted=args.allow_compacted)
-    for line in _lines(tenant, ledger.tenant, plan, len(found.compacted)):
+    for line in _lines(found.tenant, ledger.tenant, plan, len(found.compacted)):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     if args.dry_run or not (plan.blocks or plan.unnoted):
@@ -116,20 +130,24 @@ def _tenant(
 
 def _lines(tenant: str, to_tenant: str, plan: TransferPlan, compacted: int) -> list[str]:
     name = tenant if tenant == to_tenant else f"{tenant} → {to_tenant}"
-    lines = [f"{name}: {len(plan.blocks)} blocks to import, {shown_bytes(plan.size_bytes)}"]
+    lines = [f"{name}: {_blocks(len(plan.blocks))} to import, {shown_bytes(plan.size_bytes)}"]
     others = {
         "imported before": plan.done,
         "outside of the time limits": plan.outside,
         "with another replication factor": plan.of_other_factor,
         "replaced by Tempo's compaction": compacted,
     }
-    lines += [f"  {count} blocks left out: {why}" for why, count in others.items() if count]
+    lines += [f"  {_blocks(count)} left out: {why}" for why, count in others.items() if count]
     return lines + [f"  problem: {problem}" for problem in plan.problems]
+
+
+def _blocks(count: int) -> str:
+    return f"{count} block" if count == 1 else f"{count} blocks"
 
 
 def _report(blocks: Iterator[Transferred], progress: ProgressLine, tenant: str) -> int:
     """Prints what becomes of the blocks. Out: the number of those that were not imported"""
-    errors = spans = traces = left_out = odd_ids = 0
+    errors = spans = traces = left_out = repeated = odd_ids = 0
     try:
         for one in blocks:
             progress.block(one.block.meta.size_bytes)
@@ -139,13 +157,16 @@ def _report(blocks: Iterator[Transferred], progress: ProgressLine, tenant: str) 
             if one.added:
                 traces += one.done.traces
                 spans += one.done.spans
-                left_out += one.done.spans_read - one.done.spans
+                left_out += one.done.spans_read - one.done.spans_wanted
+                repeated += one.done.repeated
                 odd_ids += one.done.odd_ids
     finally:
         progress.close()
     sys.stdout.write(f"{tenant}: imported {spans:,} spans of {traces:,} traces\n")
     if left_out:
         sys.stdout.write(f"  {left_out:,} spans of these blocks left out: outside of the time limits\n")
+    if repeated:
+        sys.stdout.write(f"  {repeated:,} spans left out: others equal them in every field\n")
     if odd_ids:
         sys.stdout.write(f"  {odd_ids:,} ids had another length than OTLP's: padded or cut\n")
     return errors

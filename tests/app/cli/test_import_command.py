@@ -27,27 +27,27 @@ def test_all_tenants(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("tempo", "overrides", "overrides.json").write_text("{}")
     assert main(["import", "tempo", "tempo"]) == 0
     out = capsys.readouterr().out
-    assert "a: 1 blocks to import, " in out
+    assert "a: 1 block to import, " in out
     assert "a: imported 6 spans of 3 traces\n" in out
     assert "b: imported 7 spans of 3 traces\n" in out
     assert "overrides" not in out
     assert span_count(local(ours), "a") == 6
     assert main(["import", "tempo", str(Path("tempo").resolve())]) == 0
-    assert "a: 0 blocks to import, 0 B\n  1 blocks left out: imported before\n" in capsys.readouterr().out
+    assert "a: 0 blocks to import, 0 B\n  1 block left out: imported before\n" in capsys.readouterr().out
 
 
 def test_one_tenant_under_another_name(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for tenant in ("a", "b"):
         TempoBlock(tenant=tenant).write(Path("tempo"), [request(6)])
     assert main(["import", "tempo", Path("tempo").resolve().as_uri(), "--tenant", "a", "--to-tenant", "c"]) == 0
-    assert "a → c: 1 blocks to import" in capsys.readouterr().out
+    assert "a → c: 1 block to import" in capsys.readouterr().out
     assert [len(visible(local(ours), tenant)) for tenant in "abc"] == [0, 0, 1]
 
 
 def test_a_dry_run_writes_nothing(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TempoBlock().write(Path("tempo"), [request(6)])
     assert main(["import", "tempo", "tempo", "--dry-run"]) == 0
-    assert "single-tenant: 1 blocks to import" in capsys.readouterr().out
+    assert "single-tenant: 1 block to import" in capsys.readouterr().out
     assert not ours.exists() or not list(ours.iterdir())
 
 
@@ -73,9 +73,10 @@ def test_ids_of_another_length(ours: Path, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere is no folder; name the one that has a folder for each of Tempo's tenants"),
-        (["tempo", "--tenant", "x"], "tenant x has no blocks in tempo"),
+        (["tempo", "--tenant", "x"], "tempo has no blocks of tenant x of Tempo: there must be folders"),
+        ([str(Path("tempo", "single-tenant"))], "tempo/single-tenant has no blocks of Tempo"),
         (["tempo", "--to-tenant", "x"], "--to-tenant needs --tenant"),
-        (["tempo", "--tenant", "single-tenant", "--to-tenant", "a/b"], "'single-tenant' is no name"),
+        (["tempo", "--tenant", "single-tenant", "--to-tenant", "a/b"], "'a/b' is no name for a tenant here"),
         (["tempo", "--since", "20", "--until", "10"], "--since is not before --until"),
         (["ftp://bucket"], "expected file:///path, s3://bucket/prefix"),
         (["az://container/prefix"], "storage_account_name"),

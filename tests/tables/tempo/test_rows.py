@@ -43,4 +43,5 @@ def test_a_block_gives_back_what_it_was_made_of(
         block = TempoBlock(version, dedicated=DEDICATED if dedicated else ())
         folder = block.write(Path(name), requests)
         whole = [group for request in requests for group in held(request, version if dedicated else "")]
-        assert spans(imported(folder)) == spans(whole)
+        # Of spans that are equal in every field one may stay.
+        assert spans(imported(folder)).keys() == spans(whole).keys()
