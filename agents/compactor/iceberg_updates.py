@@ -35,10 +35,12 @@ class IcebergUpdates:
                 self._executor.submit(self._work)
 
     def end(self) -> None:
-        """Starts no further update; one that runs is finished by its thread."""
+        """Starts no further update; one that runs ends soon."""
         with self._lock:
             self._ended = True
             self._waiting.clear()
+        if self._tables is not None:
+            self._tables.cancel()
         self._executor.shutdown(wait=False)
 
     def wait(self) -> None:

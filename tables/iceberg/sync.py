@@ -6,6 +6,7 @@ has each span once.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,7 @@ class IcebergTables:
         """Raises: IcebergError if pyiceberg is not installed, or the catalog cannot be opened"""
         self._store, self._config = store, config
         self._catalog = open_catalog(config)
+        self._cancelled = threading.Event()
         # What each table was brought to: nothing is asked about a tenant whose blocks are those of the last time.
         self._synced: dict[str, frozenset[str]] = {}
         # By tenant: the newest snapshot that is known, and its files. To read manifests costs a request for each.
@@ -90,6 +92,10 @@ class IcebergTables:
         if not change.left_out:
             self._synced[tenant] = state
         return change
+
+    def cancel(self) -> None:
+        """The process ends: a call of `sync` that reads many files raises soon. Thread-safe."""
+        self._cancelled.set()
 
     def _url(self, meta: BlockMeta, file: FileMeta) -> str:
         return object_url(self._store.config, f"{meta.folder}/{file.name}")
@@ -130,6 +136,8 @@ class IcebergTables:
         damaged: set[str] = set()
 
         def read(url: str) -> Footer | None:
+            if self._cancelled.is_set():
+                raise IcebergError("the update of an Iceberg table was cancelled")
             meta, file = wanted[url]
             try:
                 return read_footer(self._store, url, meta, file)

@@ -27,6 +27,10 @@ class FakeTables:
             raise self.errors.pop()
         self.synced.append((index.tenant, frozenset(index.table["block_id"].to_pylist())))
 
+    def cancel(self) -> None:
+        self.errors = [StorageError("cancelled")]
+        self.may.set()
+
     @property
     def newest(self) -> dict[str, frozenset[str]]:
         return dict(self.synced)
@@ -108,8 +112,15 @@ def test_a_catalog_that_is_away_is_opened_later() -> None:
 
 
 def test_nothing_begins_after_the_end() -> None:
+    """And what runs is told."""
     tables = FakeTables()
     updates = updates_of(tables)
-    updates.end()
     updates.show(TenantIndex("a", 1))
-    assert tables.synced == []
+    updates.wait()
+    tables.may.clear()
+    for tenant in ("b", "c"):
+        updates.show(TenantIndex(tenant, 1))
+    updates.end()
+    updates.show(TenantIndex("d", 1))
+    updates._executor.shutdown(wait=True)
+    assert set(tables.newest) == {"a"}

@@ -144,6 +144,16 @@ def test_many_files_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     check(bucket, *BODIES)
 
 
+def test_a_process_that_ends_does_not_wait_for_many_files(tmp_path: Path) -> None:
+    bucket = local_bucket(tmp_path)
+    bucket.flush(BODIES[0])
+    bucket.tables.cancel()
+    with pytest.raises(IcebergError, match="was cancelled"):
+        bucket.sync()
+    assert data_files(bucket.table) == {}
+    assert bucket.another().sync(bucket.index) == IcebergChange(added=2)
+
+
 def test_a_lost_catalog(bucket: IcebergBucket, tmp_path: Path) -> None:
     """The table goes on with its history."""
     bucket.flush(BODIES[0])
