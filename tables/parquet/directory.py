@@ -140,8 +140,9 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     def decoded_bytes(column: str, leaves: range) -> int:
         array = columns[column]
         if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
-            return _INDEX_BYTES * len(array) + sum(group.column(leaf).total_uncompressed_size for leaf in leaves)
-        return int(array.nbytes)
+            return _INDEX_BYTES * len(array) + sum(int(group.column(leaf).total_uncompressed_size) for leaf in leaves)
+        size_bytes: int = array.nbytes
+        return size_bytes
 
     made = _describe(metadata, hidden, decoded_bytes)
     if made is None:

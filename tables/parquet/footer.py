@@ -16,11 +16,11 @@ _VERSION: Final = 2
 
 
 class ColumnSchema(NamedTuple):
-    """A column of the table. elements: its SchemaElements, `count` of them; leaves: how many leaf columns it has"""
+    """A column of the table. elements: its SchemaElements, `element_count` of them; leaves: how many leaves it has"""
 
     name: str
     elements: bytes
-    count: int
+    element_count: int
     leaves: int
 
 

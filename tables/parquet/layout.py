@@ -34,12 +34,12 @@ class Storing(NamedTuple):
 class Layout(NamedTuple):
     """A column in a footer.
 
-    elements: its SchemaElements, `count` of them
+    elements: its SchemaElements, `element_count` of them
     paths: for each of its leaves, the path as Arrow says it and as ColumnMetaData has it (its field 3)
     """
 
     elements: bytes
-    count: int
+    element_count: int
     paths: tuple[tuple[str, bytes], ...]
 
 

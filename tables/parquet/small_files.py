@@ -170,7 +170,7 @@ def _joined(files: Sequence[LoadedFile], column: str, wanted: Sequence[int]) -> 
                 size += leaf.size_bytes
         groups.append(row_group(chunks, size, directory.rows))
         rows += directory.rows
-    parts.append(file_end([(known.elements, known.count)], groups, rows))
+    parts.append(file_end([(known.elements, known.element_count)], groups, rows))
     return b"".join(parts), checked
 
 

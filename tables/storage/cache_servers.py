@@ -41,7 +41,7 @@ class Memcached:
     def __init__(self, config: MemcachedConfig) -> None:
         """Raises: StorageError if the client is not installed"""
         try:
-            from pymemcache.client.hash import HashClient
+            from pymemcache.client.hash import HashClient  # type: ignore[import-untyped]
         except ImportError as err:
             raise StorageError(_NOT_INSTALLED.format("pymemcache")) from err
         self._ttl_s = config.ttl_s
@@ -97,7 +97,7 @@ class Redis:
         except ImportError as err:
             raise StorageError(_NOT_INSTALLED.format("redis")) from err
         tls = {"ssl_cert_reqs": "none" if config.tls_insecure else "required"} if config.tls else {}
-        pool = redis.BlockingConnectionPool(
+        pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
             host=config.host,
             port=config.port,
             db=config.db,

@@ -22,7 +22,9 @@ from tables.catalog.tenant_index import Removed, TenantIndex, decode_index, inde
 from tables.errors import StorageError, WireError
 from tables.live.head import Head, seal_records
 from tables.live.shared_records import trace_ids_of
+from tables.parquet.group import GroupSource
 from tables.parquet.read import ParquetSource
+from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum
@@ -68,6 +70,24 @@ def _block_file(data: bytes) -> None:
     rows = len(seal_records([head_record(value) for value in records()])[0] or ())
     buffer = pa.py_buffer(data)
     source = ParquetSource("file", lambda: file_of(buffer), ByteCache("fuzz", 1 << 24), rows)
+    for ask in (
+        lambda: search([source], SearchRequest(query="{ span.n < 0 || name = `op 2` } >> { }", limit=5)),
+        lambda: find_trace([source], (2).to_bytes(16, "big")),
+    ):
+        with contextlib.suppress(StorageError):
+            ask()
+
+
+def _small_file(data: bytes) -> None:
+    """A small file is read beside a good one, or it is said that it cannot be."""
+    table, _ = seal_records([head_record(value) for value in records()])
+    rows, good = len(table or ()), _file()
+    files = [SmallFile(name, 0, rows, None) for name in ("good", "file")]
+
+    def load_files(_: GroupSource) -> list[LoadedFile]:
+        return [load(file, of) for file, of in zip(files, (good, data), strict=True)]
+
+    source = GroupSource("group", files, load_files, ByteCache("fuzz", 1 << 24))
     for ask in (
         lambda: search([source], SearchRequest(query="{ span.n < 0 || name = `op 2` } >> { }", limit=5)),
         lambda: find_trace([source], (2).to_bytes(16, "big")),
@@ -136,6 +156,7 @@ TARGETS = [
     Target("record", _record, records, (b"\xff\xff\xff\xff", b"\xff\xff\xff\x3f")),
     Target("record_headers", _record_headers, lambda: list(_HEADERS), (b"\n", b":", b",", b"99999999999999999999")),
     Target("block_file", _block_file, lambda: [_file()], (b"PAR1",)),
+    Target("small_file", _small_file, lambda: [_file()], (b"PAR1", b"STRCDIR1")),
     Target("block_meta", _meta, _meta_seeds, (b"1e999", b"-1", b"null", b"[]", b'"stretto2"')),
     Target("cut", _cut, _cut_seeds, (b"1e999", b"-1", b"null", b"[]")),
     Target("tenant_index", _index, _index_seeds, (b"stretto-index1", b"-1", b"null")),
