@@ -19,7 +19,7 @@ def object_url(config: StorageConfig, path: str) -> str:
             root = f"s3://{config.place}"
         case "gcs":
             root = f"gs://{config.place}"
-        case "azure":
+        case _:
             root = f"abfss://{config.place}@{_azure_host(config)}"
     return f"{root}/{within}" if within else root
 

@@ -25,6 +25,7 @@ from tables.errors import DamagedError
 from tables.merge.merge_blocks import MergedBlock
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tables.storage.request_runner import RequestRunner, StorageRequest
 
 CLUSTER = "kafka-1"
 GRACE_S = 3600.0
@@ -36,6 +37,25 @@ class Killed(BaseException):
     """The process ends between two storage operations."""
 
 
+class _MortalRunner(RequestRunner):
+    """Makes the requests of a store that may die."""
+
+    def __init__(self, store: "MortalStore") -> None:
+        super().__init__(store.config)
+        self._store = store
+
+    def run(self, ask: StorageRequest, work: Callable[[], Any], size: Callable[[Any], int] | None = None) -> Any:
+        store = self._store
+        if store.requests_left is None:
+            return super().run(ask, work, size)
+        store.requests_left -= 1
+        if store.requests_left > 0:
+            return super().run(ask, work, size)
+        if store.after:
+            super().run(ask, work, size)
+        raise Killed
+
+
 class MortalStore(ObjectStore):
     """Ends its process before, or right after, one of its next requests."""
 
@@ -43,6 +63,7 @@ class MortalStore(ObjectStore):
         super().__init__(StorageConfig("local", str(folder)))
         self.requests_left: int | None = None  # None: it lives on
         self.after = False
+        self._runner = _MortalRunner(self)
         self.reply_lost = False  # of the next version of an index: the client sends it again, and finds it there
 
     def create(self, path: str, data: Any) -> bool:
@@ -51,16 +72,6 @@ class MortalStore(ObjectStore):
             self.reply_lost = False
             return False
         return created
-
-    def _request(self, ask: Any, work: Callable[[], Any], size: Any = None) -> Any:
-        if self.requests_left is None:
-            return super()._request(ask, work, size)
-        self.requests_left -= 1
-        if self.requests_left > 0:
-            return super()._request(ask, work, size)
-        if self.after:
-            super()._request(ask, work, size)
-        raise Killed
 
 
 class Bucket:
