@@ -10,21 +10,25 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from query import memory
 from query.scan.arrays import Ids, Rows, compact, fixed_bytes, to_numpy
-from query.scan.reader import SERVICE_NAME, Reader
+from query.scan.reader import Reader
 from query.scan.trace_lookup import find, rows_of
-from query.scan.traces import trace_numbers
 from tables.columns.absent import filled
 from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
-from tables.columns.trace_facts import trace_facts
-from tables.columns.trace_index import trace_index
-from tables.columns.whole_traces import SortKeys, equal_to_previous, repeated_rows, suspects
+from tables.columns.whole_traces import (
+    FACT_COLUMNS,
+    SERVICE_NAME,
+    SortKeys,
+    equal_to_previous,
+    repeated_rows,
+    suspects,
+    with_facts,
+)
 
 # Where a row was before: the number of its source among those of the piece, and its row there. No column is called so.
 _ORIGIN: Final = "\0source"
@@ -43,15 +47,6 @@ _BASE: Final = (
     "start_ns",
     "duration_ns",
     SERVICE_NAME,
-)
-_FACTS: Final = (
-    "nested_left",
-    "nested_right",
-    "nested_parent",
-    "trace_start_ns",
-    "trace_duration_ns",
-    "root_name",
-    "root_service",
 )
 
 
@@ -209,7 +204,7 @@ def _rows_as_stored(reader: Reader, rows: Rows) -> pa.Table:
 
 
 def _read_columns(columns: Iterable[str]) -> list[str]:
-    return [*_BASE, *(column for column in columns if column not in _BASE and column not in _FACTS)]
+    return [*_BASE, *(column for column in columns if column not in _BASE and column not in FACT_COLUMNS)]
 
 
 def decoded(arrays: dict[str, Any]) -> pa.Table:
@@ -236,34 +231,7 @@ def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
 
 def whole(table: pa.Table) -> pa.Table:
     """The rows of whole traces, sorted, with their facts and nested-set numbers made anew."""
-    index = trace_index(_one(table, "trace_id"))
-    trace, first = trace_numbers(index.offsets), index.offsets[:-1]
-    facts = trace_facts(
-        trace,
-        first,
-        big_endian(_one(table, "span_id"))[:, 0],
-        big_endian(_one(table, "parent_span_id"))[:, 0],
-        to_numpy(_one(table, "kind")),
-        to_numpy(_one(table, "start_ns")),
-        to_numpy(_one(table, "duration_ns")),
-    )
-    numbers = facts.nested
-    root_rows = pa.array(facts.root[trace], mask=(facts.root < 0)[trace])
-    made = {
-        "nested_left": pa.array(numbers.left),
-        "nested_right": pa.array(numbers.right),
-        "nested_parent": pa.array(numbers.parent),
-        "trace_start_ns": pa.array(facts.start_ns[trace]),
-        "trace_duration_ns": pa.array(facts.duration_ns[trace]),
-        "root_name": pc.take(_one(table, "name"), root_rows),
-        "root_service": pc.take(_one(table, SERVICE_NAME), root_rows)
-        if SERVICE_NAME in table.column_names
-        else pa.nulls(len(trace), pa.string()),
-    }
-    for name, array in made.items():
-        at = table.schema.get_field_index(name)
-        table = table.append_column(name, array) if at < 0 else table.set_column(at, name, array)
-    return table
+    return with_facts(table)
 
 
 def _one(table: pa.Table, column: str) -> Any:
