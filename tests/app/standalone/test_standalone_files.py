@@ -8,12 +8,14 @@ import tomllib
 import pytest
 import yaml
 
+from app.main import TARGETS
 from app.settings import load
 from tests.harness.prometheus import FLAGS, OWN
 from tests.helpers.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")
+COMPOSED = ("distributor", "live-store", "compactor", "metrics-generator")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -54,7 +56,7 @@ def test_both_locks_agree():
 def test_procfile():
     """A line per target: `faust -A app … worker`, TARGET as the settings know it."""
     lines = [line.partition(": ") for line in (ROOT / "Procfile").read_text().splitlines()]
-    assert [name for name, _, _ in lines] == ["all", "distributor", "live-store", "metrics-generator"]
+    assert {name for name, _, _ in lines} == set(TARGETS)
     for name, _, line in lines:
         variable, program, *arguments = shlex.split(line)
         assert variable == f"TARGET={name}"
@@ -67,10 +69,11 @@ def test_compose():
     """The services are the targets; every variable is a setting; the image is ours and others' versions are pinned."""
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"kafka", "distributor", "live-store", "metrics-generator", "prometheus"}
+    assert set(services) == {"kafka", *COMPOSED, "prometheus"}
     assert services["kafka"]["image"] == "apache/kafka:4.3.1"
-    for name in ("distributor", "live-store", "metrics-generator"):
-        env = {key: value.replace("${STORAGE_URL:-}", "") for key, value in services[name]["environment"].items()}
+    for name in COMPOSED:
+        environment = services[name]["environment"]
+        env = {key: re.sub(r"\$\{STORAGE_URL:-(.*)\}", r"\1", value) for key, value in environment.items()}
         settings = load(env, ROOT / "nowhere")
         assert settings.target == name
         assert settings.kafka.address == ("kafka:9092",)
@@ -78,6 +81,9 @@ def test_compose():
         assert (ROOT / "docker" / build["context"] / build["dockerfile"]).is_file()
         for volume in services[name]["volumes"]:
             assert volume.partition(":")[0] in compose["volumes"]
+    # The compactor has the volume of the live store, where the blocks are unless there is a bucket.
+    assert "live-store:/var/lib/live-store" in services["compactor"]["volumes"]
+    assert "file:///var/lib/live-store/blocks" in services["compactor"]["environment"]["STORAGE_URL"]
     (target,) = load(
         services["metrics-generator"]["environment"], ROOT / "nowhere"
     ).metrics_generator.storage.remote_write
@@ -95,9 +101,7 @@ def test_compose_prometheus():
     assert all((ROOT / "docker" / path).exists() for path in files if path.startswith("."))
     config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
     (job,) = config["scrape_configs"]
-    assert job["static_configs"] == [
-        {"targets": [f"{name}:3200" for name in ("distributor", "live-store", "metrics-generator")]}
-    ]
+    assert job["static_configs"] == [{"targets": [f"{name}:3200" for name in COMPOSED]}]
 
 
 def test_dockerfile():
