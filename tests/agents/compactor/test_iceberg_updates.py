@@ -50,7 +50,7 @@ def test_tables_have_what_queries_see(tmp_path: Path) -> None:
 
     def check() -> None:
         compactor.settle()
-        updates.wait()
+        assert updates.wait()
         reader.poll()
         assert tables.newest == {
             tenant: frozenset(meta.block_id for meta in reader.visible(tenant)) for tenant in bucket.tenants
@@ -77,7 +77,7 @@ def test_only_the_newest_state_waits() -> None:
         updates.show(TenantIndex("a", version))
         updates.show(TenantIndex("b", version))
     tables.may.set()
-    updates.wait()
+    assert updates.wait()
     assert sorted(tenant for tenant, _ in tables.synced) in (["a", "a", "b"], ["a", "b"])
 
 
@@ -87,12 +87,12 @@ def test_an_error_holds_up_neither_others_nor_the_next_time(caplog: pytest.LogCa
     tables.errors = [StorageError("the catalog is away"), ValueError("a bug")]
     for tenant in ("a", "b", "c"):
         updates.show(TenantIndex(tenant, 1))
-    updates.wait()
+    assert updates.wait()
     assert set(tables.newest) == {"c"}
     assert "waits for the next cycle: the catalog is away" in caplog.text
     assert "the Iceberg table of tenant a was not updated" in caplog.text
     updates.show(TenantIndex("a", 1))
-    updates.wait()
+    assert updates.wait()
     assert set(tables.newest) == {"a", "c"}
 
 
@@ -107,7 +107,7 @@ def test_a_catalog_that_is_away_is_opened_later() -> None:
     updates = IcebergUpdates(open_tables)
     for _ in range(2):
         updates.show(TenantIndex("a", 1))
-        updates.wait()
+        assert updates.wait()
     assert set(tables.newest) == {"a"}
 
 
@@ -116,11 +116,12 @@ def test_nothing_begins_after_the_end() -> None:
     tables = FakeTables()
     updates = updates_of(tables)
     updates.show(TenantIndex("a", 1))
-    updates.wait()
+    assert updates.wait()
     tables.may.clear()
     for tenant in ("b", "c"):
         updates.show(TenantIndex(tenant, 1))
     updates.end()
     updates.show(TenantIndex("d", 1))
-    updates._executor.shutdown(wait=True)
+    updates._thread.join(10)
+    assert not updates._thread.is_alive()
     assert set(tables.newest) == {"a"}

@@ -26,7 +26,7 @@ def test_tables_are_made_with_the_settings(tmp_path: Path) -> None:
     bucket = IcebergBucket(store, tmp_path / "data", namespace="lake")
     bucket.flush(BODY)
     updates.show(bucket.index)
-    updates.wait()
+    assert updates.wait()
     updates.end()
     assert by_polars(bucket.table, reader_override="native") == by_hand([BODY])
 
