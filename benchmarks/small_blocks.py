@@ -156,7 +156,8 @@ def asked(end_ns: int, trace_id: bytes) -> list[Asked]:
 
 
 def _samples(result: Any) -> float:
-    return round(sum(value for one in result.series for _, value in one.samples), 3)
+    total: float = round(sum(value for one in result.series for _, value in one.samples), 3)
+    return total
 
 
 def measure(folder: Path, cache_bytes: int, file_bytes: int, runs: int, *, single: bool = False) -> list[Row]:
@@ -168,7 +169,7 @@ def measure(folder: Path, cache_bytes: int, file_bytes: int, runs: int, *, singl
     end_ns = max(meta.end_max_ns for meta in metas)
     newest = max(metas, key=lambda meta: meta.end_max_ns)
     (newest_trace,) = search(blocks.sources(newest), SearchRequest(query="{ }", limit=1)).traces
-    rows = []
+    rows: list[Row] = []
     for name, ask, answer in asked(end_ns, newest_trace.trace_id):
         if rows:  # every query begins with nothing
             cache: Any = ByteCache("columns", cache_bytes)
