@@ -4,23 +4,31 @@ They are few: a trace is split only where a segment was cut while it was going o
 (`TraceIndex`), in one sort; only their rows are read.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from query import memory
 from query.scan.arrays import Ids, Rows, compact, fixed_bytes, to_numpy
-from query.scan.reader import SERVICE_NAME, Reader
+from query.scan.reader import Reader
 from query.scan.trace_lookup import find, rows_of
-from query.scan.traces import trace_numbers
+from tables.columns.absent import filled
 from tables.columns.arrays import big_endian, one_array, rows_in_order
+from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
-from tables.columns.trace_facts import trace_facts
-from tables.columns.trace_index import trace_index
+from tables.columns.whole_traces import (
+    FACT_COLUMNS,
+    SERVICE_NAME,
+    SortKeys,
+    equal_to_previous,
+    repeated_rows,
+    suspects,
+    with_facts,
+)
 
 # Where a row was before: the number of its source among those of the piece, and its row there. No column is called so.
 _ORIGIN: Final = "\0source"
@@ -39,15 +47,6 @@ _BASE: Final = (
     "start_ns",
     "duration_ns",
     SERVICE_NAME,
-)
-_FACTS: Final = (
-    "nested_left",
-    "nested_right",
-    "nested_parent",
-    "trace_start_ns",
-    "trace_duration_ns",
-    "root_name",
-    "root_service",
 )
 
 
@@ -111,8 +110,9 @@ def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) 
                 held += size
                 tables.append(table)
                 numbers.append(among[owner])
-        table = pa.concat_tables(tables, promote_options="default")
-        source = StitchedSource(whole(sort_rows(table, np.concatenate(numbers))), [reader for reader, *_ in some])
+        readers = [reader for reader, *_ in some]
+        table = sort_rows(pa.concat_tables(tables, promote_options="default"), np.concatenate(numbers))
+        source = StitchedSource(whole(without_repeated(table, partial(_all_columns, readers, table))), readers)
     finally:
         budget.release(held)
     budget.reserve(source.nbytes, "traces that lie in several blocks")
@@ -152,8 +152,59 @@ def stitched_rows(table: pa.Table) -> TableSource:
     return TableSource(whole(sort_rows(table.combine_chunks())))
 
 
+def without_repeated(table: pa.Table, columns: Callable[[Rows], pa.Table]) -> pa.Table:
+    """The rows without those that equal another one in every field that a client sent: the client sent them again.
+
+    table: sorted as by `sort_rows`; columns: a function that returns all that some of the rows have; it is called only
+    if rows have the same ids and times
+    """
+    keys = SortKeys(
+        trace_id=big_endian(_one(table, "trace_id")),
+        span_id=big_endian(_one(table, "span_id"))[:, 0],
+        parent_id=big_endian(_one(table, "parent_span_id"))[:, 0],
+        start_ns=to_numpy(_one(table, "start_ns")),
+        kind=to_numpy(_one(table, "kind")),
+        duration_ns=to_numpy(_one(table, "duration_ns")),
+    )
+    places, group = suspects(equal_to_previous(keys, np.arange(table.num_rows)))
+    if not len(places):
+        return table
+
+    def sent() -> dict[str, Any]:
+        found = columns(places)
+        return {name: filled(name, _one(found, name)) for name in found.column_names if not name.startswith("\0")}
+
+    repeated = places[repeated_rows(group, sent)]
+    DUPLICATES.labels("query").inc(len(repeated))
+    keep = np.ones(table.num_rows, np.bool_)
+    keep[repeated] = False
+    return table.filter(pa.array(keep)).combine_chunks() if len(repeated) else table
+
+
+def _all_columns(readers: Sequence[Reader], table: pa.Table, places: Rows) -> pa.Table:
+    """Every column of some rows of a stitched table, as the sources have them."""
+    origin, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
+    tables, order = [], []
+    for number in np.unique(origin).tolist():
+        at = np.flatnonzero(origin == number)
+        tables.append(_rows_as_stored(readers[number], row[at]))
+        order.append(at)
+    whole_order = np.argsort(np.concatenate(order))
+    return pa.concat_tables(tables, promote_options="default").combine_chunks().take(pa.array(whole_order))
+
+
+def _rows_as_stored(reader: Reader, rows: Rows) -> pa.Table:
+    # Not by way of the reader, which shows durations that no clock can have measured as 0.
+    source, names = reader.source, sorted(reader.source.columns)
+    first, end = int(rows.min()), int(rows.max()) + 1
+    size, what = reader.decoded_bytes(names, (first, end)), f"{len(names)} columns of {end - first} spans"
+    with memory.current().scratch(size, what):
+        read, wanted = source.read(names, (first, end)), pa.array(rows - first)
+        return decoded({name: read[name].take(wanted) for name in names})
+
+
 def _read_columns(columns: Iterable[str]) -> list[str]:
-    return [*_BASE, *(column for column in columns if column not in _BASE and column not in _FACTS)]
+    return [*_BASE, *(column for column in columns if column not in _BASE and column not in FACT_COLUMNS)]
 
 
 def decoded(arrays: dict[str, Any]) -> pa.Table:
@@ -180,34 +231,7 @@ def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
 
 def whole(table: pa.Table) -> pa.Table:
     """The rows of whole traces, sorted, with their facts and nested-set numbers made anew."""
-    index = trace_index(_one(table, "trace_id"))
-    trace, first = trace_numbers(index.offsets), index.offsets[:-1]
-    facts = trace_facts(
-        trace,
-        first,
-        big_endian(_one(table, "span_id"))[:, 0],
-        big_endian(_one(table, "parent_span_id"))[:, 0],
-        to_numpy(_one(table, "kind")),
-        to_numpy(_one(table, "start_ns")),
-        to_numpy(_one(table, "duration_ns")),
-    )
-    numbers = facts.nested
-    root_rows = pa.array(facts.root[trace], mask=(facts.root < 0)[trace])
-    made = {
-        "nested_left": pa.array(numbers.left),
-        "nested_right": pa.array(numbers.right),
-        "nested_parent": pa.array(numbers.parent),
-        "trace_start_ns": pa.array(facts.start_ns[trace]),
-        "trace_duration_ns": pa.array(facts.duration_ns[trace]),
-        "root_name": pc.take(_one(table, "name"), root_rows),
-        "root_service": pc.take(_one(table, SERVICE_NAME), root_rows)
-        if SERVICE_NAME in table.column_names
-        else pa.nulls(len(trace), pa.string()),
-    }
-    for name, array in made.items():
-        at = table.schema.get_field_index(name)
-        table = table.append_column(name, array) if at < 0 else table.set_column(at, name, array)
-    return table
+    return with_facts(table)
 
 
 def _one(table: pa.Table, column: str) -> Any:

@@ -50,8 +50,8 @@ def search(
     """The newest `limit` traces that match and whose [start, end] overlaps [start_ns, end_ns).
 
     Newest first by the whole trace's start, then by trace id: the same answer however the rows are split over the
-    sources. Spans that clients sent twice are counted twice until compaction drops them. Traces that arrive meanwhile
-    do not move a page: each begins after the last trace of the page before.
+    sources. A span that a client sent twice counts once in a trace that is looked at whole. Traces that arrive
+    meanwhile do not move a page: each begins after the last trace of the page before.
 
     sources: all that may know a trace of the window; their order does not matter
     observer: its profile is filled; its progress gets the first traces of the answer as soon as no other source

@@ -1,14 +1,14 @@
 """One trace by its id, from all sources."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from query import memory
 from query.scan.source import Estimating, Source
-from query.scan.stitch import decoded, sort_rows, whole
+from query.scan.stitch import decoded, sort_rows, whole, without_repeated
 from query.scan.trace_lookup import find
 from tables.columns.trace_index import TraceIndex
 from tables.schema import FIXED
@@ -65,7 +65,7 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
     for fixed in FIXED:
         if fixed.name not in table.column_names:
             table = table.append_column(fixed, pa.nulls(table.num_rows, fixed.type))
-    table = whole(_without_duplicates(table))
+    table = whole(without_repeated(table, lambda rows: table.take(pa.array(rows))))
     # Not drop_columns, which takes a minute for tens of thousands.
     empty = {name for name in table.column_names if table[name].null_count == table.num_rows} - set(FIXED.names)
     return table.select([name for name in table.column_names if name not in empty])
@@ -98,24 +98,3 @@ def _rows(source: Source, index: TraceIndex, trace: int) -> pa.Table:
     rows = _bounds(index, trace)
     found = source.read(sorted(source.columns - _PER_SEGMENT), rows)
     return decoded({column: array for column, array in found.items() if array.null_count < len(array)})
-
-
-def _without_duplicates(table: pa.Table) -> pa.Table:
-    """Rows with the same span id are compared column by column; there are few of them, if any."""
-    spans: dict[Any, list[int]] = {}
-    for row, span_id in enumerate(table["span_id"].to_pylist()):
-        spans.setdefault(span_id, []).append(row)
-    suspects = [row for rows in spans.values() if len(rows) > 1 for row in rows]
-    if not suspects:
-        return table
-    compared = table.select([name for name in table.column_names if name not in _PER_SEGMENT])
-    seen: set[str] = set()
-    drop = []
-    for row, values in zip(suspects, compared.take(pa.array(suspects)).to_pylist(), strict=True):
-        key = repr(values)
-        if key in seen:
-            drop.append(row)
-        seen.add(key)
-    keep = np.ones(table.num_rows, bool)
-    keep[drop] = False
-    return table.filter(pa.array(keep))

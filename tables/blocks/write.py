@@ -1,5 +1,6 @@
-"""Writes a block: the unchanged bytes of its segments, the filters of their trace ids, then meta.json."""
+"""Writes a block: the bytes of its segments, the filters of their trace ids, then meta.json."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,10 @@ from tables.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A segment that becomes a file of a block.
+    """A segment, or several small ones merged, that becomes a file of a block.
 
     received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; max 0: unknown
+    merged: it is made of several segments. Its name has a checksum: another version may merge them to other bytes
     """
 
     data: Any  # Parquet bytes: bytes or an Arrow buffer
@@ -28,6 +30,7 @@ class SegmentFile:
     end_max_ns: int
     received_min_ms: int = 0
     received_max_ms: int = 0
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
     """The meta of a block. segments: (segment, size in bytes, checksum of its end, its trace ids)"""
     files = [
         FileMeta(
-            name=f"data-{number:04d}.parquet",
+            name=_name(number, segment),
             size_bytes=size,
             spans=segment.spans,
             start_min_ns=segment.start_min_ns,
@@ -79,6 +82,11 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         received_min_ms=received_min_ms,
         received_max_ms=received_max_ms,
     )
+
+
+def _name(number: int, segment: SegmentFile) -> str:
+    mark = f"-{zlib.crc32(segment.data):08x}" if segment.merged else ""
+    return f"data-{number:04d}{mark}.parquet"
 
 
 def _received(segments: Sequence[SegmentFile]) -> tuple[int, int]:

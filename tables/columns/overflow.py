@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
 from tables.columns.arrays import list_parents, list_values, numbers
 from tables.columns.types import Int64s
@@ -134,6 +134,16 @@ def _typed(values: Any, word: str) -> Any:
         [getattr(item, field) for item in AnyValue.FromString(raw).array_value.values] for raw in values.to_pylist()
     ]
     return pa.array(lists, ATTRIBUTE_TYPES[word])
+
+
+def serialized_lists(values: Any, word: str) -> Any:
+    """The inverse of what reading an entry of a list type does: each list as a serialized OTLP AnyValue."""
+    field = _LIST_FIELDS[word]
+    lists = [
+        AnyValue(array_value=ArrayValue(values=[AnyValue(**{field: item}) for item in one]))
+        for one in values.to_pylist()
+    ]
+    return pa.array([one.SerializeToString() for one in lists], pa.binary())
 
 
 def _shown(array: Any) -> Any:

@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from tables.columns.arrays import fixed_bytes
 
+Ids = npt.NDArray[np.bytes_]  # trace ids, dtype S16
+
 
 @dataclass(slots=True, eq=False)
 class TraceIndex:

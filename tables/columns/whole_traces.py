@@ -1,16 +1,19 @@
-"""Rows of whole traces: sorted as segments are, without what a client sent twice, with the facts of each trace."""
+"""Rows of whole traces: their order, which of them a client sent twice, and the facts of each trace."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import big_endian, numbers, one_array, rows_in_order
-from tables.columns.equal_rows import equal_rows
+from tables.columns.arrays import big_endian, numbers, one_array
+from tables.columns.equal_rows import equal_rows, row_hashes
 from tables.columns.trace_facts import trace_facts
 from tables.columns.trace_index import trace_index
-from tables.columns.types import Bools, Int64s
+from tables.columns.types import Bools, Int64s, UInt64s
 
 # Columns that depend on which rows are together. They are no part of what a client sent.
 FACT_COLUMNS: Final = (
@@ -25,53 +28,92 @@ FACT_COLUMNS: Final = (
 SERVICE_NAME: Final = "resource.service.name"
 
 
-def in_order(table: pa.Table) -> Int64s:
-    """The order of rows by trace id, start, span id, kind, parent and duration."""
-    trace = big_endian(one_array(table["trace_id"]))
+@dataclass(frozen=True, slots=True, eq=False)
+class SortKeys:
+    """What rows are sorted by, in the order of their weight: trace, start, span, kind, parent, duration.
 
-    def ties() -> list[Any]:
-        span, parent = (big_endian(one_array(table[name]))[:, 0] for name in ("span_id", "parent_span_id"))
-        return [span, numbers(one_array(table["kind"])), parent, numbers(one_array(table["duration_ns"]))]
+    trace_id: shape (rows, 2), as numbers that sort as the ids do; span_id, parent_id: the same, shape (rows,)
+    """
 
-    return rows_in_order((trace[:, 0], trace[:, 1], numbers(one_array(table["start_ns"]))), ties)
+    trace_id: UInt64s
+    span_id: UInt64s
+    parent_id: UInt64s
+    start_ns: Int64s
+    kind: npt.NDArray[np.integer[Any]]
+    duration_ns: Int64s
 
+    def _within_trace(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.start_ns, self.span_id, self.kind, self.parent_id, self.duration_ns
 
-def repeated_rows(table: pa.Table) -> Bools:
-    """Which rows equal an earlier one in every field that a client sent. In: rows as `in_order` has them"""
-    rows = table.num_rows
-    repeated = np.zeros(rows, np.bool_)
-    if rows < 2:
-        return repeated
-    same = np.ones(rows - 1, np.bool_)
-    for name in ("trace_id", "span_id"):
-        words = big_endian(one_array(table[name]))
-        same &= (words[1:] == words[:-1]).all(axis=1)
-    for name in ("start_ns", "duration_ns", "kind"):
-        column = numbers(one_array(table[name]))
-        same &= column[1:] == column[:-1]
-    if not same.any():
-        return repeated
-    group = np.cumsum(np.r_[True, ~same])
-    compared = [name for name in table.column_names if name not in (*FACT_COLUMNS, "trace_id", "span_id")]
-    distance, longest = 1, int(np.bincount(group).max())
-    while distance < longest:
-        left = np.flatnonzero(group[distance:] == group[:-distance])
-        left = left[~repeated[left + distance]]
-        if not len(left):
-            break
-        equal = np.ones(len(left), np.bool_)
-        for name in compared:
-            at = np.flatnonzero(equal)
-            if not len(at):
+    def order(self, rows: Int64s, trace: Int64s) -> Int64s:
+        """The order of some rows. trace: the number of each row's trace, ascending with the ids"""
+        found: Int64s = np.lexsort([*(key[rows] for key in reversed(self._within_trace())), trace])
+        return found
+
+    def descents(self, rows: Int64s) -> Bools:
+        """Where a row comes before the row above it, if both are of one trace. rows: which, in their order"""
+        start = self.start_ns[rows]
+        below = np.zeros(len(rows), np.bool_)
+        below[1:] = start[1:] < start[:-1]
+        tied = np.flatnonzero(start[1:] == start[:-1]) + 1
+        for key in self._within_trace()[1:]:
+            if not len(tied):
                 break
-            equal[at] = equal_rows(one_array(table[name]), left[at], left[at] + distance)
-        repeated[left[equal] + distance] = True
-        distance += 1
+            upper, lower = key[rows[tied - 1]], key[rows[tied]]
+            below[tied[lower < upper]] = True
+            tied = tied[lower == upper]
+        return below
+
+
+def equal_to_previous(keys: SortKeys, rows: Int64s) -> Bools:
+    """Which of the rows have the same keys as the row before. rows: in the order of the keys"""
+    same = np.zeros(len(rows), np.bool_)
+    span = keys.span_id[rows]
+    at = np.flatnonzero(span[1:] == span[:-1]) + 1
+    for key in (keys.start_ns, keys.duration_ns, keys.parent_id, keys.kind, keys.trace_id[:, 0], keys.trace_id[:, 1]):
+        if not len(at):
+            break
+        at = at[key[rows[at]] == key[rows[at - 1]]]
+    same[at] = True
+    return same
+
+
+def suspects(same: Bools) -> tuple[Int64s, Int64s]:
+    """Rows that share their keys with others, and the number of their group. In: as of `equal_to_previous`"""
+    among = same.copy()
+    among[:-1] |= same[1:]
+    rows = np.flatnonzero(among)
+    return rows, np.cumsum(~same[rows])
+
+
+def repeated_rows(group: Int64s, columns: Callable[[], dict[str, Any]]) -> Bools:
+    """Which rows equal an earlier one of their group in every field that a client sent.
+
+    group: number of each row's group, ascending; columns: a function that returns all columns of these rows, called
+    only if there are any
+    """
+    repeated = np.zeros(len(group), np.bool_)
+    if not len(group):
+        return repeated
+    sent = [array for name, array in columns().items() if name not in FACT_COLUMNS]
+    hashes = np.zeros(len(group), np.uint64)
+    for array in sent:
+        hashes = hashes * np.uint64(31) + row_hashes(array)
+    order = np.lexsort((hashes, group))
+    later, earlier = order[1:], order[:-1]
+    alike = (group[later] == group[earlier]) & (hashes[later] == hashes[earlier])
+    # Rows with one hash are compared with the first of them.
+    first = order[np.maximum.accumulate(np.where(np.r_[True, ~alike], np.arange(len(order)), 0))][1:]
+    left, right = first[alike], later[alike]
+    equal = np.ones(len(left), np.bool_)
+    for array in sent:
+        equal &= equal_rows(array, left, right)
+    repeated[right[equal]] = True
     return repeated
 
 
 def with_facts(table: pa.Table) -> pa.Table:
-    """The table with the columns FACT_COLUMNS made anew. In: rows of whole traces, as `in_order` has them"""
+    """The table with the FACT_COLUMNS made anew. In: rows of whole traces, in the order of `SortKeys`"""
     index = trace_index(one_array(table["trace_id"]))
     first = index.offsets[:-1]
     trace = np.repeat(np.arange(len(first), dtype=np.int64), np.diff(index.offsets))

@@ -12,6 +12,7 @@ import pyarrow as pa
 from prometheus_client import Counter
 
 from tables.columns.arrays import fixed_bytes
+from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.errors import WireError
 from tables.live.shared_records import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
@@ -34,8 +35,8 @@ def seal_records(
 
     shared: the decoder of records that other heads share
     """
-    table, _, bad = seal_and(lambda _: None, records, attribute_columns_max, shared)
-    return table, bad
+    batches, bad = spans_of(records, shared)
+    return seal_whole(batches, attribute_columns_max, lambda _: None)[0] if batches else None, bad
 
 
 def seal_and(
@@ -44,11 +45,16 @@ def seal_and(
     attribute_columns_max: int,
     shared: SharedRecords | None = None,
 ) -> tuple[pa.Table | None, T | None, list[BadRecord]]:
-    """As `seal_records`, and applies `finish` to the table. Spans for which `finish` fails are stored raw, too."""
+    """As `seal_records`, and applies `finish` to the table. Spans for which `finish` fails are stored raw, too.
+
+    This is the seal that lasts: it counts the spans that it leaves out because others equal them.
+    """
     batches, bad = spans_of(records, shared)
     if not batches:
         return None, None, bad
-    return *seal_whole(batches, attribute_columns_max, finish), bad
+    table, finished = seal_whole(batches, attribute_columns_max, finish)
+    DUPLICATES.labels("seal").inc(sum(map(len, batches)) - table.num_rows)
+    return table, finished, bad
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tables.live.merged_segments import MergedSegments
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.storage.byte_cache import ByteCache
 
@@ -17,8 +18,9 @@ class SegmentBytes:
 
     def __init__(self, segments: Segments, memory_bytes_max: int) -> None:
         self._segments = segments
-        self._recent: ByteCache[SegmentInfo, Any] = ByteCache("segments", memory_bytes_max)
+        self._recent: ByteCache[SegmentInfo | str, Any] = ByteCache("segments", memory_bytes_max)
         self._copies: dict[str, SegmentInfo] = {}  # by the path of the block's file
+        self._merged: dict[str, MergedSegments] = {}  # the same
 
     def keep(self, info: SegmentInfo, data: Any) -> None:
         """Holds the bytes of a new segment in memory for a while. data: a pyarrow.Buffer"""
@@ -41,11 +43,29 @@ class SegmentBytes:
         """Files of blocks that are segments, byte by byte, under their paths."""
         self._copies |= copies
 
+    def add_merged(self, merged: Mapping[str, MergedSegments]) -> None:
+        """Files of blocks that are made of segments, under their paths."""
+        self._merged |= merged
+
     def block_file(self, path: str) -> Any:
-        """The bytes of a block's file, if they are still here as a segment's (disk); else None."""
+        """The bytes of a block's file, if they, or what they are made of, are still here (disk); else None."""
         info = self._copies.get(path)
-        if info is None:
+        if info is not None:
+            return self._kept(info)
+        merged = self._merged.get(path)
+        if merged is None:
             return None
+        data = self._recent.get(path)
+        if data is None:
+            parts = [self._kept(info) for info in merged.infos]
+            if any(part is None for part in parts):
+                return None
+            data = merged.again(parts)
+            if data is not None:
+                self._recent.put(path, data, data.size)
+        return data
+
+    def _kept(self, info: SegmentInfo) -> Any:
         data = self._recent.get(info)
         if data is None and (kept := self._segments.copy(info)) is not None:
             data = pa.py_buffer(kept)
@@ -61,6 +81,9 @@ class SegmentBytes:
         gone = set(infos)
         for path in [path for path, info in self._copies.copy().items() if info in gone]:
             self._copies.pop(path, None)
+        for path in [path for path, one in self._merged.copy().items() if not gone.isdisjoint(one.infos)]:
+            self._merged.pop(path, None)
+            self._recent.discard(path)
         for info in infos:
             self._recent.discard(info)
         self._segments.delete(list(infos))

@@ -16,10 +16,12 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.cuts import Cut
 from tables.catalog.snapshot import BlockSnapshot
 from tables.columns.arrays import numbers, one_array
+from tables.columns.duplicates import DUPLICATES
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError
 from tables.live.head import Head, seal_and
+from tables.live.merged_segments import MergedSegments, merge_segments, segment_file, small_segments
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentInfo, Segments
@@ -42,11 +44,16 @@ BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of flushed, vi
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """cut: the valid cut; ours: whether it names this worker's blocks"""
+    """cut: the valid cut; ours: whether it names this worker's blocks
+
+    copies: files that are segments, byte by byte; merged: files that several segments share; both by their paths
+    """
 
     cut: Cut
     blocks: list[BlockMeta]
     ours: bool
+    copies: dict[str, SegmentInfo]
+    merged: dict[str, MergedSegments]
 
 
 # Sources of a live part; with a trace id, at least those that hold that trace.
@@ -162,15 +169,39 @@ class LiveStore:
     def flush(self, partition: int, job: FlushJob, segments: Iterable[SegmentInfo]) -> FlushResult:
         """Writes the blocks of a cut and makes them visible (disk, storage). Raises: StorageError."""
         metas: list[BlockMeta] = []
+        copies: dict[str, SegmentInfo] = {}
+        merged: dict[str, MergedSegments] = {}
         cluster_id, count = self.blocks.cluster_id, self.policy.partitions
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
-            files = [self._segment_file(segment) for segment in of_tenant]
+            files = self._files(list(of_tenant))
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
-            metas.append(write_block(self.blocks.store, block, files))
+            meta = write_block(self.blocks.store, block, [file for file, _ in files])
+            metas.append(meta)
+            for file, (_, origin) in zip(meta.files, files, strict=True):
+                path = f"{meta.folder}/{file.name}"
+                if isinstance(origin, MergedSegments):
+                    merged[path] = origin
+                else:
+                    copies[path] = origin
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
         wanted = Cut(partition, job.first_offset, job.last_offset, names, tuple(metas))
         cut = self.blocks.cuts.write(wanted)
-        return FlushResult(cut, metas, ours=cut == wanted)
+        return FlushResult(cut, metas, cut == wanted, copies, merged)
+
+    def _files(self, infos: list[SegmentInfo]) -> list[tuple[SegmentFile, SegmentInfo | MergedSegments]]:
+        """The files of a block, and what each is made of: large segments as they are, small ones together."""
+        small = small_segments(infos)
+        files: list[tuple[SegmentFile, SegmentInfo | MergedSegments]] = [
+            (self._segment_file(info), info) for info in infos if info not in small
+        ]
+        if small:
+            columns_max = self.policy.attribute_columns_max
+            parts = [self._data.data(info) for info in small]
+            for number, one in enumerate(merge_segments(small, parts, columns_max)):
+                origin = MergedSegments(tuple(small), columns_max, number, one.data.size)
+                files.append((segment_file(one, small), origin))
+                DUPLICATES.labels("flush").inc(one.repeated)
+        return files
 
     def _segment_file(self, info: SegmentInfo) -> SegmentFile:
         received = (info.first_timestamp_ms, info.last_timestamp_ms)
@@ -181,14 +212,10 @@ class LiveStore:
         while.
         """
         done = partition.flushed(job)
-        files = [(f"{meta.folder}/{file.name}", file) for meta in result.blocks for file in meta.files]
-        ordered = sorted(done, key=lambda s: (s.tenant, s.first_offset))
-        same: dict[str, SegmentInfo] = {}
-        if [file.size_bytes for _, file in files] == [info.size_bytes for info in ordered]:
-            same = {path: info for (path, _), info in zip(files, ordered, strict=True)}
-        self._data.add_copies(same)
-        # Decoded columns of a segment also serve its block: the bytes are the same.
-        self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in same.items()})
+        self._data.add_copies(result.copies)
+        self._data.add_merged(result.merged)
+        # Decoded columns of a segment also serve its block, where the bytes are the same.
+        self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in result.copies.items()})
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))
         BLOCKS.inc(len(result.blocks))
         BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import big_endian, concat, numbers, rows_in_order
-from tables.columns.types import Int64s
+from tables.columns.types import Bools, Int64s
+from tables.wire.split import take_rows
 
 # A column of spans that cannot be sealed, in records as in segments: see `tables.seal.raw_fallback`.
 RAW: Final = "raw"
@@ -47,8 +48,44 @@ class Rows:
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self.batches = batches
-        self.order = trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"), self._ties)
-        self._indices = pa.array(self.order.order)
+        self._set_order(trace_order(self._joined("trace_id"), self._joined_numbers("start_ns"), self._ties))
+
+    def _set_order(self, order: Order) -> None:
+        self.order = order
+        self._indices = pa.array(order.order)
+
+    def same_keys(self) -> Bools:
+        """Which rows have the same keys as the row before: those that it takes to be sorted, and its ids."""
+        order, spans = self.order, big_endian(self._joined("span_id"))[:, 0][self.order.order]
+        same = np.zeros(order.rows, np.bool_)
+        at = np.flatnonzero(spans[1:] == spans[:-1]) + 1
+        at = at[order.trace[at] == order.trace[at - 1]]
+        if len(at):
+            upper, lower = order.order[at - 1], order.order[at]
+            alike = np.ones(len(at), np.bool_)
+            for key in (self._joined_numbers("start_ns"), *self._ties()):
+                alike &= key[upper] == key[lower]
+            same[at[alike]] = True
+        return same
+
+    def some_batches(self, rows: Int64s) -> list[pa.RecordBatch]:
+        """Some rows, by their place in the order, as batches of their own: sorted, they come in the same order."""
+        places = np.sort(self.order.order[rows])
+        ends = np.cumsum([len(batch) for batch in self.batches])
+        cuts = np.searchsorted(places, ends)
+        found = []
+        for batch, end, first, last in zip(self.batches, ends, (0, *cuts), cuts, strict=False):
+            if last > first:
+                found.append(take_rows(batch, places[first:last] - (end - len(batch))))
+        return found
+
+    def leave_out(self, rows: Int64s) -> None:
+        """Drops rows, by their place in the order. Each trace must keep one."""
+        keep = np.ones(self.order.rows, np.bool_)
+        keep[rows] = False
+        trace = self.order.trace[keep]
+        starts = np.flatnonzero(np.r_[True, trace[1:] != trace[:-1]])
+        self._set_order(Order(self.order.order[keep], trace, starts))
 
     def _ties(self) -> list[Any]:
         span_id, parent_id = (big_endian(self._joined(name))[:, 0] for name in ("span_id", "parent_span_id"))

@@ -10,6 +10,7 @@ from tables.columns.arrays import big_endian
 from tables.columns.overflow import Overflow
 from tables.columns.trace_facts import trace_facts
 from tables.columns.types import Codes, Int64s
+from tables.columns.whole_traces import repeated_rows, suspects
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns
@@ -29,9 +30,19 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
     """The spans of some records (from `wire.record.decode`) as one table in the form of `tables.schema`.
 
     attribute_columns_max: attributes beyond it, the rarest, go to the column `overflow`
-    Rows are sorted by trace id, then start. Strings are dictionary-encoded if that is cheap, else plain
+    Rows are sorted by trace id, then start. Of spans that are equal in every field only one is kept. Strings are
+    dictionary-encoded if that is cheap, else plain
     """
     rows = Rows(list(batches))
+    places, group = suspects(rows.same_keys())
+    if len(places):
+        few = Rows(rows.some_batches(places))
+        repeated = repeated_rows(group, lambda: _columns(few, attribute_columns_max))
+        rows.leave_out(places[repeated])
+    return pa.table(_columns(rows, attribute_columns_max))
+
+
+def _columns(rows: Rows, attribute_columns_max: int) -> dict[str, Any]:
     order = rows.order
     names, resources, scopes = Numbers(), Numbers(), Numbers()
     name = rows.take_codes("name", names)
@@ -76,8 +87,7 @@ def seal(batches: Sequence[pa.RecordBatch], attribute_columns_max: int = 1000) -
     used = sum(parse_attribute_column(name) is not None for name in (*of_resources, *of_scopes))
     columns |= attribute_columns(rows, attribute_columns_max - used, overflow)
     columns |= event_columns(rows)
-    columns |= overflow.columns()
-    return pa.table(columns)
+    return columns | overflow.columns()
 
 
 def _root_columns(
@@ -111,5 +121,7 @@ def _optional_columns(rows: Rows) -> dict[str, Any]:
     for name in ("resource_schema_url", "scope_schema_url"):
         if rows.has(name):
             urls = Numbers()
-            columns[name] = urls.strings(rows.take_codes(name, urls))
+            codes = rows.take_codes(name, urls)
+            codes[codes < 0] = urls.number_of.setdefault("", len(urls.number_of))
+            columns[name] = urls.strings(codes)
     return columns

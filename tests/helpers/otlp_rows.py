@@ -36,8 +36,9 @@ def read_messages(path: Path) -> Iterator[ExportTraceServiceRequest]:
 
 
 def span_table(requests: Iterable[ExportTraceServiceRequest]) -> pa.Table:
-    """Every span of the requests, sorted, with trace facts and nested-set numbers."""
-    return make_table([row for request in requests for row in _rows(request)])
+    """Every span of the requests, sorted, with trace facts and nested-set numbers; of equal spans only one."""
+    rows = {repr((sorted(row.items()), rest)): row for request in requests for row, rest in _rows(request)}
+    return make_table(list(rows.values()))
 
 
 def make_table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -107,7 +108,8 @@ def column_type(name: str) -> pa.DataType:
     return ATTRIBUTE_TYPES[attribute.type]
 
 
-def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
+def _rows(request: ExportTraceServiceRequest) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Each span's row, and what else it has."""
     for resource_spans in request.resource_spans:
         resource = _attributes("resource", resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
@@ -117,7 +119,7 @@ def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
                 "scope_version": scope_spans.scope.version,
             }
             for span in scope_spans.spans:
-                yield {
+                row = {
                     **resource,
                     **scope,
                     **_attributes("span", span.attributes),
@@ -133,6 +135,10 @@ def _rows(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
                     **_entries("events", [_event(event) for event in span.events]),
                     **_entries("links", [_link(link) for link in span.links]),
                 }
+                rest = [span.trace_state, span.flags, resource_spans.schema_url, scope_spans.schema_url]
+                rest += [one.dropped_attributes_count for one in (span, resource_spans.resource, scope_spans.scope)]
+                rest += [span.dropped_events_count, span.dropped_links_count, *span.events, *span.links]
+                yield row, rest
 
 
 def _entries(column: str, entries: list[dict[str, Any]]) -> dict[str, Any]:

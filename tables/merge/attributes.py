@@ -1,0 +1,166 @@
+"""Which attributes of merged rows have a column of their own, and which are in the overflow."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns import overflow
+from tables.columns.overflow import Overflow, SparseColumns, rarest, value_field
+from tables.columns.types import Int64s
+from tables.columns.whole_traces import SERVICE_NAME
+from tables.merge.columns import Part
+from tables.merge.inputs import Columns
+from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
+
+
+@dataclass(slots=True)
+class _Sparse:
+    """The overflow of one of the parts. first: its first row among the rows of all"""
+
+    first: int
+    columns: SparseColumns
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = frozenset(self.columns.names)
+
+
+def attribute_counts(columns: Columns) -> Counter[str]:
+    """How many values each attribute has in an input, by the name of its column."""
+    counts = Counter[str]()
+    for name, array in columns.items():
+        if parse_attribute_column(name) is not None:
+            counts[name] = len(array) - array.null_count
+    if overflow.COLUMN in columns:
+        sparse = SparseColumns.of(_plain_texts(columns[overflow.COLUMN]))
+        sizes = np.diff(sparse.ends, prepend=0)
+        counts.update({name: int(sizes[number]) for name, number in sparse.names.items()})
+    return counts
+
+
+def rare_attributes(counts: Mapping[str, int], attribute_columns_max: int) -> frozenset[str]:
+    """The columns that go to the overflow."""
+    if len(counts) <= attribute_columns_max and all(len(name) <= overflow.KEY_CHARS_MAX for name in counts):
+        return frozenset()
+    attributes: dict[tuple[str, Any], int] = {}
+    for name, count in counts.items():
+        attribute = parse_attribute_column(name)
+        assert attribute is not None
+        attributes[attribute.key, (attribute.scope, attribute.type, name)] = count
+    # The facts of a trace need its column.
+    return frozenset(kind[-1] for _, kind in rarest(attributes, attribute_columns_max)) - {SERVICE_NAME}
+
+
+class Attributes:
+    """The attributes of some parts that are, or will be, in the overflow."""
+
+    def __init__(self, parts: Sequence[Part], rare: frozenset[str]) -> None:
+        self.rare = rare
+        self._rows = sum(part.rows for part in parts)
+        self._sparse: list[_Sparse] = []
+        first = 0
+        for part in parts:
+            lists = part.columns.get(overflow.COLUMN)
+            if lists is not None:
+                self._sparse.append(_Sparse(first, SparseColumns.of(_plain_texts(lists))))
+            first += part.rows
+
+    def from_overflow(self) -> list[str]:
+        """Attributes that some part has in its overflow, and that get a column."""
+        return sorted({name for one in self._sparse for name in one.names} - self.rare)
+
+    def column(self, name: str, own: Any | None) -> Any:
+        """The column of an attribute that some parts have in their overflow, and others (own) in a column."""
+        attribute = parse_attribute_column(name)
+        type_ = ATTRIBUTE_TYPES[attribute.type if attribute is not None else "string"]
+        arrays: list[Any] = []
+        index = np.full(self._rows, -1, np.int64)
+        end = 0
+        if own is not None:
+            arrays.append(own.dictionary_decode() if pa.types.is_dictionary(own.type) else own)
+            valid = own.is_valid().to_numpy(zero_copy_only=False)
+            index[valid] = np.flatnonzero(valid)
+            end = self._rows
+        for one in self._sparse:
+            if name in one.names:
+                at, values = one.columns.column(name)
+                index[at + one.first] = end + np.arange(len(at))
+                arrays.append(values.cast(type_))
+                end += len(at)
+        found = pa.concat_arrays(arrays).take(pa.array(index, mask=index < 0))
+        return found.dictionary_encode() if found.type == pa.string() else found
+
+    def to_overflow(self, columns: Mapping[str, Any], place: Int64s | None) -> dict[str, Any]:
+        """The column `overflow`, if any row has an entry.
+
+        columns: those of `rare` that some parts have as columns, in the old order of rows
+        place: the new row of each old one, -1: it is left out; None: rows stay where they are
+        """
+        collected = Overflow(self._rows if place is None else int((place >= 0).sum()))
+        for name, array in columns.items():
+            rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+            if len(rows):
+                _add(collected, rows, _entries(name, array.drop_null()), place)
+        for one in self._sparse:
+            stay = np.zeros(len(one.columns.ends), np.bool_)
+            stay[[number for name, number in one.columns.names.items() if name in self.rare]] = True
+            at = np.flatnonzero(np.repeat(stay, np.diff(one.columns.ends, prepend=0)))
+            if len(at):
+                rows = one.columns.rows[at].astype(np.int64) + one.first
+                _add(collected, rows, one.columns.entries.take(pa.array(at)), place)
+        return {name: _sorted_entries(lists) for name, lists in collected.columns().items()}
+
+
+def _add(collected: Overflow, rows: Int64s, entries: Any, place: Int64s | None) -> None:
+    if place is not None:
+        rows = place[rows]
+        kept = np.flatnonzero(rows >= 0)
+        if len(kept) < len(rows):
+            rows, entries = rows[kept], entries.take(pa.array(kept))
+    collected.add(rows, entries)
+
+
+def _entries(name: str, values: Any) -> pa.StructArray:
+    attribute = parse_attribute_column(name)
+    assert attribute is not None
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if attribute.type.endswith("[]"):
+        values = overflow.serialized_lists(values, attribute.type)
+    names = pa.array([name]).take(pa.array(np.zeros(len(values), np.int8)))
+    return overflow.entries(names, value_field(attribute.type), values)
+
+
+def _sorted_entries(lists: Any) -> Any:
+    """Each row's entries by column, and of a column that a row has twice the last: equal rows have equal entries."""
+    entries = lists.values
+    encoded = entries.field("column").dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    names = rank[encoded.indices.to_numpy()]
+    lengths = np.diff(lists.offsets.to_numpy())
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    order = np.lexsort((names, rows))
+    names, rows = names[order], rows[order]
+    last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))
+
+
+def _plain_texts(lists: Any) -> Any:
+    """The overflow with plain strings: dictionaries inside of lists cannot be joined."""
+    offsets = pc.fill_null(pc.list_value_length(lists), 0)
+    values = pc.list_flatten(lists)
+    fields = [
+        one.dictionary_decode() if pa.types.is_dictionary(one.type) else one
+        for one in (values.field(number) for number in range(values.type.num_fields))
+    ]
+    structs = pa.StructArray.from_arrays(fields, fields=list(OVERFLOW))
+    ends = np.r_[0, np.cumsum(offsets.to_numpy(zero_copy_only=False))].astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), structs)

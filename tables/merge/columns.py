@@ -1,0 +1,112 @@
+"""Columns of several inputs, one below the other, in another order of rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
+from tables.columns.arrays import concat, numbers, one_array, take_lists
+from tables.merge.inputs import Columns, narrow
+
+# Dictionaries of so many values are always looked through for those that no row has.
+_DICTIONARY_PER_ROW: Final = 4
+
+
+class Part:
+    """Rows of one input.
+
+    whole: whether its dictionaries have only what its rows have
+    """
+
+    def __init__(self, columns: Columns, *, whole: bool) -> None:
+        self.columns, self.whole = columns, whole
+        self.rows = len(columns["trace_id"])
+
+
+def column_names(parts: Iterable[Part]) -> list[str]:
+    """The columns that any part has, in the order in which they come."""
+    return list(dict.fromkeys(name for part in parts for name in part.columns))
+
+
+def joined(name: str, parts: Sequence[Part], order: Any | None) -> Any:
+    """A column of all parts; null, or what stands for nothing, where a part has not the column.
+
+    order: which row of all comes where, as an Arrow array; None: as they are
+    """
+    present = [part.columns[name] for part in parts if name in part.columns]
+    if any(pa.types.is_dictionary(array.type) for array in present):
+        array = _joined_dictionaries(name, parts)
+    else:
+        type_ = present[0].type
+        array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
+        array = filled(name, array)
+    if order is not None:
+        if name in MOSTLY_EMPTY and array.null_count == 0:
+            array = take_lists(array, numbers(order))
+        else:
+            array = pc.take(array, order, boundscheck=False)
+    return array
+
+
+def _joined_dictionaries(name: str, parts: Sequence[Part]) -> Any:
+    encoded = []
+    for part in parts:
+        array = part.columns.get(name)
+        if array is not None and not pa.types.is_dictionary(array.type):
+            array = array.dictionary_encode()
+        if array is not None and not part.whole and len(array.dictionary) > _DICTIONARY_PER_ROW * len(array):
+            array = without_unused(array)
+        encoded.append(array)
+    dictionaries = [array.dictionary for array in encoded if array is not None]
+    values = dictionaries[0]
+    indices = [None if array is None else array.indices for array in encoded]
+    if not all(other is values or other.equals(values) for other in dictionaries[1:]):
+        unified = concat(dictionaries).dictionary_encode()
+        values, at = unified.dictionary, 0
+        for number, array in enumerate(encoded):
+            if array is not None:
+                place = unified.indices.slice(at, len(array.dictionary))
+                at += len(array.dictionary)
+                indices[number] = pc.take(place, array.indices, boundscheck=False)
+    types = {one.type for one in indices if one is not None}
+    type_ = max(types, key=lambda each: each.bit_width)
+    fill = pa.scalar(None, type_)
+    if name in EMPTY_TEXTS:
+        values, code = _with_value(values, "")
+        type_, fill = pa.int32(), pa.scalar(code, pa.int32())
+    filled = []
+    for part, one in zip(parts, indices, strict=True):
+        if one is None:
+            filled.append(pa.repeat(fill, part.rows))
+        else:
+            wide = one if one.type == type_ else one.cast(type_)
+            filled.append(wide if not fill.is_valid else pc.fill_null(wide, fill))
+    return narrow(pa.DictionaryArray.from_arrays(concat(filled), values, safe=False))
+
+
+def _with_value(values: Any, value: str) -> tuple[Any, int]:
+    code = pc.index(values, pa.scalar(value, values.type)).as_py()
+    if code >= 0:
+        return values, code
+    return pa.concat_arrays([values, pa.array([value], values.type)]), len(values)
+
+
+def without_unused(array: Any) -> Any:
+    """A DictionaryArray with only the values that its rows have."""
+    used = np.zeros(len(array.dictionary), np.bool_)
+    codes = array.indices
+    used[numbers(codes.drop_null() if codes.null_count else codes)] = True
+    if used.all():
+        return array
+    places = pa.array((np.cumsum(used) - 1).astype(np.int32))
+    indices = pc.take(places, codes, boundscheck=False)
+    kept = array.dictionary.take(pa.array(np.flatnonzero(used)))
+    return narrow(pa.DictionaryArray.from_arrays(indices, kept, safe=False))
+
+
+def concatenated(name: str, parts: Sequence[Part]) -> Any:
+    """A column that every part has, without dictionaries."""
+    return one_array(pa.chunked_array([part.columns[name] for part in parts]))

@@ -1,0 +1,140 @@
+"""What is merged: Parquet files of segments and blocks, read once and whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tables.columns import overflow
+from tables.columns.arrays import one_array
+from tables.columns.trace_index import Ids, trace_index
+from tables.errors import DamagedError
+from tables.parquet.decode_errors import check_codes, reading
+from tables.storage.checksum import Tail
+from tables.storage.object_store import RangeFile
+
+Columns = dict[str, Any]
+
+_PLAIN_BYTES_MAX: Final = 16 << 20
+_CODES_INT8: Final = np.iinfo(np.int8).max
+_CODES_INT16: Final = np.iinfo(np.int16).max
+
+
+class Sample(NamedTuple):
+    """ids: trace ids of some rows, ascending, the first row's among them; bytes: of the file's pages, decompressed"""
+
+    ids: Ids
+    bytes: int
+
+
+class MergeInput(Protocol):
+    """A file whose rows are sorted by trace id."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        ...
+
+    def sample(self, step: int) -> Sample:
+        """The trace id of every `step`-th row. Raises: StorageError"""
+        ...
+
+    def columns(self) -> Columns:
+        """All columns as the file has them, the overflow among them. Raises: StorageError"""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetInput:
+    """A segment, or a file of a block.
+
+    tail: the expected end of the file; None: unknown
+    Any read raises DamagedError if the bytes differ from those that were written
+    """
+
+    name: str
+    rows: int
+    open_file: Callable[[], RangeFile]
+    tail: Tail | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.open_file().size()
+
+    def sample(self, step: int) -> Sample:
+        """Reads the footer and the trace ids only."""
+        with reading(self.name, "cannot be read"):
+            file = pq.ParquetFile(self.open_file(), pre_buffer=False, page_checksum_verification=True)
+            group = self._checked(file.metadata).row_group(0)
+            ids = one_array(file.read(["trace_id"], use_threads=False)["trace_id"])
+        return Sample(sampled(ids, step), int(group.total_byte_size))
+
+    def columns(self) -> Columns:
+        """Texts that the file has in a dictionary come as DictionaryArray, with indices as narrow as they can be."""
+        with reading(self.name, "cannot be read"):
+            data = pa.py_buffer(self.open_file().read())
+            if self.tail is not None and (problem := self.tail.problem(data.slice(data.size - self.tail.size_bytes))):
+                raise DamagedError(self.name, problem)
+            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
+            metadata = self._checked(file.metadata)
+            # Few rows take little as plain texts, even if each had the longest text: then this is the cheapest way.
+            if self.rows * metadata.row_group(0).total_byte_size > _PLAIN_BYTES_MAX:
+                file = pq.ParquetFile(
+                    pa.BufferReader(data),
+                    metadata=metadata,
+                    read_dictionary=_dictionaries(metadata),
+                    pre_buffer=False,
+                    page_checksum_verification=True,
+                )
+            table = file.reader.read_row_group(0, use_threads=False)
+        if table.num_rows != self.rows:
+            raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
+        found = {name: one_array(table[name]) for name in table.column_names}
+        check_codes(self.name, found.values())
+        return {name: narrow(array) for name, array in found.items() if array.null_count < self.rows}
+
+    def _checked(self, metadata: pq.FileMetaData) -> pq.FileMetaData:
+        if metadata.num_rows != self.rows:
+            raise DamagedError(self.name, f"has {metadata.num_rows} rows of {self.rows}")
+        if metadata.num_row_groups != 1:
+            raise DamagedError(self.name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
+        return metadata
+
+
+def sampled(trace_ids: Any, step: int) -> Ids:
+    """The id of every `step`-th row, from the first one on. In: binary[16] Array, ascending, not empty"""
+    index = trace_index(trace_ids)
+    rows = np.arange(0, len(trace_ids), step)
+    return index.ids[np.searchsorted(index.offsets, rows, side="right") - 1]
+
+
+def narrow(array: Any) -> Any:
+    """A DictionaryArray with the narrowest indices: most columns have few texts, and there are many columns."""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    values = len(array.dictionary)
+    type_ = pa.int8() if values <= _CODES_INT8 else pa.int16() if values <= _CODES_INT16 else pa.int32()
+    if array.type.index_type == type_:
+        return array
+    return pa.DictionaryArray.from_arrays(array.indices.cast(type_, safe=False), array.dictionary, safe=False)
+
+
+def _dictionaries(metadata: pq.FileMetaData) -> list[str]:
+    """The paths of texts that are worth reading as dictionaries."""
+    group = metadata.row_group(0)
+    found = []
+    for number in range(metadata.num_columns):
+        chunk = group.column(number)
+        if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
+            path = chunk.path_in_schema
+            if ".list." not in path or path in overflow.DICTIONARIES:
+                found.append(path)
+    return found

@@ -1,0 +1,92 @@
+"""The rows of some whole traces, from several inputs, as one table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns import overflow
+from tables.columns.types import Int64s
+from tables.columns.whole_traces import repeated_rows
+from tables.merge.attributes import Attributes
+from tables.merge.columns import Part, column_names, joined, without_unused
+from tables.merge.facts import set_facts
+from tables.merge.order import RowOrder, order_array, row_order
+from tables.schema import FIXED
+
+
+@dataclass(slots=True, eq=False)
+class MergedRows:
+    """table: sorted, in the form of `tables.schema`; repeated: how many rows were left out since they came twice"""
+
+    table: pa.Table
+    repeated: int
+
+    def free(self) -> None:
+        """Drops the rows."""
+        self.table = self.table.slice(0, 0).select([])
+
+
+def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
+    """The rows sorted, without exact duplicates, with the facts of their traces.
+
+    parts: all rows that the inputs have of some traces; at least one row
+    rare: attributes that go to the overflow
+    """
+    order = row_order(parts)
+    attributes = Attributes(parts, rare)
+    dropped = _drop_repeated(order, parts, attributes)
+    columns = _columns(parts, order.rows, attributes, free=True)
+    set_facts(columns, order)
+    rows = len(order.rows)
+    fixed = {field.name: columns.pop(field.name, None) for field in FIXED}
+    table = {
+        field.name: pa.nulls(rows, field.type) if (array := fixed[field.name]) is None else array for field in FIXED
+    }
+    return MergedRows(pa.table(table | columns), dropped)
+
+
+def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
+    suspects, group = order.suspects()
+    repeated = repeated_rows(group, lambda: _columns(parts, order.rows[suspects], attributes))
+    if repeated.any():
+        order.drop(suspects[repeated])
+    return int(repeated.sum())
+
+
+def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, free: bool = False) -> dict[str, Any]:
+    """All columns of some rows but those without a value.
+
+    rows: which of all rows, in their new order; free: whether the parts need not keep what is done
+    """
+    total = sum(part.rows for part in parts)
+    order = order_array(rows, total)
+    all_used = len(rows) == total and all(part.whole for part in parts)
+    hidden = set(attributes.from_overflow())
+    rare: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    names = [name for name in column_names(parts) if name != overflow.COLUMN]
+    for name in [*names, *sorted(hidden.difference(names))]:
+        if name in attributes.rare:
+            rare[name] = joined(name, parts, None)
+            continue
+        if name in hidden:
+            own = joined(name, parts, None) if name in names else None
+            array = attributes.column(name, own)
+            array = array if order is None else pc.take(array, order, boundscheck=False)
+        else:
+            array = joined(name, parts, order)
+        if free:
+            for part in parts:
+                part.columns.pop(name, None)
+        if array.null_count < len(array):
+            used = all_used or not pa.types.is_dictionary(array.type)
+            columns[name] = array if used else without_unused(array)
+    if order is None:
+        return columns | attributes.to_overflow(rare, None)
+    place = np.full(total, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    return columns | attributes.to_overflow(rare, place)
