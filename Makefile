@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 # Stamps: what is installed, and since when.
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+NODE := node_modules/.installed
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
@@ -24,7 +25,7 @@ help: ## Show this list
 run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 	@exec $(BIN)/stretto run
 
-test: check ## Check, then run all tests
+test: check $(NODE) ## Check, then run all tests
 	@$(BIN)/python -m pytest
 
 check: $(DEV) ## Lint, formatting, types, import contracts, declared packages, spelling
@@ -42,7 +43,7 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 docs: $(DEV) ## Make the generated parts of docs/ anew: settings, metrics
 	@$(BIN)/python -m tools.docs
 
-proto: $(DEV) ## Make app/api/proto/*_pb2.py* anew from the .proto files
+proto: $(DEV) ## Make *_pb2.py* anew from the .proto files
 	@$(BIN)/python -m tools.proto
 
 bench: $(DEV) ## Measure throughput, CPU, memory and size on disk
@@ -61,7 +62,7 @@ fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove what was installed and built; not the data
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # PYTHON=/path/to/python chooses; otherwise the first that is new enough and can make environments.
@@ -90,6 +91,16 @@ $(DEV): requirements-dev.txt $(RUN)
 	@echo "Installing what requirements-dev.txt locks"
 	$(INSTALL) --requirement requirements-dev.txt
 	touch $@
+
+# Azurite, an Azure Blob Storage server for the tests. Without npm they are skipped; where CI is set they fail.
+$(NODE): package.json package-lock.json
+	@if npm=$$(PATH="$(CURDIR)/build/node/bin:$$PATH" command -v npm); then
+	  echo "Installing what package-lock.json locks"
+	  PATH="$$(dirname "$$npm"):$$PATH" npm ci --silent
+	  touch $@
+	else
+	  echo "npm is not there: tests that need Azurite are skipped (Debian, Ubuntu: apt-get install npm)" >&2
+	fi
 
 # No index and no folder of wheels is written down: whoever installs uses their own. PIP_FIND_LINKS is left out,
 # since a wheel of this machine would bring hashes that nobody else can match.

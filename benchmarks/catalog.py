@@ -30,6 +30,7 @@ from tables.catalog.place import Place
 from tables.catalog.tenant_index import TenantIndex, index_path, rows_of
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tables.storage.request_runner import RequestRunner, StorageRequest
 from tables.storage.request_usage import RequestUsage, current_usage
 
 CLUSTER: Final = "cluster"
@@ -42,15 +43,26 @@ MB: Final = 1 << 20
 
 
 class SlowStore(ObjectStore):
-    """Each request takes longer, and is counted."""
+    """A store whose requests take longer, and are counted."""
 
-    delay_s = 0.0
-    usage = RequestUsage()
+    def __init__(self, config: StorageConfig) -> None:
+        super().__init__(config)
+        self.delay_s = 0.0
+        self.usage = RequestUsage()
+        self._runner = SlowRunner(self)
 
-    def _count(self, ask: Any, status: str, size_bytes: int, seconds: float) -> None:
+
+class SlowRunner(RequestRunner):
+    """Makes the requests of a `SlowStore`."""
+
+    def __init__(self, store: SlowStore) -> None:
+        super().__init__(store.config)
+        self._owner = store
+
+    def _count(self, ask: StorageRequest, status: str, size_bytes: int, seconds: float) -> None:
         super()._count(ask, status, size_bytes, seconds)
-        self.usage.add(ask.operation, ask.requests, size_bytes, seconds)
-        time.sleep(self.delay_s * ask.requests)
+        self._owner.usage.add(ask.operation, ask.requests, size_bytes, seconds)
+        time.sleep(self._owner.delay_s * ask.requests)
 
 
 def meta_of(tenant: str, partition: int, number: int, bloom_bytes: int = 0) -> BlockMeta:

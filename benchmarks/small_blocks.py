@@ -156,8 +156,7 @@ def asked(end_ns: int, trace_id: bytes) -> list[Asked]:
 
 
 def _samples(result: Any) -> float:
-    total: float = round(sum(value for one in result.series for _, value in one.samples), 3)
-    return total
+    return round(float(sum(value for one in result.series for _, value in one.samples)), 3)
 
 
 def measure(folder: Path, cache_bytes: int, file_bytes: int, runs: int, *, single: bool = False) -> list[Row]:

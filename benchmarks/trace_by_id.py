@@ -150,7 +150,7 @@ def querier(world: World, metas: list[BlockMeta]) -> Querier:
         for before, meta in zip([None, *of_partition[:-1]], of_partition, strict=True):
             first = 0 if before is None else before.last_offset + 1
             blocks.add(Cut(partition, first, meta.last_offset, (meta.key,)), [meta])
-    policy = CutPolicy(PARTITIONS, 1, 1, 1, 1, 300, 0.1)
+    policy = CutPolicy(PARTITIONS)
     unused: Any = None
     store = LiveStore(unused, blocks, policy, unused, columns)
     manager: Any = SimpleNamespace(store=store, behind=set, damage={})

@@ -1,4 +1,4 @@
-"""Makes app/api/proto/*_pb2.py and *_pb2.pyi anew from the .proto files: `make proto`.
+"""Makes *_pb2.py and *_pb2.pyi anew from the .proto files beside them: `make proto`.
 
 tests/test_proto.py says whether they are up to date. The files they import come from opentelemetry-proto, which ships
 no .proto files: the compiler gets their descriptors from its Python modules instead.
@@ -14,18 +14,22 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDER: Final = "app/api/proto"
-IMPORTED: Final = ("opentelemetry.proto.common.v1.common_pb2",)
+FOLDERS: Final = ("app/api/proto", "tables/wire/jaeger", "tables/wire/zipkin")
+IMPORTED: Final = (
+    "google.protobuf.duration_pb2",
+    "google.protobuf.timestamp_pb2",
+    "opentelemetry.proto.common.v1.common_pb2",
+)
 
 
 def compile_protos(out: Path) -> list[Path]:
-    """Compile the .proto files of FOLDER; what was written below `out`, in their folder's place."""
+    """Compiles the .proto files of FOLDERS. Out: what was written below `out`, in their folders' places."""
     from grpc_tools import protoc
 
     with TemporaryDirectory() as scratch:
         descriptors = Path(scratch) / "imported.pb"
         descriptors.write_bytes(_descriptors().SerializeToString())
-        sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / FOLDER).glob("*.proto"))
+        sources = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.proto"))
         arguments = [
             "protoc",
             f"--proto_path={ROOT}",
@@ -36,7 +40,7 @@ def compile_protos(out: Path) -> list[Path]:
         ]
         if code := protoc.main(arguments):
             raise SystemExit(code)
-    return sorted((out / FOLDER).glob("*_pb2.py*"))
+    return sorted(path for folder in FOLDERS for path in (out / folder).glob("*_pb2.py*"))
 
 
 def _descriptors() -> FileDescriptorSet:

@@ -89,7 +89,8 @@ def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
     blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
     blocks.poll([])
     snapshot = blocks.snapshot(tenant)
-    return blocks.query_sources(snapshot.blocks), damage_lines(snapshot.damaged)
+    problems = [*damage_lines(snapshot.damaged), *snapshot.problems.values()]
+    return blocks.query_sources(snapshot.blocks), problems
 
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:

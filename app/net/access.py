@@ -91,6 +91,17 @@ class Access:
             )
         return tenant
 
+    def tenant_without_headers(self, named: str, setting: str) -> str | None:
+        """The tenant of what has no headers, such as datagrams: the one that the operator names; None: not known.
+
+        named: "" for nobody. Raises: SettingsError if the name cannot be a tenant's
+        """
+        if named and not valid_tenant(named):
+            raise SettingsError(f"{setting}: {named!r} cannot be the name of a tenant")
+        if self._multitenancy or self._credentials is not None:
+            return (named if self._multitenancy else SINGLE_TENANT) if named else None
+        return SINGLE_TENANT
+
     @staticmethod
     def _owners(credentials: Credentials, authorization: str | None) -> tuple[set[str], str]:
         """The tenants of the token, at least one, and the user of Basic, else ""."""

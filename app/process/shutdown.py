@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import faust
 
@@ -29,6 +29,15 @@ class ExitDeadline(faust.Service):  # type: ignore[misc]  # Faust has no types h
         timer = threading.Timer(self._within_s, _exit_now)
         timer.daemon = True
         timer.start()
+
+
+def end_with_error(text: str) -> NoReturn:
+    """Ends the process with status 1 and one line in the log, at once: for a start that cannot succeed before somebody
+    changes something. Nothing is lost, no more than if the process were killed.
+    """
+    log.critical("%s", text)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _exit_now() -> None:

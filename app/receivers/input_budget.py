@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from agents.distributor.span_writer import REFUSED
 from app.process.memory import release_to_system
 
-Stage = Literal["reading", "decompressing", "json", "waiting"]
+Stage = Literal["reading", "decompressing", "json", "translating", "waiting"]
 _STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 INPUT_BYTES: Final = Gauge(

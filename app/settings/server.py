@@ -1,11 +1,11 @@
-"""The settings of all listeners: the query API, and the OTLP receivers."""
+"""The settings of the query API's listener, and of TLS for every listener."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, Name, Origins, Port, Seconds
+from app.settings.values import KIB, MIB, Count, Name, Port, Seconds
 
 
 class Tls(Section):
@@ -74,7 +74,7 @@ class Server(Section):
     auth_file: str = Field(
         default="",
         description="YAML file with tenants and the hashes of their tokens (see docs/api.md). If it is set, the "
-        "query API and the OTLP receivers require a token. Empty: nobody needs one.",
+        "query API and the receivers require a token. Empty: nobody needs one.",
     )
     file_poll_s: Seconds = Field(
         default=5,
@@ -86,98 +86,3 @@ class Server(Section):
         description="Serve CPU profiles of this process at /debug/pprof/profile to everyone who may query. "
         "Profiling takes some CPU.",
     )
-
-
-class Grpc(Section):
-    endpoint: HostPort = Field(
-        default="0.0.0.0:4317", description="Address of the receiver of OTLP over gRPC, host:port."
-    )
-    tls: Tls = Tls()
-    max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=64, description="Largest request, in MiB after decompression. A larger one is refused."
-    )
-    read_header_timeout_s: Seconds = Field(
-        default=10, description="Seconds within which a client must start HTTP/2 on a new connection."
-    )
-    read_timeout_s: Seconds = Field(default=60, description="Seconds within which a client must send a whole request.")
-    write_timeout_s: Seconds = Field(
-        default=30,
-        description="Seconds for which a client may read nothing of its answers. Then its connection is closed.",
-    )
-    idle_timeout_s: Seconds = Field(
-        default=600, description="Seconds without a request after which a connection is closed. Clients reconnect."
-    )
-    header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest metadata of a request, in bytes.")
-    max_concurrent_streams: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=100, description="Most concurrent requests on one connection. A client holds further ones back itself."
-    )
-    connections_max: Count = Field(default=2000, description="Most connections. Further ones are closed at once.")
-
-
-class Cors(Section):
-    """Web pages that may send spans from browsers. Names are the OpenTelemetry Collector's."""
-
-    allowed_origins: Origins = Field(
-        default=(),
-        description="Origins of the web pages that may send spans from browsers, such as "
-        "`https://app.example.com`. `*` matches any text within an origin, as in "
-        "`https://*.example.com`; alone it allows all. Empty: none.",
-    )
-    allowed_headers: HeaderNames = Field(
-        default=(),
-        description="Headers that such a page may send besides Accept, Accept-Language, Content-Language and "
-        "Content-Type, for example X-Scope-OrgID or Authorization. `*`: any. Empty: only "
-        "X-Requested-With in addition.",
-    )
-    max_age: Annotated[int, Field(ge=0, le=86_400)] = Field(
-        default=0,
-        description="Seconds for which a browser may cache the answer to a preflight request. 0: the browser's default "
-        "of 5.",
-    )
-
-
-class Http(Section):
-    endpoint: HostPort = Field(
-        default="0.0.0.0:4318", description="Address of the receiver of OTLP over HTTP, host:port."
-    )
-    tls: Tls = Tls()
-    max_request_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
-        default=64 * MIB,
-        description="Largest request body, in bytes after decompression. A larger one is refused.",
-    )
-    max_json_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
-        default=4 * MIB,
-        description="Largest JSON body, in bytes after decompression. JSON costs far more: parsing blocks the "
-        "whole process, for up to 20 ms per megabyte.",
-    )
-    read_header_timeout_s: Seconds = Field(
-        default=10,
-        description="Seconds within which a client must send the headers of a request. For the first request the "
-        "time starts with the connection.",
-    )
-    read_timeout_s: Seconds = Field(
-        default=60, description="Seconds within which a client must send the body of a request."
-    )
-    write_timeout_s: Seconds = Field(
-        default=30,
-        description="Seconds for which a client may read nothing of its answer. Then its connection is closed.",
-    )
-    idle_timeout_s: Seconds = Field(
-        default=120, description="Seconds without a request after which a connection is closed."
-    )
-    header_bytes_max: HeaderBytes = Field(default=64 * KIB, description="Largest headers of a request, in bytes.")
-    connections_max: Count = Field(default=2000, description="Most connections. Further ones are closed at once.")
-    cors: Cors = Cors()
-
-
-class Protocols(Section):
-    grpc: Grpc = Grpc()
-    http: Http = Http()
-
-
-class Otlp(Section):
-    protocols: Protocols = Protocols()
-
-
-class Receivers(Section):
-    otlp: Otlp = Otlp()

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from app.settings.keys import dotted, expected, is_list, leaves, leaves_of, section_of
 from app.settings.models import Settings
 from app.settings.overrides import TenantOverrides
-from app.settings.values import mask
+from app.settings.values import duration_text, mask
 
 MASK: Final = "***"
 
@@ -93,6 +93,8 @@ def table() -> str:
 def _rows(name: str, field: FieldInfo) -> list[str]:
     """A setting's row; for a list of sections, also one row per setting of an item."""
     default = None if field.is_required() else _plain(field.default, masked=True)
+    if field.annotation is float and "duration" in expected(field):
+        default = duration_text(field.default)
     shown = default not in (None, "", [], {})
     words = f"`{yaml.safe_dump(default, default_flow_style=True).split(chr(10))[0]}`" if shown else ""
     rows = [f"| `{name}` | {expected(field)} | {words} | {field.description} |"]

@@ -1,12 +1,14 @@
-"""The section storage.trace: where blocks are stored. Names are Tempo's."""
+"""The section storage: where blocks are stored. Names are Tempo's."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.buckets import GCS, S3, Azure, Bucket
+from app.settings.iceberg import Iceberg
 from app.settings.values import Folder, Seconds
 
 
@@ -18,7 +20,18 @@ class Local(Section):
     )
 
 
+_POLLS: Final = "is not supported, and not needed: a poll reads an index and what is new, and lists no blocks"
+_CACHES: Final = "is not a setting of the storage; the caches have settings of their own"
+_COLUMNS: Final = "is not supported, and not needed: every attribute has a column, up to attribute_columns_max"
+
+
 class Block(Section):
+    not_supported: ClassVar[Mapping[str, str]] = {
+        "version": "is not supported: Stretto has one format, which docs/parquet.md describes",
+        "parquet_dedicated_columns": _COLUMNS,
+        "parquet_row_group_size_bytes": "is not supported: a file has one row group",
+    }
+
     attribute_columns_max: Annotated[int, Field(ge=16, le=20_000)] = Field(
         default=300,
         description="Most attribute columns in a segment. The rarest attributes beyond it share one list column. "
@@ -27,6 +40,22 @@ class Block(Section):
 
 
 class Trace(Section):
+    not_supported: ClassVar[Mapping[str, str]] = {
+        "blocklist_poll": "is called blocklist_poll_s here, in seconds",
+        "blocklist_poll_concurrency": _POLLS,
+        "blocklist_poll_fallback": _POLLS,
+        "blocklist_poll_tenant_concurrency": _POLLS,
+        "blocklist_poll_tenant_index_builders": _POLLS,
+        "blocklist_poll_stale_tenant_index": _POLLS,
+        "blocklist_poll_jitter_ms": _POLLS,
+        "pool": "is not supported: set concurrent_requests_max",
+        "wal": "is not supported, and not needed: Kafka keeps what is not in blocks yet",
+        "cache": _CACHES,
+        "background_cache": _CACHES,
+        "memcached": _CACHES,
+        "redis": _CACHES,
+    }
+
     backend: Literal["local", "s3", "gcs", "azure"] = Field(
         default="local", description="Kind of storage. The section of the same name says where the blocks are."
     )
@@ -82,3 +111,4 @@ class Trace(Section):
 
 class Storage(Section):
     trace: Trace = Trace()
+    iceberg: Iceberg = Iceberg()

@@ -38,6 +38,10 @@ def host_port(text: str) -> str:
     return text
 
 
+def _host_port_or_empty(text: str) -> str:
+    return host_port(text) if text else text
+
+
 def kafka_address(text: str) -> str:
     """A broker as `host:port`, from `host`, `host:port` or `kafka://host:port`. Raises ValueError."""
     scheme, separator, rest = text.strip().rpartition("://")
@@ -107,6 +111,14 @@ def parse_duration(value: Any) -> Any:
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
+def duration_text(seconds: float) -> str:
+    """A duration as Tempo writes it, in one unit: 336h, 90s, 0.5s."""
+    for unit in ("h", "m"):
+        if seconds and seconds % _UNITS_S[unit] == 0:
+            return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
 def _not_empty(value: Any) -> Any:
     if value == "":  # as a path it would be the working directory
         raise ValueError("expected a path that is not empty")
@@ -148,6 +160,7 @@ TopicName = Annotated[
     Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"),
 ]
 HostPort = Annotated[str, Words("host:port"), AfterValidator(host_port)]
+HostPortOrEmpty = Annotated[str, Words("host:port, or empty"), AfterValidator(_host_port_or_empty)]
 KafkaAddress = Annotated[str, AfterValidator(kafka_address)]
 KafkaAddresses = Annotated[
     tuple[KafkaAddress, ...], BeforeValidator(_split_at_commas), Field(strict=False, min_length=1)

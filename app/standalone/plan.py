@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
+from app.settings.server import Tls
 from app.standalone.child import Command
 from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener
@@ -15,6 +16,7 @@ from app.standalone.ports import Listener
 # The port of the embedded Kafka instead of 9092. KAFKA_URL means another Kafka.
 KAFKA_PORT: Final = "EMBEDDED_KAFKA_PORT"
 _KAFKA_PORT_DEFAULT: Final = 9092
+NO_TLS: Final = Tls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class RunPlan:
     brokers: tuple[str, ...]  # host:port
     own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
     api: Listener
-    receivers: Mapping[str, Listener]  # by the name in `app.receivers.table`
+    receivers: Mapping[str, Listener]  # those that are on, by the name in `app.receivers.table`
+    optional: frozenset[str]  # of them those that the process goes on without where their address is taken
     worker: Command
     demo: Command | None
 
@@ -33,8 +36,8 @@ class RunPlan:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """The addresses on which the worker listens."""
-        return (self.api, *self.receivers.values())
+        """The addresses on which the worker must listen."""
+        return (self.api, *(one for name, one in self.receivers.items() if name not in self.optional))
 
     @property
     def needed(self) -> tuple[Listener, ...]:
@@ -53,7 +56,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
         env["KAFKA_URL"] = f"kafka://{brokers[0]}"
     server = settings.server
     logs = settings.data_dir / "logs"
-    receivers = {row.name: _listener(row, row.section(settings)) for row in RECEIVERS}
+    receivers = {row.name: _listener(row, row.section(settings)) for row in RECEIVERS if row.listens(settings)}
     return RunPlan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
@@ -67,6 +70,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
             only_with_certificate=bool(server.http_tls_config.client_ca_file),
         ),
         receivers=receivers,
+        optional=frozenset(row.name for row in RECEIVERS if row.optional(settings)),
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
         demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
@@ -81,7 +85,13 @@ def _own_port(environ: Mapping[str, str]) -> int:
 
 def _listener(row: ReceiverRow, section: Any) -> Listener:
     host, _, port = section.endpoint.rpartition(":")
-    return Listener(row.label, host.strip("[]"), int(port), f"{row.setting}.endpoint", tls=bool(section.tls.cert_file))
+    return Listener(
+        row.label,
+        host.strip("[]"),
+        int(port),
+        f"{row.setting}.endpoint",
+        tls=bool(getattr(section, "tls", NO_TLS).cert_file),
+    )
 
 
 def _faust(level: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def welcome(api: Listener, receivers: Mapping[str, Listener], brokers: Sequence[
     listening = "\n".join(
         f"  {row.label:<21} {row.scheme}{receivers[row.name].local}{_everywhere(receivers[row.name])}"
         for row in RECEIVERS
+        if row.name in receivers
     )
     return f"""
 Stretto is ready.

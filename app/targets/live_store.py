@@ -20,12 +20,13 @@ from agents.live_store.partition_manager import LiveLimits, PartitionManager
 from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config
+from app.process.storage_probe import probe_storage
 from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.catalog.block_list import BlockList
-from tables.errors import StorageError, UnusableStorage
+from tables.errors import StorageError
 from tables.live.partition import CutPolicy
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
@@ -58,7 +59,9 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         settings, kafka = self._settings, self._settings.kafka
         cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
         await self.add_runtime_dependency(self._table)
-        await self._probe_storage()
+        storage_probe = StorageProbe(self._storage)
+        self._manager.check_storage = storage_probe.run  # partitions wait for a storage that is away
+        await probe_storage(storage_probe, self._executor)
         live = settings.live_store
         policy = CutPolicy(
             partitions=partitions,
@@ -77,18 +80,6 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         small_files = settings.query.small_file_cache_bytes_max
         blocks = BlockList(store, cluster_id, columns, data.block_file, small_files, self._ranges)
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
-
-    async def _probe_storage(self) -> None:
-        """Raises: UnusableStorage. Partitions wait for a storage that is away."""
-        storage_probe = StorageProbe(self._storage)
-        self._manager.check_storage = storage_probe.run
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, walled, storage_probe.run)
-        except UnusableStorage as err:
-            log.critical("%s", err)
-            raise
-        except StorageError as err:
-            log.warning("partitions wait for the storage: %s", err)
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:

@@ -1,10 +1,12 @@
 """The receivers of a process: all rows of `app.receivers.table`."""
 
+import logging
 from typing import Any
 
 import faust
 
 from agents.distributor.span_writer import SpanWriter
+from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
 from app.net.listening import STOP_GRACE_S, auth_file, start_listening, watch_tokens
@@ -14,6 +16,8 @@ from app.receivers.receiver import Receiver, ReceiverContext
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from app.receivers.table import RECEIVERS
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class ReceiverServers(faust.Service):  # type: ignore[misc]
@@ -40,14 +44,23 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         context = self._context()
         watch_tokens(self._watch, settings, context.access)
         # Before anything is open: wrong files end the process.
-        receivers: list[tuple[Receiver, str, str]] = [
-            (row.build(settings, context), row.section(settings).endpoint, f"{row.setting}.endpoint")
-            for row in RECEIVERS
-        ]
+        receivers = [(row, row.build(settings, context)) for row in RECEIVERS if row.listens(settings)]
         await self._writer.start()
-        for receiver, endpoint, setting in receivers:
+        for row, receiver in receivers:
+            if receiver is None:
+                log.warning(
+                    "%s is off: %s.tenant does not say whose spans come without headers", row.label, row.setting
+                )
+                continue
+            try:
+                await start_listening(receiver, row.section(settings).endpoint, f"{row.setting}.endpoint")
+            except StrettoError as err:
+                if not row.optional(settings):
+                    raise
+                log.warning("%s is off: %s", row.label, err)
+                await receiver.stop(0)
+                continue
             self._listening.append(receiver)
-            await start_listening(receiver, endpoint, setting)
         self._watch.start()
 
     def _context(self) -> ReceiverContext:

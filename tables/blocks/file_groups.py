@@ -8,7 +8,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from hashlib import blake2b
@@ -108,9 +108,7 @@ class FileGroups:
         if self._pool is None:
             return [self._load_file(file) for file in files]
         # In copies of the query's context, which knows whose requests these are.
-        calls: list[Future[LoadedFile]] = [
-            self._pool.submit(copy_context().run, partial(walled, self._load_file, file)) for file in files
-        ]
+        calls = [self._pool.submit(copy_context().run, partial(walled, self._load_file, file)) for file in files]
         try:
             return [call.result() for call in calls]
         finally:

@@ -14,6 +14,7 @@ from tables.blocks.bloom import FilterQuestion, bloom_path, checked_filter, filt
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import DamagedError, StorageError
 from tables.storage.byte_cache import ByteCache
+from tables.storage.request_usage import counted_for_caller
 from tables.wall import walled
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class TraceFilters:
         if len(calls) == 1:
             calls[0]()
             return
-        for _ in self._pool.map(walled, calls):
+        for _ in self._pool.map(walled, [counted_for_caller(call) for call in calls]):
             pass
 
     def _known(self, meta: BlockMeta, number: int, file: FileMeta) -> bytes | None:

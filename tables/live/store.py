@@ -28,6 +28,7 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
+from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 
@@ -175,13 +176,18 @@ class LiveStore:
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
             files = self._files(list(of_tenant))
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
-            meta = write_block(self.blocks.store, block, [file for file, _ in files])
+            # What redactions leave untouched is the very same object.
+            origins = {id(file): origin for file, origin in files}
+            block, written = redacted_block(block, [file for file, _ in files], self.blocks.redactions(tenant))
+            if not written:
+                continue
+            meta = write_block(self.blocks.store, block, written)
             metas.append(meta)
-            for file, (_, origin) in zip(meta.files, files, strict=True):
-                path = f"{meta.folder}/{file.name}"
+            for named, file in zip(meta.files, written, strict=True):
+                path, origin = f"{meta.folder}/{named.name}", origins.get(id(file))
                 if isinstance(origin, MergedSegments):
                     merged[path] = origin
-                else:
+                elif origin is not None:
                     copies[path] = origin
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
         wanted = Cut(partition, job.first_offset, job.last_offset, names, tuple(metas))

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from tables.columns import overflow
 from tables.columns.arrays import big_endian, list_values, numbers, one_array
+from tables.columns.fact_columns import with_facts
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Int64s
-from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME, with_facts
+from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME
 from tables.parquet.directory import BOUNDED, Bounds, Directory
 from tables.parquet.group_rows import GroupRows, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,24 +13,38 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import reading
+from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
+
+_FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
 
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """leaves: column → numbers of its leaf columns. types: column → type."""
+    """leaves: column → numbers of its leaf columns. types: column → type.
+
+    end: the file's bytes after its pages, which were checked; None: they were not read as a whole
+    """
 
     file: pq.ParquetFile
     bytes: RangeFile  # what `file` reads
     leaves: dict[str, list[int]]
     types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
+    end: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes this takes in memory, for the cache."""
+        return _FOOTER_FACTOR * int(self.file.metadata.serialized_size) + (0 if self.end is None else len(self.end))
 
 
 def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> OpenFile:
     with reading(name, "cannot be opened"):
-        metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
+        end = None if tail is None else _checked_tail(name, open_file(), tail)
+        metadata = pq.read_metadata(open_file() if end is None else pa.BufferReader(end))
+        _check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
         schema = pq.ParquetSchema(metadata).to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
@@ -48,7 +62,14 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | Non
         count = _leaf_count(field.type)
         leaves[field.name] = list(range(at, at + count))
         at += count
-    return OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+    return OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock(), end)
+
+
+def _check_version(name: str, metadata: pq.FileMetaData) -> None:
+    version = (metadata.metadata or {}).get(SCHEMA_KEY.encode(), b"1")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        found = version.decode(errors="replace")[:20]
+        raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}")
 
 
 def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
@@ -56,7 +77,7 @@ def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
     data = file.read(tail.size_bytes)
     if problem := tail.problem(data):
         raise DamagedError(name, problem)
-    return pa.BufferReader(pa.py_buffer(data))
+    return pa.py_buffer(data)
 
 
 def column_chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:

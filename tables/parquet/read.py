@@ -32,7 +32,6 @@ _FOOTER: Final = "\0footer"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
-_FOOTER_FACTOR: Final = 24  # measured (resident memory of 600): parsed, with its reader, 326 KB of 14
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
 _FEW_COLUMNS: Final = 6
 # For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
@@ -262,13 +261,15 @@ class ParquetSource:
         key = ColumnKey(self.key, _PAGES)
         pages: Pages | None = self._cache.get(key)
         if pages is None:
-            metadata = self._opened().file.metadata
+            opened = self._opened()
+            metadata = opened.file.metadata
             last = metadata.row_group(0).column(metadata.num_columns - 1)
             start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
             start += last.total_compressed_size
-            tail = bytes(self._bytes(start, self._open_file().size()))
-            if self._tail is not None and (problem := self._tail.problem(tail[-self._tail.size_bytes :])):
-                raise DamagedError(self.name, problem)
+            if opened.end is not None:  # read and checked when the file was opened
+                tail = bytes(memoryview(opened.end)[start - self._open_file().size() :])
+            else:
+                tail = bytes(self._bytes(start, self._open_file().size()))
             try:
                 pages = parse_pages(tail, start, metadata.created_by)
             except (IndexError, ValueError) as err:
@@ -330,7 +331,7 @@ class ParquetSource:
             opened = open_parquet(self.name, self._open_file, self._tail)
             if opened.file.metadata.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
-            self._cache.put(key, opened, _FOOTER_FACTOR * opened.file.metadata.serialized_size)
+            self._cache.put(key, opened, opened.nbytes)
         return opened
 
 

@@ -14,6 +14,12 @@ _ATTEMPTS: Final = re.compile(r"after (\d+) retries")
 # obstore tells what went wrong below HTTP in a dump of its own structures only.
 _TIMED_OUT: Final = re.compile(r"TimedOut|kind: Timeout|operation timed out|deadline has elapsed")
 _UNREACHABLE: Final = re.compile(r"kind: Connect\b|ConnectionRefused|ConnectionReset|IncompleteMessage|dns error")
+_DETAILS: Final = (
+    (re.compile("InvalidCertificate|invalid peer certificate"), "the server's certificate is not trusted"),
+    (re.compile("dns error"), "the host name is not known"),
+    (re.compile("ConnectionRefused"), "the connection is refused"),
+    (re.compile("ConnectionReset|IncompleteMessage"), "the connection is lost"),
+)
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 _NOT_IMPLEMENTED: Final = 501
 _TEXT_CHARS_MAX: Final = 400
@@ -71,7 +77,8 @@ def explain(err: Exception, timeout_s: float) -> str:
         case "timeout":
             return f"no answer in time{_tries(text)} (the limit is {timeout_s:g} s): {first}"
         case "unreachable":
-            return f"the connection failed{_tries(text)}: {first}"
+            why = next((words for pattern, words in _DETAILS if pattern.search(text)), "the connection failed")
+            return f"{why}{_tries(text)}: {first}"
         case "throttled":
             return f"the storage asks to slow down{_tries(text)}: {first}"
         case _:

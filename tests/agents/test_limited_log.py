@@ -9,7 +9,7 @@ from agents.distributor import agent as distributor
 from agents.distributor import span_encoder
 from agents.limited_log import LINES_MAX, WINDOW_S, FewLines, limited_logger
 from app.net import http2
-from app.receivers.otlp import grpc as otlp_grpc
+from app.receivers import grpc as grpc_receiver
 
 
 def _record(line: int) -> logging.LogRecord:
@@ -30,7 +30,7 @@ def test_few_lines_of_each_statement() -> None:
     assert record.getMessage() == "skipped 7"
 
 
-@pytest.mark.parametrize("logger", [distributor.log, span_encoder.log, http2.log, otlp_grpc.log])
+@pytest.mark.parametrize("logger", [distributor.log, span_encoder.log, http2.log, grpc_receiver.log])
 def test_what_clients_cause_is_limited(logger: logging.Logger) -> None:
     assert any(isinstance(one, FewLines) for one in logger.filters)
 

@@ -14,7 +14,8 @@ from agents.distributor.span_encoder import Request, SpanEncoder
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api
 from app.net.access import Access
-from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
+from app.receivers.http_body import BodyLimits, http_runner
+from app.receivers.otlp.http import build_http_receiver
 from benchmarks.hostile.examples import NEIGHBOUR
 from tests.fuzz.local_backend import LocalBackend
 from tests.fuzz.target import Target

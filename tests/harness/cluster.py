@@ -31,6 +31,14 @@ SHORT_WINDOWS: Final = {
     "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
 }
 # Variables that would lead the measured process to the user's own settings and clusters.
+OTHER_RECEIVERS: Final = {
+    "jaeger_grpc": "JAEGER__PROTOCOLS__GRPC",
+    "jaeger_http": "JAEGER__PROTOCOLS__THRIFT_HTTP",
+    "jaeger_compact": "JAEGER__PROTOCOLS__THRIFT_COMPACT",
+    "jaeger_binary": "JAEGER__PROTOCOLS__THRIFT_BINARY",
+    "jaeger_sampling": "JAEGER__REMOTE_SAMPLING",
+    "zipkin": "ZIPKIN",
+}
 FOREIGN: Final = frozenset(
     {"KAFKA_URL", "STORAGE_URL", "REMOTE_WRITE_URL", "PORT", "TARGET", "DEMO", "EMBEDDED_KAFKA_PORT"}
 )
@@ -49,7 +57,9 @@ class Cluster:
         """`folder` exists; data and log go there. `settings`: further environment variables."""
         self.data_dir = folder / "data"
         self.log = folder / "stretto.log"
-        http, grpc, otlp_http, kafka = free_ports(4)
+        http, grpc, otlp_http, kafka, *others = free_ports(4 + len(OTHER_RECEIVERS))
+        # By their names in app.receivers.table.
+        self.receivers = {name: f"127.0.0.1:{port}" for name, port in zip(OTHER_RECEIVERS, others, strict=True)}
         self.http_url = f"http://127.0.0.1:{http}"
         self.otlp_address = f"127.0.0.1:{grpc}"
         self.otlp_http_url = f"http://127.0.0.1:{otlp_http}"
@@ -57,7 +67,8 @@ class Cluster:
         self.ready_s = 0.0  # from start to readiness
         self._folder = folder
         self._command = list(command or COMMAND)
-        otlp = "STRETTO_DISTRIBUTOR__RECEIVERS__OTLP__PROTOCOLS__"
+        receivers = "STRETTO_DISTRIBUTOR__RECEIVERS__"
+        otlp = f"{receivers}OTLP__PROTOCOLS__"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not is_foreign(name)},
             "STRETTO_DATA_DIR": str(self.data_dir),
@@ -65,6 +76,7 @@ class Cluster:
             "PORT": str(http),
             f"{otlp}GRPC__ENDPOINT": self.otlp_address,
             f"{otlp}HTTP__ENDPOINT": f"127.0.0.1:{otlp_http}",
+            **{f"{receivers}{name}__ENDPOINT": self.receivers[key] for key, name in OTHER_RECEIVERS.items()},
             "EMBEDDED_KAFKA_PORT": str(kafka),
             **(settings or {}),
         }

@@ -15,8 +15,9 @@ from agents.distributor.span_writer import Outcome
 from app.net.access import Access
 from app.net.http2_types import Http2Limits
 from app.net.http_guard import GRPC_CONNECTIONS
+from app.receivers.grpc import GrpcReceiver
 from app.receivers.input_budget import InputBudget
-from app.receivers.otlp.grpc import METHOD, SERVER, GrpcReceiver
+from app.receivers.otlp.export import EXPORT
 from app.standalone.ports import free_port
 from tests.helpers.receivers import FakeBatcher
 
@@ -41,6 +42,7 @@ def serving(
             batcher,  # type: ignore[arg-type]
             f"127.0.0.1:{port}",
             access,
+            EXPORT,
             message_bytes_max=bytes_max,
             budget=budget,
             limits=limits,
@@ -53,7 +55,7 @@ def serving(
         async with asyncio.timeout(5):
             while server._connections or server.budget.used_bytes:
                 await asyncio.sleep(0.005)
-        assert GRPC_CONNECTIONS.labels(SERVER)._value.get() == 0
+        assert GRPC_CONNECTIONS.labels(EXPORT.name)._value.get() == 0
         return found
 
     return asyncio.run(main())
@@ -64,7 +66,7 @@ async def export(port: int, body: bytes, metadata: Any = (), **options: Any) -> 
         f"127.0.0.1:{port}", options=(("grpc.use_local_subchannel_pool", 1),)
     ) as channel:
         try:
-            await channel.unary_unary(METHOD)(body, metadata=metadata, timeout=10, **options)
+            await channel.unary_unary(EXPORT.path)(body, metadata=metadata, timeout=10, **options)
         except grpc.aio.AioRpcError as err:
             return err
     return None
@@ -90,7 +92,7 @@ class Http2Client:
     def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())
 
-    def begin(self, *extra: tuple[str, str], path: str = METHOD) -> int:
+    def begin(self, *extra: tuple[str, str], path: str = EXPORT.path) -> int:
         stream = self.h2.get_next_available_stream_id()
         headers = [
             (":method", "POST"),

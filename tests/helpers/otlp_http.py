@@ -10,8 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from agents.distributor.span_writer import Outcome
 from app.net.access import Access
+from app.receivers.http_body import BodyLimits
 from app.receivers.input_budget import InputBudget
-from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.otlp.http import build_http_receiver
 from tests.helpers.receivers import FakeBatcher
 
 PROTOBUF = "application/x-protobuf"

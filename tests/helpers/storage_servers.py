@@ -143,7 +143,7 @@ def _wsgi(application: Any) -> Iterator[str]:
 @contextmanager
 def azure_server(folder: Path) -> Iterator[StorageServer]:
     """Azurite, with a container. Without it the test is skipped; in CI (variable CI is set) it fails."""
-    node = shutil.which("node", path=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    node = shutil.which("node", path=f"{ROOT / 'build' / 'node' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
     if node is None or not _AZURITE.exists():
         said = "Azurite is not there: `make test` installs it with npm (Debian, Ubuntu: apt-get install npm)"
         if os.environ.get("CI"):

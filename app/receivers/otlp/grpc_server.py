@@ -1,35 +1,12 @@
 """The receiver of OTLP over gRPC, as its settings say."""
 
-from typing import Final
-
-from app.net.http2_types import Http2Limits
-from app.net.listening import watched_context
-from app.net.tls import HTTP_2, TlsFiles
-from app.receivers.otlp.grpc import GrpcReceiver
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.grpc_server import build_grpc
+from app.receivers.otlp.export import EXPORT
 from app.receivers.receiver import ReceiverContext
-from app.settings.server import Grpc
-
-_MIB: Final = 1 << 20
+from app.settings.receivers import Grpc
 
 
-def build(section: Grpc, setting: str, context: ReceiverContext) -> GrpcReceiver:
+def build(section: Grpc, _setting: str, context: ReceiverContext) -> GrpcReceiver:
     """A server that does not listen yet. Raises: StrettoError if the files of TLS cannot be used"""
-    return GrpcReceiver(
-        context.batcher,
-        section.endpoint,
-        context.access,
-        message_bytes_max=section.max_recv_msg_size_mib * _MIB,
-        tls=watched_context(context.watch, TlsFiles.of(section.tls, f"{setting}.tls"), HTTP_2),
-        budget=context.budget,
-        limits=Http2Limits(
-            head_s=section.read_header_timeout_s,
-            request_s=section.read_timeout_s,
-            idle_s=section.idle_timeout_s,
-            write_s=section.write_timeout_s,
-            header_bytes_max=section.header_bytes_max,
-            streams_max=section.max_concurrent_streams,
-            connections_max=section.connections_max,
-        ),
-        costs=context.costs,
-        threads=context.body_threads,
-    )
+    return build_grpc(section, EXPORT, context)

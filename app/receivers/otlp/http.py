@@ -2,29 +2,26 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import PayloadEncodingError
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
-from prometheus_client import Counter
 
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import DISCARDED, MALFORMED, Outcome
 from app.net.access import CHALLENGE, Access, Forbidden, Identity, Unauthorized
 from app.net.cors import Cors
-from app.net.http_guard import quiet_logger
 from app.net.tenant import InvalidTenant, NoTenant
-from app.receivers.codecs import ENCODINGS, UnknownEncoding
-from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
+from app.receivers.codecs import UnknownEncoding
+from app.receivers.decompress import BodyTooLarge, TooCostly, decompressed
+from app.receivers.http_body import BODY_LIMITED, BodyLimits, content_encoding, read_body
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.otlp.json import TooSlow, to_protobuf
 from app.receivers.otlp.replies import partial_success, reply_bytes
 from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
+from tables.wire.otlp.json import TooSlow, to_protobuf
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
@@ -40,30 +37,6 @@ _JSON_HERE_BYTES_MAX: Final = 32 << 10
 _JSON_SMALL_BYTES_MAX: Final = 256 << 10
 # Approximate peak memory per byte of JSON while it is parsed: Python objects and protobuf messages.
 _JSON_MEMORY: Final = 18
-_STOP_GRACE_S: Final = 1.0
-# A client that still sends an unread body has this long to read its answer.
-_LINGER_S: Final = 2.0
-
-BODY_LIMITED: Final = Counter(
-    "stretto_receiver_bodies_refused_total",
-    "Request bodies refused because of a limit: bytes, time; for compressed bodies also cpu, members, ratio.",
-    ["limit"],
-)
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Limits after decompression. json_bytes_max: of a JSON body; read_s: to send a body
-
-    costs: limits of a compressed or JSON body; threads: that decompress
-    """
-
-    bytes_max: int
-    json_bytes_max: int
-    read_s: float = 60.0
-    costs: BodyCosts = field(default_factory=BodyCosts)
-    threads: int = 2
-
 
 # HTTP status and google.rpc.Code of each refusal; the first that fits counts.
 _REFUSALS: Final[dict[type[Exception], tuple[int, int]]] = {
@@ -148,8 +121,8 @@ class TraceReceiver:
         """The body as protobuf; also `otlp_json.Converted.unknown`. Raises: all of _REFUSALS"""
         limits = self._limits
         bytes_max = limits.json_bytes_max if json else limits.bytes_max
-        encoding = _encoding(request)
-        body = await _read(request, limits.read_s, bytes_max, held)
+        encoding = content_encoding(request)
+        body = await read_body(request, limits.read_s, bytes_max, held)
         if encoding and body:
             body = await decompressed(body, encoding, bytes_max, limits.costs, held, self._threads)
             held.become("decompressing", len(body))
@@ -163,43 +136,6 @@ class TraceReceiver:
             held.add("json", len(body) * _JSON_MEMORY)
             parse = partial(to_protobuf, body, cpu_s)
             return await asyncio.get_running_loop().run_in_executor(self._json[large], parse)
-
-
-def _encoding(request: web.Request) -> str:
-    """The Content-Encoding in lower case; "" for none. Raises: UnknownEncoding"""
-    names = [
-        one.strip().lower() for value in request.headers.getall("Content-Encoding", []) for one in value.split(",")
-    ]
-    names = [name for name in names if name not in ("", "identity")]
-    if len(names) > 1:
-        raise UnknownEncoding(f"the body is compressed {len(names)} times ({', '.join(names)[:80]}); do it once")
-    if names and names[0] not in ENCODINGS:
-        raise UnknownEncoding(
-            f"Content-Encoding {names[0][:40]!r} is not known; send one of {', '.join(ENCODINGS)}, or none"
-        )
-    return names[0] if names else ""
-
-
-async def _read(request: web.Request, read_s: float, bytes_max: int, held: InputBytes) -> bytes:
-    """The body as received. Raises: WireError if it is incomplete, BodyTooLarge, TimeoutError, Overloaded"""
-    # One array, not a list: a client that sends single bytes must not make an object of each.
-    body, announced = bytearray(), request.content_length or 0
-    if announced > bytes_max:
-        raise BodyTooLarge
-    held.expect(announced)
-    try:
-        async with asyncio.timeout(read_s):
-            while piece := await request.content.readany():
-                if len(body) + len(piece) > bytes_max:
-                    raise BodyTooLarge
-                held.add("reading", len(piece))
-                body += piece
-        return bytes(body)
-    except (web.RequestPayloadError, PayloadEncodingError, ConnectionError) as err:
-        raise WireError(f"the body cannot be read: {err}") from err
-    finally:
-        # The error of a client that disconnects refers to this function, and stays in a cycle; the body must not.
-        body.clear()
 
 
 def _reply(outcome: Outcome, unknown: dict[str, int], *, json: bool) -> web.Response:
@@ -223,19 +159,6 @@ def _fault(http_status: int, code: int, message: str, *, json: bool) -> web.Resp
     if http_status in (408, 413, 429):
         response.force_close()  # the rest of the body is not read
     return response
-
-
-def http_runner(app: web.Application, header_bytes_max: int) -> web.AppRunner:
-    """The runner for the application. The site itself limits the headers."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        logger=quiet_logger("otlp"),
-        auto_decompress=False,
-        max_field_size=header_bytes_max,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_STOP_GRACE_S,
-    )
 
 
 def build_http_receiver(

@@ -1,43 +1,13 @@
 """The receiver of OTLP over HTTP, as its settings say."""
 
-import ssl
-
-from aiohttp import web
-
 from app.net.cors import Cors
-from app.net.http_guard import GuardedSite, HttpLimits
 from app.net.listening import watched_context
 from app.net.tls import TlsFiles
-from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
+from app.receivers.http_body import BodyLimits
+from app.receivers.http_server import HttpServer
+from app.receivers.otlp.http import build_http_receiver
 from app.receivers.receiver import ReceiverContext
-from app.settings.server import Http
-
-
-class HttpServer:
-    """Serves an aiohttp application on one address, with limits for connections."""
-
-    def __init__(self, app: web.Application, section: Http, tls: ssl.SSLContext | None) -> None:
-        self._runner = http_runner(app, section.header_bytes_max)
-        self._section, self._tls = section, tls
-
-    async def start(self) -> None:
-        """Listens. Raises: OSError if the address cannot be used"""
-        section = self._section
-        host, _, port = section.endpoint.rpartition(":")
-        await self._runner.setup()
-        limits = HttpLimits(
-            head_s=section.read_header_timeout_s,
-            head_bytes_max=section.header_bytes_max,
-            idle_s=section.idle_timeout_s,
-            write_s=section.write_timeout_s,
-            connections_max=section.connections_max,
-        )
-        site = GuardedSite(self._runner, host.strip("[]"), int(port), name="otlp", limits=limits, tls=self._tls)
-        await site.start()
-
-    async def stop(self, _grace_s: float) -> None:
-        """Ends the server. The runner has its own time of grace for requests that are in."""
-        await self._runner.cleanup()
+from app.settings.receivers import Http
 
 
 def build(section: Http, setting: str, context: ReceiverContext) -> HttpServer:
@@ -53,4 +23,4 @@ def build(section: Http, setting: str, context: ReceiverContext) -> HttpServer:
     cors = section.cors
     allowed = Cors(cors.allowed_origins, cors.allowed_headers, cors.max_age) if cors.allowed_origins else None
     app = build_http_receiver(context.batcher, context.access, bodies, context.budget, allowed)
-    return HttpServer(app, section, tls)
+    return HttpServer(app, section, tls, "otlp")

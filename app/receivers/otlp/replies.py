@@ -3,7 +3,7 @@
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from agents.distributor.span_writer import Outcome
-from app.receivers.otlp.json import unknown_text
+from tables.wire.otlp.json import unknown_text
 
 _FULL = b""  # an empty ExportTraceServiceResponse
 

@@ -10,7 +10,8 @@ from multidict import CIMultiDict
 from app.errors import SettingsError
 from app.net.access import Access, Forbidden, Unauthorized, load_credentials
 from app.net.tenant import InvalidTenant, NoTenant
-from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.http_body import BodyLimits
+from app.receivers.otlp.http import build_http_receiver
 from tests.helpers.api import CREDENTIALS, hashed
 from tests.helpers.receivers import FakeBatcher
 

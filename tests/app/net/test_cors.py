@@ -8,7 +8,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from app.net.access import Access
 from app.net.cors import Cors
-from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.http_body import BodyLimits
+from app.receivers.otlp.http import build_http_receiver
 from app.settings import Settings
 from tests.helpers.receivers import FakeBatcher
 

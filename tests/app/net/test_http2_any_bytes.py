@@ -11,7 +11,8 @@ import pytest
 from app.net.access import Access
 from app.net.http2 import Http2Connection
 from app.net.http_guard import LIMITED
-from app.receivers.otlp.grpc import METHOD, SERVER, GrpcReceiver
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.otlp.export import EXPORT
 from tests.helpers.receivers import FakeBatcher
 
 
@@ -51,7 +52,7 @@ def session(seed: int) -> bytes:
     chance = random.Random(seed)
     client = h2.connection.H2Connection(h2.config.H2Configuration())
     client.initiate_connection()
-    headers = {":method": "POST", ":scheme": "http", ":authority": "x", ":path": METHOD}
+    headers = {":method": "POST", ":scheme": "http", ":authority": "x", ":path": EXPORT.path}
     for _ in range(chance.randint(1, 4)):
         stream = client.get_next_available_stream_id()
         client.send_headers(stream, [*headers.items(), ("content-type", "application/grpc"), ("x-scope-orgid", "a")])
@@ -87,8 +88,8 @@ def test_mutated_sessions(seed):
 
     async def main() -> None:
         chance = random.Random(seed)
-        server = GrpcReceiver(FakeBatcher(), "127.0.0.1:1", Access(multitenancy=True), message_bytes_max=10_000)
-        faults = LIMITED.labels(SERVER, "fault")
+        server = GrpcReceiver(FakeBatcher(), "127.0.0.1:1", Access(multitenancy=True), EXPORT, message_bytes_max=10_000)
+        faults = LIMITED.labels(EXPORT.name, "fault")
         before = faults._value.get()
         for number in range(100):
             data, connection, transport = mutated(session(number), chance), Http2Connection(server), Transport()

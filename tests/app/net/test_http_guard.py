@@ -9,7 +9,8 @@ from aiohttp import web
 
 from app.net.access import Access
 from app.net.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
-from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
+from app.receivers.http_body import BodyLimits, http_runner
+from app.receivers.otlp.http import build_http_receiver
 from tests.helpers.api import FakeBackend
 from tests.helpers.receivers import FakeBatcher
 from tests.helpers.shared_port import address, shared

@@ -18,7 +18,7 @@ from app.errors import StrettoError
 from app.net.access import ANY_TENANT, Access, load_credentials
 from app.net.file_watch import RELOADS, FileWatch
 from app.net.tls import TlsFiles, tls_context
-from app.receivers.otlp.grpc import METHOD
+from app.receivers.otlp.export import EXPORT
 from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
@@ -64,7 +64,7 @@ async def sent(grpc_at: str, ca: Path, pair: Pair | None = None) -> bool:
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.secure_channel(grpc_at, credentials, options=options) as channel:
         try:
-            await channel.unary_unary(METHOD)(b"", timeout=5)
+            await channel.unary_unary(EXPORT.path)(b"", timeout=5)
         except grpc.aio.AioRpcError:
             return False
         return True
@@ -207,7 +207,7 @@ def test_tokens_that_change(authority, tmp_path):
         async def code(token: str) -> str:
             async with grpc.aio.insecure_channel(grpc_at) as channel:
                 try:
-                    await channel.unary_unary(METHOD)(b"", metadata=(("authorization", f"Bearer {token}"),))
+                    await channel.unary_unary(EXPORT.path)(b"", metadata=(("authorization", f"Bearer {token}"),))
                 except grpc.aio.AioRpcError as err:
                     return err.code().name
                 return "OK"

@@ -110,6 +110,11 @@ async def test_queries(tmp_path: Path, proxy: FaultProxy, storage: StorageConfig
         assert observer.profile.storage.requests["get_range"] >= 1
         assert observer.profile.storage.bytes > 0
         proxy.heal()
+        asked.close()
+    # Nothing is in memory here.
+    with world(tmp_path / "third", storage=storage, column_cache_bytes=1) as w:
+        await w.manager.resume([TP0])
+        asked = Querier(w.manager, LIMITS)
         proxy.fail(fault)
         for ask in (lambda: spans(asked), lambda: asked.trace("t", WHOLE_TRACE)):
             began_s = time.monotonic()

@@ -9,9 +9,11 @@ import sys
 from agents.distributor.span_writer import Outcome
 from app.net.access import Access
 from app.net.http_guard import GuardedSite, HttpLimits
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.http_body import BodyLimits, http_runner
 from app.receivers.input_budget import InputBudget
-from app.receivers.otlp.grpc import GrpcReceiver
-from app.receivers.otlp.http import BodyLimits, build_http_receiver, http_runner
+from app.receivers.otlp.export import EXPORT
+from app.receivers.otlp.http import build_http_receiver
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
 from app.standalone.ports import free_ports
 
@@ -27,7 +29,7 @@ async def main() -> None:
     grpc_port, http_port = free_ports(2)
     budget, access = InputBudget(256 * MIB), Access(multitenancy=False)
     batcher = RequestBatcher(Writer(), BatchLimits(0.01, 1_500_000, 10))
-    server = GrpcReceiver(batcher, f"127.0.0.1:{grpc_port}", access, message_bytes_max=64 * MIB, budget=budget)
+    server = GrpcReceiver(batcher, f"127.0.0.1:{grpc_port}", access, EXPORT, message_bytes_max=64 * MIB, budget=budget)
     await server.start()
     runner = http_runner(build_http_receiver(batcher, access, BodyLimits(64 * MIB, 4 * MIB), budget), 65536)
     await runner.setup()

@@ -9,8 +9,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
 from app.net.access import Access
-from app.receivers.otlp.grpc import METHOD, GrpcReceiver
-from app.receivers.otlp.http import BodyLimits, build_http_receiver
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.http_body import BodyLimits
+from app.receivers.otlp.export import EXPORT
+from app.receivers.otlp.http import build_http_receiver
 from app.receivers.request_batcher import IN_FLIGHT_BYTES, BatchLimits, RequestBatcher
 from app.standalone.ports import free_ports
 from tables.wire.otlp.descriptor import RequestHandler
@@ -64,11 +66,11 @@ async def test_over_grpc(body: bytes) -> None:
     made, producer = writer()
     (port,) = free_ports(1)
     access = Access(multitenancy=True)
-    server = GrpcReceiver(RequestBatcher(made, LIMITS), f"127.0.0.1:{port}", access, message_bytes_max=1 << 24)
+    server = GrpcReceiver(RequestBatcher(made, LIMITS), f"127.0.0.1:{port}", access, EXPORT, message_bytes_max=1 << 24)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = channel.unary_unary(METHOD)
+            export = channel.unary_unary(EXPORT.path)
 
             async def send(tenant: str, data: bytes) -> grpc.StatusCode:
                 try:

@@ -12,7 +12,7 @@ import pytest
 
 from app.net.http2_types import Http2Limits
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
-from app.receivers.otlp.grpc import SERVER
+from app.receivers.otlp.export import EXPORT
 from tests.helpers.otlp_grpc import Http2Client, export, message, serving
 
 
@@ -20,14 +20,14 @@ def test_connections_are_limited():
     """Those above the limit are cut, counted, and those that are in go on."""
 
     async def use(server, batcher, port):
-        refused = LIMITED.labels(SERVER, "connections")
+        refused = LIMITED.labels(EXPORT.name, "connections")
         before = refused._value.get()
         async with Http2Client(port) as first, Http2Client(port) as second:
             streams = [(client, client.begin()) for client in (first, second)]
             for client, stream in streams:
                 await client.send(stream, message(b"x"))
                 assert (await client.answer(stream))["grpc-status"] == "0"
-            assert GRPC_CONNECTIONS.labels(SERVER)._value.get() == 2
+            assert GRPC_CONNECTIONS.labels(EXPORT.name)._value.get() == 2
             async with Http2Client(port) as third:
                 while await third.more():
                     pass
@@ -143,7 +143,7 @@ def test_a_client_that_takes_no_answer():
     """Its window is 0 for good: it is cut, and nothing of its request is held meanwhile."""
 
     async def use(server, batcher, port):
-        cut = LIMITED.labels(SERVER, "write_time")
+        cut = LIMITED.labels(EXPORT.name, "write_time")
         before = cut._value.get()
         async with Http2Client(port) as client:
             client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})

@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import Outcome
+from app.receivers.http_body import BodyLimits
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.otlp.http import BodyLimits
-from app.receivers.otlp.json import to_protobuf
+from tables.wire.otlp.json import to_protobuf
 from tests.helpers.compression import EMPTY, block, framed, lz4, zstd
 from tests.helpers.otlp_http import JSON, PROTOBUF, SPAN, post, wrapped
 

@@ -17,7 +17,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from app.receivers.otlp.grpc import METHOD
+from app.receivers.otlp.export import EXPORT
 from tests.helpers.files import ROOT
 
 MIB = 1 << 20
@@ -82,7 +82,7 @@ async def upload_grpc(port: int) -> None:
         ":method": "POST",
         ":scheme": "http",
         ":authority": "x",
-        ":path": METHOD,
+        ":path": EXPORT.path,
         "content-type": "application/grpc",
     }
     client.send_headers(1, list(names.items()))
@@ -125,7 +125,7 @@ def test_unfinished_uploads(child, protocol):
         # Those that could not get in are told so; what is small has its place or is told the same.
         async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                await channel.unary_unary(METHOD)(b"small", timeout=5)
+                await channel.unary_unary(EXPORT.path)(b"small", timeout=5)
         for upload in uploads:
             upload.cancel()
         await asyncio.gather(*uploads, return_exceptions=True)

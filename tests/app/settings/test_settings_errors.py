@@ -55,6 +55,13 @@ def errors_of(cwd, text, environ=None):
         pytest.param("metrics_generator: {storage: {remote_write: [{url: 'ftp://x'}]}}", "stretto.yaml:1: metrics_generator.storage.remote_write[0].url: expected a URL as http://host:port/path or https://host/path; got the text 'ftp://x'", id="no URL"),
         # What does not fit together.
         pytest.param("kafka: {otlp_topic: spans}", "stretto.yaml:1: kafka.otlp_topic: must differ from kafka.topic: their records differ in format", id="same topics"),
+        pytest.param("kafka: {compaction_topic: otlp_spans}", "stretto.yaml:1: kafka.compaction_topic: must differ from kafka.otlp_topic: its records are jobs", id="jobs among spans"),
+        pytest.param("compactor: {compaction: {compacted_block_retention: 90s}}", "stretto.yaml:1: compactor.compaction.compacted_block_retention: must be at least two storage.trace.blocklist_poll_s and one query.timeout_s (120 s), or queries lose the blocks that they read", id="grace too short"),
+        pytest.param("compactor: {compaction: {input_blocks_max: 8}}", "stretto.yaml:1: compactor.compaction.input_blocks_max: must not be less than compactor.compaction.input_blocks_min (16)", id="most below least"),
+        # Durations.
+        pytest.param("compactor: {compaction: {block_retention: 2 weeks}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration, as 336h, 1h30m or 90s, or a number of seconds; got the text '2 weeks'", id="no duration"),
+        pytest.param("compactor: {compaction: {block_retention: 0s}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration as 336h, 1h30m or 90s, or a number of seconds, above 0; got the text '0s'", id="no time at all"),
+        pytest.param("compactor: {compaction: {block_retention: true}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration as 336h, 1h30m or 90s, or a number of seconds, above 0; got true", id="truth for a duration"),
         pytest.param("storage:\n  trace:\n    backend: azure", "stretto.yaml:3: storage.trace.backend: azure needs storage.trace.azure.container_name and storage.trace.azure.storage_account_name to be set", id="backend without its section"),
         pytest.param("storage: {trace: {s3: {access_key: a}}}", "stretto.yaml:1: storage.trace.s3.access_key: access_key is set but secret_key is not; set both or neither", id="half of the keys"),
         pytest.param("storage: {trace: {s3: {session_token: a}}}", "stretto.yaml:1: storage.trace.s3.session_token: belongs to access_key and secret_key, which are not set", id="a token alone"),
@@ -63,6 +70,7 @@ def errors_of(cwd, text, environ=None):
         pytest.param("storage: {trace: {s3: {sse: {type: SSE-C}}}}", "stretto.yaml:1: storage.trace.s3.sse.encryption_key: is needed by type SSE-C, and used by no other type", id="SSE-C without its key"),
         pytest.param("storage: {trace: {s3: {sse: {type: SSE-C, encryption_key: hush}}}}", "stretto.yaml:1: storage.trace.s3.sse.encryption_key: expected 32 characters (bytes of UTF-8)", id="SSE-C with half a key"),
         pytest.param("storage: {trace: {s3: {sse: {kms_encryption_context: '{}'}}}}", "stretto.yaml:1: storage.trace.s3.sse.kms_encryption_context: is not supported: Stretto cannot send the context with a request; remove it, and allow the key without a context", id="a setting of Tempo alone"),
+        pytest.param("storage: {trace: {pool: {max_workers: 3}}}", "stretto.yaml:1: storage.trace.pool: is not supported: set concurrent_requests_max", id="a section of Tempo alone"),
         pytest.param("storage: {trace: {s3: {tls_cert_path: a}}}", "stretto.yaml:1: storage.trace.s3.tls_cert_path: is not supported: Stretto sends no client certificate to a storage", id="a client certificate"),
         pytest.param("storage: {trace: {s3: {endpoint: 'a:1', insecure: true, tls_ca_path: b}}}", "stretto.yaml:1: storage.trace.s3.tls_ca_path: has no effect, because the endpoint is http", id="certificates for http"),
         pytest.param("storage: {trace: {s3: {endpoint: 'https://a', insecure: true}}}", "stretto.yaml:1: storage.trace.s3.insecure: has no effect on an endpoint with https://; remove one of them", id="insecure https"),
@@ -113,7 +121,7 @@ def test_file_error(tmp_path, text, expected):
     ("environ", "expected"),
     [
         pytest.param({"PORT": "x"}, "variable PORT: server.http_listen_port: expected an integer from 1 to 65535; got the text 'x'", id="PORT"),
-        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: expected one of all, distributor, live-store, metrics-generator; got the text 'live_store', the nearest is live-store", id="TARGET"),
+        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: expected one of all, distributor, live-store, metrics-generator, compactor; got the text 'live_store', the nearest is live-store", id="TARGET"),
         pytest.param({"KAFKA_URL": "a:1,kafka+ssl://u:pw@b:2"}, "variable KAFKA_URL: kafka.address[1]: expected host:port or kafka://host:port; TLS and SASL are not supported; got the text 'kafka+ssl://***@b:2'", id="KAFKA_URL"),
         pytest.param({"KAFKA_URL": "a:1/x"}, "variable KAFKA_URL: kafka.address[0]: expected host:port with a port from 1 to 65535, as 0.0.0.0:4317; got the text 'a:1/x'", id="KAFKA_URL with a path"),
         pytest.param({"REMOTE_WRITE_URL": "u:pw@host"}, "variable REMOTE_WRITE_URL: metrics_generator.storage.remote_write[0].url: expected a URL as http://host:port/path or https://host/path; got the text '***@host'", id="REMOTE_WRITE_URL"),

@@ -15,7 +15,7 @@ from app.settings import Settings, load, to_yaml
 from app.settings.environment import CONFIG, SHORT_NAMES
 from app.settings.keys import dotted, leaves
 from app.settings.show import table
-from app.settings.values import mask
+from app.settings.values import duration_text, mask, parse_duration
 from tests.helpers.files import ROOT
 
 DOCS = ROOT / "docs/settings.md"
@@ -53,6 +53,7 @@ FORMS = {
     "tags": st.dictionaries(NAMES, st.text(), max_size=2),
     "metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "object_metadata": st.dictionaries(NAMES, st.text(), max_size=2),
+    "properties": st.dictionaries(NAMES, st.text(), max_size=2),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,
@@ -172,3 +173,11 @@ def test_the_documented_file_loads(tmp_path):
     settings = load({"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}, tmp_path)
     assert settings.storage.trace.s3.bucket == "traces"
     assert settings.kafka.address == ("127.0.0.1:9092",)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1_209_600, "336h"), (90, "90s"), (120, "2m"), (3600, "1h"), (0.5, "0.5s"), (0, "0s")]
+)
+def test_durations_are_shown_as_they_are_written(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+    assert parse_duration(text) == seconds

@@ -12,7 +12,8 @@ import pytest
 from app.api.proto import tempo_pb2 as pb
 from app.errors import StrettoError
 from app.net.access import Access
-from app.receivers.otlp.grpc import METHOD, GrpcReceiver
+from app.receivers.grpc import GrpcReceiver
+from app.receivers.otlp.export import EXPORT
 from app.settings import Settings
 from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
@@ -109,12 +110,13 @@ def test_receiver_over_grpc():
             FakeBatcher(),
             f"127.0.0.1:{port}",
             Access(multitenancy=True, credentials=CREDENTIALS),
+            EXPORT,
             message_bytes_max=1000,
         )
         await server.start()
         codes = []
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = channel.unary_unary(METHOD)
+            export = channel.unary_unary(EXPORT.path)
             for token, org in (("Bearer a1", "acme"), ("Bearer a1", "beta"), ("Bearer nope", "acme")):
                 try:
                     await export(b"", metadata=(("authorization", token), ("x-scope-orgid", org)))

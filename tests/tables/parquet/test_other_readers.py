@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from tables.blocks.meta import decode_meta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
+from tables.catalog.changes import add_blocks, replace_blocks
+from tables.catalog.index_store import IndexStore
 from tables.parquet.write import to_parquet
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.files import ROOT
@@ -58,10 +61,24 @@ def rows(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 @pytest.mark.usefixtures("bucket")
 def test_pyarrow() -> None:
     """Of one file only what it has is known; unified, all."""
-    (code,) = [code for code in examples("python") if "pyarrow" in code]
+    (code,) = [code for code in examples("python") if "pyarrow.dataset" in code]
     found = run(code)["found"]
     columns = ["resource.service.name", "count_all", "span.http.response.status_code:int_mean"]
     assert rows(found.select(columns).to_pylist()) == COUNTED
+
+
+def test_the_index(bucket: Path) -> None:
+    """The files that the newest version names, and not one that was replaced."""
+    store = ObjectStore(StorageConfig("local", str(bucket)))
+    indexes = IndexStore(store)
+    metas = [decode_meta(path, store.get(path) or b"") for path in store.paths("blocks") if path.endswith(".json")]
+    indexes.commit("single-tenant", lambda index: add_blocks(index, metas, {("e", 0): 3}))
+    merged = metas[0].model_copy(update={"block_id": "merged", "level": 1})
+    replaced = [meta.block_id for meta in metas[:2]]
+    assert indexes.commit("single-tenant", lambda index: replace_blocks(index, [merged], replaced, 0.0)) is not None
+    (code,) = [code for code in examples("python") if ".arrow" in code]
+    shown = [f"{meta.folder}/{file.name}" for meta in (*metas[2:], merged) for file in meta.files]
+    assert run(code)["files"] == shown
 
 
 @pytest.mark.usefixtures("bucket")

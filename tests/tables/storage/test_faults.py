@@ -84,7 +84,7 @@ def test_a_request_without_answer_is_repeated(s3: StorageServer, prefix: str, op
     [
         pytest.param(Status(500, "InternalError"), "500 Internal Server Error", "error", id="500"),
         pytest.param(Status(503, "SlowDown"), "asks to slow down in 4 attempts: .*SlowDown", "throttled", id="503"),
-        pytest.param(Lost(), "the connection failed in 4 attempts", "unreachable", id="lost"),
+        pytest.param(Lost(), "the connection is lost in 4 attempts", "unreachable", id="lost"),
         pytest.param(Silence(), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="silence"),
         pytest.param(Slow(40, 0.1), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="slow"),
         pytest.param(Slow(2, 5), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="a stop in the middle"),

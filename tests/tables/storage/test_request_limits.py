@@ -1,6 +1,5 @@
 """The number of requests in flight, and what is counted of them."""
 
-import contextvars
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.storage.request_metrics import RequestMetrics
 from tables.storage.request_slots import RequestSlots
-from tables.storage.request_usage import RequestUsage
+from tables.storage.request_usage import RequestUsage, counted_for_caller
 from tests.helpers.fault_proxy import Delay, FaultProxy
 from tests.helpers.storage_servers import StorageServer
 
@@ -69,14 +68,13 @@ def test_a_read_of_many_ranges_is_many_requests(s3: StorageServer, proxy: FaultP
 
 
 def test_usage_is_of_the_work_that_asks(store: ObjectStore) -> None:
-    """Not of what runs beside it; a thread that works for it has a copy of its context."""
+    """Not of what runs beside it; what another thread does for it counts, too."""
     one, other = RequestUsage(), RequestUsage()
     with one.counting():
         store.put("a", b"123")
         with other.counting():
             store.get("a")
-        context = contextvars.copy_context()
-        helper = threading.Thread(target=context.run, args=(store.get, "a"))
+        helper = threading.Thread(target=counted_for_caller(store.get), args=("a",))
         helper.start()
         helper.join()
         stranger = threading.Thread(target=store.get, args=("a",))

@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from agents.distributor.span_writer import Outcome
-from app.receivers.otlp.json import _json_text, to_protobuf
 from tables.errors import WireError
+from tables.wire.otlp.json import _json_text, to_protobuf
 from tests.helpers.otlp_http import JSON, SPAN, post, wrapped
 
 

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.errors import WireError
+from tables.wire.json_text import parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
@@ -33,15 +34,7 @@ _SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 # An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
 _BYTES_PER_OBJECT: Final = 12
 _OBJECTS_ALWAYS: Final = 1000
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _NAMES_TOLD: Final = 3
-
-# Halves of surrogate pairs, and whole pairs, which are passed over. Before them: escaped backslashes. It begins
-# with a character, for which the text is searched at once: tried everywhere it would take 25 ms a megabyte, for which
-# nobody else gets the GIL.
-_SURROGATES: Final = re.compile(
-    rb"(\\(?<!\\\\)(?:\\\\)*+)(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
 
 
 class TooSlow(WireError):  # noqa: N818  (says what it is)
@@ -67,7 +60,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     end_s = time.thread_time() + cpu_s_max
     if body.count(b"{") + body.count(b"[") > _OBJECTS_ALWAYS + len(body) // _BYTES_PER_OBJECT:
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is made of very small objects")
-    request = _loads(body)
+    request = parse_json(body)
     if not isinstance(request, dict):
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is not an object with resourceSpans")
     del body
@@ -80,24 +73,6 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
             if time.thread_time() > end_s:
                 raise TooSlow(f"the JSON takes longer to read than {cpu_s_max:g} s (distributor.input.body_cpu_s_max)")
     return Converted(bytes(message.SerializeToString()), unknown)
-
-
-def _loads(body: bytes) -> object:
-    """Parses JSON. Raises: WireError"""
-    body = body.removeprefix(_BYTE_ORDER_MARK)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as err:
-        repaired = _SURROGATES.sub(_repair, body).decode(errors="replace")
-        try:
-            return orjson.loads(repaired)
-        except orjson.JSONDecodeError:
-            raise WireError(f"not JSON: {err}") from err
-
-
-def _repair(found: "re.Match[bytes]") -> bytes:
-    """Half of a surrogate pair stands for no character."""
-    return found[0] if found[2] else found[1] + b"ufffd"
 
 
 def _tidy(request: Any) -> None:

@@ -1,15 +1,16 @@
-"""OTLP over gRPC: opentelemetry.proto.collector.trace.v1.TraceService/Export, as raw request bytes."""
+"""Receivers over gRPC: one unary method whose message is spans, taken as raw bytes."""
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
 from agents.distributor.record_producer import KafkaUnavailable
-from agents.distributor.span_writer import MALFORMED
+from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
 from app.net.access import Access, Forbidden, Identity, Unauthorized
 from app.net.http2 import Http2Connection
@@ -19,17 +20,14 @@ from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
+from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.otlp.http import BODY_LIMITED
-from app.receivers.otlp.replies import reply_bytes
 from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
+from tables.wall import walled
 
 log = limited_logger(__name__)
 
-METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-SERVER: Final = "otlp_grpc"  # in metrics
-_LIMIT: Final = "distributor.receivers.otlp.protocols.grpc"
 _BACKLOG: Final = 1024
 _HANDSHAKE_S: Final = 10.0
 _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
@@ -50,14 +48,31 @@ _CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
 _REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
 
 
+@dataclass(frozen=True, slots=True)
+class GrpcMethod:
+    """The method that a receiver answers.
+
+    path: /package.Service/Method; name: of the receiver, in metrics and in the log; setting: its section
+    to_otlp: message → ExportTraceServiceRequest, on the event loop for small ones; None: it is one
+    reply: the answer's message
+    """
+
+    path: str
+    name: str
+    setting: str
+    to_otlp: Callable[[bytes], bytes] | None = None
+    reply: Callable[[Outcome], bytes] = lambda _: b""
+
+
 class GrpcReceiver:
-    """A gRPC server for Export; other methods are UNIMPLEMENTED. Belongs to its event loop."""
+    """A gRPC server for one method; others are UNIMPLEMENTED. Belongs to its event loop."""
 
     def __init__(  # noqa: PLR0913 (three collaborators, and options by their names)
         self,
         batcher: RequestBatcher,
         endpoint: str,
         access: Access,
+        method: GrpcMethod,
         *,
         message_bytes_max: int,
         tls: ssl.SSLContext | None = None,
@@ -68,10 +83,13 @@ class GrpcReceiver:
     ) -> None:
         """access: who may send; tls: None: plaintext; budget: None: an own one of four messages"""
         self.batcher, self.access, self._tls = batcher, access, tls
+        self.method = method
         self.message_bytes_max = message_bytes_max
         self.budget = budget or InputBudget(4 * message_bytes_max)
         self.limits, self.costs = limits or Http2Limits(), costs or BodyCosts()
         self.threads = ThreadPoolExecutor(threads, "message")
+        # What translates holds the GIL: more threads would not be faster.
+        self.translation = ThreadPoolExecutor(1, "translate")
         host, _, port = endpoint.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._server: asyncio.Server | None = None
@@ -103,30 +121,31 @@ class GrpcReceiver:
             await asyncio.wait(self._calls, timeout=grace_s)
         for connection in list(self._connections):
             connection.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.threads, self.translation):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def opened(self, connection: Http2Connection) -> bool:
         if len(self._connections) >= self.limits.connections_max:
             self.limited("connections")
             return False
         self._connections.add(connection)
-        GRPC_CONNECTIONS.labels(SERVER).inc()
+        GRPC_CONNECTIONS.labels(self.method.name).inc()
         return True
 
     def closed(self, connection: Http2Connection) -> None:
         self._connections.discard(connection)
-        GRPC_CONNECTIONS.labels(SERVER).dec()
+        GRPC_CONNECTIONS.labels(self.method.name).dec()
 
     def limited(self, limit: str) -> None:
-        LIMITED.labels(SERVER, limit).inc()
+        LIMITED.labels(self.method.name, limit).inc()
 
     def exchange(self, connection: Http2Connection, stream: int, headers: Headers) -> "_Call | None":
         """See http2.Site. The client is authenticated before anything of the body is kept."""
         try:
             if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
                 raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
-            if not _has(headers, ":path", METHOD):
-                raise GrpcError(_Code.UNIMPLEMENTED, f"only {METHOD} is answered here")
+            if not _has(headers, ":path", self.method.path):
+                raise GrpcError(_Code.UNIMPLEMENTED, f"only {self.method.path} is answered here")
             encoding = next((value for name, value in headers if name == "grpc-encoding"), "").lower()
             if encoding not in ("", "identity", *ENCODINGS):
                 text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
@@ -186,7 +205,7 @@ class _Call:
             if self._length is None and self._size >= PREFIX.size:
                 self._begin()
             if self._length is not None and self._size > PREFIX.size + self._length:
-                raise GrpcError(_Code.INVALID_ARGUMENT, "Export has one message; there is something behind it")
+                raise GrpcError(_Code.INVALID_ARGUMENT, "the call has one message; there is something behind it")
         except (GrpcError, Overloaded) as err:
             self._refuse(err)
 
@@ -214,7 +233,8 @@ class _Call:
 
     def late(self) -> None:
         BODY_LIMITED.labels("time").inc()
-        text = f"the message took longer than {self._server.limits.request_s:g} s ({_LIMIT}.read_timeout_s)"
+        server = self._server
+        text = f"the message took longer than {server.limits.request_s:g} s ({server.method.setting}.read_timeout_s)"
         self._refuse(GrpcError(_Code.DEADLINE_EXCEEDED, text))
 
     def gone(self) -> None:
@@ -238,7 +258,7 @@ class _Call:
             self._refuse(err)
         else:
             self._answered = True
-            self._connection.answer(self._stream, message(reply_bytes(outcome)), trailers())
+            self._connection.answer(self._stream, message(self._server.method.reply(outcome)), trailers())
 
     async def _message(self) -> bytes:
         """The decompressed message."""
@@ -258,8 +278,16 @@ class _Call:
                 raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
             costs, threads = server.costs, server.threads
             body = await decompressed(body, self._encoding, server.message_bytes_max, costs, held, threads)
+        if server.method.to_otlp is not None:
+            body = await self._translated(body, server.method.to_otlp)
         held.become("waiting", len(body))
         return body
+
+    async def _translated(self, body: bytes, to_otlp: Callable[[bytes], bytes]) -> bytes:
+        self._held.add("translating", len(body) * TRANSLATION_MEMORY)
+        if len(body) <= TRANSLATED_HERE_BYTES_MAX:
+            return walled(to_otlp, body)
+        return await asyncio.get_running_loop().run_in_executor(self._server.translation, walled, to_otlp, body)
 
     def _begin(self) -> None:
         """Checks the message's length once it is known. Raises: GrpcError, Overloaded if it is too large in general, or
@@ -274,8 +302,8 @@ class _Call:
         self._held.expect(max(0, PREFIX.size + self._length - self._size))
 
     def _too_large(self) -> GrpcError:
-        most = self._server.message_bytes_max
-        text = f"the message is larger than {most} bytes after decompression ({_LIMIT}.max_recv_msg_size_mib)"
+        most, setting = self._server.message_bytes_max, self._server.method.setting
+        text = f"the message is larger than {most} bytes after decompression ({setting}.max_recv_msg_size_mib)"
         return GrpcError(_Code.RESOURCE_EXHAUSTED, text, final=True)
 
     def _refuse(self, err: BaseException) -> None:
@@ -306,7 +334,7 @@ def _grpc_error(err: BaseException) -> GrpcError:
     for kind, code in _CODES.items():
         if isinstance(err, kind):
             return GrpcError(code, str(err))
-    log.error("a request of OTLP over gRPC failed", exc_info=err)
+    log.error("a request over gRPC failed", exc_info=err)
     return GrpcError(_Code.INTERNAL, "internal error; the server's log has the details")
 
 

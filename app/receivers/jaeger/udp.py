@@ -1,0 +1,213 @@
+"""Jaeger's agent protocol: calls of Thrift in datagrams, compact (6831) or binary (6832).
+
+A thread of its own reads the socket, so that the kernel's buffer does not run over while the event loop is busy, and
+translates what has come. UDP has no answers: what cannot be taken is counted, the kernel's own drops included, and
+others' requests go before it.
+"""
+
+import asyncio
+import logging
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.limited_log import limited_logger
+from app.receivers.input_budget import InputBudget, Overloaded
+from app.receivers.request_batcher import RequestBatcher
+from tables.errors import WireError
+from tables.wall import NativePanic, walled
+
+log = logging.getLogger(__name__)
+bad_log = limited_logger(__name__ + ".bad")
+
+DATAGRAMS: Final = Counter("stretto_receiver_datagrams_total", "Datagrams received over UDP.", ["receiver"])
+DROPPED: Final = Counter(
+    "stretto_receiver_datagrams_dropped_total",
+    "Datagrams whose spans are lost: kernel (its buffer was full), size (larger than max_packet_size), queue (more "
+    "came than was decoded), malformed, overloaded (distributor.input), kafka.",
+    ["receiver", "reason"],
+)
+BUFFER_BYTES: Final = Gauge(
+    "stretto_receiver_socket_buffer_bytes", "The socket's buffer that the system granted.", ["receiver"]
+)
+
+# From asm-generic/socket.h; Python does not name it. The kernel then says with each datagram how many it dropped.
+_SO_RXQ_OVFL: Final = 40
+_COUNT: Final = struct.Struct("I")
+_CONTROL_BYTES: Final = 64
+# So long a thread collects before it hands on: it bounds how many requests the batcher sees.
+_COLLECT_S: Final = 0.02
+_COLLECT_BYTES: Final = 256 << 10
+_WAKE_S: Final = 0.2
+
+
+class UdpReceiver:
+    """One port. `start` and `stop` belong to the event loop."""
+
+    def __init__(  # noqa: PLR0913  (collaborators, and options by their names)
+        self,
+        name: str,
+        endpoint: str,
+        tenant: str,
+        to_otlp: Callable[[bytes], bytes],
+        batcher: RequestBatcher,
+        budget: InputBudget,
+        *,
+        packet_bytes_max: int,
+        socket_bytes: int,
+        queue_bytes_max: int,
+    ) -> None:
+        """name: in metrics; to_otlp: a datagram → ExportTraceServiceRequest; tenant: of all spans"""
+        host, _, port = endpoint.rpartition(":")
+        self._address = (host.strip("[]"), int(port))
+        self._name, self._tenant, self._to_otlp = name, tenant, to_otlp
+        self._batcher, self._budget = batcher, budget
+        self._packet_bytes_max, self._socket_bytes, self._queue_bytes_max = (
+            packet_bytes_max,
+            socket_bytes,
+            queue_bytes_max,
+        )
+        self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._waiting_bytes = 0  # handed to the event loop, not acknowledged by Kafka yet
+        self._requests: set[asyncio.Task[None]] = set()
+        self._kernel_drops = 0
+
+    async def start(self) -> None:
+        """Listens. Raises: OSError if the address cannot be used"""
+        loop = asyncio.get_running_loop()
+        ((family, _, _, _, address), *_) = await loop.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._socket_bytes)
+            self._count_kernel_drops(opened)
+            opened.bind(address)
+            opened.setblocking(False)
+        except OSError:
+            opened.close()
+            raise
+        granted = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        BUFFER_BYTES.labels(self._name).set(granted)
+        if granted < self._socket_bytes:
+            log.warning(
+                "%s: the system grants a socket buffer of %d bytes, not %d; bursts may be lost (net.core.rmem_max)",
+                self._name,
+                granted,
+                self._socket_bytes,
+            )
+        self._socket, self._loop = opened, loop
+        self._thread = threading.Thread(target=self._read_until_stopped, name=self._name, daemon=True)
+        self._thread.start()
+
+    def _count_kernel_drops(self, opened: socket.socket) -> None:
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        except OSError:
+            log.warning("%s: this system does not say how many datagrams it drops", self._name)
+
+    async def stop(self, grace_s: float) -> None:
+        """Reads what the socket holds no longer; what is decoded is written."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        if self._socket is not None:
+            self._socket.close()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=grace_s)
+
+    # ---- on the thread
+
+    def _read_until_stopped(self) -> None:
+        opened = self._socket
+        assert opened is not None
+        while not self._stopping.is_set():
+            ready, _, _ = select.select([opened], [], [], _WAKE_S)
+            if ready:
+                try:
+                    self._hand_on(self._collected(opened))
+                except Exception:
+                    log.exception("%s: datagrams were lost", self._name)
+
+    def _collected(self, opened: socket.socket) -> list[bytes]:
+        """What comes within a moment."""
+        found: list[bytes] = []
+        size, end_s = 0, time.monotonic() + _COLLECT_S
+        while size < _COLLECT_BYTES and time.monotonic() < end_s:
+            try:
+                # One byte more shows that a datagram is too large.
+                data, control, _, _ = opened.recvmsg(self._packet_bytes_max + 1, _CONTROL_BYTES)
+            except BlockingIOError:
+                select.select([opened], [], [], max(0.0, end_s - time.monotonic()))
+                continue
+            self._see_drops(control)
+            DATAGRAMS.labels(self._name).inc()
+            if len(data) > self._packet_bytes_max:
+                self._drop("size")
+            else:
+                found.append(data)
+                size += len(data)
+        return found
+
+    def _see_drops(self, control: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in control:
+            if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(data) >= _COUNT.size:
+                (total,) = _COUNT.unpack_from(data)
+                if more := (total - self._kernel_drops) & 0xFFFFFFFF:
+                    self._drop("kernel", more)
+                self._kernel_drops = total
+
+    def _hand_on(self, datagrams: list[bytes]) -> None:
+        if not datagrams or self._loop is None:
+            return
+        if self._waiting_bytes > self._queue_bytes_max:
+            self._drop("queue", len(datagrams))
+            return
+        bodies = []
+        for data in datagrams:
+            try:
+                bodies.append(walled(self._to_otlp, data))
+            except (WireError, NativePanic) as err:
+                self._drop("malformed")
+                bad_log.warning("%s: a datagram of %d bytes cannot be read: %s", self._name, len(data), err)
+        if bodies:
+            # Requests of protobuf may be joined: their lists follow each other.
+            self._loop.call_soon_threadsafe(self._begin, b"".join(bodies), len(bodies))
+
+    def _drop(self, reason: str, count: int = 1) -> None:
+        DROPPED.labels(self._name, reason).inc(count)
+
+    # ---- on the event loop
+
+    def _begin(self, body: bytes, datagrams: int) -> None:
+        self._waiting_bytes += len(body)
+        task = asyncio.ensure_future(self._write(body, datagrams))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _write(self, body: bytes, datagrams: int) -> None:
+        try:
+            held = self._budget.open(self._tenant)
+            try:
+                held.add("waiting", len(body))
+            except BaseException:
+                held.release()
+                raise
+            outcome = await self._batcher.add(self._tenant, body, held)
+            if outcome.malformed is not None:
+                self._drop("malformed", datagrams)
+                bad_log.warning("%s: datagrams cannot be read: %s", self._name, outcome.malformed)
+        except Overloaded:
+            self._drop("overloaded", datagrams)
+        except KafkaUnavailable:
+            self._drop("kafka", datagrams)
+        finally:
+            self._waiting_bytes -= len(body)

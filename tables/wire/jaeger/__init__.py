@@ -1,0 +1,1 @@
+"""Jaeger's spans → OTLP requests: from Thrift and from protobuf."""

@@ -1,0 +1,99 @@
+"""Jaeger's protobuf messages → OTLP requests: what PostSpans takes, and the single span or batch of Kafka's messages.
+
+Source: jaeger-idl, proto/api_v2
+"""
+
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from tables.errors import WireError
+from tables.units import NS_PER_S
+from tables.wire.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
+from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
+from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Value
+
+M = TypeVar("M", bound=Message)
+_TRACE_ID_BYTES: Final = 16
+_STRING, _BOOL, _INT, _DOUBLE, _BINARY = range(5)
+
+
+def post_spans_to_otlp(data: bytes) -> bytes:
+    """An ExportTraceServiceRequest with the spans of a PostSpansRequest. Raises: WireError"""
+    return _to_otlp(_parsed(PostSpansRequest, data).batch)
+
+
+def span_to_otlp(data: bytes) -> bytes:
+    """The same of a single Span, which holds its Process, as Jaeger's own Kafka messages do. Raises: WireError"""
+    return _to_otlp(Batch(spans=[_parsed(Span, data)]))
+
+
+def batch_to_otlp(data: bytes) -> bytes:
+    """The same of a Batch. Raises: WireError"""
+    return _to_otlp(_parsed(Batch, data))
+
+
+def _parsed(kind: type[M], data: bytes) -> M:
+    try:
+        return kind.FromString(data)
+    except DecodeError as err:
+        raise WireError(f"not a {kind.DESCRIPTOR.name} of Jaeger's protobuf: {err}") from err
+
+
+def _to_otlp(batch: Any) -> bytes:
+    encoder, shared = RequestEncoder(), _resource(batch.process)
+    for number, span in enumerate(batch.spans):
+        # The process of the span itself counts, where it has one.
+        owner = _resource(span.process) if span.HasField("process") else shared
+        scope, encoded = translate(_span(span, number))
+        encoder.add_spans(owner, scope, [encoded])
+    return encoder.encode()
+
+
+def _resource(process: Any) -> list[KeyValue]:
+    return resource(process.service_name, _tags(process.tags))
+
+
+def _span(span: Any, number: int) -> JaegerSpan:
+    return JaegerSpan(
+        trace_id=_trace_id(span.trace_id, number),
+        span_id=span.span_id,
+        parent_span_id=NO_ID,
+        name=span.operation_name,
+        references=[Reference(one.ref_type, _trace_id(one.trace_id, number), one.span_id) for one in span.references],
+        flags=span.flags,
+        start_ns=_ns(span.start_time),
+        duration_ns=_ns(span.duration),
+        tags=_tags(span.tags),
+        logs=[Log(_ns(log.timestamp), _tags(log.fields)) for log in span.logs],
+    )
+
+
+def _trace_id(found: bytes, number: int) -> bytes:
+    """Clients of before 2019 send 8 bytes."""
+    if len(found) > _TRACE_ID_BYTES:
+        raise WireError(f"batch.spans[{number}]: a trace id of {len(found)} bytes; Jaeger's have 16 or 8")
+    return found.rjust(_TRACE_ID_BYTES, b"\0")
+
+
+def _ns(time: Any) -> int:
+    return int(time.seconds) * NS_PER_S + int(time.nanos)
+
+
+def _tags(tags: Any) -> list[KeyValue]:
+    return [KeyValue(tag.key, _value(tag)) for tag in tags]
+
+
+def _value(tag: Any) -> Value:
+    kind, value = tag.v_type, b"<unknown Jaeger tag type %d>" % tag.v_type
+    if kind == _STRING:
+        value = tag.v_str
+    elif kind == _BOOL:
+        value = tag.v_bool
+    elif kind == _INT:
+        value = tag.v_int64
+    elif kind == _DOUBLE:
+        value = tag.v_float64
+    elif kind == _BINARY:
+        value = Binary(tag.v_binary)
+    return value

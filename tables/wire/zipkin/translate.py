@@ -1,0 +1,227 @@
+"""Zipkin's spans → OTLP's, by OpenTelemetry's mapping.
+
+The local endpoint's service is service.name, the remote one's is peer.service; addresses are net.host.* and
+net.peer.*, as the Collector writes them. Tags that SDKs' Zipkin exporters make of a resource, a scope, a status or
+links become these again. Annotations are events. A shared span keeps the id of its client.
+
+Source: OpenTelemetry specification, "Compatibility: Zipkin"; Zipkin's model, zipkin2-api.yaml
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from tables.units import NS_PER_US
+from tables.wire.jaeger.translate import KINDS, http_status
+from tables.wire.otlp.encode import (
+    KIND_UNSPECIFIED,
+    STATUS_ERROR,
+    STATUS_OK,
+    STATUS_UNSET,
+    Event,
+    KeyValue,
+    RequestEncoder,
+    Scope,
+    Span,
+    SpanLink,
+    Value,
+    encoded_span,
+)
+
+_STATUSES: Final = {
+    b"OK": STATUS_OK,
+    b"ERROR": STATUS_ERROR,
+    b"STATUS_CODE_OK": STATUS_OK,
+    b"STATUS_CODE_ERROR": STATUS_ERROR,
+}
+# Tags that describe who sent the span: exporters write the resource's attributes beside the span's.
+_RESOURCE_PREFIXES: Final = (
+    b"cloud.", b"container.", b"deployment.", b"host.", b"k8s.", b"os.", b"process.", b"service.", b"telemetry.sdk.",
+)  # fmt: skip
+_SCOPES: Final = ((b"otel.scope.name", b"otel.scope.version"), (b"otel.library.name", b"otel.library.version"))
+_ABSENT_START: Final = KeyValue(b"otel.zipkin.absentField.startTime", True)
+_LINK: Final = b"otlp.link."
+_LINKS_MAX: Final = 128
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
+
+
+class Endpoint(NamedTuple):
+    """A service and its address. Empty: unknown; the port 0, too"""
+
+    service: bytes = b""
+    addresses: Sequence[bytes] = ()
+    port: int = 0
+
+
+class Annotation(NamedTuple):
+    """Something that happened at a time."""
+
+    time_us: int
+    value: bytes
+
+
+class ZipkinSpan(NamedTuple):
+    """A span, whatever its encoding was. parent_id: empty without a parent; kind: OTLP's number
+
+    start_us: Unix microseconds; 0: absent
+    """
+
+    trace_id: bytes
+    id: bytes
+    parent_id: bytes
+    name: bytes
+    kind: int
+    start_us: int
+    duration_us: int
+    local: Endpoint
+    remote: Endpoint
+    annotations: Sequence[Annotation]
+    tags: Sequence[KeyValue]
+    debug: bool = False
+    shared: bool = False
+
+
+def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
+    """An ExportTraceServiceRequest with the spans. received_us: the start of those that have no time at all"""
+    encoder = RequestEncoder()
+    for span in spans:
+        _add(encoder, span, received_us)
+    return encoder.encode()
+
+
+def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
+    tags = {tag.key: tag.value for tag in span.tags}
+    local = span.local
+    owner = [KeyValue(b"service.name", local.service)] if local.service else []
+    owner += [KeyValue(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
+    owner = [one for number, one in enumerate(owner) if not number or one.key != b"service.name"]
+    scope = _scope(tags)
+    kind = span.kind
+    if kind == KIND_UNSPECIFIED and isinstance(word := tags.get(b"span.kind"), bytes) and word in KINDS:
+        kind = KINDS[word]
+        del tags[b"span.kind"]
+    status, message = _status(tags, kind)
+    links = _links(tags)
+    trace_state = tags.pop(b"w3c.tracestate", b"")
+    attributes = [KeyValue(key, value) for key, value in tags.items()]
+    attributes += _addresses(b"net.host.", local)
+    if span.remote.service:
+        attributes.append(KeyValue(b"peer.service", span.remote.service))
+    attributes += _addresses(b"net.peer.", span.remote)
+    if span.debug:
+        attributes.append(KeyValue(b"zipkin.debug", True))
+    if span.shared:
+        attributes.append(KeyValue(b"zipkin.shared", True))
+    start_us = span.start_us or min((one.time_us for one in span.annotations), default=0)
+    if not start_us:
+        start_us = received_us
+        attributes.append(_ABSENT_START)
+    encoded = encoded_span(
+        Span(
+            trace_id=span.trace_id,
+            span_id=span.id,
+            parent_span_id=b"" if span.parent_id == span.id else span.parent_id,
+            name=span.name,
+            kind=kind,
+            start_ns=start_us * NS_PER_US,
+            end_ns=(start_us + span.duration_us) * NS_PER_US,
+            attributes=attributes,
+            events=[_event(one) for one in span.annotations],
+            links=links,
+            status_code=status,
+            status_message=message,
+            trace_state=trace_state if isinstance(trace_state, bytes) else b"",
+        )
+    )
+    encoder.add_spans(owner, scope, [encoded])
+
+
+def _scope(tags: dict[bytes, Value]) -> Scope:
+    for name, version in _SCOPES:
+        found = tags.get(name)
+        if isinstance(found, bytes):
+            del tags[name]
+            stated = tags.pop(version, b"")
+            return Scope(found, stated if isinstance(stated, bytes) else b"")
+    return Scope()
+
+
+def _status(tags: dict[bytes, Value], kind: int) -> tuple[int, bytes]:
+    """otel.status_code, then the tag `error`, which in Zipkin means a failure whatever its text, then HTTP's status."""
+    named, said = tags.pop(b"otel.status_code", None), tags.pop(b"otel.status_description", b"")
+    code = _STATUSES.get(named.upper(), STATUS_UNSET) if isinstance(named, bytes) else STATUS_UNSET
+    message = said if isinstance(said, bytes) else b""
+    error = tags.get(b"error")
+    if error is not None and error not in (b"false", False):
+        code = STATUS_ERROR
+        if error in (b"true", b"", True):
+            del tags[b"error"]
+        elif not message and isinstance(error, bytes):
+            message = error
+    if code == STATUS_UNSET and named is None:
+        keys = (b"http.status_code", b"http.response.status_code")
+        code = max(http_status(tags.get(key), kind) for key in keys)
+    return code, message
+
+
+def _addresses(prefix: bytes, endpoint: Endpoint) -> list[KeyValue]:
+    found = [KeyValue(prefix + b"ip", address) for address in endpoint.addresses[:1]]
+    found += [KeyValue(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
+    if endpoint.port:
+        found.append(KeyValue(prefix + b"port", endpoint.port))
+    return found
+
+
+def _event(one: Annotation) -> Event:
+    """The Collector's exporter writes an event as `name|attributes as JSON|dropped attributes`."""
+    name, attributes, dropped = one.value, None, b""
+    if one.value.count(b"|") > 1:
+        name, _, rest = one.value.partition(b"|")
+        text, _, dropped = rest.rpartition(b"|")
+        attributes = _json_attributes(text)
+    if attributes is None or not dropped.isdigit():
+        return Event(one.time_us * NS_PER_US, one.value)
+    return Event(one.time_us * NS_PER_US, name, attributes, min(int(dropped), (1 << 32) - 1))
+
+
+def _links(tags: dict[bytes, Value]) -> list[SpanLink]:
+    """The Collector's exporter writes a link as `trace id|span id|trace state|attributes as JSON|dropped count`."""
+    found: list[SpanLink] = []
+    for number in range(_LINKS_MAX):
+        key = _LINK + str(number).encode()
+        value = tags.get(key)
+        if not isinstance(value, bytes):
+            break
+        parts = value.split(b"|")
+        attributes = _json_attributes(b"|".join(parts[3:-1]))
+        try:
+            trace_id, span_id = (bytes.fromhex(part.decode()) for part in parts[:2])
+        except ValueError:
+            break
+        if attributes is None or len(trace_id) != 16 or len(span_id) != 8 or not parts[-1].isdigit():
+            break
+        del tags[key]
+        found.append(SpanLink(trace_id, span_id, parts[2], attributes, min(int(parts[-1]), (1 << 32) - 1)))
+    return found
+
+
+def _json_attributes(text: bytes) -> list[KeyValue] | None:
+    """Attributes from a JSON object; None if it is none."""
+    try:
+        found: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    return [KeyValue(key.encode(), _value(value)) for key, value in found.items()]
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bool) or (isinstance(value, int) and _INT_MIN <= value <= _INT_MAX):
+        return value
+    if isinstance(value, (int, float)):
+        return float(value)
+    return orjson.dumps(value)

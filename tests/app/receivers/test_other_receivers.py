@@ -1,0 +1,242 @@
+"""The receivers of Jaeger and Zipkin, listening: what they answer, and what reaches the batcher."""
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.span_writer import Outcome
+from app.net.access import Access
+from app.net.file_watch import FileWatch
+from app.receivers.decompress import BodyCosts
+from app.receivers.input_budget import InputBudget
+from app.receivers.jaeger.grpc_server import POST_SPANS
+from app.receivers.jaeger.udp import DATAGRAMS, DROPPED
+from app.receivers.receiver import ReceiverContext
+from app.receivers.table import RECEIVERS
+from app.receivers.translating_http import REJECTED_HEADER
+from app.settings import Settings
+from app.standalone.ports import free_port
+from tables.wire.jaeger import jaeger_pb2
+from tests.helpers.jaeger import batch, datagram, encoded, span, tag
+from tests.helpers.receivers import FakeBatcher
+
+ROWS = {row.name: row for row in RECEIVERS}
+ZIPKIN = json.dumps([{"traceId": "1", "id": "2", "timestamp": 1, "localEndpoint": {"serviceName": "z"}}]).encode()
+
+
+def serve(
+    name: str, use: Callable[[FakeBatcher, str], Awaitable[Any]], *, multitenancy: bool = False,
+    answer: Outcome | BaseException | None = None, budget: InputBudget | None = None, **options: Any,
+) -> Any:  # fmt: skip
+    """Runs `use(batcher, address)` while the receiver listens."""
+
+    async def main() -> Any:
+        address, batcher = f"127.0.0.1:{free_port()}", FakeBatcher(answer or Outcome(1))
+        row = ROWS[name]
+        section = row.section(Settings()).model_copy(update={"endpoint": address, **options})
+        context = ReceiverContext(
+            batcher=batcher,  # type: ignore[arg-type]
+            budget=budget or InputBudget(1 << 24),
+            access=Access(multitenancy=multitenancy),
+            watch=FileWatch(60),
+            costs=BodyCosts(),
+            body_threads=1,
+        )
+        import importlib
+
+        made = getattr(importlib.import_module(row.module), row.builder)(section, row.setting, context)
+        if made is None:
+            return None
+        await made.start()
+        try:
+            return await use(batcher, address)
+        finally:
+            await made.stop(1)
+            assert context.budget.used_bytes == 0
+
+    return asyncio.run(main())
+
+
+def services(batcher: FakeBatcher) -> list[str]:
+    requests = [ExportTraceServiceRequest.FromString(body) for _, body in batcher.came]
+    return [
+        one.value.string_value
+        for request in requests
+        for found in request.resource_spans
+        for one in found.resource.attributes
+        if one.key == "service.name"
+    ]
+
+
+async def post(address: str, path: str, body: bytes, **headers: str) -> tuple[int, str, Any]:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"http://{address}{path}", data=body, headers=names) as answer,
+    ):
+        return answer.status, await answer.text(), answer.headers
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "kind", "body", "service"),
+    [
+        ("jaeger_http", "/api/traces", "application/x-thrift", encoded(batch(span()), "binary"), "shop"),
+        ("jaeger_http", "/api/traces?format=jaeger.thrift", "application/vnd.apache.thrift.binary",
+         encoded(batch(span()), "binary"), "shop"),
+        ("jaeger_http", "/api/traces", "application/vnd.apache.thrift.compact", encoded(batch(span()), "compact"),
+         "shop"),
+        ("zipkin", "/api/v2/spans", "application/json", ZIPKIN, "z"),
+        ("zipkin", "/api/v1/spans", "application/json; charset=utf-8", b"[]", None),
+    ],
+)  # fmt: skip
+def test_http(name: str, path: str, kind: str, body: bytes, service: str | None) -> None:
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        for sent, encoding in ((body, {}), (gzip.compress(body), {"Content_Encoding": "gzip"})):
+            status, text, _ = await post(address, path, sent, Content_Type=kind, **encoding)
+            assert (status, text) == (202, "")
+        assert services(batcher) == ([service] * 2 if service else [])
+        status, text, _ = await post(address, path, b"\x07", Content_Type=kind)
+        assert status == 400
+        assert text.strip()
+        status, text, _ = await post(address, path, body, Content_Type="text/html")
+        assert status == 415
+        assert "text/html" in text
+        async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as answer:
+            assert answer.status == 405
+
+    serve(name, use)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Outcome(1, malformed="odd"), 400),
+        (Outcome(3, rejected=2), 202),
+        (KafkaUnavailable("away"), 503),
+    ],
+)
+def test_http_outcomes(answer: Outcome | BaseException, status: int) -> None:
+    async def use(_: FakeBatcher, address: str) -> Any:
+        return await post(address, "/api/v2/spans", ZIPKIN, Content_Type="application/json")
+
+    found, _, headers = serve("zipkin", use, answer=answer)
+    assert found == status
+    assert headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert headers.get(REJECTED_HEADER) == ("2" if status == 202 else None)
+
+
+def test_http_tenants_and_limits() -> None:
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        path = "/api/v2/spans"
+        assert (await post(address, path, ZIPKIN))[0] == 401
+        assert (await post(address, path, ZIPKIN, X_Scope_OrgID="a/b"))[0] == 400
+        assert (await post(address, path, ZIPKIN, X_Scope_OrgID="one"))[0] == 415  # aiohttp's own type
+        assert (await post(address, path, ZIPKIN, X_Scope_OrgID="one", Content_Type="application/json"))[0] == 202
+        status, text, _ = await post(address, path, b"[" + b" " * 5000, X_Scope_OrgID="one")
+        assert (status, "max_request_body_size" in text) in ((413, True), (415, False))
+        assert [tenant for tenant, _ in batcher.came] == ["one"]
+
+    serve("zipkin", use, multitenancy=True, max_request_body_size=1000)
+
+
+def test_jaeger_grpc() -> None:
+    request = jaeger_pb2.PostSpansRequest(
+        batch=jaeger_pb2.Batch(
+            spans=[jaeger_pb2.Span(trace_id=b"\1" * 16, span_id=b"\2" * 8)],
+            process=jaeger_pb2.Process(service_name=b"g"),
+        )
+    )
+
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(POST_SPANS.path)
+            assert await call(request.SerializeToString()) == b""
+            assert services(batcher) == ["g"]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"\xff")
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary("/other/Method")(b"")
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    serve("jaeger_grpc", use)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def dropped(receiver: str, reason: str) -> float:
+    return float(DROPPED.labels(receiver, reason)._value.get())
+
+
+@pytest.mark.parametrize("encoding", ["compact", "binary"])
+def test_udp(encoding: Any) -> None:
+    name = f"jaeger_udp_{encoding}"
+
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        before = {reason: dropped(name, reason) for reason in ("malformed", "size")}
+        began = DATAGRAMS.labels(name)._value.get()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect((host, int(port)))
+            for number in range(20):
+                client.send(datagram(batch(span(number + 1), service=f"s{number}"), encoding))
+            client.send(b"garbage")
+            client.send(datagram(batch(span(1, tags=[tag("k", "v" * 2000)])), encoding))
+        await until(lambda: DATAGRAMS.labels(name)._value.get() == began + 22)
+        await until(lambda: len(services(batcher)) == 20)
+        assert sorted(services(batcher)) == sorted(f"s{number}" for number in range(20))
+        await until(lambda: dropped(name, "malformed") == before["malformed"] + 1)
+        assert dropped(name, "size") == before["size"] + 1
+        assert {tenant for tenant, _ in batcher.came} == {"single-tenant"}
+
+    serve(f"jaeger_{encoding}", use, max_packet_size=1000)
+
+
+def test_udp_counts_what_kafka_does_not_take() -> None:
+    async def use(_: FakeBatcher, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        before = dropped("jaeger_udp_compact", "kafka")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(datagram(batch(span()), "compact"), (host, int(port)))
+        await until(lambda: dropped("jaeger_udp_compact", "kafka") == before + 1)
+
+    serve("jaeger_compact", use, answer=KafkaUnavailable("away"))
+
+
+def test_udp_needs_a_tenant_where_tenants_count() -> None:
+    async def use(batcher: FakeBatcher, address: str) -> list[str]:
+        host, _, port = address.rpartition(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(datagram(batch(span()), "compact"), (host, int(port)))
+        await until(lambda: bool(batcher.came))
+        return [tenant for tenant, _ in batcher.came]
+
+    assert serve("jaeger_compact", use, multitenancy=True) is None
+    assert serve("jaeger_compact", use, multitenancy=True, tenant="edge") == ["edge"]
+
+
+def test_sampling() -> None:
+    async def use(_: FakeBatcher, address: str) -> None:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{address}/sampling?service=shop") as answer:
+                assert await answer.json() == {
+                    "strategyType": "PROBABILISTIC",
+                    "probabilisticSampling": {"samplingRate": 0.25},
+                }
+            async with session.get(f"http://{address}/baggageRestrictions?service=shop") as answer:
+                assert await answer.json() == []
+
+    serve("jaeger_sampling", use, sampling_rate=0.25)

@@ -1,0 +1,46 @@
+"""A running Stretto keeps an Iceberg table while it flushes, merges and is killed: the table has every span once."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import NoSuchTableError
+
+from tests.cluster.test_compaction import QUICK
+from tests.harness.client import Client, eventually, request
+from tests.harness.cluster import Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+ROUNDS, SPANS = 6, 40
+
+
+def spans_of_table(cluster: Cluster) -> int:
+    """The number of spans that polars finds; 0 before there is a table."""
+    catalog = load_catalog("stretto", type="sql", uri=f"sqlite:///{cluster.data_dir}/iceberg.db")
+    try:
+        table = catalog.load_table(("stretto", "single-tenant"))
+    except NoSuchTableError:
+        return 0
+    ids = pl.scan_iceberg(table, reader_override="native").select("trace_id", "span_id").collect()
+    assert ids.n_unique() == len(ids)
+    return len(ids)
+
+
+def test_iceberg(tmp_path: Path) -> None:
+    # A reader may take its time: the files of a snapshot stay.
+    kept = {"STRETTO_COMPACTOR__COMPACTION__COMPACTED_BLOCK_RETENTION": "10m"}
+    with Cluster(tmp_path, {**QUICK, **kept, "STRETTO_STORAGE__ICEBERG__ENABLED": "true"}) as cluster:
+        client = Client(cluster)
+        for round_ in range(ROUNDS):
+            client.send(request("lake", SPANS // 2, 2, first_trace=1 + round_ * SPANS))
+            client.expect_spans("lake", SPANS * (round_ + 1))
+            if round_ == ROUNDS // 2:
+                eventually(lambda: spans_of_table(cluster), bool, 60, "there is no table")
+                client.kill_worker()
+        total = SPANS * ROUNDS
+        eventually(lambda: spans_of_table(cluster), lambda count: count == total, 60, "the table misses spans")
+        eventually(lambda: client.metric("tempodb_compaction_blocks_total"), bool, 60, "nothing was merged")
+        assert spans_of_table(cluster) == total
+        assert client.metric("stretto_iceberg_failures_total") == 0
