@@ -98,7 +98,7 @@ def test_groups_are_fixed() -> None:
 def test_groups_are_bounded() -> None:
     groups = FileGroups(lambda *_: b"", ByteCache("test", 0), 0)
     sources = groups.sources([meta(number, spans=10_000, size_bytes=200_000) for number in range(50)], no_large)
-    assert max(source.rows for source in sources) <= GROUP_ROWS_MAX
+    assert max(sum(file.rows for file in source.files) for source in sources) <= GROUP_ROWS_MAX
     large = meta(1, size_bytes=4 * SMALL_FILE_BYTES)
     assert groups.sources([large], lambda one: [one.block_id]) == ["b1"]
 
