@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
+from tables.columns.absent import filled
 from tables.columns.arrays import big_endian, list_values, numbers, one_array
-from tables.columns.fact_columns import with_facts
+from tables.columns.duplicates import DUPLICATES
 from tables.columns.trace_index import TraceIndex
-from tables.columns.types import Int64s
-from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME
+from tables.columns.types import Bools, Int64s
+from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME, repeated_rows, with_facts
 from tables.parquet.directory import BOUNDED, Bounds, Directory
-from tables.parquet.group_rows import GroupRows, group_rows
+from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows
 
@@ -60,13 +61,20 @@ class GroupSource:
     def __init__(self, key: str, files: Sequence[SmallFile], load_files: LoadFiles, cache: ColumnCache) -> None:
         """key: names the content in the cache"""
         self.key, self.files = key, files
-        self.rows = sum(file.rows for file in files)
+        self._rows_known: int | None = None
         self.size_bytes = sum(file.size_bytes for file in files)
         self._load_files, self._cache = load_files, cache
         self._facts_known: _Facts | None = None
         self._sizes: dict[str, int] = {}
 
     # ---- without decoding
+
+    @property
+    def rows(self) -> int:
+        """The number of spans: those of the files, without what a client sent again and lies in another file."""
+        if self._rows_known is None:
+            self._rows_known = len(self._rows().order)
+        return self._rows_known
 
     @property
     def columns(self) -> frozenset[str]:
@@ -247,6 +255,19 @@ class GroupSource:
         files, at = self._within(places)
         return decode(files, column).take(at)
 
+    def _repeated(self, places: Int64s, group: Int64s) -> Bools:
+        """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""
+
+        def columns() -> dict[str, Any]:
+            files, at = self._within(places)
+            names = {*(name for file in files for name in (*file.directory.numbers, *file.directory.hidden))}
+            read = read_rows(files, sorted(names - {overflow.COLUMN, *FACT_COLUMNS}))
+            return {name: filled(name, _plain(array.take(at))) for name, array in read.items()}
+
+        repeated = repeated_rows(group, columns)
+        DUPLICATES.labels("query").inc(int(np.count_nonzero(repeated)))
+        return repeated
+
     def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
         """The files of some rows, and for each row its number among the rows of these files."""
         ends = self._file_ends()
@@ -283,7 +304,7 @@ class GroupSource:
                 return [_sortable(column) for column in columns]
 
             ids, starts = decode(files, "trace_id"), decode(files, "start_ns")
-            rows = group_rows(ids, starts, [file.rows for file in self.files], ties)
+            rows = group_rows(ids, starts, [file.rows for file in self.files], Ties(ties, self._repeated))
             self._cache.put(key, rows, rows.nbytes)
         return rows
 

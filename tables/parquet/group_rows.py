@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import big_endian, numbers, ranges
 from tables.columns.trace_index import TraceIndex, trace_index
-from tables.columns.types import Int64s
+from tables.columns.types import Bools, Int64s
+from tables.columns.whole_traces import suspects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +35,20 @@ class GroupRows:
         return ranges(offsets[some], offsets[some + 1] - offsets[some])
 
 
-def group_rows(
-    trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Callable[[Int64s], Sequence[Any]]
-) -> GroupRows:
-    """The rows in order. In: columns of all files, one below the other, each file sorted as segments are; how many rows
-    each has; ties: gives, at some rows, the columns that decide between rows of a trace that start at the same time
+class Ties(NamedTuple):
+    """What decides about rows of a trace that start at the same time and are of several files.
+
+    columns: gives, at some rows, the columns by which such rows are sorted
+    repeated: says which rows a client had sent before. In: rows, and the number of the group that each is in, ascending
+    """
+
+    columns: Callable[[Int64s], Sequence[Any]]
+    repeated: Callable[[Int64s, Int64s], Bools]
+
+
+def group_rows(trace_ids: Any, starts: Any, file_rows: Sequence[int], ties: Ties) -> GroupRows:
+    """The rows in order, without repeated ones. In: columns of all files, one below the other, each file sorted as
+    segments are; how many rows each has
     """
     halves = big_endian(trace_ids)
     # Ids of 64 bits have zeros in the first half.
@@ -49,6 +59,7 @@ def group_rows(
     order = np.argsort(first, kind="stable")
     file = np.repeat(np.arange(len(file_rows), dtype=np.int32), file_rows)
     places = _runs_of_several((first[order],), file[order])
+    gone = places[:0]
     if len(places):
         rows = order[places]
         keys = (first[rows], second[rows], numbers(starts)[rows])
@@ -58,9 +69,15 @@ def group_rows(
         tied = _runs_of_several(keys, file[rows])
         if len(tied):
             some = rows[tied]
-            columns = (*(key[tied] for key in keys), *ties(some))
-            rows[tied] = some[np.lexsort(columns[::-1])]
+            columns = (*(key[tied] for key in keys), *ties.columns(some))
+            sorting = np.lexsort(columns[::-1])
+            rows[tied] = some = some[sorting]
+            same = [column[sorting][1:] == column[sorting][:-1] for column in columns]
+            again, group = suspects(np.r_[False, np.logical_and.reduce(same)])
+            if len(again):
+                gone = some[again][ties.repeated(some[again], group)]
         order[places] = rows
+        order = order[~np.isin(order, gone)] if len(gone) else order
     index = trace_index(trace_ids.take(pa.array(order)))
     of_row = file[order]
     begins = index.offsets[:-1]

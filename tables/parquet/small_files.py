@@ -156,18 +156,23 @@ def _joined(files: Sequence[LoadedFile], column: str, wanted: Sequence[int]) -> 
     parts: list[Any] = [MAGIC]
     groups = []
     rows, at, checked = 0, len(MAGIC), True
+    # Of what is not read the first file's description does for all.
+    first_leaf = files[0].directory.first_leaf(column)
+    unread = [
+        column_chunk(files[0].directory.leaf(first_leaf + number, path).head, 0, at, 0, 0)
+        for number, (_, path) in enumerate(known.paths)
+    ]
     for file in files:
         directory = file.directory
         checked &= directory.checked
-        first = directory.first_leaf(column)
-        chunks, size = [], 0
-        for number, (_, path) in enumerate(known.paths):
-            leaf = directory.leaf(first + number, path)
-            chunks.append(column_chunk(leaf.head, leaf.values, at, leaf.dictionary_bytes, leaf.size_bytes))
-            if number in wanted:
-                parts.append(file.data[leaf.start : leaf.start + leaf.size_bytes])
-                at += leaf.size_bytes
-                size += leaf.size_bytes
+        first, size = directory.first_leaf(column), 0
+        chunks = unread.copy()
+        for number in wanted:
+            leaf = directory.leaf(first + number, known.paths[number][1])
+            chunks[number] = column_chunk(leaf.head, leaf.values, at, leaf.dictionary_bytes, leaf.size_bytes)
+            parts.append(file.data[leaf.start : leaf.start + leaf.size_bytes])
+            at += leaf.size_bytes
+            size += leaf.size_bytes
         groups.append(row_group(chunks, size, directory.rows))
         rows += directory.rows
     parts.append(file_end([(known.elements, known.element_count)], groups, rows))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from query.metrics.metrics import metrics_range
 from query.requests import RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest
+from query.scan.stitch import whole
 from query.search.search import search
 from query.tags.tag_text import parse_tag
 from query.tags.tags import tag_names, tag_values
@@ -52,16 +53,17 @@ def moved_to_overflow(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def files(table: pa.Table, data: st.DataObject) -> list[tuple[SmallFile, Any]]:
     """The spans in up to three small files, some attributes of each in the overflow."""
-    made = []
-    for number, part in enumerate(split(table, data)):
-        attributes = [(name, parse_attribute_column(name)) for name in part.column_names]
-        movable = [name for name, parts in attributes if parts is not None and parts.type in MOVABLE]
-        names = data.draw(st.lists(st.sampled_from(movable), unique=True)) if movable else []
-        names = [name for name in names if part[name].null_count < part.num_rows]
-        empty = [name for name, parts in attributes if parts and part[name].null_count == part.num_rows]
-        written = to_parquet(moved_to_overflow(part.drop_columns(empty), names))
-        made.append((SmallFile(f"file {number}", written.size, part.num_rows, tail_of(written)), written))
-    return made
+    return [one for number, part in enumerate(split(table, data)) for one in written(part, data, f"file {number}")]
+
+
+def written(part: pa.Table, data: st.DataObject, name: str) -> list[tuple[SmallFile, Any]]:
+    attributes = [(name, parse_attribute_column(name)) for name in part.column_names]
+    movable = [name for name, parts in attributes if parts is not None and parts.type in MOVABLE]
+    names = data.draw(st.lists(st.sampled_from(movable), unique=True)) if movable else []
+    names = [name for name in names if part[name].null_count < part.num_rows]
+    empty = [name for name, parts in attributes if parts and part[name].null_count == part.num_rows]
+    made = to_parquet(moved_to_overflow(part.drop_columns(empty), names))
+    return [(SmallFile(name, made.size, part.num_rows, tail_of(made)), made)]
 
 
 def one_by_one(made: Sequence[tuple[SmallFile, Any]]) -> list[Any]:
@@ -183,6 +185,30 @@ def test_trace_by_id(table: pa.Table, data: st.DataObject) -> None:
         assert (found is None) == (expected is None)
         if found is not None and expected is not None:
             assert found.select(sorted(found.column_names)).equals(expected.select(sorted(expected.column_names)))
+
+
+@SLOW
+@given(table=spans(), again=st.lists(st.integers(0, 13), min_size=1), changed=st.booleans(), data=st.data())
+def test_what_a_client_sent_again_counts_once(
+    table: pa.Table, again: list[int], changed: bool, data: st.DataObject
+) -> None:
+    """Spans of one file that are in another one, too, are there once; unless a field differs."""
+    rows = sorted({number % table.num_rows for number in again})
+    second = whole(table.take(pa.array(rows)))
+    if changed:
+        at = second.schema.get_field_index("status_message")
+        second = second.set_column(at, "status_message", pa.array(["changed"] * len(rows)))
+    made = [*written(table, data, "first"), *written(second, data, "second")]
+    loaded = [load(*one) for one in made]
+    group = GroupSource("group", [file for file, _ in made], lambda _: loaded, ByteCache("test", 1 << 24))
+    assert group.rows == table.num_rows + (len(rows) if changed else 0)
+    # Where traces must be whole, stitching single files does the same.
+    request = SearchRequest(query="{ } | count() > 0", spans_per_span_set=20)
+    found, expected = (
+        [(trace.trace_id, trace.span_sets) for trace in search(sources, request).traces]
+        for sources in ([group], one_by_one(made))
+    )
+    assert found == expected
 
 
 def test_facts_are_those_of_whole_traces() -> None:
