@@ -132,6 +132,8 @@ def _with_utf8(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _mended(array: Any) -> Any:
     type_ = array.type
+    if pa.types.is_map(type_):
+        return pa.MapArray.from_arrays(pa.array(list_offsets(array)), _mended(array.keys), array.items)
     if pa.types.is_list(type_):
         return pa.ListArray.from_arrays(pa.array(list_offsets(array)), _mended(array.values))
     if pa.types.is_struct(type_):

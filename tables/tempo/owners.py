@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import Int32s, dictionary, numbers
+from tables.columns.arrays import Int32s, concat, dictionary, numbers
+from tables.columns.types import Int64s
 from tables.tempo.attributes import Attributes
 from tables.tempo.protobuf import any_value, counts, delimited, joined
 
@@ -41,11 +42,33 @@ def spread(owners: Any, of_rows: Int32s) -> pa.DictionaryArray:
 
 
 def _attributes(tag: int, attributes: Attributes) -> Any:
-    """The attributes of each owner as fields of its message, joined."""
+    """The attributes of each owner as fields of its message, joined. Each distinct pair of key and value is encoded
+    once: most owners have the same few.
+    """
     if not len(attributes.keys):
         return pa.array([b""] * (len(attributes.offsets) - 1), pa.binary())
-    encoded = [any_value(field, column) for field, column in attributes.values.items()]
-    values = pc.coalesce(*encoded, _EMPTY) if encoded else pa.repeat(_EMPTY, len(attributes.keys))
-    keys = delimited(_KEY, attributes.keys.dictionary).take(attributes.keys.indices)
-    pairs = pc.binary_join_element_wise(keys, delimited(_VALUE, values), _EMPTY)
-    return joined(np.ascontiguousarray(attributes.offsets), delimited(tag, pairs))
+    values, codes = _distinct_values(attributes)
+    pairs = pa.array(numbers(attributes.keys.indices).astype(np.int64) * len(values) + codes).dictionary_encode()
+    key, value = np.divmod(numbers(pairs.dictionary), len(values))
+    keys = delimited(_KEY, attributes.keys.dictionary).take(pa.array(key))
+    fields = pc.binary_join_element_wise(keys, delimited(_VALUE, values).take(pa.array(value)), _EMPTY)
+    return joined(np.ascontiguousarray(attributes.offsets), delimited(tag, fields).take(pairs.indices))
+
+
+def _distinct_values(attributes: Attributes) -> tuple[Any, Int64s]:
+    """Serialized AnyValues, and the number of each entry's; the first is that of an entry without a value."""
+    codes = np.zeros(len(attributes.keys), np.int64)
+    values = [pa.array([b""], pa.binary())]
+    count = 1
+    for field, column in attributes.values.items():
+        entries = np.flatnonzero(numbers(column.is_valid()))
+        there = column.drop_null()
+        if field == "double_value":  # whose dictionary would take -0.0 for 0.0
+            distinct, number = there, np.arange(len(there))
+        else:
+            encoded = there.dictionary_encode()
+            distinct, number = encoded.dictionary, numbers(encoded.indices)
+        codes[entries] = count + number
+        values.append(any_value(field, distinct))
+        count += len(distinct)
+    return concat(values), codes

@@ -187,8 +187,9 @@ def test_ids_of_other_lengths() -> None:
     assert (odd, ids(column, 8, may_be_empty=True)[1], ids(column.slice(0, 1), 8)[1]) == (3, 2, 0)
 
 
-def test_text_that_is_not_utf8_is_repaired(tmp_path: Path) -> None:
-    folder = Written("vParquet4", dedicated=[{"n": "http.route"}]).write(tmp_path, [request(4)])
+@pytest.mark.parametrize("version", ["vParquet4", "vParquet5"])
+def test_text_that_is_not_utf8_is_repaired(tmp_path: Path, version: str) -> None:
+    folder = Written(version, dedicated=[{"n": "http.route"}]).write(tmp_path, [request(4)])
     path = folder / "data.parquet"
     table = pq.read_table(path)
     # The same length, so that the file stays as it is but for the bytes of the text.
