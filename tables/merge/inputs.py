@@ -24,7 +24,9 @@ _CODES_INT16: Final = np.iinfo(np.int16).max
 
 
 class Sample(NamedTuple):
-    """ids: trace ids of some rows, ascending, the first row's among them; bytes: of the file's pages, decompressed"""
+    """ids: trace ids of some rows, ascending, the first and the last row's among them; bytes: of the file's pages,
+    decompressed
+    """
 
     ids: Ids
     bytes: int
@@ -110,9 +112,11 @@ class ParquetInput:
 
 
 def sampled(trace_ids: Any, step: int) -> Ids:
-    """The id of every `step`-th row, from the first one on. In: binary[16] Array, ascending, not empty"""
+    """The id of every `step`-th row, from the first one on, and of the last. In: binary[16] Array, ascending, not
+    empty
+    """
     index = trace_index(trace_ids)
-    rows = np.arange(0, len(trace_ids), step)
+    rows = np.r_[np.arange(0, len(trace_ids), step), len(trace_ids) - 1]
     return index.ids[np.searchsorted(index.offsets, rows, side="right") - 1]
 
 

@@ -32,8 +32,10 @@ _ONE_FILE_BYTES: Final = 32 << 20
 _HELD_BYTES_MAX: Final = 64 << 20
 # So many ids are looked at for each range: ranges differ by some hundredths.
 _SAMPLES_A_RANGE: Final = 256
-# More inputs are merged in two passes: the rows that a range has of each would be too few.
+# More inputs that overlap are merged in two passes: the rows that a range has of each would be too few.
 _INPUTS_MAX: Final = 96
+# The first pass makes smaller parts, as the second one decodes each as a whole.
+_PASS_FILES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,20 +75,30 @@ def merge(
 def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> Iterator[MergedRows]:
     inputs = [one for one in inputs if one.rows]
     repeated = 0
-    while len(inputs) > _INPUTS_MAX:
-        passed: list[MergeInput] = []
-        for first in range(0, len(inputs), _INPUTS_MAX):
-            for rows in _Merge(inputs[first : first + _INPUTS_MAX], attribute_columns_max, file_rows, spill).run():
-                repeated += rows.repeated
-                passed.append(SpilledInput(rows.table, spill.new_path()))
-                rows.free()
-        if len(passed) >= len(inputs):
-            break
-        inputs = passed
+    if len(inputs) > _INPUTS_MAX:
+        starts, together = _overlap(inputs)
+        if together > _INPUTS_MAX:
+            ordered = [inputs[number] for number in np.argsort(starts, kind="stable").tolist()]
+            inputs = []
+            for first in range(0, len(ordered), _INPUTS_MAX):
+                some = ordered[first : first + _INPUTS_MAX]
+                for rows in _Merge(some, attribute_columns_max, max(1, file_rows // _PASS_FILES), spill).run():
+                    repeated += rows.repeated
+                    inputs.append(SpilledInput(rows.table, spill.new_path()))
+                    rows.free()
     for rows in _Merge(inputs, attribute_columns_max, file_rows, spill).run():
         rows.repeated += repeated
         repeated = 0
         yield rows
+
+
+def _overlap(inputs: Sequence[MergeInput]) -> tuple[Ids, int]:
+    """The first trace id of each input, and how many inputs at most have traces in the same range of ids."""
+    samples = [one.sample(one.rows) for one in inputs]
+    starts = np.array([one.ids[0] for one in samples], "S16")
+    ends = np.sort(np.array([one.ids[-1] for one in samples], "S16"))
+    begun = np.arange(1, len(inputs) + 1)
+    return starts, int((begun - np.searchsorted(ends, np.sort(starts), side="left")).max())
 
 
 def _file(rows: MergedRows) -> MergedFile:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import one_array
@@ -116,7 +117,7 @@ class SpilledInput:
 
     def sample(self, step: int) -> Sample:
         """The trace id of every `step`-th row."""
-        return Sample(self._ids[:: max(1, step // _SAMPLED_ROWS)], self._bytes)
+        return Sample(np.r_[self._ids[:-1][:: max(1, step // _SAMPLED_ROWS)], self._ids[-1:]], self._bytes)
 
     def columns(self) -> Columns:
         """All columns, once (disk)."""
