@@ -170,6 +170,7 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
     try:
         # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
         table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+        table.validate(full=True)
         head = orjson.loads(table.schema.metadata[_KEY])
         if head["format"] != FORMAT:
             raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
@@ -181,7 +182,9 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
             removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
             redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
         )
-    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as err:
+    except DamagedError:
+        raise
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as err:
         raise DamagedError(path, f"is not a tenant's index: {err}") from err
     if index_path(index.tenant, index.version) != path:
         raise DamagedError(path, f"is version {index.version} of the index of tenant {index.tenant}")

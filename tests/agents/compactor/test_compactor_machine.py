@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents.compactor.job import Job
-from tests.helpers.compaction import GRACE_S, Bucket, Compactor, Killed, Reader
+from tests.helpers.compactors import GRACE_S, Bucket, Compactor, Killed, Reader
 
 PROCESS = st.integers(0, 1)
 # None: it lives on; else after how many storage requests it dies, and whether the last one is done

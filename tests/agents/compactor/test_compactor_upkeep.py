@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from agents.compactor.job import MERGE, Job
-from tests.helpers.compaction import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader
+from tests.helpers.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader
 
 
 @pytest.fixture
