@@ -42,7 +42,7 @@ def test_stages():
         held.become("waiting", 1001)
     assert budget.used_bytes == 1000
     shown = {s.labels["stage"]: s.value for m in INPUT_BYTES.collect() for s in m.samples}
-    assert shown == {"reading": 0, "decompressing": 0, "json": 0, "waiting": 1000}
+    assert shown == {"reading": 0, "decompressing": 0, "json": 0, "translating": 0, "waiting": 1000}
     held.release()
     held.release()
     assert budget.used_bytes == 0
