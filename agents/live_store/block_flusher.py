@@ -110,6 +110,16 @@ class BlockFlusher:
         except GaveUp:
             return None
 
+    async def reopen_overtaken(self) -> None:
+        """Every few seconds: opens partitions again whose former owner has written a cut after it lost them."""
+        store = self._manager.store
+        if store is None or self._manager.closing.is_set():
+            return
+        for number in store.overtaken():
+            CONFLICTS.inc()
+            log.warning("partition %d was cut by another worker at %d", number, store.blocks.flushed_offset(number))
+            await self._manager.reopen(number)
+
     async def trim(self) -> None:
         """Every few seconds: deletes segments that have been in blocks long enough. The next start deletes
         leftovers.
@@ -152,4 +162,5 @@ def register(app: StreamApp, flushes: FlushQueue, flusher: BlockFlusher) -> None
 
     @app.timer(_TRIM_S, name="block_flusher_trim")
     async def trim() -> None:
+        await flusher.reopen_overtaken()
         await flusher.trim()

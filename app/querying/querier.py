@@ -207,9 +207,9 @@ class Querier:
     ) -> T:
         store, missing_data, profile = self._store(), MissingData(observer.missing_data), observer.profile
         start_ns, end_ns = window.start_ns, window.end_ns
-        if missing := self._missing(store, range(store.policy.partitions)):
-            missing_data.add(missing)
         live = store.view(tenant, start_ns, end_ns)
+        if missing := self._missing(store, live, range(store.policy.partitions)):
+            missing_data.add(missing)
         for text in missing_in_range(live.blocks, start_ns, end_ns):
             missing_data.add_damage(text)
         asked_s = time.perf_counter()
@@ -252,7 +252,7 @@ class Querier:
             return past_damage(store.blocks, _of_trace(live.blocks.blocks, trace_id), over, missing_data)
 
         table, more = await self._run(on_thread)
-        if missing := self._missing(store, [partition]):
+        if missing := self._missing(store, live, [partition]):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
@@ -291,9 +291,9 @@ class Querier:
             raise Unavailable("the live store is not open yet")
         return self._manager.store
 
-    def _missing(self, store: LiveStore, partitions: Iterable[int]) -> str:
+    def _missing(self, store: LiveStore, live: Live, partitions: Iterable[int]) -> str:
         """Which partitions an answer would miss spans of; "" if none."""
-        behind = self._manager.behind()
+        behind = {*self._manager.behind(), *live.overtaken}
         missing = [str(number) for number in partitions if number not in store.partitions or number in behind]
         if not missing:
             return ""

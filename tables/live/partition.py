@@ -271,6 +271,13 @@ class LivePartition:
         self.segments = [s for s in self.segments if s.first_offset >= self.flushed_offset]
         return done
 
+    def fits(self, flushed_offset: int) -> bool:
+        """Whether live data can be cut at this offset. If not, another worker has cut the partition here, late."""
+        first = min((job.head.records[0].offset for job in self.sealing), default=flushed_offset)
+        first = min((one.head.records[0].offset for one in self._heads.values()), default=first)
+        crossing = any(s.first_offset < flushed_offset <= s.last_offset for s in self.segments)
+        return first >= flushed_offset and not crossing
+
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
         """The tenant's live data at offsets ≥ flushed_offset."""
         segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= flushed_offset]

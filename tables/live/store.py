@@ -66,10 +66,12 @@ class Live:
     """A tenant's data at one moment: the visible blocks, and live parts only above them.
 
     parts: by partition; each opens or shreds a live part when called (on a worker thread), whole or for one trace
+    overtaken: partitions that another worker has cut where the live data here has no border: they have no parts
     """
 
     blocks: BlockSnapshot
     parts: dict[int, list[LivePart]] = field(default_factory=dict)
+    overtaken: list[int] = field(default_factory=list)
 
 
 class LiveStore:
@@ -249,12 +251,21 @@ class LiveStore:
         snapshot = self.blocks.snapshot(tenant, start_ns, end_ns, trace_id)
         live = Live(snapshot)
         for number, partition in self.partitions.items():
-            view = partition.live(snapshot.flushed_offsets.get(number, 0), tenant)
+            flushed_offset = snapshot.flushed_offsets.get(number, 0)
+            if not partition.fits(flushed_offset):
+                live.overtaken.append(number)
+                continue
+            view = partition.live(flushed_offset, tenant)
             sources = [self.source(info) for info in view.segments]
             parts: list[LivePart] = [partial(_segments, sources)] if sources else []
             parts += [partial(_head_sources, head, count) for head, count in view.heads]
             live.parts[number] = parts
         return live
+
+    def overtaken(self) -> list[int]:
+        """Partitions to open again, because another worker has cut them at an offset where nothing ends here."""
+        offsets = {number: self.blocks.flushed_offset(number) for number in self.partitions}
+        return [number for number, partition in self.partitions.items() if not partition.fits(offsets[number])]
 
     def source(self, info: SegmentInfo) -> ParquetSource:
         """The segment as a source for queries."""
