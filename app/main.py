@@ -22,7 +22,7 @@ from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
 from app.settings import Settings, load
 from app.settings.show import overrides_yaml
-from app.targets import all_in_one, distributor, live_store, metrics_generator
+from app.targets import all_in_one, compactor, distributor, live_store, metrics_generator
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
 from app.targets.kafka_rings import KafkaRings
 from app.targets.kafka_state import KafkaState
@@ -35,6 +35,7 @@ TARGETS: Final[Mapping[str, Callable[[Settings, Shared], Target]]] = {
     "distributor": distributor.build,
     "live-store": live_store.build,
     "metrics-generator": metrics_generator.build,
+    "compactor": compactor.build,
 }
 
 _KAFKA_WAIT_S = 60.0
@@ -93,7 +94,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:
     kafka = settings.kafka
     stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
-    topics: dict[Role, str] = {role: kafka.otlp_topic if role == "distributor" else kafka.topic for role in ROLES}
+    others: dict[Role, str] = {"distributor": kafka.otlp_topic, "compactor": kafka.compaction_topic}
+    topics: dict[Role, str] = {role: others.get(role, kafka.topic) for role in ROLES}
     state = KafkaState(kafka.address)
     return ConsumerWatch(state, target.apps, topics, shared.consumers, StallLimits(stall_s, kafka.start_stall_s))
 

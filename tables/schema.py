@@ -12,11 +12,19 @@ The name fixes the type, so that any set of blocks can be read together by name.
 Beyond `storage.trace.block.attribute_columns_max` of them, the rarest attributes of a file share one list column,
 `overflow`; each entry names the column that the attribute would have had. Readers show them as if they had it. In
 DuckDB: `list_filter(overflow, x -> x.column = 'span.rare:int')[1].int_value`.
+
+docs/schema.md describes the table for other tools, and says what stays as it is.
 """
 
 from typing import Final, NamedTuple
 
 import pyarrow as pa
+
+# Files say in their footer, under this key, which version of the table they hold. Files of before November 2026 say
+# nothing: they are of version 1. A new column, or a new type word, is no new version: the name says all. Whoever
+# changes what a name means, or removes a column of FIXED, counts on.
+SCHEMA_KEY: Final = "stretto.schema"
+SCHEMA_VERSION: Final = 1
 
 # Typed children of OTLP's AnyValue, in the order of its field numbers.
 VALUE_FIELDS: Final = (

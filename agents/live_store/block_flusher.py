@@ -18,7 +18,7 @@ from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.live.partition import FlushJob, LivePartition
 from tables.live.segment_table import SegmentInfo
-from tables.live.store import FlushResult
+from tables.live.store import FlushResult, LiveStore
 from tables.wall import NativePanic, walled
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,16 @@ class BlockFlusher:
         await self._app.consumer.commit_through({TP(self._manager.topic, state.partition): job.last_offset + 1})
         self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
+    def _redacted(self, store: LiveStore, now_s: float) -> list[SegmentInfo]:
+        """Takes out the segments of tenants with redactions in force: local copies may have what is to be removed."""
+        gone = []
+        for one in self._flushed:
+            if one.at_s + self._retention_s < now_s:
+                some = [info for info in one.infos if store.blocks.redactions(info.tenant)]
+                gone += some
+                one.infos[:] = [info for info in one.infos if info not in some]
+        return gone
+
     async def _written(self, state: LivePartition, work: Callable[[], FlushResult]) -> FlushResult | None:
         """Retries until the flush succeeds; None if the partition was revoked meanwhile."""
 
@@ -107,7 +117,7 @@ class BlockFlusher:
         store, now_s = self._manager.store, asyncio.get_running_loop().time()
         held_bytes = sum(one.size_bytes for one in self._flushed)
         COPIES.set(held_bytes)
-        gone: list[SegmentInfo] = []
+        gone = [] if store is None else self._redacted(store, now_s)
         while self._flushed and self._flushed[0].at_s + self._retention_s < now_s and held_bytes > self._copy_bytes_max:
             held_bytes -= self._flushed[0].size_bytes
             gone += self._flushed.popleft().infos

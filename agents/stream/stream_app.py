@@ -18,6 +18,9 @@ from agents.stream.stream_consumer import Consumer
 # takes records from it. Faust takes none before it is in the group.
 _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
 
+# Of the topic whose only partition the leader of a consumer group has. The name is Faust's.
+LEADER_TOPIC_END = "-__assignor-__leader"
+
 
 class Transport(driver.Transport):  # type: ignore[misc]
     """Faust's Kafka transport with our consumer."""
@@ -88,12 +91,15 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     session_timeout_s: float,
     message_bytes_max: int,
     keeps_partitions: bool,
+    elects_leader: bool = False,
     buffer_records_max: int = 32,
     decompressed_bytes_max: int = 64 << 20,
 ) -> StreamApp:
     """A Faust app with one consumer group. The reasons for its settings are in docs/adr/0002-faust.md.
 
     decompressed_bytes_max: size limit of one decompressed Kafka batch, for all apps of this process
+    elects_leader: one member of the group is the leader, see `app.is_leader()`. Topic f"{name}{LEADER_TOPIC_END}" must
+    be there
     keeps_partitions: for workers with a data folder of their own. A killed worker that restarts with the same folder
     gets its partitions back at once, not after the session timeout. The partitions of one that stops for good stay
     unassigned for that time.
@@ -106,7 +112,7 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
         datadir=str(datadir),
         web_enabled=False,
         autodiscover=False,
-        topic_disable_leader=True,
+        topic_disable_leader=not elects_leader,
         topic_allow_declare=False,
         # A stop must not wait for records that are committed with their block, minutes later.
         stream_wait_empty=False,

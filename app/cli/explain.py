@@ -88,7 +88,8 @@ def _sources(config: StorageConfig, tenant: str) -> tuple[list[Any], list[str]]:
     blocks = BlockList(ObjectStore(config), "", ByteCache("explain", _CACHE_BYTES_MAX))
     blocks.poll([])
     snapshot = blocks.snapshot(tenant)
-    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], damage_lines(snapshot.damaged)
+    problems = [*damage_lines(snapshot.damaged), *snapshot.problems.values()]
+    return [source for meta in snapshot.blocks for source in blocks.sources(meta)], problems
 
 
 def _ask(sources: list[Any], args: argparse.Namespace, profile: Profile) -> str:

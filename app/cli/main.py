@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _token()
             case "explain":
                 return _explain(args)
+            case "blocks":
+                return _blocks(args)
             case _:
                 return _demo(rest)
     except SettingsError as wrong:
@@ -67,6 +69,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         from app.cli.explain import arguments
 
         arguments(explain)
+    blocks = commands.add_parser("blocks", help="what lies in storage: list, show, check, files, drop-trace, redact")
+    if "blocks" in argv:
+        from app.cli.blocks.command import add_arguments
+
+        add_arguments(blocks)
     # Their own parsers read their arguments, --help too.
     commands.add_parser("query", help="query a running server: search, trace, metrics, tags, values", add_help=False)
     commands.add_parser("token", help="create a token for the file that server.auth_file names")
@@ -88,6 +95,12 @@ def _explain(args: argparse.Namespace) -> int:
     from app.cli.explain import main as explain
 
     return explain(args, _settings)
+
+
+def _blocks(args: argparse.Namespace) -> int:
+    from app.cli.blocks.command import main as blocks
+
+    return blocks(args, _settings)
 
 
 def _query(argv: list[str]) -> int:

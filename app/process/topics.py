@@ -15,6 +15,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from agents.stream.stream_app import LEADER_TOPIC_END
 from app.errors import StrettoError
 from app.settings import Settings
 
@@ -37,7 +38,9 @@ class TopicSpec:
 
 
 def specs(settings: Settings) -> list[TopicSpec]:
-    """`spans` and `otlp_spans`, under the names of the settings."""
+    """`spans`, `otlp_spans` and `compaction_jobs`, under the names of the settings, and the topic whose partition makes
+    a compactor the leader.
+    """
     kafka = settings.kafka
     config = {
         "cleanup.policy": "delete",
@@ -46,10 +49,12 @@ def specs(settings: Settings) -> list[TopicSpec]:
     }
     # The live store cuts segments by the broker's time: all replicas, and every replay, see the same.
     spans = config | {"message.timestamp.type": "LogAppendTime"}
-    return [
+    found = [
         TopicSpec(name, kafka.partitions, kafka.replication_factor, tuple(chosen.items()))
-        for name, chosen in ((kafka.topic, spans), (kafka.otlp_topic, config))
+        for name, chosen in ((kafka.topic, spans), (kafka.otlp_topic, config), (kafka.compaction_topic, config))
     ]
+    leader = f"{kafka.consumer_group_prefix}-compactor{LEADER_TOPIC_END}"
+    return [*found, TopicSpec(leader, 1, kafka.replication_factor, (("cleanup.policy", "delete"),))]
 
 
 async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], within_s: float) -> list[str]:

@@ -19,6 +19,7 @@ from app.api.backend import TraceAnswer
 from app.api.errors import TooManyRequests, Unavailable
 from app.querying.damage import MissingData, missing_in_range, missing_of_trace, past_damage
 from app.querying.query_threads import leaving_nothing, lower_priority
+from app.querying.redacted import redacted_blocks, redacted_file, redacted_parts
 from app.settings.models import Query
 from query.errors import QueryCancelled
 from query.language.compile import compile_query
@@ -37,6 +38,7 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.damage import damage_lines
 from tables.errors import OutdatedError, StorageError
 from tables.live.store import Live, LiveStore
+from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.wall import walled
 from tables.wire.split import partition_of
@@ -198,10 +200,10 @@ class Querier:
         def on_thread(cancelled: Cancelled) -> T:
             profile.stages["wait for a thread"] = time.perf_counter() - asked_s
             with profile.stage("open sources"):
-                parts = live_sources(live, live.parts)
+                parts = redacted_parts(live_sources(live, live.parts), live.blocks.redactions)
 
             def over(blocks: Sequence[BlockMeta]) -> T:
-                return work(block_sources(store.blocks, blocks) + parts, cancelled)
+                return work(self._block_sources(store.blocks, blocks, live.blocks.redactions) + parts, cancelled)
 
             return past_damage(store.blocks, live.blocks.blocks, over, missing_data)
 
@@ -225,8 +227,9 @@ class Querier:
             missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
-            sources = self._trace_sources(store.blocks, metas, trace_id)
-            return trace_by_id(sources + live_sources(live, [partition], trace_id), request)
+            sources = self._trace_sources(store.blocks, metas, trace_id, live.blocks.redactions)
+            parts = redacted_parts(live_sources(live, [partition], trace_id), live.blocks.redactions)
+            return trace_by_id(sources + parts, request)
 
         def on_thread(_: Cancelled) -> tuple[pa.Table | None, bool]:
             return past_damage(store.blocks, _of_trace(live.blocks.blocks, trace_id), over, missing_data)
@@ -236,13 +239,20 @@ class Querier:
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
-    def _trace_sources(self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes) -> Sources:
+    def _block_sources(self, blocks: BlockList, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> Sources:
+        if not redactions:
+            return block_sources(blocks, metas)
+        return redacted_blocks(blocks, metas, redactions, self._filters, block_sources)
+
+    def _trace_sources(
+        self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes, redactions: Sequence[Redaction]
+    ) -> Sources:
         """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other."""
         files = self._filters.files_with(blocks.store, metas, trace_id)
-        sources = [blocks.sources(meta)[number] for meta, numbers in files for number in numbers]
+        sources = [(meta, blocks.sources(meta)[number]) for meta, numbers in files for number in numbers]
         if sources:
-            self._filters.at_once([source.traces for source in sources])
-        return sources
+            self._filters.at_once([source.traces for _, source in sources])
+        return [redacted_file(meta, source, redactions) for meta, source in sources]
 
     async def run_in_thread(self, make: Callable[[], T]) -> T:
         """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""

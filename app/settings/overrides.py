@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeVar
 from pydantic import Field, model_validator
 
 from app.settings.base import Section
+from app.settings.compactor import CompactionOverrides
 from app.settings.generator import MetricsGenerator, Processor, Processors, Registry
 from app.settings.values import Seconds, SecondsOrZero
 
@@ -44,15 +45,16 @@ class GeneratorOverrides(Registry):
 
 class TenantOverrides(Section):
     metrics_generator: GeneratorOverrides = GeneratorOverrides()
+    compaction: CompactionOverrides = CompactionOverrides()
 
 
 class Overrides(Section):
     defaults: TenantOverrides = TenantOverrides()
     per_tenant_override_config: str = Field(
         default="",
-        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …}}`. "
-        "Tenant `*` stands for all that have no entry. A changed file is read again while the process "
-        "runs. Empty: none.",
+        description="YAML file with settings of single tenants: `overrides: {<tenant>: {metrics_generator: …, "
+        "compaction: …}}`. Tenant `*` stands for all that have no entry. A changed file is read again while the "
+        "process runs. Empty: none.",
     )
     per_tenant_override_period_s: Seconds = Field(default=10, description="Seconds between two checks of that file.")
 

@@ -17,6 +17,9 @@ _SECONDS_MAX = 10 * 365 * 24 * 3600  # in milliseconds it still fits everywhere
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _KAFKA_PORT = 9092
+_UNITS_S: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|d|h|m|s)")
+_DURATION_WORDS: Final = "a duration as 336h, 1h30m or 90s, or a number of seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,19 @@ def mask(text: str) -> str:
     return re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
 
 
+def parse_duration(value: Any) -> Any:
+    """Seconds from a duration as Go writes it (336h, 1h30m, 500ms), or with days (14d). Anything else stays as it is.
+
+    Raises: ValueError for text that is no duration
+    """
+    if not isinstance(value, str):
+        return value
+    parts = _DURATION_PART.findall(value.strip())
+    if not parts or "".join(number + unit for number, unit in parts) != value.strip():
+        raise ValueError("expected a duration, as 336h, 1h30m or 90s, or a number of seconds")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
 def _not_empty(value: Any) -> Any:
     if value == "":  # as a path it would be the working directory
         raise ValueError("expected a path that is not empty")
@@ -108,6 +124,19 @@ Bytes = Annotated[int, Field(ge=1, le=_BYTES_MAX)]
 BytesOrZero = Annotated[int, Field(ge=0, le=_BYTES_MAX)]
 Seconds = Annotated[float, Field(gt=0, le=_SECONDS_MAX, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, le=_SECONDS_MAX, allow_inf_nan=False)]
+# Tempo's spelling of times; without a unit, seconds. The value is in seconds.
+Duration = Annotated[
+    float,
+    Words(f"{_DURATION_WORDS}, above 0"),
+    BeforeValidator(parse_duration),
+    Field(gt=0, le=_SECONDS_MAX, allow_inf_nan=False),
+]
+DurationOrZero = Annotated[
+    float,
+    Words(_DURATION_WORDS),
+    BeforeValidator(parse_duration),
+    Field(ge=0, le=_SECONDS_MAX, allow_inf_nan=False),
+]
 # Models are strict: YAML's types must fit. It has no paths, and its lists are not tuples.
 Folder = Annotated[Path, Field(strict=False), BeforeValidator(_not_empty)]
 Prefix = Annotated[str, AfterValidator(_without_outer_slashes)]

@@ -1,7 +1,7 @@
 """TARGET=all: every other target in one process."""
 
 from app.settings import Settings
-from app.targets import distributor, live_store, metrics_generator
+from app.targets import compactor, distributor, live_store, metrics_generator
 from app.targets.shared import Shared, Target
 
 
@@ -11,4 +11,6 @@ def build(settings: Settings, shared: Shared) -> Target:
     apps = {**live.apps, **receiving.apps}
     if settings.metrics_generator.storage.remote_write:
         apps |= metrics_generator.build(settings, shared).apps
+    if not settings.compactor.disabled:
+        apps |= compactor.build(settings, shared, live.live).apps
     return Target(apps=apps, servers=receiving.servers, backend=live.backend, live=live.live)

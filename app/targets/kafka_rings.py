@@ -11,7 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
 from agents.live_store.partition_manager import PartitionManager
-from agents.stream.stream_app import StreamApp
+from agents.stream.stream_app import LEADER_TOPIC_END, StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import PartitionOffsets, Ring, Role, State, Worker
 
@@ -142,7 +142,8 @@ def _worker(role: Role, group_state: str, member: Sequence[Any]) -> Worker:
     member_id, _, host, _, assignment = member[:5]
     partitions: list[int] = []
     if assignment:
-        for _topic, numbers in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
-            partitions += numbers
+        for topic, numbers in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
+            if not topic.endswith(LEADER_TOPIC_END):
+                partitions += numbers
     state: State = "ACTIVE" if group_state == "Stable" and assignment else "JOINING"
     return Worker(member_id, role, host.removeprefix("/"), state, partitions)

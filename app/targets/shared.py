@@ -50,5 +50,6 @@ def stream_app(settings: Settings, role: Role) -> StreamApp:
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=role in ("live-store", "metrics-generator"),
+        elects_leader=role == "compactor",
         decompressed_bytes_max=kafka.decompressed_bytes_max,
     )

@@ -35,6 +35,7 @@ CALM_S: Final = 5.0  # between an event's end and the next event
 SETTLE_S: Final = 60.0  # for the last spans to become searchable
 FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
 POLL_S: Final = 0.5
+REPLACED_STAY_S: Final = 150  # longer than two polls and a query
 LOCAL_COPY_BYTES: Final = 1 << 30  # as with a storage that is not on this disk: until a restart, blocks are read here
 OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the others to the newest that is complete
 
@@ -87,6 +88,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--storage-away-s", type=float, default=20.0, help="how long storage is away (default 20)")
     parser.add_argument("--events", default="", help="only these, with commas: " + ", ".join(events.kinds(0)))
+    parser.add_argument(
+        "--compaction-window-s",
+        type=float,
+        default=60.0,
+        help="blocks of so many seconds become one while the load runs; 0: no compaction (default 60)",
+    )
     parser.add_argument("--setting", action="append", default=[], type=setting_variable, metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, help="the report's file (default: benchmarks/results/soak-<date>.txt)")
     parser.add_argument("--keep", action="store_true", help="keep the data folder and the log")
@@ -94,6 +101,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if (
         min(given.minutes, given.every_s, given.storage_away_s) <= 0
         or min(given.rate, given.block_age_s, given.partitions) < 1
+        or given.compaction_window_s < 0
     ):
         parser.error("--minutes, --rate, --every-s, --storage-away-s, --block-age-s and --partitions must be above 0")
     given.kinds = chosen_kinds(parser, given)
@@ -115,7 +123,22 @@ def settings(given: argparse.Namespace) -> dict[str, str]:
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),
         "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
         "STRETTO_LIVE_STORE__LOCAL_COPY_BYTES_MAX": str(LOCAL_COPY_BYTES),
+        **compaction_settings(given.compaction_window_s),
         **dict(given.setting),
+    }
+
+
+def compaction_settings(window_s: float) -> dict[str, str]:
+    """Blocks are merged soon and often, and replaced ones are deleted while the soak goes on."""
+    if not window_s:
+        return {"STRETTO_COMPACTOR__DISABLED": "true"}
+    return {
+        "STRETTO_COMPACTOR__COMPACTION__COMPACTION_WINDOW": f"{window_s:g}s",
+        "STRETTO_COMPACTOR__COMPACTION__COMPACTION_CYCLE": "5s",
+        "STRETTO_COMPACTOR__COMPACTION__INPUT_BLOCKS_MIN": "4",
+        "STRETTO_COMPACTOR__COMPACTION__COMPACTED_BLOCK_RETENTION": f"{REPLACED_STAY_S}s",
+        "STRETTO_COMPACTOR__CHECKPOINT_INTERVAL": "30s",
+        "STRETTO_COMPACTOR__AUDIT_INTERVAL": "60s",
     }
 
 
@@ -137,6 +160,7 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
             fill(report, loader, sampler, began_s)
         say(f"{report.acknowledged:,} spans acknowledged; counting")
         count_all(given, cluster, ledger, report)
+        report.levels = count.levels(cluster.data_dir)
         data = cluster.data_dir
         report.disk = {
             "all": measure.disk_bytes(data),

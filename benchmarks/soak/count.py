@@ -122,6 +122,11 @@ def visible_blocks(data_dir: Path) -> tuple[ObjectStore, BlockSnapshot]:
     return store, BlockSnapshot()
 
 
+def levels(data_dir: Path) -> dict[int, int]:
+    """How many visible blocks have been merged how often; level 0: as flushed."""
+    return dict(sorted(Counter(meta.level for meta in visible_blocks(data_dir)[1].blocks).items()))
+
+
 def count_blocks(data_dir: Path, ledger: Ledger) -> Found:
     """Count span by span in the Parquet files. A byte a span of memory."""
     template = ledger.template

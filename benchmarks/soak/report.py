@@ -1,6 +1,6 @@
 """What a soak says in the end, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,6 +37,7 @@ class Report:
     counts: dict[str, Found] = field(default_factory=dict)  # at the end, by where was counted
     traces: int = 0  # compared span by span
     disk: dict[str, int] = field(default_factory=dict)  # bytes
+    levels: dict[int, int] = field(default_factory=dict)  # visible blocks by how often they were merged
     failure: str = ""  # what ended the soak early
 
     @property
@@ -54,6 +55,7 @@ def text(report: Report) -> str:
         _events(report.events),
         _memory(report.samples),
         [f"disk: {', '.join(f'{name} {number(size / MB)} MB' for name, size in report.disk.items())}"],
+        _levels(report.levels),
         _counts(report),
         [f"VERDICT: {_verdict(report)}"],
     ]
@@ -107,6 +109,11 @@ def _memory(samples: Sequence[Sample]) -> list[str]:
     every = max(1, len(samples) // 60)
     series = [f"{one.at_s:.0f}s {one.resident_bytes / MB:.0f}" for one in samples if one.name == "worker"][::every]
     return [*_columns(rows), f"worker over time, MB: {', '.join(series)}"] if len(rows) > 1 else []
+
+
+def _levels(levels: Mapping[int, int]) -> list[str]:
+    shown = ", ".join(f"{count} of level {level}" for level, count in levels.items())
+    return [f"visible blocks: {shown} (0: as flushed)"] if levels else []
 
 
 def _counts(report: Report) -> list[str]:

@@ -25,7 +25,7 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="ignore")  # a later version may 
 class FileMeta(BaseModel):
     """One Parquet file of a block.
 
-    tail: size and checksum of its end after the pages; size 0: unknown
+    tail: size and checksum of its end after the pages; size 0: unknown. crc32: checksum of the whole file; 0: unknown
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
     bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
     bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
@@ -39,6 +39,7 @@ class FileMeta(BaseModel):
     end_max_ns: Int64
     tail_bytes: Int64 = 0
     tail_crc32: Int64 = 0
+    crc32: Int64 = 0
     trace_id_min: str = ""
     trace_id_max: str = ""
     bloom_bytes: Int64 = 0
@@ -52,6 +53,7 @@ class BlockMeta(BaseModel):
     received_min_ms, received_max_ms: Kafka's timestamps of its records, Unix ms; 0: unknown
     level: 0 as flushed; a merged block is one above the highest of those that it replaces
     replaces: block ids
+    redactions: ids of the redactions (`tables.redaction`) that have been applied to it
     """
 
     model_config = _FROZEN
@@ -73,6 +75,7 @@ class BlockMeta(BaseModel):
     received_max_ms: Int64 = 0
     level: Int64 = 0
     replaces: list[str] = []
+    redactions: list[str] = []
 
     @property
     def newest_ms(self) -> int:

@@ -35,7 +35,10 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockRange:
-    """The tenant, partition and offsets of a block."""
+    """The tenant, partition and offsets of a block.
+
+    redactions: ids of those that have been applied. own_id: of a block of which they removed something
+    """
 
     cluster_id: str
     tenant: str
@@ -43,11 +46,15 @@ class BlockRange:
     partition_count: int
     first_offset: int
     last_offset: int
+    redactions: tuple[str, ...] = ()
+    own_id: str = ""
 
     @property
     def id(self) -> str:
         """The block id, which follows from the range."""
-        return block_id(self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset)
+        return self.own_id or block_id(
+            self.cluster_id, self.tenant, self.partition, self.first_offset, self.last_offset
+        )
 
 
 def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail, FileFilter]]) -> BlockMeta:
@@ -61,6 +68,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
             end_max_ns=segment.end_max_ns,
             tail_bytes=tail.size_bytes,
             tail_crc32=tail.crc32,
+            crc32=zlib.crc32(segment.data),
             **ids._asdict(),
         )
         for number, (segment, size, tail, ids) in enumerate(segments)
@@ -79,6 +87,7 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         end_max_ns=max(file.end_max_ns for file in files),
         size_bytes=sum(file.size_bytes for file in files),
         files=files,
+        redactions=list(block.redactions),
         received_min_ms=received_min_ms,
         received_max_ms=received_max_ms,
     )
@@ -100,7 +109,7 @@ def _received(segments: Sequence[SegmentFile]) -> tuple[int, int]:
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
     """Writes the files, then meta.json. Raises: StorageError; the caller may then repeat it"""
     bloom = BloomWriter()
-    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(_trace_ids(s.data))) for s in segments]
+    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(trace_ids_of(s.data))) for s in segments]
     meta = describe(block, described)
     for file, segment in zip(meta.files, segments, strict=True):
         store.put(f"{meta.folder}/{file.name}", segment.data)
@@ -110,7 +119,7 @@ def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[Segmen
     return meta
 
 
-def _trace_ids(data: Any) -> Ids:
+def trace_ids_of(data: Any) -> Ids:
     """The trace ids of a segment, each once, ascending. In: its Parquet bytes
 
     None of a file that Arrow cannot read: it gets no filter, and whoever reads it learns of the damage.

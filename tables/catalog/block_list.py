@@ -2,8 +2,8 @@
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,13 +16,14 @@ from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
 from tables.catalog.meta_cache import MetaCache
 from tables.catalog.place import Place
 from tables.catalog.poll_metrics import INDEXES_DAMAGED, observe_poll
-from tables.catalog.read_catalog import CatalogReader
+from tables.catalog.read_catalog import CatalogReader, Gaps
 from tables.catalog.recheck import files_of, recheck, stamped
 from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, OutdatedError
 from tables.parquet.read import ColumnCache, ParquetSource
+from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
@@ -80,12 +81,7 @@ class BlockList:
             with self._lock:
                 self._state.take(read)
                 gaps = {place: ranges for place in self._state.chains if (ranges := self._state.gaps(place))}
-            if self._reader.wants_gap_metas(gaps):
-                with self._lock:
-                    keys = self._state.known_keys() if gaps else set()
-                gap_metas = self._reader.gap_metas(gaps, keys)
-                with self._lock:
-                    self._state.gap_metas = {meta.key: meta for meta in gap_metas}
+            self._look_into_gaps(gaps)
             unread = recheck(self._unread, self.store.stamp, self._fresh_sources) if self._unread else {}
         with self._lock:
             for key in self._unread.keys() - unread.keys():
@@ -94,6 +90,15 @@ class BlockList:
             self._forget_invisible({index.tenant for index in read.indexes})
             self._report()
             observe_poll(usage, self._state)
+
+    def _look_into_gaps(self, gaps: Gaps) -> None:
+        """Blocks that missing cuts may name are looked for in the whole bucket."""
+        if self._reader.wants_gap_metas(gaps):
+            with self._lock:
+                known = self._state.known_keys() if gaps else set()
+            found = self._reader.gap_metas(gaps, known)
+            with self._lock:
+                self._state.gap_metas = {meta.key: meta for meta in found}
 
     def _report(self) -> None:
         """Log and metrics of damage."""
@@ -135,9 +140,7 @@ class BlockList:
             return
         with self._lock:
             indexes, metas = list(self._state.indexes.values()), dict(self._state.metas)
-        for err in self._auditor.damaged(page, indexes, metas):
-            with suppress(OutdatedError):
-                self.found_damaged(err)
+        self._found_damaged(list(self._auditor.damaged(page, indexes, metas)))
 
     # ---- what compactors need
 
@@ -155,6 +158,11 @@ class BlockList:
         """The newest known version of the tenant's index."""
         with self._lock:
             return self._state.indexes.get(tenant)
+
+    def redactions(self, tenant: str) -> tuple[Redaction, ...]:
+        """The tenant's redactions in force: a flush leaves out what they remove."""
+        index = self.index(tenant)
+        return () if index is None else index.redactions
 
     def places(self) -> list[Place]:
         """The partitions with known cuts or checkpoints, of all Kafka clusters."""
@@ -239,28 +247,36 @@ class BlockList:
 
         Raises: OutdatedError if the block is not visible any more
         """
-        parts = err.path.split("/")
-        if len(parts) != 4 or parts[0] != "blocks":
+        key = _key_of(err.path)
+        if key is None:
             return None
-        key = f"{parts[1]}/{parts[2]}"
+        found = self._found_damaged([err])
+        if key not in found:
+            raise OutdatedError(f"block {key} was replaced")
+        return found[key]
+
+    def _found_damaged(self, errors: Sequence[DamagedError]) -> dict[str, Damage]:
+        """The damage of those of the blocks that are still visible, by key."""
+        named = {key: err for err in errors if (key := _key_of(err.path)) is not None}
         with self._polling:  # one look for all that wait for it
             with self._lock:
-                if (held := self._damaged.get(key)) is not None:
-                    return held
-                meta = self._state.find(parts[1], parts[2])
-            if meta is None:
-                raise OutdatedError(f"block {key} was replaced")
-            self._poll(frozenset([meta.partition] if meta.cluster_id == self.cluster_id else []))
+                known = {key: self._damaged[key] for key in named if key in self._damaged}
+                metas = [self._state.find(*key.split("/")) for key in named if key not in known]
+            partitions = {meta.partition for meta in metas if meta is not None and meta.cluster_id == self.cluster_id}
+            if not any(metas):
+                return known
+            self._poll(frozenset(partitions))
+            for meta in metas:
+                with self._lock:
+                    if meta is None or self._state.find(meta.tenant, meta.block_id) is None:
+                        continue
+                problem = f"a file of it {named[meta.key].problem}"
+                damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.cluster_id, meta.partition, meta)
+                known[meta.key] = stamped(damage, {path: self.store.stamp(path) for path in files_of(meta)})
             with self._lock:
-                if self._state.find(parts[1], parts[2]) is None:
-                    raise OutdatedError(f"block {key} was replaced")
-            problem = f"a file of it {err.problem}"
-            damage = Damage(meta.tenant, meta.block_id, "data", problem, meta.cluster_id, meta.partition, meta)
-            damage = stamped(damage, {path: self.store.stamp(path) for path in files_of(meta)})
-            with self._lock:
-                self._unread[key] = damage
+                self._unread.update({key: one for key, one in known.items() if one.reason == "data"})
                 self._report()
-        return damage
+        return known
 
     # ---- files
 
@@ -278,10 +294,14 @@ class BlockList:
 
     def _forget_invisible(self, tenants: Container[str]) -> None:
         """Closes files of blocks that were replaced or removed."""
-        of_tenants = [key for key in self._sources if key.partition("/")[0] in tenants]
-        for key in of_tenants:
-            if not self._state.is_visible(*key.split("/")):
-                self._forget(key)
+        opened = defaultdict[str, list[str]](list)
+        for key in self._sources:
+            tenant, _, block_id = key.partition("/")
+            if tenant in tenants:
+                opened[tenant].append(block_id)
+        for tenant, block_ids in opened.items():
+            for block_id in set(block_ids) - self._state.visible(tenant, block_ids):
+                self._forget(f"{tenant}/{block_id}")
 
     def _open(
         self, meta: BlockMeta, known_as: Mapping[str, str], cache: ColumnCache | None = None
@@ -305,3 +325,9 @@ class BlockList:
     def _ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
         copy = self._local_copy(path)
         return self.store.get_ranges(path, ranges) if copy is None else [copy.slice(*one) for one in ranges]
+
+
+def _key_of(path: str) -> str | None:
+    """The block that an object belongs to."""
+    parts = path.split("/")
+    return f"{parts[1]}/{parts[2]}" if len(parts) == 4 and parts[0] == "blocks" else None

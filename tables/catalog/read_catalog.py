@@ -43,6 +43,7 @@ class CatalogReader:
         self._cuts, self._checkpoints, self._indexes = Cuts(store, cluster_id), Checkpoints(store), IndexStore(store)
         self._former: dict[str, list[Place]] | None = None  # partitions of former clusters; None: not known yet
         self._turn = 0
+        self._seen: set[Place] = set()  # partitions whose checkpoints were looked for
         self._gaps: Gaps = {}
         self._gaps_listed_s = 0.0
 
@@ -54,7 +55,7 @@ class CatalogReader:
         is_first = self._former is None
         try:
             places = {(self._cluster_id, partition) for partition in partitions} | self._former_places()
-            found = CatalogRead(self._fresh(places - state.chains.keys()))
+            found = CatalogRead(self._fresh((places - self._seen) | (places & state.checkpoint_problems.keys())))
             self._read_cuts(state, found, places)
             self._read_indexes(state, found)
             self._read_cuts_again(state, found)
@@ -63,6 +64,7 @@ class CatalogReader:
             if is_first:
                 self._former = None
             raise
+        self._seen |= places
         return found
 
     # ---- former clusters
@@ -120,13 +122,15 @@ class CatalogReader:
         for place, entries in read.items():
             known = found.places.get(place, PlaceRead({}))
             found.places[place] = replace(known, entries=entries)
-            if place in state.chains and self._has_gaps(state, found, place):
+            if place in self._seen and self._has_gaps(state, found, place):
                 again = self._fresh({place})[place]
-                if again.start is not None and again.start > state.chains[place].list_from:
+                if again.start is not None and again.start > wanted[place]:
                     found.places[place] = replace(again, entries=entries)
 
     def _has_gaps(self, state: CatalogState, found: CatalogRead, place: Place) -> bool:
-        held, read = state.chains[place], found.places[place]
+        held, read = state.chains.get(place), found.places[place]
+        if held is None:
+            return min(read.entries, default=0) > 0
         if not held.problems and (not read.entries or held.end in read.entries):
             return False  # the usual cases: nothing is new, or the next cut follows
         made = chain({**read.entries, **held.cuts}, held.start, held.tenants)
@@ -210,7 +214,7 @@ class CatalogReader:
         """Whether it is time to look for blocks that missing cuts may name. gaps: (first, end) of offsets, by place"""
         if gaps == self._gaps and (not gaps or time.monotonic() - self._gaps_listed_s < _GAP_LISTING_S):
             return False
-        self._gaps, self._gaps_listed_s = gaps, time.monotonic()
+        self._gaps = gaps
         return True
 
     def gap_metas(self, gaps: Gaps, known: Container[str]) -> list[BlockMeta]:
@@ -220,11 +224,13 @@ class CatalogReader:
         """
         if not gaps:
             return []
+        self._gaps_listed_s = -_GAP_LISTING_S  # until it has gone well
         paths = self._store.paths("blocks")
         keys = [
             path.removeprefix("blocks/").removesuffix("/meta.json") for path in paths if path.endswith("/meta.json")
         ]
         read = read_many(self._meta, [key for key in keys if key.count("/") == 1 and key not in known])
+        self._gaps_listed_s = time.monotonic()
         return [meta for meta in read.values() if isinstance(meta, BlockMeta) and meta.place in gaps]
 
     def _read_metas(self, state: CatalogState, found: CatalogRead) -> None:

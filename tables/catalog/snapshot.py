@@ -12,6 +12,7 @@ from tables.catalog.damage import Damage
 from tables.catalog.place import Place
 from tables.catalog.tenant_index import Rows, TenantIndex
 from tables.catalog.time_range import TRACE_SLACK_NS, overlaps
+from tables.redaction.rules import Redaction
 from tables.wire.split import partition_of
 
 NO_ROWS: Final[Rows] = np.empty(0, np.int64)
@@ -34,6 +35,11 @@ class BlockSnapshot:
     index: TenantIndex | None = None
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     metas_of: Callable[[TenantIndex, Rows], list[BlockMeta]] = TenantIndex.metas
+
+    @property
+    def redactions(self) -> tuple[Redaction, ...]:
+        """Those in force: what blocks and live parts may still have, and nobody is to see."""
+        return () if self.index is None else self.index.redactions
 
     @cached_property
     def blocks(self) -> list[BlockMeta]:

@@ -5,10 +5,12 @@ No storage, no clock, no lock: `BlockList` reads, and guards it.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from tables.blocks.meta import BlockMeta
 from tables.catalog.chain import Chain, chain
@@ -78,7 +80,7 @@ class CatalogState:
         """What is known now; it stays so while this state changes."""
         made = CatalogState(self.cluster_id)
         made.chains, made.indexes, made.unread = dict(self.chains), dict(self.indexes), dict(self.unread)
-        made.metas, made._covered_max = self.metas, dict(self._covered_max)
+        made.checkpoint_problems, made._covered_max = dict(self.checkpoint_problems), dict(self._covered_max)
         return made
 
     # ---- changes
@@ -124,7 +126,7 @@ class CatalogState:
             log.error("partition %d of Kafka cluster %s: %s", place[1], place[0], problem)
         self.chains[place] = found
         self._drop(cut for first, cut in entries.items() if isinstance(cut, Cut) and first not in found.cuts)
-        for cut in found.cuts.values():
+        for cut in found.cuts.values() if unread else ():
             for key in cut.blocks:
                 if key in unread:
                     self.unread[key] = (place, cut.first_offset, unread[key])
@@ -215,6 +217,14 @@ class CatalogState:
         if unread is not None and unread[1] >= self.covered(tenant, unread[0]):
             return True
         return self.find(tenant, block_id) is not None
+
+    def visible(self, tenant: str, block_ids: Sequence[str]) -> set[str]:
+        """Those of the blocks that are visible."""
+        index, metas = self.indexes.get(tenant), self.metas.get(tenant, {})
+        of_cuts = {name for name in block_ids if name in metas and self._is_above(metas[name])}
+        if index is None:
+            return of_cuts
+        return of_cuts.union(index.table["block_id"].take(pa.array(index.rows_with(block_ids))).to_pylist())
 
     def tenants(self) -> set[str]:
         """All tenants with blocks, or that had some."""

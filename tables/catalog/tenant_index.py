@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from tables.blocks.meta import BlockMeta
 from tables.catalog.place import Place, parse_place, place_name
 from tables.errors import DamagedError
+from tables.redaction.rules import Redaction
 from tables.turns import AT_ONCE
 
 FORMAT: Final = "stretto-index1"
@@ -81,6 +82,7 @@ class TenantIndex:
     covered: by place, the end of a cut. Each of the tenant's blocks in cuts below it is accounted for: it is a row, or
     it was replaced or removed
     removed: blocks that are not rows any more, and whose objects may still exist
+    redactions: those in force; a row says which of them have been applied to its block
     """
 
     tenant: str
@@ -88,6 +90,7 @@ class TenantIndex:
     table: pa.Table = field(default_factory=lambda: index_schema().empty_table())
     covered: Mapping[Place, int] = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -142,6 +145,7 @@ class TenantIndex:
             "version": self.version,
             "covered": {place_name(place): offset for place, offset in sorted(self.covered.items())},
             "removed": [list(one) for one in self.removed],
+            "redactions": [one.model_dump() for one in self.redactions],
             "crc32": "00000000",
         }
         table = self.table.combine_chunks().replace_schema_metadata({_KEY: orjson.dumps(head)})
@@ -166,6 +170,7 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
     try:
         # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
         table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+        table.validate(full=True)
         head = orjson.loads(table.schema.metadata[_KEY])
         if head["format"] != FORMAT:
             raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
@@ -175,8 +180,11 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
             table=_as_now(table.replace_schema_metadata(None)),
             covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
             removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
+            redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
         )
-    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as err:
+    except DamagedError:
+        raise
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as err:
         raise DamagedError(path, f"is not a tenant's index: {err}") from err
     if index_path(index.tenant, index.version) != path:
         raise DamagedError(path, f"is version {index.version} of the index of tenant {index.tenant}")

@@ -28,6 +28,7 @@ from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord
 from tables.parquet.read import ColumnCache, ParquetSource, keep_traces
 from tables.parquet.write import to_parquet
+from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 
@@ -175,8 +176,13 @@ class LiveStore:
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
             files = self._files(list(of_tenant))
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
-            meta = write_block(self.blocks.store, block, [file for file, _ in files])
+            block, left = redacted_block(block, [file for file, _ in files], self.blocks.redactions(tenant))
+            if not left:
+                continue
+            meta = write_block(self.blocks.store, block, left)
             metas.append(meta)
+            if meta.redactions:  # its bytes may be others
+                continue
             for file, (_, origin) in zip(meta.files, files, strict=True):
                 path = f"{meta.folder}/{file.name}"
                 if isinstance(origin, MergedSegments):

@@ -116,6 +116,7 @@ def _draft(blocks: Sequence[BlockMeta]) -> BlockMeta:
         received_max_ms=max(block.newest_ms for block in blocks),
         level=1 + max(block.level for block in blocks),
         replaces=sorted(block.block_id for block in blocks),
+        redactions=sorted(set.intersection(*(set(block.redactions) for block in blocks))),
     )
 
 
@@ -140,5 +141,6 @@ def _file_meta(name: str, merged: MergedFile, bloom: BloomWriter) -> FileMeta:
         end_max_ns=merged.end_max_ns,
         tail_bytes=tail.size_bytes,
         tail_crc32=tail.crc32,
+        crc32=zlib.crc32(merged.data),
         **bloom.add(merged.trace_ids)._asdict(),
     )

@@ -13,6 +13,7 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import reading
+from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
@@ -31,6 +32,7 @@ class OpenFile:
 def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> OpenFile:
     with reading(name, "cannot be opened"):
         metadata = pq.read_metadata(open_file() if tail is None else _checked_tail(name, open_file(), tail))
+        _check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
         schema = pq.ParquetSchema(metadata).to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
@@ -49,6 +51,13 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | Non
         leaves[field.name] = list(range(at, at + count))
         at += count
     return OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock())
+
+
+def _check_version(name: str, metadata: pq.FileMetaData) -> None:
+    version = (metadata.metadata or {}).get(SCHEMA_KEY.encode(), b"1")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        found = version.decode(errors="replace")[:20]
+        raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}")
 
 
 def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns.arrays import one_array
-from tables.schema import parse_attribute_column
+from tables.schema import SCHEMA_KEY, SCHEMA_VERSION, parse_attribute_column
 
 _DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
 _PLAIN: Final = ("span_id", "parent_span_id", "events.list.element.time_ns")
@@ -39,14 +39,15 @@ _PAGE_BYTES: Final = 8 << 20
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
-    """One file with one row group; zstd level 1, small ones LZ4. `metadata` goes to the footer's key-value pairs."""
+    """One file with one row group; zstd level 1, small ones LZ4.
+
+    metadata: for the footer's key-value pairs, beside the version of the schema
+    """
     small = table.num_rows < _SMALL_ROWS
     columns = [one_array(column) for column in table.columns]
     plain = set(_PLAIN) | set(_DELTA)
     plain |= {name for name, column in zip(table.column_names, columns, strict=True) if _hardly_repeats(column)}
     flat = pa.Table.from_arrays(columns, names=table.column_names)
-    if metadata:
-        flat = flat.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -63,6 +64,8 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
         store_schema=False,
         sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(flat.schema.get_field_index("start_ns"))],
     ) as writer:
+        # Without Arrow's own schema in the footer, its metadata is not written either.
+        writer.add_key_value_metadata({SCHEMA_KEY: str(SCHEMA_VERSION), **(metadata or {})})
         writer.write_table(flat, row_group_size=max(1, flat.num_rows))
     return sink.getvalue()
 

@@ -32,6 +32,7 @@ def test_every_target_has_a_row() -> None:
         ("live-store", "stretto-live-store", Querier, False),
         ("distributor", "stretto-distributor", NoQueries, True),
         ("metrics-generator", "stretto-metrics-generator", NoQueries, False),
+        ("compactor", "stretto-compactor", NoQueries, False),
     ],
 )
 def test_what_a_target_runs(tmp_path: Path, target: str, name: str, backend: type, receives: bool) -> None:

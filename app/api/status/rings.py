@@ -15,8 +15,8 @@ from aiohttp import web
 
 routes = web.RouteTableDef()
 
-Role = Literal["distributor", "live-store", "metrics-generator"]
-ROLES: Final[tuple[Role, ...]] = ("distributor", "live-store", "metrics-generator")
+Role = Literal["distributor", "live-store", "metrics-generator", "compactor"]
+ROLES: Final[tuple[Role, ...]] = ("distributor", "live-store", "metrics-generator", "compactor")
 State = Literal["ACTIVE", "JOINING", "LEAVING"]
 
 
@@ -98,6 +98,12 @@ async def live_store_ring(request: web.Request) -> web.Response:
 async def generator_ring(request: web.Request) -> web.Response:
     """The workers that make metrics of spans."""
     return await _ring(request, "metrics-generator")
+
+
+@routes.get("/compactor/ring")
+async def compactor_ring(request: web.Request) -> web.Response:
+    """The workers that merge blocks."""
+    return await _ring(request, "compactor")
 
 
 @routes.get("/memberlist")

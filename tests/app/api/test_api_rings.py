@@ -55,6 +55,7 @@ ROW = {
         pytest.param("/ingester/ring", "shards", 2, id="by its older name"),
         pytest.param("/distributor/ring", "shards", 0, id="distributor"),
         pytest.param("/metrics-generator/ring", "shards", 0, id="generator"),
+        pytest.param("/compactor/ring", "shards", 0, id="compactor"),
         pytest.param("/memberlist", "members", 2, id="all"),
     ],
 )

@@ -7,7 +7,9 @@ import pytest
 
 from app.cli.main import main
 from tables.blocks.meta import BlockMeta, FileMeta
+from tables.catalog.cuts import Cut, Cuts
 from tables.parquet.write import to_parquet
+from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.query.golden import load_table
 
 SPANS = """load
@@ -39,6 +41,8 @@ def storage(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / file.name).write_bytes(data)
     (tmp_path / meta.path).write_bytes(meta.encode())
+    store = ObjectStore(StorageConfig("local", str(tmp_path)))
+    Cuts(store, meta.cluster_id).write(Cut(0, 0, 9, (meta.key,), (meta,)))
     return tmp_path
 
 

@@ -43,6 +43,13 @@ def test_defaults_without_a_file(tmp_path):
         pytest.param("kafka: {topic: 2026-11-21}", {}, "kafka.topic", "2026-11-21", id="a date is text"),
         pytest.param("kafka: {topic: &t x, consumer_group_prefix: *t}", {}, "kafka.consumer_group_prefix", "x", id="alias"),
         pytest.param("storage: {trace: {s3: {prefix: /a/b/}}}", {}, "storage.trace.s3.prefix", "a/b", id="outer slashes"),
+        # Durations as Tempo writes them.
+        pytest.param("compactor: {compaction: {block_retention: 48h}}", {}, "compactor.compaction.block_retention", 172_800.0, id="hours"),
+        pytest.param("compactor: {compaction: {compaction_cycle: 1m30.5s}}", {}, "compactor.compaction.compaction_cycle", 90.5, id="several units"),
+        pytest.param("compactor: {audit_interval: 0}", {}, "compactor.audit_interval", 0.0, id="no unit is seconds"),
+        pytest.param("compactor: {orphan_age: 2d}", {}, "compactor.orphan_age", 172_800.0, id="days"),
+        pytest.param("", {"STRETTO_COMPACTOR__COMPACTION__BLOCK_RETENTION": "720h"}, "compactor.compaction.block_retention", 2_592_000.0, id="duration in a variable"),
+        pytest.param("overrides: {defaults: {compaction: {block_retention: 1h}}}", {}, "overrides.defaults.compaction.block_retention", 3600.0, id="override of a duration"),
         # Variables in the file.
         pytest.param("kafka: {topic: ${T}}", {"T": "a"}, "kafka.topic", "a", id="variable in braces"),
         pytest.param("kafka: {topic: a.${T}-${U}}", {"T": "b", "U": "c"}, "kafka.topic", "a.b-c", id="within text"),

@@ -55,6 +55,13 @@ def errors_of(cwd, text, environ=None):
         pytest.param("metrics_generator: {storage: {remote_write: [{url: 'ftp://x'}]}}", "stretto.yaml:1: metrics_generator.storage.remote_write[0].url: expected a URL as http://host:port/path or https://host/path; got the text 'ftp://x'", id="no URL"),
         # What does not fit together.
         pytest.param("kafka: {otlp_topic: spans}", "stretto.yaml:1: kafka.otlp_topic: must differ from kafka.topic: their records differ in format", id="same topics"),
+        pytest.param("kafka: {compaction_topic: otlp_spans}", "stretto.yaml:1: kafka.compaction_topic: must differ from kafka.otlp_topic: its records are jobs", id="jobs among spans"),
+        pytest.param("compactor: {compaction: {compacted_block_retention: 90s}}", "stretto.yaml:1: compactor.compaction.compacted_block_retention: must be at least two storage.trace.blocklist_poll_s and one query.timeout_s (120 s), or queries lose the blocks that they read", id="grace too short"),
+        pytest.param("compactor: {compaction: {input_blocks_max: 8}}", "stretto.yaml:1: compactor.compaction.input_blocks_max: must not be less than compactor.compaction.input_blocks_min (16)", id="most below least"),
+        # Durations.
+        pytest.param("compactor: {compaction: {block_retention: 2 weeks}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration, as 336h, 1h30m or 90s, or a number of seconds; got the text '2 weeks'", id="no duration"),
+        pytest.param("compactor: {compaction: {block_retention: 0s}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration as 336h, 1h30m or 90s, or a number of seconds, above 0; got the text '0s'", id="no time at all"),
+        pytest.param("compactor: {compaction: {block_retention: true}}", "stretto.yaml:1: compactor.compaction.block_retention: expected a duration as 336h, 1h30m or 90s, or a number of seconds, above 0; got true", id="truth for a duration"),
         pytest.param("storage:\n  trace:\n    backend: azure", "stretto.yaml:3: storage.trace.backend: azure needs storage.trace.azure.container_name and storage.trace.azure.storage_account_name to be set", id="backend without its section"),
         pytest.param("storage: {trace: {s3: {access_key: a}}}", "stretto.yaml:1: storage.trace.s3.access_key: access_key is set but secret_key is not; set both or neither", id="half of the keys"),
         pytest.param("target: all\nstorage: {trace: {blocklist_poll_s: 40}}", "stretto.yaml:2: live_store.flushed_retention_s: must be at least two storage.trace.blocklist_poll_s (80), or queries miss new blocks", id="line of the other key"),
@@ -95,7 +102,7 @@ def test_file_error(tmp_path, text, expected):
     ("environ", "expected"),
     [
         pytest.param({"PORT": "x"}, "variable PORT: server.http_listen_port: expected an integer from 1 to 65535; got the text 'x'", id="PORT"),
-        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: expected one of all, distributor, live-store, metrics-generator; got the text 'live_store', the nearest is live-store", id="TARGET"),
+        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: expected one of all, distributor, live-store, metrics-generator, compactor; got the text 'live_store', the nearest is live-store", id="TARGET"),
         pytest.param({"KAFKA_URL": "a:1,kafka+ssl://u:pw@b:2"}, "variable KAFKA_URL: kafka.address[1]: expected host:port or kafka://host:port; TLS and SASL are not supported; got the text 'kafka+ssl://***@b:2'", id="KAFKA_URL"),
         pytest.param({"KAFKA_URL": "a:1/x"}, "variable KAFKA_URL: kafka.address[0]: expected host:port with a port from 1 to 65535, as 0.0.0.0:4317; got the text 'a:1/x'", id="KAFKA_URL with a path"),
         pytest.param({"REMOTE_WRITE_URL": "u:pw@host"}, "variable REMOTE_WRITE_URL: metrics_generator.storage.remote_write[0].url: expected a URL as http://host:port/path or https://host/path; got the text '***@host'", id="REMOTE_WRITE_URL"),

@@ -145,10 +145,12 @@ def test_a_folder_is_formatted_once(tmp_path):
 def test_the_topics(tmp_path):
     """Names, partitions and limits from the settings; only `spans` has the broker's time."""
     env = {"STRETTO_KAFKA__PARTITIONS": "3", "STRETTO_KAFKA__RETENTION_S": "7200"}
-    spans, otlp = topics.specs(load(env, tmp_path))
+    spans, otlp, jobs, leader = topics.specs(load(env, tmp_path))
     assert (spans.name, spans.partitions, otlp.name, otlp.partitions) == ("spans", 3, "otlp_spans", 3)
     limits = {"cleanup.policy": "delete", "max.message.bytes": str(8 << 20), "retention.ms": "7200000"}
-    assert dict(otlp.config) == limits
+    assert dict(otlp.config) == dict(jobs.config) == limits
+    assert (jobs.name, jobs.partitions) == ("compaction_jobs", 3)
+    assert (leader.name, leader.partitions) == ("stretto-compactor-__assignor-__leader", 1)
     assert dict(spans.config) == limits | {"message.timestamp.type": "LogAppendTime"}
 
 

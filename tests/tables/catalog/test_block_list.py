@@ -123,6 +123,9 @@ def test_a_poll_with_nothing_new(bucket: Bucket) -> None:
     blocks.poll(range(4))
     for _ in range(14):
         assert requests(blocks, range(4)) == {"list": 6}
+    for _ in range(2):  # also where nothing was ever cut
+        blocks.poll(range(8))
+    assert requests(blocks, range(8)) == {"list": 10}
     bucket.fold(partitions=range(4))
     bucket.checkpoint()
     assert requests(blocks, range(4)) == {"list": 6, "get": 2}

@@ -146,6 +146,11 @@ def test_damaged_checkpoints(bucket: Bucket) -> None:
     assert "is not a checkpoint" in blocks.problems()[0]
     # A tenant whose index covers less than the first cut may have had blocks before it.
     assert "is not a checkpoint" in blocks.snapshot("v").problems[P0]
+    bucket.flush(40, 49, "t", "u")
+    bucket.fold()
+    bucket.checkpoint()
+    blocks.poll([0])
+    assert (keys(blocks.snapshot("v")), len(keys(blocks.snapshot("t"))), blocks.problems()) == ([], 5, [])
 
 
 def test_all_cuts_and_checkpoints_are_gone(bucket: Bucket) -> None:

@@ -1,0 +1,1 @@
+"""`stretto blocks`: what lies in storage, without a running server."""
