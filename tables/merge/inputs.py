@@ -117,7 +117,8 @@ def sampled(trace_ids: Any, step: int) -> Ids:
     """
     index = trace_index(trace_ids)
     rows = np.r_[np.arange(0, len(trace_ids), step), len(trace_ids) - 1]
-    return index.ids[np.searchsorted(index.offsets, rows, side="right") - 1]
+    ids: Ids = index.ids[np.searchsorted(index.offsets, rows, side="right") - 1]
+    return ids
 
 
 def narrow(array: Any) -> Any:
