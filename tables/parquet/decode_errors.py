@@ -31,5 +31,5 @@ def reading(name: str, problem: str) -> Iterator[None]:
         yield
     except (StorageError, MemoryError):
         raise
-    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as err:
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError, KeyError) as err:
         raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
