@@ -74,7 +74,7 @@ class Trace(Section):
         "again later.",
     )
     concurrent_requests_max: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=100, description="Most requests to the storage in flight from this process; others wait."
+        default=100, description="Most requests to a bucket in flight from this process; others wait."
     )
     blocklist_poll_s: Seconds = Field(
         default=30, description="Seconds between two polls of the storage for new blocks and versions of indexes."

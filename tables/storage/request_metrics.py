@@ -1,6 +1,6 @@
 """Metrics of requests to the storage: Stretto's own, and those that Tempo's dashboards show."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -59,12 +59,19 @@ _STATUS_CODES: Final = {
 }
 
 
+class _Children(NamedTuple):
+    requests: Counter
+    seconds: Histogram
+    tempo_seconds: Histogram | None
+    bytes: Counter
+
+
 class RequestMetrics:
     """The metrics of one backend; keeps the labelled children, because looking them up costs as much as counting."""
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
-        self._children: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
+        self._children: dict[tuple[str, str], _Children] = {}
         self.in_flight = IN_FLIGHT.labels(backend)
         self.waits, self.wait_seconds = WAITS.labels(backend), WAIT_SECONDS.labels(backend)
 
@@ -72,16 +79,23 @@ class RequestMetrics:
         """Counts one operation: how it ended, how many requests and bytes it took, its time."""
         children = self._children.get((operation, status))
         if children is None:
-            children = self._children[operation, status] = (
-                REQUESTS.labels(self._backend, operation, status),
-                SECONDS.labels(self._backend, operation, status),
-                TEMPO_SECONDS.labels(_METHODS.get(operation, "GET"), _STATUS_CODES[status]),
-            )
-        children[0].inc(requests)
-        children[1].observe(seconds)
-        children[2].observe(seconds)
+            children = self._children[operation, status] = self._new_children(operation, status)
+        children.requests.inc(requests)
+        children.seconds.observe(seconds)
+        if children.tempo_seconds is not None:
+            children.tempo_seconds.observe(seconds)
         if size_bytes:
-            BYTES.labels(self._backend, operation).inc(size_bytes)
+            children.bytes.inc(size_bytes)
+
+    def _new_children(self, operation: str, status: str) -> _Children:
+        # Tempo's metric is of requests over HTTP.
+        http = self._backend != "local"
+        return _Children(
+            REQUESTS.labels(self._backend, operation, status),
+            SECONDS.labels(self._backend, operation, status),
+            TEMPO_SECONDS.labels(_METHODS.get(operation, "GET"), _STATUS_CODES[status]) if http else None,
+            BYTES.labels(self._backend, operation),
+        )
 
     def hedged(self, result: str) -> None:
         """Counts a hedged request. result: `won` or `lost`"""

@@ -1,10 +1,9 @@
 """Runs requests to a storage: limited, repeated, hedged, counted, and with errors that people understand."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from obstore import exceptions
 
@@ -25,8 +24,7 @@ _WRITES: Final = frozenset({"put", "create", "delete"})
 _PUTS: Final = frozenset({"put", "create"})
 
 
-@dataclass(frozen=True, slots=True)
-class StorageRequest:
+class StorageRequest(NamedTuple):
     """What is asked of the storage.
 
     operation: get, get_range, head, list, put, create or delete; verb: the same for errors
@@ -46,9 +44,11 @@ class RequestRunner:
     def __init__(self, config: StorageConfig) -> None:
         self._config = config
         self._metrics = RequestMetrics(config.backend)
+        # A disk has its own queue.
+        self._limited = config.backend != "local"
         self._slots = RequestSlots(config.concurrent_requests_max, self._metrics)
         self._hedged: HedgedReads | None = None
-        if config.hedging.at_s and config.backend != "local":
+        if config.hedging.at_s and self._limited:
             self._hedged = HedgedReads(config.hedging, config.read_timeout_s, self._slots, self._metrics)
 
     def read(
@@ -71,9 +71,11 @@ class RequestRunner:
         """
         config = self._config
         timeout_s = config.write_timeout_s if ask.operation in _WRITES else config.read_timeout_s
-        slots = min(ask.requests, AT_ONCE_MAX)
         try:
-            with self._slots.taken(slots, timeout_s):
+            if self._limited:
+                with self._slots.taken(min(ask.requests, AT_ONCE_MAX), timeout_s):
+                    result, seconds = self._attempts(ask, work, timeout_s)
+            else:
                 result, seconds = self._attempts(ask, work, timeout_s)
         except (exceptions.AlreadyExistsError, StorageError):
             raise
