@@ -7,13 +7,24 @@ import pytest
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from tests.cluster.test_compaction import QUICK
 from tests.harness.client import Client, eventually, request
-from tests.harness.cluster import Cluster
+from tests.harness.cluster import SHORT_WINDOWS, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROUNDS, SPANS = 6, 40
+COMPACTION = "STRETTO_COMPACTOR__COMPACTION__"
+# A block every two seconds, and merges of three of them. A reader may take its time: the files of a snapshot stay.
+QUICK = {
+    **SHORT_WINDOWS,
+    "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "1",
+    "STRETTO_LIVE_STORE__BLOCK_AGE_S": "2",
+    "STRETTO_STORAGE__ICEBERG__ENABLED": "true",
+    f"{COMPACTION}COMPACTION_CYCLE": "500ms",
+    f"{COMPACTION}COMPACTION_WINDOW": "10s",
+    f"{COMPACTION}INPUT_BLOCKS_MIN": "3",
+    f"{COMPACTION}COMPACTED_BLOCK_RETENTION": "10m",
+}
 
 
 def spans_of_table(cluster: Cluster) -> int:
@@ -29,9 +40,7 @@ def spans_of_table(cluster: Cluster) -> int:
 
 
 def test_iceberg(tmp_path: Path) -> None:
-    # A reader may take its time: the files of a snapshot stay.
-    kept = {"STRETTO_COMPACTOR__COMPACTION__COMPACTED_BLOCK_RETENTION": "10m"}
-    with Cluster(tmp_path, {**QUICK, **kept, "STRETTO_STORAGE__ICEBERG__ENABLED": "true"}) as cluster:
+    with Cluster(tmp_path, QUICK) as cluster:
         client = Client(cluster)
         for round_ in range(ROUNDS):
             client.send(request("lake", SPANS // 2, 2, first_trace=1 + round_ * SPANS))
