@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.tempo_import [--spans 200000] [--bucket FOLDER] [--jobs 1]
 
 Without --bucket it writes a block of each version with spans of the demo's bookshop, as the tests do, which takes a
-minute. FOLDER is a bucket of Tempo, or a copy of one, with the tenant `single-tenant`.
+minute, and most of the memory. FOLDER is a bucket of Tempo, or a copy of one, with the tenant `single-tenant`.
 """
 
 import argparse
