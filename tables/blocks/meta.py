@@ -1,6 +1,6 @@
 """The content of meta.json, and the paths of a block's objects.
 
-blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim
+blocks/<tenant>/<block id>/data-0000.parquet …   segments, verbatim; merged files have a checksum in their names, too
 blocks/<tenant>/<block id>/bloom                 filters of trace ids, where they are not in meta.json
 blocks/<tenant>/<block id>/meta.json             written last: a block without it does not exist
 """
