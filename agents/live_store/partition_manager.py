@@ -59,6 +59,7 @@ FAILURES = Counter(
 _OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
 _LAG_S_MAX = 5.0
+_NOT_NEEDED = "compactor"  # spans come, and queries are answered, also before it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +177,16 @@ class PartitionManager:
     def not_ready(self) -> list[str]:
         """Reasons why queries here would miss spans."""
         if self.store is None or not self._assigned:
-            return ["live store: waiting for partitions to be assigned", *self._consumers.problems()]
+            return ["live store: waiting for partitions to be assigned", *self._consumers.problems(_NOT_NEEDED)]
         reasons = [
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()
         ]
-        return reasons + [f"live store: {problem}" for problem in self.problems.values()] + self._consumers.problems()
+        return (
+            reasons
+            + [f"live store: {problem}" for problem in self.problems.values()]
+            + self._consumers.problems(_NOT_NEEDED)
+        )
 
     def behind(self) -> dict[int, int]:
         """Partitions that lag, with the end offset to reach. They have not reached the end at the time of their

@@ -19,6 +19,11 @@ class ConsumerReport:
         """Why a consumer does not consume; empty: it does."""
         self._problems[consumer] = texts
 
-    def problems(self) -> list[str]:
-        """What does not consume, and why, for /ready: a line each."""
-        return [f"{consumer}: {text}" for consumer, texts in self._problems.items() for text in texts]
+    def problems(self, apart_from: str = "") -> list[str]:
+        """What does not consume, and why, for /ready: a line each. apart_from: a consumer that is not asked for"""
+        return [
+            f"{consumer}: {text}"
+            for consumer, texts in self._problems.items()
+            if consumer != apart_from
+            for text in texts
+        ]
