@@ -1,4 +1,4 @@
-"""The leader redacts what `stretto blocks redact` and `drop-trace` left: blocks that were flushed or merged meanwhile."""
+"""The leader redacts what `stretto blocks redact` and `drop-trace` left: blocks flushed or merged meanwhile."""
 
 import logging
 from collections.abc import Callable

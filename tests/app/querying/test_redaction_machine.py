@@ -23,7 +23,7 @@ from tables.catalog.redactor import Redactor
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
-from tests.tables.live.test_live_machine import TENANTS, LiveMachine, Topic, Worker
+from tests.helpers.live_machine import TENANTS, LiveMachine, Topic, Worker
 
 POOL = ThreadPoolExecutor(2, "redaction-machine")
 
