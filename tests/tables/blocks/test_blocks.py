@@ -78,7 +78,7 @@ def test_metas_of_a_later_format_are_refused(store: ObjectStore) -> None:
         pytest.param(b'"start_min_ns": 100', b'"start_min_ns": 900', "checksum", id="a time"),
         pytest.param(b'"tenant": "t"', b'"tenant": "u"', "checksum", id="another tenant"),
         pytest.param(b'"spans": 3', b'"spans": 2', "checksum", id="a count"),
-        pytest.param(b'"crc32"', b'"crc42"', "", id="the checksum's name: all else is right"),
+        pytest.param(b',"crc32"', b',"crc42"', "", id="the checksum's name: all else is right"),
     ],
 )
 def test_metas_with_wrong_numbers(store: ObjectStore, old: bytes, new: bytes, problem: str) -> None:
