@@ -27,7 +27,7 @@ _FIRST_PAGE: Final = 4  # behind Parquet's magic word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Footer:
+class DataFileFooter:
     """What the footer of a file says.
 
     types: of its columns, as Arrow's; bounds: (least, greatest) of a column
@@ -40,7 +40,7 @@ class Footer:
     bounds: Mapping[str, tuple[Any, Any]]
 
 
-def read_footer(store: ObjectStore, url: str, meta: BlockMeta, file: FileMeta) -> Footer:
+def read_footer(store: ObjectStore, url: str, meta: BlockMeta, file: FileMeta) -> DataFileFooter:
     """Reads the footer of a block's file. Raises: DamagedError, StorageError"""
     path = f"{meta.folder}/{file.name}"
     tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
@@ -54,14 +54,14 @@ def read_footer(store: ObjectStore, url: str, meta: BlockMeta, file: FileMeta) -
             low, high = found.min, found.max
             if all(not isinstance(bound, str | bytes) or len(bound) <= _TEXT_BYTES_MAX for bound in (low, high)):
                 bounds[name] = low, high
-    return Footer(url, file.size_bytes, file.spans, opened.types, bounds)
+    return DataFileFooter(url, file.size_bytes, file.spans, opened.types, bounds)
 
 
 def _opener(store: ObjectStore, path: str, size_bytes: int) -> Callable[[], RangeFile]:
     return lambda: RangeFile(lambda ranges: store.get_ranges(path, ranges), size_bytes)
 
 
-def data_file(footer: Footer, schema: Any, spec_id: int) -> Any:
+def data_file(footer: DataFileFooter, schema: Any, spec_id: int) -> Any:
     """A pyiceberg DataFile. schema: the table's, as pyiceberg's"""
     from pyiceberg.conversions import to_bytes
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat

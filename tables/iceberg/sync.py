@@ -17,7 +17,7 @@ from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, StorageError
 from tables.iceberg.columns import new_columns
-from tables.iceberg.data_files import Footer, data_file, read_footer
+from tables.iceberg.data_files import DataFileFooter, data_file, read_footer
 from tables.iceberg.expire import expire
 from tables.iceberg.metrics import COLUMNS_LEFT_OUT, COMMITS, FAILURES, FILES
 from tables.iceberg.tables import (
@@ -131,11 +131,11 @@ class IcebergTables:
         write_hint(self._store, table, tenant)
         return IcebergChange(added, removed, len(damaged))
 
-    def _footers(self, wanted: Wanted) -> tuple[list[Footer], set[str]]:
+    def _footers(self, wanted: Wanted) -> tuple[list[DataFileFooter], set[str]]:
         """The footers of the files, and the URLs of those that are damaged."""
         damaged: set[str] = set()
 
-        def read(url: str) -> Footer | None:
+        def read(url: str) -> DataFileFooter | None:
             if self._cancelled.is_set():
                 raise IcebergError("the update of an Iceberg table was cancelled")
             meta, file = wanted[url]
@@ -161,7 +161,9 @@ class IcebergTables:
         if sum(len(kept) for _, kept in self._files.values()) > _FILES_KEPT_MAX:
             self._files.clear()
 
-    def _commit(self, table: Any, footers: Sequence[Footer], gone: Collection[Any], version: int) -> dict[str, Any]:
+    def _commit(
+        self, table: Any, footers: Sequence[DataFileFooter], gone: Collection[Any], version: int
+    ) -> dict[str, Any]:
         """One commit: columns that are new, files that are new, files that are gone. Returns the new files by URL."""
         known = {field.name for field in table.schema().fields}
         lacking, unfit = new_columns(known, (footer.types for footer in footers), self._config.columns_max)

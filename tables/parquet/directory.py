@@ -102,7 +102,7 @@ class Directory:
         return self._ints[self._first_leaves + self.numbers[column]]
 
     def leaf(self, number: int, path: bytes) -> LeafPlace:
-        """Where a leaf lies. path: of its `Layout`"""
+        """Where a leaf lies. path: of its `ColumnLayout`"""
         if self._starts is None:
             self._starts = list(accumulate(self._ints[: self._first_leaves : 4], initial=len(MAGIC)))
         size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]

@@ -31,7 +31,7 @@ class Storing(NamedTuple):
     codec: int
 
 
-class Layout(NamedTuple):
+class ColumnLayout(NamedTuple):
     """A column in a footer.
 
     elements: its SchemaElements, `element_count` of them
@@ -53,7 +53,7 @@ def column_type(column: str) -> Any | None:
 
 
 @lru_cache(maxsize=_DISTINCT_MAX)
-def layout(column: str) -> Layout | None:
+def layout(column: str) -> ColumnLayout | None:
     """How Arrow writes the column; None: it is none of the span table. Found out by writing one row."""
     type_ = column_type(column)
     if type_ is None:
@@ -67,7 +67,7 @@ def layout(column: str) -> Layout | None:
     paths = [
         (group.column(number).path_in_schema, _path_field(chunk.head)) for number, chunk in enumerate(footer.chunks)
     ]
-    return Layout(elements, count, tuple(paths))
+    return ColumnLayout(elements, count, tuple(paths))
 
 
 def _path_field(head: bytes) -> bytes:

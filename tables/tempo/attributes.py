@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attributes:
+class TempoAttributes:
     """The attributes of some spans, resources, scopes, events or links.
 
     offsets: shape (owners + 1,): owner n has the entries from offsets[n] to offsets[n + 1]
@@ -46,13 +46,13 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneKey:
-    """The values that owners have of one attribute. values: as in Attributes, a row per owner, null: none"""
+    """The values that owners have of one attribute. values: as in TempoAttributes, a row per owner, null: none"""
 
     key: str
     values: dict[str, Any]
 
 
-def attributes_of(lists: pa.ListArray) -> Attributes:
+def attributes_of(lists: pa.ListArray) -> TempoAttributes:
     """From Tempo's column `Attrs`."""
     offsets = list_offsets(lists)
     entries = list_values(lists)
@@ -64,7 +64,7 @@ def attributes_of(lists: pa.ListArray) -> Attributes:
     for name in _UNSUPPORTED:
         if name in columns and columns[name].null_count < len(entries):
             _add(values, _unsupported(columns[name]))
-    return Attributes(offsets - offsets[0], keys, values)
+    return TempoAttributes(offsets - offsets[0], keys, values)
 
 
 def encoded(texts: Any) -> pa.DictionaryArray:
@@ -165,7 +165,7 @@ def _add(values: dict[str, Any], more: dict[str, Any]) -> None:
         values[field] = pa.compute.coalesce(values[field], column) if field in values else column
 
 
-def with_keys(attributes: Attributes, more: Sequence[OneKey]) -> Attributes:
+def with_keys(attributes: TempoAttributes, more: Sequence[OneKey]) -> TempoAttributes:
     """The attributes, and behind those of each owner its values of further keys."""
     given = [(one.key, field, column) for one in more for field, column in one.values.items()]
     given = [(key, field, column) for key, field, column in given if column.null_count < len(column)]
@@ -185,7 +185,9 @@ def with_keys(attributes: Attributes, more: Sequence[OneKey]) -> Attributes:
         index[free[of_key]] = np.arange(at, at + len(of_key))
         free[of_key] += 1
         at += len(of_key)
-    return Attributes(offsets, _keys(attributes.keys, given, rows, index), _columns(attributes, given, rows, index))
+    return TempoAttributes(
+        offsets, _keys(attributes.keys, given, rows, index), _columns(attributes, given, rows, index)
+    )
 
 
 Given = Sequence[tuple[str, str, Any]]
@@ -199,7 +201,7 @@ def _keys(keys: pa.DictionaryArray, given: Given, rows: Sequence[Int64s], index:
     return dictionary(np.concatenate(codes)[index], names)
 
 
-def _columns(attributes: Attributes, given: Given, rows: Sequence[Int64s], index: Int64s) -> dict[str, Any]:
+def _columns(attributes: TempoAttributes, given: Given, rows: Sequence[Int64s], index: Int64s) -> dict[str, Any]:
     entries, columns = len(attributes.keys), {}
     for field in VALUE_FIELDS:
         own = attributes.values.get(field)

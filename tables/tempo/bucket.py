@@ -39,7 +39,7 @@ class TempoBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class TenantBlocks:
+class TempoBlocks:
     """What a tenant of Tempo has.
 
     blocks: by start; compacted: ids of those that Tempo has replaced and not deleted yet
@@ -57,7 +57,7 @@ def tenants(store: ObjectStore) -> list[str]:
     return [path.rstrip("/") for path in store.folders("")]
 
 
-def tenant_blocks(store: ObjectStore, tenant: str) -> TenantBlocks:
+def tenant_blocks(store: ObjectStore, tenant: str) -> TempoBlocks:
     """The tenant's blocks. A block without meta.json is not finished, and does not count. Raises: StorageError"""
     there: dict[str, set[str]] = {}
     for path in store.paths(tenant):
@@ -73,7 +73,7 @@ def tenant_blocks(store: ObjectStore, tenant: str) -> TenantBlocks:
         elif meta is not None:
             found.append(TempoBlock(tenant, meta))
     found.sort(key=lambda block: (block.meta.start, block.id))
-    return TenantBlocks(tenant, tuple(found), compacted, tuple(unreadable))
+    return TempoBlocks(tenant, tuple(found), compacted, tuple(unreadable))
 
 
 def _metas(store: ObjectStore, tenant: str, block_ids: Sequence[str]) -> Iterator[TempoMeta | DamagedError | None]:

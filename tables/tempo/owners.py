@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from tables.columns.arrays import Int32s, concat, dictionary, numbers
 from tables.columns.types import Int64s
-from tables.tempo.attributes import Attributes
+from tables.tempo.attributes import TempoAttributes
 from tables.tempo.protobuf import any_value, counts, delimited, joined
 
 _KEY, _VALUE = 0x0A, 0x12  # of KeyValue
@@ -18,13 +18,13 @@ _NAME, _VERSION, _SCOPE_ATTRIBUTES, _SCOPE_DROPPED = 0x0A, 0x12, 0x1A, 0x20
 _EMPTY: Final = pa.scalar(b"", pa.binary())
 
 
-def resources(attributes: Attributes, dropped: Any) -> Any:
+def resources(attributes: TempoAttributes, dropped: Any) -> Any:
     """A serialized Resource each. In: their attributes, and how many were dropped. Out: binary"""
     parts = [_attributes(_RESOURCE_ATTRIBUTES, attributes), counts(_RESOURCE_DROPPED, numbers(dropped))]
     return pc.binary_join_element_wise(*parts, _EMPTY)
 
 
-def scopes(names: Any, versions: Any, attributes: Attributes, dropped: Any) -> Any:
+def scopes(names: Any, versions: Any, attributes: TempoAttributes, dropped: Any) -> Any:
     """A serialized InstrumentationScope each. In: strings; as `resources`. Out: binary"""
     parts = [
         delimited(_NAME, names),
@@ -41,7 +41,7 @@ def spread(owners: Any, of_rows: Int32s) -> pa.DictionaryArray:
     return dictionary(numbers(encoded.indices)[of_rows], encoded.dictionary)
 
 
-def _attributes(tag: int, attributes: Attributes) -> Any:
+def _attributes(tag: int, attributes: TempoAttributes) -> Any:
     """The attributes of each owner as fields of its message, joined. Each distinct pair of key and value is encoded
     once: most owners have the same few.
     """
@@ -55,7 +55,7 @@ def _attributes(tag: int, attributes: Attributes) -> Any:
     return joined(np.ascontiguousarray(attributes.offsets), delimited(tag, fields).take(pairs.indices))
 
 
-def _distinct_values(attributes: Attributes) -> tuple[Any, Int64s]:
+def _distinct_values(attributes: TempoAttributes) -> tuple[Any, Int64s]:
     """Serialized AnyValues, and the number of each entry's; the first is that of an entry without a value."""
     codes = np.zeros(len(attributes.keys), np.int64)
     values = [pa.array([b""], pa.binary())]

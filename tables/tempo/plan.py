@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tables.tempo.block_meta import VERSIONS
-from tables.tempo.bucket import TempoBlock, TenantBlocks
+from tables.tempo.bucket import TempoBlock, TempoBlocks
 from tables.tempo.ledger import Imported, Ledger
 from tables.tempo.limits import TimeLimits
 
@@ -36,7 +36,7 @@ class TransferPlan:
 
 
 def plan_tenant(
-    found: TenantBlocks, ledger: Ledger, limits: TimeLimits, factor: int | None = None, *, allow_compacted: bool = False
+    found: TempoBlocks, ledger: Ledger, limits: TimeLimits, factor: int | None = None, *, allow_compacted: bool = False
 ) -> TransferPlan:
     """In: a tenant's blocks in Tempo; what was imported to ours; the time range
 

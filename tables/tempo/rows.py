@@ -18,7 +18,7 @@ from tables.columns.arrays import (
     numbers,
 )
 from tables.schema import KEY_VALUE, VALUE_FIELDS
-from tables.tempo.attributes import Attributes, OneKey, attributes_of, encoded, one_key, with_keys
+from tables.tempo.attributes import OneKey, TempoAttributes, attributes_of, encoded, one_key, with_keys
 from tables.tempo.block_meta import Assigned
 from tables.tempo.owners import resources, scopes, spread
 
@@ -182,7 +182,7 @@ def _scopes(groups: Any) -> Any:
     return scopes(groups.field("Name"), groups.field("Version"), attributes_of(groups.field("Attrs")), dropped)
 
 
-def _pairs(attributes: Attributes) -> pa.ListArray:
+def _pairs(attributes: TempoAttributes) -> pa.ListArray:
     """As a list of (key, AnyValue), the form of events and links."""
     keys = attributes.keys.dictionary_decode()
     values = [

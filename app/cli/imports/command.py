@@ -15,7 +15,7 @@ from app.process.storage import storage_config
 from app.settings import Settings
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
-from tables.tempo.bucket import TenantBlocks, tenant_blocks, tenants
+from tables.tempo.bucket import TempoBlocks, tenant_blocks, tenants
 from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR, TransferPlan, plan_tenant
@@ -108,7 +108,7 @@ def _nothing(args: argparse.Namespace) -> str:
 def _tenant(
     args: argparse.Namespace,
     source: ObjectStore,
-    found: TenantBlocks,
+    found: TempoBlocks,
     ledger: Ledger,
     limits: TimeLimits,
     columns_max: int,
