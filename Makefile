@@ -25,8 +25,18 @@ help: ## Show this list
 run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 	@exec $(BIN)/stretto run
 
+# Two halves at once, as most machines have two cores; tests that start clusters have the machine for themselves.
 test: check $(NODE) ## Check, then run all tests
-	@$(BIN)/python -m pytest
+	@mkdir -p build
+	failed=0
+	$(BIN)/python -m pytest tests/query tests/tables >build/tests-first-half.log 2>&1 &
+	first=$$!
+	trap 'kill $$first 2>/dev/null || true' EXIT
+	$(BIN)/python -m pytest --ignore=tests/query --ignore=tests/tables --ignore=tests/cluster --ignore=tests/prometheus || failed=1
+	wait $$first || failed=1
+	cat build/tests-first-half.log
+	$(BIN)/python -m pytest tests/cluster tests/prometheus || failed=1
+	exit $$failed
 
 check: $(DEV) ## Lint, formatting, types, import contracts, declared packages, spelling
 	@$(BIN)/ruff check
