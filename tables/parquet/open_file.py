@@ -13,7 +13,7 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import reading
-from tables.schema import FIXED, SCHEMA_KEY, SCHEMA_VERSION
+from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
@@ -56,8 +56,6 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | Non
         )
     if metadata.num_row_groups != 1:
         raise DamagedError(name, f"has {metadata.num_row_groups} row groups; this build reads files with one")
-    if missing := sorted(set(FIXED.names).difference(schema.names)):
-        raise DamagedError(name, f"has no column {', '.join(missing)}")
     leaves: dict[str, list[int]] = {}
     at = 0
     for field in schema:

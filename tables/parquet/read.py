@@ -13,6 +13,7 @@ from tables.parquet.decoded_size import TextLeaves, decoded_size
 from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
+from tables.schema import FIXED
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
@@ -77,6 +78,8 @@ class ParquetSource:
         """The columns of the file, and those in its overflow."""
         if self._columns is None:
             leaves = self._opened().leaves
+            if missing := sorted(set(FIXED.names).difference(leaves)):
+                raise DamagedError(self.name, f"has no column {', '.join(missing)}")
             hidden: frozenset[str] = frozenset()
             if overflow.COLUMN in leaves:
                 # The names are the first leaf of the list's struct.

@@ -182,7 +182,7 @@ def test_old_snapshots_and_manifests_go(tmp_path: Path) -> None:
     assert len(manifests) == 2  # of the last compaction, and of the flush after it
     there = [path for path in bucket.store.paths("iceberg") if path.endswith(".avro")]
     assert len(there) == len(manifests) + 1
-    check(bucket, *(BODIES[:2] * 10), BODIES[0])
+    check(bucket, *BODIES[:2], BODIES[0])  # compaction keeps once what came ten times
 
 
 def test_a_damaged_file_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
