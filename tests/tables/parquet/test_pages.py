@@ -93,8 +93,11 @@ def many_spans(rows: int, *, size: int = 1) -> pa.Table:
     number = np.arange(rows)
     ids = np.stack([number // 2, number // 2], axis=1).astype(">u8").tobytes()
     spans = np.arange(1, rows + 1).astype(">u8").tobytes()
+    fixed = [field for field in FIXED if not pa.types.is_fixed_size_binary(field.type)]
+    rest = {field.name: pa.array([0 if pa.types.is_integer(field.type) else ""] * rows, field.type) for field in fixed}
     return pa.table(
         {
+            **rest,
             "trace_id": pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(ids)]),
             "span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(spans)]),
             "parent_span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(bytes(8 * rows))]),
