@@ -15,7 +15,7 @@ from tables.parquet import read, thrift
 from tables.parquet.pages import Pages, parse_pages
 from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
-from tables.schema import EVENT
+from tables.schema import EVENT, FIXED
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import file_of
 
