@@ -99,14 +99,14 @@ def nothing_is_lost(requests: list[ExportTraceServiceRequest], partitions: int, 
             if owner == tenant:
                 batches, bad = read_spans(records, together)
                 assert not bad
-                data = to_parquet(seal(batches, columns_max))
-                rows = sum(map(len, batches))
+                table = seal(batches, columns_max)  # without what was sent twice
+                data, rows = to_parquet(table), table.num_rows
                 key = f"{tenant}/{partition}/{len(sources)}/{id(data)}"
                 sources.append(ParquetSource(key, lambda data=data: file_of(data), cache, rows))
         sent = [g for n, request in enumerate(requests) if n % tenants == tenant for g in request.resource_spans]
         got: Counter[tuple[object, ...]] = Counter()
         for trace_id in {s.trace_id for g in sent for scoped in g.scope_spans for s in scoped.spans}:
-            table = find_trace(sources, trace_id)
-            assert table is not None
-            got += spans_of(to_resource_spans(table))
+            trace = find_trace(sources, trace_id)
+            assert trace is not None
+            got += spans_of(to_resource_spans(trace))
         assert got == spans_of(sent)
