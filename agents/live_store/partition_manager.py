@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -17,6 +16,7 @@ from faust.types import TP
 from prometheus_client import Counter, Gauge
 
 from agents.live_store.flush_queue import Flush, FlushQueue
+from agents.live_store.limits import LiveLimits
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.kafka_batches import HOLES
 from agents.stream.retry import log_failure, retried
@@ -58,24 +58,7 @@ FAILURES = Counter(
 
 _OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
-_LAG_S_MAX = 5.0
 _NOT_NEEDED = "compactor"  # spans come, and queries are answered, also before it runs
-
-
-@dataclass(frozen=True, slots=True)
-class LiveLimits:
-    """Limits of the live store.
-
-    pending_spans_max: above it (spans that wait to be sealed) consumption pauses
-    head_bytes_max: above it the fullest partition is sealed early
-    segment_bytes_max: above it (segments on disk that are not in blocks) consumption pauses
-    lag_s_max: seconds behind the end offset that Kafka reports, after which a partition counts as missing for queries
-    """
-
-    pending_spans_max: int
-    head_bytes_max: int
-    segment_bytes_max: int
-    lag_s_max: float = _LAG_S_MAX
 
 
 class PartitionManager:

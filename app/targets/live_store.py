@@ -16,7 +16,8 @@ import faust
 from agents.live_store import agent, block_flusher
 from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import FlushQueue
-from agents.live_store.partition_manager import LiveLimits, PartitionManager
+from agents.live_store.limits import LiveLimits
+from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config

@@ -14,7 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import Flush, FlushQueue
-from agents.live_store.partition_manager import LiveLimits, PartitionManager
+from agents.live_store.limits import LiveLimits
+from agents.live_store.partition_manager import PartitionManager
 from agents.stream.consumer_report import ConsumerReport
 from tables.catalog.block_list import BlockList
 from tables.live.partition import CutPolicy, LivePartition

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents.live_store import partition_manager
-from agents.live_store.partition_manager import LiveLimits
+from agents.live_store.limits import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
 from tables.catalog.cuts import Cut
