@@ -20,7 +20,6 @@ from tables.parquet.group import GroupSource
 from tables.parquet.read import ColumnCache
 from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.storage.byte_cache import ByteCache
-from tables.storage.checksum import Tail
 from tables.wall import walled
 
 # As many rows as a segment has at most: a source of any other size costs more per row, or more memory at once.
@@ -129,9 +128,7 @@ def _is_small(meta: BlockMeta) -> bool:
 
 
 def _small_file(meta: BlockMeta, file: FileMeta) -> SmallFile:
-    path = f"{meta.folder}/{file.name}"
-    tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
-    return SmallFile(path, file.size_bytes, file.spans, tail)
+    return SmallFile(meta.path_of(file), file.size_bytes, file.spans, file.tail)
 
 
 def _ranges(metas: Sequence[BlockMeta]) -> Iterable[list[_Member]]:

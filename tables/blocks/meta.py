@@ -6,13 +6,14 @@ blocks/<tenant>/<block id>/meta.json             written last: a block without i
 """
 
 import uuid
+import zlib
 from collections.abc import Iterable
 from typing import Annotated, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tables.errors import DamagedError
-from tables.storage.checksum import has_checksum, with_checksum
+from tables.storage.checksum import Tail, has_checksum, with_checksum
 from tables.units import NS_PER_MS
 
 FORMAT: Final = "stretto1"
@@ -45,6 +46,20 @@ class FileMeta(BaseModel):
     bloom_bytes: Int64 = 0
     bloom_crc32: Int64 = 0
     bloom_inline: str = ""
+
+    @property
+    def tail(self) -> Tail | None:
+        """What the end of the file must be; None: unknown."""
+        return Tail(self.tail_bytes, self.tail_crc32) if self.tail_bytes else None
+
+    def difference(self, data: bytes) -> str:
+        """How the bytes of the whole file differ from those that were written; "" if they do not."""
+        if len(data) != self.size_bytes:
+            return f"has {len(data)} bytes, not {self.size_bytes}"
+        if self.crc32 and zlib.crc32(data) != self.crc32:
+            return "is damaged: its checksum is another one"
+        tail = self.tail
+        return "" if tail is None else tail.problem(data[-tail.size_bytes :])
 
 
 class BlockMeta(BaseModel):
@@ -104,6 +119,10 @@ class BlockMeta(BaseModel):
     def path(self) -> str:
         """The path of this meta.json."""
         return f"{self.folder}/meta.json"
+
+    def path_of(self, file: FileMeta) -> str:
+        """The path of one of the block's files."""
+        return f"{self.folder}/{file.name}"
 
     @property
     def key(self) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tables.blocks.bloom import NO_IDS, BloomWriter, FileFilter, Ids, bloom_path
+from tables.blocks.bloom import NO_IDS, BloomWriter, Ids, bloom_path
 from tables.blocks.meta import BlockMeta, FileMeta, block_id
 from tables.columns.arrays import one_array
 from tables.columns.trace_index import trace_index
-from tables.storage.checksum import Tail, tail_of
+from tables.storage.checksum import tail_of
 from tables.storage.object_store import ObjectStore
 
 
@@ -57,23 +57,67 @@ class BlockRange:
         )
 
 
-def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail, FileFilter]]) -> BlockMeta:
-    """The meta of a block. segments: (segment, size in bytes, checksum of its end, its trace ids)"""
-    files = [
-        FileMeta(
-            name=_name(number, segment),
-            size_bytes=size,
+class BlockWriter:
+    """Writes the files of a block as they come, then the filters of their trace ids, then meta.json, without which the
+    block does not exist. All methods may raise StorageError.
+    """
+
+    def __init__(self, store: ObjectStore, draft: BlockMeta) -> None:
+        """draft: the block's meta, but for what its files say"""
+        self._store, self._draft, self._bloom = store, draft, BloomWriter()
+        self.files: list[FileMeta] = []
+
+    def add(self, segment: SegmentFile, ids: Ids | None = None, number: int | None = None) -> None:
+        """Writes a file.
+
+        ids: its trace ids, each once, ascending; None: they are read from it
+        number: in its name; None: it is the next one
+        """
+        data = segment.data
+        tail, crc32 = tail_of(data), zlib.crc32(data)
+        mark = f"-{crc32:08x}" if segment.merged else ""
+        filters = self._bloom.add(trace_ids_of(data) if ids is None else ids)
+        file = FileMeta(
+            name=f"data-{len(self.files) if number is None else number:04d}{mark}.parquet",
+            size_bytes=len(memoryview(data)),
             spans=segment.spans,
             start_min_ns=segment.start_min_ns,
             end_max_ns=segment.end_max_ns,
             tail_bytes=tail.size_bytes,
             tail_crc32=tail.crc32,
-            crc32=zlib.crc32(segment.data),
-            **ids._asdict(),
+            crc32=crc32,
+            **filters._asdict(),
         )
-        for number, (segment, size, tail, ids) in enumerate(segments)
-    ]
-    received_min_ms, received_max_ms = _received([segment for segment, *_ in segments])
+        self._put(file, data)
+
+    def copy(self, file: FileMeta, data: Any) -> None:
+        """Writes a file of another block as it is, under its name."""
+        self._put(file.model_copy(update=self._bloom.add(trace_ids_of(data))._asdict()), data)
+
+    def _put(self, file: FileMeta, data: Any) -> None:
+        self._store.put(self._draft.path_of(file), data)
+        self.files.append(file)
+
+    def finish(self) -> BlockMeta:
+        """Writes filters and meta.json. There is at least one file."""
+        files = self.files
+        meta = self._draft.model_copy(
+            update={
+                "files": files,
+                "spans": sum(file.spans for file in files),
+                "size_bytes": sum(file.size_bytes for file in files),
+                "start_min_ns": min(file.start_min_ns for file in files),
+                "end_max_ns": max(file.end_max_ns for file in files),
+            }
+        )
+        if filters := self._bloom.data():
+            self._store.put(bloom_path(meta), filters)
+        self._store.put(meta.path, meta.encode())
+        return meta
+
+
+def draft_of(block: BlockRange, received_ms: tuple[int, int]) -> BlockMeta:
+    """The meta of a block without what its files say. received_ms: first and last Kafka timestamp; 0: unknown"""
     return BlockMeta(
         block_id=block.id,
         tenant=block.tenant,
@@ -82,20 +126,15 @@ def describe(block: BlockRange, segments: Sequence[tuple[SegmentFile, int, Tail,
         partition_count=block.partition_count,
         first_offset=block.first_offset,
         last_offset=block.last_offset,
-        spans=sum(file.spans for file in files),
-        start_min_ns=min(file.start_min_ns for file in files),
-        end_max_ns=max(file.end_max_ns for file in files),
-        size_bytes=sum(file.size_bytes for file in files),
-        files=files,
+        spans=0,
+        start_min_ns=0,
+        end_max_ns=0,
+        size_bytes=0,
+        files=[],
         redactions=list(block.redactions),
-        received_min_ms=received_min_ms,
-        received_max_ms=received_max_ms,
+        received_min_ms=received_ms[0],
+        received_max_ms=received_ms[1],
     )
-
-
-def _name(number: int, segment: SegmentFile) -> str:
-    mark = f"-{zlib.crc32(segment.data):08x}" if segment.merged else ""
-    return f"data-{number:04d}{mark}.parquet"
 
 
 def _received(segments: Sequence[SegmentFile]) -> tuple[int, int]:
@@ -108,15 +147,10 @@ def _received(segments: Sequence[SegmentFile]) -> tuple[int, int]:
 
 def write_block(store: ObjectStore, block: BlockRange, segments: Sequence[SegmentFile]) -> BlockMeta:
     """Writes the files, then meta.json. Raises: StorageError; the caller may then repeat it"""
-    bloom = BloomWriter()
-    described = [(s, len(memoryview(s.data)), tail_of(s.data), bloom.add(trace_ids_of(s.data))) for s in segments]
-    meta = describe(block, described)
-    for file, segment in zip(meta.files, segments, strict=True):
-        store.put(f"{meta.folder}/{file.name}", segment.data)
-    if filters := bloom.data():
-        store.put(bloom_path(meta), filters)
-    store.put(meta.path, meta.encode())
-    return meta
+    writer = BlockWriter(store, draft_of(block, _received(segments)))
+    for segment in segments:
+        writer.add(segment)
+    return writer.finish()
 
 
 def trace_ids_of(data: Any) -> Ids:

@@ -61,7 +61,7 @@ class Auditor:
         metas += [meta for of_tenant in cut_metas.values() for meta in of_tenant.values()]
         for meta in metas:
             for file in meta.files:
-                path = f"{meta.folder}/{file.name}"
+                path = meta.path_of(file)
                 if _is_in(page, path) and page.sizes.get(path, -1) < file.size_bytes:
                     # Again: it may have been written after the listing.
                     stamp = self._store.stamp(path)

@@ -25,7 +25,6 @@ from tables.errors import DamagedError, OutdatedError
 from tables.parquet.read import ColumnCache, ParquetSource
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
-from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
 from tables.storage.range_cache import Range, RangeCache, RoleReader
 from tables.storage.request_usage import RequestUsage
@@ -340,8 +339,8 @@ class BlockList:
     def _source(
         self, meta: BlockMeta, file: FileMeta, known_as: Mapping[str, str], cache: ColumnCache, read: ReadRanges
     ) -> ParquetSource:
-        path = f"{meta.folder}/{file.name}"
-        tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
+        path = meta.path_of(file)
+        tail = file.tail
         pages_end = file.size_bytes - file.tail_bytes
 
         def read_ranges(ranges: Sequence[Range]) -> Sequence[Any]:

@@ -1,6 +1,5 @@
 """Compares the objects of one visible block with its meta."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final, NamedTuple
@@ -14,7 +13,6 @@ from tables.blocks.write import trace_ids_of
 from tables.errors import DamagedError, StorageError
 from tables.parquet.read import ParquetSource
 from tables.storage.byte_cache import ByteCache
-from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
 
 _CACHE_BYTES: Final = 64 << 20
@@ -32,7 +30,7 @@ class Problem(NamedTuple):
 def check_block(store: ObjectStore, meta: BlockMeta, objects: Mapping[str, int], *, data: bool) -> Iterator[Problem]:
     """What is wrong with the files and filters of a block. objects: sizes by name; data: also reads files whole"""
     for file in meta.files:
-        path, size = f"{meta.folder}/{file.name}", objects.get(file.name)
+        path, size = meta.path_of(file), objects.get(file.name)
         if size is None:
             yield Problem(path, "is missing", "missing")
         elif size != file.size_bytes:
@@ -47,7 +45,7 @@ def check_block(store: ObjectStore, meta: BlockMeta, objects: Mapping[str, int],
 
 
 def _file(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> Iterator[Problem]:
-    path = f"{meta.folder}/{file.name}"
+    path = meta.path_of(file)
     try:
         data = store.get(path)
     except StorageError as err:
@@ -67,12 +65,7 @@ def _file(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> Iterator[Probl
 
 def _content(path: str, data: bytes, file: FileMeta) -> str:
     """What is wrong with a file's bytes; "" if they are those that were written."""
-    if len(data) != file.size_bytes:
-        return f"has {len(data)} bytes, not {file.size_bytes}"
-    if file.crc32 and zlib.crc32(data) != file.crc32:
-        return "is damaged: its checksum is another one"
-    tail = Tail(file.tail_bytes, file.tail_crc32)
-    if tail.size_bytes and (problem := tail.problem(data[-tail.size_bytes :])):
+    if problem := file.difference(data):
         return problem
     try:
         rows = pq.read_metadata(pa.BufferReader(data)).num_rows

@@ -20,7 +20,7 @@ _LOOKED_AT_MAX: Final = 32
 
 def files_of(meta: BlockMeta) -> list[str]:
     """The paths of a block's data files."""
-    return [f"{meta.folder}/{file.name}" for file in meta.files]
+    return [meta.path_of(file) for file in meta.files]
 
 
 def stamped(damage: Damage, stamps: Mapping[str, Stamp | None]) -> Damage:

@@ -120,7 +120,7 @@ def filters_of(store: ObjectStore, meta: BlockMeta) -> bytes:
     """The object `bloom` from the block's files. Raises: DamagedError if they are not those that were written"""
     bloom = BloomWriter()
     for file in meta.files:
-        path = f"{meta.folder}/{file.name}"
+        path = meta.path_of(file)
         data = store.get(path)
         if data is None:
             raise DamagedError(path, "is missing")

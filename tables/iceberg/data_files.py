@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.parquet.open_file import open_parquet
-from tables.storage.checksum import Tail
 from tables.storage.object_store import ObjectStore, RangeFile
 
 # Columns whose bounds let engines skip files.
@@ -42,9 +41,8 @@ class DataFileFooter:
 
 def read_footer(store: ObjectStore, url: str, meta: BlockMeta, file: FileMeta) -> DataFileFooter:
     """Reads the footer of a block's file. Raises: DamagedError, StorageError"""
-    path = f"{meta.folder}/{file.name}"
-    tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
-    opened = open_parquet(path, _opener(store, path, file.size_bytes), tail)
+    path = meta.path_of(file)
+    opened = open_parquet(path, _opener(store, path, file.size_bytes), file.tail)
     group = opened.file.metadata.row_group(0)
     bounds = {}
     for name in _BOUNDED:

@@ -98,7 +98,7 @@ class IcebergTables:
         self._cancelled.set()
 
     def _url(self, meta: BlockMeta, file: FileMeta) -> str:
-        return object_url(self._store.config, f"{meta.folder}/{file.name}")
+        return object_url(self._store.config, meta.path_of(file))
 
     def _sync(self, tenant: str, wanted: Wanted, version: int) -> IcebergChange:
         from pyiceberg.exceptions import CommitFailedException

@@ -4,19 +4,17 @@ Whoever merges the same blocks writes a block with the same id. The names of its
 if two processes of different versions merge the same blocks at once, each meta still names the files that it describes.
 """
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tables.blocks.bloom import BloomWriter, bloom_path
 from tables.blocks.meta import BlockMeta, FileMeta, decode_meta, merged_block_id
+from tables.blocks.write import BlockWriter, SegmentFile
 from tables.columns.duplicates import DUPLICATES
 from tables.errors import StorageError
 from tables.merge.inputs import ParquetInput
-from tables.merge.merge import FILE_ROWS, MergedFile, merge
-from tables.storage.checksum import Tail, tail_of
+from tables.merge.merge import FILE_ROWS, merge
 from tables.storage.object_store import ObjectStore, RangeFile
 
 _SAME: Final = ("tenant", "cluster_id", "partition", "partition_count")
@@ -54,31 +52,18 @@ def merge_blocks(
     spans = sum(block.spans for block in blocks)
     if (done := _existing(store, blocks)) is not None:
         return MergedBlock(done, spans - done.spans)
-    draft = _draft(blocks)
-    bloom = BloomWriter()
-    files: list[FileMeta] = []
+    writer = BlockWriter(store, _draft(blocks))
     repeated = 0
     for merged in merge(_inputs(store, blocks), attribute_columns_max, file_rows, folder):
         if is_cancelled():
             raise MergeCancelled
-        name = f"data-{len(files):04d}-{zlib.crc32(merged.data):08x}.parquet"
-        store.put(f"{draft.folder}/{name}", merged.data)
-        files.append(_file_meta(name, merged, bloom))
+        file = SegmentFile(merged.data, merged.spans, merged.start_min_ns, merged.end_max_ns, merged=True)
+        writer.add(file, merged.trace_ids)
         repeated += merged.repeated
-    if sum(file.spans for file in files) + repeated != spans:
-        raise RuntimeError(f"the merge of {spans} spans of {draft.folder} has lost some; its block is not written")
-    meta = draft.model_copy(
-        update={
-            "files": files,
-            "spans": spans - repeated,
-            "size_bytes": sum(file.size_bytes for file in files),
-            "start_min_ns": min(file.start_min_ns for file in files),
-            "end_max_ns": max(file.end_max_ns for file in files),
-        }
-    )
-    if filters := bloom.data():
-        store.put(bloom_path(meta), filters)
-    store.put(meta.path, meta.encode())
+    if sum(file.spans for file in writer.files) + repeated != spans:
+        target = _draft(blocks).folder
+        raise RuntimeError(f"the merge of {spans} spans of {target} has lost some; its block is not written")
+    meta = writer.finish()
     DUPLICATES.labels("compaction").inc(repeated)
     return MergedBlock(meta, repeated)
 
@@ -121,26 +106,10 @@ def _draft(blocks: Sequence[BlockMeta]) -> BlockMeta:
 
 
 def _inputs(store: ObjectStore, blocks: Iterable[BlockMeta]) -> list[ParquetInput]:
-    return [_input(store, f"{block.folder}/{file.name}", file) for block in blocks for file in block.files]
+    return [_input(store, block.path_of(file), file) for block in blocks for file in block.files]
 
 
 def _input(store: ObjectStore, path: str, file: FileMeta) -> ParquetInput:
-    tail = Tail(file.tail_bytes, file.tail_crc32) if file.tail_bytes else None
     return ParquetInput(
-        path, file.spans, lambda: RangeFile(partial(store.get_ranges, path), file.size_bytes), tail=tail
-    )
-
-
-def _file_meta(name: str, merged: MergedFile, bloom: BloomWriter) -> FileMeta:
-    tail = tail_of(merged.data)
-    return FileMeta(
-        name=name,
-        size_bytes=merged.data.size,
-        spans=merged.spans,
-        start_min_ns=merged.start_min_ns,
-        end_max_ns=merged.end_max_ns,
-        tail_bytes=tail.size_bytes,
-        tail_crc32=tail.crc32,
-        crc32=zlib.crc32(merged.data),
-        **bloom.add(merged.trace_ids)._asdict(),
+        path, file.spans, lambda: RangeFile(partial(store.get_ranges, path), file.size_bytes), tail=file.tail
     )

@@ -1,7 +1,6 @@
 """Writes a block anew without what redactions remove."""
 
 import uuid
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,9 +8,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tables.blocks.bloom import BloomWriter, FilterQuestion, bloom_path, inline_filter
+from tables.blocks.bloom import FilterQuestion, inline_filter
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.blocks.write import trace_ids_of
+from tables.blocks.write import BlockWriter, SegmentFile
 from tables.columns import overflow
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
@@ -20,7 +19,6 @@ from tables.parquet.decode_errors import reading
 from tables.parquet.write import to_parquet
 from tables.redaction.apply import redacted_table
 from tables.redaction.rules import Redaction
-from tables.storage.checksum import Tail, tail_of
 from tables.storage.object_store import ObjectStore
 
 _NAMESPACE: Final = uuid.UUID("c2f0a6a4-4c55-5c31-9a54-1f0c3b7c1b0e")
@@ -61,36 +59,30 @@ def rewrite_block(
         [each for each in _concerned(meta, file, redactions) if number in held.get(each.trace_id, (number,))]
         for number, file in enumerate(meta.files)
     ]
-    first = next((number for number, some in enumerate(changed) if _after(store, meta, number, some) is not None), None)
+    after = ((number, _after(store, meta, number, some)) for number, some in enumerate(changed))
+    first, table = next(((number, table) for number, table in after if table is not None), (None, None))
     if first is None:
         return None
-    block_id = redacted_block_id(meta.block_id, redactions)
-    made = meta.model_copy(update={"block_id": block_id, "replaces": [meta.block_id]})
-    bloom, files, rewritten = BloomWriter(), list[FileMeta](), 0
-    for number, file in enumerate(meta.files):
-        data = _after(store, meta, number, changed[number]) if number >= first else None
-        if data is not None:
-            rewritten += 1
-            if not data.num_rows:
-                continue
-        written = _file_bytes(store, meta, file) if data is None else to_parquet(data)
-        files.append(_described(number, file, written, data, bloom))
-        store.put(f"{made.folder}/{files[-1].name}", written)
-    if not files:
-        return Rewritten(None, meta.spans, rewritten)
-    made = made.model_copy(
+    draft = meta.model_copy(
         update={
-            "files": files,
-            "spans": sum(file.spans for file in files),
-            "size_bytes": sum(file.size_bytes for file in files),
-            "start_min_ns": min(file.start_min_ns for file in files),
-            "end_max_ns": max(file.end_max_ns for file in files),
+            "block_id": redacted_block_id(meta.block_id, redactions),
+            "replaces": [meta.block_id],
             "redactions": sorted({*meta.redactions, *(each.id for each in redactions)}),
         }
     )
-    if filters := bloom.data():
-        store.put(bloom_path(made), filters)
-    store.put(made.path, made.encode())
+    writer, rewritten = BlockWriter(store, draft), 0
+    for number, file in enumerate(meta.files):
+        if number > first:
+            table = _after(store, meta, number, changed[number])
+        if number < first or table is None:
+            writer.copy(file, _file_bytes(store, meta, file))
+            continue
+        rewritten += 1
+        if table.num_rows:
+            writer.add(_segment(table), number=number)
+    if not writer.files:
+        return Rewritten(None, meta.spans, rewritten)
+    made = writer.finish()
     return Rewritten(made, meta.spans - made.spans, rewritten)
 
 
@@ -128,19 +120,20 @@ def _after(store: ObjectStore, meta: BlockMeta, number: int, redactions: Sequenc
     file = meta.files[number]
     if not _may_touch(store, meta, file, redactions):
         return None
-    return _redacted(_file_bytes(store, meta, file), redactions, f"{meta.folder}/{file.name}")
+    return _redacted(_file_bytes(store, meta, file), redactions, meta.path_of(file))
 
 
 def _may_touch(store: ObjectStore, meta: BlockMeta, file: FileMeta, redactions: Sequence[Redaction]) -> bool:
     """Whether a file has a column that a redaction concerns: by its footer, without reading the file."""
-    if not file.tail_bytes or any(not each.attribute for each in redactions):
+    tail = file.tail
+    if tail is None or any(not each.attribute for each in redactions):
         return True
-    path = f"{meta.folder}/{file.name}"
-    (tail,) = store.get_ranges(path, [(file.size_bytes - file.tail_bytes, file.tail_bytes)])
-    if problem := Tail(file.tail_bytes, file.tail_crc32).problem(tail):
+    path = meta.path_of(file)
+    (data,) = store.get_ranges(path, [(file.size_bytes - tail.size_bytes, tail.size_bytes)])
+    if problem := tail.problem(data):
         raise DamagedError(path, problem)
     with reading(path, "cannot be opened"):
-        names = pq.ParquetSchema(pq.read_metadata(pa.BufferReader(pa.py_buffer(tail)))).to_arrow_schema().names
+        names = pq.ParquetSchema(pq.read_metadata(pa.BufferReader(pa.py_buffer(data)))).to_arrow_schema().names
     return any(_touches(each, names) for each in redactions)
 
 
@@ -169,37 +162,16 @@ def _touches(redaction: Redaction, columns: Sequence[str]) -> bool:
 
 def _file_bytes(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> bytes:
     """A whole file. Raises: DamagedError if it is not what was written"""
-    path = f"{meta.folder}/{file.name}"
+    path = meta.path_of(file)
     data = store.get(path)
     if data is None:
         raise DamagedError(path, "is missing")
-    if len(data) != file.size_bytes:
-        raise DamagedError(path, f"has {len(data)} bytes of {file.size_bytes}")
-    if file.crc32 and zlib.crc32(data) != file.crc32:
-        raise DamagedError(path, "is damaged: its checksum is another one")
-    tail = Tail(file.tail_bytes, file.tail_crc32)
-    if tail.size_bytes and (problem := tail.problem(data[-tail.size_bytes :])):
+    if problem := file.difference(data):
         raise DamagedError(path, problem)
     return data
 
 
-def _described(number: int, file: FileMeta, data: Any, table: pa.Table | None, bloom: BloomWriter) -> FileMeta:
-    """The meta of a file that was written. table: None: it is as it was"""
-    filters = bloom.add(trace_ids_of(data))._asdict()
-    if table is None:
-        return file.model_copy(update=filters)
+def _segment(table: pa.Table) -> SegmentFile:
     start_ns, end_ns = time_range_ns(numbers(one_array(table["start_ns"])), numbers(one_array(table["duration_ns"])))
-    tail = tail_of(data)
-    crc32 = zlib.crc32(data)
-    return FileMeta(
-        # As a merge does: if two versions of Stretto write the same block at once, each meta names its own files.
-        name=f"data-{number:04d}-{crc32:08x}.parquet",
-        size_bytes=len(memoryview(data)),
-        spans=table.num_rows,
-        start_min_ns=start_ns,
-        end_max_ns=end_ns,
-        tail_bytes=tail.size_bytes,
-        tail_crc32=tail.crc32,
-        crc32=crc32,
-        **filters,
-    )
+    # As a merge does: if two versions of Stretto write the same block at once, each meta names its own files.
+    return SegmentFile(to_parquet(table), table.num_rows, start_ns, end_ns, merged=True)

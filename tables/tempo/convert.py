@@ -3,21 +3,19 @@
 import logging
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
-from tables.blocks.bloom import BloomWriter, FileFilter, bloom_path
 from tables.blocks.meta import BlockMeta
-from tables.blocks.write import BlockRange, SegmentFile, describe
+from tables.blocks.write import BlockRange, BlockWriter, SegmentFile, draft_of
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError
 from tables.parquet.write import to_parquet
 from tables.seal.raw_fallback import seal_whole
-from tables.storage.checksum import Tail, tail_of
 from tables.storage.object_store import ObjectStore
 from tables.tempo.bucket import TempoBlock
 from tables.tempo.file import open_tempo_file
@@ -83,15 +81,16 @@ def convert(  # noqa: PLR0913
     Raises: DamagedError, which names the block: it cannot be read, or does not have what its meta.json says;
         StorageError
     """
-    done, writer = ConvertedBlock(), _Writer(target, block_range(block, tenant))
+    received_ms = (block.meta.start_ms, block.meta.end_ms)
+    done, writer = ConvertedBlock(), BlockWriter(target, draft_of(block_range(block, tenant), received_ms))
     for batches in _groups(_batches(source, block, limits, done, progress)):
         table, data = seal_whole(batches, attribute_columns_max, to_parquet)
-        writer.add(table, data)
+        writer.add(_segment(table, data), trace_index(one_array(table["trace_id"])).ids)
         done.spans += len(table)
     if done.traces != block.meta.traces:
         raise DamagedError(block.folder, f"has {done.traces} traces; its meta.json says {block.meta.traces}")
-    if writer.segments:
-        done.meta = writer.finish(block)
+    if writer.files:
+        done.meta = writer.finish()
     if done.meta is not None and done.meta.spans != done.spans:
         raise RuntimeError(f"{block.folder} has {done.spans} spans, of which {done.meta.spans} were written")
     return done
@@ -144,34 +143,7 @@ def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
         yield group
 
 
-@dataclass(slots=True)
-class _Writer:
-    """Writes the files of a block as they come, then its filters and its meta.json."""
-
-    store: ObjectStore
-    range: BlockRange
-    segments: list[tuple[SegmentFile, int, Tail, FileFilter]] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    _bloom: BloomWriter = field(default_factory=BloomWriter)
-
-    def add(self, table: pa.Table, data: Any) -> None:
-        start, end = time_range_ns(numbers(one_array(table["start_ns"])), numbers(one_array(table["duration_ns"])))
-        ids = self._bloom.add(trace_index(one_array(table["trace_id"])).ids)
-        # Its bytes are not kept: only what the meta says of them.
-        segment = SegmentFile(b"", len(table), start, end)
-        self.segments.append((segment, len(memoryview(data)), tail_of(data), ids))
-        # With a checksum in its name: should two imports write the block at once, each meta names its own files.
-        self.names.append(f"data-{len(self.names):04d}-{zlib.crc32(data):08x}.parquet")
-        folder = describe(self.range, self.segments[-1:]).folder
-        self.store.put(f"{folder}/{self.names[-1]}", data)
-
-    def finish(self, block: TempoBlock) -> BlockMeta:
-        meta = describe(self.range, self.segments)
-        pairs = zip(meta.files, self.names, strict=True)
-        files = [file.model_copy(update={"name": name}) for file, name in pairs]
-        received = {"received_min_ms": block.meta.start_ms, "received_max_ms": block.meta.end_ms}
-        meta = meta.model_copy(update={"files": files, **received})
-        if filters := self._bloom.data():
-            self.store.put(bloom_path(meta), filters)
-        self.store.put(meta.path, meta.encode())
-        return meta
+def _segment(table: pa.Table, data: Any) -> SegmentFile:
+    start_ns, end_ns = time_range_ns(numbers(one_array(table["start_ns"])), numbers(one_array(table["duration_ns"])))
+    # With a checksum in its name: should two imports write the block at once, each meta names its own files.
+    return SegmentFile(data, len(table), start_ns, end_ns, merged=True)

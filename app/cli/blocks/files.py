@@ -96,7 +96,7 @@ def _files(config: StorageConfig, snapshot: BlockSnapshot, args: argparse.Namesp
             too_old = args.since is not None and file.end_max_ns < args.since * NS_PER_S
             too_new = args.until is not None and file.start_min_ns >= args.until * NS_PER_S
             if not too_old and not too_new:
-                yield object_url(config, f"{meta.folder}/{file.name}"), file
+                yield object_url(config, meta.path_of(file)), file
 
 
 def _lines(found: list[tuple[str, FileMeta]], args: argparse.Namespace) -> Iterator[str]:

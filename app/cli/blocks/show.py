@@ -90,7 +90,7 @@ def _columns(store: ObjectStore, meta: BlockMeta) -> list[Column]:
     """The columns of all files, the largest first."""
     found: dict[str, Column] = {}
     for file in meta.files:
-        path = f"{meta.folder}/{file.name}"
+        path = meta.path_of(file)
         with reading(path, "cannot be opened"):
             footer = pq.read_metadata(RangeFile(partial(store.get_ranges, path), file.size_bytes))
         _add(found, footer)
