@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 from agents.compactor.delete_block import delete_block
@@ -15,6 +15,7 @@ from tables.catalog.changes import forget_removed, remove_blocks
 from tables.catalog.index_store import IndexStore
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import StorageError
+from tables.storage.at_once import at_once
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +128,7 @@ class Upkeep:
             return True
 
         with ThreadPoolExecutor(_THREADS, "delete-blocks") as pool:
-            contexts = [copy_context() for _ in block_ids]
-            done = list(pool.map(lambda context, name: context.run(one, name), contexts, block_ids))
+            done = at_once(pool, [partial(one, block_id) for block_id in block_ids])
         return [name for name, gone in zip(block_ids, done, strict=True) if gone]
 
     def _tell(self, what: str, block_ids: Sequence[str], text: str) -> None:

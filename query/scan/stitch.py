@@ -21,8 +21,8 @@ from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
 from tables.columns.whole_traces import (
+    FACT_BASE,
     FACT_COLUMNS,
-    SERVICE_NAME,
     SortKeys,
     equal_to_previous,
     repeated_rows,
@@ -37,17 +37,6 @@ _ORIGIN_ROW: Final = "\0row"
 _COPIES: Final = 3
 # An id with its halves, their mixture and its place.
 _ID_BYTES: Final = 64
-# What the facts of a trace are made of.
-_BASE: Final = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "name",
-    "kind",
-    "start_ns",
-    "duration_ns",
-    SERVICE_NAME,
-)
 
 
 def ids_in_several(lists: Sequence[Ids]) -> Ids:
@@ -204,7 +193,7 @@ def _rows_as_stored(reader: Reader, rows: Rows) -> pa.Table:
 
 
 def _read_columns(columns: Iterable[str]) -> list[str]:
-    return [*_BASE, *(column for column in columns if column not in _BASE and column not in FACT_COLUMNS)]
+    return [*FACT_BASE, *(column for column in columns if column not in FACT_BASE and column not in FACT_COLUMNS)]
 
 
 def decoded(arrays: dict[str, Any]) -> pa.Table:

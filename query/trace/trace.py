@@ -11,21 +11,8 @@ from query.scan.source import Estimating, Source
 from query.scan.stitch import decoded, sort_rows, whole, without_repeated
 from query.scan.trace_lookup import find
 from tables.columns.trace_index import TraceIndex
+from tables.columns.whole_traces import FACT_COLUMNS
 from tables.schema import FIXED
-
-# Made anew for the whole trace, and so no reason to call two rows different.
-_PER_SEGMENT: Final = frozenset(
-    {
-        "nested_left",
-        "nested_right",
-        "nested_parent",
-        "trace_start_ns",
-        "trace_duration_ns",
-        "root_name",
-        "root_service",
-    }
-)
-
 
 # Of a column that a row has no value in; what is read is decoded, put below each other and sorted.
 _NULL_BYTES: Final = 5
@@ -82,7 +69,7 @@ def trace_bytes(parts: Sequence[tuple[Source, int, int]]) -> int:
     read, kept, rows = 0, 0.0, 0
     columns: set[str] = set()
     for source, first, end in parts:
-        wanted = source.columns - _PER_SEGMENT
+        wanted = source.columns.difference(FACT_COLUMNS)
         columns |= wanted
         rows += end - first
         if isinstance(source, Estimating):
@@ -96,5 +83,5 @@ def trace_bytes(parts: Sequence[tuple[Source, int, int]]) -> int:
 def _rows(source: Source, index: TraceIndex, trace: int) -> pa.Table:
     """One trace's rows in a source, with the columns that have a value there."""
     rows = _bounds(index, trace)
-    found = source.read(sorted(source.columns - _PER_SEGMENT), rows)
+    found = source.read(sorted(source.columns.difference(FACT_COLUMNS)), rows)
     return decoded({column: array for column, array in found.items() if array.null_count < len(array)})

@@ -9,7 +9,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -19,6 +18,7 @@ from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES
 from tables.parquet.group import GroupSource
 from tables.parquet.read import ColumnCache
 from tables.parquet.small_files import LoadedFile, SmallFile, load
+from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
 from tables.wall import walled
 
@@ -106,13 +106,7 @@ class FileGroups:
     def _load_files(self, files: Sequence[SmallFile]) -> list[LoadedFile]:
         if self._pool is None:
             return [self._load_file(file) for file in files]
-        # In copies of the query's context, which knows whose requests these are.
-        calls = [self._pool.submit(copy_context().run, partial(walled, self._load_file, file)) for file in files]
-        try:
-            return [call.result() for call in calls]
-        finally:
-            for call in calls:
-                call.cancel()
+        return at_once(self._pool, [partial(walled, self._load_file, file) for file in files])
 
     def _load_file(self, file: SmallFile) -> LoadedFile:
         # By file, not by group: a new block makes a new group of files that are known.

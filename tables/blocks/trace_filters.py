@@ -13,8 +13,8 @@ from prometheus_client import Counter
 from tables.blocks.bloom import FilterQuestion, bloom_path, checked_filter, filter_ranges, inline_filter
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import DamagedError, StorageError
+from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
-from tables.storage.request_usage import counted_for_caller
 from tables.wall import walled
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,7 @@ class TraceFilters:
         if len(calls) == 1:
             calls[0]()
             return
-        for _ in self._pool.map(walled, [counted_for_caller(call) for call in calls]):
-            pass
+        at_once(self._pool, [partial(walled, call) for call in calls])
 
     def _known(self, meta: BlockMeta, number: int, file: FileMeta) -> bytes | None:
         """The filter, if it needs no request."""

@@ -26,6 +26,17 @@ FACT_COLUMNS: Final = (
     "root_service",
 )
 SERVICE_NAME: Final = "resource.service.name"
+# What `with_facts` makes them of.
+FACT_BASE: Final = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "kind",
+    "start_ns",
+    "duration_ns",
+    SERVICE_NAME,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from tables.columns.arrays import big_endian, list_values, numbers, one_array
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s
-from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME, repeated_rows, with_facts
+from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS, repeated_rows, with_facts
 from tables.parquet.directory import BOUNDED, Bounds, Directory
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey
@@ -24,7 +24,6 @@ _ROWS: Final = "\0rows"
 _SHARED: Final = "\0shared"
 _KEPT: Final = "\0kept "
 # What the facts of a trace are made of, in an order in which rows are sorted.
-_BASE: Final = ("trace_id", "span_id", "parent_span_id", "name", "kind", "start_ns", "duration_ns", SERVICE_NAME)
 # Rows of many columns, of few of the files: read file by file. For fewer columns the next query will ask again.
 _MANY_COLUMNS: Final = 12
 _FEW_FILES: Final = 4
@@ -135,12 +134,7 @@ class GroupSource:
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Caches a small object with `nbytes` that `make` computes from the columns."""
-        key = ColumnKey(self.key, _KEPT + name)
-        kept = self._cache.get(key)
-        if kept is None:
-            kept = make()
-            self._cache.put(key, kept, max(int(kept.nbytes), 64))
-        return kept
+        return self._cache.get_or_make(ColumnKey(self.key, _KEPT + name), make)
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown column, StorageError, DamagedError"""
@@ -211,7 +205,7 @@ class GroupSource:
         key = ColumnKey(self.key, _SHARED)
         facts: dict[str, Any] | None = self._cache.get(key)
         if facts is None:
-            base = [name for name in _BASE if name in self._facts().columns]
+            base = [name for name in FACT_BASE if name in self._facts().columns]
             facts = _facts_of({name: self._column(name).take(pa.array(rows)) for name in base})
             self._cache.put(key, facts, sum(int(array.nbytes) for array in facts.values()))
         return facts
@@ -237,7 +231,7 @@ class GroupSource:
         made = [column for column in columns if column in FACT_COLUMNS]
         shared = self._rows().shared_rows(*rows) if made and rows[1] > rows[0] else wanted[:0]
         if len(shared):
-            base = self._at([name for name in _BASE if name in self._facts().columns], shared)
+            base = self._at([name for name in FACT_BASE if name in self._facts().columns], shared)
             facts = _facts_of(base)
             inside = np.flatnonzero((shared >= rows[0]) & (shared < rows[1]))
             for column in made:
@@ -329,7 +323,7 @@ def _joint_bounds(of_files: Sequence[Bounds | None]) -> Bounds | None:
 
 
 def _facts_of(base: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of whole traces, from the columns of _BASE at all of their rows."""
+    """The facts of whole traces, from the columns of FACT_BASE at all of their rows."""
     plain = {name: _plain(array) for name, array in base.items()}
     table = with_facts(pa.table(plain))
     return {name: one_array(table[name]) for name in FACT_COLUMNS}

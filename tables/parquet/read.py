@@ -197,12 +197,7 @@ class ParquetSource:
         """Caches a small object with `nbytes` that `make` computes from the columns; computes it again if the cache has
         evicted it.
         """
-        key = ColumnKey(self.key, _KEPT + name)
-        kept = self._cache.get(key)
-        if kept is None:
-            kept = make()
-            self._cache.put(key, kept, max(int(kept.nbytes), 64))
-        return kept
+        return self._cache.get_or_make(ColumnKey(self.key, _KEPT + name), make)
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown column, StorageError"""

@@ -3,9 +3,9 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
@@ -13,6 +13,9 @@ from prometheus_client.registry import Collector
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+# What an entry takes besides its value, about.
+_MADE_BYTES_MIN: Final = 64
 
 _MISSES = Counter("stretto_cache_misses_total", "Lookups that the cache could not answer.", ["cache"])
 _EVICTIONS = Counter("stretto_cache_evictions_total", "Entries evicted because the cache was full.", ["cache"])
@@ -103,6 +106,14 @@ class ByteCache(Generic[K, V]):
                 self._drop(next(iter(self._entries)))
                 self._evictions.inc()
             self._gauge.set(self.bytes)
+
+    def get_or_make(self, key: K, make: Callable[[], Any]) -> Any:
+        """The entry. If it is absent, `make` makes it, and it counts with its `nbytes`."""
+        found: Any = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found, max(int(found.nbytes), _MADE_BYTES_MIN))
+        return found
 
     def size_of(self, key: K) -> int | None:
         """The size of an entry; None if it is absent. Does not count as a use."""

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from functools import partial
 from typing import Final, TypeVar
 
 from tables.errors import DamagedError, StorageError
+from tables.storage.at_once import at_once
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -40,9 +41,7 @@ def read_many(read: Callable[[K], V], keys: Sequence[K]) -> dict[K, V | StorageE
         found = {key: one(key) for key in keys}
     else:
         with ThreadPoolExecutor(min(_THREADS, len(keys)), "read-many") as pool:
-            # With the context: it says for whom requests are counted.
-            futures = {key: pool.submit(copy_context().run, one, key) for key in keys}
-            found = {key: future.result() for key, future in futures.items()}
+            found = dict(zip(keys, at_once(pool, [partial(one, key) for key in keys]), strict=True))
     if len(failures) > _FAILURES_MAX:
         raise failures[0]
     return found

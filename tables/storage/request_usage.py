@@ -1,7 +1,7 @@
 """What a query, or another piece of work, costs in requests to the storage: counted where the requests are made."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,8 +49,8 @@ class RequestUsage:
 
     @contextmanager
     def counting(self) -> Iterator["RequestUsage"]:
-        """Inside, the requests of this thread count here. What other threads do for it goes through
-        `counted_for_caller`.
+        """Inside, the requests of this thread count here. What other threads do for it must run in a
+        copy of its context, as `tables.storage.at_once` makes them.
         """
         token = _CURRENT.set(self)
         try:
@@ -65,16 +65,3 @@ _CURRENT: Final[ContextVar[RequestUsage | None]] = ContextVar("storage requests"
 def current_usage() -> RequestUsage | None:
     """Where the requests of this thread count; None: nobody wants to know."""
     return _CURRENT.get()
-
-
-def counted_for_caller(call: Callable[P, T]) -> Callable[P, T]:
-    """The call for another thread: its requests count where those of the thread that calls this function count."""
-    usage = current_usage()
-    if usage is None:
-        return call
-
-    def counted(*args: P.args, **kwargs: P.kwargs) -> T:
-        with usage.counting():
-            return call(*args, **kwargs)
-
-    return counted

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 from prometheus_client import REGISTRY
@@ -10,7 +11,7 @@ from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.storage.request_metrics import RequestMetrics
 from tables.storage.request_slots import RequestSlots
-from tables.storage.request_usage import RequestUsage, counted_for_caller
+from tables.storage.request_usage import RequestUsage
 from tests.helpers.fault_proxy import Delay, FaultProxy
 from tests.helpers.storage_servers import StorageServer
 
@@ -74,7 +75,7 @@ def test_usage_is_of_the_work_that_asks(store: ObjectStore) -> None:
         store.put("a", b"123")
         with other.counting():
             store.get("a")
-        helper = threading.Thread(target=counted_for_caller(store.get), args=("a",))
+        helper = threading.Thread(target=copy_context().run, args=(store.get, "a"))
         helper.start()
         helper.join()
         stranger = threading.Thread(target=store.get, args=("a",))
