@@ -7,6 +7,7 @@ from typing import Self
 
 import faust
 
+from agents.distributor.usage import UsageTracker
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.stream_app import StreamApp, new_app
@@ -22,11 +23,14 @@ class Shared:
 
     overrides: OverridesFile  # settings of single tenants
     consumers: ConsumerReport
+    usage: UsageTracker | None = None  # what /usage_metrics shows; None: nothing
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Raises: SettingsError if there is a file of overrides and it is wrong."""
-        return cls(OverridesFile(settings, os.environ), ConsumerReport())
+        costs = settings.distributor.usage.cost_attribution
+        usage = UsageTracker(costs.max_cardinality, costs.stale_duration) if costs.enabled else None
+        return cls(OverridesFile(settings, os.environ), ConsumerReport(), usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
