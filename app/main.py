@@ -12,11 +12,14 @@ import prometheus_client
 import pyarrow as pa
 
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
+from app.api.limits import ApiLimits
 from app.api.status.rings import ROLES, Role
+from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
+from app.process.own_overrides_reader import OwnOverridesReader
 from app.process.shutdown import ExitDeadline
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
@@ -28,6 +31,7 @@ from app.targets.kafka_rings import KafkaRings
 from app.targets.kafka_state import KafkaState
 from app.targets.query_server import QueryServer
 from app.targets.shared import Shared, Target
+from app.targets.tenant_api import tenant_api
 
 # What the setting `target` may be. A new target is a file of app/targets and a row here.
 TARGETS: Final[Mapping[str, Callable[[Settings, Shared], Target]]] = {
@@ -67,6 +71,11 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     backend = target.backend or NoQueries(consumers.problems, settings.target)
     rings = KafkaRings(kafka.address, kafka.consumer_group_prefix, target.apps, consumers.ends, target.live)
 
+    reader = OwnOverridesReader(settings, overrides) if _users_may_set(settings) else None
+
+    def tenants(limits: ApiLimits) -> TenantApi:
+        return tenant_api(limits, shared, reader)
+
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
 
@@ -79,7 +88,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics]
     worker.parts += [
-        QueryServer(settings, backend, rings, runtime),
+        *([reader] if reader is not None else []),
+        QueryServer(settings, backend, rings, runtime, tenants),
         *target.servers,
         watch,
         LoopWatch(),
@@ -89,6 +99,10 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     for other in others:
         _run_in_same_worker(worker, other)
     return worker
+
+
+def _users_may_set(settings: Settings) -> bool:
+    return settings.overrides.user_configurable_overrides.enabled
 
 
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:
