@@ -18,7 +18,7 @@ STOP_GRACE_S: Final = 1.0
 
 
 class Startable(Protocol):
-    """A server or site."""
+    """A server that can start to listen."""
 
     async def start(self) -> None:
         """Listens. Raises: OSError"""

@@ -60,11 +60,11 @@ class AskedRange(Protocol):
 
     @property
     def start_ns(self) -> int | None:
-        """Unix ns; None: open."""
+        """The limit of the searched range in unix ns, or None if the range has no limit on this side."""
 
     @property
     def end_ns(self) -> int | None:
-        """Unix ns; None: open."""
+        """The limit of the searched range in unix ns, or None if the range has no limit on this side."""
 
 
 RUNNING = Gauge("stretto_queries_running", "Queries that are running.")

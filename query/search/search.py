@@ -102,7 +102,7 @@ def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchR
 
 
 def to_result(partial: SearchPartial, request: SearchRequest) -> SearchResult:
-    """The answer of all sources."""
+    """Turns the merged partial of all sources into the answer of the search."""
     traces = Traces.from_columns(partial.parts)
     return SearchResult(traces, partial.inspected, partial.total, next_cursor(partial.last, request))
 

@@ -114,7 +114,7 @@ class BlockList:
                 self._state.gap_metas = {meta.key: meta for meta in found}
 
     def _report(self) -> None:
-        """Log and metrics of damage."""
+        """Writes what is damaged to the log and to the metrics."""
         state = self._state
         self._unread = {key: one for key, one in self._unread.items() if state.is_visible(one.tenant, one.block_id)}
         damaged = dict(self._unread)

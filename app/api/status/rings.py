@@ -58,7 +58,7 @@ class Rings(Protocol):
     """Answers within seconds, whatever is away."""
 
     async def ring(self, role: Role) -> Ring:
-        """The workers of a role."""
+        """Lists the workers that have this role."""
         ...
 
     def services(self) -> Mapping[str, str]:

@@ -138,7 +138,7 @@ class UdpReceiver:
                     log.exception("%s: datagrams were lost", self._name)
 
     def _collected(self, opened: socket.socket) -> list[bytes]:
-        """What comes within a moment."""
+        """Reads the datagrams that arrive within `_COLLECT_S`, so that they share a batch."""
         found: list[bytes] = []
         size, end_s = 0, time.monotonic() + _COLLECT_S
         while size < _COLLECT_BYTES and time.monotonic() < end_s:

@@ -105,7 +105,7 @@ class OtlpDecoder:
         return None
 
     def _requests_fault(self, request: bytes) -> WireError | None:
-        """What ptars says of it."""
+        """The error that ptars reports for a request, or None if it decodes."""
         try:
             self._framing.check(request)
             self._requests([request], Tally())
