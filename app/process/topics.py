@@ -18,6 +18,7 @@ from aiokafka.errors import (
 from agents.stream.stream_app import LEADER_TOPIC_END
 from app.errors import StrettoError
 from app.settings import Settings
+from app.settings.values import split_host_port
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +111,9 @@ async def reachable(brokers: Sequence[str]) -> None:
     """Raises OSError unless one of `brokers` accepts a connection; aiokafka would log an error each time."""
     failure: OSError | None = None
     for broker in brokers:
-        host, _, port = broker.rpartition(":")
+        host, port = split_host_port(broker)
         try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection(host, port)
         except OSError as err:
             failure = err
             continue

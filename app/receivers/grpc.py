@@ -23,6 +23,7 @@ from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, traile
 from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.receivers.request_batcher import RequestBatcher
+from app.settings.values import split_host_port
 from tables.errors import WireError
 from tables.wall import walled
 
@@ -90,8 +91,7 @@ class GrpcReceiver:
         self.threads = ThreadPoolExecutor(threads, "message")
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")
-        host, _, port = endpoint.rpartition(":")
-        self._host, self._port = host.strip("[]"), int(port)
+        self._host, self._port = split_host_port(endpoint)
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()

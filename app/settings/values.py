@@ -38,6 +38,12 @@ def host_port(text: str) -> str:
     return text
 
 
+def split_host_port(address: str) -> tuple[str, int]:
+    """Host and port of an address that `host_port` accepts; an IPv6 host without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _host_port_or_empty(text: str) -> str:
     return host_port(text) if text else text
 

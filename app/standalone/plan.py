@@ -9,6 +9,7 @@ from typing import Any, Final
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.server import Tls
+from app.settings.values import split_host_port
 from app.standalone.child import Command
 from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener
@@ -84,11 +85,9 @@ def _own_port(environ: Mapping[str, str]) -> int:
 
 
 def _listener(row: ReceiverRow, section: Any) -> Listener:
-    host, _, port = section.endpoint.rpartition(":")
     return Listener(
         row.label,
-        host.strip("[]"),
-        int(port),
+        *split_host_port(section.endpoint),
         f"{row.setting}.endpoint",
         tls=bool(getattr(section, "tls", NO_TLS).cert_file),
     )

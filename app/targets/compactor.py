@@ -165,17 +165,14 @@ def _make_empty(folder: Path) -> None:
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:
     """What holds for a tenant: its entry in the file of overrides, over the defaults, over the settings."""
-    merging, defaults = settings.compactor.compaction, settings.overrides.defaults.compaction
+    merging = settings.compactor.compaction
 
     def of(tenant: str) -> TenantRules:
         entry = overrides.of(tenant).compaction
-        disabled = entry.compaction_disabled or (
-            defaults.compaction_disabled and "compaction_disabled" not in entry.model_fields_set
-        )
         return TenantRules(
-            retention_s=entry.block_retention or defaults.block_retention or merging.block_retention,
-            window_s=entry.compaction_window or defaults.compaction_window or merging.compaction_window,
-            merges=not disabled,
+            retention_s=entry.block_retention or merging.block_retention,
+            window_s=entry.compaction_window or merging.compaction_window,
+            merges=not entry.compaction_disabled,
         )
 
     return of

@@ -21,6 +21,7 @@ from agents.distributor.record_producer import KafkaUnavailable
 from agents.limited_log import limited_logger
 from app.receivers.input_budget import InputBudget, Overloaded
 from app.receivers.request_batcher import RequestBatcher
+from app.settings.values import split_host_port
 from tables.errors import WireError
 from tables.wall import NativePanic, walled
 
@@ -65,8 +66,7 @@ class UdpReceiver:
         queue_bytes_max: int,
     ) -> None:
         """name: in metrics; to_otlp: a datagram → ExportTraceServiceRequest; tenant: of all spans"""
-        host, _, port = endpoint.rpartition(":")
-        self._address = (host.strip("[]"), int(port))
+        self._address = split_host_port(endpoint)
         self._name, self._tenant, self._to_otlp = name, tenant, to_otlp
         self._batcher, self._budget = batcher, budget
         self._packet_bytes_max, self._socket_bytes, self._queue_bytes_max = (
