@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ class Http2Limits:
     header_bytes_max: int = 64 << 10
     streams_max: int = 100
     connections_max: int = 2000
+
+
+class Http2Fault(ProtocolError):  # noqa: N818  (says what it is)
+    """A violation of the protocol by the client that the library does not detect. It ends the connection."""
+
+    def __init__(self, code: ErrorCodes) -> None:
+        super().__init__()
+        self.error_code = code
 
 
 class Exchange(Protocol):
@@ -96,4 +106,5 @@ def new_state(limits: Http2Limits) -> H2Connection:
     state.max_inbound_frame_size = FRAME_BYTES_MAX
     state.decoder.max_header_list_size = limits.header_bytes_max
     state.initiate_connection()
+    # A request is not the library's, see `http2_streams`; for its state machine the connection is idle.
     return state
