@@ -22,7 +22,8 @@ from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
-from app.querying.querier import Querier, QueryLimits
+from app.querying.executor import QueryLimits
+from app.querying.querier import Querier
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app

@@ -52,6 +52,11 @@ def compile_metrics(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
     return parsed.root, plan_metrics(parsed)
 
 
+def concerns_traces(query: str) -> bool:
+    """Whether the answer depends on whole traces, so that workers must know which they share. Raises: TraceQLError"""
+    return any(plan.whole_traces for plan in compile_metrics(query)[1])
+
+
 def metrics_range(
     sources: Sequence[Source],
     request: RangeRequest,

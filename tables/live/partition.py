@@ -113,6 +113,8 @@ class LivePartition:
     """The state of a partition that this process owns.
 
     flushed_offset: as of this partition's last flush; next_offset: of the next record
+    retained: segments that are in blocks, and still here for readers that do not know these blocks yet
+    retained_from: of every record from here on that is in blocks, the segments are in `retained`
     """
 
     partition: int
@@ -121,6 +123,8 @@ class LivePartition:
     next_offset: int
     segments: list[SegmentInfo] = field(default_factory=list)
     sealing: list[SealJob] = field(default_factory=list)
+    retained: list[SegmentInfo] = field(default_factory=list)
+    retained_from: int = 0
     # Whether this process must stop working on it: the partition went to another worker, or was reopened.
     closed: bool = False
     _heads: dict[str, _OpenHead] = field(default_factory=dict)
@@ -148,7 +152,15 @@ class LivePartition:
         for segment in reversed(kept):
             if segment.first_offset < resume <= segment.last_offset:
                 resume = segment.first_offset
-        opened = cls(partition, policy, flushed_offset, resume, segments=kept, _cut_until=flushed_offset)
+        opened = cls(
+            partition,
+            policy,
+            flushed_offset,
+            resume,
+            segments=kept,
+            retained_from=flushed_offset,
+            _cut_until=flushed_offset,
+        )
         for segment in kept:
             end = max(segment.last_offset + 1, opened._sealed_until.get(segment.tenant, 0))
             opened._sealed_until[segment.tenant] = end
@@ -269,7 +281,21 @@ class LivePartition:
         self.flushed_offset = job.last_offset + 1
         done = [s for s in self.segments if s.first_offset < self.flushed_offset]
         self.segments = [s for s in self.segments if s.first_offset >= self.flushed_offset]
+        self.retained += done
         return done
+
+    def retire(self, until_offset: int) -> None:
+        """The segments below the offset that are in blocks are about to be deleted. In: the end of a flushed cut"""
+        self.retained_from = max(self.retained_from, min(until_offset, self.flushed_offset))
+        self.retained = [s for s in self.retained if s.first_offset >= self.retained_from]
+
+    def holds_from(self, flushed_offset: int) -> bool:
+        """Whether everything that was taken at this offset or later is here. What is in blocks already is, for a
+        while.
+        """
+        if flushed_offset < self.retained_from:
+            return False
+        return not any(s.first_offset < flushed_offset <= s.last_offset for s in self.retained)
 
     def fits(self, flushed_offset: int) -> bool:
         """Whether live data can be cut at this offset. If not, another worker has cut the partition here, late."""
@@ -280,7 +306,8 @@ class LivePartition:
 
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
         """The tenant's live data at offsets ≥ flushed_offset."""
-        segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= flushed_offset]
+        here = [*self.retained, *self.segments] if flushed_offset < self.flushed_offset else self.segments
+        segments = [s for s in here if s.tenant == tenant and s.first_offset >= flushed_offset]
         heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
         opened = self._heads.get(tenant)
         if opened is not None:

@@ -229,6 +229,13 @@ class LiveStore:
         BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
         return done
 
+    def retire(self, infos: Iterable[SegmentInfo]) -> None:
+        """No query begins with these flushed segments any more: they are about to be deleted."""
+        for info in infos:
+            partition = self.partitions.get(info.partition)
+            if partition is not None:
+                partition.retire(info.last_offset + 1)
+
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Deletes segments that readers no longer need (disk)."""
         for info in infos:
@@ -255,12 +262,15 @@ class LiveStore:
             if not partition.fits(flushed_offset):
                 live.overtaken.append(number)
                 continue
-            view = partition.live(flushed_offset, tenant)
-            sources = [self.source(info) for info in view.segments]
-            parts: list[LivePart] = [partial(_segments, sources)] if sources else []
-            parts += [partial(_head_sources, head, count) for head, count in view.heads]
-            live.parts[number] = parts
+            live.parts[number] = self.parts_from(partition, flushed_offset, tenant)
         return live
+
+    def parts_from(self, partition: LivePartition, flushed_offset: int, tenant: str) -> list[LivePart]:
+        """What the partition has of the tenant at the offset or later. In: an offset that it `fits`, and `holds_from`"""
+        view = partition.live(flushed_offset, tenant)
+        sources = [self.source(info) for info in view.segments]
+        parts: list[LivePart] = [partial(_segments, sources)] if sources else []
+        return parts + [partial(_head_sources, head, count) for head, count in view.heads]
 
     def overtaken(self) -> list[int]:
         """Partitions to open again, because another worker has cut them at an offset where nothing ends here."""
