@@ -24,8 +24,9 @@ from app.settings import Settings, load
 from app.settings.show import overrides_yaml
 from app.targets import all_in_one, compactor, distributor, live_store, metrics_generator
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
-from app.targets.kafka_rings import KafkaRings
 from app.targets.kafka_state import KafkaState
+from app.targets.member_rings import MemberRings
+from app.targets.own_member import OwnMember, members_service
 from app.targets.query_server import QueryServer
 from app.targets.shared import Shared, Target
 
@@ -65,7 +66,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """
     kafka, consumers, overrides = settings.kafka, shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
-    rings = KafkaRings(kafka.address, kafka.consumer_group_prefix, target.apps, consumers.ends, target.live)
+    own = OwnMember(settings.members, target.apps, consumers.ends, target.live)
+    rings = MemberRings(shared.members, own)
+    client = {"bootstrap_servers": list(kafka.address)}
 
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
@@ -78,6 +81,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     worker, *others = target.apps.values()
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics]
+    # First in and last out: who asks for partitions that are leaving finds out why.
+    worker.parts.insert(0, members_service(settings, client, own, shared.members))
     worker.parts += [
         QueryServer(settings, backend, rings, runtime),
         *target.servers,

@@ -7,6 +7,8 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 _NO_PARTITIONS: Final[Mapping[int, "OffsetRange"]] = MappingProxyType({})
+_NO_SERVICES: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING_ASSIGNED: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType({})
 
 
 class MemberState(StrEnum):
@@ -23,6 +25,13 @@ class OffsetRange:
 
     first: int
     end: int
+    flushed: int = 0  # everything below is in blocks, as far as this live store knows
+    topic_end: int | None = None  # where the partition ends, as Kafka said last; None: not known
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets that the live store has not read yet; None: not known."""
+        return None if self.topic_end is None else max(0, self.topic_end - self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,11 @@ class Member:
     state: MemberState
     # Of the live store; empty for others.
     partitions: Mapping[int, OffsetRange] = field(default_factory=lambda: _NO_PARTITIONS)
+    # By target: Starting, Running or Stopping, and the partitions that its consumer group has given to it.
+    services: Mapping[str, str] = field(default_factory=lambda: _NO_SERVICES)
+    assigned: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NOTHING_ASSIGNED)
+    # How many partitions of topic `spans` the process knows of; 0: it does not say.
+    partition_count: int = 0
 
 
 class Members(Protocol):

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from agents.members.topic import topic_of
 from agents.stream.stream_app import LEADER_TOPIC_END
 from app.errors import StrettoError
 from app.settings import Settings
@@ -23,6 +24,14 @@ log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 0.1
 _REQUEST_TIMEOUT_MS: Final = 5_000
+# The last heartbeat of each process, by the broker's time. Every process reads it whole: it is to be compacted often.
+_MEMBERS_CONFIG: Final = (
+    ("cleanup.policy", "compact"),
+    ("message.timestamp.type", "LogAppendTime"),
+    ("segment.ms", "600000"),
+    ("max.compaction.lag.ms", "600000"),
+    ("delete.retention.ms", "3600000"),
+)
 
 
 class TopicError(StrettoError):
@@ -38,8 +47,8 @@ class TopicSpec:
 
 
 def specs(settings: Settings) -> list[TopicSpec]:
-    """`spans`, `otlp_spans` and `compaction_jobs`, under the names of the settings, and the topic whose partition makes
-    a compactor the leader.
+    """`spans`, `otlp_spans` and `compaction_jobs`, under the names of the settings, the topic whose partition makes a
+    compactor the leader, and that of the members.
     """
     kafka = settings.kafka
     config = {
@@ -54,7 +63,11 @@ def specs(settings: Settings) -> list[TopicSpec]:
         for name, chosen in ((kafka.topic, spans), (kafka.otlp_topic, config), (kafka.compaction_topic, config))
     ]
     leader = f"{kafka.consumer_group_prefix}-compactor{LEADER_TOPIC_END}"
-    return [*found, TopicSpec(leader, 1, kafka.replication_factor, (("cleanup.policy", "delete"),))]
+    return [
+        *found,
+        TopicSpec(leader, 1, kafka.replication_factor, (("cleanup.policy", "delete"),)),
+        TopicSpec(topic_of(kafka.consumer_group_prefix), 1, kafka.replication_factor, _MEMBERS_CONFIG),
+    ]
 
 
 async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], within_s: float) -> list[str]:

@@ -13,6 +13,7 @@ from app.settings.cache import Cache
 from app.settings.compactor import Compactor
 from app.settings.generator import MetricsGenerator
 from app.settings.kafka import Kafka
+from app.settings.members import Members
 from app.settings.overrides import Overrides
 from app.settings.receivers import Receivers
 from app.settings.server import Server
@@ -306,6 +307,7 @@ class Settings(Section):
     )
     server: Server = Server()
     kafka: Kafka = Kafka()
+    members: Members = Members()
     distributor: Distributor = Distributor()
     live_store: LiveStore = LiveStore()
     storage: Storage = Storage()

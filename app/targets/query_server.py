@@ -9,6 +9,7 @@ from aiohttp import web
 from app.api.backend import Backend
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api, url_bytes_max
+from app.api.status.rings import Rings
 from app.api.status.status import Configs, Process, no_overrides
 from app.api.tempo.streaming import build_streaming
 from app.errors import StrettoError
@@ -20,7 +21,6 @@ from app.net.shared_port import SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
-from app.targets.kafka_rings import KafkaRings
 
 _TLS_SETTING: Final = "server.http_tls_config"
 
@@ -32,7 +32,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self,
         settings: Settings,
         backend: Backend,
-        rings: KafkaRings | None = None,
+        rings: Rings | None = None,
         runtime: Callable[[], str] = no_overrides,
         **kwargs: Any,
     ) -> None:
@@ -87,8 +87,6 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
     async def on_stop(self) -> None:
         """Queries that run are given up."""
         await self._watch.stop()
-        if self._rings is not None:
-            await self._rings.close()
         if self._grpc is not None:
             await self._grpc.stop(None)
         if self._runner is not None:

@@ -8,12 +8,14 @@ from typing import Self
 import faust
 
 from agents.live_store.partition_manager import PartitionManager
+from agents.members.directory import MemberDirectory
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.stream_app import StreamApp, new_app
 from app.api.backend import Backend
 from app.api.status.rings import Role
 from app.process.overrides import OverridesFile
 from app.settings import Settings
+from app.targets.own_member import member_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,12 @@ class Shared:
 
     overrides: OverridesFile  # settings of single tenants
     consumers: ConsumerReport
+    members: MemberDirectory  # who is there, this process included
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Raises: SettingsError if there is a file of overrides and it is wrong."""
-        return cls(OverridesFile(settings, os.environ), ConsumerReport())
+        return cls(OverridesFile(settings, os.environ), ConsumerReport(), member_directory(settings.members))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

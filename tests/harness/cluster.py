@@ -29,6 +29,9 @@ SHORT_WINDOWS: Final = {
     "STRETTO_LIVE_STORE__FLUSHED_RETENTION_S": "2",
     "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "1",
     "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
+    "STRETTO_MEMBERS__HEARTBEAT_PERIOD": "500ms",
+    "STRETTO_MEMBERS__HEARTBEAT_TIMEOUT": "3s",
+    "STRETTO_MEMBERS__FORGET_TIMEOUT": "8s",
 }
 # Variables that would lead the measured process to the user's own settings and clusters.
 OTHER_RECEIVERS: Final = {

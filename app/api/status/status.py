@@ -11,10 +11,12 @@ import orjson
 import yaml
 from aiohttp import web
 
+from agents.members.member import MemberState
 from app.api.backend import BACKEND
 from app.api.errors import ParameterError
 from app.api.proto import tempo_pb2
 from app.api.status.health import public
+from app.api.status.pages import json_or_page, wants_html, wants_json
 from app.api.status.rings import RINGS
 from app.settings.show import overrides_yaml
 from app.settings.tenant_file import ANY_TENANT
@@ -85,11 +87,28 @@ async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
 
 @routes.get("/status/services")
 async def services(request: web.Request) -> web.Response:
-    """What this process runs, and whether it serves."""
-    reasons = request.app[BACKEND].not_ready()
-    found = request.app[RINGS].services() or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
-    lines = "".join(f"{name}: {state}\n" for name, state in found.items())
-    return web.Response(text=lines + public(reasons))
+    """What this process runs, and whether it serves; then the same of the other processes. As Tempo's a line of text
+    each; browsers get a table, and JSON who asks for it.
+    """
+    reasons, found = request.app[BACKEND].not_ready(), request.app[RINGS].membership()
+    here = [one for one in found.members if one.member_id == found.own_id]
+    own = here[0].services if here else {}
+    own = own or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
+    others = [one for one in found.members if one.member_id != found.own_id]
+    rows = [{"service": name, "state": state, "member": found.own_id} for name, state in own.items()]
+    for one in others:
+        unhealthy = one.state is MemberState.UNHEALTHY
+        rows += [
+            {"service": name, "state": one.state.value if unhealthy else state, "member": one.member_id}
+            for name, state in one.services.items()
+        ]
+    message = "; ".join(public(reasons).splitlines())
+    if wants_json(request) or wants_html(request):
+        return json_or_page(request, "Services", "services", rows, message)
+    lines = [f"{row['service']}: {row['state']}" for row in rows[: len(own)]]
+    lines += public(reasons).splitlines()
+    lines += [f"{row['member']} {row['service']}: {row['state']}" for row in rows[len(own) :]]
+    return web.Response(text="".join(f"{line}\n" for line in lines))
 
 
 @routes.get("/status/endpoints")

@@ -143,15 +143,20 @@ def test_a_folder_is_formatted_once(tmp_path):
 
 
 def test_the_topics(tmp_path):
-    """Names, partitions and limits from the settings; only `spans` has the broker's time."""
+    """Names, partitions and limits from the settings; `spans` and the members have the broker's time."""
     env = {"STRETTO_KAFKA__PARTITIONS": "3", "STRETTO_KAFKA__RETENTION_S": "7200"}
-    spans, otlp, jobs, leader = topics.specs(load(env, tmp_path))
+    spans, otlp, jobs, leader, members = topics.specs(load(env, tmp_path))
     assert (spans.name, spans.partitions, otlp.name, otlp.partitions) == ("spans", 3, "otlp_spans", 3)
     limits = {"cleanup.policy": "delete", "max.message.bytes": str(8 << 20), "retention.ms": "7200000"}
     assert dict(otlp.config) == dict(jobs.config) == limits
     assert (jobs.name, jobs.partitions) == ("compaction_jobs", 3)
     assert (leader.name, leader.partitions) == ("stretto-compactor-__assignor-__leader", 1)
     assert dict(spans.config) == limits | {"message.timestamp.type": "LogAppendTime"}
+    assert (members.name, members.partitions) == ("stretto-members", 1)
+    assert (dict(members.config)["cleanup.policy"], dict(members.config)["message.timestamp.type"]) == (
+        "compact",
+        "LogAppendTime",
+    )
 
 
 def test_no_kafka_there():
