@@ -77,7 +77,7 @@ def _parent_rows(left: Numbers, parent_left: Numbers) -> npt.NDArray[np.int32]:
 
 
 def _relative(time_ns: Numbers, first_ns: int) -> npt.NDArray[np.float64]:
-    """ns since the start of the trace; exact within a hundred days."""
+    """In ns since the start of the trace; exact within a hundred days."""
     with np.errstate(over="ignore"):
         exact = (time_ns - first_ns).astype(np.float64)
     return np.where(time_ns > 0, exact, time_ns.astype(np.float64) - float(first_ns))
