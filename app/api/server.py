@@ -9,6 +9,10 @@ from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.limits import LIMITS, ApiLimits
+from app.api.page import config as page_config
+from app.api.page import search_stream, serve, service_map
+from app.api.page.files import PageFiles
+from app.api.page.serve import FILES
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
 from app.api.status.profile import PROFILING
@@ -32,8 +36,13 @@ ROUTES: Final = (
     status.routes,
     rings_.routes,
     profile.routes,
+    page_config.routes,
+    search_stream.routes,
+    service_map.routes,
+    serve.routes,
 )
-OPEN: Final = frozenset({"/ready", "/metrics"})
+# As aiohttp writes the paths of routes.
+OPEN: Final = frozenset({"/ready", "/metrics", *serve.OPEN})
 _BODY_BYTES: Final = 64 << 10  # no endpoint reads one
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends a body which nobody reads has so long to take its answer.
@@ -53,7 +62,7 @@ def build_api(
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
     access: who may ask; OPEN needs no token
-    process, rings: what /status and the pages of rings show
+    process, rings: what /status, the web page and the pages of rings show
     profiling: whether /debug/pprof answers
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
@@ -61,6 +70,7 @@ def build_api(
     app[PROCESS] = process or Process("all")
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
+    app[FILES] = PageFiles()
     for routes in ROUTES:
         app.add_routes(routes)
     return app
@@ -73,7 +83,8 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
     Nothing at all where a header that decides who is asking is there twice.
     """
     identity = Identity.of(request.headers.items())
-    if request.path not in OPEN:
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in OPEN:
         request.app[ACCESS].check(identity.authorization)
     return await handler(request)
 

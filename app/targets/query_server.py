@@ -1,5 +1,6 @@
 """The servers of the query API: HTTP and gRPC on one port, and an internal one."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
 from app.targets.kafka_rings import KafkaRings
+from app.targets.page_config import page_config
 
 _TLS_SETTING: Final = "server.http_tls_config"
 
@@ -55,7 +57,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._backend,
             api_limits,
             access,
-            process=Process(settings.target, configs),
+            process=Process(settings.target, configs, page_config(settings, os.environ)),
             rings=self._rings,
             profiling=server.pprof_enabled,
         )

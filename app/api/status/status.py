@@ -13,6 +13,7 @@ from aiohttp import web
 
 from app.api.backend import BACKEND
 from app.api.errors import ParameterError
+from app.api.page.page_config import PageConfig
 from app.api.proto import tempo_pb2
 from app.api.status.health import public
 from app.api.status.rings import RINGS
@@ -44,10 +45,11 @@ class Configs:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What /status shows of this process. target: the setting `target`"""
+    """What /status and the web page show of this process. target: the setting `target`"""
 
     target: str
     configs: Configs = field(default_factory=Configs)
+    page: PageConfig = field(default_factory=PageConfig)
 
 
 PROCESS: Final = web.AppKey("process", Process)
