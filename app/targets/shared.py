@@ -49,7 +49,7 @@ def stream_app(settings: Settings, role: Role) -> StreamApp:
     return new_app(
         f"{kafka.consumer_group_prefix}-{role}",
         broker=kafka.address,
-        datadir=settings.data_dir / "faust" / role,
+        datadir=settings.own_dir / "faust" / role,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=role in ("live-store", "metrics-generator"),
