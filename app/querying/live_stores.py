@@ -81,13 +81,12 @@ class LiveStores:
         return [one for one in alive if one.member_id != self._own_id and one.address]
 
     def candidates(self, partition: int) -> list[Member]:
-        """Whom to ask for a partition, the best first; where nobody says that it has it, some of the others: who has
+        """Whom to ask for a partition, the best first; then some of those that do not say that they have it: who has
         just taken it over may not have said so yet.
         """
-        others = self.others()
-        there = {one.member_id for one in others}
-        having = [one for one in members_of(self._members, partition) if one.member_id in there]
-        return having or list(others[:_OTHERS_MAX])
+        others = {one.member_id: one for one in self.others()}
+        having = [one for one in members_of(self._members, partition) if others.pop(one.member_id, None) is not None]
+        return [*having, *list(others.values())[:_OTHERS_MAX]]
 
     async def open(self, stack: AsyncExitStack, ask: LiveAsk, wait_s: float) -> OpenedLive:
         """Opens what is needed to answer for all partitions of `ask`. stack: ends the conversations
