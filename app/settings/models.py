@@ -232,6 +232,11 @@ class QueryFrontend(Section):
     max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
         default=128 * KIB, description="Longest TraceQL query, in bytes. A longer one is refused."
     )
+    live_store_wait_s: SecondsOrZero = Field(
+        default=5,
+        description="Seconds for which a query looks for a live store that has a partition, as in a rebalance. Then it "
+        "is refused with 503, or answered as PARTIAL where that is allowed.",
+    )
     search: Search = Search()
     metrics: MetricsQueries = MetricsQueries()
     trace_by_id: TraceById = TraceById()

@@ -69,10 +69,9 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
         tls=bool(server.http_tls_config.cert_file),
         only_with_certificate=bool(server.http_tls_config.client_ca_file),
     )
-    own = _own_listeners(
-        count, {api.port, *(one.port for one in receivers.values()), *([own_port] if own_port else ())}
-    )
-    envs = [env] if count == 1 else worker_environments(env, own)
+    taken = {api.port, *(one.port for one in receivers.values()), *([own_port] if own_port else ())}
+    own, internal = _worker_listeners(count, taken)
+    envs = [env] if count == 1 else worker_environments(env, own, internal)
     return RunPlan(
         data_dir=settings.data_dir,
         brokers=tuple(brokers),
@@ -86,31 +85,37 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
             )
             for number, one in enumerate(envs, 1)
         ),
-        ready=own or (api,),
+        ready=tuple(own) or (api,),
         demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
 
 
-def _own_listeners(count: int, taken: Collection[int]) -> tuple[Listener, ...]:
-    """An address for each of several workers, on which only this machine reaches it."""
+def _worker_listeners(count: int, taken: Collection[int]) -> tuple[Sequence[Listener], Sequence[Listener]]:
+    """Of each of several workers: where it alone serves the HTTP API, and where the other workers ask it. Only this
+    machine reaches them.
+    """
     ports: list[int] = []
-    while count > 1 and len(ports) < count:
+    while count > 1 and len(ports) < 2 * count:
         ports.append(free_port(avoid={*taken, *ports}))
-    return tuple(Listener(f"worker {number}", "127.0.0.1", port, "") for number, port in enumerate(ports, 1))
+    found = [Listener(f"worker {n // 2 + 1}", "127.0.0.1", port, "") for n, port in enumerate(ports)]
+    return found[::2], found[1::2]
 
 
-def worker_environments(env: Mapping[str, str], own: Sequence[Listener]) -> list[dict[str, str]]:
-    """Workers that share ports, data folder and settings, and have numbers."""
+def worker_environments(
+    env: Mapping[str, str], own: Sequence[Listener], internal: Sequence[Listener]
+) -> list[dict[str, str]]:
+    """Workers that share ports, data folder and settings, and have numbers. own, internal: of `_worker_listeners`"""
     addresses = ",".join(one.local for one in own)
     return [
         {
             **env,
             variable(("worker",)): str(number),
             variable(("server", "reuse_port")): "true",
-            variable(("server", "own_address")): one.local,
+            variable(("server", "own_address")): http.local,
             variable(("server", "worker_addresses")): addresses,
+            variable(("server", "grpc_listen_port")): str(grpc.port),
         }
-        for number, one in enumerate(own, 1)
+        for number, (http, grpc) in enumerate(zip(own, internal, strict=True), 1)
     ]
 
 

@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 
 def trace_keys(ids: Ids) -> Keys:
     """The keys of some traces."""
-    return np.unique(_mixed(ids))
+    return np.unique(keys_of_rows(ids))
 
 
 def keys_in_several(lists: Sequence[Keys]) -> Keys:
@@ -35,7 +35,7 @@ def keys_in_several(lists: Sequence[Keys]) -> Keys:
 
 def ids_with_keys(ids: Ids, keys: Keys) -> Ids:
     """Those of the ids that have one of the keys, in the same order."""
-    return ids[is_among(_mixed(ids), keys)]
+    return ids[is_among(keys_of_rows(ids), keys)]
 
 
 def is_among(some: npt.NDArray[np.uint64], keys: Keys) -> npt.NDArray[np.bool_]:
@@ -48,7 +48,8 @@ def is_among(some: npt.NDArray[np.uint64], keys: Keys) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _mixed(ids: Ids) -> npt.NDArray[np.uint64]:
+def keys_of_rows(ids: Ids) -> npt.NDArray[np.uint64]:
+    """The key of each of some ids, in the same order."""
     halves = np.frombuffer(np.ascontiguousarray(ids).tobytes(), np.uint64).reshape(-1, 2)
     mixed: npt.NDArray[np.uint64] = halves[:, 0] * MIX + halves[:, 1]
     return mixed
