@@ -24,6 +24,7 @@ from app.settings import Settings, load
 from app.settings.show import overrides_yaml
 from app.targets import all_in_one, compactor, distributor, live_store, metrics_generator
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
+from app.targets.internal import InternalListener
 from app.targets.kafka_state import KafkaState
 from app.targets.member_rings import MemberRings
 from app.targets.own_member import OwnMember, members_service
@@ -66,7 +67,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """
     kafka, consumers, overrides = settings.kafka, shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
-    own = OwnMember(settings.members, target.apps, consumers.ends, target.live)
+    own = OwnMember(
+        settings.members, target.apps, consumers.ends, target.live, shared.internal, further_targets=target.further
+    )
     rings = MemberRings(shared.members, own)
     client = {"bootstrap_servers": list(kafka.address)}
 
@@ -84,6 +87,7 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     # First in and last out: who asks for partitions that are leaving finds out why.
     worker.parts.insert(0, members_service(settings, client, own, shared.members))
     worker.parts += [
+        InternalListener(shared.internal),
         QueryServer(settings, backend, rings, runtime),
         *target.servers,
         watch,

@@ -15,9 +15,9 @@ from app.api.page.files import PageFiles
 from app.api.page.serve import FILES
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
+from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
 from app.api.status.rings import RINGS, Rings, UnknownRings
-from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, search, tags, trace_diff, traces
 from app.api.trace_view import endpoints as trace_view

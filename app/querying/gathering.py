@@ -1,8 +1,8 @@
 """Merges what the participants of a query answer, as they answer.
 
-Where a question concerns whole traces, everybody first says which traces it has: so that each learns which of them others
-have, too, and sends their rows instead of judging them alone (docs/adr/0015-scan.md). Then all work at once. A search
-ends, and gives up the others, when no answer that is still to come can change its own.
+Where a question concerns whole traces, everybody first says which traces it has: so that each learns which of them
+others have, too, and sends their rows instead of judging them alone (docs/adr/0015-scan.md). Then all work at once. A
+search ends, and gives up the others, when no answer that is still to come can change its own.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def _shared(participants: Sequence[Participant], executor: QueryExecutor) 
 
 
 class _Gathering:
-    def __init__(  # noqa: PLR0913 (what a query consists of)
+    def __init__(
         self,
         kind: Kind,
         request: Request,

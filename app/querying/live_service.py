@@ -70,9 +70,7 @@ class LiveService:
 
         return await self._executor.run(on_thread)
 
-    async def _question(
-        self, conversation: Conversation, ask: LiveAsk, view: LiveView, served: Sequence[int]
-    ) -> bytes:
+    async def _question(self, conversation: Conversation, ask: LiveAsk, view: LiveView, served: Sequence[int]) -> bytes:
         redactions, kind = self._redactions(ask), kind_of(ask.request)
         sources: list[Any] = []
         elsewhere = NO_KEYS

@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from agents.members.member import Member, Members
+from agents.members.routing import LIVE_STORE, members_of
 from app.querying.live_messages import METHOD, OPENED, LiveAsk, expect, statuses_of
 from app.querying.live_service import is_served
 from app.querying.live_view import LiveView, PartitionStatus
@@ -69,15 +70,23 @@ class LiveStores:
     """All live stores, that of this process included. Belongs to the event loop."""
 
     def __init__(
-        self, members: Members, client: InternalClient, take_view: TakeView | None, own_id: Callable[[], str]
+        self, members: Members, client: Callable[[], InternalClient], take_view: TakeView | None, own_id: str
     ) -> None:
-        """take_view: None: this process has no live store. own_id: its id as a member; "": it is none"""
+        """take_view: None: this process has no live store. own_id: its id as a member"""
         self._members, self._client, self._take_view, self._own_id = members, client, take_view, own_id
 
     def others(self) -> Sequence[Member]:
         """The live stores of other processes."""
-        own = self._own_id()
-        return [one for one in self._members.alive("live-store") if one.member_id != own and one.address]
+        alive = self._members.alive(LIVE_STORE)
+        return [one for one in alive if one.member_id != self._own_id and one.address]
+
+    def candidates(self, partition: int) -> list[Member]:
+        """Whom to ask for a partition, the best first; then some of those that do not say that they have it: who has
+        just taken it over may not have said so yet.
+        """
+        others = {one.member_id: one for one in self.others()}
+        having = [one for one in members_of(self._members, partition) if others.pop(one.member_id, None) is not None]
+        return [*having, *list(others.values())[:_OTHERS_MAX]]
 
     async def open(self, stack: AsyncExitStack, ask: LiveAsk, wait_s: float) -> OpenedLive:
         """Opens what is needed to answer for all partitions of `ask`. stack: ends the conversations
@@ -105,7 +114,7 @@ class LiveStores:
 
     def call(self, stack: AsyncExitStack, member: Member) -> CallingConversation:
         """A conversation with another live store."""
-        return stack.enter_context(self._client.call(member.address, METHOD))
+        return stack.enter_context(self._client().call(member.address, METHOD))
 
 
 class _Opening:
@@ -123,7 +132,7 @@ class _Opening:
     async def ask_all(self) -> None:
         """Asks everybody once who may have one of the partitions that are left. Raises: StaleBlocks"""
         self._ask_here()
-        waiting = {number: candidates(number, self._stores.others()) for number in self.left}
+        waiting = {number: self._stores.candidates(number) for number in self.left}
         while any(waiting.values()):
             asked: dict[str, tuple[Member, dict[int, int]]] = {}
             for number, members in waiting.items():
@@ -181,13 +190,3 @@ class _Opening:
                 self._said[number] = status
                 RETRIED.labels(status).inc()
         return served
-
-
-def candidates(partition: int, others: Sequence[Member]) -> list[Member]:
-    """Whom to ask for a partition, the best first: those that say they have it, of replicas the one that is further
-    along; where nobody says so, some of the others.
-    """
-    having = [one for one in others if partition in one.partitions]
-    if having:
-        return sorted(having, key=lambda one: -one.partitions[partition].end)
-    return list(others[:_OTHERS_MAX])

@@ -77,7 +77,7 @@ class Querier:
 
     async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
         """The newest traces that match. Raises: TraceQLError, Unavailable, TooManyRequests, TimeoutError."""
-        _compile_early(compile_query, request.query)
+        compile_early(compile_query, request.query)
 
         def work(sources: Sources, cancelled: Cancelled) -> SearchResult:
             return search(sources, request, observer=observer, cancelled=cancelled)
@@ -86,7 +86,7 @@ class Querier:
 
     async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
         """Samples over time. Raises: as `search`."""
-        _compile_early(compile_metrics, request.query)
+        compile_early(compile_metrics, request.query)
 
         def work(sources: Sources, cancelled: Cancelled) -> MetricsResult:
             return metrics_range(sources, request, observer=observer, cancelled=cancelled)
@@ -95,7 +95,7 @@ class Querier:
 
     async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
         """One sample over the range. Raises: as `search`."""
-        _compile_early(compile_metrics, request.query)
+        compile_early(compile_metrics, request.query)
 
         def work(sources: Sources, cancelled: Cancelled) -> MetricsResult:
             return metrics_instant(sources, request, observer=observer, cancelled=cancelled)
@@ -122,7 +122,7 @@ class Querier:
         self, tenant: str, window: AskedRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
     ) -> T:
         """What `work` says of all that the tenant has in the time range, all partitions, as of now."""
-        return await _on_new_views(lambda: self._ask_once(tenant, window, observer, work))
+        return await on_new_views(lambda: self._ask_once(tenant, window, observer, work))
 
     async def _ask_once(
         self, tenant: str, window: AskedRange, observer: QueryObserver, work: Callable[[Sources, Cancelled], T]
@@ -153,7 +153,7 @@ class Querier:
 
         Raises: Unavailable, TooManyRequests, TimeoutError, TraceTooLarge
         """
-        return await _on_new_views(lambda: self._trace_once(tenant, request))
+        return await on_new_views(lambda: self._trace_once(tenant, request))
 
     async def _trace_once(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         store, trace_id = self._store(), request.trace_id
@@ -203,7 +203,7 @@ class Querier:
             raise unavailable(err) from err
 
 
-async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
+async def on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
     """Again where blocks that the view had were replaced and deleted meanwhile."""
     for _ in range(_VIEWS_MAX - 1):
         with suppress(OutdatedError):
@@ -214,7 +214,7 @@ async def _on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
         raise Unavailable("blocks were replaced again and again while the query read them") from err
 
 
-def _compile_early(compile_text: Callable[[str], object], query: str) -> None:
+def compile_early(compile_text: Callable[[str], object], query: str) -> None:
     """Refuses a faulty query at once, without waiting for a thread. Raises: TraceQLError"""
     if len(query) <= _COMPILED_HERE_CHARS_MAX:
         compile_text(query)

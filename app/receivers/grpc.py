@@ -92,6 +92,7 @@ class GrpcReceiver:
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")
         self._host, self._port = split_host_port(endpoint)
+        self.reuse_port = False
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -105,6 +106,7 @@ class GrpcReceiver:
             self._port,
             ssl=self._tls,
             backlog=_BACKLOG,
+            reuse_port=self.reuse_port,
             ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
         )
         self._look_later()

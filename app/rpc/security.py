@@ -1,7 +1,7 @@
 """Who may call: processes that know the shared token, or that have a certificate of the cluster's authority, or both.
 
-The file of the token has a token per line. The first one is sent, all are accepted: so it can be changed while processes
-run. Put the new token below the old one everywhere, then move it up everywhere, then take the old one away.
+The file of the token has a token per line. The first one is sent, all are accepted: so it can be changed while
+processes run. Put the new token below the old one everywhere, then move it up everywhere, then take the old one away.
 """
 
 import hmac
@@ -17,7 +17,7 @@ import grpc
 from app.errors import SettingsError
 from app.settings.server import Server
 
-_TOKEN_SETTING: Final = "server.internal_token_file"
+_TOKEN_SETTING: Final = "server.internal_token_file"  # noqa: S105 (a name)
 _TLS_SETTING: Final = "server.internal_tls_config"
 _TOKEN_CHARS_MIN: Final = 16
 _FILE_BYTES_MAX: Final = 64 << 10

@@ -22,9 +22,14 @@ from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
-from app.querying.executor import QueryLimits
+from app.querying.block_work import LocalBlockWork
+from app.querying.executor import QueryExecutor, QueryLimits
+from app.querying.frontend import Frontend, FrontendLimits
+from app.querying.live_messages import METHOD
+from app.querying.live_service import LiveService
 from app.querying.querier import Querier
 from app.settings import Settings
+from app.targets.internal import live_stores
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.catalog.block_list import BlockList
@@ -52,7 +57,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         super().__init__(**kwargs)
         self._storage = storage_config(settings.storage.trace)
         self._settings, self._manager = settings, manager
-        self._table = SegmentTable(app, settings.data_dir / "live")
+        self._table = SegmentTable(app, settings.own_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
         self._ranges: RangeCache | None = None
 
@@ -131,4 +136,15 @@ def build(settings: Settings, shared: Shared) -> Target:
     flusher = BlockFlusher(app, manager, flushing, live.flushed_retention_s, copy_bytes_max)
     block_flusher.register(app, flushes, flusher)
     app.parts.append(LiveOpener(settings, app, manager))
-    return Target(apps={"live-store": app}, backend=Querier(manager, QueryLimits.of(settings.query)), live=manager)
+    executor = QueryExecutor(QueryLimits.of(settings.query))
+    shared.internal.methods[METHOD] = LiveService(manager, executor).answer
+    backend = Frontend(
+        executor,
+        lambda: None if manager.store is None else manager.store.blocks,
+        lambda: 0 if manager.store is None else manager.store.policy.partitions,
+        live_stores(shared.internal, shared.members, manager),
+        LocalBlockWork(executor),
+        FrontendLimits(settings.query.timeout_s, settings.query_frontend.live_store_wait_s),
+        querier=Querier(manager, executor.limits, executor),
+    )
+    return Target(apps={"live-store": app}, backend=backend, live=manager)

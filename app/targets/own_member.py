@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agents.live_store.partition_manager import PartitionManager
@@ -18,6 +18,7 @@ from app.api.status.rings import Role
 from app.api.status.status import own_version
 from app.settings import Settings
 from app.settings.members import Members as MembersSettings
+from app.targets.internal import Internal
 
 LIVE_STORE: Final = "live-store"
 
@@ -42,12 +43,12 @@ class OwnMember:
         apps: Mapping[Role, StreamApp],
         ends: TopicEnds,
         live: PartitionManager | None,
+        internal: Internal,
         *,
         further_targets: Sequence[str] = (),
     ) -> None:
         """apps: the Faust apps by role. further_targets: what the process runs besides, without a Faust app"""
-        self.member_id = new_member_id()
-        self.address: Callable[[], str] = lambda: ""  # of the internal gRPC, once it listens
+        self.member_id, self._internal = internal.member_id, internal
         self._zone = settings.zone
         self._apps, self._ends, self._live = apps, ends, live
         self._targets = frozenset([*apps, *further_targets])
@@ -61,7 +62,7 @@ class OwnMember:
         return Member(
             member_id=self.member_id,
             targets=self._targets,
-            address=self.address(),
+            address=self._internal.address,
             zone=self._zone if LIVE_STORE in self._targets else "",
             version=self._version,
             started_ns=self._started_ns,

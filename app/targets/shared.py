@@ -15,7 +15,8 @@ from app.api.backend import Backend
 from app.api.status.rings import Role
 from app.process.overrides import OverridesFile
 from app.settings import Settings
-from app.targets.own_member import member_directory
+from app.targets.internal import Internal
+from app.targets.own_member import member_directory, new_member_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,17 @@ class Shared:
     overrides: OverridesFile  # settings of single tenants
     consumers: ConsumerReport
     members: MemberDirectory  # who is there, this process included
+    internal: Internal  # how processes call each other
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Raises: SettingsError if there is a file of overrides and it is wrong."""
-        return cls(OverridesFile(settings, os.environ), ConsumerReport(), member_directory(settings.members))
+        """Raises: SettingsError if a file that the settings name is wrong, of overrides or of secrets."""
+        return cls(
+            OverridesFile(settings, os.environ),
+            ConsumerReport(),
+            member_directory(settings.members),
+            Internal(settings, new_member_id()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +48,7 @@ class Target:
     servers: Sequence[faust.Service] = field(default=())  # they start last and stop first
     backend: Backend | None = None  # answers queries; None: this target answers none
     live: PartitionManager | None = None  # the partitions whose recent spans are here
+    further: Sequence[str] = ()  # what it runs besides, without a Faust app
 
 
 def stream_app(settings: Settings, role: Role) -> StreamApp:
@@ -49,7 +57,7 @@ def stream_app(settings: Settings, role: Role) -> StreamApp:
     return new_app(
         f"{kafka.consumer_group_prefix}-{role}",
         broker=kafka.address,
-        datadir=settings.data_dir / "faust" / role,
+        datadir=settings.own_dir / "faust" / role,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=role in ("live-store", "metrics-generator"),

@@ -266,7 +266,7 @@ class LiveStore:
         return live
 
     def parts_from(self, partition: LivePartition, flushed_offset: int, tenant: str) -> list[LivePart]:
-        """What the partition has of the tenant at the offset or later. In: an offset that it `fits`, and `holds_from`"""
+        """What the partition has of the tenant from the offset on. In: an offset that it `fits`, and `holds_from`"""
         view = partition.live(flushed_offset, tenant)
         sources = [self.source(info) for info in view.segments]
         parts: list[LivePart] = [partial(_segments, sources)] if sources else []

@@ -7,8 +7,8 @@ import pytest
 
 from app.main import TARGETS, build
 from app.process.shutdown import ExitDeadline
+from app.querying.frontend import Frontend
 from app.querying.no_queries import NoQueries
-from app.querying.querier import Querier
 from app.settings import Settings, load
 from app.targets.query_server import QueryServer
 from app.targets.receiver_servers import ReceiverServers
@@ -28,8 +28,8 @@ def test_every_target_has_a_row() -> None:
 @pytest.mark.parametrize(
     ("target", "name", "backend", "receives"),
     [
-        ("all", "stretto-live-store", Querier, True),
-        ("live-store", "stretto-live-store", Querier, False),
+        ("all", "stretto-live-store", Frontend, True),
+        ("live-store", "stretto-live-store", Frontend, False),
         ("distributor", "stretto-distributor", NoQueries, True),
         ("metrics-generator", "stretto-metrics-generator", NoQueries, False),
         ("compactor", "stretto-compactor", NoQueries, False),

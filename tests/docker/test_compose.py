@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings, load
 from app.main import TARGETS
+from app.settings import Settings, load
 from tests.docker.compose_files import EXAMPLES, FOLDER, Service, load_compose
 from tests.harness.prometheus import FLAGS
 from tests.helpers.files import ROOT

@@ -19,13 +19,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from app.api.limits import ApiLimits
 from app.api.page.page_config import PageConfig, ReceiverAddress
 from app.api.server import api_runner, build_api
+from app.api.status.process import Configs, Process
 from app.api.status.rings import PartitionOffsets, Ring, Role, Worker
-from app.api.status.status import Configs, Process
 from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
 from query.scan.source import Source
-from tables.parquet.read import ParquetSource
 from tables.units import NS_PER_S
 from tests.helpers.engine import Engine
 from tests.helpers.whole_way import Way

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from app.api.call import tenant_of_request
 from app.api.errors import ParameterError, plain_text
-from app.api.status.status import API_VERSION, PROCESS, own_version
+from app.api.status.process import PROCESS
+from app.api.status.status import API_VERSION, own_version
 
 routes = web.RouteTableDef()
 
