@@ -4,14 +4,14 @@ import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
 import { type Selection, durationLiteral } from "../../charts/grid.ts";
-import { Empty, Problem, Progress } from "../../components/basics.tsx";
+import { Empty, Problem, Progress, Segments } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { percent, whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
 import { type Range, range } from "../../state/range.ts";
-import { addCondition, spansOf } from "../../traceql/edit.ts";
+import { addCondition, pipelineOf, spansOf } from "../../traceql/edit.ts";
 import { type Difference, type ValueShare, differencesOf } from "./diff_data.ts";
-import { type DiffKind, durationCondition } from "./state.ts";
+import { type DiffKind, durationCondition, isDeep } from "./state.ts";
 
 const VALUES = 100;
 const SHOWN_FIRST = 12;
@@ -22,14 +22,27 @@ const SCORE_MIN = 0.03;
 export function Diff({ query, selection, kind }: { query: string; selection: Selection; kind: DiffKind }) {
   const spans = spansOf(query);
   const whole_ = range.value;
-  const key = JSON.stringify([spans, kind, selection, whole_]);
-  const asked = useQuery(key, (signal) => compare(spans, kind, selection, whole_, signal));
+  const rooted = canBeDeep(spans, kind);
+  const deep = rooted && isDeep();
+  const key = JSON.stringify([spans, kind, selection, whole_, deep]);
+  const asked = useQuery(key, (signal) => compare({ spans, kind, selection, deep }, whole_, signal));
   return (
     <section class="card diff" aria-label="What is different">
       <Progress on={asked.loading} />
       <div class="card-head">
         <h2>What is different?</h2>
         <span class="spacer" />
+        {rooted && (
+          <Segments<"" | "1">
+            label="Which spans are compared"
+            value={deep ? "1" : ""}
+            choices={[
+              { value: "", label: "Root spans", title: "The spans that match" },
+              { value: "1", label: "All their spans", title: "All spans of these traces against all spans of the others" },
+            ]}
+            onChange={(value) => setQuery({ deep: value || null })}
+          />
+        )}
         <button type="button" class="button plain icon small" aria-label="Close" title="Close (d)" onClick={() => setQuery({ diff: null })}>
           <Icon name="close" />
         </button>
@@ -37,7 +50,7 @@ export function Diff({ query, selection, kind }: { query: string; selection: Sel
       <div class="card-body">
         {asked.error && <Problem error={asked.error} retry={asked.reload} />}
         {!asked.data && !asked.error && <div class="skeleton tall" />}
-        {asked.data && <Answer answer={asked.data.answer} about={asked.data.about} query={query} />}
+        {asked.data && <Answer answer={asked.data.answer} about={asked.data.about} query={query} deep={deep} />}
       </div>
     </section>
   );
@@ -48,36 +61,50 @@ interface Compared {
   about: string;
 }
 
-async function compare(spans: string, kind: DiffKind, selection: Selection, asked: Range, signal: AbortSignal): Promise<Compared> {
+interface Comparing {
+  spans: string;
+  kind: DiffKind;
+  selection: Selection;
+  /** All spans of the traces, whose roots the query matches. */
+  deep: boolean;
+}
+
+/** The duration of a root is that of its trace, by which all of the trace's spans can be chosen. Errors are of spans. */
+const canBeDeep = (spans: string, kind: DiffKind): boolean => kind !== "errors" && /^\{\s*nestedSetParent\s*<\s*0\b/.test(spans) && !spans.includes("||");
+
+async function compare(what: Comparing, asked: Range, signal: AbortSignal): Promise<Compared> {
   const at = { start: asked.fromMs / 1000, end: asked.toMs / 1000 };
-  const { condition, times, about } = await chosen(spans, kind, selection, at, signal);
-  const q = `${spans} | compare({ ${condition} }, ${VALUES}${times})`;
+  const { condition, times, about } = await chosen(what, at, signal);
+  const [spans, selected] = what.deep ? ["{ }", condition.replaceAll("duration", "traceDuration")] : [what.spans, condition];
+  const q = `${spans} | compare({ ${selected} }, ${VALUES}${times})`;
   // One step as long as the range: counts, not a course.
   const step = `${Math.ceil(at.end - at.start) + 1}s`;
   const params = { q, ...at, step, exemplars: 0, allow_partial: true };
   return { answer: await getJson<MetricsAnswer>("/api/metrics/query_range", { params, signal }), about };
 }
 
-async function chosen(spans: string, kind: DiffKind, selection: Selection, at: { start: number; end: number }, signal: AbortSignal) {
+async function chosen({ spans, kind, selection }: Comparing, at: { start: number; end: number }, signal: AbortSignal) {
   if (kind === "errors") return { condition: "status = error", times: "", about: "errors" };
   if (kind === "slow") {
     const params = { q: `${spans} | quantile_over_time(duration, ${SLOW_SHARE})`, ...at, allow_partial: true };
     const found = await getJson<MetricsAnswer>("/api/metrics/query", { params, signal });
     const bound = durationLiteral(Number(found.series?.[0]?.value ?? 0));
-    return { condition: `duration >= ${bound}`, times: "", about: `spans of ${bound} and more` };
+    return { condition: `duration >= ${bound}`, times: "", about: `of ${bound} and more` };
   }
   const { fromMs, toMs } = selection;
-  const times = fromMs !== undefined && toMs !== undefined ? `, ${BigInt(Math.round(fromMs)) * 1_000_000n}, ${BigInt(Math.round(toMs)) * 1_000_000n}` : "";
+  const times = fromMs !== undefined && toMs !== undefined ? `, ${inNs(fromMs)}, ${inNs(toMs)}` : "";
   return { condition: durationCondition(selection), times, about: "what is marked" };
 }
 
-function Answer({ answer, about, query }: { answer: MetricsAnswer; about: string; query: string }) {
+const inNs = (ms: number): bigint => BigInt(Math.round(ms)) * 1_000_000n;
+
+function Answer({ answer, about, query, deep }: { answer: MetricsAnswer; about: string; query: string; deep: boolean }) {
   const { differences, selected, others } = useMemo(() => differencesOf(answer), [answer]);
   const [all, setAll] = useState(false);
   const telling = differences.filter((one) => one.score >= SCORE_MIN);
   if (selected === 0) {
     return (
-      <Empty icon="spark" title={`There are no ${about === "what is marked" ? "spans in the mark" : about}`}>
+      <Empty icon="spark" title={about === "errors" ? "There are no errors" : "There are no such spans"}>
         <p>Mark another part of the chart, or choose a longer time.</p>
       </Empty>
     );
@@ -96,7 +123,7 @@ function Answer({ answer, about, query }: { answer: MetricsAnswer; about: string
       </p>
       <ol class="differences">
         {(all ? telling : telling.slice(0, SHOWN_FIRST)).map((one) => (
-          <OneDifference key={one.field} difference={one} query={query} />
+          <OneDifference key={one.field} difference={one} query={query} deep={deep} />
         ))}
       </ol>
       {telling.length > SHOWN_FIRST && (
@@ -108,7 +135,7 @@ function Answer({ answer, about, query }: { answer: MetricsAnswer; about: string
   );
 }
 
-function OneDifference({ difference, query }: { difference: Difference; query: string }) {
+function OneDifference({ difference, query, deep }: { difference: Difference; query: string; deep: boolean }) {
   return (
     <li class="difference">
       <h3 class="mono ellipsis" title={difference.field}>
@@ -116,7 +143,7 @@ function OneDifference({ difference, query }: { difference: Difference; query: s
       </h3>
       <ul>
         {difference.values.slice(0, VALUES_SHOWN).map((value) => (
-          <OneValue key={value.text} field={difference.field} value={value} query={query} />
+          <OneValue key={value.literal} field={difference.field} value={value} query={query} deep={deep} />
         ))}
       </ul>
       {difference.values.length > VALUES_SHOWN && <p class="faint small">and {difference.values.length - VALUES_SHOWN} more values</p>}
@@ -124,12 +151,14 @@ function OneDifference({ difference, query }: { difference: Difference; query: s
   );
 }
 
-function OneValue({ field, value, query }: { field: string; value: ValueShare; query: string }) {
+function OneValue({ field, value, query, deep }: { field: string; value: ValueShare; query: string; deep: boolean }) {
   const isNil = value.literal === "nil" || value.literal === "";
   const text = isNil ? "not set" : value.text;
   const add = (op: "=" | "!=") => {
     const condition = `${field} ${op} ${isNil ? "nil" : value.literal}`;
-    setQuery({ q: addCondition(query, condition), mark: null, diff: null });
+    // Of another span than the root: the trace must have both.
+    const next = deep ? `${spansOf(query)} && { ${condition} } ${pipelineOf(query)}`.trim() : addCondition(query, condition);
+    setQuery({ q: next, mark: null, diff: null });
   };
   const shares = `${percent(value.selection)} of the selection, ${percent(value.baseline)} of the rest`;
   return (

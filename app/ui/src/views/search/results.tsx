@@ -11,7 +11,7 @@ import { noteVisit } from "../../state/visits.ts";
 import { type Order, isLive, order } from "./state.ts";
 import type { Found } from "./use_search.ts";
 
-const SERVICES_SHOWN = 6;
+const SERVICES_SHOWN = 5;
 
 export function Results({ found, query }: { found: Found & { more: () => void }; query: string }) {
   const longest = Math.max(1, ...found.traces.map((trace) => trace.durationMs ?? 0));
@@ -135,7 +135,7 @@ function TraceRow({ trace, longest, fresh, query }: { trace: FoundTrace; longest
           <Services services={services} />
         </td>
         <td class="number" title={dateTime(startMs)}>
-          {dateTime(startMs).slice(5, 19)} <span class="faint small">{ago(startMs)}</span>
+          {dateTime(startMs).slice(5, 19)} <span class="faint small ago">{ago(startMs)}</span>
         </td>
       </tr>
       {open && (

@@ -18,6 +18,9 @@ export function diffKind(): DiffKind | undefined {
   return text === "marked" || text === "errors" || text === "slow" ? text : undefined;
 }
 
+/** Whether all spans of the traces are compared, not only those that match. */
+export const isDeep = (): boolean => param("deep") === "1";
+
 /** ?mark=from,to,min,max: unix milliseconds and seconds; what is empty is open. */
 export function marked(): Selection {
   const [from, to, min, max] = param("mark").split(",");
