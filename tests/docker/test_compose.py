@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings, load
 from app.main import TARGETS
+from app.settings import Settings, load
 from tests.docker.compose_files import EXAMPLES, FOLDER, Service, load_compose
 from tests.harness.prometheus import FLAGS
 from tests.helpers.files import ROOT
@@ -42,9 +42,13 @@ def test_every_variable_is_a_setting(path: Path) -> None:
 
 
 def test_distributed_has_every_role() -> None:
-    targets = {service["environment"]["TARGET"] for service in strettos(FOLDER / "distributed" / "compose.yaml").values()}
+    targets = {
+        service["environment"]["TARGET"] for service in strettos(FOLDER / "distributed" / "compose.yaml").values()
+    }
     assert targets == set(TARGETS) - {"all", "scalable-single-binary"}
-    zones = {service["environment"].get("ZONE") for service in strettos(FOLDER / "distributed" / "compose.yaml").values()}
+    zones = {
+        service["environment"].get("ZONE") for service in strettos(FOLDER / "distributed" / "compose.yaml").values()
+    }
     assert zones == {None, "a", "b"}
 
 
