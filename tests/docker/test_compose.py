@@ -42,9 +42,13 @@ def test_every_variable_is_a_setting(path: Path) -> None:
 
 
 def test_distributed_has_every_role() -> None:
-    targets = {service["environment"]["TARGET"] for service in strettos(FOLDER / "distributed" / "compose.yaml").values()}
+    targets = {
+        service["environment"]["TARGET"] for service in strettos(FOLDER / "distributed" / "compose.yaml").values()
+    }
     assert targets == set(TARGETS) - {"all", "scalable-single-binary"}
-    zones = {service["environment"].get("ZONE") for service in strettos(FOLDER / "distributed" / "compose.yaml").values()}
+    zones = {
+        service["environment"].get("ZONE") for service in strettos(FOLDER / "distributed" / "compose.yaml").values()
+    }
     assert zones == {None, "a", "b"}
 
 

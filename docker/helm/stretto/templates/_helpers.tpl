@@ -47,6 +47,9 @@ The settings file of all roles. What no value says is not in it: the program's d
 */}}
 {{- define "stretto.settings" -}}
 {{- $off := "" -}}
+{{- $otlp := dict "protocols" (dict
+  "grpc" (dict "endpoint" (ternary "0.0.0.0:4317" $off .Values.traces.otlp.grpc.enabled))
+  "http" (dict "endpoint" (ternary "0.0.0.0:4318" $off .Values.traces.otlp.http.enabled))) -}}
 {{- $jaeger := dict
   "protocols" (dict
     "grpc" (dict "endpoint" (ternary "0.0.0.0:14250" $off .Values.traces.jaeger.grpc.enabled))
@@ -58,9 +61,6 @@ The settings file of all roles. What no value says is not in it: the program's d
   "otlp" $otlp
   "jaeger" $jaeger
   "zipkin" (dict "endpoint" (ternary "0.0.0.0:9411" $off .Values.traces.zipkin.enabled)) -}}
-{{- $otlp := dict "protocols" (dict
-  "grpc" (dict "endpoint" (ternary "0.0.0.0:4317" $off .Values.traces.otlp.grpc.enabled))
-  "http" (dict "endpoint" (ternary "0.0.0.0:4318" $off .Values.traces.otlp.http.enabled))) -}}
 {{- $server := dict "http_listen_port" 3200 "grpc_listen_address" "0.0.0.0" "grpc_listen_port" 9095 -}}
 {{- $internal := "/etc/stretto/internal" -}}
 {{- if .Values.internal.tlsSecret -}}
@@ -76,7 +76,7 @@ The settings file of all roles. What no value says is not in it: the program's d
 {{- $settings := dict
   "multitenancy_enabled" .Values.multitenancyEnabled
   "server" $server
-  "kafka" (mergeOverwrite (dict "address" .Values.kafka.address) .Values.kafka.config)
+  "kafka" (mergeOverwrite (dict "address" .Values.kafka.address) (deepCopy .Values.kafka.config))
   "distributor" (dict "receivers" $receivers)
   "storage" (dict "trace" .Values.storage.trace)
   "compactor" .Values.compactor.config
@@ -89,7 +89,7 @@ The settings file of all roles. What no value says is not in it: the program's d
 {{- end -}}
 {{- $_ := set $settings "metrics_generator" .Values.metricsGenerator.config -}}
 {{- end -}}
-{{- if and (eq (dig "backend" "local" .Values.storage.trace) "local") -}}
+{{- if eq (dig "backend" "local" .Values.storage.trace) "local" -}}
 {{- fail "storage.trace.backend must be s3, gcs or azure: pods cannot share a folder" -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $settings (deepCopy .Values.config)) -}}
