@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -16,11 +16,12 @@ from typing import Any, Final, Self
 from aiohttp import web
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from agents.members.member import Member, MemberState, OffsetRange
 from app.api.limits import ApiLimits
 from app.api.page.page_config import PageConfig, ReceiverAddress
 from app.api.server import api_runner, build_api
 from app.api.status.process import Configs, Process
-from app.api.status.rings import PartitionOffsets, Ring, Role, Worker
+from app.api.status.rings import Membership
 from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
@@ -103,17 +104,27 @@ def sources_of(requests: Sequence[bytes]) -> list[Source]:
     return [Way(*requests).source] if requests else []
 
 
-class TwoLiveStores:
-    """What /live-store/ring and its like say: one that is far behind, one that is well."""
+class OneMember:
+    """What the pages of rings say: a process that is far behind in one partition and well in the other."""
 
-    async def ring(self, role: Role) -> Ring:
-        if role != "live-store":
-            return Ring([Worker(f"{role}-1", role, "127.0.0.1", "ACTIVE", [0, 1], True, time.time() - 3600)])
-        own = [PartitionOffsets(0, 1000, 1000, 900), PartitionOffsets(1, 400, 52_400, 380)]
-        return Ring([Worker("live-store-1", role, "127.0.0.1", "ACTIVE", [0, 1], True, time.time() - 3600, own)])
-
-    def services(self) -> Mapping[str, str]:
-        return {"live-store": "Running", "distributor": "Running", "compactor": "Running"}
+    def membership(self) -> Membership:
+        now_ns = time.time_ns()
+        services = {"distributor": "Running", "live-store": "Running", "compactor": "Running"}
+        member = Member(
+            member_id="host-1",
+            targets=frozenset(services),
+            address="127.0.0.1:9095",
+            zone="",
+            version="0.1.0",
+            started_ns=now_ns - 3600 * NS_PER_S,
+            heartbeat_ns=now_ns,
+            state=MemberState.ACTIVE,
+            partitions={0: OffsetRange(0, 1000, 900, 1000), 1: OffsetRange(0, 400, 380, 52_400)},
+            services=services,
+            assigned={"distributor": (0, 1)},
+            partition_count=2,
+        )
+        return Membership((member,), "host-1")
 
 
 @dataclass
@@ -174,7 +185,9 @@ class PageServer:
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
         receivers = (
             ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, "distributor.receivers.otlp.grpc"),
-            ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"),
+            ReceiverAddress(
+                "otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"
+            ),
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin"),
         )
         page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
@@ -183,8 +196,8 @@ class PageServer:
             engine,
             ApiLimits(),
             Access(multitenancy=self.multitenancy, credentials=self.credentials),
-            process=Process("all", configs, page),
-            rings=TwoLiveStores(),
+            process=Process("all", configs, page=page),
+            rings=OneMember(),
         )
 
 
