@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from app.errors import SettingsError
 from app.settings import Settings
+from app.settings.base import conflict
 from app.settings.overrides import TenantOverrides, layered
 from app.settings.tenant_file import ANY_TENANT, read_tenants
 
@@ -83,6 +84,7 @@ class OverridesFile:
 
     def check_own(self, tenant: str, own: TenantOverrides) -> None:
         """Raises: ValidationError if what a tenant sets itself does not fit to what the operator has set"""
+        self._check_forwarders(own)
         self._over_file(tenant, own).metrics_generator.over(self._settings.metrics_generator)
 
     def set_own(self, own: Mapping[str, TenantOverrides]) -> None:
@@ -102,6 +104,12 @@ class OverridesFile:
             FAILED.inc()
             GOOD.set(0)
             log.error("overrides.per_tenant_override_config: what was read before holds:\n%s", err)
+
+    def _check_forwarders(self, entry: TenantOverrides) -> None:
+        names = {one.name for one in self._settings.distributor.forwarders}
+        if wrong := [name for name in entry.forwarders if name not in names]:
+            fault = conflict("forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
+            raise ValidationError.from_exception_data("Overrides", [{"type": fault, "loc": (), "input": None}])
 
     def _over_file(self, tenant: str, own: TenantOverrides) -> TenantOverrides:
         return layered(layered(self._settings.overrides.defaults, self.entry(tenant)), own)
@@ -151,6 +159,7 @@ class OverridesFile:
     def _check(self, entry: TenantOverrides) -> None:
         """Raises: ValidationError if the entry does not fit the settings"""
         settings = self._settings
+        self._check_forwarders(entry)
         layered(settings.overrides.defaults, entry).metrics_generator.over(settings.metrics_generator)
 
 

@@ -1,5 +1,6 @@
 """What the HTTP receivers of all protocols share: the way of a body to the batcher, and the statuses of refusals."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from agents.distributor.limits import LimitExceeded
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import MALFORMED, Outcome
 from app.net.access import CHALLENGE, Access, Forbidden, Identity, Unauthorized
@@ -15,8 +17,8 @@ from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import UnknownEncoding
 from app.receivers.decompress import BodyTooLarge, TooCostly, decompressed
 from app.receivers.http_body import BODY_LIMITED, BodyLimits, content_encoding, read_body
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.request_batcher import RequestBatcher
 from tables.errors import WireError
 from tables.wire.otlp.json import TooSlow
 
@@ -48,21 +50,26 @@ _REFUSALS: Final[Mapping[type[Exception], tuple[int, int]]] = MappingProxyType(
         WireError: (400, INVALID_ARGUMENT),
         KafkaUnavailable: (503, _UNAVAILABLE),
         Overloaded: (429, _RESOURCE_EXHAUSTED),
+        LimitExceeded: (429, _RESOURCE_EXHAUSTED),
     }
 )
 REFUSED: Final = tuple(_REFUSALS)
 
 
 class Refusal(NamedTuple):
-    """status: of HTTP; code: google.rpc.Code; text: what is wrong, and what to do"""
+    """status: of HTTP; code: google.rpc.Code; text: what is wrong, and what to do
+    retry_after_s: when to send again, where the status allows that; None: not told
+    """
 
     status: int
     code: int
     text: str
+    retry_after_s: int | None = _RETRY_AFTER_S
 
     def headers(self) -> dict[str, str]:
         """The headers that tell a client when, or with what, to come again."""
-        headers = {"Retry-After": str(_RETRY_AFTER_S)} if self.status in _RETRIABLE else {}
+        told = self.status in _RETRIABLE and self.retry_after_s is not None
+        headers = {"Retry-After": str(self.retry_after_s)} if told else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = CHALLENGE
         return headers
@@ -91,7 +98,7 @@ ToOtlp = Callable[[bytes, InputBytes], Awaitable[bytes]]
 class HttpExport:
     """Takes the requests of one receiver. setting: the name of the receiver's section, in errors."""
 
-    batcher: RequestBatcher
+    batcher: Batcher
     access: Access
     budget: InputBudget
     limits: BodyLimits
@@ -134,4 +141,7 @@ class HttpExport:
             BODY_LIMITED.labels(err.limit if isinstance(err, TooCostly) else "cpu").inc()
         elif isinstance(err, WireError):
             MALFORMED.inc()
+        elif isinstance(err, LimitExceeded):
+            after_s = err.retry_after_s
+            return Refusal(413 if err.final else status, code, text, None if after_s is None else math.ceil(after_s))
         return Refusal(status, code, text)

@@ -1,8 +1,8 @@
 """HTTP receivers of other protocols than OTLP: body in, translated to an OTLP request, then OTLP's way.
 
 Clients get 202 once Kafka has acknowledged the spans, and a text that says what is wrong otherwise. Spans that are
-rejected one by one, for lack of a valid id, are counted and named in a header, since these protocols have no partial
-success.
+rejected one by one, for lack of a valid id or because of a limit, are counted and named in a header, since these
+protocols have no partial success.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class _Handler:
 def _reply(outcome: Outcome) -> web.Response:
     if outcome.malformed is not None:
         return _fault(Refusal(400, INVALID_ARGUMENT, outcome.malformed))
-    headers = {REJECTED_HEADER: str(outcome.rejected)} if outcome.rejected else {}
+    headers = {REJECTED_HEADER: str(outcome.left_out)} if outcome.left_out else {}
     return web.Response(status=202, headers=headers)
 
 

@@ -3,8 +3,9 @@
 Our own names end with the unit. Every setting has a description; docs/settings.md consists of them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -17,6 +18,7 @@ from app.settings.members import Members
 from app.settings.overrides import Overrides
 from app.settings.receivers import Receivers
 from app.settings.server import Server
+from app.settings.span_copies import Forwarder, LogSpans, TraceSizes, Usage
 from app.settings.storage import Storage
 from app.settings.values import (
     KIB,
@@ -81,6 +83,15 @@ class Input(Section):
 
 
 class Distributor(Section):
+    not_supported: ClassVar[Mapping[str, str]] = {
+        "ring": "is not needed: Kafka divides the partitions; remove it",
+        "override_ring_key": "is not needed: Kafka divides the partitions; remove it",
+        "artificial_delay": "has no counterpart: an answer is sent when Kafka has the spans; remove it",
+        "retry_after_on_resource_exhausted": "has no counterpart: clients hear when their rate allows the request; see "
+        "`overrides.defaults.ingestion.retry_info_enabled`",
+        "metric_received_spans": "has no counterpart: ask for {} | count_over_time() by (name)",
+    }
+
     receivers: Receivers = Receivers()
     batch: Batch = Batch()
     input: Input = Input()
@@ -93,6 +104,20 @@ class Distributor(Section):
         default=64 * KIB,
         description="Longest key or value of an attribute, in bytes. Longer ones are truncated, and counted in "
         "stretto_attribute_values_cut_total.",
+    )
+    tenant_metrics_max: Count = Field(
+        default=1000,
+        description="Most tenants that have series of their own in the metrics of what is received. All others count "
+        "under tenant `__other__`.",
+    )
+    trace_sizes: TraceSizes = TraceSizes()
+    usage: Usage = Usage()
+    log_received_spans: LogSpans = LogSpans()
+    log_discarded_spans: LogSpans = LogSpans()
+    forwarders: Annotated[tuple[Forwarder, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Receivers of OTLP that may get a copy of what comes in: of those tenants whose overrides name "
+        "them. A copy never holds up the original.",
     )
 
     @model_validator(mode="after")
@@ -346,6 +371,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> Self:
+        names = [one.name for one in self.distributor.forwarders]
+        if len(set(names)) < len(names):
+            raise conflict("distributor.forwarders", "two of them have the same name")
+        if wrong := [name for name in self.overrides.defaults.forwarders if name not in names]:
+            raise conflict("overrides.defaults.forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
         try:
             self.overrides.defaults.metrics_generator.over(self.metrics_generator)
         except ValidationError as failed:

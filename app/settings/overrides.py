@@ -63,9 +63,9 @@ class TenantOverrides(Section):
     metrics_generator: GeneratorOverrides = GeneratorOverrides()
     compaction: CompactionOverrides = CompactionOverrides()
     cost_attribution: CostAttributionOverrides = CostAttributionOverrides()
-    forwarders: Annotated[
-        tuple[str, ...], BeforeValidator(_texts), AfterValidator(_each_once), Field(strict=False)
-    ] = Field(default=(), description="Names of the `distributor.forwarders` that get a copy of the tenant's spans.")
+    forwarders: Annotated[tuple[str, ...], BeforeValidator(_texts), AfterValidator(_each_once), Field(strict=False)] = (
+        Field(default=(), description="Names of the `distributor.forwarders` that get a copy of the tenant's spans.")
+    )
 
 
 class UserConfigurable(Section):

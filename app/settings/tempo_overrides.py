@@ -121,7 +121,8 @@ def convert_in(document: Document, at: Key) -> tuple[list[Problem], list[Problem
             document.places.setdefault((*at, *new[:end]), document.places.get((*at, *old)) or document.places[at])
 
     def said(texts: Mapping[Key, str]) -> list[Problem]:
-        return [Problem(document.places.get((*at, *key)), f"{dotted((*at, *key))}: {why}") for key, why in texts.items()]
+        whole = {(*at, *key): why for key, why in texts.items()}
+        return [Problem(document.places.get(key), f"{dotted(key)}: {why}") for key, why in whole.items()]
 
     return said(found.problems), said(found.warnings)
 
@@ -164,7 +165,7 @@ def _convert(found: Converted, key: Key, old: Key, value: Any) -> None:
 
 def _is_section(key: Key) -> bool:
     """Whether the keys below are ours or Tempo's: not those of a mapping that the user makes."""
-    return key not in (("cost_attribution", "dimensions"),)
+    return key != ("cost_attribution", "dimensions")
 
 
 _NOTHING: Final = object()

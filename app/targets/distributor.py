@@ -1,24 +1,74 @@
 """TARGET=distributor: receives spans over OTLP and from Kafka, and writes them to topic `spans`."""
 
+from pathlib import Path
+
 from agents.distributor import agent
+from agents.distributor.forwarders.conditions import parse_condition
+from agents.distributor.forwarders.forwarder import Forwarder, ForwarderConfig, ForwarderError, Forwarding
+from agents.distributor.rate_limits import RateLimits
 from agents.distributor.record_producer import RecordProducer
+from agents.distributor.span_inspector import SpanInspector
+from agents.distributor.span_log import SpanLogConfig
+from agents.distributor.span_rules import SpanRules
 from agents.distributor.span_writer import SpanWriter
+from agents.distributor.tenant_metrics import TenantMetrics
+from agents.distributor.trace_sizes import TraceSizes
+from app.errors import SettingsError
 from app.net.tenant import SINGLE_TENANT
+from app.process.tenant_limits import LimitsTable
+from app.receivers.ingress import Tenancy
 from app.settings import Settings
+from app.settings.span_copies import Forwarder as ForwarderSettings
+from app.settings.span_copies import LogSpans
 from app.targets.receiver_servers import ReceiverServers
 from app.targets.shared import Shared, Target, stream_app
+from tables.wire.otlp.raw_spans import RawSpans
 
 
 def build(settings: Settings, shared: Shared) -> Target:
-    """The receivers, and the agent that reads the topic of foreign collectors."""
-    writer = _span_writer(settings)
+    """The receivers, and the agent that reads the topic of foreign collectors. Raises: SettingsError"""
+    limits, metrics = LimitsTable(shared.overrides), TenantMetrics(settings.distributor.tenant_metrics_max)
+    forwarding = Forwarding({one.name: _forwarder(one) for one in settings.distributor.forwarders})
+    writer = _span_writer(settings, _inspector(settings, shared, limits), metrics)
     writer.on_acknowledged(shared.consumers.ends.note)
     app = stream_app(settings, "distributor")
     agent.register(app, settings.kafka.otlp_topic, writer, SINGLE_TENANT)
-    return Target(apps={"distributor": app}, servers=[ReceiverServers(settings, writer)])
+    tenancy = Tenancy(limits, RateLimits(limits), metrics, forwarding, RawSpans())
+    return Target(apps={"distributor": app}, servers=[ReceiverServers(settings, writer, tenancy)])
 
 
-def _span_writer(settings: Settings) -> SpanWriter:
+def _span_writer(settings: Settings, inspector: SpanInspector, metrics: TenantMetrics) -> SpanWriter:
     kafka, limits = settings.kafka, settings.distributor
     producer = RecordProducer(kafka.address, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
-    return SpanWriter(producer, kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max)
+    return SpanWriter(
+        producer, kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max, inspector, metrics
+    )
+
+
+def _inspector(settings: Settings, shared: Shared, limits: LimitsTable) -> SpanInspector:
+    section = settings.distributor
+    rules = SpanRules(limits, TraceSizes(section.trace_sizes.traces_max, section.trace_sizes.idle))
+    received, discarded = _log_config(section.log_received_spans), _log_config(section.log_discarded_spans)
+    return SpanInspector(limits, rules, shared.usage, received, discarded)
+
+
+def _log_config(section: LogSpans) -> SpanLogConfig:
+    return SpanLogConfig(section.enabled, section.include_all_attributes, section.filter_by_status_error)
+
+
+def _forwarder(section: ForwarderSettings) -> Forwarder:
+    tls = section.otlpgrpc.tls
+    try:
+        return Forwarder(
+            ForwarderConfig(
+                section.name,
+                section.otlpgrpc.endpoints,
+                None if tls.insecure else Path(tls.cert_file),
+                [parse_condition(text) for text in section.filter.traces.span],
+                section.queue_bytes_max,
+                section.timeout,
+                section.retry_for,
+            )
+        )
+    except ForwarderError as err:
+        raise SettingsError(f"distributor.forwarders {section.name}: otlpgrpc.tls.cert_file: {err}") from err

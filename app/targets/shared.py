@@ -7,6 +7,7 @@ from typing import Self
 
 import faust
 
+from agents.distributor.usage import UsageTracker
 from agents.live_store.partition_manager import PartitionManager
 from agents.members.directory import MemberDirectory
 from agents.stream.consumer_report import ConsumerReport
@@ -27,15 +28,18 @@ class Shared:
     consumers: ConsumerReport
     members: MemberDirectory  # who is there, this process included
     internal: Internal  # how processes call each other
+    usage: UsageTracker | None = None  # what /usage_metrics shows; None: nothing
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Raises: SettingsError if a file that the settings name is wrong, of overrides or of secrets."""
+        costs = settings.distributor.usage.cost_attribution
         return cls(
             OverridesFile(settings, os.environ),
             ConsumerReport(),
             member_directory(settings.members),
             Internal(settings, new_member_id()),
+            UsageTracker(costs.max_cardinality, costs.stale_duration) if costs.enabled else None,
         )
 
 

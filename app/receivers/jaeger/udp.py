@@ -17,10 +17,11 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from agents.distributor.limits import LimitExceeded
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.limited_log import limited_logger
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.request_batcher import RequestBatcher
 from app.settings.values import split_host_port
 from tables.errors import WireError
 from tables.wall import NativePanic, walled
@@ -32,7 +33,7 @@ DATAGRAMS: Final = Counter("stretto_receiver_datagrams_total", "Datagrams receiv
 DROPPED: Final = Counter(
     "stretto_receiver_datagrams_dropped_total",
     "Datagrams whose spans are lost: kernel (its buffer was full), size (larger than max_packet_size), queue (more "
-    "came than was decoded), malformed, overloaded (distributor.input), kafka.",
+    "came than was decoded), malformed, overloaded (distributor.input), limit (of the tenant), kafka.",
     ["receiver", "reason"],
 )
 BUFFER_BYTES: Final = Gauge(
@@ -58,7 +59,7 @@ class UdpReceiver:
         endpoint: str,
         tenant: str,
         to_otlp: Callable[[bytes], bytes],
-        batcher: RequestBatcher,
+        batcher: Batcher,
         budget: InputBudget,
         *,
         packet_bytes_max: int,
@@ -210,6 +211,9 @@ class UdpReceiver:
                 bad_log.warning("%s: datagrams cannot be read: %s", self._name, outcome.malformed)
         except Overloaded:
             self._drop("overloaded", datagrams)
+        except LimitExceeded as err:
+            self._drop("limit", datagrams)
+            bad_log.warning("%s: datagrams are dropped: %s", self._name, err)
         except KafkaUnavailable:
             self._drop("kafka", datagrams)
         finally:

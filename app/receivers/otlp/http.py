@@ -14,9 +14,9 @@ from app.net.access import Access
 from app.net.cors import Cors
 from app.receivers.http_body import BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp.replies import partial_success, reply_bytes
-from app.receivers.request_batcher import RequestBatcher
 from tables.wire.otlp.json import to_protobuf
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -102,7 +102,7 @@ def _fault(refusal: Refusal, *, json: bool) -> web.Response:
 
 
 def build_http_receiver(
-    batcher: RequestBatcher,
+    batcher: Batcher,
     access: Access,
     limits: BodyLimits,
     budget: InputBudget | None = None,

@@ -1,4 +1,4 @@
-"""Size of a span as OTLP in bytes, for traces_spanmetrics_size_total."""
+"""Size of a span as OTLP in bytes, from the columns of a record."""
 
 from typing import Any, Final
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from agents.generator.processors.batch import Batch, SpanAttributes
-from tables.columns.arrays import list_offsets, numbers
+from tables.columns.arrays import fixed_bytes, list_offsets, numbers
+from tables.wire.span_attributes import SpanAttributes
 
 Bytes = npt.NDArray[np.int64]
 
@@ -24,16 +24,15 @@ _NUMBERS: Final = {"int_value": np.int32(2), "double_value": np.int32(7)}  # mor
 _TEXTS: Final = ("string_value", "array_value", "kvlist_value", "bytes_value")
 
 
-def span_bytes(batch: Batch) -> Bytes:
+def span_bytes(spans: pa.RecordBatch, attributes: SpanAttributes) -> Bytes:
     """Encoded size of each span in bytes, shape (rows,), within some percent: integer attributes count 4 bytes, links
-    have no attributes.
+    have no attributes. attributes: of the same spans
     """
-    spans = batch.spans
-    out: Bytes = np.full(batch.rows, _FIXED, np.int64)
+    out: Bytes = np.full(len(spans), _FIXED, np.int64)
     out += _texts(spans.column("name")) + _texts(spans.column("status_message"))
-    out += np.where(batch.words("parent_span_id")[:, 0] != 0, _PARENT, 0)
-    out += np.where(batch.status != 0, _STATUS, 0)
-    out += _attribute_bytes(batch.attributes)
+    out += np.where(_parents(spans)[:, 0] != 0, _PARENT, 0)
+    out += np.where(numbers(spans.column("status_code")) != 0, _STATUS, 0)
+    out += _attribute_bytes(attributes)
     names = spans.schema.names
     if "flags" in names:
         out += np.where(spans.column("flags").to_numpy(zero_copy_only=False) != 0, _FLAGS, 0)
@@ -44,6 +43,10 @@ def span_bytes(batch: Batch) -> Bytes:
     if "links" in names:
         out += _LINK * np.diff(list_offsets(spans.column("links")))
     return out
+
+
+def _parents(spans: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    return np.ascontiguousarray(fixed_bytes(spans.column("parent_span_id"))).view(np.uint64)
 
 
 def _texts(column: Any) -> Bytes:
