@@ -11,9 +11,9 @@ from app.api.errors import errors_as_text
 from app.api.limits import LIMITS, ApiLimits
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
+from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
 from app.api.status.rings import RINGS, Rings, UnknownRings
-from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, search, tags, trace_diff, traces
 from app.net.access import Access, Identity

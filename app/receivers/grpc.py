@@ -92,6 +92,7 @@ class GrpcReceiver:
         self.translation = ThreadPoolExecutor(1, "translate")
         host, _, port = endpoint.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
+        self.reuse_port = False
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -105,6 +106,7 @@ class GrpcReceiver:
             self._port,
             ssl=self._tls,
             backlog=_BACKLOG,
+            reuse_port=self.reuse_port,
             ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
         )
         self._look_later()

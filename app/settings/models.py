@@ -6,7 +6,7 @@ Our own names end with the unit. Every setting has a description; docs/settings.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.cache import Cache
@@ -28,6 +28,7 @@ from app.settings.values import (
     Folder,
     Seconds,
     SecondsOrZero,
+    Words,
 )
 
 
@@ -307,6 +308,21 @@ class Settings(Section):
         default=Path("data"),
         description="The only folder that a process writes to. A relative path starts at the working directory.",
     )
+    workers: Annotated[
+        int,
+        Words("auto, or an integer from 0 to 1024"),
+        BeforeValidator(lambda value: 0 if value == "auto" else value),
+        Field(ge=0, le=1024),
+    ] = Field(
+        default=0,
+        description="Worker processes that `stretto run` starts. 0 or auto: one less than this machine has CPUs, at "
+        "most one for each GiB of memory, at least 1.",
+    )
+    worker: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1,
+        description="Which of the worker processes that share `data_dir` this is: what only it may write lies in "
+        "`data_dir`/workers/N, that of the first in `data_dir`. `stretto run` sets it.",
+    )
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."
     )
@@ -322,6 +338,11 @@ class Settings(Section):
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+
+    @property
+    def own_dir(self) -> Path:
+        """The folder that only this process writes to."""
+        return self.data_dir if self.worker == 1 else self.data_dir / "workers" / str(self.worker)
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> Self:

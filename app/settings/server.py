@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import KIB, MIB, Bytes, Count, Name, Port, Seconds
+from app.settings.values import KIB, MIB, Bytes, Count, HostPortOrEmpty, HostPorts, Name, Port, Seconds
 
 
 class Tls(Section):
@@ -41,6 +41,21 @@ class Server(Section):
     )
     http_listen_port: Port = Field(default=3200, description="Port of the query API, for HTTP and gRPC.")
     http_tls_config: Tls = Tls()
+    reuse_port: bool = Field(
+        default=False,
+        description="Whether other processes on this machine may listen on the same addresses; the system divides "
+        "connections and datagrams among them (SO_REUSEPORT). `stretto run` sets it for its workers.",
+    )
+    own_address: HostPortOrEmpty = Field(
+        default="",
+        description="Address on which this process alone serves the HTTP API, where it shares the other addresses. It "
+        "has no TLS. `stretto run` sets it for its workers.",
+    )
+    worker_addresses: HostPorts = Field(
+        default=(),
+        description="The `own_address` of all worker processes that share ports with this one: `/metrics` has the "
+        "metrics of all of them, with the label `worker`. `stretto run` sets it.",
+    )
     http_listen_conn_limit: Count = Field(
         default=2000, description="Most HTTP/1 connections to the query API. Further ones are closed at once."
     )

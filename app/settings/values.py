@@ -175,6 +175,11 @@ HeaderNames = Annotated[
     BeforeValidator(_split_at_commas),
     Field(strict=False),
 ]
+HostPorts = Annotated[
+    tuple[Annotated[str, Words("host:port"), AfterValidator(host_port)], ...],
+    BeforeValidator(_split_at_commas),
+    Field(strict=False),
+]
 HttpUrl = Annotated[str, Words("an http or https URL"), AfterValidator(http_url)]
 HttpUrlOrEmpty = Annotated[str, Words("an http or https URL, or empty"), AfterValidator(_http_url_or_empty)]
 S3Endpoint = Annotated[str, Words("host:port, an http or https URL, or empty"), AfterValidator(_s3_endpoint)]

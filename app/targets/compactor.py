@@ -83,7 +83,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         if blocks is None:
             return
         indexes = IndexStore(blocks.store)
-        folder = settings.data_dir / "merge"
+        folder = settings.own_dir / "merge"
         await asyncio.to_thread(_make_empty, folder)
         merge = partial(
             merge_blocks,

@@ -57,7 +57,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         super().__init__(**kwargs)
         self._storage = storage_config(settings.storage.trace)
         self._settings, self._manager = settings, manager
-        self._table = SegmentTable(app, settings.data_dir / "live")
+        self._table = SegmentTable(app, settings.own_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
         self._ranges: RangeCache | None = None
 

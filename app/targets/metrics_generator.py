@@ -119,9 +119,9 @@ def build(settings: Settings, shared: Shared) -> Target:
         raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
     app = stream_app(settings, "metrics-generator")
     targets = remote_writers(storage.remote_write, SINGLE_TENANT)
-    instance = _instance(settings.data_dir)
+    instance = _instance(settings.own_dir)
     configs = GeneratorConfigs(settings, shared.overrides, instance)
-    journal = JournalFile(settings.data_dir / "metrics-generator")
+    journal = JournalFile(settings.own_dir / "metrics-generator")
     generator = MetricsGenerator(
         app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
     )

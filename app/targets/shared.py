@@ -52,12 +52,14 @@ class Target:
 
 
 def stream_app(settings: Settings, role: Role) -> StreamApp:
-    """The Faust app for one role, a member of the consumer group of that name."""
-    kafka = settings.kafka
+    """The Faust app for one role, a member of the consumer group of that name. Live stores of each zone are a group of
+    their own, so that each zone has all partitions.
+    """
+    kafka, zone = settings.kafka, settings.members.zone
     return new_app(
-        f"{kafka.consumer_group_prefix}-{role}",
+        f"{kafka.consumer_group_prefix}-{role}{f'-{zone}' if zone and role == 'live-store' else ''}",
         broker=kafka.address,
-        datadir=settings.data_dir / "faust" / role,
+        datadir=settings.own_dir / "faust" / role,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,
         keeps_partitions=role in ("live-store", "metrics-generator"),

@@ -7,17 +7,27 @@ import pytest
 
 from app.main import TARGETS, build
 from app.process.shutdown import ExitDeadline
-from app.querying.no_queries import NoQueries
 from app.querying.frontend import Frontend
+from app.querying.no_queries import NoQueries
 from app.settings import Settings, load
 from app.targets.query_server import QueryServer
 from app.targets.receiver_servers import ReceiverServers
+from app.targets.shared import Shared
 
 REMOTE_WRITE = {"REMOTE_WRITE_URL": "http://127.0.0.1:9/api/v1/write"}
 
 
 def settings_of(folder: Path, target: str) -> Settings:
     return load({"TARGET": target, "DATA_DIR": str(folder / "data"), **REMOTE_WRITE}, folder)
+
+
+@pytest.mark.parametrize(("zone", "group"), [("", "stretto-live-store"), ("b", "stretto-live-store-b")])
+def test_a_group_per_zone(tmp_path: Path, zone: str, group: str) -> None:
+    """Of live stores. All else is there once."""
+    settings = load({"ZONE": zone, "DATA_DIR": str(tmp_path / "data")}, tmp_path)
+    shared = Shared.of(settings)
+    groups = {role: app.conf.id for role, app in TARGETS["all"](settings, shared).apps.items()}
+    assert groups == {"live-store": group, "distributor": "stretto-distributor", "compactor": "stretto-compactor"}
 
 
 def test_every_target_has_a_row() -> None:

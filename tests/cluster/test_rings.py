@@ -3,20 +3,15 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.standalone.ports import free_port
 from tables.wire.otlp.clean import tagged
 from tests.harness.client import Client, eventually, request
-from tests.harness.cluster import Cluster
+from tests.harness.other_process import OtherProcess
 
 
 def asked(client: Client, path: str) -> Any:
@@ -60,37 +55,15 @@ def test_others_come_and_go(client: Client, tmp_path: Path) -> None:
         members = asked(client, "/memberlist")["members"]
         return [one["state"] for one in members if one["targets"] == ["compactor"]]
 
-    with other_process(client.cluster, tmp_path, "compactor") as compactor:
+    with OtherProcess(client.cluster, tmp_path, "compactor") as compactor:
         eventually(others, lambda found: found == ["ACTIVE"])
         os.kill(compactor.pid, signal.SIGSTOP)
         eventually(others, lambda found: found == ["UNHEALTHY"])
         eventually(others, lambda found: not found)
         os.kill(compactor.pid, signal.SIGCONT)
         eventually(others, lambda found: found == ["ACTIVE"])
-        compactor.terminate()
-        eventually(others, lambda found: not found, 8)
-        assert compactor.wait(20) == 0
-
-
-@contextmanager
-def other_process(cluster: Cluster, folder: Path, target: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """One more process of a cluster, as the Procfile starts it."""
-    environment = {
-        **cluster.environment,
-        "KAFKA_URL": f"kafka://{cluster.kafka_address}",
-        "STORAGE_URL": f"file://{cluster.data_dir / 'blocks'}",
-        "STRETTO_DATA_DIR": str(folder / target),
-        "PORT": str(free_port()),
-        "TARGET": target,
-    }
-    command = [str(Path(sys.executable).with_name("faust")), "-A", "app", "worker", "-l", "info", "--without-web"]
-    with (folder / f"{target}.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+        assert compactor.stop() == 0
+        eventually(others, lambda found: not found, 3)
 
 
 def test_large_requests_hold_up_nobody(client: Client) -> None:

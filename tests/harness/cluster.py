@@ -117,8 +117,23 @@ class Cluster:
         """The environment variables of the processes."""
         return dict(self._environment)
 
+    @property
+    def pid(self) -> int:
+        """Of `stretto run`."""
+        return self._running().pid
+
     def processes(self) -> list[measure.Process]:
         return measure.processes(self._running().pid)
+
+    def worker_urls(self) -> dict[int, str]:
+        """Where each of several workers alone serves the HTTP API, by its process id."""
+        found: dict[int, str] = {}
+        for one in self.processes():
+            if one.name == "worker":
+                variables = Path(f"/proc/{one.pid}/environ").read_bytes().decode(errors="replace").split("\0")
+                address = dict(line.partition("=")[::2] for line in variables)["STRETTO_SERVER__OWN_ADDRESS"]
+                found[one.pid] = f"http://{address}"
+        return found
 
     def counts(self) -> measure.Counts:
         """The worker's counters. Raises: BenchError if the worker does not answer"""

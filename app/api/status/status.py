@@ -2,8 +2,6 @@
 
 import asyncio
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -17,42 +15,14 @@ from app.api.errors import ParameterError
 from app.api.proto import tempo_pb2
 from app.api.status.health import public
 from app.api.status.pages import json_or_page, wants_html, wants_json
+from app.api.status.process import PROCESS
 from app.api.status.rings import RINGS
-from app.settings.show import overrides_yaml
 from app.settings.tenant_file import ANY_TENANT
 
 routes = web.RouteTableDef()
 
 # The version of Tempo whose API this is: Grafana asks for it to learn what it may use.
 API_VERSION: Final = "3.1.0"
-
-
-def no_overrides() -> str:
-    """What is set for single tenants where nothing is."""
-    return overrides_yaml({})
-
-
-@dataclass(frozen=True, slots=True)
-class Configs:
-    """As YAML, secrets masked. effective: the settings. defaults: all, as if nothing were set. changed: what differs
-    from these. runtime: makes what is set for single tenants now, on a thread
-    """
-
-    effective: str = ""
-    defaults: str = ""
-    changed: str = ""
-    runtime: Callable[[], str] = no_overrides
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """What /status shows of this process. target: the setting `target`"""
-
-    target: str
-    configs: Configs = field(default_factory=Configs)
-
-
-PROCESS: Final = web.AppKey("process", Process)
 
 
 def own_version() -> str:

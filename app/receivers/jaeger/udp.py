@@ -74,6 +74,7 @@ class UdpReceiver:
             socket_bytes,
             queue_bytes_max,
         )
+        self.reuse_port = False
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -90,6 +91,8 @@ class UdpReceiver:
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._socket_bytes)
             self._count_kernel_drops(opened)
+            if self.reuse_port:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             opened.bind(address)
             opened.setblocking(False)
         except OSError:

@@ -59,6 +59,7 @@ FORMS = {
     "consumer_group_prefix": NAMES,
     "advertise_address": NAMES,
     "instance_interface_names": st.lists(NAMES, max_size=2),
+    "worker_addresses": st.lists(ADDRESSES, max_size=2),
     "zone": st.sampled_from(["", "a", "eu-1"]),
     "http_listen_address": st.text(min_size=1),
 }

@@ -17,6 +17,7 @@ from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener, free_port
 from app.standalone.run import wait_ready
 from app.standalone.welcome import find_trace, first_trace, welcome
+from app.standalone.worker_count import with_partitions
 
 
 def make(tmp_path: Path, **environ: str) -> plan.RunPlan:
@@ -29,11 +30,35 @@ def test_the_default_plan(tmp_path):
     chosen = make(tmp_path)
     assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
     assert chosen.brokers == ("127.0.0.1:9092",)
-    assert " ".join(chosen.worker.argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
-    assert chosen.worker.env["TARGET"] == "all"
-    assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
-    assert chosen.worker.env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
+    assert " ".join(chosen.workers[0].argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
+    assert chosen.workers[0].env["TARGET"] == "all"
+    assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
+    assert chosen.workers[0].env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
     assert chosen.demo is None
+
+
+def test_several_workers(tmp_path):
+    """They share the ports that clients know, and have numbers, and addresses of their own for /ready and /metrics."""
+    env = {"STRETTO_DATA_DIR": str(tmp_path / "data"), "STRETTO_WORKERS": "6"}
+    settings = with_partitions(load(env, tmp_path), 6)
+    chosen = plan.make(settings, env, 6)
+    assert [one.name for one in chosen.workers] == [f"worker-{number}" for number in range(1, 7)]
+    assert {one.log.name for one in chosen.workers} == {"worker.log"}
+    assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
+    assert len({listener.port for listener in chosen.ready}) == 6
+    for number, command in enumerate(chosen.workers, 1):
+        own = load(command.env, tmp_path)
+        assert (own.worker, own.server.reuse_port, own.kafka.partitions) == (number, True, 6)
+        assert own.server.own_address == chosen.ready[number - 1].local
+        assert own.server.worker_addresses == tuple(listener.local for listener in chosen.ready)
+        assert own.data_dir == tmp_path / "data"
+        assert own.own_dir == tmp_path / "data" / (f"workers/{number}" if number > 1 else "")
+
+
+def test_partitions_for_workers(tmp_path):
+    """As many as there are workers, unless the settings say how many."""
+    assert with_partitions(load({}, tmp_path), 3).kafka.partitions == 4
+    assert with_partitions(load({"STRETTO_KAFKA__PARTITIONS": "2"}, tmp_path), 9).kafka.partitions == 2
 
 
 def test_other_ports(tmp_path):
@@ -46,7 +71,7 @@ def test_other_ports(tmp_path):
         DEMO="1",
     )
     assert [listener.port for listener in chosen.needed] == [13200, 14317, 4318, 19092]
-    assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
+    assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
     assert chosen.demo
     assert chosen.demo.argv[-2:] == ("--to", "127.0.0.1:14317")
 
