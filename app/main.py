@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,13 +65,13 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """
     kafka, consumers, overrides = settings.kafka, shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
-    rings = KafkaRings(kafka.address, kafka.consumer_group_prefix, target.apps, consumers.ends, target.live)
+    rings = KafkaRings(shared.kafka, kafka.consumer_group_prefix, target.apps, consumers.ends, target.live)
 
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
 
     async def make_topics() -> None:
-        await ensure_topics(kafka.address, specs(settings), _KAFKA_WAIT_S)
+        await ensure_topics(shared.kafka, specs(settings), _KAFKA_WAIT_S)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
 
@@ -94,9 +94,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:
     kafka = settings.kafka
     stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
-    others: dict[Role, str] = {"distributor": kafka.otlp_topic, "compactor": kafka.compaction_topic}
-    topics: dict[Role, str] = {role: others.get(role, kafka.topic) for role in ROLES}
-    state = KafkaState(kafka.address)
+    others: dict[Role, Sequence[str]] = {"compactor": [kafka.compaction_topic], **target.topics}
+    topics: dict[Role, Sequence[str]] = {role: others.get(role, [kafka.topic]) for role in ROLES}
+    state = KafkaState(shared.kafka)
     return ConsumerWatch(state, target.apps, topics, shared.consumers, StallLimits(stall_s, kafka.start_stall_s))
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agents.stream.kafka_client import KafkaClient
+from app.process.kafka import kafka_client
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.server import Tls
@@ -22,7 +24,7 @@ NO_TLS: Final = Tls()
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     data_dir: Path
-    brokers: tuple[str, ...]  # host:port
+    kafka: KafkaClient
     own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
     api: Listener
     receivers: Mapping[str, Listener]  # those that are on, by the name in `app.receivers.table`
@@ -50,16 +52,16 @@ class RunPlan:
 def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
     """The plan. Raises: StandaloneError for an invalid port"""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
-    brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
+    kafka = kafka_client(settings.kafka) if own_port is None else _own_kafka(settings, own_port)
     env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
     if own_port is not None:
-        env["KAFKA_URL"] = f"kafka://{brokers[0]}"
+        env["KAFKA_URL"] = f"kafka://{kafka}"
     server = settings.server
     logs = settings.data_dir / "logs"
     receivers = {row.name: _listener(row, row.section(settings)) for row in RECEIVERS if row.listens(settings)}
     return RunPlan(
         data_dir=settings.data_dir,
-        brokers=tuple(brokers),
+        kafka=kafka,
         own_kafka_port=own_port,
         api=Listener(
             "query API",
@@ -74,6 +76,14 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
         demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
+
+
+def _own_kafka(settings: Settings, port: int) -> KafkaClient:
+    if settings.kafka.tls.enabled or settings.kafka.sasl.mechanism:
+        raise StandaloneError(
+            "kafka.tls and kafka.sasl are for a Kafka that runs already: set KAFKA_URL to its address, or remove them"
+        )
+    return KafkaClient.plain(f"127.0.0.1:{port}")
 
 
 def _own_port(environ: Mapping[str, str]) -> int:

@@ -146,14 +146,14 @@ class _Run:
         await wait_ready(self.plan.api, say)
         self._tell("The worker is ready")
         chosen = self.plan
-        say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
+        say(welcome(chosen.api, chosen.receivers, chosen.kafka.brokers, chosen.logs))
         if chosen.demo:
             start(chosen.demo)
 
     async def _kafka_up(self) -> list[str]:
-        made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)
+        made = await topics.ensure_topics(self.plan.kafka, self.topics, _KAFKA_S)
         if self.broker:
-            await topics.wait_for_groups(self.plan.brokers, _KAFKA_S)
+            await topics.wait_for_groups(self.plan.kafka, _KAFKA_S)
         return made
 
     async def _format(self, command: Command) -> None:

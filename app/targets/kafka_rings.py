@@ -11,6 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
 from agents.live_store.partition_manager import PartitionManager
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.stream_app import LEADER_TOPIC_END, StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import PartitionOffsets, Ring, Role, State, Worker
@@ -35,7 +36,7 @@ class KafkaRings:
 
     def __init__(
         self,
-        brokers: Sequence[str],
+        kafka: KafkaClient,
         group_prefix: str,
         apps: Mapping[Role, StreamApp],
         ends: TopicEnds,
@@ -45,7 +46,7 @@ class KafkaRings:
         live: the partitions of this process, if it has a live store
         """
         self._ends, self._live = ends, live
-        self._brokers, self._prefix, self._apps = list(brokers), group_prefix, apps
+        self._kafka, self._prefix, self._apps = kafka, group_prefix, apps
         self._since_s = time.time()
         self._admin: Any = None
         self._known: dict[Role, _Members] = {}
@@ -92,9 +93,7 @@ class KafkaRings:
         try:
             async with asyncio.timeout(_WAIT_S):
                 if self._admin is None:
-                    self._admin = AIOKafkaAdminClient(
-                        bootstrap_servers=self._brokers, request_timeout_ms=int(_WAIT_S * 1000)
-                    )
+                    self._admin = AIOKafkaAdminClient(**self._kafka.arguments(), request_timeout_ms=int(_WAIT_S * 1000))
                     await self._admin.start()
                 (answer,) = await self._admin.describe_consumer_groups([f"{self._prefix}-{role}"])
         except (KafkaError, OSError, TimeoutError) as err:

@@ -9,9 +9,11 @@ import faust
 
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.consumer_report import ConsumerReport
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.stream_app import StreamApp, new_app
 from app.api.backend import Backend
 from app.api.status.rings import Role
+from app.process.kafka import kafka_client
 from app.process.overrides import OverridesFile
 from app.settings import Settings
 
@@ -22,11 +24,12 @@ class Shared:
 
     overrides: OverridesFile  # settings of single tenants
     consumers: ConsumerReport
+    kafka: KafkaClient
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Raises: SettingsError if there is a file of overrides and it is wrong."""
-        return cls(OverridesFile(settings, os.environ), ConsumerReport())
+        """Raises: StrettoError if there is a file of overrides, or one of the secrets of Kafka, and it is wrong."""
+        return cls(OverridesFile(settings, os.environ), ConsumerReport(), kafka_client(settings.kafka))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +38,19 @@ class Target:
 
     # Its Faust apps, by what they do: each is a member of a consumer group. The first is the worker itself.
     apps: Mapping[Role, StreamApp]
+    # What they read, where it is not topic `spans` alone; lists that may change while they run.
+    topics: Mapping[Role, Sequence[str]] = field(default_factory=dict)
     servers: Sequence[faust.Service] = field(default=())  # they start last and stop first
     backend: Backend | None = None  # answers queries; None: this target answers none
     live: PartitionManager | None = None  # the partitions whose recent spans are here
 
 
-def stream_app(settings: Settings, role: Role) -> StreamApp:
+def stream_app(settings: Settings, shared: Shared, role: Role) -> StreamApp:
     """The Faust app for one role, a member of the consumer group of that name."""
     kafka = settings.kafka
     return new_app(
         f"{kafka.consumer_group_prefix}-{role}",
-        broker=kafka.address,
+        kafka=shared.kafka,
         datadir=settings.data_dir / "faust" / role,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from typing import Any
 
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.topic_ends import TopicEnds
 from app.standalone.ports import free_port
 from app.targets.kafka_rings import KafkaRings
@@ -50,7 +51,7 @@ def test_kafka_away() -> None:
     """The page comes within seconds, and says what is missing."""
 
     async def main() -> None:
-        rings = KafkaRings([f"127.0.0.1:{free_port()}"], "stretto", {}, TopicEnds())
+        rings = KafkaRings(KafkaClient.plain(f"127.0.0.1:{free_port()}"), "stretto", {}, TopicEnds())
         began_s = time.monotonic()
         ring = await rings.ring("live-store")
         again = await rings.ring("live-store")
