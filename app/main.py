@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -71,13 +71,12 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
         settings.members, target.apps, consumers.ends, target.live, shared.internal, further_targets=target.further
     )
     rings = MemberRings(shared.members, own)
-    client = {"bootstrap_servers": list(kafka.address)}
 
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
 
     async def make_topics() -> None:
-        await ensure_topics(kafka.address, specs(settings), _KAFKA_WAIT_S)
+        await ensure_topics(shared.kafka, specs(settings), _KAFKA_WAIT_S)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
 
@@ -85,7 +84,7 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics]
     # First in and last out: who asks for partitions that are leaving finds out why.
-    worker.parts.insert(0, members_service(settings, client, own, shared.members))
+    worker.parts.insert(0, members_service(settings, shared.kafka, own, shared.members))
     worker.parts += [
         InternalListener(shared.internal),
         QueryServer(settings, backend, rings, runtime),
@@ -103,9 +102,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:
     kafka = settings.kafka
     stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
-    others: dict[Role, str] = {"distributor": kafka.otlp_topic, "compactor": kafka.compaction_topic}
-    topics: dict[Role, str] = {role: others.get(role, kafka.topic) for role in ROLES}
-    state = KafkaState(kafka.address)
+    others: dict[Role, Sequence[str]] = {"compactor": [kafka.compaction_topic], **target.topics}
+    topics: dict[Role, Sequence[str]] = {role: others.get(role, [kafka.topic]) for role in ROLES}
+    state = KafkaState(shared.kafka)
     return ConsumerWatch(state, target.apps, topics, shared.consumers, StallLimits(stall_s, kafka.start_stall_s))
 
 

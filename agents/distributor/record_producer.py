@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import reached
 from tables.wire.record import Headers
 
@@ -74,8 +75,8 @@ def _nobody_asks(*_: object) -> None:
 class RecordProducer:
     """Writes records to Kafka. One per process; belongs to its event loop."""
 
-    def __init__(self, broker: Sequence[str], topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
-        self._broker, self._topic = list(broker), topic
+    def __init__(self, kafka: KafkaClient, topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
+        self._kafka, self._topic = kafka, topic
         self._message_bytes_max, self._timeout_s = message_bytes_max, write_timeout_s
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
@@ -89,7 +90,7 @@ class RecordProducer:
 
     async def _opened(self) -> tuple[Any, int]:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
+            **self._kafka.arguments(),
             acks="all",
             # Without it, a retry after a lost reply writes a record twice.
             enable_idempotence=True,

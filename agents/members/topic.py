@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+
+from agents.stream.kafka_client import KafkaClient
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +31,9 @@ def topic_of(group_prefix: str) -> str:
 class MembersTopic:
     """One for a process; belongs to its event loop. It connects when it is first needed, and again after errors."""
 
-    def __init__(self, name: str, client: Mapping[str, Any]) -> None:
-        """client: arguments of every client of aiokafka, as bootstrap_servers"""
+    def __init__(self, name: str, client: KafkaClient) -> None:
         self.name = name
-        self._client = {"request_timeout_ms": _REQUEST_TIMEOUT_MS, **client}
+        self._client = client
         self._producer: Any = None
         self._partition = TopicPartition(name, 0)
         self._next_offset: int | None = None
@@ -42,7 +43,7 @@ class MembersTopic:
         try:
             async with asyncio.timeout(_WRITE_S):
                 if self._producer is None:
-                    producer = AIOKafkaProducer(acks="all", linger_ms=0, **self._client)
+                    producer = AIOKafkaProducer(acks="all", linger_ms=0, **self._arguments())
                     self._producer = producer
                     await producer.start()
                 await self._producer.send_and_wait(self.name, value, key.encode(), partition=0)
@@ -59,15 +60,22 @@ class MembersTopic:
     async def read(self, take: Take, replayed: Callable[[], None]) -> None:
         """Hands over every record, for ever: first those that are there, then calls `replayed`, then new ones."""
         while True:
-            consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **self._client)
             try:
-                await consumer.start()
-                await self._read(consumer, take, replayed)
+                await self._read_once(take, replayed)
             except (KafkaError, OSError, TimeoutError) as err:
                 log.warning("the topic of members cannot be read now, trying again: %r", err)
-            finally:
-                await _closed(consumer.stop())
             await asyncio.sleep(_AGAIN_S)
+
+    async def _read_once(self, take: Take, replayed: Callable[[], None]) -> None:
+        consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **self._arguments())
+        try:
+            await consumer.start()
+            await self._read(consumer, take, replayed)
+        finally:
+            await _closed(consumer.stop())
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"request_timeout_ms": _REQUEST_TIMEOUT_MS, **self._client.arguments()}
 
     async def _read(self, consumer: Any, take: Take, replayed: Callable[[], None]) -> None:
         consumer.assign([self._partition])

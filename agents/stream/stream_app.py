@@ -2,7 +2,7 @@
 
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import faust.app
 from faust.transport.drivers import aiokafka as driver
 
 from agents.stream import kafka_batches
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner, PartitionOwner
 from agents.stream.stream_consumer import Consumer
 
@@ -86,7 +87,7 @@ def rebalance_timeout_s(session_timeout_s: float) -> float:
 def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     name: str,
     *,
-    broker: Iterable[str],
+    kafka: KafkaClient,
     datadir: Path,
     session_timeout_s: float,
     message_bytes_max: int,
@@ -107,7 +108,8 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     kafka_batches.install(decompressed_bytes_max)
     return StreamApp(
         name,
-        broker=[f"kafka://{address}" for address in broker],
+        broker=[f"kafka://{address}" for address in kafka.brokers],
+        broker_credentials=kafka.credentials(),
         store="memory://",
         datadir=str(datadir),
         web_enabled=False,

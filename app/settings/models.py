@@ -384,6 +384,24 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _foreign_topics_are_foreign(self) -> Self:
+        receiver, kafka = self.distributor.receivers.kafka, self.kafka
+        own = {name: getattr(kafka, name) for name in ("topic", "otlp_topic", "compaction_topic")}
+        own["consumer_group_prefix"] = f"{kafka.consumer_group_prefix}-compactor-__assignor-__leader"
+        named = [topic for entry in receiver.traces for topic in entry.topics if not topic.startswith("^")]
+        dead, key = receiver.dead_letter_topic, "distributor.receivers.kafka"
+        for name, topic in own.items():
+            if topic in named:
+                raise conflict(f"{key}.traces", f"{topic} is kafka.{name} already", f"kafka.{name}")
+            if dead == topic:
+                raise conflict(f"{key}.dead_letter_topic", f"must differ from kafka.{name}", f"kafka.{name}")
+        if dead and dead in named:
+            raise conflict(f"{key}.dead_letter_topic", "is a topic of the list traces, too", f"{key}.traces")
+        if twice := [topic for topic in named if named.count(topic) > 1]:
+            raise conflict(f"{key}.traces", f"two entries name topic {twice[0]}")
+        return self
+
+    @model_validator(mode="after")
     def _readers_see_blocks_in_time(self) -> Self:
         needed_s = 2 * self.storage.trace.blocklist_poll_s
         if self.live_store.flushed_retention_s < needed_s:

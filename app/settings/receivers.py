@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.settings.base import Section
+from app.settings.kafka_receiver import KafkaReceiver
 from app.settings.server import HeaderBytes, Tls
 from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, HostPortOrEmpty, Origins, Seconds
 
@@ -192,3 +193,4 @@ class Receivers(Section):
     otlp: Otlp = Otlp()
     jaeger: Jaeger = Jaeger()
     zipkin: Zipkin = Zipkin()
+    kafka: KafkaReceiver = KafkaReceiver()

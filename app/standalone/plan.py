@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agents.stream.kafka_client import KafkaClient
+from app.process.kafka import kafka_client
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.keys import variable
@@ -24,7 +26,7 @@ NO_TLS: Final = Tls()
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     data_dir: Path
-    brokers: tuple[str, ...]  # host:port
+    kafka: KafkaClient
     own_kafka_port: int | None  # None: the Kafka of `brokers` is somebody else's
     api: Listener
     receivers: Mapping[str, Listener]  # those that are on, by the name in `app.receivers.table`
@@ -53,10 +55,10 @@ class RunPlan:
 def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunPlan:
     """The plan. count: of the workers. Raises: StandaloneError for an invalid port"""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
-    brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
+    kafka = kafka_client(settings.kafka) if own_port is None else _own_kafka(settings, own_port)
     env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
     if own_port is not None:
-        env["KAFKA_URL"] = f"kafka://{brokers[0]}"
+        env["KAFKA_URL"] = f"kafka://{kafka}"
     if count > 1:
         env[variable(("kafka", "partitions"))] = str(settings.kafka.partitions)
     server = settings.server
@@ -75,7 +77,7 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
     envs = [env] if count == 1 else worker_environments(env, own, internal)
     return RunPlan(
         data_dir=settings.data_dir,
-        brokers=tuple(brokers),
+        kafka=kafka,
         own_kafka_port=own_port,
         api=api,
         receivers=receivers,
@@ -118,6 +120,14 @@ def worker_environments(
         }
         for number, (http, grpc) in enumerate(zip(own, internal, strict=True), 1)
     ]
+
+
+def _own_kafka(settings: Settings, port: int) -> KafkaClient:
+    if settings.kafka.tls.enabled or settings.kafka.sasl.mechanism:
+        raise StandaloneError(
+            "kafka.tls and kafka.sasl are for a Kafka that runs already: set KAFKA_URL to its address, or remove them"
+        )
+    return KafkaClient.plain(f"127.0.0.1:{port}")
 
 
 def _own_port(environ: Mapping[str, str]) -> int:

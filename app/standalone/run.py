@@ -150,7 +150,7 @@ class _Run:
             await wait_ready(listener, say)
         self.serving = True
         self._tell("The worker is ready" if len(chosen.workers) == 1 else f"{len(chosen.workers)} workers are ready")
-        say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
+        say(welcome(chosen.api, chosen.receivers, chosen.kafka.brokers, chosen.logs))
         if chosen.demo:
             start(chosen.demo)
 
@@ -177,9 +177,9 @@ class _Run:
         group.create_task(keep_alive(child, say, needs, patience, established))
 
     async def _kafka_up(self) -> list[str]:
-        made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)
+        made = await topics.ensure_topics(self.plan.kafka, self.topics, _KAFKA_S)
         if self.broker:
-            await topics.wait_for_groups(self.plan.brokers, _KAFKA_S)
+            await topics.wait_for_groups(self.plan.kafka, _KAFKA_S)
         return made
 
     async def _format(self, command: Command) -> None:

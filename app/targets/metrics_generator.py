@@ -117,7 +117,7 @@ def build(settings: Settings, shared: Shared) -> Target:
     storage, kafka = settings.metrics_generator.storage, settings.kafka
     if not storage.remote_write:
         raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
-    app = stream_app(settings, "metrics-generator")
+    app = stream_app(settings, shared, "metrics-generator")
     targets = remote_writers(storage.remote_write, SINGLE_TENANT)
     instance = _instance(settings.own_dir)
     configs = GeneratorConfigs(settings, shared.overrides, instance)
@@ -128,7 +128,7 @@ def build(settings: Settings, shared: Shared) -> Target:
     agent.register(app, generator)
 
     async def cluster_id() -> str:
-        return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
+        return (await cluster_and_partitions(shared.kafka, kafka.topic))[0]
 
     app.parts.append(Pusher(generator, targets, configs, cluster_id))
     return Target(apps={"metrics-generator": app})

@@ -12,6 +12,7 @@ from agents.members.directory import MemberDirectory, MemberTimes
 from agents.members.member import Member, MemberState, OffsetRange
 from agents.members.service import MembersService
 from agents.members.topic import MembersTopic, topic_of
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.stream_app import LEADER_TOPIC_END, StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import Role
@@ -85,9 +86,9 @@ class OwnMember:
         return "Running" if app.started and not catching_up else "Starting"
 
 
-def members_service(settings: Settings, client: Mapping[str, Any], own: OwnMember, known: MemberDirectory) -> Any:
-    """What announces `own` and fills `known`. client: arguments of every client of aiokafka"""
-    topic = MembersTopic(topic_of(settings.kafka.consumer_group_prefix), client)
+def members_service(settings: Settings, kafka: KafkaClient, own: OwnMember, known: MemberDirectory) -> Any:
+    """What announces `own` and fills `known`."""
+    topic = MembersTopic(topic_of(settings.kafka.consumer_group_prefix), kafka)
     return MembersService(topic, known, own.now, settings.members.heartbeat_period)
 
 

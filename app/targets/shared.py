@@ -11,9 +11,11 @@ from agents.distributor.usage import UsageTracker
 from agents.live_store.partition_manager import PartitionManager
 from agents.members.directory import MemberDirectory
 from agents.stream.consumer_report import ConsumerReport
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.stream_app import StreamApp, new_app
 from app.api.backend import Backend
 from app.api.status.rings import Role
+from app.process.kafka import kafka_client
 from app.process.overrides import OverridesFile
 from app.settings import Settings
 from app.targets.internal import Internal
@@ -28,17 +30,19 @@ class Shared:
     consumers: ConsumerReport
     members: MemberDirectory  # who is there, this process included
     internal: Internal  # how processes call each other
+    kafka: KafkaClient
     usage: UsageTracker | None = None  # what /usage_metrics shows; None: nothing
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Raises: SettingsError if a file that the settings name is wrong, of overrides or of secrets."""
+        """Raises: StrettoError if a file that the settings name is wrong, of overrides or of secrets."""
         costs = settings.distributor.usage.cost_attribution
         return cls(
             OverridesFile(settings, os.environ),
             ConsumerReport(),
             member_directory(settings.members),
             Internal(settings, new_member_id()),
+            kafka_client(settings.kafka),
             UsageTracker(costs.max_cardinality, costs.stale_duration) if costs.enabled else None,
         )
 
@@ -49,20 +53,22 @@ class Target:
 
     # Its Faust apps, by what they do: each is a member of a consumer group. The first is the worker itself.
     apps: Mapping[Role, StreamApp]
+    # What they read, where it is not topic `spans` alone; lists that may change while they run.
+    topics: Mapping[Role, Sequence[str]] = field(default_factory=dict)
     servers: Sequence[faust.Service] = field(default=())  # they start last and stop first
     backend: Backend | None = None  # answers queries; None: this target answers none
     live: PartitionManager | None = None  # the partitions whose recent spans are here
     further: Sequence[str] = ()  # what it runs besides, without a Faust app
 
 
-def stream_app(settings: Settings, role: Role) -> StreamApp:
+def stream_app(settings: Settings, shared: Shared, role: Role) -> StreamApp:
     """The Faust app for one role, a member of the consumer group of that name. Live stores of each zone are a group of
     their own, so that each zone has all partitions.
     """
     kafka, zone = settings.kafka, settings.members.zone
     return new_app(
         f"{kafka.consumer_group_prefix}-{role}{f'-{zone}' if zone and role == 'live-store' else ''}",
-        broker=kafka.address,
+        kafka=shared.kafka,
         datadir=settings.own_dir / "faust" / role,
         session_timeout_s=kafka.session_timeout_s,
         message_bytes_max=kafka.max_message_bytes,

@@ -97,6 +97,12 @@ class Client:
         with urllib.request.urlopen(url, timeout=20) as reply:
             return json.loads(reply.read())
 
+    def text(self, path: str) -> str:
+        """An answer as it is. Raises urllib.error.HTTPError."""
+        with urllib.request.urlopen(f"{self.cluster.http_url}{path}", timeout=60) as reply:
+            found: bytes = reply.read()
+        return found.decode()
+
     def search(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """The traces that match, all of them."""
         traces: list[dict[str, Any]] = self.get("/api/search", q=query, limit=100_000, **params)["traces"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.stream.kafka_client import KafkaClient
 from app.process import topics
 from app.settings import load
 from app.standalone import kafka, plan
@@ -29,7 +30,7 @@ def test_the_default_plan(tmp_path):
     """A Kafka of its own on 9092, the worker with all targets, no demo."""
     chosen = make(tmp_path)
     assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
-    assert chosen.brokers == ("127.0.0.1:9092",)
+    assert chosen.kafka.brokers == ("127.0.0.1:9092",)
     assert " ".join(chosen.workers[0].argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
     assert chosen.workers[0].env["TARGET"] == "all"
     assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
@@ -88,7 +89,7 @@ def test_somebody_elses_kafka_in_the_file(tmp_path):
     (tmp_path / "stretto.yaml").write_text("kafka: {address: [b1:9092, b2:9092]}\n")
     chosen = make(tmp_path)
     assert chosen.own_kafka_port is None
-    assert chosen.brokers == ("b1:9092", "b2:9092")
+    assert chosen.kafka.brokers == ("b1:9092", "b2:9092")
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "¹"])
@@ -189,7 +190,7 @@ def test_no_kafka_there():
     port = free_port()
     wanted = [topics.TopicSpec("spans", 1, 1, ())]
     with pytest.raises(topics.TopicError, match=rf"127\.0\.0\.1:{port} has not made .*spans.*KAFKA_URL"):
-        asyncio.run(topics.ensure_topics([f"127.0.0.1:{port}"], wanted, within_s=0.2))
+        asyncio.run(topics.ensure_topics(KafkaClient.plain(f"127.0.0.1:{port}"), wanted, within_s=0.2))
 
 
 def test_waiting_for_the_worker():
