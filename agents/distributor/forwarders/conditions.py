@@ -107,8 +107,8 @@ def parse_condition(text: str) -> Condition:
     try:
         return _tree(_parser().parse(text))
     except UnexpectedInput as err:
-        at = getattr(err, "column", None)
-        where = f"at character {at}" if isinstance(at, int) and at > 0 else "at the end"
+        ended = getattr(getattr(err, "token", None), "type", "") == "$END"
+        where = "at the end" if ended else f"at character {getattr(err, 'column', 1)}"
         raise ConditionError(
             f'{where}: not understood; a condition compares attributes["key"], resource.attributes["key"], name, '
             "kind, status.code or status.message (== != < <= > >=, IsMatch), joined by and, or, not"
