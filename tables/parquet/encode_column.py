@@ -1,7 +1,7 @@
 """A flat column as the pages of a Parquet file."""
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,10 +17,12 @@ from tables.parquet.encode_pages import (
     ChunkDraft,
     CodePacker,
     EncodedChunk,
+    are_equally_long,
     bit_levels,
     equal_levels,
     plain_texts,
 )
+from tables.parquet.write import hardly_repeats
 
 # Readers of one page read the dictionary, too.
 _DICTIONARY_BYTES_MAX: Final = 1 << 20
@@ -73,6 +75,18 @@ class _Plain:
         return self._values[first:end].tobytes()
 
 
+class _PlainTexts:
+    """Texts one behind the other."""
+
+    dictionary = None
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def body(self, first: int, end: int) -> bytes:
+        return plain_texts(self._values[first:end])
+
+
 class _Bits:
     """Booleans: a bit each."""
 
@@ -97,16 +111,16 @@ def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> 
     draft = ChunkDraft(values.dictionary)
     if with_statistics:
         draft.statistics = statistics(distinct, array.null_count)
-    ends: Sequence[int] = starts  # the first value of each page
+    valid = None
     if array.null_count:
         valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
-        levels = bit_levels(valid, starts)
-        counts = [np.count_nonzero(valid[first:end]) for first, end in zip(starts, starts[1:], strict=False)]
-        ends = list(accumulate(counts, initial=0))
-    else:
-        levels = [equal_levels(1, end - first) for first, end in zip(starts, starts[1:], strict=False)]
-    for page, (first, end) in enumerate(zip(starts, starts[1:], strict=False)):
-        draft.pages.append((levels[page] + values.body(ends[page], ends[page + 1]), end - first, first))
+    at = 0  # the first value of a page
+    for first, end in pairwise(starts):
+        there = None if valid is None else valid[first:end]
+        stop = at + (end - first if there is None else int(np.count_nonzero(there)))
+        levels = equal_levels(1, end - first) if there is None else bit_levels(there)
+        draft.pages.append((levels + values.body(at, stop), end - first, first))
+        at = stop
     return draft.encode()
 
 
@@ -117,7 +131,9 @@ def _values_of(array: Any) -> tuple[_Values, Any] | None:
         return _texts(array) if type_.value_type == pa.string() and not array.dictionary.null_count else None
     present = array.drop_null() if array.null_count else array
     if type_ == pa.string():
-        return _texts(array.dictionary_encode())
+        if not hardly_repeats(array):
+            return _texts(array.dictionary_encode())
+        return (_PlainTexts(present), present) if are_equally_long(present) else None
     if type_ == pa.bool_():
         return _Bits(np.asarray(present.to_numpy(zero_copy_only=False))), present
     if pa.types.is_fixed_size_binary(type_):
@@ -171,15 +187,20 @@ def _pays(distinct: int, count: int, width: int) -> bool:
 
 
 def statistics(values: Any, nulls: int) -> bytes:
-    """A Statistics: null_count = 3, max_value = 5, min_value = 6; without bounds where Parquet has no order for them."""
+    """A Statistics: null_count = 3, max_value = 5, min_value = 6; no bounds where Parquet has no order for them.
+
+    values: each at least once
+    """
     found = thrift.field(3, thrift.I64, thrift.number(nulls))
+    if values.type == pa.float64():
+        values = values.filter(pc.invert(pc.is_nan(values)))
     if len(values):
         bounds = pc.min_max(values)
         low = _stored(bounds["min"].as_py(), values.type, -0.0)
         high = _stored(bounds["max"].as_py(), values.type, 0.0)
-        nan = values.type == pa.float64() and bool(pc.any(pc.is_nan(values)).as_py())
-        if not nan and max(len(low), len(high)) <= _STATISTIC_BYTES_MAX:
-            found += thrift.field(2, thrift.BINARY, thrift.binary(high)) + thrift.field(1, thrift.BINARY, thrift.binary(low))
+        if max(len(low), len(high)) <= _STATISTIC_BYTES_MAX:
+            found += thrift.field(2, thrift.BINARY, thrift.binary(high))
+            found += thrift.field(1, thrift.BINARY, thrift.binary(low))
     return found + thrift.STOP
 
 

@@ -82,8 +82,9 @@ def file_end(
 def _offset_index(leaf: DescribedLeaf, at: int) -> bytes:
     """OffsetIndex: page_locations = 1. PageLocation: offset = 1, compressed_page_size = 2, first_row_index = 3."""
     field, number = thrift.field, thrift.number
+    kinds = (thrift.I64, thrift.I32, thrift.I64)
     places = [
-        field(1, thrift.I64, number(at + offset)) + field(1, thrift.I32, number(size)) + field(1, thrift.I64, number(row))
+        b"".join(field(1, kind, number(each)) for kind, each in zip(kinds, (at + offset, size, row), strict=True))
         for offset, size, row in leaf.pages
     ]
     listed = thrift.structs(len(places)) + b"".join(place + thrift.STOP for place in places)

@@ -24,7 +24,7 @@ from tables.parquet.encode_pages import (
 )
 
 # With more items Arrow is as fast.
-_ITEMS_PER_ROW_MAX: Final = 0.25
+_ITEMS_PER_ROW_MAX: Final = 0.5
 _DICTIONARY_BYTES_MAX: Final = 1 << 20
 _STORED: Final[dict[Any, npt.DTypeLike]] = {
     pa.int64(): "<i8",
@@ -32,7 +32,8 @@ _STORED: Final[dict[Any, npt.DTypeLike]] = {
     pa.float64(): "<f8",
 }
 _TEXTS: Final = (pa.string(), pa.binary())
-# The definition level of a row with an empty list.
+# Definition levels of rows without items.
+_NULL: Final = 0
 _EMPTY: Final = 1
 
 
@@ -54,19 +55,23 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
 
     lists: ListArray of any depth; starts: the first row of each page, and the number of rows, at least 1
     """
-    if lists.null_count or not _is_known(lists.type):
+    if not _is_known(lists.type):
         return None
     offsets = list_offsets(lists)
-    if int(offsets[-1]) - int(offsets[0]) > _ITEMS_PER_ROW_MAX * len(lists):
+    # All other rows are alike: null, or empty lists.
+    rows, others = np.flatnonzero(np.diff(offsets)), _EMPTY
+    if lists.null_count:
+        rows, others = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False)), _NULL
+    if max(int(offsets[-1]) - int(offsets[0]), len(rows)) > _ITEMS_PER_ROW_MAX * len(lists):
         return None
-    rows = np.flatnonzero(np.diff(offsets))
     none = np.zeros(len(rows), np.uint8)
     found: list[EncodedChunk] = []
     entered, levels = rows, SparseLevels(rows, starts)
     for values, entries, defined in _leaves(lists, _Entries(rows, none, none, rows), 0, 0):
         if entries.rows is not entered:  # siblings share their entries
             entered, levels = entries.rows, SparseLevels(entries.rows, starts)
-        found.append(_encode(values, entries, defined, starts, levels))
+        definition = levels.encode(entries.definition, others)
+        found.append(_encode(values, entries, defined, starts, levels, definition))
     return found
 
 
@@ -120,12 +125,16 @@ def _items(lists: Any, entries: _Entries, repeated: int) -> _Entries:
 
 
 def _encode(
-    values: Any, entries: _Entries, defined: int, starts: Sequence[int], levels: SparseLevels
+    values: Any,
+    entries: _Entries,
+    defined: int,
+    starts: Sequence[int],
+    levels: SparseLevels,
+    definition: list[bytes],
 ) -> EncodedChunk:
     codes, packer, dictionary = _codes_of(values)
     draft = ChunkDraft(dictionary)
     repetition = levels.encode(entries.repetition, 0)
-    definition = levels.encode(entries.definition, _EMPTY)
     bounds = np.r_[0, np.cumsum(entries.definition == defined)][levels.entries].tolist()
     counts = np.diff(levels.pages).tolist()
     for page, first in enumerate(starts[:-1]):

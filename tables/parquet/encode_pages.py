@@ -9,6 +9,7 @@ Source: github.com/apache/parquet-format, Encodings.md and parquet.thrift (the n
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from zlib_ng import zlib_ng
 
+from tables.columns.arrays import list_offsets
 from tables.columns.types import Bools, Int64s
 from tables.columns.varint import varint, zigzag
 from tables.parquet import thrift
@@ -75,14 +77,10 @@ def _padded(codes: npt.NDArray[Any], length: int, type_: np.dtype[Any]) -> npt.N
     return out
 
 
-def bit_levels(valid: Bools, starts: Sequence[int]) -> list[bytes]:
-    """Definition levels of a flat column, of each page: which rows have a value. Pages begin at multiples of 8."""
-    bitmap = np.packbits(valid, bitorder="little").tobytes()
-    found = []
-    for first, end in zip(starts, starts[1:], strict=False):
-        bits = bitmap[first // 8 : -(-end // 8)]
-        found.append(_with_length(varint(len(bits) << 1 | 1) + bits))
-    return found
+def bit_levels(valid: Bools) -> bytes:
+    """Definition levels of a flat column: which rows have a value."""
+    bits = np.packbits(valid, bitorder="little").tobytes()
+    return _with_length(varint(len(bits) << 1 | 1) + bits)
 
 
 @lru_cache(maxsize=256)
@@ -106,25 +104,21 @@ class SparseLevels:
         before = np.r_[0, np.cumsum(new)][firsts]
         self.pages: Int64s = np.asarray(starts) - before + firsts  # the first level of each page, and their number
         self.entries: Int64s = firsts  # the first entry of each page, and their number
-        begins = np.zeros(len(places) * 2 + len(self.pages), np.int64)
-        begins[: len(places)], begins[len(places) : -len(self.pages)], begins[-len(self.pages) :] = (
-            places,
-            places + 1,
-            self.pages,
-        )
-        self._begins = np.unique(begins[begins < self.pages[-1]])
-        self._entry = np.searchsorted(places, self._begins)
-        found = self._entry < len(places)
-        found[found] = places[self._entry[found]] == self._begins[found]
-        self._found = found
-        self._pages_first = np.zeros(len(self._begins), np.bool_)
-        self._pages_first[np.searchsorted(self._begins, self.pages[:-1])] = True
+        # Where a level may differ from the one before it: at entries, behind them, and where pages begin.
+        begins = np.sort(np.concatenate([places, places + 1, self.pages[:-1]]))
+        begins = begins[begins < self.pages[-1]]
+        begins = begins[np.r_[True, begins[1:] != begins[:-1]]]
+        entry = np.searchsorted(places, begins)
+        found = np.append(places, -1)[entry] == begins
+        self._begins, self._found, self._entry = begins, found, entry[found]
+        self._first_of_page = np.zeros(len(begins), np.bool_)
+        self._first_of_page[np.searchsorted(begins, self.pages[:-1])] = True
 
     def encode(self, levels: npt.NDArray[np.uint8], between: int) -> list[bytes]:
         """The levels of each page. In: a level for each entry, and that of rows without one"""
         values = np.full(len(self._begins), between, np.uint8)
-        values[self._found] = levels[self._entry[self._found]]
-        kept = self._pages_first.copy()
+        values[self._found] = levels[self._entry]
+        kept = self._first_of_page.copy()
         kept[1:] |= values[1:] != values[:-1]
         begins, values = self._begins[kept], values[kept]
         lengths = np.diff(begins, append=self.pages[-1]).astype(np.uint32) << 1
@@ -135,7 +129,7 @@ class SparseLevels:
         runs[:, 4] = values
         data = runs.tobytes()
         ends = (5 * np.searchsorted(begins, self.pages)).tolist()
-        return [_with_length(data[first:end]) for first, end in zip(ends, ends[1:], strict=False)]
+        return [_with_length(data[first:end]) for first, end in pairwise(ends)]
 
 
 def _with_length(levels: bytes) -> bytes:
@@ -144,8 +138,10 @@ def _with_length(levels: bytes) -> bytes:
 
 def plain_texts(texts: Any) -> bytes:
     """Texts or bytes in the encoding PLAIN: each behind its length. In: string or binary Array without nulls"""
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    offsets = list_offsets(texts).astype(np.int64)
     lengths = np.diff(offsets)
+    if len(lengths) and bool((lengths == lengths[0]).all()):
+        return _equally_long(texts, int(offsets[0]), int(lengths[0]))
     starts = offsets[:-1] - offsets[0] + 4 * np.arange(len(texts))
     out = np.empty(int(lengths.sum()) + 4 * len(texts), np.uint8)
     out[starts[:, None] + np.arange(4)] = lengths.astype("<u4").view(np.uint8).reshape(-1, 4)
@@ -154,6 +150,21 @@ def plain_texts(texts: Any) -> bytes:
         places = np.repeat(starts + 4 - offsets[:-1], lengths) + np.arange(offsets[0], offsets[-1])
         out[places] = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
     return out.tobytes()
+
+
+def _equally_long(texts: Any, first: int, length: int) -> bytes:
+    """As `plain_texts`, for identifiers. first: the offset of the first one's bytes"""
+    out = np.empty((len(texts), 4 + length), np.uint8)
+    out[:, :4] = np.frombuffer(length.to_bytes(4, "little"), np.uint8)
+    if length:
+        out[:, 4:] = np.frombuffer(texts.buffers()[2], np.uint8)[first:][: length * len(texts)].reshape(-1, length)
+    return out.tobytes()
+
+
+def are_equally_long(texts: Any) -> bool:
+    """Whether `plain_texts` of these is quick. In: string or binary Array without nulls"""
+    lengths = np.diff(list_offsets(texts))
+    return len(lengths) == 0 or bool((lengths == lengths[0]).all())
 
 
 @dataclass(slots=True)

@@ -47,7 +47,7 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
     metadata: for the footer's key-value pairs, beside the version of the schema
     """
     flat = one_chunk(table)
-    return with_directory(written_by_arrow(flat, key_values(metadata)), flat)
+    return with_directory(written_by_arrow(flat, key_values(metadata), PAGE_ROWS), flat)
 
 
 def key_values(metadata: dict[str, str] | None) -> dict[str, str]:
@@ -61,7 +61,7 @@ def one_chunk(table: pa.Table) -> pa.Table:
 
 
 def written_by_arrow(
-    flat: pa.Table, metadata: dict[str, str], page_rows: int = PAGE_ROWS, *, with_index: bool = False
+    flat: pa.Table, metadata: dict[str, str], page_rows: int, *, with_index: bool = False
 ) -> pa.Buffer:
     """The file as Arrow writes it. In: at least one column, of one chunk each
 
