@@ -25,7 +25,6 @@ from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
 from query.scan.source import Source
-from tables.parquet.read import ParquetSource
 from tables.units import NS_PER_S
 from tests.helpers.engine import Engine
 from tests.helpers.whole_way import Way
@@ -175,7 +174,9 @@ class PageServer:
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
         receivers = (
             ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, "distributor.receivers.otlp.grpc"),
-            ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"),
+            ReceiverAddress(
+                "otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"
+            ),
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin"),
         )
         page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
@@ -192,7 +193,7 @@ class PageServer:
 def main() -> None:
     """Serves until it is stopped."""
     port = int(sys.argv[1])
-    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))  # noqa: S108
+    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))
     with server:
         print(f"listening on {server.url}", flush=True)
         threading.Event().wait()

@@ -55,9 +55,9 @@ export default function Status() {
 
 function Health({ findings: found, problems }: { findings: readonly Finding[]; problems: readonly string[] }) {
   const bad = found.filter((one) => one.severity === "bad").length;
-  const title = found.length === 0 ? "All is well" : bad ? `${bad} of ${found.length} findings need somebody` : `${found.length} things to know`;
+  const title = found.length === 0 ? "All is well" : bad ? bad === 1 ? "One finding needs action" : `${bad} findings need action` : found.length === 1 ? "One thing to know" : `${found.length} things to know`;
   return (
-    <section class={`card health ${found.length === 0 ? "ok" : bad ? "bad" : "warn"}`} aria-label="Health">
+    <section class={`card health health-${found.length === 0 ? "ok" : bad ? "bad" : "warn"}`} aria-label="Health">
       <div class="card-head">
         <span class="health-mark">
           <Icon name={found.length === 0 ? "check" : "warn"} />
@@ -67,8 +67,8 @@ function Health({ findings: found, problems }: { findings: readonly Finding[]; p
       {found.length > 0 && (
         <ul class="findings">
           {found.map((one) => (
-            <li key={one.title} class={one.severity}>
-              <span class={`badge ${one.severity}`}>{one.severity === "bad" ? "act" : "know"}</span>
+            <li key={one.title}>
+              <span class={`badge ${one.severity}`}>{one.severity === "bad" ? "Act" : "Note"}</span>
               <div>
                 <h3>{one.title}</h3>
                 <p class="muted">{one.detail}</p>
