@@ -29,7 +29,7 @@ class RunPlan:
     receivers: Mapping[str, Listener]  # those that are on, by the name in `app.receivers.table`
     optional: frozenset[str]  # of them those that the process goes on without where their address is taken
     worker: Command
-    demo: Command
+    demo: Command | None  # None: there is no receiver that it could send to
     demo_at_once: bool  # the variable DEMO is set; else the demo runs when the web page asks for it
 
     @property
@@ -84,7 +84,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
         receivers=receivers,
         optional=frozenset(row.name for row in RECEIVERS if row.optional(settings)),
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
-        demo=_demo(receivers["otlp_grpc"], env, logs),
+        demo=_demo(receivers["otlp_grpc"], env, logs) if "otlp_grpc" in receivers else None,
         demo_at_once=environ.get("DEMO", "") not in ("", "0"),
     )
 

@@ -148,9 +148,10 @@ class _Run:
         self._tell("The worker is ready")
         chosen = self.plan
         say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
-        switch = DemoSwitch(chosen.demo_switch, chosen.demo, self.children, say)
-        switch.reset(on=chosen.demo_at_once)
-        group.create_task(switch.follow())
+        if chosen.demo:
+            switch = DemoSwitch(chosen.demo_switch, chosen.demo, self.children, say)
+            switch.reset(on=chosen.demo_at_once)
+            group.create_task(switch.follow())
 
     async def _kafka_up(self) -> list[str]:
         made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)
