@@ -114,11 +114,15 @@ $(DEV): requirements-dev.txt $(RUN)
 
 # Without Node and without a registry everything else works: the server says at / what is missing.
 $(UI): $(UI_SOURCES)
-	@if $(WITH_NODE) npm --prefix app/ui ci --silent && $(WITH_NODE) npm --prefix app/ui run --silent build; then
+	@installed=app/ui/node_modules/.installed
+	if { [[ $$installed -nt app/ui/package-lock.json ]] \
+	       || { echo "Installing what app/ui/package-lock.json locks" \
+	              && $(WITH_NODE) npm --prefix app/ui ci --silent --fetch-retries=1 && touch $$installed; }; } \
+	     && $(WITH_NODE) npm --prefix app/ui run --silent build; then
 	  touch $@
 	else
-	  echo "The web page is not built: it needs npm packages, and Node 20 or newer or its Python wheel (see above)." >&2
-	  echo "Everything else works; make ui tries again." >&2
+	  echo "The web page is not built: that needs npm's registry, and Node 20 or newer or its Python wheel." >&2
+	  echo "Everything else works. make ui tries again." >&2
 	fi
 
 # Azurite, an Azure Blob Storage server for the tests. Without npm they are skipped; where CI is set they fail.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents.stream.kafka_client import KafkaClient
+from app.api.page.page_config import DEMO_SWITCH
 from app.process.kafka import kafka_client
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
@@ -33,11 +34,17 @@ class RunPlan:
     optional: frozenset[str]  # of them those that the process goes on without where their address is taken
     workers: tuple[Command, ...]
     ready: tuple[Listener, ...]  # where each worker says whether it is ready
-    demo: Command | None
+    demo: Command | None  # None: there is no receiver that it could send to
+    demo_at_once: bool  # the variable DEMO is set; else the demo runs when the web page asks for it
 
     @property
     def logs(self) -> Path:
         return self.data_dir / "logs"
+
+    @property
+    def demo_switch(self) -> Path:
+        """The demo runs while this file is there. The worker, which serves the page, makes and removes it."""
+        return switch_of(self.data_dir)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -56,7 +63,12 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
     """The plan. count: of the workers. Raises: StandaloneError for an invalid port"""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     kafka = kafka_client(settings.kafka) if own_port is None else _own_kafka(settings, own_port)
-    env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
+    env = {
+        **environ,
+        "TARGET": settings.target,
+        "STRETTO_DATA_DIR": str(settings.data_dir),
+        DEMO_SWITCH: str(switch_of(settings.data_dir)),
+    }
     if own_port is not None:
         env["KAFKA_URL"] = f"kafka://{kafka}"
     if count > 1:
@@ -64,6 +76,9 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
     server = settings.server
     logs = settings.data_dir / "logs"
     receivers = {row.name: _listener(row, row.section(settings)) for row in RECEIVERS if row.listens(settings)}
+    at_once = environ.get("DEMO", "") not in ("", "0")
+    if at_once and "otlp_grpc" not in receivers:
+        raise StandaloneError("DEMO: the demo sends OTLP over gRPC, and that receiver is off: set its endpoint")
     api = Listener(
         "query API",
         server.http_listen_address,
@@ -89,7 +104,8 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
             for number, one in enumerate(envs, 1)
         ),
         ready=tuple(own) or (api,),
-        demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+        demo=_demo(receivers["otlp_grpc"], env, logs) if "otlp_grpc" in receivers else None,
+        demo_at_once=at_once,
     )
 
 
@@ -128,6 +144,11 @@ def _own_kafka(settings: Settings, port: int) -> KafkaClient:
             "kafka.tls and kafka.sasl are for a Kafka that runs already: set KAFKA_URL to its address, or remove them"
         )
     return KafkaClient.plain(f"127.0.0.1:{port}")
+
+
+def switch_of(data_dir: Path) -> Path:
+    """Where the switch of the demo is."""
+    return data_dir / "demo.on"
 
 
 def _own_port(environ: Mapping[str, str]) -> int:

@@ -19,6 +19,7 @@ from app.process import topics
 from app.settings import Settings
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command
+from app.standalone.demo_switch import DemoSwitch
 from app.standalone.errors import StandaloneError
 from app.standalone.output import LogFile
 from app.standalone.plan import RunPlan
@@ -152,7 +153,9 @@ class _Run:
         self._tell("The worker is ready" if len(chosen.workers) == 1 else f"{len(chosen.workers)} workers are ready")
         say(welcome(chosen.api, chosen.receivers, chosen.kafka.brokers, chosen.logs))
         if chosen.demo:
-            start(chosen.demo)
+            switch = DemoSwitch(chosen.demo_switch, chosen.demo, self.children, say)
+            switch.reset(on=chosen.demo_at_once)
+            group.create_task(switch.follow())
 
     def _start_workers(self, group: asyncio.TaskGroup) -> None:
         """One alone is given up when it dies again and again; of several that have served none is."""

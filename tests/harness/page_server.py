@@ -1,5 +1,5 @@
-"""The API with the web page over a bookshop's traces of the last hour: the product's own server and query engine, without
-Kafka. `python -m tests.harness.page_server 13200` keeps it running, to look at.
+"""The API with the web page over a bookshop's traces of the last hour: the product's own server and query engine,
+without Kafka. `python -m tests.harness.page_server 13200` keeps it running, to look at.
 """
 
 import asyncio
@@ -183,12 +183,11 @@ class PageServer:
     def _app(self) -> web.Application:
         engine = ThreadedEngine(self.sources)
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
+        otlp = "distributor.receivers.otlp.protocols"
         receivers = (
-            ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, "distributor.receivers.otlp.grpc"),
-            ReceiverAddress(
-                "otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"
-            ),
-            ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin"),
+            ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, f"{otlp}.grpc.endpoint"),
+            ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, f"{otlp}.http.endpoint"),
+            ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
         page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
@@ -204,7 +203,7 @@ class PageServer:
 def main() -> None:
     """Serves until it is stopped."""
     port = int(sys.argv[1])
-    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))  # noqa: S108
+    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))
     with server:
         print(f"listening on {server.url}", flush=True)
         threading.Event().wait()

@@ -35,7 +35,7 @@ def test_the_default_plan(tmp_path):
     assert chosen.workers[0].env["TARGET"] == "all"
     assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
     assert chosen.workers[0].env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
-    assert chosen.demo is None
+    assert not chosen.demo_at_once
 
 
 def test_several_workers(tmp_path):
@@ -73,7 +73,7 @@ def test_other_ports(tmp_path):
     )
     assert [listener.port for listener in chosen.needed] == [13200, 14317, 4318, 19092]
     assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
-    assert chosen.demo
+    assert chosen.demo_at_once
     assert chosen.demo.argv[-2:] == ("--to", "127.0.0.1:14317")
 
 

@@ -30,7 +30,7 @@ export const NODE_HEIGHT = 52;
 
 export function placed(map: ServiceMap): Placed {
   const graph = new Graph({ multigraph: true });
-  graph.setGraph({ rankdir: "LR", nodesep: 22, ranksep: 84, marginx: 16, marginy: 16 });
+  graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 84, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
   const nodes = new Map<string, ServiceNode>(map.services.map((one) => [nodeId(one.kind, one.name), one]));
   for (const id of nodes.keys()) graph.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });

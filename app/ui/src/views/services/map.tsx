@@ -13,7 +13,7 @@ interface Props {
   onSelect: (service: string) => void;
 }
 
-const HEIGHT = 470;
+const HEIGHT = 560;
 
 export function MapView({ map, selected, onSelect }: Props) {
   const graph = useMemo(() => placed(map), [map]);
