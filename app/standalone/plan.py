@@ -51,7 +51,9 @@ class RunPlan:
 
 
 def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunPlan:
-    """The plan. count: of the workers. Raises: StandaloneError for an invalid port"""
+    """The plan. count: of the workers. Raises: StandaloneError for an invalid port, or a demo
+    that nobody receives
+    """
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
     env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
@@ -87,7 +89,7 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
             for number, one in enumerate(envs, 1)
         ),
         ready=tuple(own) or (api,),
-        demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+        demo=_demo(receivers.get("otlp_grpc"), env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
     )
 
 
@@ -142,6 +144,8 @@ def _faust(level: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "faust", *options.split())
 
 
-def _demo(to: Listener, env: Mapping[str, str], logs: Path) -> Command:
+def _demo(to: Listener | None, env: Mapping[str, str], logs: Path) -> Command:
+    if to is None:
+        raise StandaloneError("DEMO: the demo sends OTLP over gRPC, and that receiver is off: set its endpoint")
     argv = (sys.executable, "-m", "app.cli.demo", "--to", f"{'https://' if to.tls else ''}{to.local}")
     return Command("demo", argv, {**env, "PYTHONUNBUFFERED": "1"}, logs / "demo.log", show="all")
