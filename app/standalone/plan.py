@@ -60,7 +60,9 @@ class RunPlan:
 
 
 def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunPlan:
-    """The plan. count: of the workers. Raises: StandaloneError for an invalid port"""
+    """The plan. count: of the workers. Raises: StandaloneError for an invalid port, or a demo
+    that nobody receives
+    """
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     kafka = kafka_client(settings.kafka) if own_port is None else _own_kafka(settings, own_port)
     env = {

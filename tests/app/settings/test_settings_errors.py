@@ -159,7 +159,7 @@ def test_all_errors_at_once(tmp_path):
         "stretto.yaml:3: kafka.topic",
         "stretto.yaml:4: nope",
         "variable STORAGE_URL: expected file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; got the text 'x'",
-        "variable STRETTO_NOPE: there is no such setting; the nearest known variable is STRETTO_TARGET",
+        "variable STRETTO_NOPE: there is no such setting; the nearest known variable is STRETTO_WORKER",
         "variable TARGET: target",
     ]
 

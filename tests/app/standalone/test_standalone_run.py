@@ -77,6 +77,16 @@ def test_other_ports(tmp_path):
     assert chosen.demo.argv[-2:] == ("--to", "127.0.0.1:14317")
 
 
+def test_a_receiver_that_is_off(tmp_path):
+    """Any receiver can be off. The demo needs OTLP over gRPC."""
+    off = {"STRETTO_DISTRIBUTOR__RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT": ""}
+    chosen = make(tmp_path, **off)
+    assert "otlp_grpc" not in chosen.receivers
+    assert 4317 not in [listener.port for listener in chosen.needed]
+    with pytest.raises(StandaloneError, match="the demo sends OTLP over gRPC"):
+        make(tmp_path, DEMO="1", **off)
+
+
 def test_somebody_elses_kafka(tmp_path):
     """KAFKA_URL: no Kafka of its own, whatever the address is; its port need not be free."""
     chosen = make(tmp_path, KAFKA_URL="kafka://127.0.0.1:9092")
@@ -254,3 +264,4 @@ def test_the_welcome_says_where():
     assert f"{first_trace('10.0.0.1:4318')}\n" in text
     assert f"{find_trace('127.0.0.1:3200')}\n" in text
     assert os.fspath(Path("data/logs")) in text
+    assert "Send a first trace" not in welcome(api, {"otlp_grpc": grpc}, ["127.0.0.1:9092"], Path("data/logs"))
