@@ -9,6 +9,7 @@ import numpy as np
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import Record
+from agents.distributor.small_batches import BATCH_BYTES_MAX, encode_small
 from agents.limited_log import limited_logger
 from tables.errors import FaultyRequests, NeedsSlowPath, WireError
 from tables.wall import walled
@@ -95,6 +96,7 @@ class SpanEncoder:
     def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
         """decode_s_max: CPU seconds that `encode_each` may spend on one request"""
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
+        self._attribute_bytes_max = attribute_bytes_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
@@ -103,7 +105,26 @@ class SpanEncoder:
         Raises: WireError if any request is malformed; NeedsSlowPath if `fast_path_only` is set and decoding takes long;
         NativePanic, or any other error that the bytes cause in the decoder
         """
+        if fast_path_only and sum(len(request.body) for request in requests) <= BATCH_BYTES_MAX:
+            encoded = walled(self._encode_small, requests, partitions)
+            if encoded is not None:
+                return encoded
         return walled(self._encode, requests, partitions, fast_path_only=fast_path_only)
+
+    def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
+        """Encodes requests as they are, and only those that need columns as `_encode`. None: all of them do."""
+        tenants, bodies = zip(*requests, strict=True) if requests else ((), ())
+        small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
+        if small is None or not small.records:
+            return None
+        others = [number for number, received in enumerate(small.received) if received is None]
+        outcomes = [Outcome(received or 0) for received in small.received]
+        if not others:
+            return Encoded(outcomes, small.records, small.spans)
+        rest = self._encode([requests[number] for number in others], partitions, fast_path_only=True)
+        for number, outcome in zip(others, rest.outcomes, strict=True):
+            outcomes[number] = outcome
+        return Encoded(outcomes, [*small.records, *rest.records], small.spans + rest.spans)
 
     def _encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
         decoded = self._decoder.decode([request.body for request in requests], fast_path_only=fast_path_only)
