@@ -30,12 +30,10 @@ from agents.generator.offsets import CommitMetadata, Partition, Position, tenant
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
 from agents.generator.push.send_queues import PushTarget, SendQueues, merged_backlog
-from agents.generator.request_records import RequestRecords, WaitingRecord
+from agents.generator.request_records import RequestRecords, WaitingRecord, log_skipped
 from agents.generator.tenants import Tenant, TenantConfigs
 from agents.stream.span_record import parts_of
 from agents.stream.stream_app import StreamApp
-from agents.stream.stream_events import events
-from tables.errors import WireError
 from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
@@ -217,7 +215,7 @@ class MetricsGenerator:
             if not is_fault(err):
                 raise
             DISCARDED.labels("", "unreadable_record").inc()
-            self._log_skipped(message.partition, message.offset, err)
+            log_skipped(self.topic, message.partition, message.offset, err)
             return
         self._count(message.partition, message.offset, state.clock_ms, spans)
 
@@ -227,7 +225,7 @@ class MetricsGenerator:
         for record, spans, problem in waiting.read() if waiting is not None else ():
             if problem is not None:
                 DISCARDED.labels("", "unreadable_record").inc()
-                self._log_skipped(partition, record.offset, problem)
+                log_skipped(self.topic, partition, record.offset, problem)
             self._count(partition, record.offset, record.time_ms, spans)
 
     def _count(self, partition: int, offset: int, time_ms: int, parts: Sequence[tuple[str, pa.RecordBatch]]) -> None:
@@ -238,7 +236,7 @@ class MetricsGenerator:
                 if not is_fault(err):
                     raise
                 DISCARDED.labels(tenant, "failed").inc(len(spans))
-                self._log_skipped(partition, offset, err)
+                log_skipped(self.topic, partition, offset, err)
             else:
                 RECEIVED.labels(tenant).inc(len(spans))
 
@@ -251,7 +249,7 @@ class MetricsGenerator:
         except BaseException as err:
             if not is_fault(err):
                 raise
-            self._log_skipped(message.partition, message.offset, err)  # counted when it was read first
+            log_skipped(self.topic, message.partition, message.offset, err)  # counted when it was read first
         if not state.recalling:
             self._recalled(state, message.partition)
 
@@ -390,11 +388,6 @@ class MetricsGenerator:
         except TimeoutError:
             log.warning("the last push was not accepted and committed within %.0f s", within_s)
 
-    def _log_skipped(self, partition: int, offset: int, err: BaseException) -> None:
-        foreseen = isinstance(err, WireError)  # a traceback would say nothing more
-        said = err if foreseen else f"{type(err).__name__}: {err}"
-        log.warning("skipped %s[%d]@%d: %s", self.topic, partition, offset, said, exc_info=None if foreseen else err)
-
     def stop(self) -> None:
         """Starts no further sends, and cancels those in flight."""
         self._send_queues.stop()
@@ -402,20 +395,3 @@ class MetricsGenerator:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def register(app: StreamApp, generator: MetricsGenerator) -> None:
-    """Adds the agent. The caller must call restore, collect and commit, and push and stop at the end."""
-    topic = app.topic(generator.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.owned_by(generator)
-
-    @app.agent(topic, name="metrics_generator")
-    async def metrics_generator(stream: Any) -> None:
-        async for event in events(stream):
-            generator.take(event.message)
-            # Faust keeps the message until it is acknowledged, which here never happens.
-            event.value = event.message.value = None
-
-    @app.on_partitions_revoked.connect(weak=False)
-    async def revoked(_: Any, partitions: Iterable[TP], **__: Any) -> None:
-        await generator.revoked(partitions)

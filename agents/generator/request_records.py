@@ -1,5 +1,6 @@
 """Records of requests (version 3) wait here, so that many are decoded together: alone each takes a millisecond."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -10,6 +11,8 @@ from agents.stream.span_record import TenantPart
 from tables.errors import WireError
 from tables.wire.record import decoded_bytes
 from tables.wire.request_records import RequestRecord, decode_records
+
+log = logging.getLogger(__name__)
 
 # Decoding so much takes the event loop some milliseconds.
 _RECORDS_MAX: Final = 64
@@ -66,3 +69,10 @@ class RequestRecords:
                 ReadRecord(one, [(part.tenant, spans.slice(row + part.first_row, part.spans)) for part in one.parts])
             )
         return found
+
+
+def log_skipped(topic: str, partition: int, offset: int, err: BaseException) -> None:
+    """Says that a record is not counted, and why."""
+    foreseen = isinstance(err, WireError)  # a traceback would say nothing more
+    said = err if foreseen else f"{type(err).__name__}: {err}"
+    log.warning("skipped %s[%d]@%d: %s", topic, partition, offset, said, exc_info=None if foreseen else err)
