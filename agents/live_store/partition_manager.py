@@ -382,6 +382,7 @@ def _incoming(message: Any) -> Incoming:
     info, parts = parts_of(message)
     whole = info.spans if info.runs else 0
     items = [
-        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole)) for part in parts
+        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole, info.of_requests))
+        for part in parts
     ]
     return Incoming(message.offset, round(message.timestamp * 1000), items)

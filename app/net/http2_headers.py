@@ -13,7 +13,7 @@ from h2.exceptions import ProtocolError
 from h2.utilities import HeaderValidationFlags, validate_headers
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
-from app.net.http2_types import Headers, Http2Fault
+from app.net.http2_types import Headers, Http2Fault, RequestHeaders
 
 _KNOWN_MAX: Final = 32
 _KNOWN_BYTES_MAX: Final = 1024
@@ -45,10 +45,10 @@ class HeaderBlocks:
         """frequent: headers of most answers, whose blocks are made once"""
         self._decoder: Any = state.decoder
         self._encoder: Any = state.encoder
-        self._known: dict[bytes, Headers] = {}
+        self._known: dict[bytes, RequestHeaders] = {}
         self._plain = {tuple(headers): _plain_block(headers) for headers in frequent}
 
-    def request(self, block: bytes) -> Headers:
+    def request(self, block: bytes) -> RequestHeaders:
         """The headers of a request; the same object for a block that is known. Raises: Http2Fault"""
         known = self._known.get(block)
         if known is not None:
@@ -58,7 +58,7 @@ class HeaderBlocks:
         raw = self._decoded(block)
         self._check(raw, _REQUEST)
         # Names and values of HTTP/2 are bytes; those of ours are texts.
-        found = [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in raw]
+        found = RequestHeaders((name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in raw)
         last, size, newest = before
         # A new entry is the first of the table.
         if (table.maxsize, len(table.dynamic_entries)) != (last, size) or (

@@ -1,8 +1,8 @@
 """The types around an HTTP/2 connection: its limits, its server, and each request on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
 Headers = Sequence[tuple[str, str]]
 FRAME_BYTES_MAX: Final = 1 << 16
+
+
+class RequestHeaders(list[tuple[str, str]]):
+    """The headers of a request; those of several requests where they are the same.
+
+    facts: what a server has found out from them, and need not find out again
+    """
+
+    __slots__ = ("facts",)
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(headers)
+        self.facts: Any = None
+
+
 STREAM_WINDOW: Final = 1 << 20
 
 
@@ -71,7 +86,7 @@ class Site(Protocol):
     def limited(self, limit: str) -> None:
         """A connection is closed because of this limit."""
 
-    def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
+    def exchange(self, connection: "Http2Connection", stream: int, headers: RequestHeaders) -> Exchange | None:
         """A request begins; None if it already has its answer."""
 
 

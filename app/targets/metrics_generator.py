@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import faust
 
-from agents.generator import agent
 from agents.generator.agent import MetricsGenerator
 from agents.generator.journal.journal_file import JournalFile
+from agents.generator.register import register
 from agents.generator.tenants import TenantConfig
 from app.errors import SettingsError
 from app.net.tenant import SINGLE_TENANT
@@ -125,7 +125,7 @@ def build(settings: Settings, shared: Shared) -> Target:
     generator = MetricsGenerator(
         app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
     )
-    agent.register(app, generator)
+    register(app, generator)
 
     async def cluster_id() -> str:
         return (await cluster_and_partitions(shared.kafka, kafka.topic))[0]

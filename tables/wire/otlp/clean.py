@@ -242,9 +242,9 @@ class Cleaner:
 class Cleaners:
     """Caches cleaned resources and scopes: most requests repeat the same few."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, kept: int = 4096) -> None:
         self._bytes_max = bytes_max
-        self._cached = {kind: lru_cache(4096)(clean) for kind, clean in self._kinds().items()}
+        self._cached = {kind: lru_cache(kept)(clean) for kind, clean in self._kinds().items()}
 
     def _kinds(self) -> dict[str, Callable[[bytes], Cleaned]]:
         return {"resource": self._resource, "scope": self._scope}
