@@ -247,8 +247,6 @@ class Http2Connection(asyncio.Protocol):
 
     def _event(self, event: h2.events.Event) -> None:
         match event:
-            case h2.events.WindowUpdated():
-                self._streams.send_waiting()
             case h2.events.RemoteSettingsChanged(changed_settings=changed):
                 # The client may offer any size; what it makes us remember of our answers is our memory.
                 if self._h2.encoder.header_table_size > _HEADER_TABLE_BYTES:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from app.net.http2 import Http2Connection
 
 HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream
-DATA, HEADERS, RST_STREAM, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 8, 9
-END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
+DATA, HEADERS, RST_STREAM, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 6, 8, 9
+ACK, END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
+_PING_BYTES: Final = 8
 _NUMBER: Final = struct.Struct(">L")
 _WINDOW_MAX: Final = 2**31 - 1
 _OK: Final[Headers] = ((":status", "200"), ("content-type", "application/grpc"))
@@ -96,8 +97,10 @@ class Streams:
                 self._continuation(flags, payload)
             case 3:
                 self._reset(number, payload)
-            case 8 if number:
+            case 8:
                 self._window_update(number, payload)
+            case 6:  # clients of gRPC send one with nearly every window
+                self._ping(flags, number, payload)
             case _:
                 return False
         return True
@@ -171,10 +174,16 @@ class Streams:
             raise Http2Fault(ErrorCodes.FRAME_SIZE_ERROR)
         if number > self.highest:
             raise Http2Fault(ErrorCodes.PROTOCOL_ERROR)
+        more = _NUMBER.unpack(payload)[0] & _WINDOW_MAX
+        if not number:
+            self._state.outbound_flow_control_window += more
+            if not more or self._state.outbound_flow_control_window > _WINDOW_MAX:
+                raise Http2Fault(ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR)
+            self.send_waiting()
+            return
         stream = self._open.get(number)
         if stream is None:
             return
-        more = _NUMBER.unpack(payload)[0] & _WINDOW_MAX
         stream.send_window += more
         if not more or stream.send_window > _WINDOW_MAX:
             fault = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR
@@ -183,6 +192,14 @@ class Streams:
             stream.exchange.gone()
         elif number in self._answers:
             self._send(number)
+
+    def _ping(self, flags: int, number: int, payload: memoryview) -> None:
+        if number:
+            raise Http2Fault(ErrorCodes.PROTOCOL_ERROR)
+        if len(payload) != _PING_BYTES:
+            raise Http2Fault(ErrorCodes.FRAME_SIZE_ERROR)
+        if not flags & ACK:
+            self.write(frame(PING, ACK, 0, bytes(payload)))
 
     def initial_window_changed(self, change: int) -> None:
         """The client's settings: all of its windows grow or shrink. Raises: Http2Fault"""

@@ -25,6 +25,8 @@ _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
+# The same in a resource, and in a scope.
+_OWNER_TAGS: Final = (b"\x0a", b"\x1a")
 _SPANS, _SCOPE_SPANS, _RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
 
 
@@ -101,8 +103,9 @@ def _parsed(body: bytes) -> Any:
     except DecodeError:
         return None
     message.DiscardUnknownFields()
-    # Each is two bytes at least.
-    return None if len(body) > 2 * RESOURCE_ATTRIBUTES_MAX and _is_owner_large(message) else message
+    if max(map(body.count, _OWNER_TAGS)) > RESOURCE_ATTRIBUTES_MAX and _is_owner_large(message):
+        return None
+    return message
 
 
 def _is_owner_large(message: Any) -> bool:
