@@ -13,4 +13,11 @@ def build(settings: Settings, shared: Shared) -> Target:
         apps |= metrics_generator.build(settings, shared).apps
     if not settings.compactor.disabled:
         apps |= compactor.build(settings, shared, live.live).apps
-    return Target(apps=apps, topics=receiving.topics, servers=receiving.servers, backend=live.backend, live=live.live)
+    return Target(
+        apps=apps,
+        topics=receiving.topics,
+        servers=receiving.servers,
+        backend=live.backend,
+        live=live.live,
+        partitions_written=receiving.partitions_written,
+    )

@@ -6,6 +6,7 @@ from agents.distributor import agent
 from agents.distributor.dead_letters import DeadLetters
 from agents.distributor.forwarders.conditions import parse_condition
 from agents.distributor.forwarders.forwarder import Forwarder, ForwarderConfig, ForwarderError, Forwarding
+from agents.distributor.partition_growth import PartitionGrowth
 from agents.distributor.rate_limits import RateLimits
 from agents.distributor.record_producer import RecordProducer
 from agents.distributor.sources import Source, Sources
@@ -32,7 +33,9 @@ def build(settings: Settings, shared: Shared) -> Target:
     """The receivers, and the agent that reads the topics of foreign collectors. Raises: SettingsError"""
     limits, metrics = LimitsTable(shared.overrides), TenantMetrics(settings.distributor.tenant_metrics_max)
     forwarding = Forwarding({one.name: _forwarder(one) for one in settings.distributor.forwarders})
-    writer = _span_writer(settings, shared, _inspector(settings, shared, limits), metrics)
+    producer = _producer(settings, shared)
+    writer = _span_writer(settings, producer, _inspector(settings, shared, limits), metrics)
+    growth = PartitionGrowth(producer, shared.members, 2 * settings.members.heartbeat_period)
     writer.on_acknowledged(shared.consumers.ends.note)
     app = stream_app(settings, shared, "distributor")
     sources, receiver = _sources(settings), settings.distributor.receivers.kafka
@@ -48,8 +51,14 @@ def build(settings: Settings, shared: Shared) -> Target:
     return Target(
         apps={"distributor": app},
         topics={"distributor": sources.topics},
-        servers=[ReceiverServers(settings, writer, tenancy)],
+        servers=[ReceiverServers(settings, writer, tenancy), growth],
+        partitions_written=lambda: growth.announced,
     )
+
+
+def _producer(settings: Settings, shared: Shared) -> RecordProducer:
+    kafka = settings.kafka
+    return RecordProducer(shared.kafka, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
 
 
 def _sources(settings: Settings) -> Sources:
@@ -70,11 +79,12 @@ def _sources(settings: Settings) -> Sources:
     return Sources([Source([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
 
 
-def _span_writer(settings: Settings, shared: Shared, inspector: SpanInspector, metrics: TenantMetrics) -> SpanWriter:
-    kafka, limits = settings.kafka, settings.distributor
-    producer = RecordProducer(shared.kafka, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
+def _span_writer(
+    settings: Settings, producer: RecordProducer, inspector: SpanInspector, metrics: TenantMetrics
+) -> SpanWriter:
+    limits = settings.distributor
     return SpanWriter(
-        producer, kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max, inspector, metrics
+        producer, settings.kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max, inspector, metrics
     )
 
 

@@ -27,6 +27,7 @@ from app.querying.executor import QueryExecutor, QueryLimits
 from app.querying.frontend import Frontend, FrontendLimits
 from app.querying.live_messages import METHOD
 from app.querying.live_service import LiveService
+from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier
 from app.settings import Settings
 from app.targets.internal import live_stores
@@ -94,7 +95,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     async def _poll_blocks(self) -> None:
         """Blocks of others: compactors, other live stores."""
         trace = self._settings.storage.trace
-        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(s.policy.partitions)))
+        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(self._manager.partition_count)))
 
     @faust.Service.task
     async def _audit_blocks(self) -> None:
@@ -140,13 +141,14 @@ def build(settings: Settings, shared: Shared) -> Target:
     app.parts.append(LiveOpener(settings, shared, app, manager))
     executor = QueryExecutor(QueryLimits.of(settings.query))
     shared.internal.methods[METHOD] = LiveService(manager, executor).answer
+    counts = PartitionCounts(manager, shared.members)
     backend = Frontend(
         executor,
         lambda: None if manager.store is None else manager.store.blocks,
-        lambda: 0 if manager.store is None else manager.store.policy.partitions,
+        counts,
         live_stores(shared.internal, shared.members, manager),
         LocalBlockWork(executor),
         FrontendLimits(settings.query.timeout_s, settings.query_frontend.live_store_wait_s),
-        querier=Querier(manager, executor.limits, executor),
+        querier=Querier(manager, executor.limits, executor, counts.now),
     )
     return Target(apps={"live-store": app}, backend=backend, live=manager)
