@@ -10,8 +10,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from app.main import TARGETS
 from app.settings import load
+from app.settings.models import TARGETS
 from tools.manifests import CHART, RENDERED, rendered
 
 Manifest = dict[str, Any]
@@ -66,7 +66,7 @@ def test_settings(path: Path, tmp_path: Path) -> None:
         settings = load(env | {"STRETTO_CONFIG": str(file)}, tmp_path)
         assert settings.overrides.per_tenant_override_config == "/etc/stretto/overrides/overrides.yaml"
         targets.add(settings.target)
-    roles = set(TARGETS) - {"all", "scalable-single-binary"}
+    roles = set(TARGETS)
     assert targets == (roles if "full" in path.name else roles - {"metrics-generator"})
 
 

@@ -167,8 +167,8 @@ class Process:
         return member(self.name, address=address, partitions=ranges)
 
     async def serve(self, settings: Server | None = None, methods: Mapping[str, Handler] | None = None) -> None:
-        own = settings or free_server()
-        self.server = InternalServer(own, InternalSecurity(own), methods or {METHOD: self.service.answer})
+        own = settings or Server()
+        self.server = InternalServer(own, InternalSecurity(own), methods or {METHOD: self.service.answer}, port=0)
         await self.server.start()
 
     async def stop_serving(self) -> None:
@@ -180,11 +180,6 @@ class Process:
         self.executor.close()
         self.world.executor.shutdown()
         self.world.table.close()
-
-
-def free_server(**changes: Any) -> Server:
-    """Settings of an internal server on a port that the system chooses."""
-    return Server.model_construct(**{**Server().__dict__, "grpc_listen_port": 0, **changes})
 
 
 class ProcessGroup:
@@ -232,7 +227,7 @@ class FrontendServer:
         self.queue = JobQueue(limits)
         self._group = group
         self._server = InternalServer(
-            free_server(), InternalSecurity(Server()), {JOBS: QuerierService(self.queue).serve}
+            Server(), InternalSecurity(Server()), {JOBS: QuerierService(self.queue).serve}, port=0
         )
         work = QueuedBlockWork(group.executor, self.queue, ResultCache(cache_bytes), job_limits)
         self.frontend = group.new_frontend(work)

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from agents.distributor.trace_sizes import WAYS, Charge, TraceSizes
 
-
 # Of 512 sets every eighth: four of 200 traces are in each.
 _STEP = np.uint64(8)
 
