@@ -3,9 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
 import faust
 import prometheus_client
@@ -22,23 +20,14 @@ from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
 from app.settings import Settings, load
 from app.settings.show import overrides_yaml
-from app.targets import all_in_one, compactor, distributor, live_store, metrics_generator
+from app.targets import joined
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
 from app.targets.internal import InternalListener
 from app.targets.kafka_state import KafkaState
 from app.targets.member_rings import MemberRings
 from app.targets.own_member import OwnMember, members_service
 from app.targets.query_server import QueryServer
-from app.targets.shared import Shared, Target
-
-# What the setting `target` may be. A new target is a file of app/targets and a row here.
-TARGETS: Final[Mapping[str, Callable[[Settings, Shared], Target]]] = {
-    "all": all_in_one.build,
-    "distributor": distributor.build,
-    "live-store": live_store.build,
-    "metrics-generator": metrics_generator.build,
-    "compactor": compactor.build,
-}
+from app.targets.shared import Shared, Target, idle_app
 
 _KAFKA_WAIT_S = 60.0
 _SWITCH_INTERVAL_S = 0.0001
@@ -58,7 +47,7 @@ def build(settings: Settings) -> StreamApp:
     """The worker for `settings.target`. Opens no socket and no store: that happens when the app starts."""
     tune()
     shared = Shared.of(settings)
-    return _worker(settings, shared, TARGETS[settings.target](settings, shared))
+    return _worker(settings, shared, joined.build(settings, shared))
 
 
 def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
@@ -82,9 +71,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
 
-    worker, *others = target.apps.values()
+    worker, *others = target.apps.values() or [idle_app(settings)]
     watch = _consumer_watch(settings, shared, target)
-    worker.before_start[:0] = [watch.begin, make_topics]
+    worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
     # First in and last out: who asks for partitions that are leaving finds out why.
     worker.parts.insert(0, members_service(settings, client, own, shared.members))
     worker.parts += [

@@ -10,23 +10,28 @@ from app.api.backend import BACKEND, Backend
 from app.api.limits import LIMITS, ApiLimits
 from app.net.access import Access, Identity
 
+PARTIAL_HEADER: Final = "X-Stretto-Partial"
 ACCESS: Final = web.AppKey("access", Access)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """params: as texts, under the names that they have in a URL"""
+    """params: as texts, under the names that they have in a URL. partial_header: the value of X-Stretto-Partial; None:
+    not sent
+    """
 
     backend: Backend
     limits: ApiLimits
     tenant: str
     params: Mapping[str, str]
+    partial_header: str | None = None
 
 
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
     app = request.app
-    return Call(app[BACKEND], app[LIMITS], tenant_of_request(request), request.query)
+    partial_header = request.headers.get(PARTIAL_HEADER)
+    return Call(app[BACKEND], app[LIMITS], tenant_of_request(request), request.query, partial_header)
 
 
 def tenant_of_request(request: web.Request) -> str:

@@ -25,17 +25,23 @@ from tables.catalog.snapshot import BlockSnapshot
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks that a query reads. excluded: ids of those that it goes on without"""
+    """The blocks that a query reads. excluded: ids of those that it goes on without
+
+    live_only: none of them, because others read them
+    """
 
     known: BlockList
     snapshot: BlockSnapshot
     excluded: frozenset[str]
     missing_data: MissingData
     observer: QueryObserver
+    live_only: bool = False
 
     @cached_property
     def metas(self) -> list[BlockMeta]:
         """The first use takes 20 µs for each: not on the event loop, if there may be thousands."""
+        if self.live_only:
+            return []
         return [meta for meta in self.snapshot.blocks if meta.block_id not in self.excluded]
 
 

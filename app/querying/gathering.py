@@ -80,7 +80,7 @@ class _Gathering:
             with self._observer.profile.stage("merge"):
                 return await self._executor.run_in_thread(lambda: self._kind.finish(self._partials, self._request))
         finally:
-            await cancel_all(left)
+            await cancel_all(tasks)
 
     async def _early(self, left: Sequence[int]) -> Any:
         """The whole answer, if it is known although some have not answered; else tells what is known of it."""

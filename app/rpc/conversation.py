@@ -43,7 +43,7 @@ class ServedConversation:
             if message is grpc.aio.EOF:
                 raise PeerGone("the caller has ended the call")
             if (frame := self._reader.take_message(message)) is not None:
-                return _checked(frame)
+                return checked(frame)
 
 
 class CallingConversation:
@@ -75,7 +75,7 @@ class CallingConversation:
             if message is grpc.aio.EOF:
                 raise PeerGone(f"{self.address} has ended the call")
             if (frame := self._reader.take_message(message)) is not None:
-                return _checked(frame)
+                return checked(frame)
 
     def close(self) -> None:
         """Ends the call; the other process gives up what it does for it."""
@@ -87,7 +87,8 @@ class CallingConversation:
         return PeerGone(f"{self.address}: {err!r}")
 
 
-def _checked(frame: Frame) -> Frame:
+def checked(frame: Frame) -> Frame:
+    """The frame. Raises: the error that was sent instead"""
     if frame.name == ERROR:
         raise from_frame(frame)
     return frame

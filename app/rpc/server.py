@@ -42,9 +42,12 @@ _STOP_S: Final = 1.0
 class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types here
     """Answers the methods that it was given; all others are UNIMPLEMENTED. Belongs to its event loop."""
 
-    def __init__(self, server: Server, security: InternalSecurity, methods: Mapping[str, Handler]) -> None:
-        """methods: by name, as `path_of` takes it"""
+    def __init__(
+        self, server: Server, security: InternalSecurity, methods: Mapping[str, Handler], *, port: int | None = None
+    ) -> None:
+        """methods: by name, as `path_of` takes it. port: 0: any free one; None: that of the settings"""
         self._settings, self._security = server, security
+        self._port = server.grpc_listen_port if port is None else port
         self._handlers = {path_of(name): self._handler(name, handle) for name, handle in methods.items()}
         self._calls_of: Counting[str] = Counting()  # by connection
         self._server: Any = None
@@ -69,7 +72,7 @@ class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
             maximum_concurrent_rpcs=settings.internal_calls_max,
         )
         self._server.add_generic_rpc_handlers((self,))
-        where = f"{settings.grpc_listen_address}:{settings.grpc_listen_port}"
+        where = f"{settings.grpc_listen_address}:{self._port}"
         credentials = self._security.server_credentials()
         try:
             if credentials is None:

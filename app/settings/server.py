@@ -93,8 +93,8 @@ class Server(Section):
     )
     grpc_listen_port: Port = Field(
         default=9095,
-        description="Port on which a process listens for other processes of the cluster. With target `all` it does so "
-        "only where this is set.",
+        description="Port on which a process listens for other processes of the cluster. With target `all` it is any "
+        "free port unless this is set: processes tell each other where they are.",
     )
     internal_token_file: str = Field(
         default="",

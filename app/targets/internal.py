@@ -40,12 +40,13 @@ class Internal:
         return self._client
 
     @property
-    def listens(self) -> bool:
-        """Whether others may ask this process for anything. One that runs everything may be alone on a machine, beside
-        others that have nothing to do with it: it listens where the settings say on which port.
+    def port(self) -> int:
+        """Where to listen. A process that runs everything may stand beside others that have nothing to do with it: it
+        takes any free port where the settings do not say which; members of its cluster learn it.
         """
-        alone = self.settings.target == "all" and "grpc_listen_port" not in self.settings.server.model_fields_set
-        return bool(self.methods) and not alone
+        server = self.settings.server
+        free = self.settings.target == "all" and "grpc_listen_port" not in server.model_fields_set
+        return 0 if free else server.grpc_listen_port
 
 
 class InternalListener(faust.Service):  # type: ignore[misc]  # Faust has no types here
@@ -64,9 +65,9 @@ class InternalListener(faust.Service):  # type: ignore[misc]  # Faust has no typ
         if paths := security.paths():
             self._watch.add(_TOKENS, paths, security.load, security.use)
             self._watch.start()
-        if not internal.listens:
+        if not internal.methods:
             return
-        self._server = InternalServer(settings.server, security, internal.methods)
+        self._server = InternalServer(settings.server, security, internal.methods, port=internal.port)
         await self._server.start()
         members = settings.members
         host, _, port = self._server.address.rpartition(":")

@@ -1,4 +1,4 @@
-"""TARGET=live-store: keeps recent spans and answers queries.
+"""TARGET=live-store: keeps recent spans.
 
 Probes the storage and opens the live store when the worker starts, watches the storage while it runs, seals when it
 stops.
@@ -22,15 +22,7 @@ from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
-from app.querying.block_work import LocalBlockWork
-from app.querying.executor import QueryExecutor, QueryLimits
-from app.querying.frontend import Frontend, FrontendLimits
-from app.querying.live_messages import METHOD
-from app.querying.live_service import LiveService
-from app.querying.partition_counts import PartitionCounts
-from app.querying.querier import Querier
 from app.settings import Settings
-from app.targets.internal import live_stores
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 from tables.catalog.block_list import BlockList
@@ -123,7 +115,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
 
 
 def build(settings: Settings, shared: Shared) -> Target:
-    """The live store, which answers queries about its own partitions and about all blocks."""
+    """The live store; `app.targets.queries` has what answers queries about it."""
     app, live = stream_app(settings, "live-store"), settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
@@ -137,16 +129,4 @@ def build(settings: Settings, shared: Shared) -> Target:
     flusher = BlockFlusher(app, manager, flushing, live.flushed_retention_s, copy_bytes_max)
     block_flusher.register(app, flushes, flusher)
     app.parts.append(LiveOpener(settings, app, manager))
-    executor = QueryExecutor(QueryLimits.of(settings.query))
-    shared.internal.methods[METHOD] = LiveService(manager, executor).answer
-    counts = PartitionCounts(manager, shared.members)
-    backend = Frontend(
-        executor,
-        lambda: None if manager.store is None else manager.store.blocks,
-        counts,
-        live_stores(shared.internal, shared.members, manager),
-        LocalBlockWork(executor),
-        FrontendLimits(settings.query.timeout_s, settings.query_frontend.live_store_wait_s),
-        querier=Querier(manager, executor.limits, executor, counts.now),
-    )
-    return Target(apps={"live-store": app}, backend=backend, live=manager)
+    return Target(apps={"live-store": app}, live=manager)

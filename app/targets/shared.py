@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Literal, Self
 
 import faust
 
@@ -52,7 +52,10 @@ class Target:
     further: Sequence[str] = ()  # what it runs besides, without a Faust app
 
 
-def stream_app(settings: Settings, role: Role) -> StreamApp:
+IDLE: Final = "queries"
+
+
+def stream_app(settings: Settings, role: Role | Literal["queries"]) -> StreamApp:
     """The Faust app for one role, a member of the consumer group of that name. Live stores of each zone are a group of
     their own, so that each zone has all partitions.
     """
@@ -67,3 +70,10 @@ def stream_app(settings: Settings, role: Role) -> StreamApp:
         elects_leader=role == "compactor",
         decompressed_bytes_max=kafka.decompressed_bytes_max,
     )
+
+
+def idle_app(settings: Settings) -> StreamApp:
+    """The Faust app of a process that consumes nothing, and only has servers."""
+    app = stream_app(settings, IDLE)
+    app.boot_strategy.enable_kafka = False
+    return app

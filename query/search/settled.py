@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from query.requests import SearchRequest
 from query.results import SearchResult
-from query.scan.arrays import fixed_bytes
+from query.scan.arrays import fixed_bytes, to_numpy
 from query.scan.pieces import UNKNOWN_NS
 from query.scan.shared_traces import Keys, is_among, keys_of_rows
 from query.search.answer import Traces
@@ -36,7 +36,12 @@ def settled(
     """
     if not settles(request) or latest_ns == UNKNOWN_NS:
         return SearchResult(Traces(), merge(partials, request).inspected), False
-    ready = [replace(one, shared_rows=_without(one.shared_rows, unready)) for one in partials]
+    ready = []
+    for one in partials:
+        rows, unready_ns = _ready(one.shared_rows, unready)
+        ready.append(replace(one, shared_rows=rows))
+        # What is missing of such a trace may have no time: it begins not later than the spans that are known.
+        latest_ns = max(latest_ns, unready_ns)
     wanted = enough(request)
     found = finish_partial(ready, replace(request, limit=wanted))
     starts = np.concatenate([part.top.start for part in found.parts]) if found.parts else np.empty(0, np.int64)
@@ -46,11 +51,14 @@ def settled(
     return SearchResult(Traces.from_columns(found.parts)[:count], found.inspected), False
 
 
-def _without(rows: pa.Table | None, unready: Keys) -> pa.Table | None:
+def _ready(rows: pa.Table | None, unready: Keys) -> tuple[pa.Table | None, int]:
+    """The rows of traces that are there whole, and when the last span of the others starts."""
     if rows is None or not len(unready):
-        return rows
-    kept = rows.filter(pa.array(~is_among(keys_of_rows(fixed_bytes(one_array(rows["trace_id"]))), unready)))
-    return kept if kept.num_rows else None
+        return rows, 0
+    waits = is_among(keys_of_rows(fixed_bytes(one_array(rows["trace_id"]))), unready)
+    starts = to_numpy(one_array(rows["start_ns"]))[waits]
+    kept = rows.filter(pa.array(~waits))
+    return (kept if kept.num_rows else None), int(starts.max()) if len(starts) else 0
 
 
 def _rows(table: pa.Table | None) -> int:

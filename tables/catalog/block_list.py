@@ -309,6 +309,12 @@ class BlockList:
         """The files of some blocks of one tenant as sources: small ones in groups."""
         return self._groups.sources(metas, self.sources)
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Closes the files of blocks, by their keys. A query that has them goes on."""
+        with self._lock:
+            for key in keys:
+                self._forget(key)
+
     def _forget(self, key: str) -> None:
         for source in self._sources.pop(key, []):
             source.close()

@@ -12,14 +12,24 @@ from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.members.member import Member, OffsetRange
+from app.querying.block_messages import METHOD as JOBS
+from app.querying.block_service import BlockService
 from app.querying.block_work import BlockWork, LocalBlockWork
 from app.querying.executor import QueryExecutor, QueryLimits
 from app.querying.frontend import Frontend, FrontendLimits
+from app.querying.gathering import cancel_all
+from app.querying.job_queue import JobQueue, QueueLimits
 from app.querying.live_messages import METHOD
 from app.querying.live_service import LiveService
 from app.querying.live_stores import LiveStores
 from app.querying.live_view import live_view
+from app.querying.partition_counts import PartitionCounts
+from app.querying.querier_slots import QuerierService
+from app.querying.querier_worker import QuerierWorker
+from app.querying.queued_blocks import JobLimits, QueuedBlockWork
+from app.querying.result_cache import ResultCache
 from app.rpc.client import InternalClient
+from app.rpc.frames import Frame
 from app.rpc.security import InternalSecurity
 from app.rpc.server import Handler, InternalServer
 from app.settings.server import Server
@@ -158,8 +168,8 @@ class Process:
         return member(self.name, address=address, partitions=ranges)
 
     async def serve(self, settings: Server | None = None, methods: Mapping[str, Handler] | None = None) -> None:
-        own = settings or free_server()
-        self.server = InternalServer(own, InternalSecurity(own), methods or {METHOD: self.service.answer})
+        own = settings or Server()
+        self.server = InternalServer(own, InternalSecurity(own), methods or {METHOD: self.service.answer}, port=0)
         await self.server.start()
 
     async def stop_serving(self) -> None:
@@ -171,11 +181,6 @@ class Process:
         self.executor.close()
         self.world.executor.shutdown()
         self.world.table.close()
-
-
-def free_server(**changes: Any) -> Server:
-    """Settings of an internal server on a port that the system chooses."""
-    return Server.model_construct(**{**Server().__dict__, "grpc_listen_port": 0, **changes})
 
 
 class ProcessGroup:
@@ -195,7 +200,14 @@ class ProcessGroup:
     def new_frontend(self, work: BlockWork, limits: FrontendLimits = FRONTEND_LIMITS) -> Frontend:
         """One without a live store."""
         stores = LiveStores(self.members, lambda: self.client, None, "frontend")
-        return Frontend(self.executor, lambda: self.blocks, lambda: self.log.partitions, stores, work, limits)
+        return Frontend(
+            self.executor,
+            lambda: self.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            limits,
+        )
 
     def frontend_in(self, name: str) -> Frontend:
         """One in the process with that live store."""
@@ -208,12 +220,87 @@ class ProcessGroup:
         work = LocalBlockWork(process.executor)
         store = process.world.store
         return Frontend(
-            process.executor, lambda: store.blocks, lambda: self.log.partitions, stores, work, FRONTEND_LIMITS
+            process.executor,
+            lambda: store.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            FRONTEND_LIMITS,
         )
 
     def announce(self) -> None:
         """Everybody's heartbeat."""
         self.members.members = {name: process.as_member() for name, process in self.processes.items()}
+
+
+class FrontendServer:
+    """A frontend that gives blocks to queriers, which fetch jobs from it over gRPC."""
+
+    def __init__(self, group: ProcessGroup, limits: QueueLimits, job_limits: JobLimits, cache_bytes: int) -> None:
+        self.queue = JobQueue(limits)
+        self._group = group
+        self._server = InternalServer(
+            Server(), InternalSecurity(Server()), {JOBS: QuerierService(self.queue).serve}, port=0
+        )
+        work = QueuedBlockWork(group.executor, self.queue, ResultCache(cache_bytes), job_limits)
+        self.frontend = group.new_frontend(work)
+        self.queriers: dict[str, asyncio.Task[None]] = {}
+        self.services: dict[str, BlockService] = {}
+        self._executors: list[QueryExecutor] = []
+        self._clients: list[InternalClient] = []
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def add_querier(self, name: str, jobs_max: int = 2) -> None:
+        """Connected when it returns."""
+        executor = QueryExecutor(QUERY_LIMITS)
+        blocks = BlockList(self._group.blocks.store, "cluster_id", ByteCache(f"columns-{name}", 1 << 20))
+        service = self.services[name] = BlockService(executor, lambda: blocks, forgets=True)
+        client = InternalClient(InternalSecurity(Server()), 64 << 20)
+        self._executors.append(executor)
+        self._clients.append(client)
+
+        async def answer(frame: Frame) -> Frame:
+            return await service.answer(frame)
+
+        worker = QuerierWorker(name, answer, lambda: client, lambda: [self._server.address], jobs_max)
+        self.queriers[name] = asyncio.ensure_future(worker.run())
+        async with asyncio.timeout(5):
+            while self.queue.slots_of(name) < jobs_max:
+                await asyncio.sleep(0.01)
+
+    async def lose_querier(self, name: str) -> None:
+        """As if it were killed."""
+        await cancel_all([self.queriers.pop(name)])
+
+    async def stop(self) -> None:
+        await cancel_all(self.queriers.values())
+        for client in self._clients:
+            await client.close()
+        await self._server.stop()
+        for executor in self._executors:
+            executor.close()
+
+
+@asynccontextmanager
+async def with_queriers(
+    group: ProcessGroup,
+    names: Sequence[str],
+    *,
+    limits: QueueLimits | None = None,
+    bytes_per_job: int = 1,
+    cache_bytes: int = 0,
+) -> AsyncIterator[FrontendServer]:
+    """A frontend of its own, and queriers. By default each block is a job, and nothing is cached."""
+    made = FrontendServer(group, limits or QueueLimits(), JobLimits(bytes_per_job, 100), cache_bytes)
+    try:
+        await made.start()
+        for name in names:
+            await made.add_querier(name)
+        yield made
+    finally:
+        await made.stop()
 
 
 POLICY = CutPolicy(partitions=2, segment_rows_max=8, segment_age_ms=1000, block_rows_max=1000, block_age_ms=5000)

@@ -9,6 +9,8 @@ import pytest
 
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
+from app.querying.job_queue import QueueLimits
+from app.rpc.frames import Frame
 from query.requests import (
     InstantRequest,
     Page,
@@ -22,7 +24,7 @@ from query.scan.progress import Progress, QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.wire.split import partition_of
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster
+from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 EVERYTHING = {"start_ns": 0, "end_ns": 1000 * 1000 * MS}
 
@@ -75,31 +77,44 @@ async def test_every_question(tmp_path: Path) -> None:
     async with cluster(tmp_path) as group:
         await filled(group)
         for frontend in (group.frontend, group.frontend_in("a"), group.frontend_in("b")):
-            assert await counted(frontend) == 40
-            found = await searched(frontend)
-            assert [start for _, start, *_ in found] == [(1000 + n) * MS for n in range(20, 0, -1)]
-            assert {(root, matched) for _, _, root, matched in found} == {("root", 2)}
-            assert len(await searched(frontend, '{ name = "root" } > { name = "child" }')) == 20
-            assert len(await searched(frontend, limit=3)) == 3
-            ranged = RangeRequest(query="{ } | rate() by (name)", step_ns=1000 * MS, start_ns=0, end_ns=3000 * MS)
-            series = (await frontend.metrics_range("t", ranged, QueryObserver())).series
-            assert [line.labels for line in series] == [(("name", "child"),), (("name", "root"),)]
-            names = await frontend.tag_names("t", TagNamesRequest(query='{ name = "root" }'), QueryObserver())
-            assert "name" in names.scopes["intrinsic"]
-            values = TagValuesRequest(fields=(parse_tag("name"), parse_tag("rootName")))
-            got = await frontend.tag_values("t", values, QueryObserver())
-            assert [value.text for value in got.values] == ["child", "root"]
-            trace_id = Sent(7, 0, 0).trace_id
-            answer = await frontend.trace("t", TraceRequest(trace_id=trace_id))
-            assert (answer.table.num_rows, answer.complete, answer.message) == (2, True, "")
-            page = await frontend.trace("t", TraceRequest(trace_id=trace_id, page=Page(None, 1)))
-            assert (page.table["name"].to_pylist(), page.more) == (["root"], True)
-            after = (page.table["start_ns"][0].as_py(), page.table["span_id"][0].as_py())
-            page = await frontend.trace("t", TraceRequest(trace_id=trace_id, page=Page(after, 1)))
-            assert (page.table["name"].to_pylist(), page.more) == (["child"], False)
-            assert (await frontend.trace("t", TraceRequest(trace_id=b"x" * 16))).table is None
-            assert await counted(frontend, "other") == 0
-            assert (await frontend.trace("other", TraceRequest(trace_id=trace_id))).table is None
+            await answers_every_question(frontend)
+
+
+@in_loop
+async def test_every_question_with_queriers(tmp_path: Path) -> None:
+    """The same where others read the blocks, also out of the cache of results."""
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1", "q2"], cache_bytes=1 << 20) as front:
+        await filled(group)
+        for _ in range(2):
+            await answers_every_question(front.frontend)
+
+
+async def answers_every_question(frontend: Frontend) -> None:
+    assert await counted(frontend) == 40
+    found = await searched(frontend)
+    assert [start for _, start, *_ in found] == [(1000 + n) * MS for n in range(20, 0, -1)]
+    assert {(root, matched) for _, _, root, matched in found} == {("root", 2)}
+    assert len(await searched(frontend, '{ name = "root" } > { name = "child" }')) == 20
+    assert len(await searched(frontend, limit=3)) == 3
+    ranged = RangeRequest(query="{ } | rate() by (name)", step_ns=1000 * MS, start_ns=0, end_ns=3000 * MS)
+    series = (await frontend.metrics_range("t", ranged, QueryObserver())).series
+    assert [line.labels for line in series] == [(("name", "child"),), (("name", "root"),)]
+    names = await frontend.tag_names("t", TagNamesRequest(query='{ name = "root" }'), QueryObserver())
+    assert "name" in names.scopes["intrinsic"]
+    values = TagValuesRequest(fields=(parse_tag("name"), parse_tag("rootName")))
+    got = await frontend.tag_values("t", values, QueryObserver())
+    assert [value.text for value in got.values] == ["child", "root"]
+    trace_id = Sent(7, 0, 0).trace_id
+    answer = await frontend.trace("t", TraceRequest(trace_id=trace_id))
+    assert (answer.table.num_rows, answer.complete, answer.message) == (2, True, "")
+    page = await frontend.trace("t", TraceRequest(trace_id=trace_id, page=Page(None, 1)))
+    assert (page.table["name"].to_pylist(), page.more) == (["root"], True)
+    after = (page.table["start_ns"][0].as_py(), page.table["span_id"][0].as_py())
+    page = await frontend.trace("t", TraceRequest(trace_id=trace_id, page=Page(after, 1)))
+    assert (page.table["name"].to_pylist(), page.more) == (["child"], False)
+    assert (await frontend.trace("t", TraceRequest(trace_id=b"x" * 16))).table is None
+    assert await counted(frontend, "other") == 0
+    assert (await frontend.trace("other", TraceRequest(trace_id=trace_id))).table is None
 
 
 @in_loop
@@ -195,3 +210,74 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         await asyncio.wait_for(started.wait(), 5)
         asking.cancel()
         await asyncio.wait_for(ended.wait(), 5)
+
+
+@in_loop
+async def test_a_querier_dies(tmp_path: Path) -> None:
+    """In the middle of a job: another one does it, and the answer is right."""
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1", "q2"]) as front:
+        await filled(group)
+        began = asyncio.Event()
+
+        async def hang(*_: Any) -> Any:
+            began.set()
+            await asyncio.sleep(60)
+
+        front.services["q1"].answer = hang
+        jobs = [asyncio.ensure_future(counted(front.frontend)) for _ in range(8)]
+        await asyncio.wait_for(began.wait(), 5)
+        await front.lose_querier("q1")
+        assert await asyncio.gather(*jobs) == [40] * 8
+
+
+@in_loop
+async def test_a_slow_querier_is_hedged(tmp_path: Path) -> None:
+    """A second one gets the job; the first is told that nobody waits, and takes jobs again."""
+    limits = QueueLimits(hedge_at_s=0.1)
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1", "q2"], limits=limits) as front:
+        await filled(group)
+        given_up = asyncio.Event()
+
+        async def hang(*_: Any) -> Any:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                given_up.set()
+
+        for name in ("q1", "q2"):  # whichever has the blocks
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(front.services[name], "answer", hang)
+                assert await counted(front.frontend) == 40
+        await asyncio.wait_for(given_up.wait(), 5)
+
+
+@in_loop
+async def test_a_search_ends_when_it_knows_enough(tmp_path: Path) -> None:
+    """The newest traces are in live stores: blocks that can only hold older ones are not waited for."""
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1"]) as front:
+        await filled(group)
+        fresh = [Sent(100 + n, 900 + n, 60_000 + n) for n in range(20)]
+        group.log.append(fresh, seconds=111)
+        for process in group.processes.values():
+            await process.read_all()
+
+        async def hang(frame: Frame) -> Any:
+            if frame.fields["wanted"] == "partial":
+                await asyncio.sleep(60)
+            return await answer(frame)
+
+        answer = front.services["q1"].answer
+        front.services["q1"].answer = hang
+        async with asyncio.timeout(10):
+            found = await searched(front.frontend, limit=5)
+        assert [start for _, start, *_ in found] == [(60_000 + n) * MS for n in range(19, 14, -1)]
+
+
+@in_loop
+async def test_no_querier(tmp_path: Path) -> None:
+    """503 after a while, not an answer without blocks."""
+    limits = QueueLimits(querier_wait_s=0.2)
+    async with cluster(tmp_path) as group, with_queriers(group, [], limits=limits) as front:
+        await filled(group)
+        with pytest.raises(Unavailable, match="no querier is connected"):
+            await counted(front.frontend)
