@@ -13,21 +13,13 @@ class PartitionCounts:
     whoever asks for as many as any distributor says asks for all that have spans.
     """
 
-    def __init__(
-        self, manager: PartitionManager | None, members: Members, at_start: Callable[[], int] = lambda: 0
-    ) -> None:
-        """manager: of the live store of this process. at_start: how many there were when the process started, where
-        there is none; 0: not known yet
-        """
+    def __init__(self, manager: PartitionManager | None, members: Members, at_start: Callable[[], int]) -> None:
+        """manager: of the live store of this process. at_start: how many there were then; 0: not known yet"""
         self._manager, self._members, self._at_start = manager, members, at_start
 
     def now(self) -> int:
         """How many are to be asked for; 0: not known yet."""
-        own = self._manager
-        known = self._at_start()
-        if own is not None and own.store is not None:
-            known = own.store.policy.partitions
-        if not known:
+        if not (known := self._at_start()):
             return 0
         written = (one.partitions_written for one in self._members.all())
         return max([known, *written, *self.of_live_records()])

@@ -45,7 +45,7 @@ class BlockOpener(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._ranges: RangeCache | None = None
         self._opened: BlockList | None = None
         self._known = False
-        self.partitions = 0  # of the topic of spans
+        self.partitions = self.partitions_at_start = 0  # of the topic of spans
 
     @property
     def blocks(self) -> BlockList | None:
@@ -60,6 +60,7 @@ class BlockOpener(faust.Service):  # type: ignore[misc]  # Faust has no types he
         """Opens the storage. It may be away: then it is tried again."""
         settings = self._settings
         cluster_id, self.partitions = await cluster_and_partitions(self._kafka, settings.kafka.topic)
+        self.partitions_at_start = self.partitions
         await probe_storage(StorageProbe(self._storage), self._executor)
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(self._storage)

@@ -57,7 +57,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
     here, internal = settings.targets, shared.internal
     executor = QueryExecutor(QueryLimits.of(settings.query))
     parts: list[faust.Service] = []
-    blocks, not_ready, count = _blocks(settings, shared, live, parts)
+    blocks, not_ready, at_start = _blocks(settings, shared, live, parts)
     if live is not None:
         internal.methods[live_messages.METHOD] = LiveService(live, executor).answer
     service = BlockService(executor, blocks, forgets=live is None and FRONTEND not in here)
@@ -72,7 +72,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
     further = [name for name in (FRONTEND, QUERIER) if name in here]
     if FRONTEND not in here and live is None:
         return Target(apps={}, servers=parts, further=further)
-    counts = PartitionCounts(live, shared.members, count)
+    counts = PartitionCounts(live, shared.members, at_start)
     alone = Querier(live, executor.limits, executor, counts.now) if live is not None else None
     backend: Backend = Frontend(
         executor,
@@ -90,7 +90,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
 def _blocks(
     settings: Settings, shared: Shared, live: PartitionManager | None, parts: list[faust.Service]
 ) -> tuple[Callable[[], BlockList | None], Callable[[], Sequence[str]], Callable[[], int]]:
-    """The blocks, why they are not there yet, and the number of partitions. parts: gets what opens them"""
+    """The blocks, why they are not there yet, and the number of partitions at the start. parts: gets what opens them"""
     if live is not None:
         manager = live
         return (
@@ -100,7 +100,7 @@ def _blocks(
         )
     opener = BlockOpener(settings, shared.kafka, polls=FRONTEND in settings.targets)
     parts.append(opener)
-    return lambda: opener.blocks, opener.not_ready, lambda: opener.partitions
+    return lambda: opener.blocks, opener.not_ready, lambda: opener.partitions_at_start
 
 
 def _queued(

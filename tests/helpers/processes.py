@@ -23,6 +23,7 @@ from app.querying.live_messages import METHOD
 from app.querying.live_service import LiveService
 from app.querying.live_stores import LiveStores
 from app.querying.live_view import live_view
+from app.querying.partition_counts import PartitionCounts
 from app.querying.querier_slots import QuerierService
 from app.querying.querier_worker import QuerierWorker
 from app.querying.queued_blocks import JobLimits, QueuedBlockWork
@@ -199,7 +200,14 @@ class ProcessGroup:
     def new_frontend(self, work: BlockWork, limits: FrontendLimits = FRONTEND_LIMITS) -> Frontend:
         """One without a live store."""
         stores = LiveStores(self.members, lambda: self.client, None, "frontend")
-        return Frontend(self.executor, lambda: self.blocks, lambda: self.log.partitions, stores, work, limits)
+        return Frontend(
+            self.executor,
+            lambda: self.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            limits,
+        )
 
     def frontend_in(self, name: str) -> Frontend:
         """One in the process with that live store."""
@@ -212,7 +220,12 @@ class ProcessGroup:
         work = LocalBlockWork(process.executor)
         store = process.world.store
         return Frontend(
-            process.executor, lambda: store.blocks, lambda: self.log.partitions, stores, work, FRONTEND_LIMITS
+            process.executor,
+            lambda: store.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            FRONTEND_LIMITS,
         )
 
     def announce(self) -> None:
