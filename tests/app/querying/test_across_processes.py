@@ -10,7 +10,7 @@ import pytest
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from app.querying.job_queue import QueueLimits
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.requests import (
     InstantRequest,
     Page,
@@ -261,7 +261,7 @@ async def test_a_search_ends_when_it_knows_enough(tmp_path: Path) -> None:
         for process in group.processes.values():
             await process.read_all()
 
-        async def hang(frame: Frame) -> Any:
+        async def hang(frame: RpcFrame) -> Any:
             if frame.fields["wanted"] == "partial":
                 await asyncio.sleep(60)
             return await answer(frame)
