@@ -162,7 +162,7 @@ class JobRunner:
 
 
 def register(app: StreamApp, topic_name: str, runner: JobRunner) -> None:
-    """Adds the agent."""
+    """Adds the agent that runs merge jobs to the Faust app."""
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
     app.owned_by(runner)
 

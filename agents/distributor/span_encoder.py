@@ -14,6 +14,7 @@ from agents.distributor.record_producer import Record
 from agents.distributor.requests import Encoded, joined, summed
 from agents.distributor.requests import Outcome as Outcome
 from agents.distributor.requests import Request as Request
+from agents.distributor.small_batches import BATCH_BYTES_MAX, encode_small
 from agents.distributor.span_inspector import RequestFacts, SpanInspector
 from agents.distributor.trace_sizes import Charge
 from agents.limited_log import limited_logger
@@ -45,6 +46,8 @@ _SPAN_TAG: Final = 0x12
 _DENSE: Final = 1 / 8
 # This many bytes decode in some milliseconds, whatever they are.
 _FEW: Final = 20_000
+# Small requests are looked at together: each takes numpy some microseconds, whatever its size.
+_JOINED_BYTES_MAX: Final = 256 << 10
 # Of a batch, so many requests that cannot be read are told where their fault is.
 _DETAILED_MAX: Final = 4
 # Decoders for limits of attributes that single tenants have.
@@ -59,13 +62,20 @@ def is_slow(requests: Sequence[Request]) -> bool:
 
 
 def _is_dense(requests: Sequence[Request]) -> bool:
-    found = total = 0
-    for request in requests:
-        codes = np.frombuffer(request.body, np.uint8)
-        zeros = len(codes) - np.count_nonzero(codes)
-        found += int(max(zeros, np.count_nonzero(codes == _SPAN_TAG)))
-        total += len(codes)
-    return found > max(_FEW, total * _DENSE)
+    total = sum(len(request.body) for request in requests)
+    if total <= _FEW:
+        return False
+    if total > _JOINED_BYTES_MAX:
+        counts = [_dense_bytes(request.body) for request in requests]
+    else:
+        counts = [_dense_bytes(b"".join([request.body for request in requests]))]
+    return sum(counts) > max(_FEW, total * _DENSE)
+
+
+def _dense_bytes(body: bytes) -> int:
+    codes = np.frombuffer(body, np.uint8)
+    zeros = len(codes) - np.count_nonzero(codes)
+    return int(max(zeros, np.count_nonzero(codes == _SPAN_TAG)))
 
 
 class SpanEncoder:
@@ -82,6 +92,7 @@ class SpanEncoder:
         at
         """
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
+        self._attribute_bytes_max = attribute_bytes_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
         self._inspector = inspector
         self._own_decoders: OrderedDict[int, OtlpDecoder] = OrderedDict()
@@ -92,7 +103,30 @@ class SpanEncoder:
         Raises: WireError if any request is malformed; NeedsSlowPath if `fast_path_only` is set and decoding takes long;
         NativePanic, or any other error that the bytes cause in the decoder
         """
+        looked_at = self._inspector is not None and not self._inspector.idle()
+        if fast_path_only and not looked_at and sum(len(request.body) for request in requests) <= BATCH_BYTES_MAX:
+            encoded = walled(self._encode_small, requests, partitions)
+            if encoded is not None:
+                return encoded
         return walled(self._encode_all, requests, partitions, fast_path_only=fast_path_only)
+
+    def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
+        """Encodes requests as they are, and only those that need columns as `_encode`. None: all of them do.
+
+        For batches whose spans nobody has to look at.
+        """
+        tenants, bodies = [one.tenant for one in requests], [one.body for one in requests]
+        small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
+        if small is None or not small.records:
+            return None
+        others = [number for number, received in enumerate(small.received) if received is None]
+        outcomes = [Outcome(received or 0) for received in small.received]
+        if not others:
+            return Encoded(outcomes, small.records, small.spans)
+        rest = self._encode(self._decoder, [requests[number] for number in others], partitions, fast_path_only=True)
+        for number, outcome in zip(others, rest.outcomes, strict=True):
+            outcomes[number] = outcome
+        return Encoded(outcomes, [*small.records, *rest.records], small.spans + rest.spans)
 
     def _encode_all(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
         """Together, but for tenants that have limits of attributes of their own."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import pyarrow as pa
 from faust.types import TP
 
 from agents.generator.journal.journal_file import FAILED as JOURNAL_FAILED
@@ -29,10 +30,10 @@ from agents.generator.offsets import CommitMetadata, Partition, Position, tenant
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
 from agents.generator.push.send_queues import PushTarget, SendQueues, merged_backlog
+from agents.generator.request_records import RequestRecords, WaitingRecord, log_skipped
 from agents.generator.tenants import Tenant, TenantConfigs
+from agents.stream.span_record import parts_of
 from agents.stream.stream_app import StreamApp
-from agents.stream.stream_events import events
-from tables.errors import WireError
 from tables.wall import is_fault
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class MetricsGenerator:
         self._send_queues = SendQueues(targets, queue_bytes_max, self._one_is_done)
         self._tenants: dict[str, Tenant] = {}
         self._partitions: dict[TP, Partition] = {}
+        self._undecoded: dict[int, RequestRecords] = {}  # by partition
         self._begins: dict[TP, int] = {}
         self._ownerships = 0
         self._number = 0  # of the last collection
@@ -88,6 +90,7 @@ class MetricsGenerator:
         mine = {tp for tp in assignment if tp.topic == self.topic}
         for gone in set(self._partitions) - mine:
             del self._partitions[gone]
+            self._undecoded.pop(gone.partition, None)
             for tenant in self._tenants.values():
                 tenant.generator.forget(gone.partition)
         new = mine - set(self._partitions)
@@ -200,22 +203,40 @@ class MetricsGenerator:
         state.next_offset = state.recall_offset = message.offset + 1
         state.clock_ms, state.read_ms = round(message.timestamp * 1000), _now_ms()
         try:
-            parts = tenants_of(message)
+            info, parts = parts_of(message)
+            if info.of_requests:
+                waiting = self._undecoded.setdefault(message.partition, RequestRecords())
+                if waiting.add(WaitingRecord(message.offset, state.clock_ms, message.value, parts)):
+                    self._decode(message.partition)
+                return
+            self._decode(message.partition)  # records are counted in their order
+            spans = tenants_of(message)
         except BaseException as err:
             if not is_fault(err):
                 raise
             DISCARDED.labels("", "unreadable_record").inc()
-            _log_skipped(message, err)
+            log_skipped(self.topic, message.partition, message.offset, err)
             return
+        self._count(message.partition, message.offset, state.clock_ms, spans)
+
+    def _decode(self, partition: int) -> None:
+        """Counts the records of a partition that wait to be decoded."""
+        waiting = self._undecoded.pop(partition, None)
+        for record, spans, problem in waiting.read() if waiting is not None else ():
+            if problem is not None:
+                DISCARDED.labels("", "unreadable_record").inc()
+                log_skipped(self.topic, partition, record.offset, problem)
+            self._count(partition, record.offset, record.time_ms, spans)
+
+    def _count(self, partition: int, offset: int, time_ms: int, parts: Sequence[tuple[str, pa.RecordBatch]]) -> None:
         for tenant, spans in parts:
             try:
-                generator = self._tenant(tenant).generator
-                generator.add(message.partition, spans, state.clock_ms, time.time(), message.offset)
+                self._tenant(tenant).generator.add(partition, spans, time_ms, time.time(), offset)
             except BaseException as err:
                 if not is_fault(err):
                     raise
                 DISCARDED.labels(tenant, "failed").inc(len(spans))
-                _log_skipped(message, err)
+                log_skipped(self.topic, partition, offset, err)
             else:
                 RECEIVED.labels(tenant).inc(len(spans))
 
@@ -228,7 +249,7 @@ class MetricsGenerator:
         except BaseException as err:
             if not is_fault(err):
                 raise
-            _log_skipped(message, err)  # counted when it was read first
+            log_skipped(self.topic, message.partition, message.offset, err)  # counted when it was read first
         if not state.recalling:
             self._recalled(state, message.partition)
 
@@ -257,6 +278,8 @@ class MetricsGenerator:
         async with self._collecting:
             if self._saved is not None:
                 return  # it is not known yet what goes on
+            for partition in list(self._undecoded):
+                self._decode(partition)
             time_ms, created_ms = max(_now_ms(), self._collected_ms + 2), self._collected_ms + 1
             self._number += 1
             self._let_wait_go_on()
@@ -370,29 +393,5 @@ class MetricsGenerator:
         self._send_queues.stop()
 
 
-def _log_skipped(message: Any, err: BaseException) -> None:
-    foreseen = isinstance(err, WireError)  # a traceback would say nothing more
-    said = err if foreseen else f"{type(err).__name__}: {err}"
-    position = message.topic, message.partition, message.offset
-    log.warning("skipped %s[%d]@%d: %s", *position, said, exc_info=None if foreseen else err)
-
-
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def register(app: StreamApp, generator: MetricsGenerator) -> None:
-    """Adds the agent. The caller must call restore, collect and commit, and push and stop at the end."""
-    topic = app.topic(generator.topic, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
-    app.owned_by(generator)
-
-    @app.agent(topic, name="metrics_generator")
-    async def metrics_generator(stream: Any) -> None:
-        async for event in events(stream):
-            generator.take(event.message)
-            # Faust keeps the message until it is acknowledged, which here never happens.
-            event.value = event.message.value = None
-
-    @app.on_partitions_revoked.connect(weak=False)
-    async def revoked(_: Any, partitions: Iterable[TP], **__: Any) -> None:
-        await generator.revoked(partitions)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from agents.stream.span_record import parts_of
 from tables.errors import WireError
-from tables.wire import record
+from tables.wire.request_records import decode_record
 
 
 class Position(NamedTuple):
@@ -79,7 +79,7 @@ class Partition:
 def tenants_of(message: Any) -> list[tuple[str, pa.RecordBatch]]:
     """The spans of each tenant in a record. Raises: WireError, and any error of the libraries that read the bytes"""
     info, parts = parts_of(message)
-    spans = record.decode(message.value)
+    spans = decode_record(message.value, info)
     if not info.runs:
         return [(parts[0].tenant, spans)]
     if len(spans) != info.spans:

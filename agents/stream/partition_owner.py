@@ -32,9 +32,9 @@ class NoOwner:
         return {}
 
     def taken(self) -> Mapping[TP, int]:
-        """Nothing is known."""
+        """An owner that tracks no offsets answers with an empty mapping."""
         return {}
 
     def waits(self) -> Mapping[int | None, str]:
-        """Nothing holds up records."""
+        """An owner that never holds records back answers with an empty mapping."""
         return {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ import faust.app
 from faust.transport.drivers import aiokafka as driver
 
 from agents.stream import kafka_batches
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner, PartitionOwner
 from agents.stream.stream_consumer import Consumer
 
 # As good as never: a consumer that aiokafka takes for idle leaves its group, and never joins it again while nobody
 # takes records from it. Faust takes none before it is in the group.
 _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
+
+# How soon a group learns of new partitions of its topic.
+_METADATA_AGE_MS = 10_000
 
 # Of the topic whose only partition the leader of a consumer group has. The name is Faust's.
 LEADER_TOPIC_END = "-__assignor-__leader"
@@ -86,7 +90,7 @@ def rebalance_timeout_s(session_timeout_s: float) -> float:
 def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     name: str,
     *,
-    broker: Iterable[str],
+    kafka: KafkaClient,
     datadir: Path,
     session_timeout_s: float,
     message_bytes_max: int,
@@ -107,7 +111,8 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     kafka_batches.install(decompressed_bytes_max)
     return StreamApp(
         name,
-        broker=[f"kafka://{address}" for address in broker],
+        broker=[f"kafka://{address}" for address in kafka.brokers],
+        broker_credentials=kafka.credentials(),
         store="memory://",
         datadir=str(datadir),
         web_enabled=False,
@@ -127,6 +132,7 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
         # Kafka away for minutes is not a live lock.
         broker_commit_livelock_soft_timeout=86_400.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         # Records are large: a few dozen are tens of megabytes.
         stream_buffer_maxsize=buffer_records_max,
         broker_max_poll_records=buffer_records_max,

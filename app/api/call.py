@@ -13,23 +13,28 @@ from query import memory
 from query.memory import RequestLimit
 
 _MEMORY_SETTING: Final = "read.max_query_memory_bytes of the tenant's overrides"
+PARTIAL_HEADER: Final = "X-Stretto-Partial"
 ACCESS: Final = web.AppKey("access", Access)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """params: as texts, under the names that they have in a URL"""
+    """params: as texts, under the names that they have in a URL. partial_header: the value of X-Stretto-Partial; None:
+    not sent
+    """
 
     backend: Backend
     limits: ApiLimits
     tenant: str
     params: Mapping[str, str]
+    partial_header: str | None = None
 
 
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
     app, tenant = request.app, tenant_of_request(request)
-    return Call(app[BACKEND], limits_of(tenant, app[LIMITS_OF]), tenant, request.query)
+    partial_header = request.headers.get(PARTIAL_HEADER)
+    return Call(app[BACKEND], limits_of(tenant, app[LIMITS_OF]), tenant, request.query, partial_header)
 
 
 def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:

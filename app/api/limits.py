@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from app.settings.models import QueryFrontend
+from app.settings.query_frontend import QueryFrontend
 from app.settings.tenant_limits import ReadOverrides
 
 
@@ -23,6 +23,7 @@ class ApiLimits:
     max_query_expression_size_bytes: int = 128 << 10  # max_query_expression_size_bytes
     max_bytes_per_trace: int = 0  # trace_by_id.max_bytes_per_trace; 0: none
     max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
+    allow_partial: bool = False  # allow_partial
     max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
     # Only of single tenants.
     max_bytes_per_tag_values_query: int = 0  # read.max_bytes_per_tag_values_query; 0: none
@@ -45,6 +46,7 @@ class ApiLimits:
             max_query_expression_size_bytes=frontend.max_query_expression_size_bytes,
             max_bytes_per_trace=trace.max_bytes_per_trace,
             max_spans_per_page=trace.max_spans_per_page,
+            allow_partial=frontend.allow_partial,
             max_send_msg_size_bytes=max_send_msg_size_bytes,
         )
 

@@ -9,14 +9,19 @@ from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.limits import LIMITS, LIMITS_OF, ApiLimits
+from app.api.page import config as page_config
+from app.api.page import search_stream, serve, service_map
+from app.api.page.files import PageFiles
+from app.api.page.serve import FILES
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
+from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
 from app.api.status.rings import RINGS, Rings, UnknownRings
-from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, overrides, search, tags, trace_diff, traces
 from app.api.tenants import TENANTS, TenantApi
+from app.api.trace_view import endpoints as trace_view
 from app.net.access import Access, Identity
 from app.net.http_guard import quiet_logger
 
@@ -24,6 +29,7 @@ from app.net.http_guard import quiet_logger
 ROUTES: Final = (
     search.routes,
     trace_diff.routes,
+    trace_view.routes,
     traces.routes,
     tags.routes,
     metrics.routes,
@@ -32,8 +38,13 @@ ROUTES: Final = (
     status.routes,
     rings_.routes,
     profile.routes,
+    page_config.routes,
+    search_stream.routes,
+    service_map.routes,
+    serve.routes,
 )
-OPEN: Final = frozenset({"/ready", "/metrics"})
+# As aiohttp writes the paths of routes.
+OPEN: Final = frozenset({"/ready", "/metrics", *serve.OPEN})
 _BODY_BYTES: Final = 64 << 10  # of overrides; no other endpoint reads one
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends a body which nobody reads has so long to take its answer.
@@ -54,7 +65,7 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
     access: who may ask; OPEN needs no token
-    process, rings: what /status and the pages of rings show
+    process, rings: what /status, the web page and the pages of rings show
     profiling: whether /debug/pprof answers
     tenants: limits, overrides and usage of tenants; None: there are none
     """
@@ -65,6 +76,7 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     app[PROCESS] = process or Process("all")
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
+    app[FILES] = PageFiles()
     for routes in ROUTES:
         app.add_routes(routes)
     return app
@@ -77,7 +89,8 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
     Nothing at all where a header that decides who is asking is there twice.
     """
     identity = Identity.of(request.headers.items())
-    if request.path not in OPEN:
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in OPEN:
         request.app[ACCESS].check(identity.authorization)
     return await handler(request)
 

@@ -2,8 +2,8 @@
 
 grpc's own server reads a whole message before our code sees it, has no limit on connections, and refuses every
 compression but gzip and deflate. Here the library h2 checks the protocol, except for DATA frames, which are nearly all
-of the bytes. This module passes their content on as it arrives to the request, which counts it in the budget or refuses
-it. So the memory of unfinished uploads is bounded, whatever their number.
+of the bytes, and for streams (`http2_streams`). This module passes the content of DATA on as it arrives to the request,
+which counts it in the budget or refuses it. So the memory of unfinished uploads is bounded, whatever their number.
 """
 
 import asyncio
@@ -13,43 +13,26 @@ from typing import Final, cast
 import h2.errors
 import h2.events
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 
 from agents.limited_log import limited_logger
 from app.net.goaway import goaway_frame, refusal
-from app.net.http2_types import FRAME_BYTES_MAX, STREAM_WINDOW, Exchange, Headers, Nobody, Site, new_state
+from app.net.http2_streams import DATA, END_STREAM, HEAD, HEADERS, PADDED, WINDOW_UPDATE, Streams, frame
+from app.net.http2_types import FRAME_BYTES_MAX, STREAM_WINDOW, Headers, Http2Fault, Site, new_state
 
 log = limited_logger(__name__)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_HEAD: Final = struct.Struct(">HBBBL")  # length (2 + 1 bytes), type, flags, stream
-_DATA, _WINDOW_UPDATE = 0, 8
-_END_STREAM, _PADDED = 1, 8
 _CONNECTION_WINDOW: Final = 4 << 20
 _DEFAULT_WINDOW: Final = 65_535
-# After this cost of frames the event loop serves others: headers take 0.1 ms, data some microseconds.
+# After this cost of frames the event loop serves others: data take some microseconds, headers of a request that is like
+# the one before 20, others 0.1 ms.
 _TURN: Final = 400
-_COST_DATA, _COST_OTHER = 1, 20
+_COST_DATA, _COST_HEADERS, _COST_OTHER = 1, 5, 20
 # Frames without content (pings, resets, settings, empty data …) between the ends of two requests.
 _IDLE_FRAMES_MAX: Final = 2000
 _HEADER_TABLE_BYTES: Final = 4096
 _LAST_WORDS_S: Final = 1.0
-
-
-class _Fault(ProtocolError):  # noqa: N818  (says what it is)
-    """A violation of the protocol by the client that the library does not detect."""
-
-    def __init__(self, code: h2.errors.ErrorCodes) -> None:
-        super().__init__()
-        self.error_code = code
-
-
-class _Stream:
-    __slots__ = ("ended", "exchange", "since_s", "window")
-
-    def __init__(self, exchange: Exchange, since_s: float) -> None:
-        self.exchange, self.since_s = exchange, since_s
-        self.window = STREAM_WINDOW
-        self.ended = False
 
 
 class Http2Connection(asyncio.Protocol):
@@ -62,19 +45,19 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._rest = b""  # that has come and is not taken: part of a frame, or what waits for its turn
         self._begun = self._ended = self._writes_wait = self._turn_waits = self._refused = self._paused = False
-        self._streams: dict[int, _Stream] = {}
-        self._highest = 0
+        self._streams = Streams(self, site, self._h2)
+        self._streams.answered = self._was_answered
         self._window = _CONNECTION_WINDOW
         self._idle_frames = 0
         self._since_s = self._loop.time()
         self._stuck_since_s: float | None = None
-        self._answers: dict[int, tuple[bytes, Headers]] = {}  # that wait for the client's window
         # An incomplete DATA frame: missing bytes, stream, flags.
         self._left = self._of = self._flags = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepts the connection, or refuses it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        self._streams.write = self._transport.write
         if not self._site.opened(self):
             self._refused = self._ended = True
             self._transport.write(refusal("too many connections (connections_max); try again later"))
@@ -89,10 +72,7 @@ class Http2Connection(asyncio.Protocol):
             self._site.closed(self)
         self._ended = True
         self._rest = b""
-        streams, self._streams = self._streams, {}
-        self._answers.clear()
-        for stream in streams.values():
-            stream.exchange.gone()
+        self._streams.end_all()
 
     def data_received(self, data: bytes) -> None:
         """Buffers bytes as they arrive; `_turn` processes them."""
@@ -118,27 +98,23 @@ class Http2Connection(asyncio.Protocol):
             self._cut("write_time")
         elif not self._begun and now_s - self._since_s > limits.head_s:
             self._cut("head_time")
-        elif not self._streams and now_s - self._since_s > limits.idle_s:
+        elif not self._streams and now_s - max(self._since_s, self._streams.idle_since_s) > limits.idle_s:
             self._site.limited("idle")
             self._close()
+        elif self._streams.waits_for_window(now_s - limits.write_s):
+            self._cut("write_time")
         else:
-            if any(now_s - self._streams[number].since_s > limits.write_s for number in self._answers):
-                self._cut("write_time")
-                return
-            for stream in list(self._streams.values()):
-                if not stream.ended and now_s - stream.since_s > limits.request_s:
+            for stream in self._streams.unfinished():
+                if now_s - stream.since_s > limits.request_s:
                     stream.exchange.late()
 
     def answer(self, stream: int, body: bytes, trailers: Headers) -> None:
         """Answers a request whose client still waits. body: b"": the answer is only trailers"""
-        if self._ended or stream not in self._streams:
-            return
-        self._answers[stream] = (body, trailers)
-        try:
-            self._send(stream)
-        except ProtocolError:  # the client reset the stream, and it is not processed yet
-            self._forget(stream)
-        self._flush()
+        if not self._ended:
+            self._streams.answer(stream, body, trailers)
+
+    def _was_answered(self) -> None:
+        self._idle_frames = 0
 
     def go_away(self) -> None:
         """The server stops: tells the client to send no new requests; running ones still get their answers."""
@@ -159,7 +135,8 @@ class Http2Connection(asyncio.Protocol):
             return
         try:
             taken, done = self._take_frames(memoryview(self._rest))
-        except _Fault as err:
+        except Http2Fault as err:
+            self._h2.highest_inbound_stream_id = self._streams.highest
             self._h2.close_connection(err.error_code)
             self._fail()
             return
@@ -171,7 +148,6 @@ class Http2Connection(asyncio.Protocol):
             self._cut("fault")
             return
         self._rest = self._rest[taken:]
-        self._flush()
         if not done and not self._ended:
             self._turn_waits = True
             self._loop.call_soon(self._turn)
@@ -194,15 +170,15 @@ class Http2Connection(asyncio.Protocol):
                 self._data(piece)
                 cost += _COST_DATA
                 continue
-            if len(view) - at < _HEAD.size:
+            if len(view) - at < HEAD.size:
                 return at, True
-            high, low, kind, flags, stream = _HEAD.unpack_from(view, at)
+            high, low, kind, flags, stream = HEAD.unpack_from(view, at)
             length = high << 8 | low
             if length > FRAME_BYTES_MAX:
-                raise _Fault(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
-            end = at + _HEAD.size + length
-            if kind == _DATA and not flags & _PADDED:
-                at += _HEAD.size
+                raise Http2Fault(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+            end = at + HEAD.size + length
+            if kind == DATA and not flags & PADDED:
+                at += HEAD.size
                 self._count_data(stream, length, flags)
                 self._left, self._of, self._flags = length, stream, flags
                 if not length:
@@ -213,22 +189,20 @@ class Http2Connection(asyncio.Protocol):
                 return at, True
             self._frame(kind, flags, stream, view[at:end])
             at = end
-            cost += _COST_OTHER
+            cost += _COST_HEADERS if kind == HEADERS else _COST_OTHER
         return at, False
 
     def _count_data(self, stream: int, length: int, flags: int) -> None:
-        """Counts a DATA frame in the flow-control windows. Raises: _Fault if there is no such stream, or no room for
-        it
-        """
-        if stream == 0 or stream > self._highest:
-            raise _Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
+        """Counts a DATA frame in the flow-control windows. Raises: Http2Fault if there is no such stream, or no room"""
+        if stream == 0 or stream > self._streams.highest:
+            raise Http2Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
         self._window -= length
         entry = self._streams.get(stream)
         if entry is not None:
             entry.window -= length
         if self._window < 0 or (entry is not None and (entry.window < 0 or entry.ended)):
-            raise _Fault(h2.errors.ErrorCodes.FLOW_CONTROL_ERROR)
-        if not length and not flags & _END_STREAM:
+            raise Http2Fault(h2.errors.ErrorCodes.FLOW_CONTROL_ERROR)
+        if not length and not flags & END_STREAM:
             self._idle_frame()
 
     def _data(self, piece: memoryview) -> None:
@@ -244,106 +218,58 @@ class Http2Connection(asyncio.Protocol):
             self._window = _CONNECTION_WINDOW
         if entry is None or self._left:
             return
-        if self._flags & _END_STREAM:
-            self._end_of(number, entry)
+        if self._flags & END_STREAM:
+            entry.ended = True
+            entry.exchange.end()
         elif entry.window < STREAM_WINDOW // 2:
             self._grant(number, STREAM_WINDOW - entry.window)
             entry.window = STREAM_WINDOW
 
-    def _end_of(self, number: int, entry: _Stream) -> None:
-        # The library learns that the request has ended.
-        self._h2.receive_data(_HEAD.pack(0, 0, _DATA, _END_STREAM, number))
-        entry.ended = True
-        entry.exchange.end()
-
     def _frame(self, kind: int, flags: int, stream: int, frame: memoryview) -> None:
-        if kind == _DATA:  # padded
+        """Takes a whole frame, its head included. Raises: ProtocolError"""
+        if kind == DATA:  # padded
             length = len(frame) - 9
             padding = frame[9] if length else 0
             if not length or padding >= length:
-                raise _Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                raise Http2Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR)
             self._count_data(stream, length, flags)
             self._of, self._flags, self._left = stream, flags, length - 1 - padding
             self._data(frame[10 : 9 + length - padding])
             return
         self._idle_frame()
-        for event in self._h2.receive_data(bytes(frame)):
-            self._event(event)
+        if not self._streams.frame(kind, flags, stream, frame[HEAD.size :]):
+            self._h2.highest_inbound_stream_id = self._streams.highest  # for its GOAWAY
+            events = self._h2.receive_data(bytes(frame))
+            # An answer must not overtake the acknowledgement of the settings that it follows.
+            self._flush()
+            for event in events:
+                self._event(event)
 
     def _event(self, event: h2.events.Event) -> None:
         match event:
-            case h2.events.RequestReceived(stream_id=int(number), headers=headers):
-                texts = [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in headers or ()]
-                self._request(number, texts, ended=event.stream_ended is not None)
-            case h2.events.TrailersReceived(stream_id=int(number)) if number in self._streams:
-                entry = self._streams[number]
-                entry.ended = True
-                entry.exchange.end()
-            case h2.events.StreamReset(stream_id=int(number)):
-                if (reset := self._forget(number)) is not None:
-                    reset.exchange.gone()
-            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+            case h2.events.RemoteSettingsChanged(changed_settings=changed):
                 # The client may offer any size; what it makes us remember of our answers is our memory.
                 if self._h2.encoder.header_table_size > _HEADER_TABLE_BYTES:
                     self._h2.encoder.header_table_size = _HEADER_TABLE_BYTES
-                for number in list(self._answers):
-                    self._send(number)
+                if (window := changed.get(SettingCodes.INITIAL_WINDOW_SIZE)) is not None:
+                    self._streams.initial_window_changed(window.new_value - (window.original_value or 0))
+                self._streams.send_waiting()
             case h2.events.ConnectionTerminated():
                 if not self._streams:
                     self._close()
             case _:
                 pass
 
-    def _request(self, number: int, headers: Headers, *, ended: bool) -> None:
-        self._highest = max(self._highest, number)
-        # Registered before it is answered, which may happen at once.
-        entry = _Stream(_NOBODY, self._loop.time())
-        entry.ended = ended
-        self._streams[number] = entry
-        exchange = self._site.exchange(self, number, headers)
-        if exchange is None:
-            return
-        entry.exchange = exchange
-        if ended:
-            exchange.end()
-
-    def _send(self, number: int) -> None:
-        """Sends an answer, or the part that the client's window allows. Raises: ProtocolError"""
-        body, trailers = self._answers[number]
-        if len(body) > self._h2.local_flow_control_window(number):
-            self._streams[number].since_s = self._loop.time()
-            return
-        self._idle_frames = 0
-        del self._answers[number]
-        if body:
-            self._h2.send_headers(number, _OK)
-            for start in range(0, len(body), self._h2.max_outbound_frame_size):
-                self._h2.send_data(number, body[start : start + self._h2.max_outbound_frame_size])
-            self._h2.send_headers(number, trailers, end_stream=True)
-        else:
-            self._h2.send_headers(number, [*_OK, *trailers], end_stream=True)
-        entry = self._forget(number)
-        if entry is not None and not entry.ended:
-            # The rest of the request is not wanted.
-            self._h2.reset_stream(number, h2.errors.ErrorCodes.NO_ERROR)
-
-    def _forget(self, number: int) -> _Stream | None:
-        self._answers.pop(number, None)
-        entry = self._streams.pop(number, None)
-        if not self._streams:
-            self._since_s = self._loop.time()
-        return entry
-
     def _idle_frame(self) -> None:
         """Counts a frame that carries no request. Raises: ProtocolError if there are too many"""
         self._idle_frames += 1
         if self._idle_frames > _IDLE_FRAMES_MAX:
             self._site.limited("idle_frames")
-            raise _Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            raise Http2Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _grant(self, stream: int, more_bytes: int) -> None:
         assert self._transport is not None
-        self._transport.write(_HEAD.pack(0, 4, _WINDOW_UPDATE, 0, stream) + struct.pack(">L", more_bytes))
+        self._transport.write(frame(WINDOW_UPDATE, 0, stream, struct.pack(">L", more_bytes)))
 
     def _may_read(self) -> None:
         """Pauses reading while this connection's frames or answers wait."""
@@ -388,7 +314,3 @@ class Http2Connection(asyncio.Protocol):
         self._ended = True
         assert self._transport is not None
         self._transport.abort()
-
-
-_NOBODY: Final = Nobody()
-_OK: Final[Headers] = ((":status", "200"), ("content-type", "application/grpc"))

@@ -1,11 +1,13 @@
 """The types around an HTTP/2 connection: its limits, its server, and each request on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 if TYPE_CHECKING:
@@ -13,6 +15,21 @@ if TYPE_CHECKING:
 
 Headers = Sequence[tuple[str, str]]
 FRAME_BYTES_MAX: Final = 1 << 16
+
+
+class RequestHeaders(list[tuple[str, str]]):
+    """The headers of a request; those of several requests where they are the same.
+
+    facts: what a server has found out from them, and need not find out again
+    """
+
+    __slots__ = ("facts",)
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(headers)
+        self.facts: Any = None
+
+
 STREAM_WINDOW: Final = 1 << 20
 
 
@@ -29,6 +46,14 @@ class Http2Limits:
     header_bytes_max: int = 64 << 10
     streams_max: int = 100
     connections_max: int = 2000
+
+
+class Http2Fault(ProtocolError):  # noqa: N818  (says what it is)
+    """A violation of the protocol by the client that the library does not detect. It ends the connection."""
+
+    def __init__(self, code: ErrorCodes) -> None:
+        super().__init__()
+        self.error_code = code
 
 
 class Exchange(Protocol):
@@ -48,7 +73,7 @@ class Exchange(Protocol):
 
 
 class Site(Protocol):
-    """The server of a connection."""
+    """What serves the requests of HTTP/2 connections."""
 
     limits: Http2Limits
 
@@ -61,7 +86,7 @@ class Site(Protocol):
     def limited(self, limit: str) -> None:
         """A connection is closed because of this limit."""
 
-    def exchange(self, connection: "Http2Connection", stream: int, headers: Headers) -> Exchange | None:
+    def exchange(self, connection: "Http2Connection", stream: int, headers: RequestHeaders) -> Exchange | None:
         """A request begins; None if it already has its answer."""
 
 
@@ -96,4 +121,5 @@ def new_state(limits: Http2Limits) -> H2Connection:
     state.max_inbound_frame_size = FRAME_BYTES_MAX
     state.decoder.max_header_list_size = limits.header_bytes_max
     state.initiate_connection()
+    # A request is not the library's, see `http2_streams`; for its state machine the connection is idle.
     return state

@@ -16,7 +16,7 @@ from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
 from app.net.access import Access, Forbidden, Identity, Unauthorized
 from app.net.http2 import Http2Connection
-from app.net.http2_types import Headers, Http2Limits
+from app.net.http2_types import Headers, Http2Limits, RequestHeaders
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS
@@ -95,6 +95,7 @@ class GrpcReceiver:
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")
         self._host, self._port = split_host_port(endpoint)
+        self.reuse_port = False
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -108,6 +109,7 @@ class GrpcReceiver:
             self._port,
             ssl=self._tls,
             backlog=_BACKLOG,
+            reuse_port=self.reuse_port,
             ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
         )
         self._look_later()
@@ -142,22 +144,29 @@ class GrpcReceiver:
     def limited(self, limit: str) -> None:
         LIMITED.labels(self.method.name, limit).inc()
 
-    def exchange(self, connection: Http2Connection, stream: int, headers: Headers) -> "_Call | None":
+    def exchange(self, connection: Http2Connection, stream: int, headers: RequestHeaders) -> "_Call | None":
         """See http2.Site. The client is authenticated before anything of the body is kept."""
         try:
-            if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
-                raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
-            if not _has(headers, ":path", self.method.path):
-                raise GrpcError(_Code.UNIMPLEMENTED, f"only {self.method.path} is answered here")
-            encoding = next((value for name, value in headers if name == "grpc-encoding"), "").lower()
-            if encoding not in ("", "identity", *ENCODINGS):
-                text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
-                raise GrpcError(_Code.UNIMPLEMENTED, text)
-            tenant = self.access.tenant(*Identity.of(headers))
+            if headers.facts is None:
+                headers.facts = self._encoding(headers), Identity.of(headers)
+            encoding, identity = headers.facts
+            tenant = self.access.tenant(*identity)
         except _REFUSALS as err:
             connection.answer(stream, b"", trailers(_grpc_error(err)))
             return None
         return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
+
+    def _encoding(self, headers: Headers) -> str:
+        """The compression of the call's message; "" for none. Raises: GrpcError if it is no call of our method"""
+        if not _has(headers, ":method", "POST") or not _has(headers, "content-type", "application/grpc"):
+            raise GrpcError(_Code.UNIMPLEMENTED, "only gRPC is spoken here: POST with application/grpc")
+        if not _has(headers, ":path", self.method.path):
+            raise GrpcError(_Code.UNIMPLEMENTED, f"only {self.method.path} is answered here")
+        encoding = next((value for name, value in headers if name == "grpc-encoding"), "").lower()
+        if encoding not in ("", "identity", *ENCODINGS):
+            text = f"grpc-encoding {encoding[:40]!r} is not known; send one of {ACCEPTED}"
+            raise GrpcError(_Code.UNIMPLEMENTED, text)
+        return encoding
 
     def run(self, call: "_Call") -> "asyncio.Task[None]":
         """Answers a call whose message has arrived."""

@@ -28,6 +28,7 @@ class HttpServer:
         """name: in the log and in metrics"""
         self._runner = http_runner(app, section.header_bytes_max, name)
         self._section, self._tls, self._name = section, tls, name
+        self.reuse_port = False
 
     async def start(self) -> None:
         """Listens. Raises: OSError if the address cannot be used"""
@@ -42,6 +43,7 @@ class HttpServer:
             connections_max=section.connections_max,
         )
         site = GuardedSite(self._runner, host, port, name=self._name, limits=limits, tls=self._tls)
+        site.reuse_port = self.reuse_port
         await site.start()
 
     async def stop(self, _grace_s: float) -> None:

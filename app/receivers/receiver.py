@@ -11,7 +11,12 @@ from app.receivers.input_budget import InputBudget
 
 
 class Receiver(Protocol):
-    """A server that turns a protocol's requests into requests of the batcher."""
+    """A server that turns a protocol's requests into requests of the batcher.
+
+    reuse_port: whether other processes may listen on the same address (SO_REUSEPORT)
+    """
+
+    reuse_port: bool
 
     async def start(self) -> None:
         """Listens. Raises: OSError if the address cannot be used"""

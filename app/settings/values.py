@@ -52,7 +52,7 @@ def kafka_address(text: str) -> str:
     """A broker as `host:port`, from `host`, `host:port` or `kafka://host:port`. Raises ValueError."""
     scheme, separator, rest = text.strip().rpartition("://")
     if separator and scheme != "kafka":
-        raise ValueError("expected host:port or kafka://host:port; TLS and SASL are not supported")
+        raise ValueError("expected host:port or kafka://host:port; TLS and SASL are set with kafka.tls and kafka.sasl")
     rest = rest.removesuffix("/")
     return host_port(f"{rest}:{_KAFKA_PORT}" if _HOST.fullmatch(rest) else rest)
 
@@ -178,6 +178,11 @@ Origins = Annotated[
 ]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
+    BeforeValidator(_split_at_commas),
+    Field(strict=False),
+]
+HostPorts = Annotated[
+    tuple[Annotated[str, Words("host:port"), AfterValidator(host_port)], ...],
     BeforeValidator(_split_at_commas),
     Field(strict=False),
 ]

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 from agents.distributor import agent
+from agents.distributor.dead_letters import DeadLetters
 from agents.distributor.forwarders.conditions import parse_condition
 from agents.distributor.forwarders.forwarder import Forwarder, ForwarderConfig, ForwarderError, Forwarding
+from agents.distributor.partition_growth import PartitionGrowth
 from agents.distributor.rate_limits import RateLimits
 from agents.distributor.record_producer import RecordProducer
+from agents.distributor.sources import Source, Sources
 from agents.distributor.span_inspector import SpanInspector
 from agents.distributor.span_log import SpanLogConfig
 from agents.distributor.span_rules import SpanRules
 from agents.distributor.span_writer import SpanWriter
 from agents.distributor.tenant_metrics import TenantMetrics
+from agents.distributor.topic_watch import TopicWatch
 from agents.distributor.trace_sizes import TraceSizes
 from app.errors import SettingsError
 from app.net.tenant import SINGLE_TENANT
@@ -26,22 +30,61 @@ from tables.wire.otlp.raw_spans import RawSpans
 
 
 def build(settings: Settings, shared: Shared) -> Target:
-    """The receivers, and the agent that reads the topic of foreign collectors. Raises: SettingsError"""
+    """The receivers, and the agent that reads the topics of foreign collectors. Raises: SettingsError"""
     limits, metrics = LimitsTable(shared.overrides), TenantMetrics(settings.distributor.tenant_metrics_max)
     forwarding = Forwarding({one.name: _forwarder(one) for one in settings.distributor.forwarders})
-    writer = _span_writer(settings, _inspector(settings, shared, limits), metrics)
+    producer = _producer(settings, shared)
+    writer = _span_writer(settings, producer, _inspector(settings, shared, limits), metrics)
+    growth = PartitionGrowth(producer, shared.members, 2 * settings.members.heartbeat_period)
     writer.on_acknowledged(shared.consumers.ends.note)
-    app = stream_app(settings, "distributor")
-    agent.register(app, settings.kafka.otlp_topic, writer, SINGLE_TENANT)
+    app = stream_app(settings, shared, "distributor")
+    sources, receiver = _sources(settings), settings.distributor.receivers.kafka
+    dead = None
+    if receiver.dead_letter_topic:
+        dead = DeadLetters(shared.kafka, receiver.dead_letter_topic, settings.kafka.decompressed_bytes_max)
+    watch = TopicWatch(app, shared.kafka, sources, receiver.topic_refresh_s)
+    if sources.has_patterns:
+        app.before_start.append(watch.begin)
+        app.parts.append(watch)
+    agent.register(app, sources, writer, settings.distributor.decode_s_max, dead)
     tenancy = Tenancy(limits, RateLimits(limits), metrics, forwarding, RawSpans())
-    return Target(apps={"distributor": app}, servers=[ReceiverServers(settings, writer, tenancy)])
+    return Target(
+        apps={"distributor": app},
+        topics={"distributor": sources.topics},
+        servers=[ReceiverServers(settings, writer, tenancy), growth],
+        partitions_written=lambda: growth.announced,
+    )
 
 
-def _span_writer(settings: Settings, inspector: SpanInspector, metrics: TenantMetrics) -> SpanWriter:
-    kafka, limits = settings.kafka, settings.distributor
-    producer = RecordProducer(kafka.address, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
+def _producer(settings: Settings, shared: Shared) -> RecordProducer:
+    kafka = settings.kafka
+    return RecordProducer(shared.kafka, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
+
+
+def _sources(settings: Settings) -> Sources:
+    """The topic that is always read, and those of the settings."""
+    kafka, receiver = settings.kafka, settings.distributor.receivers.kafka
+    others = [
+        Source(
+            topics=entry.topics,
+            encoding=entry.encoding,
+            excluded=entry.exclude_topics,
+            tenant_from=entry.tenant_from,
+            header=entry.tenant_header.lower(),
+            tenant=entry.tenant or SINGLE_TENANT,
+        )
+        for entry in receiver.traces
+    ]
+    own = (kafka.topic, kafka.compaction_topic, receiver.dead_letter_topic)
+    return Sources([Source([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
+
+
+def _span_writer(
+    settings: Settings, producer: RecordProducer, inspector: SpanInspector, metrics: TenantMetrics
+) -> SpanWriter:
+    limits = settings.distributor
     return SpanWriter(
-        producer, kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max, inspector, metrics
+        producer, settings.kafka.max_message_bytes, limits.max_attribute_bytes, limits.decode_s_max, inspector, metrics
     )
 
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import faust
 
-from agents.generator import agent
 from agents.generator.agent import MetricsGenerator
 from agents.generator.journal.journal_file import JournalFile
+from agents.generator.register import register
 from agents.generator.tenants import TenantConfig
 from app.errors import SettingsError
 from app.net.tenant import SINGLE_TENANT
@@ -117,18 +117,18 @@ def build(settings: Settings, shared: Shared) -> Target:
     storage, kafka = settings.metrics_generator.storage, settings.kafka
     if not storage.remote_write:
         raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
-    app = stream_app(settings, "metrics-generator")
+    app = stream_app(settings, shared, "metrics-generator")
     targets = remote_writers(storage.remote_write, SINGLE_TENANT)
-    instance = _instance(settings.data_dir)
+    instance = _instance(settings.own_dir)
     configs = GeneratorConfigs(settings, shared.overrides, instance)
-    journal = JournalFile(settings.data_dir / "metrics-generator")
+    journal = JournalFile(settings.own_dir / "metrics-generator")
     generator = MetricsGenerator(
         app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
     )
-    agent.register(app, generator)
+    register(app, generator)
 
     async def cluster_id() -> str:
-        return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
+        return (await cluster_and_partitions(shared.kafka, kafka.topic))[0]
 
     app.parts.append(Pusher(generator, targets, configs, cluster_id))
     return Target(apps={"metrics-generator": app})

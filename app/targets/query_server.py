@@ -1,5 +1,6 @@
 """The servers of the query API: HTTP and gRPC on one port, and an internal one."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,19 +10,20 @@ from aiohttp import web
 from app.api.backend import Backend
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api, url_bytes_max
-from app.api.status.status import Configs, Process, no_overrides
+from app.api.status.process import Configs, Process, no_overrides
+from app.api.status.rings import Rings
 from app.api.tempo.streaming import build_streaming
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
-from app.net.http_guard import HttpLimits
+from app.net.http_guard import GuardedSite, HttpLimits
 from app.net.listening import auth_file, start_listening, watch_tokens, watched_context
 from app.net.shared_port import SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
-from app.targets.kafka_rings import KafkaRings
+from app.targets.page_config import page_config
 
 _TLS_SETTING: Final = "server.http_tls_config"
 
@@ -33,7 +35,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self,
         settings: Settings,
         backend: Backend,
-        rings: KafkaRings | None = None,
+        rings: Rings | None = None,
         runtime: Callable[[], str] = no_overrides,
         tenants: Callable[[ApiLimits], TenantApi] = lambda _: TenantApi(),
         **kwargs: Any,
@@ -60,7 +62,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._backend,
             api_limits,
             access,
-            process=Process(settings.target, configs),
+            process=Process(settings.target, configs, server.worker_addresses, page_config(settings, os.environ)),
             rings=self._rings,
             profiling=server.pprof_enabled,
             tenants=tenants,
@@ -84,17 +86,25 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._runner, host, port, grpc_port, tls=tls, limits=limits, tunnels_max=server.grpc_listen_conn_limit
         )
         try:
-            await start_listening(self._site, f"{host}:{port}", "PORT")
+            await start_listening(self._site, f"{host}:{port}", "PORT", reuse_port=server.reuse_port)
+            await self._listen_alone(limits)
         except StrettoError:
             await self.on_stop()
             raise
         self._watch.start()
 
+    async def _listen_alone(self, limits: HttpLimits) -> None:
+        """Also on an address of this process alone, where other processes share the first."""
+        where = self._settings.server.own_address
+        if not where or self._runner is None:
+            return
+        host, _, port = where.rpartition(":")
+        site = GuardedSite(self._runner, host.strip("[]"), int(port), name="own", limits=limits)
+        await start_listening(site, where, "server.own_address")
+
     async def on_stop(self) -> None:
         """Queries that run are given up."""
         await self._watch.stop()
-        if self._rings is not None:
-            await self._rings.close()
         if self._grpc is not None:
             await self._grpc.stop(None)
         if self._runner is not None:

@@ -58,7 +58,12 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
                 )
                 continue
             try:
-                await start_listening(receiver, row.section(settings).endpoint, f"{row.setting}.endpoint")
+                await start_listening(
+                    receiver,
+                    row.section(settings).endpoint,
+                    f"{row.setting}.endpoint",
+                    reuse_port=settings.server.reuse_port,
+                )
             except StrettoError as err:
                 if not row.optional(settings):
                     raise

@@ -58,6 +58,14 @@ class TagValues:
     inspected: Inspected
 
 
+def concerns_traces(request: TagNamesRequest | TagValuesRequest) -> bool:
+    """Whether the answer depends on whole traces, so that workers must know which they share."""
+    compiled = _compiled(request.query)
+    if compiled is not None and compiled.whole_traces:
+        return True
+    return isinstance(request, TagValuesRequest) and _of_traces(request.fields)
+
+
 def tag_names(
     sources: Sequence[Source],
     request: TagNamesRequest,
@@ -164,9 +172,8 @@ def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
         fields = [field for field in fields if not keywords(field)]
     if not fields:
         return TagPartial(found.arrays())
-    # Only a whole trace tells that it has no root, and how many children a span has.
-    of_traces = any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
-    if of_traces and (len(elsewhere) or len(shared_ids([Reader(source) for source in sources if source.rows]))):
+    readers = [Reader(source) for source in sources if source.rows]
+    if _of_traces(fields) and (len(elsewhere) or len(shared_ids(readers))):
         compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in fields for column, _ in field_columns(field)}
     scan = Scan(sources, _scan_plan(request, compiled, columns, elsewhere), cancelled, profile)
@@ -220,6 +227,11 @@ def _scan_plan(
     if compiled is None:
         return ScanPlan(window, evaluates=False, counts_traces=False)
     return ScanPlan(window, compiled.columns.union(columns), compiled.whole_traces, elsewhere, counts_traces=False)
+
+
+def _of_traces(fields: Collection[ast.Field]) -> bool:
+    """Only a whole trace tells that it has no root, and how many children a span has."""
+    return any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
 
 
 def _compiled(query: str) -> Plan | None:

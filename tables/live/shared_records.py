@@ -11,6 +11,7 @@ import pyarrow as pa
 from tables.columns.arrays import ranges
 from tables.errors import WireError
 from tables.wire import record
+from tables.wire.request_records import RequestRecord, decode_records, trace_ids_in
 from tables.wire.split import take_rows
 
 # Size of records joined at a time, and size of decoded records kept for other tenants' heads; beyond that, records are
@@ -23,6 +24,7 @@ class HeadRecord(NamedTuple):
     """One record of the topic, or a tenant's rows of a shared record.
 
     shared_spans: number of spans in the whole shared record; 0 if the record belongs to one tenant
+    of_requests: whether the value holds OTLP requests, not columns (version 3)
     """
 
     offset: int
@@ -30,6 +32,12 @@ class HeadRecord(NamedTuple):
     value: bytes
     first_row: int = 0
     shared_spans: int = 0
+    of_requests: bool = False
+
+    @property
+    def whole(self) -> RequestRecord:
+        """The whole record, for the decoder of requests."""
+        return RequestRecord(self.value, self.shared_spans or self.spans)
 
     @property
     def size_bytes(self) -> int:
@@ -69,7 +77,15 @@ class _DecodedRecords:
         """The same records with their batches."""
         done = _DecodedRecords(self.records, self.size_bytes)
         alike: dict[Any, list[tuple[int, pa.RecordBatch]]] = {}
+        of_requests = [item for item in self.records if item.of_requests]
+        if of_requests:
+            decoded = decode_records([item.whole for item in of_requests])
+            done.batches += decoded.batches
+            done.place |= {of_requests[number].offset: place for number, place in decoded.place.items()}
+            done.problems |= {of_requests[number].offset: str(err) for number, err in decoded.problems.items()}
         for item in self.records:
+            if item.of_requests:
+                continue
             try:
                 batch = decode_shared(item)
             except WireError as err:
@@ -152,14 +168,22 @@ def spans_of(
     batches: list[pa.RecordBatch] = []
     bad: list[BadRecord] = []
     of_several: list[HeadRecord] = []
+    of_requests: list[HeadRecord] = []
     for item in records:
         if item.shared_spans:
             of_several.append(item)
+            continue
+        if item.of_requests:
+            of_requests.append(item)
             continue
         try:
             batches.append(record.decode(item.value))
         except WireError as err:
             bad.append(BadRecord(item.offset, str(err)))
+    if of_requests:
+        decoded = decode_records([item.whole for item in of_requests])
+        batches += decoded.batches
+        bad += [BadRecord(of_requests[number].offset, str(err)) for number, err in decoded.problems.items()]
     if of_several:
         more, worse = (shared or SharedRecords([of_several])).spans_of(of_several)
         batches += more
@@ -174,6 +198,9 @@ def decode_shared(item: HeadRecord) -> pa.RecordBatch:
 
 def trace_ids_of(item: HeadRecord) -> pa.Array:
     """The trace ids of the tenant's spans in a record. Raises: WireError"""
+    if item.of_requests:
+        ids = trace_ids_in(item.whole)
+        return ids.slice(item.first_row, item.spans) if item.shared_spans else ids
     ids = record.decode_trace_ids(item.value)
     return _as_many(item, ids).slice(item.first_row, item.spans) if item.shared_spans else ids
 

@@ -22,7 +22,7 @@ from tables.merge.columns import Part
 from tables.merge.inputs import MergeInput
 from tables.merge.rows import MergedRows, merge_rows
 from tables.merge.spill import HeldRows, Spill, SpilledInput
-from tables.parquet.write import to_parquet
+from tables.parquet.encode_file import encode_parquet
 
 FILE_ROWS: Final = 262_144
 # Of rows with large values fewer make a file. Usual spans take 80 bytes, decompressed.
@@ -106,7 +106,7 @@ def _file(rows: MergedRows) -> MergedFile:
     starts, durations = (numbers(one_array(table[name])) for name in ("start_ns", "duration_ns"))
     first_ns, last_ns = time_range_ns(starts, durations)
     ids = trace_index(one_array(table["trace_id"])).ids
-    return MergedFile(to_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
+    return MergedFile(encode_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
 
 
 class _Merge:

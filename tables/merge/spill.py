@@ -122,7 +122,7 @@ class SpilledInput:
         return Sample(np.r_[self._ids[:-1][:: max(1, step // _SAMPLED_ROWS)], self._ids[-1:]], self._bytes)
 
     def columns(self) -> Columns:
-        """All columns, once (disk)."""
+        """Reads back all columns. Rows on disk can be read only once."""
         with pa.memory_map(str(self._path)) as file:
             table: Any = pa.ipc.open_file(file).read_all()
         self._path.unlink(missing_ok=True)

@@ -1,12 +1,15 @@
 """The records of topic `spans`: one batch of spans of one partition; of one tenant, or of several with few spans each.
 
 key      the tenant's name, UTF-8; empty for a shared record
-headers  `v`  format version, decimal: 1 for a record of one tenant, 2 for a shared one
+headers  `v`  format version, decimal: 1 for a record of one tenant, 2 for a shared one, 3 for either with requests
+              instead of columns
          `n`  number of spans, decimal
          `m`  only if shared: whose they are, `<tenant>:<spans>` joined by commas, in the order of the rows
+         `p`  how many partitions the topic had for the writer, decimal; records of earlier versions do not say
          `t`  least and greatest start of a span, unix nanoseconds, `<min>-<max>` decimal
 value    4 bytes: length of what follows when decompressed, little-endian
-         zstd of an uncompressed Arrow IPC stream with one record batch (columns: see `wire.otlp`)
+         zstd of an uncompressed Arrow IPC stream with one record batch (columns: see `wire.otlp`); in version 3 of an
+         OTLP ExportTraceServiceRequest, whose spans are the rows (see `wire.request_records`)
 
 Compressing the record as a whole costs half of what compressing each Arrow buffer does, and is smaller.
 """
@@ -26,6 +29,7 @@ from tables.wire.record_columns import check_values, checked, is_trace_ids
 
 VERSION: Final = b"1"
 VERSION_SHARED: Final = b"2"
+VERSION_REQUESTS: Final = b"3"
 Headers = list[tuple[str, bytes]]
 
 _LENGTH_BYTES: Final = 4
@@ -43,13 +47,20 @@ _SPANS_MAX: Final = 2**31 - 1  # rows of a batch
 @dataclass(frozen=True, slots=True)
 class RecordInfo:
     """The content of a record's headers. runs: (tenant, spans) in the order of the rows; empty for a record of one
-    tenant
+    tenant; of_requests: whether the value holds OTLP requests, not columns
     """
 
     spans: int
     start_min_ns: int
     start_max_ns: int
     runs: tuple[tuple[str, int], ...] = ()
+    of_requests: bool = False
+    partitions: int = 0  # among how many the writer has split the traces; 0: it does not say
+
+
+def with_partitions(headers: Headers, partitions: int) -> Headers:
+    """The headers of a record whose traces were split among so many partitions."""
+    return [*headers, ("p", str(partitions).encode())]
 
 
 def encode(spans: pa.RecordBatch, runs: Sequence[tuple[str, int]] = ()) -> tuple[bytes, Headers]:
@@ -57,39 +68,57 @@ def encode(spans: pa.RecordBatch, runs: Sequence[tuple[str, int]] = ()) -> tuple
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, spans.schema, options=_WRITE) as writer:
         writer.write_batch(spans)
-    body = sink.getvalue()
-    value = body.size.to_bytes(_LENGTH_BYTES, "little") + _ZSTD.compress(body, asbytes=True)
     range_ = pc.min_max(spans.column("start_ns"))
-    times = f"{range_['min'].as_py()}-{range_['max'].as_py()}"
-    headers = [("v", VERSION), ("n", str(len(spans)).encode()), ("t", times.encode())]
-    if runs:
-        of_tenants = ",".join(f"{tenant}:{count}" for tenant, count in runs)
-        headers = [("v", VERSION_SHARED), *headers[1:], ("m", of_tenants.encode())]
-    return value, headers
+    info = RecordInfo(len(spans), range_["min"].as_py() or 0, range_["max"].as_py() or 0, tuple(runs))
+    return _compressed(sink.getvalue()), _headers(VERSION_SHARED if runs else VERSION, info)
+
+
+def encode_requests(requests: Sequence[bytes], info: RecordInfo) -> tuple[bytes, Headers]:
+    """As `encode`, of OTLP requests. info: what is in them; spans of the same tenant come together"""
+    # One after the other they are one request: lists of protobuf follow each other.
+    return _compressed(b"".join(requests)), _headers(VERSION_REQUESTS, info)
+
+
+def _compressed(body: "bytes | pa.Buffer") -> bytes:
+    return len(memoryview(body)).to_bytes(_LENGTH_BYTES, "little") + _ZSTD.compress(body, asbytes=True)
+
+
+def _headers(version: bytes, info: RecordInfo) -> Headers:
+    headers = [("v", version), ("n", b"%d" % info.spans), ("t", b"%d-%d" % (info.start_min_ns, info.start_max_ns))]
+    if info.runs:
+        headers.append(("m", ",".join(f"{tenant}:{count}" for tenant, count in info.runs).encode()))
+    return headers
 
 
 def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
     """The content of the headers. Raises: WireError for another version, and for missing or invalid headers"""
     found = dict(headers or ())
     version = found.get("v")
-    if version not in {VERSION, VERSION_SHARED}:
-        known = f"{VERSION.decode()} and {VERSION_SHARED.decode()}"
-        raise WireError(f"format version {version!r} in header `v`; this build reads versions {known}")
+    if version not in {VERSION, VERSION_SHARED, VERSION_REQUESTS}:
+        raise WireError(f"format version {version!r} in header `v`; this build reads versions 1, 2 and 3")
     try:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
         first, _, last = found["t"].decode().rpartition("-")
         first, last = (first[:-1], f"-{last}") if first.endswith("-") else (first, last)
-        info = RecordInfo(int(found["n"]), int(first), int(last))
+        info = RecordInfo(int(found["n"]), int(first), int(last), partitions=int(found.get("p") or 0))
     except (KeyError, ValueError, AttributeError) as err:  # a header may have no value
-        raise WireError(f"header `n` or `t` is missing or not a number: {err}") from err
+        raise WireError(f"header `n` or `t` is missing, or one of them or `p` not a number: {err}") from err
     if not 0 < info.spans <= _SPANS_MAX:
         raise WireError(f"header `n` is {info.spans:.0e}; a record holds from one to {_SPANS_MAX} spans")
+    if not 0 <= info.partitions <= _SPANS_MAX:
+        raise WireError(f"header `p` is {info.partitions:.0e}; that is no number of partitions")
     if (
         min(info.start_min_ns, info.start_max_ns) < ~_INT64_MAX
         or max(info.start_min_ns, info.start_max_ns) > _INT64_MAX
     ):
         raise WireError("header `t` holds times that are not of 64 bits")
-    return replace(info, runs=_runs(found.get("m") or b"", info.spans)) if version == VERSION_SHARED else info
+    if version == VERSION:
+        return info
+    if version == VERSION_REQUESTS:
+        info = replace(info, of_requests=True)
+        if "m" not in found:
+            return info
+    return replace(info, runs=_runs(found.get("m") or b"", info.spans))
 
 
 def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
@@ -123,12 +152,29 @@ def decode_trace_ids(value: bytes) -> pa.Array:
     return batch.column(0)
 
 
-def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
+def requests_in(value: bytes) -> bytes:
+    """The OTLP request in a record of version 3. Raises: WireError if the value cannot be decompressed"""
+    length = _checked_length(value)
+    try:
+        return walled(_ZSTD.decompress, memoryview(value)[_LENGTH_BYTES:], length, asbytes=True)
+    except MemoryError:
+        raise
+    except Exception as err:
+        raise WireError(f"not a zstd-compressed request: {err}") from err
+
+
+def _checked_length(value: bytes) -> int:
+    """Size of the decompressed value. Raises: WireError"""
     length = decoded_bytes(value)
     if len(value) <= _LENGTH_BYTES or length > _DECOMPRESSED_BYTES_MAX:
         raise WireError(f"{len(value)} bytes that claim to decompress to {length} bytes")
     if (size := _content_size(value)) is not None and size != length:
         raise WireError(f"a zstd frame of {size} bytes that claims to be one of {length}")
+    return length
+
+
+def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
+    length = _checked_length(value)
     try:
         return walled(_read, value, length, options)
     except MemoryError:

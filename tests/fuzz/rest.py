@@ -16,6 +16,7 @@ from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
+from tables.wire.request_records import decode_record
 from tests.helpers.files import file_of
 
 _TRACES_MAX = 3
@@ -31,7 +32,7 @@ class Rest:
             info, parts = parts_of(message)
             whole = info.spans if info.runs else 0
             for part in parts:
-                item = HeadRecord(offset, part.spans, one.value, part.first_row, whole)
+                item = HeadRecord(offset, part.spans, one.value, part.first_row, whole, info.of_requests)
                 self.heads.setdefault((one.partition, part.tenant), []).append(item)
 
     def check(self, accepted: Mapping[str, int]) -> None:
@@ -79,7 +80,8 @@ class Rest:
 
 def rows_of(item: HeadRecord) -> list[dict[str, Any]]:
     """What a client sent, span by span."""
-    spans = record.decode(item.value)
+    info = record.RecordInfo(item.whole.spans, 0, 0, of_requests=item.of_requests)
+    spans = decode_record(item.value, info)
     return spans.slice(item.first_row, item.spans).to_pylist()
 
 

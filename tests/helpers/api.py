@@ -11,7 +11,7 @@ from aiohttp import web
 from app.api.backend import TraceAnswer
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api
-from app.api.status.status import Configs, Process
+from app.api.status.process import Configs, Process
 from app.net.access import Access
 from query.results import Inspected, MetricsResult, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.tags.tags import TagNames, TagValues

@@ -9,6 +9,7 @@ from agents.stream.span_record import parts_of
 from tables.columns.varint import varint
 from tables.wire import record
 from tables.wire.otlp.clean import tagged
+from tables.wire.request_records import decode_record
 
 
 def inside(*tags: int, body: bytes) -> bytes:
@@ -84,7 +85,7 @@ class Producer:
         for one in self.records:
             message = type("Message", (), {"key": one.key, "value": one.value, "headers": one.headers})
             assert one.value is not None
-            batch = record.decode(one.value)
+            batch = decode_record(one.value, record.read_headers(one.headers))
             parts = parts_of(message)[1]
             assert sum(part.spans for part in parts) == len(batch)
             for part in parts:

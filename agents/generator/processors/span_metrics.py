@@ -179,7 +179,7 @@ class SpanMetrics:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Continues from `saved`."""
+        """Replaces the counts by those of a saved state, as the method that saves returned it."""
         for interner, values in zip(self._interners, saved["values"], strict=True):
             interner.restore(values)
         self.table.restore(saved["table"])

@@ -75,6 +75,7 @@ class UdpReceiver:
             socket_bytes,
             queue_bytes_max,
         )
+        self.reuse_port = False
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -91,6 +92,8 @@ class UdpReceiver:
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._socket_bytes)
             self._count_kernel_drops(opened)
+            if self.reuse_port:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             opened.bind(address)
             opened.setblocking(False)
         except OSError:
@@ -139,7 +142,7 @@ class UdpReceiver:
                     log.exception("%s: datagrams were lost", self._name)
 
     def _collected(self, opened: socket.socket) -> list[bytes]:
-        """What comes within a moment."""
+        """Reads the datagrams that arrive within `_COLLECT_S`, so that they share a batch."""
         found: list[bytes] = []
         size, end_s = 0, time.monotonic() + _COLLECT_S
         while size < _COLLECT_BYTES and time.monotonic() < end_s:

@@ -111,7 +111,7 @@ def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
 
 
 def tagged(tag: int, body: bytes) -> bytes:
-    """A field with a length."""
+    """A length-delimited protobuf field: tag, length, body."""
     return varint(tag) + varint(len(body)) + body
 
 
@@ -131,7 +131,7 @@ class Cleaner:
         self.cut = self.repaired = self.dropped = self._items = 0
 
     def cleaned(self, data: bytes) -> Cleaned:
-        """The result with its counts."""
+        """`data` together with the counts of what was cut, repaired and dropped."""
         return Cleaned(data, self.cut, self.repaired, self.dropped)
 
     def text(self, body: memoryview, room: int) -> bytes:
@@ -242,9 +242,9 @@ class Cleaner:
 class Cleaners:
     """Caches cleaned resources and scopes: most requests repeat the same few."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, kept: int = 4096) -> None:
         self._bytes_max = bytes_max
-        self._cached = {kind: lru_cache(4096)(clean) for kind, clean in self._kinds().items()}
+        self._cached = {kind: lru_cache(kept)(clean) for kind, clean in self._kinds().items()}
 
     def _kinds(self) -> dict[str, Callable[[bytes], Cleaned]]:
         return {"resource": self._resource, "scope": self._scope}

@@ -57,17 +57,18 @@ class Decoded:
 class OtlpDecoder:
     """Decodes OTLP requests. Not thread-safe: ptars holds the GIL anyway.
 
-    attribute_bytes_max: longer attribute keys and values are truncated
+    attribute_bytes_max: longer attribute keys and values are truncated; owners_kept: resources, and scopes, whose check
+    is remembered
     """
 
-    def __init__(self, attribute_bytes_max: int = 65_536) -> None:
+    def __init__(self, attribute_bytes_max: int = 65_536, owners_kept: int = 4096) -> None:
         self._handler = RequestHandler()
         self._bytes_handler = RequestHandler(texts=False)
         self._framing = Framing()
         self._fit_values = FitValues()
         self._type = self._handler.decode([]).column(0).type
         self._attribute_bytes_max = attribute_bytes_max
-        self._cleaners = Cleaners(attribute_bytes_max)
+        self._cleaners = Cleaners(attribute_bytes_max, owners_kept)
 
     def decode(self, requests: Sequence[bytes], *, fast_path_only: bool = False) -> Decoded:
         """Rows of all the requests.
@@ -108,7 +109,7 @@ class OtlpDecoder:
         return None
 
     def _requests_fault(self, request: bytes) -> WireError | None:
-        """What ptars says of it."""
+        """The error that ptars reports for a request, or None if it decodes."""
         try:
             self._framing.check(request)
             self._requests([request], Tally())

@@ -83,7 +83,7 @@ def test_the_work_may_be_ended(monkeypatch, offset):
         bench.consumer.notes[TP("spans", 0)] = (2, f"{NOW_MS} 1 me")
         bench.consumer.times_ms[TP("spans", 0), 1] = NOW_MS
         await bench.generator.resume([TP("spans", 0)])
-        monkeypatch.setattr("agents.generator.offsets.record.decode", raising(KeyboardInterrupt()))
+        monkeypatch.setattr("agents.generator.offsets.decode_record", raising(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             bench.take(0, offset, 1)
 

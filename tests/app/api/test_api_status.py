@@ -5,7 +5,7 @@ from functools import partial
 
 import yaml
 
-from app.api.status.status import Configs
+from app.api.status.process import Configs
 from app.api.tenants import TenantApi
 from app.settings import Settings, to_yaml
 from app.settings.overrides import TenantOverrides

@@ -8,6 +8,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
+from agents.distributor import span_encoder
 from app.net.access import Access
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.http_body import BodyLimits
@@ -107,6 +108,7 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
         self._handler = Handler(self._handler)
 
     monkeypatch.setattr(RequestHandler, "_make", make)
+    monkeypatch.setattr(span_encoder, "BATCH_BYTES_MAX", 0)  # as in a large batch
     written, producer = writer()
     batcher = RequestBatcher(written, LIMITS)
     handlers, before = len(made), undecodable("panic")
@@ -124,8 +126,6 @@ async def test_a_panic_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> N
 @in_loop
 async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a request does to the code: it is refused alone."""
-    from agents.distributor import span_encoder
-
     real = span_encoder.split
 
     def split(spans: Any, *args: Any) -> Any:
@@ -134,6 +134,7 @@ async def test_a_fault_behind_the_decoder(error: BaseException, monkeypatch: pyt
         return real(spans, *args)
 
     monkeypatch.setattr(span_encoder, "split", split)
+    monkeypatch.setattr(span_encoder, "BATCH_BYTES_MAX", 0)
     written, producer = writer()
     batcher = RequestBatcher(written, LIMITS)
     bodies = [request([span(n, name="poison" if n == 3 else "op")]) for n in range(1, 6)]

@@ -16,6 +16,7 @@ from tables.live.head import Head, seal_records
 from tables.live.shared_records import HeadRecord, SharedRecords, spans_of
 from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
+from tables.wire.request_records import decode_record
 from tables.wire.split import OWN_RECORD_SPANS, Run, split
 from tests.helpers.whole_way import DECODER, TRACE, request, span
 
@@ -204,9 +205,10 @@ def test_a_shared_record_that_is_too_large_is_halved() -> None:
     assert outcomes == [Outcome(received=3), Outcome(received=1, too_large=1), Outcome(received=2)]
     spans = {"ann": 0, "eve": 0}
     for one in kafka.records:
-        runs = record.read_headers(one.headers).runs
+        info = record.read_headers(one.headers)
+        runs = info.runs
         assert bool(runs) == (one.key == b"")
-        batch = record.decode(one.value)
+        batch = decode_record(one.value, info)
         row = 0
         for tenant, count in runs or ((one.key.decode(), len(batch)),):
             assert set(batch["status_message"].to_pylist()[row : row + count]) == {f"status-{tenant}"}

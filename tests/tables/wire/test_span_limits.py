@@ -14,6 +14,7 @@ from agents.distributor.record_producer import Record
 from agents.distributor.span_writer import Outcome, Request, SpanWriter
 from tables.wire import record
 from tables.wire.otlp.clean import RESOURCE_BYTES_MAX, tagged
+from tables.wire.request_records import decode_record
 from tests.helpers.whole_way import Way, request, span, values
 
 MIB = 1 << 20
@@ -43,7 +44,7 @@ def written(bytes_max: int, *bodies: bytes) -> tuple[list[Outcome], list[int]]:
     writer = SpanWriter(kafka, bytes_max)
     outcomes = asyncio.run(writer.write([Request("t", body) for body in bodies]))
     assert all(len(one.value) < bytes_max for one in kafka.records)
-    batches = [record.decode(one.value) for one in kafka.records]
+    batches = [decode_record(one.value, record.read_headers(one.headers)) for one in kafka.records]
     ids = [int.from_bytes(i, "big") for batch in batches for i in batch.column("span_id").to_pylist()]
     return outcomes, sorted(ids)
 

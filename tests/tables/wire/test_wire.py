@@ -99,7 +99,7 @@ def test_partitions_are_in_range(trace_id: bytes, partitions: int) -> None:
     ("headers", "problem"),
     [
         pytest.param(None, "format version None", id="no headers"),
-        pytest.param([("v", b"3"), ("n", b"1"), ("t", b"1-2")], "format version b'3'", id="unknown version"),
+        pytest.param([("v", b"4"), ("n", b"1"), ("t", b"1-2")], "format version b'4'", id="unknown version"),
         pytest.param([("v", b"1"), ("t", b"1-2")], "'n'", id="no count"),
         pytest.param([("v", b"1"), ("n", b"x"), ("t", b"1-2")], "invalid literal", id="count is no number"),
         pytest.param([("v", b"1"), ("n", b"0"), ("t", b"1-2")], "is 0", id="no spans"),

@@ -21,6 +21,7 @@ from tables.wire import record
 from tables.wire.otlp.clean import tagged
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.pieces import FIELDS_MAX
+from tables.wire.request_records import decode_record
 from tests.helpers.whole_way import request, span
 from tests.strategies import REQUESTS
 
@@ -107,7 +108,7 @@ def written(*requests_: Request, decode_s_max: float = 10.0) -> tuple[list[Outco
         return await writing
 
     outcomes = asyncio.run(main())
-    spans = sum(len(record.decode(one.value)) for one in kafka.records)
+    spans = sum(len(decode_record(one.value, record.read_headers(one.headers))) for one in kafka.records)
     return outcomes, spans, stall_s
 
 

@@ -1,0 +1,173 @@
+"""Queriers read the blocks of a query: jobs for them, and what they answered before."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from prometheus_client import Counter
+
+from app.querying.block_messages import BlockAsk, Wanted
+from app.querying.block_reader import blocks_of_trace
+from app.querying.block_work import Blocks, LocalBlockWork
+from app.querying.executor import QueryExecutor
+from app.querying.job_plan import BlockJob, plan_jobs
+from app.querying.job_queue import JobQueue
+from app.querying.live_messages import KEYS, PARTIAL, expect, keys_of
+from app.querying.live_stores import OpenedLive
+from app.querying.participants import Participant, decoded
+from app.querying.questions import Partial
+from app.querying.result_cache import ResultCache, cache_key
+from app.querying.trace_partial import TracePart
+from query.request_json import Request
+from query.requests import TraceRequest
+from query.scan.shared_traces import Keys
+
+BYTES: Final = Counter(
+    "stretto_query_frontend_block_bytes_total",
+    "Bytes of block files in the jobs of queries, by where the answer came from: querier, cache.",
+    ["from_"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """bytes_per_job: about so many bytes of files make a job. concurrent_max: jobs of a query that wait or run"""
+
+    bytes_per_job: int
+    concurrent_max: int
+
+
+class QueuedBlockWork:
+    """Gives blocks to queriers. The live store of this process, if there is one, is a participant of its own."""
+
+    def __init__(
+        self,
+        executor: QueryExecutor,
+        queue: JobQueue,
+        cache: ResultCache,
+        limits: JobLimits,
+        *,
+        own_id: str = "",
+    ) -> None:
+        """own_id: this process is a querier, too: its id. It reads blocks alone while no other querier is connected"""
+        self._executor, self._queue, self._cache, self._limits = executor, queue, cache, limits
+        self._own_id = own_id
+        self._local = LocalBlockWork(executor)
+
+    def has_others(self) -> bool:
+        """Whether other queriers are connected, or must be."""
+        return not self._own_id or self._queue.has_queriers(besides=self._own_id)
+
+    async def participants(
+        self, stack: AsyncExitStack, tenant: str, request: Request, blocks: Blocks, live: OpenedLive
+    ) -> Sequence[Participant]:
+        """As `BlockWork.participants`."""
+        if not self.has_others():
+            return await self._local.participants(stack, tenant, request, blocks, live)
+        jobs = await self._executor.run_in_thread(lambda: plan_jobs(blocks.metas, self._limits.bytes_per_job))
+        turns = asyncio.Semaphore(self._limits.concurrent_max)
+        found: list[Participant] = [_Queued(self, tenant, request, blocks, job, turns) for job in jobs]
+        if live.local_partitions:
+            found += await self._local.participants(stack, tenant, request, replace(blocks, live_only=True), live)
+        return found
+
+    async def trace_parts(
+        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, blocks: Blocks, live: OpenedLive
+    ) -> Sequence[Awaitable[TracePart]]:
+        """As `BlockWork.trace_parts`."""
+        if not self.has_others():
+            return await self._local.trace_parts(stack, tenant, request, blocks, live)
+
+        def plan() -> list[BlockJob]:
+            # Whole blocks, however large: a filter of trace ids says which of their files are read.
+            return plan_jobs(blocks_of_trace(blocks.metas, request.trace_id), sys.maxsize)
+
+        turns = asyncio.Semaphore(self._limits.concurrent_max)
+        jobs = await self._executor.run_in_thread(plan)
+        found = [self._trace_part(tenant, request, blocks, job, turns) for job in jobs]
+        if live.local_partitions:
+            return [
+                *found,
+                *await self._local.trace_parts(stack, tenant, request, replace(blocks, live_only=True), live),
+            ]
+        return found
+
+    async def _trace_part(
+        self, tenant: str, request: TraceRequest, blocks: Blocks, job: BlockJob, turns: asyncio.Semaphore
+    ) -> TracePart:
+        ask = BlockAsk(
+            tenant=tenant,
+            wanted=Wanted.TRACE,
+            request=request,
+            files=job.files,
+            redactions=blocks.snapshot.redactions,
+        )
+        async with turns:
+            reply = await self._queue.run(tenant, job.place, await self._executor.run_in_thread(ask.to_frame))
+        return TracePart.from_ipc(expect(reply, PARTIAL).data)
+
+    async def ask(self, ask: BlockAsk, job: BlockJob, blocks: Blocks, turns: asyncio.Semaphore) -> bytes:
+        """The bytes of keys or of a partial, from the cache or from a querier."""
+        size_bytes = sum(one.size_bytes for one in job.files)
+        key = cache_key(ask, job, _bucket(blocks))
+        data = await self._cache.get(key)
+        if data is not None:
+            BYTES.labels("cache").inc(size_bytes)
+            return data
+        async with turns:
+            frame = await self._executor.run_in_thread(ask.to_frame)
+            reply = await self._queue.run(ask.tenant, job.place, frame)
+        data = expect(reply, KEYS if ask.wanted is Wanted.KEYS else PARTIAL).data
+        BYTES.labels("querier").inc(size_bytes)
+        self._cache.put(key, data)
+        return data
+
+    async def decoded(self, data: bytes, request: Request) -> Partial:
+        """A partial of its bytes."""
+        return await self._executor.run_in_thread(partial(decoded, data, request))
+
+
+class _Queued:
+    """Some files of blocks, for a querier."""
+
+    def __init__(
+        self,
+        work: QueuedBlockWork,
+        tenant: str,
+        request: Request,
+        blocks: Blocks,
+        job: BlockJob,
+        turns: asyncio.Semaphore,
+    ) -> None:
+        self._work, self._tenant, self._request, self._blocks = work, tenant, request, blocks
+        self._job, self._turns = job, turns
+        self.latest_ns = job.latest_ns
+
+    async def keys(self) -> Keys:
+        """As `Participant.keys`."""
+        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._blocks, self._turns))
+
+    async def partial(self, elsewhere: Keys) -> Partial:
+        """As `Participant.partial`."""
+        ask = self._ask(Wanted.PARTIAL, elsewhere)
+        data = await self._work.ask(ask, self._job, self._blocks, self._turns)
+        return await self._work.decoded(data, self._request)
+
+    def _ask(self, wanted: Wanted, elsewhere: Keys | None = None) -> BlockAsk:
+        ask = BlockAsk(
+            tenant=self._tenant,
+            wanted=wanted,
+            request=self._request,
+            files=self._job.files,
+            redactions=self._blocks.snapshot.redactions,
+        )
+        return ask if elsewhere is None else replace(ask, elsewhere=elsewhere)
+
+
+def _bucket(blocks: Blocks) -> str:
+    config = blocks.known.store.config
+    return f"{config.backend}/{config.place}/{config.prefix}"

@@ -1,0 +1,5 @@
+import { Empty } from "../../components/basics.tsx";
+
+export default function View() {
+  return <Empty title="compare" />;
+}

@@ -1,0 +1,36 @@
+// Runs test/**/*.test.ts with Node's own test runner: esbuild turns them into JavaScript first.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const names = readdirSync(join(here, "test"), { recursive: true }).filter((name) => name.endsWith(".test.ts"));
+// Here, so that what stays outside of the bundle is found in node_modules.
+const folder = mkdtempSync(join(here, "test-run-"));
+try {
+  await build({
+    absWorkingDir: here,
+    entryPoints: names.map((name) => join("test", name)),
+    outdir: folder,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    sourcemap: "inline",
+    define: { __ROOT__: JSON.stringify(join(here, "../..")) },
+    logLevel: "warning",
+  });
+  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".test.mjs"));
+  const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files.map((name) => join(folder, name))], {
+    stdio: "inherit",
+  });
+  process.exitCode = run.status ?? 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,202 @@
+"""Small batches travel as requests: what a reader finds is what columns would have held, however they are split."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from agents.distributor import span_encoder
+from agents.distributor.span_encoder import Encoded, Outcome, Request, SpanEncoder
+from tables.columns.varint import varint
+from tables.errors import WireError
+from tables.live.shared_records import HeadRecord, SharedRecords, spans_of, trace_ids_of
+from tables.wire import record
+from tables.wire.request_records import decode_record
+from tables.wire.split import partition_of
+from tests.helpers.whole_way import request, span
+from tests.strategies import REQUESTS
+
+TENANTS = ("ann", "bob", "eve")
+
+
+def encoder(bytes_max: int = 1 << 20, attribute_bytes_max: int = 65_536) -> SpanEncoder:
+    return SpanEncoder(bytes_max, attribute_bytes_max, 10.0)
+
+
+def small(bodies: list[tuple[str, bytes]], partitions: int = 1, **limits: int) -> Encoded:
+    return encoder(**limits).encode([Request(*one) for one in bodies], partitions, fast_path_only=True)
+
+
+def heads(encoded: Encoded) -> dict[tuple[int, str], list[HeadRecord]]:
+    """By partition and tenant, as the live store has them."""
+    found: dict[tuple[int, str], list[HeadRecord]] = {}
+    for offset, one in enumerate(encoded.records):
+        info = record.read_headers(one.headers)
+        first = 0
+        for tenant, count in info.runs or ((one.key.decode(), info.spans),):
+            whole = info.spans if info.runs else 0
+            item = HeadRecord(offset, count, one.value, first, whole, info.of_requests)
+            found.setdefault((one.partition, tenant), []).append(item)
+            first += count
+    return found
+
+
+def rows(encoded: Encoded) -> Counter[str]:
+    """Every span with its tenant and partition, whatever form its record has."""
+    of_place = heads(encoded)
+    together = SharedRecords(of_place.values())
+    found: Counter[str] = Counter()
+    for place, items in of_place.items():
+        batches, bad = spans_of(items, together)
+        assert not bad
+        for batch in batches:
+            for row in batch.to_pylist():
+                row["attributes"] = [{k: v for k, v in one.items() if v is not None} for one in row["attributes"]]
+                kept = {name: value for name, value in row.items() if value not in (None, "", 0, [])}
+                found[repr((place, sorted(kept.items())))] += 1
+        ids = [each for item in items for each in trace_ids_of(item).to_pylist()]
+        assert Counter(ids) == Counter(each for batch in batches for each in batch.column("trace_id").to_pylist())
+        assert all(partition_of(each, 3) == place[0] for each in ids)
+    return found
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(TENANTS), REQUESTS), min_size=1, max_size=5))
+def test_readers_find_what_columns_would_hold(requests: list[tuple[str, ExportTraceServiceRequest]]) -> None:
+    bodies = [Request(tenant, message.SerializeToString()) for tenant, message in requests]
+    encoded = encoder().encode(bodies, 3, fast_path_only=True)
+    columns = encoder().encode(bodies, 3)
+    assert encoded.outcomes == columns.outcomes
+    assert encoded.spans == columns.spans == rows(encoded).total()
+    assert rows(encoded) == rows(columns)
+
+
+def test_small_batches_are_requests() -> None:
+    """And their headers say what is in them."""
+    bodies = [(tenant, request([span(2 * n + 1), span(2 * n + 2)], service_name="s")) for n, tenant in enumerate("aab")]
+    (one,) = small(bodies).records
+    info = record.read_headers(one.headers)
+    assert (one.key, info.of_requests, info.runs, info.spans) == (b"", True, (("a", 4), ("b", 2)), 6)
+    (alone,) = small(bodies[:2]).records
+    assert (alone.key, record.read_headers(alone.headers).runs) == (b"a", ())
+    starts = decode_record(one.value, info).column("start_ns").to_pylist()
+    assert (info.start_min_ns, info.start_max_ns) == (min(starts), max(starts))
+
+
+def test_a_request_whose_spans_are_apart() -> None:
+    """Spans of one request in several partitions keep their resource, scope and schemas."""
+    message = ExportTraceServiceRequest()
+    for number in range(3):
+        group = message.resource_spans.add(schema_url=f"r{number}")
+        group.resource.attributes.add(key="service.name").value.string_value = f"service {number}"
+        for part in range(2):
+            scoped = group.scope_spans.add(schema_url=f"s{part}")
+            scoped.scope.name = f"scope {part}"
+            for each in range(4):
+                name = f"{number}.{part}.{each}"
+                scoped.spans.append(span(each + 1, trace=bytes([number, part, each] * 5 + [1]), name=name))
+    bodies = [Request("t", message.SerializeToString())]
+    encoded = encoder().encode(bodies, 3, fast_path_only=True)
+    assert len(encoded.records) == 3
+    assert rows(encoded) == rows(encoder().encode(bodies, 3))
+
+
+GOLDEN = (
+    "5200000028b52ffd20520d020074030a500a180a160a0c736572766963652e6e616d6512060a0473686f70123412320a1001120800012a026f70"
+    "39010041409a9389130bea18031000830f63dd13"
+)
+TAG = b"\xa2\x06\x01x"  # a field that OTLP does not have
+WRONG = b"\x08\x01"  # resource_spans as a number: protobuf passes over it, ptars fails
+GROUP = b"\x0b\x0c"  # a group, which is empty
+
+
+@pytest.mark.parametrize("extra", [TAG, WRONG, GROUP], ids=["unknown", "wrong type", "group"])
+@pytest.mark.parametrize("inside", ["request", "resource", "span"])
+def test_what_ptars_would_refuse(extra: bytes, inside: str) -> None:
+    """A record must never hold what its readers cannot decode; a neighbour would be lost with it."""
+    good = request([span(1)], service_name="s")
+    parts = {
+        "request": good + extra,
+        "resource": good + b"\x0a" + varint(len(extra) + 2) + b"\x0a" + varint(len(extra)) + extra,
+        "span": _in_span(extra),
+    }
+    encoded = small([("t", parts[inside]), ("t", request([span(2, trace=b"\2" * 16)]))])
+    for items in heads(encoded).values():
+        batches, bad = spans_of(items)
+        assert not bad
+        assert sum(map(len, batches)) == 2
+
+
+def _in_span(extra: bytes) -> bytes:
+    body = span(1).SerializeToString() + extra
+    scope = b"\x12" + varint(len(body)) + body
+    resource = b"\x12" + varint(len(scope)) + scope
+    return b"\x0a" + varint(len(resource)) + resource
+
+
+@pytest.mark.parametrize(
+    ("bad", "outcome"),
+    [
+        pytest.param(request([span(0)]), Outcome(1, 1), id="no span id"),
+        pytest.param(request([span(1, trace=bytes(16))]), Outcome(1, 1), id="no trace id"),
+        pytest.param(request([span(1, trace=b"\1" * 15)]), Outcome(1, 1), id="a short trace id"),
+        pytest.param(request([span(1, attributes={"k": "x" * 3000})]), Outcome(1), id="a long value"),
+        pytest.param(request([span(1)], **{f"k{n}": "v" for n in range(300)}), Outcome(1), id="a large resource"),
+    ],
+)
+def test_unusual_requests_take_columns(bad: bytes, outcome: Outcome) -> None:
+    """Alone: their neighbours do not."""
+    good = request([span(7, trace=b"\7" * 16)])
+    encoded = small([("t", good), ("t", bad), ("u", good)], attribute_bytes_max=2000)
+    assert encoded.outcomes == [Outcome(1), outcome, Outcome(1)]
+    forms = [record.read_headers(one.headers).of_requests for one in encoded.records]
+    assert forms == [True] + [False] * (outcome.received - outcome.rejected)
+
+
+def test_too_large_for_kafka(monkeypatch: Any) -> None:
+    """Columns can be halved, requests cannot."""
+    noise = "".join(map(chr, range(0x100, 0x2000)))
+    encoded = small([("t", request([span(1, attributes={"k": noise})]))], bytes_max=6000)
+    assert encoded.outcomes == [Outcome(1, 0, 1)]
+    monkeypatch.setattr(span_encoder, "BATCH_BYTES_MAX", 10)
+    (one,) = small([("t", request([span(1)]))]).records
+    assert not record.read_headers(one.headers).of_requests
+
+
+def test_records_of_all_versions_in_one_head() -> None:
+    """As after an update, or with requests of all sizes: version 1, 2 and 3, alone and shared."""
+    bodies = [Request(tenant, request([span(n, trace=bytes([n]) * 16)])) for n, tenant in enumerate(TENANTS, 1)]
+    made = [encoder().encode(some, 1, fast_path_only=fast) for some in (bodies, bodies[:1]) for fast in (False, True)]
+    records = [one for encoded in made for one in encoded.records]
+    assert [dict(one.headers)["v"] for one in records] == [b"2", b"3", b"1", b"3"]
+    of_ann = heads(Encoded([], records, 0))[0, "ann"]
+    batches, bad = spans_of(of_ann)
+    assert not bad
+    assert [row["span_id"] for batch in batches for row in batch.to_pylist()] == [(1).to_bytes(8, "big")] * 4
+
+
+def test_bytes_of_the_first_writer_are_read() -> None:
+    """A record of version 3 as it was written in November 2026."""
+    value = bytes.fromhex(GOLDEN)
+    info = record.read_headers([("v", b"3"), ("n", b"1"), ("t", b"1-1")])
+    assert info.of_requests
+    (row,) = decode_record(value, info).to_pylist()
+    assert (row["trace_id"], row["name"], row["start_ns"]) == (b"\1" * 16, "op", 1)
+
+
+@pytest.mark.parametrize("spans", [0, 2])
+def test_a_record_whose_headers_are_wrong(spans: int) -> None:
+    """It is bad alone, and the others of the same decoding are not."""
+    (one,) = small([("t", request([span(1)]))]).records
+    items = [HeadRecord(n, count, one.value, of_requests=True) for n, count in enumerate((1, spans, 1))]
+    items.append(HeadRecord(3, 1, b"\x10\0\0\0junk", of_requests=True))
+    batches, bad = spans_of(items)
+    assert [item.offset for item in bad] == [3, 1] or [item.offset for item in bad] == [1, 3]
+    assert sum(map(len, batches)) == 2
+    with pytest.raises(WireError):
+        trace_ids_of(items[1])
+    assert isinstance(batches[0], pa.RecordBatch)
