@@ -66,5 +66,4 @@ class ApiLimits:
 # The limits of one tenant.
 LimitsOf = Callable[[str], ApiLimits]
 
-LIMITS_OF: Final = web.AppKey("limits_of", LimitsOf)
 LIMITS: Final = web.AppKey("limits", ApiLimits)
