@@ -11,11 +11,14 @@ import prometheus_client
 import pyarrow as pa
 
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
+from app.api.limits import ApiLimits
 from app.api.status.rings import ROLES, Role
+from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
+from app.process.own_overrides_reader import OwnOverridesReader
 from app.process.shutdown import ExitDeadline
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
@@ -29,6 +32,7 @@ from app.targets.member_rings import MemberRings
 from app.targets.own_member import OwnMember, members_service
 from app.targets.query_server import QueryServer
 from app.targets.shared import Shared, Target, idle_app
+from app.targets.tenant_api import tenant_api
 
 _KAFKA_WAIT_S = 60.0
 _SWITCH_INTERVAL_S = 0.0001
@@ -63,6 +67,11 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     own.partitions_written = target.partitions_written
     rings = MemberRings(shared.members, own)
 
+    reader = OwnOverridesReader(settings, overrides) if _users_may_set(settings) else None
+
+    def tenants(limits: ApiLimits) -> TenantApi:
+        return tenant_api(limits, shared, reader)
+
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
 
@@ -78,7 +87,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     worker.parts.insert(0, members_service(settings, shared.kafka, own, shared.members))
     worker.parts += [
         InternalListener(shared.internal),
-        QueryServer(settings, backend, rings, runtime),
+        *([reader] if reader is not None else []),
+        QueryServer(settings, backend, rings, runtime, tenants),
         *target.servers,
         watch,
         LoopWatch(),
@@ -88,6 +98,10 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     for other in others:
         _run_in_same_worker(worker, other)
     return worker
+
+
+def _users_may_set(settings: Settings) -> bool:
+    return settings.overrides.user_configurable_overrides.enabled
 
 
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:

@@ -72,6 +72,7 @@ class TagValuesRequest:
     start_ns: int | None = None
     end_ns: int | None = None
     limit: int = 0  # values; 0: all
+    bytes_max: int = 0  # of their text; what is more is left out; 0: only as `tag_values` says
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ from typing import Final
 from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
-from app.api.limits import LIMITS, ApiLimits
+from app.api.limits import LIMITS_OF, ApiLimits, LimitsOf
 from app.net.access import Access, Identity
+from query import memory
+from query.memory import RequestLimit
 
+_MEMORY_SETTING: Final = "read.max_query_memory_bytes of the tenant's overrides"
 PARTIAL_HEADER: Final = "X-Stretto-Partial"
 ACCESS: Final = web.AppKey("access", Access)
 
@@ -29,9 +32,17 @@ class Call:
 
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
-    app = request.app
+    app, tenant = request.app, tenant_of_request(request)
     partial_header = request.headers.get(PARTIAL_HEADER)
-    return Call(app[BACKEND], app[LIMITS], tenant_of_request(request), request.query, partial_header)
+    return Call(app[BACKEND], limits_of(tenant, app[LIMITS_OF]), tenant, request.query, partial_header)
+
+
+def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:
+    """The limits of the tenant, whose request this task answers; that of memory holds from now on."""
+    found = limits(tenant)
+    if found.max_query_memory_bytes:
+        memory.limit_request(RequestLimit(found.max_query_memory_bytes, _MEMORY_SETTING))
+    return found
 
 
 def tenant_of_request(request: web.Request) -> str:

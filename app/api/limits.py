@@ -1,11 +1,13 @@
 """The limits that requests and answers of the API are held to, each under the name of its setting."""
 
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 from aiohttp import web
 
 from app.settings.query_frontend import QueryFrontend
+from app.settings.tenant_limits import ReadOverrides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,12 @@ class ApiLimits:
     max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
     allow_partial: bool = False  # allow_partial
     max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
+    # Only of single tenants.
+    max_bytes_per_tag_values_query: int = 0  # read.max_bytes_per_tag_values_query; 0: none
+    max_query_memory_bytes: int = 0  # read.max_query_memory_bytes; 0: query.memory_bytes_max
+    # Where the durations come from, for errors.
+    search_duration_setting: str = "query_frontend.search.max_duration_s"
+    metrics_duration_setting: str = "query_frontend.metrics.max_duration_s"
 
     @classmethod
     def of(cls, frontend: QueryFrontend, max_send_msg_size_bytes: int) -> Self:
@@ -42,5 +50,21 @@ class ApiLimits:
             max_send_msg_size_bytes=max_send_msg_size_bytes,
         )
 
+    def of_tenant(self, read: ReadOverrides) -> Self:
+        """The limits with those of one tenant over them."""
+        changes: dict[str, Any] = {
+            "max_bytes_per_tag_values_query": read.max_bytes_per_tag_values_query,
+            "max_query_memory_bytes": read.max_query_memory_bytes,
+        }
+        for kind in ("search", "metrics"):
+            if duration_s := getattr(read, f"max_{kind}_duration"):
+                changes[f"max_{kind}_duration_s"] = max(1, round(duration_s))
+                changes[f"{kind}_duration_setting"] = f"read.max_{kind}_duration of the tenant's overrides"
+        return replace(self, **changes)
 
+
+# The limits of one tenant.
+LimitsOf = Callable[[str], ApiLimits]
+
+LIMITS_OF: Final = web.AppKey("limits_of", LimitsOf)
 LIMITS: Final = web.AppKey("limits", ApiLimits)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,6 +69,13 @@ class Access:
         """Checks a request that concerns no tenant: any known token will do. Raises: Unauthorized"""
         if self._credentials is not None:
             self._owners(self._credentials, authorization)
+
+    def sees(self, authorization: str | None) -> Callable[[str], bool]:
+        """Whether a request that concerns no single tenant may see what is of a tenant. Raises: Unauthorized"""
+        if self._credentials is None:
+            return lambda _: True
+        owners, _ = self._owners(self._credentials, authorization)
+        return lambda tenant: tenant in owners or ANY_TENANT in owners
 
     def tenant(self, authorization: str | None, org: str | None) -> str:
         """The tenant of a request.

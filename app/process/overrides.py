@@ -78,10 +78,6 @@ class OverridesFile:
         """What counts for all tenants with overrides, and for all others, without the names of the tenants."""
         return [self.of(tenant) for tenant in {*self._tenants, *self._own, ANY_TENANT}]
 
-    def has_any(self) -> bool:
-        """Whether anything is set for any tenant, or for all."""
-        return bool(self._tenants or self._own or self._settings.overrides.defaults.model_fields_set)
-
     def check_own(self, tenant: str, own: TenantOverrides) -> None:
         """Raises: ValidationError if what a tenant sets itself does not fit to what the operator has set"""
         self._check_forwarders(own)

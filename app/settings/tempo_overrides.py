@@ -51,6 +51,7 @@ _RENAMED: Final[Mapping[Key, Key]] = {
     (_GENERATOR, "ingestion_time_range_slack"): (_GENERATOR, "metrics_ingestion_time_range_slack_s"),
 }
 _TIMES: Final = frozenset(_RENAMED) - {("global", "max_bytes_per_trace")}
+_INTRINSICS_ON: Final = ("service", "span_name", "span_kind", "status_code")  # where nobody says otherwise
 _INTRINSICS: Final = (_GENERATOR, "processor", "span_metrics", "intrinsic_dimensions")
 
 # Without them nothing is lost.
@@ -82,7 +83,7 @@ _REFUSED: Final[Mapping[Key, str]] = {
     (_GENERATOR, "processor", "span_metrics", "enable_tracestate_span_multiplier"): "set span_multiplier_key",
 }
 # These values are what happens here anyway.
-_HARMLESS: Final = (None, False, "", "disabled")
+_HARMLESS: Final = (None, False, "", "disabled", [], {})
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ def _nested(name: str) -> Key:
 
 def _convert(found: Converted, key: Key, old: Key, value: Any) -> None:
     if key in _REFUSED:
-        if value not in _HARMLESS and value != {}:
+        if value not in _HARMLESS:
             found.problems[old] = f"has no counterpart here: {_REFUSED[key]}"
         return
     if key in _IGNORED:
@@ -209,7 +210,7 @@ def _switched_on(value: Any) -> Any:
     """Tempo's `{service: true, span_kind: false}` as the names of those that are on; `status_message` is off."""
     if not isinstance(value, dict) or not all(isinstance(one, bool) for one in value.values()):
         return value
-    on = {"service": True, "span_name": True, "span_kind": True, "status_code": True, **value}
+    on = {**dict.fromkeys(_INTRINSICS_ON, True), **value}
     return [name for name, is_on in on.items() if is_on]
 
 
@@ -229,7 +230,7 @@ def to_tempo(entry: Mapping[str, Any]) -> dict[str, Any]:
             if key in _OURS:
                 key, value = _OURS[key], duration_text(value) if _OURS[key] in _TIMES else value
             elif key == _INTRINSICS:
-                value = dict.fromkeys(value, True)
+                value = dict.fromkeys(_INTRINSICS_ON, False) | dict.fromkeys(value, True)
             at = out
             for part in key[:-1]:
                 at = at.setdefault(str(part), {})

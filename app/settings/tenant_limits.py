@@ -1,11 +1,27 @@
 """Limits of single tenants: what they may send, ask and store. Names are Tempo's; our own limits say so."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.settings.base import Section
 from app.settings.values import MIB, BytesOrZero, CountOrZero, DurationOrZero, Words
+
+_ATTRIBUTE_BYTES_MIN: Final = 256  # as distributor.max_attribute_bytes
+
+
+def _zero_or_enough(size_bytes: int) -> int:
+    if 0 < size_bytes < _ATTRIBUTE_BYTES_MIN:
+        raise ValueError(f"expected 0, or at least {_ATTRIBUTE_BYTES_MIN}")
+    return size_bytes
+
+
+AttributeBytes = Annotated[
+    int,
+    Words(f"0, or an integer from {_ATTRIBUTE_BYTES_MIN} to {16 * MIB}"),
+    Field(ge=0, le=16 * MIB),
+    AfterValidator(_zero_or_enough),
+]
 
 
 class IngestionOverrides(Section):
@@ -27,9 +43,9 @@ class IngestionOverrides(Section):
         description="Most bytes that may come at once, after a pause. A larger request is never taken. 0: as many as "
         "`rate_limit_bytes`.",
     )
-    max_attribute_bytes: Annotated[int, Field(ge=0, le=16 * MIB)] = Field(
+    max_attribute_bytes: AttributeBytes = Field(
         default=0,
-        description="Longest key or value of an attribute, in bytes, from 256. Longer ones are cut. 0: as "
+        description="Longest key or value of an attribute, in bytes. Longer ones are cut. 0: as "
         "`distributor.max_attribute_bytes`.",
     )
     max_spans_per_request: CountOrZero = Field(

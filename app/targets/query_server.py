@@ -13,6 +13,7 @@ from app.api.server import api_runner, build_api, url_bytes_max
 from app.api.status.process import Configs, Process, no_overrides
 from app.api.status.rings import Rings
 from app.api.tempo.streaming import build_streaming
+from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
@@ -36,11 +37,14 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         backend: Backend,
         rings: Rings | None = None,
         runtime: Callable[[], str] = no_overrides,
+        tenants: Callable[[ApiLimits], TenantApi] = lambda _: TenantApi(),
         **kwargs: Any,
     ) -> None:
-        """runtime: makes the text of /status/runtime_config, see `status.Configs`"""
+        """runtime: makes the text of /status/runtime_config, see `status.Configs`; tenants: makes of the limits of all
+        what the API knows of single tenants
+        """
         super().__init__(**kwargs)
-        self._runtime = runtime
+        self._runtime, self._tenants = runtime, tenants
         self._settings, self._backend, self._rings = settings, backend, rings
         self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
@@ -53,6 +57,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
         configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
         api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
+        tenants = self._tenants(api_limits)
         api = build_api(
             self._backend,
             api_limits,
@@ -60,10 +65,11 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             process=Process(settings.target, configs, server.worker_addresses, page_config(settings, os.environ)),
             rings=self._rings,
             profiling=server.pprof_enabled,
+            tenants=tenants,
         )
         watch_tokens(self._watch, settings, access)
         tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _TLS_SETTING), HTTP_1_AND_GRPC)
-        self._grpc = build_streaming(self._backend, api_limits, access)
+        self._grpc = build_streaming(self._backend, api_limits, access, tenants.limits_of)
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()
         self._runner = api_runner(api)

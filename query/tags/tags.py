@@ -162,7 +162,7 @@ def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
     """What one of several workers answers from its sources. As `tag_values`; elsewhere: as of `tag_names_partial`"""
     profile = (observer or QueryObserver()).profile
     fields = [field for field in request.fields if has_values(field)]
-    found = Distinct(bytes_max)
+    found = Distinct(_allowed_bytes(request, bytes_max))
     with profile.stage("compile"):
         compiled = _compiled(request.query)
     if compiled is None:
@@ -190,7 +190,12 @@ def finish_values(
     if merged.shared_rows is not None:
         stitched = tag_values_partial([stitched_rows(merged.shared_rows)], request, bytes_max=bytes_max)
         merged = merge([merged, stitched])
-    return TagValues(first_values(merged.distinct, request.limit, bytes_max), merged.inspected)
+    values = first_values(merged.distinct, request.limit, _allowed_bytes(request, bytes_max))
+    return TagValues(values, merged.inspected)
+
+
+def _allowed_bytes(request: TagValuesRequest, bytes_max: int) -> int:
+    return min(request.bytes_max or bytes_max, bytes_max)
 
 
 class _Values:

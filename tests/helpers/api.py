@@ -136,7 +136,16 @@ LIMITS = ApiLimits(
 
 
 def api_over(
-    backend, *, multitenancy=False, credentials=None, target="all", configs=None, rings=None, profiling=False, **limits
+    backend,
+    *,
+    multitenancy=False,
+    credentials=None,
+    target="all",
+    configs=None,
+    rings=None,
+    profiling=False,
+    tenants=None,
+    **limits,
 ) -> web.Application:
     """The API over a backend, with the settings of LIMITS where `limits` does not say otherwise."""
     return build_api(
@@ -146,6 +155,7 @@ def api_over(
         process=Process(target, configs or Configs()),
         rings=rings,
         profiling=profiling,
+        tenants=tenants,
     )
 
 

@@ -17,7 +17,7 @@ from app.api.status.health import public
 from app.api.status.pages import json_or_page, wants_html, wants_json
 from app.api.status.process import PROCESS
 from app.api.status.rings import RINGS
-from app.settings.tenant_file import ANY_TENANT
+from app.api.tenants import TENANTS
 
 routes = web.RouteTableDef()
 
@@ -122,10 +122,11 @@ async def overrides(request: web.Request) -> web.Response:
 
 @routes.get("/status/overrides/{tenant}")
 async def overrides_of(request: web.Request) -> web.Response:
-    """What is set for one tenant, as YAML: its own entry, else that of all others."""
-    found, tenant = await _overrides(request), request.match_info["tenant"]
-    entry = found.get(tenant) or found.get(ANY_TENANT) or {}
-    text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
+    """What counts for one tenant, as YAML: the defaults, over these its entry, or else that of all others, and over
+    that what it has set itself.
+    """
+    overrides_of = request.app[TENANTS].overrides_of
+    text = await asyncio.to_thread(overrides_of, request.match_info["tenant"])
     return web.Response(text=text, content_type="application/yaml")
 
 

@@ -29,7 +29,9 @@ def table(counts):
         pytest.param({"team": ""}, {("red",): 1, ("blue",): 1, (MISSING,): 1}, id="span"),
         pytest.param({"resource.team": ""}, {("resources",): 3}, id="only the resource"),
         pytest.param({"span.team": "t"}, {("red",): 1, ("blue",): 1, (MISSING,): 1}, id="only spans"),
-        pytest.param({"resource.team": "t", "span.team": "t"}, {("red",): 1, ("blue",): 1, ("resources",): 1}, id="both"),
+        pytest.param(
+            {"resource.team": "t", "span.team": "t"}, {("red",): 1, ("blue",): 1, ("resources",): 1}, id="both"
+        ),
         pytest.param(
             {"service.name": "s", "span.team": "t"}, {("shop", "red"): 1, ("shop", "blue"): 1, ("shop", MISSING): 1},
             id="two",
@@ -49,14 +51,12 @@ def test_dimensions(dimensions, values):
     assert sum(found.values()) == pytest.approx(len(body))
 
 
+KINDS = st.lists(st.sampled_from(["u", "v", ""]), min_size=1, max_size=5)
+REQUESTS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", ""]), KINDS), min_size=1, max_size=6)
+
+
 @settings(max_examples=15, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", ""]), st.lists(st.sampled_from(["u", "v", ""]), min_size=1, max_size=5)),
-        min_size=1,
-        max_size=6,
-    )
-)  # fmt: skip
+@given(REQUESTS)
 def test_every_byte_once(requests):
     """Of each tenant the bytes of its requests, by service and kind of its spans, whatever comes together."""
     limits = {name: TenantLimits(dimensions={"service.name": "s", "k": "k"}) for name in "ab"}
