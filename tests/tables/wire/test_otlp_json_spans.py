@@ -64,7 +64,7 @@ def test_what_sdks_send(message: ExportTraceServiceRequest) -> None:
 
 SCALAR = st.one_of(
     *(st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(), st.text(max_size=3)),
-    *(st.sampled_from(["", "0", "-1", " 1", "1.0", "+1", "\u0661", "NaN", "0a", "0102030405060708", "0 1 2 3 4 5 6 7 "]),),
+    st.sampled_from(["", "0", "-1", " 1", "1.0", "+1", "\u0661", "NaN", "0a", "0102030405060708", "0 1 2 3 4 5 6 7 "]),
 )
 ANY = st.recursive(
     SCALAR,
