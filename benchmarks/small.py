@@ -78,7 +78,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--spans", type=int, default=40_000, help="of each case (default 40,000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case, in turns; the best one counts")
     parser.add_argument("--setting", action="append", default=[], type=bench.setting_variable, metavar="KEY=VALUE")
-    parser.add_argument("--profile", type=Path, metavar="PY_SPY", help="a py-spy to record the worker of each case with")
+    parser.add_argument(
+        "--profile", type=Path, metavar="PY_SPY", help="a py-spy to record the worker with"
+    )
     parser.add_argument("--json", type=Path, help="a file for the results, a line of JSON each")
     given = parser.parse_args(argv)
     pairs = [one.split("x") for one in given.cases.split(",")]
