@@ -59,6 +59,7 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     own = OwnMember(
         settings.members, target.apps, consumers.ends, target.live, shared.internal, further_targets=target.further
     )
+    own.partitions_written = target.partitions_written
     rings = MemberRings(shared.members, own)
     client = {"bootstrap_servers": list(kafka.address)}
 

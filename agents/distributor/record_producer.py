@@ -80,12 +80,28 @@ class RecordProducer:
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
         self.partitions = 0
+        # How many partitions to use at the start, by how many there are.
+        self.first_partitions: Callable[[int], int] = int
         # Called for each acknowledged record: topic, partition, offset after it, time.monotonic().
         self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError, OSError, TimeoutError."""
-        self._producer, self.partitions = await reached("open the producer", self._opened)
+        self._producer, there = await reached("open the producer", self._opened)
+        self.partitions = self.first_partitions(there)
+
+    async def raise_partitions(self, count: int) -> bool:
+        """Uses more partitions from now on. False: Kafka does not show them to this producer yet.
+
+        Raises: KafkaError, OSError, TimeoutError
+        """
+        async with asyncio.timeout(self._timeout_s):
+            await self._producer.client.force_metadata_update()
+            there = len(await self._producer.partitions_for(self._topic))
+        if there < count or self.partitions >= count:
+            return False
+        self.partitions = count
+        return True
 
     async def _opened(self) -> tuple[Any, int]:
         producer = AIOKafkaProducer(

@@ -12,6 +12,7 @@ from agents.distributor.span_encoder import Encoded, SpanEncoder, is_slow
 from agents.distributor.span_encoder import Outcome as Outcome
 from agents.distributor.span_encoder import Request as Request
 from tables.wall import walled
+from tables.wire.record import with_partitions
 
 RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that decode.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
@@ -101,6 +102,11 @@ class SpanWriter:
 
     async def _encoded(self, requests: Sequence[Request]) -> Encoded:
         partitions = self._producer.partitions
+        encoded = await self._encode(requests, partitions)
+        records = [one._replace(headers=with_partitions(one.headers, partitions)) for one in encoded.records]
+        return encoded._replace(records=records)
+
+    async def _encode(self, requests: Sequence[Request], partitions: int) -> Encoded:
         if not is_slow(requests):
             # Requests that cannot be decoded at once, for whatever reason, go to the thread.
             with contextlib.suppress(Exception):

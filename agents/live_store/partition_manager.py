@@ -186,6 +186,17 @@ class PartitionManager:
                 behind[number] = max(late or 0, first)
         return behind
 
+    @property
+    def partition_count(self) -> int:
+        """How many partitions the topic has, as far as this process knows: it may get more while the process runs."""
+        at_start = 0 if self.store is None else self.store.policy.partitions
+        return max(at_start, self._consumers.ends.count(self.topic))
+
+    def record_counts(self) -> set[int]:
+        """Among how many partitions the writers of the live records have split the traces."""
+        partitions = [] if self.store is None else self.store.partitions.values()
+        return {count for state in partitions for count in state.record_counts()}
+
     def taken(self) -> dict[TP, int]:
         """The first offset of each open partition that is not appended yet."""
         store = self.store
@@ -384,4 +395,4 @@ def _incoming(message: Any) -> Incoming:
     items = [
         (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole)) for part in parts
     ]
-    return Incoming(message.offset, round(message.timestamp * 1000), items)
+    return Incoming(message.offset, round(message.timestamp * 1000), items, info.partitions)

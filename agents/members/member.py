@@ -56,6 +56,10 @@ class Member:
     assigned: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NOTHING_ASSIGNED)
     # How many partitions of topic `spans` the process knows of; 0: it does not say.
     partition_count: int = 0
+    # Of a distributor: among how many it splits traces, or is about to; 0 for others.
+    partitions_written: int = 0
+    # Of a live store: among how many the writers of its records have split them; see `split.places_of`.
+    record_counts: tuple[int, ...] = ()
 
 
 class Members(Protocol):

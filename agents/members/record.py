@@ -36,6 +36,8 @@ def encode(member: Member) -> bytes:
             "services": dict(member.services),
             "assigned": {target: list(numbers) for target, numbers in member.assigned.items()},
             "partition_count": member.partition_count,
+            "partitions_written": member.partitions_written,
+            "record_counts": list(member.record_counts),
         }
     )
 
@@ -65,6 +67,8 @@ def _member(member_id: str, found: Mapping[str, Any]) -> Member:
         services={_text(target): _text(state) for target, state in found["services"].items()},
         assigned={_text(target): tuple(map(int, numbers)) for target, numbers in found["assigned"].items()},
         partition_count=int(found["partition_count"]),
+        partitions_written=int(found["partitions_written"]),
+        record_counts=tuple(map(int, found["record_counts"])),
     )
 
 

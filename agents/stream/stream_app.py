@@ -18,6 +18,9 @@ from agents.stream.stream_consumer import Consumer
 # takes records from it. Faust takes none before it is in the group.
 _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
 
+# How soon a group learns of new partitions of its topic.
+_METADATA_AGE_MS = 10_000
+
 # Of the topic whose only partition the leader of a consumer group has. The name is Faust's.
 LEADER_TOPIC_END = "-__assignor-__leader"
 
@@ -127,6 +130,7 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
         # Kafka away for minutes is not a live lock.
         broker_commit_livelock_soft_timeout=86_400.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         # Records are large: a few dozen are tens of megabytes.
         stream_buffer_maxsize=buffer_records_max,
         broker_max_poll_records=buffer_records_max,

@@ -10,7 +10,7 @@ from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
-from tables.wire.split import partition_of
+from tables.wire.split import SEVERAL, partition_of
 
 Sources = list[Any]  # of query.scan.source.Source
 
@@ -44,7 +44,7 @@ def block_sources(blocks: BlockList, metas: Sequence[BlockMeta]) -> Sources:
 
 
 def blocks_of_trace(blocks: Sequence[BlockMeta], trace_id: bytes) -> list[BlockMeta]:
-    """Those of the partition that has the trace."""
-    counts = {meta.partition_count for meta in blocks}
+    """Those of the partition that has the trace, and those written while the number of partitions changed."""
+    counts = {meta.partition_count for meta in blocks} - {SEVERAL}
     places = {count: partition_of(trace_id, count) for count in counts}
-    return [meta for meta in blocks if places[meta.partition_count] == meta.partition]
+    return [meta for meta in blocks if places.get(meta.partition_count, meta.partition) == meta.partition]

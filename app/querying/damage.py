@@ -11,7 +11,7 @@ from tables.catalog.place import Place
 from tables.catalog.snapshot import BlockSnapshot
 from tables.catalog.time_range import overlaps
 from tables.errors import DamagedError
-from tables.wire.split import partition_of
+from tables.wire.split import SEVERAL, partition_of
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def missing_of_trace(
 
 def _may_be_in(partition: int, trace_id: bytes, counts: set[int]) -> bool:
     """counts: how many partitions the topic may have had; none: not known"""
-    return not counts or partition in {partition_of(trace_id, count) for count in counts}
+    return not counts or SEVERAL in counts or partition in {partition_of(trace_id, count) for count in counts}
 
 
 def past_damage(

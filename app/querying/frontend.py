@@ -7,7 +7,7 @@ whatever is flushed, merged or moved meanwhile: who cannot answer for exactly th
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from app.querying.gathering import all_of, gather
 from app.querying.live_messages import PARTIAL, LiveAsk, expect
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
 from app.querying.participants import LivePeer
+from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
 from app.querying.trace_partial import TracePart, joined
@@ -37,7 +38,7 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.damage import damage_lines
 from tables.errors import DamagedError, OutdatedError, StorageError
 from tables.wall import walled
-from tables.wire.split import partition_of
+from tables.wire.split import SEVERAL, places_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Frontend:
         self,
         executor: QueryExecutor,
         blocks: Callable[[], BlockList | None],
-        partitions: Callable[[], int],
+        partitions: PartitionCounts,
         live_stores: LiveStores,
         block_work: BlockWork,
         limits: FrontendLimits,
@@ -161,7 +162,7 @@ class Frontend:
         snapshot = blocks.snapshot(tenant, start_ns, end_ns)
         for text in [*missing_in_range(snapshot, start_ns, end_ns), *excluded.texts()]:
             missing_data.add_damage(text)
-        numbers = range(self._partitions())
+        numbers = range(self._partitions.now())
         ask = LiveAsk(
             tenant=tenant,
             request=request,
@@ -181,7 +182,7 @@ class Frontend:
             return await gather([*peers, *others], request, observer, self._executor)
 
     async def _trace_once(self, tenant: str, request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
-        blocks, count = self._known_blocks(), self._partitions()
+        blocks, count = self._known_blocks(), self._partitions.now()
         within = (request.start_ns, request.end_ns)
         snapshot = blocks.snapshot(tenant, *within, request.trace_id)
         texts: list[str] = []
@@ -194,7 +195,7 @@ class Frontend:
             request=request,
             partitions={
                 number: snapshot.flushed_offsets.get(number, 0)
-                for number in partitions_of_trace(blocks, request.trace_id, count)
+                for number in partitions_of_trace(blocks, request.trace_id, count, self._partitions.of_live_records())
             },
             behind_too=True,
             redactions=snapshot.redactions,
@@ -251,7 +252,7 @@ class Frontend:
             return
         blocks = self._known_blocks()
         try:
-            await self._on_thread(partial(blocks.poll, range(self._partitions())))
+            await self._on_thread(partial(blocks.poll, range(self._partitions.now())))
         except StorageError as err:
             raise unavailable(err) from err
 
@@ -294,10 +295,10 @@ def missing_text(live: OpenedLive) -> str:
     return f"recent spans of partition {names} are missing: {said}"
 
 
-def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int) -> set[int]:
+def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int, of_live_records: Iterable[int]) -> set[int]:
     """Where the newest spans of a trace may be: the topic may have had fewer partitions when they were written."""
-    counts = {one for one in blocks.partition_counts(blocks.cluster_id) if one <= count}
-    return {partition_of(trace_id, one) for one in {*counts, count}}
+    counts = {one for one in blocks.partition_counts(blocks.cluster_id) if SEVERAL < one <= count}
+    return places_of(trace_id, {*counts, *of_live_records, count}, count)
 
 
 async def _trace_of_peer(conversation: CallingConversation) -> TracePart:

@@ -29,7 +29,7 @@ from tables.catalog.damage import damage_lines
 from tables.errors import DamagedError, OutdatedError
 from tables.live.store import Live, LiveStore
 from tables.storage.request_usage import RequestUsage
-from tables.wire.split import partition_of
+from tables.wire.split import places_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,9 +54,18 @@ class AskedRange(Protocol):
 class Querier:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, manager: PartitionManager, limits: QueryLimits, executor: QueryExecutor | None = None) -> None:
-        """executor: that of the process; None: an own one"""
+    def __init__(
+        self,
+        manager: PartitionManager,
+        limits: QueryLimits,
+        executor: QueryExecutor | None = None,
+        partitions: Callable[[], int] | None = None,
+    ) -> None:
+        """executor: that of the process; None: an own one. partitions: how many may have spans; None: all that there
+        are
+        """
         self._manager = manager
+        self._partitions = partitions or (lambda: manager.partition_count)
         self._executor = executor or QueryExecutor(limits)
         self._reader = BlockReader(self._executor.reads, limits.bloom_cache_bytes_max)
         self._tag_cache = TagCache()
@@ -130,7 +139,7 @@ class Querier:
         store, missing_data, profile = self._store(), MissingData(observer.missing_data), observer.profile
         start_ns, end_ns = window.start_ns, window.end_ns
         live = store.view(tenant, start_ns, end_ns)
-        if missing := self._missing(store, live, range(store.policy.partitions)):
+        if missing := self._missing(store, live, range(self._partitions())):
             missing_data.add(missing)
         for text in missing_in_range(live.blocks, start_ns, end_ns):
             missing_data.add_damage(text)
@@ -149,7 +158,7 @@ class Querier:
         return await self._run(on_thread, profile.storage)
 
     async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
-        """All spans of a trace, or a page: asks only its partition.
+        """All spans of a trace, or a page: asks only the partitions that it may be in.
 
         Raises: Unavailable, TooManyRequests, TimeoutError, TraceTooLarge
         """
@@ -157,24 +166,25 @@ class Querier:
 
     async def _trace_once(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         store, trace_id = self._store(), request.trace_id
-        partition = partition_of(trace_id, store.policy.partitions)
+        count = self._partitions()
+        partitions = places_of(trace_id, {count, *self._manager.record_counts()}, count)
         within = (request.start_ns, request.end_ns)
         live = store.view(tenant, *within, trace_id)
         texts: list[str] = []
         missing_data = MissingData(texts)
-        for text in missing_of_trace(store.blocks, live.blocks, trace_id, store.policy.partitions, within):
+        for text in missing_of_trace(store.blocks, live.blocks, trace_id, count, within):
             missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
             sources = self._reader.trace_sources(store.blocks, metas, trace_id, live.blocks.redactions)
-            parts = redacted_parts(live_sources(live, [partition], trace_id), live.blocks.redactions)
+            parts = redacted_parts(live_sources(live, sorted(partitions), trace_id), live.blocks.redactions)
             return trace_by_id(sources + parts, request)
 
         def on_thread(_: Cancelled) -> tuple[pa.Table | None, bool]:
             return past_damage(store.blocks, blocks_of_trace(live.blocks.blocks, trace_id), over, missing_data)
 
         table, more = await self._run(on_thread)
-        if missing := self._missing(store, live, [partition]):
+        if missing := self._missing(store, live, sorted(partitions)):
             texts.insert(0, missing)
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 

@@ -44,7 +44,7 @@ class BlockOpener(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._ranges: RangeCache | None = None
         self._opened: BlockList | None = None
         self._known = False
-        self.partitions = 0  # of the topic of spans
+        self.partitions = self.partitions_at_start = 0  # of the topic of spans
 
     @property
     def blocks(self) -> BlockList | None:
@@ -59,6 +59,7 @@ class BlockOpener(faust.Service):  # type: ignore[misc]  # Faust has no types he
         """Opens the storage. It may be away: then it is tried again."""
         settings, kafka = self._settings, self._settings.kafka
         cluster_id, self.partitions = await cluster_and_partitions(kafka.address, kafka.topic)
+        self.partitions_at_start = self.partitions
         await probe_storage(StorageProbe(self._storage), self._executor)
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(self._storage)

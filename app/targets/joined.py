@@ -49,4 +49,5 @@ def _joined(one: Target, other: Target) -> Target:
         backend=one.backend or other.backend,
         live=one.live or other.live,
         further=[*one.further, *other.further],
+        partitions_written=other.partitions_written if one.partitions_written is int else one.partitions_written,
     )

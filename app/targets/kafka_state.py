@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 3.0
 _CLOSE_S: Final = 1.0
-_CLUSTER_S: Final = 60.0
+_CLUSTER_S: Final = 10.0
 
 
 class KafkaSilent(Exception):  # noqa: N818  # a state

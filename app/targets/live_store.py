@@ -85,7 +85,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     async def _poll_blocks(self) -> None:
         """Blocks of others: compactors, other live stores."""
         trace = self._settings.storage.trace
-        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(s.policy.partitions)))
+        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(self._manager.partition_count)))
 
     @faust.Service.task
     async def _audit_blocks(self) -> None:

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from agents.live_store.partition_manager import PartitionManager
@@ -49,6 +49,7 @@ class OwnMember:
     ) -> None:
         """apps: the Faust apps by role. further_targets: what the process runs besides, without a Faust app"""
         self.member_id, self._internal = internal.member_id, internal
+        self.partitions_written: Callable[[], int] = lambda: 0
         self._zone = settings.zone
         self._apps, self._ends, self._live = apps, ends, live
         self._targets = frozenset([*apps, *further_targets])
@@ -58,7 +59,6 @@ class OwnMember:
     def now(self) -> Member:
         """As it is announced."""
         leaving = any(app.should_stop for app in self._apps.values())
-        store = None if self._live is None else self._live.store
         return Member(
             member_id=self.member_id,
             targets=self._targets,
@@ -71,7 +71,9 @@ class OwnMember:
             partitions={} if self._live is None else _ranges(self._live, self._ends),
             services=self.services(),
             assigned={role: _assigned(app) for role, app in self._apps.items()},
-            partition_count=0 if store is None else store.policy.partitions,
+            partition_count=0 if self._live is None else self._live.partition_count,
+            partitions_written=self.partitions_written(),
+            record_counts=() if self._live is None else tuple(sorted(self._live.record_counts())),
         )
 
     def services(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from app.querying.executor import QueryExecutor, QueryLimits
 from app.querying.frontend import Frontend, FrontendLimits
 from app.querying.job_queue import JobQueue, QueueLimits
 from app.querying.live_service import LiveService
+from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier
 from app.querying.querier_slots import QuerierService
 from app.querying.querier_worker import OwnSlots, QuerierWorker
@@ -56,7 +57,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
     here, internal = settings.targets, shared.internal
     executor = QueryExecutor(QueryLimits.of(settings.query))
     parts: list[faust.Service] = []
-    blocks, not_ready, count = _blocks(settings, live, parts)
+    blocks, not_ready, at_start = _blocks(settings, live, parts)
     if live is not None:
         internal.methods[live_messages.METHOD] = LiveService(live, executor).answer
     service = BlockService(executor, blocks, forgets=live is None and FRONTEND not in here)
@@ -71,11 +72,12 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
     further = [name for name in (FRONTEND, QUERIER) if name in here]
     if FRONTEND not in here and live is None:
         return Target(apps={}, servers=parts, further=further)
-    alone = Querier(live, executor.limits, executor) if live is not None else None
+    counts = PartitionCounts(live, shared.members, at_start)
+    alone = Querier(live, executor.limits, executor, counts.now) if live is not None else None
     backend: Backend = Frontend(
         executor,
         blocks,
-        lambda: max([count(), *(one.partition_count for one in shared.members.all())]),
+        counts,
         live_stores(internal, shared.members, live),
         work,
         FrontendLimits(settings.query.timeout_s, settings.query_frontend.live_store_wait_s),
@@ -88,7 +90,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
 def _blocks(
     settings: Settings, live: PartitionManager | None, parts: list[faust.Service]
 ) -> tuple[Callable[[], BlockList | None], Callable[[], Sequence[str]], Callable[[], int]]:
-    """The blocks, why they are not there yet, and the number of partitions. parts: gets what opens them"""
+    """The blocks, why they are not there yet, and the number of partitions at the start. parts: gets what opens them"""
     if live is not None:
         manager = live
         return (
@@ -98,7 +100,7 @@ def _blocks(
         )
     opener = BlockOpener(settings, polls=FRONTEND in settings.targets)
     parts.append(opener)
-    return lambda: opener.blocks, opener.not_ready, lambda: opener.partitions
+    return lambda: opener.blocks, opener.not_ready, lambda: opener.partitions_at_start
 
 
 def _queued(

@@ -1,7 +1,7 @@
 """What the targets of a process share, and what each of them gives to it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self
 
@@ -48,6 +48,7 @@ class Target:
     servers: Sequence[faust.Service] = field(default=())  # they start last and stop first
     backend: Backend | None = None  # answers queries; None: this target answers none
     live: PartitionManager | None = None  # the partitions whose recent spans are here
+    partitions_written: Callable[[], int] = int  # among how many partitions it splits traces; 0: it writes none
     further: Sequence[str] = ()  # what it runs besides, without a Faust app
 
 

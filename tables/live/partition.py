@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tables.live.head import Head
 from tables.live.segment_table import SegmentInfo
 from tables.live.shared_records import HeadRecord, SharedRecords
+from tables.wire.split import SEVERAL
 
 # The broker's timestamps and this process's clock may differ by this much before idle windows are cut too early;
 # cutting early is harmless for the answers, it only makes other segments than a replica's.
@@ -62,6 +63,7 @@ class Incoming:
     offset: int
     timestamp_ms: int
     parts: Sequence[tuple[str, HeadRecord]]
+    partition_count: int = 0  # among how many partitions the writer has split the traces; 0: it does not say
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +75,7 @@ class SealJob:
     first_timestamp_ms: int
     last_timestamp_ms: int
     shared: SharedRecords
+    partition_count: int = SEVERAL
 
     @property
     def first_offset(self) -> int:
@@ -106,6 +109,7 @@ class _OpenHead:
     head: Head
     first_timestamp_ms: int
     last_timestamp_ms: int
+    partition_count: int
 
 
 @dataclass(eq=False, slots=True)
@@ -207,7 +211,7 @@ class LivePartition:
         for tenant, item in incoming.parts:
             if offset < self._sealed_until.get(tenant, 0):
                 continue  # in a local segment already
-            head = self._head(tenant, timestamp_ms)
+            head = self._head(tenant, timestamp_ms, incoming.partition_count or self.policy.partitions)
             head.append(item)
             holders += 1
             self._head_spans += item.spans
@@ -220,10 +224,12 @@ class LivePartition:
                 self._holders[offset] = holders
         return jobs + self._seal(full) if full else jobs
 
-    def _head(self, tenant: str, timestamp_ms: int) -> Head:
+    def _head(self, tenant: str, timestamp_ms: int, partition_count: int) -> Head:
         opened = self._heads.get(tenant)
         if opened is None:
-            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms)
+            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms, partition_count)
+        if opened.partition_count != partition_count:
+            opened.partition_count = SEVERAL
         opened.last_timestamp_ms = max(timestamp_ms, opened.last_timestamp_ms)
         return opened.head
 
@@ -270,6 +276,15 @@ class LivePartition:
         self.sealing.remove(job)
         if info is not None:
             self.segments.append(info)
+
+    def record_counts(self) -> set[int]:
+        """Among how many partitions the writers of the live records have split the traces; see `split.places_of`."""
+        segments = (self.segment_count(segment) for segment in (*self.retained, *self.segments))
+        return {*segments, *(one.partition_count for one in (*self.sealing, *self._heads.values()))}
+
+    def segment_count(self, segment: SegmentInfo) -> int:
+        """The partition count of a segment. Earlier versions did not note it: then there was but one."""
+        return self.policy.partitions if segment.partition_count is None else segment.partition_count
 
     def to_flush(self, job: FlushJob) -> list[SegmentInfo]:
         """The segments that a flush job writes, by tenant and offset."""
@@ -338,7 +353,7 @@ class LivePartition:
         opened = [self._heads.pop(tenant) for tenant in tenants]
         shared = SharedRecords([one.head.records for one in opened])
         jobs = [
-            SealJob(tenant, one.head, one.first_timestamp_ms, one.last_timestamp_ms, shared)
+            SealJob(tenant, one.head, one.first_timestamp_ms, one.last_timestamp_ms, shared, one.partition_count)
             for tenant, one in zip(tenants, opened, strict=True)
         ]
         self.sealing += jobs

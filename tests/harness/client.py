@@ -91,6 +91,12 @@ class Client:
         with urllib.request.urlopen(f"{self.http_url}{path}{query}", timeout=60) as reply:
             return json.loads(reply.read())
 
+    def get_json(self, path: str) -> Any:
+        """Of a page that is HTML where nobody asks for JSON."""
+        url = urllib.request.Request(f"{self.http_url}{path}", headers={"Accept": "application/json"})
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            return json.loads(reply.read())
+
     def search(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """The traces that match, all of them."""
         traces: list[dict[str, Any]] = self.get("/api/search", q=query, limit=100_000, **params)["traces"]

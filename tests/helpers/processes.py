@@ -24,6 +24,7 @@ from app.querying.live_messages import METHOD
 from app.querying.live_service import LiveService
 from app.querying.live_stores import LiveStores
 from app.querying.live_view import live_view
+from app.querying.partition_counts import PartitionCounts
 from app.querying.querier_slots import QuerierService
 from app.querying.querier_worker import QuerierWorker
 from app.querying.queued_blocks import JobLimits, QueuedBlockWork
@@ -220,7 +221,14 @@ class ProcessGroup:
     def new_frontend(self, work: BlockWork) -> Frontend:
         """One without a live store."""
         stores = LiveStores(self.members, lambda: self.client, None, "frontend")
-        return Frontend(self.executor, lambda: self.blocks, lambda: self.log.partitions, stores, work, self.limits)
+        return Frontend(
+            self.executor,
+            lambda: self.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            self.limits,
+        )
 
     def frontend_in(self, name: str) -> Frontend:
         """One in the process with that live store."""
@@ -232,7 +240,14 @@ class ProcessGroup:
         stores = LiveStores(self.members, lambda: self.client, take_view, name)
         work = LocalBlockWork(process.executor)
         store = process.world.store
-        return Frontend(process.executor, lambda: store.blocks, lambda: self.log.partitions, stores, work, self.limits)
+        return Frontend(
+            process.executor,
+            lambda: store.blocks,
+            PartitionCounts(None, self.members, lambda: self.log.partitions),
+            stores,
+            work,
+            self.limits,
+        )
 
     def announce(self) -> None:
         """Everybody's heartbeat."""

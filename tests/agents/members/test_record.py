@@ -26,6 +26,8 @@ MEMBERS = st.builds(
     services=st.dictionaries(NAMES, NAMES, max_size=3),
     assigned=st.dictionaries(NAMES, st.lists(st.integers(0, 10_000), max_size=3).map(tuple), max_size=3),
     partition_count=st.integers(0, 10_000),
+    partitions_written=st.integers(0, 10_000),
+    record_counts=st.lists(st.integers(0, 10_000), max_size=3).map(tuple),
 )
 
 
