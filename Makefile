@@ -82,7 +82,7 @@ fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove what was installed and built; not the data
-	@rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) node_modules app/ui/node_modules app/ui/dist build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # PYTHON=/path/to/python chooses; otherwise the first that is new enough and can make environments.
