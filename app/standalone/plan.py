@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.api.page.page_config import DEMO_SWITCH
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.server import Tls
@@ -28,11 +29,17 @@ class RunPlan:
     receivers: Mapping[str, Listener]  # those that are on, by the name in `app.receivers.table`
     optional: frozenset[str]  # of them those that the process goes on without where their address is taken
     worker: Command
-    demo: Command | None
+    demo: Command | None  # None: there is no receiver that it could send to
+    demo_at_once: bool  # the variable DEMO is set; else the demo runs when the web page asks for it
 
     @property
     def logs(self) -> Path:
         return self.data_dir / "logs"
+
+    @property
+    def demo_switch(self) -> Path:
+        """The demo runs while this file is there. The worker, which serves the page, makes and removes it."""
+        return switch_of(self.data_dir)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -51,7 +58,12 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
     """The plan. Raises: StandaloneError for an invalid port"""
     own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
     brokers = settings.kafka.address if own_port is None else (f"127.0.0.1:{own_port}",)
-    env = {**environ, "TARGET": settings.target, "STRETTO_DATA_DIR": str(settings.data_dir)}
+    env = {
+        **environ,
+        "TARGET": settings.target,
+        "STRETTO_DATA_DIR": str(settings.data_dir),
+        DEMO_SWITCH: str(switch_of(settings.data_dir)),
+    }
     if own_port is not None:
         env["KAFKA_URL"] = f"kafka://{brokers[0]}"
     server = settings.server
@@ -72,8 +84,14 @@ def make(settings: Settings, environ: Mapping[str, str]) -> RunPlan:
         receivers=receivers,
         optional=frozenset(row.name for row in RECEIVERS if row.optional(settings)),
         worker=Command("worker", _faust(settings.log_level), env, logs / "worker.log"),
-        demo=_demo(receivers["otlp_grpc"], env, logs) if environ.get("DEMO", "") not in ("", "0") else None,
+        demo=_demo(receivers["otlp_grpc"], env, logs) if "otlp_grpc" in receivers else None,
+        demo_at_once=environ.get("DEMO", "") not in ("", "0"),
     )
+
+
+def switch_of(data_dir: Path) -> Path:
+    """Where the switch of the demo is."""
+    return data_dir / "demo.on"
 
 
 def _own_port(environ: Mapping[str, str]) -> int:

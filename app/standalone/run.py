@@ -19,6 +19,7 @@ from app.process import topics
 from app.settings import Settings
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command
+from app.standalone.demo_switch import DemoSwitch
 from app.standalone.errors import StandaloneError
 from app.standalone.plan import RunPlan
 from app.standalone.ports import Listener, data_lock, free_port, wait_free
@@ -148,7 +149,9 @@ class _Run:
         chosen = self.plan
         say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
         if chosen.demo:
-            start(chosen.demo)
+            switch = DemoSwitch(chosen.demo_switch, chosen.demo, self.children, say)
+            switch.reset(on=chosen.demo_at_once)
+            group.create_task(switch.follow())
 
     async def _kafka_up(self) -> list[str]:
         made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)

@@ -1,5 +1,5 @@
-"""The API with the web page over a bookshop's traces of the last hour: the product's own server and query engine, without
-Kafka. `python -m tests.harness.page_server 13200` keeps it running, to look at.
+"""The API with the web page over a bookshop's traces of the last hour: the product's own server and query engine,
+without Kafka. `python -m tests.harness.page_server 13200` keeps it running, to look at.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
 from query.scan.source import Source
-from tables.parquet.read import ParquetSource
 from tables.units import NS_PER_S
 from tests.helpers.engine import Engine
 from tests.helpers.whole_way import Way
@@ -76,6 +75,10 @@ def _covers(span: Span, other: Span) -> bool:
 
 class ThreadedEngine(Engine):
     """As the product does it: the event loop goes on while a query runs."""
+
+    def add(self, sources: Sequence[Source]) -> None:
+        """Spans that have come meanwhile."""
+        self._sources = [*self._sources, *sources]
 
     async def _in_thread(self, ask: Callable[..., Any], *what: Any) -> Any:
         return await asyncio.to_thread(lambda: asyncio.run(ask(*what)))
@@ -130,6 +133,8 @@ class PageServer:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _end: asyncio.Event | None = field(default=None, init=False)
+    _access: Access | None = field(default=None, init=False)
+    _engine: "ThreadedEngine | None" = field(default=None, init=False)
 
     @property
     def url(self) -> str:
@@ -159,6 +164,16 @@ class PageServer:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(20)
 
+    def replace_credentials(self, credentials: Credentials) -> None:
+        """As when the file of tokens has changed."""
+        assert self._access is not None
+        self._access.replace(credentials)
+
+    def send_now(self, traces: int = 20) -> None:
+        """Further traces, of the last seconds."""
+        assert isinstance(self._engine, ThreadedEngine)
+        self._engine.add(sources_of(shop_requests(time.time_ns(), traces, 5)))
+
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         runner = api_runner(self._app())
@@ -171,19 +186,21 @@ class PageServer:
         await runner.cleanup()
 
     def _app(self) -> web.Application:
-        engine = ThreadedEngine(self.sources)
+        self._engine = engine = ThreadedEngine(self.sources)
+        self._access = Access(multitenancy=self.multitenancy, credentials=self.credentials)
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
+        otlp = "distributor.receivers.otlp.protocols"
         receivers = (
-            ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, "distributor.receivers.otlp.grpc"),
-            ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "distributor.receivers.otlp.http"),
-            ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin"),
+            ReceiverAddress("otlp_grpc", "OTLP over gRPC", "", "", 4317, False, f"{otlp}.grpc.endpoint"),
+            ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, f"{otlp}.http.endpoint"),
+            ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
         page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
         return build_api(
             engine,
             ApiLimits(),
-            Access(multitenancy=self.multitenancy, credentials=self.credentials),
+            self._access,
             process=Process("all", configs, page),
             rings=TwoLiveStores(),
         )
@@ -192,7 +209,7 @@ class PageServer:
 def main() -> None:
     """Serves until it is stopped."""
     port = int(sys.argv[1])
-    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))  # noqa: S108
+    server = PageServer(sources_of(shop_requests(time.time_ns())), port=port, demo_switch=Path("/tmp/demo-switch"))
     with server:
         print(f"listening on {server.url}", flush=True)
         threading.Event().wait()

@@ -33,7 +33,7 @@ def test_the_default_plan(tmp_path):
     assert chosen.worker.env["TARGET"] == "all"
     assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
     assert chosen.worker.env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
-    assert chosen.demo is None
+    assert not chosen.demo_at_once
 
 
 def test_other_ports(tmp_path):
@@ -47,7 +47,7 @@ def test_other_ports(tmp_path):
     )
     assert [listener.port for listener in chosen.needed] == [13200, 14317, 4318, 19092]
     assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
-    assert chosen.demo
+    assert chosen.demo_at_once
     assert chosen.demo.argv[-2:] == ("--to", "127.0.0.1:14317")
 
 

@@ -33,6 +33,8 @@ export async function ask(path: string, { params = {}, signal, method = "GET", b
   }
   const text = query.toString();
   const headers: Record<string, string> = { ...identity(), Accept: accept ?? "application/json" };
+  // Pages of other sites cannot send it without asking first.
+  if (method !== "GET") headers["X-Stretto-Page"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response: Response;
   try {

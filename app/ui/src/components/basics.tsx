@@ -32,13 +32,14 @@ const TITLES: Record<number, string> = {
 /** An error in the server's own words, and what can be done here. */
 export function Problem({ error, retry }: { error: Error; retry?: () => void }) {
   const status = error instanceof ApiError ? error.status : -1;
+  const wrongQuery = status === 400 && /^\d+:\d+: /.test(error.message);
   const asksLogin = status === 401 || status === 403;
   return (
     <div class="problem" role="alert">
       <Icon name="warn" />
       <div class="text">
-        <h3>{TITLES[status] ?? "Something went wrong"}</h3>
-        <p>{error.message}</p>
+        <h3>{wrongQuery ? "This query is wrong" : (TITLES[status] ?? "Something went wrong")}</h3>
+        <p class={wrongQuery ? "mono" : undefined}>{error.message}</p>
       </div>
       {asksLogin && (
         <button type="button" class="button small" onClick={() => (loginAsked.value = error.message)}>

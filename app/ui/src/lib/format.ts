@@ -45,8 +45,8 @@ export const rate = (perSecond: number): string => `${count(perSecond)}/s`;
 
 export function percent(share: number): string {
   if (share === 0) return "0%";
-  if (share > 0 && share < 0.001) return "<0.1%";
-  return `${digits(share * 100)}%`;
+  if (share > 0 && share < 0.0005) return "<0.1%";
+  return `${Number((share * 100).toFixed(1))}%`;
 }
 
 export function bytes(value: number): string {
