@@ -10,14 +10,16 @@ interface Props {
   row: (index: number) => ComponentChildren;
   /** Roles and labels of the frame. */
   label: string;
-  role: "rowgroup" | "list" | "region" | "treegrid";
+  role: "table" | "region" | "treegrid";
   class?: string;
+  /** Stays at the top. */
+  head?: ComponentChildren;
   /** Is scrolled into view when it changes. */
   active?: number;
   onKeyDown?: (event: KeyboardEvent) => void;
 }
 
-export function Virtual({ count, rowPx, row, label, role, active, onKeyDown, ...rest }: Props) {
+export function Virtual({ count, rowPx, row, label, role, head, active, onKeyDown, ...rest }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 0 });
   useLayoutEffect(() => {
@@ -46,9 +48,10 @@ export function Virtual({ count, rowPx, row, label, role, active, onKeyDown, ...
   const rows: ComponentChildren[] = [];
   for (let index = first; index < last; index += 1) rows.push(row(index));
   return (
-    <div class={`virtual ${rest.class ?? ""}`} ref={frame} role={role} aria-label={label} tabIndex={0} onKeyDown={onKeyDown}>
+    <div class={`virtual ${rest.class ?? ""}`} ref={frame} role={role} aria-label={label} aria-rowcount={role === "region" ? undefined : count} tabIndex={0} onKeyDown={onKeyDown}>
+      {head}
       <div role="presentation" style={{ height: `${space}px` }}>
-        <div role="presentation" class="virtual-rows" style={{ transform: `translateY(${view.top - (offset - first * rowPx)}px)` }}>
+        <div role={role === "region" ? "presentation" : "rowgroup"} class="virtual-rows" style={{ transform: `translateY(${view.top - (offset - first * rowPx)}px)` }}>
           {rows}
         </div>
       </div>
