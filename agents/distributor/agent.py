@@ -6,7 +6,7 @@ it takes the receivers' way, in batches. The agent commits an offset after Kafka
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -51,13 +51,33 @@ _RETRY_S = 1.0
 _TRANSLATED_HERE_BYTES_MAX: Final = 16 << 10
 
 
+# A message that was written, and what became of its spans.
+Took = Callable[[Request, Outcome], None]
+
+
+def _nobody_asks(_: Request, __: Outcome) -> None:
+    pass
+
+
+def _received_ns(message: Any) -> int:
+    """When the message was sent, as Kafka says: one that waited is not older for that."""
+    return round((message.timestamp or 0) * 1e9)
+
+
 def register(
-    app: StreamApp, sources: Sources, writer: SpanWriter, decode_s_max: float, dead: DeadLetters | None
+    app: StreamApp,
+    sources: Sources,
+    writer: SpanWriter,
+    decode_s_max: float,
+    dead: DeadLetters | None,
+    took: Took = _nobody_asks,
 ) -> None:
-    """Adds the agent. decode_s_max: CPU seconds that a message may take. dead: None: there is no dead-letter topic"""
+    """Adds the agent. decode_s_max: CPU seconds that a message may take. dead: None: there is no dead-letter topic
+    took: is told of each message that is written
+    """
     topic = app.topic(*sources.topics, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
-    batcher = _Batcher(app, writer, sources, decode_s_max, dead)
+    batcher = _Batcher(app, writer, sources, decode_s_max, dead, took)
     app.owned_by(batcher)
 
     @app.agent(topic, name="distributor")
@@ -76,8 +96,9 @@ class _Batcher:
         sources: Sources,
         decode_s_max: float = 10.0,
         dead: DeadLetters | None = None,
+        took: Took = _nobody_asks,
     ) -> None:
-        self._app, self._writer, self._sources, self._dead = app, writer, sources, dead
+        self._app, self._writer, self._sources, self._dead, self._took = app, writer, sources, dead, took
         self._decode_s_max = decode_s_max
         self._thread = ThreadPoolExecutor(1, "translate")
         self._messages: list[Any] = []
@@ -130,9 +151,14 @@ class _Batcher:
                 ends[message.tp] = max(message.offset + 1, ends.get(message.tp, 0))
             skipped, sent, requests = await self._read(messages)
             outcomes = await self._written(requests) if requests else []
-            for message, outcome in zip(sent, outcomes, strict=True):
+            for message, request, outcome in zip(sent, requests, outcomes, strict=True):
                 if outcome.malformed is not None:
                     skipped.append(DeadLetter(message, outcome.reason, outcome.malformed))
+                else:
+                    self._took(request, outcome)
+                for one in outcome.discarded:
+                    place = (message.topic, message.partition, message.offset)
+                    log.warning("%s[%s]@%s: %d spans are not stored: they %s", *place, one.spans, one.text)
             await self._skip(skipped)
             CONSUMED.inc(sum(outcome.malformed is None for outcome in outcomes))
             if generation == self._app.consumer_generation_id:
@@ -178,14 +204,14 @@ class _Batcher:
         source = self._sources.source_of(message.topic)
         tenant, value = source.tenant_of(message), message.value or b""
         if source.translate is None:
-            return Request(tenant, value)
+            return Request(tenant, value, _received_ns(message))
         written_us = round((message.timestamp or 0) * 1e6)
         translated: Translated = walled(source.translate, value, written_us, self._decode_s_max)
         if translated.left_out:
             DISCARDED.labels("unknown_field").inc(translated.left_out)
             place = (message.topic, message.partition, message.offset)
             log.warning("%s[%s]@%s: %s", *place, translated.text)
-        return Request(tenant, translated.body)
+        return Request(tenant, translated.body, _received_ns(message))
 
     async def _skip(self, letters: Sequence[DeadLetter]) -> None:
         for message, reason, error in letters:

@@ -1,5 +1,6 @@
 """The limits of tenants as the distributor sees them: from the overrides, as these are now."""
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -9,6 +10,22 @@ from app.settings.overrides import TenantOverrides
 
 _NS_PER_S: Final = 1_000_000_000
 _TENANTS_KEPT_MAX: Final = 10_000
+
+
+class Recent:
+    """A number that is asked for again only after a while."""
+
+    def __init__(self, ask: Callable[[], int], keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """keep_s: for how long an answer counts"""
+        self._ask, self._keep_s, self._clock = ask, keep_s, clock
+        self._known, self._until_s = 0, float("-inf")
+
+    def __call__(self) -> int:
+        """The number."""
+        now_s = self._clock()
+        if now_s >= self._until_s:
+            self._known, self._until_s = self._ask(), now_s + self._keep_s
+        return self._known
 
 
 class LimitsTable:

@@ -8,7 +8,7 @@ from agents.distributor.limits import LimitExceeded, LimitsOfTenants
 from agents.distributor.rate_limits import RateLimits
 from agents.distributor.requests import Outcome, Request
 from agents.distributor.span_writer import REFUSED as REFUSED_REQUESTS
-from agents.distributor.tenant_metrics import ReceiverMetrics, TenantMetrics
+from agents.distributor.tenant_metrics import ReceiverMetrics, ReceiverSeries, TenantMetrics
 from app.receivers.input_budget import InputBytes
 from tables.wire.otlp.raw_spans import RawSpans
 
@@ -34,21 +34,47 @@ class Tenancy:
     counter: RawSpans
 
 
+class Intake:
+    """Counts what one receiver has taken, and gives copies away."""
+
+    def __init__(self, tenancy: Tenancy, receiver: str, transport: str) -> None:
+        """receiver, transport: labels of metrics, such as jaeger and grpc"""
+        self.tenancy = tenancy
+        self.metrics = ReceiverMetrics(receiver, transport, tenancy.metrics.labels)
+
+    def took(self, request: Request, outcome: Outcome) -> None:
+        """A message from Kafka is written. There are no rates for messages: refusing one would lose it."""
+        series = self.metrics.of(request.tenant)
+        series.ingress_bytes.inc(len(request.body))
+        self.count(series, request, outcome)
+
+    def count(self, series: ReceiverSeries, request: Request, outcome: Outcome) -> None:
+        """Kafka has the request's spans, those that are left out excepted."""
+        left_out, tenancy = outcome.left_out, self.tenancy
+        series.accepted.inc(outcome.received - left_out)
+        if left_out:
+            series.refused.inc(left_out)
+        if tenancy.limits.none() or outcome.malformed is not None:
+            return
+        if names := tenancy.limits.of(request.tenant).forwarders:
+            tenancy.forwarding.offer(names, request)
+
+
 class Ingress:
     """The door of one receiver; belongs to the event loop."""
 
     def __init__(self, batcher: Batcher, tenancy: Tenancy, receiver: str, transport: str) -> None:
-        """receiver, transport: labels of metrics, such as jaeger and grpc"""
+        """receiver, transport: see `Intake`"""
         self._batcher, self._tenancy = batcher, tenancy
-        self._metrics = ReceiverMetrics(receiver, transport, tenancy.metrics.labels)
+        self._intake = Intake(tenancy, receiver, transport)
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         """See `RequestBatcher.add`. Raises: also LimitExceeded"""
-        tenancy, limited = self._tenancy, not self._tenancy.limits.none()
-        series = self._metrics.of(tenant)
+        tenancy = self._tenancy
+        series = self._intake.metrics.of(tenant)
         series.ingress_bytes.inc(len(body))
         try:
-            if limited:
+            if not tenancy.limits.none():
                 self._check(tenant, body)
         except LimitExceeded as err:
             if held is not None:
@@ -63,12 +89,7 @@ class Ingress:
         except Exception:
             series.refused.inc(tenancy.counter.count(body))
             raise
-        left_out = outcome.left_out
-        series.accepted.inc(outcome.received - left_out)
-        if left_out:
-            series.refused.inc(left_out)
-        if limited and outcome.malformed is None and (names := tenancy.limits.of(tenant).forwarders):
-            tenancy.forwarding.offer(names, Request(tenant, body))
+        self._intake.count(series, Request(tenant, body), outcome)
         return outcome
 
     def _check(self, tenant: str, body: bytes) -> None:

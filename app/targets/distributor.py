@@ -1,6 +1,7 @@
 """TARGET=distributor: receives spans over OTLP and from Kafka, and writes them to topic `spans`."""
 
 from pathlib import Path
+from typing import Final
 
 from agents.distributor import agent
 from agents.distributor.dead_letters import DeadLetters
@@ -19,8 +20,8 @@ from agents.distributor.topic_watch import TopicWatch
 from agents.distributor.trace_sizes import TraceSizes
 from app.errors import SettingsError
 from app.net.tenant import SINGLE_TENANT
-from app.process.tenant_limits import LimitsTable
-from app.receivers.ingress import Tenancy
+from app.process.tenant_limits import LimitsTable, Recent
+from app.receivers.ingress import Intake, Tenancy
 from app.settings import Settings
 from app.settings.span_copies import Forwarder as ForwarderSettings
 from app.settings.span_copies import LogSpans
@@ -28,10 +29,12 @@ from app.targets.receiver_servers import ReceiverServers
 from app.targets.shared import Shared, Target, stream_app
 from tables.wire.otlp.raw_spans import RawSpans
 
+_COUNT_S: Final = 1.0
+
 
 def build(settings: Settings, shared: Shared) -> Target:
     """The receivers, and the agent that reads the topics of foreign collectors. Raises: SettingsError"""
-    limits, metrics = LimitsTable(shared.overrides), TenantMetrics(settings.distributor.tenant_metrics_max)
+    limits, metrics = _limits(shared), TenantMetrics(settings.distributor.tenant_metrics_max)
     forwarding = Forwarding({one.name: _forwarder(one) for one in settings.distributor.forwarders})
     producer = _producer(settings, shared)
     writer = _span_writer(settings, producer, _inspector(settings, shared, limits), metrics)
@@ -46,14 +49,20 @@ def build(settings: Settings, shared: Shared) -> Target:
     if sources.has_patterns:
         app.before_start.append(watch.begin)
         app.parts.append(watch)
-    agent.register(app, sources, writer, settings.distributor.decode_s_max, dead)
     tenancy = Tenancy(limits, RateLimits(limits), metrics, forwarding, RawSpans())
+    intake = Intake(tenancy, "kafka", "kafka")
+    agent.register(app, sources, writer, settings.distributor.decode_s_max, dead, intake.took)
     return Target(
         apps={"distributor": app},
         topics={"distributor": sources.topics},
         servers=[ReceiverServers(settings, writer, tenancy), growth],
         partitions_written=lambda: growth.announced,
     )
+
+
+def _limits(shared: Shared) -> LimitsTable:
+    """Limits of all distributors together are divided by those that are alive."""
+    return LimitsTable(shared.overrides, Recent(lambda: len(shared.members.alive("distributor")), _COUNT_S))
 
 
 def _producer(settings: Settings, shared: Shared) -> RecordProducer:

@@ -42,6 +42,7 @@ def written(headers_of_each, source=SOURCE, keys=None):
             key = keys[offset] if keys else None
             message = SimpleNamespace(
                 value=b"spans",
+                timestamp=1.0,
                 key=key,
                 headers=headers,
                 generation_id=1,

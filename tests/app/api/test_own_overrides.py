@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,7 +14,6 @@ from app.process.overrides import OverridesFile
 from app.process.own_overrides import OwnOverrides, merge_patch
 from app.settings import load
 from app.targets.metrics_generator import GeneratorConfigs
-from app.targets.shared import Shared
 from app.targets.tenant_api import QueryLimitsTable, tenant_api
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.api import hashed
@@ -241,7 +241,7 @@ def test_status_of_a_tenant(ask, processes):
     """What counts, layer by layer."""
     here, _ = processes
     here.own.set("acme", OWN, "0")
-    made = tenant_api(ApiLimits(), Shared(here.file, None), None)  # type: ignore[arg-type]
+    made = tenant_api(ApiLimits(), SimpleNamespace(overrides=here.file, usage=None), None)  # type: ignore[arg-type]
     shown = yaml.safe_load(ask("/status/overrides/acme", tenants=made).text)
     assert shown == {
         "metrics_generator": {"max_active_series": 5, "processors": ["span-metrics"], "collection_interval_s": 30}
