@@ -118,9 +118,7 @@ def measured(given: argparse.Namespace, folder: Path) -> list[Result]:
     return [best[case] for case in given.cases]
 
 
-def one(  # noqa: PLR0913  (a run's parts)
-    cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, number: int, idle: float
-) -> Result:
+def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, number: int, idle: float) -> Result:
     """One run of a case. idle: CPU seconds a second"""
     kept = workload.cached(workload.Options(given.spans, 10 + number, spans_per_request=case.spans_per_request))
     file = folder / "load.otlp"
