@@ -1,6 +1,6 @@
 """Small requests: the cost of a span where requests hold one, ten or a hundred, in one cluster.
 
-python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--spans 40000] [--repeat N]
+python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--protocols grpc,http,json]
 
 A case is SPANSxINFLIGHT. CPU seconds per 1M spans, of worker, Kafka and supervisor, run from the first request until
 every span is searchable. In brackets without what the processes take when idle, which is measured before: beside other
@@ -36,6 +36,7 @@ class Case:
     spans_per_request: int
     in_flight: int
     tenants: int
+    protocol: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.small", description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", default="100x32,10x32,1x32,1x1000", help="SPANSxINFLIGHT, joined by commas")
     parser.add_argument("--tenants", default="1", help="numbers of tenants, joined by commas (default 1)")
+    parser.add_argument("--protocols", default="grpc", help="some of grpc, http (protobuf), json (over HTTP)")
     parser.add_argument("--spans", type=int, default=40_000, help="of each case (default 40,000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case, in turns; the best one counts")
     parser.add_argument("--setting", action="append", default=[], type=bench.setting_variable, metavar="KEY=VALUE")
@@ -85,7 +87,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     given = parser.parse_args(argv)
     pairs = [one.split("x") for one in given.cases.split(",")]
     given.cases = [
-        Case(int(spans), int(in_flight), int(tenants))
+        Case(int(spans), int(in_flight), int(tenants), protocol)
+        for protocol in given.protocols.split(",")
         for tenants in given.tenants.split(",")
         for spans, in_flight in pairs
     ]
@@ -131,7 +134,7 @@ def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, n
         profile = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(1)
     before, began_s = cluster.processes(), time.monotonic()
-    loaded = bench.send(cluster, file, case.in_flight, None, case.tenants)
+    loaded = send(cluster, file, case)
     wait_until_searchable(cluster)
     ended, lasted_s = cluster.processes(), time.monotonic() - began_s
     if profile is not None:
@@ -140,12 +143,26 @@ def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, n
     return Result(case, spans, dict(bench.used_cpu_s(before, ended)), idle * lasted_s, loaded)
 
 
+def send(cluster: Cluster, file: Path, case: Case) -> Loaded:
+    """Runs the load of a case. Raises: BenchError if the loader itself fails"""
+    if case.protocol == "grpc":
+        return bench.send(cluster, file, case.in_flight, None, case.tenants)
+    command = [sys.executable, "-m", "benchmarks.http_load", str(file), "--in-flight", str(case.in_flight)]
+    command += ["--to", cluster.otlp_http_url.removeprefix("http://"), "--tenants", str(case.tenants)]
+    command += ["--json"] if case.protocol == "json" else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=bench.PROJECT)
+    if not done.stdout:
+        raise BenchError(f"the loader ended with status {done.returncode}\n{cluster.log_end()}")
+    return Loaded(**json.loads(done.stdout))
+
+
 def wait_until_searchable(cluster: Cluster) -> None:
     bench.wait_for(cluster, lambda now: now.received > 0 and now.searchable >= now.received, SEARCHABLE_S)
 
 
 HEAD: Final = (
-    "| spans a request, in flight, tenants | CPU s/1M (without idle) | worker, Kafka | spans/s | ack p50 / p99 ms |\n"
+    "| protocol: spans a request, in flight, tenants | CPU s/1M (without idle) | worker, Kafka | spans/s "
+    "| ack p50 / p99 ms |\n"
     "|---|---|---|---|---|"
 )
 
@@ -155,7 +172,8 @@ def line(result: Result) -> str:
     case, loaded, per_million = result.case, result.loaded, 1e6 / result.spans
     of = {name: seconds * per_million for name, seconds in result.cpu_s.items()}
     return (
-        f"| {case.spans_per_request}, {case.in_flight:,}, {case.tenants} | {result.cpu_per_million_s:.1f} "
+        f"| {case.protocol}: {case.spans_per_request}, {case.in_flight:,}, {case.tenants} | "
+        f"{result.cpu_per_million_s:.1f} "
         f"({result.cpu_per_million_s - result.idle_s * per_million:.1f}) | "
         f"{of.get('worker', 0):.1f}, {of.get('kafka', 0):.1f} | {result.spans / loaded.wall_s:,.0f} | "
         f"{loaded.ack_ms.get('p50', 0)} / {loaded.ack_ms.get('p99', 0)} |"
