@@ -10,19 +10,18 @@ Source: OTLP specification, "JSON Protobuf Encoding"
 import base64
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import orjson
 from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tables.columns.varint import varint
 from tables.errors import WireError
 from tables.wire.json_text import parse_json
 from tables.wire.otlp.clean import NESTING_MAX
-from tables.wire.otlp.json_spans import Unusual, encode_span
+from tables.wire.otlp.json_spans import Unusual, encode_resource, encode_scope, encode_span
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _SPAN_IDS: Final = ("spanId", "span_id", "spanID")
@@ -38,7 +37,8 @@ _SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 _BYTES_PER_OBJECT: Final = 12
 _OBJECTS_ALWAYS: Final = 1000
 _NAMES_TOLD: Final = 3
-_SPANS_PER_LOOK: Final = 8
+# A look at the clock takes as long as some spans, a span up to a millisecond.
+_SPANS_PER_LOOK: Final = 32
 
 
 class TooSlow(WireError):  # noqa: N818  (says what it is)
@@ -70,21 +70,26 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     if b"null" in body:
         _tidy(request)
     del body
-    message, unknown = ExportTraceServiceRequest(), dict[str, int]()
-    written: dict[int, list[bytes]] = {}  # of each ResourceSpans, its ScopeSpans
+    unknown = dict[str, int]()
+    resources: list[list[bytes]] = []
     # Span by span: a parser that gets all at once cannot be stopped.
-    for scope, where, spans in _scopes(request, message, unknown):
-        encoded = [scope.SerializeToString()]
+    looked = 0
+    for scope, where, spans in _scopes(request, resources, unknown):
+        encoded = [scope]
         for number, span in enumerate(spans):
             encoded.append(_encoded(span, f"{where}.spans[{number}]"))
-            if not number % _SPANS_PER_LOOK and time.thread_time() > end_s:
-                raise TooSlow(f"the JSON takes longer to read than {cpu_s_max:g} s (distributor.input.body_cpu_s_max)")
-        written.setdefault(len(message.resource_spans) - 1, []).append(_field(2, b"".join(encoded)))
-    parts = [
-        _field(1, b"".join((resource.SerializeToString(), *written.get(number, ()))))
-        for number, resource in enumerate(message.resource_spans)
-    ]
-    return Converted(b"".join(parts), unknown)
+            looked += 1
+            if looked >= _SPANS_PER_LOOK:
+                looked = 0
+                _check_time(end_s, cpu_s_max)
+        resources[-1].append(_field(2, b"".join(encoded)))
+    _check_time(end_s, cpu_s_max)
+    return Converted(b"".join([_field(1, b"".join(resource)) for resource in resources]), unknown)
+
+
+def _check_time(end_s: float, cpu_s_max: float) -> None:
+    if time.thread_time() > end_s:
+        raise TooSlow(f"the JSON takes longer to read than {cpu_s_max:g} s (distributor.input.body_cpu_s_max)")
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -151,25 +156,40 @@ def _json_text(value: Any) -> str:
     return "".join(out)
 
 
-def _scopes(request: dict[str, Any], message: Any, unknown: dict[str, int]) -> Iterator[tuple[Any, str, list[Any]]]:
-    """Fills the message except for spans. Out: each ScopeSpans, its position, its spans. Raises: WireError"""
+def _scopes(
+    request: dict[str, Any], parts: list[list[bytes]], unknown: dict[str, int]
+) -> Iterator[tuple[bytes, str, list[Any]]]:
+    """Adds to `parts`, for each ResourceSpans, what is not in its scopes. Out: each ScopeSpans without its spans, its
+    position, its spans. Raises: WireError
+    """
     resources = _take_list(request, "resourceSpans", "resource_spans", "")
     _count_unknown(request, "", unknown)
     for i, resource in enumerate(resources):
         where = f"resourceSpans[{i}]"
         scopes = _take_list(_object(resource, where), "scopeSpans", "scope_spans", where)
         _count_unknown(resource, where, unknown)
-        resource_spans = message.resource_spans.add()
-        _tidy(resource)
-        _parse(resource, resource_spans, where)
+        parts.append([_owner(resource, ResourceSpans, encode_resource, where)])
         for j, scope in enumerate(scopes):
             place = f"{where}.scopeSpans[{j}]"
             spans = _take_list(_object(scope, place), "spans", "spans", place)
             _count_unknown(scope, place, unknown)
-            scope_spans = ScopeSpans()
-            _tidy(scope)
-            _parse(scope, scope_spans, place)
-            yield scope_spans, place, spans
+            yield _owner(scope, ScopeSpans, encode_scope, place), place, spans
+
+
+def _owner(
+    found: dict[str, Any],
+    kind: type[ResourceSpans | ScopeSpans],
+    encode: Callable[[dict[str, Any]], bytes],
+    where: str,
+) -> bytes:
+    """A ResourceSpans or ScopeSpans without its list."""
+    try:
+        return encode(found)
+    except Unusual:
+        message = kind()
+    _tidy(found)
+    _parse(found, message, where)
+    return bytes(message.SerializeToString())
 
 
 def _encoded(span: Any, where: str) -> bytes:

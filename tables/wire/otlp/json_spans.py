@@ -33,13 +33,27 @@ def encode_span(span: dict[str, Any]) -> bytes:
     return _message(b"\x12", span, _SPAN)
 
 
-def _message(tag: bytes, found: Any, fields: Fields) -> bytes:
+def encode_resource(found: dict[str, Any]) -> bytes:
+    """A ResourceSpans without its scopes. Raises: Unusual"""
+    return _body(found, _RESOURCE_SPANS)
+
+
+def encode_scope(found: dict[str, Any]) -> bytes:
+    """A ScopeSpans without its spans. Raises: Unusual"""
+    return _body(found, _SCOPE_SPANS)
+
+
+def _body(found: Any, fields: Fields) -> bytes:
     if type(found) is not dict:
         raise Unusual
     try:
-        body = b"".join([fields[name](value) for name, value in found.items()])
+        return b"".join([fields[name](value) for name, value in found.items()])
     except (KeyError, ValueError, TypeError, AttributeError) as err:
         raise Unusual from err
+
+
+def _message(tag: bytes, found: Any, fields: Fields) -> bytes:
+    body = _body(found, fields)
     return tag + varint(len(body)) + body
 
 
@@ -220,4 +234,19 @@ _SPAN: Final[Fields] = {
     "links": _list(lambda link: _message(b"\x6a", link, _LINK)),
     "droppedLinksCount": _count(b"\x70"),
     "status": lambda status: _message(b"\x7a", status, _STATUS),
+}
+_RESOURCE: Final[Fields] = {"attributes": _attributes(b"\x0a"), "droppedAttributesCount": _count(b"\x10")}
+_SCOPE: Final[Fields] = {
+    "name": _text(b"\x0a"),
+    "version": _text(b"\x12"),
+    "attributes": _attributes(b"\x1a"),
+    "droppedAttributesCount": _count(b"\x20"),
+}
+_RESOURCE_SPANS: Final[Fields] = {
+    "resource": lambda resource: _message(b"\x0a", resource, _RESOURCE),
+    "schemaUrl": _text(b"\x1a"),
+}
+_SCOPE_SPANS: Final[Fields] = {
+    "scope": lambda scope: _message(b"\x0a", scope, _SCOPE),
+    "schemaUrl": _text(b"\x1a"),
 }

@@ -163,20 +163,35 @@ def _divided(one: _Read, targets: list[int]) -> list[RequestPart]:
     rows: dict[int, list[int]] = {}
     at = 0
     for resource in one.message.resource_spans:
-        of_resource: dict[int, list[bytes]] = {}
-        for scope in resource.scope_spans:
-            of_scope: dict[int, list[bytes]] = {}
-            for span in scope.spans:
-                of_scope.setdefault(targets[at], []).append(_field(_SPANS, span.SerializeToString()))
-                rows.setdefault(targets[at], []).append(one.first + at)
-                at += 1
-            tail = _owner(scope, "scope")
-            for target, spans in of_scope.items():
-                of_resource.setdefault(target, []).append(_field(_SCOPE_SPANS, b"".join((*spans, tail))))
-        tail = _owner(resource, "resource")
-        for target, scopes in of_resource.items():
-            bodies.setdefault(target, []).append(_field(_RESOURCE_SPANS, b"".join((*scopes, tail))))
+        end = at + sum([len(scope.spans) for scope in resource.scope_spans])
+        mine = targets[at:end]
+        if not mine:
+            continue
+        if mine.count(mine[0]) == len(mine):
+            bodies.setdefault(mine[0], []).append(_field(_RESOURCE_SPANS, resource.SerializeToString()))
+        else:
+            for target, body in _divided_resource(resource, mine).items():
+                bodies.setdefault(target, []).append(_field(_RESOURCE_SPANS, body))
+        for row, target in enumerate(mine, one.first + at):
+            rows.setdefault(target, []).append(row)
+        at = end
     return [RequestPart(one.request, target, b"".join(bodies[target]), of_target) for target, of_target in rows.items()]
+
+
+def _divided_resource(resource: Any, targets: list[int]) -> dict[int, bytes]:
+    """The ResourceSpans of each target."""
+    of_resource: dict[int, list[bytes]] = {}
+    at = 0
+    for scope in resource.scope_spans:
+        of_scope: dict[int, list[bytes]] = {}
+        for span in scope.spans:
+            of_scope.setdefault(targets[at], []).append(_field(_SPANS, span.SerializeToString()))
+            at += 1
+        tail = _owner(scope, "scope")
+        for target, spans in of_scope.items():
+            of_resource.setdefault(target, []).append(_field(_SCOPE_SPANS, b"".join((*spans, tail))))
+    tail = _owner(resource, "resource")
+    return {target: b"".join((*scopes, tail)) for target, scopes in of_resource.items()}
 
 
 def _owner(holder: Any, name: str) -> bytes:

@@ -47,7 +47,8 @@ def slowly(body: bytes) -> ExportTraceServiceRequest | str:
         raise Unusual
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(otlp_json, "encode_span", unusual)
+        for name in ("encode_span", "encode_resource", "encode_scope"):
+            patched.setattr(otlp_json, name, unusual)
         return read(body)
 
 
@@ -98,6 +99,19 @@ def test_anything(fields: dict[str, Any], attributes: list[Any]) -> None:
     """The quick way never reads what the slow one refuses or reads otherwise."""
     body = in_request(IDS | fields | {"attributes": attributes}, IDS)
     assert repr(read(body)) == repr(slowly(body))  # NaN differs from itself
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["attributes", "droppedAttributesCount", "entityRefs"]), st.lists(PAIR) | ANY),
+    st.dictionaries(st.sampled_from(["name", "version", "attributes", "x"]), st.lists(PAIR) | ANY),
+    ANY,
+)
+def test_any_owner(resource: dict[str, Any], scope: dict[str, Any], url: Any) -> None:
+    """Resources, scopes and schemas likewise."""
+    scopes = {"scope": scope, "spans": [IDS], "schemaUrl": url}
+    body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [scopes], "schemaUrl": url}]}).encode()
+    assert repr(read(body)) == repr(slowly(body))
 
 
 def test_the_usual_form_takes_the_quick_way() -> None:
