@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from app.querying.live_messages import keys_of, redactions_from_json, redactions_to_json, tenant_of
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import NO_KEYS, Keys
 from tables.blocks.meta import BlockMeta
@@ -66,7 +66,7 @@ class BlockAsk:
     redactions: Sequence[Redaction] = ()
     elsewhere: Keys = field(default_factory=lambda: NO_KEYS)
 
-    def to_frame(self) -> Frame:
+    def to_frame(self) -> RpcFrame:
         """The frame of a job."""
         fields = {
             "tenant": self.tenant,
@@ -75,10 +75,10 @@ class BlockAsk:
             "files": [[one.meta.model_dump(), one.first, one.end] for one in self.files],
             "redactions": redactions_to_json(self.redactions),
         }
-        return Frame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
+        return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
     @classmethod
-    def from_frame(cls, frame: Frame) -> "BlockAsk":
+    def from_frame(cls, frame: RpcFrame) -> "BlockAsk":
         """Raises: BadRequest, also where a block is another tenant's"""
         fields = frame.fields
         try:
@@ -111,9 +111,9 @@ def _files(values: Any, tenant: str) -> BlockFiles:
     return found
 
 
-def hello(querier: str) -> Frame:
+def hello(querier: str) -> RpcFrame:
     """What a querier says first. querier: its id as a member"""
-    return Frame(HELLO, {"querier": querier})
+    return RpcFrame(HELLO, {"querier": querier})
 
 
 def querier_of(fields: Mapping[str, Any]) -> str:

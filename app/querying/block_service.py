@@ -11,7 +11,7 @@ from app.querying.live_messages import KEYS, PARTIAL, keys_frame
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_file
 from app.querying.trace_partial import TracePart
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
@@ -38,7 +38,7 @@ class BlockService:
         self._tag_cache = TagCache()
         self._recent: OrderedDict[str, None] = OrderedDict()
 
-    async def answer(self, frame: Frame) -> Frame:
+    async def answer(self, frame: RpcFrame) -> RpcFrame:
         """The answer to a job. Raises: BadRequest, DamagedError, OutdatedError, and as `QueryExecutor.run`"""
         ask, blocks = BlockAsk.from_frame(frame), self._blocks()
         if blocks is None:
@@ -49,11 +49,11 @@ class BlockService:
                 keys: Keys = await self._run(blocks, lambda _: trace_keys(trace_ids(self._sources(blocks, ask))))
                 return keys_frame(KEYS, keys)
             case Wanted.PARTIAL:
-                return Frame(
+                return RpcFrame(
                     PARTIAL, data=await self._run(blocks, lambda cancelled: self._partial(blocks, ask, cancelled))
                 )
             case Wanted.TRACE:
-                return Frame(PARTIAL, data=await self._run(blocks, lambda _: self._trace(blocks, ask)))
+                return RpcFrame(PARTIAL, data=await self._run(blocks, lambda _: self._trace(blocks, ask)))
 
     async def _run(self, blocks: BlockList, work: Callable[[Cancelled], Any]) -> Any:
         def on_thread(cancelled: Cancelled) -> Any:

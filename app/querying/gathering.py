@@ -35,8 +35,6 @@ async def gather(
     if len(participants) > 1 and kind.concerns_traces(request):
         with observer.profile.stage("find shared traces"):
             elsewhere = await _shared(participants, executor)
-    elif kind.concerns_traces(request):
-        elsewhere = [NO_KEYS]
     return await _Gathering(kind, request, observer, executor, participants, elsewhere).run()
 
 

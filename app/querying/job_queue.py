@@ -20,7 +20,7 @@ import numpy.typing as npt
 from prometheus_client import Counter, Gauge, Histogram
 
 from app.api.errors import TooManyRequests, Unavailable
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 
 log = logging.getLogger(__name__)
 
@@ -64,26 +64,26 @@ class QueueLimits:
 class Attempt:
     """A job in the hands of a querier, or on the way there. abandoned: nobody waits for it any more"""
 
-    job: "Job"
+    job: "QueuedJob"
     how: str
     abandoned: asyncio.Event = field(default_factory=asyncio.Event)
     queued_s: float = field(default_factory=time.monotonic)
     querier: str = ""
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> RpcFrame:
         """What the querier is asked."""
         return self.job.frame
 
 
 @dataclass(eq=False, slots=True)
-class Job:
+class QueuedJob:
     """key: jobs with the same key go to the same querier, if it has time"""
 
     tenant: str
     key: str
-    frame: Frame
-    result: "asyncio.Future[Frame]"
+    frame: RpcFrame
+    result: "asyncio.Future[RpcFrame]"
     failures: int = 0
     tried: set[str] = field(default_factory=set)
     attempts: list[Attempt] = field(default_factory=list)
@@ -116,7 +116,7 @@ class JobQueue:
 
     # ---- those who ask
 
-    async def run(self, tenant: str, key: str, frame: Frame) -> Frame:
+    async def run(self, tenant: str, key: str, frame: RpcFrame) -> RpcFrame:
         """What a querier answers. Raises: TooManyRequests, Unavailable, and what the querier raised"""
         limits = self._limits
         if self._outstanding.get(tenant, 0) >= limits.outstanding_max:
@@ -125,7 +125,7 @@ class JobQueue:
                 f"tenant {tenant} has {limits.outstanding_max} jobs outstanding "
                 "(query_frontend.max_outstanding_per_tenant); ask again later, or for less"
             )
-        job = Job(tenant, key, frame, asyncio.get_running_loop().create_future())
+        job = QueuedJob(tenant, key, frame, asyncio.get_running_loop().create_future())
         self._outstanding[tenant] = self._outstanding.get(tenant, 0) + 1
         try:
             self._enqueue(job, "first")
@@ -144,14 +144,14 @@ class JobQueue:
         """How many jobs a querier would take at once."""
         return self._connected.get(querier, 0)
 
-    def _enqueue(self, job: Job, how: str) -> None:
+    def _enqueue(self, job: QueuedJob, how: str) -> None:
         attempt = Attempt(job, how)
         job.attempts.append(attempt)
         self._waiting.setdefault(job.tenant, deque()).append(attempt)
         QUEUED.inc()
         self._dispatch()
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, job: QueuedJob) -> None:
         if job.hedge is not None:
             job.hedge.cancel()
         for attempt in job.attempts:
@@ -192,7 +192,7 @@ class JobQueue:
             if slot in self._idle:
                 self._idle.remove(slot)
 
-    def finish(self, attempt: Attempt, reply: Frame) -> None:
+    def finish(self, attempt: Attempt, reply: RpcFrame) -> None:
         """The querier has answered."""
         self._ended(attempt)
         if not attempt.job.result.done():
@@ -278,7 +278,7 @@ class JobQueue:
             loop = asyncio.get_running_loop()
             job.hedge = loop.call_later(self._limits.hedge_at_s, self._hedge, job)
 
-    def _hedge(self, job: Job) -> None:
+    def _hedge(self, job: QueuedJob) -> None:
         if not job.result.done() and len(self._connected) > 1:
             self._enqueue(job, "hedge")
 
@@ -308,7 +308,7 @@ class JobQueue:
                     attempt.job.result.set_exception(Unavailable("no querier is connected to this query frontend"))
         self._dispatch()
 
-    def _preferred(self, job: Job) -> str:
+    def _preferred(self, job: QueuedJob) -> str:
         """The querier that comes first for the job's key; "" where there is none."""
         if not self._names:
             return ""

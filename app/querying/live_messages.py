@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from app.querying.live_view import PartitionStatus
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import Keys
 from tables.redaction.rules import Redaction
@@ -46,9 +46,9 @@ class LiveAsk:
     behind_too: bool = False
     redactions: Sequence[Redaction] = ()
 
-    def to_frame(self) -> Frame:
+    def to_frame(self) -> RpcFrame:
         """The frame that begins a conversation."""
-        return Frame(
+        return RpcFrame(
             ASK,
             {
                 "tenant": self.tenant,
@@ -61,7 +61,7 @@ class LiveAsk:
         )
 
     @classmethod
-    def from_frame(cls, frame: Frame) -> "LiveAsk":
+    def from_frame(cls, frame: RpcFrame) -> "LiveAsk":
         """Raises: BadRequest"""
         fields = frame.fields
         try:
@@ -99,12 +99,12 @@ def redactions_from_json(values: Any) -> tuple[Redaction, ...]:
         raise BadRequest(f"damaged redactions: {err!r}") from err
 
 
-def opened(statuses: Mapping[int, PartitionStatus]) -> Frame:
+def opened(statuses: Mapping[int, PartitionStatus]) -> RpcFrame:
     """The frame with the statuses."""
-    return Frame(OPENED, {"statuses": {str(number): str(status) for number, status in statuses.items()}})
+    return RpcFrame(OPENED, {"statuses": {str(number): str(status) for number, status in statuses.items()}})
 
 
-def statuses_of(frame: Frame) -> dict[int, PartitionStatus]:
+def statuses_of(frame: RpcFrame) -> dict[int, PartitionStatus]:
     """Raises: BadRequest"""
     try:
         return {int(number): PartitionStatus(status) for number, status in frame.fields["statuses"].items()}
@@ -112,9 +112,9 @@ def statuses_of(frame: Frame) -> dict[int, PartitionStatus]:
         raise BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
 
 
-def keys_frame(name: str, keys: Keys) -> Frame:
+def keys_frame(name: str, keys: Keys) -> RpcFrame:
     """Keys of traces as a frame."""
-    return Frame(name, data=keys.astype("<u8").tobytes())
+    return RpcFrame(name, data=keys.astype("<u8").tobytes())
 
 
 def keys_of(data: bytes) -> Keys:
@@ -124,7 +124,7 @@ def keys_of(data: bytes) -> Keys:
     return np.frombuffer(data, "<u8").astype(np.uint64)
 
 
-def expect(frame: Frame, name: str) -> Frame:
+def expect(frame: RpcFrame, name: str) -> RpcFrame:
     """The frame, if it has the name. Raises: BadRequest"""
     if frame.name != name:
         raise BadRequest(f"expected a frame {name}, not {frame.name[:40]}")

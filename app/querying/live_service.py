@@ -17,12 +17,12 @@ from app.querying.live_messages import (
     keys_of,
     opened,
 )
-from app.querying.live_view import LiveView, PartitionStatus, live_view
+from app.querying.live_view import PartitionStatus, PartitionsView, live_view
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_parts
 from app.querying.trace_partial import TracePart
 from app.rpc.conversation import Conversation
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
@@ -59,9 +59,9 @@ class LiveService:
             data = await self._trace(ask, ask.request, view, served)
         else:
             data = await self._question(conversation, ask, view, served)
-        await conversation.send(Frame(PARTIAL, data=data))
+        await conversation.send(RpcFrame(PARTIAL, data=data))
 
-    async def _trace(self, ask: LiveAsk, request: TraceRequest, view: LiveView, served: Sequence[int]) -> bytes:
+    async def _trace(self, ask: LiveAsk, request: TraceRequest, view: PartitionsView, served: Sequence[int]) -> bytes:
         redactions = self._redactions(ask)
 
         def on_thread(_: Cancelled) -> bytes:
@@ -70,7 +70,9 @@ class LiveService:
 
         return await self._executor.run(on_thread)
 
-    async def _question(self, conversation: Conversation, ask: LiveAsk, view: LiveView, served: Sequence[int]) -> bytes:
+    async def _question(
+        self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
+    ) -> bytes:
         redactions, kind = self._redactions(ask), kind_of(ask.request)
         sources: list[Any] = []
         elsewhere = NO_KEYS

@@ -19,7 +19,7 @@ from agents.members.member import Member, Members
 from agents.members.routing import LIVE_STORE, members_of
 from app.querying.live_messages import METHOD, OPENED, LiveAsk, expect, statuses_of
 from app.querying.live_service import is_served
-from app.querying.live_view import LiveView, PartitionStatus
+from app.querying.live_view import PartitionStatus, PartitionsView
 from app.rpc.client import InternalClient
 from app.rpc.conversation import CallingConversation, PeerGone
 from app.rpc.errors import InternalError
@@ -57,13 +57,13 @@ class OpenedLive:
     """
 
     peers: list[CallingConversation] = field(default_factory=list)
-    local: LiveView = field(default_factory=LiveView)
+    local: PartitionsView = field(default_factory=PartitionsView)
     local_partitions: list[int] = field(default_factory=list)
     missing: dict[int, str] = field(default_factory=dict)
 
 
 # Takes a view of the live store of this process, as `live_view`.
-TakeView = Callable[[str, Mapping[int, int]], LiveView]
+TakeView = Callable[[str, Mapping[int, int]], PartitionsView]
 
 
 class LiveStores:
@@ -108,7 +108,7 @@ class LiveStores:
         opening.found.missing = opening.left_with_reasons()
         return opening.found
 
-    def view(self, tenant: str, asked: Mapping[int, int]) -> LiveView | None:
+    def view(self, tenant: str, asked: Mapping[int, int]) -> PartitionsView | None:
         """Of the live store of this process; None: it has none."""
         return None if self._take_view is None else self._take_view(tenant, asked)
 
@@ -150,7 +150,7 @@ class _Opening:
             return
         served = self._take(view.statuses)
         if served:
-            self.found.local = LiveView(
+            self.found.local = PartitionsView(
                 {**self.found.local.statuses, **view.statuses}, {**self.found.local.parts, **view.parts}
             )
             self.found.local_partitions += served

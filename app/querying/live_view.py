@@ -20,7 +20,7 @@ class PartitionStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveView:
+class PartitionsView:
     """statuses: of all partitions that were asked for; parts: of those that are OK, and of those that are BEHIND"""
 
     statuses: Mapping[int, PartitionStatus] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class LiveView:
         return [source for part in parts for source in part(trace_id)]
 
 
-def live_view(manager: PartitionManager, tenant: str, asked: Mapping[int, int]) -> LiveView:
+def live_view(manager: PartitionManager, tenant: str, asked: Mapping[int, int]) -> PartitionsView:
     """The tenant's spans of some partitions. asked: by partition, from which offset on. On the event loop"""
     store = manager.store
     if store is None:
-        return LiveView(dict.fromkeys(asked, PartitionStatus.NOT_OWNER))
+        return PartitionsView(dict.fromkeys(asked, PartitionStatus.NOT_OWNER))
     behind = manager.behind()
     statuses: dict[int, PartitionStatus] = {}
     parts: dict[int, Sequence[LivePart]] = {}
@@ -45,7 +45,7 @@ def live_view(manager: PartitionManager, tenant: str, asked: Mapping[int, int]) 
         statuses[number] = status = _status(partition, offset, number in behind)
         if partition is not None and status in (PartitionStatus.OK, PartitionStatus.BEHIND):
             parts[number] = store.parts_from(partition, offset, tenant)
-    return LiveView(statuses, parts)
+    return PartitionsView(statuses, parts)
 
 
 def _status(partition: LivePartition | None, offset: int, is_behind: bool) -> PartitionStatus:  # noqa: FBT001

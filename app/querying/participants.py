@@ -44,14 +44,18 @@ class LivePeer:
 
     def __init__(self, conversation: Conversation, request: Request, *, wants_keys: bool) -> None:
         self._conversation, self._request, self._wants_keys = conversation, request, wants_keys
+        self._gave_keys = False
 
     async def keys(self) -> Keys:
         """As `Participant.keys`. Raises: PeerGone"""
+        self._gave_keys = True
         return keys_of(expect(await self._conversation.receive(), KEYS).data)
 
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`. Raises: PeerGone"""
         if self._wants_keys:
+            if not self._gave_keys:  # it says them all the same
+                await self.keys()
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
         return decoded(expect(await self._conversation.receive(), PARTIAL).data, self._request)
 

@@ -18,7 +18,7 @@ from app.querying.job_queue import JobQueue
 from app.querying.live_messages import expect
 from app.rpc.conversation import Conversation, PeerGone
 from app.rpc.errors import InternalError, to_frame
-from app.rpc.frames import BadFrame, Frame
+from app.rpc.frames import BadFrame, RpcFrame
 from query.memory import QueriesTooLarge
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class QuerierService:
     async def _serve_one(self, conversation: Conversation, querier: str) -> bool:
         """Out: whether the slot can take another job."""
         attempt = await self._queue.next(querier)
-        reply: asyncio.Future[Frame] | None = None
+        reply: asyncio.Future[RpcFrame] | None = None
         abandoned = asyncio.ensure_future(attempt.abandoned.wait())
         try:
             await conversation.send(attempt.frame)
@@ -71,7 +71,9 @@ class QuerierService:
         return True
 
 
-async def fetch_jobs(conversation: Conversation, querier: str, answer: Callable[[Frame], Awaitable[Frame]]) -> None:
+async def fetch_jobs(
+    conversation: Conversation, querier: str, answer: Callable[[RpcFrame], Awaitable[RpcFrame]]
+) -> None:
     """The querier's end of a slot. Raises: PeerGone when the frontend ends the call"""
     await conversation.send(hello(querier))
     job = await conversation.receive()
@@ -90,7 +92,7 @@ async def fetch_jobs(conversation: Conversation, querier: str, answer: Callable[
             await cancel_all([work, coming])
 
 
-def _reply(work: "asyncio.Future[Frame]") -> Frame:
+def _reply(work: "asyncio.Future[RpcFrame]") -> RpcFrame:
     err = work.exception()
     if err is None:
         ANSWERED.labels("ok").inc()

@@ -10,7 +10,7 @@ from app.querying.gathering import cancel_all
 from app.querying.querier_slots import QuerierService, fetch_jobs
 from app.rpc.client import InternalClient
 from app.rpc.conversation import PeerGone, checked
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query import memory
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 0.05
 _AGAIN_MAX_S: Final = 1.0
 
-Answer = Callable[[Frame], Awaitable[Frame]]
+Answer = Callable[[RpcFrame], Awaitable[RpcFrame]]
 
 
 class QuerierWorker:
@@ -76,7 +76,7 @@ class QuerierWorker:
             again_s = _AGAIN_S if loop.time() - began_s > _AGAIN_MAX_S else min(2 * again_s, _AGAIN_MAX_S)
             await asyncio.sleep(again_s)
 
-    async def _answered(self, frame: Frame) -> Frame:
+    async def _answered(self, frame: RpcFrame) -> RpcFrame:
         with memory.request():
             return await self._answer(frame)
 
@@ -97,7 +97,7 @@ class OwnSlots:
 
     async def _slot(self) -> None:
         while True:
-            there, here = Pipe.pair()
+            there, here = LocalConversation.pair()
             serving = asyncio.ensure_future(self._service.serve(there))
             serving.add_done_callback(lambda _, end=here: end.end())
             try:
@@ -107,29 +107,29 @@ class OwnSlots:
             finally:
                 await cancel_all([serving])
 
-    async def _answered(self, frame: Frame) -> Frame:
+    async def _answered(self, frame: RpcFrame) -> RpcFrame:
         with memory.request():
             return await self._answer(frame)
 
 
-class Pipe:
+class LocalConversation:
     """One end of a conversation within a process."""
 
-    def __init__(self, incoming: "asyncio.Queue[Frame | None]", outgoing: "asyncio.Queue[Frame | None]") -> None:
+    def __init__(self, incoming: "asyncio.Queue[RpcFrame | None]", outgoing: "asyncio.Queue[RpcFrame | None]") -> None:
         self._incoming, self._outgoing = incoming, outgoing
 
     @classmethod
-    def pair(cls) -> "tuple[Pipe, Pipe]":
+    def pair(cls) -> "tuple[LocalConversation, LocalConversation]":
         """Both ends."""
-        one: asyncio.Queue[Frame | None] = asyncio.Queue()
-        other: asyncio.Queue[Frame | None] = asyncio.Queue()
+        one: asyncio.Queue[RpcFrame | None] = asyncio.Queue()
+        other: asyncio.Queue[RpcFrame | None] = asyncio.Queue()
         return cls(one, other), cls(other, one)
 
-    async def send(self, frame: Frame) -> None:
+    async def send(self, frame: RpcFrame) -> None:
         """As `Conversation.send`."""
         self._outgoing.put_nowait(frame)
 
-    async def receive(self) -> Frame:
+    async def receive(self) -> RpcFrame:
         """As `Conversation.receive`."""
         frame = await self._incoming.get()
         if frame is None:

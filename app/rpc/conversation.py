@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from app.rpc.errors import ERROR, from_frame
-from app.rpc.frames import Frame, FrameReader, to_messages
+from app.rpc.frames import FrameReader, RpcFrame, to_messages
 
 
 class PeerGone(ConnectionError):  # noqa: N818 (says what happened)
@@ -16,11 +16,11 @@ class PeerGone(ConnectionError):  # noqa: N818 (says what happened)
 class Conversation(Protocol):
     """One end. Only one task may send, and one receive, at a time."""
 
-    async def send(self, frame: Frame) -> None:
+    async def send(self, frame: RpcFrame) -> None:
         """Sends a frame, when there is room on the way. Raises: PeerGone"""
         ...
 
-    async def receive(self) -> Frame:
+    async def receive(self) -> RpcFrame:
         """The next frame. Raises: the error that the other end sent instead; PeerGone where none comes; BadFrame"""
         ...
 
@@ -31,12 +31,12 @@ class ServedConversation:
     def __init__(self, context: Any, data_bytes_max: int) -> None:
         self._context, self._reader = context, FrameReader(data_bytes_max)
 
-    async def send(self, frame: Frame) -> None:
+    async def send(self, frame: RpcFrame) -> None:
         """As `Conversation.send`."""
         for message in to_messages(frame):
             await self._context.write(message)
 
-    async def receive(self) -> Frame:
+    async def receive(self) -> RpcFrame:
         """As `Conversation.receive`."""
         while True:
             message = await self._context.read()
@@ -53,7 +53,7 @@ class CallingConversation:
         """call: of a method with streams in both directions"""
         self._call, self.address, self._reader = call, address, FrameReader(data_bytes_max)
 
-    async def send(self, frame: Frame) -> None:
+    async def send(self, frame: RpcFrame) -> None:
         """As `Conversation.send`."""
         try:
             for message in to_messages(frame):
@@ -61,7 +61,7 @@ class CallingConversation:
         except (grpc.RpcError, asyncio.InvalidStateError) as err:
             raise self._gone(err) from None
 
-    async def receive(self) -> Frame:
+    async def receive(self) -> RpcFrame:
         """As `Conversation.receive`."""
         while True:
             try:
@@ -87,7 +87,7 @@ class CallingConversation:
         return PeerGone(f"{self.address}: {err!r}")
 
 
-def checked(frame: Frame) -> Frame:
+def checked(frame: RpcFrame) -> RpcFrame:
     """The frame. Raises: the error that was sent instead"""
     if frame.name == ERROR:
         raise from_frame(frame)

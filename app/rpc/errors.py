@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from app.api.errors import TooManyRequests, Unavailable
-from app.rpc.frames import BadFrame, Frame
+from app.rpc.frames import BadFrame, RpcFrame
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
 from query.request_json import BadRequest
@@ -26,10 +26,11 @@ class InternalError(RuntimeError):
 
 
 class RemoteTraceQLError(TraceQLError):
-    """A TraceQLError of another process: its text as it was made there."""
+    """A TraceQLError of another process: its text as it was made there, with the place in it."""
 
     def __init__(self, text: str) -> None:
         ValueError.__init__(self, text)
+        self.problem, self.hint, self.line, self.column = text, "", 1, 1
 
 
 class RemoteTraceTooLarge(TraceTooLarge):
@@ -69,7 +70,7 @@ _MAKE: Final[Mapping[str, Callable[[Mapping[str, Any]], Exception]]] = {
 }
 
 
-def to_frame(err: Exception, what: str) -> Frame:
+def to_frame(err: Exception, what: str) -> RpcFrame:
     """The error as a frame. what: was done, for the log where the fault is ours"""
     for name, kind in _KINDS:
         if isinstance(err, kind):
@@ -78,13 +79,15 @@ def to_frame(err: Exception, what: str) -> Frame:
                 fields |= {"path": err.path, "problem": err.problem}
             elif isinstance(err, Unavailable):
                 fields["retry_after_s"] = err.retry_after_s
-            return Frame(ERROR, fields)
+            return RpcFrame(ERROR, fields)
     reference = secrets.token_hex(4)
     log.error("%s for another process failed (reference %s)", what, reference, exc_info=err)
-    return Frame(ERROR, {"kind": "internal", "text": f"{what} failed; the log of that process says why: {reference}"})
+    return RpcFrame(
+        ERROR, {"kind": "internal", "text": f"{what} failed; the log of that process says why: {reference}"}
+    )
 
 
-def from_frame(frame: Frame) -> Exception:
+def from_frame(frame: RpcFrame) -> Exception:
     """The error of a frame of the name ERROR."""
     make = _MAKE.get(str(frame.fields.get("kind")))
     try:

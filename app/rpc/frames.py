@@ -22,7 +22,7 @@ class BadFrame(ValueError):  # noqa: N818 (says what it is)
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RpcFrame:
     """name: what it is. fields: values that JSON can hold. data: bytes"""
 
     name: str
@@ -30,7 +30,7 @@ class Frame:
     data: bytes = b""
 
 
-def to_messages(frame: Frame) -> Iterator[bytes]:
+def to_messages(frame: RpcFrame) -> Iterator[bytes]:
     """The gRPC messages of a frame. Raises: BadFrame where its fields are too large"""
     head = orjson.dumps([frame.name, frame.fields], option=orjson.OPT_NON_STR_KEYS)
     if len(head) > FIELDS_BYTES_MAX:
@@ -51,7 +51,7 @@ class FrameReader:
         self._pieces: list[bytes] = []
         self._missing = 0
 
-    def take_message(self, message: bytes) -> Frame | None:
+    def take_message(self, message: bytes) -> RpcFrame | None:
         """The frame that the message completes; None: more messages of it follow. Raises: BadFrame"""
         if self._head is None:
             self._begin(message)
@@ -61,7 +61,7 @@ class FrameReader:
             return None
         (name, fields), pieces = self._head, self._pieces
         self._head, self._pieces = None, []
-        return Frame(name, fields, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        return RpcFrame(name, fields, pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _begin(self, message: bytes) -> None:
         head_bytes, data_bytes = int.from_bytes(message[:4], "little"), int.from_bytes(message[4:_LENGTHS], "little")

@@ -65,7 +65,6 @@ class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
                 *KEEPALIVE_OPTIONS,
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-                ("grpc.max_concurrent_streams", settings.internal_calls_max),
                 # Two processes on one port would each get half of the calls, unnoticed.
                 ("grpc.so_reuseport", 0),
             ],

@@ -1,6 +1,7 @@
 """Several processes of a cluster in one: each with a live store of its own, over one storage and one log of records."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from app.querying.querier_worker import QuerierWorker
 from app.querying.queued_blocks import JobLimits, QueuedBlockWork
 from app.querying.result_cache import ResultCache
 from app.rpc.client import InternalClient
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from app.rpc.security import InternalSecurity
 from app.rpc.server import Handler, InternalServer
 from app.settings.server import Server
@@ -44,7 +45,6 @@ from tests.helpers.members import member
 
 MS = 1_000_000
 QUERY_LIMITS = QueryLimits(threads=2, concurrent_max=8, timeout_s=20)
-FRONTEND_LIMITS = FrontendLimits(timeout_s=20, live_store_wait_s=0.5)
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Log:
 
     partitions: int
     records: dict[int, list[Any]] = field(default_factory=dict)
+    traces: dict[int, list[Counter[int]]] = field(default_factory=dict)  # of each record: spans by trace
 
     def append(self, spans: Sequence[Sent], *, tenant: str = "t", seconds: float = 100.0) -> None:
         """Each span goes to the partition of its trace, one record for each."""
@@ -77,6 +78,11 @@ class Log:
         for number, some in by_partition.items():
             kept = self.records.setdefault(number, [])
             kept.append(_message(number, len(kept), some, tenant, seconds))
+            self.traces.setdefault(number, []).append(Counter(span.trace for span in some))
+
+    def spans_below(self, offsets: Mapping[int, int]) -> Counter[int]:
+        """Spans by trace of the records below an offset of each partition."""
+        return sum((one for n, end in offsets.items() for one in self.traces.get(n, [])[:end]), Counter())
 
     def end(self, partition: int) -> int:
         return len(self.records.get(partition, ()))
@@ -123,9 +129,11 @@ class FixedMembers:
 class Process:
     """A process with a live store. It reads what it owns of the log when it is told to."""
 
-    def __init__(self, name: str, folder: Path, storage: StorageConfig, policy: CutPolicy, log: Log) -> None:
+    def __init__(
+        self, name: str, folder: Path, storage: StorageConfig, policy: CutPolicy, log: Log, retention_s: float
+    ) -> None:
         self.name, self.log = name, log
-        self.world = World(folder, LIMITS, policy, (0.2, 0), 1 << 20, storage)
+        self.world = World(folder, LIMITS, policy, (retention_s, 0), 1 << 20, storage)
         self.executor = QueryExecutor(QUERY_LIMITS)
         self.service = LiveService(self.world.manager, self.executor)
         self.server: InternalServer | None = None
@@ -134,7 +142,11 @@ class Process:
     async def own(self, partitions: set[int]) -> None:
         """The partitions that it is assigned from now on."""
         self.owned = set(partitions)
-        self.world.consumer.end = 0
+
+        async def ends(*tps: TP) -> dict[TP, int]:
+            return {tp: self.log.end(tp.partition) for tp in tps}
+
+        self.world.consumer.highwaters = ends
         await self.world.manager.resume([TP(TOPIC, number) for number in sorted(partitions)])
 
     async def read(self, partition: int, until: int | None = None) -> None:
@@ -186,18 +198,27 @@ class Process:
 class ProcessGroup:
     """Processes, and a frontend that has no live store of its own, or that of one of them."""
 
-    def __init__(self, folder: Path, names: Sequence[str], partitions: int, policy: CutPolicy) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        partitions: int,
+        policy: CutPolicy,
+        retention_s: float,
+        wait_s: float,
+    ) -> None:
+        self.limits = FrontendLimits(timeout_s=20, live_store_wait_s=wait_s)
         storage = StorageConfig("local", str(folder / "storage"))
         self.log = Log(partitions)
         self.members = FixedMembers()
-        self.processes = {name: Process(name, folder / name, storage, policy, self.log) for name in names}
+        self.processes = {name: Process(name, folder / name, storage, policy, self.log, retention_s) for name in names}
         self.client = InternalClient(InternalSecurity(Server()), 64 << 20)
         columns: ByteCache[Any, Any] = ByteCache("columns-frontend", 1 << 20)
         self.blocks = BlockList(ObjectStore(storage), "cluster_id", columns)
         self.executor = QueryExecutor(QUERY_LIMITS)
         self.frontend = self.new_frontend(LocalBlockWork(self.executor))
 
-    def new_frontend(self, work: BlockWork, limits: FrontendLimits = FRONTEND_LIMITS) -> Frontend:
+    def new_frontend(self, work: BlockWork) -> Frontend:
         """One without a live store."""
         stores = LiveStores(self.members, lambda: self.client, None, "frontend")
         return Frontend(
@@ -206,7 +227,7 @@ class ProcessGroup:
             PartitionCounts(None, self.members, lambda: self.log.partitions),
             stores,
             work,
-            limits,
+            self.limits,
         )
 
     def frontend_in(self, name: str) -> Frontend:
@@ -225,7 +246,7 @@ class ProcessGroup:
             PartitionCounts(None, self.members, lambda: self.log.partitions),
             stores,
             work,
-            FRONTEND_LIMITS,
+            self.limits,
         )
 
     def announce(self) -> None:
@@ -261,7 +282,7 @@ class FrontendServer:
         self._executors.append(executor)
         self._clients.append(client)
 
-        async def answer(frame: Frame) -> Frame:
+        async def answer(frame: RpcFrame) -> RpcFrame:
             return await service.answer(frame)
 
         worker = QuerierWorker(name, answer, lambda: client, lambda: [self._server.address], jobs_max)
@@ -308,10 +329,19 @@ POLICY = CutPolicy(partitions=2, segment_rows_max=8, segment_age_ms=1000, block_
 
 @asynccontextmanager
 async def cluster(
-    folder: Path, names: Sequence[str] = ("a", "b"), partitions: int = 2, policy: CutPolicy = POLICY
+    folder: Path,
+    names: Sequence[str] = ("a", "b"),
+    partitions: int = 2,
+    policy: CutPolicy = POLICY,
+    *,
+    retention_s: float = 0.2,
+    wait_s: float = 0.5,
 ) -> AsyncIterator[ProcessGroup]:
-    """Processes that serve; nobody owns a partition yet."""
-    made = ProcessGroup(folder, names, partitions, policy)
+    """Processes that serve; nobody owns a partition yet.
+
+    retention_s: how long they keep flushed segments. wait_s: how long frontends look for a live store
+    """
+    made = ProcessGroup(folder, names, partitions, policy, retention_s, wait_s)
     try:
         await asyncio.gather(*(process.serve() for process in made.processes.values()))
         made.announce()

@@ -31,5 +31,6 @@ def test_from_settings() -> None:
         "max_metrics_duration_s": 17,
         "max_bytes_per_trace": 18,
         "max_spans_per_page": 19,
+        "allow_partial": False,
         "max_send_msg_size_bytes": 20,
     }

@@ -10,7 +10,7 @@ import pytest
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from app.querying.job_queue import QueueLimits
-from app.rpc.frames import Frame
+from app.rpc.frames import RpcFrame
 from query.requests import (
     InstantRequest,
     Page,
@@ -177,6 +177,18 @@ async def test_a_partition_moves_while_a_query_looks_for_it(tmp_path: Path) -> N
 
 
 @in_loop
+async def test_one_process_has_it_all(tmp_path: Path) -> None:
+    """And there are no blocks: nobody else need know which traces it has."""
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1"]) as front:
+        await group.processes["a"].own({0, 1})
+        group.log.append(spans(100, 5, at_ms=1000))
+        await group.processes["a"].read_all()
+        group.announce()
+        assert len(await searched(front.frontend)) == 5
+        assert await counted(front.frontend) == 5
+
+
+@in_loop
 async def test_progress(tmp_path: Path) -> None:
     """What nobody who has not answered can change is told before the end; nothing that is told changes."""
     async with cluster(tmp_path) as group:
@@ -261,7 +273,7 @@ async def test_a_search_ends_when_it_knows_enough(tmp_path: Path) -> None:
         for process in group.processes.values():
             await process.read_all()
 
-        async def hang(frame: Frame) -> Any:
+        async def hang(frame: RpcFrame) -> Any:
             if frame.fields["wanted"] == "partial":
                 await asyncio.sleep(60)
             return await answer(frame)

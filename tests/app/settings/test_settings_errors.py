@@ -121,7 +121,7 @@ def test_file_error(tmp_path, text, expected):
     ("environ", "expected"),
     [
         pytest.param({"PORT": "x"}, "variable PORT: server.http_listen_port: expected an integer from 1 to 65535; got the text 'x'", id="PORT"),
-        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: expected one of all, distributor, live-store, metrics-generator, compactor; got the text 'live_store', the nearest is live-store", id="TARGET"),
+        pytest.param({"TARGET": "live_store"}, "variable TARGET: target: 'live_store' is no target; expected all, scalable-single-binary, distributor, live-store, metrics-generator, compactor, query-frontend, querier, or some of them separated by commas; got the text 'live_store'", id="TARGET"),
         pytest.param({"KAFKA_URL": "a:1,kafka+ssl://u:pw@b:2"}, "variable KAFKA_URL: kafka.address[1]: expected host:port or kafka://host:port; TLS and SASL are not supported; got the text 'kafka+ssl://***@b:2'", id="KAFKA_URL"),
         pytest.param({"KAFKA_URL": "a:1/x"}, "variable KAFKA_URL: kafka.address[0]: expected host:port with a port from 1 to 65535, as 0.0.0.0:4317; got the text 'a:1/x'", id="KAFKA_URL with a path"),
         pytest.param({"REMOTE_WRITE_URL": "u:pw@host"}, "variable REMOTE_WRITE_URL: metrics_generator.storage.remote_write[0].url: expected a URL as http://host:port/path or https://host/path; got the text '***@host'", id="REMOTE_WRITE_URL"),
@@ -159,7 +159,7 @@ def test_all_errors_at_once(tmp_path):
         "stretto.yaml:3: kafka.topic",
         "stretto.yaml:4: nope",
         "variable STORAGE_URL: expected file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; got the text 'x'",
-        "variable STRETTO_NOPE: there is no such setting; the nearest known variable is STRETTO_TARGET",
+        "variable STRETTO_NOPE: there is no such setting; the nearest known variable is STRETTO_WORKER",
         "variable TARGET: target",
     ]
 
