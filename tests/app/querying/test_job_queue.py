@@ -187,8 +187,8 @@ async def test_a_querier_that_was_just_cancelled() -> None:
     with queue.connected("a"):
         waiting = asyncio.ensure_future(queue.next("a"))
         await asyncio.sleep(0)
+        answer = asyncio.ensure_future(queue.run("t", "key", JOB))  # its turn comes before that of who waits
         waiting.cancel()
-        answer = asyncio.ensure_future(queue.run("t", "key", JOB))
         await asyncio.sleep(0)
         attempt = await queue.next("a")
         queue.finish(attempt, RpcFrame("answer"))
