@@ -8,7 +8,7 @@ search ends, and gives up the others, when no answer that is still to come can c
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from app.querying.questions import Kind, Partial, kind_of
 from query.metrics import metrics
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest
-from query.results import Inspected
+from query.results import Inspected, MetricsResult, SearchResult
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import NO_KEYS, Keys, is_among, keys_in_several
 from query.search.settled import may_be_settled, settled
 
 T = TypeVar("T")
+# Comparing fewer keys takes less than a way to a thread and back.
+_COMPARED_HERE_MAX: Final = 10_000
 
 
 async def gather(
@@ -46,6 +48,8 @@ async def _shared(participants: Sequence[Participant], executor: QueryExecutor) 
         shared = keys_in_several(lists)
         return [keys[is_among(keys, shared)] for keys in lists]
 
+    if sum(map(len, lists)) <= _COMPARED_HERE_MAX:
+        return compare()
     return await executor.run_in_thread(compare)
 
 
@@ -89,11 +93,12 @@ class _Gathering:
             if not tells and not may_be_settled(self._partials, request, latest_ns):
                 return None
             unready = [self._elsewhere[number] for number in left]
-            found, whole = await self._executor.run_in_thread(
+            first, whole = await self._executor.run_in_thread(
                 lambda: settled(self._partials, request, latest_ns, np.unique(np.concatenate(unready)))
             )
             if whole:
-                return found
+                return first
+            found: SearchResult | MetricsResult = first
         elif isinstance(request, RangeRequest | InstantRequest):
             if not tells:
                 return None

@@ -54,9 +54,9 @@ class LivePeer:
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`. Raises: PeerGone"""
         if self._wants_keys:
-            if not self._gave_keys:  # it says them all the same
-                await self.keys()
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
+            if not self._gave_keys:  # nobody has asked: it says them all the same
+                await self.keys()
         return decoded(expect(await self._conversation.receive(), PARTIAL).data, self._request)
 
 
@@ -85,7 +85,8 @@ class Local:
 
     async def keys(self) -> Keys:
         """As `Participant.keys`."""
-        return await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
+        found: Keys = await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
+        return found
 
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`."""
