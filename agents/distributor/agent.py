@@ -77,6 +77,10 @@ class _Batcher:
         self._taken = {**committed, **(await consumer.earliest_offsets(*new) if new else {})}
         return {}
 
+    async def emptied(self) -> None:
+        """As `resume`."""
+        await self.resume(())
+
     def taken(self) -> dict[TP, int]:
         """The first offset of each partition that is not written yet."""
         return self._taken

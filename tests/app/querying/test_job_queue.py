@@ -178,3 +178,18 @@ async def test_nobody_there() -> None:
     querier = Querier(queue, "q1")
     assert (await asking).name == "q1"
     await querier.leave()
+
+
+@in_loop
+async def test_a_querier_that_was_just_cancelled() -> None:
+    """Its slot is still listed, and gets no job: whoever asks next would have got an error."""
+    queue = JobQueue(QueueLimits())
+    with queue.connected("a"):
+        waiting = asyncio.ensure_future(queue.next("a"))
+        await asyncio.sleep(0)
+        answer = asyncio.ensure_future(queue.run("t", "key", JOB))  # its turn comes before that of who waits
+        waiting.cancel()
+        await asyncio.sleep(0)
+        attempt = await queue.next("a")
+        queue.finish(attempt, RpcFrame("answer"))
+        assert (await answer).name == "answer"
