@@ -204,7 +204,7 @@ class Frontend:
             live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
             view.missing_data.add(text)
-        peers = [LivePeer(one, request, wants_keys=ask.wants_keys) for one in live.peers]
+        peers = [LivePeer(one, request, self._executor, wants_keys=ask.wants_keys) for one in live.peers]
         return [*peers, *await self._block_work.participants(tenant, request, view, live, observer)]
 
     async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:

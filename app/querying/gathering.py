@@ -24,8 +24,9 @@ from query.scan.shared_traces import NO_KEYS, Keys, is_among, keys_in_several
 from query.search.settled import may_be_settled, settled
 
 T = TypeVar("T")
-# Comparing fewer keys takes less than a way to a thread and back.
+# What takes about a millisecond is done on the event loop.
 _COMPARED_HERE_MAX: Final = 10_000
+_FINISHED_HERE_BYTES_MAX: Final = 32 << 10
 
 
 async def gather(
@@ -48,9 +49,7 @@ async def _shared(participants: Sequence[Participant], executor: QueryExecutor) 
         shared = keys_in_several(lists)
         return [keys[is_among(keys, shared)] for keys in lists]
 
-    if sum(map(len, lists)) <= _COMPARED_HERE_MAX:
-        return compare()
-    return await executor.run_in_thread(compare)
+    return await executor.run_where_it_fits(compare, small=sum(map(len, lists)) <= _COMPARED_HERE_MAX)
 
 
 class _Gathering:
@@ -80,7 +79,10 @@ class _Gathering:
                 if left and (answer := await self._early([tasks[task] for task in left])) is not None:
                     return answer
             with self._observer.profile.stage("merge"):
-                return await self._executor.run_in_thread(lambda: self._kind.finish(self._partials, self._request))
+                small = sum(map(self._kind.size_bytes, self._partials)) <= _FINISHED_HERE_BYTES_MAX
+                return await self._executor.run_where_it_fits(
+                    lambda: self._kind.finish(self._partials, self._request), small=small
+                )
         finally:
             await cancel_all(tasks)
 

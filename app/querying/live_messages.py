@@ -74,7 +74,7 @@ class LiveAsk:
                 behind_too=bool(fields["behind_too"]),
                 redactions=redactions_from_json(fields["redactions"]),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as err:
+        except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -21,10 +21,14 @@ from app.querying.participants import Participant, decoded
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
 from app.querying.trace_partial import TracePart
+from app.rpc.frames import RpcFrame
 from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+
+# What takes about a millisecond is done on the event loop.
+_PLANNED_HERE_MAX: Final = 50  # blocks
 
 BYTES: Final = Counter(
     "stretto_query_frontend_block_bytes_total",
@@ -54,7 +58,7 @@ class QueuedBlockWork:
         own_id: str = "",
     ) -> None:
         """own_id: this process is a querier, too: its id. It reads blocks alone while no other querier is connected"""
-        self._executor, self._queue, self._cache, self._limits = executor, queue, cache, limits
+        self.executor, self._queue, self._cache, self._limits = executor, queue, cache, limits
         self._own_id = own_id
         self._local = LocalBlockWork(executor)
 
@@ -68,7 +72,7 @@ class QueuedBlockWork:
         """As `BlockWork.participants`."""
         if not self.has_others():
             return await self._local.participants(tenant, request, view, live, observer)
-        jobs = await self._executor.run_in_thread(lambda: plan_jobs(view.metas, self._limits.bytes_per_job))
+        jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
         turns = asyncio.Semaphore(self._limits.concurrent_max)
         found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
         if live.local_partitions:
@@ -87,7 +91,7 @@ class QueuedBlockWork:
             return plan_jobs(blocks_of_trace(view.metas, request.trace_id), sys.maxsize)
 
         turns = asyncio.Semaphore(self._limits.concurrent_max)
-        jobs = await self._executor.run_in_thread(plan)
+        jobs = await self._planned(plan, view)
         found: list[AskTrace] = [partial(self._trace_part, tenant, request, view, job, turns) for job in jobs]
         if live.local_partitions:
             return [
@@ -95,6 +99,13 @@ class QueuedBlockWork:
                 *await self._local.trace_parts(tenant, request, replace(view, live_only=True), live),
             ]
         return found
+
+    async def _planned(self, plan: Callable[[], list[BlockJob]], view: BlockView) -> list[BlockJob]:
+        small = len(view.snapshot.rows) + len(view.snapshot.cut_blocks) <= _PLANNED_HERE_MAX
+        return await self.executor.run_where_it_fits(plan, small=small)
+
+    async def _frame(self, ask: BlockAsk) -> RpcFrame:
+        return await self.executor.run_where_it_fits(ask.to_frame, small=len(ask.files) <= _PLANNED_HERE_MAX)
 
     async def _trace_part(
         self, tenant: str, request: TraceRequest, view: BlockView, job: BlockJob, turns: asyncio.Semaphore
@@ -107,7 +118,7 @@ class QueuedBlockWork:
             redactions=view.snapshot.redactions,
         )
         async with turns:
-            reply = await self._queue.run(tenant, job.place, await self._executor.run_in_thread(ask.to_frame))
+            reply = await self._queue.run(tenant, job.place, await self._frame(ask))
         return TracePart.from_ipc(expect(reply, PARTIAL).data)
 
     async def ask(self, ask: BlockAsk, job: BlockJob, view: BlockView, turns: asyncio.Semaphore) -> bytes:
@@ -119,16 +130,12 @@ class QueuedBlockWork:
             BYTES.labels("cache").inc(size_bytes)
             return data
         async with turns:
-            frame = await self._executor.run_in_thread(ask.to_frame)
+            frame = await self._frame(ask)
             reply = await self._queue.run(ask.tenant, job.place, frame)
         data = expect(reply, KEYS if ask.wanted is Wanted.KEYS else PARTIAL).data
         BYTES.labels("querier").inc(size_bytes)
         self._cache.put(key, ask.wanted, data)
         return data
-
-    async def decoded(self, data: bytes, request: Request) -> Partial:
-        """A partial of its bytes."""
-        return await self._executor.run_in_thread(partial(decoded, data, request))
 
 
 class _Queued:
@@ -155,7 +162,7 @@ class _Queued:
         """As `Participant.partial`."""
         ask = self._ask(Wanted.PARTIAL, elsewhere)
         data = await self._work.ask(ask, self._job, self._view, self._turns)
-        return await self._work.decoded(data, self._request)
+        return await decoded(data, self._request, self._work.executor)
 
     def _ask(self, wanted: Wanted, elsewhere: Keys | None = None) -> BlockAsk:
         ask = BlockAsk(
