@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import ssl
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -102,6 +103,8 @@ def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
         writer.write(b"x")
         await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     thread = Thread(target=serve)
     thread.start()
