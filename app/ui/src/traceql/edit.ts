@@ -44,9 +44,10 @@ export function addCondition(query: string, condition: string): string {
   const before = tokens.filter((token) => token.from < at);
   if (before.length === 0) return `{ ${condition} }${query ? ` ${query}` : ""}`;
   const open = before.findLastIndex((token) => token.text === "{");
+  if (open < 0) return `{ ${condition} } | ${query}`; // `count() > 2`, which is about all spans
   const close = before.findIndex((token, number) => number > open && token.text === "}");
-  const wraps = before.slice(0, open < 0 ? before.length : open).some((token) => token.text === "(" || isUnion(token));
-  if (open < 0 || close < 0 || wraps) {
+  const wraps = before.slice(0, open).some((token) => token.text === "(" || isUnion(token));
+  if (close < 0 || wraps) {
     const spans = query.slice(0, at).trim();
     return `(${closed(spans)}) && { ${condition} } ${query.slice(at)}`.trim();
   }
