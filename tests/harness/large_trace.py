@@ -84,7 +84,9 @@ def large_requests(spans: int, start_ns: int, trace_id: bytes = LARGE_ID) -> lis
         failed = rng.random(orders) < (0.004 if step.name == "charge card" else 0)
         for some, wrong in ((~failed, False), (failed, True)):
             if some.any():
-                parts.append((step.service, _template(step, failed=wrong), own[some], above[some], start[some], duration[some]))
+                parts.append(
+                    (step.service, _template(step, failed=wrong), own[some], above[some], start[some], duration[some])
+                )
     return [request for part in parts for request in _requests(*part, start_ns, trace_id)]
 
 

@@ -95,7 +95,9 @@ def odd_request(start_ns: int) -> bytes:
     server = trace.span("stock", "POST /reserve", (8, 280), call, kind=SERVER)
     for number in range(12):
         at = 30 + number * 18.5
-        select = trace.span("stock", "SELECT books", (at, at + 9 + number % 3), server, {"db.system": "postgresql"}, CLIENT)
+        select = trace.span(
+            "stock", "SELECT books", (at, at + 9 + number % 3), server, {"db.system": "postgresql"}, CLIENT
+        )
     fail(select, "canceling statement due to statement timeout")
     publish = trace.span("stock", "publish reserved", (282, 290), server, kind=PRODUCER)
     other = trace.span("mailer", "reserved process", (330, 470), kind=Span.SPAN_KIND_CONSUMER)
@@ -138,7 +140,9 @@ def checkout_request(start_ns: int, *, slow: bool) -> bytes:
     """A checkout as it should be; or slow: a query for each book instead of one, a retry, and no cache."""
     trace = Request(SLOW_ID if slow else GOOD_ID, start_ns)
     late = 640 if slow else 0
-    root = trace.span("storefront", "POST /checkout", (0, 210 + late), kind=SERVER, attributes={"http.route": "/checkout"})
+    root = trace.span(
+        "storefront", "POST /checkout", (0, 210 + late), kind=SERVER, attributes={"http.route": "/checkout"}
+    )
     trace.span("storefront", "authenticate", (2, 9), root)
     basket_call = trace.span("storefront", "GET /basket", (12, 48), root, kind=CLIENT)
     basket = trace.span("basket", "GET /basket", (14, 46), basket_call, kind=SERVER)
