@@ -20,6 +20,7 @@ from app.api.status.rings import RINGS, Rings, UnknownRings
 from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, search, tags, trace_diff, traces
+from app.api.trace_view import endpoints as trace_view
 from app.net.access import Access, Identity
 from app.net.http_guard import quiet_logger
 
@@ -27,6 +28,7 @@ from app.net.http_guard import quiet_logger
 ROUTES: Final = (
     search.routes,
     trace_diff.routes,
+    trace_view.routes,
     traces.routes,
     tags.routes,
     metrics.routes,

@@ -17,6 +17,7 @@ from app.settings.overrides import Overrides
 from app.settings.receivers import Receivers
 from app.settings.server import Server
 from app.settings.storage import Storage
+from app.settings.ui import Ui
 from app.settings.values import (
     KIB,
     MIB,
@@ -315,6 +316,7 @@ class Settings(Section):
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+    ui: Ui = Ui()
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> Self:
