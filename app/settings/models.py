@@ -21,6 +21,7 @@ from app.settings.receivers import Receivers
 from app.settings.server import Server
 from app.settings.span_copies import Forwarder, LogSpans, TraceSizes, Usage
 from app.settings.storage import Storage
+from app.settings.ui import Ui
 from app.settings.values import (
     KIB,
     MIB,
@@ -323,6 +324,7 @@ class Settings(Section):
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+    ui: Ui = Ui()
 
     @property
     def targets(self) -> frozenset[str]:
