@@ -17,6 +17,7 @@ from agents.distributor.agent import _Batcher
 from agents.distributor.dead_letters import DeadLetter, DeadLetters
 from agents.distributor.encodings import ENCODINGS
 from agents.distributor.sources import Source, Sources
+from agents.distributor.span_writer import Outcome
 from agents.stream.kafka_client import KafkaClient
 from tests.helpers.hostile import writer
 from tests.helpers.kafka_messages import MESSAGES, OTLP_JSON
@@ -102,7 +103,7 @@ def test_spans_without_time_begin_when_the_message_was_written() -> None:
     class Writer:
         async def write(self, requests: list[Any]) -> list[Any]:
             self.got = requests
-            return [SimpleNamespace(malformed=None)] * len(requests)
+            return [Outcome(1)] * len(requests)
 
     writes = Writer()
     timeless = {key: FULL[key] for key in ("traceId", "id", "name")}
