@@ -1,7 +1,7 @@
 """OTLP requests → records of topic `spans`. Quick requests are encoded together, slow ones one by one and in pieces."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -102,19 +102,10 @@ def _dense_bytes(body: bytes) -> int:
 class SpanEncoder:
     """Decodes requests and encodes records. Not thread-safe: each thread has its own."""
 
-    def __init__(
-        self,
-        message_bytes_max: int,
-        attribute_bytes_max: int,
-        decode_s_max: float,
-        needs_columns: Callable[[str], bool] = lambda _: False,
-    ) -> None:
-        """decode_s_max: CPU seconds that `encode_each` may spend on one request
-
-        needs_columns: whether rules for a tenant look at its spans as columns; its requests are then encoded so
-        """
+    def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
+        """decode_s_max: CPU seconds that `encode_each` may spend on one request"""
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
-        self._attribute_bytes_max, self._needs_columns = attribute_bytes_max, needs_columns
+        self._attribute_bytes_max = attribute_bytes_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
 
     def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
@@ -131,15 +122,12 @@ class SpanEncoder:
 
     def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
         """Encodes requests as they are, and only those that need columns as `_encode`. None: all of them do."""
-        columns = {tenant for tenant in {request.tenant for request in requests} if self._needs_columns(tenant)}
-        numbers = [number for number, request in enumerate(requests) if request.tenant not in columns]
-        tenants, bodies = [requests[n].tenant for n in numbers], [requests[n].body for n in numbers]
+        tenants, bodies = [one.tenant for one in requests], [one.body for one in requests]
         small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
         if small is None or not small.records:
             return None
-        received = dict(zip(numbers, small.received, strict=True))
-        others = [number for number in range(len(requests)) if received.get(number) is None]
-        outcomes = [Outcome(received.get(number) or 0) for number in range(len(requests))]
+        others = [number for number, received in enumerate(small.received) if received is None]
+        outcomes = [Outcome(received or 0) for received in small.received]
         if not others:
             return Encoded(outcomes, small.records, small.spans)
         rest = self._encode([requests[number] for number in others], partitions, fast_path_only=True)

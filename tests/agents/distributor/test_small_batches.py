@@ -157,15 +157,6 @@ def test_unusual_requests_take_columns(bad: bytes, outcome: Outcome) -> None:
     assert forms == [True] + [False] * (outcome.received - outcome.rejected)
 
 
-def test_tenants_whose_rules_need_columns() -> None:
-    one = SpanEncoder(1 << 20, 65_536, 10.0, needs_columns=lambda tenant: tenant == "t")
-    good = request([span(7, trace=b"\7" * 16)])
-    encoded = one.encode([Request(tenant, good) for tenant in "tutu"], 1, fast_path_only=True)
-    assert encoded.outcomes == [Outcome(1)] * 4
-    assert [dict(each.headers)["v"] for each in encoded.records] == [b"3", b"1"]
-    assert [each.key for each in encoded.records] == [b"u", b"t"]
-
-
 def test_too_large_for_kafka(monkeypatch: Any) -> None:
     """Columns can be halved, requests cannot."""
     noise = "".join(map(chr, range(0x100, 0x2000)))
