@@ -12,21 +12,26 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 NODE := node_modules/.installed
+# The web page: a folder that the build makes anew, with index.html written last of all.
+UI := app/ui/dist/index.html
+UI_SOURCES := $(shell find app/ui -path app/ui/node_modules -prune -o -path app/ui/dist -prune -o -type f -print 2>/dev/null)
+# Where Node is: this machine's, if it is new enough, or one from a Python wheel (.ci/node.txt).
+WITH_NODE := tools/with-node
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format docs proto bench bench-queries bench-series soak fuzz lock clean
+.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(RUN) ## Start Kafka and Stretto here; DEMO=1 also sends traces
+run: $(RUN) $(UI) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 	@exec $(BIN)/stretto run
 
 # Two halves at once, as most machines have two cores. Tests that start clusters mostly wait: they come in the shorter one.
-test: check $(NODE) ## Check, then run all tests
+test: check $(NODE) $(UI) ## Check, then run all tests
 	@mkdir -p build
 	failed=0
 	$(BIN)/python -m pytest tests/query tests/tables >build/tests-first-half.log 2>&1 &
@@ -53,6 +58,11 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 docs: $(DEV) ## Make the generated parts of docs/ anew: settings, metrics
 	@$(BIN)/python -m tools.docs
 
+ui: ## Build the web page (app/ui) that the server shows at /
+	@rm -f $(UI)
+	$(MAKE) --no-print-directory $(UI)
+	test -e $(UI)
+
 proto: $(DEV) ## Make *_pb2.py* anew from the .proto files
 	@$(BIN)/python -m tools.proto
 
@@ -72,7 +82,7 @@ fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove what was installed and built; not the data
-	@rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) node_modules app/ui/node_modules app/ui/dist build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # PYTHON=/path/to/python chooses; otherwise the first that is new enough and can make environments.
@@ -101,6 +111,19 @@ $(DEV): requirements-dev.txt $(RUN)
 	@echo "Installing what requirements-dev.txt locks"
 	$(INSTALL) --requirement requirements-dev.txt
 	touch $@
+
+# Without Node and without a registry everything else works: the server says at / what is missing.
+$(UI): $(UI_SOURCES)
+	@installed=app/ui/node_modules/.installed
+	if { [[ $$installed -nt app/ui/package-lock.json ]] \
+	       || { echo "Installing what app/ui/package-lock.json locks" \
+	              && $(WITH_NODE) npm --prefix app/ui ci --silent --fetch-retries=1 && touch $$installed; }; } \
+	     && $(WITH_NODE) npm --prefix app/ui run --silent build; then
+	  touch $@
+	else
+	  echo "The web page is not built: that needs npm's registry, and Node 20 or newer or its Python wheel." >&2
+	  echo "Everything else works. make ui tries again." >&2
+	fi
 
 # Azurite, an Azure Blob Storage server for the tests. Without npm they are skipped; where CI is set they fail.
 $(NODE): package.json package-lock.json

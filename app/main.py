@@ -3,40 +3,36 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import faust
 import prometheus_client
 import pyarrow as pa
 
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
+from app.api.limits import ApiLimits
 from app.api.status.rings import ROLES, Role
+from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
+from app.process.own_overrides_reader import OwnOverridesReader
 from app.process.shutdown import ExitDeadline
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
 from app.settings import Settings, load
 from app.settings.show import overrides_yaml
-from app.targets import all_in_one, compactor, distributor, live_store, metrics_generator
+from app.targets import joined
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
-from app.targets.kafka_rings import KafkaRings
+from app.targets.internal import InternalListener
 from app.targets.kafka_state import KafkaState
+from app.targets.member_rings import MemberRings
+from app.targets.own_member import OwnMember, members_service
 from app.targets.query_server import QueryServer
-from app.targets.shared import Shared, Target
-
-# What the setting `target` may be. A new target is a file of app/targets and a row here.
-TARGETS: Final[Mapping[str, Callable[[Settings, Shared], Target]]] = {
-    "all": all_in_one.build,
-    "distributor": distributor.build,
-    "live-store": live_store.build,
-    "metrics-generator": metrics_generator.build,
-    "compactor": compactor.build,
-}
+from app.targets.shared import Shared, Target, idle_app
+from app.targets.tenant_api import tenant_api
 
 _KAFKA_WAIT_S = 60.0
 _SWITCH_INTERVAL_S = 0.0001
@@ -56,30 +52,43 @@ def build(settings: Settings) -> StreamApp:
     """The worker for `settings.target`. Opens no socket and no store: that happens when the app starts."""
     tune()
     shared = Shared.of(settings)
-    return _worker(settings, shared, TARGETS[settings.target](settings, shared))
+    return _worker(settings, shared, joined.build(settings, shared))
 
 
 def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """The first app of the target with all others beside it, and what every process has: the server of the API, the
     watchdogs, and the settings of tenants, which are read again and again.
     """
-    kafka, consumers, overrides = settings.kafka, shared.consumers, shared.overrides
+    consumers, overrides = shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
-    rings = KafkaRings(kafka.address, kafka.consumer_group_prefix, target.apps, consumers.ends, target.live)
+    own = OwnMember(
+        settings.members, target.apps, consumers.ends, target.live, shared.internal, further_targets=target.further
+    )
+    own.partitions_written = target.partitions_written
+    rings = MemberRings(shared.members, own)
+
+    reader = OwnOverridesReader(settings, overrides) if _users_may_set(settings) else None
+
+    def tenants(limits: ApiLimits) -> TenantApi:
+        return tenant_api(limits, shared, reader)
 
     def runtime() -> str:
         return overrides_yaml(overrides.tenants())
 
     async def make_topics() -> None:
-        await ensure_topics(kafka.address, specs(settings), _KAFKA_WAIT_S)
+        await ensure_topics(shared.kafka, specs(settings), _KAFKA_WAIT_S)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
 
-    worker, *others = target.apps.values()
+    worker, *others = target.apps.values() or [idle_app(settings, shared)]
     watch = _consumer_watch(settings, shared, target)
-    worker.before_start[:0] = [watch.begin, make_topics]
+    worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
+    # First in and last out: who asks for partitions that are leaving finds out why.
+    worker.parts.insert(0, members_service(settings, shared.kafka, own, shared.members))
     worker.parts += [
-        QueryServer(settings, backend, rings, runtime),
+        InternalListener(shared.internal),
+        *([reader] if reader is not None else []),
+        QueryServer(settings, backend, rings, runtime, tenants),
         *target.servers,
         watch,
         LoopWatch(),
@@ -91,12 +100,16 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     return worker
 
 
+def _users_may_set(settings: Settings) -> bool:
+    return settings.overrides.user_configurable_overrides.enabled
+
+
 def _consumer_watch(settings: Settings, shared: Shared, target: Target) -> ConsumerWatch:
     kafka = settings.kafka
     stall_s = max(kafka.consume_stall_s, 1.2 * rebalance_timeout_s(kafka.session_timeout_s) + 1)
-    others: dict[Role, str] = {"distributor": kafka.otlp_topic, "compactor": kafka.compaction_topic}
-    topics: dict[Role, str] = {role: others.get(role, kafka.topic) for role in ROLES}
-    state = KafkaState(kafka.address)
+    others: dict[Role, Sequence[str]] = {"compactor": [kafka.compaction_topic], **target.topics}
+    topics: dict[Role, Sequence[str]] = {role: others.get(role, [kafka.topic]) for role in ROLES}
+    state = KafkaState(shared.kafka)
     return ConsumerWatch(state, target.apps, topics, shared.consumers, StallLimits(stall_s, kafka.start_stall_s))
 
 

@@ -22,7 +22,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from app.querying.querier import Querier, QueryLimits
+from app.querying.executor import QueryLimits
+from app.querying.querier import Querier
 from benchmarks.workload import Options, Requests, cached
 from query.requests import TraceRequest
 from tables.blocks.meta import BlockMeta

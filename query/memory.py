@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -89,7 +89,14 @@ class MemoryBudget:
         self._free_bytes = free_bytes
         self.bytes_max, self.bytes, self.peak_bytes = bytes_max, 0, 0
         self._shared, self._taken, self._users = shared, 0, 0
+        self._setting = QUERY_SETTING
         self._lock = threading.Lock()
+
+    def limited(self, limit: "RequestLimit | None") -> "MemoryBudget":
+        """Itself, with a lower limit, if that is lower."""
+        if limit is not None and limit.bytes_max < self.bytes_max:
+            self.bytes_max, self._setting = limit
+        return self
 
     def reserve(self, size: int, what: str, cheaper: str = CHEAPER) -> None:
         """Counts bytes that are about to be made. what: a noun, for the error
@@ -101,7 +108,7 @@ class MemoryBudget:
             needed = self.bytes + size
             if needed > self.bytes_max:
                 REFUSED.labels(QUERY_SETTING).inc()
-                raise QueryTooLarge(_text(needed, what, QUERY_SETTING, self.bytes_max, cheaper))
+                raise QueryTooLarge(_text(needed, what, self._setting, self.bytes_max, cheaper))
             wanted = needed - self._free_bytes - self._taken
             if wanted > 0:
                 step = -(-wanted // _STEP_BYTES) * _STEP_BYTES
@@ -217,11 +224,19 @@ def reserve(size: int, what: str, cheaper: str = CHEAPER) -> None:
     current().reserve(size, what, cheaper)
 
 
+class RequestLimit(NamedTuple):
+    """A limit of one request below that of all. setting: its name in errors"""
+
+    bytes_max: int
+    setting: str
+
+
 class _Request:
     """The budget of one request, made when it is first needed."""
 
     def __init__(self) -> None:
         self.budget: MemoryBudget | None = None
+        self.limit: RequestLimit | None = None
 
 
 _REQUEST: Final[ContextVar[_Request | None]] = ContextVar("request memory", default=None)
@@ -249,8 +264,15 @@ def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:
     if here is None:
         return make()
     if here.budget is None:
-        here.budget = make().open()
+        here.budget = make().limited(here.limit).open()
     return here.budget
+
+
+def limit_request(limit: RequestLimit) -> None:
+    """The request that this task answers may use no more than this. Before it uses anything."""
+    here = _REQUEST.get()
+    if here is not None:
+        here.limit = limit
 
 
 def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]:

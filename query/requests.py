@@ -72,6 +72,7 @@ class TagValuesRequest:
     start_ns: int | None = None
     end_ns: int | None = None
     limit: int = 0  # values; 0: all
+    bytes_max: int = 0  # of their text; what is more is left out; 0: only as `tag_values` says
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ class Page:
 
     after: SpanPosition | None  # the last span of the page before; None: the first page
     spans_max: int  # at least 1; spans that are equal in start and id stay together, and may make a page longer
+
+
+@dataclass(frozen=True, slots=True)
+class SpanMatching:
+    """Asks only for the ids of those spans of a trace that match both; an empty one matches all."""
+
+    query: str = ""  # one `{ … }` about single spans
+    text: str = ""  # is in a value, or is the key of an attribute; upper and lower case are alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +100,5 @@ class TraceRequest:
     end_ns: int | None = None
     bytes_max: int = 0  # of a whole trace as OTLP; 0: any
     page: Page | None = None  # None: all spans
+    outline: bool = False  # of each span only `query.trace.outline.OUTLINE_COLUMNS`
+    matching: SpanMatching | None = None  # only ids of spans

@@ -71,7 +71,7 @@ class Inspected:
     left: int = 0
 
     def __add__(self, other: "Inspected") -> "Inspected":
-        """The work of both together."""
+        """Adds the counts of two scans."""
         return Inspected(
             self.traces + other.traces,
             self.spans + other.spans,

@@ -21,7 +21,11 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT)
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")]
 )
-TEXTS = [*FILES, *DOCUMENTS, *(Path(name) for name in ("Makefile", "pyproject.toml", "docker/compose.yaml"))]
+TEXTS = [
+    *FILES,
+    *DOCUMENTS,
+    *(Path(name) for name in ("Makefile", "pyproject.toml", "docker/compose.yaml", "docker/compose/common.yaml")),
+]
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 120

@@ -71,6 +71,10 @@ class JobRunner:
         self._next = {**committed, **(await consumer.earliest_offsets(*new) if new else {})}
         return {}
 
+    async def emptied(self) -> None:
+        """As `resume`."""
+        await self.resume(())
+
     def taken(self) -> Mapping[TP, int]:
         """The first offset of each partition that is not done yet."""
         return self._next
@@ -162,7 +166,7 @@ class JobRunner:
 
 
 def register(app: StreamApp, topic_name: str, runner: JobRunner) -> None:
-    """Adds the agent."""
+    """Adds the agent that runs merge jobs to the Faust app."""
     topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
     app.owned_by(runner)
 

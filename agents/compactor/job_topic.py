@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from agents.compactor.job import Job
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import reached
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ _CLOSE_S: Final = 1.0
 class JobSender:
     """Writes jobs to the topic, to one partition after the other. It connects when it is first needed."""
 
-    def __init__(self, brokers: Sequence[str], topic: str, partitions: int) -> None:
-        self._brokers, self.topic, self.partitions = list(brokers), topic, partitions
+    def __init__(self, kafka: KafkaClient, topic: str, partitions: int) -> None:
+        self._kafka, self.topic, self.partitions = kafka, topic, partitions
         self._producer: Any = None
         self._next = 0
 
@@ -48,7 +48,7 @@ class JobSender:
 
     async def _opened(self) -> Any:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._brokers, acks="all", request_timeout_ms=_REQUEST_TIMEOUT_MS, linger_ms=0
+            **self._kafka.arguments(), acks="all", request_timeout_ms=_REQUEST_TIMEOUT_MS, linger_ms=0
         )
         try:
             await producer.start()

@@ -41,7 +41,7 @@ class TenantBlocks:
         return sorted(found, key=lambda meta: (meta.first_offset, meta.last_offset))
 
     def columns(self) -> BlockColumns:
-        """What plans look at."""
+        """The fields of all visible blocks that decide which are merged, one array per field."""
         shown = self.shown
         received, latest = shown.numbers("received_max_ms"), shown.numbers("end_max_ns")
         return BlockColumns(

@@ -1,54 +1,83 @@
-"""Topic `otlp_spans` → topic `spans`: spans from Kafka producers such as the OpenTelemetry Collector.
+"""Topics of others → topic `spans`: spans from Kafka producers such as the OpenTelemetry Collector.
 
-Each message is one ExportTraceServiceRequest, with any key. The receivers' code decodes messages in batches. The agent
-commits an offset after Kafka has acknowledged everything up to it in `spans`.
+`sources.py` says which topics, and what their messages are. Each becomes one ExportTraceServiceRequest. From there on
+it takes the receivers' way, in batches. The agent commits an offset after Kafka has acknowledged everything up to it in
+`spans`. A message that cannot be read is counted, logged, and copied to the dead-letter topic.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 from faust.types import TP
 from prometheus_client import Counter
 
-from agents.distributor.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
+from agents.distributor.dead_letters import DeadLetter, DeadLetters
+from agents.distributor.encodings import Translated
+from agents.distributor.sources import Sources
+from agents.distributor.span_writer import DISCARDED, NotAcknowledged, Outcome, Request, SpanWriter
 from agents.limited_log import limited_logger
 from agents.stream.stream_app import StreamApp
 from agents.stream.stream_events import events
 from tables.errors import WireError
-from tables.tenant import valid_tenant
+from tables.wall import walled
 
 log = limited_logger(__name__)
 
 CONSUMED = Counter(
-    "stretto_otlp_messages_total", "Messages of topic otlp_spans whose spans were written to topic spans."
+    "stretto_otlp_messages_total",
+    "Messages of topic otlp_spans, and of those of distributor.receivers.kafka, whose spans were written to topic "
+    "spans.",
 )
 SKIPPED = Counter(
     "stretto_otlp_messages_skipped_total",
-    "Messages of topic otlp_spans that were skipped, because they do not decode, or because the header "
-    "X-Scope-OrgID is invalid or duplicate (reason: tenant).",
+    "Messages of topic otlp_spans, and of those of distributor.receivers.kafka, that were skipped, because they do not "
+    "decode, or because their header or key names no tenant (reason: tenant).",
     ["reason"],
 )
 WAITS = Counter(
-    "stretto_otlp_batches_waited_total", "Times that a batch of topic otlp_spans had to wait before it was written."
+    "stretto_otlp_batches_waited_total",
+    "Times that a batch of topic otlp_spans, or of those of distributor.receivers.kafka, had to wait before it was "
+    "written.",
 )
 
 _BATCH_BYTES_MAX = 1_500_000
-_BATCH_MESSAGES_MAX = 64
+# In some encodings a message is one span.
+_BATCH_MESSAGES_MAX = 1024
 _BATCH_WAIT_S = 0.05
 _RETRY_S = 1.0
-_TENANT_HEADER = "x-scope-orgid"
+# More is translated on a thread, so that it delays nothing else.
+_TRANSLATED_HERE_BYTES_MAX: Final = 16 << 10
 
 
-def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant: str) -> None:
-    """Adds the agent. A message belongs to the default tenant, unless its header X-Scope-OrgID names another.
+# A message that was written, and what became of its spans.
+Took = Callable[[Request, Outcome], None]
 
-    A message with a duplicate header, or a header that names no valid tenant, is skipped and counted, like a message
-    that does not decode.
+
+def _nobody_asks(_: Request, __: Outcome) -> None:
+    pass
+
+
+def _received_ns(message: Any) -> int:
+    """When the message was sent, as Kafka says: one that waited is not older for that."""
+    return round((message.timestamp or 0) * 1e9)
+
+
+def register(
+    app: StreamApp,
+    sources: Sources,
+    writer: SpanWriter,
+    decode_s_max: float,
+    dead: DeadLetters | None,
+    took: Took = _nobody_asks,
+) -> None:
+    """Adds the agent. decode_s_max: CPU seconds that a message may take. dead: None: there is no dead-letter topic
+    took: is told of each message that is written
     """
-    topic = app.topic(topic_name, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
+    topic = app.topic(*sources.topics, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
 
-    batcher = _Batcher(app, writer, default_tenant)
+    batcher = _Batcher(app, writer, sources, decode_s_max, dead, took)
     app.owned_by(batcher)
 
     @app.agent(topic, name="distributor")
@@ -60,8 +89,18 @@ def register(app: StreamApp, topic_name: str, writer: SpanWriter, default_tenant
 class _Batcher:
     """Collects messages, writes them, commits their offsets. It writes one batch after the other."""
 
-    def __init__(self, app: StreamApp, writer: SpanWriter, default_tenant: str) -> None:
-        self._app, self._writer, self._tenant = app, writer, default_tenant
+    def __init__(
+        self,
+        app: StreamApp,
+        writer: SpanWriter,
+        sources: Sources,
+        decode_s_max: float = 10.0,
+        dead: DeadLetters | None = None,
+        took: Took = _nobody_asks,
+    ) -> None:
+        self._app, self._writer, self._sources, self._dead, self._took = app, writer, sources, dead, took
+        self._decode_s_max = decode_s_max
+        self._thread = ThreadPoolExecutor(1, "translate")
         self._messages: list[Any] = []
         self._bytes = 0
         self._timer: asyncio.Task[None] | None = None
@@ -76,6 +115,10 @@ class _Batcher:
         new = mine - set(committed)
         self._taken = {**committed, **(await consumer.earliest_offsets(*new) if new else {})}
         return {}
+
+    async def emptied(self) -> None:
+        """As `resume`."""
+        await self.resume(())
 
     def taken(self) -> dict[TP, int]:
         """The first offset of each partition that is not written yet."""
@@ -107,25 +150,84 @@ class _Batcher:
             messages = [m for m in messages if m.generation_id == generation]
             if not messages:
                 return
-            requests: list[Request] = []
-            sent: list[Any] = []
             ends: dict[TP, int] = {}
             for message in messages:
                 ends[message.tp] = max(message.offset + 1, ends.get(message.tp, 0))
-                try:
-                    requests.append(Request(self._tenant_of(message), message.value or b""))
-                except WireError as err:
-                    _skip(message, str(err), "tenant")
-                else:
-                    sent.append(message)
+            skipped, sent, requests = await self._read(messages)
             outcomes = await self._written(requests) if requests else []
-            for message, outcome in zip(sent, outcomes, strict=True):
+            for message, request, outcome in zip(sent, requests, outcomes, strict=True):
                 if outcome.malformed is not None:
-                    _skip(message, outcome.malformed, outcome.reason)
+                    skipped.append(DeadLetter(message, outcome.reason, outcome.malformed))
+                else:
+                    self._took(request, outcome)
+                for one in outcome.discarded:
+                    place = (message.topic, message.partition, message.offset)
+                    log.warning("%s[%s]@%s: %d spans are not stored: they %s", *place, one.spans, one.text)
+            await self._skip(skipped)
             CONSUMED.inc(sum(outcome.malformed is None for outcome in outcomes))
             if generation == self._app.consumer_generation_id:
                 self._taken |= ends
             await self._app.consumer.commit_through(ends)
+
+    async def _read(self, messages: Sequence[Any]) -> tuple[list[DeadLetter], list[Any], list[Request]]:
+        """What cannot be read, what can, and the requests of the latter."""
+        foreign = [message for message in messages if self._sources.source_of(message.topic).translate is not None]
+        if sum(len(message.value or b"") for message in foreign) <= _TRANSLATED_HERE_BYTES_MAX:
+            found = self._requests(messages)
+        else:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._thread, walled, self._requests, messages)
+        skipped: list[DeadLetter] = []
+        sent: list[Any] = []
+        requests: list[Request] = []
+        for message, request in zip(messages, found, strict=True):
+            if isinstance(request, WireError):
+                skipped.append(DeadLetter(message, request.reason, str(request)))
+            else:
+                sent.append(message)
+                requests.append(request)
+        return skipped, sent, requests
+
+    def _requests(self, messages: Sequence[Any]) -> list[Request | WireError]:
+        """The request of each message, or what is wrong with it."""
+        found: list[Request | WireError] = []
+        for message in messages:
+            try:
+                found.append(self._request(message))
+            except WireError as err:
+                found.append(err)
+            except MemoryError:
+                raise
+            except Exception:  # a fault of ours, or of a library: the other messages must come through
+                log.exception("%s[%s]@%s cannot be translated", message.topic, message.partition, message.offset)
+                text = "the message cannot be translated; the server's log says why"
+                found.append(WireError(text, "unexpected"))
+        return found
+
+    def _request(self, message: Any) -> Request:
+        source = self._sources.source_of(message.topic)
+        tenant, value = source.tenant_of(message), message.value or b""
+        if source.translate is None:
+            return Request(tenant, value, _received_ns(message))
+        written_us = round((message.timestamp or 0) * 1e6)
+        translated: Translated = walled(source.translate, value, written_us, self._decode_s_max)
+        if translated.left_out:
+            DISCARDED.labels("unknown_field").inc(translated.left_out)
+            place = (message.topic, message.partition, message.offset)
+            log.warning("%s[%s]@%s: %s", *place, translated.text)
+        return Request(tenant, translated.body, _received_ns(message))
+
+    async def _skip(self, letters: Sequence[DeadLetter]) -> None:
+        for message, reason, error in letters:
+            SKIPPED.labels(reason).inc()
+            place = (message.topic, message.partition, message.offset)
+            log.warning("skipped %s[%s]@%s (%s): %s", *place, reason, error)
+        if letters and self._dead is not None:
+            self._waits = f"the dead-letter topic does not take {len(letters)} messages"
+            try:
+                await self._dead.write(letters)
+            finally:
+                self._waits = ""
 
     async def _written(self, requests: list[Request]) -> list[Outcome]:
         try:
@@ -142,7 +244,7 @@ class _Batcher:
                 return await self._writer.write(requests)
             except NotAcknowledged as err:
                 WAITS.inc()
-                log.warning("otlp_spans waits: %s", err)
+                log.warning("spans from Kafka wait: %s", err)
                 self._waits = str(err)
                 if err.settled is None:
                     await asyncio.sleep(_RETRY_S)
@@ -153,24 +255,5 @@ class _Batcher:
             except Exception:  # a fault of ours must neither lose the messages nor end the agent
                 WAITS.inc()
                 self._waits = "a fault; the log has it"
-                log.exception("otlp_spans: %d messages are not written, again in %g s", len(requests), _RETRY_S)
+                log.exception("%d messages are not written, again in %g s", len(requests), _RETRY_S)
                 await asyncio.sleep(_RETRY_S)
-
-    def _tenant_of(self, message: Any) -> str:
-        """The tenant of a message. Raises: WireError if the header is duplicate or names no valid tenant"""
-        headers = message.headers or ()
-        pairs = headers.items() if hasattr(headers, "items") else headers
-        values = [bytes(value or b"") for name, value in pairs if name.lower() == _TENANT_HEADER]
-        if not values:
-            return self._tenant
-        named = values[0].decode(errors="replace")
-        if len(values) > 1:
-            raise WireError(f"the header {_TENANT_HEADER} is there {len(values)} times; send it once")
-        if not valid_tenant(named):
-            raise WireError(f"the header {_TENANT_HEADER} {named[:50]!r} is not a tenant's name")
-        return named
-
-
-def _skip(message: Any, why: str, reason: str) -> None:
-    SKIPPED.labels(reason).inc()
-    log.warning("skipped %s[%s]@%s (%s): %s", message.topic, message.partition, message.offset, reason, why)

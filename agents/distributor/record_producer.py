@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import reached
 from tables.wire.record import Headers
 
@@ -74,22 +75,38 @@ def _nobody_asks(*_: object) -> None:
 class RecordProducer:
     """Writes records to Kafka. One per process; belongs to its event loop."""
 
-    def __init__(self, broker: Sequence[str], topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
-        self._broker, self._topic = list(broker), topic
+    def __init__(self, kafka: KafkaClient, topic: str, message_bytes_max: int, write_timeout_s: float) -> None:
+        self._kafka, self._topic = kafka, topic
         self._message_bytes_max, self._timeout_s = message_bytes_max, write_timeout_s
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
         self.partitions = 0
+        # How many partitions to use at the start, by how many there are.
+        self.first_partitions: Callable[[int], int] = int
         # Called for each acknowledged record: topic, partition, offset after it, time.monotonic().
         self.acknowledged: Callable[[str, int, int, float], None] = _nobody_asks
 
     async def start(self) -> None:
         """Connects to Kafka. Raises: KafkaError, OSError, TimeoutError."""
-        self._producer, self.partitions = await reached("open the producer", self._opened)
+        self._producer, there = await reached("open the producer", self._opened)
+        self.partitions = self.first_partitions(there)
+
+    async def raise_partitions(self, count: int) -> bool:
+        """Uses more partitions from now on. False: Kafka does not show them to this producer yet.
+
+        Raises: KafkaError, OSError, TimeoutError
+        """
+        async with asyncio.timeout(self._timeout_s):
+            await self._producer.client.force_metadata_update()
+            there = len(await self._producer.partitions_for(self._topic))
+        if there < count or self.partitions >= count:
+            return False
+        self.partitions = count
+        return True
 
     async def _opened(self) -> tuple[Any, int]:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
+            **self._kafka.arguments(),
             acks="all",
             # Without it, a retry after a lost reply writes a record twice.
             enable_idempotence=True,

@@ -1,15 +1,22 @@
 """OTLP requests → records of topic `spans`. Quick requests are encoded together, slow ones one by one and in pieces."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import Record
+from agents.distributor.requests import Encoded, joined, summed
+from agents.distributor.requests import Outcome as Outcome
+from agents.distributor.requests import Request as Request
 from agents.distributor.small_batches import BATCH_BYTES_MAX, encode_small
+from agents.distributor.span_inspector import RequestFacts, SpanInspector
+from agents.distributor.trace_sizes import Charge
 from agents.limited_log import limited_logger
 from tables.errors import FaultyRequests, NeedsSlowPath, WireError
 from tables.wall import walled
@@ -43,36 +50,8 @@ _FEW: Final = 20_000
 _JOINED_BYTES_MAX: Final = 256 << 10
 # Of a batch, so many requests that cannot be read are told where their fault is.
 _DETAILED_MAX: Final = 4
-
-
-class Request(NamedTuple):
-    """One OTLP request of a tenant."""
-
-    tenant: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of one request.
-
-    malformed: why the whole request was refused; all counts are then 0
-    reason: the reason of the refusal as a metric label (see `WireError`)
-    """
-
-    received: int = 0
-    rejected: int = 0  # for an invalid trace id or span id
-    too_large: int = 0  # for not fitting into a Kafka message, or holding too much to be decoded
-    malformed: str | None = None
-    reason: str = ""
-
-
-class Encoded(NamedTuple):
-    """The records of some requests. spans: number of spans in the records"""
-
-    outcomes: list[Outcome]
-    records: list[Record]
-    spans: int
+# Decoders for limits of attributes that single tenants have.
+_OWN_DECODERS_MAX: Final = 16
 
 
 def is_slow(requests: Sequence[Request]) -> bool:
@@ -102,11 +81,21 @@ def _dense_bytes(body: bytes) -> int:
 class SpanEncoder:
     """Decodes requests and encodes records. Not thread-safe: each thread has its own."""
 
-    def __init__(self, message_bytes_max: int, attribute_bytes_max: int, decode_s_max: float) -> None:
-        """decode_s_max: CPU seconds that `encode_each` may spend on one request"""
+    def __init__(
+        self,
+        message_bytes_max: int,
+        attribute_bytes_max: int,
+        decode_s_max: float,
+        inspector: SpanInspector | None = None,
+    ) -> None:
+        """decode_s_max: CPU seconds that `encode_each` may spend on one request; inspector: None: spans are not looked
+        at
+        """
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
         self._attribute_bytes_max = attribute_bytes_max
         self._decoder = OtlpDecoder(attribute_bytes_max)
+        self._inspector = inspector
+        self._own_decoders: OrderedDict[int, OtlpDecoder] = OrderedDict()
 
     def encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool = False) -> Encoded:
         """Encodes all requests together.
@@ -118,45 +107,100 @@ class SpanEncoder:
             encoded = walled(self._encode_small, requests, partitions)
             if encoded is not None:
                 return encoded
-        return walled(self._encode, requests, partitions, fast_path_only=fast_path_only)
+        return walled(self._encode_all, requests, partitions, fast_path_only=fast_path_only)
 
     def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
-        """Encodes requests as they are, and only those that need columns as `_encode`. None: all of them do."""
-        tenants, bodies = [one.tenant for one in requests], [one.body for one in requests]
+        """Encodes requests as they are, and only those that need columns as `_encode_all`. None: all of them do."""
+        inspector = self._inspector
+        looked_at = {one.tenant for one in requests if inspector is not None and inspector.needs_columns(one.tenant)}
+        numbers = [number for number, request in enumerate(requests) if request.tenant not in looked_at]
+        tenants, bodies = [requests[n].tenant for n in numbers], [requests[n].body for n in numbers]
         small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
         if small is None or not small.records:
             return None
-        others = [number for number, received in enumerate(small.received) if received is None]
-        outcomes = [Outcome(received or 0) for received in small.received]
+        received = dict(zip(numbers, small.received, strict=True))
+        others = [number for number in range(len(requests)) if received.get(number) is None]
+        outcomes = [Outcome(received.get(number) or 0) for number in range(len(requests))]
         if not others:
             return Encoded(outcomes, small.records, small.spans)
-        rest = self._encode([requests[number] for number in others], partitions, fast_path_only=True)
+        rest = self._encode_all([requests[number] for number in others], partitions, fast_path_only=True)
         for number, outcome in zip(others, rest.outcomes, strict=True):
             outcomes[number] = outcome
-        return Encoded(outcomes, [*small.records, *rest.records], small.spans + rest.spans)
+        return joined(outcomes, [Encoded([], small.records, small.spans), rest])
 
-    def _encode(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
-        decoded = self._decoder.decode([request.body for request in requests], fast_path_only=fast_path_only)
+    def _encode_all(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
+        """Together, but for tenants that have limits of attributes of their own."""
+        inspector = self._inspector
+        own = [] if inspector is None else inspector.attribute_limits([request.tenant for request in requests])
+        if not own:
+            return self._encode(self._decoder, requests, partitions, fast_path_only=fast_path_only)
+        groups = {limit: [at for at, one in enumerate(own) if one == limit] for limit in own}
+        outcomes: dict[int, Outcome] = {}
+        parts: list[Encoded] = []
+        for limit, numbers in groups.items():
+            group, decoder = [requests[number] for number in numbers], self._decoder_of(limit)
+            try:
+                parts.append(self._encode(decoder, group, partitions, fast_path_only=fast_path_only))
+            except BaseException as err:
+                self.take_back([charge for part in parts for charge in part.charges])
+                if isinstance(err, FaultyRequests):
+                    raise FaultyRequests({numbers[at]: fault for at, fault in err.faults.items()}) from err
+                raise
+            outcomes |= zip(numbers, parts[-1].outcomes, strict=True)
+        return joined([outcomes[number] for number in range(len(requests))], parts)
+
+    def _decoder_of(self, attribute_bytes_max: int) -> OtlpDecoder:
+        """The decoder for a limit of attributes; 0: the one for all."""
+        if not attribute_bytes_max:
+            return self._decoder
+        found = self._own_decoders.pop(attribute_bytes_max, None) or OtlpDecoder(attribute_bytes_max)
+        self._own_decoders[attribute_bytes_max] = found
+        if len(self._own_decoders) > _OWN_DECODERS_MAX:
+            self._own_decoders.popitem(last=False)
+        return found
+
+    def take_back(self, charges: Sequence[Charge]) -> None:
+        """The spans of these charges do not go on: their traces have not grown."""
+        if charges and self._inspector is not None:
+            self._inspector.rules.take_back(charges)
+
+    def _encode(
+        self, decoder: OtlpDecoder, requests: Sequence[Request], partitions: int, *, fast_path_only: bool
+    ) -> Encoded:
+        decoded = decoder.decode([request.body for request in requests], fast_path_only=fast_path_only)
         names = list(dict.fromkeys(request.tenant for request in requests))
         tenant_of = None
         if len(names) > 1:
             by_request = np.array([names.index(request.tenant) for request in requests], np.int32)
             tenant_of = by_request[decoded.request_of]
+        spans, request_of = decoded.spans, decoded.request_of
+        inspected = None
+        if self._inspector is not None and not self._inspector.idle():
+            facts = RequestFacts(names, tenant_of, [len(r.body) for r in requests], [r.received_ns for r in requests])
+            inspected = self._inspector.inspect(decoded, facts)
+            if (keep := inspected.keep) is not None:
+                spans, request_of = spans.filter(pa.array(keep)), request_of[keep]
+                tenant_of = None if tenant_of is None else tenant_of[keep]
         records: list[Record] = []
         too_large: list[int] = []
-        for part in split(decoded.spans, partitions, tenant_of):
+        for part in split(spans, partitions, tenant_of):
             _encode(part, names, self._message_bytes_max, records, too_large)
-        left_out = np.bincount(decoded.request_of[too_large], minlength=len(requests))
+        left_out = np.bincount(request_of[too_large], minlength=len(requests))
         counts = zip(decoded.received.tolist(), decoded.rejected.tolist(), left_out.tolist(), strict=True)
-        return Encoded([Outcome(*each) for each in counts], records, len(decoded.spans) - len(too_large))
+        outcomes = [Outcome(*each) for each in counts]
+        if inspected is None or self._inspector is None:
+            return Encoded(outcomes, records, len(spans) - len(too_large))
+        for number, discarded in inspected.discarded.items():
+            outcomes[number] = replace(outcomes[number], discarded=discarded)
+        self._inspector.rules.keep(inspected.charges)
+        return Encoded(outcomes, records, len(spans) - len(too_large), inspected.charges, inspected.usage)
 
     def encode_each(self, requests: Sequence[Request], partitions: int) -> Encoded:
         """Encodes large requests in pieces and the others together. It leaves out a request that cannot be decoded,
         whatever error it causes; its outcome says why.
         """
         outcomes = {number: _refused(requests[number], fault) for number, fault in self._unreadable(requests).items()}
-        records: list[Record] = []
-        spans = 0
+        parts: list[Encoded] = []
         # Without those that cannot be read the others are in few groups: records stay large, whoever sends beside them.
         for numbers in _groups(requests, [number for number in range(len(requests)) if number not in outcomes]):
             first = requests[numbers[0]]
@@ -165,9 +209,8 @@ class SpanEncoder:
             else:
                 good, encoded = self._together(requests, numbers, partitions, outcomes)
             outcomes |= zip(good, encoded.outcomes, strict=True)
-            records += encoded.records
-            spans += encoded.spans
-        return Encoded([outcomes[number] for number in range(len(requests))], records, spans)
+            parts.append(encoded)
+        return joined([outcomes[number] for number in range(len(requests))], parts)
 
     def _unreadable(self, requests: Sequence[Request]) -> dict[int, WireError]:
         """Small requests that are no messages of OTLP. To say what exactly is wrong takes fifty times as long as to
@@ -208,8 +251,7 @@ class SpanEncoder:
             except Exception as err:  # noqa: BLE001  # see `_refused`
                 outcomes[number] = _refused(requests[number], err)
         parts = list(encoded.values())
-        records = [record for part in parts for record in part.records]
-        return list(encoded), Encoded([part.outcomes[0] for part in parts], records, sum(part.spans for part in parts))
+        return list(encoded), joined([part.outcomes[0] for part in parts], parts)
 
     def _alone(self, request: Request, partitions: int) -> Encoded:
         try:
@@ -220,35 +262,34 @@ class SpanEncoder:
     def _in_pieces(self, request: Request, partitions: int) -> Encoded:
         """Encodes one request piece by piece. Raises: WireError"""
         cutter = self._decoder.cutter(self._message_bytes_max)
-        received = rejected = too_large = spans = 0
-        records: list[Record] = []
+        parts: list[Encoded] = []
         end_s = time.thread_time() + self._decode_s_max
-        for encoded in self._pieces(request, cutter, partitions):
-            received += sum(outcome.received for outcome in encoded.outcomes)
-            rejected += sum(outcome.rejected for outcome in encoded.outcomes)
-            too_large += sum(outcome.too_large for outcome in encoded.outcomes)
-            records += encoded.records
-            spans += encoded.spans
-            if time.thread_time() > end_s:
-                SLOW.inc()
-                raise WireError(
-                    f"a request of {len(request.body)} bytes that takes longer to decode than {self._decode_s_max:g} s "
-                    "(distributor.decode_s_max); send smaller ones",
-                    "too_slow",
-                )
-        outcome = Outcome(received + cutter.too_large, rejected, too_large + cutter.too_large)
-        return Encoded([outcome], records, spans)
+        try:
+            for encoded in self._pieces(request, cutter, partitions):
+                parts.append(encoded)
+                if time.thread_time() > end_s:
+                    SLOW.inc()
+                    raise WireError(
+                        f"a request of {len(request.body)} bytes that takes longer to decode than "
+                        f"{self._decode_s_max:g} s (distributor.decode_s_max); send smaller ones",
+                        "too_slow",
+                    )
+        except BaseException:
+            self.take_back([charge for part in parts for charge in part.charges])
+            raise
+        outcome = summed([outcome for part in parts for outcome in part.outcomes], cutter.too_large)
+        return joined([outcome], parts)
 
     def _pieces(self, request: Request, cutter: Cutter, partitions: int) -> Iterator[Encoded]:
         dense = _is_dense([request])
         bodies = cutter.pieces(request.body, _SMALL_PIECE_BYTES if dense else _PART_BYTES)
         for piece in _joined(bodies, _SMALL_PIECE_BYTES if dense else PIECE_BYTES):
             try:
-                yield self.encode([Request(request.tenant, body) for body in piece], partitions, fast_path_only=True)
+                yield self.encode([request._replace(body=body) for body in piece], partitions, fast_path_only=True)
             except NeedsSlowPath:
                 for body in piece:
                     for small in cutter.pieces(body, _SMALL_PIECE_BYTES):
-                        yield self.encode([Request(request.tenant, small)], partitions)
+                        yield self.encode([request._replace(body=small)], partitions)
 
 
 def _joined(bodies: Iterable[bytes], bytes_max: int) -> Iterator[list[bytes]]:

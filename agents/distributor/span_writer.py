@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import KafkaUnavailable, RecordProducer
-from agents.distributor.span_encoder import Encoded, SpanEncoder, is_slow
-from agents.distributor.span_encoder import Outcome as Outcome
-from agents.distributor.span_encoder import Request as Request
+from agents.distributor.requests import Encoded
+from agents.distributor.requests import Outcome as Outcome
+from agents.distributor.requests import Request as Request
+from agents.distributor.span_encoder import SpanEncoder, is_slow
+from agents.distributor.span_inspector import INVALID_ID, SpanInspector
+from agents.distributor.tenant_metrics import TenantMetrics
 from tables.wall import walled
+from tables.wire.record import with_partitions
 
 RECEIVED = Counter("stretto_spans_received_total", "Spans in requests that decode.")
 ACCEPTED = Counter("stretto_spans_accepted_total", "Spans that Kafka has acknowledged.")
@@ -54,11 +58,13 @@ class SpanWriter:
         message_bytes_max: int,
         attribute_bytes_max: int = 65_536,
         decode_s_max: float = 10.0,
+        inspector: SpanInspector | None = None,
+        metrics: TenantMetrics | None = None,
     ) -> None:
-        """decode_s_max: CPU seconds that decoding a request may take"""
-        self._producer = producer
+        """decode_s_max: CPU seconds that decoding a request may take; inspector: None: tenants have no limits"""
+        self._producer, self._inspector, self._metrics = producer, inspector, metrics or TenantMetrics()
         self._encoder, self._slow_encoder = (
-            SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max) for _ in ("loop", "thread")
+            SpanEncoder(message_bytes_max, attribute_bytes_max, decode_s_max, inspector) for _ in ("loop", "thread")
         )
         self._thread = ThreadPoolExecutor(1, "decode")
 
@@ -87,20 +93,43 @@ class SpanWriter:
             if outcome.malformed is not None:
                 MALFORMED.inc()
                 UNDECODABLE.labels(outcome.reason).inc()
-        if rejected := sum(outcome.rejected for outcome in outcomes):
-            DISCARDED.labels("invalid_id").inc(rejected)
-        if too_large := sum(outcome.too_large for outcome in outcomes):
-            DISCARDED.labels("too_large").inc(too_large)
+        self._count(requests, outcomes)
         try:
             await self._producer.write(encoded.records)
         except KafkaUnavailable as err:
             REFUSED.labels("kafka_unavailable").inc(len(requests))
+            if err.settled is None:
+                self._encoder.take_back(encoded.charges)
             raise NotAcknowledged(str(err), err.settled, outcomes) from err
         ACCEPTED.inc(encoded.spans)
+        if encoded.usage and self._inspector is not None:
+            self._inspector.attribute(encoded.usage)
         return outcomes
+
+    def _count(self, requests: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
+        received: dict[str, tuple[int, int]] = {}
+        for request, outcome in zip(requests, outcomes, strict=True):
+            spans, size_bytes = received.get(request.tenant, (0, 0))
+            received[request.tenant] = spans + outcome.received, size_bytes + len(request.body)
+            if outcome.rejected or outcome.too_large or outcome.discarded:
+                self._count_left_out(request.tenant, outcome)
+        for tenant, counts in received.items():
+            self._metrics.received(tenant, *counts)
+
+    def _count_left_out(self, tenant: str, outcome: Outcome) -> None:
+        reasons = [(INVALID_ID, outcome.rejected), ("too_large", outcome.too_large)]
+        for reason, spans in [*reasons, *((one.reason, one.spans) for one in outcome.discarded)]:
+            if spans:
+                DISCARDED.labels(reason).inc(spans)
+                self._metrics.discarded(tenant, reason, spans)
 
     async def _encoded(self, requests: Sequence[Request]) -> Encoded:
         partitions = self._producer.partitions
+        encoded = await self._encode(requests, partitions)
+        records = [one._replace(headers=with_partitions(one.headers, partitions)) for one in encoded.records]
+        return encoded._replace(records=records)
+
+    async def _encode(self, requests: Sequence[Request], partitions: int) -> Encoded:
         if not is_slow(requests):
             # Requests that cannot be decoded at once, for whatever reason, go to the thread.
             with contextlib.suppress(Exception):

@@ -127,6 +127,10 @@ class BlockFlusher:
         store, now_s = self._manager.store, asyncio.get_running_loop().time()
         held_bytes = sum(one.size_bytes for one in self._flushed)
         COPIES.set(held_bytes)
+        if store is not None:
+            # Before they are deleted: queries that have begun with them go on.
+            old_s = now_s - self._retention_s / 2
+            store.retire(info for one in self._flushed if one.at_s < old_s for info in one.infos)
         gone = [] if store is None else self._redacted(store, now_s)
         while self._flushed and self._flushed[0].at_s + self._retention_s < now_s and held_bytes > self._copy_bytes_max:
             held_bytes -= self._flushed[0].size_bytes

@@ -100,6 +100,10 @@ class PartitionManager:
         with self._waiting("partitions are being opened"):
             return await self._resumed(assignment)
 
+    async def emptied(self) -> None:
+        """Others have all partitions: this live store is ready, and answers for none."""
+        await self.resume(())
+
     async def _resumed(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
         store = self._require_store()
         mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}
@@ -185,6 +189,17 @@ class PartitionManager:
             if late is not None or at < first:
                 behind[number] = max(late or 0, first)
         return behind
+
+    @property
+    def partition_count(self) -> int:
+        """How many partitions the topic has, as far as this process knows: it may get more while the process runs."""
+        at_start = 0 if self.store is None else self.store.policy.partitions
+        return max(at_start, self._consumers.ends.count(self.topic))
+
+    def record_counts(self) -> set[int]:
+        """Among how many partitions the writers of the live records have split the traces."""
+        partitions = [] if self.store is None else self.store.partitions.values()
+        return {count for state in partitions for count in state.record_counts()}
 
     def taken(self) -> dict[TP, int]:
         """The first offset of each open partition that is not appended yet."""
@@ -385,4 +400,4 @@ def _incoming(message: Any) -> Incoming:
         (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole, info.of_requests))
         for part in parts
     ]
-    return Incoming(message.offset, round(message.timestamp * 1000), items)
+    return Incoming(message.offset, round(message.timestamp * 1000), items, info.partitions)

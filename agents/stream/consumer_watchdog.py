@@ -23,7 +23,7 @@ _PATIENCE_S: Final = 30.0
 
 
 class Action(Enum):
-    """What the caller must do."""
+    """What the watchdog asks of its caller: nothing, a new consumer, or the end of the process."""
 
     NOTHING = "nothing"
     REBUILD = "rebuild"

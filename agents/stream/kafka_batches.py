@@ -70,7 +70,7 @@ class Holes:
             return max(offset, known[at][1]) if at >= 0 else offset
 
     def clear(self) -> None:
-        """Forgets all holes."""
+        """Forgets all unreadable batches that were noted."""
         with self._lock:
             self._ranges.clear()
 

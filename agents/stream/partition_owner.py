@@ -15,6 +15,10 @@ class PartitionOwner(Protocol):
         """
         ...
 
+    async def emptied(self) -> None:
+        """No partition is assigned now: lets go of those before. It may come again and again."""
+        ...
+
     def taken(self) -> Mapping[TP, int]:
         """The first offset of each partition that is not taken yet."""
         ...
@@ -31,10 +35,13 @@ class NoOwner:
         """Leaves it to what is committed."""
         return {}
 
+    async def emptied(self) -> None:
+        """There is nothing to let go of."""
+
     def taken(self) -> Mapping[TP, int]:
-        """Nothing is known."""
+        """An owner that tracks no offsets answers with an empty mapping."""
         return {}
 
     def waits(self) -> Mapping[int | None, str]:
-        """Nothing holds up records."""
+        """An owner that never holds records back answers with an empty mapping."""
         return {}

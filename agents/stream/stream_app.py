@@ -1,22 +1,33 @@
 """Faust, adapted: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
 
+import asyncio
 import hashlib
+import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import faust
 import faust.app
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from agents.stream import kafka_batches
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner, PartitionOwner
 from agents.stream.stream_consumer import Consumer
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.5
 
 # As good as never: a consumer that aiokafka takes for idle leaves its group, and never joins it again while nobody
 # takes records from it. Faust takes none before it is in the group.
 _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
+
+# How soon a group learns of new partitions of its topic.
+_METADATA_AGE_MS = 10_000
 
 # Of the topic whose only partition the leader of a consumer group has. The name is Faust's.
 LEADER_TOPIC_END = "-__assignor-__leader"
@@ -49,6 +60,7 @@ class StreamApp(faust.App):  # type: ignore[misc]
         self.partition_owner: PartitionOwner = NoOwner()
         self.before_start: list[Callable[[], Awaitable[None]]] = []
         self.parts: list[faust.Service] = []
+        self._empty_handed: asyncio.Task[None] | None = None
 
     def owned_by(self, owner: PartitionOwner) -> None:
         """Registers what does the work on the partitions, with the agent that brings it the records."""
@@ -71,6 +83,25 @@ class StreamApp(faust.App):  # type: ignore[misc]
         for part in self.parts:
             await self.add_runtime_dependency(part)
 
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Tells the owner also of an assignment without any partition: there are more members than partitions, or
+        others have them all. Faust seeks nothing then, and so asks nobody.
+        """
+        await super()._on_partitions_assigned(assigned, generation_id)
+        if not assigned and not self.should_stop:
+            self._empty_handed = asyncio.ensure_future(self._tell_owner_of_nothing())
+
+    async def _tell_owner_of_nothing(self) -> None:
+        generation = self.consumer_generation_id
+        while generation == self.consumer_generation_id and not self.should_stop:
+            try:
+                await self.partition_owner.emptied()
+            except Exception as err:  # noqa: BLE001  # as in Consumer: it may not be open yet
+                log.info("%s: has no partitions, but not yet let go of those before: %r", self.conf.id, err)
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
+
 
 def _instance_id(datadir: Path) -> str:
     """A permanent name of this worker: its host and folder."""
@@ -86,7 +117,7 @@ def rebalance_timeout_s(session_timeout_s: float) -> float:
 def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     name: str,
     *,
-    broker: Iterable[str],
+    kafka: KafkaClient,
     datadir: Path,
     session_timeout_s: float,
     message_bytes_max: int,
@@ -107,7 +138,8 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     kafka_batches.install(decompressed_bytes_max)
     return StreamApp(
         name,
-        broker=[f"kafka://{address}" for address in broker],
+        broker=[f"kafka://{address}" for address in kafka.brokers],
+        broker_credentials=kafka.credentials(),
         store="memory://",
         datadir=str(datadir),
         web_enabled=False,
@@ -127,6 +159,7 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
         # Kafka away for minutes is not a live lock.
         broker_commit_livelock_soft_timeout=86_400.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         # Records are large: a few dozen are tens of megabytes.
         stream_buffer_maxsize=buffer_records_max,
         broker_max_poll_records=buffer_records_max,

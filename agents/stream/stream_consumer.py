@@ -211,6 +211,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         """Whether the consumer should be in its group by now."""
         return bool(self._thread.topics) and self.connected
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that it has subscribed to."""
+        return frozenset(self._thread.topics)
+
     # ---- offsets
 
     async def commit_through(self, offsets: Mapping[TP, int], notes: Mapping[TP, str] | None = None) -> bool:

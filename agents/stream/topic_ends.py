@@ -18,10 +18,12 @@ class TopicEnds:
     def __init__(self) -> None:
         self._known: dict[TopicPartition, deque[tuple[float, int]]] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._seen: set[TopicPartition] = set()
 
     def note(self, topic: str, partition: int, end: int, now_s: float) -> None:
         """Records an end offset that Kafka reported, or that follows from an acknowledgement."""
         tp = (topic, partition)
+        self._seen.add(tp)
         if end <= self._ends.get(tp, 0):
             return
         self._ends[tp] = end
@@ -30,6 +32,10 @@ class TopicEnds:
             known.pop()  # the time of the one before counts for this one too: sooner late than never
             now_s = min(now_s, known[-1][0]) if known else now_s
         known.append((now_s, end))
+
+    def count(self, topic: str) -> int:
+        """How many partitions the topic has, as far as their ends are known."""
+        return 1 + max((number for name, number in self._seen if name == topic), default=-1)
 
     def end(self, topic: str, partition: int) -> int | None:
         """The newest known end offset; None: unknown."""

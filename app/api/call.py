@@ -7,28 +7,46 @@ from typing import Final
 from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
-from app.api.limits import LIMITS, ApiLimits
-from app.net.access import Access, Identity
+from app.api.limits import LIMITS_OF, ApiLimits, LimitsOf, strictest
+from app.net.access import SEPARATOR, Access, Identity
+from query import memory
+from query.memory import RequestLimit
 
+_MEMORY_SETTING: Final = "read.max_query_memory_bytes of the tenant's overrides"
+PARTIAL_HEADER: Final = "X-Stretto-Partial"
 ACCESS: Final = web.AppKey("access", Access)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """params: as texts, under the names that they have in a URL"""
+    """params: as texts, under the names that they have in a URL. partial_header: the value of X-Stretto-Partial; None:
+    not sent
+    """
 
     backend: Backend
     limits: ApiLimits
     tenant: str
     params: Mapping[str, str]
+    partial_header: str | None = None
 
 
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
-    app = request.app
-    return Call(app[BACKEND], app[LIMITS], tenant_of_request(request), request.query)
+    app, tenant = request.app, tenant_of_request(request)
+    partial_header = request.headers.get(PARTIAL_HEADER)
+    return Call(app[BACKEND], limits_of(tenant, app[LIMITS_OF]), tenant, request.query, partial_header)
+
+
+def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:
+    """The limits of the tenant, or the strictest of several, whose request this task answers; that of memory holds from
+    now on.
+    """
+    found = strictest([limits(name) for name in tenant.split(SEPARATOR)])
+    if found.max_query_memory_bytes:
+        memory.limit_request(RequestLimit(found.max_query_memory_bytes, _MEMORY_SETTING))
+    return found
 
 
 def tenant_of_request(request: web.Request) -> str:
-    """The tenant whose spans a request asks for. Raises: as `call_of`."""
-    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))
+    """The tenant whose spans a request asks for, or several (see `Access.tenants`). Raises: as `call_of`."""
+    return request.app[ACCESS].tenants(*Identity.of(request.headers.items()))

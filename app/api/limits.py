@@ -1,11 +1,13 @@
 """The limits that requests and answers of the API are held to, each under the name of its setting."""
 
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 from aiohttp import web
 
-from app.settings.models import QueryFrontend
+from app.settings.query_frontend import QueryFrontend
+from app.settings.tenant_limits import ReadOverrides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,14 @@ class ApiLimits:
     max_query_expression_size_bytes: int = 128 << 10  # max_query_expression_size_bytes
     max_bytes_per_trace: int = 0  # trace_by_id.max_bytes_per_trace; 0: none
     max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
+    allow_partial: bool = False  # allow_partial
     max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
+    # Only of single tenants.
+    max_bytes_per_tag_values_query: int = 0  # read.max_bytes_per_tag_values_query; 0: none
+    max_query_memory_bytes: int = 0  # read.max_query_memory_bytes; 0: query.memory_bytes_max
+    # Where the durations come from, for errors.
+    search_duration_setting: str = "query_frontend.search.max_duration_s"
+    metrics_duration_setting: str = "query_frontend.metrics.max_duration_s"
 
     @classmethod
     def of(cls, frontend: QueryFrontend, max_send_msg_size_bytes: int) -> Self:
@@ -37,8 +46,44 @@ class ApiLimits:
             max_query_expression_size_bytes=frontend.max_query_expression_size_bytes,
             max_bytes_per_trace=trace.max_bytes_per_trace,
             max_spans_per_page=trace.max_spans_per_page,
+            allow_partial=frontend.allow_partial,
             max_send_msg_size_bytes=max_send_msg_size_bytes,
         )
 
+    def of_tenant(self, read: ReadOverrides) -> Self:
+        """The limits with those of one tenant over them."""
+        changes: dict[str, Any] = {
+            "max_bytes_per_tag_values_query": read.max_bytes_per_tag_values_query,
+            "max_query_memory_bytes": read.max_query_memory_bytes,
+        }
+        for kind in ("search", "metrics"):
+            if duration_s := getattr(read, f"max_{kind}_duration"):
+                changes[f"max_{kind}_duration_s"] = max(1, round(duration_s))
+                changes[f"{kind}_duration_setting"] = f"read.max_{kind}_duration of the tenant's overrides"
+        return replace(self, **changes)
 
+
+def strictest(found: Sequence[ApiLimits]) -> ApiLimits:
+    """The limits of a query that asks for several tenants: of what tenants have of their own, the least."""
+    first, *others = found
+    for other in others:
+        for kind in ("search", "metrics"):
+            name = f"max_{kind}_duration_s"
+            if _is_stricter(getattr(other, name), getattr(first, name)):
+                setting = f"{kind}_duration_setting"
+                first = replace(first, **{name: getattr(other, name), setting: getattr(other, setting)})
+        for name in ("max_bytes_per_tag_values_query", "max_query_memory_bytes"):
+            if _is_stricter(getattr(other, name), getattr(first, name)):
+                first = replace(first, **{name: getattr(other, name)})
+    return first
+
+
+def _is_stricter(limit: int, than: int) -> bool:
+    return limit > 0 and (than == 0 or limit < than)
+
+
+# The limits of one tenant.
+LimitsOf = Callable[[str], ApiLimits]
+
+LIMITS_OF: Final = web.AppKey("limits_of", LimitsOf)
 LIMITS: Final = web.AppKey("limits", ApiLimits)

@@ -79,7 +79,7 @@ def search_request(params: Mapping[str, str], limits: ApiLimits) -> SearchReques
         if range_s > limits.max_search_duration_s:
             raise ParameterError(
                 f"start={start_ns // NS_PER_S} end={end_ns // NS_PER_S} are {range_s} s apart; the setting "
-                f"query_frontend.search.max_duration_s allows {limits.max_search_duration_s} s"
+                f"{limits.search_duration_setting} allows {limits.max_search_duration_s} s"
             )
     query = query_text(params, limits)
     old = "" if query else old_query({name: query_text(params, limits, name) for name in OLD_PARAMETERS})
@@ -109,7 +109,7 @@ def shows_span_sets(params: Mapping[str, str]) -> bool:
 
 def range_request(params: Mapping[str, str], limits: ApiLimits) -> RangeRequest:
     """The parameters of `/api/metrics/query_range`. Raises: ParameterError"""
-    query, asked = _metrics_query(params, limits), times.time_range(params, limits.max_metrics_duration_s)
+    query, asked = _metrics_query(params, limits), _metrics_range(params, limits)
     return RangeRequest(
         query=query,
         start_ns=asked.start_ns,
@@ -121,8 +121,12 @@ def range_request(params: Mapping[str, str], limits: ApiLimits) -> RangeRequest:
 
 def instant_request(params: Mapping[str, str], limits: ApiLimits) -> InstantRequest:
     """The parameters of `/api/metrics/query`. Raises: ParameterError"""
-    query, asked = _metrics_query(params, limits), times.time_range(params, limits.max_metrics_duration_s)
+    query, asked = _metrics_query(params, limits), _metrics_range(params, limits)
     return InstantRequest(query=query, start_ns=asked.start_ns, end_ns=asked.end_ns)
+
+
+def _metrics_range(params: Mapping[str, str], limits: ApiLimits) -> times.TimeRange:
+    return times.time_range(params, limits.max_metrics_duration_s, limits.metrics_duration_setting)
 
 
 def _metrics_query(params: Mapping[str, str], limits: ApiLimits) -> str:
@@ -175,6 +179,7 @@ def _tag_values_request(fields: Sequence[ast.Field], params: Mapping[str, str], 
         start_ns=start_ns,
         end_ns=end_ns,
         limit=_tag_limit(params),
+        bytes_max=limits.max_bytes_per_tag_values_query,
     )
 
 

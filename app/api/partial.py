@@ -1,6 +1,8 @@
-"""Partial answers of searches, metrics and tags: with ?allow_partial=true what can be read, and what is lacking.
+"""Partial answers of searches, metrics and tags: where they are allowed what can be read, and what is lacking.
 
-Without it an answer that would be silently less is 503. A trace by its id says PARTIAL by itself, as Tempo does.
+They are allowed by ?allow_partial=true, by the header `X-Stretto-Partial: allow`, and by the setting
+query_frontend.allow_partial. Otherwise an answer that would be silently less is 503. A trace by its id says PARTIAL by
+itself, as Tempo does.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,19 +12,28 @@ import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.call import Call
+from app.api.call import PARTIAL_HEADER, Call
+from app.api.errors import ParameterError
 from app.api.replies import reply_either
-from query.scan.progress import QueryObserver
+from query.scan.progress import Progress, QueryObserver
 
-HEADER: Final = "X-Stretto-Partial"
+ALLOW: Final = "allow"
 PARAMETER: Final = "allow_partial"
 # Proxies often take 4 KB for the whole head of an answer.
 _HEADER_CHARS_MAX: Final = 1000
 
 
-def observer_of(call: Call) -> QueryObserver:
+def observer_of(call: Call, progress: Progress | None = None) -> QueryObserver:
     """A new one for a question. Raises: ParameterError"""
-    return QueryObserver(missing_data=[] if params.flag(call.params, PARAMETER) else None)
+    asked = params.flag(call.params, PARAMETER) or allows(call.partial_header)
+    return QueryObserver(progress=progress, missing_data=[] if asked or call.limits.allow_partial else None)
+
+
+def allows(header: str | None) -> bool:
+    """What the header of a request says. Raises: ParameterError"""
+    if header not in {None, "", ALLOW}:
+        raise ParameterError(f"{PARTIAL_HEADER}: {str(header)[:40]!r} is not {ALLOW}")
+    return header == ALLOW
 
 
 async def reply_whole_or_partial(
@@ -47,7 +58,7 @@ async def reply_whole_or_partial(
             yield partial_message(**partial_fields)
 
     text = " ".join(partial_fields["message"].encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
-    more = {HEADER: text, **(headers or {})}
+    more = {PARTIAL_HEADER: text, **(headers or {})}
     return await reply_either(request, lambda: _with_fields(make_json(), partial_fields), messages, more)
 
 

@@ -8,14 +8,20 @@ from aiohttp.typedefs import Handler
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
-from app.api.limits import LIMITS, ApiLimits
+from app.api.limits import LIMITS, LIMITS_OF, ApiLimits
+from app.api.page import config as page_config
+from app.api.page import search_stream, serve, service_map
+from app.api.page.files import PageFiles
+from app.api.page.serve import FILES
 from app.api.status import health, profile, status
 from app.api.status import rings as rings_
+from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
 from app.api.status.rings import RINGS, Rings, UnknownRings
-from app.api.status.status import PROCESS, Process
 from app.api.telemetry import request_duration
-from app.api.tempo import metrics, search, tags, trace_diff, traces
+from app.api.tempo import metrics, overrides, search, tags, trace_diff, traces
+from app.api.tenants import TENANTS, TenantApi
+from app.api.trace_view import endpoints as trace_view
 from app.net.access import Access, Identity
 from app.net.http_guard import quiet_logger
 
@@ -23,23 +29,30 @@ from app.net.http_guard import quiet_logger
 ROUTES: Final = (
     search.routes,
     trace_diff.routes,
+    trace_view.routes,
     traces.routes,
     tags.routes,
     metrics.routes,
+    overrides.routes,
     health.routes,
     status.routes,
     rings_.routes,
     profile.routes,
+    page_config.routes,
+    search_stream.routes,
+    service_map.routes,
+    serve.routes,
 )
-OPEN: Final = frozenset({"/ready", "/metrics"})
-_BODY_BYTES: Final = 64 << 10  # no endpoint reads one
+# As aiohttp writes the paths of routes.
+OPEN: Final = frozenset({"/ready", "/metrics", *serve.OPEN})
+_BODY_BYTES: Final = 64 << 10  # of overrides; no other endpoint reads one
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends a body which nobody reads has so long to take its answer.
 _LINGER_S: Final = 2.0
 _REST_OF_URL_BYTES: Final = 8190  # aiohttp's own limit, for all but the query
 
 
-def build_api(
+def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by their names)
     backend: Backend,
     limits: ApiLimits,
     access: Access,
@@ -47,18 +60,23 @@ def build_api(
     process: Process | None = None,
     rings: Rings | None = None,
     profiling: bool = False,
+    tenants: TenantApi | None = None,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
     access: who may ask; OPEN needs no token
-    process, rings: what /status and the pages of rings show
+    process, rings: what /status, the web page and the pages of rings show
     profiling: whether /debug/pprof answers
+    tenants: limits, overrides and usage of tenants; None: there are none
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
     app[BACKEND], app[ACCESS], app[LIMITS] = backend, access, limits
+    app[TENANTS] = tenants or TenantApi()
+    app[LIMITS_OF] = app[TENANTS].limits_of or (lambda _: limits)
     app[PROCESS] = process or Process("all")
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
+    app[FILES] = PageFiles()
     for routes in ROUTES:
         app.add_routes(routes)
     return app
@@ -71,7 +89,8 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
     Nothing at all where a header that decides who is asking is there twice.
     """
     identity = Identity.of(request.headers.items())
-    if request.path not in OPEN:
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in OPEN:
         request.app[ACCESS].check(identity.authorization)
     return await handler(request)
 

@@ -38,10 +38,12 @@ class TimeRange:
     end_ns: int
 
 
-def time_range(params: Mapping[str, str], range_s_max: int = 0) -> TimeRange:
+def time_range(
+    params: Mapping[str, str], range_s_max: int = 0, setting: str = "query_frontend.metrics.max_duration_s"
+) -> TimeRange:
     """`start` and `end`, or `since` before `end`; by default the last hour. Raises: ParameterError
 
-    range_s_max: the setting query_frontend.metrics.max_duration_s; 0: none
+    range_s_max: 0: none; setting: its name
     """
     since_ns = length_ns(params, "since")
     start_ns, end_ns = moment_ns(params, "start"), moment_ns(params, "end")
@@ -55,8 +57,8 @@ def time_range(params: Mapping[str, str], range_s_max: int = 0) -> TimeRange:
         )
     if range_s_max and end_ns - start_ns > range_s_max * NS_PER_S:
         raise ParameterError(
-            f"start and end are {(end_ns - start_ns) / NS_PER_S:.0f} s apart; the setting "
-            f"query_frontend.metrics.max_duration_s allows {range_s_max} s"
+            f"start and end are {(end_ns - start_ns) / NS_PER_S:.0f} s apart; the setting {setting} allows "
+            f"{range_s_max} s"
         )
     return TimeRange(start_ns, end_ns)
 

@@ -65,7 +65,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         action="store_true",
         help="print all settings with their defaults as a Markdown table instead",
     )
-    commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and a worker")
+    commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and workers")
     explain = commands.add_parser("explain", help="print how a TraceQL query runs, and what it reads")
     if "explain" in argv:
         from app.cli.explain import arguments

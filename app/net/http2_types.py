@@ -73,7 +73,7 @@ class Exchange(Protocol):
 
 
 class Site(Protocol):
-    """The server of a connection."""
+    """What serves the requests of HTTP/2 connections."""
 
     limits: Http2Limits
 

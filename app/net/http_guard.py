@@ -255,6 +255,7 @@ class GuardedSite(web.BaseSite):
         """name: of the server in metrics; tls: None: plaintext"""
         super().__init__(runner, ssl_context=tls, backlog=_BACKLOG)
         self._host, self._port = host, port
+        self.reuse_port = False
         self.guards = Guards(name, limits, cast("web.Server", runner.server))
 
     @property
@@ -271,6 +272,7 @@ class GuardedSite(web.BaseSite):
             self._port,
             ssl=self._ssl_context,
             backlog=self._backlog,
+            reuse_port=self.reuse_port,
             ssl_handshake_timeout=_HANDSHAKE_S if self._ssl_context else None,
         )
 

@@ -18,15 +18,20 @@ STOP_GRACE_S: Final = 1.0
 
 
 class Startable(Protocol):
-    """A server or site."""
+    """A server that can start to listen. reuse_port: whether other processes may listen on the same address
+    (SO_REUSEPORT)
+    """
+
+    reuse_port: bool
 
     async def start(self) -> None:
         """Listens. Raises: OSError"""
         ...
 
 
-async def start_listening(site: Startable, where: str, setting: str) -> None:
+async def start_listening(site: Startable, where: str, setting: str, *, reuse_port: bool = False) -> None:
     """Raises: StrettoError naming the setting if the address cannot be used"""
+    site.reuse_port = reuse_port
     try:
         await site.start()
     except OSError as err:

@@ -1,6 +1,7 @@
 """Makes the caches that the settings describe."""
 
 import logging
+from typing import Final
 
 from app.settings import Settings
 from app.settings.cache import Background, MemcachedCache, RedisCache, SharedCacheSettings
@@ -11,6 +12,8 @@ from tables.storage.shared_cache import ROLES, Role, SharedCache, SharedCacheLim
 
 log = logging.getLogger(__name__)
 
+FRONTEND_SEARCH: Final[Role] = "frontend-search"
+
 
 def range_cache(settings: Settings, store: ObjectStore) -> RangeCache:
     """What reads block files. Connects to shared caches when it first needs them. Raises: StorageError if the client
@@ -20,12 +23,20 @@ def range_cache(settings: Settings, store: ObjectStore) -> RangeCache:
     memory_bytes_max = settings.query.range_cache_bytes_max if remote else 0
     shared: dict[Role, SharedCache] = {}
     for one in settings.cache.caches:
-        roles = [role for role in ROLES if role in one.roles]
-        if unused := sorted({*one.roles} - {*roles, "none"}):
+        roles = [role for role in ROLES if role in one.roles and role != FRONTEND_SEARCH]
+        if unused := sorted({*one.roles} - {*ROLES, "none"}):
             log.info("cache: the roles %s have no effect here", ", ".join(unused))
         if roles:
             shared |= dict.fromkeys(roles, _shared(one, settings.cache.background))
     return RangeCache(store, memory_bytes_max, shared)
+
+
+def shared_result_cache(settings: Settings) -> SharedCache | None:
+    """Where frontends share what queriers have answered; None: nowhere. Raises: as `range_cache`"""
+    for one in settings.cache.caches:
+        if FRONTEND_SEARCH in one.roles:
+            return _shared(one, settings.cache.background)
+    return None
 
 
 def _shared(one: SharedCacheSettings, background: Background) -> SharedCache:

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import faust
 from prometheus_client import Counter, Gauge
+from pydantic import ValidationError
 
 from app.errors import SettingsError
 from app.settings import Settings
-from app.settings.overrides import TenantOverrides
+from app.settings.base import conflict
+from app.settings.overrides import TenantOverrides, layered
 from app.settings.tenant_file import ANY_TENANT, read_tenants
 
 log = logging.getLogger(__name__)
@@ -23,35 +25,70 @@ GOOD = Gauge(
 FAILED = Counter(
     "tempo_runtime_config_reload_failures_total", "Failed loads of the overrides file. The last good one stays in use."
 )
+WITHOUT_EFFECT = Gauge(
+    "stretto_overrides_keys_without_effect",
+    "Keys of Tempo in the overrides file that have no counterpart here; the log says which, and why.",
+)
 
 _FILE_BYTES_MAX: Final = 16 << 20
+_TENANTS_KEPT_MAX: Final = 10_000
 _NOTHING: Final = TenantOverrides()
 
 
 class OverridesFile:
-    """The content of the overrides file. version: changes with the content"""
+    """What is set for single tenants: by the operator's file, and by tenants themselves. version: changes with it"""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Reads the file. Raises: SettingsError if it exists and is invalid"""
         self._settings, self._environ = settings, environ
         self._name = settings.overrides.per_tenant_override_config
         self._tenants: Mapping[str, TenantOverrides] = {}
+        self._own: Mapping[str, TenantOverrides] = {}
+        self._known: dict[str, TenantOverrides] = {}
         self._digest = b""
         self.version = 0
         if self._name:
             self._read()
 
     def of(self, tenant: str) -> TenantOverrides:
-        """A tenant's entry: its own, or else the entry of `*`."""
+        """What counts for a tenant: `overrides.defaults`, over these its entry, or else that of `*`, and over that what
+        it has set itself. Only what is set there is set.
+        """
+        known = self._known  # this one: a thread may replace it meanwhile, when the file has changed
+        found = known.get(tenant)
+        if found is None:
+            found = self._over_file(tenant, self._own.get(tenant, _NOTHING))
+            if len(known) >= _TENANTS_KEPT_MAX:
+                known.clear()
+            known[tenant] = found
+        return found
+
+    def entry(self, tenant: str) -> TenantOverrides:
+        """The operator's entry for a tenant: its own, or else that of `*`."""
         return self._tenants.get(tenant) or self._tenants.get(ANY_TENANT, _NOTHING)
 
     def tenants(self) -> Mapping[str, TenantOverrides]:
-        """All entries by tenant name, including `*`."""
-        return self._tenants
+        """All entries by tenant name, including `*`, with what tenants have set over them."""
+        found = dict(self._tenants)
+        for tenant, own in self._own.items():
+            found[tenant] = layered(self.entry(tenant), own)
+        return found
 
     def all(self) -> list[TenantOverrides]:
-        """The overrides of all tenants, without the names of the tenants."""
-        return list(self._tenants.values())
+        """What counts for all tenants with overrides, and for all others, without the names of the tenants."""
+        return [self.of(tenant) for tenant in {*self._tenants, *self._own, ANY_TENANT}]
+
+    def check_own(self, tenant: str, own: TenantOverrides) -> None:
+        """Raises: ValidationError if what a tenant sets itself does not fit to what the operator has set"""
+        self._check_forwarders(own)
+        self._over_file(tenant, own).metrics_generator.over(self._settings.metrics_generator)
+
+    def set_own(self, own: Mapping[str, TenantOverrides]) -> None:
+        """Replaces what tenants have set themselves. An entry that does not fit to the file any more does not count."""
+        good = {tenant: entry for tenant, entry in own.items() if self._fits(tenant, entry)}
+        if good != self._own:
+            self._own = good
+            self._changed()
 
     def reload(self) -> None:
         """Reads the file again if it has changed. If it is invalid, the previous content stays in use."""
@@ -63,6 +100,27 @@ class OverridesFile:
             FAILED.inc()
             GOOD.set(0)
             log.error("overrides.per_tenant_override_config: what was read before holds:\n%s", err)
+
+    def _check_forwarders(self, entry: TenantOverrides) -> None:
+        names = {one.name for one in self._settings.distributor.forwarders}
+        if wrong := [name for name in entry.forwarders if name not in names]:
+            fault = conflict("forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
+            raise ValidationError.from_exception_data("Overrides", [{"type": fault, "loc": (), "input": None}])
+
+    def _over_file(self, tenant: str, own: TenantOverrides) -> TenantOverrides:
+        return layered(layered(self._settings.overrides.defaults, self.entry(tenant)), own)
+
+    def _fits(self, tenant: str, entry: TenantOverrides) -> bool:
+        try:
+            self.check_own(tenant, entry)
+        except ValidationError as err:
+            (first, *_) = err.errors(include_url=False)
+            log.error("what tenant %s has set at /api/overrides does not count: %s", tenant, first["msg"])
+            return False
+        return True
+
+    def _changed(self) -> None:
+        self._known, self.version = {}, self.version + 1
 
     def _read(self) -> None:
         try:
@@ -83,16 +141,22 @@ class OverridesFile:
             raise SettingsError(f"{self._name}: not UTF-8 text; save the file as UTF-8") from err
         # A wrong file is logged once, not every few seconds.
         self._digest = digest
-        tenants = read_tenants(text, self._name, self._environ, self._check)
+        tenants, warnings = read_tenants(text, self._name, self._environ, self._check)
+        for warning in warnings:
+            log.warning("%s", warning)
+        WITHOUT_EFFECT.set(len(warnings))
         if tenants != self._tenants:
-            self._tenants, self.version = tenants, self.version + 1
+            self._tenants = tenants
+            self._own = {tenant: entry for tenant, entry in self._own.items() if self._fits(tenant, entry)}
+            self._changed()
             log.info("overrides of %d tenants from %s", len(tenants), self._name)
         GOOD.set(1)
 
     def _check(self, entry: TenantOverrides) -> None:
         """Raises: ValidationError if the entry does not fit the settings"""
-        defaults = self._settings.overrides.defaults.metrics_generator.over(self._settings.metrics_generator)
-        entry.metrics_generator.over(defaults)
+        settings = self._settings
+        self._check_forwarders(entry)
+        layered(settings.overrides.defaults, entry).metrics_generator.over(settings.metrics_generator)
 
 
 class OverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no types here

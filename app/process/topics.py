@@ -15,6 +15,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from agents.members.topic import topic_of
+from agents.stream.kafka_client import REFUSALS, KafkaClient
 from agents.stream.stream_app import LEADER_TOPIC_END
 from app.errors import StrettoError
 from app.settings import Settings
@@ -23,6 +25,14 @@ log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 0.1
 _REQUEST_TIMEOUT_MS: Final = 5_000
+# The last heartbeat of each process, by the broker's time. Every process reads it whole: it is to be compacted often.
+_MEMBERS_CONFIG: Final = (
+    ("cleanup.policy", "compact"),
+    ("message.timestamp.type", "LogAppendTime"),
+    ("segment.ms", "600000"),
+    ("max.compaction.lag.ms", "600000"),
+    ("delete.retention.ms", "3600000"),
+)
 
 
 class TopicError(StrettoError):
@@ -38,8 +48,8 @@ class TopicSpec:
 
 
 def specs(settings: Settings) -> list[TopicSpec]:
-    """`spans`, `otlp_spans` and `compaction_jobs`, under the names of the settings, and the topic whose partition makes
-    a compactor the leader.
+    """`spans`, `otlp_spans` and `compaction_jobs`, under the names of the settings, those of the Kafka receiver that
+    have names, the topic whose partition makes a compactor the leader, and that of the members.
     """
     kafka = settings.kafka
     config = {
@@ -49,15 +59,23 @@ def specs(settings: Settings) -> list[TopicSpec]:
     }
     # The live store cuts segments by the broker's time: all replicas, and every replay, see the same.
     spans = config | {"message.timestamp.type": "LogAppendTime"}
+    receiver = settings.distributor.receivers.kafka
+    named = [topic for entry in receiver.traces for topic in entry.topics if not topic.startswith("^")]
+    dead = [receiver.dead_letter_topic] if receiver.dead_letter_topic else []
+    others = [kafka.otlp_topic, kafka.compaction_topic, *named, *dead]
     found = [
         TopicSpec(name, kafka.partitions, kafka.replication_factor, tuple(chosen.items()))
-        for name, chosen in ((kafka.topic, spans), (kafka.otlp_topic, config), (kafka.compaction_topic, config))
+        for name, chosen in ((kafka.topic, spans), *((name, config) for name in others))
     ]
     leader = f"{kafka.consumer_group_prefix}-compactor{LEADER_TOPIC_END}"
-    return [*found, TopicSpec(leader, 1, kafka.replication_factor, (("cleanup.policy", "delete"),))]
+    return [
+        *found,
+        TopicSpec(leader, 1, kafka.replication_factor, (("cleanup.policy", "delete"),)),
+        TopicSpec(topic_of(kafka.consumer_group_prefix), 1, kafka.replication_factor, _MEMBERS_CONFIG),
+    ]
 
 
-async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], within_s: float) -> list[str]:
+async def ensure_topics(kafka: KafkaClient, wanted: Sequence[TopicSpec], within_s: float) -> list[str]:
     """Creates the missing topics and waits until each partition has a leader. Returns the names of the created ones.
 
     Waits up to `within_s` for brokers that are not up yet. Safe to call from many workers at once.
@@ -68,26 +86,30 @@ async def ensure_topics(brokers: Sequence[str], wanted: Sequence[TopicSpec], wit
     made: list[str] = []
     while True:
         try:
-            await reachable(brokers)
-            made += await _ensure_once(brokers, wanted, end)
+            await kafka.reach()
+            made += await _ensure_once(kafka, wanted, end)
             return made
+        except REFUSALS as err:
+            raise TopicError(
+                f"Kafka at {kafka} does not let Stretto in: {err}; see kafka.sasl in the settings"
+            ) from err
         except (OSError, KafkaError, _NotYetError) as err:
             if time.monotonic() >= end:
                 raise TopicError(
-                    f"Kafka at {', '.join(brokers)} has not made the topics "
+                    f"Kafka at {kafka} has not made the topics "
                     f"{', '.join(topic.name for topic in wanted)} within {within_s:.0f} s: "
-                    f"{type(err).__name__}: {err}; does it run there? Its address comes from KAFKA_URL"
+                    f"{type(err).__name__}: {err}; does it run there, with {kafka.protocol}? KAFKA_URL is its address"
                 ) from err
         await asyncio.sleep(_RETRY_S)
 
 
-async def wait_for_groups(brokers: Sequence[str], within_s: float) -> None:
+async def wait_for_groups(kafka: KafkaClient, within_s: float) -> None:
     """Waits until consumer groups can be used: Kafka creates its own topic for them at the first request.
 
     Without it, the first worker at a new Kafka logs errors and waits longer. Raises: TopicError
     """
     end = time.monotonic() + within_s
-    admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=_REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**kafka.arguments(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
         while True:
@@ -96,7 +118,7 @@ async def wait_for_groups(brokers: Sequence[str], within_s: float) -> None:
                 return
             except KafkaError as err:
                 if not err.retriable or time.monotonic() >= end:
-                    raise TopicError(f"consumer groups are not available at {', '.join(brokers)}: {err}") from err
+                    raise TopicError(f"consumer groups are not available at {kafka}: {err}") from err
             await asyncio.sleep(_RETRY_S)
     finally:
         await admin.close()
@@ -106,24 +128,8 @@ class _NotYetError(Exception):
     pass
 
 
-async def reachable(brokers: Sequence[str]) -> None:
-    """Raises OSError unless one of `brokers` accepts a connection; aiokafka would log an error each time."""
-    failure: OSError | None = None
-    for broker in brokers:
-        host, _, port = broker.rpartition(":")
-        try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError as err:
-            failure = err
-            continue
-        writer.close()
-        await writer.wait_closed()
-        return
-    raise failure or OSError("no brokers are named")
-
-
-async def _ensure_once(brokers: Sequence[str], wanted: Sequence[TopicSpec], end: float) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=_REQUEST_TIMEOUT_MS)
+async def _ensure_once(kafka: KafkaClient, wanted: Sequence[TopicSpec], end: float) -> list[str]:
+    admin = AIOKafkaAdminClient(**kafka.arguments(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
         there = {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}

@@ -11,7 +11,7 @@ from tables.catalog.place import Place
 from tables.catalog.snapshot import BlockSnapshot
 from tables.catalog.time_range import overlaps
 from tables.errors import DamagedError
-from tables.wire.split import partition_of
+from tables.wire.split import SEVERAL, partition_of
 
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ class MissingData:
         """Raises: Unavailable where it must not be lacking"""
         if self._texts is None:
             raise Unavailable(text + _HINT, retry_after_s)
-        self._texts.append(text)
+        if text not in self._texts:  # of several tenants
+            self._texts.append(text)
 
     def add_damage(self, text: str) -> None:
         """As `add`, of a block or its partition."""
@@ -78,7 +79,7 @@ def missing_of_trace(
 
 def _may_be_in(partition: int, trace_id: bytes, counts: set[int]) -> bool:
     """counts: how many partitions the topic may have had; none: not known"""
-    return not counts or partition in {partition_of(trace_id, count) for count in counts}
+    return not counts or SEVERAL in counts or partition in {partition_of(trace_id, count) for count in counts}
 
 
 def past_damage(

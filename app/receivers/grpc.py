@@ -1,6 +1,7 @@
 """Receivers over gRPC: one unary method whose message is spans, taken as raw bytes."""
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Final
 
 import grpc
 
+from agents.distributor.limits import LimitExceeded
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
@@ -21,8 +23,9 @@ from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
 from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
-from app.receivers.request_batcher import RequestBatcher
+from app.settings.values import split_host_port
 from tables.errors import WireError
 from tables.wall import walled
 
@@ -44,6 +47,7 @@ _CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     WireError: _Code.INVALID_ARGUMENT,
     KafkaUnavailable: _Code.UNAVAILABLE,
     Overloaded: _Code.RESOURCE_EXHAUSTED,
+    LimitExceeded: _Code.RESOURCE_EXHAUSTED,
 }
 _REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
 
@@ -69,7 +73,7 @@ class GrpcReceiver:
 
     def __init__(  # noqa: PLR0913 (three collaborators, and options by their names)
         self,
-        batcher: RequestBatcher,
+        batcher: Batcher,
         endpoint: str,
         access: Access,
         method: GrpcMethod,
@@ -90,8 +94,8 @@ class GrpcReceiver:
         self.threads = ThreadPoolExecutor(threads, "message")
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")
-        host, _, port = endpoint.rpartition(":")
-        self._host, self._port = host.strip("[]"), int(port)
+        self._host, self._port = split_host_port(endpoint)
+        self.reuse_port = False
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -105,6 +109,7 @@ class GrpcReceiver:
             self._port,
             ssl=self._tls,
             backlog=_BACKLOG,
+            reuse_port=self.reuse_port,
             ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
         )
         self._look_later()
@@ -338,6 +343,9 @@ class _Call:
 def _grpc_error(err: BaseException) -> GrpcError:
     if isinstance(err, GrpcError):
         return err
+    if isinstance(err, LimitExceeded):
+        final, after_s = err.final or err.retry_after_s is None, err.retry_after_s or 0
+        return GrpcError(_Code.RESOURCE_EXHAUSTED, str(err), final=final, retry_s=math.ceil(after_s))
     for kind, code in _CODES.items():
         if isinstance(err, kind):
             return GrpcError(code, str(err))

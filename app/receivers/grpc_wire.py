@@ -24,11 +24,11 @@ ACCEPTED: Final = ",".join(("identity", *ENCODINGS))
 
 
 class GrpcError(Exception):
-    """Ends a call with this code. final: a retry would not help"""
+    """Ends a call with this code. final: a retry would not help; retry_s: when to send again"""
 
-    def __init__(self, code: grpc.StatusCode, message: str, *, final: bool = False) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, *, final: bool = False, retry_s: int = _RETRY_S) -> None:
         super().__init__(message)
-        self.code, self.message, self.final = code, message, final
+        self.code, self.message, self.final, self.retry_s = code, message, final, retry_s
 
 
 def message(body: bytes) -> bytes:
@@ -50,7 +50,7 @@ def trailers(error: GrpcError | None = None) -> list[tuple[str, str]]:
     ]
     if error.code in _RETRIABLE and not error.final:
         status = Status(code=error.code.value[0], message=text)
-        status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=_RETRY_S)))
+        status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=error.retry_s)))
         found.append(("grpc-status-details-bin", b64encode(status.SerializeToString()).decode()))
     if error.code is grpc.StatusCode.UNIMPLEMENTED:
         found.append(("grpc-accept-encoding", ACCEPTED))

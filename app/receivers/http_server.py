@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.net.http_guard import GuardedSite, HttpLimits
 from app.receivers.http_body import http_runner
+from app.settings.values import split_host_port
 
 
 class HttpConnections(Protocol):
@@ -27,11 +28,12 @@ class HttpServer:
         """name: in the log and in metrics"""
         self._runner = http_runner(app, section.header_bytes_max, name)
         self._section, self._tls, self._name = section, tls, name
+        self.reuse_port = False
 
     async def start(self) -> None:
         """Listens. Raises: OSError if the address cannot be used"""
         section = self._section
-        host, _, port = section.endpoint.rpartition(":")
+        host, port = split_host_port(section.endpoint)
         await self._runner.setup()
         limits = HttpLimits(
             head_s=section.read_header_timeout_s,
@@ -40,7 +42,8 @@ class HttpServer:
             write_s=section.write_timeout_s,
             connections_max=section.connections_max,
         )
-        site = GuardedSite(self._runner, host.strip("[]"), int(port), name=self._name, limits=limits, tls=self._tls)
+        site = GuardedSite(self._runner, host, port, name=self._name, limits=limits, tls=self._tls)
+        site.reuse_port = self.reuse_port
         await site.start()
 
     async def stop(self, _grace_s: float) -> None:

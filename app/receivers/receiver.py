@@ -6,12 +6,17 @@ from typing import Protocol
 from app.net.access import Access
 from app.net.file_watch import FileWatch
 from app.receivers.decompress import BodyCosts
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget
-from app.receivers.request_batcher import RequestBatcher
 
 
 class Receiver(Protocol):
-    """A server that turns a protocol's requests into requests of the batcher."""
+    """A server that turns a protocol's requests into requests of the batcher.
+
+    reuse_port: whether other processes may listen on the same address (SO_REUSEPORT)
+    """
+
+    reuse_port: bool
 
     async def start(self) -> None:
         """Listens. Raises: OSError if the address cannot be used"""
@@ -26,11 +31,12 @@ class Receiver(Protocol):
 class ReceiverContext:
     """What all receivers of a process share.
 
-    batcher: the one way in; budget: bytes of all requests that are in; access: who may send
+    batcher: the one way in, with a door for each receiver; budget: bytes of all requests that are in
+    access: who may send
     watch: files that are read again when they change; costs, body_threads: limits of decompressing a body
     """
 
-    batcher: RequestBatcher
+    batcher: Batcher
     budget: InputBudget
     access: Access
     watch: FileWatch

@@ -17,7 +17,8 @@ _SSE_C_KEY_CHARS: Final = 32
 _UP_TO: Final = 2
 
 
-def _pairs(value: Any) -> Any:
+def pairs(value: Any) -> Any:
+    """A mapping from `name=value` with commas between; anything else stays as it is. Raises: ValueError"""
     if not isinstance(value, str):
         return value
     parts = [part.partition("=") for part in value.split(",") if part.strip()]
@@ -32,9 +33,9 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-_MAPPING: Final = "a mapping of names to values, or name=value with commas between"
-Metadata = Annotated[dict[str, str], Words(_MAPPING), BeforeValidator(_pairs)]
-Tags = Annotated[dict[str, str], Words(_MAPPING), BeforeValidator(_pairs), AfterValidator(_tags)]
+MAPPING: Final = "a mapping of names to values, or name=value with commas between"
+Metadata = Annotated[dict[str, str], Words(MAPPING), BeforeValidator(pairs)]
+Tags = Annotated[dict[str, str], Words(MAPPING), BeforeValidator(pairs), AfterValidator(_tags)]
 
 
 class Bucket(Section):

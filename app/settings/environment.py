@@ -125,5 +125,6 @@ SHORT_NAMES: Final[Mapping[str, Callable[[str], Sequence[tuple[Key, Any]]]]] = M
         "REMOTE_WRITE_URL": _remote_write,
         "PORT": _one(("server", "http_listen_port")),
         "TARGET": _one(("target",)),
+        "ZONE": _one(("members", "zone")),
     }
 )

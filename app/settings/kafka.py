@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
+from app.settings.kafka_security import KafkaTlsSettings, Sasl
 from app.settings.values import KIB, MIB, KafkaAddresses, Seconds, TopicName
 
 
@@ -14,6 +15,8 @@ class Kafka(Section):
         description="Bootstrap brokers, each `host:port`: a list, or one text separated by commas. The default "
         "port is 9092.",
     )
+    tls: KafkaTlsSettings = KafkaTlsSettings()
+    sasl: Sasl = Sasl()
     topic: TopicName = Field(
         default="spans", description="Topic that holds the spans. Everything else is derived from it."
     )

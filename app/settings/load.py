@@ -1,5 +1,6 @@
 """Loads the settings: the file, then the environment, then the models → one immutable `Settings`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,9 +12,14 @@ from app.settings.document import Document, Text, plain, read
 from app.settings.environment import CONFIG, Override, overrides
 from app.settings.keys import is_list, is_mapping, section_of
 from app.settings.models import Settings
+from app.settings.overrides import Overrides
 from app.settings.problems import Location, Problem, error, from_validation
+from app.settings.tempo_overrides import convert_in, is_flat
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FILE: Final = "stretto.yaml"
+_DEFAULTS: Final = ("overrides", "defaults")
 
 S = TypeVar("S", bound=Section)
 
@@ -29,6 +35,11 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     problems += document.problems
     if not document.readable:
         raise error(problems)
+    _move_flat_defaults(document)
+    wrong, without_effect = convert_in(document, _DEFAULTS)
+    problems += wrong
+    for warning in without_effect:
+        log.warning("%s", warning)
     for override in found:
         _set(document, override)
     try:
@@ -39,6 +50,22 @@ def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     if problems:
         raise error(problems)
     return _anchored(settings, cwd)
+
+
+def _move_flat_defaults(document: Document) -> None:
+    """Tempo's old format has the defaults in the section itself."""
+    section = document.tree.get(_DEFAULTS[0])
+    if not isinstance(section, dict):
+        return
+    flat = [name for name in section if is_flat(name) and name not in Overrides.model_fields]
+    defaults = section.setdefault(_DEFAULTS[1], {}) if flat else None
+    if not isinstance(defaults, dict):
+        return
+    for name in flat:
+        defaults[name] = section.pop(name)
+        for key in [key for key in document.places if key[:2] == (_DEFAULTS[0], name)]:
+            document.places[(*_DEFAULTS, *key[1:])] = document.places[key]
+    document.places.setdefault(_DEFAULTS, document.places[(_DEFAULTS[0],)])
 
 
 def _file(environ: Mapping[str, str], cwd: Path) -> Document:

@@ -3,31 +3,56 @@
 Our own names end with the unit. Every setting has a description; docs/settings.md consists of them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
 from app.settings.cache import Cache
 from app.settings.compactor import Compactor
 from app.settings.generator import MetricsGenerator
 from app.settings.kafka import Kafka
+from app.settings.members import Members
 from app.settings.overrides import Overrides
+from app.settings.query_frontend import Querier, QueryFrontend
 from app.settings.receivers import Receivers
 from app.settings.server import Server
+from app.settings.span_copies import Forwarder, LogSpans, TraceSizes, Usage
 from app.settings.storage import Storage
+from app.settings.ui import Ui
 from app.settings.values import (
     KIB,
     MIB,
     Bytes,
     BytesOrZero,
     Count,
-    CountOrZero,
     Folder,
     Seconds,
-    SecondsOrZero,
+    Words,
 )
+
+TARGETS: Final = ("distributor", "live-store", "metrics-generator", "compactor", "query-frontend", "querier")
+EVERYTHING: Final = frozenset({"all", "scalable-single-binary"})
+
+
+def _target_names(text: str) -> str:
+    """Raises: ValueError"""
+    names = [name.strip() for name in text.split(",")]
+    if wrong := [name for name in names if name not in {*TARGETS, *EVERYTHING}]:
+        known = ", ".join(["all", "scalable-single-binary", *TARGETS])
+        raise ValueError(f"{wrong[0][:40]!r} is no target; expected {known}, or some of them separated by commas")
+    if len(names) > 1 and EVERYTHING.intersection(names):
+        raise ValueError("all and scalable-single-binary have every other target; name them alone")
+    return ",".join(dict.fromkeys(names))
+
+
+TargetNames = Annotated[
+    str,
+    Words(f"all, scalable-single-binary, or some of {', '.join(TARGETS)} separated by commas"),
+    AfterValidator(_target_names),
+]
 
 
 class Batch(Section):
@@ -79,6 +104,15 @@ class Input(Section):
 
 
 class Distributor(Section):
+    not_supported: ClassVar[Mapping[str, str]] = {
+        "ring": "is not needed: Kafka divides the partitions; remove it",
+        "override_ring_key": "is not needed: Kafka divides the partitions; remove it",
+        "artificial_delay": "has no counterpart: an answer is sent when Kafka has the spans; remove it",
+        "retry_after_on_resource_exhausted": "has no counterpart: clients hear when their rate allows the request; see "
+        "`overrides.defaults.ingestion.retry_info_enabled`",
+        "metric_received_spans": "has no counterpart: ask for {} | count_over_time() by (name)",
+    }
+
     receivers: Receivers = Receivers()
     batch: Batch = Batch()
     input: Input = Input()
@@ -91,6 +125,20 @@ class Distributor(Section):
         default=64 * KIB,
         description="Longest key or value of an attribute, in bytes. Longer ones are truncated, and counted in "
         "stretto_attribute_values_cut_total.",
+    )
+    tenant_metrics_max: Count = Field(
+        default=1000,
+        description="Most tenants that have series of their own in the metrics of what is received. All others count "
+        "under tenant `__other__`.",
+    )
+    trace_sizes: TraceSizes = TraceSizes()
+    usage: Usage = Usage()
+    log_received_spans: LogSpans = LogSpans()
+    log_discarded_spans: LogSpans = LogSpans()
+    forwarders: Annotated[tuple[Forwarder, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Receivers of OTLP that may get a copy of what comes in: of those tenants whose overrides name "
+        "them. A copy never holds up the original.",
     )
 
     @model_validator(mode="after")
@@ -177,64 +225,6 @@ class LiveStore(Section):
         return self
 
 
-class Search(Section):
-    default_result_limit: Count = Field(
-        default=20, description="Number of traces in an answer if the query sets no limit."
-    )
-    max_result_limit: CountOrZero = Field(
-        default=0, description="Largest limit that a query may set, in traces. 0: no maximum."
-    )
-    max_duration_s: SecondsOrZero = Field(
-        default=7 * 24 * 3600,
-        description="Longest time range of a search, in seconds between start and end. 0: no maximum.",
-    )
-    default_spans_per_span_set: Count = Field(
-        default=3, description="Spans returned per span set if the query does not set `spss`."
-    )
-    max_spans_per_span_set: CountOrZero = Field(
-        default=0, description="Largest `spss` that a query may set, in spans. 0: no maximum."
-    )
-
-    @model_validator(mode="after")
-    def _defaults_are_allowed(self) -> Self:
-        pairs = (
-            ("max_result_limit", "default_result_limit"),
-            ("max_spans_per_span_set", "default_spans_per_span_set"),
-        )
-        for most, default in pairs:
-            if 0 < getattr(self, most) < getattr(self, default):
-                text = f"must be 0 or at least query_frontend.search.{default} ({getattr(self, default)})"
-                raise conflict(most, text, default)
-        return self
-
-
-class MetricsQueries(Section):
-    max_duration_s: SecondsOrZero = Field(
-        default=7 * 24 * 3600,
-        description="Longest time range of a metrics query, in seconds between start and end. 0: no maximum.",
-    )
-
-
-class TraceById(Section):
-    max_bytes_per_trace: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
-        default=32 * MIB,
-        description="Largest trace that is returned whole, in bytes as OTLP. A larger trace is read in pages of at "
-        "most this size. 0: no maximum.",
-    )
-    max_spans_per_page: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=10_000, description="Most spans in a page of a trace; also the default if the query sets no limit."
-    )
-
-
-class QueryFrontend(Section):
-    max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
-        default=128 * KIB, description="Longest TraceQL query, in bytes. A longer one is refused."
-    )
-    search: Search = Search()
-    metrics: MetricsQueries = MetricsQueries()
-    trace_by_id: TraceById = TraceById()
-
-
 class Query(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=2,
@@ -286,11 +276,13 @@ class Query(Section):
 class Settings(Section):
     """All settings. `app.settings.load` makes them; they are immutable."""
 
-    target: Literal["all", "distributor", "live-store", "metrics-generator", "compactor"] = Field(
+    target: TargetNames = Field(
         default="all",
-        description="What this process runs: `distributor` receives spans, `live-store` holds recent spans, writes "
-        "blocks and answers queries, `metrics-generator` computes metrics from spans and pushes them, "
-        "`compactor` merges blocks and deletes old ones, `all` does all of this.",
+        description="What this process runs: `distributor` receives spans, `live-store` holds recent spans and writes "
+        "blocks, `query-frontend` answers queries with the help of live stores and queriers, `querier` reads blocks "
+        "for it, `metrics-generator` computes metrics from spans and pushes them, `compactor` merges blocks and "
+        "deletes old ones, `all` does all of this, and so does `scalable-single-binary`, of which there may be "
+        "several. Some of them separated by commas run together.",
     )
     multitenancy_enabled: bool = Field(
         default=False,
@@ -301,28 +293,80 @@ class Settings(Section):
         default=Path("data"),
         description="The only folder that a process writes to. A relative path starts at the working directory.",
     )
+    workers: Annotated[
+        int,
+        Words("auto, or an integer from 0 to 1024"),
+        BeforeValidator(lambda value: 0 if value == "auto" else value),
+        Field(ge=0, le=1024),
+    ] = Field(
+        default=0,
+        description="Worker processes that `stretto run` starts. 0 or auto: one less than this machine has CPUs, at "
+        "most one for each GiB of memory, at least 1.",
+    )
+    worker: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1,
+        description="Which of the worker processes that share `data_dir` this is: what only it may write lies in "
+        "`data_dir`/workers/N, that of the first in `data_dir`. `stretto run` sets it.",
+    )
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."
     )
     server: Server = Server()
     kafka: Kafka = Kafka()
+    members: Members = Members()
     distributor: Distributor = Distributor()
     live_store: LiveStore = LiveStore()
     storage: Storage = Storage()
     query_frontend: QueryFrontend = QueryFrontend()
+    querier: Querier = Querier()
     query: Query = Query()
     cache: Cache = Cache()
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+    ui: Ui = Ui()
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The targets that the process runs, each by its own name."""
+        names = frozenset(self.target.split(","))
+        return frozenset(TARGETS) if names & EVERYTHING else names
+
+    @property
+    def own_dir(self) -> Path:
+        """The folder that only this process writes to."""
+        return self.data_dir if self.worker == 1 else self.data_dir / "workers" / str(self.worker)
 
     @model_validator(mode="after")
     def _overrides_fit(self) -> Self:
+        names = [one.name for one in self.distributor.forwarders]
+        if len(set(names)) < len(names):
+            raise conflict("distributor.forwarders", "two of them have the same name")
+        if wrong := [name for name in self.overrides.defaults.forwarders if name not in names]:
+            raise conflict("overrides.defaults.forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
         try:
             self.overrides.defaults.metrics_generator.over(self.metrics_generator)
         except ValidationError as failed:
             (first, *_) = failed.errors(include_url=False)
             raise conflict("overrides.defaults.metrics_generator", first["msg"]) from None
+        return self
+
+    @model_validator(mode="after")
+    def _foreign_topics_are_foreign(self) -> Self:
+        receiver, kafka = self.distributor.receivers.kafka, self.kafka
+        own = {name: getattr(kafka, name) for name in ("topic", "otlp_topic", "compaction_topic")}
+        own["consumer_group_prefix"] = f"{kafka.consumer_group_prefix}-compactor-__assignor-__leader"
+        named = [topic for entry in receiver.traces for topic in entry.topics if not topic.startswith("^")]
+        dead, key = receiver.dead_letter_topic, "distributor.receivers.kafka"
+        for name, topic in own.items():
+            if topic in named:
+                raise conflict(f"{key}.traces", f"{topic} is kafka.{name} already", f"kafka.{name}")
+            if dead == topic:
+                raise conflict(f"{key}.dead_letter_topic", f"must differ from kafka.{name}", f"kafka.{name}")
+        if dead and dead in named:
+            raise conflict(f"{key}.dead_letter_topic", "is a topic of the list traces, too", f"{key}.traces")
+        if twice := [topic for topic in named if named.count(topic) > 1]:
+            raise conflict(f"{key}.traces", f"two entries name topic {twice[0]}")
         return self
 
     @model_validator(mode="after")

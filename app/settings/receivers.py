@@ -5,13 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from app.settings.base import Section
+from app.settings.kafka_receiver import KafkaReceiver
 from app.settings.server import HeaderBytes, Tls
-from app.settings.values import KIB, MIB, Count, HeaderNames, HostPort, HostPortOrEmpty, Origins, Seconds
+from app.settings.values import KIB, MIB, Count, HeaderNames, HostPortOrEmpty, Origins, Seconds
 
 
 class Grpc(Section):
-    endpoint: HostPort = Field(
-        default="0.0.0.0:4317", description="Address of the receiver of OTLP over gRPC, host:port."
+    endpoint: HostPortOrEmpty = Field(
+        default="0.0.0.0:4317", description="Address of the receiver of OTLP over gRPC, host:port. Empty: none."
     )
     tls: Tls = Tls()
     max_recv_msg_size_mib: Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -86,8 +87,8 @@ class HttpReceiver(Section):
 
 
 class Http(HttpReceiver):
-    endpoint: HostPort = Field(
-        default="0.0.0.0:4318", description="Address of the receiver of OTLP over HTTP, host:port."
+    endpoint: HostPortOrEmpty = Field(
+        default="0.0.0.0:4318", description="Address of the receiver of OTLP over HTTP, host:port. Empty: none."
     )
     max_json_body_size: Annotated[int, Field(ge=1, le=1024 * MIB)] = Field(
         default=4 * MIB,
@@ -192,3 +193,4 @@ class Receivers(Section):
     otlp: Otlp = Otlp()
     jaeger: Jaeger = Jaeger()
     zipkin: Zipkin = Zipkin()
+    kafka: KafkaReceiver = KafkaReceiver()

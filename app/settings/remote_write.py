@@ -37,7 +37,8 @@ def _headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
 Headers = Annotated[dict[str, SecretStr], Words("a mapping of names to values"), AfterValidator(_headers)]
 
 
-def _one_at_most(section: Section, *names: str) -> None:
+def one_at_most(section: Section, *names: str) -> None:
+    """Raises: PydanticCustomError if more than one of the settings is set"""
     there = [name for name in names if _is_set(getattr(section, name))]
     if len(there) > 1:
         raise conflict(there[1], f"{there[0]} is set, too; set one of them", there[0])
@@ -54,7 +55,7 @@ class BasicAuth(Section):
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
-        _one_at_most(self, "password", "password_file")
+        one_at_most(self, "password", "password_file")
         if not self.username and (_is_set(self.password) or self.password_file):
             raise conflict("username", "is not set, but a password is", "password")
         return self
@@ -71,7 +72,7 @@ class Authorization(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        _one_at_most(self, "credentials", "credentials_file")
+        one_at_most(self, "credentials", "credentials_file")
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import KIB, MIB, Count, Name, Port, Seconds
+from app.settings.values import KIB, MIB, Bytes, Count, HostPortOrEmpty, HostPorts, Name, Port, Seconds
 
 
 class Tls(Section):
@@ -41,6 +41,21 @@ class Server(Section):
     )
     http_listen_port: Port = Field(default=3200, description="Port of the query API, for HTTP and gRPC.")
     http_tls_config: Tls = Tls()
+    reuse_port: bool = Field(
+        default=False,
+        description="Whether other processes on this machine may listen on the same addresses; the system divides "
+        "connections and datagrams among them (SO_REUSEPORT). `stretto run` sets it for its workers.",
+    )
+    own_address: HostPortOrEmpty = Field(
+        default="",
+        description="Address on which this process alone serves the HTTP API, where it shares the other addresses. It "
+        "has no TLS. `stretto run` sets it for its workers.",
+    )
+    worker_addresses: HostPorts = Field(
+        default=(),
+        description="The `own_address` of all worker processes that share ports with this one: `/metrics` has the "
+        "metrics of all of them, with the label `worker`. `stretto run` sets it.",
+    )
     http_listen_conn_limit: Count = Field(
         default=2000, description="Most HTTP/1 connections to the query API. Further ones are closed at once."
     )
@@ -70,6 +85,37 @@ class Server(Section):
         description="Largest gRPC message of a streamed answer, in bytes. An answer that must be one message and "
         "is larger is refused. gRPC clients, Grafana's data source among them, accept 4 MiB by "
         "default.",
+    )
+    grpc_listen_address: Name = Field(
+        default="127.0.0.1",
+        description="Address on which a process listens for other processes of the cluster. Any other than the "
+        "loopback needs `server.internal_token_file`, or `server.internal_tls_config` with `client_ca_file`.",
+    )
+    grpc_listen_port: Port = Field(
+        default=9095,
+        description="Port on which a process listens for other processes of the cluster. With target `all` it is any "
+        "free port unless this is set: processes tell each other where they are.",
+    )
+    internal_token_file: str = Field(
+        default="",
+        description="File with the token that processes of the cluster show each other, of at least 16 characters. "
+        "It may have several, one per line: the first is sent, all are accepted. Empty: no token.",
+    )
+    internal_tls_config: Tls = Tls()
+    internal_tls_server_name: str = Field(
+        default="",
+        description="Name in the certificates of the cluster's processes. Empty: each certificate has the address "
+        "under which its process is called.",
+    )
+    internal_connections_max: Count = Field(
+        default=1000, description="Most other processes that call this one at the same time; others are refused."
+    )
+    internal_calls_max: Count = Field(
+        default=2000, description="Most calls from other processes at the same time; others are refused."
+    )
+    internal_message_bytes_max: Bytes = Field(
+        default=256 * MIB,
+        description="Largest partial answer, in bytes, that a process takes from another one.",
     )
     auth_file: str = Field(
         default="",

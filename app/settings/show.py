@@ -69,6 +69,12 @@ def overrides_yaml(tenants: Mapping[str, BaseModel]) -> str:
     return yaml.dump({"overrides": tree}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
 
 
+def entry_yaml(entry: BaseModel) -> str:
+    """What is set in the overrides of one tenant."""
+    tree = entry.model_dump(mode="json", exclude_unset=True)
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
+
+
 def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in tree.items():

@@ -1,7 +1,7 @@
 """The overrides file: YAML → each tenant's settings, with the same errors as the settings file."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -10,6 +10,7 @@ from app.settings.keys import Key, dotted
 from app.settings.load import settle
 from app.settings.overrides import TenantOverrides
 from app.settings.problems import Location, Problem, error, from_validation, show
+from app.settings.tempo_overrides import convert_in
 from tables.tenant import valid_tenant
 
 ANY_TENANT: Final = "*"
@@ -19,12 +20,18 @@ _ROOT: Final = "overrides"
 Check = Callable[[TenantOverrides], None]
 
 
-def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> dict[str, TenantOverrides]:
-    """Entries by tenant; `*` is the entry of all other tenants. name: the file's name in errors. Raises:
-    SettingsError
-    """
+class TenantFile(NamedTuple):
+    """entries: by tenant; `*` is the entry of all other tenants. warnings: keys without effect, a line each"""
+
+    entries: dict[str, TenantOverrides]
+    warnings: list[str]
+
+
+def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> TenantFile:
+    """Reads the file, in our own format or one of Tempo's. name: the file's name in errors. Raises: SettingsError"""
     document = read(text, name, environ)
     problems = list(document.problems)
+    warnings: list[Problem] = []
     found: dict[str, TenantOverrides] = {}
     if document.readable:
         unknown = document.tree.keys() - {_ROOT}
@@ -41,6 +48,10 @@ def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check)
             if tree is not None and not isinstance(tree, dict):
                 problems.append(Problem(place, f"{_ROOT}.{tenant}: expected a mapping; got {show(tree)}"))
                 continue
+            wrong, without_effect = convert_in(document, (_ROOT, tenant))
+            problems += wrong
+            warnings += without_effect
+            tree = document.tree[_ROOT][tenant]
             try:
                 entry = TenantOverrides.model_validate({} if tree is None else settle(tree, TenantOverrides))
                 check(entry)
@@ -49,7 +60,7 @@ def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check)
                 problems += _problems(failed, document, (_ROOT, tenant))
     if problems:
         raise error(problems)
-    return found
+    return TenantFile(found, [str(warning) for warning in warnings])
 
 
 def _problems(failed: ValidationError, document: Document, above: Key) -> list[Problem]:

@@ -38,6 +38,12 @@ def host_port(text: str) -> str:
     return text
 
 
+def split_host_port(address: str) -> tuple[str, int]:
+    """Host and port of an address that `host_port` accepts; an IPv6 host without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _host_port_or_empty(text: str) -> str:
     return host_port(text) if text else text
 
@@ -46,7 +52,7 @@ def kafka_address(text: str) -> str:
     """A broker as `host:port`, from `host`, `host:port` or `kafka://host:port`. Raises ValueError."""
     scheme, separator, rest = text.strip().rpartition("://")
     if separator and scheme != "kafka":
-        raise ValueError("expected host:port or kafka://host:port; TLS and SASL are not supported")
+        raise ValueError("expected host:port or kafka://host:port; TLS and SASL are set with kafka.tls and kafka.sasl")
     rest = rest.removesuffix("/")
     return host_port(f"{rest}:{_KAFKA_PORT}" if _HOST.fullmatch(rest) else rest)
 
@@ -172,6 +178,11 @@ Origins = Annotated[
 ]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
+    BeforeValidator(_split_at_commas),
+    Field(strict=False),
+]
+HostPorts = Annotated[
+    tuple[Annotated[str, Words("host:port"), AfterValidator(host_port)], ...],
     BeforeValidator(_split_at_commas),
     Field(strict=False),
 ]

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,9 +31,13 @@ class Command:
 class Child:
     """A child process that can be started, awaited, stopped, and started again."""
 
-    def __init__(self, command: Command, say: Callable[[str], None]) -> None:
+    def __init__(self, command: Command, say: Callable[[str], None], shared_log: LogFile | None = None) -> None:
+        """shared_log: the log of several children, in which each line begins with the child's name; None: the log is
+        this child's alone
+        """
         self.command = command
         self._say = say
+        self._shared_log = shared_log
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
 
@@ -82,8 +87,9 @@ class Child:
         ended: asyncio.Future[int],
     ) -> None:
         command = self.command
-        log, echo = LogFile(command.log), OutputEcho(command.name, self._say, show=command.show)
-        reader = threading.Thread(target=_copy, args=(stdout, log, echo), name=f"read-{self.command.name}", daemon=True)
+        echo = OutputEcho(command.name, self._say, show=command.show)
+        copy = partial(_copy, stdout, echo, command, self._shared_log)
+        reader = threading.Thread(target=copy, name=f"read-{command.name}", daemon=True)
         reader.start()
         code = process.wait()
         # A grandchild may hold the pipe open: do not wait for its end for ever.
@@ -120,8 +126,12 @@ class Child:
                 return
 
 
-def _copy(stdout: BinaryIO, log: LogFile, echo: OutputEcho) -> None:
+def _copy(stdout: BinaryIO, echo: OutputEcho, command: Command, shared_log: LogFile | None) -> None:
     with stdout:
+        if shared_log is not None:
+            pump(stdout, shared_log, echo, f"{command.name} | ".encode())
+            return
+        log = LogFile(command.log)
         pump(stdout, log, echo)
     log.close()
 

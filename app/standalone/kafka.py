@@ -55,8 +55,10 @@ class Broker:
         return (self.folder / "log" / "meta.properties").exists()
 
 
-def prepare(broker: Broker) -> None:
-    """Writes the settings file and empties the folder for temporary files. Raises: StandaloneError"""
+def prepare(broker: Broker, settings: Mapping[str, str] | None = None) -> None:
+    """Writes the settings file and empties the folder for temporary files. settings: its content, if it is not the
+    usual one. Raises: StandaloneError
+    """
     if "," in str(broker.folder):
         raise StandaloneError(
             f"the data folder {broker.folder} has a comma in its name, which Kafka takes for a list; "
@@ -67,7 +69,7 @@ def prepare(broker: Broker) -> None:
     for left in temporary.iterdir():  # native libraries that a killed broker had unpacked
         if left.is_file():
             left.unlink()
-    text = "".join(f"{key}={_escaped(value)}\n" for key, value in properties(broker).items())
+    text = "".join(f"{key}={_escaped(value)}\n" for key, value in (settings or properties(broker)).items())
     (broker.folder / "server.properties").write_text(text, encoding="ascii")
 
 

@@ -1,6 +1,7 @@
 """The output of a child process: all of it to a file of bounded size, warnings and errors also to the terminal."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,19 @@ _LEVEL: Final = re.compile(
 
 
 class LogFile:
-    """Appends to `path`. Above `bytes_max` the file becomes `<path>.1`, and a new one begins."""
+    """Appends to `path`. Above `bytes_max` the file becomes `<path>.1`, and a new one begins. Threads may share it."""
 
     def __init__(self, path: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._bytes_max = path, bytes_max
         self._file: BinaryIO = path.open("ab")
+        self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
+        with self._lock:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         try:
             if self._file.tell() + len(data) > self._bytes_max:
                 self._file.close()
@@ -80,8 +86,8 @@ class OutputEcho:
             self._say(f"{self._name} | … more of this in its log, not shown for up to {self.WINDOW_S:.0f} s")
 
 
-def pump(source: BinaryIO, log: LogFile, echo: OutputEcho) -> None:
-    """Copies `source` until its end. Lines longer than 64 KiB are echoed in pieces."""
+def pump(source: BinaryIO, log: LogFile, echo: OutputEcho, prefix: bytes = b"") -> None:
+    """Copies `source` until its end. Lines longer than 64 KiB are echoed in pieces. prefix: of each line in the log"""
     while line := source.readline(_LINE_BYTES_MAX):
-        log.write(line)
+        log.write(prefix + line)
         echo.line(line.decode("utf-8", "replace").rstrip())

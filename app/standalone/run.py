@@ -19,11 +19,14 @@ from app.process import topics
 from app.settings import Settings
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command
+from app.standalone.demo_switch import DemoSwitch
 from app.standalone.errors import StandaloneError
+from app.standalone.output import LogFile
 from app.standalone.plan import RunPlan
 from app.standalone.ports import Listener, data_lock, free_port, wait_free
-from app.standalone.supervisor import keep_alive, nothing, stop_in_order
+from app.standalone.supervisor import OF_ONE, OF_SEVERAL, Patience, keep_alive, never, nothing, stop_in_order
 from app.standalone.welcome import welcome
+from app.standalone.worker_count import with_partitions, worker_count
 
 _PORTS_FREE_S: Final = 2.0  # children of a run that was killed are gone by then
 _KAFKA_S: Final = 60.0  # after kill -9 it checks its logs first
@@ -46,7 +49,9 @@ def main(settings: Settings) -> int:
     Raises: StrettoError if it cannot start, or if a child dies again and again
     """
     started = time.monotonic()
-    chosen = plan.make(settings, os.environ)
+    workers = worker_count(settings)
+    settings = with_partitions(settings, workers)
+    chosen = plan.make(settings, os.environ, workers)
     try:
         with data_lock(chosen.data_dir, chosen.api.port):
             wait_free(chosen.needed, _PORTS_FREE_S)
@@ -88,6 +93,7 @@ class _Run:
     broker: kafka.Broker | None
     started: float  # time.monotonic()
     children: list[Child] = field(default_factory=list)  # in the order of their start
+    serving: bool = False  # since all workers were ready once
 
     async def until_signal(self) -> int:
         signals: asyncio.Queue[int] = asyncio.Queue()
@@ -130,10 +136,7 @@ class _Run:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         def start(command: Command, needs: Callable[[], Awaitable[object]] = nothing) -> None:
-            child = Child(command, say)
-            self.children.append(child)
-            child.start()
-            group.create_task(keep_alive(child, say, needs))
+            self._add(group, Child(command, say), needs)
 
         if self.broker:
             runtime = kafka.java()
@@ -142,18 +145,44 @@ class _Run:
             start(kafka.server_command(self.broker, runtime, os.environ))
         made = await self._kafka_up()
         self._tell(f"Kafka is up; topics made: {', '.join(made) or 'none, they exist'}")
-        start(self.plan.worker, self._kafka_up)
-        await wait_ready(self.plan.api, say)
-        self._tell("The worker is ready")
         chosen = self.plan
-        say(welcome(chosen.api, chosen.receivers, chosen.brokers, chosen.logs))
+        self._start_workers(group)
+        for listener in chosen.ready:
+            await wait_ready(listener, say)
+        self.serving = True
+        self._tell("The worker is ready" if len(chosen.workers) == 1 else f"{len(chosen.workers)} workers are ready")
+        say(welcome(chosen.api, chosen.receivers, chosen.kafka.brokers, chosen.logs))
         if chosen.demo:
-            start(chosen.demo)
+            switch = DemoSwitch(chosen.demo_switch, chosen.demo, self.children, say)
+            switch.reset(on=chosen.demo_at_once)
+            group.create_task(switch.follow())
+
+    def _start_workers(self, group: asyncio.TaskGroup) -> None:
+        """One alone is given up when it dies again and again; of several that have served none is."""
+        workers = self.plan.workers
+        if len(workers) == 1:
+            self._add(group, Child(workers[0], say), self._kafka_up)
+            return
+        log = LogFile(workers[0].log)
+        for command in workers:
+            self._add(group, Child(command, say, log), self._kafka_up, OF_SEVERAL, lambda: self.serving)
+
+    def _add(
+        self,
+        group: asyncio.TaskGroup,
+        child: Child,
+        needs: Callable[[], Awaitable[object]],
+        patience: Patience = OF_ONE,
+        established: Callable[[], bool] = never,
+    ) -> None:
+        self.children.append(child)
+        child.start()
+        group.create_task(keep_alive(child, say, needs, patience, established))
 
     async def _kafka_up(self) -> list[str]:
-        made = await topics.ensure_topics(self.plan.brokers, self.topics, _KAFKA_S)
+        made = await topics.ensure_topics(self.plan.kafka, self.topics, _KAFKA_S)
         if self.broker:
-            await topics.wait_for_groups(self.plan.brokers, _KAFKA_S)
+            await topics.wait_for_groups(self.plan.kafka, _KAFKA_S)
         return made
 
     async def _format(self, command: Command) -> None:

@@ -44,10 +44,14 @@ Stretto is ready.
   Kafka                 {", ".join(brokers)}
   Logs                  {logs}
 Ctrl-C stops everything.
+{_first_steps(api, receivers["otlp_http"]) if "otlp_http" in receivers else ""}"""
 
+
+def _first_steps(api: Listener, otlp_http: Listener) -> str:
+    return f"""
 Send a first trace:
 
-{first_trace(receivers["otlp_http"].local)}
+{first_trace(otlp_http.local)}
 
 and find it:
 

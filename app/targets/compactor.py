@@ -77,13 +77,14 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
     @faust.Service.task
     async def _open(self) -> None:
         settings, kafka = self._settings, self._settings.kafka
-        cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
-        _, job_partitions = await cluster_and_partitions(kafka.address, kafka.compaction_topic)
+        client = self._shared.kafka
+        cluster_id, partitions = await cluster_and_partitions(client, kafka.topic)
+        _, job_partitions = await cluster_and_partitions(client, kafka.compaction_topic)
         blocks = await self._block_list(cluster_id)
         if blocks is None:
             return
         indexes = IndexStore(blocks.store)
-        folder = settings.data_dir / "merge"
+        folder = settings.own_dir / "merge"
         await asyncio.to_thread(_make_empty, folder)
         merge = partial(
             merge_blocks,
@@ -96,7 +97,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
         self._runner.begin(partial(run_job, {MERGE: executor.run}))
         self._iceberg = iceberg_updates(settings, blocks.store)
         leader = self._leader(blocks, indexes, partitions)
-        sender = JobSender(kafka.address, kafka.compaction_topic, job_partitions)
+        sender = JobSender(client, kafka.compaction_topic, job_partitions)
         cycle_s = settings.compactor.compaction.compaction_cycle
         await self.add_runtime_dependency(LeaderLoop(self._app, leader, sender, self._planning, cycle_s))
 
@@ -165,17 +166,14 @@ def _make_empty(folder: Path) -> None:
 
 def rules_of(settings: Settings, overrides: OverridesFile) -> Callable[[str], TenantRules]:
     """What holds for a tenant: its entry in the file of overrides, over the defaults, over the settings."""
-    merging, defaults = settings.compactor.compaction, settings.overrides.defaults.compaction
+    merging = settings.compactor.compaction
 
     def of(tenant: str) -> TenantRules:
         entry = overrides.of(tenant).compaction
-        disabled = entry.compaction_disabled or (
-            defaults.compaction_disabled and "compaction_disabled" not in entry.model_fields_set
-        )
         return TenantRules(
-            retention_s=entry.block_retention or defaults.block_retention or merging.block_retention,
-            window_s=entry.compaction_window or defaults.compaction_window or merging.compaction_window,
-            merges=not disabled,
+            retention_s=entry.block_retention or merging.block_retention,
+            window_s=entry.compaction_window or merging.compaction_window,
+            merges=not entry.compaction_disabled,
         )
 
     return of
@@ -188,7 +186,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None = No
     if settings.storage.iceberg.enabled and find_spec("pyiceberg") is None:
         raise SettingsError("storage.iceberg.enabled needs pyiceberg: install stretto with its extra `iceberg`")
     compactor = settings.compactor
-    app = stream_app(settings, "compactor")
+    app = stream_app(settings, shared, "compactor")
     merging = ThreadPoolExecutor(compactor.merges_max, "merge", partial(lower_priority, compactor.niceness))
     runner = JobRunner(app, merging, compactor.merges_max)
     agent.register(app, settings.kafka.compaction_topic, runner)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import faust
@@ -59,13 +59,13 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         self,
         kafka: KafkaState,
         apps: Mapping[Role, StreamApp],
-        topics: Mapping[Role, str],
+        topics: Mapping[Role, Sequence[str]],
         report: ConsumerReport,
         limits: StallLimits,
         end_process: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
-        """apps, topics: by role, the Faust app and the topic that it consumes. report: gets what is found out"""
+        """apps, topics: by role, the Faust app and the topics that it consumes. report: gets what is found out"""
         super().__init__(**kwargs)
         self._kafka, self._apps, self._topics, self._report = kafka, apps, topics, report
         self._stall_s, self._start_s = limits.consume_s, limits.start_s
@@ -118,7 +118,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
     async def _look(self, *, with_groups: bool) -> None:
         ends: dict[TP, int] | None = None
         try:
-            ends = await self._kafka.ends(sorted({self._topics[role] for role in self._apps}))
+            ends = await self._kafka.ends(sorted({topic for role in self._apps for topic in self._topics[role]}))
             if with_groups:
                 self._members = {}
                 for role, app in self._apps.items():
@@ -181,7 +181,8 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         given = [one.partitions for one in (members or {}).values()]
         unowned: frozenset[TP] = frozenset()
         if ends is not None and given and not any(one is None for one in given):
-            unowned = self._first.get(self._topics[role], frozenset()).difference(*filter(None, given))
+            first = [self._first.get(topic, frozenset()) for topic in self._topics[role]]
+            unowned = frozenset[TP]().union(*first).difference(*filter(None, given))
         return Seen(
             failure=consumer.failure,
             thread_late_s=now_s - consumer.beat_s,

@@ -13,14 +13,14 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import ATTEMPT_S, bounded, reached
-from app.process.topics import reachable
 
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 3.0
 _CLOSE_S: Final = 1.0
-_CLUSTER_S: Final = 60.0
+_CLUSTER_S: Final = 10.0
 
 
 class KafkaSilent(Exception):  # noqa: N818  # a state
@@ -38,8 +38,8 @@ class Member:
 class KafkaState:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, brokers: Sequence[str]) -> None:
-        self._brokers = list(brokers)
+    def __init__(self, kafka: KafkaClient) -> None:
+        self._kafka = kafka
         self._consumer: Any = None
         self._cluster: Any = None
         self._cluster_s = 0.0  # when it was asked for, by time.monotonic()
@@ -57,8 +57,8 @@ class KafkaState:
 
     async def _ends(self, topics: Sequence[str]) -> Any:
         if self._consumer is None:
-            await reachable(self._brokers)
-            self._consumer = AIOKafkaConsumer(bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000))
+            await self._kafka.reach()
+            self._consumer = AIOKafkaConsumer(**self._kafka.arguments(), request_timeout_ms=int(_ANSWER_S * 1000))
             await self._consumer.start()
             self._cluster = None
         # Topics may be made, and get more partitions, while this process runs.
@@ -91,7 +91,7 @@ class KafkaState:
 
     async def _described(self, group: str) -> Any:
         if self._admin is None:
-            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers, request_timeout_ms=int(_ANSWER_S * 1000))
+            self._admin = AIOKafkaAdminClient(**self._kafka.arguments(), request_timeout_ms=int(_ANSWER_S * 1000))
             await self._admin.start()
         (answer,) = await self._admin.describe_consumer_groups([group])
         return answer
@@ -118,14 +118,14 @@ async def _closed(closing: Any) -> None:
             await bounded(closing, _CLOSE_S)
 
 
-async def cluster_and_partitions(brokers: Sequence[str], topic: str) -> tuple[str, int]:
+async def cluster_and_partitions(kafka: KafkaClient, topic: str) -> tuple[str, int]:
     """The Kafka cluster's id, which tells its offsets from another cluster's, and the topic's partition count.
 
     Raises: KafkaError, OSError, TimeoutError
     """
 
     async def ask() -> tuple[str, int]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=list(brokers), request_timeout_ms=int(ATTEMPT_S * 1000))
+        admin = AIOKafkaAdminClient(**kafka.arguments(), request_timeout_ms=int(ATTEMPT_S * 1000))
         try:
             await admin.start()
             cluster = await admin.describe_cluster()

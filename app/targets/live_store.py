@@ -1,4 +1,4 @@
-"""TARGET=live-store: keeps recent spans and answers queries.
+"""TARGET=live-store: keeps recent spans.
 
 Probes the storage and opens the live store when the worker starts, watches the storage while it runs, seals when it
 stops.
@@ -22,7 +22,6 @@ from agents.stream.stream_app import StreamApp
 from app.process.caches import range_cache
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
-from app.querying.querier import Querier, QueryLimits
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
@@ -46,19 +45,21 @@ _SEAL_AT_STOP_S = 2.0
 class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """One for a process that has a live store."""
 
-    def __init__(self, settings: Settings, app: StreamApp, manager: PartitionManager, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: Settings, shared: Shared, app: StreamApp, manager: PartitionManager, **kwargs: Any
+    ) -> None:
         """Raises: SettingsError if what the settings of the storage rely on is missing."""
         super().__init__(**kwargs)
         self._storage = storage_config(settings.storage.trace)
-        self._settings, self._manager = settings, manager
-        self._table = SegmentTable(app, settings.data_dir / "live")
+        self._settings, self._kafka, self._manager = settings, shared.kafka, manager
+        self._table = SegmentTable(app, settings.own_dir / "live")
         self._executor = ThreadPoolExecutor(1, "blocklist")
         self._ranges: RangeCache | None = None
 
     async def on_start(self) -> None:
         """Opens the store, before any partition is assigned."""
-        settings, kafka = self._settings, self._settings.kafka
-        cluster_id, partitions = await cluster_and_partitions(kafka.address, kafka.topic)
+        settings = self._settings
+        cluster_id, partitions = await cluster_and_partitions(self._kafka, settings.kafka.topic)
         await self.add_runtime_dependency(self._table)
         storage_probe = StorageProbe(self._storage)
         self._manager.check_storage = storage_probe.run  # partitions wait for a storage that is away
@@ -86,7 +87,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
     async def _poll_blocks(self) -> None:
         """Blocks of others: compactors, other live stores."""
         trace = self._settings.storage.trace
-        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(s.policy.partitions)))
+        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(self._manager.partition_count)))
 
     @faust.Service.task
     async def _audit_blocks(self) -> None:
@@ -116,8 +117,8 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
 
 
 def build(settings: Settings, shared: Shared) -> Target:
-    """The live store, which answers queries about its own partitions and about all blocks."""
-    app, live = stream_app(settings, "live-store"), settings.live_store
+    """The live store; `app.targets.queries` has what answers queries about it."""
+    app, live = stream_app(settings, shared, "live-store"), settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
     limits = LiveLimits(live.pending_rows_max, live.head_bytes_max, live.segment_bytes_max, settings.kafka.lag_s_max)
@@ -129,5 +130,5 @@ def build(settings: Settings, shared: Shared) -> Target:
     copy_bytes_max = live.local_copy_bytes_max if copies else 0
     flusher = BlockFlusher(app, manager, flushing, live.flushed_retention_s, copy_bytes_max)
     block_flusher.register(app, flushes, flusher)
-    app.parts.append(LiveOpener(settings, app, manager))
-    return Target(apps={"live-store": app}, backend=Querier(manager, QueryLimits.of(settings.query)), live=manager)
+    app.parts.append(LiveOpener(settings, shared, app, manager))
+    return Target(apps={"live-store": app}, live=manager)

@@ -20,7 +20,7 @@ from app.net.tenant import SINGLE_TENANT
 from app.process.overrides import OverridesFile
 from app.remote_write.client import RemoteWriter, remote_writers
 from app.settings import Settings
-from app.settings.overrides import TenantOverrides
+from app.settings.generator import MetricsGenerator as MetricsGeneratorSettings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 
@@ -35,14 +35,14 @@ class GeneratorConfigs:
 
     def __init__(self, settings: Settings, overrides: OverridesFile, instance: str) -> None:
         self._overrides, self._instance = overrides, instance
-        self._below = settings.overrides.defaults.metrics_generator.over(settings.metrics_generator)
+        self._below = settings.metrics_generator
         self._known: dict[str, TenantConfig] = {}
         self._version = overrides.version
+        self._all = self._of_all()
 
     def of(self, tenant: str) -> TenantConfig:
         """The configuration of a tenant, as the file of overrides says it now."""
-        if self._version != self._overrides.version:
-            self._known, self._version = {}, self._overrides.version
+        self._see_changes()
         found = self._known.get(tenant)
         if found is None:
             merged = self._overrides.of(tenant).metrics_generator.over(self._below)
@@ -52,21 +52,21 @@ class GeneratorConfigs:
 
     def shortest_interval_s(self) -> float:
         """The shortest time between two collections that any tenant has."""
-        return min(
-            [
-                self._below.registry.collection_interval_s,
-                *(one.metrics_generator.collection_interval_s for one in self._overrides.all() if _sets_interval(one)),
-            ]
-        )
+        self._see_changes()
+        return min(one.registry.collection_interval_s for one in self._all)
 
     def longest_wait_s(self) -> float:
         """Of all tenants: how long unpaired spans wait."""
-        own = (one.metrics_generator.processor.service_graphs.wait_s for one in self._overrides.all())
-        return max([self._below.processor.service_graphs.wait_s, *own])
+        self._see_changes()
+        return max(one.processor.service_graphs.wait_s for one in self._all)
 
+    def _see_changes(self) -> None:
+        if self._version != self._overrides.version:
+            self._version = self._overrides.version
+            self._known, self._all = {}, self._of_all()
 
-def _sets_interval(one: TenantOverrides) -> bool:
-    return "collection_interval_s" in one.metrics_generator.model_fields_set
+    def _of_all(self) -> list[MetricsGeneratorSettings]:
+        return [one.metrics_generator.over(self._below) for one in self._overrides.all()]
 
 
 class Pusher(faust.Service):  # type: ignore[misc]  # Faust has no types here
@@ -117,18 +117,18 @@ def build(settings: Settings, shared: Shared) -> Target:
     storage, kafka = settings.metrics_generator.storage, settings.kafka
     if not storage.remote_write:
         raise SettingsError("target metrics-generator needs a receiver: set REMOTE_WRITE_URL")
-    app = stream_app(settings, "metrics-generator")
+    app = stream_app(settings, shared, "metrics-generator")
     targets = remote_writers(storage.remote_write, SINGLE_TENANT)
-    instance = _instance(settings.data_dir)
+    instance = _instance(settings.own_dir)
     configs = GeneratorConfigs(settings, shared.overrides, instance)
-    journal = JournalFile(settings.data_dir / "metrics-generator")
+    journal = JournalFile(settings.own_dir / "metrics-generator")
     generator = MetricsGenerator(
         app, kafka.topic, configs, targets, instance, journal, queue_bytes_max=storage.queue_bytes_max
     )
     register(app, generator)
 
     async def cluster_id() -> str:
-        return (await cluster_and_partitions(kafka.address, kafka.topic))[0]
+        return (await cluster_and_partitions(shared.kafka, kafka.topic))[0]
 
     app.parts.append(Pusher(generator, targets, configs, cluster_id))
     return Target(apps={"metrics-generator": app})

@@ -1,5 +1,6 @@
 """The servers of the query API: HTTP and gRPC on one port, and an internal one."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,18 +10,20 @@ from aiohttp import web
 from app.api.backend import Backend
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api, url_bytes_max
-from app.api.status.status import Configs, Process, no_overrides
+from app.api.status.process import Configs, Process, no_overrides
+from app.api.status.rings import Rings
 from app.api.tempo.streaming import build_streaming
+from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
-from app.net.http_guard import HttpLimits
+from app.net.http_guard import GuardedSite, HttpLimits
 from app.net.listening import auth_file, start_listening, watch_tokens, watched_context
 from app.net.shared_port import SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
-from app.targets.kafka_rings import KafkaRings
+from app.targets.page_config import page_config
 
 _TLS_SETTING: Final = "server.http_tls_config"
 
@@ -32,13 +35,16 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self,
         settings: Settings,
         backend: Backend,
-        rings: KafkaRings | None = None,
+        rings: Rings | None = None,
         runtime: Callable[[], str] = no_overrides,
+        tenants: Callable[[ApiLimits], TenantApi] = lambda _: TenantApi(),
         **kwargs: Any,
     ) -> None:
-        """runtime: makes the text of /status/runtime_config, see `status.Configs`"""
+        """runtime: makes the text of /status/runtime_config, see `status.Configs`; tenants: makes of the limits of all
+        what the API knows of single tenants
+        """
         super().__init__(**kwargs)
-        self._runtime = runtime
+        self._runtime, self._tenants = runtime, tenants
         self._settings, self._backend, self._rings = settings, backend, rings
         self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
@@ -48,20 +54,27 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
     async def on_start(self) -> None:
         """Listens. Raises: StrettoError naming the setting if the port is taken or a file cannot be used."""
         settings, server = self._settings, self._settings.server
-        access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
+        frontend = settings.query_frontend
+        access = Access(
+            multitenancy=settings.multitenancy_enabled,
+            credentials=load_credentials(auth_file(settings)),
+            several_max=frontend.multi_tenant_queries_max if frontend.multi_tenant_queries_enabled else 1,
+        )
         configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
         api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
+        tenants = self._tenants(api_limits)
         api = build_api(
             self._backend,
             api_limits,
             access,
-            process=Process(settings.target, configs),
+            process=Process(settings.target, configs, server.worker_addresses, page_config(settings, os.environ)),
             rings=self._rings,
             profiling=server.pprof_enabled,
+            tenants=tenants,
         )
         watch_tokens(self._watch, settings, access)
         tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _TLS_SETTING), HTTP_1_AND_GRPC)
-        self._grpc = build_streaming(self._backend, api_limits, access)
+        self._grpc = build_streaming(self._backend, api_limits, access, tenants.limits_of)
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()
         self._runner = api_runner(api)
@@ -78,17 +91,25 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._runner, host, port, grpc_port, tls=tls, limits=limits, tunnels_max=server.grpc_listen_conn_limit
         )
         try:
-            await start_listening(self._site, f"{host}:{port}", "PORT")
+            await start_listening(self._site, f"{host}:{port}", "PORT", reuse_port=server.reuse_port)
+            await self._listen_alone(limits)
         except StrettoError:
             await self.on_stop()
             raise
         self._watch.start()
 
+    async def _listen_alone(self, limits: HttpLimits) -> None:
+        """Also on an address of this process alone, where other processes share the first."""
+        where = self._settings.server.own_address
+        if not where or self._runner is None:
+            return
+        host, _, port = where.rpartition(":")
+        site = GuardedSite(self._runner, host.strip("[]"), int(port), name="own", limits=limits)
+        await start_listening(site, where, "server.own_address")
+
     async def on_stop(self) -> None:
         """Queries that run are given up."""
         await self._watch.stop()
-        if self._rings is not None:
-            await self._rings.close()
         if self._grpc is not None:
             await self._grpc.stop(None)
         if self._runner is not None:

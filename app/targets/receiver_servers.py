@@ -1,6 +1,8 @@
 """The receivers of a process: all rows of `app.receivers.table`."""
 
+import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import faust
@@ -11,10 +13,11 @@ from app.net.access import Access, load_credentials
 from app.net.file_watch import FileWatch
 from app.net.listening import STOP_GRACE_S, auth_file, start_listening, watch_tokens
 from app.receivers.decompress import BodyCosts
+from app.receivers.ingress import Ingress, Tenancy
 from app.receivers.input_budget import InputBudget
 from app.receivers.receiver import Receiver, ReceiverContext
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
-from app.receivers.table import RECEIVERS
+from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,9 +26,9 @@ log = logging.getLogger(__name__)
 class ReceiverServers(faust.Service):  # type: ignore[misc]
     """Listens for spans while the worker runs."""
 
-    def __init__(self, settings: Settings, writer: SpanWriter, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, writer: SpanWriter, tenancy: Tenancy, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings, self._writer = settings, writer
+        self._settings, self._writer, self._tenancy = settings, writer, tenancy
         batch = settings.distributor.batch
         limits = BatchLimits(
             window_s=batch.window_ms / 1000,
@@ -44,7 +47,9 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         context = self._context()
         watch_tokens(self._watch, settings, context.access)
         # Before anything is open: wrong files end the process.
-        receivers = [(row, row.build(settings, context)) for row in RECEIVERS if row.listens(settings)]
+        receivers = [(row, row.build(settings, self._of(row, context))) for row in RECEIVERS if row.listens(settings)]
+        for forwarder in self._tenancy.forwarding.forwarders.values():
+            forwarder.start()
         await self._writer.start()
         for row, receiver in receivers:
             if receiver is None:
@@ -53,7 +58,12 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
                 )
                 continue
             try:
-                await start_listening(receiver, row.section(settings).endpoint, f"{row.setting}.endpoint")
+                await start_listening(
+                    receiver,
+                    row.section(settings).endpoint,
+                    f"{row.setting}.endpoint",
+                    reuse_port=settings.server.reuse_port,
+                )
             except StrettoError as err:
                 if not row.optional(settings):
                     raise
@@ -62,6 +72,11 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
                 continue
             self._listening.append(receiver)
         self._watch.start()
+
+    def _of(self, row: ReceiverRow, context: ReceiverContext) -> ReceiverContext:
+        """What a receiver uses, with its own door to the batcher."""
+        receiver, _, transport = row.name.partition("_")
+        return replace(context, batcher=Ingress(context.batcher, self._tenancy, receiver, transport or "http"))
 
     def _context(self) -> ReceiverContext:
         settings, limits = self._settings, self._settings.distributor.input
@@ -83,4 +98,7 @@ class ReceiverServers(faust.Service):  # type: ignore[misc]
         for receiver in self._listening:
             await receiver.stop(STOP_GRACE_S)
         await self._batcher.drain()
+        loop = asyncio.get_running_loop()
+        ends = (forwarder.stop for forwarder in self._tenancy.forwarding.forwarders.values())
+        await asyncio.gather(*(loop.run_in_executor(None, end, STOP_GRACE_S) for end in ends))
         await self._writer.stop(STOP_GRACE_S)

@@ -174,3 +174,4 @@ class Clients:
         self.came.statuses["faults"] += 1
         if len(self.came.faults) < _FAULTS_TOLD:
             self.came.faults.append(f"{time.strftime('%H:%M:%S')} {text}")
+            print(self.came.faults[-1], file=sys.stderr, flush=True)

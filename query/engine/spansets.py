@@ -46,7 +46,7 @@ class GroupAttribute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NumberAttribute:
-    """Of each spanset an aggregate."""
+    """An aggregate of each spanset, as it appears among the spanset's attributes."""
 
     label: str
     parts: arithmetic.Value

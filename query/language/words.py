@@ -129,7 +129,7 @@ def _unescaped(text: str, unescape: Callable[[str], bytes]) -> str:
 
 
 def _unescape(code: str) -> bytes:
-    """In: what follows the backslash"""
+    """Translates an escape sequence. `code`: its characters after the backslash. Raises: ValueError"""
     if code in _ESCAPED:
         return _ESCAPED[code].encode()
     if len(code) == 1:

@@ -13,11 +13,11 @@ from query.language.plan import MetricsPlan, plan_metrics
 from query.metrics.comparison import Comparing
 from query.metrics.intervals import Intervals
 from query.metrics.metrics_partial import MetricsPartial, merge_workers
-from query.metrics.observing import Observing
+from query.metrics.observing import Observing, settled_series
 from query.metrics.partials import CELLS_MAX, TooManyCells
 from query.metrics.series import evaluate
 from query.requests import InstantRequest, RangeRequest
-from query.results import MetricsResult
+from query.results import Inspected, MetricsResult
 from query.scan.arrays import Ids
 from query.scan.pieces import NO_IDS
 from query.scan.progress import QueryObserver
@@ -50,6 +50,11 @@ def compile_metrics(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
         problem, hint = "this is no metrics query", "Put a metrics function at its end: { … } | rate()"
         raise TraceQLError(problem, query, 0, max(1, len(query)), hint)
     return parsed.root, plan_metrics(parsed)
+
+
+def concerns_traces(query: str) -> bool:
+    """Whether the answer depends on whole traces, so that workers must know which they share. Raises: TraceQLError"""
+    return any(plan.whole_traces for plan in compile_metrics(query)[1])
 
 
 def metrics_range(
@@ -121,6 +126,14 @@ def finish(partials: Sequence[MetricsPartial], request: MetricsRequest) -> Metri
     return question.answer(merged)
 
 
+def settled(partials: Sequence[MetricsPartial], request: MetricsRequest, latest_ns: int) -> MetricsResult:
+    """The latest samples, as far as workers that have not answered cannot change them. Raises: as `finish`
+
+    latest_ns: no span of theirs starts later
+    """
+    return _Question(request, None).settled(partials, latest_ns)
+
+
 def _answer(
     sources: Sequence[Source],
     request: MetricsRequest,
@@ -170,6 +183,15 @@ class _Question:
         """What several workers say to each metrics function."""
         with self._too_many_cells():
             return merge_workers(partials, self._plans, self._intervals, self._exemplars)
+
+    def settled(self, partials: Sequence[MetricsPartial], latest_ns: int) -> MetricsResult:
+        """As the function of that name."""
+        inspected = sum((partial.inspected for partial in partials), Inspected())
+        parts = [[partial.functions[number] for partial in partials] for number in range(len(self._plans))]
+        waits = any(plan.whole_traces for plan in self._plans)  # for the rows of traces that several workers have
+        with self._too_many_cells():
+            series = () if waits else settled_series(self._root, self._plans, self._intervals, parts, latest_ns)
+        return MetricsResult(series, inspected)
 
     def answer(self, partial: MetricsPartial) -> MetricsResult:
         """The series. In: what all sources say"""

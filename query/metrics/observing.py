@@ -59,17 +59,29 @@ class Observing:
         return False
 
     def _settled_series(self, latest_ns: int) -> tuple[Series, ...]:
-        """The samples that spans which start at latest_ns or before do not count for: they are as in the answer."""
-        intervals = self._intervals
-        first = max(0, -(-(latest_ns - intervals.start_ns) // intervals.step_ns) + 1)
-        if intervals.instant or first >= intervals.count or not _settles(self._root):
-            return ()
-        rest = replace(intervals, start_ns=intervals.start_ns + first * intervals.step_ns)
-        merged = [
-            merge_function(plan, [part.since(first) for part in parts], rest, 0)
-            for plan, parts in zip(self._plans, self._parts, strict=True)
-        ]
-        return tuple(evaluate_series(self._root, merged, rest))
+        return settled_series(self._root, self._plans, self._intervals, self._parts, latest_ns)
+
+
+def settled_series(
+    root: ast.Metrics,
+    plans: Sequence[MetricsPlan],
+    intervals: Intervals,
+    parts: Sequence[Sequence[Partial]],
+    latest_ns: int,
+) -> tuple[Series, ...]:
+    """The samples that spans which start at latest_ns or before do not count for: they are as in the answer.
+
+    parts: of each metrics function the partials that are known
+    """
+    first = max(0, -(-(latest_ns - intervals.start_ns) // intervals.step_ns) + 1)
+    if intervals.instant or first >= intervals.count or not _settles(root):
+        return ()
+    rest = replace(intervals, start_ns=intervals.start_ns + first * intervals.step_ns)
+    merged = [
+        merge_function(plan, [part.since(first) for part in some], rest, 0)
+        for plan, some in zip(plans, parts, strict=True)
+    ]
+    return tuple(evaluate_series(root, merged, rest))
 
 
 def _settles(node: ast.Metrics | ast.Literal) -> bool:

@@ -13,7 +13,7 @@ _EMPTY = pa.table({})
 
 
 class Received(NamedTuple):
-    """What `write_partial` was given."""
+    """The arguments of `write_partial`, as the reader of its bytes gets them back."""
 
     header: Mapping[str, Any]
     inspected: Inspected

@@ -94,15 +94,22 @@ def search_partial(
 
 def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchResult:
     """The answer of several workers, in any order. Raises: memory.MemoryExceeded"""
+    return to_result(finish_partial(partials, request), request)
+
+
+def finish_partial(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPartial:
+    """What all workers have found, shared traces included. Raises: memory.MemoryExceeded"""
+    if len(partials) == 1 and partials[0].shared_rows is None:
+        return partials[0]  # as it is in the answer
     merged = merge(partials, request)
-    if merged.shared_rows is not None:
-        stitched = search_partial([stitched_rows(merged.shared_rows)], request)
-        merged = merge([replace(merged, shared_rows=None), stitched], request)
-    return to_result(merged, request)
+    if merged.shared_rows is None:
+        return merged
+    stitched = search_partial([stitched_rows(merged.shared_rows)], request)
+    return merge([replace(merged, shared_rows=None), stitched], request)
 
 
 def to_result(partial: SearchPartial, request: SearchRequest) -> SearchResult:
-    """The answer of all sources."""
+    """Turns the merged partial of all sources into the answer of the search."""
     traces = Traces.from_columns(partial.parts)
     return SearchResult(traces, partial.inspected, partial.total, next_cursor(partial.last, request))
 

@@ -69,7 +69,7 @@ class SpanSetColumns:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its columns."""
+        """The memory that its columns take, in bytes."""
         return memory.array_bytes(self.columns)
 
     def to_matches(self, first: int, end: int) -> list[list[SpanSet]]:

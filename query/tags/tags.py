@@ -58,6 +58,14 @@ class TagValues:
     inspected: Inspected
 
 
+def concerns_traces(request: TagNamesRequest | TagValuesRequest) -> bool:
+    """Whether the answer depends on whole traces, so that workers must know which they share."""
+    compiled = _compiled(request.query)
+    if compiled is not None and compiled.whole_traces:
+        return True
+    return isinstance(request, TagValuesRequest) and _of_traces(request.fields)
+
+
 def tag_names(
     sources: Sequence[Source],
     request: TagNamesRequest,
@@ -154,7 +162,7 @@ def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
     """What one of several workers answers from its sources. As `tag_values`; elsewhere: as of `tag_names_partial`"""
     profile = (observer or QueryObserver()).profile
     fields = [field for field in request.fields if has_values(field)]
-    found = Distinct(bytes_max)
+    found = Distinct(_allowed_bytes(request, bytes_max))
     with profile.stage("compile"):
         compiled = _compiled(request.query)
     if compiled is None:
@@ -164,9 +172,8 @@ def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
         fields = [field for field in fields if not keywords(field)]
     if not fields:
         return TagPartial(found.arrays())
-    # Only a whole trace tells that it has no root, and how many children a span has.
-    of_traces = any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
-    if of_traces and (len(elsewhere) or len(shared_ids([Reader(source) for source in sources if source.rows]))):
+    readers = [Reader(source) for source in sources if source.rows]
+    if _of_traces(fields) and (len(elsewhere) or len(shared_ids(readers))):
         compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in fields for column, _ in field_columns(field)}
     scan = Scan(sources, _scan_plan(request, compiled, columns, elsewhere), cancelled, profile)
@@ -183,7 +190,12 @@ def finish_values(
     if merged.shared_rows is not None:
         stitched = tag_values_partial([stitched_rows(merged.shared_rows)], request, bytes_max=bytes_max)
         merged = merge([merged, stitched])
-    return TagValues(first_values(merged.distinct, request.limit, bytes_max), merged.inspected)
+    values = first_values(merged.distinct, request.limit, _allowed_bytes(request, bytes_max))
+    return TagValues(values, merged.inspected)
+
+
+def _allowed_bytes(request: TagValuesRequest, bytes_max: int) -> int:
+    return min(request.bytes_max or bytes_max, bytes_max)
 
 
 class _Values:
@@ -215,6 +227,11 @@ def _scan_plan(
     if compiled is None:
         return ScanPlan(window, evaluates=False, counts_traces=False)
     return ScanPlan(window, compiled.columns.union(columns), compiled.whole_traces, elsewhere, counts_traces=False)
+
+
+def _of_traces(fields: Collection[ast.Field]) -> bool:
+    """Only a whole trace tells that it has no root, and how many children a span has."""
+    return any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
 
 
 def _compiled(query: str) -> Plan | None:

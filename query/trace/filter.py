@@ -28,11 +28,13 @@ class TraceFilter:
     """Which spans to keep. condition: None: all match.
 
     below: so many levels of descendants of each match; above: of its ancestors. ALL_LEVELS: however many there are
+    columns: what the condition reads
     """
 
     condition: FieldExpr | None
     below: int = 0
     above: int = 0
+    columns: frozenset[str] = frozenset()
 
 
 def compile_filter(query: str, below: int, above: int) -> TraceFilter:
@@ -46,7 +48,7 @@ def compile_filter(query: str, below: int, above: int) -> TraceFilter:
         raise _unsupported(query)
     if planned.whole_traces or planned.columns & {"trace_start_ns", "trace_duration_ns", "root_name", "root_service"}:
         raise _unsupported(query)
-    return TraceFilter(stage.condition, below, above)
+    return TraceFilter(stage.condition, below, above, frozenset(planned.columns))
 
 
 def _unsupported(query: str) -> UnsupportedError:

@@ -114,7 +114,7 @@ class BlockList:
                 self._state.gap_metas = {meta.key: meta for meta in found}
 
     def _report(self) -> None:
-        """Log and metrics of damage."""
+        """Writes what is damaged to the log and to the metrics."""
         state = self._state
         self._unread = {key: one for key, one in self._unread.items() if state.is_visible(one.tenant, one.block_id)}
         damaged = dict(self._unread)
@@ -308,6 +308,12 @@ class BlockList:
     def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
         """The files of some blocks of one tenant as sources: small ones in groups."""
         return self._groups.sources(metas, self.sources)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Closes the files of blocks, by their keys. A query that has them goes on."""
+        with self._lock:
+            for key in keys:
+                self._forget(key)
 
     def _forget(self, key: str) -> None:
         for source in self._sources.pop(key, []):

@@ -89,7 +89,7 @@ def cut_ranges(store: ObjectStore) -> CutRanges:
 
 
 class _Cuts:
-    """All cuts that are there."""
+    """Checks every cut in storage, whether or not a checkpoint still needs it."""
 
     def __init__(self, store: ObjectStore, checked: Checked) -> None:
         self._store = store
@@ -198,7 +198,7 @@ class _Tenant:
                 yield Finding("warning", path, f"has no checkpoint, and the cuts from offset {start} on are deleted")
 
     def _indexes(self) -> Iterator[Finding]:
-        """All versions that are there."""
+        """Checks every stored version of the tenant's index."""
         versions = sorted(IndexStore(self._store).listed(self._tenant).get(self._tenant, {}))
         for version in versions:
             path = index_path(self._tenant, version)

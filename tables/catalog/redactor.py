@@ -128,7 +128,7 @@ class Redactor:
     # ---- steps
 
     def _end(self, tenant: str, index: TenantIndex) -> None:
-        """Forgets what is over."""
+        """Removes redactions that are over from the index, then their objects."""
         made = self._indexes.commit(tenant, lambda found: end_redactions(found, self._clock()))
         self._take(made)
         left = set() if made is None else {each.id for each in made.redactions}

@@ -13,7 +13,7 @@ from tables.catalog.place import Place
 from tables.catalog.tenant_index import Rows, TenantIndex
 from tables.catalog.time_range import TRACE_SLACK_NS, overlaps
 from tables.redaction.rules import Redaction
-from tables.wire.split import partition_of
+from tables.wire.split import SEVERAL, partition_of
 
 NO_ROWS: Final[Rows] = np.empty(0, np.int64)
 
@@ -62,7 +62,8 @@ def rows_in_range(index: TenantIndex, start_ns: int | None, end_ns: int | None, 
     counts, partitions = index.numbers("partition_count")[rows], index.numbers("partition")[rows]
     wanted = np.zeros(len(rows), bool)
     for count in np.unique(counts):
-        wanted |= (counts == count) & (partitions == partition_of(trace_id, int(count)))
+        its_own = count == SEVERAL or partitions == partition_of(trace_id, int(count))
+        wanted |= (counts == count) & its_own
     return rows[wanted]
 
 

@@ -204,7 +204,7 @@ class CatalogState:
         return keys
 
     def find(self, tenant: str, block_id: str) -> BlockMeta | None:
-        """A visible block."""
+        """The meta of a block, or None if the block is not visible."""
         held = self.metas.get(tenant, {}).get(block_id) or self.gap_metas.get(f"{tenant}/{block_id}")
         if held is not None and self._is_above(held):
             return held

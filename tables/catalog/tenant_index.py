@@ -105,7 +105,7 @@ class TenantIndex:
         ]
 
     def numbers(self, column: str) -> Rows:
-        """An integer column."""
+        """An integer column of the index as an array, one value per block."""
         found: Rows = self.table[column].to_numpy()
         return found
 

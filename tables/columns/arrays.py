@@ -1,7 +1,7 @@
 """Arrow list and dictionary columns as numpy arrays: helpers that all steps of the data path share."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from tables.columns.types import Int64s
 
 Int32s = npt.NDArray[np.int32]
+
+# What numpy moves as one.
+_ID_WORDS: Final = {8: np.dtype(np.uint64), 16: np.dtype(np.complex128)}
 
 
 def list_values(array: pa.ListArray) -> pa.Array:
@@ -48,6 +51,28 @@ def take_lists(array: pa.ListArray, order: Int64s) -> pa.ListArray:
     filled = np.flatnonzero(lengths)
     items = ranges(offsets[:-1][order][filled].astype(np.int64), lengths[filled].astype(np.int64))
     return pa.ListArray.from_arrays(pa.array(new_offsets), array.values.take(pa.array(items)))
+
+
+def take_rows(array: Any, rows: Int64s) -> Any:
+    """`array.take(rows)`, for values of one width several times faster than Arrow's own, which looks at each bit that
+    says null.
+    """
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        return pa.DictionaryArray.from_arrays(take_rows(array.indices, rows), array.dictionary, safe=False)
+    if pa.types.is_fixed_size_binary(type_) and type_.byte_width in _ID_WORDS:
+        values: npt.NDArray[Any] = fixed_bytes(array).view(_ID_WORDS[type_.byte_width]).reshape(-1)
+    elif (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and len(array):
+        stored = np.dtype(type_.to_pandas_dtype())
+        values = np.frombuffer(array.buffers()[1], stored)[array.offset : array.offset + len(array)]
+    else:
+        return pc.take(array, pa.array(rows), boundscheck=False)
+    valid = None
+    if array.null_count:
+        there = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+        valid = pa.py_buffer(np.packbits(there.take(rows), bitorder="little"))
+    taken = np.ascontiguousarray(values.take(rows))
+    return pa.Array.from_buffers(type_, len(rows), [valid, pa.py_buffer(taken)])
 
 
 def fixed_width(array: Any, width: int) -> tuple[pa.FixedSizeBinaryArray, npt.NDArray[np.bool_] | None]:

@@ -68,7 +68,7 @@ class TableSource:
         return self.columns - self._own
 
     def sparse(self) -> overflow.SparseColumns:
-        """The whole overflow, by column."""
+        """All attributes in the overflow column, as one sparse column each."""
         with self._lock:
             return overflow.SparseColumns.of(self._array(overflow.COLUMN))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tables.live.head import Head
 from tables.live.segment_table import SegmentInfo
 from tables.live.shared_records import HeadRecord, SharedRecords
+from tables.wire.split import SEVERAL
 
 # The broker's timestamps and this process's clock may differ by this much before idle windows are cut too early;
 # cutting early is harmless for the answers, it only makes other segments than a replica's.
@@ -62,6 +63,7 @@ class Incoming:
     offset: int
     timestamp_ms: int
     parts: Sequence[tuple[str, HeadRecord]]
+    partition_count: int = 0  # among how many partitions the writer has split the traces; 0: it does not say
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +75,7 @@ class SealJob:
     first_timestamp_ms: int
     last_timestamp_ms: int
     shared: SharedRecords
+    partition_count: int = SEVERAL
 
     @property
     def first_offset(self) -> int:
@@ -106,6 +109,7 @@ class _OpenHead:
     head: Head
     first_timestamp_ms: int
     last_timestamp_ms: int
+    partition_count: int
 
 
 @dataclass(eq=False, slots=True)
@@ -113,6 +117,8 @@ class LivePartition:
     """The state of a partition that this process owns.
 
     flushed_offset: as of this partition's last flush; next_offset: of the next record
+    retained: segments that are in blocks, and still here for readers that do not know these blocks yet
+    retained_from: of every record from here on that is in blocks, the segments are in `retained`
     """
 
     partition: int
@@ -121,6 +127,8 @@ class LivePartition:
     next_offset: int
     segments: list[SegmentInfo] = field(default_factory=list)
     sealing: list[SealJob] = field(default_factory=list)
+    retained: list[SegmentInfo] = field(default_factory=list)
+    retained_from: int = 0
     # Whether this process must stop working on it: the partition went to another worker, or was reopened.
     closed: bool = False
     _heads: dict[str, _OpenHead] = field(default_factory=dict)
@@ -148,7 +156,15 @@ class LivePartition:
         for segment in reversed(kept):
             if segment.first_offset < resume <= segment.last_offset:
                 resume = segment.first_offset
-        opened = cls(partition, policy, flushed_offset, resume, segments=kept, _cut_until=flushed_offset)
+        opened = cls(
+            partition,
+            policy,
+            flushed_offset,
+            resume,
+            segments=kept,
+            retained_from=flushed_offset,
+            _cut_until=flushed_offset,
+        )
         for segment in kept:
             end = max(segment.last_offset + 1, opened._sealed_until.get(segment.tenant, 0))
             opened._sealed_until[segment.tenant] = end
@@ -195,7 +211,7 @@ class LivePartition:
         for tenant, item in incoming.parts:
             if offset < self._sealed_until.get(tenant, 0):
                 continue  # in a local segment already
-            head = self._head(tenant, timestamp_ms)
+            head = self._head(tenant, timestamp_ms, incoming.partition_count or self.policy.partitions)
             head.append(item)
             holders += 1
             self._head_spans += item.spans
@@ -208,10 +224,12 @@ class LivePartition:
                 self._holders[offset] = holders
         return jobs + self._seal(full) if full else jobs
 
-    def _head(self, tenant: str, timestamp_ms: int) -> Head:
+    def _head(self, tenant: str, timestamp_ms: int, partition_count: int) -> Head:
         opened = self._heads.get(tenant)
         if opened is None:
-            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms)
+            opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms, partition_count)
+        if opened.partition_count != partition_count:
+            opened.partition_count = SEVERAL
         opened.last_timestamp_ms = max(timestamp_ms, opened.last_timestamp_ms)
         return opened.head
 
@@ -259,6 +277,15 @@ class LivePartition:
         if info is not None:
             self.segments.append(info)
 
+    def record_counts(self) -> set[int]:
+        """Among how many partitions the writers of the live records have split the traces; see `split.places_of`."""
+        segments = (self.segment_count(segment) for segment in (*self.retained, *self.segments))
+        return {*segments, *(one.partition_count for one in (*self.sealing, *self._heads.values()))}
+
+    def segment_count(self, segment: SegmentInfo) -> int:
+        """The partition count of a segment. Earlier versions did not note it: then there was but one."""
+        return self.policy.partitions if segment.partition_count is None else segment.partition_count
+
     def to_flush(self, job: FlushJob) -> list[SegmentInfo]:
         """The segments that a flush job writes, by tenant and offset."""
         inside = [s for s in self.segments if job.first_offset <= s.first_offset <= job.last_offset]
@@ -269,7 +296,21 @@ class LivePartition:
         self.flushed_offset = job.last_offset + 1
         done = [s for s in self.segments if s.first_offset < self.flushed_offset]
         self.segments = [s for s in self.segments if s.first_offset >= self.flushed_offset]
+        self.retained += done
         return done
+
+    def retire(self, until_offset: int) -> None:
+        """The segments below the offset that are in blocks are about to be deleted. In: the end of a flushed cut"""
+        self.retained_from = max(self.retained_from, min(until_offset, self.flushed_offset))
+        self.retained = [s for s in self.retained if s.first_offset >= self.retained_from]
+
+    def holds_from(self, flushed_offset: int) -> bool:
+        """Whether everything that was taken at this offset or later is here. What is in blocks already is, for a
+        while.
+        """
+        if flushed_offset < self.retained_from:
+            return False
+        return not any(s.first_offset < flushed_offset <= s.last_offset for s in self.retained)
 
     def fits(self, flushed_offset: int) -> bool:
         """Whether live data can be cut at this offset. If not, another worker has cut the partition here, late."""
@@ -280,7 +321,8 @@ class LivePartition:
 
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
         """The tenant's live data at offsets ≥ flushed_offset."""
-        segments = [s for s in self.segments if s.tenant == tenant and s.first_offset >= flushed_offset]
+        here = [*self.retained, *self.segments] if flushed_offset < self.flushed_offset else self.segments
+        segments = [s for s in here if s.tenant == tenant and s.first_offset >= flushed_offset]
         heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
         opened = self._heads.get(tenant)
         if opened is not None:
@@ -311,7 +353,7 @@ class LivePartition:
         opened = [self._heads.pop(tenant) for tenant in tenants]
         shared = SharedRecords([one.head.records for one in opened])
         jobs = [
-            SealJob(tenant, one.head, one.first_timestamp_ms, one.last_timestamp_ms, shared)
+            SealJob(tenant, one.head, one.first_timestamp_ms, one.last_timestamp_ms, shared, one.partition_count)
             for tenant, one in zip(tenants, opened, strict=True)
         ]
         self.sealing += jobs

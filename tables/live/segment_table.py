@@ -41,6 +41,8 @@ class SegmentInfo:
     end_max_ns: int
     first_timestamp_ms: int  # of the record at first_offset, as the broker set it
     last_timestamp_ms: int = 0  # the greatest of its records; 0 in segments of earlier versions
+    # Among how many partitions the writers had split the traces; SEVERAL: not all the same; None: not known.
+    partition_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from tables.parquet.write import to_parquet
 from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
+from tables.wire.split import SEVERAL
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 RAW_SPANS = Counter(
@@ -157,6 +158,7 @@ class LiveStore:
             end_max_ns=end_max_ns,
             first_timestamp_ms=job.first_timestamp_ms,
             last_timestamp_ms=job.last_timestamp_ms,
+            partition_count=job.partition_count,
         )
         self._segments.put(info, data)
         self._data.keep(info, data)
@@ -174,9 +176,11 @@ class LiveStore:
         metas: list[BlockMeta] = []
         copies: dict[str, SegmentInfo] = {}
         merged: dict[str, MergedSegments] = {}
-        cluster_id, count = self.blocks.cluster_id, self.policy.partitions
+        cluster_id = self.blocks.cluster_id
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
-            files = self._files(list(of_tenant))
+            infos = list(of_tenant)
+            files = self._files(infos)
+            count = one_count(infos, self.policy.partitions)
             block = BlockRange(cluster_id, tenant, partition, count, job.first_offset, job.last_offset)
             # What redactions leave untouched is the very same object.
             origins = {id(file): origin for file, origin in files}
@@ -229,6 +233,13 @@ class LiveStore:
         BLOCK_BYTES.inc(sum(meta.size_bytes for meta in result.blocks))
         return done
 
+    def retire(self, infos: Iterable[SegmentInfo]) -> None:
+        """No query begins with these flushed segments any more: they are about to be deleted."""
+        for info in infos:
+            partition = self.partitions.get(info.partition)
+            if partition is not None:
+                partition.retire(info.last_offset + 1)
+
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Deletes segments that readers no longer need (disk)."""
         for info in infos:
@@ -255,12 +266,15 @@ class LiveStore:
             if not partition.fits(flushed_offset):
                 live.overtaken.append(number)
                 continue
-            view = partition.live(flushed_offset, tenant)
-            sources = [self.source(info) for info in view.segments]
-            parts: list[LivePart] = [partial(_segments, sources)] if sources else []
-            parts += [partial(_head_sources, head, count) for head, count in view.heads]
-            live.parts[number] = parts
+            live.parts[number] = self.parts_from(partition, flushed_offset, tenant)
         return live
+
+    def parts_from(self, partition: LivePartition, flushed_offset: int, tenant: str) -> list[LivePart]:
+        """What the partition has of the tenant from the offset on. In: an offset that it `fits`, and `holds_from`"""
+        view = partition.live(flushed_offset, tenant)
+        sources = [self.source(info) for info in view.segments]
+        parts: list[LivePart] = [partial(_segments, sources)] if sources else []
+        return parts + [partial(_head_sources, head, count) for head, count in view.heads]
 
     def overtaken(self) -> list[int]:
         """Partitions to open again, because another worker has cut them at an offset where nothing ends here."""
@@ -278,6 +292,12 @@ class LiveStore:
                 info.spans,
             )
         return source
+
+
+def one_count(infos: Iterable[SegmentInfo], unnoted: int) -> int:
+    """The partition count of a block of these segments. unnoted: of segments of earlier versions"""
+    counts = {unnoted if info.partition_count is None else info.partition_count for info in infos}
+    return counts.pop() if len(counts) == 1 else SEVERAL
 
 
 def _cache_key(info: SegmentInfo) -> str:

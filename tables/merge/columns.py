@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
-from tables.columns.arrays import concat, numbers, one_array, take_lists
+from tables.columns.arrays import concat, numbers, one_array, take_lists, take_rows
+from tables.columns.types import Int64s
 from tables.merge.inputs import Columns, narrow
 
 # Dictionaries of so many values are always looked through for those that no row has.
@@ -31,10 +32,10 @@ def column_names(parts: Iterable[Part]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part.columns))
 
 
-def joined(name: str, parts: Sequence[Part], order: Any | None) -> Any:
+def joined(name: str, parts: Sequence[Part], order: Int64s | None) -> Any:
     """A column of all parts; null, or what stands for nothing, where a part has not the column.
 
-    order: which row of all comes where, as an Arrow array; None: as they are
+    order: which row of all comes where; None: as they are
     """
     present = [part.columns[name] for part in parts if name in part.columns]
     if any(pa.types.is_dictionary(array.type) for array in present):
@@ -44,10 +45,8 @@ def joined(name: str, parts: Sequence[Part], order: Any | None) -> Any:
         array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
         array = filled(name, array)
     if order is not None:
-        if name in MOSTLY_EMPTY and array.null_count == 0:
-            array = take_lists(array, numbers(order))
-        else:
-            array = pc.take(array, order, boundscheck=False)
+        lists = name in MOSTLY_EMPTY and array.null_count == 0
+        array = take_lists(array, order) if lists else take_rows(array, order)
     return array
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from tables.columns.arrays import big_endian, numbers, ranges
 from tables.columns.trace_index import trace_index
@@ -115,8 +114,7 @@ def _sort_joined(found: RowOrder) -> None:
     found.rows[places] = rows[found.keys.order(rows, trace)]
 
 
-def order_array(rows: Int64s, total: int) -> pa.Array | None:
-    """The order as Arrow takes it; None: rows stay where they are."""
-    if len(rows) == total and bool((rows[1:] > rows[:-1]).all()):
-        return None
-    return pa.array(rows.astype(np.int32))
+def moved_rows(rows: Int64s, total: int) -> Int64s | None:
+    """The order of rows; None: they stay where they are."""
+    stay = len(rows) == total and bool((rows[1:] > rows[:-1]).all())
+    return None if stay else rows

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tables.columns import overflow
+from tables.columns.arrays import take_rows
 from tables.columns.types import Int64s
 from tables.columns.whole_traces import repeated_rows
 from tables.merge.attributes import Attributes
 from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
-from tables.merge.order import RowOrder, order_array, row_order
+from tables.merge.order import RowOrder, moved_rows, row_order
 from tables.schema import FIXED
 
 
@@ -63,7 +63,7 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
     rows: which of all rows, in their new order; free: whether the parts need not keep what is done
     """
     total = sum(part.rows for part in parts)
-    order = order_array(rows, total)
+    order = moved_rows(rows, total)
     all_used = len(rows) == total and all(part.whole for part in parts)
     hidden = set(attributes.from_overflow())
     rare: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
         if name in hidden:
             own = joined(name, parts, None) if name in names else None
             array = attributes.column(name, own)
-            array = array if order is None else pc.take(array, order, boundscheck=False)
+            array = array if order is None else take_rows(array, order)
         else:
             array = joined(name, parts, order)
         if free:

@@ -92,8 +92,6 @@ class Spill:
             return
         if sum(one.nbytes for one in self._held) + rows.nbytes > self._bytes_max:
             rows.spill(self.new_path())
-            # Or what each input took adds up: the allocator keeps it for later.
-            pa.default_memory_pool().release_unused()
         else:
             self._held.append(rows)
 
@@ -122,7 +120,7 @@ class SpilledInput:
         return Sample(np.r_[self._ids[:-1][:: max(1, step // _SAMPLED_ROWS)], self._ids[-1:]], self._bytes)
 
     def columns(self) -> Columns:
-        """All columns, once (disk)."""
+        """Reads back all columns. Rows on disk can be read only once."""
         with pa.memory_map(str(self._path)) as file:
             table: Any = pa.ipc.open_file(file).read_all()
         self._path.unlink(missing_ok=True)

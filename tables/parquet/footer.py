@@ -30,6 +30,7 @@ class ColumnChunk:
 
     head: its ColumnMetaData up to codec; data, dictionary: offsets of its first pages, 0: no dictionary
     size_bytes: of all pages; index: offset of its OffsetIndex, -1 without one
+    statistics: a serialized Statistics, b"": none
     """
 
     head: bytes = b""
@@ -39,6 +40,7 @@ class ColumnChunk:
     data: int = 0
     dictionary: int = 0
     index: int = -1
+    statistics: bytes = b""
 
     @property
     def start(self) -> int:
@@ -132,7 +134,7 @@ def _row_group(reader: thrift.ThriftReader) -> list[ColumnChunk]:
 
 def _column_meta(reader: thrift.ThriftReader, chunk: ColumnChunk) -> None:
     """ColumnMetaData: codec = 4, num_values = 5, total_uncompressed_size = 6, total_compressed_size = 7,
-    data_page_offset = 9, dictionary_page_offset = 11.
+    data_page_offset = 9, dictionary_page_offset = 11, statistics = 12.
     """
     start = reader.at
     for number, type_ in reader.fields():
@@ -147,9 +149,12 @@ def _column_meta(reader: thrift.ThriftReader, chunk: ColumnChunk) -> None:
         elif number == 11:
             chunk.dictionary = reader.number()
         else:
+            value = reader.at
             reader.skip(type_)
             if number == 4:
                 chunk.head = reader.data[start : reader.at]
+            elif number == 12:
+                chunk.statistics = reader.data[value : reader.at]
 
 
 # ---- written anew

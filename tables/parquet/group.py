@@ -119,7 +119,7 @@ class GroupSource:
     # ---- decoded
 
     def traces(self) -> TraceIndex:
-        """Where each trace lies."""
+        """The first row of each trace, over all files of the group."""
         return self._rows().index
 
     def entry_keys(self, column: str) -> Any:

@@ -36,11 +36,13 @@ class ColumnLayout(NamedTuple):
 
     elements: its SchemaElements, `element_count` of them
     paths: for each of its leaves, the path as Arrow says it and as ColumnMetaData has it (its field 3)
+    types: of each of its leaves
     """
 
     elements: bytes
     element_count: int
     paths: tuple[tuple[str, bytes], ...]
+    types: tuple[int, ...]
 
 
 def column_type(column: str) -> Any | None:
@@ -67,7 +69,8 @@ def layout(column: str) -> ColumnLayout | None:
     paths = [
         (group.column(number).path_in_schema, _path_field(chunk.head)) for number, chunk in enumerate(footer.chunks)
     ]
-    return ColumnLayout(elements, count, tuple(paths))
+    types = tuple(_TYPES[group.column(number).physical_type] for number in range(len(paths)))
+    return ColumnLayout(elements, count, tuple(paths), types)
 
 
 def _path_field(head: bytes) -> bytes:

@@ -155,14 +155,22 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
 
 
 def _leaf(chunk: ColumnChunk, tail: bytes, offset: int) -> _Leaf:
-    """OffsetIndex: page_locations = 1. PageLocation: offset = 1, compressed_page_size = 2, first_row_index = 3."""
-    reader = thrift.ThriftReader(tail, chunk.index - offset)
+    places = page_places(tail, chunk.index - offset)
+    ends = [place[0] + place[1] for place in places[-1:]]
+    starts = tuple(place[2] for place in places)
+    return _Leaf(chunk.head, chunk.values, chunk.dictionary or None, (*(place[0] for place in places), *ends), starts)
+
+
+def page_places(data: Any, at: int) -> list[list[int]]:
+    """Offset, bytes and first row of each page of a leaf. In: bytes that have an OffsetIndex at `at`
+
+    OffsetIndex: page_locations = 1. PageLocation: offset = 1, compressed_page_size = 2, first_row_index = 3.
+    """
+    reader = thrift.ThriftReader(data, at)
     places: list[list[int]] = []
     for number, type_ in reader.fields():
         if number != 1:
             reader.skip(type_)
             continue
         places = [reader.numbers() for _ in reader.structs()]
-    ends = [place[0] + place[1] for place in places[-1:]]
-    starts = tuple(place[2] for place in places)
-    return _Leaf(chunk.head, chunk.values, chunk.dictionary or None, (*(place[0] for place in places), *ends), starts)
+    return places

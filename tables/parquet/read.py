@@ -190,7 +190,7 @@ class ParquetSource:
         return self.columns.difference(self._opened().leaves)
 
     def sparse(self) -> overflow.SparseColumns:
-        """The whole overflow, by column."""
+        """All attributes in the overflow column, as one sparse column each."""
         return overflow.SparseColumns.of(self._overflow())
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ from tables.columns.arrays import one_array
 from tables.parquet.directory import with_directory
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION, parse_attribute_column
 
-_DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
+DELTA: Final = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
 _PLAIN: Final = ("span_id", "parent_span_id", "events.list.element.time_ns")
 _STATISTICS: Final = (
     "trace_id",
@@ -27,6 +27,8 @@ _STATISTICS: Final = (
     "name",
     "resource.service.name",
 )
+# How the rows are sorted, as the footer says it.
+SORTED_BY: Final = ("trace_id", "start_ns")
 # Number of values of a string column that show whether they repeat.
 _SAMPLE: Final = 200
 _UNIQUE_SHARE_MAX: Final = 0.7
@@ -35,7 +37,7 @@ _SMALL_ROWS: Final = 1000
 # One trace costs what decoding a page of each column does (`tables.parquet.pages`); all rows cost more with more pages:
 # with five 4 %, with eight 20 %. For that the pages of all columns must begin at the same rows, so that only very
 # large values may begin one of their own.
-_PAGE_ROWS: Final = 12_288
+PAGE_ROWS: Final = 12_288
 _PAGE_BYTES: Final = 8 << 20
 
 
@@ -44,11 +46,31 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
 
     metadata: for the footer's key-value pairs, beside the version of the schema
     """
-    small = table.num_rows < _SMALL_ROWS
-    columns = [one_array(column) for column in table.columns]
-    plain = set(_PLAIN) | set(_DELTA)
-    plain |= {name for name, column in zip(table.column_names, columns, strict=True) if _hardly_repeats(column)}
-    flat = pa.Table.from_arrays(columns, names=table.column_names)
+    flat = one_chunk(table)
+    return with_directory(written_by_arrow(flat, key_values(metadata), PAGE_ROWS), flat)
+
+
+def key_values(metadata: dict[str, str] | None) -> dict[str, str]:
+    """What the footer says beside its columns."""
+    return {SCHEMA_KEY: str(SCHEMA_VERSION), **(metadata or {})}
+
+
+def one_chunk(table: pa.Table) -> pa.Table:
+    """The table with one array for each column."""
+    return pa.Table.from_arrays([one_array(column) for column in table.columns], names=table.column_names)
+
+
+def written_by_arrow(
+    flat: pa.Table, metadata: dict[str, str], page_rows: int, *, with_index: bool = False
+) -> pa.Buffer:
+    """The file as Arrow writes it. In: at least one column, of one chunk each
+
+    with_index: whether it has an offset index even if a page has all rows
+    """
+    small = flat.num_rows < _SMALL_ROWS
+    plain = set(_PLAIN) | set(DELTA)
+    plain |= {name for name in flat.column_names if hardly_repeats(one_array(flat[name]))}
+    sorting = [flat.schema.get_field_index(name) for name in SORTED_BY]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -56,22 +78,23 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
         compression="lz4" if small else "zstd",
         compression_level=None if small else 1,
         use_dictionary=[path for path in _leaf_paths(flat.schema) if path not in plain],
-        column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"),
-        write_statistics=_statistics_columns(flat.schema),
-        write_page_index=table.num_rows > _PAGE_ROWS,
-        max_rows_per_page=_PAGE_ROWS,
+        column_encoding=dict.fromkeys(DELTA, "DELTA_BINARY_PACKED"),
+        write_statistics=with_statistics(flat.schema),
+        write_page_index=with_index or flat.num_rows > page_rows,
+        max_rows_per_page=page_rows,
         data_page_size=_PAGE_BYTES,
         write_page_checksum=True,
         store_schema=False,
-        sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(flat.schema.get_field_index("start_ns"))],
+        sorting_columns=[pq.SortingColumn(number) for number in sorting if number >= 0],
     ) as writer:
         # Without Arrow's own schema in the footer, its metadata is not written either.
-        writer.add_key_value_metadata({SCHEMA_KEY: str(SCHEMA_VERSION), **(metadata or {})})
+        writer.add_key_value_metadata(metadata)
         writer.write_table(flat, row_group_size=max(1, flat.num_rows))
-    return with_directory(sink.getvalue(), flat)
+    return sink.getvalue()
 
 
-def _hardly_repeats(column: Any) -> bool:
+def hardly_repeats(column: Any) -> bool:
+    """Whether a dictionary of these texts would only take room. False for what is no plain text"""
     if column.type != pa.string():
         return False
     values = column.slice(len(column) // 2) if column.null_count == 0 else column.drop_null()
@@ -79,7 +102,8 @@ def _hardly_repeats(column: Any) -> bool:
     return len(sample) > 1 and len(sample.unique()) > _UNIQUE_SHARE_MAX * len(sample)
 
 
-def _statistics_columns(schema: pa.Schema) -> list[str]:
+def with_statistics(schema: pa.Schema) -> list[str]:
+    """The columns whose bounds the footer says."""
     numbers = []
     for field in schema:
         attribute = parse_attribute_column(field.name)

@@ -111,7 +111,7 @@ class RedactedSource:
         return (int(numbers_[0]), int(numbers_[-1]) + 1) if len(numbers_) else (0, 0)
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
-        """As of the source, redacted."""
+        """The columns of the source without the rows and values that redactions remove."""
         if rows is None and self._kept is not None:
             rows = (0, self.rows)
         if rows is not None and rows[0] >= rows[1]:

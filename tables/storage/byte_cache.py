@@ -41,7 +41,7 @@ class _HitCounts(Collector):
         self._counts: dict[str, _Count] = {}
 
     def of(self, cache: str) -> _Count:
-        """What a cache adds to."""
+        """The counters of a cache, made at its first use."""
         return self._counts.setdefault(cache, _Count())
 
     def collect(self) -> Iterator[CounterMetricFamily]:

@@ -9,7 +9,7 @@ class CircuitBreaker:
     """After some failures in a row nobody asks for a while; then one caller tries. Thread-safe."""
 
     def __init__(self, failures_max: int, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """failures_max: 0: never pauses"""
+        """`failures_max`: failures in a row until it pauses; 0: it never pauses."""
         self._failures_max, self._pause_s, self._clock = failures_max, pause_s, clock
         self._lock = threading.Lock()
         self._failures = 0

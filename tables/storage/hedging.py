@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class HedgedReads:
-    """Thread-safe; one for a storage."""
+    """Sends a read a second time if the first answer takes too long. Thread-safe; a storage has one."""
 
     def __init__(self, hedging: Hedging, timeout_s: float, slots: RequestSlots, metrics: RequestMetrics) -> None:
         """timeout_s: for a read with all its requests"""

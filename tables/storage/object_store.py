@@ -1,9 +1,12 @@
 """Object storage through obstore: local disk, S3, GCS and Azure behind a few functions, with our errors."""
 
+import fcntl
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import obstore
@@ -74,6 +77,31 @@ class ObjectStore:
         except exceptions.AlreadyExistsError:
             stamp = self.stamp(path)
             return stamp is not None and stamp.size_bytes == len(data) and self.get(path) == data
+        return True
+
+    def replace(self, path: str, data: Any, e_tag: str) -> bool:
+        """Writes an object that has this tag still (see `stamp`). Out: False if it has changed, or is gone
+
+        An object with the same content counts as written by this call, as with `create`.
+        """
+        data = _bytes_of(data)
+        if self.config.backend == "local":
+            with _local_lock(self.config, path):
+                stamp = self.stamp(path)
+                if stamp is None or stamp.e_tag != e_tag:
+                    return False
+                self.put(path, data)
+                return True
+        mode: Any = {"e_tag": e_tag, "version": None}
+        try:
+            self._runner.run(
+                StorageRequest("put", "replace", path, 1, len(data)),
+                partial(obstore.put, self._store, path, data, mode=mode, **self.config.put_options),
+            )
+        except StorageError as err:
+            if not isinstance(err.__cause__, exceptions.PreconditionError | FileNotFoundError):
+                raise
+            return self.get(path) == bytes(data)
         return True
 
     def get(self, path: str) -> bytes | None:
@@ -216,6 +244,16 @@ class ObjectStore:
         except FileNotFoundError:
             return []
         return sorted(found["common_prefixes"])
+
+
+@contextmanager
+def _local_lock(config: StorageConfig, path: str) -> Iterator[None]:
+    """Of all processes of this machine: the local disk has no conditional writes."""
+    folder = Path(config.place) / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / hashlib.blake2b(f"{config.prefix}/{path}".encode(), digest_size=1).hexdigest()).open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 async def _got(store: Any, path: str) -> bytes:

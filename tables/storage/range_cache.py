@@ -94,5 +94,5 @@ class RoleReader:
         self._cache, self._role = cache, role
 
     def get_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
-        """As `ObjectStore.get_ranges`."""
+        """Reads ranges of an object as `ObjectStore.get_ranges` does, through the cache."""
         return self._cache.read(self._role, path, ranges)

@@ -39,7 +39,7 @@ class StorageRequest(NamedTuple):
 
 
 class RequestRunner:
-    """One for a storage. Thread-safe."""
+    """Sends requests to a storage, with limits, retries and metrics. Thread-safe; a storage has one."""
 
     def __init__(self, config: StorageConfig) -> None:
         self._config = config

@@ -21,7 +21,7 @@ from tables.storage.circuit_breaker import CircuitBreaker
 log = logging.getLogger(__name__)
 
 # Tempo's names of what may be cached, as far as Stretto has it.
-Role = Literal["bloom", "parquet-footer", "parquet-page"]
+Role = Literal["bloom", "parquet-footer", "parquet-page", "frontend-search"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 _LOOKUPS: Final = Counter(

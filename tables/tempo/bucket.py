@@ -24,7 +24,7 @@ class TempoBlock:
 
     @property
     def id(self) -> str:
-        """Its UUID."""
+        """The UUID of the block, as Tempo writes it."""
         return self.meta.block_id
 
     @property

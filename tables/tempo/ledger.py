@@ -54,7 +54,7 @@ class Known(NamedTuple):
 
     @property
     def all(self) -> frozenset[str]:
-        """Every one of them."""
+        """The ids of all blocks that are imported or are being imported."""
         return self.entries | self.marked
 
 

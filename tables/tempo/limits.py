@@ -32,7 +32,7 @@ class TimeLimits:
         return meta.end_ms > 0 and meta.start_ms * NS_PER_MS >= self.since_ns and end <= self.until_ns
 
     def within(self, spans: pa.RecordBatch) -> pa.RecordBatch:
-        """The spans that start within."""
+        """The spans that start within the limits."""
         start = numbers(spans.column("start_ns"))
         inside = (start >= self.since_ns) & (start < self.until_ns)
         return spans if inside.all() else take_rows(spans, np.flatnonzero(inside))

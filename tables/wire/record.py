@@ -5,6 +5,7 @@ headers  `v`  format version, decimal: 1 for a record of one tenant, 2 for a sha
               instead of columns
          `n`  number of spans, decimal
          `m`  only if shared: whose they are, `<tenant>:<spans>` joined by commas, in the order of the rows
+         `p`  how many partitions the topic had for the writer, decimal; records of earlier versions do not say
          `t`  least and greatest start of a span, unix nanoseconds, `<min>-<max>` decimal
 value    4 bytes: length of what follows when decompressed, little-endian
          zstd of an uncompressed Arrow IPC stream with one record batch (columns: see `wire.otlp`); in version 3 of an
@@ -54,6 +55,12 @@ class RecordInfo:
     start_max_ns: int
     runs: tuple[tuple[str, int], ...] = ()
     of_requests: bool = False
+    partitions: int = 0  # among how many the writer has split the traces; 0: it does not say
+
+
+def with_partitions(headers: Headers, partitions: int) -> Headers:
+    """The headers of a record whose traces were split among so many partitions."""
+    return [*headers, ("p", str(partitions).encode())]
 
 
 def encode(spans: pa.RecordBatch, runs: Sequence[tuple[str, int]] = ()) -> tuple[bytes, Headers]:
@@ -94,11 +101,13 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
         first, _, last = found["t"].decode().rpartition("-")
         first, last = (first[:-1], f"-{last}") if first.endswith("-") else (first, last)
-        info = RecordInfo(int(found["n"]), int(first), int(last))
+        info = RecordInfo(int(found["n"]), int(first), int(last), partitions=int(found.get("p") or 0))
     except (KeyError, ValueError, AttributeError) as err:  # a header may have no value
-        raise WireError(f"header `n` or `t` is missing or not a number: {err}") from err
+        raise WireError(f"header `n` or `t` is missing, or one of them or `p` not a number: {err}") from err
     if not 0 < info.spans <= _SPANS_MAX:
         raise WireError(f"header `n` is {info.spans:.0e}; a record holds from one to {_SPANS_MAX} spans")
+    if not 0 <= info.partitions <= _SPANS_MAX:
+        raise WireError(f"header `p` is {info.partitions:.0e}; that is no number of partitions")
     if (
         min(info.start_min_ns, info.start_max_ns) < ~_INT64_MAX
         or max(info.start_min_ns, info.start_max_ns) > _INT64_MAX

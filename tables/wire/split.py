@@ -1,5 +1,6 @@
 """Rows of spans → parts, one per record: of one tenant in a partition, or shared by tenants with few spans each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,10 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibon
 _MOSTLY_EMPTY: Final = ("events", "links")
 # A record costs some 0.3 ms on its way through Kafka: as much as this many spans. Fewer share one with other tenants.
 OWN_RECORD_SPANS: Final = 512
+
+
+# As the partition count of a block: its records were written while the number changed.
+SEVERAL: Final = 0
 
 
 class Run(NamedTuple):
@@ -53,6 +58,17 @@ def partitions_of(trace_ids: Any, partitions: int) -> npt.NDArray[np.int64]:
 def partition_of(trace_id: bytes, partitions: int) -> int:
     """The partition of one trace id (16 bytes)."""
     return int(partitions_of(pa.array([trace_id], pa.binary(16)), partitions)[0])
+
+
+def places_of(trace_id: bytes, counts: Iterable[int], partitions: int) -> set[int]:
+    """Where a trace may be, if it was written while there were as many partitions as one of `counts` says.
+
+    SEVERAL among them: it may be in any. partitions: how many there are now
+    """
+    known = set(counts)
+    if SEVERAL in known:
+        return set(range(partitions))
+    return {partition_of(trace_id, count) for count in known}
 
 
 def split(spans: pa.RecordBatch, partitions: int, tenant_of: npt.NDArray[np.int32] | None = None) -> list[RowBatch]:

@@ -188,11 +188,11 @@ class _Apart(Client):
         super().__init__(cluster)
         self.url, self.otlp, self.tenant = f"http://127.0.0.1:{http}", f"127.0.0.1:{otlp}", ""
 
-    def send(self, body, **metadata):
+    def send(self, body, within_s=30, **metadata):
         with grpc.insecure_channel(self.otlp) as channel:
             headers = [(key.lower().replace("_", "-"), value) for key, value in metadata.items()]
             channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(
-                body, timeout=30, metadata=headers
+                body, timeout=within_s, metadata=headers
             )
 
     def get(self, path, **params):

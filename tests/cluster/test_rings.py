@@ -1,17 +1,17 @@
 """Who is there, told by the real thing; and large requests, which must not hold it up."""
 
-import asyncio
 import json
+import os
+import signal
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
-from agents.stream.topic_ends import TopicEnds
-from app.standalone.ports import free_port
-from app.targets.kafka_rings import KafkaRings
 from tables.wire.otlp.clean import tagged
 from tests.harness.client import Client, eventually, request
+from tests.harness.other_process import OtherProcess
 
 
 def asked(client: Client, path: str) -> Any:
@@ -31,8 +31,7 @@ def test_rings(client: Client) -> None:
 
     (worker,) = eventually(lambda: asked(client, "/live-store/ring"), caught_up)["shards"]
     assert (worker["state"], worker["this_process"], worker["partitions"]) == ("ACTIVE", True, [0, 1, 2, 3])
-    assert worker["id"].startswith("stretto-live-store-")
-    assert worker["address"] == "127.0.0.1"
+    assert f"-{client.pid('worker')}-" in worker["id"]
     eventually(
         lambda: asked(client, "/partition-ring")["partitions"],
         lambda rows: len(rows) == 4 and all(row["flushed"] == row["next_offset"] for row in rows),
@@ -42,25 +41,29 @@ def test_rings(client: Client) -> None:
         lambda: asked(client, "/distributor/ring")["shards"],
         lambda found: [one["state"] for one in found] == ["ACTIVE"],
     )
-    assert distributor["id"].startswith(("faust", "stretto"))
-    assert {one["role"] for one in asked(client, "/memberlist")["members"]} >= {"live-store", "distributor"}
+    assert distributor["id"] == worker["id"]
+    (member,) = asked(client, "/memberlist")["members"]
+    assert {"live-store", "distributor"} <= set(member["targets"])
 
 
-def test_kafka_away() -> None:
-    """The page comes within seconds, and says what is missing."""
+def test_others_come_and_go(client: Client, tmp_path: Path) -> None:
+    """A second process is known within moments, marked when it is silent, forgotten later; one that stops is gone at
+    once.
+    """
 
-    async def main() -> None:
-        rings = KafkaRings([f"127.0.0.1:{free_port()}"], "stretto", {}, TopicEnds())
-        began_s = time.monotonic()
-        ring = await rings.ring("live-store")
-        again = await rings.ring("live-store")
-        assert time.monotonic() - began_s < 5
-        assert not ring.workers
-        assert "Kafka" in ring.problem
-        assert again == ring
-        await rings.close()
+    def others() -> list[str]:
+        members = asked(client, "/memberlist")["members"]
+        return [one["state"] for one in members if one["targets"] == ["compactor"]]
 
-    asyncio.run(main())
+    with OtherProcess(client.cluster, tmp_path, "compactor") as compactor:
+        eventually(others, lambda found: found == ["ACTIVE"])
+        os.kill(compactor.pid, signal.SIGSTOP)
+        eventually(others, lambda found: found == ["UNHEALTHY"])
+        eventually(others, lambda found: not found)
+        os.kill(compactor.pid, signal.SIGCONT)
+        eventually(others, lambda found: found == ["ACTIVE"])
+        assert compactor.stop() == 0
+        eventually(others, lambda found: not found, 3)
 
 
 def test_large_requests_hold_up_nobody(client: Client) -> None:

@@ -56,19 +56,21 @@ def request(service: str, traces: int, spans_per_trace: int, first_trace: int = 
 
 
 class Client:
-    """Talks to one cluster."""
+    """Talks to one cluster, or to one process of it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, http_url: str = "", otlp_address: str = "") -> None:
+        """http_url, otlp_address: of one process; "": those of `stretto run`"""
         self.cluster = cluster
+        self.http_url, self.otlp_address = http_url or cluster.http_url, otlp_address or cluster.otlp_address
 
     # ---- sending
 
-    def send(self, body: bytes, **metadata: str) -> ExportTraceServiceResponse:
+    def send(self, body: bytes, within_s: float = 60, **metadata: str) -> ExportTraceServiceResponse:
         """Over gRPC. Raises grpc.RpcError."""
-        with grpc.insecure_channel(self.cluster.otlp_address) as channel:
+        with grpc.insecure_channel(self.otlp_address) as channel:
             export = channel.unary_unary(EXPORT, response_deserializer=ExportTraceServiceResponse.FromString)
             headers = [(key.replace("_", "-"), value) for key, value in metadata.items()]
-            reply: ExportTraceServiceResponse = export(body, timeout=60, metadata=headers)
+            reply: ExportTraceServiceResponse = export(body, timeout=within_s, metadata=headers)
             return reply
 
     def post(self, body: bytes, content_type: str = "application/x-protobuf", **headers: str) -> tuple[int, Any, bytes]:
@@ -86,8 +88,20 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         """JSON. Raises urllib.error.HTTPError."""
         query = f"?{urllib.parse.urlencode(params)}" if params else ""
-        with urllib.request.urlopen(f"{self.cluster.http_url}{path}{query}", timeout=60) as reply:
+        with urllib.request.urlopen(f"{self.http_url}{path}{query}", timeout=60) as reply:
             return json.loads(reply.read())
+
+    def get_json(self, path: str) -> Any:
+        """Of a page that is HTML where nobody asks for JSON."""
+        url = urllib.request.Request(f"{self.http_url}{path}", headers={"Accept": "application/json"})
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            return json.loads(reply.read())
+
+    def text(self, path: str) -> str:
+        """An answer as it is. Raises urllib.error.HTTPError."""
+        with urllib.request.urlopen(f"{self.cluster.http_url}{path}", timeout=60) as reply:
+            found: bytes = reply.read()
+        return found.decode()
 
     def search(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """The traces that match, all of them."""
@@ -106,7 +120,7 @@ class Client:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's series."""
-        with urllib.request.urlopen(f"{self.cluster.http_url}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self.http_url}/metrics", timeout=10) as reply:
             lines = reply.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
@@ -140,7 +154,7 @@ class Client:
     def ready(self) -> bool:
         """Raises OSError where nothing listens."""
         try:
-            with urllib.request.urlopen(f"{self.cluster.http_url}/ready", timeout=5):
+            with urllib.request.urlopen(f"{self.http_url}/ready", timeout=5):
                 return True
         except urllib.error.HTTPError:
             return False

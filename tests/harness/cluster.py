@@ -29,6 +29,9 @@ SHORT_WINDOWS: Final = {
     "STRETTO_LIVE_STORE__FLUSHED_RETENTION_S": "2",
     "STRETTO_STORAGE__TRACE__BLOCKLIST_POLL_S": "1",
     "STRETTO_KAFKA__WRITE_TIMEOUT_S": "3",
+    "STRETTO_MEMBERS__HEARTBEAT_PERIOD": "500ms",
+    "STRETTO_MEMBERS__HEARTBEAT_TIMEOUT": "3s",
+    "STRETTO_MEMBERS__FORGET_TIMEOUT": "8s",
 }
 # Variables that would lead the measured process to the user's own settings and clusters.
 OTHER_RECEIVERS: Final = {
@@ -69,7 +72,9 @@ class Cluster:
         self._command = list(command or COMMAND)
         receivers = "STRETTO_DISTRIBUTOR__RECEIVERS__"
         otlp = f"{receivers}OTLP__PROTOCOLS__"
+        self.workers = int((settings or {}).get("STRETTO_WORKERS") or 1)
         self._environment = {
+            "STRETTO_WORKERS": "1",  # however many the machine could use
             **{name: value for name, value in os.environ.items() if not is_foreign(name)},
             "STRETTO_DATA_DIR": str(self.data_dir),
             "STRETTO_SERVER__HTTP_LISTEN_ADDRESS": "127.0.0.1",
@@ -114,8 +119,23 @@ class Cluster:
         """The environment variables of the processes."""
         return dict(self._environment)
 
+    @property
+    def pid(self) -> int:
+        """Of `stretto run`."""
+        return self._running().pid
+
     def processes(self) -> list[measure.Process]:
         return measure.processes(self._running().pid)
+
+    def worker_urls(self) -> dict[int, str]:
+        """Where each of several workers alone serves the HTTP API, by its process id."""
+        found: dict[int, str] = {}
+        for one in self.processes():
+            if one.name == "worker":
+                variables = Path(f"/proc/{one.pid}/environ").read_bytes().decode(errors="replace").split("\0")
+                address = dict(line.partition("=")[::2] for line in variables)["STRETTO_SERVER__OWN_ADDRESS"]
+                found[one.pid] = f"http://{address}"
+        return found
 
     def counts(self) -> measure.Counts:
         """The worker's counters. Raises: BenchError if the worker does not answer"""

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import shutil
 import signal
@@ -20,6 +19,7 @@ import yaml
 
 from app.standalone.ports import free_port
 from tests.helpers.files import ROOT
+from tests.helpers.missing import skip_or_fail
 
 # Where .ci/run puts it on a machine that has none.
 OWN = ROOT / "build" / "prometheus" / "usr" / "bin"
@@ -45,10 +45,7 @@ def program(name: str) -> str:
     """The path of prometheus or promtool. Without them the test is skipped; in CI (variable CI is set) it fails."""
     found = shutil.which(name) or shutil.which(name, path=str(OWN))
     if found is None:
-        said = f"{name} is not there: apt-get install prometheus (Debian, Ubuntu), or let .ci/run fetch it"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
+        skip_or_fail(f"{name} is not there: apt-get install prometheus (Debian, Ubuntu), or let .ci/run fetch it")
     return found
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from app.api.backend import TraceAnswer
 from app.api.limits import ApiLimits
 from app.api.server import api_runner, build_api
-from app.api.status.status import Configs, Process
+from app.api.status.process import Configs, Process
 from app.net.access import Access
 from query.results import Inspected, MetricsResult, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.tags.tags import TagNames, TagValues
@@ -136,7 +136,16 @@ LIMITS = ApiLimits(
 
 
 def api_over(
-    backend, *, multitenancy=False, credentials=None, target="all", configs=None, rings=None, profiling=False, **limits
+    backend,
+    *,
+    multitenancy=False,
+    credentials=None,
+    target="all",
+    configs=None,
+    rings=None,
+    profiling=False,
+    tenants=None,
+    **limits,
 ) -> web.Application:
     """The API over a backend, with the settings of LIMITS where `limits` does not say otherwise."""
     return build_api(
@@ -146,6 +155,7 @@ def api_over(
         process=Process(target, configs or Configs()),
         rings=rings,
         profiling=profiling,
+        tenants=tenants,
     )
 
 

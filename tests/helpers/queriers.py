@@ -1,6 +1,7 @@
 """A querier over a live store that holds a trace."""
 
-from app.querying.querier import Querier, QueryLimits
+from app.querying.executor import QueryLimits
+from app.querying.querier import Querier
 from query.requests import TraceRequest
 from tests.helpers.live_store import TP0, World, message
 

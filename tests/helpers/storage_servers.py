@@ -25,6 +25,7 @@ from app.process.storage import anonymous_key
 from app.standalone.ports import free_port
 from tables.storage.config import Backend, StorageConfig
 from tests.helpers.files import ROOT
+from tests.helpers.missing import skip_or_fail
 
 BUCKET = "traces"
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -145,10 +146,7 @@ def azure_server(folder: Path) -> Iterator[StorageServer]:
     """Azurite, with a container. Without it the test is skipped; in CI (variable CI is set) it fails."""
     node = shutil.which("node", path=f"{ROOT / 'build' / 'node' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
     if node is None or not _AZURITE.exists():
-        said = "Azurite is not there: `make test` installs it with npm (Debian, Ubuntu: apt-get install npm)"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
+        skip_or_fail("Azurite is not there: `make test` installs it with npm (Debian, Ubuntu: apt-get install npm)")
     port = free_port()
     # It knows no version of the interface that is newer than itself.
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]

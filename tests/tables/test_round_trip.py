@@ -71,7 +71,7 @@ def test_nothing_is_lost(
     """What a client sent is what a trace by id gives back, through every format on the way, however few attributes
     have columns of their own, and however few rows have pages of their own.
     """
-    with patch.object(write, "_PAGE_ROWS", page_rows), patch.object(read, "_SOME_COLUMNS", 0):
+    with patch.object(write, "PAGE_ROWS", page_rows), patch.object(read, "_SOME_COLUMNS", 0):
         nothing_is_lost(requests, partitions, tenants, columns_max)
 
 

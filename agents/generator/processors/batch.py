@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from agents.generator.series.labels import ABSENT, Interner, number_text
-from tables.columns.arrays import fixed_bytes, list_offsets, numbers
+from tables.columns.arrays import fixed_bytes, numbers
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.types import Codes
 from tables.seal.resources import parse_resource, service_name
+from tables.wire.span_attributes import NUMBER_FIELDS, SpanAttributes
 
 _RESOURCES_MAX: Final = 10_000
 _KNOWN_BYTES_MAX: Final = 8192
-_NUMBERS: Final = ("bool_value", "int_value", "double_value")
 # The smallest ratio in OpenTelemetry's sampling. A smaller one is an error, and would make counters infinite.
 RATIO_MIN: Final = 2.0**-56
 
@@ -87,7 +87,7 @@ class Batch:
         column = spans.column("resource")
         self.resource_of = numbers(column.indices)
         self.resources = [resources.facts(raw) for raw in column.dictionary.to_pylist()]
-        self.attributes = SpanAttributes(spans.column("attributes"))
+        self.attributes = LabelAttributes(spans.column("attributes"))
 
     @property
     def seconds(self) -> npt.NDArray[np.float64]:
@@ -161,63 +161,8 @@ def _weight(ratio: str) -> float:
     return 1.0 / value if RATIO_MIN <= value < float("inf") else float("nan")
 
 
-class SpanAttributes:
-    """The attributes of a batch's spans, as entries of a flat list; finds them by key."""
-
-    def __init__(self, lists: pa.ListArray) -> None:
-        self.rows = len(lists)
-        self.offsets = list_offsets(lists)
-        self.pairs = lists.values
-        self.first, self.end = int(self.offsets[0]), int(self.offsets[-1])
-        self._key = self.pairs.field("key")
-        self.keys: list[str] = self._key.dictionary.to_pylist()  # by number
-
-    def key_codes(self) -> npt.NDArray[Any]:
-        """The key code of each entry from `first` to `end`."""
-        return numbers(self._key.indices)[self.first : self.end]
-
-    def find(self, keys: Sequence[str]) -> dict[str, npt.NDArray[np.int32]]:
-        """For each of the keys that any span has with a text: the index of each row's entry, shape (rows,); -1 if it
-        has none.
-
-        Lists, bytes and empty strings do not count: a label cannot show them.
-        """
-        number_of = {key: number for number, key in enumerate(keys)}
-        wanted = np.array([number_of.get(key, -1) for key in self.keys], np.int16)
-        if not len(wanted) or wanted.max() < 0:
-            return {}
-        entry_key = wanted[self.key_codes()]
-        hits = np.flatnonzero(entry_key >= 0)
-        hits = hits[self._have_text(hits + self.first)]
-        hit_key = entry_key[hits]
-        places = (hits + self.first).astype(np.int32)
-        rows = np.repeat(np.arange(self.rows), np.diff(np.searchsorted(places, self.offsets)))
-        found: dict[str, npt.NDArray[np.int32]] = {}
-        for number, key in enumerate(keys):
-            mine = hit_key == number
-            if mine.any():
-                entries = np.full(self.rows, -1, np.int32)
-                entries[rows[mine]] = places[mine]  # of a key that a span has twice, the last stays
-                found[key] = entries
-        return found
-
-    def _have_text(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of the entries hold a non-empty string or a number."""
-        fields = {field.name for field in self.pairs.type}
-        have = np.zeros(len(places), np.bool_)
-        if "string_value" in fields:
-            texts = self.pairs.field("string_value")
-            offsets = list_offsets(texts)
-            have = offsets[places + 1] > offsets[places]
-            if have.all():
-                return have  # nearly always
-        rest = np.flatnonzero(~have)
-        chosen = pa.array(places[rest])
-        for name in _NUMBERS:
-            if name in fields:
-                valid = self.pairs.field(name).take(chosen).is_valid()
-                have[rest] |= valid.to_numpy(zero_copy_only=False)
-        return have
+class LabelAttributes(SpanAttributes):
+    """Attributes whose values become labels."""
 
     def codes(self, entries: npt.NDArray[np.int32], interner: Interner) -> Codes:
         """Label values of entries; absent for lists and bytes."""
@@ -233,7 +178,7 @@ class SpanAttributes:
             local = np.full(len(entries), -1)
         if local.min(initial=0) >= 0:
             return out  # nearly always: names are texts
-        for name in _NUMBERS:
+        for name in NUMBER_FIELDS:
             if name in fields:
                 taken = self.pairs.field(name).take(chosen)
                 rows = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))

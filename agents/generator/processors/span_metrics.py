@@ -9,13 +9,13 @@ import numpy.typing as npt
 from agents.generator.config import SpanMetricsConfig
 from agents.generator.processors.batch import Batch, ResourceFacts
 from agents.generator.processors.filters import passing
-from agents.generator.processors.size import span_bytes
 from agents.generator.series.columns_file import Plain, Tree
 from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, Labels, label_names, sanitized
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot
 from tables.columns.types import Codes, Floats
+from tables.wire.span_bytes import span_bytes
 
 CALLS: Final = "traces_spanmetrics_calls_total"
 SIZE: Final = "traces_spanmetrics_size_total"
@@ -99,7 +99,7 @@ class SpanMetrics:
         rows = _Rows(
             self._columns(batch),
             batch.seconds,
-            span_bytes(batch),
+            span_bytes(batch.spans, batch.attributes),
             batch.end_ns,
             batch.words("trace_id"),
             batch.weights(self._config.span_multiplier_key),
@@ -179,7 +179,7 @@ class SpanMetrics:
         }
 
     def restore(self, saved: Tree) -> None:
-        """Continues from `saved`."""
+        """Replaces the counts by those of a saved state, as the method that saves returned it."""
         for interner, values in zip(self._interners, saved["values"], strict=True):
             interner.restore(values)
         self.table.restore(saved["table"])

@@ -176,7 +176,7 @@ class NativeHistograms:
         return {"keys": self._totals.keys.copy(), "counts": self._totals.counts.copy(), "shifts": self._shifts.copy()}
 
     def restore(self, saved: Tree) -> None:
-        """Continues from `saved`."""
+        """Replaces the histograms by those of a saved state, as the method that saves returned it."""
         self._totals.keys, self._totals.counts, self._shifts = (saved[name] for name in ("keys", "counts", "shifts"))
 
     def state(self) -> NativeState:

@@ -10,6 +10,8 @@ from prometheus_client.exposition import choose_encoder
 
 from app.api.backend import BACKEND
 from app.api.errors import plain_text
+from app.api.status.process import PROCESS
+from app.api.status.worker_metrics import OWN, of_workers
 
 routes = web.RouteTableDef()
 
@@ -42,7 +44,15 @@ def public(reasons: Iterable[str]) -> str:
 
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
-    """Metrics of the process, in the format that the scraper accepts: Prometheus text or OpenMetrics."""
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    """Metrics of the process, in the format that the scraper accepts: Prometheus text or OpenMetrics. Where several
+    worker processes share this port, of all of them.
+    """
+    accept = request.headers.get("Accept", "")
+    encode, content_type = choose_encoder(accept)
+    workers = request.app[PROCESS].workers
+    if workers and request.query.get("worker") != OWN:
+        body = (await of_workers(workers, accept)).encode()
+    else:
+        body = encode(REGISTRY)
     # As a header: `content_type=` refuses one with a charset.
-    return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
+    return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,81 +1,50 @@
-"""Which workers there are, under the paths of Tempo's rings: JSON where the client asks for it, else a small page.
+"""Which processes there are, under the paths of Tempo's rings: JSON where the client asks for it, else a small page.
 
-Stretto has no hash rings. Who is there and who has which partition Kafka knows, as the members of a consumer group;
-what a partition holds the live store of this process knows.
+Stretto has no hash rings. Kafka's consumer groups give the partitions to the processes, which announce themselves on a
+topic (agents/members).
 """
 
-import html
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-import orjson
 from aiohttp import web
+
+from agents.members.member import Member, MemberState, OffsetRange
+from app.api.status.pages import json_or_page, utc
 
 routes = web.RouteTableDef()
 
 Role = Literal["distributor", "live-store", "metrics-generator", "compactor"]
 ROLES: Final[tuple[Role, ...]] = ("distributor", "live-store", "metrics-generator", "compactor")
-State = Literal["ACTIVE", "JOINING", "LEAVING"]
+_LIVE_STORE: Final = "live-store"
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionOffsets:
-    """How far a live store is with one partition."""
-
-    partition: int
-    next_offset: int  # the first that is not read yet
-    end_offset: int | None  # where the topic ends; None: not known yet
-    flushed: int  # everything below is in blocks
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """id: as Kafka has it. address: whence it talks to Kafka; "" where Kafka did not say. since_s: unix time of its
-    start; known of this process only, as is `offsets`.
+class Membership:
+    """members: this process first, as it is now. own_id: its id. problem: why there may be more; "" if there are
+    not
     """
 
-    id: str
-    role: Role
-    address: str
-    state: State
-    partitions: Sequence[int]
-    this_process: bool = False
-    since_s: float | None = None
-    offsets: Sequence[PartitionOffsets] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """problem: why there may be more workers than these; "" if there are not"""
-
-    workers: Sequence[Worker]
+    members: Sequence[Member]
+    own_id: str
     problem: str = ""
 
 
 class Rings(Protocol):
-    """Answers within seconds, whatever is away."""
+    """Answers at once, whatever is away."""
 
-    async def ring(self, role: Role) -> Ring:
-        """The workers of a role."""
-        ...
-
-    def services(self) -> Mapping[str, str]:
-        """The roles that this process has, and the state of each: Starting, Running, Stopping."""
+    def membership(self) -> Membership:
+        """The processes of the cluster."""
         ...
 
 
 class UnknownRings:
-    """The rings of a process that does not ask Kafka who else is there."""
+    """The rings of a process that does not know who else is there."""
 
-    async def ring(self, role: Role) -> Ring:  # noqa: ARG002
-        """No workers, and that the process does not know any."""
-        return Ring((), "this process does not know who is there")
-
-    def services(self) -> Mapping[str, str]:
-        """Nothing: the process does not say what it runs."""
-        return {}
+    def membership(self) -> Membership:
+        """No processes, and that this one does not know any."""
+        return Membership((), "", "this process does not know who is there")
 
 
 RINGS: Final = web.AppKey("rings", Rings)
@@ -83,121 +52,109 @@ RINGS: Final = web.AppKey("rings", Rings)
 
 @routes.get("/distributor/ring")
 async def distributor_ring(request: web.Request) -> web.Response:
-    """The workers that receive spans."""
-    return await _ring(request, "distributor")
+    """The processes that receive spans."""
+    return _ring(request, "distributor")
 
 
 @routes.get("/live-store/ring")
 @routes.get("/ingester/ring")
 async def live_store_ring(request: web.Request) -> web.Response:
     """Who keeps recent spans. Tempo's older name for these is ingester."""
-    return await _ring(request, "live-store")
+    return _ring(request, _LIVE_STORE)
 
 
 @routes.get("/metrics-generator/ring")
 async def generator_ring(request: web.Request) -> web.Response:
-    """The workers that make metrics of spans."""
-    return await _ring(request, "metrics-generator")
+    """The processes that make metrics of spans."""
+    return _ring(request, "metrics-generator")
 
 
 @routes.get("/compactor/ring")
 async def compactor_ring(request: web.Request) -> web.Response:
-    """The workers that merge blocks."""
-    return await _ring(request, "compactor")
+    """The processes that merge blocks."""
+    return _ring(request, "compactor")
 
 
 @routes.get("/memberlist")
 async def memberlist(request: web.Request) -> web.Response:
-    """The workers of all roles."""
-    rings = [await request.app[RINGS].ring(role) for role in ROLES]
-    workers = [worker for ring in rings for worker in ring.workers]
-    problem = next((ring.problem for ring in rings if ring.problem), "")
-    return _answer(request, "Members", "members", [_worker(one) for one in workers], problem)
+    """All processes, whatever they run."""
+    found = request.app[RINGS].membership()
+    rows = [
+        {"id": one.member_id, "targets": sorted(one.targets), "state": one.state.value} | _common(one, found.own_id)
+        for one in found.members
+    ]
+    return json_or_page(request, "Members", "members", rows, found.problem)
 
 
 @routes.get("/partition-ring")
 async def partition_ring(request: web.Request) -> web.Response:
-    """The partitions of topic `spans`, and which live store has each."""
-    ring = await request.app[RINGS].ring("live-store")
-    owners: dict[int, list[Worker]] = {}
-    for worker in ring.workers:
-        for number in worker.partitions:
-            owners.setdefault(number, []).append(worker)
-    rows = []
-    for number, workers in sorted(owners.items()):
-        held = [_offsets(one) for worker in workers for one in worker.offsets if one.partition == number]
-        row = {"id": number, "state": workers[0].state, "owner_ids": [one.id for one in workers]}
-        rows.append(row | {name: value for one in held for name, value in one.items() if name != "partition"})
-    return _answer(request, "Partitions", "partitions", rows, ring.problem)
+    """The partitions of topic `spans`, and which live stores have each."""
+    found = request.app[RINGS].membership()
+    holders = [one for one in found.members if _LIVE_STORE in one.targets]
+    count = max((one.partition_count for one in found.members), default=0)
+    numbers = {*range(count), *(number for one in holders for number in one.partitions)}
+    rows = [_partition(number, [one for one in holders if number in one.partitions]) for number in sorted(numbers)]
+    return json_or_page(request, "Partitions", "partitions", rows, found.problem)
 
 
-async def _ring(request: web.Request, role: Role) -> web.Response:
-    ring = await request.app[RINGS].ring(role)
-    return _answer(request, f"Ring of {role}s", "shards", [_worker(one) for one in ring.workers], ring.problem)
-
-
-def _worker(worker: Worker) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": worker.id,
-        "role": worker.role,
-        "state": worker.state,
-        "address": worker.address,
-        "this_process": worker.this_process,
-        "partitions": sorted(worker.partitions),
+def _partition(number: int, owners: Sequence[Member]) -> dict[str, Any]:
+    """The offsets of the replica that is further along, and those of each owner. Without a healthy owner a partition is
+    UNHEALTHY, without any INACTIVE: nobody can say what it holds.
+    """
+    rank = [MemberState.ACTIVE, MemberState.LEAVING, MemberState.UNHEALTHY]
+    best_first = sorted(owners, key=lambda one: (rank.index(one.state), -one.partitions[number].end, one.member_id))
+    row: dict[str, Any] = {
+        "id": number,
+        "state": state_of(best_first[0], _LIVE_STORE) if best_first else "INACTIVE",
+        "owner_ids": [one.member_id for one in best_first],
     }
-    if worker.since_s is not None:
-        shown["registered_timestamp"] = _time(worker.since_s)
-    if worker.offsets:
-        shown["offsets"] = [_offsets(one) for one in worker.offsets]
+    if best_first:
+        row |= _range(best_first[0].partitions[number])
+    if len(best_first) > 1:
+        row["owners"] = [
+            {"id": one.member_id, "zone": one.zone, "state": state_of(one, _LIVE_STORE)}
+            | _range(one.partitions[number])
+            for one in best_first
+        ]
+    return row
+
+
+def _ring(request: web.Request, role: Role) -> web.Response:
+    found = request.app[RINGS].membership()
+    rows = [_worker(role, one, found.own_id) for one in found.members if role in one.targets]
+    return json_or_page(request, f"Ring of {role}s", "shards", rows, found.problem)
+
+
+def _worker(role: Role, member: Member, own_id: str) -> dict[str, Any]:
+    shown = {"id": member.member_id, "role": role, "state": state_of(member, role)} | _common(member, own_id)
+    if role != _LIVE_STORE:
+        return shown | {"partitions": list(member.assigned.get(role, ()))}
+    shown["partitions"] = sorted(member.partitions)
+    if member.partitions:
+        shown["offsets"] = [{"partition": number} | _range(one) for number, one in sorted(member.partitions.items())]
     return shown
 
 
-def _offsets(offsets: PartitionOffsets) -> dict[str, Any]:
+def state_of(member: Member, role: str) -> str:
+    """JOINING until what the process runs for the role is ready; else the member's state."""
+    if member.state is MemberState.ACTIVE and member.services.get(role, "Running") != "Running":
+        return "JOINING"
+    return member.state.value
+
+
+def _common(member: Member, own_id: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "partition": offsets.partition,
-        "next_offset": offsets.next_offset,
-        "flushed": offsets.flushed,
+        "address": member.address,
+        "this_process": member.member_id == own_id,
+        "version": member.version,
+        "registered_timestamp": utc(member.started_ns / 1e9),
+        "heartbeat_timestamp": utc(member.heartbeat_ns / 1e9),
     }
-    if offsets.end_offset is not None:
-        shown |= {"end_offset": offsets.end_offset, "lag": max(0, offsets.end_offset - offsets.next_offset)}
+    return shown | ({"zone": member.zone} if member.zone else {})
+
+
+def _range(one: OffsetRange) -> dict[str, Any]:
+    shown: dict[str, Any] = {"first_offset": one.first, "next_offset": one.end, "flushed": one.flushed}
+    if one.topic_end is not None and one.lag is not None:
+        shown |= {"end_offset": one.topic_end, "lag": one.lag}
     return shown
-
-
-def _time(unix_s: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s))
-
-
-def _answer(request: web.Request, title: str, name: str, rows: Sequence[dict[str, Any]], problem: str) -> web.Response:
-    now = _time(time.time())
-    if "application/json" in request.headers.get("Accept", ""):
-        status_body = {name: rows, "now": now} | ({"message": problem} if problem else {})
-        return web.Response(body=orjson.dumps(status_body), content_type="application/json")
-    page = _page(title, rows, problem, now)
-    # Nothing is loaded and nothing runs, whatever a name says.
-    headers = {"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff"}
-    return web.Response(text=page, content_type="text/html", headers=headers)
-
-
-def _page(title: str, rows: Sequence[dict[str, Any]], problem: str, now: str) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_text(row.get(name, ''))}</td>" for name in columns) + "</tr>\n" for row in rows
-    )
-    table = f'<table border="1">\n<tr>{head}</tr>\n{body}</table>' if rows else "<p>None.</p>"
-    note = f"<p>{_text(problem)}</p>\n" if problem else ""
-    title = _text(title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f"<body><h1>{title}</h1>\n{note}{table}\n<p>{_text(now)}</p></body></html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        value = "; ".join(str(one) if not isinstance(one, dict) else _pairs(one) for one in value)
-    return html.escape(str(value))
-
-
-def _pairs(one: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in one.items())

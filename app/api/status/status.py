@@ -2,8 +2,6 @@
 
 import asyncio
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -11,46 +9,20 @@ import orjson
 import yaml
 from aiohttp import web
 
+from agents.members.member import MemberState
 from app.api.backend import BACKEND
 from app.api.errors import ParameterError
 from app.api.proto import tempo_pb2
 from app.api.status.health import public
+from app.api.status.pages import json_or_page, wants_html, wants_json
+from app.api.status.process import PROCESS
 from app.api.status.rings import RINGS
-from app.settings.show import overrides_yaml
-from app.settings.tenant_file import ANY_TENANT
+from app.api.tenants import TENANTS
 
 routes = web.RouteTableDef()
 
 # The version of Tempo whose API this is: Grafana asks for it to learn what it may use.
 API_VERSION: Final = "3.1.0"
-
-
-def no_overrides() -> str:
-    """What is set for single tenants where nothing is."""
-    return overrides_yaml({})
-
-
-@dataclass(frozen=True, slots=True)
-class Configs:
-    """As YAML, secrets masked. effective: the settings. defaults: all, as if nothing were set. changed: what differs
-    from these. runtime: makes what is set for single tenants now, on a thread
-    """
-
-    effective: str = ""
-    defaults: str = ""
-    changed: str = ""
-    runtime: Callable[[], str] = no_overrides
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """What /status shows of this process. target: the setting `target`"""
-
-    target: str
-    configs: Configs = field(default_factory=Configs)
-
-
-PROCESS: Final = web.AppKey("process", Process)
 
 
 def own_version() -> str:
@@ -85,11 +57,28 @@ async def status_version(request: web.Request) -> web.Response:  # noqa: ARG001
 
 @routes.get("/status/services")
 async def services(request: web.Request) -> web.Response:
-    """What this process runs, and whether it serves."""
-    reasons = request.app[BACKEND].not_ready()
-    found = request.app[RINGS].services() or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
-    lines = "".join(f"{name}: {state}\n" for name, state in found.items())
-    return web.Response(text=lines + public(reasons))
+    """What this process runs, and whether it serves; then the same of the other processes. As Tempo's a line of text
+    each; browsers get a table, and JSON who asks for it.
+    """
+    reasons, found = request.app[BACKEND].not_ready(), request.app[RINGS].membership()
+    here = [one for one in found.members if one.member_id == found.own_id]
+    own = here[0].services if here else {}
+    own = own or {request.app[PROCESS].target: "Starting" if reasons else "Running"}
+    others = [one for one in found.members if one.member_id != found.own_id]
+    rows = [{"service": name, "state": state, "member": found.own_id} for name, state in own.items()]
+    for one in others:
+        unhealthy = one.state is MemberState.UNHEALTHY
+        rows += [
+            {"service": name, "state": one.state.value if unhealthy else state, "member": one.member_id}
+            for name, state in one.services.items()
+        ]
+    message = "; ".join(public(reasons).splitlines())
+    if wants_json(request) or wants_html(request):
+        return json_or_page(request, "Services", "services", rows, message)
+    lines = [f"{row['service']}: {row['state']}" for row in rows[: len(own)]]
+    lines += public(reasons).splitlines()
+    lines += [f"{row['member']} {row['service']}: {row['state']}" for row in rows[len(own) :]]
+    return web.Response(text="".join(f"{line}\n" for line in lines))
 
 
 @routes.get("/status/endpoints")
@@ -133,10 +122,11 @@ async def overrides(request: web.Request) -> web.Response:
 
 @routes.get("/status/overrides/{tenant}")
 async def overrides_of(request: web.Request) -> web.Response:
-    """What is set for one tenant, as YAML: its own entry, else that of all others."""
-    found, tenant = await _overrides(request), request.match_info["tenant"]
-    entry = found.get(tenant) or found.get(ANY_TENANT) or {}
-    text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
+    """What counts for one tenant, as YAML: the defaults, over these its entry, or else that of all others, and over
+    that what it has set itself.
+    """
+    overrides_of = request.app[TENANTS].overrides_of
+    text = await asyncio.to_thread(overrides_of, request.match_info["tenant"])
     return web.Response(text=text, content_type="application/yaml")
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 import grpc
 
 from app.api.backend import Backend
-from app.api.call import Call
+from app.api.call import Call, limits_of
 from app.api.errors import MessageTooLarge, explain
-from app.api.limits import ApiLimits
+from app.api.limits import ApiLimits, LimitsOf
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
 from app.api.tempo import metrics, search, tags
 from app.api.tempo.latest_value import LatestValue
@@ -63,7 +63,7 @@ METHODS: Final[Mapping[str, Method[Any, Any]]] = {
 class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types here
     """Answers METHODS; all others are UNIMPLEMENTED."""
 
-    def __init__(self, backend: Backend, limits: ApiLimits, access: Access) -> None:
+    def __init__(self, backend: Backend, limits: LimitsOf, access: Access) -> None:
         self._backend, self._limits, self._access = backend, limits, access
         self._handlers = {f"/{SERVICE}/{name}": self._handler(name, method) for name, method in METHODS.items()}
 
@@ -96,8 +96,8 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         asking: asyncio.Future[Any] | None = None
         problem: tuple[int, str] | None = None
         try:
-            tenant = self._access.tenant(*Identity.of(context.invocation_metadata() or ()))
-            call = Call(self._backend, self._limits, tenant, method.params(message))
+            tenant = self._access.tenants(*Identity.of(context.invocation_metadata() or ()))
+            call = Call(self._backend, limits_of(tenant, self._limits), tenant, method.params(message))
             request, latest = method.request(call.params, call.limits), LatestValue[Any]()
             observer = QueryObserver(progress=Progress(latest.put, PARTIAL_S))
             asking = asyncio.ensure_future(method.ask(call.backend)(call.tenant, request, observer))
@@ -158,8 +158,8 @@ def _next(parts: Iterator[Message]) -> bytes | None:
     return None if part is None else part.SerializeToString()
 
 
-def build_streaming(backend: Backend, limits: ApiLimits, access: Access) -> Any:
-    """A grpc.aio server, not started, without a port."""
+def build_streaming(backend: Backend, limits: ApiLimits, access: Access, own_limits: LimitsOf | None = None) -> Any:
+    """A grpc.aio server, not started, without a port. own_limits: of each tenant; None: all have the same"""
     server = grpc.aio.server(
         options=[
             # A byte of a query is a byte here; tags and the rest fit besides.
@@ -169,5 +169,5 @@ def build_streaming(backend: Backend, limits: ApiLimits, access: Access) -> Any:
             ("grpc.so_reuseport", 0),
         ]
     )
-    server.add_generic_rpc_handlers((StreamingQuerier(backend, limits, access),))
+    server.add_generic_rpc_handlers((StreamingQuerier(backend, own_limits or (lambda _: limits), access),))
     return server

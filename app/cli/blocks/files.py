@@ -3,30 +3,19 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
 
 import orjson
 
+from app.cli.blocks.storage import BlocksError, chosen_storage, read_blocks, storage_arguments
 from app.cli.query.times import moment_s
-from app.errors import StrettoError
 from app.net.tenant import SINGLE_TENANT
-from app.process.storage import storage_config
 from app.settings import Settings
 from tables.blocks.meta import FileMeta
-from tables.catalog.block_list import BlockList
 from tables.catalog.snapshot import BlockSnapshot
 from tables.errors import StorageError
-from tables.storage.byte_cache import ByteCache
-from tables.storage.object_store import ObjectStore, StorageConfig
+from tables.storage.object_store import StorageConfig
 from tables.storage.urls import object_url
 from tables.units import NS_PER_S
-
-_CACHE_BYTES_MAX: Final = 1 << 20  # no file is opened
-
-
-class FilesError(StrettoError):
-    """The folder is wrong, or the storage cannot be read: what, and what to do."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,23 +39,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="urls: one a line (default); sql: a view for DuckDB; json: an object a line, with times, spans and bytes",
     )
     parser.add_argument("--view", default="spans", help="name of the view of --format sql (default: spans)")
-    parser.add_argument(
-        "--blocks",
-        metavar="FOLDER",
-        help="read this folder, which contains a folder `blocks`, instead of the storage that the settings name",
-    )
+    storage_arguments(parser)
 
 
 def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
-    """Prints to stdout; names damaged blocks on stderr, and then returns 1. Raises: FilesError, SettingsError"""
-    config = _folder(args.blocks) if args.blocks else storage_config(settings().storage.trace)
+    """Prints to stdout; names damaged blocks on stderr, and then returns 1. Raises: BlocksError, SettingsError"""
+    config = chosen_storage(args, settings)
     try:
-        snapshot = _snapshot(config, args.tenant)
+        snapshot = read_blocks(config).snapshot(args.tenant)
     except StorageError as err:
-        raise FilesError(str(err)) from err
+        raise BlocksError(str(err)) from err
     found = list(_files(config, snapshot, args))
     if args.format == "sql" and not found:
-        raise FilesError(f"tenant {args.tenant} has no visible blocks in this time: a view needs at least one file")
+        raise BlocksError(f"tenant {args.tenant} has no visible blocks in this time: a view needs at least one file")
     sys.stdout.write("".join(f"{line}\n" for line in _lines(found, args)))
     problems = [
         f"left out, cannot be read: {damage.tenant}/{damage.block_id}: {damage.problem}" for damage in snapshot.damaged
@@ -74,20 +59,6 @@ def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
     problems += [f"partition {number}: {problem}" for number, problem in sorted(snapshot.problems.items())]
     sys.stderr.write("".join(f"stretto: {problem}\n" for problem in problems))
     return 1 if problems else 0
-
-
-def _folder(name: str) -> StorageConfig:
-    """An existing folder: a mistyped name must not create one."""
-    if not (Path(name) / "blocks").is_dir():
-        raise FilesError(f"{name} has no folder `blocks`: give the folder that storage.trace.local.path names")
-    return StorageConfig("local", name)
-
-
-def _snapshot(config: StorageConfig, tenant: str) -> BlockSnapshot:
-    # Of no Kafka cluster in particular: what cuts and indexes make visible, up to the last of them.
-    blocks = BlockList(ObjectStore(config), "", ByteCache("files", _CACHE_BYTES_MAX))
-    blocks.poll([])
-    return blocks.snapshot(tenant)
 
 
 def _files(config: StorageConfig, snapshot: BlockSnapshot, args: argparse.Namespace) -> Iterator[tuple[str, FileMeta]]:

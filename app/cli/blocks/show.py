@@ -122,7 +122,7 @@ def _meta_table(shown: Listed) -> str:
         ("block", meta.block_id),
         ("tenant", meta.tenant),
         ("Kafka cluster", meta.cluster_id),
-        ("partition", f"{meta.partition} of {meta.partition_count}"),
+        ("partition", f"{meta.partition} of {meta.partition_count or 'several numbers'}"),
         ("offsets", f"{meta.first_offset} to {meta.last_offset}"),
         ("level", meta.level),
         ("replaces", f"{len(meta.replaces)} blocks"),

@@ -32,7 +32,7 @@ class ProgressLine:
                 self._show()
 
     def block(self, size_bytes: int) -> None:
-        """A block is done."""
+        """Counts a block that is imported, and its size."""
         with self._lock:
             self._blocks_done += 1
             self._bytes_done += size_bytes

@@ -7,7 +7,7 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import HttpContext, SpanPath, build_translating_http
+from app.receivers.translating_http import SpanPath, build_translating_http, http_export
 from app.settings.receivers import HttpReceiver
 from tables.wire.jaeger.thrift import batch_to_otlp
 
@@ -25,5 +25,5 @@ TRACES: Final = SpanPath(
 def build(section: HttpReceiver, setting: str, context: ReceiverContext) -> HttpServer:
     """A server that does not listen yet. Raises: StrettoError if the files of TLS cannot be used"""
     tls = watched_context(context.watch, TlsFiles.of(section.tls, f"{setting}.tls"))
-    app = build_translating_http([TRACES], HttpContext.of(section, setting, context))
+    app = build_translating_http([TRACES], http_export(section, setting, context))
     return HttpServer(app, section, tls, "jaeger_http")

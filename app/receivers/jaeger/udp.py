@@ -17,10 +17,12 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from agents.distributor.limits import LimitExceeded
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.limited_log import limited_logger
+from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, Overloaded
-from app.receivers.request_batcher import RequestBatcher
+from app.settings.values import split_host_port
 from tables.errors import WireError
 from tables.wall import NativePanic, walled
 
@@ -31,7 +33,7 @@ DATAGRAMS: Final = Counter("stretto_receiver_datagrams_total", "Datagrams receiv
 DROPPED: Final = Counter(
     "stretto_receiver_datagrams_dropped_total",
     "Datagrams whose spans are lost: kernel (its buffer was full), size (larger than max_packet_size), queue (more "
-    "came than was decoded), malformed, overloaded (distributor.input), kafka.",
+    "came than was decoded), malformed, overloaded (distributor.input), limit (of the tenant), kafka.",
     ["receiver", "reason"],
 )
 BUFFER_BYTES: Final = Gauge(
@@ -57,7 +59,7 @@ class UdpReceiver:
         endpoint: str,
         tenant: str,
         to_otlp: Callable[[bytes], bytes],
-        batcher: RequestBatcher,
+        batcher: Batcher,
         budget: InputBudget,
         *,
         packet_bytes_max: int,
@@ -65,8 +67,7 @@ class UdpReceiver:
         queue_bytes_max: int,
     ) -> None:
         """name: in metrics; to_otlp: a datagram → ExportTraceServiceRequest; tenant: of all spans"""
-        host, _, port = endpoint.rpartition(":")
-        self._address = (host.strip("[]"), int(port))
+        self._address = split_host_port(endpoint)
         self._name, self._tenant, self._to_otlp = name, tenant, to_otlp
         self._batcher, self._budget = batcher, budget
         self._packet_bytes_max, self._socket_bytes, self._queue_bytes_max = (
@@ -74,6 +75,7 @@ class UdpReceiver:
             socket_bytes,
             queue_bytes_max,
         )
+        self.reuse_port = False
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -90,6 +92,8 @@ class UdpReceiver:
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._socket_bytes)
             self._count_kernel_drops(opened)
+            if self.reuse_port:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             opened.bind(address)
             opened.setblocking(False)
         except OSError:
@@ -138,7 +142,7 @@ class UdpReceiver:
                     log.exception("%s: datagrams were lost", self._name)
 
     def _collected(self, opened: socket.socket) -> list[bytes]:
-        """What comes within a moment."""
+        """Reads the datagrams that arrive within `_COLLECT_S`, so that they share a batch."""
         found: list[bytes] = []
         size, end_s = 0, time.monotonic() + _COLLECT_S
         while size < _COLLECT_BYTES and time.monotonic() < end_s:
@@ -207,6 +211,9 @@ class UdpReceiver:
                 bad_log.warning("%s: datagrams cannot be read: %s", self._name, outcome.malformed)
         except Overloaded:
             self._drop("overloaded", datagrams)
+        except LimitExceeded as err:
+            self._drop("limit", datagrams)
+            bad_log.warning("%s: datagrams are dropped: %s", self._name, err)
         except KafkaUnavailable:
             self._drop("kafka", datagrams)
         finally:

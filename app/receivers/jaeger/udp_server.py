@@ -10,12 +10,12 @@ from tables.wire.thrift_structs import Encoding
 
 
 def build_compact(section: Udp, setting: str, context: ReceiverContext) -> UdpReceiver | None:
-    """Compact Thrift; None as `build`."""
+    """The receiver of datagrams in Thrift's compact protocol, or None if it is switched off."""
     return build(section, setting, context, "compact")
 
 
 def build_binary(section: Udp, setting: str, context: ReceiverContext) -> UdpReceiver | None:
-    """Binary Thrift; None as `build`."""
+    """The receiver of datagrams in Thrift's binary protocol, or None if it is switched off."""
     return build(section, setting, context, "binary")
 
 

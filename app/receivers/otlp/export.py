@@ -1,4 +1,4 @@
-"""OTLP's method of gRPC."""
+"""The gRPC method Export of OTLP."""
 
 from typing import Final
 

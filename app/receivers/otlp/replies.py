@@ -14,7 +14,7 @@ def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> 
     unknown: see otlp_json.Converted
     """
     reply = ExportTraceServiceResponse()
-    left_out = outcome.rejected + outcome.too_large + sum((unknown or {}).values())
+    left_out = outcome.left_out + sum((unknown or {}).values())
     if left_out:
         reply.partial_success.rejected_spans = left_out
         why = [unknown_text(unknown)] if unknown else []
@@ -25,12 +25,13 @@ def partial_success(outcome: Outcome, unknown: dict[str, int] | None = None) -> 
             )
         if outcome.too_large:
             why.append(f"{outcome.too_large} spans are larger than kafka.max_message_bytes allows")
+        why += [f"{one.spans} of {outcome.received} spans {one.text}" for one in outcome.discarded]
         reply.partial_success.error_message = "; ".join(why)
     return reply
 
 
 def reply_bytes(outcome: Outcome) -> bytes:
     """The reply as serialized protobuf."""
-    if not outcome.rejected and not outcome.too_large:
+    if not outcome.left_out:
         return _FULL
     return bytes(partial_success(outcome).SerializeToString())

@@ -8,7 +8,7 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import HttpContext, SpanPath, Translate, build_translating_http
+from app.receivers.translating_http import SpanPath, Translate, build_translating_http, http_export
 from app.settings.receivers import Zipkin
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
@@ -40,5 +40,5 @@ def build(section: Zipkin, setting: str, context: ReceiverContext) -> HttpServer
     """A server that does not listen yet. Raises: StrettoError if the files of TLS cannot be used"""
     tls = watched_context(context.watch, TlsFiles.of(section.tls, f"{setting}.tls"))
     taken = endpoints(parse_string_tags=section.parse_string_tags)
-    app = build_translating_http(taken, HttpContext.of(section, setting, context))
+    app = build_translating_http(taken, http_export(section, setting, context))
     return HttpServer(app, section, tls, "zipkin")

@@ -1,4 +1,4 @@
-"""Jaeger's protobuf messages → OTLP requests: what PostSpans takes, and the single span or batch of Kafka's messages.
+"""Jaeger's protobuf messages → OTLP requests: what PostSpans takes, and the single span of Kafka's messages.
 
 Source: jaeger-idl, proto/api_v2
 """
@@ -26,11 +26,6 @@ def post_spans_to_otlp(data: bytes) -> bytes:
 def span_to_otlp(data: bytes) -> bytes:
     """The same of a single Span, which holds its Process, as Jaeger's own Kafka messages do. Raises: WireError"""
     return _to_otlp(Batch(spans=[_parsed(Span, data)]))
-
-
-def batch_to_otlp(data: bytes) -> bytes:
-    """The same of a Batch. Raises: WireError"""
-    return _to_otlp(_parsed(Batch, data))
 
 
 def _parsed(kind: type[M], data: bytes) -> M:

@@ -111,7 +111,7 @@ def varint_at(data: memoryview | bytes, at: int) -> tuple[int, int]:
 
 
 def tagged(tag: int, body: bytes) -> bytes:
-    """A field with a length."""
+    """A length-delimited protobuf field: tag, length, body."""
     return varint(tag) + varint(len(body)) + body
 
 
@@ -131,7 +131,7 @@ class Cleaner:
         self.cut = self.repaired = self.dropped = self._items = 0
 
     def cleaned(self, data: bytes) -> Cleaned:
-        """The result with its counts."""
+        """`data` together with the counts of what was cut, repaired and dropped."""
         return Cleaned(data, self.cut, self.repaired, self.dropped)
 
     def text(self, body: memoryview, room: int) -> bytes:

@@ -43,12 +43,15 @@ class Decoded:
     request_of: the request number of each row
     received: number of spans per request
     rejected: per request, number of spans dropped because of an invalid trace id or span id
+    refused, good: the dropped spans, and which of all that came were not dropped; None if all are here
     """
 
     spans: pa.RecordBatch
     request_of: Int32s
     received: npt.NDArray[np.int64]
     rejected: npt.NDArray[np.int64]
+    refused: pa.RecordBatch | None = None
+    good: npt.NDArray[np.bool_] | None = None
 
 
 class OtlpDecoder:
@@ -106,7 +109,7 @@ class OtlpDecoder:
         return None
 
     def _requests_fault(self, request: bytes) -> WireError | None:
-        """What ptars says of it."""
+        """The error that ptars reports for a request, or None if it decodes."""
         try:
             self._framing.check(request)
             self._requests([request], Tally())
@@ -174,7 +177,8 @@ def _flat(resource_lists: pa.ListArray, cleaners: Cleaners, attribute_bytes_max:
     if good.all():
         return Decoded(flat, request_of, received, np.zeros(len(resource_lists), np.int64))
     rejected = np.bincount(request_of[~good], minlength=len(resource_lists))
-    return Decoded(flat.filter(pa.array(good)), request_of[good], received, rejected)
+    refused = flat.filter(pa.array(~good))
+    return Decoded(flat.filter(pa.array(good)), request_of[good], received, rejected, refused, good)
 
 
 def _plain_columns(spans: pa.StructArray) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from agents.distributor import agent
 from agents.distributor.agent import _Batcher
 from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.sources import Source, Sources
 from agents.distributor.span_writer import Outcome
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, Producer, groups, writer
 from tests.helpers.whole_way import request, span
@@ -32,7 +33,8 @@ class World:
         made, self.producer = writer()
         self.consumer = Consumer()
         app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
-        self.batcher = _Batcher(app, other_writer or made, "default")  # type: ignore[arg-type]
+        sources = Sources([Source(["otlp_spans"], tenant="default")])
+        self.batcher = _Batcher(app, other_writer or made, sources)  # type: ignore[arg-type]
 
     async def take(self, *messages: Any) -> None:
         for message in messages:
@@ -44,7 +46,7 @@ class World:
 def message(offset: int, value: bytes | None, partition: int = 0, headers: Any = ()) -> Any:
     tp = TP("otlp_spans", partition)
     place = {"topic": tp.topic, "partition": partition, "tp": tp, "offset": offset, "generation_id": 1}
-    return SimpleNamespace(value=value, headers=headers, **place)
+    return SimpleNamespace(value=value, headers=headers, timestamp=1.0, **place)
 
 
 def skipped(reason: str) -> float:
@@ -133,3 +135,12 @@ def test_a_batch_that_a_timer_writes() -> None:
 
     asyncio.run(run())
     assert Producer.spans(world.producer) == {"default": 2}
+
+
+def test_what_is_written_is_told_with_its_time() -> None:
+    """The time of the message, by which limits of age judge its spans; bad messages are not told."""
+    told: list[tuple[str, int, int]] = []
+    world = World()
+    world.batcher._took = lambda asked, outcome: told.append((asked.tenant, asked.received_ns, outcome.received))
+    asyncio.run(world.take(message(0, request([span()])), message(1, b"?")))
+    assert told == [("default", 1_000_000_000, 1)]

@@ -8,6 +8,7 @@ from faust.types import TP
 
 from agents.distributor import agent
 from agents.distributor.agent import SKIPPED
+from agents.distributor.sources import Source, Sources
 from agents.distributor.span_writer import Outcome
 
 HEADER = "X-Scope-OrgID"
@@ -22,7 +23,10 @@ class Writer:
         return [Outcome(1)] * len(requests)
 
 
-def written(headers_of_each):
+SOURCE = Source(["t"], tenant="default")
+
+
+def written(headers_of_each, source=SOURCE, keys=None):
     """Sends a message per set of headers; what was written, and the offsets that were committed."""
     writer, committed = Writer(), {}
 
@@ -33,10 +37,19 @@ def written(headers_of_each):
     app = SimpleNamespace(consumer_generation_id=1, consumer=consumer)
 
     async def main():
-        batcher = agent._Batcher(app, writer, "default")
+        batcher = agent._Batcher(app, writer, Sources([source]))
         for offset, headers in enumerate(headers_of_each):
+            key = keys[offset] if keys else None
             message = SimpleNamespace(
-                value=b"spans", headers=headers, generation_id=1, topic="t", partition=0, offset=offset, tp=TP("t", 0)
+                value=b"spans",
+                timestamp=1.0,
+                key=key,
+                headers=headers,
+                generation_id=1,
+                topic="t",
+                partition=0,
+                offset=offset,
+                tp=TP("t", 0),
             )
             await batcher.add(SimpleNamespace(message=message))
         await batcher._write()
@@ -69,6 +82,25 @@ def test_whose(headers, tenant):
     assert tenants == ["n", *([tenant] if tenant else []), "n"]
     assert committed == {TP("t", 0): 3}
     assert SKIPPED.labels("tenant")._value.get() - before == (tenant is None)
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "headers", "tenant"),
+    [
+        pytest.param({"tenant_from": "key"}, b"a", [(HEADER, b"b")], "a", id="the key"),
+        pytest.param({"tenant_from": "key"}, None, [(HEADER, b"b")], "default", id="no key"),
+        pytest.param({"tenant_from": "key"}, b"", None, "default", id="an empty key"),
+        pytest.param({"tenant_from": "key"}, b"a/b", None, None, id="a key that is no name"),
+        pytest.param({"tenant_from": "key"}, bytes(16), None, None, id="a trace id as key"),
+        pytest.param({"tenant_from": "setting"}, b"a", [(HEADER, b"b")], "default", id="the setting"),
+        pytest.param({"header": "x-team"}, b"a", [(HEADER, b"b"), ("X-Team", b"c")], "c", id="another header"),
+        pytest.param({"header": "x-team"}, b"a", [(HEADER, b"b")], "default", id="another header, not there"),
+    ],
+)
+def test_what_names_the_tenant(source, key, headers, tenant):
+    """The setting of the topic decides whether it is a header or the key, and of whom the others are."""
+    made = Source(["t"], tenant="default", **source)
+    assert written([headers], made, [key]) == ([tenant] if tenant else [], {TP("t", 0): 1})
 
 
 def test_nothing_to_write():

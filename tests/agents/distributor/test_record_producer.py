@@ -8,6 +8,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from agents.distributor.record_producer import KafkaUnavailable, Record, RecordProducer
+from agents.stream.kafka_client import KafkaClient
 from tests.helpers.loops import in_loop
 
 
@@ -38,7 +39,7 @@ class Kafka:
 
 
 def producer(timeout_s: float = 0.05) -> tuple[RecordProducer, Kafka]:
-    made = RecordProducer(["127.0.0.1:1"], "spans", 1 << 20, timeout_s)
+    made = RecordProducer(KafkaClient.plain("127.0.0.1:1"), "spans", 1 << 20, timeout_s)
     made._producer = kafka = Kafka()
     return made, kafka
 

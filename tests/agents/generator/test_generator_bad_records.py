@@ -9,8 +9,8 @@ import pytest
 from faust.types import TP
 
 from agents.generator.own_metrics import DISCARDED
-from agents.generator.processors.size import span_bytes
 from tables.wire import record
+from tables.wire.span_bytes import span_bytes
 from tests.helpers.generated import DECODER, NOW_MS
 from tests.helpers.generator_bench import CONFIG, GRAPH, Bench
 from tests.helpers.panics import PanicException
@@ -154,10 +154,10 @@ def test_a_record_with_other_columns(name, column, caplog):
 def test_a_record_whose_content_cannot_be_read(monkeypatch, caplog, error):
     """Of records that are read together, the bad one alone is lost; the others count once."""
 
-    def size(batch):
-        if 2 in batch.words("span_id").byteswap():
+    def size(spans, attributes):
+        if (2).to_bytes(8, "big") in spans.column("span_id").to_pylist():
             raise error
-        return span_bytes(batch)
+        return span_bytes(spans, attributes)
 
     async def run():
         bench = Bench()

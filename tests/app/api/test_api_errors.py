@@ -61,7 +61,7 @@ def test_unknown_error(ask, backend, caplog):
     assert record.exc_info[1] is backend.error
 
 
-@pytest.mark.parametrize("path", ["/", "/api/nothing", "/api/search/", "/api/traces/"])
+@pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/search/", "/api/traces/"])
 def test_unknown_path(ask, path):
     """404 in plain text that says where the endpoints are listed."""
     answer = ask(path)

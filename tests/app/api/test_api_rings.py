@@ -4,101 +4,150 @@ import json
 
 import pytest
 
-from app.api.status.rings import PartitionOffsets, Ring, Worker
+from agents.members.member import MemberState, OffsetRange
+from app.api.status.rings import Membership
+from tests.helpers.members import member
 
-OWN = Worker(
+OWN = member(
     "live-<b>1",
-    "live-store",
-    "10.0.0.1",
-    "ACTIVE",
-    [1, 0],
-    True,
-    1_795_259_580.0,
-    [PartitionOffsets(0, 7, 9, 4), PartitionOffsets(1, 3, None, 0)],
+    partitions={1: OffsetRange(0, 3), 0: OffsetRange(4, 7, 4, 9)},
+    services={"live-store": "Running", "distributor": "Starting"},
+    assigned={"distributor": (2, 3)},
+    partition_count=4,
 )
-OTHER = Worker("live-2", "live-store", "10.0.0.2", "JOINING", [2])
+OTHER = member(
+    "live-2",
+    zone="b",
+    ends={2: 8},
+    targets=frozenset({"live-store"}),
+    services={"live-store": "Starting"},
+)
+SILENT = member("live-3", zone="b", ends={0: 99}, targets=frozenset({"live-store"}), state=MemberState.UNHEALTHY)
 
 
-class Workers:
+class Three:
     """Answers what the test says."""
 
     def __init__(self, problem: str = "") -> None:
         self.problem = problem
 
-    async def ring(self, role):
-        return Ring([OWN, OTHER] if role == "live-store" else [], self.problem)
-
-    def services(self):
-        return {"live-store": "Running", "distributor": "Starting"}
+    def membership(self):
+        return Membership([OWN, OTHER, SILENT], OWN.member_id, self.problem)
 
 
 JSON = {"Accept": "application/json"}
+COMMON = {
+    "address": "127.0.0.1:9095",
+    "version": "0.1.0",
+    "registered_timestamp": "2026-11-21T11:13:00Z",
+    "heartbeat_timestamp": "2026-11-21T11:13:10Z",
+}
 ROW = {
     "id": "live-<b>1",
     "role": "live-store",
     "state": "ACTIVE",
-    "address": "10.0.0.1",
     "this_process": True,
+    **COMMON,
     "partitions": [0, 1],
-    "registered_timestamp": "2026-11-21T11:13:00Z",
     "offsets": [
-        {"partition": 0, "next_offset": 7, "flushed": 4, "end_offset": 9, "lag": 2},
-        {"partition": 1, "next_offset": 3, "flushed": 0},
+        {"partition": 0, "first_offset": 4, "next_offset": 7, "flushed": 4, "end_offset": 9, "lag": 2},
+        {"partition": 1, "first_offset": 0, "next_offset": 3, "flushed": 0},
     ],
 }
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "count"),
+    ("path", "name", "states"),
     [
-        pytest.param("/live-store/ring", "shards", 2, id="live store"),
-        pytest.param("/ingester/ring", "shards", 2, id="by its older name"),
-        pytest.param("/distributor/ring", "shards", 0, id="distributor"),
-        pytest.param("/metrics-generator/ring", "shards", 0, id="generator"),
-        pytest.param("/compactor/ring", "shards", 0, id="compactor"),
-        pytest.param("/memberlist", "members", 2, id="all"),
+        pytest.param("/live-store/ring", "shards", ["ACTIVE", "JOINING", "UNHEALTHY"], id="live store"),
+        pytest.param("/ingester/ring", "shards", ["ACTIVE", "JOINING", "UNHEALTHY"], id="by its older name"),
+        pytest.param("/distributor/ring", "shards", ["JOINING"], id="distributor"),
+        pytest.param("/metrics-generator/ring", "shards", [], id="generator"),
+        pytest.param("/compactor/ring", "shards", [], id="compactor"),
+        pytest.param("/memberlist", "members", ["ACTIVE", "ACTIVE", "UNHEALTHY"], id="all"),
     ],
 )
-def test_workers(ask, path, name, count):
-    """Each worker of the role, whichever process has it; nothing that is not known."""
-    told = json.loads(ask(path, headers=JSON, multitenancy=True, rings=Workers()).body)
-    assert len(told[name]) == count
+def test_workers(ask, path, name, states):
+    """Each process with the role; one that is not heard of is marked."""
+    told = json.loads(ask(path, headers=JSON, multitenancy=True, rings=Three()).body)
+    assert [one["state"] for one in told[name]] == states
     assert "message" not in told
-    if count:
-        assert told[name][0] == ROW
-        assert "offsets" not in told[name][1]
+
+
+def test_rows(ask):
+    """What a process says of itself, and nothing that is not known."""
+    own, other, _ = json.loads(ask("/live-store/ring", headers=JSON, rings=Three()).body)["shards"]
+    assert own == ROW
+    assert (other["zone"], other["this_process"]) == ("b", False)
+    (distributor,) = json.loads(ask("/distributor/ring", headers=JSON, rings=Three()).body)["shards"]
+    assert (distributor["partitions"], "offsets" in distributor) == ([2, 3], False)
+    own, *_ = json.loads(ask("/memberlist", headers=JSON, rings=Three()).body)["members"]
+    want = {"id": "live-<b>1", "targets": ["distributor", "live-store"], "state": "ACTIVE", "this_process": True}
+    assert own == want | COMMON
 
 
 def test_partitions(ask):
-    """Each partition with its owner, and what this process knows of it."""
-    told = json.loads(ask("/partition-ring", headers=JSON, rings=Workers()).body)["partitions"]
+    """Each partition with its owners, the healthy ones first, whatever the others say of themselves. One without any
+    is there, too.
+    """
+    told = json.loads(ask("/partition-ring", headers=JSON, rings=Three()).body)["partitions"]
+    first = {"first_offset": 4, "next_offset": 7, "flushed": 4, "end_offset": 9, "lag": 2}
+    silent = {"first_offset": 0, "next_offset": 99, "flushed": 0}
     assert told == [
         {
             "id": 0,
             "state": "ACTIVE",
-            "owner_ids": ["live-<b>1"],
-            "next_offset": 7,
-            "flushed": 4,
-            "end_offset": 9,
-            "lag": 2,
+            "owner_ids": ["live-<b>1", "live-3"],
+            **first,
+            "owners": [
+                {"id": "live-<b>1", "zone": "", "state": "ACTIVE", **first},
+                {"id": "live-3", "zone": "b", "state": "UNHEALTHY", **silent},
+            ],
         },
-        {"id": 1, "state": "ACTIVE", "owner_ids": ["live-<b>1"], "next_offset": 3, "flushed": 0},
-        {"id": 2, "state": "JOINING", "owner_ids": ["live-2"]},
+        {
+            "id": 1,
+            "state": "ACTIVE",
+            "owner_ids": ["live-<b>1"],
+            "first_offset": 0,
+            "next_offset": 3,
+            "flushed": 0,
+        },
+        {
+            "id": 2,
+            "state": "JOINING",
+            "owner_ids": ["live-2"],
+            "first_offset": 0,
+            "next_offset": 8,
+            "flushed": 0,
+        },
+        {"id": 3, "state": "INACTIVE", "owner_ids": []},
     ]
 
 
 def test_page(ask):
-    """For a browser: what others have named is text, nothing is loaded, and what is missing is said."""
-    answer = ask("/live-store/ring", headers={"Accept": "text/html"}, rings=Workers("Kafka is <away>"))
+    """For a browser: what others have named is text, nothing is loaded, what is missing is said, who is silent stands
+    out.
+    """
+    answer = ask("/live-store/ring", headers={"Accept": "text/html"}, rings=Three("Kafka is <away>"))
     assert answer.headers["Content-Type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "live-&lt;b&gt;1" in answer.text
     assert "Kafka is &lt;away&gt;" in answer.text
     assert "<b>" not in answer.text
     assert "next_offset 7" in answer.text
-    assert json.loads(ask("/memberlist", headers=JSON, rings=Workers("away")).body)["message"] == "away"
+    assert "<strong>live-3</strong>" in answer.text
+    assert json.loads(ask("/memberlist", headers=JSON, rings=Three("away")).body)["message"] == "away"
 
 
 def test_services(ask, backend):
-    """All that this process runs, each with its state."""
-    assert ask("/status/services", rings=Workers()).text == "live-store: Running\ndistributor: Starting\n"
+    """All that this process runs, each with its state, then what the others run: as text, a table, JSON."""
+    backend.reasons = ["live store: /data is full"]
+    text = ask("/status/services", rings=Three()).text
+    assert text == ("live-store: Running\ndistributor: Starting\nlive store: … is full\nlive-2 live-store: Starting\n")
+    told = json.loads(ask("/status/services", headers=JSON, rings=Three()).body)
+    assert told["message"] == "live store: … is full"
+    assert told["services"][0] == {"service": "live-store", "state": "Running", "member": "live-<b>1"}
+    assert len(told["services"]) == 3
+    page = ask("/status/services", headers={"Accept": "text/html,*/*"}, rings=Three())
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "live-&lt;b&gt;1" in page.text

@@ -5,7 +5,8 @@ from functools import partial
 
 import yaml
 
-from app.api.status.status import Configs
+from app.api.status.process import Configs
+from app.api.tenants import TenantApi
 from app.settings import Settings, to_yaml
 from app.settings.overrides import TenantOverrides
 from app.settings.show import changed_yaml, overrides_yaml
@@ -66,13 +67,12 @@ def test_runtime_config(ask):
 
 
 def test_overrides_of_tenants(ask):
-    """Who has settings of his own, and which; all others have those of `*`."""
+    """Who has settings of their own, and what counts for one."""
     text = "overrides:\n  acme:\n    metrics_generator:\n      processors: [span-metrics]\n  '*':\n    a: 1\n"
     asked = partial(ask, multitenancy=True, configs=Configs(runtime=lambda: text))
     assert asked("/status/overrides").text == "acme\n*\n"
-    acme = {"metrics_generator": {"processors": ["span-metrics"]}}
-    assert yaml.safe_load(asked("/status/overrides/acme").text) == acme
-    assert yaml.safe_load(asked("/status/overrides/other").text) == {"a": 1}
+    tenants = TenantApi(overrides_of=lambda tenant: f"of: {tenant}")
+    assert yaml.safe_load(asked("/status/overrides/acme", tenants=tenants).text) == {"of": "acme"}
     assert ask("/status/overrides").text == ""
     assert yaml.safe_load(ask("/status/overrides/acme").text) == {}
 

@@ -1,6 +1,7 @@
-"""`stretto blocks list|show|check|drop-trace|redact` on a folder, as an operator runs them."""
+"""`stretto blocks list|show|check|drop-trace|redact` on a folder and on S3, as an operator runs them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tables.catalog.index_store import IndexStore
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.helpers.storage_servers import BUCKET, StorageServer, s3_server
 from tests.query.golden import START_NS, load_table
 
 LOADS = [
@@ -37,9 +39,8 @@ T1 = b"t1".rjust(16, b"\0").hex()
 class Bucket:
     """Two blocks of tenant t, of which one is in the index, and one of another tenant."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = ObjectStore(StorageConfig("local", str(folder)))
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
         cuts = Cuts(self.store, "e")
         self.metas = [self.flush(n, load, "t" if n < 2 else "other") for n, load in enumerate(LOADS)]
         for n, meta in enumerate(self.metas):
@@ -57,15 +58,40 @@ class Bucket:
         blocks.poll([0])
         return blocks.snapshot(tenant).blocks
 
+    def read(self, path: str) -> bytes:
+        data = self.store.get(path)
+        assert data is not None, path
+        return data
+
     def bytes(self) -> bytes:
-        return b"".join(path.read_bytes() for path in sorted((self.folder / "blocks").rglob("*.parquet")))
+        return b"".join(self.read(path) for path in self.store.paths("blocks/") if path.endswith(".parquet"))
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+@pytest.fixture(scope="module")
+def s3() -> Iterator[StorageServer]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "s3"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STORAGE_URL", f"file://{tmp_path}/bucket")
-    return Bucket(tmp_path / "bucket")
+    if request.param == "local":
+        monkeypatch.setenv("STORAGE_URL", f"file://{tmp_path}/bucket")
+        return Bucket(ObjectStore(StorageConfig("local", str(tmp_path / "bucket"))))
+    server: StorageServer = request.getfixturevalue("s3")
+    prefix = f"cli/{tmp_path.name}"
+    monkeypatch.setenv("STORAGE_URL", f"s3://{BUCKET}/{prefix}")
+    options = {
+        "ENDPOINT": f"http://{server.address}",
+        "ACCESS_KEY": "id",
+        "SECRET_KEY": "secret",
+        "REGION": "us-east-1",
+        "FORCEPATHSTYLE": "true",
+    }
+    for name, value in options.items():
+        monkeypatch.setenv(f"STRETTO_STORAGE__TRACE__S3__{name}", value)
+    return Bucket(ObjectStore(server.config(prefix)))
 
 
 def run(*argv: str, code: int = 0) -> None:
@@ -134,15 +160,15 @@ def test_what_cannot_be_done(capsys: pytest.CaptureFixture[str], argv: list[str]
 
 def test_check_and_repair(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 errors, 0 warnings" in printed(capsys, "check")
-    (bucket.folder / bucket.metas[0].path).unlink()
+    bucket.store.delete([bucket.metas[0].path])
     text = printed(capsys, "check", code=1)
     assert f"error: {bucket.metas[0].path} is missing" in text
     assert "--repair" in text
     text = printed(capsys, "check", "--repair")
     assert "is written anew" in text
     assert "0 errors, 0 warnings" in text
-    file = bucket.folder / bucket.metas[1].folder / "data-0000.parquet"
-    file.write_bytes(b"\0" + file.read_bytes()[1:])
+    path = bucket.metas[1].path_of(bucket.metas[1].files[0])
+    bucket.store.put(path, b"\0" + bucket.read(path)[1:])
     assert json.loads(printed(capsys, "check", "--quick", "--json"))["findings"] == []
     (finding,) = json.loads(printed(capsys, "check", "--json", "--tenant", "t", code=1))["findings"]
     assert (finding["severity"], finding["repair"]) == ("error", "missing")
@@ -160,7 +186,7 @@ def test_drop_trace(bucket: Bucket, capsys: pytest.CaptureFixture[str], monkeypa
     assert waited == [60.0]
     assert sorted(meta.spans for meta in bucket.visible()) == [1, 1]
     assert [meta.spans for meta in bucket.visible("other")] == [1]
-    assert not (bucket.folder / bucket.metas[0].folder).exists()
+    assert not list(bucket.store.paths(f"{bucket.metas[0].folder}/"))
     assert b"a@b.c" not in bucket.bytes()
     again = json.loads(printed(capsys, "drop-trace", T1, "--tenant", "t", "--json"))
     assert (again["blocks"], again["removed"], again["spans"]) == (0, 0, 0)
@@ -173,7 +199,7 @@ def test_redact(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["blocks"], found["untouched"], found["replaced_left"]) == (1, 1, 1)
     assert sorted(meta.spans for meta in bucket.visible()) == [2, 2]
     (made,) = [meta for meta in bucket.visible() if meta.replaces]
-    assert b"a@b.c" not in (bucket.folder / made.folder / made.files[0].name).read_bytes()
+    assert b"a@b.c" not in bucket.read(made.path_of(made.files[0]))
     assert b"x@y.z" in bucket.bytes()
     assert "0 errors, 0 warnings" in printed(capsys, "check")
     # The mark of the block that had nothing is in the index only; nobody looks at it again.
@@ -181,7 +207,7 @@ def test_redact(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_damaged_block_that_may_still_have_it(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
-    (bucket.folder / bucket.metas[0].folder / "data-0000.parquet").write_bytes(b"no")
+    bucket.store.put(bucket.metas[0].path_of(bucket.metas[0].files[0]), b"no")
     run("drop-trace", T1, "--tenant", "t", code=1)
     assert "may still have it" in capsys.readouterr().err
 

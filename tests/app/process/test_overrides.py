@@ -164,4 +164,4 @@ def test_the_documented_examples():
     for example in (one for one in examples if one.startswith("metrics_generator:")):
         assert Settings.model_validate(settle(yaml.safe_load(example), Settings))
     (overrides,) = [one for one in examples if one.startswith("overrides:")]
-    assert set(read_tenants(overrides, "docs", {}, lambda _: None)) == {"team-a", "*"}
+    assert set(read_tenants(overrides, "docs", {}, lambda _: None).entries) == {"team-a", "*"}

@@ -13,8 +13,9 @@ import pytest
 
 from app.api.errors import TooManyRequests, Unavailable, explain
 from app.querying import querier
+from app.querying.executor import QueryLimits
 from app.querying.no_queries import NoQueries
-from app.querying.querier import Querier, QueryLimits
+from app.querying.querier import Querier
 from query import memory
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueryTooLarge
@@ -163,7 +164,7 @@ async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeyp
     """Answered, refused, failed, or given up while it goes on: then when it has really ended."""
     with world(tmp_path) as w:
         asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=0.2, memory_bytes_max=20 << 20))
-        shared, go_on = asked._memory, threading.Event()
+        shared, go_on = asked._executor.memory, threading.Event()
 
         def take(size: int, then: Any = None) -> Any:
             def work(*_: Any, **__: Any) -> Any:
@@ -190,7 +191,7 @@ async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeyp
             await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
         assert shared.bytes > 0
         go_on.set()
-        await asyncio.to_thread(asked._pool.submit(int).result)
+        await asyncio.to_thread(asked._executor.pool.submit(int).result)
         assert shared.bytes == 0
         with memory.request():
             await asked.run_in_thread(take(10 << 20))
@@ -255,7 +256,7 @@ async def test_an_answer_for_nobody_is_freed_on_its_thread(tmp_path: Path, monke
         with pytest.raises(TimeoutError):
             await found(asked)
         go_on.set()
-        await asyncio.to_thread(asked._pool.submit(int).result)
+        await asyncio.to_thread(asked._executor.pool.submit(int).result)
         assert ended == ["query_0"]
         asked.close()
 

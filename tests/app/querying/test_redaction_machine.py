@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from app.querying.querier import block_sources
+from app.querying.block_reader import block_sources
 from app.querying.redacted import redacted_blocks, redacted_parts
 from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList

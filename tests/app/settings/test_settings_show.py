@@ -54,9 +54,22 @@ FORMS = {
     "metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "object_metadata": st.dictionaries(NAMES, st.text(), max_size=2),
     "properties": st.dictionaries(NAMES, st.text(), max_size=2),
+    "extensions": st.dictionaries(NAMES, st.text(), max_size=2),
+    "endpoint_params": st.dictionaries(NAMES, st.text(), max_size=2),
+    "scopes": st.lists(NAMES, max_size=2),
+    "token_url": URLS,
+    "dead_letter_topic": NAMES,
+    "traces": st.lists(
+        st.fixed_dictionaries({"topics": st.lists(NAMES | st.just("^a.*"), min_size=1, max_size=2, unique=True)}),
+        max_size=1,
+    ),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,
+    "advertise_address": NAMES,
+    "instance_interface_names": st.lists(NAMES, max_size=2),
+    "worker_addresses": st.lists(ADDRESSES, max_size=2),
+    "zone": st.sampled_from(["", "a", "eu-1"]),
     "http_listen_address": st.text(min_size=1),
 }
 
@@ -127,6 +140,10 @@ storage:
        sse: {type: SSE-C, encryption_key: hush-hush-hush-hush-hush-hush-32}}
     azure: {sas_token: hush}
 metrics_generator: {storage: {remote_write: [{url: 'https://hush:hush@prometheus/api'}]}}
+kafka:
+  sasl:
+    mechanism: OAUTHBEARER
+    oauth2: {token_url: 'https://idp/token', client_id: id, client_secret: hush, endpoint_params: {x: hush}}
 """
     (tmp_path / "stretto.yaml").write_text(text)
     settings = load({}, tmp_path)

@@ -8,14 +8,13 @@ import tomllib
 import pytest
 import yaml
 
-from app.main import TARGETS
 from app.settings import load
-from tests.harness.prometheus import FLAGS, OWN
+from app.settings.models import TARGETS
+from tests.harness.prometheus import OWN
 from tests.helpers.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-COMPOSED = ("distributor", "live-store", "compactor", "metrics-generator")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -56,52 +55,13 @@ def test_both_locks_agree():
 def test_procfile():
     """A line per target: `faust -A app … worker`, TARGET as the settings know it."""
     lines = [line.partition(": ") for line in (ROOT / "Procfile").read_text().splitlines()]
-    assert {name for name, _, _ in lines} == set(TARGETS)
+    assert {name for name, _, _ in lines} == {"all", *TARGETS}
     for name, _, line in lines:
         variable, program, *arguments = shlex.split(line)
         assert variable == f"TARGET={name}"
         assert load({"TARGET": name}, ROOT / "nowhere").target == name
         assert program.endswith("faust")
         assert arguments[:5] == ["-A", "app", "-L", "uvloop", "worker"]
-
-
-def test_compose():
-    """The services are the targets; every variable is a setting; the image is ours and others' versions are pinned."""
-    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
-    services = compose["services"]
-    assert set(services) == {"kafka", *COMPOSED, "prometheus"}
-    assert services["kafka"]["image"] == "apache/kafka:4.3.1"
-    for name in COMPOSED:
-        environment = services[name]["environment"]
-        env = {key: re.sub(r"\$\{STORAGE_URL:-(.*)\}", r"\1", value) for key, value in environment.items()}
-        settings = load(env, ROOT / "nowhere")
-        assert settings.target == name
-        assert settings.kafka.address == ("kafka:9092",)
-        build = services[name]["build"]
-        assert (ROOT / "docker" / build["context"] / build["dockerfile"]).is_file()
-        for volume in services[name]["volumes"]:
-            assert volume.partition(":")[0] in compose["volumes"]
-    # The compactor has the volume of the live store, where the blocks are unless there is a bucket.
-    assert "live-store:/var/lib/live-store" in services["compactor"]["volumes"]
-    assert "file:///var/lib/live-store/blocks" in services["compactor"]["environment"]["STORAGE_URL"]
-    (target,) = load(
-        services["metrics-generator"]["environment"], ROOT / "nowhere"
-    ).metrics_generator.storage.remote_write
-    assert target.url == "http://prometheus:9090/api/v1/write"
-    limit = int(services["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"])
-    assert limit >= load({}, ROOT / "nowhere").kafka.max_message_bytes
-
-
-def test_compose_prometheus():
-    """It takes remote write, native histograms and exemplars, as in the tests, and scrapes all processes."""
-    service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["prometheus"]
-    assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", service["image"])
-    assert {flag for flag in FLAGS if flag.startswith(("--web", "--enable"))} <= set(service["command"])
-    files = [volume.partition(":")[0] for volume in service["volumes"]]
-    assert all((ROOT / "docker" / path).exists() for path in files if path.startswith("."))
-    config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
-    assert job["static_configs"] == [{"targets": [f"{name}:3200" for name in COMPOSED]}]
 
 
 def test_dockerfile():

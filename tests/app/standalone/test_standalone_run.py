@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.stream.kafka_client import KafkaClient
 from app.process import topics
 from app.settings import load
 from app.standalone import kafka, plan
@@ -17,6 +18,7 @@ from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener, free_port
 from app.standalone.run import wait_ready
 from app.standalone.welcome import find_trace, first_trace, welcome
+from app.standalone.worker_count import with_partitions
 
 
 def make(tmp_path: Path, **environ: str) -> plan.RunPlan:
@@ -28,12 +30,36 @@ def test_the_default_plan(tmp_path):
     """A Kafka of its own on 9092, the worker with all targets, no demo."""
     chosen = make(tmp_path)
     assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
-    assert chosen.brokers == ("127.0.0.1:9092",)
-    assert " ".join(chosen.worker.argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
-    assert chosen.worker.env["TARGET"] == "all"
-    assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
-    assert chosen.worker.env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
-    assert chosen.demo is None
+    assert chosen.kafka.brokers == ("127.0.0.1:9092",)
+    assert " ".join(chosen.workers[0].argv[1:]) == "-m faust -A app -L uvloop worker -l info --without-web"
+    assert chosen.workers[0].env["TARGET"] == "all"
+    assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:9092"
+    assert chosen.workers[0].env["STRETTO_DATA_DIR"] == str(tmp_path / "data")
+    assert not chosen.demo_at_once
+
+
+def test_several_workers(tmp_path):
+    """They share the ports that clients know, and have numbers, and addresses of their own for /ready and /metrics."""
+    env = {"STRETTO_DATA_DIR": str(tmp_path / "data"), "STRETTO_WORKERS": "6"}
+    settings = with_partitions(load(env, tmp_path), 6)
+    chosen = plan.make(settings, env, 6)
+    assert [one.name for one in chosen.workers] == [f"worker-{number}" for number in range(1, 7)]
+    assert {one.log.name for one in chosen.workers} == {"worker.log"}
+    assert [listener.port for listener in chosen.needed] == [3200, 4317, 4318, 9092]
+    assert len({listener.port for listener in chosen.ready}) == 6
+    for number, command in enumerate(chosen.workers, 1):
+        own = load(command.env, tmp_path)
+        assert (own.worker, own.server.reuse_port, own.kafka.partitions) == (number, True, 6)
+        assert own.server.own_address == chosen.ready[number - 1].local
+        assert own.server.worker_addresses == tuple(listener.local for listener in chosen.ready)
+        assert own.data_dir == tmp_path / "data"
+        assert own.own_dir == tmp_path / "data" / (f"workers/{number}" if number > 1 else "")
+
+
+def test_partitions_for_workers(tmp_path):
+    """As many as there are workers, unless the settings say how many."""
+    assert with_partitions(load({}, tmp_path), 3).kafka.partitions == 4
+    assert with_partitions(load({"STRETTO_KAFKA__PARTITIONS": "2"}, tmp_path), 9).kafka.partitions == 2
 
 
 def test_other_ports(tmp_path):
@@ -46,9 +72,19 @@ def test_other_ports(tmp_path):
         DEMO="1",
     )
     assert [listener.port for listener in chosen.needed] == [13200, 14317, 4318, 19092]
-    assert chosen.worker.env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
-    assert chosen.demo
+    assert chosen.workers[0].env["KAFKA_URL"] == "kafka://127.0.0.1:19092"
+    assert chosen.demo_at_once
     assert chosen.demo.argv[-2:] == ("--to", "127.0.0.1:14317")
+
+
+def test_a_receiver_that_is_off(tmp_path):
+    """Any receiver can be off. The demo needs OTLP over gRPC."""
+    off = {"STRETTO_DISTRIBUTOR__RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT": ""}
+    chosen = make(tmp_path, **off)
+    assert "otlp_grpc" not in chosen.receivers
+    assert 4317 not in [listener.port for listener in chosen.needed]
+    with pytest.raises(StandaloneError, match="the demo sends OTLP over gRPC"):
+        make(tmp_path, DEMO="1", **off)
 
 
 def test_somebody_elses_kafka(tmp_path):
@@ -63,7 +99,7 @@ def test_somebody_elses_kafka_in_the_file(tmp_path):
     (tmp_path / "stretto.yaml").write_text("kafka: {address: [b1:9092, b2:9092]}\n")
     chosen = make(tmp_path)
     assert chosen.own_kafka_port is None
-    assert chosen.brokers == ("b1:9092", "b2:9092")
+    assert chosen.kafka.brokers == ("b1:9092", "b2:9092")
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "¹"])
@@ -143,15 +179,20 @@ def test_a_folder_is_formatted_once(tmp_path):
 
 
 def test_the_topics(tmp_path):
-    """Names, partitions and limits from the settings; only `spans` has the broker's time."""
+    """Names, partitions and limits from the settings; `spans` and the members have the broker's time."""
     env = {"STRETTO_KAFKA__PARTITIONS": "3", "STRETTO_KAFKA__RETENTION_S": "7200"}
-    spans, otlp, jobs, leader = topics.specs(load(env, tmp_path))
+    spans, otlp, jobs, leader, members = topics.specs(load(env, tmp_path))
     assert (spans.name, spans.partitions, otlp.name, otlp.partitions) == ("spans", 3, "otlp_spans", 3)
     limits = {"cleanup.policy": "delete", "max.message.bytes": str(8 << 20), "retention.ms": "7200000"}
     assert dict(otlp.config) == dict(jobs.config) == limits
     assert (jobs.name, jobs.partitions) == ("compaction_jobs", 3)
     assert (leader.name, leader.partitions) == ("stretto-compactor-__assignor-__leader", 1)
     assert dict(spans.config) == limits | {"message.timestamp.type": "LogAppendTime"}
+    assert (members.name, members.partitions) == ("stretto-members", 1)
+    assert (dict(members.config)["cleanup.policy"], dict(members.config)["message.timestamp.type"]) == (
+        "compact",
+        "LogAppendTime",
+    )
 
 
 def test_no_kafka_there():
@@ -159,7 +200,7 @@ def test_no_kafka_there():
     port = free_port()
     wanted = [topics.TopicSpec("spans", 1, 1, ())]
     with pytest.raises(topics.TopicError, match=rf"127\.0\.0\.1:{port} has not made .*spans.*KAFKA_URL"):
-        asyncio.run(topics.ensure_topics([f"127.0.0.1:{port}"], wanted, within_s=0.2))
+        asyncio.run(topics.ensure_topics(KafkaClient.plain(f"127.0.0.1:{port}"), wanted, within_s=0.2))
 
 
 def test_waiting_for_the_worker():
@@ -223,3 +264,4 @@ def test_the_welcome_says_where():
     assert f"{first_trace('10.0.0.1:4318')}\n" in text
     assert f"{find_trace('127.0.0.1:3200')}\n" in text
     assert os.fspath(Path("data/logs")) in text
+    assert "Send a first trace" not in welcome(api, {"otlp_grpc": grpc}, ["127.0.0.1:9092"], Path("data/logs"))

@@ -86,6 +86,34 @@ async def test_a_child_that_keeps_dying_is_given_up(tmp_path):
 
 
 @in_loop
+async def test_one_of_several_is_never_given_up(tmp_path):
+    """Each young death doubles the pause, up to a limit, and each is told."""
+    child = Child(command(tmp_path, "raise SystemExit(7)"), lambda _: None)
+    child.start()
+    said: list[str] = []
+    patience = Patience(pause_s=0.01, deaths_max=2, young_s=60, pause_s_max=0.04)
+    manager = asyncio.create_task(keep_alive(child, said.append, patience=patience, established=lambda: True))
+    await until(lambda: len(said) >= 5)
+    manager.cancel()
+    await child.stop(5)
+    assert [line.rpartition(" in ")[2] for line in said[:5]] == ["0.01 s", "0.02 s", "0.04 s", "0.04 s", "0.04 s"]
+
+
+@in_loop
+async def test_several_share_a_log(tmp_path):
+    """Each line says whose it is."""
+    log = LogFile(tmp_path / "logs" / "shared.log")
+    children = [Child(command(tmp_path, "print('INFO up')", name), lambda _: None, log) for name in ("a", "b")]
+    for child in children:
+        child.start()
+    for child in children:
+        await child.wait()
+    await until(lambda: (tmp_path / "logs" / "shared.log").read_text().count("up") == 2)
+    log.close()
+    assert sorted((tmp_path / "logs" / "shared.log").read_text().splitlines()) == ["a | INFO up", "b | INFO up"]
+
+
+@in_loop
 async def test_deaths_long_ago_are_forgotten(tmp_path):
     """Only deaths within the window count."""
     child = Child(command(tmp_path, "pass"), lambda _: None)

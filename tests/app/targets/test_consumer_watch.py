@@ -60,7 +60,7 @@ class World:
         )
         self.report = ConsumerReport()
         monkeypatch.setattr(consumer_watch.time, "monotonic", lambda: self.now_s)
-        topics: Any = {"live-store": "spans", "distributor": "otlp_spans"}
+        topics: Any = {"live-store": ["spans"], "distributor": ["otlp_spans"]}
         kafka: Any = self.kafka
         apps: Any = {"live-store": self.app}
         self.watch = ConsumerWatch(kafka, apps, topics, self.report, StallLimits(13.0, 40.0), self.ended.append)

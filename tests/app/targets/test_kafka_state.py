@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from agents.stream.kafka_client import KafkaClient
 from app.targets import kafka_state
 from app.targets.kafka_state import KafkaSilent, KafkaState
 
@@ -42,11 +43,11 @@ class Client:
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     made = Client()
 
-    async def reachable(_: object) -> None:
+    async def reach(_: object) -> None:
         pass
 
     monkeypatch.setattr(kafka_state, "AIOKafkaConsumer", made)
-    monkeypatch.setattr(kafka_state, "reachable", reachable)
+    monkeypatch.setattr(KafkaClient, "reach", reach)
     monkeypatch.setattr(kafka_state, "_ANSWER_S", 0.05)
     return made
 
@@ -55,7 +56,7 @@ def test_topics_that_are_made_later(client: Client) -> None:
     """The watch begins before the topics are made: one that is missing at first is not missing for good."""
 
     async def main() -> None:
-        state = KafkaState(["127.0.0.1:1"])
+        state = KafkaState(KafkaClient.plain("127.0.0.1:1"))
         with pytest.raises(KafkaSilent, match="does not know the topics"):
             await state.ends(["spans", "otlp_spans"])
         client.topics["spans"] = {0}
@@ -70,7 +71,7 @@ def test_answer_that_never_comes(client: Client) -> None:
     """Silence, soon; the next question goes over another connection."""
 
     async def main() -> None:
-        state = KafkaState(["127.0.0.1:1"])
+        state = KafkaState(KafkaClient.plain("127.0.0.1:1"))
         client.topics["spans"] = {0}
         assert await state.ends(["spans"]) == {TP("spans", 0): 7}
         client.hangs = True

@@ -18,7 +18,7 @@ from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME
 from tables.merge import merge as merge_module
 from tables.merge.inputs import ParquetInput
 from tables.merge.merge import merge
-from tables.parquet import write
+from tables.parquet import encode_file, write
 from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
 from tables.schema import OPTIONAL
@@ -97,6 +97,7 @@ def facts_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     st.sampled_from([1, 2, 12_288]),
     st.sampled_from([0, 1 << 20]),
     st.sampled_from([2, 96]),
+    st.sampled_from([1, 3, 8192]),
 )
 def test_merged_is_as_sealed_together(
     requests: list[ExportTraceServiceRequest],
@@ -107,6 +108,7 @@ def test_merged_is_as_sealed_together(
     page_rows: int,
     held_bytes_max: int,
     inputs_max: int,
+    encoded_rows_min: int,
 ) -> None:
     """Every span once, in order, in about as many files as were asked for, with the facts of its whole trace."""
     requests = [*requests, *(requests[number] for number in again if number < len(requests))]
@@ -115,7 +117,9 @@ def test_merged_is_as_sealed_together(
     if not batches:
         return
     with (
-        patch.object(write, "_PAGE_ROWS", page_rows),
+        patch.object(write, "PAGE_ROWS", page_rows),
+        patch.object(encode_file, "PAGE_ROWS", page_rows),
+        patch.object(encode_file, "_ROWS_MIN", encoded_rows_min),
         patch.object(merge_module, "_HELD_BYTES_MAX", held_bytes_max),
         patch.object(merge_module, "_INPUTS_MAX", inputs_max),
     ):

@@ -190,7 +190,7 @@ def otlp_or_refused(decode: Callable[[bytes], bytes], data: bytes) -> None:
 def test_any_bytes(data: bytes, encoding: Encoding) -> None:
     otlp_or_refused(partial(thrift.batch_to_otlp, encoding=encoding), data)
     otlp_or_refused(partial(thrift.datagram_to_otlp, encoding=encoding), data)
-    for read in (protobuf.post_spans_to_otlp, protobuf.span_to_otlp, protobuf.batch_to_otlp):
+    for read in (protobuf.post_spans_to_otlp, protobuf.span_to_otlp):
         otlp_or_refused(read, data)
 
 

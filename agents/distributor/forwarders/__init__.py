@@ -1,0 +1,1 @@
+"""Copies of requests for other receivers of OTLP. Begin with `forwarder.py`."""

@@ -1,0 +1,121 @@
+"""What a process knows of the members: a state machine over the records of the topic, without clock or Kafka."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from prometheus_client import Counter, Gauge
+
+from agents.limited_log import limited_logger
+from agents.members.member import Member, MemberState
+from agents.members.record import MemberRecordError, decode
+
+log = limited_logger(__name__)
+
+MEMBERS = Gauge(
+    "stretto_members", "Processes of the cluster that this process knows of, by target and state.", ["target", "state"]
+)
+UNREADABLE = Counter(
+    "stretto_members_unreadable_total", "Records of the topic of members that were skipped because they cannot be read."
+)
+FORGOTTEN = Counter(
+    "stretto_members_forgotten_total", "Members that were removed because they were not heard of for too long."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTimes:
+    """Seconds without a heartbeat: after timeout_s a member is UNHEALTHY, after forget_s it is gone."""
+
+    timeout_s: float
+    forget_s: float
+
+
+@dataclass(slots=True)
+class _Known:
+    member: Member
+    seen_ms: int  # on the directory's clock
+
+
+class MemberDirectory:
+    """One for a process; belongs to its event loop. It is `members.member.Members`.
+
+    Its clock is the broker's, as the timestamps of records show it: the clocks of other processes do not count. It goes
+    on only with records. While Kafka is away nobody can announce itself, and everybody stays as they were. After a
+    pause it goes on by one step at most, so that the first who is heard again does not make all others unhealthy.
+    """
+
+    def __init__(self, times: MemberTimes, step_s: float, changed: Callable[[], None] | None = None) -> None:
+        """step_s: more than the time between two heartbeats. changed: is called after each record"""
+        self._timeout_ms, self._forget_ms = round(times.timeout_s * 1000), round(times.forget_s * 1000)
+        self._step_ms = round(step_s * 1000)
+        self._changed = changed or (lambda: None)
+        self._known: dict[str, _Known] = {}
+        self._clock_ms = 0
+        self._last_ms: int | None = None
+        self.replayed = False  # whether everything that the topic had at the start is read
+
+    def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
+        """A record of the topic. One that cannot be read is counted and skipped."""
+        self._advance(timestamp_ms)
+        try:
+            member_id = (key or b"").decode()
+            if not member_id:
+                raise MemberRecordError("no key")
+            if value:
+                self._known[member_id] = _Known(decode(member_id, value), self._clock_ms)
+            else:
+                self._known.pop(member_id, None)
+        except (MemberRecordError, UnicodeDecodeError) as err:
+            UNREADABLE.inc()
+            log.warning("a record of the topic of members is skipped: %s", err)
+        self._changed()
+
+    def _advance(self, timestamp_ms: int) -> None:
+        if self._last_ms is not None:
+            passed_ms = max(0, timestamp_ms - self._last_ms)
+            # What the topic had before this process read along says truly how old it is.
+            self._clock_ms += min(passed_ms, self._step_ms) if self.replayed else passed_ms
+        self._last_ms = timestamp_ms
+
+    def get(self, member_id: str) -> Member | None:
+        """One member, with its state as of now."""
+        known = self._known.get(member_id)
+        return None if known is None else self._as_seen(known)
+
+    def alive(self, target: str) -> Sequence[Member]:
+        """See `Members`."""
+        return [one for one in self.all() if target in one.targets and one.state is MemberState.ACTIVE]
+
+    def all(self) -> Sequence[Member]:
+        """See `Members`."""
+        kept = (one for one in self._known.values() if self._silent_ms(one) <= self._forget_ms)
+        return sorted((self._as_seen(one) for one in kept), key=attrgetter("member_id"))
+
+    def forget(self) -> list[str]:
+        """Drops those that have not been heard of for too long. Returns their ids: one of the others removes them from
+        the topic.
+        """
+        gone = [name for name, one in self._known.items() if self._silent_ms(one) > self._forget_ms]
+        for name in gone:
+            del self._known[name]
+        FORGOTTEN.inc(len(gone))
+        return gone
+
+    def show(self) -> None:
+        """Sets the metrics."""
+        counts: dict[tuple[str, str], int] = {}
+        for one in self.all():
+            for target in one.targets:
+                counts[target, one.state.value] = counts.get((target, one.state.value), 0) + 1
+        MEMBERS.clear()
+        for (target, state), count in counts.items():
+            MEMBERS.labels(target, state).set(count)
+
+    def _silent_ms(self, one: _Known) -> int:
+        return self._clock_ms - one.seen_ms
+
+    def _as_seen(self, one: _Known) -> Member:
+        if self._silent_ms(one) <= self._timeout_ms:
+            return one.member
+        return replace(one.member, state=MemberState.UNHEALTHY)

@@ -1,0 +1,152 @@
+"""GET /api/service-map: services of a time range and who calls whom, with rates, errors and quantiles of durations.
+
+It is made of TraceQL metrics, so that every backend can answer it: of the requests that services take (spans of kind
+server and consumer, or all spans of a service that has none), and for each service the spans of others right below its
+own. Databases are those that client spans name in `db.system.name` or `db.system`.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import orjson
+from aiohttp import web
+
+from app.api import params
+from app.api.call import Call, call_of
+from app.api.page.service_stats import Key, Stats, counted, with_quantiles
+from app.api.partial import observer_of
+from query.requests import InstantRequest
+from query.results import Series
+from tables.units import NS_PER_S
+
+T = TypeVar("T")
+routes = web.RouteTableDef()
+
+# Services are asked one by one who they call: the busiest.
+SERVICES_MAX: Final = 60
+# A map must not keep others from their queries.
+_AT_ONCE: Final = 3
+_SERVICE: Final = "resource.service.name"
+_DATABASES: Final = ("span.db.system.name", "span.db.system")
+_REQUESTS: Final = "{ kind = server || kind = consumer }"
+_QUANTILES: Final = "quantile_over_time(duration, .5, .95, .99)"
+
+
+class Node(NamedTuple):
+    """A service, or a database."""
+
+    name: str
+    database: bool
+    stats: Stats
+
+
+class Edge(NamedTuple):
+    """Calls of one service to another, or to a database."""
+
+    client: str
+    server: str
+    database: bool
+    stats: Stats
+
+
+@routes.get("/api/service-map")
+async def service_map(request: web.Request) -> web.Response:
+    """?start= &end= &since=, as of /api/metrics/query; ?allow_partial=true"""
+    call = call_of(request)
+    asked = params.instant_request({**call.params, "q": "{ } | rate()"}, call.limits)
+    made = _Map(call, asked)
+    nodes, edges, left_out = await made.make()
+    seconds = max(1, asked.end_ns - asked.start_ns) / NS_PER_S
+    out: dict[str, Any] = {
+        "services": [{"name": node.name, "kind": _kind(node.database), **node.stats.json(seconds)} for node in nodes],
+        "edges": [
+            {
+                "client": edge.client,
+                "server": edge.server,
+                "kind": _kind(edge.database),
+                **edge.stats.json(seconds),
+            }
+            for edge in edges
+        ],
+        "rangeSeconds": seconds,
+        "leftOut": left_out,
+    }
+    if made.missing:
+        out |= {"status": "PARTIAL", "message": "; ".join(dict.fromkeys(made.missing))}
+    return web.Response(body=orjson.dumps(out), content_type="application/json")
+
+
+def _kind(database: bool) -> str:  # noqa: FBT001
+    return "database" if database else "service"
+
+
+async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers. Raises: the first error, as it is; the others are given up"""
+    tasks = [asyncio.ensure_future(one) for one in asking]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class _Map:
+    def __init__(self, call: Call, asked: InstantRequest) -> None:
+        self._call, self._asked = call, asked
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self.missing: list[str] = []
+
+    async def make(self) -> tuple[list[Node], list[Edge], int]:
+        """Nodes, edges, and how many services were left out of the edges."""
+        services = await self._services()
+        busiest = sorted(services, key=lambda name: (-services[name].spans, name))[:SERVICES_MAX]
+        nodes = [Node(name, False, stats) for name, stats in services.items()]
+        edges: list[Edge] = []
+        if len(services) > 1:
+            edges += itertools.chain(*await _together([self._called_by(name) for name in busiest]))
+        for stored in await _together([self._databases(name) for name in _DATABASES]):
+            nodes += stored[0]
+            edges += stored[1]
+        return nodes, edges, len(services) - len(busiest)
+
+    async def _services(self) -> dict[str, Stats]:
+        spans, requests = await _together(
+            [self._stats("{ }", [_SERVICE], durations=False), self._stats(_REQUESTS, [_SERVICE])]
+        )
+        if spans.keys() - requests.keys():
+            requests = {**await self._stats("{ }", [_SERVICE]), **requests}
+        return {key[0]: requests[key].with_spans(found.count) for key, found in spans.items() if key in requests}
+
+    async def _called_by(self, client: str) -> list[Edge]:
+        own = orjson.dumps(client).decode()  # TraceQL's strings are as JSON's
+        query = f"{{ {_SERVICE} = {own} }} > {{ {_SERVICE} != {own} }}"
+        return [Edge(client, key[0], False, stats) for key, stats in (await self._stats(query, [_SERVICE])).items()]
+
+    async def _databases(self, field: str) -> tuple[list[Node], list[Edge]]:
+        spans = f"{{ kind = client && {field} != nil }}"
+        edges = await self._stats(spans, [_SERVICE, field])
+        if not edges:
+            return [], []
+        nodes = await self._stats(spans, [field])
+        return (
+            [Node(key[0], True, stats) for key, stats in nodes.items()],
+            [Edge(key[0], key[1], True, stats) for key, stats in edges.items()],
+        )
+
+    async def _stats(self, spans: str, by: Sequence[str], *, durations: bool = True) -> dict[Key, Stats]:
+        """Counts, errors and quantiles of some spans, by the values of some fields."""
+        fields = ", ".join(by)
+        found = counted(await self._ask(f"{spans} | count_over_time() by ({fields}, status)"), by)
+        if durations and found:
+            return with_quantiles(found, await self._ask(f"{spans} | {_QUANTILES} by ({fields})"), by)
+        return found
+
+    async def _ask(self, query: str) -> Sequence[Series]:
+        observer = observer_of(self._call)
+        request = InstantRequest(query=query, start_ns=self._asked.start_ns, end_ns=self._asked.end_ns)
+        async with self._slots:
+            result = await self._call.backend.metrics_instant(self._call.tenant, request, observer)
+        self.missing += observer.missing_data or ()
+        return list(result.series)

@@ -1,0 +1,62 @@
+"""GET /api/v2/traces/{id}/outline and /matches: a trace of any size as the web page draws it."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from app.api import params
+from app.api.backend import BACKEND, TraceAnswer
+from app.api.call import tenant_of_request
+from app.api.errors import ParameterError
+from app.api.limits import LIMITS
+from app.api.replies import reply
+from app.api.trace_view.outline import matching_parts, outline_parts
+from app.api.trace_view.packed import MEDIA_TYPE
+from query.errors import TraceTooLarge
+from query.requests import SpanMatching, TraceRequest
+
+routes = web.RouteTableDef()
+
+_TEXT_CHARS_MAX: Final = 1000
+
+
+@routes.get("/api/v2/traces/{trace_id}/outline")
+async def trace_outline(request: web.Request) -> web.Response:
+    """All spans, without attributes. An unknown trace has none."""
+    asked = _asked(request, outline=True)
+    answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
+    limit = request.app[LIMITS].max_bytes_per_trace
+    return await reply(request, partial(_outline, answer, asked, limit), content_type=MEDIA_TYPE)
+
+
+@routes.get("/api/v2/traces/{trace_id}/matches")
+async def trace_matches(request: web.Request) -> web.Response:
+    """The ids of the spans that match ?q= and have ?text= in them."""
+    query = params.query_text(request.query, request.app[LIMITS])
+    text = request.query.get("text", "").strip()
+    if len(text) > _TEXT_CHARS_MAX:
+        raise ParameterError(f"invalid text: {len(text)} characters; at most {_TEXT_CHARS_MAX} can be looked for")
+    if not query and not text:
+        raise ParameterError("q or text is required: a span filter, as { status = error }, or a text to look for")
+    if query:
+        params.trace_filter({"q": query}, request.app[LIMITS])  # a wrong query is refused before spans are read
+    asked = replace(_asked(request), matching=SpanMatching(query, text))
+    answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
+    return await reply(request, partial(matching_parts, answer), content_type=MEDIA_TYPE)
+
+
+def _asked(request: web.Request, *, outline: bool = False) -> TraceRequest:
+    start_ns, end_ns = params.time_range(request.query)
+    trace_id = params.trace_id(request.match_info["trace_id"])
+    return TraceRequest(trace_id=trace_id, start_ns=start_ns, end_ns=end_ns, outline=outline)
+
+
+def _outline(answer: TraceAnswer, asked: TraceRequest, bytes_max: int) -> list[bytes]:
+    parts = outline_parts(answer, asked.trace_id)
+    size = sum(map(len, parts))
+    if bytes_max and size > bytes_max:
+        spans = 0 if answer.table is None else answer.table.num_rows
+        raise TraceTooLarge(asked.trace_id, spans, f"{size} bytes in outline", bytes_max)
+    return parts

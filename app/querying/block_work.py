@@ -1,0 +1,127 @@
+"""Who reads the blocks of a query: this process, or queriers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Protocol
+
+from app.querying.block_reader import BlockReader, blocks_of_trace
+from app.querying.damage import MissingData, past_damage
+from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.live_stores import OpenedLive
+from app.querying.participants import Local, Participant
+from app.querying.redacted import redacted_parts
+from app.querying.trace_partial import TracePart
+from query.request_json import Request
+from query.requests import TraceRequest
+from query.scan.progress import QueryObserver
+from query.tags.tag_cache import TagCache
+from query.trace.by_id import trace_by_id
+from tables.blocks.meta import BlockMeta
+from tables.catalog.block_list import BlockList
+from tables.catalog.snapshot import BlockSnapshot
+
+# Gives what somebody has of a trace.
+AskTrace = Callable[[], Awaitable[TracePart]]
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """The blocks that a query reads. excluded: ids of those that it goes on without
+
+    live_only: none of them, because others read them
+    """
+
+    known: BlockList
+    snapshot: BlockSnapshot
+    excluded: frozenset[str]
+    missing_data: MissingData
+    live_only: bool = False
+
+    @cached_property
+    def metas(self) -> list[BlockMeta]:
+        """The first use takes 20 µs for each: not on the event loop, if there may be thousands."""
+        if self.live_only:
+            return []
+        return [meta for meta in self.snapshot.blocks if meta.block_id not in self.excluded]
+
+
+class BlockWork(Protocol):
+    """Makes those take part in a query who read blocks, and this process's own live store."""
+
+    def has_others(self) -> bool:
+        """Whether other processes read blocks for this one."""
+        ...
+
+    async def participants(
+        self, tenant: str, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
+    ) -> Sequence[Participant]:
+        """For a question that is merged. live: with the view of this process"""
+        ...
+
+    async def trace_parts(
+        self, tenant: str, request: TraceRequest, view: BlockView, live: OpenedLive
+    ) -> Sequence[AskTrace]:
+        """For a trace by its id."""
+        ...
+
+
+class LocalBlockWork:
+    """The process reads all blocks itself, together with its own live store: as one participant."""
+
+    def __init__(self, executor: QueryExecutor) -> None:
+        self._executor = executor
+        self._reader = BlockReader(executor.reads, executor.limits.bloom_cache_bytes_max)
+        self._tag_cache = TagCache()
+
+    def has_others(self) -> bool:
+        """No."""
+        return False
+
+    async def participants(
+        self,
+        tenant: str,  # noqa: ARG002
+        request: Request,
+        view: BlockView,
+        live: OpenedLive,
+        observer: QueryObserver,
+    ) -> Sequence[Participant]:
+        """As `BlockWork.participants`."""
+        redactions = view.snapshot.redactions
+
+        def open_blocks(metas: Sequence[BlockMeta]) -> list[Any]:
+            return self._reader.sources(view.known, metas, redactions)
+
+        return [
+            Local(
+                self._executor,
+                request,
+                observer,
+                blocks=view.known,
+                metas=lambda: view.metas,
+                open_blocks=open_blocks,
+                open_live=lambda: redacted_parts(live.local.sources(live.local_partitions), redactions),
+                missing_data=view.missing_data,
+                tag_cache=self._tag_cache,
+            )
+        ]
+
+    async def trace_parts(
+        self,
+        tenant: str,  # noqa: ARG002
+        request: TraceRequest,
+        view: BlockView,
+        live: OpenedLive,
+    ) -> Sequence[AskTrace]:
+        """As `BlockWork.trace_parts`."""
+        trace_id, redactions = request.trace_id, view.snapshot.redactions
+
+        def over(metas: Sequence[BlockMeta]) -> TracePart:
+            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions)
+            parts = redacted_parts(live.local.sources(live.local_partitions, trace_id), redactions)
+            return TracePart(*trace_by_id(sources + parts, request))
+
+        def on_thread(_: Cancelled) -> TracePart:
+            return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
+
+        return [partial(self._executor.run, on_thread)]

@@ -1,0 +1,199 @@
+"""Runs the work of queries on threads, within the limits of the process: admission, time, memory, and how it ends."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Self, TypeVar
+
+import pyarrow as pa
+from prometheus_client import Counter, Gauge, Histogram
+
+from app.api.errors import TooManyRequests, Unavailable
+from app.querying.query_threads import leaving_nothing, lower_priority
+from app.settings.models import Query
+from query.errors import QueryCancelled
+from query.language.compile import compile_query
+from query.memory import MemoryBudget, MemoryExceeded, SharedMemory, request_budget, running_in
+from tables.errors import DamagedError, OutdatedError, StorageError
+from tables.storage.request_usage import RequestUsage
+from tables.wall import walled
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Cancelled = Callable[[], bool]
+
+RUNNING = Gauge("stretto_queries_running", "Queries that are running.")
+CANCELLED = Counter(
+    "stretto_queries_cancelled_total", "Queries that failed or were cancelled: timeout, client gone, storage error."
+)
+REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many others were waiting.")
+STORAGE_REQUESTS = Histogram(
+    "stretto_query_storage_requests",
+    "Requests to the object storage that one query made, by operation.",
+    ["operation"],
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000),
+)
+STORAGE_BYTES = Histogram(
+    "stretto_query_storage_bytes",
+    "Bytes that one query read from the object storage.",
+    buckets=(0, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000),
+)
+STORAGE_SECONDS = Histogram(
+    "stretto_query_storage_seconds",
+    "Time of all requests to the object storage that one query made; they may overlap.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
+)
+UNREADABLE: Final = "blocks that the query needs cannot be read now; the server's log says why"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """threads evaluate, as many write answers; concurrent_max queries are worked on, as many again may wait; each has
+    timeout_s. niceness: of those threads. memory_bytes_max: of each query, memory_total_bytes_max: of all together
+    """
+
+    threads: int
+    concurrent_max: int
+    timeout_s: float
+    niceness: int = 0
+    memory_bytes_max: int = 256 << 20
+    memory_total_bytes_max: int = 384 << 20
+    trace_reads_max: int = 32
+    bloom_cache_bytes_max: int = 64 << 20
+
+    @classmethod
+    def of(cls, query: Query) -> Self:
+        """What the section `query` of the settings says."""
+        return cls(
+            threads=query.threads,
+            concurrent_max=query.concurrent_max,
+            timeout_s=query.timeout_s,
+            niceness=query.niceness,
+            memory_bytes_max=query.memory_bytes_max,
+            memory_total_bytes_max=query.memory_total_bytes_max,
+            trace_reads_max=query.trace_reads_max,
+            bloom_cache_bytes_max=query.bloom_cache_bytes_max,
+        )
+
+
+class QueryExecutor:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(self, limits: QueryLimits) -> None:
+        self.limits = limits
+        begin = partial(lower_priority, limits.niceness)
+        self.pool = ThreadPoolExecutor(limits.threads, "query", begin)
+        # Not the threads of queries: the first rows of an answer are written while its query runs. And no more of them
+        # than of those: the event loop waits for the GIL in line with all threads that compute.
+        self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
+        self.reads = ThreadPoolExecutor(limits.trace_reads_max, "trace-reads", begin)
+        self._slots = asyncio.Semaphore(limits.concurrent_max)
+        self.memory = SharedMemory(limits.memory_total_bytes_max)
+        self._admitted = 0
+        compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
+
+    def close(self) -> None:
+        """Gives up the queries that wait or run."""
+        for pool in (self.pool, self._answers, self.reads):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def budget(self) -> MemoryBudget:
+        """Of the request that this task answers; what is asked outside of any request has one for each call."""
+        return request_budget(lambda: MemoryBudget(self.limits.memory_bytes_max, self.memory))
+
+    async def run_in_thread(self, make: Callable[[], T]) -> T:
+        """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
+        budget = self.budget()
+
+        def on_thread() -> T:
+            with leaving_nothing(budget):
+                return make()
+
+        work = running_in(budget, on_thread)
+        return await asyncio.get_running_loop().run_in_executor(self._answers, walled, work)
+
+    async def run_where_it_fits(self, make: Callable[[], T], *, small: bool) -> T:
+        """As `run_in_thread`; what is small is made at once: a way to a thread and back takes longer, and waits in line
+        for the GIL.
+        """
+        if not small:
+            return await self.run_in_thread(make)
+        with self.budget().active():
+            return make()
+
+    async def run(self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None) -> T:
+        """Runs it on a thread, within the limits; tells it to stop when nobody waits any more.
+
+        usage: counts what it asks of the object storage
+        Raises: TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are, every other
+        StorageError as Unavailable
+        """
+        counted = RequestUsage()
+        limits = self.limits
+        if self._admitted >= 2 * limits.concurrent_max:
+            REFUSED.inc()
+            raise TooManyRequests(
+                f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
+            )
+        cancelled, done = threading.Event(), False
+        in_budget = self._on_thread(work, cancelled, counted)
+        self._admitted += 1
+        try:
+            async with asyncio.timeout(limits.timeout_s), self._slots:
+                with RUNNING.track_inprogress():
+                    answer = await asyncio.get_running_loop().run_in_executor(self.pool, walled, in_budget)
+            done = True
+            return answer
+        except QueryCancelled as err:
+            raise TimeoutError from err
+        except (OutdatedError, DamagedError):
+            raise
+        except StorageError as err:
+            raise unavailable(err) from err
+        finally:
+            if not done:
+                CANCELLED.inc()
+                cancelled.set()
+            self._admitted -= 1
+            _observe(counted)
+            if usage is not None:
+                usage.merge(counted)
+
+    def _on_thread(
+        self, work: Callable[[Cancelled], T], cancelled: threading.Event, counted: RequestUsage
+    ) -> Callable[..., T]:
+        budget = self.budget()
+
+        def on_thread() -> T:
+            with leaving_nothing(budget):
+                try:
+                    with counted.counting():
+                        answer = work(cancelled.is_set)
+                except (pa.ArrowMemoryError, MemoryError) as err:
+                    # The system's own limit was below ours.
+                    text = "the process has no memory left for the query; ask for less, or later"
+                    raise MemoryExceeded(text) from err
+                if cancelled.is_set():
+                    del answer  # nobody takes it: it ends here, not on the event loop
+                    raise QueryCancelled
+                return answer
+
+        return running_in(budget, on_thread)
+
+
+def _observe(usage: RequestUsage) -> None:
+    for operation, count in usage.requests.items():
+        STORAGE_REQUESTS.labels(operation).observe(count)
+    STORAGE_BYTES.observe(usage.bytes)
+    STORAGE_SECONDS.observe(usage.seconds)
+
+
+def unavailable(err: StorageError) -> Unavailable:
+    """What a client is told of storage that cannot be read."""
+    log.warning("a query failed: %s", err)
+    return Unavailable(UNREADABLE)

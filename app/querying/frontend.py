@@ -1,0 +1,345 @@
+"""Answers queries over all processes: `app.api.backend.Backend`.
+
+It takes a view of the blocks at one moment, which says for each partition up to which offset blocks have the spans. It
+asks live stores for the offsets from there on, and whoever reads blocks for the rest. So each span counts once,
+whatever is flushed, merged or moved meanwhile: who cannot answer for exactly these offsets says so, and is not counted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from prometheus_client import Counter
+
+from app.api.backend import TraceAnswer
+from app.api.errors import Unavailable
+from app.net.access import SEPARATOR
+from app.querying.block_work import AskTrace, BlockView, BlockWork
+from app.querying.damage import MissingData, damage_text, missing_in_range, missing_of_trace
+from app.querying.executor import QueryExecutor, unavailable
+from app.querying.fair_slots import FairSlots
+from app.querying.gathering import all_of, gather
+from app.querying.live_messages import PARTIAL, LiveAsk, expect
+from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
+from app.querying.participants import LivePeer, Participant
+from app.querying.partition_counts import PartitionCounts
+from app.querying.querier import Querier, compile_early
+from app.querying.questions import kind_of
+from app.querying.trace_partial import TracePart, joined
+from app.rpc.conversation import CallingConversation, PeerGone
+from query.request_json import Request
+from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
+from query.results import MetricsResult, SearchResult
+from query.scan.progress import QueryObserver
+from query.tags.tags import TagNames, TagValues
+from tables.catalog.block_list import BlockList
+from tables.catalog.damage import damage_lines
+from tables.errors import DamagedError, OutdatedError, StorageError
+from tables.wall import walled
+from tables.wire.split import SEVERAL, places_of
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# So often a query begins anew because what it had asked was not there any more, or knew more than this process.
+_VIEWS_MAX: Final = 6
+_AGAIN_S: Final = 0.05
+
+ANEW: Final = Counter(
+    "stretto_query_restarts_total",
+    "Queries over several processes that began anew, by reason: stale (a live store has flushed more than was known "
+    "here), outdated (a block was replaced), gone (a live store went away), damaged (a block cannot be read).",
+    ["reason"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendLimits:
+    """timeout_s: of a query. live_store_wait_s: how long to look for somebody who has a partition"""
+
+    timeout_s: float
+    live_store_wait_s: float
+
+
+class Frontend:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(  # noqa: PLR0913 (its collaborators)
+        self,
+        executor: QueryExecutor,
+        blocks: Callable[[], BlockList | None],
+        partitions: PartitionCounts,
+        live_stores: LiveStores,
+        block_work: BlockWork,
+        limits: FrontendLimits,
+        *,
+        querier: Querier | None = None,
+        not_ready: Callable[[], Sequence[str]] = lambda: (),
+    ) -> None:
+        """blocks: None: not known yet. partitions: how many the topic has. block_work: who reads blocks
+        querier: what answers alone where this process has everything; not_ready: of a process without one
+        """
+        self._executor, self._blocks, self._partitions = executor, blocks, partitions
+        self._live_stores, self._block_work, self._limits = live_stores, block_work, limits
+        self._querier, self._not_ready = querier, not_ready
+        self._slots = FairSlots(executor.limits.concurrent_max)
+
+    def close(self) -> None:
+        """Gives up the queries that wait or run."""
+        self._executor.close()
+
+    def not_ready(self) -> Sequence[str]:
+        """Why this process cannot serve yet."""
+        return self._not_ready() if self._querier is None else self._querier.not_ready()
+
+    def damage(self) -> Sequence[str]:
+        """What of the stored data cannot be read; the rest is served."""
+        if self._querier is not None:
+            return self._querier.damage()
+        blocks = self._blocks()
+        return () if blocks is None else [*blocks.problems(), *damage_lines(blocks.damaged())]
+
+    async def run_in_thread(self, make: Callable[[], T]) -> T:
+        """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
+        return await self._executor.run_in_thread(make)
+
+    async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
+        """As `Backend.search`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.search(tenant, request, observer)
+            found: SearchResult = await self._ask(tenant, request, observer)
+            return found
+
+    async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
+        """As `Backend.metrics_range`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.metrics_range(tenant, request, observer)
+            found: MetricsResult = await self._ask(tenant, request, observer)
+            return found
+
+    async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
+        """As `Backend.metrics_instant`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.metrics_instant(tenant, request, observer)
+            found: MetricsResult = await self._ask(tenant, request, observer)
+            return found
+
+    async def tag_names(self, tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
+        """As `Backend.tag_names`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.tag_names(tenant, request, observer)
+            found: TagNames = await self._ask(tenant, request, observer)
+            return found
+
+    async def tag_values(self, tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
+        """As `Backend.tag_values`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.tag_values(tenant, request, observer)
+            found: TagValues = await self._ask(tenant, request, observer)
+            return found
+
+    async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
+        """As `Backend.trace`."""
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.trace(tenant, request)
+            return await self._begun_anew(lambda excluded: self._trace_once(tenants_of(tenant), request, excluded))
+
+    def _alone(self, tenant: str) -> Querier | None:
+        """What answers without any other process: where there is nobody else who has spans or reads blocks, and one
+        tenant is asked for.
+        """
+        others = self._querier is None or self._live_stores.others() or self._block_work.has_others()
+        if others or len(tenants_of(tenant)) > 1:
+            return None
+        return self._querier
+
+    async def _ask(self, tenant: str, request: Any, observer: QueryObserver) -> Any:
+        if len(getattr(request, "query", "")) > 0:
+            compile_early(lambda _: kind_of(request).check(request), request.query)
+        tenants = tenants_of(tenant)
+        return await self._begun_anew(lambda excluded: self._ask_once(tenants, request, observer, excluded))
+
+    async def _ask_once(
+        self, tenants: Sequence[str], request: Request, observer: QueryObserver, excluded: "_Excluded"
+    ) -> Any:
+        """Of several tenants all are asked, and what they have is put together as if it were one's."""
+        missing_data = MissingData(observer.missing_data)
+        for text in excluded.texts():
+            missing_data.add_damage(text)
+        async with AsyncExitStack() as stack:
+            views = [(tenant, self._view(tenant, request, missing_data, excluded)) for tenant in tenants]
+            found = await all_of(self._participants(stack, *one, request, observer) for one in views)
+            return await gather([one for some in found for one in some], request, observer, self._executor)
+
+    def _view(self, tenant: str, request: Request, missing_data: MissingData, excluded: "_Excluded") -> BlockView:
+        """The tenant's blocks at this moment."""
+        blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
+        snapshot = blocks.snapshot(tenant, *within)
+        for text in missing_in_range(snapshot, *within):
+            missing_data.add_damage(text)
+        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+
+    async def _participants(
+        self, stack: AsyncExitStack, tenant: str, view: BlockView, request: Request, observer: QueryObserver
+    ) -> list[Participant]:
+        ask = LiveAsk(
+            tenant=tenant,
+            request=request,
+            partitions={n: view.snapshot.flushed_offsets.get(n, 0) for n in range(self._partitions.now())},
+            wants_keys=kind_of(request).concerns_traces(request),
+            behind_too=observer.missing_data is not None,
+            redactions=view.snapshot.redactions,
+        )
+        with observer.profile.stage("ask live stores"):
+            live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
+        if text := missing_text(live):
+            view.missing_data.add(text)
+        peers = [LivePeer(one, request, self._executor, wants_keys=ask.wants_keys) for one in live.peers]
+        return [*peers, *await self._block_work.participants(tenant, request, view, live, observer)]
+
+    async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
+        texts: list[str] = []
+        missing_data = MissingData(texts)
+        for text in excluded.texts():
+            missing_data.add_damage(text)
+        async with AsyncExitStack() as stack:
+            found = await all_of(
+                self._trace_parts(stack, tenant, request, self._trace_view(tenant, request, missing_data, excluded))
+                for tenant in tenants
+            )
+            parts = await all_of(part() for some in found for part in some)
+        table, more = await self._executor.run_in_thread(partial(joined, parts, request))
+        return TraceAnswer(table, not texts, "; ".join(texts), more)
+
+    def _trace_view(
+        self, tenant: str, request: TraceRequest, missing_data: MissingData, excluded: "_Excluded"
+    ) -> BlockView:
+        """As `_view`, of the blocks that may have the trace."""
+        blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
+        snapshot = blocks.snapshot(tenant, *within, request.trace_id)
+        for text in missing_of_trace(blocks, snapshot, request.trace_id, self._partitions.now(), within):
+            missing_data.add_damage(text)
+        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+
+    async def _trace_parts(
+        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, view: BlockView
+    ) -> list[AskTrace]:
+        live_counts = self._partitions.of_live_records()
+        numbers = partitions_of_trace(view.known, request.trace_id, self._partitions.now(), live_counts)
+        ask = LiveAsk(
+            tenant=tenant,
+            request=request,
+            partitions={number: view.snapshot.flushed_offsets.get(number, 0) for number in numbers},
+            behind_too=True,
+            redactions=view.snapshot.redactions,
+        )
+        live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
+        if text := missing_text(live):
+            view.missing_data.add(text)
+        peers = [partial(_trace_of_peer, one) for one in live.peers]
+        return [*peers, *await self._block_work.trace_parts(tenant, request, view, live)]
+
+    def _known_blocks(self) -> BlockList:
+        blocks = self._blocks()
+        if blocks is None:
+            raise Unavailable("this process does not know the blocks yet")
+        return blocks
+
+    async def _begun_anew(self, ask: Callable[["_Excluded"], Awaitable[T]]) -> T:
+        """What it answers; asked again, with a newer view, where somebody says that the view was too old, or is gone.
+
+        Raises: TimeoutError, Unavailable
+        """
+        excluded = _Excluded()
+        async with asyncio.timeout(self._limits.timeout_s):
+            for attempt in range(_VIEWS_MAX):
+                last = attempt == _VIEWS_MAX - 1
+                try:
+                    return await ask(excluded)
+                except StaleBlocks:
+                    await self._poll("stale", last=last)
+                except OutdatedError:
+                    await self._poll("outdated", last=last)
+                except DamagedError as err:
+                    ANEW.labels("damaged").inc()
+                    await self._exclude(err, excluded)
+                except PeerGone as err:
+                    ANEW.labels("gone").inc()
+                    log.info("a query begins anew: %s", err)
+                    if last:
+                        raise Unavailable("processes that the query needs went away again and again") from err
+                    await asyncio.sleep(_AGAIN_S * 2**attempt)
+        raise Unavailable("what the query reads changed again and again")
+
+    async def _poll(self, reason: str, *, last: bool) -> None:
+        ANEW.labels(reason).inc()
+        if last:
+            return
+        blocks = self._known_blocks()
+        try:
+            await self._on_thread(partial(blocks.poll, range(self._partitions.now())))
+        except StorageError as err:
+            raise unavailable(err) from err
+
+    async def _exclude(self, err: DamagedError, excluded: "_Excluded") -> None:
+        """Looks whether the block is damaged, or was replaced; the query goes on without it. Raises: Unavailable"""
+        try:
+            damage = await self._on_thread(partial(self._known_blocks().found_damaged, err))
+        except OutdatedError:
+            return  # the look has made the view newer
+        except StorageError as away:
+            raise unavailable(away) from away
+        if damage is None or damage.block_id in excluded.block_ids:
+            raise unavailable(err) from err
+        excluded.damaged[damage.block_id] = damage_text(damage)
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor.reads, walled, work)
+
+
+def tenants_of(tenant: str) -> Sequence[str]:
+    """The tenants that a query asks for: more than one where the client may ask for several at once."""
+    return tuple(dict.fromkeys(tenant.split(SEPARATOR)))
+
+
+class _Excluded:
+    """Blocks without which a query goes on. damaged: by id, what the client is told"""
+
+    def __init__(self) -> None:
+        self.damaged: dict[str, str] = {}
+
+    @property
+    def block_ids(self) -> frozenset[str]:
+        return frozenset(self.damaged)
+
+    def texts(self) -> list[str]:
+        return list(self.damaged.values())
+
+
+def missing_text(live: OpenedLive) -> str:
+    """Which partitions an answer misses spans of; "" if none."""
+    if not live.missing:
+        return ""
+    names = ", ".join(map(str, sorted(live.missing)))
+    said = ", ".join(sorted({one or "no live store has it" for one in live.missing.values()}))
+    return f"recent spans of partition {names} are missing: {said}"
+
+
+def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int, of_live_records: Iterable[int]) -> set[int]:
+    """Where the newest spans of a trace may be: the topic may have had fewer partitions when they were written."""
+    counts = {one for one in blocks.partition_counts(blocks.cluster_id) if SEVERAL < one <= count}
+    return places_of(trace_id, {*counts, *of_live_records, count}, count)
+
+
+async def _trace_of_peer(conversation: CallingConversation) -> TracePart:
+    return TracePart.from_ipc(expect(await conversation.receive(), PARTIAL).data)

@@ -1,0 +1,129 @@
+"""Merges what the participants of a query answer, as they answer.
+
+Where a question concerns whole traces, everybody first says which traces it has: so that each learns which of them
+others have, too, and sends their rows instead of judging them alone (docs/adr/0015-scan.md). Then all work at once. A
+search ends, and gives up the others, when no answer that is still to come can change its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from app.querying.executor import QueryExecutor
+from app.querying.participants import Participant
+from app.querying.questions import Kind, Partial, kind_of
+from query.metrics import metrics
+from query.request_json import Request
+from query.requests import InstantRequest, RangeRequest, SearchRequest
+from query.results import Inspected, MetricsResult, SearchResult
+from query.scan.progress import QueryObserver
+from query.scan.shared_traces import NO_KEYS, Keys, is_among, keys_in_several
+from query.search.settled import may_be_settled, settled
+
+T = TypeVar("T")
+# What takes about a millisecond is done on the event loop.
+_COMPARED_HERE_MAX: Final = 10_000
+_FINISHED_HERE_BYTES_MAX: Final = 32 << 10
+
+
+async def gather(
+    participants: Sequence[Participant], request: Request, observer: QueryObserver, executor: QueryExecutor
+) -> Any:
+    """The answer. Raises: whatever a participant raises, when the others are given up"""
+    kind = kind_of(request)
+    elsewhere: list[Keys] = [NO_KEYS] * len(participants)
+    if len(participants) > 1 and kind.concerns_traces(request):
+        with observer.profile.stage("find shared traces"):
+            elsewhere = await _shared(participants, executor)
+    return await _Gathering(kind, request, observer, executor, participants, elsewhere).run()
+
+
+async def _shared(participants: Sequence[Participant], executor: QueryExecutor) -> list[Keys]:
+    """For each participant the keys of those of its traces that others have, too."""
+    lists = await all_of([participant.keys() for participant in participants])
+
+    def compare() -> list[Keys]:
+        shared = keys_in_several(lists)
+        return [keys[is_among(keys, shared)] for keys in lists]
+
+    return await executor.run_where_it_fits(compare, small=sum(map(len, lists)) <= _COMPARED_HERE_MAX)
+
+
+class _Gathering:
+    def __init__(
+        self,
+        kind: Kind,
+        request: Request,
+        observer: QueryObserver,
+        executor: QueryExecutor,
+        participants: Sequence[Participant],
+        elsewhere: Sequence[Keys],
+    ) -> None:
+        self._kind, self._request, self._observer, self._executor = kind, request, observer, executor
+        self._participants, self._elsewhere = participants, elsewhere
+        self._partials: list[Partial] = []
+
+    async def run(self) -> Any:
+        tasks = {
+            asyncio.ensure_future(one.partial(keys)): number
+            for number, (one, keys) in enumerate(zip(self._participants, self._elsewhere, strict=True))
+        }
+        left = set(tasks)
+        try:
+            while left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                self._partials += [task.result() for task in done]
+                if left and (answer := await self._early([tasks[task] for task in left])) is not None:
+                    return answer
+            with self._observer.profile.stage("merge"):
+                small = sum(map(self._kind.size_bytes, self._partials)) <= _FINISHED_HERE_BYTES_MAX
+                return await self._executor.run_where_it_fits(
+                    lambda: self._kind.finish(self._partials, self._request), small=small
+                )
+        finally:
+            await cancel_all(tasks)
+
+    async def _early(self, left: Sequence[int]) -> Any:
+        """The whole answer, if it is known although some have not answered; else tells what is known of it."""
+        latest_ns = max(self._participants[number].latest_ns for number in left)
+        progress, request = self._observer.progress, self._request
+        tells = progress is not None and progress.due()
+        if isinstance(request, SearchRequest):
+            if not tells and not may_be_settled(self._partials, request, latest_ns):
+                return None
+            unready = [self._elsewhere[number] for number in left]
+            first, whole = await self._executor.run_in_thread(
+                lambda: settled(self._partials, request, latest_ns, np.unique(np.concatenate(unready)))
+            )
+            if whole:
+                return first
+            found: SearchResult | MetricsResult = first
+        elif isinstance(request, RangeRequest | InstantRequest):
+            if not tells:
+                return None
+            found = await self._executor.run_in_thread(lambda: metrics.settled(self._partials, request, latest_ns))
+        else:
+            return None
+        if progress is not None and tells:
+            progress.tell(replace(found, inspected=found.inspected + Inspected(left=len(left))))
+        return None
+
+
+async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """What all of them give, in their order. If one fails, the others are given up. Raises: what the first raised"""
+    tasks = [asyncio.ensure_future(each) for each in awaitables]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        await cancel_all(tasks)
+
+
+async def cancel_all(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Gives up what is not done, and waits until it has ended; whatever errors there are nobody hears of."""
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

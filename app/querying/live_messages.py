@@ -1,0 +1,139 @@
+"""What a frontend and a live store say to each other in one conversation of the method `LiveStore`.
+
+→ ask: the tenant, the request, the partitions with the offsets from which on they are asked for
+← opened: the status of each partition, and whether there is anything of the tenant; if not, this is all
+← keys: of the traces, where the frontend wants to know them (`query.scan.shared_traces`)
+→ evaluate: the keys of the traces that others have, too
+← partial: as Arrow IPC; of a trace its spans
+
+Everything is about the state of the live store at the moment when it answered `opened`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from app.querying.live_view import PartitionStatus
+from app.rpc.frames import RpcFrame
+from query.request_json import BadRequest, Request, from_json, to_json
+from query.scan.shared_traces import Keys
+from tables.redaction.rules import Redaction
+from tables.tenant import valid_tenant
+
+METHOD: Final = "LiveStore"
+ASK: Final = "ask"
+OPENED: Final = "opened"
+KEYS: Final = "keys"
+EVALUATE: Final = "evaluate"
+PARTIAL: Final = "partial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveAsk:
+    """partitions: by number, the first offset that is asked for
+    wants_keys: whether `keys` is expected, and `evaluate` will come
+    behind_too: whether partitions that are BEHIND are to be answered as far as they are
+    redactions: what the asker knows to be removed, besides what the live store knows
+    """
+
+    tenant: str
+    request: Request
+    partitions: Mapping[int, int]
+    wants_keys: bool = False
+    behind_too: bool = False
+    redactions: Sequence[Redaction] = ()
+
+    def to_frame(self) -> RpcFrame:
+        """The frame that begins a conversation."""
+        return RpcFrame(
+            ASK,
+            {
+                "tenant": self.tenant,
+                "request": to_json(self.request),
+                "partitions": {str(number): offset for number, offset in self.partitions.items()},
+                "wants_keys": self.wants_keys,
+                "behind_too": self.behind_too,
+                "redactions": redactions_to_json(self.redactions),
+            },
+        )
+
+    @classmethod
+    def from_frame(cls, frame: RpcFrame) -> "LiveAsk":
+        """Raises: BadRequest"""
+        fields = frame.fields
+        try:
+            partitions = {int(number): int(offset) for number, offset in fields["partitions"].items()}
+            return cls(
+                tenant=tenant_of(fields),
+                request=from_json(fields["request"]),
+                partitions=partitions,
+                wants_keys=bool(fields["wants_keys"]),
+                behind_too=bool(fields["behind_too"]),
+                redactions=redactions_from_json(fields["redactions"]),
+            )
+        except (LookupError, TypeError, AttributeError, ValueError) as err:
+            raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
+
+
+def tenant_of(fields: Mapping[str, Any]) -> str:
+    """The tenant whose data a frame asks for. Raises: BadRequest where that is no tenant's name"""
+    tenant = fields.get("tenant")
+    if not isinstance(tenant, str) or not valid_tenant(tenant):
+        raise BadRequest("a call names no tenant, or one that cannot be")
+    return tenant
+
+
+def redactions_to_json(redactions: Sequence[Redaction]) -> list[Any]:
+    """For a frame's fields."""
+    return [each.model_dump() for each in redactions]
+
+
+def redactions_from_json(values: Any) -> tuple[Redaction, ...]:
+    """What `redactions_to_json` made. Raises: BadRequest"""
+    try:
+        return tuple(Redaction.model_validate(each) for each in values)
+    except (TypeError, ValidationError) as err:
+        raise BadRequest(f"damaged redactions: {err!r}") from err
+
+
+def opened(statuses: Mapping[int, PartitionStatus], *, has_spans: bool) -> RpcFrame:
+    """The frame with the statuses. has_spans: whether any of the partitions has spans of the tenant; if not, the
+    conversation ends here
+    """
+    fields = {"statuses": {str(number): str(status) for number, status in statuses.items()}, "has_spans": has_spans}
+    return RpcFrame(OPENED, fields)
+
+
+def has_spans(frame: RpcFrame) -> bool:
+    """What `opened` was given."""
+    return frame.fields.get("has_spans") is not False
+
+
+def statuses_of(frame: RpcFrame) -> dict[int, PartitionStatus]:
+    """Raises: BadRequest"""
+    try:
+        return {int(number): PartitionStatus(status) for number, status in frame.fields["statuses"].items()}
+    except (KeyError, AttributeError, ValueError) as err:
+        raise BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
+
+
+def keys_frame(name: str, keys: Keys) -> RpcFrame:
+    """Keys of traces as a frame."""
+    return RpcFrame(name, data=keys.astype("<u8").tobytes())
+
+
+def keys_of(data: bytes) -> Keys:
+    """The keys of a frame. Raises: BadRequest"""
+    if len(data) % 8:
+        raise BadRequest("keys of traces have 8 bytes each")
+    return np.frombuffer(data, "<u8").astype(np.uint64)
+
+
+def expect(frame: RpcFrame, name: str) -> RpcFrame:
+    """The frame, if it has the name. Raises: BadRequest"""
+    if frame.name != name:
+        raise BadRequest(f"expected a frame {name}, not {frame.name[:40]}")
+    return frame

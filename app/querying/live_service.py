@@ -1,0 +1,112 @@
+"""Serves the live store of this process to frontends of others: the method `LiveStore`."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from prometheus_client import Counter
+
+from agents.live_store.partition_manager import PartitionManager
+from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.live_messages import (
+    EVALUATE,
+    KEYS,
+    PARTIAL,
+    LiveAsk,
+    expect,
+    keys_frame,
+    keys_of,
+    opened,
+)
+from app.querying.live_view import PartitionStatus, PartitionsView, live_view
+from app.querying.questions import Work, kind_of
+from app.querying.redacted import redacted_parts
+from app.querying.trace_partial import TracePart
+from app.rpc.conversation import Conversation
+from app.rpc.frames import RpcFrame
+from query.requests import TraceRequest
+from query.scan.progress import QueryObserver
+from query.scan.scan import trace_ids
+from query.scan.shared_traces import NO_KEYS, Keys, ids_with_keys, trace_keys
+from query.tags.tag_cache import TagCache
+from query.trace.by_id import trace_by_id
+from tables.redaction.rules import Redaction
+
+ASKED: Final = Counter(
+    "stretto_live_store_partitions_asked_total",
+    "Partitions that frontends of other processes asked this live store for, by what it said.",
+    ["status"],
+)
+
+
+class LiveService:
+    """One for a process; belongs to its event loop."""
+
+    def __init__(self, manager: PartitionManager, executor: QueryExecutor) -> None:
+        self._manager, self._executor = manager, executor
+        self._tag_cache = TagCache()
+
+    async def answer(self, conversation: Conversation) -> None:
+        """One conversation; see `live_messages`."""
+        ask = LiveAsk.from_frame(await conversation.receive())
+        view = live_view(self._manager, ask.tenant, ask.partitions)
+        for status in view.statuses.values():
+            ASKED.labels(status).inc()
+        served = [number for number, status in view.statuses.items() if is_served(status, behind_too=ask.behind_too)]
+        has_spans = any(view.parts.get(number) for number in served)
+        await conversation.send(opened(view.statuses, has_spans=has_spans))
+        if not has_spans:
+            return
+        if isinstance(ask.request, TraceRequest):
+            data = await self._trace(ask, ask.request, view, served)
+        else:
+            data = await self._question(conversation, ask, view, served)
+        await conversation.send(RpcFrame(PARTIAL, data=data))
+
+    async def _trace(self, ask: LiveAsk, request: TraceRequest, view: PartitionsView, served: Sequence[int]) -> bytes:
+        redactions = self._redactions(ask)
+
+        def on_thread(_: Cancelled) -> bytes:
+            parts = redacted_parts(view.sources(served, request.trace_id), redactions)
+            return TracePart(*trace_by_id(parts, request)).to_ipc()
+
+        return await self._executor.run(on_thread)
+
+    async def _question(
+        self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
+    ) -> bytes:
+        redactions, kind = self._redactions(ask), kind_of(ask.request)
+        sources: list[Any] = []
+        elsewhere = NO_KEYS
+
+        def open_sources() -> None:
+            sources[:] = redacted_parts(view.sources(served), redactions)
+
+        if ask.wants_keys:
+
+            def find_keys(_: Cancelled) -> Keys:
+                open_sources()
+                return trace_keys(trace_ids(sources))
+
+            await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys)))
+            elsewhere = keys_of(expect(await conversation.receive(), EVALUATE).data)
+
+        def evaluate(cancelled: Cancelled) -> bytes:
+            if not ask.wants_keys:
+                open_sources()
+            ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
+            work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
+            data: bytes = kind.partial(work, ask.request).to_ipc()
+            return data
+
+        return await self._executor.run(evaluate)
+
+    def _redactions(self, ask: LiveAsk) -> Sequence[Redaction]:
+        """Those that either side knows."""
+        store = self._manager.store
+        own = () if store is None else store.blocks.redactions(ask.tenant)
+        return tuple({each.id: each for each in [*own, *ask.redactions]}.values())
+
+
+def is_served(status: PartitionStatus, *, behind_too: bool) -> bool:
+    """Whether the answer has the partition's spans."""
+    return status is PartitionStatus.OK or (behind_too and status is PartitionStatus.BEHIND)

@@ -1,0 +1,135 @@
+"""Those who have a part of the spans that a query asks for, and what each makes of it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from app.querying.damage import MissingData, past_damage
+from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.live_messages import EVALUATE, KEYS, PARTIAL, expect, keys_frame, keys_of
+from app.querying.questions import Partial, Work, kind_of
+from app.rpc.conversation import Conversation
+from query import memory
+from query.metrics.metrics_partial import MetricsPartial
+from query.request_json import Request
+from query.scan.pieces import UNKNOWN_NS
+from query.scan.progress import QueryObserver
+from query.scan.scan import trace_ids
+from query.scan.shared_traces import Keys, ids_with_keys, trace_keys
+from query.tags.tag_cache import TagCache
+from tables.blocks.meta import BlockMeta
+from tables.catalog.block_list import BlockList
+
+# What takes less than a millisecond is done on the event loop.
+_DECODED_HERE_BYTES_MAX: Final = 64 << 10
+
+
+class Participant(Protocol):
+    """Belongs to one query."""
+
+    @property
+    def latest_ns(self) -> int:
+        """No trace or span of it begins later, in Unix ns; `UNKNOWN_NS`: not known."""
+        ...
+
+    async def keys(self) -> Keys:
+        """Of its traces. Asked for only where the question concerns whole traces, before `partial`."""
+        ...
+
+    async def partial(self, elsewhere: Keys) -> Partial:
+        """Its partial. elsewhere: keys of those of its traces that others have, too"""
+        ...
+
+
+class LivePeer:
+    """The live store of another process, in a conversation that is opened."""
+
+    latest_ns = UNKNOWN_NS
+
+    def __init__(
+        self, conversation: Conversation, request: Request, executor: QueryExecutor, *, wants_keys: bool
+    ) -> None:
+        self._conversation, self._request, self._wants_keys = conversation, request, wants_keys
+        self._executor = executor
+        self._gave_keys = False
+
+    async def keys(self) -> Keys:
+        """As `Participant.keys`. Raises: PeerGone"""
+        self._gave_keys = True
+        return keys_of(expect(await self._conversation.receive(), KEYS).data)
+
+    async def partial(self, elsewhere: Keys) -> Partial:
+        """As `Participant.partial`. Raises: PeerGone"""
+        if self._wants_keys:
+            await self._conversation.send(keys_frame(EVALUATE, elsewhere))
+            if not self._gave_keys:  # nobody has asked: it says them all the same
+                await self.keys()
+        data = expect(await self._conversation.receive(), PARTIAL).data
+        return await decoded(data, self._request, self._executor)
+
+
+class Local:
+    """What this process has: blocks, its live store, or both."""
+
+    def __init__(  # noqa: PLR0913 (what it has, and what it works with)
+        self,
+        executor: QueryExecutor,
+        request: Request,
+        observer: QueryObserver,
+        *,
+        blocks: BlockList,
+        metas: Callable[[], Sequence[BlockMeta]],
+        open_blocks: Callable[[Sequence[BlockMeta]], list[Any]],
+        open_live: Callable[[], list[Any]],
+        missing_data: MissingData,
+        tag_cache: TagCache,
+    ) -> None:
+        """metas, open_blocks, open_live: called on a thread"""
+        self._executor, self._request, self._observer = executor, request, observer
+        self._blocks, self._metas, self._open_blocks, self._open_live = blocks, metas, open_blocks, open_live
+        self._missing_data, self._tag_cache = missing_data, tag_cache
+        self._live: list[Any] | None = None
+        self.latest_ns = UNKNOWN_NS
+
+    async def keys(self) -> Keys:
+        """As `Participant.keys`."""
+        found: Keys = await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
+        return found
+
+    async def partial(self, elsewhere: Keys) -> Partial:
+        """As `Participant.partial`."""
+
+        def evaluate(sources: list[Any], cancelled: Cancelled) -> Partial:
+            ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
+            work = Work(sources, ids, self._observer, cancelled, self._tag_cache)
+            return kind_of(self._request).partial(work, self._request)
+
+        return await self._run(evaluate)
+
+    async def _run(self, use: Callable[[list[Any], Cancelled], Any]) -> Any:
+        def on_thread(cancelled: Cancelled) -> Any:
+            # The same sources for keys and partial: the head grows meanwhile.
+            live = self._live = self._open_live() if self._live is None else self._live
+
+            def over(metas: Sequence[BlockMeta]) -> Any:
+                return use(self._open_blocks(metas) + live, cancelled)
+
+            return past_damage(self._blocks, self._metas(), over, self._missing_data)
+
+        return await self._executor.run(on_thread, self._observer.profile.storage)
+
+
+async def decoded(data: bytes, request: Request, executor: QueryExecutor) -> Partial:
+    """A partial of another process. Raises: memory.MemoryExceeded, pa.ArrowInvalid"""
+    small = len(data) <= _DECODED_HERE_BYTES_MAX
+    return await executor.run_where_it_fits(partial(_decoded, data, request), small=small)
+
+
+def _decoded(data: bytes, request: Request) -> Partial:
+    budget = memory.current()
+    budget.reserve(len(data), "the answer of another process")
+    found = kind_of(request).decode(data, request)
+    if isinstance(found, MetricsPartial):  # whoever merges these gives them back by their own size
+        budget.release(len(data))
+        budget.reserve(sum(each.nbytes for each in found.functions), "the answer of another process")
+    return found

@@ -1,0 +1,30 @@
+"""How many partitions the topic has, and had when the live records were written."""
+
+from collections.abc import Callable
+
+from agents.live_store.partition_manager import PartitionManager
+from agents.members.member import Members
+
+
+class PartitionCounts:
+    """One for a process; belongs to its event loop. The topic may get more partitions while the processes run.
+
+    A distributor says that it writes to so many before it does, and does so only once live stores have them all: so
+    whoever asks for as many as any distributor says asks for all that have spans.
+    """
+
+    def __init__(self, manager: PartitionManager | None, members: Members, at_start: Callable[[], int]) -> None:
+        """manager: of the live store of this process. at_start: how many there were then; 0: not known yet"""
+        self._manager, self._members, self._at_start = manager, members, at_start
+
+    def now(self) -> int:
+        """How many are to be asked for; 0: not known yet."""
+        if not (known := self._at_start()):
+            return 0
+        written = (one.partitions_written for one in self._members.all())
+        return max([known, *written, *self.of_live_records()])
+
+    def of_live_records(self) -> set[int]:
+        """Among how many partitions the writers of records that are in live stores have split the traces."""
+        own = set() if self._manager is None else self._manager.record_counts()
+        return own.union(*(one.record_counts for one in self._members.all()))

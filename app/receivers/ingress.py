@@ -1,0 +1,106 @@
+"""The door of each receiver to the batcher: rates and sizes of tenants, what is accepted and refused, copies."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from agents.distributor.forwarders.forwarder import Forwarding
+from agents.distributor.limits import LimitExceeded, LimitsOfTenants
+from agents.distributor.rate_limits import RateLimits
+from agents.distributor.requests import Outcome, Request
+from agents.distributor.span_writer import REFUSED as REFUSED_REQUESTS
+from agents.distributor.tenant_metrics import ReceiverMetrics, ReceiverSeries, TenantMetrics
+from app.receivers.input_budget import InputBytes
+from tables.wire.otlp.raw_spans import RawSpans
+
+TOO_MANY_SPANS: Final = "too_many_spans"
+
+
+class Batcher(Protocol):
+    """Writes requests: `app.receivers.request_batcher.RequestBatcher`, or a door to it."""
+
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
+        """Writes a request; returns its outcome when Kafka has acknowledged it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What all doors of a process share."""
+
+    limits: LimitsOfTenants
+    rates: RateLimits
+    metrics: TenantMetrics
+    forwarding: Forwarding
+    counter: RawSpans
+
+
+class Intake:
+    """Counts what one receiver has taken, and gives copies away."""
+
+    def __init__(self, tenancy: Tenancy, receiver: str, transport: str) -> None:
+        """receiver, transport: labels of metrics, such as jaeger and grpc"""
+        self.tenancy = tenancy
+        self.metrics = ReceiverMetrics(receiver, transport, tenancy.metrics.labels)
+
+    def took(self, request: Request, outcome: Outcome) -> None:
+        """A message from Kafka is written. There are no rates for messages: refusing one would lose it."""
+        series = self.metrics.of(request.tenant)
+        series.ingress_bytes.inc(len(request.body))
+        self.count(series, request, outcome)
+
+    def count(self, series: ReceiverSeries, request: Request, outcome: Outcome) -> None:
+        """Kafka has the request's spans, those that are left out excepted."""
+        left_out, tenancy = outcome.left_out, self.tenancy
+        series.accepted.inc(outcome.received - left_out)
+        if left_out:
+            series.refused.inc(left_out)
+        if tenancy.limits.none() or outcome.malformed is not None:
+            return
+        if names := tenancy.limits.of(request.tenant).forwarders:
+            tenancy.forwarding.offer(names, request)
+
+
+class Ingress:
+    """The door of one receiver; belongs to the event loop."""
+
+    def __init__(self, batcher: Batcher, tenancy: Tenancy, receiver: str, transport: str) -> None:
+        """receiver, transport: see `Intake`"""
+        self._batcher, self._tenancy = batcher, tenancy
+        self._intake = Intake(tenancy, receiver, transport)
+
+    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
+        """See `RequestBatcher.add`. Raises: also LimitExceeded"""
+        tenancy = self._tenancy
+        series = self._intake.metrics.of(tenant)
+        series.ingress_bytes.inc(len(body))
+        try:
+            if not tenancy.limits.none():
+                self._check(tenant, body)
+        except LimitExceeded as err:
+            if held is not None:
+                held.release()
+            spans = tenancy.counter.count(body)
+            series.refused.inc(spans)
+            tenancy.metrics.discarded(tenant, err.reason, spans)
+            REFUSED_REQUESTS.labels(err.reason).inc()
+            raise
+        try:
+            outcome = await self._batcher.add(tenant, body, held)
+        except Exception:
+            series.refused.inc(tenancy.counter.count(body))
+            raise
+        self._intake.count(series, Request(tenant, body), outcome)
+        return outcome
+
+    def _check(self, tenant: str, body: bytes) -> None:
+        """Raises: LimitExceeded"""
+        spans_max = self._tenancy.limits.of(tenant).request_spans_max
+        # A span takes two bytes at least.
+        if spans_max and len(body) > 2 * spans_max and (spans := self._tenancy.counter.count(body)) > spans_max:
+            raise LimitExceeded(
+                f"tenant {tenant} may send {spans_max} spans in a request, and this one has {spans}: send smaller ones "
+                "(overrides: ingestion.max_spans_per_request)",
+                TOO_MANY_SPANS,
+                final=True,
+            )
+        self._tenancy.rates.take(tenant, len(body))

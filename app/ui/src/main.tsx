@@ -1,0 +1,10 @@
+import "uplot/dist/uPlot.min.css";
+import "./styles/app.css";
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { startRouter } from "./router.ts";
+import { startTheme } from "./state/theme.ts";
+
+startTheme();
+startRouter();
+render(<App />, document.getElementById("root")!);

@@ -1,0 +1,69 @@
+// Services: the map of a time range, what each takes and how it fares, and who depends on whom.
+import { useMemo } from "preact/hooks";
+import { useQuery } from "../../api/use_query.ts";
+import { Empty, Problem, Progress, Segments } from "../../components/basics.tsx";
+import { Icon } from "../../components/icon.tsx";
+import { RangePicker } from "../../components/range_picker.tsx";
+import { param, setQuery } from "../../router.ts";
+import { type Shortcut, useShortcuts } from "../../state/keys.ts";
+import { range, refresh } from "../../state/range.ts";
+import { askMap } from "./data.ts";
+import { Dependencies, ServiceTable } from "./tables.tsx";
+import { MapView } from "./map.tsx";
+import { OneService } from "./one_service.tsx";
+
+type Tab = "map" | "table" | "dependencies";
+
+export default function Services() {
+  const asked = useQuery(JSON.stringify(range.value), (signal) => askMap(range.value, signal));
+  const tab = (param("tab") || "map") as Tab;
+  const service = param("service");
+  const shortcuts = useMemo<Shortcut[]>(() => [{ keys: "r", what: "Ask again", run: refresh }], []);
+  useShortcuts("Services", shortcuts);
+  const select = (name: string) => setQuery({ service: name === service ? null : name });
+  const map = asked.data;
+  return (
+    <>
+      <div class="page-head">
+        <h1>Services</h1>
+        <Segments<Tab>
+          label="How to show them"
+          value={tab}
+          choices={[
+            { value: "map", label: "Map" },
+            { value: "table", label: "Table" },
+            { value: "dependencies", label: "Dependencies" },
+          ]}
+          onChange={(value) => setQuery({ tab: value === "map" ? null : value })}
+        />
+        <span class="spacer" />
+        <RangePicker />
+        <button type="button" class="button icon" title="Ask again (r)" aria-label="Ask again" onClick={refresh}>
+          <Icon name="reload" />
+        </button>
+      </div>
+      {asked.error && <Problem error={asked.error} retry={asked.reload} />}
+      <section class="card" aria-label="Services">
+        <Progress on={asked.loading} />
+        {map?.message && <p class="note">Not everything could be read: {map.message}</p>}
+        {map && map.leftOut > 0 && <p class="note">The calls of the {map.leftOut} least busy services are not shown.</p>}
+        {!map && !asked.error && <div class="skeleton map-skeleton" />}
+        {map && map.services.length === 0 && (
+          <Empty icon="map" title="No spans in this time">
+            <p>
+              Choose a longer time range, or <a href="/start">send a first trace</a>.
+            </p>
+          </Empty>
+        )}
+        {map && map.services.length > 0 && tab === "map" && <MapView map={map} selected={service} onSelect={select} />}
+        {map && map.services.length > 0 && tab === "table" && <ServiceTable map={map} selected={service} onSelect={select} />}
+        {map && map.services.length > 0 && tab === "dependencies" && <Dependencies map={map} />}
+      </section>
+      {service ? (
+        <OneService service={service} />
+      ) : (
+        map && map.services.length > 0 && tab !== "dependencies" && <p class="muted hint">Choose a service to see its requests, errors and durations.</p>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,213 @@
+"""A flat column as the pages of a Parquet file."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tables.columns.arrays import fixed_bytes, numbers
+from tables.columns.types import Bools
+from tables.parquet import thrift
+from tables.parquet.encode_pages import (
+    DICTIONARY_VALUES_MAX,
+    ChunkDraft,
+    CodePacker,
+    EncodedChunk,
+    are_equally_long,
+    bit_levels,
+    equal_levels,
+    plain_texts,
+)
+from tables.parquet.write import hardly_repeats
+
+# Readers of one page read the dictionary, too.
+_DICTIONARY_BYTES_MAX: Final = 1 << 20
+# A dictionary must not have more than this share of the values.
+_DISTINCT_SHARE_MAX: Final = 0.5
+_STATISTIC_BYTES_MAX: Final = 4096
+# As Parquet stores them: there are no narrow integers.
+_STORED: Final[dict[Any, npt.DTypeLike]] = {
+    pa.int8(): "<i4",
+    pa.int32(): "<i4",
+    pa.uint32(): "<u4",
+    pa.int64(): "<i8",
+    pa.float64(): "<f8",
+}
+
+
+class _Values(Protocol):
+    """The values of a column that are not null, from which pages take some.
+
+    dictionary: body and number of values; None: the pages have no codes
+    """
+
+    dictionary: tuple[bytes, int] | None
+
+    def body(self, first: int, end: int) -> bytes:
+        """Values first to end, as a page has them."""
+        ...
+
+
+class _Codes:
+    """Codes of texts, numbers or ids."""
+
+    def __init__(self, codes: npt.NDArray[Any], dictionary: tuple[bytes, int]) -> None:
+        self._codes, self.dictionary = codes, dictionary
+        self._packer = CodePacker(dictionary[1])
+
+    def body(self, first: int, end: int) -> bytes:
+        return self._packer.pack(self._codes[first:end])
+
+
+class _Plain:
+    """Values of one width."""
+
+    dictionary = None
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self._values = values
+
+    def body(self, first: int, end: int) -> bytes:
+        return self._values[first:end].tobytes()
+
+
+class _PlainTexts:
+    """Texts one behind the other."""
+
+    dictionary = None
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def body(self, first: int, end: int) -> bytes:
+        return plain_texts(self._values[first:end])
+
+
+class _Bits:
+    """Booleans: a bit each."""
+
+    dictionary = None
+
+    def __init__(self, values: Bools) -> None:
+        self._values = values
+
+    def body(self, first: int, end: int) -> bytes:
+        return np.packbits(self._values[first:end], bitorder="little").tobytes()
+
+
+def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> EncodedChunk | None:
+    """The column's pages, as quick to write as can be; None: this column is better written by Arrow.
+
+    starts: the first row of each page, and the number of rows, at least 1
+    """
+    made = _values_of(array)
+    if made is None:
+        return None
+    values, distinct = made
+    draft = ChunkDraft(values.dictionary)
+    if with_statistics:
+        draft.statistics = statistics(distinct, array.null_count)
+    valid = None
+    if array.null_count:
+        valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+    at = 0  # the first value of a page
+    for first, end in pairwise(starts):
+        there = None if valid is None else valid[first:end]
+        stop = at + (end - first if there is None else int(np.count_nonzero(there)))
+        levels = equal_levels(1, end - first) if there is None else bit_levels(there)
+        draft.pages.append((levels + values.body(at, stop), end - first, first))
+        at = stop
+    return draft.encode()
+
+
+def _values_of(array: Any) -> tuple[_Values, Any] | None:
+    """The values, and an array that has each of them at least once."""
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        return _texts(array) if type_.value_type == pa.string() and not array.dictionary.null_count else None
+    present = array.drop_null() if array.null_count else array
+    if type_ == pa.string():
+        if not hardly_repeats(array):
+            return _texts(array.dictionary_encode())
+        return (_PlainTexts(present), present) if are_equally_long(present) else None
+    if type_ == pa.bool_():
+        return _Bits(np.asarray(present.to_numpy(zero_copy_only=False))), present
+    if pa.types.is_fixed_size_binary(type_):
+        return _ids(present)
+    return _numbers(present) if type_ in _STORED else None
+
+
+def _texts(encoded: Any) -> tuple[_Values, Any] | None:
+    dictionary = encoded.dictionary
+    count = len(encoded) - encoded.null_count
+    if not count:
+        return _Plain(np.empty(0, np.uint8)), dictionary.slice(0, 0)
+    if len(dictionary) > DICTIONARY_VALUES_MAX or dictionary.nbytes > _DICTIONARY_BYTES_MAX:
+        return None
+    codes = encoded.indices
+    codes = numbers(codes.drop_null() if codes.null_count else codes)
+    return _Codes(codes, (plain_texts(dictionary), len(dictionary))), dictionary
+
+
+def _numbers(present: Any) -> tuple[_Values, Any]:
+    stored = np.dtype(_STORED[present.type])
+    # Doubles by their bits: there are several zeros and not-a-numbers.
+    bits = present.view(pa.int64()) if present.type == pa.float64() else present
+    encoded = bits.dictionary_encode()
+    if not _pays(len(encoded.dictionary), len(present), stored.itemsize):
+        return _Plain(numbers(present).astype(stored, copy=False)), present
+    distinct = encoded.dictionary.view(present.type) if bits is not present else encoded.dictionary
+    body = numbers(distinct).astype(stored, copy=False).tobytes()
+    return _Codes(numbers(encoded.indices), (body, len(distinct))), distinct
+
+
+def _ids(present: Any) -> tuple[_Values, Any]:
+    """Equal ids lie together, if they repeat."""
+    data = fixed_bytes(present)
+    words = data.view(np.uint64) if data.shape[1] % 8 == 0 else data
+    new = np.ones(len(data), np.bool_)
+    new[1:] = (words[1:] != words[:-1]).any(axis=1)
+    firsts = np.flatnonzero(new)
+    if not _pays(len(firsts), len(data), data.shape[1]):
+        return _Plain(data), present
+    distinct = np.ascontiguousarray(data[firsts])
+    dictionary = pa.Array.from_buffers(present.type, len(firsts), [None, pa.py_buffer(distinct)])
+    return _Codes(np.cumsum(new) - 1, (distinct.tobytes(), len(firsts))), dictionary
+
+
+def _pays(distinct: int, count: int, width: int) -> bool:
+    """Whether values should be in a dictionary."""
+    if distinct > DICTIONARY_VALUES_MAX or distinct * width > _DICTIONARY_BYTES_MAX:
+        return False
+    return 0 < distinct <= max(1, _DISTINCT_SHARE_MAX * count)
+
+
+def statistics(values: Any, nulls: int) -> bytes:
+    """A Statistics: null_count = 3, max_value = 5, min_value = 6; no bounds where Parquet has no order for them.
+
+    values: each at least once
+    """
+    found = thrift.field(3, thrift.I64, thrift.number(nulls))
+    if values.type == pa.float64():
+        values = values.filter(pc.invert(pc.is_nan(values)))
+    if len(values):
+        bounds = pc.min_max(values)
+        low = _stored(bounds["min"].as_py(), values.type, -0.0)
+        high = _stored(bounds["max"].as_py(), values.type, 0.0)
+        if max(len(low), len(high)) <= _STATISTIC_BYTES_MAX:
+            found += thrift.field(2, thrift.BINARY, thrift.binary(high))
+            found += thrift.field(1, thrift.BINARY, thrift.binary(low))
+    return found + thrift.STOP
+
+
+def _stored(value: Any, type_: Any, zero: float) -> bytes:
+    """zero: which of the zeros stands for both, as Parquet wants it."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    return np.array(zero if value == 0 and type_ == pa.float64() else value, _STORED[type_]).tobytes()

@@ -1,0 +1,126 @@
+"""A table → Parquet bytes, for tables of many rows: in a third of the time of Arrow's writer.
+
+Most columns are texts from a dictionary, numbers that repeat, and lists that are mostly empty. Their pages are written
+here (`encode_column`, `encode_lists`), and are smaller besides. Arrow writes the others: their pages are taken from a
+file that it makes of these columns only. The footer describes all of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+
+from tables.columns.arrays import one_array
+from tables.parquet.directory import with_directory
+from tables.parquet.encode_column import encode_flat
+from tables.parquet.encode_footer import DescribedLeaf, file_end
+from tables.parquet.encode_lists import encode_sparse_lists
+from tables.parquet.encode_pages import EncodedChunk
+from tables.parquet.footer import MAGIC, footer_start, parse_footer
+from tables.parquet.layout import ColumnLayout, Storing, layout, leaf_head
+from tables.parquet.pages import page_places
+from tables.parquet.write import (
+    DELTA,
+    PAGE_ROWS,
+    SORTED_BY,
+    key_values,
+    one_chunk,
+    to_parquet,
+    with_statistics,
+    written_by_arrow,
+)
+
+# With fewer rows Arrow is faster: here a column costs 50 µs, however few rows it has.
+_ROWS_MIN: Final = 8192
+# Readers know by this that bounds are right.
+_CREATED_BY: Final = f"parquet-cpp-arrow version {pa.cpp_version}"
+
+
+class _Leaf(NamedTuple):
+    """A leaf column. head: its ColumnMetaData up to codec; parts: its pages' bytes"""
+
+    described: DescribedLeaf
+    parts: Sequence[Any]
+
+
+def encode_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
+    """As `tables.parquet.write.to_parquet`: the same rows, to be read in the same way, in fewer bytes."""
+    if table.num_rows < _ROWS_MIN or any(layout(name) is None for name in table.column_names):
+        return to_parquet(table, metadata)
+    flat = one_chunk(table)
+    return with_directory(encode_rows(flat, key_values(metadata), PAGE_ROWS), flat)
+
+
+def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int) -> pa.Buffer:
+    """The file. In: columns of the span table, of one chunk each; at least one row"""
+    starts = [*range(0, flat.num_rows, page_rows), flat.num_rows]
+    layouts = {name: layout(name) for name in flat.column_names}
+    bounded = frozenset(with_statistics(flat.schema))
+    made: dict[str, list[_Leaf]] = {}
+    for name, known in layouts.items():
+        assert known is not None
+        chunks = _encoded(name, one_array(flat[name]), starts, with_bounds=name in bounded)
+        if chunks is not None:
+            made[name] = [_own_leaf(known, number, chunk) for number, chunk in enumerate(chunks)]
+    others = [name for name in flat.column_names if name not in made]
+    if others:
+        made |= _arrows_leaves(flat.select(others), {name: layouts[name] for name in others}, page_rows)
+    parts: list[Any] = [MAGIC]
+    leaves: list[DescribedLeaf] = []
+    for name in flat.column_names:
+        for leaf in made.pop(name):
+            parts += leaf.parts
+            leaves.append(leaf.described)
+    schema = [(known.elements, known.element_count) for known in layouts.values() if known is not None]
+    # The first columns are flat: their numbers are those of their leaves.
+    sorting = [number for name in SORTED_BY if (number := flat.schema.get_field_index(name)) >= 0]
+    parts.append(file_end(schema, leaves, flat.num_rows, sorting, metadata, _CREATED_BY))
+    return pa.py_buffer(b"".join(parts))
+
+
+def _encoded(name: str, array: Any, starts: Sequence[int], *, with_bounds: bool) -> list[EncodedChunk] | None:
+    if name in DELTA:
+        return None
+    if pa.types.is_list(array.type):
+        return encode_sparse_lists(array, starts)
+    chunk = encode_flat(array, starts, with_statistics=with_bounds)
+    return None if chunk is None else [chunk]
+
+
+def _own_leaf(known: ColumnLayout, number: int, chunk: EncodedChunk) -> _Leaf:
+    storing = Storing(known.types[number], chunk.encodings, chunk.codec)
+    described = DescribedLeaf(
+        leaf_head(storing, known.paths[number][1]),
+        chunk.values,
+        chunk.uncompressed_bytes,
+        chunk.size_bytes,
+        chunk.dictionary_bytes,
+        chunk.statistics,
+        tuple(chunk.pages),
+    )
+    return _Leaf(described, chunk.parts)
+
+
+def _arrows_leaves(flat: pa.Table, layouts: dict[str, ColumnLayout | None], page_rows: int) -> dict[str, list[_Leaf]]:
+    data = memoryview(written_by_arrow(flat, {}, page_rows, with_index=True)).cast("B")
+    at = footer_start(data)
+    footer = parse_footer(bytes(data[at:]), 0)
+    leaves = []
+    for chunk in footer.chunks:
+        pages = tuple((place - chunk.start, size, row) for place, size, row in page_places(data, chunk.index))
+        described = DescribedLeaf(
+            chunk.head,
+            chunk.values,
+            chunk.uncompressed_bytes,
+            chunk.size_bytes,
+            chunk.data - chunk.start,  # its dictionary
+            chunk.statistics,
+            pages,
+        )
+        leaves.append(_Leaf(described, [data[chunk.start : chunk.start + chunk.size_bytes]]))
+    found, first = {}, 0
+    for name, known in layouts.items():
+        count = 0 if known is None else len(known.paths)
+        found[name] = leaves[first : first + count]
+        first += count
+    return found

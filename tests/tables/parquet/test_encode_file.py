@@ -1,0 +1,194 @@
+"""Files whose pages are written by hand are read as those that Arrow writes of the same table."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tables.columns.arrays import take_rows
+from tables.parquet.encode_file import encode_parquet, encode_rows
+from tables.parquet.write import key_values, with_statistics, written_by_arrow
+from tables.schema import EVENT, LINK, OVERFLOW
+from tests.helpers.files import file_of
+from tests.tables.parquet.test_pages import EVENTS, TEXTS, WORDS, plain, source_of
+
+NAN = float("nan")
+KEY_VALUES = st.fixed_dictionaries(
+    {
+        "key": WORDS,
+        "bool_value": st.sampled_from([None, True, False]),
+        "int_value": st.sampled_from([None, -1, 7]),
+        "double_value": st.sampled_from([None, -0.0, NAN]),
+        "bytes_value": st.sampled_from([None, b"", b"\0\1"]),
+    }
+)
+LINKS = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {
+            "trace_id": st.sampled_from([None, b"t" * 16]),
+            "attributes": st.one_of(st.none(), st.lists(st.one_of(st.none(), KEY_VALUES), max_size=3)),
+            "flags": st.sampled_from([None, 0, (1 << 32) - 1]),
+        }
+    ),
+)
+ENTRIES = st.fixed_dictionaries({"column": TEXTS, "int_value": st.sampled_from([None, 1])})
+SAME_LENGTH = st.integers(0, 999).map(lambda number: f"{number:03}")
+COLUMNS: dict[str, tuple[Any, Any]] = {
+    "trace_id": (pa.binary(16), st.sampled_from([bytes(16), b"\xff" * 16, b"a" * 16])),
+    "span_id": (pa.binary(8), st.binary(min_size=8, max_size=8)),
+    "start_ns": (pa.int64(), st.integers(-9, 1 << 62)),
+    "name": (pa.string(), TEXTS),
+    "kind": (pa.int8(), st.integers(-128, 127)),
+    "status_code": (pa.int8(), st.sampled_from([0, 1, 2])),
+    "nested_left": (pa.int32(), st.integers(-5, 5)),
+    "trace_start_ns": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
+    "flags": (pa.uint32(), st.integers(0, (1 << 32) - 1)),
+    "raw": (pa.binary(), st.sampled_from([None, b"", b"raw"])),
+    "resource.service.name": (pa.string(), WORDS),
+    "span.word": (pa.string(), WORDS),
+    "span.id": (pa.string(), st.one_of(st.none(), SAME_LENGTH)),
+    "span.number:int": (pa.int64(), st.one_of(st.none(), st.integers(-(1 << 63), (1 << 63) - 1))),
+    "span.share:double": (pa.float64(), st.sampled_from([None, 0.0, -0.0, 1.5, NAN, float("inf")])),
+    "span.zero:double": (pa.float64(), st.sampled_from([0.0, -0.0])),
+    "span.flag:bool": (pa.bool_(), st.sampled_from([None, True, False])),
+    "span.bytes:bytes": (pa.binary(), st.sampled_from([None, b"b"])),
+    "span.tags:string[]": (pa.list_(pa.string()), st.one_of(st.none(), st.lists(WORDS, max_size=3))),
+    "span.flags:bool[]": (pa.list_(pa.bool_()), st.one_of(st.none(), st.lists(st.booleans(), max_size=3))),
+    "events": (pa.list_(EVENT), st.one_of(st.none(), st.just([]), st.lists(EVENTS, max_size=3))),
+    "links": (pa.list_(LINK), st.one_of(st.just([]), st.lists(LINKS, max_size=2))),
+    "overflow": (pa.list_(OVERFLOW), st.one_of(st.none(), st.lists(ENTRIES, max_size=2))),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Tables of few distinct values, and of columns that are mostly empty, for each kind of page."""
+    rows = draw(st.integers(1, 60))
+    random = np.random.default_rng(draw(st.integers(0, 999)))
+    columns = {}
+    for name in draw(st.sets(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=6)):
+        type_, values = COLUMNS[name]
+        distinct = draw(st.lists(values, min_size=1, max_size=5))
+        codes = random.integers(0, len(distinct), rows)
+        if draw(st.booleans()):  # the first value nearly everywhere
+            codes[random.random(rows) < 0.9] = 0
+        array = pa.array([distinct[code] for code in codes], type_)
+        if type_ == pa.string() and draw(st.booleans()):
+            array = array.dictionary_encode()
+        # As columns come: parts of longer ones.
+        first = draw(st.integers(0, rows // 2))
+        columns[name] = pa.concat_arrays([array.slice(0, first), array]).slice(first)
+    return pa.table(columns)
+
+
+def bits(array: Any) -> Any:
+    """To compare: zeros and not-a-numbers by their bits."""
+    return array.view(pa.int64()) if array.type == pa.float64() else array
+
+
+def statistics_of(file: pq.ParquetFile, number: int) -> Any:
+    found = file.metadata.row_group(0).column(number).statistics
+    if found is None:
+        return None
+    bounds = (repr(found.min), repr(found.max)) if found.has_min_max else None
+    return found.null_count, bounds
+
+
+@given(tables(), st.integers(1, 20))
+def test_is_read_as_arrows_own(table: pa.Table, page_rows: int) -> None:
+    """Types, values, bounds and sort order of the footer, and the rows of single pages."""
+    metadata = key_values({"a": "b"})
+    data, arrows = encode_rows(table, metadata, page_rows), written_by_arrow(table, metadata, page_rows)
+    files = [pq.ParquetFile(pa.BufferReader(each), page_checksum_verification=True) for each in (data, arrows)]
+    found, wanted = (file.read() for file in files)
+    assert found.schema == wanted.schema
+    for name in table.column_names:
+        assert bits(found[name].combine_chunks()).equals(bits(wanted[name].combine_chunks())), name
+    own, other = (file.metadata.row_group(0) for file in files)
+    assert own.sorting_columns == other.sorting_columns
+    assert files[0].metadata.metadata == files[1].metadata.metadata
+    for number in range(files[0].metadata.num_columns):
+        assert own.column(number).num_values == other.column(number).num_values
+        assert own.column(number).path_in_schema == other.column(number).path_in_schema
+        assert statistics_of(files[0], number) == statistics_of(files[1], number)
+        assert own.column(number).has_offset_index
+    source = source_of(data, table.num_rows)
+    pages = source._pages()
+    assert pages.starts == (*range(0, table.num_rows, page_rows), table.num_rows)
+    for first in range(0, table.num_rows, 7):
+        end = min(first + 9, table.num_rows)
+        cut = pages.cut(list(pages.columns), pages.around(first, end), source._ranges)
+        start = first - pages.starts[pages.around(first, end)[0]]
+        rows = pq.read_table(pa.BufferReader(cut)).slice(start, end - first)
+        for name in pages.columns:
+            part = wanted[name].slice(first, end - first).combine_chunks()
+            assert bits(rows[name].combine_chunks()).equals(bits(part)), name
+
+
+@given(tables(), st.data())
+def test_take_rows_is_arrows_take(table: pa.Table, data: st.DataObject) -> None:
+    rows = np.array(data.draw(st.lists(st.integers(0, table.num_rows - 1))), np.int64)
+    for name in table.column_names:
+        array = table[name].combine_chunks()
+        array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+        found = take_rows(array, rows)
+        found.validate(full=True)
+        assert found.type == array.type
+        wanted = array.take(pa.array(rows))
+        assert bits(plain(found)).equals(bits(plain(wanted))), name
+
+
+def large_table(rows: int) -> pa.Table:
+    """Each kind of column once; 3 to 40,000 distinct values."""
+    number = np.arange(rows)
+    few = [None, "", "é", "word"]
+    ids = np.stack([number // 5, number // 5], axis=1).astype(">u8").tobytes()
+    tags = [["x", None, "y"] if n % 50 == 0 else None for n in number.tolist()]
+    event = {"time_ns": 5, "name": "e", "attributes": [{"key": "k", "int_value": 1}], "dropped_attributes_count": 2}
+    return pa.table(
+        {
+            "trace_id": pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(ids)]),
+            "start_ns": pa.array(number),
+            "kind": pa.array(number % 6, pa.int8()),
+            "trace_start_ns": pa.array(number // 5),
+            "span.few": pa.array([few[n % 4] for n in number.tolist()]),
+            "span.many": pa.array(number % 40_000).cast(pa.string()).dictionary_encode(),
+            "span.unique": pa.array(number + 1_000_000).cast(pa.string()),
+            "span.n:int": pa.array(number % 300, mask=number % 3 == 0),
+            "span.tags:string[]": pa.array(tags, pa.list_(pa.string())),
+            "events": pa.array([[event] * (n % 40 // 38) for n in number.tolist()], pa.list_(EVENT)),
+            "links": pa.array([[]] * rows, pa.list_(LINK)),
+        }
+    )
+
+
+def test_other_readers(tmp_path: Path) -> None:
+    """DuckDB and polars see the same values, with files of several pages and all widths of codes."""
+    table = large_table(50_000)
+    data = encode_parquet(table)
+    path = tmp_path / "file.parquet"
+    path.write_bytes(data)
+    wanted = pq.read_table(pa.BufferReader(data)).to_pylist()
+    assert wanted == pa.table({name: plain(table[name].combine_chunks()) for name in table.column_names}).to_pylist()
+    assert pl.read_parquet(path).to_arrow().to_pylist() == wanted
+    connection = duckdb.connect()
+    assert connection.sql(f"SELECT * FROM '{path}'").to_arrow_table().to_pylist() == wanted
+    assert connection.execute(f"SELECT count(*) FROM '{path}' WHERE start_ns >= 49990").fetchall() == [(10,)]
+    assert file_of(data).size() < len(memoryview(written_by_arrow(table, {}, 12_288)))
+    bounded = set(with_statistics(table.schema))
+    group = pq.read_metadata(path).row_group(0)
+    for number in range(group.num_columns):
+        statistics = group.column(number).statistics
+        name = group.column(number).path_in_schema
+        assert (statistics is not None) == (name in bounded)
+        if statistics is not None:
+            found = pc.min_max(plain(table[name].combine_chunks())).as_py()
+            assert (statistics.min, statistics.max) == (found["min"], found["max"])
