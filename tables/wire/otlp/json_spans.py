@@ -86,12 +86,14 @@ def _number(value: Any, least: int, end: int) -> int:
     if type(value) is str:
         if len(value) > _DIGITS_MAX or not value.isascii() or not value.removeprefix("-").isdecimal():
             raise Unusual
-        value = int(value)
-    elif type(value) is not int:
+        number = int(value)
+    elif type(value) is int:
+        number = value
+    else:
         raise Unusual
-    if not least <= value < end:
+    if not least <= number < end:
         raise Unusual
-    return value
+    return number
 
 
 def _time(tag: int) -> Encode:

@@ -26,7 +26,7 @@ _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
 # The same in a resource, and in a scope.
-_OWNER_TAGS: Final = (b"\x0a", b"\x1a")
+_RESOURCE_ATTRIBUTE, _SCOPE_ATTRIBUTE = b"\x0a", b"\x1a"
 _SPANS, _SCOPE_SPANS, _RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
 
 
@@ -103,18 +103,13 @@ def _parsed(body: bytes) -> Any:
     except DecodeError:
         return None
     message.DiscardUnknownFields()
-    if max(map(body.count, _OWNER_TAGS)) > RESOURCE_ATTRIBUTES_MAX and _is_owner_large(message):
-        return None
-    return message
-
-
-def _is_owner_large(message: Any) -> bool:
-    """Whether a resource or scope has too many attributes."""
-    return any(
-        len(resource.resource.attributes) > RESOURCE_ATTRIBUTES_MAX
-        or any(len(scope.scope.attributes) > RESOURCE_ATTRIBUTES_MAX for scope in resource.scope_spans)
-        for resource in message.resource_spans
-    )
+    most = 0
+    if body.count(_RESOURCE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
+        most = max([len(one.resource.attributes) for one in message.resource_spans], default=0)
+    if body.count(_SCOPE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
+        scopes = [one for resource in message.resource_spans for one in resource.scope_spans]
+        most = max([most, *(len(one.scope.attributes) for one in scopes)])
+    return message if most <= RESOURCE_ATTRIBUTES_MAX else None
 
 
 def _with_valid_ids(read: Sequence[_Read]) -> "tuple[list[_Read], _Facts]":
