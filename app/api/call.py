@@ -35,5 +35,5 @@ def call_of(request: web.Request) -> Call:
 
 
 def tenant_of_request(request: web.Request) -> str:
-    """The tenant whose spans a request asks for. Raises: as `call_of`."""
-    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))
+    """The tenant whose spans a request asks for, or several (see `Access.tenants`). Raises: as `call_of`."""
+    return request.app[ACCESS].tenants(*Identity.of(request.headers.items()))

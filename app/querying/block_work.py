@@ -1,9 +1,8 @@
 """Who reads the blocks of a query: this process, or queriers."""
 
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from app.querying.block_reader import BlockReader, blocks_of_trace
@@ -22,9 +21,12 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.snapshot import BlockSnapshot
 
+# Gives what somebody has of a trace.
+AskTrace = Callable[[], Awaitable[TracePart]]
+
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockView:
     """The blocks that a query reads. excluded: ids of those that it goes on without
 
     live_only: none of them, because others read them
@@ -34,7 +36,6 @@ class Blocks:
     snapshot: BlockSnapshot
     excluded: frozenset[str]
     missing_data: MissingData
-    observer: QueryObserver
     live_only: bool = False
 
     @cached_property
@@ -53,14 +54,14 @@ class BlockWork(Protocol):
         ...
 
     async def participants(
-        self, stack: AsyncExitStack, tenant: str, request: Request, blocks: Blocks, live: OpenedLive
+        self, tenant: str, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
     ) -> Sequence[Participant]:
-        """For a question that is merged. stack: ends what was begun. live: with the view of this process"""
+        """For a question that is merged. live: with the view of this process"""
         ...
 
     async def trace_parts(
-        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, blocks: Blocks, live: OpenedLive
-    ) -> Sequence[Awaitable[TracePart]]:
+        self, tenant: str, request: TraceRequest, view: BlockView, live: OpenedLive
+    ) -> Sequence[AskTrace]:
         """For a trace by its id."""
         ...
 
@@ -79,49 +80,48 @@ class LocalBlockWork:
 
     async def participants(
         self,
-        stack: AsyncExitStack,  # noqa: ARG002 (as the protocol has it)
         tenant: str,  # noqa: ARG002
         request: Request,
-        blocks: Blocks,
+        view: BlockView,
         live: OpenedLive,
+        observer: QueryObserver,
     ) -> Sequence[Participant]:
         """As `BlockWork.participants`."""
-        redactions = blocks.snapshot.redactions
+        redactions = view.snapshot.redactions
 
         def open_blocks(metas: Sequence[BlockMeta]) -> list[Any]:
-            return self._reader.sources(blocks.known, metas, redactions)
+            return self._reader.sources(view.known, metas, redactions)
 
         return [
             Local(
                 self._executor,
                 request,
-                blocks.observer,
-                blocks=blocks.known,
-                metas=lambda: blocks.metas,
+                observer,
+                blocks=view.known,
+                metas=lambda: view.metas,
                 open_blocks=open_blocks,
                 open_live=lambda: redacted_parts(live.local.sources(live.local_partitions), redactions),
-                missing_data=blocks.missing_data,
+                missing_data=view.missing_data,
                 tag_cache=self._tag_cache,
             )
         ]
 
     async def trace_parts(
         self,
-        stack: AsyncExitStack,  # noqa: ARG002
         tenant: str,  # noqa: ARG002
         request: TraceRequest,
-        blocks: Blocks,
+        view: BlockView,
         live: OpenedLive,
-    ) -> Sequence[Awaitable[TracePart]]:
+    ) -> Sequence[AskTrace]:
         """As `BlockWork.trace_parts`."""
-        trace_id, redactions = request.trace_id, blocks.snapshot.redactions
+        trace_id, redactions = request.trace_id, view.snapshot.redactions
 
         def over(metas: Sequence[BlockMeta]) -> TracePart:
-            sources = self._reader.trace_sources(blocks.known, metas, trace_id, redactions)
+            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions)
             parts = redacted_parts(live.local.sources(live.local_partitions, trace_id), redactions)
             return TracePart(*trace_by_id(sources + parts, request))
 
         def on_thread(_: Cancelled) -> TracePart:
-            return past_damage(blocks.known, blocks_of_trace(blocks.metas, trace_id), over, blocks.missing_data)
+            return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
 
-        return [self._executor.run(on_thread)]
+        return [partial(self._executor.run, on_thread)]

@@ -117,6 +117,15 @@ class QueryExecutor:
         work = running_in(budget, on_thread)
         return await asyncio.get_running_loop().run_in_executor(self._answers, walled, work)
 
+    async def run_where_it_fits(self, make: Callable[[], T], *, small: bool) -> T:
+        """As `run_in_thread`; what is small is made at once: a way to a thread and back takes longer, and waits in line
+        for the GIL.
+        """
+        if not small:
+            return await self.run_in_thread(make)
+        with self.budget().active():
+            return make()
+
     async def run(self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None) -> T:
         """Runs it on a thread, within the limits; tells it to stop when nobody waits any more.
 

@@ -51,9 +51,10 @@ class LiveService:
         view = live_view(self._manager, ask.tenant, ask.partitions)
         for status in view.statuses.values():
             ASKED.labels(status).inc()
-        await conversation.send(opened(view.statuses))
         served = [number for number, status in view.statuses.items() if is_served(status, behind_too=ask.behind_too)]
-        if not served:
+        has_spans = any(view.parts.get(number) for number in served)
+        await conversation.send(opened(view.statuses, has_spans=has_spans))
+        if not has_spans:
             return
         if isinstance(ask.request, TraceRequest):
             data = await self._trace(ask, ask.request, view, served)

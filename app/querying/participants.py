@@ -1,7 +1,8 @@
 """Those who have a part of the spans that a query asks for, and what each makes of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 from app.querying.damage import MissingData, past_damage
 from app.querying.executor import Cancelled, QueryExecutor
@@ -18,6 +19,9 @@ from query.scan.shared_traces import Keys, ids_with_keys, trace_keys
 from query.tags.tag_cache import TagCache
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
+
+# What takes less than a millisecond is done on the event loop.
+_DECODED_HERE_BYTES_MAX: Final = 64 << 10
 
 
 class Participant(Protocol):
@@ -42,8 +46,11 @@ class LivePeer:
 
     latest_ns = UNKNOWN_NS
 
-    def __init__(self, conversation: Conversation, request: Request, *, wants_keys: bool) -> None:
+    def __init__(
+        self, conversation: Conversation, request: Request, executor: QueryExecutor, *, wants_keys: bool
+    ) -> None:
         self._conversation, self._request, self._wants_keys = conversation, request, wants_keys
+        self._executor = executor
         self._gave_keys = False
 
     async def keys(self) -> Keys:
@@ -54,10 +61,11 @@ class LivePeer:
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`. Raises: PeerGone"""
         if self._wants_keys:
-            if not self._gave_keys:  # it says them all the same
-                await self.keys()
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
-        return decoded(expect(await self._conversation.receive(), PARTIAL).data, self._request)
+            if not self._gave_keys:  # nobody has asked: it says them all the same
+                await self.keys()
+        data = expect(await self._conversation.receive(), PARTIAL).data
+        return await decoded(data, self._request, self._executor)
 
 
 class Local:
@@ -85,7 +93,8 @@ class Local:
 
     async def keys(self) -> Keys:
         """As `Participant.keys`."""
-        return await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
+        found: Keys = await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
+        return found
 
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`."""
@@ -110,12 +119,17 @@ class Local:
         return await self._executor.run(on_thread, self._observer.profile.storage)
 
 
-def decoded(data: bytes, request: Request) -> Partial:
+async def decoded(data: bytes, request: Request, executor: QueryExecutor) -> Partial:
     """A partial of another process. Raises: memory.MemoryExceeded, pa.ArrowInvalid"""
+    small = len(data) <= _DECODED_HERE_BYTES_MAX
+    return await executor.run_where_it_fits(partial(_decoded, data, request), small=small)
+
+
+def _decoded(data: bytes, request: Request) -> Partial:
     budget = memory.current()
     budget.reserve(len(data), "the answer of another process")
-    partial = kind_of(request).decode(data, request)
-    if isinstance(partial, MetricsPartial):  # whoever merges these gives them back by their own size
+    found = kind_of(request).decode(data, request)
+    if isinstance(found, MetricsPartial):  # whoever merges these gives them back by their own size
         budget.release(len(data))
-        budget.reserve(sum(each.nbytes for each in partial.functions), "the answer of another process")
-    return partial
+        budget.reserve(sum(each.nbytes for each in found.functions), "the answer of another process")
+    return found

@@ -96,7 +96,7 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         asking: asyncio.Future[Any] | None = None
         problem: tuple[int, str] | None = None
         try:
-            tenant = self._access.tenant(*Identity.of(context.invocation_metadata() or ()))
+            tenant = self._access.tenants(*Identity.of(context.invocation_metadata() or ()))
             call = Call(self._backend, self._limits, tenant, method.params(message))
             request, latest = method.request(call.params, call.limits), LatestValue[Any]()
             observer = QueryObserver(progress=Progress(latest.put, PARTIAL_S))
