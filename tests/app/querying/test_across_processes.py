@@ -210,7 +210,7 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         process = group.processes["a"]
         started, ended = asyncio.Event(), asyncio.Event()
 
-        async def wait(*_: Any) -> None:
+        async def wait(*_: Any, **__: Any) -> None:
             started.set()
             try:
                 await asyncio.sleep(60)
