@@ -256,8 +256,8 @@ class Frontend:
 
     def _known_blocks(self) -> BlockList:
         blocks = self._blocks()
-        if blocks is None:
-            raise Unavailable("this process does not know the blocks yet")
+        if blocks is None or not self._partitions.now():
+            raise Unavailable("this process does not know yet which blocks and partitions there are")
         return blocks
 
     async def _begun_anew(self, ask: Callable[["_Excluded"], Awaitable[T]]) -> T:

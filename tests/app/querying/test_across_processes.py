@@ -225,6 +225,22 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_frontend_that_has_just_started(tmp_path: Path) -> None:
+    """It does not answer without what it does not know yet: blocks, or how many partitions there are."""
+    async with cluster(tmp_path) as group:
+        await filled(group)
+        partitions, blocks = group.log.partitions, group.blocks
+        group.log.partitions = 0
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await counted(group.frontend)
+        group.log.partitions, group.blocks = partitions, None
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await traced(group, 1)
+        group.blocks = blocks
+        assert await counted(group.frontend) == 40
+
+
+@in_loop
 async def test_a_querier_dies(tmp_path: Path) -> None:
     """In the middle of a job: another one does it, and the answer is right."""
     async with cluster(tmp_path) as group, with_queriers(group, ["q1", "q2"]) as front:
