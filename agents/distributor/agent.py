@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from agents.distributor.dead_letters import DeadLetter, DeadLetters
 from agents.distributor.encodings import Translated
-from agents.distributor.sources import Sources
+from agents.distributor.sources import TopicSources
 from agents.distributor.span_writer import DISCARDED, NotAcknowledged, Outcome, Request, SpanWriter
 from agents.limited_log import limited_logger
 from agents.stream.stream_app import StreamApp
@@ -52,7 +52,7 @@ _TRANSLATED_HERE_BYTES_MAX: Final = 16 << 10
 
 
 def register(
-    app: StreamApp, sources: Sources, writer: SpanWriter, decode_s_max: float, dead: DeadLetters | None
+    app: StreamApp, sources: TopicSources, writer: SpanWriter, decode_s_max: float, dead: DeadLetters | None
 ) -> None:
     """Adds the agent. decode_s_max: CPU seconds that a message may take. dead: None: there is no dead-letter topic"""
     topic = app.topic(*sources.topics, value_serializer="raw", value_type=bytes, key_serializer="raw", key_type=bytes)
@@ -73,7 +73,7 @@ class _Batcher:
         self,
         app: StreamApp,
         writer: SpanWriter,
-        sources: Sources,
+        sources: TopicSources,
         decode_s_max: float = 10.0,
         dead: DeadLetters | None = None,
     ) -> None:

@@ -3,7 +3,7 @@
 from agents.distributor import agent
 from agents.distributor.dead_letters import DeadLetters
 from agents.distributor.record_producer import RecordProducer
-from agents.distributor.sources import Source, Sources
+from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_writer import SpanWriter
 from agents.distributor.topic_watch import TopicWatch
 from app.net.tenant import SINGLE_TENANT
@@ -31,11 +31,11 @@ def build(settings: Settings, shared: Shared) -> Target:
     )
 
 
-def _sources(settings: Settings) -> Sources:
+def _sources(settings: Settings) -> TopicSources:
     """The topic that is always read, and those of the settings."""
     kafka, receiver = settings.kafka, settings.distributor.receivers.kafka
     others = [
-        Source(
+        TopicSource(
             topics=entry.topics,
             encoding=entry.encoding,
             excluded=entry.exclude_topics,
@@ -46,7 +46,7 @@ def _sources(settings: Settings) -> Sources:
         for entry in receiver.traces
     ]
     own = (kafka.topic, kafka.compaction_topic, receiver.dead_letter_topic)
-    return Sources([Source([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
+    return TopicSources([TopicSource([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
 
 
 def _span_writer(settings: Settings, shared: Shared) -> SpanWriter:

@@ -11,6 +11,7 @@ import pytest
 from faust.events import Event
 from faust.types import TP
 
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.stream_app import StreamApp, new_app
 from agents.stream.stream_events import events
 
@@ -21,7 +22,7 @@ P0 = TP("spans", 0)
 def made(tmp_path: Path) -> Iterator[StreamApp]:
     app = new_app(
         "app",
-        broker=["127.0.0.1:1"],
+        kafka=KafkaClient.plain("127.0.0.1:1"),
         datadir=tmp_path,
         session_timeout_s=6.0,
         message_bytes_max=1 << 20,
