@@ -21,6 +21,7 @@ def build(settings: Settings, shared: Shared) -> Target:
     dead = None
     if receiver.dead_letter_topic:
         dead = DeadLetters(shared.kafka, receiver.dead_letter_topic, settings.kafka.decompressed_bytes_max)
+        app.parts.append(dead)
     watch = TopicWatch(app, shared.kafka, sources, receiver.topic_refresh_s)
     if sources.has_patterns:
         app.before_start.append(watch.begin)
