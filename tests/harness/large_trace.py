@@ -111,7 +111,7 @@ def _template(step: Step, *, failed: bool = False) -> bytes:
     return bytes(span.SerializeToString())
 
 
-def _requests(  # noqa: PLR0913
+def _requests(
     service: str, template: bytes, own: Ints, above: Ints, start: Ints, duration: Ints, start_ns: int, trace_id: bytes
 ) -> Iterator[bytes]:
     for at in range(0, len(own), _REQUEST_SPANS):

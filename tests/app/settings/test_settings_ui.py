@@ -3,8 +3,8 @@
 import pytest
 
 from app.api.page.page_config import SpanLink
-from app.settings.load import load
 from app.errors import SettingsError
+from app.settings.load import load
 from app.targets.page_config import page_config
 
 LOGS = "https://logs.example/search?q=$${traceId}+$${tags.host.name}&from=$${startMs}&to=$${endMs}#$${spanId}"
