@@ -42,9 +42,9 @@ def conditions(query: str) -> list[str]:
     """The conditions of a query that is one filter, sorted: a form has its own order of them."""
     root = parse(query).root
     assert isinstance(root, ast.Pipeline)
-    assert isinstance(root.spansets, ast.Filter), query
-    assert not root.stages
-    return sorted(_operands(root.spansets))
+    (stage,) = root.stages
+    assert isinstance(stage, ast.Filter), query
+    return sorted(_operands(stage))
 
 
 def _operands(node: object) -> list[str]:
