@@ -66,7 +66,7 @@ export function Results({ found, query }: { found: Found & { more: () => void };
         </Empty>
       )}
       {found.nextCursor && !isLive() && (
-        <div class="results-more">
+        <div class="show-more">
           <button type="button" class="button" disabled={found.loading} onClick={found.more}>
             Show more
           </button>
