@@ -129,14 +129,15 @@ $(UI): $(UI_SOURCES)
 	  echo "Everything else works. make ui tries again." >&2
 	fi
 
-# Azurite, an Azure Blob Storage server for the tests. Without npm they are skipped; where CI is set they fail.
+# Azurite, an Azure Blob Storage server, and clients that send spans, for the tests. Without npm they are skipped; where
+# CI is set they fail.
 $(NODE): package.json package-lock.json
 	@if npm=$$(PATH="$(CURDIR)/build/node/bin:$$PATH" command -v npm); then
 	  echo "Installing what package-lock.json locks"
 	  PATH="$$(dirname "$$npm"):$$PATH" npm ci --silent
 	  touch $@
 	else
-	  echo "npm is not there: tests that need Azurite are skipped (Debian, Ubuntu: apt-get install npm)" >&2
+	  echo "npm is not there: tests that need Azurite or Node's clients are skipped (Debian, Ubuntu: apt-get install npm)" >&2
 	fi
 
 # No index and no folder of wheels is written down: whoever installs uses their own. PIP_FIND_LINKS is left out,

@@ -1,4 +1,4 @@
-"""A short piece of `make chaos`: two workers under load, one killed, one stopped, all exchanged, questions all along."""
+"""A piece of `make chaos`: two workers under load, one killed, one stopped, all exchanged, and questions all along."""
 
 import os
 import subprocess
