@@ -1,4 +1,4 @@
-"""A piece of `make chaos`: two workers under load, one killed, one stopped, all exchanged, and questions all along."""
+"""A short piece of `make chaos`: two workers under load; killed, stopped, exchanged, and asked all the time."""
 
 import os
 import subprocess
