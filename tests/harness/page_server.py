@@ -17,7 +17,7 @@ from aiohttp import web
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from app.api.limits import ApiLimits
-from app.api.page.page_config import PageConfig, ReceiverAddress, SpanLink
+from app.api.page.page_config import LinkTemplate, PageConfig, ReceiverAddress
 from app.api.server import api_runner, build_api
 from app.api.status.rings import PartitionOffsets, Ring, Role, Worker
 from app.api.status.status import Configs, Process
@@ -129,7 +129,7 @@ class PageServer:
     credentials: Credentials | None = None
     demo_switch: Path | None = None
     damage: Sequence[str] = ()
-    links: Sequence[SpanLink] = ()
+    links: Sequence[LinkTemplate] = ()
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)

@@ -46,7 +46,7 @@ def test_theme_and_zone_are_kept(tab):
     page.get_by_role("button", name="Theme: auto").click()
     page.get_by_role("button", name="Theme: light").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    page.get_by_title(re.compile("Times in Europe/Berlin")).click()
+    page.get_by_role("button", name="Local", exact=True).click()
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     utc = page.locator(".results tbody td:last-child").first

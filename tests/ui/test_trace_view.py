@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.api.page.page_config import SpanLink
+from app.api.page.page_config import LinkTemplate
 from app.api.trace_view.packed import MEDIA_TYPE
 from tests.harness.large_trace import LARGE_ID, large_requests
 from tests.harness.page_server import PageServer
@@ -29,8 +29,8 @@ SLOW, ODD, HOSTILE, LARGE = (f"/trace/{one.hex()}" for one in (SLOW_ID, ODD_ID, 
 COMPARE = f"/compare?a={GOOD_ID.hex()}&b={SLOW_ID.hex()}"
 SPANS = 200_000
 LINKS = (
-    SpanLink("Logs", "logs", "https://logs.example/?q=${traceId}&from=${startMs}"),
-    SpanLink("Book", "other", "https://books.example/${tags.book.count}"),
+    LinkTemplate("Logs", "logs", "https://logs.example/?q=${traceId}&from=${startMs}"),
+    LinkTemplate("Book", "other", "https://books.example/${tags.book.count}"),
 )
 
 

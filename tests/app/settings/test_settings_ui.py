@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.page.page_config import SpanLink
+from app.api.page.page_config import LinkTemplate
 from app.errors import SettingsError
 from app.settings.load import load
 from app.targets.page_config import page_config
@@ -18,7 +18,7 @@ def settings(tmp_path, url: str):
 def test_the_page_is_told(tmp_path):
     """The file writes $${ for ${, as everywhere in it."""
     page = page_config(settings(tmp_path, LOGS), {})
-    assert page.links == (SpanLink("Logs", "logs", LOGS.replace("$$", "$")),)
+    assert page.links == (LinkTemplate("Logs", "logs", LOGS.replace("$$", "$")),)
 
 
 @pytest.mark.parametrize(
