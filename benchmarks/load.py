@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from benchmarks.workload import Requests
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 TIMEOUT_S: Final = 120.0
+CONNECTION_REQUESTS: Final = 100
 MESSAGE_BYTES_MAX: Final = 1 << 28
 FIRST_ERRORS: Final = 3
 
@@ -79,7 +81,8 @@ def load(requests: Sequence[bytes], to: str, in_flight: int = 8, rate: float | N
     headers = [[("x-scope-orgid", f"tenant-{number}")] for number in range(tenants)] or [[]]
     slots = threading.Semaphore(in_flight)
     tally = Tally()
-    options = [("grpc.max_send_message_length", MESSAGE_BYTES_MAX)]
+    # A server takes about a hundred requests at once of a connection; the others would wait in the client.
+    options = [("grpc.max_send_message_length", MESSAGE_BYTES_MAX), ("grpc.use_local_subchannel_pool", 1)]
     sent_bytes = 0
 
     def answered(call: Any, due_s: float) -> None:
@@ -88,9 +91,12 @@ def load(requests: Sequence[bytes], to: str, in_flight: int = 8, rate: float | N
         finally:
             slots.release()
 
-    with grpc.insecure_channel(to, options=options) as channel:
-        grpc.channel_ready_future(channel).result(timeout=TIMEOUT_S)
-        export = channel.unary_unary(EXPORT)
+    with ExitStack() as channels:
+        exports = []
+        for _ in range(-(-in_flight // CONNECTION_REQUESTS)):
+            channel = channels.enter_context(grpc.insecure_channel(to, options=options))
+            grpc.channel_ready_future(channel).result(timeout=TIMEOUT_S)
+            exports.append(channel.unary_unary(EXPORT))
         cpu_s, began_s = used_cpu_s(), time.perf_counter()
         for number, request in enumerate(requests):
             due_s = time.perf_counter()
@@ -100,6 +106,7 @@ def load(requests: Sequence[bytes], to: str, in_flight: int = 8, rate: float | N
             slots.acquire()
             if not rate:
                 due_s = time.perf_counter()
+            export = exports[number % len(exports)]
             call = export.future(request, timeout=TIMEOUT_S, metadata=headers[number % len(headers)])
             call.add_done_callback(lambda call, due_s=due_s: answered(call, due_s))
             sent_bytes += len(request)

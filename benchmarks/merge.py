@@ -4,8 +4,8 @@
 
 Seals the benchmark's workload into segments, as the live store does, writes them as blocks on local disk, and merges
 them with `tables.merge.merge_blocks` in a process of its own. Prints spans per CPU second, bytes per span, and peak
-memory. With --copies the segments come that many times, each time with other trace ids: input of any size in a minute
-per 100 million spans.
+memory; before that, what only reading and writing the same Parquet costs, without merging. With --copies the segments
+come that many times, each time with other trace ids: input of any size in a minute per 100 million spans.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +26,14 @@ from benchmarks import workload
 from tables.blocks.meta import BlockMeta, decode_meta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.columns.arrays import fixed_bytes, one_array
+from tables.merge.inputs import ParquetInput
 from tables.merge.merge_blocks import merge_blocks
+from tables.parquet.encode_file import encode_parquet
 from tables.parquet.write import to_parquet
+from tables.schema import FIXED
 from tables.seal import seal
 from tables.storage.config import StorageConfig
-from tables.storage.object_store import ObjectStore
+from tables.storage.object_store import ObjectStore, RangeFile
 from tables.wire.otlp.decoder import OtlpDecoder
 
 COLUMNS_MAX: Final = 300
@@ -99,6 +102,37 @@ def merge_all(folder: Path) -> int:
     return 0
 
 
+def parquet_alone(folder: Path, files_max: int = 8) -> int:
+    """What decoding and encoding of some files costs, and prints it. Runs in a process of its own."""
+    store = ObjectStore(StorageConfig("local", str(folder)))
+    paths = [path for path in store.paths("blocks") if "/data-" in path][:files_max]
+    took_s = dict.fromkeys(("read", "written by Arrow", "written by encode_parquet"), 0.0)
+    spans = 0
+    for path in paths:
+        data = pa.py_buffer(store.get(path) or b"")
+        rows = pq.read_metadata(pa.BufferReader(data)).num_rows
+        file = ParquetInput(path, rows, lambda data=data: RangeFile(_slices(data), data.size))
+        spans += rows
+        columns = _timed(took_s, "read", file.columns)
+        table = pa.table({field.name: pa.nulls(rows, field.type) for field in FIXED} | columns)
+        _timed(took_s, "written by Arrow", lambda table=table: to_parquet(table))
+        _timed(took_s, "written by encode_parquet", lambda table=table: encode_parquet(table))
+    print(f"Parquet alone, us a span, {len(paths)} files:", end=" ")
+    print(", ".join(f"{name} {each / spans * 1e6:.2f}" for name, each in took_s.items()))
+    return 0
+
+
+def _slices(data: pa.Buffer) -> Callable[[Sequence[tuple[int, int]]], list[Any]]:
+    return lambda ranges: [data.slice(*one) for one in ranges]
+
+
+def _timed(took_s: dict[str, float], name: str, call: Callable[[], Any]) -> Any:
+    began_s = time.thread_time()
+    found = call()
+    took_s[name] += time.thread_time() - began_s
+    return found
+
+
 def _peak_mb() -> float:
     """The most memory that this process has had, MB. getrusage would count what the process that started it had."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -113,9 +147,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="for the blocks, on a real disk (default: beside the workloads)")
     parser.add_argument("--merge-only", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--parquet-alone", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     if given.merge_only is not None:
         return merge_all(given.merge_only)
+    if given.parquet_alone is not None:
+        return parquet_alone(given.parquet_alone)
     source = workload.cached(workload.Options(spans=given.spans))
     folder = Path(tempfile.mkdtemp(prefix="merge-", dir=given.folder or workload.CACHE))
     try:
@@ -124,8 +161,13 @@ def main(argv: list[str]) -> int:
             files.append(folder / f"{number}.parquet")
             files[-1].write_bytes(to_parquet(table))
         write_blocks(ObjectStore(StorageConfig("local", str(folder / "bucket"))), files, given.copies)
-        command = [sys.executable, "-m", "benchmarks.merge", "--merge-only", str(folder / "bucket")]
-        return subprocess.run(command, check=False).returncode
+        command = [sys.executable, "-m", "benchmarks.merge"]
+        # First, as a merge adds its own files.
+        codes = [
+            subprocess.run([*command, step, str(folder / "bucket")], check=False).returncode
+            for step in ("--parquet-alone", "--merge-only")
+        ]
+        return max(codes)
     finally:
         shutil.rmtree(folder)
 

@@ -1,9 +1,10 @@
 """Small requests: the cost of a span where requests hold one, ten or a hundred, in one cluster.
 
-python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--spans 40000] [--repeat N]
+python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--protocols grpc,http,json]
 
 A case is SPANSxINFLIGHT. CPU seconds per 1M spans, of worker, Kafka and supervisor, run from the first request until
-every span is searchable; what the processes take when idle is measured before, and stays in.
+every span is searchable. In brackets without what the processes take when idle, which is measured before: beside other
+work a run lasts longer, and its idle cost grows.
 """
 
 import argparse
@@ -35,15 +36,17 @@ class Case:
     spans_per_request: int
     in_flight: int
     tenants: int
+    protocol: str
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """cpu_s: by process; spans: of the case"""
+    """cpu_s: by process; idle_s: CPU seconds that idle processes would have taken; spans: of the case"""
 
     case: Case
     spans: int
     cpu_s: dict[str, float]
+    idle_s: float
     loaded: Loaded
 
     @property
@@ -75,15 +78,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.small", description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", default="100x32,10x32,1x32,1x1000", help="SPANSxINFLIGHT, joined by commas")
     parser.add_argument("--tenants", default="1", help="numbers of tenants, joined by commas (default 1)")
+    parser.add_argument("--protocols", default="grpc", help="some of grpc, http (protobuf), json (over HTTP)")
     parser.add_argument("--spans", type=int, default=40_000, help="of each case (default 40,000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case, in turns; the best one counts")
     parser.add_argument("--setting", action="append", default=[], type=bench.setting_variable, metavar="KEY=VALUE")
-    parser.add_argument("--profile", type=Path, metavar="PY_SPY", help="a py-spy to record the worker of each case with")
+    parser.add_argument("--profile", type=Path, metavar="PY_SPY", help="a py-spy to record the worker with")
     parser.add_argument("--json", type=Path, help="a file for the results, a line of JSON each")
     given = parser.parse_args(argv)
     pairs = [one.split("x") for one in given.cases.split(",")]
     given.cases = [
-        Case(int(spans), int(in_flight), int(tenants))
+        Case(int(spans), int(in_flight), int(tenants), protocol)
+        for protocol in given.protocols.split(",")
         for tenants in given.tenants.split(",")
         for spans, in_flight in pairs
     ]
@@ -104,11 +109,11 @@ def measured(given: argparse.Namespace, folder: Path) -> list[Result]:
         wait_until_searchable(cluster)
         before = cluster.processes()
         time.sleep(IDLE_S)
-        idle_s = bench.used_cpu_s(before, cluster.processes())
-        print(f"idle: {sum(idle_s.values()) / IDLE_S:.3f} CPU seconds a second {dict(idle_s)}", flush=True)
+        idle = sum(bench.used_cpu_s(before, cluster.processes()).values()) / IDLE_S
+        print(f"idle: {idle:.3f} CPU seconds a second", flush=True)
         for number in range(given.repeat):
             for case in given.cases:
-                result = one(cluster, case, given, folder, number)
+                result = one(cluster, case, given, folder, number, idle)
                 print(line(result), flush=True)
                 kept = best.get(case)
                 if kept is None or result.cpu_per_million_s < kept.cpu_per_million_s:
@@ -116,27 +121,39 @@ def measured(given: argparse.Namespace, folder: Path) -> list[Result]:
     return [best[case] for case in given.cases]
 
 
-def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, number: int) -> Result:
-    """One run of a case."""
+def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, number: int, idle: float) -> Result:
+    """One run of a case. idle: CPU seconds a second"""
     kept = workload.cached(workload.Options(given.spans, 10 + number, spans_per_request=case.spans_per_request))
     file = folder / "load.otlp"
     spans = workload.moved(kept, time.time_ns() - 10**9, file)
-    before = cluster.processes()
     profile = None
     if given.profile:
-        worker = next(each.pid for each in before if each.name == "worker")
+        worker = next(each.pid for each in cluster.processes() if each.name == "worker")
         out = workload.CACHE / f"profile-{case.spans_per_request}x{case.in_flight}x{case.tenants}.txt"
         command = [str(given.profile), "record", "-p", str(worker), "-f", "raw", "-o", str(out), "-r", "200", "-t"]
         profile = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(1)
-    before = cluster.processes()
-    loaded = bench.send(cluster, file, case.in_flight, None, case.tenants)
+    before, began_s = cluster.processes(), time.monotonic()
+    loaded = send(cluster, file, case)
     wait_until_searchable(cluster)
-    ended = cluster.processes()
+    ended, lasted_s = cluster.processes(), time.monotonic() - began_s
     if profile is not None:
         profile.send_signal(signal.SIGINT)
         profile.wait()
-    return Result(case, spans, dict(bench.used_cpu_s(before, ended)), loaded)
+    return Result(case, spans, dict(bench.used_cpu_s(before, ended)), idle * lasted_s, loaded)
+
+
+def send(cluster: Cluster, file: Path, case: Case) -> Loaded:
+    """Runs the load of a case. Raises: BenchError if the loader itself fails"""
+    if case.protocol == "grpc":
+        return bench.send(cluster, file, case.in_flight, None, case.tenants)
+    command = [sys.executable, "-m", "benchmarks.http_load", str(file), "--in-flight", str(case.in_flight)]
+    command += ["--to", cluster.otlp_http_url.removeprefix("http://"), "--tenants", str(case.tenants)]
+    command += ["--json"] if case.protocol == "json" else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=bench.PROJECT)
+    if not done.stdout:
+        raise BenchError(f"the loader ended with status {done.returncode}\n{cluster.log_end()}")
+    return Loaded(**json.loads(done.stdout))
 
 
 def wait_until_searchable(cluster: Cluster) -> None:
@@ -144,7 +161,9 @@ def wait_until_searchable(cluster: Cluster) -> None:
 
 
 HEAD: Final = (
-    "| spans a request, in flight, tenants | CPU s/1M (worker, Kafka) | spans/s | ack p50 / p99 ms |\n|---|---|---|---|"
+    "| protocol: spans a request, in flight, tenants | CPU s/1M (without idle) | worker, Kafka | spans/s "
+    "| ack p50 / p99 ms |\n"
+    "|---|---|---|---|---|"
 )
 
 
@@ -153,8 +172,10 @@ def line(result: Result) -> str:
     case, loaded, per_million = result.case, result.loaded, 1e6 / result.spans
     of = {name: seconds * per_million for name, seconds in result.cpu_s.items()}
     return (
-        f"| {case.spans_per_request}, {case.in_flight:,}, {case.tenants} | {result.cpu_per_million_s:.1f} "
-        f"({of.get('worker', 0):.1f}, {of.get('kafka', 0):.1f}) | {result.spans / loaded.wall_s:,.0f} | "
+        f"| {case.protocol}: {case.spans_per_request}, {case.in_flight:,}, {case.tenants} | "
+        f"{result.cpu_per_million_s:.1f} "
+        f"({result.cpu_per_million_s - result.idle_s * per_million:.1f}) | "
+        f"{of.get('worker', 0):.1f}, {of.get('kafka', 0):.1f} | {result.spans / loaded.wall_s:,.0f} | "
         f"{loaded.ack_ms.get('p50', 0)} / {loaded.ack_ms.get('p99', 0)} |"
     )
 

@@ -54,7 +54,7 @@ def from_json(values: Any) -> Request:
         for name, convert in _CONVERTED.get(kind, {}).items():
             rest[name] = convert(rest[name])
         request = kind(**rest)
-    except (KeyError, TypeError, ValueError) as err:
+    except (LookupError, TypeError, ValueError, AttributeError) as err:
         raise BadRequest(f"a request of kind {values['kind']} is damaged: {err!r}") from err
     wrong = [name for name, value in rest.items() if not isinstance(value, _TYPES[kind][name])]
     if wrong:

@@ -9,7 +9,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "docker" / "helm" / "stretto"
 # What is rendered: the file, and the values.
 RENDERED: Final = {
-    ROOT / "docker" / "kustomize" / "base" / "stretto.yaml": CHART / "ci" / "base-values.yaml",
+    ROOT / "docker" / "kustomize" / "base" / "manifests.yaml": CHART / "ci" / "base-values.yaml",
     ROOT / "tests" / "docker" / "testdata" / "full.yaml": CHART / "ci" / "full-values.yaml",
 }
 _KUBERNETES: Final = "1.31.0"

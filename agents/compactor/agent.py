@@ -71,6 +71,10 @@ class JobRunner:
         self._next = {**committed, **(await consumer.earliest_offsets(*new) if new else {})}
         return {}
 
+    async def emptied(self) -> None:
+        """As `resume`."""
+        await self.resume(())
+
     def taken(self) -> Mapping[TP, int]:
         """The first offset of each partition that is not done yet."""
         return self._next

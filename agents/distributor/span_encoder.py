@@ -104,30 +104,30 @@ class SpanEncoder:
         Raises: WireError if any request is malformed; NeedsSlowPath if `fast_path_only` is set and decoding takes long;
         NativePanic, or any other error that the bytes cause in the decoder
         """
-        looked_at = self._inspector is not None and not self._inspector.idle()
-        if fast_path_only and not looked_at and sum(len(request.body) for request in requests) <= BATCH_BYTES_MAX:
+        if fast_path_only and sum(len(request.body) for request in requests) <= BATCH_BYTES_MAX:
             encoded = walled(self._encode_small, requests, partitions)
             if encoded is not None:
                 return encoded
         return walled(self._encode_all, requests, partitions, fast_path_only=fast_path_only)
 
     def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
-        """Encodes requests as they are, and only those that need columns as `_encode`. None: all of them do.
-
-        For batches whose spans nobody has to look at.
-        """
-        tenants, bodies = [one.tenant for one in requests], [one.body for one in requests]
+        """Encodes requests as they are, and only those that need columns as `_encode_all`. None: all of them do."""
+        inspector = self._inspector
+        looked_at = {one.tenant for one in requests if inspector is not None and inspector.needs_columns(one.tenant)}
+        numbers = [number for number, request in enumerate(requests) if request.tenant not in looked_at]
+        tenants, bodies = [requests[n].tenant for n in numbers], [requests[n].body for n in numbers]
         small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
         if small is None or not small.records:
             return None
-        others = [number for number, received in enumerate(small.received) if received is None]
-        outcomes = [Outcome(received or 0) for received in small.received]
+        received = dict(zip(numbers, small.received, strict=True))
+        others = [number for number in range(len(requests)) if received.get(number) is None]
+        outcomes = [Outcome(received.get(number) or 0) for number in range(len(requests))]
         if not others:
             return Encoded(outcomes, small.records, small.spans)
-        rest = self._encode(self._decoder, [requests[number] for number in others], partitions, fast_path_only=True)
+        rest = self._encode_all([requests[number] for number in others], partitions, fast_path_only=True)
         for number, outcome in zip(others, rest.outcomes, strict=True):
             outcomes[number] = outcome
-        return Encoded(outcomes, [*small.records, *rest.records], small.spans + rest.spans)
+        return joined(outcomes, [Encoded([], small.records, small.spans), rest])
 
     def _encode_all(self, requests: Sequence[Request], partitions: int, *, fast_path_only: bool) -> Encoded:
         """Together, but for tenants that have limits of attributes of their own."""

@@ -75,6 +75,16 @@ class SpanInspector:
         """Whether `inspect` has nothing to do, whatever comes."""
         return self.limits.none() and self._received is None and self._discarded is None
 
+    def needs_columns(self, tenant: str) -> bool:
+        """Whether `inspect` looks at each span of a tenant. Spans that are refused come to it in any case."""
+        if self._received is not None:
+            return True
+        if self.limits.none():
+            return False
+        limits = self.limits.of(tenant)
+        counted = self.usage is not None and bool(limits.dimensions)
+        return counted or bool(limits.attribute_bytes_max) or bool(self.rules.limited([tenant]))
+
     def inspect(self, decoded: Decoded, requests: RequestFacts) -> Inspection:
         """Looks at the spans of a batch. Counts nothing: see `SpanRules.keep` and `UsageTracker.add`."""
         spans = decoded.spans

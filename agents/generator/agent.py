@@ -120,6 +120,11 @@ class MetricsGenerator:
         self._begins = {**await self.app.consumer.earliest_offsets(*unknown)} if unknown else {}
         self._begins |= {tp: committed[tp][0] for tp in tps & set(committed)}
 
+    async def emptied(self) -> None:
+        """Forgets the partitions that it had. What the journal says stays for those that may come yet."""
+        if self._partitions:
+            await self.resume(())
+
     async def _committed(self, new: set[TP]) -> dict[TP, tuple[int, CommitMetadata | None]]:
         found = await self.app.consumer.committed(new) if new else {}
         return {tp: (offset, CommitMetadata.read(note)) for tp, (offset, note) in found.items()}

@@ -100,6 +100,10 @@ class PartitionManager:
         with self._waiting("partitions are being opened"):
             return await self._resumed(assignment)
 
+    async def emptied(self) -> None:
+        """Others have all partitions: this live store is ready, and answers for none."""
+        await self.resume(())
+
     async def _resumed(self, assignment: Iterable[TP]) -> Mapping[TP, int]:
         store = self._require_store()
         mine = {tp.partition: tp for tp in assignment if tp.topic == self.topic}

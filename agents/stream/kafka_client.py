@@ -113,7 +113,7 @@ class _PasswordCredentials(faust.SASLCredentials):  # type: ignore[misc]  # Faus
         super().__init__(username=sasl.username, ssl_context=tls, mechanism=sasl.mechanism)
 
     @property
-    def password(self) -> str:  # type: ignore[override]
+    def password(self) -> str:
         return self._password()
 
     @password.setter

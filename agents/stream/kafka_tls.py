@@ -50,7 +50,10 @@ class KafkaTls(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
     def _times(self) -> tuple[int, ...]:
-        return tuple(file.stat().st_mtime_ns for file in self._files)
+        try:
+            return tuple(file.stat().st_mtime_ns for file in self._files)
+        except OSError as err:
+            raise OSError(f"{err.filename} cannot be used: {err.strerror}") from err
 
     def _read(self, times: tuple[int, ...]) -> None:
         name = self._ca_file

@@ -3,11 +3,13 @@
 aiokafka asks for one at each new connection, in whichever thread that is.
 """
 
+import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import aiohttp
 from aiokafka.abc import AbstractTokenProvider
@@ -89,7 +91,9 @@ class EndpointTokens(_Provider):
     async def _fetched(self) -> tuple[str, float]:
         ask = self._ask
         form = {"grant_type": "client_credentials", **({"scope": " ".join(ask.scopes)} if ask.scopes else {})}
-        auth = aiohttp.BasicAuth(ask.client_id, ask.secret())
+        # As RFC 6749 says in section 2.3.1.
+        pair = f"{quote_plus(ask.client_id)}:{quote_plus(ask.secret())}"
+        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
         where = ask.token_url.partition("?")[0]
         try:
@@ -98,7 +102,7 @@ class EndpointTokens(_Provider):
                 session.post(
                     ask.token_url,
                     data=form | dict(ask.parameters),
-                    auth=auth,
+                    headers=headers,
                     ssl=True if ask.tls is None else ask.tls,
                     allow_redirects=False,
                 ) as answer,

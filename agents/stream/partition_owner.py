@@ -15,6 +15,10 @@ class PartitionOwner(Protocol):
         """
         ...
 
+    async def emptied(self) -> None:
+        """No partition is assigned now: lets go of those before. It may come again and again."""
+        ...
+
     def taken(self) -> Mapping[TP, int]:
         """The first offset of each partition that is not taken yet."""
         ...
@@ -30,6 +34,9 @@ class NoOwner:
     async def resume(self, assignment: Iterable[TP]) -> Mapping[TP, int]:  # noqa: ARG002 (as PartitionOwner)
         """Leaves it to what is committed."""
         return {}
+
+    async def emptied(self) -> None:
+        """There is nothing to let go of."""
 
     def taken(self) -> Mapping[TP, int]:
         """An owner that tracks no offsets answers with an empty mapping."""

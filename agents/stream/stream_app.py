@@ -1,6 +1,8 @@
 """Faust, adapted: offsets are committed and resumed by what is in blocks, not by acknowledgements."""
 
+import asyncio
 import hashlib
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,11 +11,16 @@ from typing import Any
 import faust
 import faust.app
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from agents.stream import kafka_batches
 from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner, PartitionOwner
 from agents.stream.stream_consumer import Consumer
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.5
 
 # As good as never: a consumer that aiokafka takes for idle leaves its group, and never joins it again while nobody
 # takes records from it. Faust takes none before it is in the group.
@@ -53,6 +60,7 @@ class StreamApp(faust.App):  # type: ignore[misc]
         self.partition_owner: PartitionOwner = NoOwner()
         self.before_start: list[Callable[[], Awaitable[None]]] = []
         self.parts: list[faust.Service] = []
+        self._empty_handed: asyncio.Task[None] | None = None
 
     def owned_by(self, owner: PartitionOwner) -> None:
         """Registers what does the work on the partitions, with the agent that brings it the records."""
@@ -74,6 +82,25 @@ class StreamApp(faust.App):  # type: ignore[misc]
         await super().on_start()
         for part in self.parts:
             await self.add_runtime_dependency(part)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Tells the owner also of an assignment without any partition: there are more members than partitions, or
+        others have them all. Faust seeks nothing then, and so asks nobody.
+        """
+        await super()._on_partitions_assigned(assigned, generation_id)
+        if not assigned and not self.should_stop:
+            self._empty_handed = asyncio.ensure_future(self._tell_owner_of_nothing())
+
+    async def _tell_owner_of_nothing(self) -> None:
+        generation = self.consumer_generation_id
+        while generation == self.consumer_generation_id and not self.should_stop:
+            try:
+                await self.partition_owner.emptied()
+            except Exception as err:  # noqa: BLE001  # as in Consumer: it may not be open yet
+                log.info("%s: has no partitions, but not yet let go of those before: %r", self.conf.id, err)
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
 
 
 def _instance_id(datadir: Path) -> str:

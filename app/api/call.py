@@ -7,9 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
-from app.api.limits import LIMITS, ApiLimits, LimitsOf
+from app.api.limits import LIMITS, ApiLimits, LimitsOf, strictest
 from app.api.tenants import TENANTS
-from app.net.access import Access, Identity
+from app.net.access import SEPARATOR, Access, Identity
 from query import memory
 from query.memory import RequestLimit
 
@@ -39,13 +39,15 @@ def call_of(request: web.Request) -> Call:
 
 
 def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:
-    """The limits of the tenant, whose request this task answers; that of memory holds from now on."""
-    found = limits(tenant)
+    """The limits of the tenant, or the strictest of several, whose request this task answers; that of memory holds from
+    now on.
+    """
+    found = strictest([limits(name) for name in tenant.split(SEPARATOR)])
     if found.max_query_memory_bytes:
         memory.limit_request(RequestLimit(found.max_query_memory_bytes, _MEMORY_SETTING))
     return found
 
 
 def tenant_of_request(request: web.Request) -> str:
-    """The tenant whose spans a request asks for. Raises: as `call_of`."""
-    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))
+    """The tenant whose spans a request asks for, or several (see `Access.tenants`). Raises: as `call_of`."""
+    return request.app[ACCESS].tenants(*Identity.of(request.headers.items()))

@@ -1,6 +1,6 @@
 """The limits that requests and answers of the API are held to, each under the name of its setting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -61,6 +61,25 @@ class ApiLimits:
                 changes[f"max_{kind}_duration_s"] = max(1, round(duration_s))
                 changes[f"{kind}_duration_setting"] = f"read.max_{kind}_duration of the tenant's overrides"
         return replace(self, **changes)
+
+
+def strictest(found: Sequence[ApiLimits]) -> ApiLimits:
+    """The limits of a query that asks for several tenants: of what tenants have of their own, the least."""
+    first, *others = found
+    for other in others:
+        for kind in ("search", "metrics"):
+            name = f"max_{kind}_duration_s"
+            if _is_stricter(getattr(other, name), getattr(first, name)):
+                setting = f"{kind}_duration_setting"
+                first = replace(first, **{name: getattr(other, name), setting: getattr(other, setting)})
+        for name in ("max_bytes_per_tag_values_query", "max_query_memory_bytes"):
+            if _is_stricter(getattr(other, name), getattr(first, name)):
+                first = replace(first, **{name: getattr(other, name)})
+    return first
+
+
+def _is_stricter(limit: int, than: int) -> bool:
+    return limit > 0 and (than == 0 or limit < than)
 
 
 # The limits of one tenant.

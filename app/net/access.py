@@ -13,12 +13,13 @@ from typing import Final, NamedTuple
 import yaml
 
 from app.errors import SettingsError
-from app.net.tenant import HEADER, SINGLE_TENANT, only_value, tenant_of
+from app.net.tenant import HEADER, SINGLE_TENANT, InvalidTenant, only_value, tenant_of
 from tables.tenant import valid_tenant
 
 AUTHORIZATION: Final = "Authorization"
 CHALLENGE: Final = 'Bearer realm="stretto", Basic realm="stretto"'
 ANY_TENANT: Final = "*"
+SEPARATOR: Final = "|"  # of the tenants that a query asks for; no name has it
 
 _AUTHORIZATION, _ORG = AUTHORIZATION.lower(), HEADER.lower()
 _FILE_BYTES_MAX: Final = 16 << 20
@@ -57,9 +58,9 @@ class Identity(NamedTuple):
 class Access:
     """Decides to which tenant a request belongs, and whether it is allowed."""
 
-    def __init__(self, *, multitenancy: bool, credentials: Credentials | None = None) -> None:
-        """credentials: None: no token needed"""
-        self._multitenancy, self._credentials = multitenancy, credentials
+    def __init__(self, *, multitenancy: bool, credentials: Credentials | None = None, several_max: int = 1) -> None:
+        """credentials: None: no token needed. several_max: the most tenants that a query may ask for at once"""
+        self._multitenancy, self._credentials, self._several_max = multitenancy, credentials, several_max
 
     def replace(self, credentials: Credentials) -> None:
         """Uses new credentials from now on."""
@@ -97,6 +98,18 @@ class Access:
                 else f"this token is not one of {SINGLE_TENANT}, to which all belongs while multitenancy_enabled is off"
             )
         return tenant
+
+    def tenants(self, authorization: str | None, org: str | None) -> str:
+        """As `tenant`, of a query: several tenants separated by `|` where that is allowed, each as if it were asked for
+        alone. Out: their names, in order and each once, with that sign between them
+        """
+        several = self._several_max > 1 and org is not None and SEPARATOR in org
+        if not several or org is None or not self._multitenancy:
+            return self.tenant(authorization, org)
+        names = org.split(SEPARATOR, self._several_max)
+        if len(names) > self._several_max:
+            raise InvalidTenant(f"invalid {HEADER}: more than {self._several_max} tenants are asked for at once")
+        return SEPARATOR.join(sorted({self.tenant(authorization, name) for name in names}))
 
     def tenant_without_headers(self, named: str, setting: str) -> str | None:
         """The tenant of what has no headers, such as datagrams: the one that the operator names; None: not known.

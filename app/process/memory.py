@@ -1,15 +1,12 @@
 """Returns memory to the system after a burst: allocators would otherwise keep it for good."""
 
-import ctypes
 import os
-import sys
 import threading
 import time
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import pyarrow as pa
+from tables.free_memory import release_free_memory
 
 _SECONDS_BETWEEN: Final = 1.0
 _lock = threading.Lock()
@@ -31,10 +28,7 @@ def release_to_system() -> bool:
         if time.monotonic() - _last_s < _SECONDS_BETWEEN:
             return False
         _last_s = time.monotonic()
-    pa.default_memory_pool().release_unused()
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
+    release_free_memory()
     _left_bytes = resident_bytes()
     return True
 
@@ -62,16 +56,3 @@ def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-@lru_cache(maxsize=1)
-def _malloc_trim() -> Any:
-    """Glibc's malloc_trim; None where there is none (macOS, musl)."""
-    if sys.platform != "linux":
-        return None
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):
-        return None
-    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return trim

@@ -91,7 +91,7 @@ class BlockAsk:
                 redactions=redactions_from_json(fields["redactions"]),
                 elsewhere=keys_of(frame.data),
             )
-        except (KeyError, TypeError, ValueError) as err:
+        except (LookupError, TypeError, ValueError, AttributeError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
 
 

@@ -1,9 +1,8 @@
 """Who reads the blocks of a query: this process, or queriers."""
 
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from app.querying.block_reader import BlockReader, blocks_of_trace
@@ -22,9 +21,12 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.snapshot import BlockSnapshot
 
+# Gives what somebody has of a trace.
+AskTrace = Callable[[], Awaitable[TracePart]]
+
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockView:
     """The blocks that a query reads. excluded: ids of those that it goes on without
 
     live_only: none of them, because others read them
@@ -34,8 +36,12 @@ class Blocks:
     snapshot: BlockSnapshot
     excluded: frozenset[str]
     missing_data: MissingData
-    observer: QueryObserver
     live_only: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no block."""
+        return self.live_only or not (len(self.snapshot.rows) or self.snapshot.cut_blocks)
 
     @cached_property
     def metas(self) -> list[BlockMeta]:
@@ -46,22 +52,32 @@ class Blocks:
 
 
 class BlockWork(Protocol):
-    """Makes those take part in a query who read blocks, and this process's own live store."""
+    """Makes those take part in a query who read blocks, and this process's own live store.
+
+    Whoever reads blocks elsewhere need not wait until live stores have said what they have: so `jobs` comes first. The
+    view that it gives back is what is left for this process, and goes to `here`.
+    """
 
     def has_others(self) -> bool:
         """Whether other processes read blocks for this one."""
         ...
 
-    async def participants(
-        self, stack: AsyncExitStack, tenant: str, request: Request, blocks: Blocks, live: OpenedLive
-    ) -> Sequence[Participant]:
-        """For a question that is merged. stack: ends what was begun. live: with the view of this process"""
+    async def jobs(self, tenant: str, request: Request, view: BlockView) -> tuple[list[Participant], BlockView]:
+        """Of a question that is merged: what other processes do."""
         ...
 
-    async def trace_parts(
-        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, blocks: Blocks, live: OpenedLive
-    ) -> Sequence[Awaitable[TracePart]]:
-        """For a trace by its id."""
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
+    ) -> Sequence[Participant]:
+        """Of a question that is merged: what this process does. live: with the view of its live store"""
+        ...
+
+    async def trace_jobs(self, tenant: str, request: TraceRequest, view: BlockView) -> tuple[list[AskTrace], BlockView]:
+        """As `jobs`, of a trace by its id."""
+        ...
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `here`, of a trace by its id."""
         ...
 
 
@@ -77,51 +93,61 @@ class LocalBlockWork:
         """No."""
         return False
 
-    async def participants(
+    async def jobs(
         self,
-        stack: AsyncExitStack,  # noqa: ARG002 (as the protocol has it)
-        tenant: str,  # noqa: ARG002
-        request: Request,
-        blocks: Blocks,
-        live: OpenedLive,
+        tenant: str,  # noqa: ARG002 (as the protocol has it)
+        request: Request,  # noqa: ARG002
+        view: BlockView,
+    ) -> tuple[list[Participant], BlockView]:
+        """None: all is read here."""
+        return [], view
+
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
     ) -> Sequence[Participant]:
-        """As `BlockWork.participants`."""
-        redactions = blocks.snapshot.redactions
+        """As `BlockWork.here`."""
+        if view.is_empty and not live.local_partitions:
+            return []
+        redactions = view.snapshot.redactions
 
         def open_blocks(metas: Sequence[BlockMeta]) -> list[Any]:
-            return self._reader.sources(blocks.known, metas, redactions)
+            return self._reader.sources(view.known, metas, redactions)
 
         return [
             Local(
                 self._executor,
                 request,
-                blocks.observer,
-                blocks=blocks.known,
-                metas=lambda: blocks.metas,
+                observer,
+                blocks=view.known,
+                metas=lambda: view.metas,
                 open_blocks=open_blocks,
                 open_live=lambda: redacted_parts(live.local.sources(live.local_partitions), redactions),
-                missing_data=blocks.missing_data,
+                missing_data=view.missing_data,
                 tag_cache=self._tag_cache,
             )
         ]
 
-    async def trace_parts(
+    async def trace_jobs(
         self,
-        stack: AsyncExitStack,  # noqa: ARG002
         tenant: str,  # noqa: ARG002
-        request: TraceRequest,
-        blocks: Blocks,
-        live: OpenedLive,
-    ) -> Sequence[Awaitable[TracePart]]:
-        """As `BlockWork.trace_parts`."""
-        trace_id, redactions = request.trace_id, blocks.snapshot.redactions
+        request: TraceRequest,  # noqa: ARG002
+        view: BlockView,
+    ) -> tuple[list[AskTrace], BlockView]:
+        """None: all is read here."""
+        return [], view
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `BlockWork.trace_here`."""
+        if view.is_empty and not live.local_partitions:
+            return []
+        trace_id, redactions = request.trace_id, view.snapshot.redactions
 
         def over(metas: Sequence[BlockMeta]) -> TracePart:
-            sources = self._reader.trace_sources(blocks.known, metas, trace_id, redactions)
+            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions)
             parts = redacted_parts(live.local.sources(live.local_partitions, trace_id), redactions)
             return TracePart(*trace_by_id(sources + parts, request))
 
         def on_thread(_: Cancelled) -> TracePart:
-            return past_damage(blocks.known, blocks_of_trace(blocks.metas, trace_id), over, blocks.missing_data)
+            return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
 
-        return [self._executor.run(on_thread)]
+        return [partial(self._executor.run, on_thread, always_waits=True)]

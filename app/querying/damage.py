@@ -38,7 +38,8 @@ class MissingData:
         """Raises: Unavailable where it must not be lacking"""
         if self._texts is None:
             raise Unavailable(text + _HINT, retry_after_s)
-        self._texts.append(text)
+        if text not in self._texts:  # of several tenants
+            self._texts.append(text)
 
     def add_damage(self, text: str) -> None:
         """As `add`, of a block or its partition."""

@@ -17,13 +17,15 @@ from prometheus_client import Counter
 
 from app.api.backend import TraceAnswer
 from app.api.errors import Unavailable
-from app.querying.block_work import Blocks, BlockWork
+from app.net.access import SEPARATOR
+from app.querying.block_work import AskTrace, BlockView, BlockWork
 from app.querying.damage import MissingData, damage_text, missing_in_range, missing_of_trace
 from app.querying.executor import QueryExecutor, unavailable
+from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
 from app.querying.live_messages import PARTIAL, LiveAsk, expect
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
-from app.querying.participants import LivePeer
+from app.querying.participants import Begun, LivePeer, Participant, begin
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
@@ -84,6 +86,7 @@ class Frontend:
         self._executor, self._blocks, self._partitions = executor, blocks, partitions
         self._live_stores, self._block_work, self._limits = live_stores, block_work, limits
         self._querier, self._not_ready = querier, not_ready
+        self._slots = FairSlots(executor.limits.concurrent_max)
 
     def close(self) -> None:
         """Gives up the queries that wait or run."""
@@ -106,118 +109,155 @@ class Frontend:
 
     async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
         """As `Backend.search`."""
-        if (alone := self._alone()) is not None:
-            return await alone.search(tenant, request, observer)
-        found: SearchResult = await self._ask(tenant, request, observer)
-        return found
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.search(tenant, request, observer)
+            found: SearchResult = await self._ask(tenant, request, observer)
+            return found
 
     async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
         """As `Backend.metrics_range`."""
-        if (alone := self._alone()) is not None:
-            return await alone.metrics_range(tenant, request, observer)
-        found: MetricsResult = await self._ask(tenant, request, observer)
-        return found
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.metrics_range(tenant, request, observer)
+            found: MetricsResult = await self._ask(tenant, request, observer)
+            return found
 
     async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
         """As `Backend.metrics_instant`."""
-        if (alone := self._alone()) is not None:
-            return await alone.metrics_instant(tenant, request, observer)
-        found: MetricsResult = await self._ask(tenant, request, observer)
-        return found
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.metrics_instant(tenant, request, observer)
+            found: MetricsResult = await self._ask(tenant, request, observer)
+            return found
 
     async def tag_names(self, tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
         """As `Backend.tag_names`."""
-        if (alone := self._alone()) is not None:
-            return await alone.tag_names(tenant, request, observer)
-        found: TagNames = await self._ask(tenant, request, observer)
-        return found
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.tag_names(tenant, request, observer)
+            found: TagNames = await self._ask(tenant, request, observer)
+            return found
 
     async def tag_values(self, tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
         """As `Backend.tag_values`."""
-        if (alone := self._alone()) is not None:
-            return await alone.tag_values(tenant, request, observer)
-        found: TagValues = await self._ask(tenant, request, observer)
-        return found
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.tag_values(tenant, request, observer)
+            found: TagValues = await self._ask(tenant, request, observer)
+            return found
 
     async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
         """As `Backend.trace`."""
-        if (alone := self._alone()) is not None:
-            return await alone.trace(tenant, request)
-        return await self._begun_anew(lambda excluded: self._trace_once(tenant, request, excluded))
+        async with self._slots.taken(tenant):
+            if (alone := self._alone(tenant)) is not None:
+                return await alone.trace(tenant, request)
+            return await self._begun_anew(lambda excluded: self._trace_once(tenants_of(tenant), request, excluded))
 
-    def _alone(self) -> Querier | None:
-        """What answers without any other process: where there is nobody else who has spans or reads blocks."""
-        if self._querier is None or self._live_stores.others() or self._block_work.has_others():
+    def _alone(self, tenant: str) -> Querier | None:
+        """What answers without any other process: where there is nobody else who has spans or reads blocks, and one
+        tenant is asked for.
+        """
+        others = self._querier is None or self._live_stores.others() or self._block_work.has_others()
+        if others or len(tenants_of(tenant)) > 1:
             return None
         return self._querier
 
     async def _ask(self, tenant: str, request: Any, observer: QueryObserver) -> Any:
         if len(getattr(request, "query", "")) > 0:
             compile_early(lambda _: kind_of(request).check(request), request.query)
-        return await self._begun_anew(lambda excluded: self._ask_once(tenant, request, observer, excluded))
+        tenants = tenants_of(tenant)
+        return await self._begun_anew(lambda excluded: self._ask_once(tenants, request, observer, excluded))
 
-    async def _ask_once(self, tenant: str, request: Request, observer: QueryObserver, excluded: "_Excluded") -> Any:
-        blocks, missing_data = self._known_blocks(), MissingData(observer.missing_data)
-        start_ns, end_ns = request.start_ns, request.end_ns
-        snapshot = blocks.snapshot(tenant, start_ns, end_ns)
-        for text in [*missing_in_range(snapshot, start_ns, end_ns), *excluded.texts()]:
+    async def _ask_once(
+        self, tenants: Sequence[str], request: Request, observer: QueryObserver, excluded: "_Excluded"
+    ) -> Any:
+        """Of several tenants all are asked, and what they have is put together as if it were one's."""
+        missing_data = MissingData(observer.missing_data)
+        for text in excluded.texts():
             missing_data.add_damage(text)
-        numbers = range(self._partitions.now())
+        async with AsyncExitStack() as stack:
+            views = [(tenant, self._view(tenant, request, missing_data, excluded)) for tenant in tenants]
+            found = await all_of(self._participants(stack, *one, request, observer) for one in views)
+            return await gather([one for some in found for one in some], request, observer, self._executor)
+
+    def _view(self, tenant: str, request: Request, missing_data: MissingData, excluded: "_Excluded") -> BlockView:
+        """The tenant's blocks at this moment."""
+        blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
+        snapshot = blocks.snapshot(tenant, *within)
+        for text in missing_in_range(snapshot, *within):
+            missing_data.add_damage(text)
+        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+
+    async def _participants(
+        self, stack: AsyncExitStack, tenant: str, view: BlockView, request: Request, observer: QueryObserver
+    ) -> list[Participant]:
         ask = LiveAsk(
             tenant=tenant,
             request=request,
-            partitions={number: snapshot.flushed_offsets.get(number, 0) for number in numbers},
+            partitions={n: view.snapshot.flushed_offsets.get(n, 0) for n in range(self._partitions.now())},
             wants_keys=kind_of(request).concerns_traces(request),
             behind_too=observer.missing_data is not None,
-            redactions=snapshot.redactions,
+            redactions=view.snapshot.redactions,
         )
-        async with AsyncExitStack() as stack:
-            with observer.profile.stage("ask live stores"):
-                live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
-            if text := missing_text(live):
-                missing_data.add(text)
-            peers = [LivePeer(one, request, wants_keys=ask.wants_keys) for one in live.peers]
-            work = Blocks(blocks, snapshot, excluded.block_ids, missing_data, observer)
-            others = await self._block_work.participants(stack, tenant, request, work, live)
-            return await gather([*peers, *others], request, observer, self._executor)
+        jobs, rest = await self._block_work.jobs(tenant, request, view)
+        if not ask.wants_keys:  # then nobody need wait for anybody
+            jobs = [Begun(stack, job) for job in jobs]
+        with observer.profile.stage("ask live stores"):
+            live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
+        if text := missing_text(live):
+            view.missing_data.add(text)
+        peers = [LivePeer(one, request, self._executor, wants_keys=ask.wants_keys) for one in live.peers]
+        return [*peers, *jobs, *self._block_work.here(request, rest, live, observer)]
 
-    async def _trace_once(self, tenant: str, request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
-        blocks, count = self._known_blocks(), self._partitions.now()
-        within = (request.start_ns, request.end_ns)
-        snapshot = blocks.snapshot(tenant, *within, request.trace_id)
+    async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
         texts: list[str] = []
         missing_data = MissingData(texts)
-        lacking = missing_of_trace(blocks, snapshot, request.trace_id, count, within)
-        for text in [*lacking, *excluded.texts()]:
+        for text in excluded.texts():
             missing_data.add_damage(text)
+        async with AsyncExitStack() as stack:
+            found = await all_of(
+                self._trace_parts(stack, tenant, request, self._trace_view(tenant, request, missing_data, excluded))
+                for tenant in tenants
+            )
+            parts = await all_of(part() for some in found for part in some)
+        table, more = await self._executor.run_in_thread(partial(joined, parts, request))
+        return TraceAnswer(table, not texts, "; ".join(texts), more)
+
+    def _trace_view(
+        self, tenant: str, request: TraceRequest, missing_data: MissingData, excluded: "_Excluded"
+    ) -> BlockView:
+        """As `_view`, of the blocks that may have the trace."""
+        blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
+        snapshot = blocks.snapshot(tenant, *within, request.trace_id)
+        for text in missing_of_trace(blocks, snapshot, request.trace_id, self._partitions.now(), within):
+            missing_data.add_damage(text)
+        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+
+    async def _trace_parts(
+        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, view: BlockView
+    ) -> list[AskTrace]:
+        live_counts = self._partitions.of_live_records()
+        numbers = partitions_of_trace(view.known, request.trace_id, self._partitions.now(), live_counts)
         ask = LiveAsk(
             tenant=tenant,
             request=request,
-            partitions={
-                number: snapshot.flushed_offsets.get(number, 0)
-                for number in partitions_of_trace(blocks, request.trace_id, count, self._partitions.of_live_records())
-            },
+            partitions={number: view.snapshot.flushed_offsets.get(number, 0) for number in numbers},
             behind_too=True,
-            redactions=snapshot.redactions,
+            redactions=view.snapshot.redactions,
         )
-        async with AsyncExitStack() as stack:
-            live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
-            work = Blocks(blocks, snapshot, excluded.block_ids, missing_data, QueryObserver())
-            parts = await all_of(
-                [
-                    *(_trace_of_peer(one) for one in live.peers),
-                    *await self._block_work.trace_parts(stack, tenant, request, work, live),
-                ]
-            )
-        table, more = await self._executor.run_in_thread(partial(joined, parts, request))
+        jobs, rest = await self._block_work.trace_jobs(tenant, request, view)
+        begun = [begin(stack, job()) for job in jobs]
+        live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
-            texts.insert(0, text)
-        return TraceAnswer(table, not texts, "; ".join(texts), more)
+            view.missing_data.add(text)
+        peers = [partial(_trace_of_peer, one) for one in live.peers]
+        return [*peers, *begun, *self._block_work.trace_here(request, rest, live)]
 
     def _known_blocks(self) -> BlockList:
         blocks = self._blocks()
-        if blocks is None:
-            raise Unavailable("this process does not know the blocks yet")
+        if blocks is None or not self._partitions.now():
+            raise Unavailable("this process does not know yet which blocks and partitions there are")
         return blocks
 
     async def _begun_anew(self, ask: Callable[["_Excluded"], Awaitable[T]]) -> T:
@@ -270,6 +310,11 @@ class Frontend:
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor.reads, walled, work)
+
+
+def tenants_of(tenant: str) -> Sequence[str]:
+    """The tenants that a query asks for: more than one where the client may ask for several at once."""
+    return tuple(dict.fromkeys(tenant.split(SEPARATOR)))
 
 
 class _Excluded:

@@ -8,7 +8,7 @@ search ends, and gives up the others, when no answer that is still to come can c
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from app.querying.questions import Kind, Partial, kind_of
 from query.metrics import metrics
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest
-from query.results import Inspected
+from query.results import Inspected, MetricsResult, SearchResult
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import NO_KEYS, Keys, is_among, keys_in_several
 from query.search.settled import may_be_settled, settled
 
 T = TypeVar("T")
+# What takes about a millisecond is done on the event loop.
+_COMPARED_HERE_MAX: Final = 10_000
+_FINISHED_HERE_BYTES_MAX: Final = 32 << 10
 
 
 async def gather(
@@ -35,20 +38,19 @@ async def gather(
     if len(participants) > 1 and kind.concerns_traces(request):
         with observer.profile.stage("find shared traces"):
             elsewhere = await _shared(participants, executor)
-    elif kind.concerns_traces(request):
-        elsewhere = [NO_KEYS]
     return await _Gathering(kind, request, observer, executor, participants, elsewhere).run()
 
 
 async def _shared(participants: Sequence[Participant], executor: QueryExecutor) -> list[Keys]:
     """For each participant the keys of those of its traces that others have, too."""
     lists = await all_of([participant.keys() for participant in participants])
+    executor.budget().reserve(2 * sum(keys.nbytes for keys in lists), "the keys of traces in several places")
 
     def compare() -> list[Keys]:
         shared = keys_in_several(lists)
         return [keys[is_among(keys, shared)] for keys in lists]
 
-    return await executor.run_in_thread(compare)
+    return await executor.run_where_it_fits(compare, small=sum(map(len, lists)) <= _COMPARED_HERE_MAX)
 
 
 class _Gathering:
@@ -78,7 +80,10 @@ class _Gathering:
                 if left and (answer := await self._early([tasks[task] for task in left])) is not None:
                     return answer
             with self._observer.profile.stage("merge"):
-                return await self._executor.run_in_thread(lambda: self._kind.finish(self._partials, self._request))
+                small = sum(map(self._kind.size_bytes, self._partials)) <= _FINISHED_HERE_BYTES_MAX
+                return await self._executor.run_where_it_fits(
+                    lambda: self._kind.finish(self._partials, self._request), small=small
+                )
         finally:
             await cancel_all(tasks)
 
@@ -91,11 +96,12 @@ class _Gathering:
             if not tells and not may_be_settled(self._partials, request, latest_ns):
                 return None
             unready = [self._elsewhere[number] for number in left]
-            found, whole = await self._executor.run_in_thread(
+            first, whole = await self._executor.run_in_thread(
                 lambda: settled(self._partials, request, latest_ns, np.unique(np.concatenate(unready)))
             )
             if whole:
-                return found
+                return first
+            found: SearchResult | MetricsResult = first
         elif isinstance(request, RangeRequest | InstantRequest):
             if not tells:
                 return None

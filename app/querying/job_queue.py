@@ -249,7 +249,9 @@ class JobQueue:
 
     def _slot_for(self, attempt: Attempt, now_s: float) -> _Slot | None:
         job = attempt.job
-        untried = [slot for slot in self._idle if slot.querier not in job.tried]
+        # Whoever waited in a slot may have been cancelled, and has not come to say so yet.
+        idle = [slot for slot in self._idle if not slot.taken.done()]
+        untried = [slot for slot in idle if slot.querier not in job.tried]
         preferred = self._preferred(job)
         for slot in untried:
             if slot.querier == preferred:
@@ -258,8 +260,8 @@ class JobQueue:
         if untried and may_steal:
             return untried[0]
         # All have tried: again, whoever it is.
-        if self._idle and job.tried.issuperset(self._connected) and attempt.how != "hedge":
-            return self._idle[0]
+        if idle and job.tried.issuperset(self._connected) and attempt.how != "hedge":
+            return idle[0]
         return None
 
     def _begin(self, attempt: Attempt, slot: _Slot, now_s: float) -> None:

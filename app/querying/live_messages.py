@@ -1,7 +1,7 @@
 """What a frontend and a live store say to each other in one conversation of the method `LiveStore`.
 
 → ask: the tenant, the request, the partitions with the offsets from which on they are asked for
-← opened: the status of each partition
+← opened: the status of each partition, and whether there is anything of the tenant; if not, this is all
 ← keys: of the traces, where the frontend wants to know them (`query.scan.shared_traces`)
 → evaluate: the keys of the traces that others have, too
 ← partial: as Arrow IPC; of a trace its spans
@@ -74,7 +74,7 @@ class LiveAsk:
                 behind_too=bool(fields["behind_too"]),
                 redactions=redactions_from_json(fields["redactions"]),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as err:
+        except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
 
 
@@ -99,9 +99,17 @@ def redactions_from_json(values: Any) -> tuple[Redaction, ...]:
         raise BadRequest(f"damaged redactions: {err!r}") from err
 
 
-def opened(statuses: Mapping[int, PartitionStatus]) -> RpcFrame:
-    """The frame with the statuses."""
-    return RpcFrame(OPENED, {"statuses": {str(number): str(status) for number, status in statuses.items()}})
+def opened(statuses: Mapping[int, PartitionStatus], *, has_spans: bool) -> RpcFrame:
+    """The frame with the statuses. has_spans: whether any of the partitions has spans of the tenant; if not, the
+    conversation ends here
+    """
+    fields = {"statuses": {str(number): str(status) for number, status in statuses.items()}, "has_spans": has_spans}
+    return RpcFrame(OPENED, fields)
+
+
+def has_spans(frame: RpcFrame) -> bool:
+    """What `opened` was given."""
+    return frame.fields.get("has_spans") is not False
 
 
 def statuses_of(frame: RpcFrame) -> dict[int, PartitionStatus]:

@@ -51,9 +51,10 @@ class LiveService:
         view = live_view(self._manager, ask.tenant, ask.partitions)
         for status in view.statuses.values():
             ASKED.labels(status).inc()
-        await conversation.send(opened(view.statuses))
         served = [number for number, status in view.statuses.items() if is_served(status, behind_too=ask.behind_too)]
-        if not served:
+        has_spans = any(view.parts.get(number) for number in served)
+        await conversation.send(opened(view.statuses, has_spans=has_spans))
+        if not has_spans:
             return
         if isinstance(ask.request, TraceRequest):
             data = await self._trace(ask, ask.request, view, served)
@@ -68,7 +69,7 @@ class LiveService:
             parts = redacted_parts(view.sources(served, request.trace_id), redactions)
             return TracePart(*trace_by_id(parts, request)).to_ipc()
 
-        return await self._executor.run(on_thread)
+        return await self._executor.run(on_thread, always_waits=True)
 
     async def _question(
         self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
@@ -86,7 +87,7 @@ class LiveService:
                 open_sources()
                 return trace_keys(trace_ids(sources))
 
-            await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys)))
+            await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys, always_waits=True)))
             elsewhere = keys_of(expect(await conversation.receive(), EVALUATE).data)
 
         def evaluate(cancelled: Cancelled) -> bytes:
@@ -97,7 +98,7 @@ class LiveService:
             data: bytes = kind.partial(work, ask.request).to_ipc()
             return data
 
-        return await self._executor.run(evaluate)
+        return await self._executor.run(evaluate, always_waits=True)
 
     def _redactions(self, ask: LiveAsk) -> Sequence[Redaction]:
         """Those that either side knows."""

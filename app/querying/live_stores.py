@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from agents.members.member import Member, Members
 from agents.members.routing import LIVE_STORE, members_of
-from app.querying.live_messages import METHOD, OPENED, LiveAsk, expect, statuses_of
+from app.querying.live_messages import METHOD, OPENED, LiveAsk, expect, has_spans, statuses_of
 from app.querying.live_service import is_served
 from app.querying.live_view import PartitionStatus, PartitionsView
 from app.rpc.client import InternalClient
@@ -161,7 +161,8 @@ class _Opening:
         try:
             async with asyncio.timeout(_OPEN_S):
                 await conversation.send(replace(self.ask, partitions=partitions).to_frame())
-                statuses = statuses_of(expect(await conversation.receive(), OPENED))
+                reply = expect(await conversation.receive(), OPENED)
+                statuses = statuses_of(reply)
         except (PeerGone, TimeoutError, BadFrame, BadRequest, InternalError) as err:
             log.info("the live store of %s does not answer: %r", member.member_id, err)
             conversation.close()
@@ -170,7 +171,8 @@ class _Opening:
                 RETRIED.labels(GONE).inc()
             return {}
         known = {number: status for number, status in statuses.items() if number in partitions}
-        if any(is_served(status, behind_too=self.ask.behind_too) for status in known.values()):
+        served = any(is_served(status, behind_too=self.ask.behind_too) for status in known.values())
+        if served and has_spans(reply):
             self.found.peers.append(conversation)
         else:
             conversation.close()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final
 
 from app.querying.block_messages import METHOD
@@ -99,7 +100,7 @@ class OwnSlots:
         while True:
             there, here = LocalConversation.pair()
             serving = asyncio.ensure_future(self._service.serve(there))
-            serving.add_done_callback(lambda _, end=here: end.end())
+            serving.add_done_callback(partial(_end, here))
             try:
                 await fetch_jobs(here, self._querier, self._answered)
             except PeerGone:
@@ -110,6 +111,10 @@ class OwnSlots:
     async def _answered(self, frame: RpcFrame) -> RpcFrame:
         with memory.request():
             return await self._answer(frame)
+
+
+def _end(here: "LocalConversation", _: object) -> None:
+    here.end()
 
 
 class LocalConversation:

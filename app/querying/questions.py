@@ -23,6 +23,7 @@ from query.tags.partial import TagPartial
 from query.tags.partial import merge as merge_tags
 from query.tags.tag_cache import TagCache
 
+_TRACE_BYTES: Final = 500
 Partial = Any  # SearchPartial, MetricsPartial or TagPartial
 Cancelled = Callable[[], bool]
 
@@ -49,6 +50,7 @@ class Kind:
     concerns_traces: whether workers must know which traces they share
     partial: a worker's partial; decode: of the bytes of its `to_ipc`
     merge: one partial of several; finish: the answer
+    size_bytes: about how much work `finish` has with a partial
     """
 
     check: Callable[[Any], object]
@@ -57,6 +59,7 @@ class Kind:
     decode: Callable[[bytes, Any], Partial]
     merge: Callable[[Sequence[Any], Any], Partial]
     finish: Callable[[Sequence[Any], Any], Any]
+    size_bytes: Callable[[Any], int]
 
 
 def _search(work: Work, request: SearchRequest) -> SearchPartial:
@@ -93,6 +96,19 @@ def _values(work: Work, request: TagValuesRequest) -> TagPartial:
     )
 
 
+def _rows_bytes(partial: Partial) -> int:
+    """Rows that must be stitched and evaluated are much work."""
+    return 0 if partial.shared_rows is None else 1000 * int(partial.shared_rows.nbytes)
+
+
+def _search_bytes(partial: SearchPartial) -> int:
+    return sum(len(part) for part in partial.parts) * _TRACE_BYTES + _rows_bytes(partial)
+
+
+def _tag_bytes(partial: TagPartial) -> int:
+    return sum(int(array.nbytes) for array in partial.distinct.values()) + _rows_bytes(partial)
+
+
 _SEARCH: Final = Kind(
     check=lambda request: compile_query(request.query),
     concerns_traces=lambda _: True,
@@ -100,6 +116,7 @@ _SEARCH: Final = Kind(
     decode=lambda data, request: SearchPartial.from_ipc(data, compile_query(request.query).projections),
     merge=merge_searches,
     finish=search.finish,
+    size_bytes=_search_bytes,
 )
 _METRICS: Final = Kind(
     check=lambda request: compile_metrics(request.query),
@@ -108,6 +125,7 @@ _METRICS: Final = Kind(
     decode=lambda data, _: MetricsPartial.from_ipc(data),
     merge=metrics.merge,
     finish=metrics.finish,
+    size_bytes=lambda partial: sum(each.nbytes for each in partial.functions) + _rows_bytes(partial),
 )
 _NAMES: Final = Kind(
     check=lambda _: None,
@@ -116,6 +134,7 @@ _NAMES: Final = Kind(
     decode=lambda data, _: TagPartial.from_ipc(data),
     merge=lambda partials, _: merge_tags(partials),
     finish=tags.finish_names,
+    size_bytes=_tag_bytes,
 )
 _VALUES: Final = Kind(
     check=lambda _: None,
@@ -124,6 +143,7 @@ _VALUES: Final = Kind(
     decode=lambda data, _: TagPartial.from_ipc(data),
     merge=lambda partials, _: merge_tags(partials),
     finish=tags.finish_values,
+    size_bytes=_tag_bytes,
 )
 _KINDS: Final[Mapping[type, Kind]] = {
     SearchRequest: _SEARCH,

@@ -2,8 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -12,7 +11,7 @@ from prometheus_client import Counter
 
 from app.querying.block_messages import BlockAsk, Wanted
 from app.querying.block_reader import blocks_of_trace
-from app.querying.block_work import Blocks, LocalBlockWork
+from app.querying.block_work import AskTrace, BlockView, LocalBlockWork
 from app.querying.executor import QueryExecutor
 from app.querying.job_plan import BlockJob, plan_jobs
 from app.querying.job_queue import JobQueue
@@ -22,9 +21,14 @@ from app.querying.participants import Participant, decoded
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
 from app.querying.trace_partial import TracePart
+from app.rpc.frames import RpcFrame
 from query.request_json import Request
 from query.requests import TraceRequest
+from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+
+# What takes about a millisecond is done on the event loop.
+_PLANNED_HERE_MAX: Final = 50  # blocks
 
 BYTES: Final = Counter(
     "stretto_query_frontend_block_bytes_total",
@@ -54,7 +58,7 @@ class QueuedBlockWork:
         own_id: str = "",
     ) -> None:
         """own_id: this process is a querier, too: its id. It reads blocks alone while no other querier is connected"""
-        self._executor, self._queue, self._cache, self._limits = executor, queue, cache, limits
+        self.executor, self._queue, self._cache, self._limits = executor, queue, cache, limits
         self._own_id = own_id
         self._local = LocalBlockWork(executor)
 
@@ -62,73 +66,75 @@ class QueuedBlockWork:
         """Whether other queriers are connected, or must be."""
         return not self._own_id or self._queue.has_queriers(besides=self._own_id)
 
-    async def participants(
-        self, stack: AsyncExitStack, tenant: str, request: Request, blocks: Blocks, live: OpenedLive
-    ) -> Sequence[Participant]:
-        """As `BlockWork.participants`."""
+    async def jobs(self, tenant: str, request: Request, view: BlockView) -> tuple[list[Participant], BlockView]:
+        """As `BlockWork.jobs`."""
         if not self.has_others():
-            return await self._local.participants(stack, tenant, request, blocks, live)
-        jobs = await self._executor.run_in_thread(lambda: plan_jobs(blocks.metas, self._limits.bytes_per_job))
+            return [], view
+        jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
         turns = asyncio.Semaphore(self._limits.concurrent_max)
-        found: list[Participant] = [_Queued(self, tenant, request, blocks, job, turns) for job in jobs]
-        if live.local_partitions:
-            found += await self._local.participants(stack, tenant, request, replace(blocks, live_only=True), live)
-        return found
+        found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
+        return found, replace(view, live_only=True)
 
-    async def trace_parts(
-        self, stack: AsyncExitStack, tenant: str, request: TraceRequest, blocks: Blocks, live: OpenedLive
-    ) -> Sequence[Awaitable[TracePart]]:
-        """As `BlockWork.trace_parts`."""
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
+    ) -> Sequence[Participant]:
+        """As `BlockWork.here`."""
+        return self._local.here(request, view, live, observer)
+
+    async def trace_jobs(self, tenant: str, request: TraceRequest, view: BlockView) -> tuple[list[AskTrace], BlockView]:
+        """As `BlockWork.trace_jobs`."""
         if not self.has_others():
-            return await self._local.trace_parts(stack, tenant, request, blocks, live)
+            return [], view
 
         def plan() -> list[BlockJob]:
             # Whole blocks, however large: a filter of trace ids says which of their files are read.
-            return plan_jobs(blocks_of_trace(blocks.metas, request.trace_id), sys.maxsize)
+            return plan_jobs(blocks_of_trace(view.metas, request.trace_id), sys.maxsize)
 
         turns = asyncio.Semaphore(self._limits.concurrent_max)
-        jobs = await self._executor.run_in_thread(plan)
-        found = [self._trace_part(tenant, request, blocks, job, turns) for job in jobs]
-        if live.local_partitions:
-            return [
-                *found,
-                *await self._local.trace_parts(stack, tenant, request, replace(blocks, live_only=True), live),
-            ]
-        return found
+        jobs = await self._planned(plan, view)
+        found: list[AskTrace] = [partial(self._trace_part, tenant, request, view, job, turns) for job in jobs]
+        return found, replace(view, live_only=True)
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `BlockWork.trace_here`."""
+        return self._local.trace_here(request, view, live)
+
+    async def _planned(self, plan: Callable[[], list[BlockJob]], view: BlockView) -> list[BlockJob]:
+        small = len(view.snapshot.rows) + len(view.snapshot.cut_blocks) <= _PLANNED_HERE_MAX
+        return await self.executor.run_where_it_fits(plan, small=small)
+
+    async def _frame(self, ask: BlockAsk) -> RpcFrame:
+        return await self.executor.run_where_it_fits(ask.to_frame, small=len(ask.files) <= _PLANNED_HERE_MAX)
 
     async def _trace_part(
-        self, tenant: str, request: TraceRequest, blocks: Blocks, job: BlockJob, turns: asyncio.Semaphore
+        self, tenant: str, request: TraceRequest, view: BlockView, job: BlockJob, turns: asyncio.Semaphore
     ) -> TracePart:
         ask = BlockAsk(
             tenant=tenant,
             wanted=Wanted.TRACE,
             request=request,
             files=job.files,
-            redactions=blocks.snapshot.redactions,
+            redactions=view.snapshot.redactions,
         )
         async with turns:
-            reply = await self._queue.run(tenant, job.place, await self._executor.run_in_thread(ask.to_frame))
+            reply = await self._queue.run(tenant, job.place, await self._frame(ask))
         return TracePart.from_ipc(expect(reply, PARTIAL).data)
 
-    async def ask(self, ask: BlockAsk, job: BlockJob, blocks: Blocks, turns: asyncio.Semaphore) -> bytes:
+    async def ask(self, ask: BlockAsk, job: BlockJob, view: BlockView, turns: asyncio.Semaphore) -> bytes:
         """The bytes of keys or of a partial, from the cache or from a querier."""
         size_bytes = sum(one.size_bytes for one in job.files)
-        key = cache_key(ask, job, _bucket(blocks))
-        data = await self._cache.get(key)
+        key = cache_key(ask, job, _bucket(view))
+        data = await self._cache.get(key, ask.wanted)
         if data is not None:
             BYTES.labels("cache").inc(size_bytes)
             return data
         async with turns:
-            frame = await self._executor.run_in_thread(ask.to_frame)
+            frame = await self._frame(ask)
             reply = await self._queue.run(ask.tenant, job.place, frame)
         data = expect(reply, KEYS if ask.wanted is Wanted.KEYS else PARTIAL).data
         BYTES.labels("querier").inc(size_bytes)
-        self._cache.put(key, data)
+        self._cache.put(key, ask.wanted, data)
         return data
-
-    async def decoded(self, data: bytes, request: Request) -> Partial:
-        """A partial of its bytes."""
-        return await self._executor.run_in_thread(partial(decoded, data, request))
 
 
 class _Queued:
@@ -139,23 +145,23 @@ class _Queued:
         work: QueuedBlockWork,
         tenant: str,
         request: Request,
-        blocks: Blocks,
+        view: BlockView,
         job: BlockJob,
         turns: asyncio.Semaphore,
     ) -> None:
-        self._work, self._tenant, self._request, self._blocks = work, tenant, request, blocks
+        self._work, self._tenant, self._request, self._view = work, tenant, request, view
         self._job, self._turns = job, turns
         self.latest_ns = job.latest_ns
 
     async def keys(self) -> Keys:
         """As `Participant.keys`."""
-        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._blocks, self._turns))
+        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns))
 
     async def partial(self, elsewhere: Keys) -> Partial:
         """As `Participant.partial`."""
         ask = self._ask(Wanted.PARTIAL, elsewhere)
-        data = await self._work.ask(ask, self._job, self._blocks, self._turns)
-        return await self._work.decoded(data, self._request)
+        data = await self._work.ask(ask, self._job, self._view, self._turns)
+        return await decoded(data, self._request, self._work.executor)
 
     def _ask(self, wanted: Wanted, elsewhere: Keys | None = None) -> BlockAsk:
         ask = BlockAsk(
@@ -163,11 +169,11 @@ class _Queued:
             wanted=wanted,
             request=self._request,
             files=self._job.files,
-            redactions=self._blocks.snapshot.redactions,
+            redactions=self._view.snapshot.redactions,
         )
         return ask if elsewhere is None else replace(ask, elsewhere=elsewhere)
 
 
-def _bucket(blocks: Blocks) -> str:
-    config = blocks.known.store.config
+def _bucket(view: BlockView) -> str:
+    config = view.known.store.config
     return f"{config.backend}/{config.place}/{config.prefix}"

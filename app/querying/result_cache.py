@@ -24,24 +24,30 @@ _LENGTH_BYTES: Final = 8
 class ResultCache:
     """One for a process; belongs to its event loop."""
 
-    def __init__(self, bytes_max: int, shared: SharedCache | None = None) -> None:
-        """bytes_max: 0: nothing is kept here; shared: None: frontends share none"""
-        self._memory: ByteCache[str, bytes] | None = ByteCache("frontend-search", bytes_max) if bytes_max else None
+    def __init__(self, bytes_max: int, keys_bytes_max: int, shared: SharedCache | None = None) -> None:
+        """bytes_max: 0: no answers are kept here. keys_bytes_max: of the keys of traces, which every search needs
+        shared: None: frontends share none
+        """
+        answers: ByteCache[str, bytes] | None = ByteCache("frontend-search", bytes_max) if bytes_max else None
+        keys: ByteCache[str, bytes] = ByteCache("trace-keys", keys_bytes_max)
+        self._memory = {Wanted.KEYS: keys, Wanted.PARTIAL: answers}
         self._shared = shared
 
-    async def get(self, key: str) -> bytes | None:
+    async def get(self, key: str, wanted: Wanted) -> bytes | None:
         """An answer; None: it is not there."""
-        found = None if self._memory is None else self._memory.get(key)
+        memory = self._memory[wanted]
+        found = None if memory is None else memory.get(key)
         if found is None and self._shared is not None:
             found = await asyncio.to_thread(self._get_shared, self._shared, key)
-            if found is not None and self._memory is not None:
-                self._memory.put(key, found, len(found))
+            if found is not None and memory is not None:
+                memory.put(key, found, len(found))
         return found
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, wanted: Wanted, data: bytes) -> None:
         """Keeps an answer."""
-        if self._memory is not None:
-            self._memory.put(key, data, len(data))
+        memory = self._memory[wanted]
+        if memory is not None:
+            memory.put(key, data, len(data))
         if self._shared is not None:
             # A key of that cache knows the length of its value; of an answer it is known only when it is there.
             length = len(data).to_bytes(_LENGTH_BYTES, "little")

@@ -39,7 +39,7 @@ class OAuth2(Section):
     """A token endpoint. Names are Prometheus'."""
 
     token_url: HttpUrlOrEmpty = Field(
-        default="", description="Token endpoint of OAuth 2.0 (client credentials). Empty: none."
+        default="", repr=False, description="Token endpoint of OAuth 2.0 (client credentials). Empty: none."
     )
     client_id: str = Field(default="", description="Id of the client at the token endpoint.")
     client_secret: SecretStr = Field(default=SecretStr(""), description="Secret of the client.")
@@ -57,6 +57,8 @@ class OAuth2(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         one_at_most(self, "client_secret", "client_secret_file")
+        if "@" in self.token_url.partition("://")[2].partition("/")[0]:
+            raise conflict("token_url", "names a user; set client_id and client_secret instead")
         secret = self.client_secret.get_secret_value() or self.client_secret_file
         if self.token_url and not (self.client_id and secret):
             raise conflict("token_url", "needs client_id, and client_secret or client_secret_file")

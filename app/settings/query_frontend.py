@@ -68,6 +68,14 @@ class TraceById(Section):
 
 
 class QueryFrontend(Section):
+    multi_tenant_queries_enabled: bool = Field(
+        default=True,
+        description="Whether a query may ask for several tenants at once: names separated by `|` in X-Scope-OrgID. "
+        "Where tokens are needed, the token must be one of each of them.",
+    )
+    multi_tenant_queries_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=16, description="Most tenants that a query may ask for at once."
+    )
     max_outstanding_per_tenant: Count = Field(
         default=2000,
         description="Most jobs of one tenant that wait for queriers, or that they work on. Queries that need more are "
@@ -96,6 +104,11 @@ class QueryFrontend(Section):
     result_cache_bytes_max: BytesOrZero = Field(
         default=64 * MIB,
         description="Memory, in bytes, for the cache of what queriers have answered about blocks. 0: none.",
+    )
+    trace_key_cache_bytes_max: Bytes = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for the keys of the traces in blocks, 8 bytes each: searches need them to find "
+        "traces that lie in several places.",
     )
     allow_partial: bool = Field(
         default=False,

@@ -119,7 +119,9 @@ def _queued(
         own_id = internal.member_id
         own = OwnSlots(own_id, serving, service.answer, settings.query.threads)
         parts.append(Background(own.run))
-    cache = ResultCache(frontend.result_cache_bytes_max, shared_result_cache(settings))
+    cache = ResultCache(
+        frontend.result_cache_bytes_max, frontend.trace_key_cache_bytes_max, shared_result_cache(settings)
+    )
     limits = JobLimits(frontend.target_bytes_per_job, frontend.concurrent_jobs)
     return QueuedBlockWork(executor, queue, cache, limits, own_id=own_id)
 

@@ -54,7 +54,12 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
     async def on_start(self) -> None:
         """Listens. Raises: StrettoError naming the setting if the port is taken or a file cannot be used."""
         settings, server = self._settings, self._settings.server
-        access = Access(multitenancy=settings.multitenancy_enabled, credentials=load_credentials(auth_file(settings)))
+        frontend = settings.query_frontend
+        access = Access(
+            multitenancy=settings.multitenancy_enabled,
+            credentials=load_credentials(auth_file(settings)),
+            several_max=frontend.multi_tenant_queries_max if frontend.multi_tenant_queries_enabled else 1,
+        )
         configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
         api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
         tenants = self._tenants(api_limits)

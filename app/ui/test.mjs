@@ -1,4 +1,5 @@
-// Runs test/**/*.test.ts with Node's own test runner: esbuild turns them into JavaScript first.
+// Runs test/**/*.test.ts with Node's own test runner: esbuild turns them into JavaScript first. With a file's name it runs
+// that one alone, as a program.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -6,7 +7,10 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const names = readdirSync(join(here, "test"), { recursive: true }).filter((name) => name.endsWith(".test.ts"));
+const program = process.argv[2];
+const names = program
+  ? [program]
+  : readdirSync(join(here, "test"), { recursive: true }).filter((name) => name.endsWith(".test.ts"));
 // Here, so that what stays outside of the bundle is found in node_modules.
 const folder = mkdtempSync(join(here, "test-run-"));
 try {
@@ -26,8 +30,8 @@ try {
     define: { __ROOT__: JSON.stringify(join(here, "../..")) },
     logLevel: "warning",
   });
-  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".test.mjs"));
-  const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files.map((name) => join(folder, name))], {
+  const files = names.map((name) => join(folder, name.replace(/\.ts$/, ".mjs")));
+  const run = spawnSync(process.execPath, ["--enable-source-maps", ...(program ? [] : ["--test"]), ...files], {
     stdio: "inherit",
   });
   process.exitCode = run.status ?? 1;

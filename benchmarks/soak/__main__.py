@@ -11,7 +11,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -19,7 +20,10 @@ from typing import Final
 
 from benchmarks import measure, workload
 from benchmarks.__main__ import PROJECT, commit, setting_variable
-from benchmarks.soak import count, events
+from benchmarks.hostile.behind_proxy import behind_proxy
+from benchmarks.hostile.kafka_proxy import KafkaProxy
+from benchmarks.soak import cluster_events, count, events
+from benchmarks.soak.asker import Asker
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.report import Report, text
@@ -37,6 +41,9 @@ FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
 POLL_S: Final = 0.5
 REPLACED_STAY_S: Final = 150  # longer than two polls and a query
 LOCAL_COPY_BYTES: Final = 1 << 30  # as with a storage that is not on this disk: until a restart, blocks are read here
+# Where Kafka is behind a proxy, the times of the default settings all the same.
+PATIENT: Final = {"STRETTO_KAFKA__SESSION_TIMEOUT_S": "6", "STRETTO_KAFKA__CONSUME_STALL_S": "12"}
+WORDS: Final = (*events.kinds(0), *cluster_events.cluster_kinds(), "network")
 OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the others to the newest that is complete
 
 
@@ -87,7 +94,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--block-age-s", type=int, default=30, help="age at which blocks are cut (default 30)")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--storage-away-s", type=float, default=20.0, help="how long storage is away (default 20)")
-    parser.add_argument("--events", default="", help="only these, with commas: " + ", ".join(events.kinds(0)))
+    parser.add_argument("--events", default="", help="only these, with commas: " + ", ".join(WORDS))
+    parser.add_argument("--workers", type=int, default=1, help="worker processes (default 1)")
+    parser.add_argument("--ask", action="store_true", help="ask all the time, during events too")
+    parser.add_argument("--network", action="store_true", help="with a proxy before Kafka, for the event network")
     parser.add_argument(
         "--compaction-window-s",
         type=float,
@@ -104,16 +114,40 @@ def parse(argv: list[str]) -> argparse.Namespace:
         or given.compaction_window_s < 0
     ):
         parser.error("--minutes, --rate, --every-s, --storage-away-s, --block-age-s and --partitions must be above 0")
-    given.kinds = chosen_kinds(parser, given)
+    if given.workers < 1:
+        parser.error("--workers must be above 0")
+    words = [word.strip() for word in given.events.split(",") if word.strip()] or default_words(given)
+    if wrong := [word for word in words if word not in WORDS]:
+        parser.error(f"--events: {wrong[0]!r} is none of {', '.join(WORDS)}")
+    if given.network and (kafka := [word for word in words if word.endswith("-kafka")]):
+        parser.error(f"--events: {kafka[0]} is not possible with --network: that Kafka is not a child of `stretto run`")
+    if not given.network and "network" in words:
+        parser.error("--events: network needs --network")
+    given.words = words
     return given
 
 
-def chosen_kinds(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[events.Kind]:
-    known = events.kinds(given.storage_away_s)
-    words = [word.strip() for word in given.events.split(",") if word.strip()] or list(known)
-    if wrong := [word for word in words if word not in known]:
-        parser.error(f"--events: {wrong[0]!r} is none of {', '.join(known)}")
-    return [known[word] for word in words]
+def default_words(given: argparse.Namespace) -> list[str]:
+    """All that can happen, but what needs several workers, or a proxy, where there are none."""
+    words = list(events.kinds(0)) + (list(cluster_events.cluster_kinds()) if given.workers > 1 else [])
+    return [word for word in words if not word.endswith("-kafka")] + ["network"] if given.network else words
+
+
+def chosen_kinds(given: argparse.Namespace, proxy: KafkaProxy | None) -> list[events.Kind]:
+    known = {**events.kinds(given.storage_away_s), **cluster_events.cluster_kinds(proxy)}
+    return [known[word] for word in given.words]
+
+
+@contextmanager
+def started(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Cluster, KafkaProxy | None]]:
+    """What is soaked, and the proxy before its Kafka, if it has one."""
+    variables = {**settings(given), **code_of_now(folder / "code")}
+    if given.network:
+        with behind_proxy(folder, {**PATIENT, **variables}) as running:
+            yield running.cluster, running.proxy
+    else:
+        with Cluster(folder, variables) as cluster:
+            yield cluster, None
 
 
 def settings(given: argparse.Namespace) -> dict[str, str]:
@@ -122,6 +156,7 @@ def settings(given: argparse.Namespace) -> dict[str, str]:
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),
         "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
+        "STRETTO_WORKERS": str(given.workers),
         "STRETTO_LIVE_STORE__LOCAL_COPY_BYTES_MAX": str(LOCAL_COPY_BYTES),
         **compaction_settings(given.compaction_window_s),
         **dict(given.setting),
@@ -146,17 +181,27 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
     """Load, disturb, count. Raises BenchError where it cannot go on; what is known by then is in the report."""
     options = workload.Options(spans=given.rate * PASS_S, seed=given.seed, spans_per_s=given.rate)
     ledger = Ledger(Template(workload.cached(options)))
-    with Cluster(folder, {**settings(given), **code_of_now(folder / "code")}) as cluster:
+    with started(given, folder) as (cluster, proxy):
+        kinds = chosen_kinds(given, proxy)
         say(f"ready at {cluster.http_url}; {given.minutes:g} minutes of load")
-        loader, sampler = Loader(ledger, cluster.otlp_address, given.rate), events.Sampler(cluster)
+        connections = 1 if given.workers == 1 else 4 * given.workers
+        loader = Loader(ledger, cluster.otlp_address, given.rate, connections)
+        sampler, asker = events.Sampler(cluster), Asker(ledger, cluster.http_url, given.seed)
         began_s = time.monotonic()
         loader.start()
         sampler.start()
+        if given.ask:
+            asker.start()
         try:
-            disturb(given, cluster, loader, report)
+            disturb(given, kinds, cluster, loader, report)
         finally:
             sampler.finish()
             loader.finish()
+            if given.ask:
+                asker.finish()
+                report.meanwhile += asker.found
+                report.late += asker.late
+                report.refused, report.wrong_refusals = dict(asker.refused), dict(asker.wrong_refusals)
             fill(report, loader, sampler, began_s)
         say(f"{report.acknowledged:,} spans acknowledged; counting")
         count_all(given, cluster, ledger, report)
@@ -178,9 +223,11 @@ def code_of_now(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-def disturb(given: argparse.Namespace, cluster: Cluster, loader: Loader, report: Report) -> None:
+def disturb(
+    given: argparse.Namespace, kinds: list[events.Kind], cluster: Cluster, loader: Loader, report: Report
+) -> None:
     """One event after the other while the load runs, and in between a look at what can be found."""
-    schedule, rng = events.Schedule(given.kinds, given.seed, given.every_s), Random(given.seed)
+    schedule, rng = events.Schedule(kinds, given.seed, given.every_s), Random(given.seed)
     began_s = time.monotonic()
     end_s = began_s + given.minutes * 60
     next_s, look_s = began_s + schedule.pause_s(), began_s
@@ -192,11 +239,12 @@ def disturb(given: argparse.Namespace, cluster: Cluster, loader: Loader, report:
             report.events.append(event)
             say(f"{event.at_s:7.1f} s  {event.kind}: ready after {event.ready_s} s, acks after {event.acks_s} s")
             next_s = max(now_s + schedule.pause_s(), time.monotonic() + CALM_S)
-        elif now_s >= look_s:
+        elif now_s >= look_s and not given.ask:
             look(cluster, loader.ledger, report, rng)
             look_s = time.monotonic() + LOOK_EVERY_S
         else:
-            time.sleep(max(0.0, min(next_s, look_s, end_s) - now_s))
+            until_s = min(next_s, end_s) if given.ask else min(next_s, look_s, end_s)
+            time.sleep(max(0.0, until_s - now_s))
 
 
 def look(cluster: Cluster, ledger: Ledger, report: Report, rng: Random) -> None:

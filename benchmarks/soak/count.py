@@ -64,13 +64,15 @@ class Found:
             self.example(text)
 
 
-def counted(http_url: str, start_s: int, end_s: int) -> Iterator[tuple[bytes, int]]:
+def counted(http_url: str, start_s: int, end_s: int, once_within_s: float | None = None) -> Iterator[tuple[bytes, int]]:
     """(trace id, number of its spans) of all traces that overlap [start_s, end_s).
 
     The one place that knows how spans are counted. Raises BenchError where the answer is no 200, or is cut off.
+    once_within_s: see `count_pass`
     """
     query = urllib.parse.urlencode({"q": "{ }", "start": start_s, "end": end_s, "limit": LIMIT, "spss": 1})
-    answer = json.loads(ask(f"{http_url}/api/search?{query}"))
+    url = f"{http_url}/api/search?{query}"
+    answer = json.loads(ask(url) if once_within_s is None else _asked_once(url, once_within_s))
     traces: list[dict[str, Any]] = answer["traces"]
     if len(traces) >= LIMIT:
         raise BenchError(f"{LIMIT} traces between {start_s} and {end_s}: more than one answer holds")
@@ -79,12 +81,15 @@ def counted(http_url: str, start_s: int, end_s: int) -> Iterator[tuple[bytes, in
         yield bytes.fromhex(trace["traceID"].zfill(32)), matched
 
 
-def count_pass(http_url: str, ledger: Ledger, number: int) -> Found:
-    """Count one pass by search. The ledger is read before and after: what is acknowledged meanwhile may be there."""
+def count_pass(http_url: str, ledger: Ledger, number: int, once_within_s: float | None = None) -> Found:
+    """Count one pass by search. The ledger is read before and after: what is acknowledged meanwhile may be there.
+
+    once_within_s: ask but once, and raise what urllib raises; None: ask again for a while where the server says 503
+    """
     template, start_ns = ledger.template, ledger.starts_ns[number]
     least = ledger.bounds(number)[0]
     first_s, last_s = (start_ns + template.first_ns) // NS, (start_ns + template.last_ns) // NS + 1
-    rows = list(counted(http_url, first_s, last_s))
+    rows = list(counted(http_url, first_s, last_s, once_within_s))
     most = ledger.bounds(number)[1]
     joined = np.frombuffer(b"".join(trace_id for trace_id, _ in rows), np.uint8).reshape(-1, 16)
     passes, traces = ids.places(ids.trace_words(joined))
@@ -228,6 +233,14 @@ def plain(span: Span) -> bytes:
     for attributes in repeated:
         attributes.sort(key=lambda attribute: attribute.key)
     return copy.SerializeToString(deterministic=True)
+
+
+def _asked_once(url: str, within_s: float) -> bytes:
+    with urllib.request.urlopen(url, timeout=within_s) as answer:
+        if answer.status != HTTPStatus.OK:
+            raise BenchError(f"{url} answers {answer.status}: a part of the spans could not be read")
+        body: bytes = answer.read()
+        return body
 
 
 def ask(url: str, headers: dict[str, str] | None = None) -> bytes:

@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -27,12 +27,15 @@ GAP_SHARE: Final = (0.67, 1.33)  # of the mean time between events
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """signal: what the process gets; None: the object storage goes away. lasts_s: 0: it is over at once."""
+    """signal: what the process gets; None: the object storage goes away, or what `do` does. lasts_s: 0: it is over at
+    once.
+    """
 
     name: str
     process: str
     signal: signal.Signals | None
     lasts_s: float = 0.0
+    do: Callable[[Cluster], None] | None = None  # returns when it is over
 
     @property
     def ends(self) -> bool:
@@ -84,10 +87,13 @@ class Schedule:
 def cause(kind: Kind, cluster: Cluster, loader: Loader, began_s: float) -> Event:
     """Do it, and wait until all is well again. Raises BenchError where that takes longer than RECOVERY_S."""
     errors = loader.errors.total()
-    before = one_of(cluster, kind.process)
-    assert before is not None, f"no {kind.process} runs"
+    all_before = all_of(cluster, kind.process)
+    assert all_before, f"no {kind.process} runs"
     start_s = time.monotonic()
-    if kind.signal is None:
+    before = Random(int(start_s * 1000)).choice(all_before)
+    if kind.do is not None:
+        kind.do(cluster)
+    elif kind.signal is None:
         with storage_away(cluster.data_dir / "blocks"):
             time.sleep(kind.lasts_s)
     else:
@@ -97,17 +103,17 @@ def cause(kind: Kind, cluster: Cluster, loader: Loader, began_s: float) -> Event
             time.sleep(kind.lasts_s)
         finally:
             os.kill(before.pid, signal.SIGCONT)
-    ready_s = 0.0
+    ready_s, over_s = 0.0, time.monotonic()
     while True:
         now_s = time.monotonic()
-        there = one_of(cluster, kind.process)
-        well = there is not None and (there.pid != before.pid or not kind.ends) and ready(cluster)
+        there = [one.pid for one in all_of(cluster, kind.process)]
+        well = len(there) == len(all_before) and not (kind.ends and before.pid in there) and ready(cluster)
         ready_s = (ready_s or now_s) if well else 0.0
         if ready_s and loader.acknowledged_since(ready_s if kind.ends else start_s) and now_s - ready_s > SETTLE_S:
             break
-        if now_s - start_s > kind.lasts_s + RECOVERY_S:
+        if now_s - over_s > RECOVERY_S:
             raise BenchError(
-                f"{kind.name}: {kind.lasts_s + RECOVERY_S:g} s later it is "
+                f"{kind.name}: {RECOVERY_S:g} s later it is "
                 f"{'ready but acknowledges nothing' if ready_s else 'not ready'}\n{cluster.log_end()}"
             )
         time.sleep(POLL_S)
@@ -133,16 +139,22 @@ def storage_away(folder: Path) -> Iterator[None]:
         hidden.rename(folder)
 
 
-def one_of(cluster: Cluster, name: str) -> measure.Process | None:
-    return next((one for one in cluster.processes() if one.name == name), None)
+def all_of(cluster: Cluster, name: str) -> list[measure.Process]:
+    return [one for one in cluster.processes() if one.name == name]
 
 
 def ready(cluster: Cluster) -> bool:
+    """Whether all workers say so."""
     try:
-        with urllib.request.urlopen(f"{cluster.http_url}/ready", timeout=2) as answer:
-            return bool(answer.status == HTTPStatus.OK)
+        urls = list(cluster.worker_urls().values()) if cluster.workers > 1 else [cluster.http_url]
+        return len(urls) == cluster.workers and all(map(_is_ready, urls))
     except OSError:  # among it HTTPError: 503
         return False
+
+
+def _is_ready(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/ready", timeout=2) as answer:
+        return bool(answer.status == HTTPStatus.OK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Final
 
 import grpc
@@ -20,6 +23,7 @@ LATE_S: Final = 0.5  # more than that behind is not caught up: the load is to be
 GAP_S: Final = 0.5  # so long without an acknowledgement is an interruption
 RECENT_NS: Final = 5_000_000_000  # a pass's first spans are so old when they are sent
 OPTIONS: Final = [
+    ("grpc.use_local_subchannel_pool", 1),  # a connection for each channel
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
@@ -37,14 +41,15 @@ class Gap:
 class Loader(threading.Thread):
     """Sends the template's passes until told to stop; a request that fails is never sent again with the same ids."""
 
-    def __init__(self, ledger: Ledger, address: str, spans_per_s: float) -> None:
+    def __init__(self, ledger: Ledger, address: str, spans_per_s: float, connections: int = 1) -> None:
+        """connections: the requests go over one after the other"""
         super().__init__(name="soak-load", daemon=True)
         self.ledger = ledger
         self.errors: Counter[str] = Counter()
         self.rejected_spans = 0
         self.gaps: list[Gap] = []
         self.broken: BaseException | None = None
-        self._address = address
+        self._address, self._connections = address, connections
         template = ledger.template
         self._every_s = template.spans / template.requests / spans_per_s
         self._slots = threading.Semaphore(IN_FLIGHT)
@@ -57,8 +62,12 @@ class Loader(threading.Thread):
 
     def run(self) -> None:
         try:
-            with grpc.insecure_channel(self._address, options=OPTIONS) as channel:
-                self._send_all(channel.unary_unary(EXPORT))
+            with ExitStack() as stack:
+                channels = [
+                    stack.enter_context(grpc.insecure_channel(self._address, options=OPTIONS))
+                    for _ in range(self._connections)
+                ]
+                self._send_all(cycle([channel.unary_unary(EXPORT) for channel in channels]))
                 for _ in range(IN_FLIGHT):  # all answers are here
                     self._slots.acquire()
         except BaseException as error:
@@ -86,7 +95,7 @@ class Loader(threading.Thread):
         with self._lock:
             return percentiles_ms(self._ack_s)
 
-    def _send_all(self, export: Any) -> None:
+    def _send_all(self, exports: Iterator[Any]) -> None:
         template = self.ledger.template
         due_s = time.monotonic()
         while not self._finish.is_set():
@@ -100,7 +109,7 @@ class Loader(threading.Thread):
                 due_s = max(due_s, now_s - LATE_S) + self._every_s
                 self.ledger.note(number, index, UNKNOWN)
                 # wait_for_ready: while there is no connection nothing is sent, and nothing fails.
-                call = export.future(request, timeout=TIMEOUT_S, wait_for_ready=True)
+                call = next(exports).future(request, timeout=TIMEOUT_S, wait_for_ready=True)
                 call.add_done_callback(lambda call, at=(number, index), sent_s=now_s: self._answered(call, at, sent_s))
 
     def _wait(self, due_s: float) -> bool:

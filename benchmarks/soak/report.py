@@ -8,6 +8,8 @@ from benchmarks.report import MB, number
 from benchmarks.soak.count import Found
 from benchmarks.soak.events import Event, Sample
 
+# What OTLP's clients answer by sending again. A connection that ends is UNAVAILABLE.
+RETRIED: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"})
 GROWN_S: Final = 300.0  # a shorter soak says nothing about growth
 FLAT: Final = 1.25  # the last third's highest may be so many times the first third's
 
@@ -33,6 +35,8 @@ class Report:
     events: list[Event] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     meanwhile: list[Found] = field(default_factory=list)  # counts of single passes during the load
+    refused: dict[str, int] = field(default_factory=dict)  # queries that were told to come back, during the load
+    wrong_refusals: dict[str, int] = field(default_factory=dict)  # queries that failed in another way
     late: int = 0  # of those, how many were complete only at a second look
     counts: dict[str, Found] = field(default_factory=dict)  # at the end, by where was counted
     traces: int = 0  # compared span by span
@@ -44,7 +48,13 @@ class Report:
     def right(self) -> bool:
         """Nothing was lost, nothing doubled, and everything was counted."""
         found = [*self.meanwhile, *self.counts.values()]
-        return not self.failure and bool(self.counts) and not self.rejected and all(one.right for one in found)
+        orderly = not (self.failure or self.rejected or self.wrong_refusals or self.final_errors)
+        return orderly and bool(self.counts) and all(one.right for one in found)
+
+    @property
+    def final_errors(self) -> list[str]:
+        """Errors of requests with spans after which a client would not send them again."""
+        return [error for error in self.errors if error.partition(":")[0] not in RETRIED]
 
 
 def text(report: Report) -> str:
@@ -129,6 +139,9 @@ def _counts(report: Report) -> list[str]:
         lines.append(f"traces compared span by span, attributes included: {report.traces}")
     if report.meanwhile:
         lines.append(f"parts that were complete only at a second look, during the load: {report.late}")
+    lines += [f"queries that were refused {count} times: {text}" for text, count in report.refused.items()]
+    lines += [f"QUERIES THAT FAILED {count} times: {text}" for text, count in report.wrong_refusals.items()]
+    lines += [f"REQUESTS THAT NO CLIENT REPEATS: {text}" for text in report.final_errors]
     if report.rejected:
         lines.append(f"rejected by the server in acknowledged requests: {report.rejected} spans")
     return lines + [f"  {text}" for found in (*report.meanwhile, *report.counts.values()) for text in found.examples]

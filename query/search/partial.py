@@ -48,7 +48,8 @@ class SearchPartial:
         """As Arrow IPC: tables of traces, services, spansets and spans, where there are traces."""
         tables: list[pa.Table] = []
         if self.parts:
-            found = TraceTables.concat([TraceTables.from_columns(part) for part in self.parts])
+            parts = [TraceTables.from_columns(part) for part in self.parts]
+            found = parts[0] if len(parts) == 1 else TraceTables.concat(parts)
             tables = [found.traces, found.services, found.span_sets, found.spans]
         header = {"more": self.more, "total": self.total}
         return write_partial(_KIND, header, self.inspected, tables, self.shared_rows)

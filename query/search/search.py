@@ -99,6 +99,8 @@ def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchR
 
 def finish_partial(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPartial:
     """What all workers have found, shared traces included. Raises: memory.MemoryExceeded"""
+    if len(partials) == 1 and partials[0].shared_rows is None:
+        return partials[0]  # as it is in the answer
     merged = merge(partials, request)
     if merged.shared_rows is None:
         return merged

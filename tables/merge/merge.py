@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import Ids, trace_index
+from tables.free_memory import release_free_memory
 from tables.merge.attributes import attribute_counts, rare_attributes
 from tables.merge.columns import Part
 from tables.merge.inputs import MergeInput
@@ -32,6 +32,8 @@ _ONE_FILE_BYTES: Final = 32 << 20
 _HELD_BYTES_MAX: Final = 64 << 20
 # So many ids are looked at for each range: ranges differ by some hundredths.
 _SAMPLES_A_RANGE: Final = 256
+# What decoding leaves in the allocators adds up: after so many rows it goes back to the system.
+_ROWS_BETWEEN_RELEASES: Final = 131_072
 # More inputs that overlap are merged in two passes: the rows that a range has of each would be too few.
 _INPUTS_MAX: Final = 96
 # The first pass makes smaller parts, as the second one decodes each as a whole.
@@ -67,7 +69,7 @@ def merge(
             file = _file(rows)
             # The table of one file is gone before that of the next is made.
             rows.free()
-            pa.default_memory_pool().release_unused()
+            release_free_memory()
             yield file
             del file
 
@@ -117,6 +119,7 @@ class _Merge:
         self._counts = Counter[str]()
         self._rare: frozenset[str] = frozenset()
         self._held: dict[int, HeldRows] = {}  # by input
+        self._decoded_rows = 0
         self._plan(inputs, file_rows)
 
     def _plan(self, inputs: Sequence[MergeInput], file_rows: int) -> None:
@@ -150,6 +153,11 @@ class _Merge:
             self._counts.update(attribute_counts(columns))
             self._held[which] = HeldRows(columns, self._ends(columns["trace_id"], number), number)
             self._spill.hold(self._held[which])
+            del columns
+            self._decoded_rows += one.rows
+            if self._decoded_rows >= _ROWS_BETWEEN_RELEASES:
+                self._decoded_rows = 0
+                release_free_memory()
         found = []
         for which, held in sorted(self._held.items()):
             rows = held.rows(number)

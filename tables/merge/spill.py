@@ -92,8 +92,6 @@ class Spill:
             return
         if sum(one.nbytes for one in self._held) + rows.nbytes > self._bytes_max:
             rows.spill(self.new_path())
-            # Or what each input took adds up: the allocator keeps it for later.
-            pa.default_memory_pool().release_unused()
         else:
             self._held.append(rows)
 

@@ -80,7 +80,8 @@ def encode_requests(requests: Sequence[bytes], info: RecordInfo) -> tuple[bytes,
 
 
 def _compressed(body: "bytes | pa.Buffer") -> bytes:
-    return len(memoryview(body)).to_bytes(_LENGTH_BYTES, "little") + _ZSTD.compress(body, asbytes=True)
+    length = len(memoryview(body)).to_bytes(_LENGTH_BYTES, "little")
+    return length + bytes(_ZSTD.compress(body, asbytes=True))
 
 
 def _headers(version: bytes, info: RecordInfo) -> Headers:
@@ -156,7 +157,7 @@ def requests_in(value: bytes) -> bytes:
     """The OTLP request in a record of version 3. Raises: WireError if the value cannot be decompressed"""
     length = _checked_length(value)
     try:
-        return walled(_ZSTD.decompress, memoryview(value)[_LENGTH_BYTES:], length, asbytes=True)
+        return bytes(walled(_ZSTD.decompress, memoryview(value)[_LENGTH_BYTES:], length, asbytes=True))
     except MemoryError:
         raise
     except Exception as err:

@@ -32,14 +32,9 @@ class ThriftField(NamedTuple):
 
 
 def struct(name: str, *fields: ThriftField) -> Any:
-    """A class with a slot for each field; absent ones are None."""
-    names = tuple(field.name for field in fields)
-
-    def begin(self: Any) -> None:
-        for each in names:
-            setattr(self, each, None)
-
-    made = type(name, (), {"__slots__": names, "__init__": begin})
+    """A class with an attribute for each field; absent ones are None."""
+    # As attributes of the class: setting them in each object would take as long as decoding it.
+    made = type(name, (), dict.fromkeys(field.name for field in fields))
     spec: list[Any] = [None] * (max(field.number for field in fields) + 1)
     for number, field, kind in fields:
         spec[number] = (number, *_described(kind, field), None)

@@ -1,13 +1,10 @@
 """Spans of Jaeger's and Zipkin's clients, by every door, found by search and read back by id."""
 
 import json
-import re
 import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -120,15 +117,3 @@ def test_sampling_is_answered(client: Client) -> None:
     address = client.cluster.receivers["jaeger_sampling"]
     with urllib.request.urlopen(f"http://{address}/sampling?service=x", timeout=10) as answer:
         assert json.load(answer)["probabilisticSampling"] == {"samplingRate": 1.0}
-
-
-def test_the_example_of_the_documentation(client: Client) -> None:
-    """The command of docs/receivers.md, as it stands there."""
-    text = (Path(__file__).parents[2] / "docs" / "receivers.md").read_text(encoding="utf-8")
-    block = re.search(r"((?:^    .*\n)+)", text[text.index("## Zipkin") :], re.MULTILINE)
-    assert block is not None
-    command = re.sub("^    ", "", block[1], flags=re.MULTILINE)
-    command = command.replace("127.0.0.1:9411", client.cluster.receivers["zipkin"])
-    assert " 202 " in subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    (found,) = eventually(lambda: client.search('{ resource.service.name = "frontend" && name = "get /" }'), bool)
-    assert found["durationMs"] == 207

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from app.settings import Settings, load
 from app.settings.models import TARGETS
@@ -92,7 +93,7 @@ def _endpoints(section: Any) -> list[str]:
         value = getattr(section, name)
         if name == "endpoint":
             found += [str(value)] if value else []
-        elif hasattr(value, "model_fields"):
+        elif isinstance(value, BaseModel):
             found += _endpoints(value)
     return found
 

@@ -17,6 +17,7 @@ from app.receivers.decompress import BodyCosts, BodyTooLarge, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from benchmarks.hostile.examples import NEIGHBOUR, otlp_json, otlp_requests
 from tables.errors import WireError
+from tables.wire.jaeger.json import span_json_to_otlp
 from tables.wire.jaeger.protobuf import post_spans_to_otlp, span_to_otlp
 from tables.wire.jaeger.thrift import batch_to_otlp, datagram_to_otlp
 from tables.wire.otlp.json import to_protobuf
@@ -26,6 +27,7 @@ from tables.wire.zipkin.thrift import thrift_to_otlp
 from tests.fuzz.rest import Rest
 from tests.fuzz.target import Target
 from tests.helpers import jaeger, zipkin
+from tests.helpers.kafka_messages import MESSAGES
 
 _MESSAGE_BYTES_MAX = 1 << 20
 _BODY_BYTES_MAX = 1 << 20
@@ -121,6 +123,7 @@ TARGETS = [
     ),
     Target("jaeger_post_spans", _translated(post_spans_to_otlp), jaeger.posted, protobuf=True),
     Target("jaeger_span", _translated(span_to_otlp), jaeger.single_spans, protobuf=True),
+    Target("jaeger_span_json", _translated(span_json_to_otlp), lambda: [MESSAGES["jaeger_json"]], _JSON_WORDS),
     Target("zipkin_json", _zipkin(version2_to_otlp), zipkin.version2, _JSON_WORDS),
     Target("zipkin_json_v1", _zipkin(version1_to_otlp), zipkin.version1, _JSON_WORDS),
     Target("zipkin_protobuf", _zipkin(protobuf_to_otlp), zipkin.protobuf, protobuf=True),

@@ -72,7 +72,9 @@ class Cluster:
         self._command = list(command or COMMAND)
         receivers = "STRETTO_DISTRIBUTOR__RECEIVERS__"
         otlp = f"{receivers}OTLP__PROTOCOLS__"
+        self.workers = int((settings or {}).get("STRETTO_WORKERS") or 1)
         self._environment = {
+            "STRETTO_WORKERS": "1",  # however many the machine could use
             **{name: value for name, value in os.environ.items() if not is_foreign(name)},
             "STRETTO_DATA_DIR": str(self.data_dir),
             "STRETTO_SERVER__HTTP_LISTEN_ADDRESS": "127.0.0.1",

@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from agents.members.member import Member, MemberState, OffsetRange
 from app.api.limits import ApiLimits
-from app.api.page.page_config import PageConfig, ReceiverAddress
+from app.api.page.page_config import LinkTemplate, PageConfig, ReceiverAddress
 from app.api.server import api_runner, build_api
 from app.api.status.process import Configs, Process
 from app.api.status.rings import Membership
@@ -76,6 +76,10 @@ def _covers(span: Span, other: Span) -> bool:
 
 class ThreadedEngine(Engine):
     """As the product does it: the event loop goes on while a query runs."""
+
+    def add(self, sources: Sequence[Source]) -> None:
+        """Spans that have come meanwhile."""
+        self._sources = [*self._sources, *sources]
 
     async def _in_thread(self, ask: Callable[..., Any], *what: Any) -> Any:
         return await asyncio.to_thread(lambda: asyncio.run(ask(*what)))
@@ -136,10 +140,13 @@ class PageServer:
     credentials: Credentials | None = None
     demo_switch: Path | None = None
     damage: Sequence[str] = ()
+    links: Sequence[LinkTemplate] = ()
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _end: asyncio.Event | None = field(default=None, init=False)
+    _access: Access | None = field(default=None, init=False)
+    _engine: "ThreadedEngine | None" = field(default=None, init=False)
 
     @property
     def url(self) -> str:
@@ -169,6 +176,16 @@ class PageServer:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(20)
 
+    def replace_credentials(self, credentials: Credentials) -> None:
+        """As when the file of tokens has changed."""
+        assert self._access is not None
+        self._access.replace(credentials)
+
+    def send_now(self, traces: int = 20) -> None:
+        """Further traces, of the last seconds."""
+        assert isinstance(self._engine, ThreadedEngine)
+        self._engine.add(sources_of(shop_requests(time.time_ns(), traces, 5)))
+
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         runner = api_runner(self._app())
@@ -181,7 +198,8 @@ class PageServer:
         await runner.cleanup()
 
     def _app(self) -> web.Application:
-        engine = ThreadedEngine(self.sources)
+        self._engine = engine = ThreadedEngine(self.sources)
+        self._access = Access(multitenancy=self.multitenancy, credentials=self.credentials)
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
         otlp = "distributor.receivers.otlp.protocols"
         receivers = (
@@ -189,12 +207,14 @@ class PageServer:
             ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, f"{otlp}.http.endpoint"),
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
-        page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
+        page = PageConfig(
+            receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch, self.links
+        )
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
         return build_api(
             engine,
             ApiLimits(),
-            Access(multitenancy=self.multitenancy, credentials=self.credentials),
+            self._access,
             process=Process("all", configs, page=page),
             rings=OneMember(),
         )

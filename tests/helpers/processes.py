@@ -263,7 +263,7 @@ class FrontendServer:
         self._server = InternalServer(
             Server(), InternalSecurity(Server()), {JOBS: QuerierService(self.queue).serve}, port=0
         )
-        work = QueuedBlockWork(group.executor, self.queue, ResultCache(cache_bytes), job_limits)
+        work = QueuedBlockWork(group.executor, self.queue, ResultCache(cache_bytes, 1 << 20), job_limits)
         self.frontend = group.new_frontend(work)
         self.queriers: dict[str, asyncio.Task[None]] = {}
         self.services: dict[str, BlockService] = {}

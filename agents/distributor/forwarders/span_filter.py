@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agents.distributor.forwarders.conditions import FieldComparison, Condition, Joined, Matching, Negated, Path
+from agents.distributor.forwarders.conditions import Condition, FieldComparison, Joined, Matching, Negated, Path
 from tables.columns.arrays import numbers
 from tables.columns.types import Bools
 from tables.errors import WireError

@@ -33,6 +33,7 @@ async def config(request: web.Request) -> web.Response:
         "receivesHere": page.receives_here,
         "multitenancy": page.multitenancy,
         "tokens": page.tokens,
+        "links": [asdict(one) for one in page.links],
         "demo": await asyncio.to_thread(_demo, page.demo_switch),
     }
     return web.Response(body=orjson.dumps(out), content_type="application/json")

@@ -23,6 +23,15 @@ class ReceiverAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkTemplate:
+    """A link from a span to its logs, metrics or profiles. url: a template of the setting `ui.links`"""
+
+    name: str
+    kind: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class PageConfig:
     """receivers: of this process, or as its settings say where another process has them (`receives_here` is false)
 
@@ -35,3 +44,4 @@ class PageConfig:
     multitenancy: bool = False
     tokens: bool = False
     demo_switch: Path | None = None
+    links: Sequence[LinkTemplate] = ()

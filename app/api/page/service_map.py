@@ -6,8 +6,9 @@ own. Databases are those that client spans name in `db.system.name` or `db.syste
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+import itertools
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 from aiohttp import web
@@ -20,6 +21,7 @@ from query.requests import InstantRequest
 from query.results import Series
 from tables.units import NS_PER_S
 
+T = TypeVar("T")
 routes = web.RouteTableDef()
 
 # Services are asked one by one who they call: the busiest.
@@ -80,6 +82,16 @@ def _kind(database: bool) -> str:  # noqa: FBT001
     return "database" if database else "service"
 
 
+async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers. Raises: the first error, as it is; the others are given up"""
+    tasks = [asyncio.ensure_future(one) for one in asking]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 class _Map:
     def __init__(self, call: Call, asked: InstantRequest) -> None:
         self._call, self._asked = call, asked
@@ -90,21 +102,19 @@ class _Map:
         """Nodes, edges, and how many services were left out of the edges."""
         services = await self._services()
         busiest = sorted(services, key=lambda name: (-services[name].spans, name))[:SERVICES_MAX]
-        async with asyncio.TaskGroup() as group:
-            below = [group.create_task(self._called_by(name)) for name in busiest if len(services) > 1]
-            stored = [group.create_task(self._databases(name)) for name in _DATABASES]
         nodes = [Node(name, False, stats) for name, stats in services.items()]
-        edges = [edge for task in below for edge in task.result()]
-        for task in stored:
-            nodes += task.result()[0]
-            edges += task.result()[1]
+        edges: list[Edge] = []
+        if len(services) > 1:
+            edges += itertools.chain(*await _together([self._called_by(name) for name in busiest]))
+        for stored in await _together([self._databases(name) for name in _DATABASES]):
+            nodes += stored[0]
+            edges += stored[1]
         return nodes, edges, len(services) - len(busiest)
 
     async def _services(self) -> dict[str, Stats]:
-        async with asyncio.TaskGroup() as group:
-            every = group.create_task(self._stats("{ }", [_SERVICE], durations=False))
-            taken = group.create_task(self._stats(_REQUESTS, [_SERVICE]))
-        spans, requests = every.result(), taken.result()
+        spans, requests = await _together(
+            [self._stats("{ }", [_SERVICE], durations=False), self._stats(_REQUESTS, [_SERVICE])]
+        )
         if spans.keys() - requests.keys():
             requests = {**await self._stats("{ }", [_SERVICE]), **requests}
         return {key[0]: requests[key].with_spans(found.count) for key, found in spans.items() if key in requests}

@@ -37,9 +37,13 @@ def _parsed(kind: type[M], data: bytes) -> M:
 
 def _to_otlp(batch: Any) -> bytes:
     encoder, shared = RequestEncoder(), _resource(batch.process)
+    owners: dict[bytes, list[KeyValue]] = {}
     for number, span in enumerate(batch.spans):
-        # The process of the span itself counts, where it has one.
-        owner = _resource(span.process) if span.HasField("process") else shared
+        # The process of the span itself counts, where it has one. Mostly all have the same few.
+        owner = shared
+        if span.HasField("process"):
+            raw = span.process.SerializeToString()
+            owner = owners[raw] if raw in owners else owners.setdefault(raw, _resource(span.process))
         scope, encoded = translate(_span(span, number))
         encoder.add_spans(owner, scope, [encoded])
     return encoder.encode()

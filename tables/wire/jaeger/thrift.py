@@ -105,7 +105,7 @@ def _reference(one: Any) -> Reference:
     return Reference(one.type or 0, _TRACE_ID(one.trace_id_high or 0, one.trace_id_low or 0), _I64(one.span_id or 0))
 
 
-# By the number that a tag says its type is.
+# By the number that a tag says its type is, but for 0, texts.
 _VALUES: Final[list[Callable[[Any], Value | None]]] = [
     lambda tag: tag.text,
     lambda tag: tag.double,
@@ -117,9 +117,14 @@ _VALUES: Final[list[Callable[[Any], Value | None]]] = [
 
 def _tags(tags: Any) -> list[KeyValue]:
     """A tag without the value that its type announces has an empty text."""
-    found = []
-    for tag in tags or ():
-        kind = tag.type or 0
-        value = _VALUES[kind](tag) if 0 <= kind < len(_VALUES) else b"<unknown Jaeger tag type %d>" % kind
-        found.append(KeyValue(tag.key or b"", b"" if value is None else value))
-    return found
+    return [
+        KeyValue(tag.key or b"", tag.text or b"")
+        if not tag.type
+        else KeyValue(tag.key or b"", b"" if (value := _value(tag)) is None else value)
+        for tag in tags or ()
+    ]
+
+
+def _value(tag: Any) -> Value | None:
+    kind = tag.type
+    return _VALUES[kind](tag) if 0 <= kind < len(_VALUES) else b"<unknown Jaeger tag type %d>" % kind

@@ -101,15 +101,18 @@ def field(number: int, content: bytes) -> bytes:
     return _SMALL[number << 3 | _LENGTH] + varint(len(content)) + content
 
 
-def encoded_attribute(attribute: KeyValue) -> bytes:
-    """A KeyValue message. A float that is an int's equal stays a float."""
-    key, value = attribute
-    if isinstance(value, bytes) and len(value) > _KEPT_BYTES_MAX:
-        return _attribute(key, value)
-    return _kept_attribute(key, value)
+def attribute_fields(number: int, attributes: Iterable[KeyValue]) -> list[bytes]:
+    """Each attribute as a field with this number, a KeyValue message. A float that is an int's equal stays a float."""
+    return [
+        # -0.0 equals 0.0; long values do not repeat.
+        _attribute(number, key, value)
+        if value == 0.0 or (isinstance(value, bytes) and len(value) > _KEPT_BYTES_MAX)
+        else _kept(number, key, value)
+        for key, value in attributes
+    ]
 
 
-def _attribute(key: bytes, value: Value) -> bytes:
+def _attribute(number: int, key: bytes, value: Value) -> bytes:
     if isinstance(value, Binary):
         any_value = field(7, bytes(value))
     elif isinstance(value, bytes):
@@ -120,15 +123,11 @@ def _attribute(key: bytes, value: Value) -> bytes:
         any_value = b"\x18" + varint(value)
     else:
         any_value = b"\x21" + _DOUBLE(value)
-    return field(1, key) + field(2, any_value)
+    return field(number, field(1, key) + field(2, any_value))
 
 
-# typed: True, 1 and 1.0 are equal, and so are -0.0 and 0.0, which `_kept_attribute` takes care of.
+# typed: True, 1 and 1.0 are equal.
 _kept = lru_cache(_ATTRIBUTES_KEPT, typed=True)(_attribute)
-
-
-def _kept_attribute(key: bytes, value: Value) -> bytes:
-    return _attribute(key, value) if value == 0 and isinstance(value, float) else _kept(key, value)
 
 
 def encoded_span(span: Span) -> bytes:
@@ -145,7 +144,7 @@ def encoded_span(span: Span) -> bytes:
         parts.append(field(3, span.trace_state))
     if span.kind:
         parts.append(b"\x30" + _SMALL[span.kind])
-    parts += [field(9, encoded_attribute(one)) for one in span.attributes]
+    parts += attribute_fields(9, span.attributes)
     parts += [field(11, _event(event)) for event in span.events]
     parts += [field(13, _link(link)) for link in span.links]
     if span.status_code or span.status_message:
@@ -157,8 +156,7 @@ def encoded_span(span: Span) -> bytes:
 
 
 def _event(event: Event) -> bytes:
-    parts = [_TIME(0x09, event.time_ns & _U64), field(2, event.name)]
-    parts += [field(3, encoded_attribute(one)) for one in event.attributes]
+    parts = [_TIME(0x09, event.time_ns & _U64), field(2, event.name), *attribute_fields(3, event.attributes)]
     if event.dropped_attributes_count:
         parts.append(b"\x20" + varint(event.dropped_attributes_count))
     return b"".join(parts)
@@ -168,7 +166,7 @@ def _link(link: SpanLink) -> bytes:
     parts = [field(1, link.trace_id), field(2, link.span_id)]
     if link.trace_state:
         parts.append(field(3, link.trace_state))
-    parts += [field(4, encoded_attribute(one)) for one in link.attributes]
+    parts += attribute_fields(4, link.attributes)
     if link.dropped_attributes_count:
         parts.append(b"\x28" + varint(link.dropped_attributes_count))
     return b"".join(parts)
@@ -186,11 +184,16 @@ class RequestEncoder:
 
     def __init__(self) -> None:
         self._spans: dict[bytes, dict[Scope, list[bytes]]] = {}
+        self._last: tuple[Sequence[KeyValue], dict[Scope, list[bytes]]] | None = None
 
-    def add_spans(self, resource: Iterable[KeyValue], scope: Scope, spans: Iterable[bytes]) -> None:
-        """Adds encoded spans. Equal resources and scopes come together."""
-        encoded = b"".join(field(1, encoded_attribute(one)) for one in resource)
-        self._spans.setdefault(encoded, {}).setdefault(scope, []).extend(spans)
+    def add_spans(self, resource: Sequence[KeyValue], scope: Scope, spans: Iterable[bytes]) -> None:
+        """Adds encoded spans. Equal resources and scopes come together; quickly if the resource is the same object as
+        before, which must not have changed.
+        """
+        if self._last is None or self._last[0] is not resource:
+            encoded = b"".join(attribute_fields(1, resource))
+            self._last = resource, self._spans.setdefault(encoded, {})
+        self._last[1].setdefault(scope, []).extend(spans)
 
     def encode(self) -> bytes:
         """The request's bytes."""

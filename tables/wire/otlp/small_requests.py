@@ -26,7 +26,7 @@ _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
 # The same in a resource, and in a scope.
-_OWNER_TAGS: Final = (b"\x0a", b"\x1a")
+_RESOURCE_ATTRIBUTE, _SCOPE_ATTRIBUTE = b"\x0a", b"\x1a"
 _SPANS, _SCOPE_SPANS, _RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
 
 
@@ -103,18 +103,13 @@ def _parsed(body: bytes) -> Any:
     except DecodeError:
         return None
     message.DiscardUnknownFields()
-    if max(map(body.count, _OWNER_TAGS)) > RESOURCE_ATTRIBUTES_MAX and _is_owner_large(message):
-        return None
-    return message
-
-
-def _is_owner_large(message: Any) -> bool:
-    """Whether a resource or scope has too many attributes."""
-    return any(
-        len(resource.resource.attributes) > RESOURCE_ATTRIBUTES_MAX
-        or any(len(scope.scope.attributes) > RESOURCE_ATTRIBUTES_MAX for scope in resource.scope_spans)
-        for resource in message.resource_spans
-    )
+    most = 0
+    if body.count(_RESOURCE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
+        most = max([len(one.resource.attributes) for one in message.resource_spans], default=0)
+    if body.count(_SCOPE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
+        scopes = [one for resource in message.resource_spans for one in resource.scope_spans]
+        most = max([most, *(len(one.scope.attributes) for one in scopes)])
+    return message if most <= RESOURCE_ATTRIBUTES_MAX else None
 
 
 def _with_valid_ids(read: Sequence[_Read]) -> "tuple[list[_Read], _Facts]":
@@ -163,20 +158,35 @@ def _divided(one: _Read, targets: list[int]) -> list[RequestPart]:
     rows: dict[int, list[int]] = {}
     at = 0
     for resource in one.message.resource_spans:
-        of_resource: dict[int, list[bytes]] = {}
-        for scope in resource.scope_spans:
-            of_scope: dict[int, list[bytes]] = {}
-            for span in scope.spans:
-                of_scope.setdefault(targets[at], []).append(_field(_SPANS, span.SerializeToString()))
-                rows.setdefault(targets[at], []).append(one.first + at)
-                at += 1
-            tail = _owner(scope, "scope")
-            for target, spans in of_scope.items():
-                of_resource.setdefault(target, []).append(_field(_SCOPE_SPANS, b"".join((*spans, tail))))
-        tail = _owner(resource, "resource")
-        for target, scopes in of_resource.items():
-            bodies.setdefault(target, []).append(_field(_RESOURCE_SPANS, b"".join((*scopes, tail))))
+        end = at + sum([len(scope.spans) for scope in resource.scope_spans])
+        mine = targets[at:end]
+        if not mine:
+            continue
+        if mine.count(mine[0]) == len(mine):
+            bodies.setdefault(mine[0], []).append(_field(_RESOURCE_SPANS, resource.SerializeToString()))
+        else:
+            for target, body in _divided_resource(resource, mine).items():
+                bodies.setdefault(target, []).append(_field(_RESOURCE_SPANS, body))
+        for row, target in enumerate(mine, one.first + at):
+            rows.setdefault(target, []).append(row)
+        at = end
     return [RequestPart(one.request, target, b"".join(bodies[target]), of_target) for target, of_target in rows.items()]
+
+
+def _divided_resource(resource: Any, targets: list[int]) -> dict[int, bytes]:
+    """The ResourceSpans of each target."""
+    of_resource: dict[int, list[bytes]] = {}
+    at = 0
+    for scope in resource.scope_spans:
+        of_scope: dict[int, list[bytes]] = {}
+        for span in scope.spans:
+            of_scope.setdefault(targets[at], []).append(_field(_SPANS, span.SerializeToString()))
+            at += 1
+        tail = _owner(scope, "scope")
+        for target, spans in of_scope.items():
+            of_resource.setdefault(target, []).append(_field(_SCOPE_SPANS, b"".join((*spans, tail))))
+    tail = _owner(resource, "resource")
+    return {target: b"".join((*scopes, tail)) for target, scopes in of_resource.items()}
 
 
 def _owner(holder: Any, name: str) -> bytes:

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.distributor import span_encoder
-from agents.distributor.span_encoder import Encoded, Outcome, Request, SpanEncoder
+from agents.distributor.limits import TenantLimits
+from agents.distributor.requests import Encoded, Outcome, Request
+from agents.distributor.span_encoder import SpanEncoder
 from tables.columns.varint import varint
 from tables.errors import WireError
 from tables.live.shared_records import HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.wire import record
 from tables.wire.request_records import decode_record
 from tables.wire.split import partition_of
+from tests.helpers.limits import inspector
 from tests.helpers.whole_way import request, span
 from tests.strategies import REQUESTS
 
@@ -155,6 +158,15 @@ def test_unusual_requests_take_columns(bad: bytes, outcome: Outcome) -> None:
     assert encoded.outcomes == [Outcome(1), outcome, Outcome(1)]
     forms = [record.read_headers(one.headers).of_requests for one in encoded.records]
     assert forms == [True] + [False] * (outcome.received - outcome.rejected)
+
+
+def test_tenants_whose_rules_need_columns() -> None:
+    one = SpanEncoder(1 << 20, 65_536, 10.0, inspector({"t": TenantLimits(trace_bytes_max=1 << 20)}))
+    good = request([span(7, trace=b"\7" * 16)])
+    encoded = one.encode([Request(tenant, good) for tenant in "tutu"], 1, fast_path_only=True)
+    assert encoded.outcomes == [Outcome(1)] * 4
+    assert [dict(each.headers)["v"] for each in encoded.records] == [b"3", b"1"]
+    assert [each.key for each in encoded.records] == [b"u", b"t"]
 
 
 def test_too_large_for_kafka(monkeypatch: Any) -> None:

@@ -374,3 +374,17 @@ async def test_a_panic_in_a_seal_and_in_a_flush(tmp_path: Path, monkeypatch: pyt
             await flushing
         assert w.consumer.committed == [1]
         assert w.spans() == 13
+
+
+@in_loop
+async def test_others_have_all_partitions(tmp_path: Path) -> None:
+    """A live store without any is ready; one that had some lets go of them."""
+    with world(tmp_path) as w:
+        assert w.manager.not_ready()
+        await w.manager.emptied()
+        assert not w.manager.not_ready()
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0))
+        await w.manager.emptied()
+        assert not w.store.partitions
+        assert not w.manager.not_ready()

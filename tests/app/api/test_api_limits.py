@@ -1,36 +1,29 @@
-"""Each limit of the API is its setting's."""
+"""The limits of the API for a query that asks for several tenants."""
 
-from dataclasses import asdict
+import pytest
 
-from app.api.limits import ApiLimits
-from app.settings.models import QueryFrontend
-
-SETTINGS = {
-    "max_query_expression_size_bytes": 11,
-    "search": {
-        "default_result_limit": 12,
-        "max_result_limit": 13,
-        "max_duration_s": 14,
-        "default_spans_per_span_set": 15,
-        "max_spans_per_span_set": 16,
-    },
-    "metrics": {"max_duration_s": 17},
-    "trace_by_id": {"max_bytes_per_trace": 18, "max_spans_per_page": 19},
-}
+from app.api.limits import ApiLimits, strictest
 
 
-def test_from_settings() -> None:
-    """No two of them are mixed up, and none keeps its default."""
-    assert asdict(ApiLimits.of(QueryFrontend.model_validate(SETTINGS), 20)) == {
-        "max_query_expression_size_bytes": 11,
-        "default_result_limit": 12,
-        "max_result_limit": 13,
-        "max_search_duration_s": 14,
-        "default_spans_per_span_set": 15,
-        "max_spans_per_span_set": 16,
-        "max_metrics_duration_s": 17,
-        "max_bytes_per_trace": 18,
-        "max_spans_per_page": 19,
-        "allow_partial": False,
-        "max_send_msg_size_bytes": 20,
-    }
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param([{"max_search_duration_s": 5}], {"max_search_duration_s": 5}, id="one"),
+        pytest.param(
+            [{"max_search_duration_s": 5}, {"max_search_duration_s": 3}], {"max_search_duration_s": 3}, id="the least"
+        ),
+        pytest.param([{}, {"max_query_memory_bytes": 7}], {"max_query_memory_bytes": 7}, id="0 is no limit"),
+        pytest.param([{"max_query_memory_bytes": 7}, {}], {"max_query_memory_bytes": 7}, id="0 is no limit, after it"),
+        pytest.param(
+            [
+                {"max_metrics_duration_s": 9, "metrics_duration_setting": "a's"},
+                {"max_metrics_duration_s": 8, "metrics_duration_setting": "b's", "max_bytes_per_tag_values_query": 4},
+                {"max_bytes_per_tag_values_query": 6},
+            ],
+            {"max_metrics_duration_s": 8, "metrics_duration_setting": "b's", "max_bytes_per_tag_values_query": 4},
+            id="each of another tenant",
+        ),
+    ],
+)
+def test_strictest(limits: list[dict[str, object]], expected: dict[str, object]) -> None:
+    assert strictest([ApiLimits(**one) for one in limits]) == ApiLimits(**expected)  # type: ignore[arg-type]

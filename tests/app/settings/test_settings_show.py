@@ -143,7 +143,7 @@ metrics_generator: {storage: {remote_write: [{url: 'https://hush:hush@prometheus
 kafka:
   sasl:
     mechanism: OAUTHBEARER
-    oauth2: {token_url: 'https://hush:hush@idp/token', client_id: id, client_secret: hush, endpoint_params: {x: hush}}
+    oauth2: {token_url: 'https://idp/token', client_id: id, client_secret: hush, endpoint_params: {x: hush}}
 """
     (tmp_path / "stretto.yaml").write_text(text)
     settings = load({}, tmp_path)

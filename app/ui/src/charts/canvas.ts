@@ -13,7 +13,7 @@ export function useCanvas(draw: (context: CanvasRenderingContext2D, size: Size) 
   const [size, setSize] = useState<Size>({ width: 0, height: 0 });
   useEffect(() => {
     const element = canvas.current!;
-    const observer = new ResizeObserver(() => setSize({ width: element.clientWidth, height: element.clientHeight }));
+    const observer = new ResizeObserver(([entry]) => setSize({ width: entry!.contentRect.width, height: entry!.contentRect.height }));
     observer.observe(element);
     return () => observer.disconnect();
   }, []);

@@ -46,12 +46,36 @@ export function LineChart(props: Props) {
     };
   }, [props.timesMs, props.lines, props.bars, props.unit, props.fromMs, props.toMs, props.height, dark, zoneNow]);
   return (
-    <div class="chart" role="img" aria-label={props.label}>
-      <div ref={host} style={{ height: `${props.height ?? 260}px` }} />
-      <div class="tip chart-tip" ref={tip} hidden />
-    </div>
+    <>
+      <div class="chart" role="img" aria-label={props.label}>
+        <div ref={host} style={{ height: `${props.height ?? 260}px` }} />
+        <div class="tip chart-tip" ref={tip} hidden />
+      </div>
+      <Exemplars lines={props.lines} unit={props.unit} />
+    </>
   );
 }
+
+const EXEMPLARS_SHOWN = 5;
+
+/** The highest of the diamonds as links: those in the chart need a mouse. */
+function Exemplars({ lines, unit }: { lines: readonly Line[]; unit: Unit }) {
+  const marks = lines.flatMap((line) => line.exemplars).filter((mark) => mark.traceId);
+  const shown = [...new Map(marks.map((mark) => [mark.traceId, mark])).values()].sort((a, b) => b.value - a.value).slice(0, EXEMPLARS_SHOWN);
+  if (shown.length === 0) return null;
+  return (
+    <p class="exemplars small muted">
+      <span aria-hidden="true">◇</span> Traces:
+      {shown.map((mark) => (
+        <a key={mark.traceId} class="number" href={traceUrl(mark)} title={`${dateTime(mark.ms)}, trace ${mark.traceId}`}>
+          {unit === "seconds" ? unitText(mark.value, unit) : clock(mark.ms)}
+        </a>
+      ))}
+    </p>
+  );
+}
+
+const traceUrl = (mark: Mark): string => url(`/trace/${mark.traceId}`, { at: Math.floor(mark.ms) });
 
 const data = ({ timesMs, lines }: Props): uPlot.AlignedData => [timesMs.map((ms) => ms / 1000), ...lines.map((line) => line.values)];
 
@@ -74,6 +98,7 @@ function options(props: Props, colours: readonly string[], host: HTMLElement, ti
         ...axis,
         grid: { show: false },
         space: 80,
+        size: 30,
         values: (_, ticks) => ticks.map((s) => (wide ? minute(s * 1000).slice(5) : clock(s * 1000).slice(0, 5))),
       },
       { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => unitText(value, props.unit)) },
@@ -105,7 +130,7 @@ function options(props: Props, colours: readonly string[], host: HTMLElement, ti
         (plot) => {
           plot.over.addEventListener("click", (event) => {
             const found = exemplarAt(plot, latest.current.lines, event.offsetX, event.offsetY);
-            if (found) navigate(url(`/trace/${found.traceId}`, { at: Math.floor(found.ms) }));
+            if (found) navigate(traceUrl(found));
           });
         },
       ],

@@ -159,11 +159,11 @@ export function Popover(props: {
       <button
         type="button"
         class={`button ${props.class ?? ""}`}
-        aria-label={props.label}
         title={props.label}
         aria-expanded={open}
         onClick={() => setOpen(!open)}
       >
+        <span class="visually-hidden">{props.label} </span>
         {props.button}
       </button>
       {open && <div class="popover">{props.children(() => setOpen(false))}</div>}

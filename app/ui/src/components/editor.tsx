@@ -55,6 +55,8 @@ export function Editor(props: Props) {
   const latest = useRef(props);
   latest.current = props;
   const theme = useRef(new Compartment());
+  // Texts that were told and have not come back as `value`: whoever types fast is ahead of it.
+  const told = useRef<string[]>([]);
 
   useEffect(() => {
     const root = host.current!.shadowRoot ?? host.current!.attachShadow({ mode: "open" });
@@ -90,7 +92,11 @@ export function Editor(props: Props) {
           placeholder(props.hint ?? ""),
           theme.current.of(editorTheme(isDark.value)),
           EditorView.updateListener.of((update) => {
-            if (update.docChanged) latest.current.onChange(update.state.doc.toString());
+            if (!update.docChanged) return;
+            const text = update.state.doc.toString();
+            if (text === latest.current.value) return;
+            told.current.push(text);
+            latest.current.onChange(text);
           }),
         ],
       }),
@@ -103,6 +109,12 @@ export function Editor(props: Props) {
 
   useEffect(() => {
     const editor = view.current;
+    const own = told.current.indexOf(props.value);
+    if (own >= 0) {
+      told.current.splice(0, own + 1);
+      return;
+    }
+    told.current = [];
     if (!editor || editor.state.doc.toString() === props.value) return;
     editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.value } });
   }, [props.value]);

@@ -65,10 +65,10 @@ export function Header({ view }: { view: View | undefined }) {
           type="button"
           class={`button plain ${tenant.value ? "small" : "icon"}`}
           title="Tenant and token"
-          aria-label="Tenant and token"
           onClick={() => (loginAsked.value = token.value || tenant.value ? "Logged in." : "Who asks?")}
         >
           <Icon name="user" />
+          <span class="visually-hidden">Tenant and token </span>
           {tenant.value}
         </button>
         <button type="button" class="button plain icon" title="Keys (?)" aria-label="Keys" onClick={() => (helpOpen.value = true)}>

@@ -114,7 +114,7 @@ export async function completions(context: CompletionContext): Promise<Completio
       case "field":
         return { from: want.from, options: await fieldOptions(), filter };
       case "value":
-        return { from: want.from, options: await valueOptions(want.field, want.context), filter };
+        return { from: want.from, to: pastQuote(context, want.from), options: await valueOptions(want.field, want.context), filter };
       case "join":
         if (!context.explicit) return null;
         return { from: want.from, options: options([...JOINS, ...AFTER_CONDITION], "operator") };
@@ -130,6 +130,12 @@ export async function completions(context: CompletionContext): Promise<Completio
   } catch {
     return null; // the server is away: whoever writes goes on
   }
+}
+
+/** The quote that the editor has put behind the cursor belongs to the value. */
+function pastQuote(context: CompletionContext, from: number): number {
+  const quote = context.state.sliceDoc(from, from + 1);
+  return quote === '"' && context.pos > from && context.state.sliceDoc(context.pos, context.pos + 1) === quote ? context.pos + 1 : context.pos;
 }
 
 async function fieldOptions(): Promise<Completion[]> {

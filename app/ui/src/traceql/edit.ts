@@ -44,16 +44,20 @@ export function addCondition(query: string, condition: string): string {
   const before = tokens.filter((token) => token.from < at);
   if (before.length === 0) return `{ ${condition} }${query ? ` ${query}` : ""}`;
   const open = before.findLastIndex((token) => token.text === "{");
+  if (open < 0) return `{ ${condition} } | ${query}`; // `count() > 2`, which is about all spans
   const close = before.findIndex((token, number) => number > open && token.text === "}");
-  const wraps = before.slice(0, open < 0 ? before.length : open).some((token) => token.text === "(" || isUnion(token));
-  if (open < 0 || close < 0 || wraps) {
+  const wraps = before.slice(0, open).some((token) => token.text === "(" || isUnion(token));
+  if (close < 0 || wraps) {
     const spans = query.slice(0, at).trim();
-    return `(${spans}) && { ${condition} } ${query.slice(at)}`.trim();
+    return `(${closed(spans)}) && { ${condition} } ${query.slice(at)}`.trim();
   }
-  const inner = query.slice(before[open]!.to, before[close]!.from).trim();
+  const inner = closed(query.slice(before[open]!.to, before[close]!.from).trim());
   const joined = inner ? `${hasOr(inner) ? `(${inner})` : inner} && ${condition}` : condition;
   return `${query.slice(0, before[open]!.to)} ${joined} ${query.slice(before[close]!.from)}`;
 }
+
+/** A text that something may follow: a comment up to the end of its line would swallow it. */
+const closed = (text: string): string => (lex(text).at(-1)?.text.startsWith("//") ? `${text}\n` : text);
 
 const isUnion = (token: Token): boolean => token.text === "||" || token.text === "&&" || token.text.startsWith("&");
 

@@ -76,7 +76,7 @@ export function SeriesTable(props: {
           </tbody>
         </table>
       </div>
-      {rows.length > ROWS_MAX && <p class="faint small more">The first {ROWS_MAX} are shown. Add | topk(100) to the query.</p>}
+      {rows.length > ROWS_MAX && <p class="faint small show-more">The first {ROWS_MAX} are shown. Add | topk(100) to the query.</p>}
     </section>
   );
 }

@@ -17,7 +17,7 @@ const VALUES = 100;
 const SHOWN_FIRST = 12;
 const VALUES_SHOWN = 5;
 const SLOW_SHARE = 0.95;
-const SCORE_MIN = 0.03;
+const SCORE_MIN = 0.004;
 
 export function Diff({ query, selection, kind }: { query: string; selection: Selection; kind: DiffKind }) {
   const spans = spansOf(query);
@@ -75,7 +75,7 @@ const canBeDeep = (spans: string, kind: DiffKind): boolean => kind !== "errors" 
 async function compare(what: Comparing, asked: Range, signal: AbortSignal): Promise<Compared> {
   const at = { start: asked.fromMs / 1000, end: asked.toMs / 1000 };
   const { condition, times, about } = await chosen(what, at, signal);
-  const [spans, selected] = what.deep ? ["{ }", condition.replaceAll("duration", "traceDuration")] : [what.spans, condition];
+  const [spans, selected] = what.deep ? [`${what.spans} &>> { }`, condition.replaceAll("duration", "traceDuration")] : [what.spans, condition];
   const q = `${spans} | compare({ ${selected} }, ${VALUES}${times})`;
   // One step as long as the range: counts, not a course.
   const step = `${Math.ceil(at.end - at.start) + 1}s`;

@@ -14,7 +14,7 @@ export interface ValueShare {
 export interface Difference {
   /** As TraceQL writes it. */
   field: string;
-  /** The largest difference of a value's shares, 0 to 1. */
+  /** How far apart the values are spread: Jensen and Shannon's divergence, 0 to 1, less what chance makes. */
   score: number;
   values: ValueShare[];
 }
@@ -81,11 +81,29 @@ function difference(field: string, counts: Counts, selected: number, others: num
     baseline: share(others - counts.baselineTotal, others),
   };
   if (absent.selection > 0 || absent.baseline > 0) values.push(absent);
-  values.sort((a, b) => gap(b) - gap(a) || b.selection - a.selection);
-  return { field, score: values.length ? gap(values[0]!) : 0, values };
+  // Ids differ in every span, which says nothing: a value counts once several spans have it.
+  const enough = Math.min(SPANS_MIN, Math.max(1, selected));
+  const weight = (one: ValueShare) => (one.selection * selected + one.baseline * others >= enough - 0.5 ? divergence(one) : 0);
+  values.sort((a, b) => weight(b) - weight(a) || b.selection - a.selection);
+  const sum = values.reduce((all, one) => all + weight(one), 0);
+  return { field, score: Math.max(0, sum - chance(values.length, selected, others)), values };
 }
 
-const gap = (value: ValueShare): number => Math.abs(value.selection - value.baseline);
+const SPANS_MIN = 5;
+
+/** What one value adds. A value that only one side has counts more than the same gap between two frequent ones. */
+function divergence({ selection, baseline }: ValueShare): number {
+  const mean = (selection + baseline) / 2;
+  const part = (share: number) => (share > 0 ? share * Math.log2(share / mean) : 0);
+  return (part(selection) + part(baseline)) / 2;
+}
+
+/** The divergence that two samples of the same values have on average: many values of few spans always differ. */
+function chance(values: number, selected: number, others: number): number {
+  if (selected === 0 || others === 0) return 0;
+  return ((values - 1) / (8 * Math.LN2)) * (1 / selected + 1 / others);
+}
+
 const share = (part: number, whole: number): number => (whole > 0 ? Math.max(0, part / whole) : 0);
 
 function literalOf(field: string, value: AnyValue | undefined): string {

@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
-import type { FoundTrace, ServiceStats, SpanSet } from "../../api/types.ts";
+import type { FoundTrace, KeyValue, ServiceStats, SpanSet } from "../../api/types.ts";
 import { Empty, Segments, Service } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { colourOf } from "../../lib/colours.ts";
-import { ago, bytes, dateTime, duration, nsToMs, whole } from "../../lib/format.ts";
+import { ago, bytes, dateTime, duration, nsToMs, whole, wholeMs } from "../../lib/format.ts";
 import { valueText } from "../../lib/value.ts";
 import { setQuery, url } from "../../router.ts";
 import { isDark } from "../../state/theme.ts";
@@ -66,7 +66,7 @@ export function Results({ found, query }: { found: Found & { more: () => void };
         </Empty>
       )}
       {found.nextCursor && !isLive() && (
-        <div class="more">
+        <div class="show-more">
           <button type="button" class="button" disabled={found.loading} onClick={found.more}>
             Show more
           </button>
@@ -121,7 +121,7 @@ function TraceRow({ trace, longest, fresh, query }: { trace: FoundTrace; longest
           </a>
         </td>
         <td class="duration-cell">
-          <span class="number">{duration((trace.durationMs ?? 0) * 1e6)}</span>
+          <span class="number">{wholeMs(trace.durationMs ?? 0)}</span>
           <span class="meter" aria-hidden="true">
             <span style={{ width: `${Math.max(1, ((trace.durationMs ?? 0) / longest) * 100)}%` }} />
           </span>
@@ -168,6 +168,8 @@ function Services({ services }: { services: readonly (readonly [string, ServiceS
   );
 }
 
+const isTelling = (one: KeyValue): boolean => one.key !== "status" || valueText(one.value) !== "unset";
+
 function MatchedSpans({ sets, link, note }: { sets: readonly SpanSet[]; link: string; note: () => void }) {
   const spans = sets.flatMap((set) => set.spans ?? []);
   const more = sets.reduce((sum, set) => sum + (set.matched ?? 0), 0) - spans.length;
@@ -184,9 +186,13 @@ function MatchedSpans({ sets, link, note }: { sets: readonly SpanSet[]; link: st
                 </a>
               </td>
               <td class="matched-attributes">
-                {(span.attributes ?? []).map((one) =>
+                {(span.attributes ?? []).filter(isTelling).map((one) =>
                   one.key === "service.name" ? (
                     <Service key={one.key} name={valueText(one.value)} />
+                  ) : one.key === "status" ? (
+                    <span key={one.key} class={valueText(one.value) === "error" ? "badge bad" : "badge"}>
+                      {valueText(one.value)}
+                    </span>
                   ) : (
                     <span key={one.key} class="badge">
                       {one.key} = {valueText(one.value)}

@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { getJson, isAbort, streamJson } from "../../api/client.ts";
 import type { FoundTrace, SearchAnswer, SearchMetrics } from "../../api/types.ts";
+import { now } from "../../state/range.ts";
 import { loginCount } from "../../state/session.ts";
 import type { Order } from "./state.ts";
 
@@ -24,6 +25,9 @@ export interface Found {
   fresh: ReadonlySet<string>;
 }
 
+/** What is shown of each matched span, beside what the query names. A line of its own: the query may end in a comment. */
+const withShown = (query: string): string => `${query}\n| select(name, status, resource.service.name)`;
+
 type StreamLine = SearchAnswer & { done?: boolean };
 
 export const PAGE = 50;
@@ -45,6 +49,7 @@ export function useSearch(asking: Asking, live: boolean): Found & { more: () => 
   const controller = useRef<AbortController>(new AbortController());
   const { query, start, end, order } = asking;
   const login = loginCount.value;
+  const asOf = now.value;
 
   const read = useCallback(
     (cursor: string, keep: boolean) => {
@@ -64,7 +69,7 @@ export function useSearch(asking: Asking, live: boolean): Found & { more: () => 
           loading: !line.done,
         }));
       };
-      const params = { q: query, start, end, order, limit: PAGE, spss: 5, cursor, allow_partial: true };
+      const params = { q: withShown(query), start, end, order, limit: PAGE, spss: 5, cursor, allow_partial: true };
       streamJson<StreamLine>("/api/search/stream", onLine, { params, signal: own.signal }).catch((error: unknown) => {
         if (own.signal.aborted || isAbort(error)) return;
         setFound((before) => ({ ...before, error: error as Error, loading: false }));
@@ -76,14 +81,14 @@ export function useSearch(asking: Asking, live: boolean): Found & { more: () => 
   useEffect(() => {
     read("", false);
     return () => controller.current.abort();
-  }, [read, login]);
+  }, [read, login, asOf]);
 
   useEffect(() => {
     if (!live) return;
     const timer = setInterval(() => {
       const signal = controller.current.signal;
       const nowS = Math.ceil(Date.now() / 1000);
-      const params = { q: query, start: nowS - 60, end: nowS + 1, limit: PAGE, spss: 5, allow_partial: true };
+      const params = { q: withShown(query), start: nowS - 60, end: nowS + 1, limit: PAGE, spss: 5, allow_partial: true };
       getJson<SearchAnswer>("/api/search", { params, signal }).then(
         (answer) => setFound((before) => withNewest(before, answer.traces ?? [])),
         (error: unknown) => {

@@ -23,7 +23,7 @@ export function MapView({ map, selected, onSelect }: Props) {
   const [hovered, setHovered] = useState("");
   const height = Math.min(HEIGHT, Math.max(220, graph.height + 8));
   useEffect(() => {
-    const observer = new ResizeObserver(() => setWidth(frame.current!.clientWidth));
+    const observer = new ResizeObserver(([entry]) => setWidth(entry!.contentRect.width));
     observer.observe(frame.current!);
     return () => observer.disconnect();
   }, []);
@@ -122,7 +122,7 @@ function NodeShape(props: { placed: PlacedNode; selected: boolean; onHover: (id:
       role={isService ? "button" : "img"}
       tabIndex={isService ? 0 : undefined}
       aria-pressed={isService ? props.selected : undefined}
-      aria-label={`${shownName(node.name)}: ${statsText(node)}`}
+      aria-label={isService ? undefined : `${node.name}: ${statsText(node)}`}
       onClick={choose}
       onKeyDown={(event) => {
         if (event.key !== "Enter" && event.key !== " ") return;
@@ -134,7 +134,7 @@ function NodeShape(props: { placed: PlacedNode; selected: boolean; onHover: (id:
       onFocus={() => props.onHover(id)}
       onBlur={() => props.onHover("")}
     >
-      <title>{`${shownName(node.name)}: ${statsText(node)}`}</title>
+      <desc>{`${shownName(node.name)}: ${statsText(node)}`}</desc>
       <rect width={NODE_WIDTH} height={NODE_HEIGHT} rx={isService ? 9 : NODE_HEIGHT / 2} class="node-box" />
       {isService ? (
         <rect x={0} y={0} width={5} height={NODE_HEIGHT} rx={2.5} fill={colourOf(node.name, isDark.value)} />
@@ -142,10 +142,10 @@ function NodeShape(props: { placed: PlacedNode; selected: boolean; onHover: (id:
         <path class="cylinder" transform="translate(14 17)" d="M0,3 a7,3 0 0 0 14,0 a7,3 0 0 0 -14,0 v12 a7,3 0 0 0 14,0 v-12 M0,9 a7,3 0 0 0 14,0" />
       )}
       <text x={isService ? 15 : 36} y={21} class="node-name">
-        {cut(shownName(node.name), isService ? 20 : 16)}
+        {`${cut(shownName(node.name), isService ? 20 : 16)} `}
       </text>
       <text x={isService ? 15 : 36} y={39} class="node-stats">
-        {rate(node.requestsPerSecond)} · p95 {ms(node.p95Ms)}
+        {`${rate(node.requestsPerSecond)} · p95 ${ms(node.p95Ms)} `}
       </text>
       {failing && (
         <text x={NODE_WIDTH - 10} y={21} text-anchor="end" class="node-errors">

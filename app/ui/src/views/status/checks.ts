@@ -71,15 +71,18 @@ function ofReadiness({ ready }: Overview): Finding[] {
 
 function ofMembers({ members }: Overview): Finding[] {
   if (members.message) {
-    return [{ severity: "warn", title: "Not all members are known", detail: members.message, todo: "Look at Kafka: the members of its consumer groups are the members of Stretto." }];
+    return [{ severity: "warn", title: "Not all members are known", detail: members.message, todo: "Look at Kafka: processes announce themselves on a topic." }];
   }
   return members.rows
     .filter((one) => one.state !== "ACTIVE")
     .map((one) => ({
       severity: "warn" as const,
-      title: `A ${one.role} is ${one.state.toLowerCase()}`,
-      detail: one.id || one.address || "this process",
-      todo: "After a start or a stop that is normal for some seconds.",
+      title: `A process is ${one.state.toLowerCase()}: ${one.targets.join(", ")}`,
+      detail: one.id,
+      todo:
+        one.state === "UNHEALTHY"
+          ? "It has not been heard of for some seconds. Is it running, and does it reach Kafka? It is forgotten after a while."
+          : "After a start or a stop that is normal for some seconds.",
     }));
 }
 

@@ -12,12 +12,14 @@ export interface Offsets {
 
 export interface Member {
   id: string;
-  role: string;
+  targets: string[];
   state: string;
   address: string;
   this_process: boolean;
-  partitions: number[];
+  version: string;
+  zone?: string;
   registered_timestamp?: string;
+  heartbeat_timestamp?: string;
 }
 
 export interface Partition extends Omit<Offsets, "partition"> {

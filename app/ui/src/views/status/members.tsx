@@ -17,25 +17,26 @@ export function Members({ members }: { members: Listed<Member> }) {
           <table class="table">
             <thead>
               <tr>
-                <th>Role</th>
+                <th>Process</th>
                 <th>State</th>
-                <th>Partitions</th>
+                <th>Targets</th>
                 <th>Address</th>
-                <th>Since</th>
+                <th>Started</th>
               </tr>
             </thead>
             <tbody>
               {[...members.rows]
-                .sort((a, b) => Number(a.state === "ACTIVE") - Number(b.state === "ACTIVE") || a.role.localeCompare(b.role))
+                .sort((a, b) => Number(a.state === "ACTIVE") - Number(b.state === "ACTIVE") || a.id.localeCompare(b.id))
                 .map((one) => (
-                  <tr key={one.role + one.id}>
-                    <td title={one.id}>
-                      {one.role} {one.this_process && <span class="badge">here</span>}
+                  <tr key={one.id}>
+                    <td class="number">
+                      {one.id} {one.this_process && <span class="badge">here</span>}
+                      {one.zone && <span class="badge" title="Zone">zone {one.zone}</span>}
                     </td>
                     <td>
                       <span class={one.state === "ACTIVE" ? "badge ok" : "badge warn"}>{one.state.toLowerCase()}</span>
                     </td>
-                    <td class="number">{one.partitions.join(", ") || "–"}</td>
+                    <td>{one.targets.join(", ") || "–"}</td>
                     <td class="number">{one.address || "–"}</td>
                     <td class="number muted">{one.registered_timestamp ? ago(Date.parse(one.registered_timestamp)) : ""}</td>
                   </tr>
@@ -87,7 +88,7 @@ export function Partitions({ partitions }: { partitions: Listed<Partition> }) {
                     <td class="right number">{one.next_offset === undefined ? "–" : whole(one.next_offset)}</td>
                     <td class="right number">{one.flushed === undefined ? "–" : whole(one.flushed)}</td>
                     <td class="ellipsis owner" title={one.owner_ids.join(", ")}>
-                      {one.owner_ids.map((id) => id.replace(/-[0-9a-f]{8}-.*$/, "")).join(", ") || "none"}
+                      {one.owner_ids.join(", ") || "none"}
                     </td>
                   </tr>
                 ))}

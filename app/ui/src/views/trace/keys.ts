@@ -26,7 +26,7 @@ export function useTraceKeys(state: TraceState, waterfall: { current: WaterfallH
       { keys: "+", what: "Zoom in", run: () => state.zoomBy(0.5) },
       { keys: "-", what: "Zoom out", run: () => state.zoomBy(2) },
       { keys: "0", what: "Show the whole trace", run: () => state.zoomTo(undefined) },
-      { keys: "x", what: "Zoom to the span", run: () => state.cursor.peek() >= 0 && zoomToRow(state, state.cursor.peek()) },
+      { keys: "x", what: "Zoom to the span", run: () => state.cursorRow() >= 0 && zoomToRow(state, state.cursorRow()) },
       { keys: "e", what: "Expand all", run: () => state.collapseTo(0) },
       { keys: "c", what: "Collapse all", run: () => state.collapseTo(1) },
       { keys: "s", what: "Collapse within services", run: () => state.collapseByService() },

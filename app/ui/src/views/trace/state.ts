@@ -30,7 +30,7 @@ export class TraceState {
   /** All of the trace, with what lies before its start and behind its end. */
   readonly whole: Zoom;
   readonly shown: Signal<Shown>;
-  /** The row that the keys move from; -1: none yet. */
+  /** What the keys move from: a row, or the line of a group as -2 - its number; -1: nothing yet. */
   readonly cursor = signal(-1);
   /** What was found last; undefined: nothing is looked for. */
   readonly found = signal<Found | undefined>(undefined);
@@ -105,6 +105,27 @@ export class TraceState {
     if (this.selected.peek() >= 0) this.select(row, { replace: true });
   }
 
+  /** Where the cursor is; -1: nowhere that is shown. */
+  readonly cursorLine: ReadonlySignal<number> = computed(() => {
+    const at = this.cursor.value;
+    const lines = this.lines.value;
+    if (at === -1) return -1;
+    return at >= 0 ? lines.lineOf(at) : lines.lineOfGroup(-2 - at);
+  });
+
+  /** The span that the cursor is on, of a group the first; -1: none. */
+  cursorRow(): number {
+    const at = this.cursor.value;
+    return at >= -1 ? at : this.folds.members[-2 - at]![0]!;
+  }
+
+  /** Puts the cursor on a line. */
+  moveToLine(line: number): void {
+    const { row, group } = this.lines.peek();
+    if (group[line]! >= 0) this.cursor.value = -2 - group[line]!;
+    else this.moveTo(row[line]!);
+  }
+
   reveal(row: number): void {
     const shown = reveal(this.trace, this.folds, this.shown.peek(), row);
     const before = this.shown.peek();
@@ -171,7 +192,8 @@ export class TraceState {
     const found = this.found.peek();
     if (!found?.count) return -1;
     const { order, rows } = this.trace;
-    const from = this.cursor.peek() < 0 ? (direction > 0 ? -1 : rows) : this.placeOf(this.cursor.peek());
+    const cursor = this.cursorRow();
+    const from = cursor < 0 ? (direction > 0 ? -1 : rows) : this.placeOf(cursor);
     for (let steps = 1; steps <= rows; steps += 1) {
       const row = order[(from + direction * steps + rows * 2) % rows]!;
       if (found.matches[row]) return row;

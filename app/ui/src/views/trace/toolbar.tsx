@@ -19,6 +19,14 @@ export function Toolbar({ state }: { state: TraceState }) {
     <div class="tr-tools" role="toolbar" aria-label="What is shown of the trace">
       <Find state={state} />
       <Services state={state} />
+      {state.tab.value === "waterfall" && <Lines state={state} />}
+    </div>
+  );
+}
+
+function Lines({ state }: { state: TraceState }) {
+  return (
+    <>
       <label class="tr-least">
         <span class="visually-hidden">Hide spans that are shorter</span>
         <select
@@ -60,7 +68,7 @@ export function Toolbar({ state }: { state: TraceState }) {
           Whole trace
         </button>
       )}
-    </div>
+    </>
   );
 }
 
@@ -218,7 +226,7 @@ function Services({ state }: { state: TraceState }) {
   }
   const wanted = state.service.value;
   return (
-    <Popover label="Services" class="small" button={wanted ? <Service name={wanted} /> : <>{trace.services.length} services</>}>
+    <Popover label={wanted || `${trace.services.length} services`} class="small" button={wanted ? <Service name={wanted} /> : <>{trace.services.length} services</>}>
       {(close) => (
         <div class="menu tr-services">
           {[...counts]

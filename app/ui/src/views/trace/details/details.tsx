@@ -222,7 +222,7 @@ function EventItem({ event, startNs }: { event: SpanEvent; startNs: string | und
   const stack = event.attributes?.find((one) => one.key === "exception.stacktrace");
   const rest = (event.attributes ?? []).filter((one) => one !== stack);
   return (
-    <div class={`sd-event ${event.name === "exception" ? "bad" : ""}`}>
+    <div class={`sd-event ${event.name === "exception" ? "exception" : ""}`}>
       <div class="sd-event-head">
         <strong>{event.name || "event"}</strong>
         <span class="faint number" title={dateTime(nsToMs(event.timeUnixNano))}>

@@ -23,6 +23,8 @@ export interface Lines {
   level: Int32Array;
   /** The line of a row, and of rows hidden in a group the group's; -1: neither is shown. */
   lineOf: (row: number) => number;
+  /** The line of a group; -1: it is not shown. */
+  lineOfGroup: (group: number) => number;
 }
 
 export function linesOf(trace: Trace, folds: Folds, shown: Shown): Lines {
@@ -79,22 +81,26 @@ function firstKept(members: Int32Array, keep: Uint8Array | undefined): number {
 
 function finished(trace: Trace, folds: Folds, row: Int32Array, group: Int32Array, level: Int32Array): Lines {
   let spans: Int32Array | undefined;
-  let groups: Map<number, number> | undefined;
-  const lineOf = (wanted: number): number => {
-    if (!spans || !groups) {
-      spans = new Int32Array(trace.rows).fill(-1);
-      groups = new Map();
-      for (let line = 0; line < row.length; line += 1) {
-        if (group[line]! >= 0) groups.set(group[line]!, line);
-        else spans[row[line]!] = line;
-      }
+  const groups = new Map<number, number>();
+  // Made when somebody asks: while one scrolls nobody does.
+  const places = (): Int32Array => {
+    if (spans) return spans;
+    spans = new Int32Array(trace.rows).fill(-1);
+    for (let line = 0; line < row.length; line += 1) {
+      if (group[line]! >= 0) groups.set(group[line]!, line);
+      else spans[row[line]!] = line;
     }
-    const own = spans[wanted] ?? -1;
-    if (own >= 0) return own;
-    const of = folds.groupOf[wanted] ?? -1;
-    return of >= 0 ? (groups.get(of) ?? -1) : -1;
+    return spans;
   };
-  return { count: row.length, row, group, level, lineOf };
+  const lineOfGroup = (of: number): number => {
+    places();
+    return groups.get(of) ?? -1;
+  };
+  const lineOf = (wanted: number): number => {
+    const own = places()[wanted] ?? -1;
+    return own >= 0 ? own : lineOfGroup(folds.groupOf[wanted] ?? -1);
+  };
+  return { count: row.length, row, group, level, lineOf, lineOfGroup };
 }
 
 /** Rows that match, and those above them. */

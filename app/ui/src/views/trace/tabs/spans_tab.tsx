@@ -30,28 +30,32 @@ export function SpansTab({ state }: { state: TraceState }) {
     </div>
   );
   return (
-    <div class="tab-fill" role="table" aria-label="Spans" aria-rowcount={rows.length + 1}>
+    <div class="tab-fill">
       {found && (
         <p class="tab-tools faint">
           {whole(rows.length)} spans that match; all {whole(trace.spans)} without what is looked for.
         </p>
       )}
-      <div role="rowgroup">
-        <div class="sp-row sp-head" role="row">
-          {head("start", "Start", true)}
-          {head("service", "Service")}
-          {head("name", "Operation")}
-          {head("kind", "Kind")}
-          {head("duration", "Duration", true)}
-          {head("self", "Self time", true)}
-          {head("status", "Status")}
-        </div>
-      </div>
       <Virtual
         count={rows.length}
         rowPx={ROW_PX}
-        role="rowgroup"
-        label="Rows of spans"
+        role="table"
+        label="Spans"
+        class="sp"
+        active={selected < 0 ? -1 : rows.indexOf(selected)}
+        head={
+          <div role="rowgroup" class="sp-top">
+            <div class="sp-row sp-head" role="row">
+              {head("start", "Start", true)}
+              {head("service", "Service")}
+              {head("name", "Operation")}
+              {head("kind", "Kind")}
+              {head("duration", "Duration", true)}
+              {head("self", "Self time", true)}
+              {head("status", "Status")}
+            </div>
+          </div>
+        }
         row={(index) => {
           const row = rows[index]!;
           return (

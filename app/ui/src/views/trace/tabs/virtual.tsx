@@ -10,14 +10,16 @@ interface Props {
   row: (index: number) => ComponentChildren;
   /** Roles and labels of the frame. */
   label: string;
-  role: "rowgroup" | "list" | "region" | "treegrid";
+  role: "table" | "region" | "treegrid";
   class?: string;
+  /** Stays at the top. */
+  head?: ComponentChildren;
   /** Is scrolled into view when it changes. */
   active?: number;
   onKeyDown?: (event: KeyboardEvent) => void;
 }
 
-export function Virtual({ count, rowPx, row, label, role, active, onKeyDown, ...rest }: Props) {
+export function Virtual({ count, rowPx, row, label, role, head, active, onKeyDown, ...rest }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 0 });
   useLayoutEffect(() => {
@@ -37,18 +39,19 @@ export function Virtual({ count, rowPx, row, label, role, active, onKeyDown, ...
   const speed = whole > space ? (whole - view.height) / (space - view.height) : 1;
   const offset = Math.max(0, Math.min(view.top * speed, whole - view.height));
   useEffect(() => {
-    if (active === undefined || active < 0) return;
+    if (active === undefined || active < 0 || !view.height) return;
     const [element, top] = [frame.current!, active * rowPx];
     if (top < offset || top + rowPx > offset + view.height) element.scrollTop = Math.max(0, top - view.height / 2) / speed;
-  }, [active]);
+  }, [active, view.height > 0]);
   const first = Math.floor(offset / rowPx);
   const last = Math.min(count, first + Math.ceil(view.height / rowPx) + 1);
   const rows: ComponentChildren[] = [];
   for (let index = first; index < last; index += 1) rows.push(row(index));
   return (
-    <div class={`virtual ${rest.class ?? ""}`} ref={frame} role={role} aria-label={label} tabIndex={0} onKeyDown={onKeyDown}>
+    <div class={`virtual ${rest.class ?? ""}`} ref={frame} role={role} aria-label={label} aria-rowcount={role === "region" ? undefined : count} tabIndex={0} onKeyDown={onKeyDown}>
+      {head}
       <div role="presentation" style={{ height: `${space}px` }}>
-        <div role="presentation" class="virtual-rows" style={{ transform: `translateY(${view.top - (offset - first * rowPx)}px)` }}>
+        <div role={role === "region" ? "presentation" : "rowgroup"} class="virtual-rows" style={{ transform: `translateY(${view.top - (offset - first * rowPx)}px)` }}>
           {rows}
         </div>
       </div>

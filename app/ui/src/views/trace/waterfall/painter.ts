@@ -25,7 +25,6 @@ export interface Scene {
   cursor: number;
   /** Spans of each group of repeated siblings that are shown one by one. */
   members: readonly Int32Array[];
-  matches: Uint8Array | undefined;
   /** Number of the service that stands out; -1: none. */
   service: number;
   segments: ReadonlyMap<number, readonly Segment[]>;
@@ -94,15 +93,12 @@ export class Painter {
 
   private ground(scene: Scene, line: number, top: number): void {
     const { context } = this;
-    const row = scene.lines.row[line]!;
     const colour =
       line === scene.selected
         ? scene.palette.selected
         : line === scene.hovered || line === scene.cursor
           ? scene.palette.hover
-          : scene.matches?.[row] && scene.lines.group[line]! < 0
-            ? scene.palette.match
-            : "";
+          : "";
     if (!colour) return;
     context.fillStyle = colour;
     context.fillRect(0, top, this.width, ROW_PX);
@@ -167,10 +163,10 @@ export class Painter {
     context.fillStyle = palette.danger;
     for (const x of wrong) context.fillRect(x, top + BAR_TOP, 3, BAR_PX);
     const from = this.x(zoom, trace.start[first]!);
-    this.label(scene, `Σ ${duration(total)}`, from, end, top, wrong.length ? palette.danger : palette.textSoft);
+    this.label(scene, `Σ ${duration(total)}`, from, end, top, wrong.length ? palette.danger : palette.textSoft, true);
   }
 
-  private label(scene: Scene, text: string, from: number, to: number, top: number, colour: string): void {
+  private label(scene: Scene, text: string, from: number, to: number, top: number, colour: string, chip = false): void {
     const { context, width } = this;
     const size = context.measureText(text).width;
     const y = top + ROW_PX / 2 + 0.5;
@@ -181,6 +177,14 @@ export class Painter {
     if (left > 2 && from <= width + 2) return void context.fillText(text, left, y);
     if (to < 0 || from > width) return;
     // The bar fills the view: on it, in the colour of the ground.
+    if (chip) {
+      const x = Math.min(to, width) - size - 12;
+      context.fillStyle = scene.palette.surface;
+      rounded(context, x - 5, top + 3, size + 10, ROW_PX - 6);
+      context.fillStyle = colour;
+      context.fillText(text, x, y);
+      return;
+    }
     context.fillStyle = scene.palette.surface;
     context.fillText(text, Math.max(4, Math.min(to, width) - size - 9), y);
   }

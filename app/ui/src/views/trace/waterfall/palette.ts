@@ -12,7 +12,6 @@ export interface Palette {
   grid: string;
   hover: string;
   selected: string;
-  match: string;
   danger: string;
   warn: string;
   path: string;
@@ -28,7 +27,6 @@ export function paletteOf(trace: Trace, dark: boolean): Palette {
     grid: cssColour("--border"),
     hover: cssColour("--surface-2"),
     selected: cssColour("--accent-soft"),
-    match: cssColour("--warn-soft"),
     danger: cssColour("--danger-fill"),
     warn: cssColour("--warn"),
     path: cssColour("--text"),

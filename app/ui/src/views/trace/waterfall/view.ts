@@ -149,7 +149,7 @@ export class WaterfallView {
 
   private onState(): void {
     const { state } = this;
-    for (const signal of [state.zoom, state.cursor, state.selected, state.found, state.showPath, state.showGaps, state.service]) {
+    for (const signal of [state.zoom, state.cursorLine, state.selected, state.found, state.showPath, state.showGaps, state.service]) {
       void signal.value;
     }
     this.schedule();
@@ -164,7 +164,6 @@ export class WaterfallView {
     const offset = Math.max(0, Math.min(this.offset(), lines.count * ROW_PX - this.height));
     const first = Math.floor(offset / ROW_PX);
     const shift = offset - first * ROW_PX;
-    const cursor = state.cursor.peek();
     const selected = state.selected.peek();
     this.shownTicks = ticks(zoom, this.width);
     const both = {
@@ -173,9 +172,9 @@ export class WaterfallView {
       palette,
       members: state.folds.members,
       hovered: this.hovered,
-      cursor: cursor < 0 ? -1 : lines.lineOf(cursor),
+      cursor: state.cursorLine.peek(),
       selected: selected < 0 ? -1 : lines.lineOf(selected),
-      matches: state.found.peek()?.matches,
+      matches: state.onlyFound.peek() ? undefined : state.found.peek()?.matches,
       service: state.service.peek() ? trace.services.indexOf(state.service.peek()) : -1,
     };
     const { collapsed, unfolded } = state.shown.peek();

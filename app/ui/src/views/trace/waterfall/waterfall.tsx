@@ -51,11 +51,9 @@ export function Waterfall({ state, handle }: { state: TraceState; handle: { curr
     };
   }, [state]);
 
-  const cursor = state.cursor.value;
   const lines = state.lines.value;
-  useEffect(() => {
-    if (cursor >= 0) view.current?.scrollTo(lines.lineOf(cursor));
-  }, [cursor, lines]);
+  const cursorLine = state.cursorLine.value;
+  useEffect(() => view.current?.scrollTo(cursorLine), [cursorLine, state.cursor.value]);
 
   useEffect(() => {
     const element = scroller.current!;
@@ -174,7 +172,7 @@ function selectLine(state: TraceState, line: number): void {
   if (line < 0) return;
   const { row, group } = state.lines.peek();
   if (group[line]! >= 0) {
-    state.cursor.value = row[line]!;
+    state.moveToLine(line);
     return state.toggle(line);
   }
   // A click beside what is open moves; the first one opens, and back closes it.
@@ -190,26 +188,21 @@ export function zoomToRow(state: TraceState, row: number): void {
 function move(state: TraceState, view: WaterfallView, by: number): void {
   const lines = state.lines.peek();
   if (!lines.count) return;
-  const cursor = state.cursor.peek();
-  const at = cursor < 0 ? -1 : lines.lineOf(cursor);
+  const at = state.cursorLine.peek();
   const line = at < 0 ? (by < 0 ? lines.count - 1 : 0) : Math.max(0, Math.min(lines.count - 1, at + by));
   toLine(state, view, line);
 }
 
 function toLine(state: TraceState, view: WaterfallView, line: number): void {
-  const lines = state.lines.peek();
-  if (line < 0 || line >= lines.count) return;
-  // Of a group the line is its own: to its details leads only a span.
-  if (lines.group[line]! >= 0) state.cursor.value = lines.row[line]!;
-  else state.moveTo(lines.row[line]!);
+  if (line < 0 || line >= state.lines.peek().count) return;
+  state.moveToLine(line);
   view.scrollTo(line);
 }
 
 /** As a tree grid is used: up and down, left closes or goes to the parent, right opens or goes to the first child. */
 function onKeys(event: KeyboardEvent, state: TraceState, view: WaterfallView): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const lines = state.lines.peek();
-  const line = state.cursor.peek() < 0 ? -1 : lines.lineOf(state.cursor.peek());
+  const line = state.cursorLine.peek();
   const run = keyAction(event, state, view, line);
   if (!run) return;
   event.preventDefault();

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Series } from "../src/api/types.ts";
+import { differencesOf } from "../src/views/search/diff_data.ts";
+
+const series = (type: string, key: string, text: string | undefined, value: number): Series => ({
+  labels: [{ key: "__meta_type", value: { stringValue: type } }, { key, value: text === undefined ? {} : { stringValue: text } }],
+  samples: [{ timestampMs: "1", value }],
+});
+
+const totals = (key: string, selection: number, baseline: number): Series[] => [
+  series("selection_total", key, "nil", selection),
+  series("baseline_total", key, "nil", baseline),
+];
+
+test("what only the selection has comes before what both have", () => {
+  const { differences, selected, others } = differencesOf({
+    series: [
+      series("selection", "span.version", "2", 90),
+      series("selection", "span.version", "1", 10),
+      series("baseline", "span.version", "1", 1000),
+      ...totals("span.version", 100, 1000),
+      series("selection", "name", "a", 60),
+      series("selection", "name", "b", 40),
+      series("baseline", "name", "a", 500),
+      series("baseline", "name", "b", 500),
+      ...totals("name", 100, 1000),
+    ],
+  });
+  assert.deepEqual([selected, others], [100, 1000]);
+  assert.deepEqual(differences.map((one) => one.field), ["span.version", "name"]);
+  const [first] = differences[0]!.values;
+  assert.deepEqual(first, { text: "2", literal: '"2"', selection: 0.9, baseline: 0 });
+  assert.ok(differences[0]!.score > 0.5);
+  assert.ok(differences[1]!.score < 0.01);
+});
+
+test("many values of few spans differ by chance, and count for nothing", () => {
+  const values = Array.from({ length: 50 }, (_, at) => series("selection", "span.id", `s${at}`, 1));
+  const rest = Array.from({ length: 50 }, (_, at) => series("baseline", "span.id", `s${at + 49}`, 1));
+  const { differences } = differencesOf({ series: [...values, ...rest, ...totals("span.id", 50, 50)] });
+  const few = differencesOf({
+    series: [series("selection", "span.x", "a", 50), series("baseline", "span.x", "b", 50), ...totals("span.x", 50, 50)],
+  });
+  assert.equal(differences[0]!.score, 0);
+  assert.ok(few.differences[0]!.score > 0.9);
+});
+
+test("spans without the attribute are a value of their own", () => {
+  const { differences } = differencesOf({
+    series: [series("selection", "span.x", "a", 1), ...totals("span.x", 1, 0), ...totals("name", 10, 90)],
+  });
+  const x = differences.find((one) => one.field === "span.x")!;
+  assert.deepEqual(x.values.find((one) => one.literal === ""), { text: "", literal: "", selection: 0.9, baseline: 1 });
+});
+
+test("words of status and kind are not quoted", () => {
+  const { differences } = differencesOf({ series: [series("selection", "status", "error", 1), ...totals("status", 1, 1)] });
+  assert.equal(differences[0]!.values[0]!.literal, "error");
+});
+
+test("nothing selected", () => {
+  assert.deepEqual(differencesOf({}), { differences: [], selected: 0, others: 0 });
+});

@@ -1,0 +1,129 @@
+"""GET /api/service-map over the real engine, and the page's own configuration."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from app.api.errors import TooManyRequests
+from app.api.page.config import DEMO_HEADER
+from app.api.page.page_config import PageConfig, ReceiverAddress
+from app.api.status.status import PROCESS, Process
+from tables.columns.in_memory import TableSource
+from tests.helpers.api import api_over, serving
+from tests.helpers.engine import Engine
+from tests.query.golden import START_NS, load_table
+
+LOAD = """load
+  t1 a    name=GET resource.service.name=web kind=server duration=100ms
+  t1 b<a  name=call resource.service.name=web kind=client duration=80ms
+  t1 c<b  name=Pay resource.service.name=pay kind=server duration=70ms status=error
+  t1 d<c  name=SELECT resource.service.name=pay kind=client duration=20ms span.db.system.name=postgresql
+  t1 e<c  name=GET resource.service.name=pay kind=client duration=10ms span.db.system=redis
+  t2 a    name=GET resource.service.name=web kind=server duration=50ms
+  t2 b<a  name=Pay resource.service.name=pay kind=server duration=10ms
+  t3 a    name=tick resource.service.name="a \\"b\\"" kind=internal duration=1ms
+"""
+RANGE = f"start={START_NS // 10**9 - 10}&end={START_NS // 10**9 + 90}"
+
+
+def ask(backend, path: str, *, method: str = "GET", headers=None, page: PageConfig | None = None):
+    api = api_over(backend)
+    api[PROCESS] = Process("all", page=page or PageConfig())
+
+    async def use(base: str):
+        import aiohttp
+
+        async with aiohttp.ClientSession() as session, session.request(method, base + path, headers=headers) as answer:
+            text = await answer.text()
+            return answer.status, text
+
+    return asyncio.run(serving(api, use))
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    status, text = ask(Engine([TableSource(load_table(LOAD))]), f"/api/service-map?{RANGE}")
+    assert status == 200, text
+    return json.loads(text)
+
+
+def test_services_with_what_they_take(found):
+    services = {one["name"]: one for one in found["services"] if one["kind"] == "service"}
+    assert set(services) == {"web", "pay", 'a "b"'}
+    web, pay, other = services["web"], services["pay"], services['a "b"']
+    assert (web["requests"], web["errors"], web["spans"]) == (2, 0, 3)
+    assert (pay["requests"], pay["errors"], pay["errorShare"]) == (2, 1, 0.5)
+    assert web["requestsPerSecond"] == pytest.approx(2 / found["rangeSeconds"])
+    assert 40 <= web["p50Ms"] <= 70
+    assert 90 <= web["p99Ms"] <= 135
+    # It takes no requests: all of its spans count.
+    assert (other["requests"], other["spans"]) == (1, 1)
+
+
+def test_who_calls_whom(found):
+    edges = {(one["client"], one["server"], one["kind"]): one for one in found["edges"]}
+    assert set(edges) == {("web", "pay", "service"), ("pay", "postgresql", "database"), ("pay", "redis", "database")}
+    assert (edges["web", "pay", "service"]["requests"], edges["web", "pay", "service"]["errors"]) == (2, 1)
+    assert edges["pay", "postgresql", "database"]["p50Ms"] == pytest.approx(20, rel=0.1)
+    databases = {one["name"] for one in found["services"] if one["kind"] == "database"}
+    assert databases == {"postgresql", "redis"}
+
+
+def test_an_empty_map():
+    status, text = ask(Engine([]), f"/api/service-map?{RANGE}")
+    assert (status, json.loads(text)["services"], json.loads(text)["edges"]) == (200, [], [])
+
+
+def test_only_the_busiest_are_asked_whom_they_call(monkeypatch):
+    from app.api.page import service_map
+
+    monkeypatch.setattr(service_map, "SERVICES_MAX", 1)
+    _, text = ask(Engine([TableSource(load_table(LOAD))]), f"/api/service-map?{RANGE}")
+    body = json.loads(text)
+    assert body["leftOut"] == 2
+    assert {one["client"] for one in body["edges"] if one["kind"] == "service"} <= {"web", "pay"}
+
+
+def test_an_error_of_one_of_its_queries_is_its_own(monkeypatch):
+    """Not a group of errors, which would be a fault of ours: 500."""
+    engine = Engine([TableSource(load_table(LOAD))])
+
+    async def busy(*_):
+        raise TooManyRequests("8 queries are worked on and as many wait (query.concurrent_max)")
+
+    monkeypatch.setattr(engine, "metrics_instant", busy)
+    status, text = ask(engine, f"/api/service-map?{RANGE}")
+    assert (status, text) == (429, "8 queries are worked on and as many wait (query.concurrent_max)")
+
+
+def test_bad_times():
+    assert ask(Engine([]), "/api/service-map?start=x")[0] == 400
+
+
+def test_the_page_is_told_of_receivers_and_of_no_secret(tmp_path: Path):
+    page = PageConfig(
+        (ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, "x.endpoint"),),
+        receives_here=True,
+        tokens=True,
+        demo_switch=tmp_path / "switch",
+    )
+    body = json.loads(ask(Engine([]), "/api/page/config", page=page)[1])
+    assert body["receivers"][0]["port"] == 4318
+    assert body["tokens"] is True
+    assert body["demo"] == {"allowed": True, "running": False}
+    assert str(tmp_path) not in json.dumps(body)
+
+
+def test_the_switch_of_the_demo(tmp_path: Path):
+    page, own = PageConfig(demo_switch=tmp_path / "switch"), {DEMO_HEADER: "1"}
+    assert ask(Engine([]), "/api/page/demo", method="POST", headers=own)[0] == 404
+    assert ask(Engine([]), "/api/page/demo", method="POST", page=page)[0] == 400
+    assert not (tmp_path / "switch").exists()
+    status, text = ask(Engine([]), "/api/page/demo", method="POST", headers=own, page=page)
+    assert (status, json.loads(text)) == (200, {"allowed": True, "running": True})
+    assert (tmp_path / "switch").exists()
+    assert ask(Engine([]), "/api/page/demo?running=maybe", method="POST", headers=own, page=page)[0] == 400
+    ask(Engine([]), "/api/page/demo?running=false", method="POST", headers=own, page=page)
+    assert not (tmp_path / "switch").exists()

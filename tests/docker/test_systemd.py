@@ -1,0 +1,38 @@
+"""The unit of systemd: it starts what the Procfile starts, with settings that exist."""
+
+import configparser
+import shlex
+from pathlib import Path
+
+import pytest
+
+from app.settings import load
+from app.settings.models import TARGETS
+from tests.helpers.files import ROOT
+
+UNIT = ROOT / "docker" / "systemd" / "stretto@.service"
+
+
+@pytest.fixture
+def service() -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(strict=True, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(UNIT.read_text())
+    return parser["Service"]
+
+
+def test_it_starts_what_the_procfile_starts(service: configparser.SectionProxy) -> None:
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    _, _, command = lines["all"].partition(".venv/bin/")
+    assert service["ExecStart"] == f"{service['WorkingDirectory']}/.venv/bin/{command}"
+
+
+@pytest.mark.parametrize("target", ["all", *TARGETS])
+def test_its_variables_are_settings(service: configparser.SectionProxy, target: str, tmp_path: Path) -> None:
+    env = dict(one.split("=", 1) for one in shlex.split(service["Environment"].replace("%i", target)))
+    config = tmp_path / "stretto.yaml"
+    config.write_text("")
+    settings = load(env | {"STRETTO_CONFIG": str(config)}, tmp_path)
+    assert settings.target == target
+    # Everything else is read-only for the service.
+    assert str(settings.data_dir) == f"/var/lib/{service['StateDirectory'].replace('%i', target)}"
