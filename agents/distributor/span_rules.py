@@ -19,7 +19,6 @@ TRACE_TOO_LARGE: Final = "trace_too_large"
 PAST: Final = "outside_past_slack"
 FUTURE: Final = "outside_future_slack"
 
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -107,7 +106,7 @@ class SpanRules:
     def _fits(self, spans: pa.RecordBatch, rows: Int64s, tenant: str, bytes_max: int, now_s: float, out: Ruled) -> None:
         """Discards the spans of a trace that come after it has reached its limit."""
         sizes = span_bytes(spans, SpanAttributes(spans.column("attributes")))[rows]
-        traces, trace_of = np.unique(_hashes(spans, rows, tenant), return_inverse=True)
+        traces, trace_of = np.unique(trace_hashes(spans, rows, tenant), return_inverse=True)
         before = self.sizes.sizes(traces, now_s)
         grown = np.bincount(trace_of, sizes, len(traces)).astype(np.int64)
         if not (before + grown > bytes_max).any():
@@ -133,12 +132,19 @@ def _received(received_ns: Int64s | None, rows: Int64s, now_ns: int) -> Int64s:
     return np.where(own > 0, own, now_ns)
 
 
-def _hashes(spans: pa.RecordBatch, rows: Int64s, tenant: str) -> UInt64s:
-    """A number for each row's trace, never 0. Two tenants may have the same trace id."""
+def trace_hashes(spans: pa.RecordBatch, rows: Int64s, tenant: str) -> UInt64s:
+    """A number for each row's trace, never 0, whose lowest bits are as random as the others: ids may be small numbers.
+    Two tenants may have the same trace id.
+    """
     halves = np.ascontiguousarray(fixed_bytes(spans.column("trace_id"))).view(np.uint64)[rows]
-    mixed = (halves[:, 0] ^ np.uint64(hash(tenant) & (2**64 - 1))) * _MIX
-    mixed ^= mixed >> np.uint64(32)
-    mixed = (mixed ^ halves[:, 1]) * _MIX
-    mixed ^= mixed >> np.uint64(29)
+    mixed = _mixed(_mixed(halves[:, 0] ^ np.uint64(hash(tenant) & (2**64 - 1))) ^ halves[:, 1])
     hashes: UInt64s = np.maximum(mixed, np.uint64(1))
     return hashes
+
+
+def _mixed(numbers_: UInt64s) -> UInt64s:
+    """SplitMix64's last step: each bit depends on every bit."""
+    mixed = (numbers_ ^ (numbers_ >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    out: UInt64s = mixed ^ (mixed >> np.uint64(31))
+    return out

@@ -1,9 +1,12 @@
 """The table of sizes: as a dictionary, as long as there is room."""
 
 import numpy as np
+import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.distributor.span_rules import trace_hashes
 from agents.distributor.trace_sizes import WAYS, Charge, TraceSizes
 
 # Of 512 sets every eighth: four of 200 traces are in each.
@@ -51,3 +54,15 @@ def test_after_a_while_a_trace_begins_anew():
     assert table.sizes(np.array([5], np.uint64), 1061.0).tolist() == [0]
     table.add(charge(t6=-7), 1001.0)
     assert table.sizes(np.array([6], np.uint64), 1002.0).tolist() == [0]
+
+
+@pytest.mark.parametrize("place", [0, 7, 8, 15], ids="byte {}".format)
+def test_small_numbers_as_ids(place: int) -> None:
+    """256 ids that differ in one byte are in as many sets of 2^17, but for chance: none of them pushes another out."""
+    ids = [bytes([1] * place + [number] + [0] * (15 - place)) for number in range(256)]
+    spans = pa.record_batch({"trace_id": pa.array(ids, pa.binary(16))})
+    hashes = trace_hashes(spans, np.arange(256), "t")
+    assert len(set((hashes & np.uint64((1 << 17) - 1)).tolist())) > 250
+    table = TraceSizes(1 << 20, 60.0)
+    table.add(Charge(hashes, np.full(256, 5)), 1000.0)
+    assert table.sizes(hashes, 1001.0).tolist() == [5] * 256
