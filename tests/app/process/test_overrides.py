@@ -165,3 +165,19 @@ def test_the_documented_examples():
         assert Settings.model_validate(settle(yaml.safe_load(example), Settings))
     (overrides,) = [one for one in examples if one.startswith("overrides:")]
     assert set(read_tenants(overrides, "docs", {}, lambda _: None).entries) == {"team-a", "*"}
+
+
+def test_the_documented_limits(tmp_path):
+    """Settings, overrides and forwarders in docs/multitenancy.md are good, and nothing in them is without effect."""
+    text = (ROOT / "docs/multitenancy.md").read_text(encoding="utf-8")
+    defaults, tenants, forwarders = re.findall(r"```yml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "stretto.yaml").write_text(
+        defaults.replace("/etc/stretto/tenants.yaml", str(tmp_path / "t")) + forwarders
+    )
+    (tmp_path / "t").write_text(tenants)
+    file = OverridesFile(load({}, tmp_path), {})
+    assert file.of("team-a").ingestion.rate_limit_bytes == 50_000_000
+    assert file.of("team-a").ingestion.burst_size_bytes == 30_000_000, "of the defaults"
+    assert file.of("team-a").forwarders == ("team-a-collector",)
+    assert file.of("anybody").ingestion.rate_limit_bytes == 1_000_000
+    assert read_tenants(tenants, "docs", {}, lambda _: None).warnings == []
