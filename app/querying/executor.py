@@ -129,16 +129,19 @@ class QueryExecutor:
         with self.budget().active():
             return make()
 
-    async def run(self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None) -> T:
+    async def run(
+        self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None, *, always_waits: bool = False
+    ) -> T:
         """Runs it on a thread, within the limits; tells it to stop when nobody waits any more.
 
-        usage: counts what it asks of the object storage
+        usage: counts what it asks of the object storage. always_waits: however many others wait, because somebody else
+        has let this one in
         Raises: Stopping, TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are,
         every other StorageError as Unavailable
         """
         counted = RequestUsage()
         limits = self.limits
-        if self._admitted >= 2 * limits.concurrent_max:
+        if self._admitted >= 2 * limits.concurrent_max and not always_waits:
             REFUSED.inc()
             raise TooManyRequests(
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"

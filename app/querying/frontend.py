@@ -25,7 +25,7 @@ from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
 from app.querying.live_messages import PARTIAL, LiveAsk, expect
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
-from app.querying.participants import LivePeer, Participant
+from app.querying.participants import Begun, LivePeer, Participant, begin
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
@@ -200,12 +200,15 @@ class Frontend:
             behind_too=observer.missing_data is not None,
             redactions=view.snapshot.redactions,
         )
+        jobs, rest = await self._block_work.jobs(tenant, request, view)
+        if not ask.wants_keys:  # then nobody need wait for anybody
+            jobs = [Begun(stack, job) for job in jobs]
         with observer.profile.stage("ask live stores"):
             live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
             view.missing_data.add(text)
         peers = [LivePeer(one, request, self._executor, wants_keys=ask.wants_keys) for one in live.peers]
-        return [*peers, *await self._block_work.participants(tenant, request, view, live, observer)]
+        return [*peers, *jobs, *self._block_work.here(request, rest, live, observer)]
 
     async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
         texts: list[str] = []
@@ -243,16 +246,18 @@ class Frontend:
             behind_too=True,
             redactions=view.snapshot.redactions,
         )
+        jobs, rest = await self._block_work.trace_jobs(tenant, request, view)
+        begun = [begin(stack, job()) for job in jobs]
         live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
             view.missing_data.add(text)
         peers = [partial(_trace_of_peer, one) for one in live.peers]
-        return [*peers, *await self._block_work.trace_parts(tenant, request, view, live)]
+        return [*peers, *begun, *self._block_work.trace_here(request, rest, live)]
 
     def _known_blocks(self) -> BlockList:
         blocks = self._blocks()
-        if blocks is None:
-            raise Unavailable("this process does not know the blocks yet")
+        if blocks is None or not self._partitions.now():
+            raise Unavailable("this process does not know yet which blocks and partitions there are")
         return blocks
 
     async def _begun_anew(self, ask: Callable[["_Excluded"], Awaitable[T]]) -> T:

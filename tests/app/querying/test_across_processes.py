@@ -210,7 +210,7 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         process = group.processes["a"]
         started, ended = asyncio.Event(), asyncio.Event()
 
-        async def wait(*_: Any) -> None:
+        async def wait(*_: Any, **__: Any) -> None:
             started.set()
             try:
                 await asyncio.sleep(60)
@@ -222,6 +222,22 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         await asyncio.wait_for(started.wait(), 5)
         asking.cancel()
         await asyncio.wait_for(ended.wait(), 5)
+
+
+@in_loop
+async def test_a_frontend_that_has_just_started(tmp_path: Path) -> None:
+    """It does not answer without what it does not know yet: blocks, or how many partitions there are."""
+    async with cluster(tmp_path) as group:
+        await filled(group)
+        partitions, blocks = group.log.partitions, group.blocks
+        group.log.partitions = 0
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await counted(group.frontend)
+        group.log.partitions, group.blocks = partitions, None
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await traced(group, 1)
+        group.blocks = blocks
+        assert await counted(group.frontend) == 40
 
 
 @in_loop
