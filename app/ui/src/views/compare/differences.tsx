@@ -37,7 +37,7 @@ export function Differences({ found, aligned, selected, onSelect }: Props) {
                 </span>
               </span>
               <span class="cmp-weight">
-                <span class={one.self > 0 ? "more" : "less"} style={{ width: `${(Math.abs(one.self) / most) * 100}%` }} />
+                <span class={one.self > 0 ? "weight-more" : "weight-less"} style={{ width: `${(Math.abs(one.self) / most) * 100}%` }} />
               </span>
               {(one.countA !== one.countB || one.errorsA !== one.errorsB) && (
                 <span class="cmp-row muted small">
