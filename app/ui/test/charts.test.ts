@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { MetricsAnswer, Series } from "../src/api/types.ts";
 import { timeTicks } from "../src/charts/canvas.ts";
 import { durationLiteral, gridOf, holds, quantileBound, rowTotals, smallPart } from "../src/charts/grid.ts";
-import { conditionsOf, linesOf, unitOf, unitText } from "../src/charts/series.ts";
+import { conditionsFor, linesOf, unitOf, unitText } from "../src/charts/series.ts";
 
 const bucket = (bound: number, samples: [number, number][]): Series => ({
   labels: [{ key: "__bucket", value: { doubleValue: bound } }],
@@ -75,7 +75,7 @@ test("a series becomes conditions", () => {
     { key: "span.m", value: { stringValue: "nil" } },
     { key: "p", value: { doubleValue: 0.9 } },
   ];
-  assert.equal(conditionsOf(labels), 'name = "a\\"b" && status = error && span.n = 5 && span.m = nil');
+  assert.equal(conditionsFor(labels), 'name = "a\\"b" && status = error && span.n = 5 && span.m = nil');
 });
 
 test("ticks are round, in the zone", () => {

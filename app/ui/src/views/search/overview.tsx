@@ -65,6 +65,7 @@ export function Overview({ query, selection }: { query: string; selection: Selec
 const DIFFS: readonly (readonly [Exclude<DiffKind, "marked">, string])[] = [
   ["errors", "errors"],
   ["slow", "the slowest 5%"],
+  ["where", "spans that …"],
 ];
 
 function MarkTools({ query, selection }: { query: string; selection: Selection }) {
