@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak fuzz lock clean
+.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak chaos fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, 
 soak: $(DEV) ## 20 minutes of load while processes are killed; then count every span
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exchanged, cut off, asked all the time; then count
+	@$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 15 --rate 5000 --every-s 30 $(ARGS)
+	$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 5 --rate 5000 --every-s 30 --network $(ARGS)
+
 fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
@@ -125,14 +129,15 @@ $(UI): $(UI_SOURCES)
 	  echo "Everything else works. make ui tries again." >&2
 	fi
 
-# Azurite, an Azure Blob Storage server for the tests. Without npm they are skipped; where CI is set they fail.
+# Azurite, an Azure Blob Storage server, and clients that send spans, for the tests. Without npm they are skipped; where
+# CI is set they fail.
 $(NODE): package.json package-lock.json
 	@if npm=$$(PATH="$(CURDIR)/build/node/bin:$$PATH" command -v npm); then
 	  echo "Installing what package-lock.json locks"
 	  PATH="$$(dirname "$$npm"):$$PATH" npm ci --silent
 	  touch $@
 	else
-	  echo "npm is not there: tests that need Azurite are skipped (Debian, Ubuntu: apt-get install npm)" >&2
+	  echo "npm is not there: tests that need Azurite or Node's clients are skipped (Debian, Ubuntu: apt-get install npm)" >&2
 	fi
 
 # No index and no folder of wheels is written down: whoever installs uses their own. PIP_FIND_LINKS is left out,

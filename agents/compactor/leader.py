@@ -40,6 +40,7 @@ class TenantRules:
 class LeaderLimits:
     """partitions: numbers of those of the topic of spans. jobs_max: planned ahead
     settle_s: how long after a window of time its last blocks may be flushed
+    poll_age_s: how old what another one of this process has polled may be; then the leader does not poll besides
     """
 
     partitions: Sequence[int]
@@ -48,6 +49,7 @@ class LeaderLimits:
     inputs_min: int
     inputs_max: int
     jobs_max: int
+    poll_age_s: float = 0.0
 
 
 class Chores(NamedTuple):
@@ -102,7 +104,7 @@ class Leader:
         Raises: StorageError if the storage is away; what concerns one tenant holds up no other
         """
         now_s = self._clock()
-        self._blocks.poll(self._limits.partitions)
+        self._blocks.poll(self._limits.partitions, self._limits.poll_age_s)
         tenants = sorted(self._blocks.tenants())
         self._jobs.forget_tenants(tenants)
         waits = self._jobs.former_left(committed, now_s)

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from agents.distributor.dead_letters import DeadLetter, DeadLetters
 from agents.distributor.encodings import Translated
-from agents.distributor.sources import Sources
+from agents.distributor.sources import TopicSources
 from agents.distributor.span_writer import DISCARDED, NotAcknowledged, Outcome, Request, SpanWriter
 from agents.limited_log import limited_logger
 from agents.stream.stream_app import StreamApp
@@ -66,7 +66,7 @@ def _received_ns(message: Any) -> int:
 
 def register(
     app: StreamApp,
-    sources: Sources,
+    sources: TopicSources,
     writer: SpanWriter,
     decode_s_max: float,
     dead: DeadLetters | None,
@@ -93,7 +93,7 @@ class _Batcher:
         self,
         app: StreamApp,
         writer: SpanWriter,
-        sources: Sources,
+        sources: TopicSources,
         decode_s_max: float = 10.0,
         dead: DeadLetters | None = None,
         took: Took = _nobody_asks,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+import faust
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
@@ -54,11 +55,14 @@ class DeadLetter(NamedTuple):
         ]
 
 
-class DeadLetters:
+class DeadLetters(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """Writes them. One per process; belongs to its event loop. It connects when it is first needed."""
 
-    def __init__(self, kafka: KafkaClient, topic: str, message_bytes_max: int, within_s: float = _WITHIN_S) -> None:
+    def __init__(
+        self, kafka: KafkaClient, topic: str, message_bytes_max: int, within_s: float = _WITHIN_S, **kwargs: Any
+    ) -> None:
         """message_bytes_max: of a message that is not compressed"""
+        super().__init__(**kwargs)
         self._kafka, self._topic, self._message_bytes_max = kafka, topic, message_bytes_max
         self._within_s = within_s
         self._producer: Any = None
@@ -112,7 +116,7 @@ class DeadLetters:
             raise
         return producer
 
-    async def close(self) -> None:
+    async def on_stop(self) -> None:
         """Closes the connection."""
         await self._close()
 

@@ -15,7 +15,7 @@ _KAFKA_OWN: Final = "__"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TopicSource:
     """Topics of one encoding. topics, excluded: names, or regular expressions that begin with ^
 
     tenant: of messages whose header, or key, does not name one; header: in lower case
@@ -67,15 +67,15 @@ def _matches(topics: Sequence[str], topic: str) -> bool:
     return any(re.fullmatch(one, topic) if one.startswith("^") else one == topic for one in topics)
 
 
-class Sources:
+class TopicSources:
     """All of them. `topics` are those that are read now: what is named, and what was found to match.
 
     never: topics that no regular expression means: those that Stretto writes
     """
 
-    def __init__(self, sources: Sequence[Source], never: Iterable[str] = ()) -> None:
+    def __init__(self, sources: Sequence[TopicSource], never: Iterable[str] = ()) -> None:
         self._sources, self._never = sources, frozenset(never)
-        self._by_topic: dict[str, Source] = {}
+        self._by_topic: dict[str, TopicSource] = {}
         self.topics = [topic for one in sources for topic in one.topics if not topic.startswith("^")]
 
     @property
@@ -83,7 +83,7 @@ class Sources:
         """Whether topics may come and go."""
         return any(topic.startswith("^") for one in self._sources for topic in one.topics)
 
-    def source_of(self, topic: str) -> Source:
+    def source_of(self, topic: str) -> TopicSource:
         """The source of a topic that is read."""
         found = self._by_topic.get(topic)
         if found is None:
@@ -99,6 +99,6 @@ class Sources:
             if not topic.startswith(_KAFKA_OWN) and not topic.endswith(LEADER_TOPIC_END) and self._find(topic)
         )
 
-    def _find(self, topic: str) -> Source | None:
+    def _find(self, topic: str) -> TopicSource | None:
         named = (one for one in self._sources if one.names(topic))
         return next(named, None) or next((one for one in self._sources if one.matches(topic)), None)

@@ -11,9 +11,10 @@ import pyarrow as pa
 from prometheus_client import Counter
 
 from agents.distributor.record_producer import Record
-from agents.distributor.requests import Encoded, joined, summed
+from agents.distributor.requests import Encoded as Encoded
 from agents.distributor.requests import Outcome as Outcome
 from agents.distributor.requests import Request as Request
+from agents.distributor.requests import joined, summed
 from agents.distributor.small_batches import BATCH_BYTES_MAX, encode_small
 from agents.distributor.span_inspector import RequestFacts, SpanInspector
 from agents.distributor.trace_sizes import Charge

@@ -26,7 +26,7 @@ INVALID_ID = "invalid_id"
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspection:
     """keep: the rows that go on; None: all; discarded: by the number of the request
     charges: see `SpanRules.keep`; usage: what the rows that go on cost
     """
@@ -85,7 +85,7 @@ class SpanInspector:
         counted = self.usage is not None and bool(limits.dimensions)
         return counted or bool(limits.attribute_bytes_max) or bool(self.rules.limited([tenant]))
 
-    def inspect(self, decoded: Decoded, requests: RequestFacts) -> Inspected:
+    def inspect(self, decoded: Decoded, requests: RequestFacts) -> Inspection:
         """Looks at the spans of a batch. Counts nothing: see `SpanRules.keep` and `UsageTracker.add`."""
         spans = decoded.spans
         if self._received is not None:
@@ -93,10 +93,10 @@ class SpanInspector:
         if self._discarded is not None and decoded.refused is not None:
             log_discarded(decoded.refused, self._discarded, ",".join(requests.tenants), INVALID_ID)
         if self.limits.none() or not len(spans):
-            return Inspected()
+            return Inspection()
         keep, discarded, charges = self._ruled(decoded, requests)
         usage = self._usage(decoded, requests, keep) if self.usage is not None else []
-        return Inspected(keep, discarded, charges, usage)
+        return Inspection(keep, discarded, charges, usage)
 
     def attribute(self, counts: Sequence[UsageCount]) -> None:
         """Kafka has the spans: their bytes are their tenants'."""

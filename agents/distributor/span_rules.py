@@ -140,4 +140,5 @@ def _hashes(spans: pa.RecordBatch, rows: Int64s, tenant: str) -> UInt64s:
     mixed ^= mixed >> np.uint64(32)
     mixed = (mixed ^ halves[:, 1]) * _MIX
     mixed ^= mixed >> np.uint64(29)
-    return np.maximum(mixed, np.uint64(1))
+    hashes: UInt64s = np.maximum(mixed, np.uint64(1))
+    return hashes

@@ -8,7 +8,7 @@ import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from agents.distributor.sources import Sources
+from agents.distributor.sources import TopicSources
 from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import ATTEMPT_S, bounded, reached
 from agents.stream.stream_app import StreamApp
@@ -20,9 +20,11 @@ _SUBSCRIBE_AFTER_S: Final = 1.0
 
 
 class TopicWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
-    """Keeps `Sources.topics`, and what the app subscribes to, as the topics that are there."""
+    """Keeps `TopicSources.topics`, and what the app subscribes to, as the topics that are there."""
 
-    def __init__(self, app: StreamApp, kafka: KafkaClient, sources: Sources, every_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, app: StreamApp, kafka: KafkaClient, sources: TopicSources, every_s: float, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._app, self._kafka, self._sources, self._every_s = app, kafka, sources, every_s
         self._named = list(sources.topics)

@@ -7,7 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from app.api.backend import BACKEND, Backend
-from app.api.limits import LIMITS_OF, ApiLimits, LimitsOf, strictest
+from app.api.limits import LIMITS, ApiLimits, LimitsOf, strictest
+from app.api.tenants import TENANTS
 from app.net.access import SEPARATOR, Access, Identity
 from query import memory
 from query.memory import RequestLimit
@@ -33,8 +34,8 @@ class Call:
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
     app, tenant = request.app, tenant_of_request(request)
-    partial_header = request.headers.get(PARTIAL_HEADER)
-    return Call(app[BACKEND], limits_of(tenant, app[LIMITS_OF]), tenant, request.query, partial_header)
+    partial_header, limits = request.headers.get(PARTIAL_HEADER), app[TENANTS].limits_of or (lambda _: app[LIMITS])
+    return Call(app[BACKEND], limits_of(tenant, limits), tenant, request.query, partial_header)
 
 
 def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:

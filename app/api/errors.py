@@ -56,6 +56,13 @@ class Unavailable(_TryLater):
     """Something that the answer needs is away: what, and after how many seconds to ask again."""
 
 
+class Stopping(Unavailable):
+    """The process that should answer is about to end: another one, or the next, will answer."""
+
+    def __init__(self) -> None:
+        super().__init__("this process stops; ask again")
+
+
 class TooManyRequests(_TryLater):
     """More requests than the limit allows; the message names the setting."""
 

@@ -85,5 +85,4 @@ def _is_stricter(limit: int, than: int) -> bool:
 # The limits of one tenant.
 LimitsOf = Callable[[str], ApiLimits]
 
-LIMITS_OF: Final = web.AppKey("limits_of", LimitsOf)
 LIMITS: Final = web.AppKey("limits", ApiLimits)

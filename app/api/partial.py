@@ -5,7 +5,7 @@ query_frontend.allow_partial. Otherwise an answer that would be silently less is
 itself, as Tempo does.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import orjson
@@ -57,9 +57,13 @@ async def reply_whole_or_partial(
         if partial_message is not None:
             yield partial_message(**partial_fields)
 
-    text = " ".join(partial_fields["message"].encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
-    more = {PARTIAL_HEADER: text, **(headers or {})}
+    more = {PARTIAL_HEADER: header_text(observer.missing_data), **(headers or {})}
     return await reply_either(request, lambda: _with_fields(make_json(), partial_fields), messages, more)
+
+
+def header_text(missing_data: Sequence[str]) -> str:
+    """What is lacking, as a header or metadata of gRPC can hold it."""
+    return " ".join("; ".join(missing_data).encode("ascii", "replace").decode().split())[:_HEADER_CHARS_MAX]
 
 
 def _with_fields(made: bytes | Iterable[bytes], partial_fields: dict[str, str]) -> Iterator[bytes]:

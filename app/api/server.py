@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
-from app.api.limits import LIMITS, LIMITS_OF, ApiLimits
+from app.api.limits import LIMITS, ApiLimits
 from app.api.page import config as page_config
 from app.api.page import search_stream, serve, service_map
 from app.api.page.files import PageFiles
@@ -72,7 +72,6 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
     app[BACKEND], app[ACCESS], app[LIMITS] = backend, access, limits
     app[TENANTS] = tenants or TenantApi()
-    app[LIMITS_OF] = app[TENANTS].limits_of or (lambda _: limits)
     app[PROCESS] = process or Process("all")
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ async def ensure_topics(kafka: KafkaClient, wanted: Sequence[TopicSpec], within_
             await kafka.reach()
             made += await _ensure_once(kafka, wanted, end)
             return made
+        except ssl.SSLCertVerificationError as err:
+            raise TopicError(f"the certificate of Kafka at {kafka} is not accepted: {err}; see kafka.tls") from err
         except REFUSALS as err:
             raise TopicError(
                 f"Kafka at {kafka} does not let Stretto in: {err}; see kafka.sasl in the settings"

@@ -65,7 +65,7 @@ class BlockService:
                     if not blocks.reads_again(err):
                         raise
 
-        return await self._executor.run(on_thread)
+        return await self._executor.run(on_thread, always_waits=True)
 
     def _partial(self, blocks: BlockList, ask: BlockAsk, cancelled: Cancelled) -> bytes:
         sources = self._sources(blocks, ask)

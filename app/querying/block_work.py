@@ -38,6 +38,11 @@ class BlockView:
     missing_data: MissingData
     live_only: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no block."""
+        return self.live_only or not (len(self.snapshot.rows) or self.snapshot.cut_blocks)
+
     @cached_property
     def metas(self) -> list[BlockMeta]:
         """The first use takes 20 µs for each: not on the event loop, if there may be thousands."""
@@ -47,22 +52,32 @@ class BlockView:
 
 
 class BlockWork(Protocol):
-    """Makes those take part in a query who read blocks, and this process's own live store."""
+    """Makes those take part in a query who read blocks, and this process's own live store.
+
+    Whoever reads blocks elsewhere need not wait until live stores have said what they have: so `jobs` comes first. The
+    view that it gives back is what is left for this process, and goes to `here`.
+    """
 
     def has_others(self) -> bool:
         """Whether other processes read blocks for this one."""
         ...
 
-    async def participants(
-        self, tenant: str, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
-    ) -> Sequence[Participant]:
-        """For a question that is merged. live: with the view of this process"""
+    async def jobs(self, tenant: str, request: Request, view: BlockView) -> tuple[list[Participant], BlockView]:
+        """Of a question that is merged: what other processes do."""
         ...
 
-    async def trace_parts(
-        self, tenant: str, request: TraceRequest, view: BlockView, live: OpenedLive
-    ) -> Sequence[AskTrace]:
-        """For a trace by its id."""
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
+    ) -> Sequence[Participant]:
+        """Of a question that is merged: what this process does. live: with the view of its live store"""
+        ...
+
+    async def trace_jobs(self, tenant: str, request: TraceRequest, view: BlockView) -> tuple[list[AskTrace], BlockView]:
+        """As `jobs`, of a trace by its id."""
+        ...
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `here`, of a trace by its id."""
         ...
 
 
@@ -78,15 +93,21 @@ class LocalBlockWork:
         """No."""
         return False
 
-    async def participants(
+    async def jobs(
         self,
-        tenant: str,  # noqa: ARG002
-        request: Request,
+        tenant: str,  # noqa: ARG002 (as the protocol has it)
+        request: Request,  # noqa: ARG002
         view: BlockView,
-        live: OpenedLive,
-        observer: QueryObserver,
+    ) -> tuple[list[Participant], BlockView]:
+        """None: all is read here."""
+        return [], view
+
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
     ) -> Sequence[Participant]:
-        """As `BlockWork.participants`."""
+        """As `BlockWork.here`."""
+        if view.is_empty and not live.local_partitions:
+            return []
         redactions = view.snapshot.redactions
 
         def open_blocks(metas: Sequence[BlockMeta]) -> list[Any]:
@@ -106,14 +127,19 @@ class LocalBlockWork:
             )
         ]
 
-    async def trace_parts(
+    async def trace_jobs(
         self,
         tenant: str,  # noqa: ARG002
-        request: TraceRequest,
+        request: TraceRequest,  # noqa: ARG002
         view: BlockView,
-        live: OpenedLive,
-    ) -> Sequence[AskTrace]:
-        """As `BlockWork.trace_parts`."""
+    ) -> tuple[list[AskTrace], BlockView]:
+        """None: all is read here."""
+        return [], view
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `BlockWork.trace_here`."""
+        if view.is_empty and not live.local_partitions:
+            return []
         trace_id, redactions = request.trace_id, view.snapshot.redactions
 
         def over(metas: Sequence[BlockMeta]) -> TracePart:
@@ -124,4 +150,4 @@ class LocalBlockWork:
         def on_thread(_: Cancelled) -> TracePart:
             return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
 
-        return [partial(self._executor.run, on_thread)]
+        return [partial(self._executor.run, on_thread, always_waits=True)]

@@ -12,7 +12,7 @@ from typing import Final, Self, TypeVar
 import pyarrow as pa
 from prometheus_client import Counter, Gauge, Histogram
 
-from app.api.errors import TooManyRequests, Unavailable
+from app.api.errors import Stopping, TooManyRequests, Unavailable
 from app.querying.query_threads import leaving_nothing, lower_priority
 from app.settings.models import Query
 from query.errors import QueryCancelled
@@ -95,10 +95,12 @@ class QueryExecutor:
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self.memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
+        self._closed = False
         compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
 
     def close(self) -> None:
         """Gives up the queries that wait or run."""
+        self._closed = True
         for pool in (self.pool, self._answers, self.reads):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -107,7 +109,8 @@ class QueryExecutor:
         return request_budget(lambda: MemoryBudget(self.limits.memory_bytes_max, self.memory))
 
     async def run_in_thread(self, make: Callable[[], T]) -> T:
-        """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded"""
+        """What `make` returns, run on one of the threads that make answers. Raises: MemoryExceeded, Stopping"""
+        self._check_open()
         budget = self.budget()
 
         def on_thread() -> T:
@@ -126,16 +129,19 @@ class QueryExecutor:
         with self.budget().active():
             return make()
 
-    async def run(self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None) -> T:
+    async def run(
+        self, work: Callable[[Cancelled], T], usage: RequestUsage | None = None, *, always_waits: bool = False
+    ) -> T:
         """Runs it on a thread, within the limits; tells it to stop when nobody waits any more.
 
-        usage: counts what it asks of the object storage
-        Raises: TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are, every other
-        StorageError as Unavailable
+        usage: counts what it asks of the object storage. always_waits: however many others wait, because somebody else
+        has let this one in
+        Raises: Stopping, TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are,
+        every other StorageError as Unavailable
         """
         counted = RequestUsage()
         limits = self.limits
-        if self._admitted >= 2 * limits.concurrent_max:
+        if self._admitted >= 2 * limits.concurrent_max and not always_waits:
             REFUSED.inc()
             raise TooManyRequests(
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
@@ -145,6 +151,7 @@ class QueryExecutor:
         self._admitted += 1
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
+                self._check_open()
                 with RUNNING.track_inprogress():
                     answer = await asyncio.get_running_loop().run_in_executor(self.pool, walled, in_budget)
             done = True
@@ -163,6 +170,11 @@ class QueryExecutor:
             _observe(counted)
             if usage is not None:
                 usage.merge(counted)
+
+    def _check_open(self) -> None:
+        """Its threads take no more work once it is closed. Raises: Stopping"""
+        if self._closed:
+            raise Stopping
 
     def _on_thread(
         self, work: Callable[[Cancelled], T], cancelled: threading.Event, counted: RequestUsage

@@ -44,6 +44,7 @@ async def gather(
 async def _shared(participants: Sequence[Participant], executor: QueryExecutor) -> list[Keys]:
     """For each participant the keys of those of its traces that others have, too."""
     lists = await all_of([participant.keys() for participant in participants])
+    executor.budget().reserve(2 * sum(keys.nbytes for keys in lists), "the keys of traces in several places")
 
     def compare() -> list[Keys]:
         shared = keys_in_several(lists)

@@ -69,7 +69,7 @@ class LiveService:
             parts = redacted_parts(view.sources(served, request.trace_id), redactions)
             return TracePart(*trace_by_id(parts, request)).to_ipc()
 
-        return await self._executor.run(on_thread)
+        return await self._executor.run(on_thread, always_waits=True)
 
     async def _question(
         self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
@@ -87,7 +87,7 @@ class LiveService:
                 open_sources()
                 return trace_keys(trace_ids(sources))
 
-            await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys)))
+            await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys, always_waits=True)))
             elsewhere = keys_of(expect(await conversation.receive(), EVALUATE).data)
 
         def evaluate(cancelled: Cancelled) -> bytes:
@@ -98,7 +98,7 @@ class LiveService:
             data: bytes = kind.partial(work, ask.request).to_ipc()
             return data
 
-        return await self._executor.run(evaluate)
+        return await self._executor.run(evaluate, always_waits=True)
 
     def _redactions(self, ask: LiveAsk) -> Sequence[Redaction]:
         """Those that either side knows."""

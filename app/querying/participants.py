@@ -1,8 +1,10 @@
 """Those who have a part of the spans that a query asks for, and what each makes of it."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from app.querying.damage import MissingData, past_damage
 from app.querying.executor import Cancelled, QueryExecutor
@@ -15,10 +17,12 @@ from query.request_json import Request
 from query.scan.pieces import UNKNOWN_NS
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
-from query.scan.shared_traces import Keys, ids_with_keys, trace_keys
+from query.scan.shared_traces import NO_KEYS, Keys, ids_with_keys, trace_keys
 from query.tags.tag_cache import TagCache
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
+
+T = TypeVar("T")
 
 # What takes less than a millisecond is done on the event loop.
 _DECODED_HERE_BYTES_MAX: Final = 64 << 10
@@ -66,6 +70,37 @@ class LivePeer:
                 await self.keys()
         data = expect(await self._conversation.receive(), PARTIAL).data
         return await decoded(data, self._request, self._executor)
+
+
+class Begun:
+    """A participant that works already, while others are still looked for. Only where no traces are shared"""
+
+    def __init__(self, stack: AsyncExitStack, other: Participant) -> None:
+        """stack: gives the work up at its end"""
+        self.latest_ns = other.latest_ns
+        self._other = other
+        self._result = begin(stack, other.partial(NO_KEYS))
+
+    async def keys(self) -> Keys:
+        """As `Participant.keys`."""
+        return await self._other.keys()
+
+    async def partial(self, elsewhere: Keys) -> Partial:
+        """As `Participant.partial`."""
+        assert not len(elsewhere), "the work has begun without knowing of shared traces"
+        return await self._result()
+
+
+def begin(stack: AsyncExitStack, work: Awaitable[T]) -> Callable[[], Awaitable[T]]:
+    """Begins work now. Out: gives its result. stack: gives it up at its end"""
+    task = asyncio.ensure_future(work)
+
+    async def give_up() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(give_up)
+    return lambda: task
 
 
 class Local:
@@ -116,7 +151,7 @@ class Local:
 
             return past_damage(self._blocks, self._metas(), over, self._missing_data)
 
-        return await self._executor.run(on_thread, self._observer.profile.storage)
+        return await self._executor.run(on_thread, self._observer.profile.storage, always_waits=True)
 
 
 async def decoded(data: bytes, request: Request, executor: QueryExecutor) -> Partial:

@@ -66,25 +66,25 @@ class QueuedBlockWork:
         """Whether other queriers are connected, or must be."""
         return not self._own_id or self._queue.has_queriers(besides=self._own_id)
 
-    async def participants(
-        self, tenant: str, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
-    ) -> Sequence[Participant]:
-        """As `BlockWork.participants`."""
+    async def jobs(self, tenant: str, request: Request, view: BlockView) -> tuple[list[Participant], BlockView]:
+        """As `BlockWork.jobs`."""
         if not self.has_others():
-            return await self._local.participants(tenant, request, view, live, observer)
+            return [], view
         jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
         turns = asyncio.Semaphore(self._limits.concurrent_max)
         found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
-        if live.local_partitions:
-            found += await self._local.participants(tenant, request, replace(view, live_only=True), live, observer)
-        return found
+        return found, replace(view, live_only=True)
 
-    async def trace_parts(
-        self, tenant: str, request: TraceRequest, view: BlockView, live: OpenedLive
-    ) -> Sequence[AskTrace]:
-        """As `BlockWork.trace_parts`."""
+    def here(
+        self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
+    ) -> Sequence[Participant]:
+        """As `BlockWork.here`."""
+        return self._local.here(request, view, live, observer)
+
+    async def trace_jobs(self, tenant: str, request: TraceRequest, view: BlockView) -> tuple[list[AskTrace], BlockView]:
+        """As `BlockWork.trace_jobs`."""
         if not self.has_others():
-            return await self._local.trace_parts(tenant, request, view, live)
+            return [], view
 
         def plan() -> list[BlockJob]:
             # Whole blocks, however large: a filter of trace ids says which of their files are read.
@@ -93,12 +93,11 @@ class QueuedBlockWork:
         turns = asyncio.Semaphore(self._limits.concurrent_max)
         jobs = await self._planned(plan, view)
         found: list[AskTrace] = [partial(self._trace_part, tenant, request, view, job, turns) for job in jobs]
-        if live.local_partitions:
-            return [
-                *found,
-                *await self._local.trace_parts(tenant, request, replace(view, live_only=True), live),
-            ]
-        return found
+        return found, replace(view, live_only=True)
+
+    def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
+        """As `BlockWork.trace_here`."""
+        return self._local.trace_here(request, view, live)
 
     async def _planned(self, plan: Callable[[], list[BlockJob]], view: BlockView) -> list[BlockJob]:
         small = len(view.snapshot.rows) + len(view.snapshot.cut_blocks) <= _PLANNED_HERE_MAX

@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 
+from app.api.errors import Stopping
 from app.rpc.errors import ERROR, from_frame
 from app.rpc.frames import FrameReader, RpcFrame, to_messages
 
@@ -88,10 +89,11 @@ class CallingConversation:
 
 
 def checked(frame: RpcFrame) -> RpcFrame:
-    """The frame. Raises: the error that was sent instead"""
-    if frame.name == ERROR:
-        raise from_frame(frame)
-    return frame
+    """The frame. Raises: the error that was sent instead; PeerGone if that was that the process stops"""
+    if frame.name != ERROR:
+        return frame
+    err = from_frame(frame)
+    raise PeerGone(str(err)) if isinstance(err, Stopping) else err
 
 
 # How long nothing may come from a process before it is asked whether it is there, and for the answer: one that stands

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app.api.errors import TooManyRequests, Unavailable
+from app.api.errors import Stopping, TooManyRequests, Unavailable
 from app.rpc.frames import BadFrame, RpcFrame
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
@@ -48,6 +48,7 @@ _KINDS: Final[tuple[tuple[str, type[BaseException]], ...]] = (
     ("queries-too-large", QueriesTooLarge),
     ("memory", MemoryExceeded),
     ("too-many-requests", TooManyRequests),
+    ("stopping", Stopping),
     ("unavailable", Unavailable),
     ("damaged", DamagedError),
     ("outdated", OutdatedError),
@@ -62,6 +63,7 @@ _MAKE: Final[Mapping[str, Callable[[Mapping[str, Any]], Exception]]] = {
     "queries-too-large": lambda fields: QueriesTooLarge(fields["text"]),
     "memory": lambda fields: MemoryExceeded(fields["text"]),
     "too-many-requests": lambda fields: TooManyRequests(fields["text"]),
+    "stopping": lambda _: Stopping(),
     "unavailable": lambda fields: Unavailable(fields["text"], float(fields.get("retry_after_s", 1))),
     "damaged": lambda fields: DamagedError(fields["path"], fields["problem"]),
     "outdated": lambda fields: OutdatedError(fields["text"]),

@@ -70,7 +70,7 @@ def shown(entry: TenantOverrides) -> dict[str, Any]:
     """Of what counts for a tenant what it may set, under Tempo's names."""
     tree = entry.model_dump(mode="json", exclude_unset=True)
     for key in _others(tree):
-        at = tree
+        at: Any = tree
         for part in key[:-1]:
             at = at[part]
         del at[key[-1]]

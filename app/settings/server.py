@@ -111,7 +111,9 @@ class Server(Section):
         default=1000, description="Most other processes that call this one at the same time; others are refused."
     )
     internal_calls_max: Count = Field(
-        default=2000, description="Most calls from other processes at the same time; others are refused."
+        default=10_000,
+        description="Most calls from other processes at the same time; others are refused. A querier holds a call for "
+        "each job that it would take at once.",
     )
     internal_message_bytes_max: Bytes = Field(
         default=256 * MIB,

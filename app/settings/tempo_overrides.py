@@ -83,11 +83,11 @@ _REFUSED: Final[Mapping[Key, str]] = {
     (_GENERATOR, "processor", "span_metrics", "enable_tracestate_span_multiplier"): "set span_multiplier_key",
 }
 # These values are what happens here anyway.
-_HARMLESS: Final = (None, False, "", "disabled", [], {})
+_HARMLESS: Final[tuple[Any, ...]] = (None, False, "", "disabled", [], {})
 
 
 @dataclass(slots=True)
-class Converted:
+class ConvertedEntry:
     """What one entry became. moved: our keys and those of the file; problems and warnings name the file's keys"""
 
     tree: dict[str, Any] = field(default_factory=dict)
@@ -96,9 +96,9 @@ class Converted:
     warnings: dict[Key, str] = field(default_factory=dict)
 
 
-def convert(entry: Mapping[str, Any]) -> Converted:
+def convert(entry: Mapping[str, Any]) -> ConvertedEntry:
     """One tenant's entry in our own keys. Values of a wrong type stay as they are: the models say what is wrong."""
-    found = Converted()
+    found = ConvertedEntry()
     for name, value in entry.items():
         _convert(found, _nested(str(name)), (str(name),), value)
     return found
@@ -142,7 +142,7 @@ def _nested(name: str) -> Key:
     return (name,)
 
 
-def _convert(found: Converted, key: Key, old: Key, value: Any) -> None:
+def _convert(found: ConvertedEntry, key: Key, old: Key, value: Any) -> None:
     if key in _REFUSED:
         if value not in _HARMLESS:
             found.problems[old] = f"has no counterpart here: {_REFUSED[key]}"
@@ -180,7 +180,7 @@ def _at(tree: Any, key: Key) -> Any:
     return tree
 
 
-def _set(found: Converted, key: Key, old: Key, value: Any) -> None:
+def _set(found: ConvertedEntry, key: Key, old: Key, value: Any) -> None:
     tree = found.tree
     for part in key[:-1]:
         below = tree.setdefault(str(part), {})

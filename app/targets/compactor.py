@@ -139,6 +139,8 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             inputs_min=merging.input_blocks_min,
             inputs_max=merging.input_blocks_max,
             jobs_max=compactor.jobs_queued_max,
+            # In one process the live store polls for both.
+            poll_age_s=0.0 if self._live is None else settings.storage.trace.blocklist_poll_s,
         )
         rules = rules_of(settings, self._shared.overrides)
         if self._iceberg is None:

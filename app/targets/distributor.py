@@ -10,7 +10,7 @@ from agents.distributor.forwarders.forwarder import Forwarder, ForwarderConfig, 
 from agents.distributor.partition_growth import PartitionGrowth
 from agents.distributor.rate_limits import RateLimits
 from agents.distributor.record_producer import RecordProducer
-from agents.distributor.sources import Source, Sources
+from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_inspector import SpanInspector
 from agents.distributor.span_log import SpanLogConfig
 from agents.distributor.span_rules import SpanRules
@@ -45,6 +45,7 @@ def build(settings: Settings, shared: Shared) -> Target:
     dead = None
     if receiver.dead_letter_topic:
         dead = DeadLetters(shared.kafka, receiver.dead_letter_topic, settings.kafka.decompressed_bytes_max)
+        app.parts.append(dead)
     watch = TopicWatch(app, shared.kafka, sources, receiver.topic_refresh_s)
     if sources.has_patterns:
         app.before_start.append(watch.begin)
@@ -70,11 +71,11 @@ def _producer(settings: Settings, shared: Shared) -> RecordProducer:
     return RecordProducer(shared.kafka, kafka.topic, kafka.max_message_bytes, kafka.write_timeout_s)
 
 
-def _sources(settings: Settings) -> Sources:
+def _sources(settings: Settings) -> TopicSources:
     """The topic that is always read, and those of the settings."""
     kafka, receiver = settings.kafka, settings.distributor.receivers.kafka
     others = [
-        Source(
+        TopicSource(
             topics=entry.topics,
             encoding=entry.encoding,
             excluded=entry.exclude_topics,
@@ -85,7 +86,7 @@ def _sources(settings: Settings) -> Sources:
         for entry in receiver.traces
     ]
     own = (kafka.topic, kafka.compaction_topic, receiver.dead_letter_topic)
-    return Sources([Source([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
+    return TopicSources([TopicSource([kafka.otlp_topic], tenant=SINGLE_TENANT), *others], never=own)
 
 
 def _span_writer(

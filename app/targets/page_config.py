@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from app.api.page.page_config import DEMO_SWITCH, PageConfig, ReceiverAddress, SpanLink
+from app.api.page.page_config import DEMO_SWITCH, LinkTemplate, PageConfig, ReceiverAddress
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.server import Tls
@@ -39,7 +39,7 @@ def page_config(settings: Settings, environ: Mapping[str, str]) -> PageConfig:
         multitenancy=settings.multitenancy_enabled,
         tokens=bool(settings.server.auth_file),
         demo_switch=Path(switch) if switch and client.is_let_in(settings) else None,
-        links=tuple(SpanLink(one.name, one.kind, one.url) for one in settings.ui.links),
+        links=tuple(LinkTemplate(one.name, one.kind, one.url) for one in settings.ui.links),
     )
 
 

@@ -1,7 +1,9 @@
 """The blocks that a process knows, the flushed offset of each partition, and blocks that cannot be read."""
 
 import logging
+import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -63,6 +65,7 @@ class BlockList:
         self._cache = cache
         self._lock = threading.Lock()
         self._polling = threading.Lock()
+        self._polled: tuple[float, frozenset[int]] = (-math.inf, frozenset())  # when the last poll began, and of what
         self._state = CatalogState(cluster_id)
         self._metas = MetaCache()
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
@@ -76,17 +79,22 @@ class BlockList:
 
     # ---- what is in storage
 
-    def poll(self, partitions: Iterable[int]) -> None:
+    def poll(self, partitions: Iterable[int], age_max_s: float = 0.0) -> None:
         """Reads new cuts of the partitions and new versions of indexes; see `tables.catalog.read_catalog`. A block that
         cannot be read is damaged until a later poll finds it repaired.
 
+        age_max_s: what a poll of all these partitions has read that began so short a time ago is new enough
         Raises: StorageError if the storage is away; never for a single object
         """
+        wanted = frozenset(partitions)
         with self._polling:
-            self._poll(frozenset(partitions))
+            began_s, polled = self._polled
+            if wanted <= polled and time.monotonic() - began_s < age_max_s:
+                return
+            self._poll(wanted)
 
     def _poll(self, partitions: frozenset[int]) -> None:
-        usage = RequestUsage()
+        usage, began_s = RequestUsage(), time.monotonic()
         with usage.counting():
             with self._lock:
                 known = self._state.copy()
@@ -103,6 +111,7 @@ class BlockList:
             self._forget_invisible({index.tenant for index in read.indexes})
             self._report()
             observe_poll(usage, self._state)
+        self._polled = (began_s, partitions)
 
     def _look_into_gaps(self, gaps: Gaps) -> None:
         """Blocks that missing cuts may name are looked for in the whole bucket."""

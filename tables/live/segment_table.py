@@ -20,7 +20,7 @@ import rocksdict
 from faust.stores import base
 from yarl import URL
 
-from tables.errors import StorageError
+from tables.errors import OutdatedError, StorageError
 
 _END: Final = b"\xff"
 _BLOB_BYTES_MIN: Final = 4096
@@ -184,10 +184,10 @@ class Segments:
         self._write(batch, f"segment {info.partition}/{info.tenant}/{info.first_offset}")
 
     def data(self, info: SegmentInfo) -> bytes:
-        """A segment's Parquet bytes. Raises: StorageError if it is gone"""
+        """A segment's Parquet bytes. Raises: OutdatedError if it is gone: blocks have its spans"""
         value = self._db.get(b"d" + self._key(info))
         if value is None:
-            raise StorageError(
+            raise OutdatedError(
                 f"segment {info.partition}/{info.tenant}/{info.first_offset} is not in the live store any more"
             )
         return bytes(value)

@@ -92,7 +92,11 @@ class ObjectStore:
                     return False
                 self.put(path, data)
                 return True
-        mode: Any = {"e_tag": e_tag, "version": None}
+        head = self._head(path)
+        if head is None or _stamp(head).e_tag != e_tag:
+            return False
+        # S3 and Azure compare the tag, GCS the version.
+        mode: Any = {name: head[name] for name in ("e_tag", "version") if head[name] is not None}
         try:
             self._runner.run(
                 StorageRequest("put", "replace", path, 1, len(data)),
@@ -118,15 +122,18 @@ class ObjectStore:
 
     def stamp(self, path: str) -> Stamp | None:
         """The object's stamp; None if it does not exist."""
+        head = self._head(path)
+        return None if head is None else _stamp(head)
+
+    def _head(self, path: str) -> Any:
         try:
-            head = self._runner.read(
+            return self._runner.read(
                 StorageRequest("head", "look at", path),
                 lambda: obstore.head(self._reads, path),
                 lambda: obstore.head_async(self._reads, path),
             )
         except FileNotFoundError:
             return None
-        return _stamp(head)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Deletes objects and ignores missing ones."""

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
+import grpc
 import pytest
 
 from tests.harness.client import Client, eventually, request
@@ -131,6 +132,50 @@ def test_ways_in(secure: SecureKafka, endpoint: TokenEndpoint, tmp_path: Path, w
         assert len(endpoint.asked) < 8, "a token is used until it is nearly over"
 
 
+def test_tokens_that_end(secure: SecureKafka, tmp_path: Path) -> None:
+    """Kafka cuts connections off whose token is over; the file has the next one, and everything goes on."""
+    token = tmp_path / "token"
+    names = {"TOPIC": "ending-spans", "OTLP_TOPIC": "ending-otlp", "COMPACTION_TOPIC": "ending-jobs"}
+    settings = {
+        "KAFKA_URL": secure.addresses["sasl"],
+        f"{SASL}MECHANISM": "OAUTHBEARER",
+        f"{SASL}TOKEN_FILE": str(token),
+        "STRETTO_KAFKA__CONSUMER_GROUP_PREFIX": "ending",
+        **{f"STRETTO_KAFKA__{name}": value for name, value in names.items()},
+    }
+    over, good_for_s = Event(), 12.0
+
+    def renew() -> None:
+        while not over.wait(2.0):
+            written = token.with_suffix(".new")
+            written.write_text(unsecured_token(good_for_s))
+            written.replace(token)
+
+    token.write_text(unsecured_token(good_for_s))
+    renewing = Thread(target=renew)
+    renewing.start()
+    try:
+        with Cluster(tmp_path, SHORT_WINDOWS | settings) as running:
+            client = Client(running)
+            for turn in range(1, 5):
+                eventually(lambda turn=turn: sent(client, turn), bool)  # type: ignore[misc]
+                client.expect_spans("svc", 2 * turn)
+                over.wait(good_for_s / 2)  # the time that a token has is what is tested
+            assert client.metric("stretto_consumer_rebuilds_total") == 0
+    finally:
+        over.set()
+        renewing.join()
+
+
+def sent(client: Client, trace: int) -> bool:
+    """Whether the spans were taken. A client may send again what was refused."""
+    try:
+        client.send(request("svc", 1, 2, trace))
+    except grpc.RpcError:
+        return False
+    return True
+
+
 def running_role(client: Client, role: str) -> str:
     """The state of a role, as /status/services has it."""
     line = next(line for line in client.text("/status/services").splitlines() if role in line)
@@ -146,12 +191,11 @@ def running_role(client: Client, role: str) -> str:
             {f"{SASL}USERNAME": USER, f"{SASL}PASSWORD": "wrong", f"{SASL}MECHANISM": "SCRAM-SHA-256"},
             "does not let",
         ),
+        ("tls", {f"{TLS}ENABLED": "true"}, "is not accepted"),
     ],
 )
-def test_wrong_password(
-    secure: SecureKafka, tmp_path: Path, listener: str, settings: dict[str, str], said: str
-) -> None:
+def test_not_let_in(secure: SecureKafka, tmp_path: Path, listener: str, settings: dict[str, str], said: str) -> None:
     """It ends at once, and says which settings to look at."""
     with pytest.raises(BenchError, match=said) as failed:
         Cluster(tmp_path, {**settings, "KAFKA_URL": secure.addresses[listener]}).__enter__()
-    assert "kafka.sasl" in str(failed.value)
+    assert "kafka.sasl" in str(failed.value) or "kafka.tls" in str(failed.value)

@@ -4,20 +4,16 @@ OpenTelemetry's SDK for Python is in test_main_job.py. jaeger-client for Node se
 Python compact Thrift. py-zipkin's last version has no Thrift any more.
 """
 
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import pytest
 
 from tests.harness.client import Client, eventually
-from tests.helpers.files import ROOT
+from tests.harness.span_clients import program
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
-CLIENTS: Final = ROOT / "tests" / "clients"
 SERVER, CLIENT, INTERNAL = "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT", "SPAN_KIND_INTERNAL"
 ERROR: Final = {"code": "STATUS_CODE_ERROR"}
 MIXED: Final = {"s": "Straße", "d": 0.5, "b": True}
@@ -117,19 +113,6 @@ DOORS: Final = (
     Door("zipkin_spans.py", "V2_PROTO3", "{zipkin}", *PY_ZIPKIN_2),
     Door("zipkin_spans.py", "V1_JSON", "{zipkin}", *PY_ZIPKIN),
 )
-
-
-def program(name: str) -> list[str]:
-    """The command without arguments. Without Node the test is skipped; in CI (variable CI is set) it fails."""
-    if name.endswith(".py"):
-        return [sys.executable, str(CLIENTS / name)]
-    node = shutil.which("node", path=f"{ROOT / 'build' / 'node' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-    if node is None or not (ROOT / "node_modules" / "jaeger-client").exists():
-        said = "Node's clients are not there: `make test` installs them with npm (Debian, Ubuntu: apt-get install npm)"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
-    return [node, str(CLIENTS / name)]
 
 
 def value(found: Mapping[str, Any]) -> Any:

@@ -10,9 +10,9 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.test_real_clients import program
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.span_clients import program
 from tests.helpers.files import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]

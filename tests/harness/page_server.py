@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from agents.members.member import Member, MemberState, OffsetRange
 from app.api.limits import ApiLimits
-from app.api.page.page_config import PageConfig, ReceiverAddress
+from app.api.page.page_config import LinkTemplate, PageConfig, ReceiverAddress
 from app.api.server import api_runner, build_api
 from app.api.status.process import Configs, Process
 from app.api.status.rings import Membership
@@ -140,6 +140,7 @@ class PageServer:
     credentials: Credentials | None = None
     demo_switch: Path | None = None
     damage: Sequence[str] = ()
+    links: Sequence[LinkTemplate] = ()
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -206,7 +207,9 @@ class PageServer:
             ReceiverAddress("otlp_http", "OTLP over HTTP", "http://", "", 4318, False, f"{otlp}.http.endpoint"),
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
-        page = PageConfig(receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch)
+        page = PageConfig(
+            receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch, self.links
+        )
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
         return build_api(
             engine,

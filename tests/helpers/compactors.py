@@ -195,7 +195,9 @@ def merge(store: ObjectStore, inputs: Sequence[BlockMeta]) -> MergedBlock:
 class Compactor:
     """One process: an executor, and a leader if it is one."""
 
-    def __init__(self, bucket: Bucket, retention_s: float = RETENTION_S, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, bucket: Bucket, retention_s: float = RETENTION_S, *, dry_run: bool = False, poll_age_s: float = 0.0
+    ) -> None:
         self.bucket = bucket
         self.store = MortalStore(bucket.folder)
         self.blocks = bucket.block_list(self.store)
@@ -210,7 +212,7 @@ class Compactor:
             Checkpointer(self.blocks, 600.0, 0.0, clock, dry_run=dry_run),
             Audit(self.blocks, 1800.0, 0.0, clock, dry_run=dry_run),
         )
-        limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100)
+        limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100, poll_age_s)
         self.leader = Leader(self.blocks, chores, lambda _: TenantRules(retention_s, WINDOW_S), limits, clock)
 
     def run(self, job: Job) -> str:

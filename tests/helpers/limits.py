@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from agents.distributor.forwarders.forwarder import Forwarding
 from agents.distributor.limits import NO_LIMITS, TenantLimits
+from agents.distributor.rate_limits import RateLimits
 from agents.distributor.requests import Outcome, Request
 from agents.distributor.span_encoder import SpanEncoder
 from agents.distributor.span_inspector import SpanInspector
 from agents.distributor.span_rules import SpanRules
+from agents.distributor.tenant_metrics import TenantMetrics
 from agents.distributor.trace_sizes import TraceSizes
+from app.receivers.ingress import Tenancy
+from tables.wire.otlp.raw_spans import RawSpans
 
 NOW_NS = 1_700_000_000_000_000_000
 
@@ -41,3 +46,8 @@ def discards(outcome: Outcome) -> dict[str, int]:
 
 def of(tenant: str, body: bytes, received_ns: int = 0) -> Request:
     return Request(tenant, body, received_ns)
+
+
+def tenancy_without_limits() -> Tenancy:
+    """What the doors of a process share where nobody has limits."""
+    return Tenancy(FixedLimits({}), RateLimits(FixedLimits({})), TenantMetrics(), Forwarding({}), RawSpans())

@@ -10,6 +10,7 @@ from agents.distributor.span_writer import Outcome, Request
 from app.settings import Settings
 from app.standalone.ports import free_ports
 from app.targets.receiver_servers import ReceiverServers
+from tests.helpers.limits import tenancy_without_limits
 
 POLL_S = 0.05
 
@@ -84,7 +85,7 @@ def receiving(use: Callable[[str, str], Awaitable[None]], tls: dict[str, str], *
                 "distributor": {"receivers": {"otlp": {"protocols": protocols}}},
             }
         )
-        servers = ReceiverServers(settings, writer)  # type: ignore[arg-type]
+        servers = ReceiverServers(settings, writer, tenancy_without_limits())  # type: ignore[arg-type]
         await servers.on_start()
         try:
             async with asyncio.timeout(60):

@@ -20,10 +20,12 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.columns.in_memory import TableSource
 from tables.columns.whole_traces import FACT_COLUMNS
+from tables.parquet.directory import with_directory
+from tables.parquet.encode_file import encode_rows
 from tables.parquet.group import GroupSource
 from tables.parquet.read import ParquetSource
 from tables.parquet.small_files import SmallFile, load
-from tables.parquet.write import to_parquet
+from tables.parquet.write import key_values, one_chunk, to_parquet
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
@@ -62,8 +64,14 @@ def written(part: pa.Table, data: st.DataObject, name: str) -> list[tuple[SmallF
     names = data.draw(st.lists(st.sampled_from(movable), unique=True)) if movable else []
     names = [name for name in names if part[name].null_count < part.num_rows]
     empty = [name for name, parts in attributes if parts and part[name].null_count == part.num_rows]
-    made = to_parquet(moved_to_overflow(part.drop_columns(empty), names))
+    write = data.draw(st.sampled_from([to_parquet, encoded]), label="written")
+    made = write(moved_to_overflow(part.drop_columns(empty), names))
     return [(SmallFile(name, made.size, part.num_rows, tail_of(made)), made)]
+
+
+def encoded(table: pa.Table) -> Any:
+    """As merged files of some thousand rows are written."""
+    return with_directory(encode_rows(one_chunk(table), key_values(None), 12_288), table)
 
 
 def one_by_one(made: Sequence[tuple[SmallFile, Any]]) -> list[Any]:

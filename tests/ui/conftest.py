@@ -6,13 +6,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from app.api.page.files import FOLDER, INDEX
 from tests.harness.page_server import PageServer, shop_requests, sources_of
 
-playwright = pytest.importorskip("playwright.sync_api")
+sync_api = pytest.importorskip("playwright.sync_api")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 TRACES = 700
 AXE = Path(__file__).resolve().parents[2] / "app/ui/node_modules/axe-core/axe.min.js"
@@ -37,8 +40,8 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as running:
+def browser(chromium: str) -> Iterator["Browser"]:
+    with sync_api.sync_playwright() as running:
         opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield opened
         opened.close()
@@ -60,16 +63,16 @@ def server(shop: list, chromium: str) -> Iterator[PageServer]:
 class Tab:
     """A tab, and what went wrong in it."""
 
-    def __init__(self, page: "playwright.Page", base: str) -> None:
+    def __init__(self, page: "Page", base: str) -> None:
         self.page, self.base = page, base
         self.errors: list[str] = []
         self.requests: list[str] = []
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
-        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         page.on("request", lambda request: self.requests.append(request.url))
 
-    def open(self, path: str) -> "playwright.Page":
+    def open(self, path: str) -> "Page":
         self.page.goto(self.base + path)
         return self.page
 
@@ -87,7 +90,7 @@ class Tab:
 
 
 @pytest.fixture
-def new_tab(browser: "playwright.Browser") -> Iterator[Callable[..., Tab]]:
+def new_tab(browser: "Browser") -> Iterator[Callable[..., Tab]]:
     """Opens tabs of a fresh browser profile; in the end none of them may have had an error."""
     contexts, tabs = [], []
 

@@ -132,6 +132,20 @@ def test_errors_and_slow_ones_without_a_mark(tab):
     expect(page.locator(".difference")).to_have_count(0)
 
 
+def test_a_condition_of_ones_own_against_the_rest(tab):
+    page = tab.open(search("{ kind = server }"))
+    page.get_by_role("button", name="spans that …").click()
+    page.get_by_label("Compare those where").fill('{ resource.service.name = "payments" }')
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator(".difference", has_text="resource.service.name").first).to_contain_text("payments")
+    assert parse_qs(urlsplit(page.url).query)["where"] == ['resource.service.name = "payments"']
+    page.get_by_label("Compare those where").fill("nmae = 1")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("region", name="What is different").get_by_role("alert")).to_contain_text(
+        "unknown field nmae"
+    )
+
+
 def test_tags_and_values_are_completed(tab):
     page = tab.open("/search")
     write(page, "{ ")

@@ -39,9 +39,12 @@ def test_types_of_the_page() -> None:
 
 
 def conditions(query: str) -> list[str]:
-    """The conditions of a filter, sorted: a form has its own order of them."""
-    (found,) = parse(query).spansets if hasattr(parse(query), "spansets") else (parse(query),)
-    return sorted(_operands(found))
+    """The conditions of a query that is one filter, sorted: a form has its own order of them."""
+    root = parse(query).root
+    assert isinstance(root, ast.Pipeline)
+    (stage,) = root.stages
+    assert isinstance(stage, ast.Filter), query
+    return sorted(_operands(stage))
 
 
 def _operands(node: object) -> list[str]:

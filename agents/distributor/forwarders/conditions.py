@@ -66,7 +66,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FieldComparison:
     """path operator value; a value of None is nil, which an absent field equals."""
 
     path: Path
@@ -95,7 +95,7 @@ class Negated:
     part: "Condition"
 
 
-Condition = Comparison | Matching | Joined | Negated
+Condition = FieldComparison | Matching | Joined | Negated
 
 
 def parse_condition(text: str) -> Condition:
@@ -137,11 +137,12 @@ def _tree(node: Any) -> Condition:
             path, pattern = _path(node.children[0]), _text(node.children[1])
             _checked_pattern(pattern)
             return Matching(path, pattern)
-    path, operator, literal = node.children
-    return _comparison(_path(path), str(operator), _literal(literal))
+        case _:
+            path, operator, literal = node.children
+            return _comparison(_path(path), str(operator), _literal(literal))
 
 
-def _comparison(path: Path, operator: Any, value: Literals) -> Comparison:
+def _comparison(path: Path, operator: Any, value: Literals) -> FieldComparison:
     if (value is None or isinstance(value, bool)) and operator not in ("==", "!="):
         raise ConditionError(f"nil, true and false are compared by == and != only; got {operator}")
     numeric = path.field in ("kind", "status_code")
@@ -149,7 +150,7 @@ def _comparison(path: Path, operator: Any, value: Literals) -> Comparison:
         raise ConditionError(f"{path.field} is compared with a number, or a word as SPAN_KIND_SERVER")
     if path.field in ("name", "status_message") and not isinstance(value, str):
         raise ConditionError(f"{path.field} is compared with a text in double quotes")
-    return Comparison(path, operator, value)
+    return FieldComparison(path, operator, value)
 
 
 def _path(node: Any) -> Path:
@@ -171,7 +172,8 @@ def _literal(node: Any) -> Literals:
             return _WORDS[word]
         case "true" | "false":
             return bool(node.data == "true")
-    return None
+        case _:
+            return None
 
 
 def _text(token: Any) -> str:

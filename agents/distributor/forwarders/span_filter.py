@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agents.distributor.forwarders.conditions import Comparison, Condition, Joined, Matching, Negated, Path
+from agents.distributor.forwarders.conditions import Condition, FieldComparison, Joined, Matching, Negated, Path
 from tables.columns.arrays import numbers
 from tables.columns.types import Bools
 from tables.errors import WireError
@@ -74,11 +74,12 @@ def holds(condition: Condition, spans: pa.RecordBatch) -> Bools:
     """Whether the condition holds for each span, shape (rows,). In: columns of a record"""
     match condition:
         case Joined(word, parts):
-            found = [holds(part, spans) for part in parts]
-            return np.logical_and.reduce(found) if word == "and" else np.logical_or.reduce(found)
+            join = np.logical_and if word == "and" else np.logical_or
+            found: Bools = join.reduce([holds(part, spans) for part in parts])
+            return found
         case Negated(part):
             return ~holds(part, spans)
-        case Comparison(path, operator, value):
+        case FieldComparison(path, operator, value):
             return _compared(path, operator, value, spans)
         case Matching(path, pattern):
             texts = _values(path, spans).get("string_value")
@@ -120,11 +121,15 @@ def _values(path: Path, spans: pa.RecordBatch) -> dict[str, Any]:
             return {"int_value": spans.column(path.field)}
         case "resource_attribute":
             return _resource_values(path.key, spans.column("resource"))
-    attributes = SpanAttributes(spans.column("attributes"))
-    if path.key not in attributes.keys:
+        case _:
+            return _attribute_values(path.key, SpanAttributes(spans.column("attributes")))
+
+
+def _attribute_values(key: str, attributes: SpanAttributes) -> dict[str, Any]:
+    if key not in attributes.keys:
         return {}
-    codes, places = attributes.key_codes(), np.full(len(spans), -1, np.int64)
-    hits = np.flatnonzero(codes == attributes.keys.index(path.key)) + attributes.first
+    codes, places = attributes.key_codes(), np.full(attributes.rows, -1, np.int64)
+    hits = np.flatnonzero(codes == attributes.keys.index(key)) + attributes.first
     places[np.searchsorted(attributes.offsets, hits, side="right") - 1] = hits
     taken = pa.array(places, mask=places < 0)
     names = [field.name for field in attributes.pairs.type if field.name != "key"]

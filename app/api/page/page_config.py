@@ -23,7 +23,7 @@ class ReceiverAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanLink:
+class LinkTemplate:
     """A link from a span to its logs, metrics or profiles. url: a template of the setting `ui.links`"""
 
     name: str
@@ -44,4 +44,4 @@ class PageConfig:
     multitenancy: bool = False
     tokens: bool = False
     demo_switch: Path | None = None
-    links: Sequence[SpanLink] = ()
+    links: Sequence[LinkTemplate] = ()

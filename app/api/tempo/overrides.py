@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from aiohttp import hdrs, web
 
-from app.api.call import ACCESS, tenant_of_request
+from app.api.call import ACCESS
 from app.api.errors import ParameterError, Unavailable, plain_text
 from app.api.tenants import TENANTS
 from app.net.access import Identity
@@ -32,7 +32,7 @@ _STATUSES: Final[dict[type[Exception], int]] = {
 @routes.get("/api/overrides")
 async def get_overrides(request: web.Request) -> web.Response:
     """What the tenant has set: ?scope=api (default); with ?scope=merged what counts for it, of what it may set."""
-    tenant, scope = tenant_of_request(request), request.query.get("scope", "api")
+    tenant, scope = _tenant(request), request.query.get("scope", "api")
     if scope not in _SCOPES:
         raise ParameterError(f"scope: {scope[:40]!r} is neither api nor merged")
     own = _own(request)
@@ -52,7 +52,7 @@ async def get_overrides(request: web.Request) -> web.Response:
 @routes.post("/api/overrides")
 async def post_overrides(request: web.Request) -> web.Response:
     """Replaces what the tenant has set. If-Match: the ETag of what it replaces, 0 for nothing."""
-    tenant, own = tenant_of_request(request), _own(request)
+    tenant, own = _tenant(request), _own(request)
     version = request.headers.get(hdrs.IF_MATCH, "").strip().strip('"')
     if not version:
         return plain_text(428, "must specify If-Match header: the ETag of the overrides, or 0 where there are none")
@@ -64,7 +64,7 @@ async def post_overrides(request: web.Request) -> web.Response:
 @routes.patch("/api/overrides")
 async def patch_overrides(request: web.Request) -> web.Response:
     """Changes what the tenant has set by a JSON merge patch; answers what it is then."""
-    tenant, own = tenant_of_request(request), _own(request)
+    tenant, own = _tenant(request), _own(request)
     _check_skip(request)
     tree = await _json(request)
     return await _answer(lambda: own.patch(tenant, tree))
@@ -73,7 +73,7 @@ async def patch_overrides(request: web.Request) -> web.Response:
 @routes.delete("/api/overrides")
 async def delete_overrides(request: web.Request) -> web.Response:
     """Removes what the tenant has set. If-Match: its ETag."""
-    tenant, own = tenant_of_request(request), _own(request)
+    tenant, own = _tenant(request), _own(request)
     version = request.headers.get(hdrs.IF_MATCH, "").strip().strip('"')
     if not version:
         return plain_text(428, "must specify If-Match header: the ETag of the overrides")
@@ -83,6 +83,11 @@ async def delete_overrides(request: web.Request) -> web.Response:
         return Versioned({}, "")
 
     return await _answer(delete, body=False)
+
+
+def _tenant(request: web.Request) -> str:
+    """The one tenant whose overrides are meant: several at once, as queries may name, have none."""
+    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))
 
 
 def _own(request: web.Request) -> OwnOverrides:

@@ -15,16 +15,17 @@ from typing import Any, Final
 import grpc
 
 from app.api.backend import Backend
-from app.api.call import Call, limits_of
+from app.api.call import PARTIAL_HEADER, Call, limits_of
 from app.api.errors import MessageTooLarge, explain
 from app.api.limits import ApiLimits, LimitsOf
+from app.api.partial import header_text, observer_of
 from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
 from app.api.tempo import metrics, search, tags
 from app.api.tempo.latest_value import LatestValue
 from app.api.tempo.method import Message, Method
 from app.net.access import Access, Identity
 from query import memory
-from query.scan.progress import Progress, QueryObserver
+from query.scan.progress import Progress
 
 SERVICE: Final = "tempopb.StreamingQuerier"
 # A proxy takes a connection without data for dead after some time, often 10 s or more.
@@ -97,15 +98,18 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         problem: tuple[int, str] | None = None
         try:
             tenant = self._access.tenants(*Identity.of(context.invocation_metadata() or ()))
-            call = Call(self._backend, limits_of(tenant, self._limits), tenant, method.params(message))
+            limits = limits_of(tenant, self._limits)
+            call = Call(self._backend, limits, tenant, method.params(message), _partial_header(context))
             request, latest = method.request(call.params, call.limits), LatestValue[Any]()
-            observer = QueryObserver(progress=Progress(latest.put, PARTIAL_S))
+            observer = observer_of(call, Progress(latest.put, PARTIAL_S))
             asking = asyncio.ensure_future(method.ask(call.backend)(call.tenant, request, observer))
             asking.add_done_callback(lambda _: latest.wake())
             async for part in _early(method, call, asking, latest):
                 yield part
             async for part in _serialized(call, method.messages(call.params, asking.result())):
                 yield part
+            if observer.missing_data:
+                context.set_trailing_metadata(((PARTIAL_HEADER.lower(), header_text(observer.missing_data)),))
         except Exception as err:  # noqa: BLE001 (as over HTTP)
             problem = explain(err, f"gRPC {method.message.__name__}")
         finally:
@@ -115,6 +119,12 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
             asking = None
         if problem is not None:
             raise _Refused(*problem)
+
+
+def _partial_header(context: Any) -> str | None:
+    """The value of X-Stretto-Partial in the metadata of a call; None: not sent."""
+    found = [value for name, value in context.invocation_metadata() or () if name == PARTIAL_HEADER.lower()]
+    return str(found[0]) if found else None
 
 
 async def _early(

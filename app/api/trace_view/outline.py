@@ -41,7 +41,7 @@ def outline_parts(answer: TraceAnswer, trace_id: bytes) -> list[bytes]:
         "services": services,
         "names": names,
     }
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         "start": _relative(start_ns, first_ns),
         "duration": duration_ns.astype(np.float64),
         "parent": parent,

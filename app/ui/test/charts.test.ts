@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MetricsAnswer, Series } from "../src/api/types.ts";
 import { timeTicks } from "../src/charts/canvas.ts";
-import { durationLiteral, gridOf, holds, quantileBound, rowTotals } from "../src/charts/grid.ts";
-import { conditionsOf, linesOf, unitOf, unitText } from "../src/charts/series.ts";
+import { durationLiteral, gridOf, holds, quantileBound, rowTotals, smallPart } from "../src/charts/grid.ts";
+import { conditionsFor, linesOf, unitOf, unitText } from "../src/charts/series.ts";
 
 const bucket = (bound: number, samples: [number, number][]): Series => ({
   labels: [{ key: "__bucket", value: { doubleValue: bound } }],
@@ -29,6 +29,14 @@ test("a grid without spans", () => {
   const grid = gridOf({ series: [] }, 0, 1000, 500);
   assert.equal(grid.total, 0);
   assert.equal(quantileBound(grid, 0.5), undefined);
+});
+
+test("spans that are a small part of the range", () => {
+  const answer: MetricsAnswer = { series: [bucket(2 ** 20 / 1e9, [[8000, 3], [9000, 1]])] };
+  const grid = gridOf(answer, 0, 20_000, 1000);
+  assert.deepEqual(smallPart(grid, 0.3), { fromMs: 7000, toMs: 9000 });
+  assert.equal(smallPart(grid, 0.05), undefined);
+  assert.equal(smallPart(gridOf({}, 0, 1000, 100), 0.3), undefined);
 });
 
 test("marks", () => {
@@ -67,7 +75,7 @@ test("a series becomes conditions", () => {
     { key: "span.m", value: { stringValue: "nil" } },
     { key: "p", value: { doubleValue: 0.9 } },
   ];
-  assert.equal(conditionsOf(labels), 'name = "a\\"b" && status = error && span.n = 5 && span.m = nil');
+  assert.equal(conditionsFor(labels), 'name = "a\\"b" && status = error && span.n = 5 && span.m = nil');
 });
 
 test("ticks are round, in the zone", () => {

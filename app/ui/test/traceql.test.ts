@@ -117,7 +117,7 @@ test("errors are placed in the query", () => {
 test("what may come next", () => {
   const cases: [string, string | undefined][] = [
     ["{ ", "field"],
-    ["{ resource.ser", "field"],
+    ["{ resource.serv", "field"],
     ['{ name = "', "value"],
     ["{ status = ", "value"],
     ["{ a = 1 && b = ", "value"],

@@ -46,6 +46,17 @@ def test_a_new_leader_waits_for_the_jobs_of_the_former(bucket) -> None:
     assert len(compactor.cycle({})) == 1
 
 
+def test_a_leader_in_the_process_of_a_live_store_plans_with_its_polls(bucket) -> None:
+    """It polls itself only where nobody has done so for too long."""
+    compactor = Compactor(bucket, poll_age_s=60.0)
+    compactor.blocks.poll(range(bucket.partitions))
+    for _ in range(4):
+        bucket.flush(0, {"a": 5})
+    assert compactor.cycle() == []  # not seen yet
+    compactor.blocks.poll(range(bucket.partitions))
+    assert len(compactor.cycle()) == 1
+
+
 def test_cheap_merges_come_first(bucket) -> None:
     """Those that leave fewest blocks for the bytes that they write, of any tenant."""
     compactor = Compactor(bucket)

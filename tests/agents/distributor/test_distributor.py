@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from agents.distributor import agent
 from agents.distributor.agent import _Batcher
 from agents.distributor.record_producer import KafkaUnavailable
-from agents.distributor.sources import Source, Sources
+from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_writer import Outcome
 from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, Producer, groups, writer
 from tests.helpers.whole_way import request, span
@@ -33,7 +33,7 @@ class World:
         made, self.producer = writer()
         self.consumer = Consumer()
         app = SimpleNamespace(consumer=self.consumer, consumer_generation_id=1)
-        sources = Sources([Source(["otlp_spans"], tenant="default")])
+        sources = TopicSources([TopicSource(["otlp_spans"], tenant="default")])
         self.batcher = _Batcher(app, other_writer or made, sources)  # type: ignore[arg-type]
 
     async def take(self, *messages: Any) -> None:

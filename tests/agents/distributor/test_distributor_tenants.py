@@ -8,7 +8,7 @@ from faust.types import TP
 
 from agents.distributor import agent
 from agents.distributor.agent import SKIPPED
-from agents.distributor.sources import Source, Sources
+from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_writer import Outcome
 
 HEADER = "X-Scope-OrgID"
@@ -23,7 +23,7 @@ class Writer:
         return [Outcome(1)] * len(requests)
 
 
-SOURCE = Source(["t"], tenant="default")
+SOURCE = TopicSource(["t"], tenant="default")
 
 
 def written(headers_of_each, source=SOURCE, keys=None):
@@ -37,7 +37,7 @@ def written(headers_of_each, source=SOURCE, keys=None):
     app = SimpleNamespace(consumer_generation_id=1, consumer=consumer)
 
     async def main():
-        batcher = agent._Batcher(app, writer, Sources([source]))
+        batcher = agent._Batcher(app, writer, TopicSources([source]))
         for offset, headers in enumerate(headers_of_each):
             key = keys[offset] if keys else None
             message = SimpleNamespace(
@@ -99,7 +99,7 @@ def test_whose(headers, tenant):
 )
 def test_what_names_the_tenant(source, key, headers, tenant):
     """The setting of the topic decides whether it is a header or the key, and of whom the others are."""
-    made = Source(["t"], tenant="default", **source)
+    made = TopicSource(["t"], tenant="default", **source)
     assert written([headers], made, [key]) == ([tenant] if tenant else [], {TP("t", 0): 1})
 
 

@@ -16,7 +16,8 @@ from agents.distributor import dead_letters
 from agents.distributor.agent import _Batcher
 from agents.distributor.dead_letters import DeadLetter, DeadLetters
 from agents.distributor.encodings import ENCODINGS
-from agents.distributor.sources import Source, Sources
+from agents.distributor.sources import TopicSource, TopicSources
+from agents.distributor.span_writer import Outcome
 from agents.stream.kafka_client import KafkaClient
 from tests.helpers.hostile import writer
 from tests.helpers.kafka_messages import MESSAGES, OTLP_JSON
@@ -40,7 +41,7 @@ class Dead:
         self.got += letters
 
 
-def take(sources: Sources, *messages: Any, writes: Any = None) -> tuple[Any, Dead, dict[TP, int]]:
+def take(sources: TopicSources, *messages: Any, writes: Any = None) -> tuple[Any, Dead, dict[TP, int]]:
     """What was written, what went to the dead letters, the offsets that were committed."""
     made, producer = writer()
     committed: dict[TP, int] = {}
@@ -66,7 +67,7 @@ def take(sources: Sources, *messages: Any, writes: Any = None) -> tuple[Any, Dea
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_each_encoding(encoding: str) -> None:
     """A good message is one span, or one of each side; what is none is skipped, and the partition goes on."""
-    sources = Sources([Source(["otlp_spans"], tenant="t"), Source(["^foreign.*"], encoding, tenant="t")])
+    sources = TopicSources([TopicSource(["otlp_spans"], tenant="t"), TopicSource(["^foreign.*"], encoding, tenant="t")])
     bad = b"\xff\xfe" * 50
     producer, dead, committed = take(
         sources,
@@ -84,7 +85,7 @@ def test_each_encoding(encoding: str) -> None:
 def test_large_messages_are_translated_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """As small ones are; the bad one among them alone is left out."""
     many = json.dumps([{**FULL, "id": f"{n + 1:016x}"} for n in range(200)]).encode()
-    sources = Sources([Source(["z"], "zipkin_json", tenant="t")])
+    sources = TopicSources([TopicSource(["z"], "zipkin_json", tenant="t")])
     producer, dead, _ = take(sources, *(message("z", many, n) for n in range(3)), message("z", b"[{}]", 3))
     assert producer.spans() == {"t": 600}
     assert [letter.message.offset for letter in dead.got] == [3]
@@ -102,11 +103,11 @@ def test_spans_without_time_begin_when_the_message_was_written() -> None:
     class Writer:
         async def write(self, requests: list[Any]) -> list[Any]:
             self.got = requests
-            return [SimpleNamespace(malformed=None)] * len(requests)
+            return [Outcome(1)] * len(requests)
 
     writes = Writer()
     timeless = {key: FULL[key] for key in ("traceId", "id", "name")}
-    sources = Sources([Source(["z"], "zipkin_json", tenant="t")])
+    sources = TopicSources([TopicSource(["z"], "zipkin_json", tenant="t")])
     take(sources, message("z", json.dumps([timeless]).encode()), writes=writes)
     found = ExportTraceServiceRequest.FromString(writes.got[0].body)
     assert found.resource_spans[0].scope_spans[0].spans[0].start_time_unix_nano == WRITTEN_S * 1e9
@@ -119,18 +120,18 @@ def test_spans_in_fields_that_otlp_does_not_have(caplog: pytest.LogCaptureFixtur
     before = discarded()
     body = json.dumps(OTLP_JSON | {"spans": [{"spanId": "02" * 8}]}).encode()
     with caplog.at_level(logging.WARNING):
-        producer, dead, _ = take(Sources([Source(["j"], "otlp_json", tenant="t")]), message("j", body, 7))
+        producer, dead, _ = take(TopicSources([TopicSource(["j"], "otlp_json", tenant="t")]), message("j", body, 7))
     assert (producer.spans(), dead.got, discarded() - before) == ({"t": 1}, [], 1)
     assert "j[0]@7: 1 spans are in spans" in caplog.text
 
 
 def test_which_topics() -> None:
     """Names before patterns, in the order of the settings; never Kafka's own topics, nor ours."""
-    sources = Sources(
+    sources = TopicSources(
         [
-            Source(["otlp_spans"]),
-            Source(["^team-.*", "^z"], "zipkin_json", ["team-quiet", "^team-x.*"]),
-            Source(["team-b", "late"], "jaeger_proto"),
+            TopicSource(["otlp_spans"]),
+            TopicSource(["^team-.*", "^z"], "zipkin_json", ["team-quiet", "^team-x.*"]),
+            TopicSource(["team-b", "late"], "jaeger_proto"),
         ],
         never=["team-spans"],
     )

@@ -17,6 +17,7 @@ from agents.live_store import block_flusher
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.stream import stream_app
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner
 from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
 from tests.helpers.loops import in_loop
@@ -26,7 +27,7 @@ P0, P1 = TP("spans", 0), TP("spans", 1)
 
 def app(folder: Path, **changed: Any) -> StreamApp:
     made: dict[str, Any] = {
-        "broker": ["127.0.0.1:1"],
+        "kafka": KafkaClient.plain("127.0.0.1:1"),
         "datadir": folder,
         "session_timeout_s": 6.0,
         "message_bytes_max": 1 << 20,

@@ -172,6 +172,13 @@ def test_each_tenant_has_its_own(call, processes):
     assert processes[1].file.of("acme").forwarders == ()
 
 
+@pytest.mark.parametrize("tenant", ["acme|other", "a/b", "..", "x" * 200])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_names_that_are_none(call, tenant, method):
+    """One tenant at a time, and no way to another object."""
+    assert call(method, {}, match="0", tenant=tenant).status == 400
+
+
 def test_objects_that_are_wrong(processes, caplog):
     """What somebody else has written there does not count; what was read before does."""
     here, there = processes

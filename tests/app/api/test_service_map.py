@@ -9,7 +9,7 @@ import pytest
 from app.api.errors import TooManyRequests
 from app.api.page.config import DEMO_HEADER
 from app.api.page.page_config import PageConfig, ReceiverAddress
-from app.api.status.status import PROCESS, Process
+from app.api.status.process import PROCESS, Process
 from tables.columns.in_memory import TableSource
 from tests.helpers.api import api_over, serving
 from tests.helpers.engine import Engine

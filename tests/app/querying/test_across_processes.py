@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
@@ -189,6 +190,29 @@ async def test_one_process_has_it_all(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_it_only_seems_that_one_has_it_all(tmp_path: Path) -> None:
+    """Another one has a partition since: then both say which traces they have."""
+    async with cluster(tmp_path) as group:
+        await group.processes["a"].own({0, 1})
+        group.log.append(spans(100, 20, at_ms=1000))
+        group.log.append(spans(200, 20, at_ms=2000, parent=100))
+        await group.processes["a"].read_all()
+        group.announce()
+        assert len(await searched(group.frontend, limit=50)) == 20
+        await group.processes["a"].own({0})
+        await group.processes["b"].own({1})
+        await group.processes["b"].read_all()
+        before = sample("stretto_query_restarts_total", {"reason": "shared"})
+        found = await searched(group.frontend, '{ name = "root" } > { name = "child" }')
+        assert len(found) == 20
+        assert sample("stretto_query_restarts_total", {"reason": "shared"}) == before + 1
+
+
+def sample(name: str, labels: dict[str, str]) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+@in_loop
 async def test_progress(tmp_path: Path) -> None:
     """What nobody who has not answered can change is told before the end; nothing that is told changes."""
     async with cluster(tmp_path) as group:
@@ -210,7 +234,7 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         process = group.processes["a"]
         started, ended = asyncio.Event(), asyncio.Event()
 
-        async def wait(*_: Any) -> None:
+        async def wait(*_: Any, **__: Any) -> None:
             started.set()
             try:
                 await asyncio.sleep(60)
@@ -222,6 +246,22 @@ async def test_cancelled_with_the_caller(tmp_path: Path) -> None:
         await asyncio.wait_for(started.wait(), 5)
         asking.cancel()
         await asyncio.wait_for(ended.wait(), 5)
+
+
+@in_loop
+async def test_a_frontend_that_has_just_started(tmp_path: Path) -> None:
+    """It does not answer without what it does not know yet: blocks, or how many partitions there are."""
+    async with cluster(tmp_path) as group:
+        await filled(group)
+        partitions, blocks = group.log.partitions, group.blocks
+        group.log.partitions = 0
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await counted(group.frontend)
+        group.log.partitions, group.blocks = partitions, None
+        with pytest.raises(Unavailable, match="does not know yet"):
+            await traced(group, 1)
+        group.blocks = blocks
+        assert await counted(group.frontend) == 40
 
 
 @in_loop

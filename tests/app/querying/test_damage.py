@@ -298,8 +298,10 @@ async def test_over_http(tmp_path: Path) -> None:
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession() as session:
 
-            async def get(path: str, tenant: str = "t", accept: str = "*/*", **params: str) -> tuple[Any, Any, Any]:
-                headers = {"X-Scope-OrgID": tenant, "Accept": accept}
+            async def get(
+                path: str, tenant: str = "t", accept: str = "*/*", partial: str = "", **params: str
+            ) -> tuple[Any, Any, Any]:
+                headers = {"X-Scope-OrgID": tenant, "Accept": accept, "X-Stretto-Partial": partial}
                 async with session.get(base + path, headers=headers, params=params) as response:
                     body = await response.read()
                     is_json = response.content_type == "application/json"
@@ -327,6 +329,8 @@ async def test_over_http(tmp_path: Path) -> None:
                 assert (status, "status" in body, "X-Stretto-Partial" in headers) == (200, False, False), path
                 assert (await get(path, "u", **params))[0] == 200
             assert (await get("/api/search", allow_partial="maybe"))[0] == 400
+            for value, status in (("allow", 200), ("maybe", 400), ("", 503)):
+                assert (await get("/api/search", q="{ }", partial=value))[0] == status, value
             _, body, _ = await get(
                 "/api/metrics/query_range", **metrics, allow_partial="true", accept="application/protobuf"
             )

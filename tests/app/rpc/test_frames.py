@@ -84,6 +84,7 @@ def test_errors_come_out_as_they_went_in(err: Exception) -> None:
     for name in ("retry_after_s", "path"):
         assert getattr(found, name, None) == getattr(err, name, None)
     if isinstance(err, DamagedError):
+        assert isinstance(found, DamagedError)
         assert found.problem == err.problem
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.api.page.page_config import SpanLink
-from app.settings.load import load
+from app.api.page.page_config import LinkTemplate
 from app.errors import SettingsError
+from app.settings.load import load
 from app.targets.page_config import page_config
 
 LOGS = "https://logs.example/search?q=$${traceId}+$${tags.host.name}&from=$${startMs}&to=$${endMs}#$${spanId}"
@@ -18,7 +18,7 @@ def settings(tmp_path, url: str):
 def test_the_page_is_told(tmp_path):
     """The file writes $${ for ${, as everywhere in it."""
     page = page_config(settings(tmp_path, LOGS), {})
-    assert page.links == (SpanLink("Logs", "logs", LOGS.replace("$$", "$")),)
+    assert page.links == (LinkTemplate("Logs", "logs", LOGS.replace("$$", "$")),)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """What readers see: blocks of cuts and of indexes, each span once; and what they are told where something lacks."""
 
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from tables.catalog import block_list
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks, forget_removed, remove_blocks
 from tables.catalog.checkpoints import Checkpoint
 from tables.catalog.cuts import Cut, cut_path
 from tables.catalog.index_store import IndexStore
 from tables.catalog.poll_metrics import REQUESTS
+from tables.errors import StorageError
 from tests.helpers.catalog import CLUSTER, Bucket, block_meta, keys, named
 
 P0, P1 = (CLUSTER, 0), (CLUSTER, 1)
@@ -32,6 +36,24 @@ def requests(blocks: BlockList, partitions: Any) -> dict[str, float]:
     before = count()
     blocks.poll(partitions)
     return {name: value - before.get(name, 0) for name, value in count().items() if value != before.get(name, 0)}
+
+
+def test_a_poll_that_another_one_has_just_made(bucket: Bucket) -> None:
+    """Costs no request where the other one read all of its partitions, is new enough, and succeeded."""
+    blocks = bucket.reader()
+    bucket.flush(0, 9)
+    with patch.object(blocks._reader, "read", side_effect=StorageError("away")), pytest.raises(StorageError):
+        blocks.poll([0, 1])
+    blocks.poll([0, 1], 60.0)
+    assert len(blocks.snapshot("t").blocks) == 1  # the failed one does not count
+    bucket.flush(10, 19)
+    for polled, age_max_s, seen in ([0], 60.0, 1), ([0, 1], 60.0, 1), ([0, 2], 60.0, 2), ([0, 1], 0.0, 2):
+        blocks.poll(polled, age_max_s)
+        assert len(blocks.snapshot("t").blocks) == seen, (polled, age_max_s)
+    bucket.flush(20, 29)
+    with patch.object(block_list.time, "monotonic", return_value=time.monotonic() + 61):
+        blocks.poll([0, 1], 60.0)
+    assert len(blocks.snapshot("t").blocks) == 3
 
 
 # ---- cuts

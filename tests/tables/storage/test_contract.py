@@ -180,3 +180,27 @@ def test_hedged_reads_read_the_same(server: StorageServer, prefix: str) -> None:
     assert store.stamp("a/none") is None
     with pytest.raises(DamagedError, match="is shorter"):
         store.get_ranges("a/one", [(8, 3)])
+
+
+def test_replace_what_has_not_changed(store: ObjectStore) -> None:
+    """Of two who know the same version one wins; an object that is gone is not replaced."""
+    store.put("a/one", b"1")
+    stamp = store.stamp("a/one")
+    assert stamp is not None
+    assert store.replace("a/one", b"second", stamp.e_tag)
+    assert not store.replace("a/one", b"other", stamp.e_tag)
+    assert store.get("a/one") == b"second"
+    store.delete(["a/one"])
+    assert not store.replace("a/one", b"third", stamp.e_tag)
+    assert store.get("a/one") is None
+
+
+def test_one_of_many_replaces(store: ObjectStore) -> None:
+    """However many try at the same moment."""
+    store.put("a/one", b"x")
+    stamp = store.stamp("a/one")
+    assert stamp is not None
+    with ThreadPoolExecutor(8) as pool:
+        replaced = list(pool.map(lambda number: store.replace("a/one", b"%d" % number, stamp.e_tag), range(8)))
+    (winner,) = [number for number, was in enumerate(replaced) if was]
+    assert store.get("a/one") == b"%d" % winner

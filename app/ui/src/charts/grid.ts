@@ -70,6 +70,18 @@ export function quantileBound(grid: Grid, share: number): number | undefined {
   return grid.boundsS.at(-1);
 }
 
+/** The time from the first span to the last, where that is only a small part of the range; else undefined. */
+export function smallPart(grid: Grid, share: number): { fromMs: number; toMs: number } | undefined {
+  const columns = grid.edgesMs.length - 1;
+  const used = (column: number) => grid.counts.some((row) => row[column]! > 0);
+  let first = 0;
+  let last = columns - 1;
+  while (first < columns && !used(first)) first += 1;
+  while (last > first && !used(last)) last -= 1;
+  if (first === columns || (last - first + 1) / columns > share) return undefined;
+  return { fromMs: grid.edgesMs[first]!, toMs: grid.edgesMs[last + 1]! };
+}
+
 /** Whether a selection holds a cell's middle. */
 export function holds(selection: Selection, timeMs: number, seconds: number): boolean {
   return (

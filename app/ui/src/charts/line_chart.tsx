@@ -98,6 +98,7 @@ function options(props: Props, colours: readonly string[], host: HTMLElement, ti
         ...axis,
         grid: { show: false },
         space: 80,
+        size: 30,
         values: (_, ticks) => ticks.map((s) => (wide ? minute(s * 1000).slice(5) : clock(s * 1000).slice(0, 5))),
       },
       { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => unitText(value, props.unit)) },

@@ -84,7 +84,7 @@ export function unitText(value: number | null | undefined, unit: Unit): string {
 }
 
 /** Conditions that the spans of a series meet. */
-export function conditionsOf(labels: readonly KeyValue[]): string {
+export function conditionsFor(labels: readonly KeyValue[]): string {
   const parts = labels
     .filter((one) => one.key !== "p" && !one.key.startsWith("__"))
     .map((one) => {

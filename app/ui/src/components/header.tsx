@@ -1,7 +1,7 @@
 import { useMemo } from "preact/hooks";
 import { navigate } from "../router.ts";
 import { type Shortcut, useShortcuts } from "../state/keys.ts";
-import { loginAsked, tenant, token } from "../state/session.ts";
+import { BY_HAND, loginAsked, tenant } from "../state/session.ts";
 import { THEMES, theme } from "../state/theme.ts";
 import { zone, zoneLabel } from "../state/timezone.ts";
 import { VIEWS, type View } from "../views/index.ts";
@@ -65,7 +65,7 @@ export function Header({ view }: { view: View | undefined }) {
           type="button"
           class={`button plain ${tenant.value ? "small" : "icon"}`}
           title="Tenant and token"
-          onClick={() => (loginAsked.value = token.value || tenant.value ? "Logged in." : "Who asks?")}
+          onClick={() => (loginAsked.value = BY_HAND)}
         >
           <Icon name="user" />
           <span class="visually-hidden">Tenant and token </span>

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { logIn, logOut, loginAsked, tenant, token } from "../state/session.ts";
+import { BY_HAND, logIn, logOut, loginAsked, tenant, token } from "../state/session.ts";
 import { Dialog } from "./basics.tsx";
 
 /** Tenant and token: opened by hand, or when the server refuses. */
@@ -20,7 +20,8 @@ function Fields() {
   };
   return (
     <form class="stack" onSubmit={submit} autocomplete="off">
-      <p class="muted">{loginAsked.value}</p>
+      <p class="muted">Whose traces do you want to see? Name the tenant, and a token of it where the server has tokens.</p>
+      {loginAsked.value !== BY_HAND && <p class="note">The server says: {loginAsked.value}</p>}
       <label class="field">
         <span>Tenant (X-Scope-OrgID)</span>
         <input class="input" name="tenant" value={name} spellcheck={false} autofocus onInput={(event) => setName(event.currentTarget.value)} />

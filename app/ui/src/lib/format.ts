@@ -20,6 +20,9 @@ export function duration(ns: number | bigint): string {
   return `${sign}${digits(size)} ns`;
 }
 
+/** Of a duration that the API gives in whole milliseconds. */
+export const wholeMs = (ms: number): string => (ms === 0 ? "< 1 ms" : duration(ms * 1e6));
+
 /** Three significant digits, without zeros at the end. */
 export function digits(value: number): string {
   if (value === 0) return "0";

@@ -6,6 +6,9 @@ export const tenant = stored<string>("session", "tenant", "", isText);
 export const token = stored<string>("session", "token", "", isText);
 
 /** Why the server wants to know who asks; "": it does not. The field opens when it is set. */
+/** What `loginAsked` says when somebody opens the field without being asked. */
+export const BY_HAND = "by hand";
+
 export const loginAsked = signal("");
 
 /** Counts log-ins: what is shown belongs to one of them, and is asked for anew after the next. */

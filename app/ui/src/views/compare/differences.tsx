@@ -37,10 +37,10 @@ export function Differences({ found, aligned, selected, onSelect }: Props) {
                 </span>
               </span>
               <span class="cmp-weight">
-                <span class={one.self > 0 ? "more" : "less"} style={{ width: `${(Math.abs(one.self) / most) * 100}%` }} />
+                <span class={one.self > 0 ? "weight-more" : "weight-less"} style={{ width: `${(Math.abs(one.self) / most) * 100}%` }} />
               </span>
               {(one.countA !== one.countB || one.errorsA !== one.errorsB) && (
-                <span class="cmp-row faint small">
+                <span class="cmp-row muted small">
                   <span>{one.countA !== one.countB && `${whole(one.countA)} → ${whole(one.countB)} spans`}</span>
                   <span class={one.errorsB > one.errorsA ? "bad" : ""}>
                     {one.errorsA !== one.errorsB && `${whole(one.errorsA)} → ${whole(one.errorsB)} errors`}

@@ -50,6 +50,7 @@ function Known({ a, b }: { a: Trace; b: Trace }) {
   const select = (at: number) => setQuery({ node: at < 0 ? "" : at }, { replace: true });
   return (
     <div class="cmp">
+      <h1 class="visually-hidden">Two traces compared</h1>
       <Heads a={a} b={b} />
       <div class="cmp-body">
         <Differences found={found} aligned={aligned} selected={selected} onSelect={select} />

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { type Line, type Unit, conditionsOf, unitText } from "../../charts/series.ts";
+import { type Line, type Unit, conditionsFor, unitText } from "../../charts/series.ts";
 import { Icon } from "../../components/icon.tsx";
 import { seriesColour } from "../../lib/colours.ts";
 import { isDark } from "../../state/theme.ts";
@@ -51,7 +51,7 @@ export function SeriesTable(props: {
           <tbody>
             {rows.slice(0, ROWS_MAX).map(({ line, last, mean, max }) => {
               const at = props.shown.indexOf(line);
-              const conditions = conditionsOf(line.labels);
+              const conditions = conditionsFor(line.labels);
               const spans = conditions ? addCondition(spansOf(props.query), conditions) : spansOf(props.query);
               return (
                 <tr key={line.label}>
@@ -76,7 +76,7 @@ export function SeriesTable(props: {
           </tbody>
         </table>
       </div>
-      {rows.length > ROWS_MAX && <p class="faint small more">The first {ROWS_MAX} are shown. Add | topk(100) to the query.</p>}
+      {rows.length > ROWS_MAX && <p class="faint small show-more">The first {ROWS_MAX} are shown. Add | topk(100) to the query.</p>}
     </section>
   );
 }

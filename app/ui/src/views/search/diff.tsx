@@ -1,5 +1,5 @@
 // "What is different?": attributes of some spans against the rest, those that differ most first.
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
@@ -11,7 +11,7 @@ import { setQuery } from "../../router.ts";
 import { type Range, range } from "../../state/range.ts";
 import { addCondition, pipelineOf, spansOf } from "../../traceql/edit.ts";
 import { type Difference, type ValueShare, differencesOf } from "./diff_data.ts";
-import { type DiffKind, durationCondition, isDeep } from "./state.ts";
+import { type DiffKind, durationCondition, isDeep, whereText } from "./state.ts";
 
 const VALUES = 100;
 const SHOWN_FIRST = 12;
@@ -24,8 +24,9 @@ export function Diff({ query, selection, kind }: { query: string; selection: Sel
   const whole_ = range.value;
   const rooted = canBeDeep(spans, kind);
   const deep = rooted && isDeep();
-  const key = JSON.stringify([spans, kind, selection, whole_, deep]);
-  const asked = useQuery(key, (signal) => compare({ spans, kind, selection, deep }, whole_, signal));
+  const where = kind === "where" ? whereText() : "";
+  const key = kind === "where" && !where ? null : JSON.stringify([spans, kind, selection, whole_, deep, where]);
+  const asked = useQuery(key, (signal) => compare({ spans, kind, selection, deep, where }, whole_, signal));
   return (
     <section class="card diff" aria-label="What is different">
       <Progress on={asked.loading} />
@@ -48,11 +49,39 @@ export function Diff({ query, selection, kind }: { query: string; selection: Sel
         </button>
       </div>
       <div class="card-body">
+        {kind === "where" && <Where text={where} />}
         {asked.error && <Problem error={asked.error} retry={asked.reload} />}
-        {!asked.data && !asked.error && <div class="skeleton tall" />}
+        {key !== null && !asked.data && !asked.error && <div class="skeleton tall" />}
         {asked.data && <Answer answer={asked.data.answer} about={asked.data.about} query={query} deep={deep} />}
       </div>
     </section>
+  );
+}
+
+/** Two searches in one: the query, and of its spans those that meet a condition. */
+function Where({ text }: { text: string }) {
+  const [draft, setDraft] = useState(text);
+  useEffect(() => setDraft(text), [text]);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    setQuery({ where: draft.trim().replace(/^\{(.*)\}$/s, "$1").trim() || null });
+  };
+  return (
+    <form class="where" onSubmit={submit}>
+      <label class="field">
+        <span>Compare those where</span>
+        <input
+          class="input mono"
+          value={draft}
+          spellcheck={false}
+          placeholder='resource.service.version = "2.0"'
+          onInput={(event) => setDraft(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit" class="button">
+        Compare
+      </button>
+    </form>
   );
 }
 
@@ -67,10 +96,12 @@ interface Comparing {
   selection: Selection;
   /** All spans of the traces, whose roots the query matches. */
   deep: boolean;
+  /** A condition of the viewer's own, where `kind` says so. */
+  where: string;
 }
 
 /** The duration of a root is that of its trace, by which all of the trace's spans can be chosen. Errors are of spans. */
-const canBeDeep = (spans: string, kind: DiffKind): boolean => kind !== "errors" && /^\{\s*nestedSetParent\s*<\s*0\b/.test(spans) && !spans.includes("||");
+const canBeDeep = (spans: string, kind: DiffKind): boolean => (kind === "marked" || kind === "slow") && /^\{\s*nestedSetParent\s*<\s*0\b/.test(spans) && !spans.includes("||");
 
 async function compare(what: Comparing, asked: Range, signal: AbortSignal): Promise<Compared> {
   const at = { start: asked.fromMs / 1000, end: asked.toMs / 1000 };
@@ -83,7 +114,8 @@ async function compare(what: Comparing, asked: Range, signal: AbortSignal): Prom
   return { answer: await getJson<MetricsAnswer>("/api/metrics/query_range", { params, signal }), about };
 }
 
-async function chosen({ spans, kind, selection }: Comparing, at: { start: number; end: number }, signal: AbortSignal) {
+async function chosen({ spans, kind, selection, where }: Comparing, at: { start: number; end: number }, signal: AbortSignal) {
+  if (kind === "where") return { condition: where, times: "", about: where };
   if (kind === "errors") return { condition: "status = error", times: "", about: "errors" };
   if (kind === "slow") {
     const params = { q: `${spans} | quantile_over_time(duration, ${SLOW_SHARE})`, ...at, allow_partial: true };

@@ -81,10 +81,15 @@ function difference(field: string, counts: Counts, selected: number, others: num
     baseline: share(others - counts.baselineTotal, others),
   };
   if (absent.selection > 0 || absent.baseline > 0) values.push(absent);
-  values.sort((a, b) => divergence(b) - divergence(a) || b.selection - a.selection);
-  const sum = values.reduce((all, one) => all + divergence(one), 0);
+  // Ids differ in every span, which says nothing: a value counts once several spans have it.
+  const enough = Math.min(SPANS_MIN, Math.max(1, selected));
+  const weight = (one: ValueShare) => (one.selection * selected + one.baseline * others >= enough - 0.5 ? divergence(one) : 0);
+  values.sort((a, b) => weight(b) - weight(a) || b.selection - a.selection);
+  const sum = values.reduce((all, one) => all + weight(one), 0);
   return { field, score: Math.max(0, sum - chance(values.length, selected, others)), values };
 }
+
+const SPANS_MIN = 5;
 
 /** What one value adds. A value that only one side has counts more than the same gap between two frequent ones. */
 function divergence({ selection, baseline }: ValueShare): number {

@@ -3,17 +3,18 @@ import { useMemo } from "preact/hooks";
 import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
-import { type Selection, gridOf } from "../../charts/grid.ts";
+import { type Selection, gridOf, smallPart } from "../../charts/grid.ts";
 import { Heatmap } from "../../charts/heatmap.tsx";
 import { Empty, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { clock, duration, whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
-import { range, stepFor } from "../../state/range.ts";
+import { range, setRange, stepFor } from "../../state/range.ts";
 import { spansOf } from "../../traceql/edit.ts";
 import { type DiffKind, diffKind, isMarked, narrowed, setMark } from "./state.ts";
 
 const COLUMNS = 120;
+const SMALL_SHARE = 0.3;
 
 export function Overview({ query, selection }: { query: string; selection: Selection }) {
   const { fromMs, toMs } = range.value;
@@ -29,12 +30,18 @@ export function Overview({ query, selection }: { query: string; selection: Selec
   };
   const asked = useQuery(JSON.stringify(params), (signal) => getJson<MetricsAnswer>("/api/metrics/query_range", { params, signal }));
   const grid = useMemo(() => asked.data && gridOf(asked.data, fromMs, toMs, stepS * 1000), [asked.data]);
+  const part = useMemo(() => grid && smallPart(grid, SMALL_SHARE), [grid]);
   return (
     <section class="card" aria-label="Durations over time">
       <Progress on={asked.loading} />
       <div class="card-head">
         <h2>Durations over time</h2>
         {grid && <span class="muted small">{whole(grid.total)} spans match</span>}
+        {part && (
+          <button type="button" class="button small" onClick={() => setRange(part.fromMs, part.toMs)}>
+            Zoom to them
+          </button>
+        )}
         <span class="spacer" />
         <MarkTools query={query} selection={selection} />
       </div>
@@ -58,6 +65,7 @@ export function Overview({ query, selection }: { query: string; selection: Selec
 const DIFFS: readonly (readonly [Exclude<DiffKind, "marked">, string])[] = [
   ["errors", "errors"],
   ["slow", "the slowest 5%"],
+  ["where", "spans that …"],
 ];
 
 function MarkTools({ query, selection }: { query: string; selection: Selection }) {

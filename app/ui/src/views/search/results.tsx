@@ -3,7 +3,7 @@ import type { FoundTrace, KeyValue, ServiceStats, SpanSet } from "../../api/type
 import { Empty, Segments, Service } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { colourOf } from "../../lib/colours.ts";
-import { ago, bytes, dateTime, duration, nsToMs, whole } from "../../lib/format.ts";
+import { ago, bytes, dateTime, duration, nsToMs, whole, wholeMs } from "../../lib/format.ts";
 import { valueText } from "../../lib/value.ts";
 import { setQuery, url } from "../../router.ts";
 import { isDark } from "../../state/theme.ts";
@@ -66,7 +66,7 @@ export function Results({ found, query }: { found: Found & { more: () => void };
         </Empty>
       )}
       {found.nextCursor && !isLive() && (
-        <div class="more">
+        <div class="show-more">
           <button type="button" class="button" disabled={found.loading} onClick={found.more}>
             Show more
           </button>
@@ -121,7 +121,7 @@ function TraceRow({ trace, longest, fresh, query }: { trace: FoundTrace; longest
           </a>
         </td>
         <td class="duration-cell">
-          <span class="number">{duration((trace.durationMs ?? 0) * 1e6)}</span>
+          <span class="number">{wholeMs(trace.durationMs ?? 0)}</span>
           <span class="meter" aria-hidden="true">
             <span style={{ width: `${Math.max(1, ((trace.durationMs ?? 0) / longest) * 100)}%` }} />
           </span>

@@ -11,12 +11,11 @@ export const queryText = (): string => param("q") || ROOTS;
 export const order = (): Order => (param("order") === "duration" ? "duration" : "start");
 export const isLive = (): boolean => param("live") === "1";
 
-/** The query that is different, of ?diff=: "marked", "errors" or "slow". */
-export type DiffKind = "marked" | "errors" | "slow";
-export function diffKind(): DiffKind | undefined {
-  const text = param("diff");
-  return text === "marked" || text === "errors" || text === "slow" ? text : undefined;
-}
+/** Which spans are compared with the rest, of ?diff=; "where": those that meet the condition ?where=. */
+export type DiffKind = "marked" | "errors" | "slow" | "where";
+const DIFF_KINDS: readonly DiffKind[] = ["marked", "errors", "slow", "where"];
+export const diffKind = (): DiffKind | undefined => DIFF_KINDS.find((kind) => kind === param("diff"));
+export const whereText = (): string => param("where");
 
 /** Whether all spans of the traces are compared, not only those that match. */
 export const isDeep = (): boolean => param("deep") === "1";

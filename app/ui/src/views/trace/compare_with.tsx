@@ -5,7 +5,7 @@ import type { FoundTrace, SearchAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
 import { Popover, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { ago, duration, nsToMs } from "../../lib/format.ts";
+import { ago, nsToMs, wholeMs } from "../../lib/format.ts";
 import { quoted } from "../../lib/traceql_text.ts";
 import { navigate, url } from "../../router.ts";
 import type { Trace } from "./model/trace.ts";
@@ -68,7 +68,7 @@ function Choice({ trace, close }: { trace: Trace; close: () => void }) {
 const Offered = ({ one, onClick }: { one: FoundTrace; onClick: () => void }) => (
   <li>
     <button type="button" onClick={onClick}>
-      <strong class="number">{duration((one.durationMs ?? 0) * 1e6)}</strong>
+      <strong class="number">{wholeMs(one.durationMs ?? 0)}</strong>
       <span class="faint">{ago(nsToMs(one.startTimeUnixNano))}</span>
       <code class="faint">{one.traceID.slice(0, 8)}</code>
     </button>

@@ -226,7 +226,7 @@ function Services({ state }: { state: TraceState }) {
   }
   const wanted = state.service.value;
   return (
-    <Popover label="Services" class="small" button={wanted ? <Service name={wanted} /> : <>{trace.services.length} services</>}>
+    <Popover label={wanted || `${trace.services.length} services`} class="small" button={wanted ? <Service name={wanted} /> : <>{trace.services.length} services</>}>
       {(close) => (
         <div class="menu tr-services">
           {[...counts]

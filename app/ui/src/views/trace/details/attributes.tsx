@@ -58,8 +58,7 @@ function Attribute({ scope, one }: { scope: Scope; one: KeyValue }) {
         ) : (
           value || <span class="faint">empty</span>
         )}
-      </dd>
-      <div class="sd-tools">
+        <span class="sd-tools">
         <CopyButton text={value} label={`Copy the value of ${one.key}`} />
         {same && (
           <>
@@ -80,7 +79,8 @@ function Attribute({ scope, one }: { scope: Scope; one: KeyValue }) {
             </button>
           </>
         )}
-      </div>
+        </span>
+      </dd>
     </div>
   );
 }

@@ -18,8 +18,9 @@ export function FlameTab({ state }: { state: TraceState }) {
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   useEffect(() => {
-    const observer = new ResizeObserver(() => setWidth(frame.current!.clientWidth));
-    observer.observe(frame.current!);
+    const element = frame.current!;
+    const observer = new ResizeObserver(() => setWidth(element.clientWidth));
+    observer.observe(element);
     return () => observer.disconnect();
   }, []);
   const placed = useMemo(() => (width ? placeFlames(focus, LEAST_PX / width) : []), [focus, width]);
@@ -88,13 +89,11 @@ function Box({ placed: { box, x, width, level }, trace, value, colour, dim, abov
       class={`fl-box ${box.errors ? "failed" : ""} ${dim ? "dim" : ""} ${above ? "above" : ""} ${box.row < 0 ? "root" : ""}`}
       style={{ left: `${x * 100}%`, width: `calc(${width * 100}% - 1px)`, top: `${level * ROW_PX}px`, background: colour || undefined }}
       title={title}
-      aria-label={title}
       onClick={onClick}
       onDblClick={onOpen}
     >
       {box.count > 1 && <span class="fl-count">{whole(box.count)} × </span>}
-      {name}
-      <span class="fl-time">{duration(box.value)}</span>
+      {name} <span class="fl-time">{duration(box.value)}</span>
     </button>
   );
 }

@@ -42,6 +42,7 @@ export function SpansTab({ state }: { state: TraceState }) {
         role="table"
         label="Spans"
         class="sp"
+        active={selected < 0 ? -1 : rows.indexOf(selected)}
         head={
           <div role="rowgroup" class="sp-top">
             <div class="sp-row sp-head" role="row">

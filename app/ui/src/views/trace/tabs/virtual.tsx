@@ -39,10 +39,10 @@ export function Virtual({ count, rowPx, row, label, role, head, active, onKeyDow
   const speed = whole > space ? (whole - view.height) / (space - view.height) : 1;
   const offset = Math.max(0, Math.min(view.top * speed, whole - view.height));
   useEffect(() => {
-    if (active === undefined || active < 0) return;
+    if (active === undefined || active < 0 || !view.height) return;
     const [element, top] = [frame.current!, active * rowPx];
     if (top < offset || top + rowPx > offset + view.height) element.scrollTop = Math.max(0, top - view.height / 2) / speed;
-  }, [active]);
+  }, [active, view.height > 0]);
   const first = Math.floor(offset / rowPx);
   const last = Math.min(count, first + Math.ceil(view.height / rowPx) + 1);
   const rows: ComponentChildren[] = [];

@@ -14,9 +14,10 @@ export function Minimap({ state }: { state: TraceState }) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark.value;
   useEffect(() => {
-    const paint = () => draw(canvas.current!, state, box.current!.clientWidth, dark);
-    const observer = new ResizeObserver(paint);
-    observer.observe(box.current!);
+    // The observer may still tell of elements that are being taken away.
+    const [frame, target] = [box.current!, canvas.current!];
+    const observer = new ResizeObserver(() => draw(target, state, frame.clientWidth, dark));
+    observer.observe(frame);
     return () => observer.disconnect();
   }, [state, dark]);
 
