@@ -88,8 +88,10 @@ def run(argv: list[str], given: argparse.Namespace, folder: Path) -> int:
         before, started, received = metrics(cluster), cluster.processes(), cluster.counts().received
         done = subprocess.run(command, check=True, cwd=bench.PROJECT, stdout=subprocess.PIPE, text=True)
         sent = int(done.stdout)
-        time.sleep(SETTLE_S)
-        bench.wait_for(cluster, lambda now: now.searchable >= now.received, 60)
+        seen = -1
+        while (now := cluster.counts().received) != seen:  # until nothing waits in a queue
+            seen = now
+            time.sleep(SETTLE_S)
         after, ended = metrics(cluster), cluster.processes()
         taken = cluster.counts().received - received
     used_s = bench.used_cpu_s(started, ended)

@@ -1,8 +1,8 @@
 """Jaeger's agent protocol: calls of Thrift in datagrams, compact (6831) or binary (6832).
 
-A thread of its own reads the socket, so that the kernel's buffer does not run over while the event loop is busy, and
-translates what has come. UDP has no answers: what cannot be taken is counted, the kernel's own drops included, and
-others' requests go before it.
+A thread of its own reads the socket, so that the kernel's buffer does not run over while the event loop is busy, or
+another thread translates what has come. UDP has no answers: what cannot be taken is counted, the kernel's own drops
+included, and others' requests go before it.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -48,6 +48,7 @@ _CONTROL_BYTES: Final = 64
 _COLLECT_S: Final = 0.02
 _COLLECT_BYTES: Final = 256 << 10
 _WAKE_S: Final = 0.2
+_READS_AT_ONCE: Final = 1000
 
 
 class UdpReceiver:
@@ -78,7 +79,12 @@ class UdpReceiver:
         self.reuse_port = False
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._datagrams = DATAGRAMS.labels(name)
+        # Read and not decoded. Each counter has one thread that changes it.
+        self._undecoded: deque[bytes] = deque()
+        self._read_bytes = self._decoded_bytes = 0
+        self._came = threading.Event()
         self._stopping = threading.Event()
         self._waiting_bytes = 0  # handed to the event loop, not acknowledged by Kafka yet
         self._requests: set[asyncio.Task[None]] = set()
@@ -109,8 +115,9 @@ class UdpReceiver:
                 self._socket_bytes,
             )
         self._socket, self._loop = opened, loop
-        self._thread = threading.Thread(target=self._read_until_stopped, name=self._name, daemon=True)
-        self._thread.start()
+        for work, what in ((self._read_until_stopped, "read"), (self._translate_until_stopped, "translate")):
+            self._threads.append(threading.Thread(target=work, name=f"{self._name}-{what}", daemon=True))
+            self._threads[-1].start()
 
     def _count_kernel_drops(self, opened: socket.socket) -> None:
         try:
@@ -121,14 +128,14 @@ class UdpReceiver:
     async def stop(self, grace_s: float) -> None:
         """Reads what the socket holds no longer; what is decoded is written."""
         self._stopping.set()
-        if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        for thread in self._threads:
+            await asyncio.get_running_loop().run_in_executor(None, thread.join)
         if self._socket is not None:
             self._socket.close()
         if self._requests:
             await asyncio.wait(self._requests, timeout=grace_s)
 
-    # ---- on the thread
+    # ---- on the thread that reads
 
     def _read_until_stopped(self) -> None:
         opened = self._socket
@@ -137,29 +144,31 @@ class UdpReceiver:
             ready, _, _ = select.select([opened], [], [], _WAKE_S)
             if ready:
                 try:
-                    self._hand_on(self._collected(opened))
+                    self._read(opened)
                 except Exception:
                     log.exception("%s: datagrams were lost", self._name)
 
-    def _collected(self, opened: socket.socket) -> list[bytes]:
-        """Reads the datagrams that arrive within `_COLLECT_S`, so that they share a batch."""
-        found: list[bytes] = []
-        size, end_s = 0, time.monotonic() + _COLLECT_S
-        while size < _COLLECT_BYTES and time.monotonic() < end_s:
+    def _read(self, opened: socket.socket) -> None:
+        """Takes what the socket holds. It decodes nothing, so that the socket's buffer does not run over meanwhile."""
+        for _ in range(_READS_AT_ONCE):
             try:
                 # One byte more shows that a datagram is too large.
                 data, control, _, _ = opened.recvmsg(self._packet_bytes_max + 1, _CONTROL_BYTES)
             except BlockingIOError:
-                select.select([opened], [], [], max(0.0, end_s - time.monotonic()))
-                continue
+                return
             self._see_drops(control)
-            DATAGRAMS.labels(self._name).inc()
+            self._datagrams.inc()
             if len(data) > self._packet_bytes_max:
                 self._drop("size")
+            elif self._queued_bytes() + len(data) > self._queue_bytes_max:
+                self._drop("queue")
             else:
-                found.append(data)
-                size += len(data)
-        return found
+                self._undecoded.append(data)
+                self._read_bytes += len(data)
+                self._came.set()
+
+    def _queued_bytes(self) -> int:
+        return self._read_bytes - self._decoded_bytes + self._waiting_bytes
 
     def _see_drops(self, control: list[tuple[int, int, bytes]]) -> None:
         for level, kind, data in control:
@@ -169,20 +178,36 @@ class UdpReceiver:
                     self._drop("kernel", more)
                 self._kernel_drops = total
 
-    def _hand_on(self, datagrams: list[bytes]) -> None:
-        if not datagrams or self._loop is None:
-            return
-        if self._waiting_bytes > self._queue_bytes_max:
-            self._drop("queue", len(datagrams))
-            return
-        bodies = []
-        for data in datagrams:
+    # ---- on the thread that translates
+
+    def _translate_until_stopped(self) -> None:
+        while self._undecoded or not self._stopping.is_set():
+            if not self._came.wait(_WAKE_S):
+                continue
+            self._came.clear()
+            if self._read_bytes - self._decoded_bytes < _COLLECT_BYTES:
+                self._stopping.wait(_COLLECT_S)  # what comes in a moment shares a batch
+            while self._undecoded:
+                try:
+                    self._hand_on()
+                except Exception:
+                    log.exception("%s: datagrams were lost", self._name)
+
+    def _hand_on(self) -> None:
+        """Translates some datagrams."""
+        bodies: list[bytes] = []
+        size = 0
+        while self._undecoded and size < _COLLECT_BYTES:
+            data = self._undecoded.popleft()
+            size += len(data)
             try:
                 bodies.append(walled(self._to_otlp, data))
             except (WireError, NativePanic) as err:
                 self._drop("malformed")
                 bad_log.warning("%s: a datagram of %d bytes cannot be read: %s", self._name, len(data), err)
-        if bodies:
+            finally:
+                self._decoded_bytes += len(data)
+        if bodies and self._loop is not None:
             # Requests of protobuf may be joined: their lists follow each other.
             self._loop.call_soon_threadsafe(self._begin, b"".join(bodies), len(bodies))
 

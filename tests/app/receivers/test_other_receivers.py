@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.net.access import Access
 from app.net.file_watch import FileWatch
 from app.receivers.decompress import BodyCosts
 from app.receivers.input_budget import InputBudget
+from app.receivers.jaeger import udp_server
 from app.receivers.jaeger.grpc_server import POST_SPANS
 from app.receivers.jaeger.udp import DATAGRAMS, DROPPED
 from app.receivers.receiver import ReceiverContext
@@ -214,6 +216,39 @@ def test_udp_counts_what_kafka_does_not_take() -> None:
         await until(lambda: dropped("jaeger_udp_compact", "kafka") == before + 1)
 
     serve("jaeger_compact", use, answer=KafkaUnavailable("away"))
+
+
+def test_udp_reads_on_while_it_translates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes: what comes waits in our queue, and not in the socket, until the queue is full."""
+    going_on = threading.Event()
+    real = udp_server.datagram_to_otlp
+
+    def slow(data: bytes, encoding: Any) -> bytes:
+        assert going_on.wait(10)
+        return real(data, encoding)
+
+    monkeypatch.setattr(udp_server, "datagram_to_otlp", slow)
+    name = "jaeger_udp_compact"
+    data = datagram(batch(span(tags=[tag("k", "v" * 20_000)])), "compact")
+
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        began, before = DATAGRAMS.labels(name)._value.get(), dropped(name, "queue")
+        kernel = dropped(name, "kernel")
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                for number in range(100):  # two megabytes
+                    client.sendto(data, (host, int(port)))
+                    await until(lambda number=number: DATAGRAMS.labels(name)._value.get() == began + number + 1)
+            assert not batcher.came
+            lost = dropped(name, "queue") - before
+        finally:
+            going_on.set()
+        assert lost == 100 - (1 << 20) // len(data)
+        await until(lambda: sum(body.count(b"vvvv" * 5000) for _, body in batcher.came) == 100 - lost)
+        assert dropped(name, "kernel") == kernel
+
+    serve("jaeger_compact", use, queue_bytes_max=1 << 20)
 
 
 def test_udp_needs_a_tenant_where_tenants_count() -> None:
