@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format docs proto bench bench-queries bench-series soak fuzz lock clean
+.PHONY: help run test check format docs proto bench bench-queries bench-series soak chaos fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, 
 
 soak: $(DEV) ## 20 minutes of load while processes are killed; then count every span
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exchanged, cut off, asked all the time; then count
+	@$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 15 --rate 5000 --every-s 30 $(ARGS)
+	$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 5 --rate 5000 --every-s 30 --network $(ARGS)
 
 fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

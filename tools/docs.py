@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
 from app.settings.show import table as settings_table
+from benchmarks import scaling
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"
@@ -60,7 +61,13 @@ def metrics_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table}
+def scaling_tables() -> str:
+    """What a load needs and costs, and the parameters behind it."""
+    known = scaling.Parameters()
+    return f"{scaling.text(known)}\n{scaling.parameters_table(known)}"
+
+
+GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table, "scaling.md": scaling_tables}
 
 
 def generated(text: str, table: str) -> str:

@@ -23,8 +23,8 @@ def test_every_query_is_answered():
 
 
 def test_hedging_cuts_off_stragglers():
-    """One querier in ten is a hundred times too slow: with hedging no query waits for it."""
-    slow = {"slow_queriers": 0.1, "slow_times": 100.0, "seed": 4}
+    """One job in twenty is a hundred times too slow: with hedging few queries wait for one."""
+    slow = {"slow_jobs": 0.05, "slow_times": 100.0, "load": 0.1, "queriers": 100}
     without, hedged = run(**slow, hedge_ms=None), run(**slow, hedge_ms=200.0)
     assert without.hedges == 0 < hedged.hedges
     assert hedged.at(0.9) < without.at(0.9) / 2
@@ -33,7 +33,8 @@ def test_hedging_cuts_off_stragglers():
 
 def test_affinity_keeps_caches_warm():
     """The same block goes to the same querier."""
-    assert run().warm > 2 * run(affinity=False).warm
+    many = {"blocks": 4000, "cached_jobs": 30}
+    assert run(**many).warm > 2 * run(**many, affinity=False).warm
 
 
 @pytest.mark.parametrize("load", [0.2, 0.9])

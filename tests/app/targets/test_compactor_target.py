@@ -6,8 +6,8 @@ import pytest
 
 from agents.compactor.leader import TenantRules
 from app.errors import SettingsError
-from app.main import TARGETS
 from app.settings import Settings, load
+from app.targets import compactor, joined
 from app.targets.compactor import rules_of
 from app.targets.shared import Shared
 
@@ -54,17 +54,17 @@ def test_rules_of_a_tenant(tmp_path, settings, tenants, expected) -> None:
 def test_where_it_runs(tmp_path) -> None:
     """Inside `all`, unless it is disabled; and then it is no target."""
     settings = settings_of(tmp_path)
-    assert "compactor" in TARGETS["all"](settings, Shared.of(settings)).apps
+    assert "compactor" in joined.build(settings, Shared.of(settings)).apps
     disabled = settings_of(tmp_path, STRETTO_COMPACTOR__DISABLED="true")
-    assert "compactor" not in TARGETS["all"](disabled, Shared.of(disabled)).apps
+    assert "compactor" not in joined.build(disabled, Shared.of(disabled)).apps
     with pytest.raises(SettingsError, match=r"compactor\.disabled"):
-        TARGETS["compactor"](disabled, Shared.of(disabled))
+        compactor.build(disabled, Shared.of(disabled))
 
 
 def test_its_app_elects_a_leader(tmp_path) -> None:
     """No other does: the topic for it would be missing."""
     settings = settings_of(tmp_path)
-    apps = TARGETS["all"](settings, Shared.of(settings)).apps
+    apps = joined.build(settings, Shared.of(settings)).apps
     assert {role: not app.conf.topic_disable_leader for role, app in apps.items()} == {
         "live-store": False,
         "distributor": False,
