@@ -25,7 +25,7 @@ from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
 from app.querying.live_messages import PARTIAL, LiveAsk, expect
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
-from app.querying.participants import Begun, LivePeer, Participant, begin
+from app.querying.participants import EagerParticipant, LivePeer, Participant, begin
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
@@ -52,7 +52,8 @@ _AGAIN_S: Final = 0.05
 ANEW: Final = Counter(
     "stretto_query_restarts_total",
     "Queries over several processes that began anew, by reason: stale (a live store has flushed more than was known "
-    "here), outdated (a block was replaced), gone (a live store went away), damaged (a block cannot be read).",
+    "here), outdated (a block was replaced), gone (a live store went away), damaged (a block cannot be read), "
+    "shared (more live stores have spans than it seemed).",
     ["reason"],
 )
 
@@ -152,7 +153,7 @@ class Frontend:
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.trace(tenant, request)
-            return await self._begun_anew(lambda excluded: self._trace_once(tenants_of(tenant), request, excluded))
+            return await self._begun_anew(lambda learned: self._trace_once(tenants_of(tenant), request, learned))
 
     def _alone(self, tenant: str) -> Querier | None:
         """What answers without any other process: where there is nobody else who has spans or reads blocks, and one
@@ -167,57 +168,73 @@ class Frontend:
         if len(getattr(request, "query", "")) > 0:
             compile_early(lambda _: kind_of(request).check(request), request.query)
         tenants = tenants_of(tenant)
-        return await self._begun_anew(lambda excluded: self._ask_once(tenants, request, observer, excluded))
+        return await self._begun_anew(lambda learned: self._ask_once(tenants, request, observer, learned))
 
     async def _ask_once(
-        self, tenants: Sequence[str], request: Request, observer: QueryObserver, excluded: "_Excluded"
+        self, tenants: Sequence[str], request: Request, observer: QueryObserver, learned: "_Learned"
     ) -> Any:
         """Of several tenants all are asked, and what they have is put together as if it were one's."""
         missing_data = MissingData(observer.missing_data)
-        for text in excluded.texts():
+        for text in learned.texts():
             missing_data.add_damage(text)
         async with AsyncExitStack() as stack:
-            views = [(tenant, self._view(tenant, request, missing_data, excluded)) for tenant in tenants]
-            found = await all_of(self._participants(stack, *one, request, observer) for one in views)
-            return await gather([one for some in found for one in some], request, observer, self._executor)
+            views = [(tenant, self._view(tenant, request, missing_data, learned)) for tenant in tenants]
+            concerned = kind_of(request).concerns_traces(request)
+            wants_keys = concerned and (learned.needs_keys or not self._is_sole([view for _, view in views]))
+            found = await all_of(self._participants(stack, *one, request, observer, wants_keys) for one in views)
+            participants = [one for some in found for one in some]
+            if concerned and not wants_keys and len(participants) > 1:
+                learned.needs_keys = True
+                raise _NotSole
+            return await gather(participants, request, observer, self._executor)
 
-    def _view(self, tenant: str, request: Request, missing_data: MissingData, excluded: "_Excluded") -> BlockView:
+    def _is_sole(self, views: Sequence[BlockView]) -> bool:
+        """Whether it seems that one live store has all that is asked for: then it need not say which traces it has."""
+        return len(views) == 1 and views[0].is_empty and self._live_stores.is_sole(range(self._partitions.now()))
+
+    def _view(self, tenant: str, request: Request, missing_data: MissingData, learned: "_Learned") -> BlockView:
         """The tenant's blocks at this moment."""
         blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
         snapshot = blocks.snapshot(tenant, *within)
         for text in missing_in_range(snapshot, *within):
             missing_data.add_damage(text)
-        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+        return BlockView(blocks, snapshot, learned.block_ids, missing_data)
 
     async def _participants(
-        self, stack: AsyncExitStack, tenant: str, view: BlockView, request: Request, observer: QueryObserver
+        self,
+        stack: AsyncExitStack,
+        tenant: str,
+        view: BlockView,
+        request: Request,
+        observer: QueryObserver,
+        wants_keys: bool,  # noqa: FBT001
     ) -> list[Participant]:
         ask = LiveAsk(
             tenant=tenant,
             request=request,
             partitions={n: view.snapshot.flushed_offsets.get(n, 0) for n in range(self._partitions.now())},
-            wants_keys=kind_of(request).concerns_traces(request),
+            wants_keys=wants_keys,
             behind_too=observer.missing_data is not None,
             redactions=view.snapshot.redactions,
         )
         jobs, rest = await self._block_work.jobs(tenant, request, view)
-        if not ask.wants_keys:  # then nobody need wait for anybody
-            jobs = [Begun(stack, job) for job in jobs]
+        if not wants_keys:  # then nobody need wait for anybody
+            jobs = [EagerParticipant(stack, job) for job in jobs]
         with observer.profile.stage("ask live stores"):
             live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
             view.missing_data.add(text)
-        peers = [LivePeer(one, request, self._executor, wants_keys=ask.wants_keys) for one in live.peers]
+        peers = [LivePeer(one, request, self._executor, wants_keys=wants_keys) for one in live.peers]
         return [*peers, *jobs, *self._block_work.here(request, rest, live, observer)]
 
-    async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, excluded: "_Excluded") -> TraceAnswer:
+    async def _trace_once(self, tenants: Sequence[str], request: TraceRequest, learned: "_Learned") -> TraceAnswer:
         texts: list[str] = []
         missing_data = MissingData(texts)
-        for text in excluded.texts():
+        for text in learned.texts():
             missing_data.add_damage(text)
         async with AsyncExitStack() as stack:
             found = await all_of(
-                self._trace_parts(stack, tenant, request, self._trace_view(tenant, request, missing_data, excluded))
+                self._trace_parts(stack, tenant, request, self._trace_view(tenant, request, missing_data, learned))
                 for tenant in tenants
             )
             parts = await all_of(part() for some in found for part in some)
@@ -225,14 +242,14 @@ class Frontend:
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
     def _trace_view(
-        self, tenant: str, request: TraceRequest, missing_data: MissingData, excluded: "_Excluded"
+        self, tenant: str, request: TraceRequest, missing_data: MissingData, learned: "_Learned"
     ) -> BlockView:
         """As `_view`, of the blocks that may have the trace."""
         blocks, within = self._known_blocks(), (request.start_ns, request.end_ns)
         snapshot = blocks.snapshot(tenant, *within, request.trace_id)
         for text in missing_of_trace(blocks, snapshot, request.trace_id, self._partitions.now(), within):
             missing_data.add_damage(text)
-        return BlockView(blocks, snapshot, excluded.block_ids, missing_data)
+        return BlockView(blocks, snapshot, learned.block_ids, missing_data)
 
     async def _trace_parts(
         self, stack: AsyncExitStack, tenant: str, request: TraceRequest, view: BlockView
@@ -260,24 +277,26 @@ class Frontend:
             raise Unavailable("this process does not know yet which blocks and partitions there are")
         return blocks
 
-    async def _begun_anew(self, ask: Callable[["_Excluded"], Awaitable[T]]) -> T:
+    async def _begun_anew(self, ask: Callable[["_Learned"], Awaitable[T]]) -> T:
         """What it answers; asked again, with a newer view, where somebody says that the view was too old, or is gone.
 
         Raises: TimeoutError, Unavailable
         """
-        excluded = _Excluded()
+        learned = _Learned()
         async with asyncio.timeout(self._limits.timeout_s):
             for attempt in range(_VIEWS_MAX):
                 last = attempt == _VIEWS_MAX - 1
                 try:
-                    return await ask(excluded)
+                    return await ask(learned)
                 except StaleBlocks:
                     await self._poll("stale", last=last)
                 except OutdatedError:
                     await self._poll("outdated", last=last)
+                except _NotSole:
+                    ANEW.labels("shared").inc()
                 except DamagedError as err:
                     ANEW.labels("damaged").inc()
-                    await self._exclude(err, excluded)
+                    await self._exclude(err, learned)
                 except PeerGone as err:
                     ANEW.labels("gone").inc()
                     log.info("a query begins anew: %s", err)
@@ -296,7 +315,7 @@ class Frontend:
         except StorageError as err:
             raise unavailable(err) from err
 
-    async def _exclude(self, err: DamagedError, excluded: "_Excluded") -> None:
+    async def _exclude(self, err: DamagedError, learned: "_Learned") -> None:
         """Looks whether the block is damaged, or was replaced; the query goes on without it. Raises: Unavailable"""
         try:
             damage = await self._on_thread(partial(self._known_blocks().found_damaged, err))
@@ -304,9 +323,9 @@ class Frontend:
             return  # the look has made the view newer
         except StorageError as away:
             raise unavailable(away) from away
-        if damage is None or damage.block_id in excluded.block_ids:
+        if damage is None or damage.block_id in learned.block_ids:
             raise unavailable(err) from err
-        excluded.damaged[damage.block_id] = damage_text(damage)
+        learned.damaged[damage.block_id] = damage_text(damage)
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor.reads, walled, work)
@@ -317,11 +336,19 @@ def tenants_of(tenant: str) -> Sequence[str]:
     return tuple(dict.fromkeys(tenant.split(SEPARATOR)))
 
 
-class _Excluded:
-    """Blocks without which a query goes on. damaged: by id, what the client is told"""
+class _NotSole(Exception):  # noqa: N818 (a state)
+    """More have spans than it seemed: they must say which traces they share."""
+
+
+class _Learned:
+    """What a query has learned when it begins anew.
+
+    damaged: blocks without which it goes on: by id, what the client is told. needs_keys: several have spans
+    """
 
     def __init__(self) -> None:
         self.damaged: dict[str, str] = {}
+        self.needs_keys = False
 
     @property
     def block_ids(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ again, until a deadline.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -79,6 +79,13 @@ class LiveStores:
         """The live stores of other processes."""
         alive = self._members.alive(LIVE_STORE)
         return [one for one in alive if one.member_id != self._own_id and one.address]
+
+    def is_sole(self, partitions: Iterable[int]) -> bool:
+        """Whether it seems that one live store has all the partitions, in another process."""
+        having = [one for one in self.others() if one.partitions]
+        if self._take_view is not None or len(having) != 1:
+            return False
+        return all(number in having[0].partitions for number in partitions)
 
     def candidates(self, partition: int) -> list[Member]:
         """Whom to ask for a partition, the best first; then some of those that do not say that they have it: who has

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
@@ -186,6 +187,29 @@ async def test_one_process_has_it_all(tmp_path: Path) -> None:
         group.announce()
         assert len(await searched(front.frontend)) == 5
         assert await counted(front.frontend) == 5
+
+
+@in_loop
+async def test_it_only_seems_that_one_has_it_all(tmp_path: Path) -> None:
+    """Another one has a partition since: then both say which traces they have."""
+    async with cluster(tmp_path) as group:
+        await group.processes["a"].own({0, 1})
+        group.log.append(spans(100, 20, at_ms=1000))
+        group.log.append(spans(200, 20, at_ms=2000, parent=100))
+        await group.processes["a"].read_all()
+        group.announce()
+        assert len(await searched(group.frontend, limit=50)) == 20
+        await group.processes["a"].own({0})
+        await group.processes["b"].own({1})
+        await group.processes["b"].read_all()
+        before = sample("stretto_query_restarts_total", {"reason": "shared"})
+        found = await searched(group.frontend, '{ name = "root" } > { name = "child" }')
+        assert len(found) == 20
+        assert sample("stretto_query_restarts_total", {"reason": "shared"}) == before + 1
+
+
+def sample(name: str, labels: dict[str, str]) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0
 
 
 @in_loop
