@@ -19,15 +19,15 @@ GIB: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """CPU in seconds per million spans, at 512 spans a request. Of Stretto: benchmarks/README.md, results of 7b8151a
-    (8.77 in all, 1.30 of it Kafka's; 11.0 and 1.51 with the metrics generator), divided among the targets as the stages
-    of the data path are: decode, split, encode and produce; consume, seal, flush; consume and aggregate.
+    """CPU in seconds per million spans, at 512 spans a request. Of Stretto: 11.0 in all with the metrics generator, 1.5
+    of it Kafka's (benchmarks/README.md, results of 7b8151a), divided among the targets in the proportions that
+    `python -m benchmarks.by_target` measured: 23, 45 and 15 to Kafka's 17 (150,000 spans, on a busy machine).
     """
 
     # Stretto
-    distributor_cpu: float = 3.7
-    live_store_cpu: float = 3.7
-    generator_cpu: float = 2.1
+    distributor_cpu: float = 2.6
+    live_store_cpu: float = 5.1
+    generator_cpu: float = 1.7
     compactor_cpu: float = 3.0  # each span is merged two to three times in its life
     kafka_cpu: float = 1.5
     cores_of_a_process: float = 1.3  # a Python process saturates there

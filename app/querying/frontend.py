@@ -25,7 +25,7 @@ from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
 from app.querying.live_messages import PARTIAL, LiveAsk, expect
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
-from app.querying.participants import Begun, LivePeer, Participant, begin
+from app.querying.participants import EagerParticipant, LivePeer, Participant, begin
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
@@ -219,7 +219,7 @@ class Frontend:
         )
         jobs, rest = await self._block_work.jobs(tenant, request, view)
         if not wants_keys:  # then nobody need wait for anybody
-            jobs = [Begun(stack, job) for job in jobs]
+            jobs = [EagerParticipant(stack, job) for job in jobs]
         with observer.profile.stage("ask live stores"):
             live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):

@@ -72,7 +72,7 @@ class LivePeer:
         return await decoded(data, self._request, self._executor)
 
 
-class Begun:
+class EagerParticipant:
     """A participant that works already, while others are still looked for. Only where no traces are shared"""
 
     def __init__(self, stack: AsyncExitStack, other: Participant) -> None:

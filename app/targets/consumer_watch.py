@@ -21,7 +21,7 @@ from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import lag
 from app.api.status.rings import Role
 from app.process.await_stacks import waits_in
-from app.targets.kafka_state import KafkaSilent, KafkaState, Member
+from app.targets.kafka_state import GroupMember, KafkaSilent, KafkaState
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         self._stall_s, self._start_s = limits.consume_s, limits.start_s
         self._end_process = end_process or _end_process
         self._dogs: dict[Role, ConsumerWatchdog] = {}
-        self._members: dict[Role, Mapping[str, Member]] = {}
+        self._members: dict[Role, Mapping[str, GroupMember]] = {}
         self._known: dict[TP, int] = {}
         # Of those that a topic gets later its group learns later.
         self._first: dict[str, frozenset[TP]] = {}

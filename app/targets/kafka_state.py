@@ -28,7 +28,7 @@ class KafkaSilent(Exception):  # noqa: N818  # a state
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """Of a consumer group. partitions: what Kafka has given it; None: the group is in the midst of a rebalance"""
 
     id: str
@@ -75,7 +75,7 @@ class KafkaState:
             raise LookupError("Kafka does not know the topics")
         return await self._consumer.end_offsets(wanted)
 
-    async def members(self, group: str) -> dict[str, Member]:
+    async def members(self, group: str) -> dict[str, GroupMember]:
         """Those of a consumer group by id, within seconds. Raises: KafkaSilent."""
         try:
             answer = await bounded(self._described(group), _ANSWER_S)
@@ -87,7 +87,7 @@ class KafkaState:
         if error:
             raise KafkaSilent(f"error {error} for group {group}")
         stable = state == "Stable"
-        return {one[0]: Member(one[0], assigned_to(one[4]) if stable else None) for one in members}
+        return {one[0]: GroupMember(one[0], assigned_to(one[4]) if stable else None) for one in members}
 
     async def _described(self, group: str) -> Any:
         if self._admin is None:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ def rolling_restart(cluster: Cluster) -> None:
         for pid in sorted(one.pid for one in all_of(cluster, "worker")):
             count = len(all_of(cluster, "worker"))
             os.kill(pid, signal.SIGTERM)
-            _until(lambda pid=pid, count=count: _exchanged(cluster, pid, count), "a worker is not back", cluster)
+            _until(partial(_exchanged, cluster, pid, count), "a worker is not back", cluster)
 
 
 def _exchanged(cluster: Cluster, pid: int, count: int) -> bool:

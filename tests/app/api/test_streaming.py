@@ -261,33 +261,6 @@ def test_tenants_and_tokens(call, backend):
     assert reply.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_partial_answers(backend):
-    """Where they are allowed, what is lacking comes behind the answer; otherwise nobody is asked for one."""
-    backend.missing_data = ["partition 3: ä"]
-
-    async def trailing(metadata, **settings):
-        api = api_over(backend, **settings)
-        server = build_streaming(backend, api[LIMITS], api[ACCESS])
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                ask = channel.unary_stream(f"/{SERVICE}/Search")
-                asking = ask(pb.SearchRequest().SerializeToString(), metadata=metadata)
-                async for _ in asking:
-                    pass
-                return dict(await asking.trailing_metadata()).get("x-stretto-partial")
-        finally:
-            await server.stop(None)
-
-    assert asyncio.run(trailing([("x-stretto-partial", "allow")])) == "partition 3: ?"
-    assert asyncio.run(trailing([], allow_partial=True)) == "partition 3: ?"
-    assert asyncio.run(trailing([])) is None
-    with pytest.raises(grpc.RpcError) as reply:
-        asyncio.run(trailing([("x-stretto-partial", "maybe")]))
-    assert reply.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
 def test_progress(call, backend, monkeypatch):
     """While a query runs, parts without rows come; they have metrics, which Grafana's plugin reads unasked."""
     monkeypatch.setattr(streaming, "PROGRESS_S", 0.05)

@@ -10,7 +10,7 @@ from faust.types import TP
 from agents.stream.consumer_report import ConsumerReport
 from app.targets import consumer_watch
 from app.targets.consumer_watch import LAG, REBUILDS, ConsumerWatch, StallLimits
-from app.targets.kafka_state import KafkaSilent, Member
+from app.targets.kafka_state import GroupMember, KafkaSilent
 from tests.helpers.loops import in_loop
 
 P0 = TP("spans", 0)
@@ -19,14 +19,14 @@ P0 = TP("spans", 0)
 class Kafka:
     def __init__(self) -> None:
         self.partitions = 1
-        self.end, self.silent, self.group = 5, False, {"me": Member("me", frozenset({P0}))}
+        self.end, self.silent, self.group = 5, False, {"me": GroupMember("me", frozenset({P0}))}
 
     async def ends(self, topics: list[str]) -> dict[TP, int]:
         if self.silent:
             raise KafkaSilent("away")
         return {TP(topic, number): self.end for topic in topics for number in range(self.partitions)}
 
-    async def members(self, group: str) -> dict[str, Member]:
+    async def members(self, group: str) -> dict[str, GroupMember]:
         assert group == "stretto-live-store"
         return self.group
 
@@ -113,7 +113,7 @@ async def test_process_ends(monkeypatch: pytest.MonkeyPatch, helps: bool) -> Non
     """Kafka does not have it in its group, and a new consumer changes nothing: within 30 s, with the reason."""
     w = World(monkeypatch)
     await w.look(1)
-    w.kafka.group, w.helps = {"other": Member("other", None)}, helps
+    w.kafka.group, w.helps = {"other": GroupMember("other", None)}, helps
     await w.look(29)
     assert w.rebuilt == 1
     assert len(w.ended) == 1
@@ -140,7 +140,7 @@ async def test_only_what_should_consume(monkeypatch: pytest.MonkeyPatch) -> None
     await w.look(40)
     assert (w.rebuilt, w.ended) == (0, [])
     assert w.report.problems() == ["live-store: it has started, and has not subscribed to its topic"]
-    w.consumer.subscribed, w.kafka.group = True, {"me": Member("me", frozenset({P0}))}
+    w.consumer.subscribed, w.kafka.group = True, {"me": GroupMember("me", frozenset({P0}))}
     await w.look(100)
     assert (w.rebuilt, w.ended, w.report.problems()) == (0, [], [])
 
@@ -208,10 +208,10 @@ async def test_partition_that_the_group_leaves_to_nobody(monkeypatch: pytest.Mon
     w = World(monkeypatch)
     w.consumer.assignment = set
     for other in (frozenset({P0}), None):
-        w.kafka.group = {"me": Member("me", frozenset()), "other": Member("other", other)}
+        w.kafka.group = {"me": GroupMember("me", frozenset()), "other": GroupMember("other", other)}
         await w.look(100)
         assert (w.rebuilt, w.ended) == (0, [])
-    w.kafka.group = {"me": Member("me", frozenset()), "other": Member("other", frozenset())}
+    w.kafka.group = {"me": GroupMember("me", frozenset()), "other": GroupMember("other", frozenset())}
     await w.look(8)
     assert w.report.problems() == ["live-store: its consumer group has given partition 0 to nobody"]
     await w.look(6)
