@@ -19,6 +19,7 @@ MISSING, OVERFLOW = "__missing__", "__overflow__"
 METRIC: Final = "tempo_usage_tracker_bytes_received_total"
 TRACKER: Final = "cost_attribution"
 _NOT_OF_A_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
+_OWN_LABELS: Final = ("tenant", "tracker")
 _PURGE_S: Final = 60.0
 
 
@@ -63,8 +64,10 @@ def _dimensions(pairs: tuple[tuple[str, str], ...]) -> Dimensions:
 
 
 def label_name(text: str) -> str:
-    """A text as the name of a Prometheus label."""
+    """A text as the name of a Prometheus label; one of ours as Prometheus itself renames such labels."""
     name = _NOT_OF_A_LABEL.sub("_", text)
+    if name in _OWN_LABELS:
+        return f"exported_{name}"
     return f"_{name}" if name[:1].isdigit() or not name else name
 
 

@@ -114,6 +114,7 @@ def test_page_bound_and_age():
 def test_names_of_labels():
     """What Prometheus allows."""
     assert [label_name(text) for text in ("service.name", "0x", "ok_1", "ü")] == ["service_name", "_0x", "ok_1", "_"]
+    assert label_name("tenant") == "exported_tenant"
     assert dimensions_of({"a.b": "", "span.c": "a_b"}).labels == ("a_b",)
 
 

@@ -1,5 +1,7 @@
 """The limits that the distributor sees: of the file as it is now, and its share of what all distributors may take."""
 
+from pathlib import Path
+
 import pytest
 
 from agents.distributor.limits import NO_LIMITS
@@ -13,17 +15,12 @@ def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stretto.yaml").write_text("overrides: {per_tenant_override_config: t.yaml}")
 
-    def write(text):
-        (tmp_path / "t.yaml").write_text(f"overrides: {text}")
-
-    write("{}")
-    made = OverridesFile(load({}, tmp_path), {})
-    made.write = write
-    return made
+    (tmp_path / "t.yaml").write_text("overrides: {}")
+    return OverridesFile(load({}, tmp_path), {})
 
 
 def change(file, text):
-    file.write(text)
+    Path("t.yaml").write_text(f"overrides: {text}")
     file.reload()
 
 
