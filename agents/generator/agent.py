@@ -26,7 +26,7 @@ from faust.types import TP
 from agents.generator.journal.journal_file import FAILED as JOURNAL_FAILED
 from agents.generator.journal.journal_file import JournalFile
 from agents.generator.journal.journal_format import Saved
-from agents.generator.offsets import CommitMetadata, Partition, Position, tenants_of
+from agents.generator.offsets import CommitMetadata, Partition, Position, now_ms, tenants_of
 from agents.generator.own_metrics import DISCARDED, PUSHES, RECEIVED, REDELIVERED
 from agents.generator.push.push import Push, again
 from agents.generator.push.send_queues import PushTarget, SendQueues, merged_backlog
@@ -67,7 +67,7 @@ class MetricsGenerator:
         self._begins: dict[TP, int] = {}
         self._ownerships = 0
         self._number = 0  # of the last collection
-        self._collected_ms = _now_ms()
+        self._collected_ms = now_ms()
         self._collected: dict[TP, Position] = {}  # by the last collection, also of partitions that went
         self._positions: deque[tuple[int, dict[TP, Position]]] = deque()  # of collections that are not committed
         self._cluster_id = ""
@@ -206,7 +206,7 @@ class MetricsGenerator:
         if state.recalling:  # the topic has a gap
             self._recalled(state, message.partition)
         state.next_offset = state.recall_offset = message.offset + 1
-        state.clock_ms, state.read_ms = round(message.timestamp * 1000), _now_ms()
+        state.clock_ms, state.read_ms = round(message.timestamp * 1000), now_ms()
         try:
             info, parts = parts_of(message)
             if info.of_requests:
@@ -260,7 +260,7 @@ class MetricsGenerator:
 
     def _recalled(self, state: Partition, partition: int) -> None:
         state.recall_offset = state.next_offset
-        state.clock_ms, state.read_ms = state.waited_ms, _now_ms()
+        state.clock_ms, state.read_ms = state.waited_ms, now_ms()
         for tenant in self._tenants.values():
             tenant.generator.recalled(partition, state.waited_ms)
 
@@ -285,7 +285,7 @@ class MetricsGenerator:
                 return  # it is not known yet what goes on
             for partition in list(self._undecoded):
                 self._decode(partition)
-            time_ms, created_ms = max(_now_ms(), self._collected_ms + 2), self._collected_ms + 1
+            time_ms, created_ms = max(now_ms(), self._collected_ms + 2), self._collected_ms + 1
             self._number += 1
             self._let_wait_go_on()
             self._collected |= {tp: state.position for tp, state in self._partitions.items()}
@@ -333,9 +333,9 @@ class MetricsGenerator:
         return {tenant.held.first - 1 for tenant in self._tenants.values() if tenant.held is not None}
 
     def _let_wait_go_on(self) -> None:
-        now_ms = _now_ms()
+        our_ms = now_ms()
         for tp, state in self._partitions.items():
-            if state.wait_until(now_ms):
+            if state.wait_until(our_ms):
                 for tenant in self._tenants.values():
                     tenant.generator.idle(tp.partition, state.waited_ms)
 
@@ -396,7 +396,3 @@ class MetricsGenerator:
     def stop(self) -> None:
         """Starts no further sends, and cancels those in flight."""
         self._send_queues.stop()
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

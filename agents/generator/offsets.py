@@ -1,5 +1,6 @@
 """Counted offsets of partitions, and the metadata that Kafka stores with a commit."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -8,6 +9,11 @@ import pyarrow as pa
 from agents.stream.span_record import parts_of
 from tables.errors import WireError
 from tables.wire.request_records import decode_record
+
+
+def now_ms() -> int:
+    """Our time, in unix milliseconds."""
+    return int(time.time() * 1000)
 
 
 class Position(NamedTuple):

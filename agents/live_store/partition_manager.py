@@ -16,16 +16,15 @@ from faust.types import TP
 from prometheus_client import Counter, Gauge
 
 from agents.live_store.flush_queue import Flush, FlushQueue
+from agents.live_store.incoming import incoming_of
 from agents.live_store.limits import LiveLimits
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.kafka_batches import HOLES
 from agents.stream.retry import log_failure, retried
-from agents.stream.span_record import parts_of
 from agents.stream.stream_app import StreamApp
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
-from tables.live.partition import FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
-from tables.live.shared_records import HeadRecord
+from tables.live.partition import FlushJob, Job, LivePartition, MarkJob, SealJob
 from tables.live.store import LiveStore
 from tables.wall import walled
 
@@ -234,7 +233,7 @@ class PartitionManager:
         if message.offset > self._past_holes(state) and not await self._fill_gap(state, message):
             return
         try:
-            incoming = walled(_incoming, message)
+            incoming = walled(incoming_of, message)
         except Exception as err:  # noqa: BLE001  # whatever a producer wrote, the partition goes on
             reason = "headers" if isinstance(err, WireError) else "unexpected"
             self._skipped(message.partition, message.offset, str(err) or repr(err), reason)
@@ -390,14 +389,3 @@ class PartitionManager:
         if self.store is None:
             raise RuntimeError("the live store is not open yet")
         return self.store
-
-
-def _incoming(message: Any) -> Incoming:
-    """A Kafka message as a partition takes it. Raises: WireError"""
-    info, parts = parts_of(message)
-    whole = info.spans if info.runs else 0
-    items = [
-        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole, info.of_requests))
-        for part in parts
-    ]
-    return Incoming(message.offset, round(message.timestamp * 1000), items, info.partitions)
