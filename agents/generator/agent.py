@@ -333,9 +333,9 @@ class MetricsGenerator:
         return {tenant.held.first - 1 for tenant in self._tenants.values() if tenant.held is not None}
 
     def _let_wait_go_on(self) -> None:
-        at_ms = now_ms()
+        our_ms = now_ms()
         for tp, state in self._partitions.items():
-            if state.wait_until(at_ms):
+            if state.wait_until(our_ms):
                 for tenant in self._tenants.values():
                     tenant.generator.idle(tp.partition, state.waited_ms)
 

@@ -12,7 +12,7 @@ from tables.wire.request_records import decode_record
 
 
 def now_ms() -> int:
-    """Unix time."""
+    """Our time, in unix milliseconds."""
     return int(time.time() * 1000)
 
 

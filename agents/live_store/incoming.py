@@ -1,4 +1,4 @@
-"""A record as Faust delivers it → as a partition of the live store takes it."""
+"""Messages of topic `spans` as a partition of the live store takes them."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tables.live.shared_records import HeadRecord
 
 
 def incoming_of(message: Any) -> Incoming:
-    """A Kafka message as a partition takes it. Raises: WireError"""
+    """A Kafka message, split by tenant; nothing is decoded. Raises: WireError"""
     info, parts = parts_of(message)
     whole = info.spans if info.runs else 0
     items = [
