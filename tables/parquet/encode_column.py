@@ -17,7 +17,7 @@ from tables.parquet.encode_pages import (
     ChunkDraft,
     CodePacker,
     EncodedChunk,
-    are_equally_long,
+    are_identifiers,
     bit_levels,
     equal_levels,
     plain_texts,
@@ -110,6 +110,8 @@ def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> 
     values, distinct = made
     draft = ChunkDraft(values.dictionary)
     if with_statistics:
+        if pa.types.is_dictionary(array.type):  # which may have values that no row has
+            distinct = array.dictionary.take(pc.unique(array.indices).drop_null())
         draft.statistics = statistics(distinct, array.null_count)
     valid = None
     if array.null_count:
@@ -133,7 +135,7 @@ def _values_of(array: Any) -> tuple[_Values, Any] | None:
     if type_ == pa.string():
         if not hardly_repeats(array):
             return _texts(array.dictionary_encode())
-        return (_PlainTexts(present), present) if are_equally_long(present) else None
+        return (_PlainTexts(present), present) if are_identifiers(present) else None
     if type_ == pa.bool_():
         return _Bits(np.asarray(present.to_numpy(zero_copy_only=False))), present
     if pa.types.is_fixed_size_binary(type_):

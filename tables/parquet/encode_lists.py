@@ -26,6 +26,8 @@ from tables.parquet.encode_pages import (
 # With more items Arrow is as fast.
 _ITEMS_PER_ROW_MAX: Final = 0.5
 _DICTIONARY_BYTES_MAX: Final = 1 << 20
+# Arrow begins a page where large values need it. Here pages begin at the same rows in all columns.
+_PAGE_BYTES: Final = 4 << 20
 _STORED: Final[dict[Any, npt.DTypeLike]] = {
     pa.int64(): "<i8",
     pa.uint32(): "<u4",
@@ -55,7 +57,7 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
 
     lists: ListArray of any depth; starts: the first row of each page, and the number of rows, at least 1
     """
-    if not _is_known(lists.type):
+    if not _is_known(lists.type) or lists.nbytes > _PAGE_BYTES * (len(starts) - 1):
         return None
     offsets = list_offsets(lists)
     # All other rows are alike: null, or empty lists.

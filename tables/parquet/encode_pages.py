@@ -36,6 +36,7 @@ DICTIONARY_VALUES_MAX: Final = 1 << 16
 # Compression that does not save so much of the first page is left out: readers are faster without.
 _USEFUL_SHARE: Final = 0.95
 _SAMPLE_BYTES: Final = 4096
+_IDENTIFIER_BYTES_MAX: Final = 256
 # Pages of so few bytes each are not worth it either.
 _TINY_BYTES: Final = 48
 
@@ -161,10 +162,12 @@ def _equally_long(texts: Any, first: int, length: int) -> bytes:
     return out.tobytes()
 
 
-def are_equally_long(texts: Any) -> bool:
-    """Whether `plain_texts` of these is quick. In: string or binary Array without nulls"""
+def are_identifiers(texts: Any) -> bool:
+    """Whether all have one length, and a short one: then `plain_texts` is quick, and no page becomes large. In: string
+    or binary Array without nulls
+    """
     lengths = np.diff(list_offsets(texts))
-    return len(lengths) == 0 or bool((lengths == lengths[0]).all())
+    return len(lengths) == 0 or (int(lengths[0]) <= _IDENTIFIER_BYTES_MAX and bool((lengths == lengths[0]).all()))
 
 
 @dataclass(slots=True)

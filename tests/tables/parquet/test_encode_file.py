@@ -9,11 +9,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.columns.arrays import take_rows
+from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
+from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK, OVERFLOW
 from tests.helpers.files import file_of
@@ -144,6 +147,32 @@ def test_take_rows_is_arrows_take(table: pa.Table, data: st.DataObject) -> None:
         assert found.type == array.type
         wanted = array.take(pa.array(rows))
         assert bits(plain(found)).equals(bits(plain(wanted))), name
+
+
+def test_bounds_are_those_of_the_rows() -> None:
+    """A dictionary may have values that no row has, and there are several zeros."""
+    name = pa.DictionaryArray.from_arrays(pa.array([1, None, 2]), pa.array(["a", "b", "c", "d"]))
+    table = pa.table({"name": name, "span.x:double": [0.0, NAN, -0.0], "span.n:int": pa.array([None] * 3, pa.int64())})
+    group = pq.read_metadata(pa.BufferReader(encode_rows(table, {}, 2))).row_group(0)
+    found = [group.column(number).statistics for number in range(3)]
+    assert [(each.has_min_max, each.null_count) for each in found] == [(True, 1), (True, 0), (False, 3)]
+    assert (found[0].min, found[0].max) == ("b", "c")
+    assert (repr(found[1].min), repr(found[1].max)) == ("-0.0", "0.0")
+
+
+@pytest.mark.parametrize("size", [pytest.param(64, id="identifiers"), pytest.param(1 << 18, id="large values")])
+def test_large_values_are_left_to_arrow(size: int) -> None:
+    """It begins new pages where they need it."""
+    texts = pa.array([f"{number:04}" * (size // 4) for number in range(40)])
+    events = [
+        [{"time_ns": 1, "name": text, "attributes": [], "dropped_attributes_count": 0}] for text in texts.to_pylist()
+    ]
+    lists = pa.array([*events, *[[]] * 60], pa.list_(EVENT))
+    assert (encode_flat(texts, [0, 40], with_statistics=False) is None) == (size > 64)
+    assert (encode_sparse_lists(lists, [0, 100]) is None) == (size > 64)
+    for name, values in ("span.text", texts), ("events", lists):
+        data = encode_rows(pa.table({name: values}), {}, 12_288)
+        assert pq.read_table(pa.BufferReader(data))[name].to_pylist() == values.to_pylist()
 
 
 def large_table(rows: int) -> pa.Table:
