@@ -97,9 +97,8 @@ def main(argv: list[str]) -> int:
         browser.close()
     print("| what | figure |\n|---|---|")
     for spans, found in times.items():
-        print(
-            f"| {spans} spans, drawn after | {statistics.median(found):.0f} ms ({', '.join(f'{one:.0f}' for one in found)}) |"
-        )
+        each = ", ".join(f"{one:.0f}" for one in found)
+        print(f"| {spans} spans, drawn after | {statistics.median(found):.0f} ms ({each}) |")
     print(f"| {options.spans} spans, scrolled | {rate:.0f} frames/s, longest frame {longest:.0f} ms |")
     print(f"| {options.spans} spans, memory of the tab | {size:.0f} MB of JavaScript |")
     return 0

@@ -6,15 +6,10 @@ import { Help } from "./components/help.tsx";
 import { Login } from "./components/login.tsx";
 import { path } from "./router.ts";
 import { loginCount } from "./state/session.ts";
-import { onKey } from "./state/keys.ts";
 import { viewOf } from "./views/index.ts";
 import { LazyView } from "./views/lazy.tsx";
 
 export function App() {
-  useEffect(() => {
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, []);
   const view = viewOf(path.value);
   useEffect(() => {
     document.title = view ? `${view.title} · Stretto` : "Stretto";

@@ -1,6 +1,6 @@
 // Keys: each view says which it has, and the help (?) shows them.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 export interface Shortcut {
   /** As in KeyboardEvent.key; two with a space between are pressed one after the other: "g s". */
@@ -18,7 +18,8 @@ export const groups = signal<readonly ShortcutGroup[]>([]);
 
 /** The keys of a view, while it is shown. Keep `shortcuts` the same between renderings (useMemo, or a constant). */
 export function useShortcuts(title: string, shortcuts: readonly Shortcut[]): void {
-  useEffect(() => {
+  // At once, not after the next painting: what is seen can be typed.
+  useLayoutEffect(() => {
     const group = { title, shortcuts };
     groups.value = [...groups.value, group];
     return () => {
@@ -37,8 +38,12 @@ function typesText(target: EventTarget | null): boolean {
   return target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName);
 }
 
-/** Runs the shortcut of a key. Keys that somebody types as text are left alone. */
-export function onKey(event: KeyboardEvent): void {
+/** Shortcuts run from now on. Keys that somebody types as text are left alone. */
+export function startKeys(): void {
+  addEventListener("keydown", onKey);
+}
+
+function onKey(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (typesText(event.composedPath()[0] ?? null)) return;
   if (document.querySelector("dialog[open]")) return;
