@@ -2,6 +2,7 @@
 
 With nothing new a poll takes 2 requests and one for each partition: it lists the cuts of each partition from the last
 known one on, lists the versions of all indexes, and looks at one thing of former clusters, a different one each time.
+Without a cluster of its own (a command beside the processes) it looks at all cuts with each poll.
 Cuts are read before indexes: so an index is at least as new as every checkpoint that was seen, and no block that a cut
 names is missing in the state that follows.
 """
@@ -70,8 +71,12 @@ class CatalogReader:
     # ---- former clusters
 
     def _former_places(self) -> set[Place]:
-        """The partitions of former clusters to look at: first all of them, then one after the other."""
-        if self._former is None:
+        """The partitions of former clusters to look at: first all of them, then one after the other.
+
+        Always all of them without a cluster of our own: then a cluster is not former because it is another one, and its
+        processes may write cuts at any moment.
+        """
+        if self._former is None or not self._cluster_id:
             self._former = {name: self._cuts.partitions(name) for name in self._former_clusters()}
             return {place for of_cluster in self._former.values() for place in of_cluster}
         turns: list[str | Place | None] = [

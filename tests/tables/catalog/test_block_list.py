@@ -167,6 +167,18 @@ def test_new_cuts_of_former_clusters_are_found(bucket: Bucket) -> None:
     assert set(named(*(meta for metas in new for meta in metas))) < set(keys(blocks.snapshot("t")))
 
 
+def test_a_reader_without_a_cluster_sees_new_cuts_at_once(bucket: Bucket) -> None:
+    """A command that removes a trace while processes flush, however many clusters and partitions there are."""
+    for cluster_id in ("c", "d", "e"):
+        bucket.flush(0, 9, cluster_id=cluster_id)
+    blocks = bucket.reader("")
+    blocks.poll([])
+    for first in (10, 20, 30):
+        bucket.flush(first, first + 9, cluster_id="d")
+        blocks.poll([])
+        assert len(blocks.snapshot("t").blocks) == 3 + first // 10
+
+
 def test_old_cuts_are_not_read_again(bucket: Bucket) -> None:
     """Neither at a poll nor at a start: the checkpoint stands for them."""
     for first in range(0, 500, 10):
