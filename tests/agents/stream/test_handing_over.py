@@ -138,6 +138,7 @@ class Buffers:
         self._closed = False
         self._subscriptions = SimpleNamespace(fetch_context=nullcontext)
         self._fetcher = self
+        self._fetch_min_bytes = self._fetch_max_wait_ms = 0
 
     async def fetched_records(self, partitions: Any, timeout: float, max_records: int) -> Any:
         self.calls += 1

@@ -19,7 +19,6 @@ from app.net.access import Access
 from app.net.file_watch import FileWatch
 from app.receivers.decompress import BodyCosts
 from app.receivers.input_budget import InputBudget
-from app.receivers.jaeger import udp_server
 from app.receivers.jaeger.grpc_server import POST_SPANS
 from app.receivers.jaeger.udp import DATAGRAMS, DROPPED
 from app.receivers.receiver import ReceiverContext
@@ -28,6 +27,7 @@ from app.receivers.translating_http import REJECTED_HEADER
 from app.settings import Settings
 from app.standalone.ports import free_port
 from tables.wire.jaeger import jaeger_pb2
+from tables.wire.jaeger.thrift import datagram_to_otlp
 from tests.helpers.jaeger import batch, datagram, encoded, span, tag
 from tests.helpers.receivers import FakeBatcher
 
@@ -221,13 +221,12 @@ def test_udp_counts_what_kafka_does_not_take() -> None:
 def test_udp_reads_on_while_it_translates(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that takes: what comes waits in our queue, and not in the socket, until the queue is full."""
     going_on = threading.Event()
-    real = udp_server.datagram_to_otlp
 
     def slow(data: bytes, encoding: Any) -> bytes:
         assert going_on.wait(10)
-        return real(data, encoding)
+        return datagram_to_otlp(data, encoding)
 
-    monkeypatch.setattr(udp_server, "datagram_to_otlp", slow)
+    monkeypatch.setattr("app.receivers.jaeger.udp_server.datagram_to_otlp", slow)
     name = "jaeger_udp_compact"
     data = datagram(batch(span(tags=[tag("k", "v" * 20_000)])), "compact")
 
