@@ -38,6 +38,9 @@ def spans(count: int = 1) -> pa.Table:
             "scope_name": ["lib"] * count,
             "scope_version": ["1.0"] * count,
             "nested_left": pa.array([1] * count, FIXED.field("nested_left").type),
+            "nested_parent": pa.array([-1] * count, FIXED.field("nested_parent").type),
+            "root_name": ["op 0"] * count,
+            "root_service": ["checkout"] * count,
             "resource.service.name": ["checkout"] * count,
             "span.http.response.status_code:int": [500] * count,
         }
