@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,6 +103,10 @@ def merge_all(folder: Path) -> int:
     return 0
 
 
+def _range_file(data: Any) -> RangeFile:
+    return RangeFile(_slices(data), data.size)
+
+
 def parquet_alone(folder: Path, files_max: int = 8) -> int:
     """What decoding and encoding of some files costs, and prints it. Runs in a process of its own."""
     store = ObjectStore(StorageConfig("local", str(folder)))
@@ -111,12 +116,12 @@ def parquet_alone(folder: Path, files_max: int = 8) -> int:
     for path in paths:
         data = pa.py_buffer(store.get(path) or b"")
         rows = pq.read_metadata(pa.BufferReader(data)).num_rows
-        file = ParquetInput(path, rows, lambda data=data: RangeFile(_slices(data), data.size))
+        file = ParquetInput(path, rows, partial(_range_file, data))
         spans += rows
         columns = _timed(took_s, "read", file.columns)
         table = pa.table({field.name: pa.nulls(rows, field.type) for field in FIXED} | columns)
-        _timed(took_s, "written by Arrow", lambda table=table: to_parquet(table))
-        _timed(took_s, "written by encode_parquet", lambda table=table: encode_parquet(table))
+        _timed(took_s, "written by Arrow", partial(to_parquet, table))
+        _timed(took_s, "written by encode_parquet", partial(encode_parquet, table))
     print(f"Parquet alone, us a span, {len(paths)} files:", end=" ")
     print(", ".join(f"{name} {each / spans * 1e6:.2f}" for name, each in took_s.items()))
     return 0

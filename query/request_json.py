@@ -10,6 +10,7 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
+    SpanMatching,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -41,6 +42,7 @@ def to_json(request: Request) -> dict[str, Any]:
     elif isinstance(request, TraceRequest):
         values["trace_id"] = request.trace_id.hex()
         values["page"] = None if request.page is None else _page_to_json(request.page)
+        values["matching"] = None if request.matching is None else asdict(request.matching)
     return {"kind": _NAMES[type(request)], **values}
 
 
@@ -90,9 +92,13 @@ def _page_from_json(values: Any) -> Page | None:
     return Page(None if after is None else (int(after[0]), bytes.fromhex(after[1])), int(values["spans_max"]))
 
 
+def _matching_from_json(values: Any) -> SpanMatching | None:
+    return None if values is None else SpanMatching(query=str(values["query"]), text=str(values["text"]))
+
+
 _CONVERTED: Final[Mapping[type[Request], Mapping[str, Callable[[Any], Any]]]] = {
     TagValuesRequest: {"fields": _fields_from_json},
-    TraceRequest: {"trace_id": bytes.fromhex, "page": _page_from_json},
+    TraceRequest: {"trace_id": bytes.fromhex, "page": _page_from_json, "matching": _matching_from_json},
 }
 _OPEN_TIME: Final = (int, type(None))
 _TIMES: Final[Mapping[str, Any]] = {"start_ns": _OPEN_TIME, "end_ns": _OPEN_TIME}
@@ -111,6 +117,13 @@ _TYPES: Final[Mapping[type[Request], Mapping[str, Any]]] = {
     RangeRequest: {**_METRICS, "step_ns": int},
     InstantRequest: _METRICS,
     TagNamesRequest: {**_TAGS, "scope": (str, type(None))},
-    TagValuesRequest: {**_TAGS, "fields": tuple},
-    TraceRequest: {**_TIMES, "trace_id": bytes, "bytes_max": int, "page": (Page, type(None))},
+    TagValuesRequest: {**_TAGS, "fields": tuple, "bytes_max": int},
+    TraceRequest: {
+        **_TIMES,
+        "trace_id": bytes,
+        "bytes_max": int,
+        "page": (Page, type(None)),
+        "outline": bool,
+        "matching": (SpanMatching, type(None)),
+    },
 }

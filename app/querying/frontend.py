@@ -29,7 +29,7 @@ from app.querying.participants import EagerParticipant, LivePeer, Participant, b
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
-from app.querying.trace_partial import TracePart, joined
+from app.querying.trace_partial import TracePart, asked_of_parts, joined
 from app.rpc.conversation import CallingConversation, PeerGone
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
@@ -232,9 +232,10 @@ class Frontend:
         missing_data = MissingData(texts)
         for text in learned.texts():
             missing_data.add_damage(text)
+        asked = asked_of_parts(request)
         async with AsyncExitStack() as stack:
             found = await all_of(
-                self._trace_parts(stack, tenant, request, self._trace_view(tenant, request, missing_data, learned))
+                self._trace_parts(stack, tenant, asked, self._trace_view(tenant, asked, missing_data, learned))
                 for tenant in tenants
             )
             parts = await all_of(part() for some in found for part in some)

@@ -1,6 +1,7 @@
 """A trace by its id between processes: its rows, as far as one process has them, as Arrow IPC."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -32,18 +33,32 @@ class TracePart(NamedTuple):
         return cls(tables[0] if tables else None, bool(header["more"]))
 
 
+def asked_of_parts(request: TraceRequest) -> TraceRequest:
+    """What each process is asked for. An outline and spans that match are of the whole trace: facts, nested-set numbers
+    and what a client sent twice need all of its spans with all that they have.
+    """
+    if not request.outline and request.matching is None:
+        return request
+    return replace(request, outline=False, matching=None, bytes_max=0)
+
+
 def joined(parts: Sequence[TracePart], request: TraceRequest) -> tuple[pa.Table | None, bool]:
-    """The trace, or its page, of what all processes have. Raises: TraceTooLarge, MemoryExceeded
+    """The trace, or what is asked of it, of what all processes have. Raises: TraceTooLarge, MemoryExceeded
+
+    parts: as answers to `asked_of_parts`
 
     A part that is a page ends somewhere: what comes after its end is left for the next page, because that process may
     have spans in between.
     """
     tables = [part.table for part in parts if part.table is not None]
-    if len(tables) <= 1 and sum(part.more for part in parts) <= len(tables):
+    of_whole = request.outline or request.matching is not None
+    if not of_whole and len(tables) <= 1 and sum(part.more for part in parts) <= len(tables):
         return (tables[0] if tables else None), any(part.more for part in parts)
     memory.reserve(2 * sum(table.nbytes for table in tables), "the spans of the trace")
     sources: list[Any] = [TableSource(table.combine_chunks()) for table in tables]
     table, more = trace_by_id(sources, request)
+    if of_whole:
+        return table, more
     if table is None:
         return None, any(part.more for part in parts)
     ends = [_last(part.table) for part in parts if part.more and part.table is not None]

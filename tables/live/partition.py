@@ -280,7 +280,8 @@ class LivePartition:
     def record_counts(self) -> set[int]:
         """Among how many partitions the writers of the live records have split the traces; see `split.places_of`."""
         segments = (self.segment_count(segment) for segment in (*self.retained, *self.segments))
-        return {*segments, *(one.partition_count for one in (*self.sealing, *self._heads.values()))}
+        heads = (opened.partition_count for opened in self._heads.values())
+        return {*segments, *(job.partition_count for job in self.sealing), *heads}
 
     def segment_count(self, segment: SegmentInfo) -> int:
         """The partition count of a segment. Earlier versions did not note it: then there was but one."""

@@ -45,7 +45,10 @@ class _Values(Protocol):
     dictionary: body and number of values; None: the pages have no codes
     """
 
-    dictionary: tuple[bytes, int] | None
+    @property
+    def dictionary(self) -> tuple[bytes, int] | None:
+        """Of the codes."""
+        ...
 
     def body(self, first: int, end: int) -> bytes:
         """Values first to end, as a page has them."""
@@ -66,7 +69,7 @@ class _Codes:
 class _Plain:
     """Values of one width."""
 
-    dictionary = None
+    dictionary: Final = None
 
     def __init__(self, values: npt.NDArray[Any]) -> None:
         self._values = values
@@ -78,7 +81,7 @@ class _Plain:
 class _PlainTexts:
     """Texts one behind the other."""
 
-    dictionary = None
+    dictionary: Final = None
 
     def __init__(self, values: Any) -> None:
         self._values = values
@@ -90,7 +93,7 @@ class _PlainTexts:
 class _Bits:
     """Booleans: a bit each."""
 
-    dictionary = None
+    dictionary: Final = None
 
     def __init__(self, values: Bools) -> None:
         self._values = values

@@ -239,8 +239,8 @@ def _add_page(chunk: EncodedChunk, codec: Any, body: bytes, type_: int, describe
     """PageHeader: type = 1, uncompressed_page_size = 2, compressed_page_size = 3, crc = 4."""
     data = body if codec is None else codec.compress(body, asbytes=True)
     crc = zlib_ng.crc32(data)
-    size, packed, crc = varint(len(body) << 1), varint(len(data) << 1), varint(zigzag(crc - (crc >> 31 << 32)))
-    head = b"\x15%b\x15%b\x15%b\x15%b%b" % (varint(type_ << 1), size, packed, crc, described)
+    size, packed, check = varint(len(body) << 1), varint(len(data) << 1), varint(zigzag(crc - (crc >> 31 << 32)))
+    head = b"\x15%b\x15%b\x15%b\x15%b%b" % (varint(type_ << 1), size, packed, check, described)
     chunk.parts += (head, data)
     chunk.size_bytes += len(head) + len(data)
     chunk.uncompressed_bytes += len(head) + len(body)

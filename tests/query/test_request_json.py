@@ -12,6 +12,7 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
+    SpanMatching,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -29,6 +30,9 @@ REQUESTS = [
     TagValuesRequest(fields=parse_old_tag("http.route"), query="{ }", end_ns=5),
     TraceRequest(trace_id=b"\0\xff" * 8, bytes_max=7),
     TraceRequest(trace_id=b"\1" * 16, page=Page(None, 3)),
+    TraceRequest(trace_id=b"\1" * 16, outline=True),
+    TraceRequest(trace_id=b"\1" * 16, matching=SpanMatching("{ name = `x` }", "text")),
+    TagValuesRequest(fields=(parse_tag("name"),), bytes_max=7),
     TraceRequest(trace_id=b"\1" * 16, page=Page((-5, b"\2" * 8), 3), start_ns=1, end_ns=2),
 ]
 

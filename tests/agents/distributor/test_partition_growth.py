@@ -1,6 +1,7 @@
 """New partitions are written to once all who read know of them, and have them. Kafka is a stand-in."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.helpers.members import member
 class Producer:
     def __init__(self, partitions: int = 4) -> None:
         self.partitions, self.there = partitions, 8
+        self.first_partitions: Callable[[int], int] = int
 
     async def raise_partitions(self, count: int) -> bool:
         if self.there < count:

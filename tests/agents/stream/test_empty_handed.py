@@ -9,6 +9,7 @@ import pytest
 from faust.types import TP
 
 from agents.stream import stream_app
+from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner
 from agents.stream.stream_app import new_app
 from tests.helpers.loops import in_loop
@@ -38,7 +39,7 @@ async def test_an_assignment_of_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(stream_app, "_AGAIN_S", 0.001)
     made = new_app(
         "app",
-        broker=["127.0.0.1:1"],
+        kafka=KafkaClient.plain("127.0.0.1:1"),
         datadir=tmp_path,
         session_timeout_s=6.0,
         message_bytes_max=1 << 20,

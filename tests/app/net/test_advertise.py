@@ -3,10 +3,10 @@
 import socket
 from types import SimpleNamespace
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from app.errors import StrettoError
-from app.net import advertise
 from app.net.advertise import advertised_host, with_port
 
 KAFKA = "127.0.0.1:9092"
@@ -36,13 +36,13 @@ INTERFACES = {
     ],
 )
 def test_hosts(monkeypatch, listen, setting, interfaces, host):
-    monkeypatch.setattr(advertise.psutil, "net_if_addrs", lambda: INTERFACES)
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: INTERFACES)
     assert advertised_host(listen, setting, interfaces, KAFKA) == host
 
 
 def test_no_such_interface(monkeypatch):
     """The error names those that there are."""
-    monkeypatch.setattr(advertise.psutil, "net_if_addrs", lambda: INTERFACES)
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: INTERFACES)
     with pytest.raises(StrettoError, match=r"none of eth7, down has an address.*down, eth0, lo, six"):
         advertised_host("0.0.0.0", "", ["eth7", "down"], KAFKA)
 

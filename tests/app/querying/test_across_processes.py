@@ -17,6 +17,7 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
+    SpanMatching,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -113,6 +114,13 @@ async def answers_every_question(frontend: Frontend) -> None:
     after = (page.table["start_ns"][0].as_py(), page.table["span_id"][0].as_py())
     page = await frontend.trace("t", TraceRequest(trace_id=trace_id, page=Page(after, 1)))
     assert (page.table["name"].to_pylist(), page.more) == (["child"], False)
+    outline = (await frontend.trace("t", TraceRequest(trace_id=trace_id, outline=True))).table
+    assert outline["name"].to_pylist() == ["root", "child"]
+    assert outline["nested_left"].to_pylist() == [1, 2]  # of the whole trace, not of each part
+    assert set(outline["root_name"].to_pylist()) == {"root"}
+    matching = TraceRequest(trace_id=trace_id, matching=SpanMatching(query='{ name = "child" }'))
+    found_ids = (await frontend.trace("t", matching)).table["span_id"].to_pylist()
+    assert found_ids == [answer.table["span_id"][answer.table["name"].to_pylist().index("child")].as_py()]
     assert (await frontend.trace("t", TraceRequest(trace_id=b"x" * 16))).table is None
     assert await counted(frontend, "other") == 0
     assert (await frontend.trace("other", TraceRequest(trace_id=trace_id))).table is None

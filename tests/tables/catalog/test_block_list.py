@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 import pytest
 
-from tables.catalog import block_list
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks, forget_removed, remove_blocks
 from tables.catalog.checkpoints import Checkpoint
@@ -51,7 +50,7 @@ def test_a_poll_that_another_one_has_just_made(bucket: Bucket) -> None:
         blocks.poll(polled, age_max_s)
         assert len(blocks.snapshot("t").blocks) == seen, (polled, age_max_s)
     bucket.flush(20, 29)
-    with patch.object(block_list.time, "monotonic", return_value=time.monotonic() + 61):
+    with patch.object(time, "monotonic", return_value=time.monotonic() + 61):
         blocks.poll([0, 1], 60.0)
     assert len(blocks.snapshot("t").blocks) == 3
 
