@@ -5,20 +5,19 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app.api.page.files import FOLDER, INDEX
 from tests.harness.page_server import PageServer, shop_requests, sources_of
+from tests.harness.trace_page import rows, trace_server
 
 sync_api = pytest.importorskip("playwright.sync_api")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 TRACES = 700
-AXE = Path(__file__).resolve().parents[2] / "app/ui/node_modules/axe-core/axe.min.js"
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +112,23 @@ def new_tab(browser: "Browser") -> Iterator[Callable[..., Tab]]:
 @pytest.fixture
 def tab(new_tab: Callable[..., Tab], server: PageServer) -> Tab:
     return new_tab(server.url)
+
+
+@pytest.fixture(scope="session")
+def traces(chromium: str) -> Iterator[PageServer]:
+    """A server with the traces of `trace_server`."""
+    with trace_server() as running:
+        yield running
+
+
+@pytest.fixture
+def see(new_tab: Callable[..., Tab], traces: PageServer) -> Callable[..., "Page"]:
+    """see(path, theme="light") → the page, with the first row drawn."""
+
+    def see(path: str, theme: str = "light", **options) -> "Page":
+        page = new_tab(traces.url, theme, **options).open(path)
+        if path.startswith("/trace/") and "tab=" not in path:
+            sync_api.expect(rows(page).first).to_be_visible()
+        return page
+
+    return see

@@ -2,7 +2,6 @@
 
 import re
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -13,10 +12,10 @@ from playwright.sync_api import expect
 
 from app.api.page.files import FOLDER
 from app.api.page.serve import POLICY
+from tests.harness.axe import AXE
 from tests.harness.page_server import PageServer, sources_of
 from tests.helpers.api import hashed
 
-AXE = Path(__file__).resolve().parents[2] / "app/ui/node_modules/axe-core/axe.min.js"
 SCRIPT = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{constructor}}javascript:alert(1)\''
 HOSTILE_ID = bytes(range(16, 32))
 FIRST_LOAD_BYTES_MAX = 400_000

@@ -20,7 +20,7 @@ from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK, OVERFLOW
 from tests.helpers.files import file_of
-from tests.tables.parquet.test_pages import EVENTS, TEXTS, WORDS, plain, source_of
+from tests.helpers.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
 
 NAN = float("nan")
 KEY_VALUES = st.fixed_dictionaries(

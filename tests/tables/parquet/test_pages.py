@@ -13,23 +13,11 @@ from query.trace.trace import find_trace
 from tables.errors import StorageError
 from tables.parquet import read, thrift
 from tables.parquet.pages import Pages, parse_pages
-from tables.parquet.read import ParquetSource
 from tables.parquet.write import to_parquet
 from tables.schema import EVENT, FIXED
-from tables.storage.byte_cache import ByteCache
-from tests.helpers.files import file_of
+from tests.helpers.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
 
 ROWS_OF_FOUR_PAGES = 40_000
-TEXTS = st.sampled_from(["", "a", "bb", "ä" * 40])
-WORDS = st.one_of(st.none(), TEXTS)
-EVENTS = st.fixed_dictionaries(
-    {
-        "time_ns": st.integers(0, 9),
-        "name": WORDS,
-        "attributes": st.lists(st.fixed_dictionaries({"key": WORDS, "string_value": WORDS}), max_size=2),
-        "dropped_attributes_count": st.none(),
-    }
-)
 COLUMNS = {
     "trace_id": (pa.binary(16), st.binary(min_size=16, max_size=16)),
     "start_ns": (pa.int64(), st.integers(-9, 9)),
@@ -54,14 +42,6 @@ WRITTEN = st.fixed_dictionaries(
         "compression": st.sampled_from(["zstd", "lz4", "none"]),
     }
 )
-
-
-def source_of(data: Any, rows: int) -> ParquetSource:
-    return ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), rows)
-
-
-def plain(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 @given(st.data(), st.integers(1, 60), WRITTEN)
