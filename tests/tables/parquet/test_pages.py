@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from query.trace.trace import find_trace
@@ -44,6 +44,15 @@ WRITTEN = st.fixed_dictionaries(
 )
 
 
+def _arrow_reads(data: Any) -> bool:
+    """Arrow cannot read some of its own files: lists in lists without values, in pages of version 2 that it had to cut."""
+    try:
+        pq.read_table(pa.BufferReader(data))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 @given(st.data(), st.integers(1, 60), WRITTEN)
 def test_equals_whole_columns(data: st.DataObject, rows: int, written: dict[str, Any]) -> None:
     """Whatever the layout of the pages, whether or not there is an index of them, and wherever the rows lie."""
@@ -58,6 +67,7 @@ def test_equals_whole_columns(data: st.DataObject, rows: int, written: dict[str,
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=rows, store_schema=False, **written)
     source = source_of(sink.getvalue(), rows)
+    assume(_arrow_reads(sink.getvalue()))
     for _ in range(3):
         first = data.draw(st.integers(0, rows - 1))
         end = data.draw(st.integers(first, rows))
