@@ -45,7 +45,7 @@ WRITTEN = st.fixed_dictionaries(
 
 
 def _arrow_reads(data: Any) -> bool:
-    """Arrow cannot read some of its own files: lists in lists without values, in pages of version 2 that it had to cut."""
+    """Arrow cannot read some of its own files: lists in lists without values, in pages of version 2 that it cut."""
     try:
         pq.read_table(pa.BufferReader(data))
     except pa.ArrowInvalid:
