@@ -111,6 +111,7 @@ def test_asked_for_values(ask, backend, path, field):
         "start_ns": 1 * 10**9,
         "end_ns": 2 * 10**9,
         "limit": 7,
+        "bytes_max": 0,
     }
 
 

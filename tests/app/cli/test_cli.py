@@ -123,6 +123,6 @@ def test_config_needs_neither_kafka_nor_grpc(tmp_path):
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("stretto: variable TARGET: target: expected one of all,")
+    assert done.stderr.startswith("stretto: variable TARGET: target: 'nope' is no target; expected all,")
     assert "Traceback" not in done.stderr
     assert done.stdout == "[]\n"

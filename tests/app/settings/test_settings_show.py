@@ -63,12 +63,27 @@ FORMS = {
         st.fixed_dictionaries({"topics": st.lists(NAMES | st.just("^a.*"), min_size=1, max_size=2, unique=True)}),
         max_size=1,
     ),
+    "forwarders": st.lists(
+        st.fixed_dictionaries(
+            {
+                "name": NAMES,
+                "otlpgrpc": st.fixed_dictionaries(
+                    {"endpoints": st.lists(ADDRESSES, min_size=1, max_size=2), "tls": st.just({"insecure": True})}
+                ),
+            }
+        ),
+        max_size=1,
+    ),
+    "links": st.lists(
+        st.fixed_dictionaries({"name": NAMES, "url": st.just("https://logs/?q=$${traceId}")}), max_size=1
+    ),
     "topic": NAMES,
     "otlp_topic": NAMES,
     "consumer_group_prefix": NAMES,
     "advertise_address": NAMES,
     "instance_interface_names": st.lists(NAMES, max_size=2),
     "worker_addresses": st.lists(ADDRESSES, max_size=2),
+    "frontend_address": st.lists(ADDRESSES, max_size=2),
     "zone": st.sampled_from(["", "a", "eu-1"]),
     "http_listen_address": st.text(min_size=1),
 }
