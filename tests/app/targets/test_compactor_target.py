@@ -26,7 +26,9 @@ def settings_of(folder: Path, target: str = "all", **environ: str) -> Settings:
         pytest.param("b: {block_retention: 48h}", "", TenantRules(14 * DAY_S, 3600.0), id="another one's"),
         pytest.param("'*': {block_retention: 48h}", "", TenantRules(2 * DAY_S, 3600.0), id="of all"),
         pytest.param("a: {}", "block_retention: 24h", TenantRules(DAY_S, 3600.0), id="the default of overrides"),
-        pytest.param("a: {block_retention: 0}", "block_retention: 24h", TenantRules(14 * DAY_S, 3600.0), id="0: the compactor's"),
+        pytest.param(
+            "a: {block_retention: 0}", "block_retention: 24h", TenantRules(14 * DAY_S, 3600.0), id="0: the compactor's"
+        ),
         pytest.param("a: {compaction_window: 2h}", "", TenantRules(14 * DAY_S, 7200.0), id="window"),
         pytest.param(
             "a: {compaction_disabled: true}", "", TenantRules(14 * DAY_S, 3600.0, merges=False), id="disabled"
