@@ -95,9 +95,9 @@ class GcsOverS3:
         credential = "Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x"
         environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 {credential}"
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        if method not in ("PUT", "DELETE") or environ.get("QUERY_STRING", "").startswith("uploadId"):
+        if method not in ("PUT", "DELETE", "HEAD") or environ.get("QUERY_STRING", "").startswith("uploadId"):
             return self._answer(environ, start_response)
-        with self._lock:  # a condition and its write are one
+        with self._lock:  # a condition and its write are one; tag and generation are of the same object
             wanted = environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH")
             if method == "PUT" and wanted is not None and int(wanted) != self._generations.get(path, 0):
                 start_response("412 Precondition Failed", [("Content-Type", "application/xml")])
