@@ -41,6 +41,8 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator["Browser"]:
     with sync_api.sync_playwright() as running:
+        # A busy machine takes its time; what never comes is as wrong after a longer wait.
+        sync_api.expect.set_options(timeout=20_000)
         opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield opened
         opened.close()
