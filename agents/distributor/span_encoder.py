@@ -113,7 +113,8 @@ class SpanEncoder:
     def _encode_small(self, requests: Sequence[Request], partitions: int) -> Encoded | None:
         """Encodes requests as they are, and only those that need columns as `_encode_all`. None: all of them do."""
         inspector = self._inspector
-        looked_at = {one.tenant for one in requests if inspector is not None and inspector.needs_columns(one.tenant)}
+        names = {one.tenant for one in requests} if inspector is not None else set()
+        looked_at = {name for name in names if inspector is not None and inspector.needs_columns(name)}
         numbers = [number for number, request in enumerate(requests) if request.tenant not in looked_at]
         tenants, bodies = [requests[n].tenant for n in numbers], [requests[n].body for n in numbers]
         small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
