@@ -74,26 +74,18 @@ def _metrics(work: Work, request: RangeRequest | InstantRequest) -> MetricsParti
     )
 
 
-def _names(work: Work, request: TagNamesRequest) -> TagPartial:
-    return tags.tag_names_partial(
-        work.sources,
-        request,
-        elsewhere=work.elsewhere,
-        cache=work.tag_cache,
-        observer=work.observer,
-        cancelled=work.cancelled,
-    )
+def _tags(partial: Callable[..., TagPartial]) -> Callable[[Work, Any], TagPartial]:
+    def of_work(work: Work, request: Any) -> TagPartial:
+        return partial(
+            work.sources,
+            request,
+            elsewhere=work.elsewhere,
+            cache=work.tag_cache,
+            observer=work.observer,
+            cancelled=work.cancelled,
+        )
 
-
-def _values(work: Work, request: TagValuesRequest) -> TagPartial:
-    return tags.tag_values_partial(
-        work.sources,
-        request,
-        elsewhere=work.elsewhere,
-        cache=work.tag_cache,
-        observer=work.observer,
-        cancelled=work.cancelled,
-    )
+    return of_work
 
 
 def _rows_bytes(partial: Partial) -> int:
@@ -130,7 +122,7 @@ _METRICS: Final = Kind(
 _NAMES: Final = Kind(
     check=lambda _: None,
     concerns_traces=tags.concerns_traces,
-    partial=_names,
+    partial=_tags(tags.tag_names_partial),
     decode=lambda data, _: TagPartial.from_ipc(data),
     merge=lambda partials, _: merge_tags(partials),
     finish=tags.finish_names,
@@ -139,7 +131,7 @@ _NAMES: Final = Kind(
 _VALUES: Final = Kind(
     check=lambda _: None,
     concerns_traces=tags.concerns_traces,
-    partial=_values,
+    partial=_tags(tags.tag_values_partial),
     decode=lambda data, _: TagPartial.from_ipc(data),
     merge=lambda partials, _: merge_tags(partials),
     finish=tags.finish_values,
