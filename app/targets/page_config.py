@@ -8,6 +8,7 @@ from app.api.page.page_config import DEMO_SWITCH, LinkTemplate, PageConfig, Rece
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.server import Tls
+from app.settings.values import split_host_port
 
 _EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  (addresses that settings may have)
 
@@ -35,7 +36,7 @@ def page_config(settings: Settings, environ: Mapping[str, str]) -> PageConfig:
     switch, client = environ.get(DEMO_SWITCH, ""), DemoClient.of(environ)
     return PageConfig(
         receivers=tuple(_address(row, settings) for row in RECEIVERS if row.listens(settings)),
-        receives_here=settings.target in {"all", "distributor"},
+        receives_here="distributor" in settings.targets,
         multitenancy=settings.multitenancy_enabled,
         tokens=bool(settings.server.auth_file),
         demo_switch=Path(switch) if switch and client.is_let_in(settings) else None,
@@ -45,14 +46,13 @@ def page_config(settings: Settings, environ: Mapping[str, str]) -> PageConfig:
 
 def _address(row: ReceiverRow, settings: Settings) -> ReceiverAddress:
     section = row.section(settings)
-    host, _, port = section.endpoint.rpartition(":")
-    host = host.strip("[]")
+    host, port = split_host_port(section.endpoint)
     return ReceiverAddress(
         name=row.name,
         label=row.label,
         scheme=row.scheme,
         host="" if host in _EVERYWHERE else host,
-        port=int(port),
+        port=port,
         tls=bool(getattr(section, "tls", Tls()).cert_file),
         setting=f"{row.setting}.endpoint",
     )

@@ -20,6 +20,8 @@ def test_receivers_and_their_addresses(tmp_path):
     assert (receivers["otlp_grpc"].host, receivers["otlp_grpc"].port) == ("127.0.0.1", 14317)
     assert (receivers["otlp_http"].host, receivers["otlp_http"].port) == ("", 4318)
     assert page.receives_here
+    assert config(tmp_path, TARGET="scalable-single-binary").receives_here
+    assert config(tmp_path, TARGET="distributor,querier").receives_here
     assert not config(tmp_path, TARGET="live-store").receives_here
 
 
