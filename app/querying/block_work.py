@@ -105,7 +105,6 @@ class LocalBlockWork:
     def here(
         self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
     ) -> Sequence[Participant]:
-        """As `BlockWork.here`."""
         if view.is_empty and not live.local_partitions:
             return []
         redactions = view.snapshot.redactions
@@ -137,7 +136,6 @@ class LocalBlockWork:
         return [], view
 
     def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
-        """As `BlockWork.trace_here`."""
         if view.is_empty and not live.local_partitions:
             return []
         trace_id, redactions = request.trace_id, view.snapshot.redactions

@@ -109,7 +109,6 @@ class Frontend:
         return await self._executor.run_in_thread(make)
 
     async def search(self, tenant: str, request: SearchRequest, observer: QueryObserver) -> SearchResult:
-        """As `Backend.search`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.search(tenant, request, observer)
@@ -117,7 +116,6 @@ class Frontend:
             return found
 
     async def metrics_range(self, tenant: str, request: RangeRequest, observer: QueryObserver) -> MetricsResult:
-        """As `Backend.metrics_range`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.metrics_range(tenant, request, observer)
@@ -125,7 +123,6 @@ class Frontend:
             return found
 
     async def metrics_instant(self, tenant: str, request: InstantRequest, observer: QueryObserver) -> MetricsResult:
-        """As `Backend.metrics_instant`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.metrics_instant(tenant, request, observer)
@@ -133,7 +130,6 @@ class Frontend:
             return found
 
     async def tag_names(self, tenant: str, request: TagNamesRequest, observer: QueryObserver) -> TagNames:
-        """As `Backend.tag_names`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.tag_names(tenant, request, observer)
@@ -141,7 +137,6 @@ class Frontend:
             return found
 
     async def tag_values(self, tenant: str, request: TagValuesRequest, observer: QueryObserver) -> TagValues:
-        """As `Backend.tag_values`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.tag_values(tenant, request, observer)
@@ -149,7 +144,6 @@ class Frontend:
             return found
 
     async def trace(self, tenant: str, request: TraceRequest) -> TraceAnswer:
-        """As `Backend.trace`."""
         async with self._slots.taken(tenant):
             if (alone := self._alone(tenant)) is not None:
                 return await alone.trace(tenant, request)

@@ -58,12 +58,12 @@ class LivePeer:
         self._gave_keys = False
 
     async def keys(self) -> Keys:
-        """As `Participant.keys`. Raises: PeerGone"""
+        """Raises: PeerGone"""
         self._gave_keys = True
         return keys_of(expect(await self._conversation.receive(), KEYS).data)
 
     async def partial(self, elsewhere: Keys) -> Partial:
-        """As `Participant.partial`. Raises: PeerGone"""
+        """Raises: PeerGone"""
         if self._wants_keys:
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
             if not self._gave_keys:  # nobody has asked: it says them all the same
@@ -82,11 +82,9 @@ class EagerParticipant:
         self._result = begin(stack, other.partial(NO_KEYS))
 
     async def keys(self) -> Keys:
-        """As `Participant.keys`."""
         return await self._other.keys()
 
     async def partial(self, elsewhere: Keys) -> Partial:
-        """As `Participant.partial`."""
         assert not len(elsewhere), "the work has begun without knowing of shared traces"
         return await self._result()
 
@@ -127,12 +125,10 @@ class Local:
         self.latest_ns = UNKNOWN_NS
 
     async def keys(self) -> Keys:
-        """As `Participant.keys`."""
         found: Keys = await self._run(lambda sources, _: trace_keys(trace_ids(sources)))
         return found
 
     async def partial(self, elsewhere: Keys) -> Partial:
-        """As `Participant.partial`."""
 
         def evaluate(sources: list[Any], cancelled: Cancelled) -> Partial:
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())

@@ -131,11 +131,9 @@ class LocalConversation:
         return cls(one, other), cls(other, one)
 
     async def send(self, frame: RpcFrame) -> None:
-        """As `Conversation.send`."""
         self._outgoing.put_nowait(frame)
 
     async def receive(self) -> RpcFrame:
-        """As `Conversation.receive`."""
         frame = await self._incoming.get()
         if frame is None:
             raise PeerGone("the other end has ended the conversation")

@@ -67,7 +67,6 @@ class QueuedBlockWork:
         return not self._own_id or self._queue.has_queriers(besides=self._own_id)
 
     async def jobs(self, tenant: str, request: Request, view: BlockView) -> tuple[list[Participant], BlockView]:
-        """As `BlockWork.jobs`."""
         if not self.has_others():
             return [], view
         jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
@@ -78,11 +77,9 @@ class QueuedBlockWork:
     def here(
         self, request: Request, view: BlockView, live: OpenedLive, observer: QueryObserver
     ) -> Sequence[Participant]:
-        """As `BlockWork.here`."""
         return self._local.here(request, view, live, observer)
 
     async def trace_jobs(self, tenant: str, request: TraceRequest, view: BlockView) -> tuple[list[AskTrace], BlockView]:
-        """As `BlockWork.trace_jobs`."""
         if not self.has_others():
             return [], view
 
@@ -96,7 +93,6 @@ class QueuedBlockWork:
         return found, replace(view, live_only=True)
 
     def trace_here(self, request: TraceRequest, view: BlockView, live: OpenedLive) -> Sequence[AskTrace]:
-        """As `BlockWork.trace_here`."""
         return self._local.trace_here(request, view, live)
 
     async def _planned(self, plan: Callable[[], list[BlockJob]], view: BlockView) -> list[BlockJob]:
@@ -154,11 +150,9 @@ class _Queued:
         self.latest_ns = job.latest_ns
 
     async def keys(self) -> Keys:
-        """As `Participant.keys`."""
         return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns))
 
     async def partial(self, elsewhere: Keys) -> Partial:
-        """As `Participant.partial`."""
         ask = self._ask(Wanted.PARTIAL, elsewhere)
         data = await self._work.ask(ask, self._job, self._view, self._turns)
         return await decoded(data, self._request, self._work.executor)

@@ -23,7 +23,7 @@ class TracePart(NamedTuple):
     more: bool
 
     def to_ipc(self) -> bytes:
-        """As Arrow IPC."""
+        """Makes the bytes of an Arrow IPC stream of it."""
         return write_partial(_KIND, {"more": self.more}, Inspected(), [] if self.table is None else [self.table], None)
 
     @classmethod

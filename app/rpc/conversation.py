@@ -33,12 +33,10 @@ class ServedConversation:
         self._context, self._reader = context, FrameReader(data_bytes_max)
 
     async def send(self, frame: RpcFrame) -> None:
-        """As `Conversation.send`."""
         for message in to_messages(frame):
             await self._context.write(message)
 
     async def receive(self) -> RpcFrame:
-        """As `Conversation.receive`."""
         while True:
             message = await self._context.read()
             if message is grpc.aio.EOF:
@@ -55,7 +53,6 @@ class CallingConversation:
         self._call, self.address, self._reader = call, address, FrameReader(data_bytes_max)
 
     async def send(self, frame: RpcFrame) -> None:
-        """As `Conversation.send`."""
         try:
             for message in to_messages(frame):
                 await self._call.write(message)
@@ -63,7 +60,6 @@ class CallingConversation:
             raise self._gone(err) from None
 
     async def receive(self) -> RpcFrame:
-        """As `Conversation.receive`."""
         while True:
             try:
                 message = await self._call.read()
