@@ -5,6 +5,7 @@ import { useQuery } from "../../../api/use_query.ts";
 import type { KeyValue } from "../../../api/types.ts";
 import { CopyButton, Problem, Progress, Service } from "../../../components/basics.tsx";
 import { Icon } from "../../../components/icon.tsx";
+import { drag } from "../../../lib/drag.ts";
 import { dateTime, duration, nsToMs, percent } from "../../../lib/format.ts";
 import { quoted } from "../../../lib/traceql_text.ts";
 import { url } from "../../../router.ts";
@@ -262,14 +263,7 @@ function Edge() {
   const onPointerDown = (event: PointerEvent) => {
     const handle = event.currentTarget as HTMLElement;
     const right = handle.parentElement!.getBoundingClientRect().right;
-    handle.setPointerCapture(event.pointerId);
-    const onMove = (moved: PointerEvent) => resize(right - moved.clientX);
-    const onUp = () => {
-      handle.removeEventListener("pointermove", onMove);
-      handle.removeEventListener("pointerup", onUp);
-    };
-    handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("pointerup", onUp);
+    drag(event, (moved) => resize(right - moved.clientX));
   };
   return (
     <div

@@ -1,5 +1,6 @@
 // The waterfall's elements, mouse and keys.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { drag } from "../../../lib/drag.ts";
 import { duration, percent } from "../../../lib/format.ts";
 import { stored } from "../../../state/stored.ts";
 import { isMissing, nameOf, serviceOf, type Trace } from "../model/trace.ts";
@@ -257,16 +258,8 @@ function parentLine(state: TraceState, line: number): number {
 function Splitter({ width }: { width: number }) {
   const resize = (to: number) => (nameWidth.value = Math.round(Math.max(NAME_PX_MIN, Math.min(window.innerWidth * 0.7, to))));
   const onPointerDown = (event: PointerEvent) => {
-    const handle = event.currentTarget as HTMLElement;
     const begin = event.clientX - width;
-    handle.setPointerCapture(event.pointerId);
-    const onMove = (moved: PointerEvent) => resize(moved.clientX - begin);
-    const onUp = () => {
-      handle.removeEventListener("pointermove", onMove);
-      handle.removeEventListener("pointerup", onUp);
-    };
-    handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("pointerup", onUp);
+    drag(event, (moved) => resize(moved.clientX - begin));
   };
   return (
     <div
