@@ -13,8 +13,10 @@ import pyarrow as pa
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
 from app.api.limits import ApiLimits
 from app.api.status.rings import ROLES, Role
+from app.api.status.status import own_version
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
+from app.process import own_traces
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
@@ -95,6 +97,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
         MemoryWatch(),
         OverridesReader(overrides, settings.overrides.per_tenant_override_period_s),
     ]
+    if settings.tracing.enabled:
+        own_traces.check(settings)
+        worker.parts.append(own_traces.OwnTraces(settings, shared.internal.member_id, own_version()))
     for other in others:
         _run_in_same_worker(worker, other)
     return worker

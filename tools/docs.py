@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app.settings.show import table as settings_table
 from benchmarks import scaling
+from tools.tempo_names import counterparts_table
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"
@@ -55,10 +56,11 @@ def metrics() -> dict[str, OwnMetric]:
 def metrics_table() -> str:
     """All metrics as a Markdown table, sorted by name."""
     lines = ["| Metric | Type | Labels | What it says |", "|---|---|---|---|"]
-    for name, metric in metrics().items():
+    known = metrics()
+    for name, metric in known.items():
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n\n{counterparts_table(known)}"
 
 
 def scaling_tables() -> str:

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tables.native_histogram import NativeHistogram
+
 JOBS: Final = Counter(
     "stretto_compaction_jobs_total",
     "Jobs of the compactor, by outcome: done, stale (its blocks were merged or deleted meanwhile), given_up (after "
@@ -25,6 +27,16 @@ BLOCKS: Final = Counter(
 SPANS: Final = Counter("stretto_compaction_spans_total", "Spans written to merged blocks.")
 BYTES: Final = Counter(
     "tempodb_compaction_bytes_written_total", "Bytes written to merged blocks, by the level of their inputs.", ["level"]
+)
+OUTPUT_BYTES: Final = Histogram(
+    "tempodb_compaction_output_block_size_bytes",
+    "Bytes of a merged block.",
+    buckets=[float(4**power << 20) for power in range(8)],
+)
+RETENTION_SECONDS: Final = NativeHistogram(
+    "tempodb_retention_duration_seconds",
+    "Time that hiding and deleting old blocks of all tenants takes in a cycle of the leader.",
+    buckets=(0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
 )
 ERRORS: Final = Counter(
     "tempodb_compaction_errors_total", "Failures of the leader of compactors: storage or Kafka away, damaged indexes."

@@ -76,6 +76,7 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
     app[FILES] = PageFiles()
+    status.show_build()
     for routes in ROUTES:
         app.add_routes(routes)
     return app

@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
 from app.errors import SettingsError
+from app.process.limit_metrics import show_limits
 from app.settings import Settings
 from app.settings.base import conflict
 from app.settings.overrides import TenantOverrides, layered
@@ -49,6 +50,7 @@ class OverridesFile:
         self.version = 0
         if self._name:
             self._read()
+        self._show()
 
     def of(self, tenant: str) -> TenantOverrides:
         """What counts for a tenant: `overrides.defaults`, over these its entry, or else that of `*`, and over that what
@@ -121,6 +123,12 @@ class OverridesFile:
 
     def _changed(self) -> None:
         self._known, self.version = {}, self.version + 1
+        self._show()
+
+    def _show(self) -> None:
+        """Sets the metrics of limits."""
+        named = {*self._tenants, *self._own} - {ANY_TENANT}
+        show_limits(self._settings, self.of(ANY_TENANT), {tenant: self.of(tenant) for tenant in named})
 
     def _read(self) -> None:
         try:

@@ -19,6 +19,7 @@ from app.settings.overrides import Overrides
 from app.settings.query_frontend import Querier, QueryFrontend
 from app.settings.server import Server
 from app.settings.storage import Storage
+from app.settings.tracing import Tracing
 from app.settings.ui import Ui
 from app.settings.values import (
     MIB,
@@ -214,6 +215,7 @@ class Settings(Section):
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+    tracing: Tracing = Tracing()
     ui: Ui = Ui()
 
     @property

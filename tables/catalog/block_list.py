@@ -17,13 +17,13 @@ from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
 from tables.catalog.meta_cache import MetaCache
 from tables.catalog.place import Place
-from tables.catalog.poll_metrics import INDEXES_DAMAGED, observe_poll
+from tables.catalog.poll_metrics import INDEXES_DAMAGED, POLL_ERRORS, POLL_SECONDS, TenantBlockMetrics, observe_poll
 from tables.catalog.read_catalog import CatalogReader, Gaps
 from tables.catalog.recheck import files_of, recheck, stamped
 from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
-from tables.errors import DamagedError, OutdatedError
+from tables.errors import DamagedError, OutdatedError, StorageError
 from tables.parquet.read import ColumnCache, ParquetSource
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
@@ -68,6 +68,7 @@ class BlockList:
         self._polled: tuple[float, frozenset[int]] = (-math.inf, frozenset())  # when the last poll began, and of what
         self._state = CatalogState(cluster_id)
         self._metas = MetaCache()
+        self._tenant_metrics = TenantBlockMetrics()
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
@@ -91,7 +92,12 @@ class BlockList:
             began_s, polled = self._polled
             if wanted <= polled and time.monotonic() - began_s < age_max_s:
                 return
-            self._poll(wanted)
+            try:
+                with POLL_SECONDS.time():
+                    self._poll(wanted)
+            except StorageError:
+                POLL_ERRORS.labels("").inc()
+                raise
 
     def _poll(self, partitions: frozenset[int]) -> None:
         usage, began_s = RequestUsage(), time.monotonic()
@@ -111,6 +117,7 @@ class BlockList:
             self._forget_invisible({index.tenant for index in read.indexes})
             self._report()
             observe_poll(usage, self._state)
+            self._tenant_metrics.show(self._state)
         self._polled = (began_s, partitions)
 
     def _look_into_gaps(self, gaps: Gaps) -> None:

@@ -189,6 +189,10 @@ class LivePartition:
         """Bytes of the records in open heads; a shared record counts whole while any head holds it."""
         return self._head_bytes
 
+    def bytes_by_tenant(self) -> list[tuple[str, int]]:
+        """Of each tenant with an open head, the bytes of its records there."""
+        return [(tenant, opened.head.bytes) for tenant, opened in self._heads.items()]
+
     @property
     def segment_bytes(self) -> int:
         """Bytes of segments that are not in blocks yet."""
