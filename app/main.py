@@ -17,6 +17,7 @@ from app.api.status.status import own_version
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process import own_traces
+from app.process.log_format import logging_config
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
@@ -83,6 +84,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     worker, *others = target.apps.values() or [idle_app(settings, shared)]
+    if settings.log_format != "text":
+        worker.conf.logging_config = logging_config(settings.log_format, settings.log_level)
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
     # First in and last out: who asks for partitions that are leaving finds out why.

@@ -51,8 +51,8 @@ WITHOUT: Final = {
     "tempodb_compaction_objects_combined_total, …_objects_written_total": "merges count spans: "
     "`stretto_compaction_spans_total`, `stretto_spans_duplicate_total`.",
     "tempodb_compaction_spans_deduped_total": '`stretto_spans_duplicate_total{place="compaction"}`.',
-    "tempo_memcache_request_duration_seconds, tempo_rediscache_…, tempo_cache_…": "`stretto_shared_cache_lookups_total`, "
-    "`stretto_cache_hits_total`.",
+    "tempo_memcache_request_duration_seconds, tempo_rediscache_…, tempo_cache_…": ""
+    "`stretto_shared_cache_lookups_total`, `stretto_cache_hits_total`.",
     "tempo_metrics_generator_bytes_received_total": "its records hold several tenants: "
     "`tempo_metrics_generator_spans_received_total`, `tempo_live_store_bytes_received_total`.",
     "tempo_metrics_generator_registry_…_demand_estimate, …_series_limited_total, …": "beyond a limit nothing is "

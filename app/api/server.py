@@ -13,7 +13,7 @@ from app.api.page import config as page_config
 from app.api.page import search_stream, serve, service_map
 from app.api.page.files import PageFiles
 from app.api.page.serve import FILES
-from app.api.status import health, profile, status
+from app.api.status import debug, health, profile, status
 from app.api.status import rings as rings_
 from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
@@ -38,6 +38,7 @@ ROUTES: Final = (
     status.routes,
     rings_.routes,
     profile.routes,
+    debug.routes,
     page_config.routes,
     search_stream.routes,
     service_map.routes,

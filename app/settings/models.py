@@ -202,6 +202,11 @@ class Settings(Section):
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."
     )
+    log_format: Literal["text", "logfmt", "json"] = Field(
+        default="text",
+        description="How messages are logged: as text for people, or with fields (level, tenant, trace_id, …), a line "
+        "each, as logfmt or JSON.",
+    )
     server: Server = Server()
     kafka: Kafka = Kafka()
     members: Members = Members()
