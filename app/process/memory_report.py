@@ -6,7 +6,7 @@ import tracemalloc
 from collections import Counter
 from typing import Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 
 _SHOWN_MAX: Final = 50
