@@ -81,7 +81,7 @@ def test_finds_data(running: Running, promql: str) -> None:
 
 @pytest.mark.parametrize("promql", NATIVE.values(), ids=NATIVE)
 def test_native_histograms(running: Running, promql: str) -> None:
-    def ask() -> object:
+    def ask() -> list[tuple[dict[str, str], float]]:
         running.work()
         return running.native.query(promql)
 
