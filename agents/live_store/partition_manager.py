@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents.live_store.ages import show_ages
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.live_store.incoming import incoming_of
 from agents.live_store.limits import LiveLimits
@@ -321,6 +322,7 @@ class PartitionManager:
         HEAD_BYTES.set(sum(state.head_bytes for state in self.store.partitions.values()))
         PENDING.set(self._pending(self.store))
         HEAD_SPANS.set(sum(state.head_spans for state in self.store.partitions.values()))
+        show_ages(self.store.partitions.values(), now_ms, self._limits.retention_s)
 
     # ---- jobs
 
