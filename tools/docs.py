@@ -15,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app.settings.show import table as settings_table
 from benchmarks import scaling
+from tools.licences import licences_table
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"
@@ -82,6 +83,7 @@ def alerts_table() -> str:
 
 
 GENERATED: Final = {
+    "licences.md": licences_table,
     "metrics.md": metrics_table,
     "settings.md": settings_table,
     "scaling.md": scaling_tables,
