@@ -51,15 +51,14 @@ def licence_of(name: str) -> str:
 
 def _candidates(found: Distribution) -> Iterator[str]:
     said = found.metadata
-    if expression := said.get("License-Expression"):
-        yield expression
+    yield from said.get_all("License-Expression") or ()
     for line in said.get_all("Classifier") or ():
         scope, *_, name = line.split(" :: ")
         if scope == "License" and name != "OSI Approved":
             yield _SPDX.get(name, name)
-    text = (said.get("License") or "").strip()
-    if text and "\n" not in text:
-        yield _SPDX.get(text, text)
+    for text in said.get_all("License") or ():
+        if text.strip() and "\n" not in text.strip():
+            yield _SPDX.get(text.strip(), text.strip())
 
 
 def licences_table() -> str:

@@ -197,7 +197,7 @@ class LivePartition:
     @property
     def oldest_unflushed_ms(self) -> int | None:
         """The broker's timestamp of the oldest record here that is in no block yet; None: there is none."""
-        unflushed = (*self.segments, *self.sealing, *self._heads.values())
+        unflushed: list[SegmentInfo | SealJob | _OpenHead] = [*self.segments, *self.sealing, *self._heads.values()]
         return min((one.first_timestamp_ms for one in unflushed), default=None)
 
     def append(self, incoming: Incoming) -> list[Job]:
