@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak chaos fuzz lock clean
+.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak chaos fuzz lock sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,21 @@ chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exc
 
 fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+sbom: $(DEV) ## What is shipped, as CycloneDX, in build/: of Python and of the web page
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-python.json requirements.txt
+	$(WITH_NODE) npm --prefix app/ui sbom --package-lock-only --omit dev --sbom-format cyclonedx > build/sbom-page.json
+	ls -l build/sbom-*.json
+
+# Both ask databases on the network. --strict: a package that cannot be asked for is a failure, not a pass.
+audit: $(DEV) ## Known vulnerabilities of what is locked; needs the network
+	@failed=0
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt \
+	  || { echo "pip-audit has found something, or its database cannot be reached: see above." >&2; failed=1; }
+	$(WITH_NODE) npm --prefix app/ui audit --omit dev \
+	  || { echo "npm audit has found something, or its registry cannot be asked: see above." >&2; failed=1; }
+	exit $$failed
 
 clean: ## Remove what was installed and built; not the data
 	@rm -rf $(VENV) node_modules app/ui/node_modules app/ui/dist build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,6 +18,7 @@ from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process import own_traces
 from app.process.log_format import logging_config
+from app.process.disk import show_disk
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
@@ -62,6 +63,7 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """The first app of the target with all others beside it, and what every process has: the server of the API, the
     watchdogs, and the settings of tenants, which are read again and again.
     """
+    show_disk(settings.own_dir)
     consumers, overrides = shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
     own = OwnMember(

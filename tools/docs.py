@@ -4,19 +4,23 @@ A document has prose of its own, then the line MARK; what follows that line is g
 """
 
 import pkgutil
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
 from app.settings.show import table as settings_table
 from benchmarks import scaling
 from tools.tempo_names import counterparts_table
+from tools.licences import licences_table
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"
+_LABEL: Final = re.compile(r"\{\{.*?\}\}")  # what an alert is about, in its summary
 PACKAGES: Final = ("app", "agents", "query", "tables")
 
 
@@ -69,7 +73,24 @@ def scaling_tables() -> str:
     return f"{scaling.text(known)}\n{scaling.parameters_table(known)}"
 
 
-GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table, "scaling.md": scaling_tables}
+def alerts_table() -> str:
+    """All alerts as a Markdown table, by the files of their rules."""
+    lines = ["| Alert | Severity | Rule | What it says |", "|---|---|---|---|"]
+    for path in sorted((DOCS.parent / "docker" / "prometheus" / "rules").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in (rule for rule in group["rules"] if "alert" in rule):
+                name, summary = rule["alert"], _LABEL.sub("…", rule["annotations"]["summary"])
+                lines.append(f"| [{name}]({name}.md) | {rule['labels']['severity']} | `{path.name}` | {summary} |")
+    return "\n".join(lines) + "\n"
+
+
+GENERATED: Final = {
+    "licences.md": licences_table,
+    "metrics.md": metrics_table,
+    "settings.md": settings_table,
+    "scaling.md": scaling_tables,
+    "runbooks/README.md": alerts_table,
+}
 
 
 def generated(text: str, table: str) -> str:

@@ -63,4 +63,8 @@ ORPHANS: Final = Counter(
     "stretto_orphaned_blocks_total", "Folders in blocks/ that belonged to nothing, which were deleted."
 )
 MISSING: Final = Gauge("stretto_missing_blocks", "Blocks whose objects were missing at the last listing of all blocks.")
+LAST_CYCLE: Final = Gauge(
+    "stretto_compaction_last_cycle_timestamp_seconds",
+    "Unix time at which this process last ended a cycle of the leader: merges planned, old blocks deleted. 0: never.",
+)
 LEADER: Final = Gauge("stretto_compaction_leader", "Whether this process plans merges (1) or not (0).")

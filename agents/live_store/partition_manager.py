@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from agents.live_store.ages import show_ages
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.live_store.incoming import incoming_of
 from agents.live_store.limits import LiveLimits
@@ -311,6 +312,7 @@ class PartitionManager:
             self.run(state, state.tick(now_ms))
         self._watch_disk(self.store)
         self._metrics.show(self.store, ready=not self.not_ready())
+        show_ages(self.store.partitions.values(), now_ms, self._limits.retention_s)
 
     # ---- jobs
 

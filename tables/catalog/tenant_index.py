@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from tables.blocks.meta import BlockMeta
 from tables.catalog.place import Place, parse_place, place_name
-from tables.errors import DamagedError
+from tables.errors import NEWER, DamagedError
 from tables.redaction.rules import Redaction
 from tables.turns import AT_ONCE
 
@@ -173,7 +173,7 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
         table.validate(full=True)
         head = orjson.loads(table.schema.metadata[_KEY])
         if head["format"] != FORMAT:
-            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
+            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
         index = TenantIndex(
             tenant=str(head["tenant"]),
             version=int(head["version"]),

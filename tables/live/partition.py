@@ -198,6 +198,12 @@ class LivePartition:
         """Bytes of segments that are not in blocks yet."""
         return sum(segment.size_bytes for segment in self.segments)
 
+    @property
+    def oldest_unflushed_ms(self) -> int | None:
+        """The broker's timestamp of the oldest record here that is in no block yet; None: there is none."""
+        unflushed: list[SegmentInfo | SealJob | _OpenHead] = [*self.segments, *self.sealing, *self._heads.values()]
+        return min((one.first_timestamp_ms for one in unflushed), default=None)
+
     def append(self, incoming: Incoming) -> list[Job]:
         """Adds the record at `next_offset`. It ignores a redelivered one (below it)."""
         offset, timestamp_ms = incoming.offset, incoming.timestamp_ms
