@@ -22,7 +22,7 @@ _SHOWN_CHARS_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFailure:
     """error: as the metric's label names it; expected, found: for the log"""
 
     error: str
@@ -38,15 +38,15 @@ class Check:
     path: str
     params: Mapping[str, Any]
     query: str
-    judge: Callable[[Json], Finding | None]
+    judge: Callable[[Json], CheckFailure | None]
 
 
 def read_checks(trace: KnownTrace, _: Random) -> list[Check]:
     """The whole trace by its id: all spans, with all that was sent of them."""
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         if not answer.get("trace", {}).get("resourceSpans"):
-            return Finding("notfound_byid", f"{len(trace.spans)} spans", "no trace")
+            return CheckFailure("notfound_byid", f"{len(trace.spans)} spans", "no trace")
         return _of(compare_traces(trace.whole(), answer["trace"]))
 
     path = f"/api/v2/traces/{trace.hex_id}"
@@ -69,7 +69,7 @@ def metrics_checks(trace: KnownTrace, _: Random) -> list[Check]:
     query = f"{{ {_token(trace)} }} | count_over_time() by (resource.service.name)"
     expected = Counter(trace.service_name(known) for known in trace.spans)
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         found: Counter[str] = Counter()
         for series in answer.get("series", []):
             service = next((plain_value(one.get("value", {})) for one in series.get("labels", [])), "")
@@ -77,7 +77,7 @@ def metrics_checks(trace: KnownTrace, _: Random) -> list[Check]:
         if found == expected:
             return None
         error = "inaccurate_metrics" if found.total() else "notfound_metrics"
-        return Finding(error, _shown(sorted(expected.items())), _shown(sorted(found.items())))
+        return CheckFailure(error, _shown(sorted(expected.items())), _shown(sorted(found.items())))
 
     params = {"q": query, **_times(trace), "step": _STEP, "exemplars": 0}
     return [Check("metrics", "/api/metrics/query_range", params, query, judge)]
@@ -131,27 +131,31 @@ def _structure_search(trace: KnownTrace, rng: Random) -> list[Check]:
 def _search(trace: KnownTrace, kind: str, query: str, matched: Iterable[KnownSpan], not_found: str) -> Check:
     expected = {known.span.span_id.hex() for known in matched}
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         traces = answer.get("traces", [])
         own = [one for one in traces if _is(trace, one)]
         if expected and not own:
-            return Finding(not_found, trace.hex_id, _shown([one.get("traceID") for one in traces]))
+            return CheckFailure(not_found, trace.hex_id, _shown([one.get("traceID") for one in traces]))
         if len(traces) != bool(expected):
             ids = [one.get("traceID") for one in traces]
-            return Finding("incorrect_search_result", f"{trace.hex_id if expected else 'no trace'} alone", _shown(ids))
+            return CheckFailure(
+                "incorrect_search_result", f"{trace.hex_id if expected else 'no trace'} alone", _shown(ids)
+            )
         sets = own[0].get("spanSets", []) if own else []
         found = {span.get("spanID") for one in sets for span in one.get("spans", [])}
         matched_count = sum(one.get("matched", 0) for one in sets)
         if found != expected or matched_count != len(expected):
             found_text = f"{matched_count} matched, spans {_shown(sorted(found))}"
-            return Finding("incorrect_search_result", f"{len(expected)} spans {_shown(sorted(expected))}", found_text)
+            return CheckFailure(
+                "incorrect_search_result", f"{len(expected)} spans {_shown(sorted(expected))}", found_text
+            )
         return _head(trace, own[0]) if own else None
 
     params = {"q": query, **_times(trace), "limit": 20, "spss": _SPANS_MAX}
     return Check(kind, "/api/search", params, query, judge)
 
 
-def _head(trace: KnownTrace, found: Json) -> Finding | None:
+def _head(trace: KnownTrace, found: Json) -> CheckFailure | None:
     """What an answer to a search says of the whole trace."""
     root = trace.spans[0]
     start_ns = min(known.span.start_time_unix_nano for known in trace.spans)
@@ -163,17 +167,17 @@ def _head(trace: KnownTrace, found: Json) -> Finding | None:
         "durationMs": (end_ns - start_ns) // NS_PER_MS,
     }
     got = {name: found.get(name) for name in expected}
-    return None if got == expected else Finding("incorrect_search_result", _shown(expected), _shown(got))
+    return None if got == expected else CheckFailure("incorrect_search_result", _shown(expected), _shown(got))
 
 
 def _old_search(trace: KnownTrace) -> Check:
     tags = f'{TOKEN}="{trace.token}"'
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         traces = answer.get("traces", [])
         if any(_is(trace, one) for one in traces):
             return None
-        return Finding("notfound_search", trace.hex_id, _shown([one.get("traceID") for one in traces]))
+        return CheckFailure("notfound_search", trace.hex_id, _shown([one.get("traceID") for one in traces]))
 
     return Check("tags", "/api/search", {"tags": tags, **_times(trace), "limit": 20}, tags, judge)
 
@@ -182,7 +186,7 @@ def _tag_names(trace: KnownTrace) -> Check:
     query = f"{{ {_token(trace)} }}"
     expected = {pair.key for known in trace.spans for pair in known.span.attributes}
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         found = {tag for scope in answer.get("scopes", []) if scope.get("name") == "span" for tag in scope["tags"]}
         return _same_sets(expected, found, "notfound_tag", "incorrect_tags")
 
@@ -201,7 +205,7 @@ def _tag_values(trace: KnownTrace, rng: Random) -> Check:
     tag = rng.choice(list(wanted))
     expected = set(wanted[tag])
 
-    def judge(answer: Json) -> Finding | None:
+    def judge(answer: Json) -> CheckFailure | None:
         found = {one.get("value", "") for one in answer.get("tagValues", [])}
         return _same_sets(expected, found, "notfound_tag_value", "incorrect_tag_values")
 
@@ -209,14 +213,14 @@ def _tag_values(trace: KnownTrace, rng: Random) -> Check:
     return Check("tag_values", path, {"q": query, **_times(trace)}, f"{tag} of {query}", judge)
 
 
-def _same_sets(expected: set[str], found: set[str], not_found: str, wrong: str) -> Finding | None:
+def _same_sets(expected: set[str], found: set[str], not_found: str, wrong: str) -> CheckFailure | None:
     if found == expected:
         return None
-    return Finding(not_found if expected - found else wrong, _shown(sorted(expected)), _shown(sorted(found)))
+    return CheckFailure(not_found if expected - found else wrong, _shown(sorted(expected)), _shown(sorted(found)))
 
 
-def _of(difference: Sequence[str] | None) -> Finding | None:
-    return None if difference is None else Finding(*(text[:_SHOWN_CHARS_MAX] for text in difference))
+def _of(difference: Sequence[str] | None) -> CheckFailure | None:
+    return None if difference is None else CheckFailure(*(text[:_SHOWN_CHARS_MAX] for text in difference))
 
 
 def _is(trace: KnownTrace, found: Json) -> bool:

@@ -21,8 +21,8 @@ from app.cli.demo.command import TENANT, TOKEN, receiver
 from app.cli.query.times import duration_s, moment_s
 from app.cli.vulture import metrics
 from app.cli.vulture.logfmt import line
-from app.cli.vulture.servers import QueryApi, OtlpGrpcSender, OtlpHttpSender, TraceSender, closed
-from app.cli.vulture.vulture import KINDS, VulturePlan, Vulture
+from app.cli.vulture.servers import OtlpGrpcSender, OtlpHttpSender, QueryApi, TraceSender, closed
+from app.cli.vulture.vulture import KINDS, Vulture, VulturePlan
 from app.cli.vulture.written import Range, WrittenTraces, load_written, save_written
 from app.errors import StrettoError
 from app.net.tenant import HEADER

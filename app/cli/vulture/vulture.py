@@ -9,10 +9,10 @@ from random import Random
 from typing import Any, Final
 
 from app.cli.vulture import metrics
-from app.cli.vulture.checks import Check, Finding, metrics_checks, read_checks, search_checks
+from app.cli.vulture.checks import Check, CheckFailure, metrics_checks, read_checks, search_checks
 from app.cli.vulture.known_trace import KnownTrace, known_trace
 from app.cli.vulture.logfmt import line
-from app.cli.vulture.servers import QueryApi, TraceSender, RequestFailed
+from app.cli.vulture.servers import QueryApi, RequestFailed, TraceSender
 from app.cli.vulture.written import WrittenTraces
 
 log = logging.getLogger(__name__)
@@ -178,22 +178,22 @@ class Vulture:
             if problem is not None:
                 self._tell(trace, check, age, problem)
 
-    async def _problem_of(self, check: Check) -> Finding | None:
+    async def _problem_of(self, check: Check) -> CheckFailure | None:
         start_s = time.perf_counter()
         try:
             answer: Any = await self._api.get(check.path, check.params)
         except RequestFailed as err:
-            return Finding("requestfailed", "an answer", str(err))
+            return CheckFailure("requestfailed", "an answer", str(err))
         finally:
             metrics.CHECK_SECONDS.labels(check.kind).observe(time.perf_counter() - start_s)
         if answer.get("status") == "PARTIAL":
-            return Finding("partial", "a complete answer", str(answer.get("message", "")))
+            return CheckFailure("partial", "a complete answer", str(answer.get("message", "")))
         try:
             return check.judge(answer)
         except (AttributeError, KeyError, TypeError, ValueError) as err:
-            return Finding("requestfailed", "an answer of Tempo's form", f"{type(err).__name__}: {err}")
+            return CheckFailure("requestfailed", "an answer of Tempo's form", f"{type(err).__name__}: {err}")
 
-    def _tell(self, trace: KnownTrace, check: Check, age: str, problem: Finding) -> None:
+    def _tell(self, trace: KnownTrace, check: Check, age: str, problem: CheckFailure) -> None:
         self.failures += 1
         metrics.TRACE_ERRORS.labels(problem.error).inc()
         fields = {
