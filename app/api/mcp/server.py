@@ -15,7 +15,7 @@ from app.api.call import call_of
 from app.api.errors import explain
 from app.api.mcp.asgi import REQUEST, AsgiApp, ask_asgi
 from app.api.mcp.guides import GUIDES, URI, guide
-from app.api.mcp.tools import TOOLS, Answer, Tool
+from app.api.mcp.tools import TOOLS, Tool, ToolAnswer
 from app.errors import SettingsError
 from query import memory
 from query.errors import TraceQLError
@@ -38,27 +38,27 @@ _BY_NAME: Final = {tool.name: tool for tool in TOOLS}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ToolOutcome:
     """What a tool gave, or why not."""
 
-    answer: Answer | None = None
+    answer: ToolAnswer | None = None
     error: str = ""
 
 
-async def call_tool(request: web.Request, name: str, arguments: dict[str, Any], bytes_max: int) -> Outcome:
+async def call_tool(request: web.Request, name: str, arguments: dict[str, Any], bytes_max: int) -> ToolOutcome:
     """Runs a tool with the rights and limits of the request. Counts it; errors are texts."""
     tool = _BY_NAME.get(name)
     if tool is None:
-        return Outcome(error=f"there is no tool {name[:40]!r}; there are {', '.join(_BY_NAME)}")
+        return ToolOutcome(error=f"there is no tool {name[:40]!r}; there are {', '.join(_BY_NAME)}")
     CALLS.labels(name).inc()
     try:
         with memory.request():
-            return Outcome(await tool.run(call_of(request), tool.checked(arguments), bytes_max))
+            return ToolOutcome(await tool.run(call_of(request), tool.checked(arguments), bytes_max))
     except Exception as err:  # noqa: BLE001 (as errors_as_text: the one place where errors become texts here)
         status, text = explain(err, f"tool {name}")
         ERRORS.labels(name, str(status)).inc()
         hint = "\nThe tool docs-traceql explains TraceQL." if isinstance(err, TraceQLError) else ""
-        return Outcome(error=text + hint)
+        return ToolOutcome(error=text + hint)
 
 
 def schema_of(tool: Tool) -> dict[str, Any]:

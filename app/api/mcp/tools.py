@@ -24,7 +24,7 @@ _SINCE: Final = "1h"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ToolAnswer:
     """text: JSON or Markdown; kind, version: as Tempo names them, for clients"""
 
     text: str
@@ -43,7 +43,7 @@ class Argument:
     choices: tuple[str, ...] = ()
 
 
-Run = Callable[[Call, Mapping[str, str], int], Awaitable[Answer]]
+Run = Callable[[Call, Mapping[str, str], int], Awaitable[ToolAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ _METRICS_QUERY: Final = Argument(
 )
 
 
-async def _search(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _search(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _asking(call, arguments)
     asked = params.search_request(call.params, call.limits)
     if isinstance(parse(asked.query).root, ast.Metrics):
@@ -98,7 +98,7 @@ async def _search(call: Call, arguments: Mapping[str, str], bytes_max: int) -> A
     )
 
 
-async def _instant(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _instant(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _metrics(call, arguments)
     asked, observer = params.instant_request(call.params, call.limits), observer_of(call)
     result = await call.backend.metrics_instant(call.tenant, asked, observer)
@@ -109,7 +109,7 @@ async def _instant(call: Call, arguments: Mapping[str, str], bytes_max: int) -> 
         result.drop()
 
 
-async def _range(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _range(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _metrics(call, arguments)
     asked, observer = params.range_request(call.params, call.limits), observer_of(call)
     result = await call.backend.metrics_range(call.tenant, asked, observer)
@@ -120,7 +120,7 @@ async def _range(call: Call, arguments: Mapping[str, str], bytes_max: int) -> An
         result.drop()
 
 
-async def _trace(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _trace(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     query = arguments.get("filter-query", "")
     times = {name: arguments[name] for name in ("start", "end") if name in arguments}
     asked = params.trace_request(arguments["trace_id"], times, call.limits)
@@ -141,22 +141,22 @@ async def _trace(call: Call, arguments: Mapping[str, str], bytes_max: int) -> An
     return await _answer(call, None, make, "trace", version="2")
 
 
-async def _names(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _names(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _asking(call, arguments)
     asked, observer = params.tag_names_request(call.params, call.limits), observer_of(call)
     found = await call.backend.tag_names(call.tenant, asked, observer)
     return await _answer(call, observer, lambda: results.tag_names(found, bytes_max), "attribute-names", version="2")
 
 
-async def _values(call: Call, arguments: Mapping[str, str], bytes_max: int) -> Answer:
+async def _values(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _asking(call, {**arguments, "tag": arguments["name"]})
     asked, observer = params.tag_values_request(call.params, call.limits), observer_of(call)
     found = await call.backend.tag_values(call.tenant, asked, observer)
     return await _answer(call, observer, lambda: results.tag_values(found, bytes_max), "attribute-values", version="2")
 
 
-async def _docs(_: Call, arguments: Mapping[str, str], __: int) -> Answer:
-    return Answer(guide(arguments["name"]), "documentation", "markdown")
+async def _docs(_: Call, arguments: Mapping[str, str], __: int) -> ToolAnswer:
+    return ToolAnswer(guide(arguments["name"]), "documentation", "markdown")
 
 
 def _asking(call: Call, arguments: Mapping[str, str]) -> Call:
@@ -176,14 +176,14 @@ def _metrics(call: Call, arguments: Mapping[str, str]) -> Call:
 
 async def _answer(
     call: Call, observer: QueryObserver | None, make: Callable[[], Json], kind: str, version: str = "1"
-) -> Answer:
+) -> ToolAnswer:
     def text() -> str:
         body = make()
         if observer is not None and observer.missing_data:
             body |= {"status": "PARTIAL", "message": "; ".join(observer.missing_data)}
         return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS).decode()
 
-    return Answer(await call.backend.run_in_thread(text), kind, version=version)
+    return ToolAnswer(await call.backend.run_in_thread(text), kind, version=version)
 
 
 TOOLS: Final = (
