@@ -11,6 +11,7 @@ from app.api import params
 from app.api.call import Call
 from app.api.errors import ParameterError, Unavailable
 from app.api.llm import results
+from app.api.llm.comparison import comparison, is_comparison
 from app.api.llm.trace import short_trace
 from app.api.mcp.guides import GUIDES, guide
 from app.api.partial import observer_of
@@ -89,8 +90,12 @@ _METRICS_QUERY: Final = Argument(
 async def _search(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     call = _asking(call, arguments)
     asked = params.search_request(call.params, call.limits)
-    if isinstance(parse(asked.query).root, ast.Metrics):
+    query = parse(asked.query)
+    if isinstance(query.root, ast.Metrics):
         raise ParameterError("this is a metrics query: use traceql-metrics-instant or traceql-metrics-range")
+    if not query.hints:  # behind which no stage may stand
+        # On a line of its own: the query may end in a comment.
+        asked = replace(asked, query=f"{asked.query}\n| select(name, resource.service.name)")
     observer = observer_of(call)
     result = await call.backend.search(call.tenant, asked, observer)
     return await _answer(
@@ -103,7 +108,8 @@ async def _instant(call: Call, arguments: Mapping[str, str], bytes_max: int) -> 
     asked, observer = params.instant_request(call.params, call.limits), observer_of(call)
     result = await call.backend.metrics_instant(call.tenant, asked, observer)
     try:
-        make = partial(results.instant_results, result, bytes_max)
+        form = comparison if is_comparison(result) else results.instant_results
+        make = partial(form, result, bytes_max)
         return await _answer(call, observer, make, "metrics-instant")
     finally:
         result.drop()

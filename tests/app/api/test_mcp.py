@@ -153,6 +153,32 @@ def test_search_narrow_open(engine: Engine, trace: KnownTrace) -> None:
     assert all(span["status"].startswith("error") for span in all_spans(only))
 
 
+def test_spans_of_a_search_say_what_and_where(engine: Engine, trace: KnownTrace) -> None:
+    """Also where the query ends in a comment, or in a hint."""
+    failed = {known.span.span_id.hex(): known for known in trace.spans if known.span.status.code == 2}
+    for query in ("{ status = error }", "{ status = error } // failed"):
+        (found,) = answered(engine, "traceql-search", {"query": query, **TIMES})["traces"]
+        assert found["spanSets"][0]["matched"] == len(failed)
+        for span in found["spanSets"][0]["spans"]:
+            known = failed[span["spanId"]]
+            assert (span["name"], span["attributes"]["service.name"]) == (known.span.name, trace.service_name(known))
+    query = "{ status = error } with (most_recent=true)"
+    assert answered(engine, "traceql-search", {"query": query, **TIMES})["traces"]
+
+
+def test_a_comparison_says_what_is_different(engine: Engine, trace: KnownTrace) -> None:
+    """Shares of the selected and of the other spans, the greatest differences first."""
+    found = answered(engine, "traceql-metrics-instant", {"query": "{ } | compare({ status = error })", **TIMES})
+    failed = [known for known in trace.spans if known.span.status.code == 2]
+    others = len(trace.spans) - len(failed)
+    assert found["spans"] == {"selection": len(failed), "baseline": others}
+    rows = found["differences"]
+    ordered = [abs(one["selectionShare"] - one["baselineShare"]) for one in rows]
+    assert ordered == sorted(ordered, reverse=True)
+    status = {one["value"]: one for one in rows if one["attribute"] == "status"}
+    assert (status["error"]["selectionShare"], status["error"]["baselineShare"]) == (1.0, 0.0)
+
+
 def all_spans(opened: Any) -> list[Any]:
     return [span for one in opened["trace"]["services"] for scope in one["scopes"] for span in scope["spans"]]
 
@@ -355,35 +381,3 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_package_is_loaded_only_if_it_is_on() -> None:
     for path in Path(mcp_server.__file__).parent.glob("*.py"):
         assert re.findall(r"^(?:import|from) (?:mcp|starlette|anyio)\b", path.read_text(), re.MULTILINE) == []
-
-
-def test_the_form_for_language_models_over_http(trace: KnownTrace, engine: Engine) -> None:
-    """Tempo's: services, scopes, spans, plain values; values of attributes by type."""
-
-    async def use(url: str) -> tuple[str, Any, Any, Any]:
-        headers = {"Accept": "application/vnd.grafana.llm"}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            async with session.get(f"{url}/api/v2/traces/{trace.hex_id}") as reply:
-                kind, opened = reply.content_type, json.loads(await reply.text())
-            async with session.get(f"{url}/api/v2/traces/12") as reply:
-                nothing = json.loads(await reply.text())
-            async with session.get(f"{url}/api/v2/search/tag/resource.service.name/values") as reply:
-                return kind, opened, nothing, json.loads(await reply.text())
-
-    got: Any = asyncio.run(serving(api_over(engine), use))
-    kind, opened, nothing, values = got
-    assert kind == "application/vnd.grafana.llm+json"
-    assert (opened["trace"]["traceId"], opened["status"], nothing) == (trace.hex_id, "COMPLETE", {})
-    shown = {span["spanId"]: span for span in all_spans(opened)}
-    root = trace.spans[0].span
-    span = shown[root.span_id.hex()]
-    assert len(shown) == len(trace.spans)
-    assert (span["name"], span["kind"], span["startTimeUnixNano"], span["durationMs"]) == (
-        root.name,
-        "SPAN_KIND_SERVER",
-        str(root.start_time_unix_nano),
-        1999.0,
-    )
-    assert "status" in span
-    assert span["attributes"]["vulture.token"] == trace.token
-    assert set(values["tagValues"]["string"]) == {trace.service_name(one) for one in trace.spans}
