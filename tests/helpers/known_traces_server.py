@@ -23,9 +23,14 @@ class KnownTracesServer:
         self.headers: list[dict[str, str]] = []
         self.refuses: int | None = None  # the status of the answers to writes
         self._lie, self._engine = lie, Engine([])
-        self.app = api_over(self._engine)
-        self.app.router.add_post("/v1/traces", self._take)
-        self.app.middlewares.insert(0, self._answer)
+
+    @property
+    def app(self) -> web.Application:
+        """A new one each time: it belongs to the event loop that serves it."""
+        app = api_over(self._engine)
+        app.router.add_post("/v1/traces", self._take)
+        app.middlewares.insert(0, self._answer)
+        return app
 
     async def _take(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))

@@ -95,7 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     known.add_argument("--no-write", action="store_true", help="only check what others wrote")
     end = parser.add_argument_group("ends")
     end.add_argument("--once", action="store_true", help="write one trace, check it, and end")
-    end.add_argument("--for", dest="length_s", type=_seconds, metavar="10m", help="end after this time")
+    end.add_argument(
+        "--for",
+        dest="length_s",
+        type=_seconds,
+        metavar="10m",
+        help="write for so long; then finish the traces that were begun, and end",
+    )
     end.add_argument("--listen", default="127.0.0.1:3210", metavar="HOST:PORT", help="serves /metrics; '' for none")
     return parser
 

@@ -77,7 +77,10 @@ def test_metrics_are_served() -> None:
     async def use(url: str) -> str:
         command = ["vulture", "--to-http", url, "--url", url, "--for", "4s", "--write-interval", "1s"]
         running = asyncio.ensure_future(
-            asyncio.to_thread(_main_in_thread, [*command, "--listen", f"127.0.0.1:{port}", "--check-after", "0s"])
+            asyncio.to_thread(
+                _main_in_thread,
+                [*command, "--listen", f"127.0.0.1:{port}", "--check-after", "0s", "--late-write", "0s"],
+            )
         )
         async with aiohttp.ClientSession() as session, asyncio.timeout(20):
             while True:
