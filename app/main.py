@@ -17,8 +17,8 @@ from app.api.status.status import own_version
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
 from app.process import own_traces
-from app.process.log_format import logging_config
 from app.process.disk import show_disk
+from app.process.log_format import logging_config
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader

@@ -15,8 +15,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app.settings.show import table as settings_table
 from benchmarks import scaling
-from tools.tempo_names import counterparts_table
 from tools.licences import licences_table
+from tools.tempo_names import counterparts_table
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"

@@ -9,6 +9,8 @@ from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
 from app.api.limits import LIMITS, ApiLimits
+from app.api.mcp import endpoint as mcp_endpoint
+from app.api.mcp.server import McpServer
 from app.api.page import config as page_config
 from app.api.page import search_stream, serve, service_map
 from app.api.page.files import PageFiles
@@ -42,6 +44,7 @@ ROUTES: Final = (
     page_config.routes,
     search_stream.routes,
     service_map.routes,
+    mcp_endpoint.routes,
     serve.routes,
 )
 # As aiohttp writes the paths of routes.
@@ -62,6 +65,7 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     rings: Rings | None = None,
     profiling: bool = False,
     tenants: TenantApi | None = None,
+    mcp: McpServer | None = None,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
@@ -69,6 +73,7 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     process, rings: what /status, the web page and the pages of rings show
     profiling: whether /debug/pprof answers
     tenants: limits, overrides and usage of tenants; None: there are none
+    mcp: what answers /api/mcp; None: nothing
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
     app[BACKEND], app[ACCESS], app[LIMITS] = backend, access, limits
@@ -80,6 +85,8 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     status.show_build()
     for routes in ROUTES:
         app.add_routes(routes)
+    if mcp is not None:
+        mcp_endpoint.add_mcp(app, mcp)
     return app
 
 

@@ -15,7 +15,7 @@ from app.settings import Settings, load, to_yaml
 from app.settings.show import table
 
 EXIT_FAILED: Final = 1
-_OWN_PARSER: Final = frozenset({"demo", "query"})
+_OWN_PARSER: Final = frozenset({"demo", "query", "vulture"})
 EXIT_WRONG: Final = 2  # as argparse's: what was asked for cannot be understood
 
 
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _blocks(args)
             case "import":
                 return _import(args)
+            case "vulture":
+                return _vulture(rest)
             case _:
                 return _demo(rest)
     except SettingsError as wrong:
@@ -85,6 +87,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands.add_parser("query", help="query a running server: search, trace, metrics, tags, values", add_help=False)
     commands.add_parser("token", help="create a token for the file that server.auth_file names")
     commands.add_parser("demo", help="send realistic traces, for a first look", add_help=False)
+    commands.add_parser("vulture", help="write known traces, and check for ever that they are found", add_help=False)
     return parser
 
 
@@ -132,6 +135,12 @@ def _demo(argv: list[str]) -> int:
     from app.cli.demo import main as demo
 
     return demo(argv)
+
+
+def _vulture(argv: list[str]) -> int:
+    from app.cli.vulture import main as vulture
+
+    return vulture(argv)
 
 
 def _fail(wrong: StrettoError, code: int) -> int:

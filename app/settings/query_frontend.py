@@ -95,6 +95,18 @@ class QueryLog(Section):
     )
 
 
+class McpServerSettings(Section):
+    enabled: bool = Field(
+        default=False,
+        description="Whether `/api/mcp` serves the Model Context Protocol: tools for language models, with the access "
+        "rules of the other endpoints. Needs the extra `stretto[mcp]`.",
+    )
+    max_answer_bytes: Annotated[int, Field(ge=4096, le=16 * MIB)] = Field(
+        default=64 * KIB,
+        description="Longest answer of a tool, in bytes. What does not fit is left out, and the answer says so.",
+    )
+
+
 class QueryFrontend(Section):
     multi_tenant_queries_enabled: bool = Field(
         default=True,
@@ -155,6 +167,7 @@ class QueryFrontend(Section):
     search: Search = Search()
     metrics: MetricsQueries = MetricsQueries()
     trace_by_id: TraceById = TraceById()
+    mcp_server: McpServerSettings = McpServerSettings()
 
 
 class FrontendWorker(Section):

@@ -9,9 +9,11 @@ from aiohttp import web
 
 from app.api.backend import Backend
 from app.api.limits import ApiLimits
+from app.api.mcp.server import McpServer
 from app.api.server import api_runner, build_api, url_bytes_max
 from app.api.status.process import Configs, Process, no_overrides
 from app.api.status.rings import Rings
+from app.api.status.status import own_version
 from app.api.tempo.streaming import build_streaming
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
@@ -71,6 +73,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             rings=self._rings,
             profiling=server.pprof_enabled,
             tenants=tenants,
+            mcp=McpServer(frontend.mcp_server.max_answer_bytes, own_version()) if frontend.mcp_server.enabled else None,
         )
         watch_tokens(self._watch, settings, access)
         tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _TLS_SETTING), HTTP_1_AND_GRPC)
