@@ -60,6 +60,7 @@ class Chores(NamedTuple):
     checkpointer: Checkpointer
     audit: Audit
     redact: Callable[[str], object] = lambda _: None  # of a tenant
+    pack_filters: Callable[[str], object] = lambda _: None  # of a tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,8 @@ class Leader:
         self._upkeep_s += time.perf_counter() - start_s
         blocks = tenant_blocks(self._blocks, name)
         self._show(blocks.shown)
+        with _counted(f"tenant {name}: filters of trace ids are not packed now"):
+            self._chores.pack_filters(name)
         return self._planned(name, blocks, rules, committed) if plans else []
 
     def _planned(

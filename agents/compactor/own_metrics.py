@@ -59,6 +59,9 @@ RETENTION_ERRORS: Final = Counter(
 )
 CUTS_DELETED: Final = Counter("stretto_cuts_deleted_total", "Cuts and checkpoints that were deleted.")
 CHECKPOINTS: Final = Counter("stretto_checkpoints_written_total", "Checkpoints of partitions that were written.")
+FILTER_PACKS: Final = Counter(
+    "stretto_filter_packs_written_total", "Objects that were written with the filters of trace ids of many blocks."
+)
 ORPHANS: Final = Counter(
     "stretto_orphaned_blocks_total", "Folders in blocks/ that belonged to nothing, which were deleted."
 )

@@ -101,7 +101,7 @@ class BlockService:
         if not isinstance(request, TraceRequest):
             raise BadRequest("a job that wants a trace has no request for one")
         metas = [one.meta for one in ask.files]
-        sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions)
+        sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions, ask.filter_packs)
         return TracePart(*trace_by_id(sources, request)).to_ipc()
 
     def _sources(self, blocks: BlockList, ask: BlockAsk) -> list[Any]:

@@ -27,6 +27,7 @@ from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+from tables.blocks.filter_pack import PackRef
 
 # What takes about a millisecond is done on the event loop.
 _PLANNED_HERE_MAX: Final = 50  # blocks
@@ -125,6 +126,7 @@ class QueuedBlockWork:
             request=request,
             files=job.files,
             redactions=view.snapshot.redactions,
+            filter_packs=_packs_of(job, view),
         )
         async with turns:
             reply = await self._run(ask, job)
@@ -184,3 +186,9 @@ class _Queued:
 def _bucket(view: BlockView) -> str:
     config = view.known.store.config
     return f"{config.backend}/{config.place}/{config.prefix}"
+
+
+def _packs_of(job: BlockJob, view: BlockView) -> list[PackRef]:
+    """The packs that may have filters of the job's blocks."""
+    places = {one.meta.place for one in job.files}
+    return [pack for pack in view.snapshot.filter_packs if pack.place in places]

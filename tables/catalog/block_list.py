@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tables.blocks.file_groups import FileGroups
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
 from tables.catalog.checkpoints import Checkpoint
@@ -192,6 +193,11 @@ class BlockList:
         """The tenant's redactions in force: a flush leaves out what they remove."""
         index = self.index(tenant)
         return () if index is None else index.redactions
+
+    def filter_packs(self, tenant: str) -> tuple[PackRef, ...]:
+        """Objects with the filters of many of the tenant's blocks, as the newest known index names them."""
+        index = self.index(tenant)
+        return () if index is None else index.filter_packs
 
     def places(self) -> list[Place]:
         """The partitions with known cuts or checkpoints, of all Kafka clusters."""
