@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.settings.schema import overrides_schema, schema_text, settings_schema
 from app.settings.show import table as settings_table
 from benchmarks import scaling
 
@@ -68,6 +69,8 @@ def scaling_tables() -> str:
 
 
 GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table, "scaling.md": scaling_tables}
+# Generated as a whole.
+SCHEMAS: Final = {"settings.schema.json": settings_schema, "overrides.schema.json": overrides_schema}
 
 
 def generated(text: str, table: str) -> str:
@@ -83,6 +86,8 @@ def main() -> None:
     for name, table in GENERATED.items():
         path = DOCS / name
         path.write_text(generated(path.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    for name, schema in SCHEMAS.items():
+        (DOCS / name).write_text(schema_text(schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

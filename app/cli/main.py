@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import SettingsError, StrettoError
-from app.settings import Settings, load, to_yaml
-from app.settings.show import table
+from app.settings import Settings, load
 
 EXIT_FAILED: Final = 1
 _OWN_PARSER: Final = frozenset({"demo", "query"})
@@ -31,8 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         match args.command:
             case "config":
-                sys.stdout.write(table() if args.table else to_yaml(_settings()))
-                return 0
+                return _config(args)
             case "run":
                 return _run()
             case "query":
@@ -59,12 +57,18 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="A distributed-tracing backend. It reads its settings from stretto.yaml and the environment.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    config = commands.add_parser("config", help="print the effective settings as YAML, secrets masked")
+    config = commands.add_parser(
+        "config", help="print the settings that hold; check, migrate from Tempo, JSON schema for editors"
+    )
     config.add_argument(
         "--table",
         action="store_true",
         help="print all settings with their defaults as a Markdown table instead",
     )
+    if "config" in argv:
+        from app.cli.config.command import add_arguments as config_arguments
+
+        config_arguments(config)
     commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and workers")
     explain = commands.add_parser("explain", help="print how a TraceQL query runs, and what it reads")
     if "explain" in argv:
@@ -90,6 +94,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _settings() -> Settings:
     return load(os.environ, Path.cwd())
+
+
+def _config(args: argparse.Namespace) -> int:
+    from app.cli.config.command import main as config
+
+    return config(args, _settings)
 
 
 def _run() -> int:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,8 @@ from pydantic import ValidationError
 
 from app.errors import SettingsError
 from app.settings import Settings
-from app.settings.base import conflict
 from app.settings.overrides import TenantOverrides, layered
-from app.settings.tenant_file import ANY_TENANT, read_tenants
+from app.settings.tenant_file import ANY_TENANT, check_entry, check_forwarders, read_tenants
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class OverridesFile:
 
     def check_own(self, tenant: str, own: TenantOverrides) -> None:
         """Raises: ValidationError if what a tenant sets itself does not fit to what the operator has set"""
-        self._check_forwarders(own)
+        check_forwarders(self._settings, own)
         self._over_file(tenant, own).metrics_generator.over(self._settings.metrics_generator)
 
     def set_own(self, own: Mapping[str, TenantOverrides]) -> None:
@@ -100,12 +100,6 @@ class OverridesFile:
             FAILED.inc()
             GOOD.set(0)
             log.error("overrides.per_tenant_override_config: what was read before holds:\n%s", err)
-
-    def _check_forwarders(self, entry: TenantOverrides) -> None:
-        names = {one.name for one in self._settings.distributor.forwarders}
-        if wrong := [name for name in entry.forwarders if name not in names]:
-            fault = conflict("forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
-            raise ValidationError.from_exception_data("Overrides", [{"type": fault, "loc": (), "input": None}])
 
     def _over_file(self, tenant: str, own: TenantOverrides) -> TenantOverrides:
         return layered(layered(self._settings.overrides.defaults, self.entry(tenant)), own)
@@ -141,7 +135,7 @@ class OverridesFile:
             raise SettingsError(f"{self._name}: not UTF-8 text; save the file as UTF-8") from err
         # A wrong file is logged once, not every few seconds.
         self._digest = digest
-        tenants, warnings = read_tenants(text, self._name, self._environ, self._check)
+        tenants, warnings = read_tenants(text, self._name, self._environ, partial(check_entry, self._settings))
         for warning in warnings:
             log.warning("%s", warning)
         WITHOUT_EFFECT.set(len(warnings))
@@ -151,12 +145,6 @@ class OverridesFile:
             self._changed()
             log.info("overrides of %d tenants from %s", len(tenants), self._name)
         GOOD.set(1)
-
-    def _check(self, entry: TenantOverrides) -> None:
-        """Raises: ValidationError if the entry does not fit the settings"""
-        settings = self._settings
-        self._check_forwarders(entry)
-        layered(settings.overrides.defaults, entry).metrics_generator.over(settings.metrics_generator)
 
 
 class OverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no types here

@@ -238,7 +238,10 @@ class Settings(Section):
             self.overrides.defaults.metrics_generator.over(self.metrics_generator)
         except ValidationError as failed:
             (first, *_) = failed.errors(include_url=False)
-            raise conflict("overrides.defaults.metrics_generator", first["msg"]) from None
+            # As in Tempo, the keys of `registry` have no section of their own in overrides.
+            below = [*first["loc"][first["loc"][:1] == ("registry",) :], first.get("ctx", {}).get("key", "")]
+            key = ".".join(str(part) for part in ("overrides.defaults.metrics_generator", *below) if part)
+            raise conflict(key, first["msg"]) from None
         return self
 
     @model_validator(mode="after")

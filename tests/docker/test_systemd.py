@@ -36,3 +36,7 @@ def test_its_variables_are_settings(service: configparser.SectionProxy, target: 
     assert settings.target == target
     # Everything else is read-only for the service.
     assert str(settings.data_dir) == f"/var/lib/{service['StateDirectory'].replace('%i', target)}"
+
+
+def test_it_checks_the_settings_before(service: configparser.SectionProxy) -> None:
+    assert service["ExecStartPre"] == f"{service['WorkingDirectory']}/.venv/bin/stretto config check"
