@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ class OverridesFile:
         self._own: Mapping[str, TenantOverrides] = {}
         self._known: dict[str, TenantOverrides] = {}
         self._digest = b""
+        self._reading = threading.Lock()
         self.version = 0
         if self._name:
             self._read()
@@ -90,12 +92,36 @@ class OverridesFile:
             self._own = good
             self._changed()
 
+    def use(self, settings: Settings) -> None:
+        """Reads the file anew, by other settings: its name may be another, and so may the defaults.
+
+        Raises: SettingsError if the file is invalid; what was before then stays in use
+        """
+        with self._reading:
+            before = (self._settings, self._name, self._digest, self._tenants, self._own)
+            self._settings, self._name, self._digest = settings, settings.overrides.per_tenant_override_config, b""
+            try:
+                if self._name:
+                    self._read()
+                else:
+                    self._tenants = {}
+                    GOOD.set(1)
+                    WITHOUT_EFFECT.set(0)
+                self._own = {tenant: entry for tenant, entry in self._own.items() if self._fits(tenant, entry)}
+            except SettingsError:
+                FAILED.inc()
+                GOOD.set(0)
+                self._settings, self._name, self._digest, self._tenants, self._own = before
+                raise
+            finally:
+                self._changed()
+
     def reload(self) -> None:
         """Reads the file again if it has changed. If it is invalid, the previous content stays in use."""
-        if not self._name:
-            return
         try:
-            self._read()
+            with self._reading:
+                if self._name:
+                    self._read()
         except SettingsError as err:
             FAILED.inc()
             GOOD.set(0)
@@ -152,10 +178,10 @@ class OverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no type
 
     def __init__(self, file: OverridesFile, period_s: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._file, self._period_s = file, period_s
+        self._file, self.period_s = file, period_s
 
     @faust.Service.task
     async def _reload(self) -> None:
         while not self.should_stop:
-            await self.sleep(self._period_s)
+            await self.sleep(self.period_s)
             await asyncio.to_thread(self._file.reload)  # thousands of tenants take a second

@@ -239,8 +239,8 @@ class Settings(Section):
         except ValidationError as failed:
             (first, *_) = failed.errors(include_url=False)
             # As in Tempo, the keys of `registry` have no section of their own in overrides.
-            below = [*first["loc"][first["loc"][:1] == ("registry",) :], first.get("ctx", {}).get("key", "")]
-            key = ".".join(str(part) for part in ("overrides.defaults.metrics_generator", *below) if part)
+            where = ".".join(map(str, (*first["loc"], *filter(None, [first.get("ctx", {}).get("key", "")]))))
+            key = f"overrides.defaults.metrics_generator.{where.removeprefix('registry.')}".removesuffix(".")
             raise conflict(key, first["msg"]) from None
         return self
 

@@ -85,7 +85,7 @@ def from_validation(
         if kind == "conflict":
             section, other = key, item["ctx"]["other"]
             key = (*section, *item["ctx"]["key"].split("."))
-            place = places.get(key) or places.get((*section, *other.split(".")), place)
+            place = places.get(key) or places.get((*section, *other.split("."))) or _place(key, places)
         if kind != "extra_forbidden" and any(key[:end] in skip for end in range(len(key) + 1)):
             continue
         problems.append(Problem(place, f"{dotted(key)}: {_explain(key[len(above) :], kind, item, root)}"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.settings.keys import Key
-from app.settings.migration.reasons import CERTIFICATE, CLIENTS, ONE_FORMAT, RING, SLO, TLS, Rule
+from app.settings.migration.reasons import CERTIFICATE, CLIENTS, ONE_FORMAT, RING, SLO, TLS, Drop, Rule
 from app.settings.migration.rules_queries import QUERIES
 from app.settings.migration.rules_spans import SPANS
 
@@ -24,6 +24,10 @@ ANYWHERE: Final[Mapping[str, Rule]] = {
     "metadata_slo": SLO,
     "tls_cipher_suites": TLS,
     "tls_min_version": TLS,
+    # Of memcached.
+    "consistent_hash": Drop("keys are spread over all servers by their hash, always"),
+    "service": Drop("the host is looked up as it stands, and not as a service (SRV)"),
+    "update_interval": Drop("hosts are looked up with each new connection"),
     # Of formats of blocks that Tempo no longer writes, or of how it writes them.
     **dict.fromkeys(
         (

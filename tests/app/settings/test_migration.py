@@ -194,8 +194,7 @@ KEYS = [
 def test_keys(tmp_path, text, expected):
     found, ours = migrate(text)
     assert ours == {**NO_METRICS, **expected}
-    if "cache" not in text:
-        assert found.manual == []
+    assert found.manual == []
     accepted(found, tmp_path)
 
 
