@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _config(args)
             case "run":
                 return _run()
+            case "doctor":
+                return _doctor(args)
             case "query":
                 return _query(rest)
             case "token":
@@ -70,6 +72,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
         config_arguments(config)
     commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and workers")
+    doctor = commands.add_parser(
+        "doctor", help="look at Kafka, storage, clocks, disk, ports, limits, versions; say what is wrong"
+    )
+    if "doctor" in argv:
+        from app.cli.doctor import add_arguments as doctor_arguments
+
+        doctor_arguments(doctor)
     explain = commands.add_parser("explain", help="print how a TraceQL query runs, and what it reads")
     if "explain" in argv:
         from app.cli.explain import arguments
@@ -100,6 +109,12 @@ def _config(args: argparse.Namespace) -> int:
     from app.cli.config.command import main as config
 
     return config(args, _settings)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from app.cli.doctor import main as doctor
+
+    return doctor(args)
 
 
 def _run() -> int:

@@ -11,6 +11,7 @@ from app.settings.show import table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the actions. Without one, the settings that hold are printed."""
+    parser.description = "Without an ACTION it prints the settings that hold as YAML, secrets masked."
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     check = actions.add_parser(
         "check",
