@@ -112,7 +112,7 @@ OWN = "overrides:\n  a: {ingestion: {rate_limit_bytes: 5}, metrics_generator: {c
 def test_overrides():
     assert set(read_tenants(OWN, "o.yaml", {}, lambda _: None).entries) == {"a", "*"}
     assert [error.message for error in OVERRIDES.iter_errors(yaml.safe_load(OWN))] == []
-    for wrong in ("overides: {}", "overrides: {a: {ingestion: {rate_limit: 5}}}", "overrides: {a: 5}"):
+    for wrong in ("override: {}", "overrides: {a: {ingestion: {rate_limit: 5}}}", "overrides: {a: 5}"):
         with pytest.raises(SettingsError):
             read_tenants(wrong, "o.yaml", {}, lambda _: None)
         assert list(OVERRIDES.iter_errors(yaml.safe_load(wrong)))
