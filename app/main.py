@@ -2,8 +2,11 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import faust
@@ -11,7 +14,7 @@ import prometheus_client
 import pyarrow as pa
 
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
-from app.api.limits import ApiLimits
+from app.api.limits import CurrentLimits
 from app.api.status.rings import ROLES, Role
 from app.api.status.status import own_version
 from app.api.tenants import TenantApi
@@ -23,6 +26,7 @@ from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
 from app.process.own_overrides_reader import OwnOverridesReader
+from app.process.reload import ReloadOnSignal, SettingsReload
 from app.process.shutdown import ExitDeadline
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
@@ -49,6 +53,9 @@ def app_from_environment() -> StreamApp:
     except StrettoError as err:
         sys.exit(f"stretto: {err}")
     app.parts.insert(0, ExitDeadline())
+    if threading.current_thread() is threading.main_thread():
+        # Until `ReloadOnSignal` takes it: the settings have just been read.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return app
 
 
@@ -73,8 +80,11 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     rings = MemberRings(shared.members, own)
 
     reader = OwnOverridesReader(settings, overrides) if _users_may_set(settings) else None
+    file_reader = OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)
+    reload = SettingsReload(settings, partial(load, os.environ, Path.cwd()), overrides)
+    reload.use(lambda now: setattr(file_reader, "period_s", now.overrides.per_tenant_override_period_s))
 
-    def tenants(limits: ApiLimits) -> TenantApi:
+    def tenants(limits: CurrentLimits) -> TenantApi:
         return tenant_api(limits, shared, reader)
 
     def runtime() -> str:
@@ -95,12 +105,13 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     worker.parts += [
         InternalListener(shared.internal),
         *([reader] if reader is not None else []),
-        QueryServer(settings, backend, rings, runtime, tenants),
+        QueryServer(settings, backend, rings, runtime, tenants, reload),
+        ReloadOnSignal(reload),
         *target.servers,
         watch,
         LoopWatch(),
         MemoryWatch(),
-        OverridesReader(overrides, settings.overrides.per_tenant_override_period_s),
+        file_reader,
     ]
     if settings.tracing.enabled:
         own_traces.check(settings)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from app.settings.schema import schema_text
 from tools import tempo_names
-from tools.docs import DOCS, GENERATED, generated, metrics
+from tools.docs import DOCS, GENERATED, SCHEMAS, generated, metrics
 
 ROOT = DOCS.parent
 # Where an operator reads a metric's name: prose, alerts, their tests.
@@ -29,6 +30,11 @@ OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 def test_generated_parts_are_up_to_date(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     assert text == generated(text, GENERATED[name]()), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == schema_text(SCHEMAS[name]()), "run `make docs`"
 
 
 def test_a_document_without_a_mark_is_refused() -> None:

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.settings.schema import overrides_schema, schema_text, settings_schema
 from app.settings.show import table as settings_table
 from benchmarks import scaling
 from tools.licences import licences_table
@@ -91,6 +92,8 @@ GENERATED: Final = {
     "scaling.md": scaling_tables,
     "runbooks/README.md": alerts_table,
 }
+# Generated as a whole.
+SCHEMAS: Final = {"settings.schema.json": settings_schema, "overrides.schema.json": overrides_schema}
 
 
 def generated(text: str, table: str) -> str:
@@ -106,6 +109,8 @@ def main() -> None:
     for name, table in GENERATED.items():
         path = DOCS / name
         path.write_text(generated(path.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    for name, schema in SCHEMAS.items():
+        (DOCS / name).write_text(schema_text(schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -245,7 +245,10 @@ class Settings(Section):
             self.overrides.defaults.metrics_generator.over(self.metrics_generator)
         except ValidationError as failed:
             (first, *_) = failed.errors(include_url=False)
-            raise conflict("overrides.defaults.metrics_generator", first["msg"]) from None
+            # As in Tempo, the keys of `registry` have no section of their own in overrides.
+            where = ".".join(map(str, (*first["loc"], *filter(None, [first.get("ctx", {}).get("key", "")]))))
+            key = f"overrides.defaults.metrics_generator.{where.removeprefix('registry.')}".removesuffix(".")
+            raise conflict(key, first["msg"]) from None
         return self
 
     @model_validator(mode="after")

@@ -49,3 +49,7 @@ def test_it_is_hardened() -> None:
     if "offline" in done.stderr and "nrecognized" in done.stderr:
         pytest.skip("systemd-analyze is too old to look at a file")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def test_it_checks_the_settings_before(service: configparser.SectionProxy) -> None:
+    assert service["ExecStartPre"] == f"{service['WorkingDirectory']}/.venv/bin/stretto config check"

@@ -48,7 +48,7 @@ class Found:
 
 async def _ask(request: web.Request) -> tuple[TraceAnswer, TraceRequest]:
     """The trace that the request's path names, and what was asked."""
-    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS])
+    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS].now)
     return await request.app[BACKEND].trace(tenant_of_request(request), asked), asked
 
 
@@ -94,7 +94,7 @@ async def trace_v2(request: web.Request) -> web.Response:
     """The trace, or with ?q= the spans of it that match, whether it is complete, and if not, why. An unknown trace is
     an empty one.
     """
-    wanted = params.trace_filter(request.query, request.app[LIMITS])
+    wanted = params.trace_filter(request.query, request.app[LIMITS].now)
     answer, asked = await _ask(request)
     if wanted is not None:
         answer = await request.app[BACKEND].run_in_thread(partial(filtered, answer, wanted))
