@@ -18,6 +18,7 @@ from tables.errors import StorageError
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.helpers.examples import examples
 from tests.query.golden import load_table
 
 TRACES = 700  # of a file: their filter is not in the meta
@@ -133,7 +134,7 @@ def test_a_storage_that_is_away_rules_out_nothing(store: CountingStore, pool: Th
     assert asked.files_with(store, metas, trace_id(5)) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.lists(st.sets(st.integers(0, 2000), min_size=1, max_size=600), min_size=1, max_size=3), max_size=4))
 def test_no_file_with_the_trace_is_left_out(tmp_path_factory, pool, blocks: list[list[set[int]]]) -> None:
     """Inline or not, old (without filters and ranges) or new; with few others."""
