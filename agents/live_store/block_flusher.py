@@ -20,7 +20,8 @@ from agents.live_store.partition_manager import PartitionManager
 from agents.stream.retry import GaveUp, log_failure, retried
 from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
-from tables.live.partition import FlushJob, LivePartition
+from tables.live.partition import LivePartition
+from tables.live.partition_jobs import FlushJob
 from tables.live.segment_table import SegmentInfo
 from tables.live.store import FlushResult, LiveStore
 from tables.wall import NativePanic, walled

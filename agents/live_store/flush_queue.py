@@ -3,7 +3,8 @@
 import asyncio
 from typing import NamedTuple
 
-from tables.live.partition import FlushJob, LivePartition
+from tables.live.partition import LivePartition
+from tables.live.partition_jobs import FlushJob
 
 
 class Flush(NamedTuple):

@@ -38,7 +38,8 @@ from agents.stream.retry import log_failure, retried
 from agents.stream.stream_app import StreamApp
 from tables.errors import DamagedError, WireError
 from tables.live.head import UNREADABLE
-from tables.live.partition import FlushJob, Job, LivePartition, MarkJob, SealJob
+from tables.live.partition import LivePartition
+from tables.live.partition_jobs import FlushJob, Job, MarkJob, SealJob
 from tables.live.store import LiveStore
 from tables.wall import walled
 

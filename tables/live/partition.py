@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tables.live.head import Head
+from tables.live.partition_jobs import FlushJob, Job, MarkJob, SealJob
 from tables.live.segment_table import SegmentInfo
 from tables.live.shared_records import HeadRecord, SharedRecords
 from tables.wire.split import SEVERAL
@@ -64,44 +65,6 @@ class Incoming:
     timestamp_ms: int
     parts: Sequence[tuple[str, HeadRecord]]
     partition_count: int = 0  # among how many partitions the writer has split the traces; 0: it does not say
-
-
-@dataclass(eq=False, slots=True)
-class SealJob:
-    """Turn a head into a segment. shared: the decoder of records that other heads of the same cut share"""
-
-    tenant: str
-    head: Head
-    first_timestamp_ms: int
-    last_timestamp_ms: int
-    shared: SharedRecords
-    partition_count: int = SEVERAL
-
-    @property
-    def first_offset(self) -> int:
-        return self.head.records[0].offset
-
-    @property
-    def last_offset(self) -> int:
-        return self.head.records[-1].offset
-
-
-@dataclass(frozen=True, slots=True)
-class MarkJob:
-    """Store the sealed offset, once the jobs before this one are done."""
-
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class FlushJob:
-    """Write the segments of first_offset … last_offset as blocks."""
-
-    first_offset: int
-    last_offset: int
-
-
-Job = SealJob | MarkJob | FlushJob
 
 
 @dataclass(eq=False, slots=True)

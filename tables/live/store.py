@@ -23,7 +23,8 @@ from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError, WireError
 from tables.live.head import Head, seal_and
 from tables.live.merged_segments import MergedSegments, merge_segments, segment_file, small_segments
-from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
+from tables.live.partition import CutPolicy, LivePartition
+from tables.live.partition_jobs import FlushJob, SealJob
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentInfo, Segments
 from tables.live.shared_records import BadRecord

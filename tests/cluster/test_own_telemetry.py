@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.divided import wait_until_divided
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -43,6 +44,7 @@ def own_spans(cluster: Cluster) -> list[tuple[str, str]]:
 
 def test_own_telemetry(tmp_path: Path) -> None:
     with Cluster(tmp_path, SETTINGS) as cluster:
+        wait_until_divided(cluster)
         Client(cluster).send(request("telling", 3, 2), x_scope_orgid="acme")
         get(cluster, "/api/search?q=%7B%7D", "acme", traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
 

@@ -1,6 +1,5 @@
 """Several workers on one machine: one port for clients, partitions divided, and what happens when one is lost."""
 
-import json
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.divided import wait_until_divided
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -29,26 +29,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(folder, {**SHORT_WINDOWS, **long_blocks}) as running:
         wait_until_divided(running)
         yield running
-
-
-def owners(cluster: Cluster) -> list[tuple[str, list[str]]]:
-    """The state and the owners of each partition, as one of the workers sees them."""
-    url = urllib.request.Request(f"{cluster.http_url}/partition-ring", headers={"Accept": "application/json"})
-    with urllib.request.urlopen(url, timeout=10) as reply:
-        return [(one["state"], one["owner_ids"]) for one in json.loads(reply.read())["partitions"]]
-
-
-def wait_until_divided(cluster: Cluster) -> None:
-    """Each of the two has two of the four partitions, and all is ready."""
-
-    def divided(found: list[tuple[str, list[str]]]) -> bool:
-        return (
-            Counter(len(of) for _, of in found) == {1: 4}
-            and set(Counter(of[0] for _, of in found).values()) == {2}
-            and {state for state, _ in found} == {"ACTIVE"}
-        )
-
-    eventually(lambda: owners(cluster), divided, 90, "partitions are not divided")
 
 
 def one_by_one(cluster: Cluster) -> list[Client]:

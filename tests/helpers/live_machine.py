@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.catalog.block_list import BlockList
-from tables.live.partition import CutPolicy, FlushJob, Incoming, Job, LivePartition, MarkJob, SealJob
+from tables.live.partition import CutPolicy, Incoming, LivePartition
+from tables.live.partition_jobs import FlushJob, Job, MarkJob, SealJob
 from tables.live.segment_bytes import SegmentBytes
 from tables.live.segment_table import SegmentTable
 from tables.live.shared_records import HeadRecord

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from benchmarks.soak.events import storage_away
 from tables.live import merged_segments
-from tables.live.partition import FlushJob
+from tables.live.partition_jobs import FlushJob
 from tables.live.store import FlushResult
 from tests.helpers.live_store import TP0, World, message, world
 from tests.helpers.loops import in_loop

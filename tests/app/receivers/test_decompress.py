@@ -128,7 +128,7 @@ def test_cpu_time():
     """Time is a limit of its own."""
     data = gzip.compress(random.Random(1).randbytes(20 * MIB), 1)
     with pytest.raises(TooCostly, match="body_cpu_s_max") as refused:
-        run(data, "gzip", costs=BodyCosts(cpu_s=0.01))
+        run(data, "gzip", costs=BodyCosts(cpu_s=0.001))
     assert refused.value.limit == "cpu"
 
 

@@ -199,8 +199,10 @@ def test_every_short_variable_is_documented():
 
 
 def test_the_documented_file_loads(tmp_path):
-    """The example in docs/settings.md is a good settings file."""
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    """The examples in docs/settings.md are good settings files."""
+    for_editors, example = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "stretto.yaml").write_text(for_editors)
+    assert load({}, tmp_path).target == "all"
     (tmp_path / "stretto.yaml").write_text(example)
     settings = load({"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}, tmp_path)
     assert settings.storage.trace.s3.bucket == "traces"

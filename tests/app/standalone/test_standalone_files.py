@@ -75,12 +75,12 @@ def test_dockerfile():
     """Known instructions only; what it copies is there and not ignored; it starts what the Procfile starts."""
     text = re.sub(r"\\\n", " ", (ROOT / "docker" / "Dockerfile").read_text())
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
-    known = "FROM WORKDIR RUN COPY ENV USER VOLUME EXPOSE HEALTHCHECK STOPSIGNAL CMD"
+    known = "ARG FROM LABEL WORKDIR RUN COPY ENV USER VOLUME EXPOSE HEALTHCHECK STOPSIGNAL CMD"
     assert {instruction for instruction, _ in lines} <= set(known.split())
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for instruction, rest in lines:
         if instruction == "COPY" and not rest.startswith("--from"):
-            assert {source.partition("/")[0] for source in rest.split()[:-1]} <= allowed
+            assert all({source, source.partition("/")[0]} & allowed for source in rest.split()[:-1])
     command = yaml.safe_load(lines[-1][1])
     assert " ".join(command) == "faust -A app -L uvloop worker -l info --without-web"
 
@@ -106,6 +106,8 @@ def test_makefile_knows_its_words():
         "chaos",
         "fuzz",
         "lock",
+        "sbom",
+        "audit",
         "clean",
     }
 

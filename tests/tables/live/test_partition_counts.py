@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tables.live.partition import FlushJob
+from tables.live.partition_jobs import FlushJob
 from tables.wire.record import read_headers, with_partitions
 from tables.wire.split import SEVERAL, partition_of, places_of
 from tests.helpers.live_store import TP0, message, world
