@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.settings import Settings
-from app.settings.problems import settle
+from app.settings.load import settle
 from query.language.compile import compile_query
 from tests.helpers.command_check import problem, stretto_problem
 from tests.helpers.documents import (
