@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test check format docs ui proto bench bench-queries bench-series soak chaos fuzz lock clean
+.PHONY: help run test thorough check lint format docs ui proto bench bench-queries bench-series soak chaos fuzz lock sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,24 +30,20 @@ help: ## Show this list
 run: $(RUN) $(UI) ## Start Kafka and Stretto here; DEMO=1 also sends traces
 	@exec $(BIN)/stretto run
 
-# Two halves at once, as most machines have two cores. Tests that start clusters mostly wait: they come in the shorter
-# one. The page shows the metrics of its process, and a browser leaves an event loop behind: its tests come last.
-test: check $(NODE) $(UI) ## Check, then run all tests
-	@mkdir -p build
-	failed=0
-	$(BIN)/python -m pytest tests/query tests/tables >build/tests-first-half.log 2>&1 &
-	first=$$!
-	trap 'kill $$first 2>/dev/null || true' EXIT
-	$(BIN)/python -m pytest $(addprefix --ignore=tests/,query tables cluster prometheus ui) || failed=1
-	$(BIN)/python -m pytest tests/cluster tests/prometheus tests/ui || failed=1
-	wait $$first || failed=1
-	cat build/tests-first-half.log
-	exit $$failed
+# lint first: it is soon done. mypy runs beside the tests.
+test: $(DEV) ## Check, then run all tests, several at once; the logs are in build/tests
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint $(NODE) $(UI)
+	$(BIN)/python -m tools.parallel_tests
 
-check: $(DEV) ## Lint, formatting, types, import contracts, declared packages, spelling
+thorough: $(DEV) ## Run the randomised tests with ten times as many examples (ARGS="tests/query")
+	@TIMES_EXAMPLES=10 $(BIN)/python -m pytest --timeout=7200 $(or $(ARGS),tests/query tests/tables tests/agents tests/app)
+
+check: lint ## Lint, formatting, types, import contracts, declared packages, spelling
+	@$(BIN)/mypy
+
+lint: $(DEV)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
 	@$(BIN)/codespell
@@ -85,6 +81,21 @@ chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exc
 
 fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+sbom: $(DEV) ## What is shipped, as CycloneDX, in build/: of Python and of the web page
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom-python.json requirements.txt
+	$(WITH_NODE) npm --prefix app/ui sbom --package-lock-only --omit dev --sbom-format cyclonedx > build/sbom-page.json
+	ls -l build/sbom-*.json
+
+# Both ask databases on the network. --strict: a package that cannot be asked for is a failure, not a pass.
+audit: $(DEV) ## Known vulnerabilities of what is locked; needs the network
+	@failed=0
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt \
+	  || { echo "pip-audit has found something, or its database cannot be reached: see above." >&2; failed=1; }
+	$(WITH_NODE) npm --prefix app/ui audit --omit dev \
+	  || { echo "npm audit has found something, or its registry cannot be asked: see above." >&2; failed=1; }
+	exit $$failed
 
 clean: ## Remove what was installed and built; not the data
 	@rm -rf $(VENV) node_modules app/ui/node_modules app/ui/dist build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,8 +2,11 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import faust
@@ -11,14 +14,19 @@ import prometheus_client
 import pyarrow as pa
 
 from agents.stream.stream_app import StreamApp, rebalance_timeout_s
-from app.api.limits import ApiLimits
+from app.api.limits import CurrentLimits
 from app.api.status.rings import ROLES, Role
+from app.api.status.status import own_version
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
+from app.process import own_traces
+from app.process.disk import show_disk
+from app.process.log_format import logging_config
 from app.process.loop_watch import LoopWatch
 from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
 from app.process.own_overrides_reader import OwnOverridesReader
+from app.process.reload import ReloadOnSignal, SettingsReload
 from app.process.shutdown import ExitDeadline
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
@@ -45,6 +53,9 @@ def app_from_environment() -> StreamApp:
     except StrettoError as err:
         sys.exit(f"stretto: {err}")
     app.parts.insert(0, ExitDeadline())
+    if threading.current_thread() is threading.main_thread():
+        # Until `ReloadOnSignal` takes it: the settings have just been read.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return app
 
 
@@ -59,6 +70,7 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     """The first app of the target with all others beside it, and what every process has: the server of the API, the
     watchdogs, and the settings of tenants, which are read again and again.
     """
+    show_disk(settings.own_dir)
     consumers, overrides = shared.consumers, shared.overrides
     backend = target.backend or NoQueries(consumers.problems, settings.target)
     own = OwnMember(
@@ -68,8 +80,11 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     rings = MemberRings(shared.members, own)
 
     reader = OwnOverridesReader(settings, overrides) if _users_may_set(settings) else None
+    file_reader = OverridesReader(overrides, settings.overrides.per_tenant_override_period_s)
+    reload = SettingsReload(settings, partial(load, os.environ, Path.cwd()), overrides)
+    reload.use(lambda now: setattr(file_reader, "period_s", now.overrides.per_tenant_override_period_s))
 
-    def tenants(limits: ApiLimits) -> TenantApi:
+    def tenants(limits: CurrentLimits) -> TenantApi:
         return tenant_api(limits, shared, reader)
 
     def runtime() -> str:
@@ -81,6 +96,8 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
         gc.freeze()  # what is there now stays: full collections need not look at it
 
     worker, *others = target.apps.values() or [idle_app(settings, shared)]
+    if settings.log_format != "text":
+        worker.conf.logging_config = logging_config(settings.log_format, settings.log_level)
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
     # First in and last out: who asks for partitions that are leaving finds out why.
@@ -88,13 +105,17 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     worker.parts += [
         InternalListener(shared.internal),
         *([reader] if reader is not None else []),
-        QueryServer(settings, backend, rings, runtime, tenants),
+        QueryServer(settings, backend, rings, runtime, tenants, reload),
+        ReloadOnSignal(reload),
         *target.servers,
         watch,
         LoopWatch(),
         MemoryWatch(),
-        OverridesReader(overrides, settings.overrides.per_tenant_override_period_s),
+        file_reader,
     ]
+    if settings.tracing.enabled:
+        own_traces.check(settings)
+        worker.parts.append(own_traces.OwnTraces(settings, shared.internal.member_id, own_version()))
     for other in others:
         _run_in_same_worker(worker, other)
     return worker

@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.trace_by_id [--blocks 1000] [--delay-ms 5]
 
 One tenant, four partitions, blocks as they are flushed, on local disk with a delay added to each request. The querier
-is that of the worker. "old" blocks have neither ranges of trace ids nor filters, as those that were written before.
+is that of the worker. "packed": a compactor has put their filters together (`agents.compactor.filter_packer`). "old"
+blocks have neither ranges of trace ids nor filters, as those that were written before.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from agents.compactor.filter_packer import FilterPacker
 from app.querying.executor import QueryLimits
 from app.querying.querier import Querier
 from benchmarks.workload import Options, Requests, cached
@@ -29,7 +32,10 @@ from query.requests import TraceRequest
 from tables.blocks.meta import BlockMeta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.catalog.block_list import BlockList
+from tables.catalog.changes import add_blocks
 from tables.catalog.cuts import Cut
+from tables.catalog.index_store import IndexStore
+from tables.catalog.tenant_index import TenantIndex
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
@@ -47,6 +53,9 @@ SPANS_OF_A_TRACE: Final = 5
 LOOKUPS: Final = 20
 LIMITS: Final = QueryLimits(threads=2, concurrent_max=4, timeout_s=60)
 OLD: Final = {"trace_id_min": "", "trace_id_max": "", "bloom_bytes": 0, "bloom_crc32": 0, "bloom_inline": ""}
+
+
+Shown = tuple[list[BlockMeta], TenantIndex | None]  # blocks of cuts, and an index
 
 
 class SlowStore(ObjectStore):
@@ -93,13 +102,28 @@ def main(argv: list[str]) -> int:
         world.store.delay_s = given.delay_ms / 1e3
         absent = np.random.default_rng(9).bytes(16 * (LOOKUPS + 40))
         missing = [absent[at : at + 16] for at in range(0, len(absent), 16)]
-        for name, metas in (("", world.metas), ("old, ", [without_filters(meta) for meta in world.metas])):
-            report(f"{name}not found, cold", world, metas, missing[:1])
-            report(f"{name}found, cold", world, metas, world.traces[:1])
+        old = [without_filters(meta) for meta in world.metas]
+        for name, metas, index in (("", world.metas, None), ("packed, ", [], packed(world)), ("old, ", old, None)):
+            report(f"{name}not found, cold", world, (metas, index), missing[:1])
+            report(f"{name}found, cold", world, (metas, index), world.traces[:1])
             # The others have read the filters of all partitions.
-            report(f"{name}not found, warm", world, metas, missing[:LOOKUPS], missing[LOOKUPS:])
-            report(f"{name}found, warm", world, metas, world.traces[:LOOKUPS], missing[LOOKUPS:])
+            report(f"{name}not found, warm", world, (metas, index), missing[:LOOKUPS], missing[LOOKUPS:])
+            report(f"{name}found, warm", world, (metas, index), world.traces[:LOOKUPS], missing[LOOKUPS:])
     return 0
+
+
+def packed(world: World) -> TenantIndex:
+    """An index of the blocks, as a compactor leaves it."""
+    indexes = IndexStore(world.store)
+    covered = {("bench", partition): len(world.metas) for partition in range(PARTITIONS)}
+    index = indexes.commit("t", partial(add_blocks, metas=world.metas, covered=covered))
+    assert index is not None
+    blocks = BlockList(world.store, "bench", ByteCache("bench-columns", 1))
+    blocks.take_index(index)
+    FilterPacker(blocks, indexes, 3600.0, time.time).run("t")
+    found = blocks.index("t")
+    assert found is not None
+    return found
 
 
 def build(folder: Path, blocks: int, traces: int) -> World:
@@ -142,25 +166,28 @@ def without_filters(meta: BlockMeta) -> BlockMeta:
     return meta.model_copy(update={"files": [file.model_copy(update=OLD) for file in meta.files]})
 
 
-def querier(world: World, metas: list[BlockMeta]) -> Querier:
+def querier(world: World, shown: Shown) -> Querier:
     """A worker's, that has just started."""
+    metas, index = shown
     columns: ByteCache[Any, Any] = ByteCache("bench-columns", 384 << 20)
     blocks = BlockList(world.store, "bench", columns)
+    if index is not None:
+        blocks.take_index(index)
     for partition in range(PARTITIONS):
         of_partition = [meta for meta in metas if meta.partition == partition]
-        for before, meta in zip([None, *of_partition[:-1]], of_partition, strict=True):
+        for before, meta in zip([None, *of_partition], of_partition, strict=False):
             first = 0 if before is None else before.last_offset + 1
             blocks.add(Cut(partition, first, meta.last_offset, (meta.key,)), [meta])
     policy = CutPolicy(PARTITIONS)
     unused: Any = None
     store = LiveStore(unused, blocks, policy, unused, columns)
-    manager: Any = SimpleNamespace(store=store, behind=set, damage={})
+    manager: Any = SimpleNamespace(store=store, behind=set, damage={}, partition_count=PARTITIONS, record_counts=set)
     return Querier(manager, LIMITS)
 
 
-def report(name: str, world: World, metas: list[BlockMeta], ids: list[bytes], before: Sequence[bytes] = ()) -> None:
+def report(name: str, world: World, shown: Shown, ids: list[bytes], before: Sequence[bytes] = ()) -> None:
     """A line of the mean of some lookups, behind others."""
-    asked, store = querier(world, metas), world.store
+    asked, store = querier(world, shown), world.store
 
     async def lookups(wanted: Sequence[bytes], check: Callable[[pa.Table | None], bool]) -> None:
         for one in wanted:

@@ -1,5 +1,7 @@
 """Errors of this package."""
 
+from typing import Final
+
 
 class WireError(ValueError):
     """Unreadable bytes from a client or from Kafka: the text says what is wrong with them.
@@ -21,6 +23,10 @@ class FaultyRequests(WireError):  # noqa: N818  # says which
     def __init__(self, faults: "dict[int, WireError]") -> None:
         super().__init__(str(next(iter(faults.values()))))
         self.faults = faults
+
+
+# What to do about bytes whose format a newer version of the program has introduced.
+NEWER: Final = "a newer version of Stretto has written it: update this process (docs/upgrades.md)"
 
 
 class StorageError(OSError):

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import settings
 
+from tests.helpers.examples import examples
+
 # A test must not fail because the machine is busy: what may not take long is bounded by counts, or by pytest-timeout.
-settings.register_profile("stretto", deadline=None)
+settings.register_profile("stretto", deadline=None, max_examples=examples(100))
 settings.load_profile("stretto")
 
 

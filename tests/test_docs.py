@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.docs import DOCS, GENERATED, generated, metrics
+from app.settings.schema import schema_text
+from tools import tempo_names
+from tools.docs import DOCS, GENERATED, SCHEMAS, generated, metrics
 
 ROOT = DOCS.parent
 # Where an operator reads a metric's name: prose, alerts, their tests.
@@ -20,6 +22,7 @@ NAMED = re.compile(r"(?<![\w/.])(?:app|agents|query|tables|tools|tests|benchmark
 METRIC = re.compile(
     r"\b(?:stretto_[a-z0-9]+_[a-z0-9_]+|tempo_(?:metrics_generator|runtime)_[a-z0-9_]+|tempodb_[a-z0-9_]+)\b"
 )
+WITHOUT = {one for names in tempo_names.WITHOUT for one in names.split(", ") if "…" not in one}
 OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 
@@ -27,6 +30,11 @@ OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 def test_generated_parts_are_up_to_date(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     assert text == generated(text, GENERATED[name]()), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == schema_text(SCHEMAS[name]()), "run `make docs`"
 
 
 def test_a_document_without_a_mark_is_refused() -> None:
@@ -56,6 +64,8 @@ def test_metrics_of_every_package_are_there() -> None:
 @pytest.mark.parametrize("path", WITH_METRICS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_metrics_that_documents_name_exist(path: Path) -> None:
     known = {name + suffix for name in metrics() for suffix in ("", *OF_HISTOGRAMS)}
+    if path.name == "metrics.md":
+        known |= WITHOUT | {"tempo_metrics_generator_registry_"}
     assert {name for name in METRIC.findall(path.read_text(encoding="utf-8")) if name not in known} == set()
 
 
@@ -63,3 +73,10 @@ def test_metrics_that_documents_name_exist(path: Path) -> None:
 def test_files_that_documents_name_exist(path: Path) -> None:
     named = NAMED.findall(path.read_text(encoding="utf-8"))
     assert sorted({name for name in named if not (ROOT / name).exists()}) == []
+
+
+def test_whose_name_it_is() -> None:
+    """What is listed as our own is there, and what is said to have no counterpart is not."""
+    known = set(metrics())
+    assert known >= tempo_names.OWN
+    assert not WITHOUT & known

@@ -4,18 +4,24 @@ A document has prose of its own, then the line MARK; what follows that line is g
 """
 
 import pkgutil
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.settings.schema import overrides_schema, schema_text, settings_schema
 from app.settings.show import table as settings_table
 from benchmarks import scaling
+from tools.licences import licences_table
+from tools.tempo_names import counterparts_table
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 MARK: Final = "<!-- `make docs` makes everything below this line. -->"
+_LABEL: Final = re.compile(r"\{\{.*?\}\}")  # what an alert is about, in its summary
 PACKAGES: Final = ("app", "agents", "query", "tables")
 
 
@@ -55,10 +61,11 @@ def metrics() -> dict[str, OwnMetric]:
 def metrics_table() -> str:
     """All metrics as a Markdown table, sorted by name."""
     lines = ["| Metric | Type | Labels | What it says |", "|---|---|---|---|"]
-    for name, metric in metrics().items():
+    known = metrics()
+    for name, metric in known.items():
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n\n{counterparts_table(known)}"
 
 
 def scaling_tables() -> str:
@@ -67,7 +74,26 @@ def scaling_tables() -> str:
     return f"{scaling.text(known)}\n{scaling.parameters_table(known)}"
 
 
-GENERATED: Final = {"metrics.md": metrics_table, "settings.md": settings_table, "scaling.md": scaling_tables}
+def alerts_table() -> str:
+    """All alerts as a Markdown table, by the files of their rules."""
+    lines = ["| Alert | Severity | Rule | What it says |", "|---|---|---|---|"]
+    for path in sorted((DOCS.parent / "docker" / "prometheus" / "rules").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in (rule for rule in group["rules"] if "alert" in rule):
+                name, summary = rule["alert"], _LABEL.sub("…", rule["annotations"]["summary"])
+                lines.append(f"| [{name}]({name}.md) | {rule['labels']['severity']} | `{path.name}` | {summary} |")
+    return "\n".join(lines) + "\n"
+
+
+GENERATED: Final = {
+    "licences.md": licences_table,
+    "metrics.md": metrics_table,
+    "settings.md": settings_table,
+    "scaling.md": scaling_tables,
+    "runbooks/README.md": alerts_table,
+}
+# Generated as a whole.
+SCHEMAS: Final = {"settings.schema.json": settings_schema, "overrides.schema.json": overrides_schema}
 
 
 def generated(text: str, table: str) -> str:
@@ -83,6 +109,8 @@ def main() -> None:
     for name, table in GENERATED.items():
         path = DOCS / name
         path.write_text(generated(path.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    for name, schema in SCHEMAS.items():
+        (DOCS / name).write_text(schema_text(schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

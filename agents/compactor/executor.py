@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from agents import tracing
 from agents.compactor.delete_block import delete_block
 from agents.compactor.job import Job
-from agents.compactor.own_metrics import BLOCKS, BYTES, DAMAGED, JOB_SECONDS, SPANS
+from agents.compactor.own_metrics import BLOCKS, BYTES, DAMAGED, JOB_SECONDS, OUTPUT_BYTES, SPANS
 from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
@@ -65,7 +66,9 @@ class MergeExecutor:
         inputs = self._look(job.tenant).find(job.block_ids)
         if len(inputs) < len(job.block_ids):
             return STALE
-        with JOB_SECONDS.time():
+        spans = sum(meta.spans for meta in inputs)
+        about = {"tenant": job.tenant, "blocks": len(inputs), "spans": spans}
+        with tracing.background("merge blocks", about, {job.tenant: spans}), JOB_SECONDS.time():
             merged, inputs = self._merged(job, inputs)
         if merged is None:
             return STALE
@@ -130,4 +133,5 @@ def _count(merged: MergedBlock, inputs: Sequence[BlockMeta]) -> None:
     for meta in inputs:
         BLOCKS.labels(str(meta.level)).inc()
     SPANS.inc(merged.meta.spans)
+    OUTPUT_BYTES.observe(merged.meta.size_bytes)
     BYTES.labels(str(max(meta.level for meta in inputs))).inc(merged.meta.size_bytes)

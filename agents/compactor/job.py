@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from tables.errors import WireError
+from tables.errors import NEWER, WireError
 from tables.tenant import valid_tenant
 
 MERGE: Final = "merge"
@@ -45,7 +45,7 @@ def decode_job(data: bytes | None) -> Job:
     except (KeyError, TypeError, ValueError) as err:
         raise WireError(f"not a job: {err}") from err
     if version != _VERSION:
-        raise WireError(f"a job of version {version!r}; this build knows version {_VERSION}", "version")
+        raise WireError(f"a job of version {version!r}; this build knows version {_VERSION}; {NEWER}", "version")
     if not isinstance(kind, str) or not isinstance(tenant, str) or not valid_tenant(tenant):
         raise WireError("not a job: its kind or its tenant is no name")
     if not 0 < len(block_ids) <= _BLOCKS_MAX or not all(map(_is_block_id, block_ids)):

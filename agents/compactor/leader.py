@@ -5,6 +5,7 @@ an index is a compare-and-swap, and jobs that are handed out twice have one resu
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.job import MERGE, Job
 from agents.compactor.jobs_under_way import JobsUnderWay
-from agents.compactor.own_metrics import ERRORS, JOBS_QUEUED, OUTSTANDING, VISIBLE
+from agents.compactor.own_metrics import ERRORS, JOBS_QUEUED, OUTSTANDING, RETENTION_SECONDS, VISIBLE
 from agents.compactor.plan import CompactionRules, plan_merges, window_lengths_ms
 from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from agents.compactor.upkeep import Upkeep
@@ -59,6 +60,7 @@ class Chores(NamedTuple):
     checkpointer: Checkpointer
     audit: Audit
     redact: Callable[[str], object] = lambda _: None  # of a tenant
+    pack_filters: Callable[[str], object] = lambda _: None  # of a tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Leader:
         self._limits, self._clock, self._show = limits, clock, show
         self._jobs = JobsUnderWay()
         self._shown: set[str] = set()
+        self._upkeep_s = 0.0  # in this cycle
 
     def begin(self, former_ends: Mapping[int, int]) -> None:
         """Begins: the process is the leader from now on. former_ends: where each partition of the topic of jobs ends"""
@@ -109,9 +112,11 @@ class Leader:
         self._jobs.forget_tenants(tenants)
         waits = self._jobs.former_left(committed, now_s)
         candidates: list[_Candidate] = []
+        self._upkeep_s = 0.0
         for name in tenants:
             with _counted(f"tenant {name}: its blocks are neither merged nor deleted now"):
                 candidates += self._tenant(name, committed, plans=not waits)
+        RETENTION_SECONDS.observe(self._upkeep_s)
         self._forget_metrics(tenants)
         with _counted("checkpoints"):
             self._chores.checkpointer.run()
@@ -124,9 +129,13 @@ class Leader:
     def _tenant(self, name: str, committed: Mapping[int, int], *, plans: bool) -> list[_Candidate]:
         rules = self._rules_of(name)
         self._chores.redact(name)
+        start_s = time.perf_counter()
         self._chores.upkeep.run(name, rules.retention_s)
+        self._upkeep_s += time.perf_counter() - start_s
         blocks = tenant_blocks(self._blocks, name)
         self._show(blocks.shown)
+        with _counted(f"tenant {name}: filters of trace ids are not packed now"):
+            self._chores.pack_filters(name)
         return self._planned(name, blocks, rules, committed) if plans else []
 
     def _planned(

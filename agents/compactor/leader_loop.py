@@ -12,7 +12,7 @@ from faust.types import TP
 
 from agents.compactor.job_topic import JobSender
 from agents.compactor.leader import Leader
-from agents.compactor.own_metrics import ERRORS, LEADER
+from agents.compactor.own_metrics import ERRORS, LAST_CYCLE, LEADER
 from agents.stream.stream_app import StreamApp
 from tables.errors import StorageError
 from tables.wall import NativePanic, walled
@@ -60,6 +60,7 @@ class LeaderLoop(faust.Service):  # type: ignore[misc]  # Faust has no types her
             if self.should_stop or not self._app.is_leader():
                 return
             self._leader.sent(job, *await self._sender.send(job))
+        LAST_CYCLE.set_to_current_time()
 
     async def _is_leader(self) -> bool:
         leads = self._app.started and self._app.consumer.connected and self._app.is_leader()

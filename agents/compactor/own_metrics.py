@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tables.native_histogram import NativeHistogram
+
 JOBS: Final = Counter(
     "stretto_compaction_jobs_total",
     "Jobs of the compactor, by outcome: done, stale (its blocks were merged or deleted meanwhile), given_up (after "
@@ -26,6 +28,16 @@ SPANS: Final = Counter("stretto_compaction_spans_total", "Spans written to merge
 BYTES: Final = Counter(
     "tempodb_compaction_bytes_written_total", "Bytes written to merged blocks, by the level of their inputs.", ["level"]
 )
+OUTPUT_BYTES: Final = Histogram(
+    "tempodb_compaction_output_block_size_bytes",
+    "Bytes of a merged block.",
+    buckets=[float(4**power << 20) for power in range(8)],
+)
+RETENTION_SECONDS: Final = NativeHistogram(
+    "tempodb_retention_duration_seconds",
+    "Time that hiding and deleting old blocks of all tenants takes in a cycle of the leader.",
+    buckets=(0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+)
 ERRORS: Final = Counter(
     "tempodb_compaction_errors_total", "Failures of the leader of compactors: storage or Kafka away, damaged indexes."
 )
@@ -47,8 +59,15 @@ RETENTION_ERRORS: Final = Counter(
 )
 CUTS_DELETED: Final = Counter("stretto_cuts_deleted_total", "Cuts and checkpoints that were deleted.")
 CHECKPOINTS: Final = Counter("stretto_checkpoints_written_total", "Checkpoints of partitions that were written.")
+FILTER_PACKS: Final = Counter(
+    "stretto_filter_packs_written_total", "Objects that were written with the filters of trace ids of many blocks."
+)
 ORPHANS: Final = Counter(
     "stretto_orphaned_blocks_total", "Folders in blocks/ that belonged to nothing, which were deleted."
 )
 MISSING: Final = Gauge("stretto_missing_blocks", "Blocks whose objects were missing at the last listing of all blocks.")
+LAST_CYCLE: Final = Gauge(
+    "stretto_compaction_last_cycle_timestamp_seconds",
+    "Unix time at which this process last ended a cycle of the leader: merges planned, old blocks deleted. 0: never.",
+)
 LEADER: Final = Gauge("stretto_compaction_leader", "Whether this process plans merges (1) or not (0).")

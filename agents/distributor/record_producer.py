@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from agents.stream.kafka_client import KafkaClient
 from agents.stream.kafka_start import reached
+from tables.native_histogram import NativeHistogram
 from tables.wire.record import Headers
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,22 @@ UNSETTLED = Gauge(
 PRODUCE_SECONDS = Histogram(
     "stretto_produce_seconds",
     "Time from the first record of a batch until Kafka has acknowledged the last one.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+
+_TEMPO_RECORDS = Counter("tempo_distributor_produce_records_total", "Records written to topic spans, or tried.")
+_TEMPO_FAILURES = Counter(
+    "tempo_distributor_produce_failures_total",
+    "Records that Kafka did not take, by reason: timeout (it may still), error, unsettled (not tried, because earlier "
+    "ones are not settled).",
+    ["reason"],
+)
+_TEMPO_BYTES = Counter(
+    "tempo_distributor_kafka_write_bytes_total", "Bytes of records that Kafka has acknowledged.", ["partition"]
+)
+_TEMPO_SECONDS = NativeHistogram(
+    "tempo_distributor_kafka_write_latency_seconds",
+    "Time until Kafka has acknowledged the records of a batch.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 
@@ -80,6 +97,7 @@ class RecordProducer:
         self._message_bytes_max, self._timeout_s = message_bytes_max, write_timeout_s
         self._producer: Any = None
         self._unsettled: set[asyncio.Task[None]] = set()
+        self._bytes: dict[int, Counter] = {}
         self.partitions = 0
         # How many partitions to use at the start, by how many there are.
         self.first_partitions: Callable[[int], int] = int
@@ -135,17 +153,21 @@ class RecordProducer:
     async def write(self, records: Sequence[Record]) -> None:
         """Returns when Kafka has acknowledged all of the records. Raises: KafkaUnavailable."""
         if self._unsettled:
+            _TEMPO_FAILURES.labels("unsettled").inc(len(records))
             raise KafkaUnavailable("Kafka has not acknowledged earlier spans yet; send again later")
         if not records:
             return
         task = asyncio.ensure_future(self._write_all(records))
-        with PRODUCE_SECONDS.time():
+        _TEMPO_RECORDS.inc(len(records))
+        with PRODUCE_SECONDS.time(), _TEMPO_SECONDS.time():
             done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
         if not done:
+            _TEMPO_FAILURES.labels("timeout").inc(len(records))
             self._wait_on(task, len(records))
             message = f"Kafka has not acknowledged within {self._timeout_s:g} s; send again later"
             raise KafkaUnavailable(message, task)
         if (err := task.exception()) is not None:
+            _TEMPO_FAILURES.labels("error").inc(len(records))
             raise KafkaUnavailable(f"Kafka does not take the spans: {err!r}; send again later") from err
 
     def _wait_on(self, task: "asyncio.Task[None]", records: int) -> None:
@@ -168,6 +190,14 @@ class RecordProducer:
                 self.acknowledged(one.topic, one.partition, one.offset + 1, now_s)
         RECORDS.inc(len(records))
         RECORD_BYTES.inc(sum(len(r.value) for r in records))
+        for record in records:
+            self._bytes_of(record.partition).inc(len(record.value))
+
+    def _bytes_of(self, partition: int) -> Counter:
+        series = self._bytes.get(partition)
+        if series is None:
+            series = self._bytes[partition] = _TEMPO_BYTES.labels(str(partition))
+        return series
 
     async def _enqueue(self, r: Record) -> Any:
         while True:

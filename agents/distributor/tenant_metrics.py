@@ -4,6 +4,9 @@ from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Gauge
 
+from tables.native_histogram import NativeHistogram
+from tables.tenant_labels import TENANTS_MAX, TenantLabels
+
 SPANS: Final = Counter(
     "tempo_distributor_spans_received_total", "Spans in requests that decode, within the rate limits.", ["tenant"]
 )
@@ -24,6 +27,12 @@ DISCARDED: Final = Counter(
     ["reason", "tenant"],
 )
 
+PUSH_SECONDS: Final = NativeHistogram(
+    "tempo_distributor_push_duration_seconds",
+    "Time from a whole request until Kafka has acknowledged its spans.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
 # Gauges that only grow: as Tempo's, their names do not end in _total.
 ACCEPTED: Final = Gauge(
     "tempo_receiver_accepted_spans",
@@ -37,30 +46,11 @@ REFUSED: Final = Gauge(
     ["receiver", "transport", "tenant"],
 )
 
-OTHERS: Final = "__other__"
-
-
-class TenantLabels:
-    """The label of each tenant: its name for the first ones that come, and one label for all further ones."""
-
-    def __init__(self, tenants_max: int) -> None:
-        self.tenants_max = tenants_max
-        self._known: dict[str, str] = {}
-
-    def of(self, tenant: str) -> str:
-        """The tenant's label."""
-        found = self._known.get(tenant)
-        if found is None:
-            if len(self._known) >= self.tenants_max:
-                return OTHERS
-            found = self._known[tenant] = tenant
-        return found
-
 
 class TenantMetrics:
     """One per process. It keeps the series, since looking one up costs more than counting."""
 
-    def __init__(self, tenants_max: int = 1000) -> None:
+    def __init__(self, tenants_max: int = TENANTS_MAX) -> None:
         self.labels = TenantLabels(tenants_max)
         self._received: dict[str, tuple[Counter, Counter]] = {}
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from agents.generator.config import SERVICE_GRAPHS, SPAN_METRICS, GeneratorConfig
 from agents.generator.processors.tenant import TenantStats
 
 RECEIVED = Counter(
@@ -35,24 +36,38 @@ WAITING = Gauge(
     "Unpaired spans that wait for the other span of their edge.",
     ["tenant"],
 )
-EXPIRED = Counter(
-    "tempo_metrics_generator_processor_service_graphs_expired_edges_total",
-    "Unpaired spans whose other span did not arrive in time, including edges to virtual nodes.",
-    ["tenant"],
-)
 UNPAIRED = Counter(
     "tempo_metrics_generator_processor_service_graphs_unpaired_edges_total",
     "Unpaired spans that expired without becoming an edge.",
     ["tenant"],
 )
-DROPPED = Counter(
-    "tempo_metrics_generator_processor_service_graphs_dropped_spans_total",
-    "Unpaired spans dropped because service_graphs.max_items were already waiting.",
-    ["tenant"],
-)
 COLLECTIONS_FAILED = Counter(
     "tempo_metrics_generator_collections_failed_total",
     "Collections that failed because of a bug. The tenant's counters start at 0 again.",
+    ["tenant"],
+)
+COLLECTIONS = Counter("tempo_metrics_generator_registry_collections_total", "Collections of a tenant.", ["tenant"])
+REGISTRY_FAILED = Counter(
+    "tempo_metrics_generator_registry_collections_failed_total",
+    "Collections that failed because of a bug; error_type is fault.",
+    ["tenant", "error_type"],
+)
+PROCESSORS = Gauge(
+    "tempo_metrics_generator_active_processors", "1 for each processor that a tenant has.", ["tenant", "processor"]
+)
+SERIES_MAX = Gauge(
+    "tempo_metrics_generator_registry_max_active_series", "Limit of a tenant's series; 0: none.", ["tenant"]
+)
+# Gauges that only grow: as Tempo's, their names do not end in _total.
+EDGES = Gauge("tempo_metrics_generator_processor_service_graphs_edges", "Edges counted, since the start.", ["tenant"])
+EXPIRED = Gauge(
+    "tempo_metrics_generator_processor_service_graphs_expired_edges",
+    "Unpaired spans whose other span did not arrive in time, since the start, including edges to virtual nodes.",
+    ["tenant"],
+)
+DROPPED = Gauge(
+    "tempo_metrics_generator_processor_service_graphs_dropped_spans",
+    "Unpaired spans dropped because service_graphs.max_items were already waiting, since the start.",
     ["tenant"],
 )
 PUSHES = Counter("tempo_metrics_generator_pushes_total", "Pushes that every target has accepted or rejected.")
@@ -77,3 +92,11 @@ def export_stats(tenant: str, now: TenantStats, before: TenantStats) -> None:
     EXPIRED.labels(tenant).inc(now.edges_expired - before.edges_expired)
     UNPAIRED.labels(tenant).inc(now.edges_unpaired - before.edges_unpaired)
     DROPPED.labels(tenant).inc(now.edges_dropped - before.edges_dropped)
+    EDGES.labels(tenant).inc(now.edges - before.edges)
+
+
+def export_config(tenant: str, config: GeneratorConfig) -> None:
+    """Updates the metrics of what a tenant's settings say."""
+    for name in (SPAN_METRICS, SERVICE_GRAPHS):
+        PROCESSORS.labels(tenant, name).set(name in config.processors)
+    SERIES_MAX.labels(tenant).set(config.max_active_series)

@@ -6,7 +6,14 @@ from typing import Final, Protocol, Self
 
 from agents.generator.config import GeneratorConfig, fingerprint
 from agents.generator.journal.journal_format import SavedTenant
-from agents.generator.own_metrics import COLLECTIONS_FAILED, NO_STATS, export_stats
+from agents.generator.own_metrics import (
+    COLLECTIONS,
+    COLLECTIONS_FAILED,
+    NO_STATS,
+    REGISTRY_FAILED,
+    export_config,
+    export_stats,
+)
 from agents.generator.processors.tenant import TenantGenerator, TenantStats
 from agents.generator.push.push import Push, PushPart, end_of, folded, last_push_of, push_of
 from tables.wall import is_fault
@@ -81,6 +88,7 @@ class Tenant:
         If the new configuration counts differently, the affected series end and start again; no count is lost.
         """
         part = PushPart(self.generator.collect(time_ms / 1000), time_ms, created_ms)
+        COLLECTIONS.labels(self.name).inc()
         self.export_stats()
         push = push_of(number, part)
         if wanted.generator != self.config.generator and not self.generator.adopt(wanted.generator):
@@ -106,6 +114,7 @@ class Tenant:
                 raise
             log.exception("what was counted of tenant %s cannot be collected; its counters begin anew", self.name)
             COLLECTIONS_FAILED.labels(self.name).inc()
+            REGISTRY_FAILED.labels(self.name, "fault").inc()
         self.config, self.generator, self.reported = wanted, TenantGenerator(wanted.generator), NO_STATS
         return self.collect(number, time_ms, created_ms, wanted, due=due)
 
@@ -113,4 +122,5 @@ class Tenant:
         """Updates the metrics of this tenant."""
         now = self.generator.stats()
         export_stats(self.name, now, self.reported)
+        export_config(self.name, self.config.generator)
         self.reported = now

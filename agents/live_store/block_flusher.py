@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import logging
+import time
+from collections import Counter as Counting
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -11,6 +13,8 @@ from typing import NamedTuple
 from faust.types import TP
 from prometheus_client import Counter, Gauge
 
+from agents import tracing
+from agents.live_store import own_metrics
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.retry import GaveUp, log_failure, retried
@@ -64,8 +68,14 @@ class BlockFlusher:
         if store is None or flush.state.closed:
             return
         state, job = flush
-        work = functools.partial(store.flush, state.partition, job, state.to_flush(job))
-        result = await self._written(state, work)
+        segments, start_s = state.to_flush(job), time.perf_counter()
+        work = functools.partial(store.flush, state.partition, job, segments)
+        spans: Counting[str] = Counting()
+        for info in segments:
+            spans[info.tenant] += info.spans
+        about = {"partition": state.partition, "spans": spans.total(), "tenants": len(spans), "segments": len(segments)}
+        with tracing.background("flush blocks", about, spans):
+            result = await self._written(state, work)
         if result is None:
             return
         if not result.ours:
@@ -83,8 +93,12 @@ class BlockFlusher:
         if state.closed:
             return  # the cut holds; whoever has the partition now has found it in storage
         done = store.flushed(state, job, result)
-        spans = sum(meta.spans for meta in result.blocks)
-        log.info("partition %d: offsets %d-%d, %d spans in blocks", state.partition, *_range(job), spans)
+        own_metrics.FLUSH_SECONDS.observe(time.perf_counter() - start_s)
+        own_metrics.FLUSHED.inc(len(result.blocks))
+        for meta in result.blocks:
+            own_metrics.FLUSH_BYTES.observe(meta.size_bytes)
+        in_blocks = sum(meta.spans for meta in result.blocks)
+        log.info("partition %d: offsets %d-%d, %d spans in blocks", state.partition, *_range(job), in_blocks)
         await self._app.consumer.commit_through({TP(self._manager.topic, state.partition): job.last_offset + 1})
         self._flushed.append(_Flushed(asyncio.get_running_loop().time(), done))
 
@@ -103,6 +117,7 @@ class BlockFlusher:
 
         def on_failure(err: Exception, wait_s: float) -> None:
             FAILURES.inc()
+            own_metrics.FLUSHES_FAILED.inc()
             log_failure(log, "blocks wait", wait_s, err)
 
         try:
@@ -139,6 +154,7 @@ class BlockFlusher:
             return
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, walled, store.delete, gone)
+            own_metrics.CLEARED.labels("complete").inc(len(gone))
         except (StorageError, OSError, NativePanic) as err:
             log.warning("flushed segments stay until the next start: %s", err)
 

@@ -13,9 +13,11 @@ class LiveLimits:
     head_bytes_max: above it the fullest partition is sealed early
     segment_bytes_max: above it (segments on disk that are not in blocks) consumption pauses
     lag_s_max: seconds behind the end offset that Kafka reports, after which a partition counts as missing for queries
+    retention_s: how long Kafka keeps records, as far as the settings say; 0: not known
     """
 
     pending_spans_max: int
     head_bytes_max: int
     segment_bytes_max: int
     lag_s_max: float = _LAG_S_MAX
+    retention_s: float = 0.0

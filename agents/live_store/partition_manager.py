@@ -13,11 +13,25 @@ from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
-from prometheus_client import Counter, Gauge
 
+from agents.live_store.ages import show_ages
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.live_store.incoming import incoming_of
 from agents.live_store.limits import LiveLimits
+from agents.live_store.own_metrics import (
+    COMPLETION_RETRIES,
+    COMPLETION_SECONDS,
+    COMPLETIONS_FAILED,
+    DISK_WAITS,
+    EARLY_SEALS,
+    FAILURES,
+    GAPS,
+    REDELIVERED,
+    SEAL_WAITS,
+    SEGMENT_BYTES,
+    LiveMetrics,
+    back_pressure,
+)
 from agents.stream.consumer_report import ConsumerReport
 from agents.stream.kafka_batches import HOLES
 from agents.stream.retry import log_failure, retried
@@ -31,30 +45,6 @@ from tables.wall import walled
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-APPENDED = Counter("stretto_live_store_spans_appended_total", "Spans appended to the live store. They are searchable.")
-REDELIVERED = Counter(
-    "stretto_live_store_records_redelivered_total",
-    "Redelivered records that were skipped because the live store already has them.",
-)
-SEAL_WAITS = Counter("stretto_live_store_seal_waits_total", "Times that consumption paused until heads were sealed.")
-DISK_WAITS = Counter(
-    "stretto_live_store_disk_waits_total", "Times that consumption paused until segments were written to blocks."
-)
-EARLY_SEALS = Counter(
-    "stretto_live_store_early_seals_total",
-    "Early seals of a partition, because the heads exceeded live_store.head_bytes_max.",
-)
-HEAD_BYTES = Gauge("stretto_live_store_head_bytes", "Bytes of the records in open heads.")
-SEGMENT_BYTES = Gauge("stretto_live_store_segment_bytes", "Bytes of segments that are not in blocks yet.")
-GAPS = Counter(
-    "stretto_live_store_offset_gaps_total", "Offsets that were missed because the topic no longer holds them."
-)
-PENDING = Gauge("stretto_live_store_pending_spans", "Spans that wait to be sealed.")
-HEAD_SPANS = Gauge("stretto_live_store_head_spans", "Spans in open heads.")
-FAILURES = Counter(
-    "stretto_live_store_failures_total", "Failed seals, offset writes and loads of segments; they are retried."
-)
-
 _OPEN_WAIT_S = 20.0
 _DISK = "segments on disk"
 _NOT_NEEDED = "compactor"  # spans come, and queries are answered, also before it runs
@@ -65,7 +55,7 @@ class PartitionManager:
     flusher.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its collaborators)
         self,
         app: StreamApp,
         topic: str,
@@ -73,15 +63,18 @@ class PartitionManager:
         limits: LiveLimits,
         flushes: FlushQueue,
         consumers: ConsumerReport,
+        zone: str = "",
     ) -> None:
-        """flushes: takes the cuts that are to become blocks. consumers: what the watchdog of consumers says"""
+        """flushes: takes the cuts that are to become blocks. consumers: what the watchdog of consumers says
+        zone: in which this live store is, for metrics
+        """
         self.app, self.topic = app, topic
         self._flushes, self._consumers = flushes, consumers
         self.store: LiveStore | None = None
         self.check_storage: Callable[[], None] = lambda: None  # raises StorageError; before a partition is opened
         self.problems: dict[str, str] = {}  # what does not work at the moment, for /ready
         self.damage: dict[str, str] = {}  # what somebody has to repair; the rest is served
-        self._executor, self._limits = executor, limits
+        self._executor, self._limits, self._metrics = executor, limits, LiveMetrics(zone)
         self._chains: dict[int, asyncio.Task[None]] = {}
         self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
         self._room_on_disk.set()
@@ -240,7 +233,7 @@ class PartitionManager:
             state.skip(message.offset)
             return
         self.run(state, state.append(incoming))
-        APPENDED.inc(sum(item.spans for _, item in incoming.parts))
+        self._metrics.took(incoming.parts)
         await self._bounded(store)
 
     async def _fill_gap(self, state: LivePartition, message: Any) -> bool:
@@ -276,13 +269,13 @@ class PartitionManager:
             self.run(fullest, fullest.seal_all())
         if self._pending(store) > self._limits.pending_spans_max:
             SEAL_WAITS.inc()
-            with self._waiting("heads wait to be sealed"):
+            with self._waiting("heads wait to be sealed"), back_pressure("completion"):
                 while self._pending(store) > self._limits.pending_spans_max:
                     self._work_done.clear()
                     await self._work_done.wait()
         if not self._room_on_disk.is_set():
             DISK_WAITS.inc()
-            with self._waiting("segments wait to be in blocks"):
+            with self._waiting("segments wait to be in blocks"), back_pressure("disk"):
                 await self._room_on_disk.wait()
 
     @contextmanager
@@ -318,9 +311,8 @@ class PartitionManager:
             self._past_holes(state)
             self.run(state, state.tick(now_ms))
         self._watch_disk(self.store)
-        HEAD_BYTES.set(sum(state.head_bytes for state in self.store.partitions.values()))
-        PENDING.set(self._pending(self.store))
-        HEAD_SPANS.set(sum(state.head_spans for state in self.store.partitions.values()))
+        self._metrics.show(self.store, ready=not self.not_ready())
+        show_ages(self.store.partitions.values(), now_ms, self._limits.retention_s)
 
     # ---- jobs
 
@@ -361,7 +353,9 @@ class PartitionManager:
 
     async def _seal(self, state: LivePartition, job: SealJob) -> None:
         seal = functools.partial(self._require_store().seal, state.partition, job)
-        info, bad = await self.retried(f"seal partition {state.partition}", seal)
+        with COMPLETION_SECONDS.time():
+            info, bad = await self.retried(f"seal partition {state.partition}", seal, seals=True)
+        self._metrics.sealed(info)
         for item in bad:
             self._skipped(state.partition, item.offset, item.problem, "value")
         state.sealed(job, info)
@@ -371,11 +365,14 @@ class PartitionManager:
         UNREADABLE.labels(reason).inc()
         log.warning("skipped %s[%d]@%d: %s", self.topic, partition, offset, problem)
 
-    async def retried(self, what: str, work: Callable[[], T]) -> T:
+    async def retried(self, what: str, work: Callable[[], T], *, seals: bool = False) -> T:
         """Runs `work` on the executor until it succeeds. Meanwhile /ready shows the problem."""
 
         def on_failure(err: Exception, wait_s: float) -> None:
             FAILURES.inc()
+            if seals:
+                COMPLETIONS_FAILED.inc()
+                COMPLETION_RETRIES.inc()
             problems = self.damage if isinstance(err, DamagedError) else self.problems
             problems[what] = f"cannot {what}: {err}"
             log_failure(log, f"cannot {what}", wait_s, err)

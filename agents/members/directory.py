@@ -21,6 +21,19 @@ UNREADABLE = Counter(
 FORGOTTEN = Counter(
     "stretto_members_forgotten_total", "Members that were removed because they were not heard of for too long."
 )
+RING_MEMBERS = Gauge(
+    "tempo_ring_members",
+    "Processes by what they run (name) and state, as Tempo's rings write it: ACTIVE, LEAVING, Unhealthy.",
+    ["name", "state"],
+)
+CLUSTER_MEMBERS = Gauge("tempo_memberlist_client_cluster_members_count", "Processes that this process knows of.")
+RING_PARTITIONS = Gauge(
+    "tempo_partition_ring_partitions",
+    "Partitions of topic spans, by state: Active (a healthy live store has it), Inactive. name: livestore-partitions.",
+    ["name", "state"],
+)
+_RING_STATES = {MemberState.UNHEALTHY: "Unhealthy"}
+_LIVE_STORE, _PARTITION_RING = "live-store", "livestore-partitions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class MemberDirectory:
         self._known: dict[str, _Known] = {}
         self._clock_ms = 0
         self._last_ms: int | None = None
+        self._shown_targets: set[str] = set()
         self.replayed = False  # whether everything that the topic had at the start is read
 
     def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
@@ -111,6 +125,21 @@ class MemberDirectory:
         MEMBERS.clear()
         for (target, state), count in counts.items():
             MEMBERS.labels(target, state).set(count)
+        self._show_rings()
+
+    def _show_rings(self) -> None:
+        members = self.all()
+        CLUSTER_MEMBERS.set(len(members))
+        for target in {name for one in members for name in one.targets} | self._shown_targets:
+            for state in MemberState:
+                count = sum(target in one.targets and one.state is state for one in members)
+                RING_MEMBERS.labels(target, _RING_STATES.get(state, state.value)).set(count)
+            self._shown_targets.add(target)
+        live = [one for one in members if _LIVE_STORE in one.targets and one.state is MemberState.ACTIVE]
+        owned = {number for one in live for number in one.partitions}
+        there = max((one.partition_count for one in members), default=0)
+        RING_PARTITIONS.labels(_PARTITION_RING, "Active").set(len(owned))
+        RING_PARTITIONS.labels(_PARTITION_RING, "Inactive").set(max(0, there - len(owned)))
 
     def _silent_ms(self, one: _Known) -> int:
         return self._clock_ms - one.seen_ms

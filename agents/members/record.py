@@ -8,9 +8,11 @@ from typing import Any, Final
 import orjson
 
 from agents.members.member import Member, MemberState, OffsetRange
+from tables.errors import NEWER
 
 _VERSION: Final = 1
 _TEXT_MAX: Final = 1024
+_ENDS: Final = 4  # offsets of a partition that this build knows of
 
 
 class MemberRecordError(ValueError):
@@ -43,11 +45,15 @@ def encode(member: Member) -> bytes:
 
 
 def decode(member_id: str, value: bytes) -> Member:
-    """The member of a record. Fields that later builds add are ignored. Raises: MemberRecordError"""
+    """The member of a record. Raises: MemberRecordError
+
+    Fields that later builds add are ignored, and those that earlier builds did not write are as if nothing was known:
+    builds run side by side while they are exchanged.
+    """
     try:
         found: Any = orjson.loads(value)
         if found["v"] != _VERSION:
-            raise MemberRecordError(f"version {str(found['v'])[:20]} is not known")
+            raise MemberRecordError(f"{member_id[:100]} is of version {str(found['v'])[:20]}; {NEWER}")
         return _member(member_id, found)
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise MemberRecordError(f"not a member: {err!r}"[:200]) from err
@@ -63,12 +69,12 @@ def _member(member_id: str, found: Mapping[str, Any]) -> Member:
         started_ns=int(found["started_ns"]),
         heartbeat_ns=int(found["heartbeat_ns"]),
         state=MemberState(found["state"]),
-        partitions={int(number): OffsetRange(*ends) for number, ends in found["partitions"].items()},
+        partitions={int(number): OffsetRange(*ends[:_ENDS]) for number, ends in found["partitions"].items()},
         services={_text(target): _text(state) for target, state in found["services"].items()},
         assigned={_text(target): tuple(map(int, numbers)) for target, numbers in found["assigned"].items()},
-        partition_count=int(found["partition_count"]),
-        partitions_written=int(found["partitions_written"]),
-        record_counts=tuple(map(int, found["record_counts"])),
+        partition_count=int(found.get("partition_count", 0)),
+        partitions_written=int(found.get("partitions_written", 0)),
+        record_counts=tuple(map(int, found.get("record_counts", ()))),
     )
 
 

@@ -60,6 +60,13 @@ class TopicEnds:
             late = end
         return late
 
+    def unread_s(self, topic: str, partition: int, next_offset: int, now_s: float) -> float:
+        """For how long a record has been there that is not read: seconds since the oldest such end became known."""
+        tp = (topic, partition)
+        next_offset = HOLES.through(tp, next_offset)
+        unread = (at_s for at_s, end in self._known.get(tp, ()) if end > next_offset)
+        return max(0.0, now_s - min(unread, default=now_s))
+
 
 def lag(next_offset: int, topic: str, partition: int, ends: Mapping[TopicPartition, int]) -> int:
     """Number of offsets that are not read yet."""

@@ -34,7 +34,7 @@ class Call:
 def call_of(request: web.Request) -> Call:
     """What a request over HTTP asks. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden."""
     app, tenant = request.app, tenant_of_request(request)
-    partial_header, limits = request.headers.get(PARTIAL_HEADER), app[TENANTS].limits_of or (lambda _: app[LIMITS])
+    partial_header, limits = request.headers.get(PARTIAL_HEADER), app[TENANTS].limits_of or (lambda _: app[LIMITS].now)
     return Call(app[BACKEND], limits_of(tenant, limits), tenant, request.query, partial_header)
 
 

@@ -90,6 +90,12 @@ def plain_text(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text, headers={"X-Content-Type-Options": "nosniff"})
 
 
+def status_of(err: Exception) -> int:
+    """The HTTP status of an error, as `explain` has it."""
+    kinds = {**STATUS, TimeoutError: 504, MemoryError: 429}
+    return next((status for kind, status in kinds.items() if isinstance(err, kind)), 500)
+
+
 def explain(err: Exception, what: str) -> tuple[int, str]:
     """The HTTP status and the text for a client. what: the request, for the log where the fault is ours."""
     for kind, status in STATUS.items():

@@ -85,4 +85,16 @@ def _is_stricter(limit: int, than: int) -> bool:
 # The limits of one tenant.
 LimitsOf = Callable[[str], ApiLimits]
 
-LIMITS: Final = web.AppKey("limits", ApiLimits)
+
+class CurrentLimits:
+    """The limits of all, as they are now: `version` grows with each change."""
+
+    def __init__(self, limits: ApiLimits) -> None:
+        self.now, self.version = limits, 0
+
+    def replace(self, limits: ApiLimits) -> None:
+        """Other limits from now on."""
+        self.now, self.version = limits, self.version + 1
+
+
+LIMITS: Final = web.AppKey("limits", CurrentLimits)

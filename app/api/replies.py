@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from zlib_ng import zlib_ng
 
 from app.api.backend import BACKEND
+from app.api.llm.values import LLM
 from query import memory
 from query.memory import BudgetUser
 
@@ -31,6 +32,11 @@ PROTOBUF: Final = "application/protobuf"
 def wants_protobuf(request: web.Request) -> bool:
     """Matched by substring, as in Tempo: clients send it with and without parameters and weights."""
     return PROTOBUF in request.headers.get(hdrs.ACCEPT, "")
+
+
+def wants_llm(request: web.Request) -> bool:
+    """Tempo's form for language models; by substring, too."""
+    return LLM in request.headers.get(hdrs.ACCEPT, "")
 
 
 async def reply_either(

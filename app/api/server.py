@@ -8,15 +8,18 @@ from aiohttp.typedefs import Handler
 from app.api.backend import BACKEND, Backend
 from app.api.call import ACCESS
 from app.api.errors import errors_as_text
-from app.api.limits import LIMITS, ApiLimits
+from app.api.limits import LIMITS, ApiLimits, CurrentLimits
+from app.api.mcp import endpoint as mcp_endpoint
+from app.api.mcp.server import McpServer
 from app.api.page import config as page_config
 from app.api.page import search_stream, serve, service_map
 from app.api.page.files import PageFiles
 from app.api.page.serve import FILES
-from app.api.status import health, profile, status
+from app.api.status import debug, health, profile, reload, status
 from app.api.status import rings as rings_
 from app.api.status.process import PROCESS, Process
 from app.api.status.profile import PROFILING
+from app.api.status.reload import RELOAD, ReloadNow
 from app.api.status.rings import RINGS, Rings, UnknownRings
 from app.api.telemetry import request_duration
 from app.api.tempo import metrics, overrides, search, tags, trace_diff, traces
@@ -38,9 +41,12 @@ ROUTES: Final = (
     status.routes,
     rings_.routes,
     profile.routes,
+    debug.routes,
+    reload.routes,
     page_config.routes,
     search_stream.routes,
     service_map.routes,
+    mcp_endpoint.routes,
     serve.routes,
 )
 # As aiohttp writes the paths of routes.
@@ -54,13 +60,15 @@ _REST_OF_URL_BYTES: Final = 8190  # aiohttp's own limit, for all but the query
 
 def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by their names)
     backend: Backend,
-    limits: ApiLimits,
+    limits: ApiLimits | CurrentLimits,
     access: Access,
     *,
     process: Process | None = None,
     rings: Rings | None = None,
     profiling: bool = False,
     tenants: TenantApi | None = None,
+    mcp: McpServer | None = None,
+    reload_now: ReloadNow | None = None,
 ) -> web.Application:
     """Tempo's query API over a backend. Opens nothing: serve it with `api_runner`.
 
@@ -68,16 +76,24 @@ def build_api(  # noqa: PLR0913  (two collaborators and the limits, options by t
     process, rings: what /status, the web page and the pages of rings show
     profiling: whether /debug/pprof answers
     tenants: limits, overrides and usage of tenants; None: there are none
+    mcp: what answers /api/mcp; None: nothing
+    reload_now: what POST /-/reload does; None: it is not there
     """
     app = web.Application(middlewares=[request_duration, errors_as_text, only_with_token], client_max_size=_BODY_BYTES)
-    app[BACKEND], app[ACCESS], app[LIMITS] = backend, access, limits
+    app[BACKEND], app[ACCESS] = backend, access
+    app[LIMITS] = limits if isinstance(limits, CurrentLimits) else CurrentLimits(limits)
     app[TENANTS] = tenants or TenantApi()
     app[PROCESS] = process or Process("all")
     app[RINGS] = rings or UnknownRings()
     app[PROFILING] = profiling
+    if reload_now is not None:
+        app[RELOAD] = reload_now
     app[FILES] = PageFiles()
+    status.show_build()
     for routes in ROUTES:
         app.add_routes(routes)
+    if mcp is not None:
+        mcp_endpoint.add_mcp(app, mcp)
     return app
 
 
@@ -96,7 +112,7 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
 
 def url_bytes_max(app: web.Application) -> int:
     """Of the first line of a request: a byte of the query may be three in the URL: %7B."""
-    return 3 * app[LIMITS].max_query_expression_size_bytes + _REST_OF_URL_BYTES
+    return 3 * app[LIMITS].now.max_query_expression_size_bytes + _REST_OF_URL_BYTES
 
 
 def api_runner(app: web.Application) -> web.AppRunner:

@@ -1,4 +1,4 @@
-"""How long requests take: `stretto_request_duration_seconds`."""
+"""How long requests take: `stretto_request_duration_seconds`, and the same under Tempo's name and routes."""
 
 import asyncio
 import time
@@ -8,6 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import Histogram
 
+from agents import tracing
+from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request, tempo_route
+
 REQUEST_DURATION: Final = Histogram(
     "stretto_request_duration_seconds",
     "Time from a request's headers to its answer.",
@@ -15,7 +18,14 @@ REQUEST_DURATION: Final = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50),
 )
 
-CLIENT_GONE: Final = 499  # nginx's number for a client that went away
+# Paths whose parameters have other names in Tempo; what Tempo does not know keeps our path.
+_AS_TEMPO: Final = {
+    "/api/traces/{trace_id}": "/api/traces/{traceID}",
+    "/api/v2/traces/{trace_id}": "/api/v2/traces/{traceID}",
+    "/api/search/tag/{tag}/values": "/api/search/tag/{tagName}/values",
+    "/api/v2/search/tag/{tag}/values": "/api/v2/search/tag/{tagName}/values",
+    "unknown": "other",
+}
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -25,6 +35,7 @@ async def request_duration(request: web.Request, handler: Handler) -> web.Stream
     resource = request.match_info.route.resource
     route = "unknown" if resource is None else resource.canonical
     method = request.method if request.method in _METHODS else "other"
+    tracing.take_incoming(request.headers.get(tracing.TRACEPARENT))
     start_s = time.perf_counter()
     status = 500
     try:
@@ -37,5 +48,15 @@ async def request_duration(request: web.Request, handler: Handler) -> web.Stream
         status = CLIENT_GONE
         raise
     finally:
-        REQUEST_DURATION.labels(method, route, str(status)).observe(time.perf_counter() - start_s)
+        _observe(method, route, tempo_route(_AS_TEMPO.get(route, route)), status, time.perf_counter() - start_s)
     return response
+
+
+def observe_call(path: str, status: int, seconds: float) -> None:
+    """Counts a call over gRPC. path: of one of our methods; status: of HTTP"""
+    _observe(GRPC, path, path, status, seconds)
+
+
+def _observe(method: str, route: str, tempos: str, status: int, seconds: float) -> None:
+    REQUEST_DURATION.labels(method, route, str(status)).observe(seconds)
+    observe_request(method, tempos, status, seconds)

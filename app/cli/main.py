@@ -6,16 +6,14 @@ A subcommand imports what it needs when it is called: `stretto config` needs no 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from app.errors import SettingsError, StrettoError
-from app.settings import Settings, load, to_yaml
-from app.settings.show import table
+from app.settings import Settings, load
 
 EXIT_FAILED: Final = 1
-_OWN_PARSER: Final = frozenset({"demo", "query"})
 EXIT_WRONG: Final = 2  # as argparse's: what was asked for cannot be understood
 
 
@@ -29,24 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.command not in _OWN_PARSER:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        match args.command:
-            case "config":
-                sys.stdout.write(table() if args.table else to_yaml(_settings()))
-                return 0
-            case "run":
-                return _run()
-            case "query":
-                return _query(rest)
-            case "token":
-                return _token()
-            case "explain":
-                return _explain(args)
-            case "blocks":
-                return _blocks(args)
-            case "import":
-                return _import(args)
-            case _:
-                return _demo(rest)
+        if args.command in _OWN_PARSER:
+            return _OWN_PARSER[args.command](rest)
+        return _COMMANDS[args.command](args)
     except SettingsError as wrong:
         return _fail(wrong, EXIT_WRONG)
     except StrettoError as wrong:
@@ -59,13 +42,26 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="A distributed-tracing backend. It reads its settings from stretto.yaml and the environment.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    config = commands.add_parser("config", help="print the effective settings as YAML, secrets masked")
+    config = commands.add_parser(
+        "config", help="print the settings that hold; check, migrate from Tempo, JSON schema for editors"
+    )
     config.add_argument(
         "--table",
         action="store_true",
         help="print all settings with their defaults as a Markdown table instead",
     )
+    if "config" in argv:
+        from app.cli.config.command import add_arguments as config_arguments
+
+        config_arguments(config)
     commands.add_parser("run", help="start Kafka, unless KAFKA_URL names one, and workers")
+    doctor = commands.add_parser(
+        "doctor", help="look at Kafka, storage, clocks, disk, ports, limits, versions; say what is wrong"
+    )
+    if "doctor" in argv:
+        from app.cli.doctor import add_arguments as doctor_arguments
+
+        doctor_arguments(doctor)
     explain = commands.add_parser("explain", help="print how a TraceQL query runs, and what it reads")
     if "explain" in argv:
         from app.cli.explain import arguments
@@ -85,6 +81,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands.add_parser("query", help="query a running server: search, trace, metrics, tags, values", add_help=False)
     commands.add_parser("token", help="create a token for the file that server.auth_file names")
     commands.add_parser("demo", help="send realistic traces, for a first look", add_help=False)
+    commands.add_parser("vulture", help="write known traces, and check for ever that they are found", add_help=False)
     return parser
 
 
@@ -92,7 +89,19 @@ def _settings() -> Settings:
     return load(os.environ, Path.cwd())
 
 
-def _run() -> int:
+def _config(args: argparse.Namespace) -> int:
+    from app.cli.config.command import main as config
+
+    return config(args, _settings)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from app.cli.doctor import main as doctor
+
+    return doctor(args)
+
+
+def _run(_: argparse.Namespace) -> int:
     from app.standalone.run import main as run
 
     return run(_settings())
@@ -122,7 +131,7 @@ def _query(argv: list[str]) -> int:
     return query(argv)
 
 
-def _token() -> int:
+def _token(_: argparse.Namespace) -> int:
     from app.cli.token import main as token
 
     return token()
@@ -132,6 +141,25 @@ def _demo(argv: list[str]) -> int:
     from app.cli.demo import main as demo
 
     return demo(argv)
+
+
+def _vulture(argv: list[str]) -> int:
+    from app.cli.vulture import main as vulture
+
+    return vulture(argv)
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "config": _config,
+    "run": _run,
+    "doctor": _doctor,
+    "token": _token,
+    "explain": _explain,
+    "blocks": _blocks,
+    "import": _import,
+}
+# Their own parsers read what follows.
+_OWN_PARSER: Final[Mapping[str, Callable[[list[str]], int]]] = {"query": _query, "demo": _demo, "vulture": _vulture}
 
 
 def _fail(wrong: StrettoError, code: int) -> int:

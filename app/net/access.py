@@ -78,6 +78,17 @@ class Access:
         owners, _ = self._owners(self._credentials, authorization)
         return lambda tenant: tenant in owners or ANY_TENANT in owners
 
+    def check_operator(self, authorization: str | None) -> None:
+        """Checks a request that concerns everybody: where tokens are needed, one of all tenants will do.
+
+        Raises: Unauthorized, Forbidden
+        """
+        if self._credentials is None:
+            return
+        owners, _ = self._owners(self._credentials, authorization)
+        if ANY_TENANT not in owners:
+            raise Forbidden(f"this is for operators: it needs a token of the tenant {ANY_TENANT} in server.auth_file")
+
     def tenant(self, authorization: str | None, org: str | None) -> str:
         """The tenant of a request.
 

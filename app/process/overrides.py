@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +14,10 @@ from prometheus_client import Counter, Gauge
 from pydantic import ValidationError
 
 from app.errors import SettingsError
+from app.process.limit_metrics import show_limits
 from app.settings import Settings
-from app.settings.base import conflict
 from app.settings.overrides import TenantOverrides, layered
-from app.settings.tenant_file import ANY_TENANT, read_tenants
+from app.settings.tenant_file import ANY_TENANT, check_entry, check_forwarders, read_tenants
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,11 @@ class OverridesFile:
         self._own: Mapping[str, TenantOverrides] = {}
         self._known: dict[str, TenantOverrides] = {}
         self._digest = b""
+        self._reading = threading.Lock()
         self.version = 0
         if self._name:
             self._read()
+        self._show()
 
     def of(self, tenant: str) -> TenantOverrides:
         """What counts for a tenant: `overrides.defaults`, over these its entry, or else that of `*`, and over that what
@@ -80,7 +84,7 @@ class OverridesFile:
 
     def check_own(self, tenant: str, own: TenantOverrides) -> None:
         """Raises: ValidationError if what a tenant sets itself does not fit to what the operator has set"""
-        self._check_forwarders(own)
+        check_forwarders(self._settings, own)
         self._over_file(tenant, own).metrics_generator.over(self._settings.metrics_generator)
 
     def set_own(self, own: Mapping[str, TenantOverrides]) -> None:
@@ -90,22 +94,40 @@ class OverridesFile:
             self._own = good
             self._changed()
 
+    def use(self, settings: Settings) -> None:
+        """Reads the file anew, by other settings: its name may be another, and so may the defaults.
+
+        Raises: SettingsError if the file is invalid; what was before then stays in use
+        """
+        with self._reading:
+            before = (self._settings, self._name, self._digest, self._tenants, self._own)
+            self._settings, self._name, self._digest = settings, settings.overrides.per_tenant_override_config, b""
+            try:
+                if self._name:
+                    self._read()
+                else:
+                    self._tenants = {}
+                    GOOD.set(1)
+                    WITHOUT_EFFECT.set(0)
+                self._own = {tenant: entry for tenant, entry in self._own.items() if self._fits(tenant, entry)}
+            except SettingsError:
+                FAILED.inc()
+                GOOD.set(0)
+                self._settings, self._name, self._digest, self._tenants, self._own = before
+                raise
+            finally:
+                self._changed()
+
     def reload(self) -> None:
         """Reads the file again if it has changed. If it is invalid, the previous content stays in use."""
-        if not self._name:
-            return
         try:
-            self._read()
+            with self._reading:
+                if self._name:
+                    self._read()
         except SettingsError as err:
             FAILED.inc()
             GOOD.set(0)
             log.error("overrides.per_tenant_override_config: what was read before holds:\n%s", err)
-
-    def _check_forwarders(self, entry: TenantOverrides) -> None:
-        names = {one.name for one in self._settings.distributor.forwarders}
-        if wrong := [name for name in entry.forwarders if name not in names]:
-            fault = conflict("forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
-            raise ValidationError.from_exception_data("Overrides", [{"type": fault, "loc": (), "input": None}])
 
     def _over_file(self, tenant: str, own: TenantOverrides) -> TenantOverrides:
         return layered(layered(self._settings.overrides.defaults, self.entry(tenant)), own)
@@ -121,6 +143,12 @@ class OverridesFile:
 
     def _changed(self) -> None:
         self._known, self.version = {}, self.version + 1
+        self._show()
+
+    def _show(self) -> None:
+        """Sets the metrics of limits."""
+        named = {*self._tenants, *self._own} - {ANY_TENANT}
+        show_limits(self._settings, self.of(ANY_TENANT), {tenant: self.of(tenant) for tenant in named})
 
     def _read(self) -> None:
         try:
@@ -141,7 +169,7 @@ class OverridesFile:
             raise SettingsError(f"{self._name}: not UTF-8 text; save the file as UTF-8") from err
         # A wrong file is logged once, not every few seconds.
         self._digest = digest
-        tenants, warnings = read_tenants(text, self._name, self._environ, self._check)
+        tenants, warnings = read_tenants(text, self._name, self._environ, partial(check_entry, self._settings))
         for warning in warnings:
             log.warning("%s", warning)
         WITHOUT_EFFECT.set(len(warnings))
@@ -152,22 +180,16 @@ class OverridesFile:
             log.info("overrides of %d tenants from %s", len(tenants), self._name)
         GOOD.set(1)
 
-    def _check(self, entry: TenantOverrides) -> None:
-        """Raises: ValidationError if the entry does not fit the settings"""
-        settings = self._settings
-        self._check_forwarders(entry)
-        layered(settings.overrides.defaults, entry).metrics_generator.over(settings.metrics_generator)
-
 
 class OverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """Reloads the file periodically."""
 
     def __init__(self, file: OverridesFile, period_s: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._file, self._period_s = file, period_s
+        self._file, self.period_s = file, period_s
 
     @faust.Service.task
     async def _reload(self) -> None:
         while not self.should_stop:
-            await self.sleep(self._period_s)
+            await self.sleep(self.period_s)
             await asyncio.to_thread(self._file.reload)  # thousands of tenants take a second

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 import faust
+from prometheus_client import Counter
 
 from app.process.overrides import OverridesFile
 from app.process.own_overrides import OwnOverrides
@@ -13,6 +14,11 @@ from app.settings import Settings
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.wall import NativePanic, walled
+
+RELOAD_FAILED: Final = Counter(
+    "tempo_overrides_user_configurable_overrides_reload_failed_total",
+    "Times that what tenants have set could not be read; it stays as it was.",
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,4 +47,5 @@ class OwnOverridesReader(faust.Service):  # type: ignore[misc]  # Faust has no t
         try:
             await asyncio.to_thread(walled, own.poll)
         except (StorageError, OSError, NativePanic) as err:
+            RELOAD_FAILED.inc()
             log.warning("the overrides that tenants have set are as they were: %s", err)

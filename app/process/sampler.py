@@ -72,6 +72,17 @@ def _cpu_ns() -> dict[int, int]:
     return found
 
 
+def to_collapsed(samples: StackSamples) -> str:
+    """The samples as collapsed stacks, the outermost function first, with milliseconds of wall-clock time: what
+    flamegraph.pl and speedscope read.
+    """
+    merged: Counter[str] = Counter()
+    for stack, wall_ns in samples.wall_ns.items():
+        places = (f"{function} ({Path(file).name}:{number})" for function, file, number in reversed(stack))
+        merged[";".join(one.replace(";", ",") for one in places)] += wall_ns
+    return "".join(f"{stack} {round(wall_ns / 1e6)}\n" for stack, wall_ns in merged.most_common())
+
+
 def to_pprof(samples: StackSamples) -> bytes:
     """The samples as a compressed pprof profile."""
     texts: dict[str, int] = {"": 0}

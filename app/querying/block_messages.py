@@ -15,6 +15,7 @@ from app.querying.live_messages import keys_of, redactions_from_json, redactions
 from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import NO_KEYS, Keys
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.redaction.rules import Redaction
 
@@ -57,13 +58,16 @@ class BlockFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockAsk:
-    """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too"""
+    """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too
+    filter_packs: those that may have their filters
+    """
 
     tenant: str
     wanted: Wanted
     request: Request
     files: Sequence[BlockFiles]
     redactions: Sequence[Redaction] = ()
+    filter_packs: Sequence[PackRef] = ()
     elsewhere: Keys = field(default_factory=lambda: NO_KEYS)
 
     def to_frame(self) -> RpcFrame:
@@ -74,6 +78,7 @@ class BlockAsk:
             "request": to_json(self.request),
             "files": [[one.meta.model_dump(), one.first, one.end] for one in self.files],
             "redactions": redactions_to_json(self.redactions),
+            "filter_packs": [one.model_dump() for one in self.filter_packs],
         }
         return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
@@ -89,6 +94,7 @@ class BlockAsk:
                 request=from_json(fields["request"]),
                 files=[_files(values, tenant) for values in fields["files"]],
                 redactions=redactions_from_json(fields["redactions"]),
+                filter_packs=[_pack(values) for values in fields.get("filter_packs", [])],
                 elsewhere=keys_of(frame.data),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:
@@ -108,6 +114,16 @@ def _files(values: Any, tenant: str) -> BlockFiles:
         raise BadRequest("a job names files that cannot be a block's")
     if not 0 <= found.first < found.end <= len(found.meta.files):
         raise BadRequest("a job names files that the block does not have")
+    return found
+
+
+def _pack(values: Any) -> PackRef:
+    try:
+        found = PackRef.model_validate(values)
+    except ValidationError as err:
+        raise BadRequest(f"a damaged pack of filters: {err.errors()[0]['msg']}") from err
+    if "/" in found.id or found.id in {"", ".", ".."}:
+        raise BadRequest("a job names what cannot be a pack of filters")
     return found
 
 

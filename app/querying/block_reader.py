@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.querying.redacted import redacted_blocks, redacted_file
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
@@ -28,10 +29,18 @@ class BlockReader:
         return redacted_blocks(blocks, metas, redactions, self._filters, block_sources)
 
     def trace_sources(
-        self, blocks: BlockList, metas: Sequence[BlockMeta], trace_id: bytes, redactions: Sequence[Redaction]
+        self,
+        blocks: BlockList,
+        metas: Sequence[BlockMeta],
+        trace_id: bytes,
+        redactions: Sequence[Redaction],
+        packs: Sequence[PackRef] = (),
     ) -> Sources:
-        """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other."""
-        files = self._filters.files_with(blocks.blooms, metas, trace_id)
+        """The files of blocks that may hold the trace, with their trace ids read: at once, not one after the other.
+
+        packs: of filters, that the tenant's index names
+        """
+        files = self._filters.files_with(blocks.blooms, metas, trace_id, packs)
         sources = [(meta, blocks.sources(meta)[number]) for meta, numbers in files for number in numbers]
         if sources:
             self._filters.at_once([source.traces for _, source in sources])

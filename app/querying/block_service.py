@@ -4,12 +4,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from prometheus_client import Counter
+
+from agents import tracing
 from app.querying.block_messages import BlockAsk, BlockFiles, Wanted
 from app.querying.block_reader import BlockReader
 from app.querying.executor import Cancelled, QueryExecutor
 from app.querying.live_messages import KEYS, PARTIAL, keys_frame
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_file
+from app.querying.tempo_routes import observed_call, querier_route
 from app.querying.trace_partial import TracePart
 from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest
@@ -22,6 +26,8 @@ from query.trace.by_id import trace_by_id
 from tables.catalog.block_list import BlockList
 from tables.errors import DamagedError
 
+EXECUTED: Final = Counter("tempo_querier_worker_request_executed_total", "Jobs that this querier has worked on.")
+_BLOCKS_SHOWN_MAX: Final = 20  # of a job, in its span
 # A file that is open costs some KB; those of the last jobs are opened already when the next job has them, too.
 OPEN_BLOCKS_MAX: Final = 4096
 
@@ -44,6 +50,22 @@ class BlockService:
         if blocks is None:
             raise BadRequest("the storage is not open yet")
         self._use(blocks, ask)
+        EXECUTED.inc()
+        about = {
+            "tenant": ask.tenant,
+            "wanted": str(ask.wanted),
+            "files": len(ask.files),
+            "size_bytes": sum(one.size_bytes for one in ask.files),
+            "blocks": [one.meta.block_id for one in ask.files[:_BLOCKS_SHOWN_MAX]],
+        }
+        parent = tracing.parent_of(frame.fields)
+        with (
+            tracing.span("querier job", about, kind=tracing.SERVER, parent=parent),
+            observed_call(querier_route(ask.request), "GET"),
+        ):
+            return await self._answer(blocks, ask)
+
+    async def _answer(self, blocks: BlockList, ask: BlockAsk) -> RpcFrame:
         match ask.wanted:
             case Wanted.KEYS:
                 keys: Keys = await self._run(blocks, lambda _: trace_keys(trace_ids(self._sources(blocks, ask))))
@@ -79,7 +101,7 @@ class BlockService:
         if not isinstance(request, TraceRequest):
             raise BadRequest("a job that wants a trace has no request for one")
         metas = [one.meta for one in ask.files]
-        sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions)
+        sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions, ask.filter_packs)
         return TracePart(*trace_by_id(sources, request)).to_ipc()
 
     def _sources(self, blocks: BlockList, ask: BlockAsk) -> list[Any]:

@@ -141,7 +141,8 @@ class LocalBlockWork:
         trace_id, redactions = request.trace_id, view.snapshot.redactions
 
         def over(metas: Sequence[BlockMeta]) -> TracePart:
-            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions)
+            packs = view.snapshot.filter_packs
+            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions, packs)
             parts = redacted_parts(live.local.sources(live.local_partitions, trace_id), redactions)
             return TracePart(*trace_by_id(sources + parts, request))
 

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 import pyarrow as pa
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents import tracing
 from app.api.errors import Stopping, TooManyRequests, Unavailable
 from app.querying.query_threads import leaving_nothing, lower_priority
 from app.settings.models import Query
@@ -32,6 +33,8 @@ CANCELLED = Counter(
     "stretto_queries_cancelled_total", "Queries that failed or were cancelled: timeout, client gone, storage error."
 )
 REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many others were waiting.")
+WORK_QUEUE = Gauge("tempodb_work_queue_length", "Queries and jobs that wait for a thread.")
+WORK_QUEUE_MAX = Gauge("tempodb_work_queue_max", "How many queries and jobs may wait for a thread.")
 STORAGE_REQUESTS = Histogram(
     "stretto_query_storage_requests",
     "Requests to the object storage that one query made, by operation.",
@@ -95,6 +98,7 @@ class QueryExecutor:
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self.memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0
+        WORK_QUEUE_MAX.set(limits.concurrent_max)
         self._closed = False
         compile_query("{ }")  # reads the grammar: 40 ms, for which the first query would hold up the event loop
 
@@ -139,7 +143,17 @@ class QueryExecutor:
         Raises: Stopping, TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are,
         every other StorageError as Unavailable
         """
-        counted = RequestUsage()
+        with tracing.span("execute", {}) as span:
+            counted = RequestUsage()
+            try:
+                return await self._run(work, counted, always_waits=always_waits)
+            finally:
+                _observe(counted)
+                span.set({"storage.requests": sum(counted.requests.values()), "storage.bytes": counted.bytes})
+                if usage is not None:
+                    usage.merge(counted)
+
+    async def _run(self, work: Callable[[Cancelled], T], counted: RequestUsage, *, always_waits: bool) -> T:
         limits = self.limits
         if self._admitted >= 2 * limits.concurrent_max and not always_waits:
             REFUSED.inc()
@@ -149,9 +163,13 @@ class QueryExecutor:
         cancelled, done = threading.Event(), False
         in_budget = self._on_thread(work, cancelled, counted)
         self._admitted += 1
+        waits = True
+        WORK_QUEUE.inc()
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 self._check_open()
+                waits = False
+                WORK_QUEUE.dec()
                 with RUNNING.track_inprogress():
                     answer = await asyncio.get_running_loop().run_in_executor(self.pool, walled, in_budget)
             done = True
@@ -167,9 +185,7 @@ class QueryExecutor:
                 CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
-            _observe(counted)
-            if usage is not None:
-                usage.merge(counted)
+            WORK_QUEUE.dec(waits)
 
     def _check_open(self) -> None:
         """Its threads take no more work once it is closed. Raises: Stopping"""

@@ -21,6 +21,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from app.api.errors import TooManyRequests, Unavailable
 from app.rpc.frames import RpcFrame
+from tables.native_histogram import NativeHistogram
+from tables.tenant_labels import TenantLabels
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,22 @@ WAITED: Final = Histogram(
     "stretto_query_frontend_queue_seconds",
     "Time from a job's arrival in the queue until a querier takes it.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
+)
+
+TEMPO_LENGTH: Final = Gauge("tempo_query_frontend_queue_length", "Jobs that wait for a querier, by tenant.", ["user"])
+TEMPO_WAITED: Final = NativeHistogram(
+    "tempo_query_frontend_queue_duration_seconds",
+    "Time from a job's arrival in the queue until a querier takes it.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+TEMPO_CLIENTS: Final = Gauge("tempo_query_frontend_connected_clients", "Slots of connected queriers.")
+TEMPO_DISCARDED: Final = Counter(
+    "tempo_query_frontend_discarded_requests_total",
+    "Jobs refused because their tenant has too many outstanding.",
+    ["user"],
+)
+TEMPO_RETRIES: Final = Histogram(
+    "tempo_query_frontend_retries", "How often a job was tried again.", buckets=(0, 1, 2, 3, 4, 5)
 )
 
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -112,6 +130,7 @@ class JobQueue:
         self._connected: dict[str, int] = {}  # slots by querier
         self._hashes: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._names: list[str] = []
+        self._labels = TenantLabels()
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- those who ask
@@ -121,6 +140,7 @@ class JobQueue:
         limits = self._limits
         if self._outstanding.get(tenant, 0) >= limits.outstanding_max:
             DISCARDED.inc()
+            TEMPO_DISCARDED.labels(self._labels.of(tenant)).inc()
             raise TooManyRequests(
                 f"tenant {tenant} has {limits.outstanding_max} jobs outstanding "
                 "(query_frontend.max_outstanding_per_tenant); ask again later, or for less"
@@ -134,6 +154,7 @@ class JobQueue:
             self._outstanding[tenant] -= 1
             if not self._outstanding[tenant]:
                 del self._outstanding[tenant]
+            TEMPO_RETRIES.observe(job.failures)
             self._give_up(job)
 
     def has_queriers(self, *, besides: str) -> bool:
@@ -149,6 +170,7 @@ class JobQueue:
         job.attempts.append(attempt)
         self._waiting.setdefault(job.tenant, deque()).append(attempt)
         QUEUED.inc()
+        TEMPO_LENGTH.labels(self._labels.of(job.tenant)).inc()
         self._dispatch()
 
     def _give_up(self, job: QueuedJob) -> None:
@@ -167,11 +189,13 @@ class JobQueue:
         """While a slot of a querier is there: it takes a job at a time."""
         self._connected[querier] = self._connected.get(querier, 0) + 1
         QUERIERS.inc()
+        TEMPO_CLIENTS.inc()
         self._rehash()
         try:
             yield
         finally:
             QUERIERS.dec()
+            TEMPO_CLIENTS.dec()
             self._connected[querier] -= 1
             if not self._connected[querier]:
                 del self._connected[querier]
@@ -271,6 +295,7 @@ class JobQueue:
         first = "preferred" if slot.querier == self._preferred(job) else "other"
         JOBS.labels(first if attempt.how == "first" else attempt.how).inc()
         WAITED.observe(now_s - attempt.queued_s)
+        TEMPO_WAITED.observe(now_s - attempt.queued_s)
         RUNNING.inc()
         self._idle.remove(slot)
         slot.taken.set_result(attempt)
@@ -285,6 +310,7 @@ class JobQueue:
     def _take_out(self, tenant: str, waiting: deque[Attempt], attempt: Attempt) -> None:
         waiting.remove(attempt)
         QUEUED.dec()
+        TEMPO_LENGTH.labels(self._labels.of(tenant)).dec()
         if not waiting:
             del self._waiting[tenant]
 

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from prometheus_client import Counter
 
+from agents import tracing
+from agents.live_store.own_metrics import LAGGED
 from agents.live_store.partition_manager import PartitionManager
 from app.querying.executor import Cancelled, QueryExecutor
 from app.querying.live_messages import (
@@ -20,6 +22,7 @@ from app.querying.live_messages import (
 from app.querying.live_view import PartitionStatus, PartitionsView, live_view
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_parts
+from app.querying.tempo_routes import live_store_route, observed_call
 from app.querying.trace_partial import TracePart
 from app.rpc.conversation import Conversation
 from app.rpc.frames import RpcFrame
@@ -47,10 +50,19 @@ class LiveService:
 
     async def answer(self, conversation: Conversation) -> None:
         """One conversation; see `live_messages`."""
-        ask = LiveAsk.from_frame(await conversation.receive())
+        frame = await conversation.receive()
+        ask = LiveAsk.from_frame(frame)
+        route, parent = live_store_route(ask.request), tracing.parent_of(frame.fields)
+        about = {"tenant": ask.tenant, "partitions": len(ask.partitions)}
+        with tracing.span(f"live store {route}", about, kind=tracing.SERVER, parent=parent), observed_call(route):
+            await self._answer(conversation, ask)
+
+    async def _answer(self, conversation: Conversation, ask: LiveAsk) -> None:
         view = live_view(self._manager, ask.tenant, ask.partitions)
         for status in view.statuses.values():
             ASKED.labels(status).inc()
+            if status is PartitionStatus.BEHIND:
+                LAGGED.labels(live_store_route(ask.request)).inc()
         served = [number for number, status in view.statuses.items() if is_served(status, behind_too=ask.behind_too)]
         has_spans = any(view.parts.get(number) for number in served)
         await conversation.send(opened(view.statuses, has_spans=has_spans))

@@ -15,6 +15,7 @@ from typing import Final
 
 from prometheus_client import Counter
 
+from agents import tracing
 from agents.members.member import Member, Members
 from agents.members.routing import LIVE_STORE, members_of
 from app.querying.live_messages import METHOD, OPENED, LiveAsk, expect, has_spans, statuses_of
@@ -23,7 +24,7 @@ from app.querying.live_view import PartitionStatus, PartitionsView
 from app.rpc.client import InternalClient
 from app.rpc.conversation import CallingConversation, PeerGone
 from app.rpc.errors import InternalError
-from app.rpc.frames import BadFrame
+from app.rpc.frames import BadFrame, with_traceparent
 from query.request_json import BadRequest
 
 log = logging.getLogger(__name__)
@@ -165,9 +166,12 @@ class _Opening:
     async def _ask_one(self, member: Member, partitions: Mapping[int, int]) -> Mapping[int, PartitionStatus]:
         """What a live store says of the partitions; nothing where it is not there."""
         conversation = self._stores.call(self._stack, member)
+        about = {"member": member.member_id, "partitions": len(partitions)}
         try:
+            with tracing.span("ask live store", about, kind=tracing.CLIENT) as span:
+                frame = with_traceparent(replace(self.ask, partitions=partitions).to_frame(), span)
             async with asyncio.timeout(_OPEN_S):
-                await conversation.send(replace(self.ask, partitions=partitions).to_frame())
+                await conversation.send(frame)
                 reply = expect(await conversation.receive(), OPENED)
                 statuses = statuses_of(reply)
         except (PeerGone, TimeoutError, BadFrame, BadRequest, InternalError) as err:

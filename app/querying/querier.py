@@ -176,7 +176,8 @@ class Querier:
             missing_data.add_damage(text)
 
         def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
-            sources = self._reader.trace_sources(store.blocks, metas, trace_id, live.blocks.redactions)
+            shown = live.blocks
+            sources = self._reader.trace_sources(store.blocks, metas, trace_id, shown.redactions, shown.filter_packs)
             parts = redacted_parts(live_sources(live, sorted(partitions), trace_id), live.blocks.redactions)
             return trace_by_id(sources + parts, request)
 

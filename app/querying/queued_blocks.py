@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
+from agents import tracing
 from app.querying.block_messages import BlockAsk, Wanted
 from app.querying.block_reader import blocks_of_trace
 from app.querying.block_work import AskTrace, BlockView, LocalBlockWork
@@ -21,11 +22,12 @@ from app.querying.participants import Participant, decoded
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
 from app.querying.trace_partial import TracePart
-from app.rpc.frames import RpcFrame
+from app.rpc.frames import RpcFrame, with_traceparent
 from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+from tables.blocks.filter_pack import PackRef
 
 # What takes about a millisecond is done on the event loop.
 _PLANNED_HERE_MAX: Final = 50  # blocks
@@ -34,6 +36,12 @@ BYTES: Final = Counter(
     "stretto_query_frontend_block_bytes_total",
     "Bytes of block files in the jobs of queries, by where the answer came from: querier, cache.",
     ["from_"],
+)
+JOBS_PER_QUERY: Final = Histogram(
+    "tempo_query_frontend_jobs_per_query",
+    "Jobs for queriers that a query has, by op: traces, others.",
+    ["op"],
+    buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096),
 )
 
 
@@ -70,6 +78,7 @@ class QueuedBlockWork:
         if not self.has_others():
             return [], view
         jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
+        JOBS_PER_QUERY.labels("others").observe(len(jobs))
         turns = asyncio.Semaphore(self._limits.concurrent_max)
         found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
         return found, replace(view, live_only=True)
@@ -89,6 +98,7 @@ class QueuedBlockWork:
 
         turns = asyncio.Semaphore(self._limits.concurrent_max)
         jobs = await self._planned(plan, view)
+        JOBS_PER_QUERY.labels("traces").observe(len(jobs))
         found: list[AskTrace] = [partial(self._trace_part, tenant, request, view, job, turns) for job in jobs]
         return found, replace(view, live_only=True)
 
@@ -102,6 +112,11 @@ class QueuedBlockWork:
     async def _frame(self, ask: BlockAsk) -> RpcFrame:
         return await self.executor.run_where_it_fits(ask.to_frame, small=len(ask.files) <= _PLANNED_HERE_MAX)
 
+    async def _run(self, ask: BlockAsk, job: BlockJob) -> RpcFrame:
+        about = {"wanted": str(ask.wanted), "files": len(ask.files)}
+        with tracing.span("job", about, kind=tracing.CLIENT) as span:
+            return await self._queue.run(ask.tenant, job.place, with_traceparent(await self._frame(ask), span))
+
     async def _trace_part(
         self, tenant: str, request: TraceRequest, view: BlockView, job: BlockJob, turns: asyncio.Semaphore
     ) -> TracePart:
@@ -111,9 +126,10 @@ class QueuedBlockWork:
             request=request,
             files=job.files,
             redactions=view.snapshot.redactions,
+            filter_packs=_packs_of(job, view),
         )
         async with turns:
-            reply = await self._queue.run(tenant, job.place, await self._frame(ask))
+            reply = await self._run(ask, job)
         return TracePart.from_ipc(expect(reply, PARTIAL).data)
 
     async def ask(self, ask: BlockAsk, job: BlockJob, view: BlockView, turns: asyncio.Semaphore) -> bytes:
@@ -125,8 +141,7 @@ class QueuedBlockWork:
             BYTES.labels("cache").inc(size_bytes)
             return data
         async with turns:
-            frame = await self._frame(ask)
-            reply = await self._queue.run(ask.tenant, job.place, frame)
+            reply = await self._run(ask, job)
         data = expect(reply, KEYS if ask.wanted is Wanted.KEYS else PARTIAL).data
         BYTES.labels("querier").inc(size_bytes)
         self._cache.put(key, ask.wanted, data)
@@ -171,3 +186,9 @@ class _Queued:
 def _bucket(view: BlockView) -> str:
     config = view.known.store.config
     return f"{config.backend}/{config.place}/{config.prefix}"
+
+
+def _packs_of(job: BlockJob, view: BlockView) -> list[PackRef]:
+    """The packs that may have filters of the job's blocks."""
+    places = {one.meta.place for one in job.files}
+    return [pack for pack in view.snapshot.filter_packs if pack.place in places]

@@ -57,10 +57,11 @@ def _holding(
 ) -> dict[str, set[tuple[str, int]]]:
     """By trace id: the files that may hold it."""
     trace_ids = {each.trace_id for each in redactions if each.trace_id}
+    packs = blocks.filter_packs(metas[0].tenant) if metas else ()
     return {
         trace_id: {
             (meta.block_id, number)
-            for meta, numbers in filters.files_with(blocks.store, metas, bytes.fromhex(trace_id))
+            for meta, numbers in filters.files_with(blocks.store, metas, bytes.fromhex(trace_id), packs)
             for number in numbers
         }
         for trace_id in trace_ids

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from app.net.access import Access, Forbidden, Identity, Unauthorized
 from app.net.http2 import Http2Connection
 from app.net.http2_types import Headers, Http2Limits, RequestHeaders
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
+from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request, tempo_route
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
-from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, message, trailers
+from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, http_status, message, trailers
 from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
 from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
@@ -94,6 +96,7 @@ class GrpcReceiver:
         self.threads = ThreadPoolExecutor(threads, "message")
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")
+        self.route = tempo_route(method.path)
         self._host, self._port = split_host_port(endpoint)
         self.reuse_port = False
         self._server: asyncio.Server | None = None
@@ -152,7 +155,9 @@ class GrpcReceiver:
             encoding, identity = headers.facts
             tenant = self.access.tenant(*identity)
         except _REFUSALS as err:
-            connection.answer(stream, b"", trailers(_grpc_error(err)))
+            error = _grpc_error(err)
+            connection.answer(stream, b"", trailers(error))
+            observe_request(GRPC, self.route, http_status(error.code), 0.0)
             return None
         return _Call(self, connection, stream, self.budget.open(tenant), tenant, encoding)
 
@@ -206,6 +211,7 @@ class _Call:
         self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._answered = self._handed_on = False
+        self._begun_s = time.perf_counter()
 
     def data(self, piece: memoryview) -> None:
         """See http2.Exchange. Counts the piece in the budget, then keeps it."""
@@ -250,6 +256,8 @@ class _Call:
         self._refuse(GrpcError(_Code.DEADLINE_EXCEEDED, text))
 
     def gone(self) -> None:
+        if not self._answered:
+            self._observe(CLIENT_GONE)
         self._answered = True
         if self._task is not None:
             self._task.cancel()
@@ -271,6 +279,7 @@ class _Call:
         else:
             self._answered = True
             self._connection.answer(self._stream, message(self._server.method.reply(outcome)), trailers())
+            self._observe(200)
 
     async def _message(self) -> bytes:
         """The decompressed message."""
@@ -329,7 +338,12 @@ class _Call:
             BODY_LIMITED.labels(err.limit).inc()
         elif isinstance(err, WireError):
             MALFORMED.inc()
-        self._connection.answer(self._stream, b"", trailers(_grpc_error(err)))
+        error = _grpc_error(err)
+        self._connection.answer(self._stream, b"", trailers(error))
+        self._observe(http_status(error.code))
+
+    def _observe(self, status: int) -> None:
+        observe_request(GRPC, self._server.route, status, time.perf_counter() - self._begun_s)
 
     def _drop_unless_handed_on(self, _: object) -> None:
         if not self._handed_on:

@@ -20,6 +20,16 @@ _RETRY_S: Final = 1
 _RETRIABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 # A status travels in a header, where most clients take 8 KB; a character may become 9 bytes, and 12 more in base64.
 _TEXT_CHARS_MAX: Final = 400
+_Code = grpc.StatusCode
+_HTTP_STATUSES: Final = {
+    _Code.INVALID_ARGUMENT: 400,
+    _Code.UNAUTHENTICATED: 401,
+    _Code.PERMISSION_DENIED: 403,
+    _Code.RESOURCE_EXHAUSTED: 429,
+    _Code.UNIMPLEMENTED: 501,
+    _Code.UNAVAILABLE: 503,
+    _Code.DEADLINE_EXCEEDED: 504,
+}
 ACCEPTED: Final = ",".join(("identity", *ENCODINGS))
 
 
@@ -29,6 +39,11 @@ class GrpcError(Exception):
     def __init__(self, code: grpc.StatusCode, message: str, *, final: bool = False, retry_s: int = _RETRY_S) -> None:
         super().__init__(message)
         self.code, self.message, self.final, self.retry_s = code, message, final, retry_s
+
+
+def http_status(code: grpc.StatusCode) -> int:
+    """The status that HTTP has for a code, as metrics show it."""
+    return _HTTP_STATUSES.get(code, 500)
 
 
 def message(body: bytes) -> bytes:

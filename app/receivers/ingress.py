@@ -1,14 +1,16 @@
 """The door of each receiver to the batcher: rates and sizes of tenants, what is accepted and refused, copies."""
 
+import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from agents import tracing
 from agents.distributor.forwarders.forwarder import Forwarding
 from agents.distributor.limits import LimitExceeded, LimitsOfTenants
 from agents.distributor.rate_limits import RateLimits
 from agents.distributor.requests import Outcome, Request
 from agents.distributor.span_writer import REFUSED as REFUSED_REQUESTS
-from agents.distributor.tenant_metrics import ReceiverMetrics, ReceiverSeries, TenantMetrics
+from agents.distributor.tenant_metrics import PUSH_SECONDS, ReceiverMetrics, ReceiverSeries, TenantMetrics
 from app.receivers.input_budget import InputBytes
 from tables.wire.otlp.raw_spans import RawSpans
 
@@ -39,7 +41,7 @@ class Intake:
 
     def __init__(self, tenancy: Tenancy, receiver: str, transport: str) -> None:
         """receiver, transport: labels of metrics, such as jaeger and grpc"""
-        self.tenancy = tenancy
+        self.tenancy, self.name = tenancy, receiver
         self.metrics = ReceiverMetrics(receiver, transport, tenancy.metrics.labels)
 
     def took(self, request: Request, outcome: Outcome) -> None:
@@ -84,11 +86,15 @@ class Ingress:
             tenancy.metrics.discarded(tenant, err.reason, spans)
             REFUSED_REQUESTS.labels(err.reason).inc()
             raise
+        start_s = time.perf_counter()
         try:
-            outcome = await self._batcher.add(tenant, body, held)
+            with tracing.ingest({"tenant": tenant, "receiver": self._intake.name}, body):
+                outcome = await self._batcher.add(tenant, body, held)
         except Exception:
             series.refused.inc(tenancy.counter.count(body))
             raise
+        finally:
+            PUSH_SECONDS.observe(time.perf_counter() - start_s)
         self._intake.count(series, Request(tenant, body), outcome)
         return outcome
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from agents.distributor.span_writer import Outcome
+from app.net.request_metrics import observed, tempo_route
 from app.receivers.http_body import TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY, BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBytes
@@ -56,7 +57,8 @@ def build_translating_http(endpoints: Sequence[SpanPath], taking: HttpExport) ->
     app, threads = web.Application(), _Threads(taking.limits.threads)
     app.on_cleanup.append(threads.close)
     for endpoint in endpoints:
-        app.router.add_post(endpoint.path, _Handler(endpoint, taking, threads).export)
+        handler = _Handler(endpoint, taking, threads)
+        app.router.add_post(endpoint.path, observed(handler.export, tempo_route(endpoint.path)))
     return app
 
 

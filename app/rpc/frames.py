@@ -5,10 +5,12 @@ length of all bytes. So no message is large, and a receiver knows before it take
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
+
+from agents.tracing import TRACEPARENT, OwnSpan
 
 PIECE_BYTES: Final = 1 << 20
 # Fields say what is asked; what is long goes as bytes. Metas of a thousand blocks are about a megabyte.
@@ -28,6 +30,12 @@ class RpcFrame:
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     data: bytes = b""
+
+
+def with_traceparent(frame: RpcFrame, span: OwnSpan) -> RpcFrame:
+    """The first frame of a conversation, so that the other process goes on with the trace of the span."""
+    traceparent = span.traceparent
+    return replace(frame, fields={**frame.fields, TRACEPARENT: traceparent}) if traceparent else frame
 
 
 def to_messages(frame: RpcFrame) -> Iterator[bytes]:

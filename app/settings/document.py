@@ -28,6 +28,7 @@ _TOKEN: Final = re.compile(
 _TAG: Final = "tag:yaml.org,2002:"
 _TEXTS: Final = frozenset({"str", "timestamp", "value", "merge"})
 _KINDS: Final = frozenset({"map", "seq", "null", "bool", "int", "float"}) | _TEXTS
+_OTHER_DEFAULT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?=([^${}\n]*)\}")
 _SHOWN_MAX: Final = 40  # characters of what is not understood
 
 
@@ -59,6 +60,13 @@ def read(text: str, name: str, environ: Mapping[str, str]) -> Document:
     return _Reader(name, environ).read(text)
 
 
+def read_unexpanded(text: str, name: str) -> Document:
+    """As `read`, with variables left as they stand: `Text` is what holds any. Other spellings of a default
+    (`${A:=b}`, `${A=b}`) become ours.
+    """
+    return _Reader(name, None).read(text)
+
+
 def plain(text: str) -> Any:
     """A text parsed as YAML by itself; the text itself if it is not YAML."""
     try:
@@ -73,7 +81,8 @@ def _not_understood(text: str) -> str:
 
 
 class _Reader:
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str, environ: Mapping[str, str] | None) -> None:
+        """environ: None: variables stay as they are"""
         self._document = Document()
         self._name = name
         self._environ = environ
@@ -181,6 +190,8 @@ class _Reader:
 
     def _token_value(self, token: _Token, key: Key) -> str:
         match = token.match
+        if self._environ is None:
+            return self._unexpanded(token, key)
         if match["escape"]:
             return match["escape"][1:]
         if match["bad"]:
@@ -196,3 +207,12 @@ class _Reader:
             self._wrong(token.line, key, f"the variable {name} is not set; set it, or write ${{{name}:-default}}")
             return ""
         return value
+
+    def _unexpanded(self, token: _Token, key: Key) -> str:
+        match = token.match
+        if not match["bad"]:
+            return match[0]
+        if other := _OTHER_DEFAULT.fullmatch(match["bad"]):
+            return f"${{{other[1]}:-{other[2]}}}"
+        self._wrong(token.line, key, _not_understood(match["bad"]))
+        return ""

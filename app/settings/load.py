@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,32 +25,52 @@ _DEFAULTS: Final = ("overrides", "defaults")
 S = TypeVar("S", bound=Section)
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the settings are, or all that is wrong with them. settings: None if there are problems
+
+    warnings: keys of Tempo that have no effect here
+    """
+
+    settings: Settings | None = None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
 def load(environ: Mapping[str, str], cwd: Path) -> Settings:
     """The effective settings: defaults, then the file, then `environ`.
 
     The file is STRETTO_CONFIG, or else stretto.yaml in `cwd`, if it exists. Relative paths start at `cwd`.
     Raises: SettingsError, which names all problems
     """
+    found = examine(environ, cwd)
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    if found.settings is None:
+        raise error(found.problems)
+    return found.settings
+
+
+def examine(environ: Mapping[str, str], cwd: Path) -> Examined:
+    """As `load`, with all problems and warnings instead of an exception and log lines."""
     document = _file(environ, cwd)
     found, problems = overrides(environ)
     problems += document.problems
     if not document.readable:
-        raise error(problems)
+        return Examined(problems=problems)
     _move_flat_defaults(document)
     wrong, without_effect = convert_in(document, _DEFAULTS)
     problems += wrong
-    for warning in without_effect:
-        log.warning("%s", warning)
     for override in found:
         _set(document, override)
     try:
         settings = Settings.model_validate(settle(document.tree, Settings))
     except ValidationError as failed:
         problems += from_validation(failed, document.places, frozenset(document.unsure))
-        raise error(problems) from None
+        return Examined(problems=problems, warnings=without_effect)
     if problems:
-        raise error(problems)
-    return _anchored(settings, cwd)
+        return Examined(problems=problems, warnings=without_effect)
+    return Examined(_anchored(settings, cwd), warnings=without_effect)
 
 
 def _move_flat_defaults(document: Document) -> None:

@@ -19,6 +19,7 @@ from app.settings.overrides import Overrides
 from app.settings.query_frontend import Querier, QueryFrontend
 from app.settings.server import Server
 from app.settings.storage import Storage
+from app.settings.tracing import Tracing
 from app.settings.ui import Ui
 from app.settings.values import (
     MIB,
@@ -201,6 +202,11 @@ class Settings(Section):
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."
     )
+    log_format: Literal["text", "logfmt", "json"] = Field(
+        default="text",
+        description="How messages are logged: as text for people, or with fields (level, tenant, trace_id, …), a line "
+        "each, as logfmt or JSON.",
+    )
     server: Server = Server()
     kafka: Kafka = Kafka()
     members: Members = Members()
@@ -214,6 +220,7 @@ class Settings(Section):
     metrics_generator: MetricsGenerator = MetricsGenerator()
     compactor: Compactor = Compactor()
     overrides: Overrides = Overrides()
+    tracing: Tracing = Tracing()
     ui: Ui = Ui()
 
     @property
@@ -238,7 +245,10 @@ class Settings(Section):
             self.overrides.defaults.metrics_generator.over(self.metrics_generator)
         except ValidationError as failed:
             (first, *_) = failed.errors(include_url=False)
-            raise conflict("overrides.defaults.metrics_generator", first["msg"]) from None
+            # As in Tempo, the keys of `registry` have no section of their own in overrides.
+            where = ".".join(map(str, (*first["loc"], *filter(None, [first.get("ctx", {}).get("key", "")]))))
+            key = f"overrides.defaults.metrics_generator.{where.removeprefix('registry.')}".removesuffix(".")
+            raise conflict(key, first["msg"]) from None
         return self
 
     @model_validator(mode="after")

@@ -35,15 +35,20 @@ class Problem:
         return f"{self.place}: {self.text}" if self.place else self.text
 
 
-def error(problems: Iterable[Problem]) -> SettingsError:
-    """One error with all problems: those of the file by line, then those of the environment."""
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each once: those of files by line, then those of the environment."""
 
     def order(problem: Problem) -> tuple[bool, int, str]:
         place = problem.place
         return (place is None or not place.line, place.line if place else 0, str(problem))
 
     # A set: an alias in the file puts one fault at several keys, but also one line twice.
-    return SettingsError("\n".join(map(str, sorted(set(problems), key=order))))
+    return sorted(set(problems), key=order)
+
+
+def error(problems: Iterable[Problem]) -> SettingsError:
+    """One error with all problems."""
+    return SettingsError("\n".join(map(str, in_order(problems))))
 
 
 def show(value: Any) -> str:
@@ -80,7 +85,7 @@ def from_validation(
         if kind == "conflict":
             section, other = key, item["ctx"]["other"]
             key = (*section, *item["ctx"]["key"].split("."))
-            place = places.get(key) or places.get((*section, *other.split(".")), place)
+            place = places.get(key) or places.get((*section, *other.split("."))) or _place(key, places)
         if kind != "extra_forbidden" and any(key[:end] in skip for end in range(len(key) + 1)):
             continue
         problems.append(Problem(place, f"{dotted(key)}: {_explain(key[len(above) :], kind, item, root)}"))

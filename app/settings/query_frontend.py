@@ -18,7 +18,20 @@ from app.settings.values import (
 )
 
 
-class Search(Section):
+class Slo(Section):
+    duration_slo: DurationOrZero = Field(
+        default=0,
+        description="Time within which an answer counts as within the objective, in "
+        "`tempo_query_frontend_queries_within_slo_total`. 0: none.",
+    )
+    throughput_bytes_slo: BytesOrZero = Field(
+        default=0,
+        description="Bytes read per second from which on an answer counts as within the objective however long it "
+        "takes. 0: none.",
+    )
+
+
+class Search(Slo):
     default_result_limit: Count = Field(
         default=20, description="Number of traces in an answer if the query sets no limit."
     )
@@ -35,6 +48,7 @@ class Search(Section):
     max_spans_per_span_set: CountOrZero = Field(
         default=0, description="Largest `spss` that a query may set, in spans. 0: no maximum."
     )
+    metadata_slo: Slo = Slo()
 
     @model_validator(mode="after")
     def _defaults_are_allowed(self) -> Self:
@@ -49,14 +63,14 @@ class Search(Section):
         return self
 
 
-class MetricsQueries(Section):
+class MetricsQueries(Slo):
     max_duration_s: SecondsOrZero = Field(
         default=7 * 24 * 3600,
         description="Longest time range of a metrics query, in seconds between start and end. 0: no maximum.",
     )
 
 
-class TraceById(Section):
+class TraceById(Slo):
     max_bytes_per_trace: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         default=32 * MIB,
         description="Largest trace that is returned whole, in bytes as OTLP. A larger trace is read in pages of at "
@@ -64,6 +78,32 @@ class TraceById(Section):
     )
     max_spans_per_page: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=10_000, description="Most spans in a page of a trace; also the default if the query sets no limit."
+    )
+
+
+class QueryLog(Section):
+    slow_after: DurationOrZero = Field(
+        default=10,
+        description="Time from which on a query is slow. Then a warning in the log says its tenant, duration, status, "
+        "and what it has read. 0: never.",
+    )
+    all_queries: bool = Field(default=False, description="Whether each query is logged, with level info.")
+    query_chars_max: CountOrZero = Field(
+        default=1000,
+        description="Characters of a query's text in the log; the rest is left out. 0: no text, for it may hold values "
+        "that are private.",
+    )
+
+
+class McpServerSettings(Section):
+    enabled: bool = Field(
+        default=False,
+        description="Whether `/api/mcp` serves the Model Context Protocol: tools for language models, with the access "
+        "rules of the other endpoints. Needs the extra `stretto[mcp]`.",
+    )
+    max_answer_bytes: Annotated[int, Field(ge=4096, le=16 * MIB)] = Field(
+        default=64 * KIB,
+        description="Longest answer of a tool, in bytes. What does not fit is left out, and the answer says so.",
     )
 
 
@@ -123,9 +163,11 @@ class QueryFrontend(Section):
         description="Seconds for which a query looks for a live store that has a partition, as in a rebalance. Then it "
         "is refused with 503, or answered as PARTIAL where that is allowed.",
     )
+    query_log: QueryLog = QueryLog()
     search: Search = Search()
     metrics: MetricsQueries = MetricsQueries()
     trace_by_id: TraceById = TraceById()
+    mcp_server: McpServerSettings = McpServerSettings()
 
 
 class FrontendWorker(Section):

@@ -131,6 +131,6 @@ class Server(Section):
     )
     pprof_enabled: bool = Field(
         default=False,
-        description="Serve CPU profiles of this process at /debug/pprof/profile to everyone who may query. "
-        "Profiling takes some CPU.",
+        description="Serve /debug: CPU profiles, tasks, threads and memory of this process, to everyone who may query. "
+        "Looking takes some CPU.",
     )

@@ -22,6 +22,11 @@ def to_yaml(settings: Settings, *, masked: bool = True) -> str:
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
 
 
+def tree_yaml(tree: Mapping[str, Any]) -> str:
+    """Plain values as a settings file. Variables in them stay variables."""
+    return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
+
+
 class _Dumper(yaml.SafeDumper):
     """PyYAML with a fix: it writes U+0085 and similar characters as they are, but reads them as line breaks."""
 
@@ -32,6 +37,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(str, lambda dumper, text: _represent_text(dumper, str(text)))  # that of a variable
 
 
 def _plain(value: Any, *, masked: bool, only_set: bool = False) -> Any:

@@ -41,6 +41,7 @@ _FLAT_SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "global": ("max_bytes_per_trace",),
     "storage": ("parquet_dedicated_columns",),
 }
+_FLAT_AS_NOW: Final = frozenset({"forwarders", "cost_attribution"})
 _FLAT_NAMES: Final = {name: section for section, names in _FLAT_SECTIONS.items() for name in names}
 
 # Tempo's keys that have another place or name here.
@@ -130,7 +131,7 @@ def convert_in(document: Document, at: Key) -> tuple[list[Problem], list[Problem
 
 def is_flat(name: str) -> bool:
     """Whether it is a name of Tempo's old format, which has no sections."""
-    return name == "forwarders" or name in _FLAT_NAMES or any(name.startswith(start) for start, _ in _FLAT)
+    return name in _FLAT_AS_NOW or name in _FLAT_NAMES or any(name.startswith(start) for start, _ in _FLAT)
 
 
 def _nested(name: str) -> Key:
@@ -143,12 +144,12 @@ def _nested(name: str) -> Key:
 
 
 def _convert(found: ConvertedEntry, key: Key, old: Key, value: Any) -> None:
-    if key in _REFUSED:
+    if why := _reason(_REFUSED, key):
         if value not in _HARMLESS:
-            found.problems[old] = f"has no counterpart here: {_REFUSED[key]}"
+            found.problems[old] = f"has no counterpart here: {why}"
         return
-    if key in _IGNORED:
-        found.warnings[old] = f"has no counterpart here and is ignored: {_IGNORED[key]}"
+    if why := _reason(_IGNORED, key):
+        found.warnings[old] = f"has no counterpart here and is ignored: {why}"
         return
     if isinstance(value, dict) and key != _INTRINSICS and _is_section(key):
         if not value:
@@ -162,6 +163,11 @@ def _convert(found: ConvertedEntry, key: Key, old: Key, value: Any) -> None:
         found.problems[old] = f"says the same as {dotted(found.moved[new])}, under another name; remove one"
         return
     _set(found, new, old, value)
+
+
+def _reason(reasons: Mapping[Key, str], key: Key) -> str:
+    """Why a key means nothing here; the old format names the keys of a section, and not the section itself."""
+    return next((reasons[key[:end]] for end in range(len(key), 0, -1) if key[:end] in reasons), "")
 
 
 def _is_section(key: Key) -> bool:
@@ -206,7 +212,7 @@ def _seconds(value: Any) -> Any:
         return value  # the model says what it expects
 
 
-def _switched_on(value: Any) -> Any:
+def switched_on(value: Any) -> Any:
     """Tempo's `{service: true, span_kind: false}` as the names of those that are on; `status_message` is off."""
     if not isinstance(value, dict) or not all(isinstance(one, bool) for one in value.values()):
         return value
@@ -214,7 +220,7 @@ def _switched_on(value: Any) -> Any:
     return [name for name, is_on in on.items() if is_on]
 
 
-_CHANGED: Final[Mapping[Key, Callable[[Any], Any]]] = {**dict.fromkeys(_TIMES, _seconds), _INTRINSICS: _switched_on}
+_CHANGED: Final[Mapping[Key, Callable[[Any], Any]]] = {**dict.fromkeys(_TIMES, _seconds), _INTRINSICS: switched_on}
 
 
 def to_tempo(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from app.settings.base import conflict
 from app.settings.document import Document, read
 from app.settings.keys import Key, dotted
 from app.settings.load import settle
-from app.settings.overrides import TenantOverrides
+from app.settings.models import Settings
+from app.settings.overrides import TenantOverrides, layered
 from app.settings.problems import Location, Problem, error, from_validation, show
 from app.settings.tempo_overrides import convert_in
 from tables.tenant import valid_tenant
@@ -27,8 +29,38 @@ class TenantFile(NamedTuple):
     warnings: list[str]
 
 
+class ExaminedTenants(NamedTuple):
+    """As `TenantFile`, beside all that is wrong with the file."""
+
+    entries: dict[str, TenantOverrides]
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def check_forwarders(settings: Settings, entry: TenantOverrides) -> None:
+    """Raises: ValidationError if the entry names a forwarder that the settings do not have"""
+    names = {one.name for one in settings.distributor.forwarders}
+    if wrong := [name for name in entry.forwarders if name not in names]:
+        fault = conflict("forwarders", f"{wrong[0]!r} is none of distributor.forwarders")
+        raise ValidationError.from_exception_data("Overrides", [{"type": fault, "loc": (), "input": None}])
+
+
+def check_entry(settings: Settings, entry: TenantOverrides) -> None:
+    """Raises: ValidationError if the entry does not fit the settings"""
+    check_forwarders(settings, entry)
+    layered(settings.overrides.defaults, entry).metrics_generator.over(settings.metrics_generator)
+
+
 def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> TenantFile:
     """Reads the file, in our own format or one of Tempo's. name: the file's name in errors. Raises: SettingsError"""
+    found = examine_tenants(text, name, environ, check)
+    if found.problems:
+        raise error(found.problems)
+    return TenantFile(found.entries, [str(warning) for warning in found.warnings])
+
+
+def examine_tenants(text: str, name: str, environ: Mapping[str, str], check: Check) -> ExaminedTenants:
+    """As `read_tenants`, with all problems instead of an exception."""
     document = read(text, name, environ)
     problems = list(document.problems)
     warnings: list[Problem] = []
@@ -58,9 +90,7 @@ def read_tenants(text: str, name: str, environ: Mapping[str, str], check: Check)
                 found[tenant] = entry
             except ValidationError as failed:
                 problems += _problems(failed, document, (_ROOT, tenant))
-    if problems:
-        raise error(problems)
-    return TenantFile(found, [str(warning) for warning in warnings])
+    return ExaminedTenants(found, problems, warnings)
 
 
 def _problems(failed: ValidationError, document: Document, above: Key) -> list[Problem]:

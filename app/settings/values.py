@@ -19,6 +19,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _KAFKA_PORT = 9092
 _UNITS_S: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|d|h|m|s)")
+DURATION_PATTERN: Final = rf"^(?:{_DURATION_PART.pattern})+$"
 _DURATION_WORDS: Final = "a duration as 336h, 1h30m or 90s, or a number of seconds"
 
 

@@ -117,6 +117,11 @@ class Child:
             self.kill()
             await self.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if it runs."""
+        if self.running and self._process is not None:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """Sends SIGKILL to the process and everything that it has started."""
         if self.running:

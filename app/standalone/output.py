@@ -12,7 +12,9 @@ _LINE_BYTES_MAX: Final = 64 * 1024
 _HEAD_CHARS: Final = 120  # the level stands in front; the words of a message must not count
 
 _LEVEL: Final = re.compile(
-    r"\b(?P<error>ERROR|CRITICAL|FATAL)\b|\b(?P<warning>WARN|WARNING)\b|\b(?P<quiet>TRACE|DEBUG|INFO)\b"
+    r"\b(?P<error>ERROR|CRITICAL|FATAL|level=error|level\":\"error)\b"
+    r"|\b(?P<warning>WARN|WARNING|level=warn|level\":\"warn)\b"
+    r"|\b(?P<quiet>TRACE|DEBUG|INFO|level=(?:info|debug)|level\":\"(?:info|debug))\b"
     r"|^(?P<crash>Traceback )"
 )
 

@@ -63,7 +63,7 @@ def make(settings: Settings, environ: Mapping[str, str], count: int = 1) -> RunP
     """The plan. count: of the workers. Raises: StandaloneError for an invalid port, or a demo
     that nobody receives
     """
-    own_port = None if "address" in settings.kafka.model_fields_set else _own_port(environ)
+    own_port = embedded_kafka_port(settings, environ)
     kafka = kafka_client(settings.kafka) if own_port is None else _own_kafka(settings, own_port)
     env = {
         **environ,
@@ -151,6 +151,11 @@ def _own_kafka(settings: Settings, port: int) -> KafkaClient:
 def switch_of(data_dir: Path) -> Path:
     """Where the switch of the demo is."""
     return data_dir / "demo.on"
+
+
+def embedded_kafka_port(settings: Settings, environ: Mapping[str, str]) -> int | None:
+    """The port of the Kafka that `stretto run` starts; None: the settings name another one. Raises: StandaloneError"""
+    return None if "address" in settings.kafka.model_fields_set else _own_port(environ)
 
 
 def _own_port(environ: Mapping[str, str]) -> int:

@@ -139,14 +139,17 @@ def _refusal(listener: Listener) -> str:
     return f"{text} by pid {pid} ({command}); stop that process (kill {pid}), or change {listener.setting}"
 
 
-def holder(port: int) -> tuple[int, str] | None:
+def holder(port: int, *, udp: bool = False) -> tuple[int, str] | None:
     """(pid, command line) of the process that listens on `port`; None if we have no permission to know."""
     import psutil  # type: ignore[import-untyped]  # rarely needed: only to explain a refusal
 
+    listening = psutil.CONN_NONE if udp else psutil.CONN_LISTEN
     for process in psutil.process_iter():
         try:
-            for connection in process.net_connections(kind="tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            for connection in process.net_connections(kind="udp" if udp else "tcp"):
+                if connection.status != listening or not connection.laddr:
+                    continue
+                if connection.laddr.port == port:
                     return process.pid, " ".join(process.cmdline())[:100]
         except psutil.Error:
             continue  # another user's, or gone in the meantime

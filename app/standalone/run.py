@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from app.errors import StrettoError
 from app.process import topics
-from app.settings import Settings
+from app.settings import Settings, load
 from app.standalone import jars, kafka, maven, plan
 from app.standalone.child import Child, Command
 from app.standalone.demo_switch import DemoSwitch
 from app.standalone.errors import StandaloneError
+from app.standalone.hang_up import HangUp
 from app.standalone.output import LogFile
 from app.standalone.plan import RunPlan
 from app.standalone.ports import Listener, data_lock, free_port, wait_free
@@ -49,6 +52,7 @@ def main(settings: Settings) -> int:
     Raises: StrettoError if it cannot start, or if a child dies again and again
     """
     started = time.monotonic()
+    hang_up = HangUp(settings, partial(load, os.environ, Path.cwd()), say)
     workers = worker_count(settings)
     settings = with_partitions(settings, workers)
     chosen = plan.make(settings, os.environ, workers)
@@ -59,7 +63,7 @@ def main(settings: Settings) -> int:
             wanted = topics.specs(settings)
             if broker:  # one node: it has no place for copies
                 wanted = [replace(topic, replication_factor=1) for topic in wanted]
-            run = _Run(chosen, wanted, broker, started)
+            run = _Run(chosen, wanted, broker, started, hang_up)
             return asyncio.run(run.until_signal())
     except KeyboardInterrupt:  # before anything was started
         say("Stopped.")
@@ -92,14 +96,16 @@ class _Run:
     topics: list[topics.TopicSpec]
     broker: kafka.Broker | None
     started: float  # time.monotonic()
+    hang_up: HangUp
     children: list[Child] = field(default_factory=list)  # in the order of their start
     serving: bool = False  # since all workers were ready once
 
     async def until_signal(self) -> int:
         signals: asyncio.Queue[int] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, signals.put_nowait, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up, signals)
         work, first = asyncio.create_task(self._work()), asyncio.create_task(signals.get())
         try:
             await asyncio.wait((work, first), return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +119,13 @@ class _Run:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             await self._stop(signals)
+
+    def _hung_up(self, signals: asyncio.Queue[int]) -> None:
+        if self.hang_up.is_end():
+            signals.put_nowait(signal.SIGHUP)
+            return
+        names = {command.name for command in self.plan.workers}
+        self.hang_up.reload([child for child in self.children if child.command.name in names])
 
     async def _stop(self, signals: asyncio.Queue[int]) -> None:
         """Stops all children in order; a second signal kills the remaining ones."""

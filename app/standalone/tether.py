@@ -17,6 +17,8 @@ def main(parent_pid: int, command: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    # A reload is for those that are ready to read their settings again; the others have just read them.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The parent may have died before the call; then nobody would ever send the signal.
     if os.getppid() != parent_pid:
         sys.exit(1)

@@ -19,6 +19,7 @@ from agents.compactor.agent import JobRunner
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.executor import MergeExecutor, run_job
+from agents.compactor.filter_packer import FilterPacker
 from agents.compactor.iceberg_updates import IcebergUpdates
 from agents.compactor.job import MERGE
 from agents.compactor.job_topic import JobSender
@@ -131,6 +132,7 @@ class CompactorOpener(faust.Service):  # type: ignore[misc]  # Faust has no type
             Checkpointer(blocks, compactor.checkpoint_interval, grace_s, time.time, dry_run=dry_run),
             Audit(blocks, compactor.audit_interval, compactor.orphan_age, time.time, dry_run=dry_run),
             RedactionChore(blocks, self._redactor(blocks, indexes, partitions), time.time, dry_run=dry_run).run,
+            FilterPacker(blocks, indexes, grace_s, time.time, dry_run=dry_run).run,
         )
         limits = LeaderLimits(
             partitions=range(partitions),

@@ -30,6 +30,17 @@ LAG: Final = Gauge(
     "Records of a partition that the consumer has not read yet, up to the end offset that Kafka reports.",
     ["app", "topic", "partition"],
 )
+TEMPO_LAG: Final = Gauge(
+    "tempo_ingest_group_partition_lag",
+    "Records of a partition of topic spans that the consumer group has not read yet.",
+    ["group", "partition"],
+)
+TEMPO_LAG_SECONDS: Final = Gauge(
+    "tempo_ingest_group_partition_lag_seconds",
+    "For how long the oldest record that is not read yet has been in the partition of topic spans, as far as this "
+    "process knows.",
+    ["group", "partition"],
+)
 REBUILDS: Final = Counter(
     "stretto_consumer_rebuilds_total", "Consumers that were rebuilt because they stopped reading.", ["app", "reason"]
 )
@@ -37,6 +48,8 @@ SILENT: Final = Counter(
     "stretto_kafka_silent_total", "Times that Kafka did not answer when asked for end offsets or group members."
 )
 
+# Roles that consume topic `spans`, for which Tempo has groups.
+_READ_SPANS: Final = ("live-store", "metrics-generator")
 _LOOK_S: Final = 1.0
 _GROUPS_EVERY: Final = 3  # looks
 _TICK_S: Final = 0.5
@@ -155,7 +168,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
 
     def _judge(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> None:
         seen = self._seen(role, app, ends, now_s)
-        self._show_lags(role, seen)
+        self._show_lags(role, app.conf.id, seen, now_s)
         if role in self._rebuilding:
             return  # has its own limit of time
         dog = self._dogs.setdefault(role, ConsumerWatchdog(self._stall_s))
@@ -166,14 +179,21 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         elif verdict.action is Action.REBUILD:
             self._rebuilding[role] = asyncio.ensure_future(self._rebuild(role, app, verdict))
 
-    def _show_lags(self, role: Role, seen: Seen) -> None:
+    def _show_lags(self, role: Role, group: str, seen: Seen, now_s: float) -> None:
         shown = {tp for tp in seen.assigned if tp in seen.taken and tp in self._known}
-        for tp in self._shown.get(role, set()) - shown:
-            LAG.remove(role, tp.topic, str(tp.partition))  # another worker shows it
+        for tp in self._shown.get(role, set()) - shown:  # another worker shows it
+            LAG.remove(role, tp.topic, str(tp.partition))
+            if role in _READ_SPANS:
+                TEMPO_LAG.remove(group, str(tp.partition))
+                TEMPO_LAG_SECONDS.remove(group, str(tp.partition))
         self._shown[role] = shown
         for tp in shown:
             late = lag(seen.taken[tp], tp.topic, tp.partition, self._known)
             LAG.labels(role, tp.topic, tp.partition).set(late)
+            if role in _READ_SPANS:
+                late_s = self._report.ends.unread_s(tp.topic, tp.partition, seen.taken[tp], now_s)
+                TEMPO_LAG.labels(group, str(tp.partition)).set(late)
+                TEMPO_LAG_SECONDS.labels(group, str(tp.partition)).set(late_s if late else 0.0)
 
     def _seen(self, role: Role, app: StreamApp, ends: Mapping[TP, int] | None, now_s: float) -> Seen:
         consumer, members = app.consumer, self._members.get(role)

@@ -121,9 +121,17 @@ def build(settings: Settings, shared: Shared) -> Target:
     app, live = stream_app(settings, shared, "live-store"), settings.live_store
     # One thread seals (it is the data path's work off the loop); another waits for storage.
     sealing, flushing = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "flush")
-    limits = LiveLimits(live.pending_rows_max, live.head_bytes_max, live.segment_bytes_max, settings.kafka.lag_s_max)
+    limits = LiveLimits(
+        live.pending_rows_max,
+        live.head_bytes_max,
+        live.segment_bytes_max,
+        settings.kafka.lag_s_max,
+        settings.kafka.retention_s,
+    )
     flushes: FlushQueue = asyncio.Queue()
-    manager = PartitionManager(app, settings.kafka.topic, sealing, limits, flushes, shared.consumers)
+    manager = PartitionManager(
+        app, settings.kafka.topic, sealing, limits, flushes, shared.consumers, settings.members.zone
+    )
     agent.register(app, manager)
     # What is on this machine anyway needs no second copy.
     copies = settings.storage.trace.backend != "local" or "local_copy_bytes_max" in live.model_fields_set

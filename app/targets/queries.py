@@ -21,10 +21,12 @@ from app.querying.executor import QueryExecutor, QueryLimits
 from app.querying.frontend import Frontend, FrontendLimits
 from app.querying.job_queue import JobQueue, QueueLimits
 from app.querying.live_service import LiveService
+from app.querying.observed_queries import ObservedQueries, QueryLogConfig
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier
 from app.querying.querier_slots import QuerierService
 from app.querying.querier_worker import OwnSlots, QuerierWorker
+from app.querying.query_metrics import QueryMetrics
 from app.querying.queued_blocks import JobLimits, QueuedBlockWork
 from app.querying.result_cache import ResultCache
 from app.settings import Settings
@@ -74,7 +76,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
         return Target(apps={}, servers=parts, further=further)
     counts = PartitionCounts(live, shared.members, at_start)
     alone = Querier(live, executor.limits, executor, counts.now) if live is not None else None
-    backend: Backend = Frontend(
+    frontend: Backend = Frontend(
         executor,
         blocks,
         counts,
@@ -84,7 +86,14 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
         querier=alone,
         not_ready=not_ready,
     )
-    return Target(apps={}, servers=parts, backend=backend, further=further)
+    return Target(apps={}, servers=parts, backend=_observed(frontend, settings), further=further)
+
+
+def _observed(backend: Backend, settings: Settings) -> Backend:
+    config = settings.query_frontend.query_log
+    metrics = QueryMetrics(settings.query_frontend, settings.distributor.tenant_metrics_max)
+    query_log = QueryLogConfig(config.slow_after, config.all_queries, config.query_chars_max)
+    return ObservedQueries(backend, metrics, query_log)
 
 
 def _blocks(

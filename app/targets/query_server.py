@@ -8,10 +8,13 @@ import faust
 from aiohttp import web
 
 from app.api.backend import Backend
-from app.api.limits import ApiLimits
+from app.api.limits import ApiLimits, CurrentLimits
+from app.api.mcp.server import McpServer
 from app.api.server import api_runner, build_api, url_bytes_max
 from app.api.status.process import Configs, Process, no_overrides
+from app.api.status.reload import ReloadAnswer
 from app.api.status.rings import Rings
+from app.api.status.status import own_version
 from app.api.tempo.streaming import build_streaming
 from app.api.tenants import TenantApi
 from app.errors import StrettoError
@@ -21,6 +24,7 @@ from app.net.http_guard import GuardedSite, HttpLimits
 from app.net.listening import auth_file, start_listening, watch_tokens, watched_context
 from app.net.shared_port import SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles
+from app.process.reload import SettingsReload
 from app.settings import Settings, to_yaml
 from app.settings.show import changed_yaml
 from app.targets.page_config import page_config
@@ -37,15 +41,16 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         backend: Backend,
         rings: Rings | None = None,
         runtime: Callable[[], str] = no_overrides,
-        tenants: Callable[[ApiLimits], TenantApi] = lambda _: TenantApi(),
+        tenants: Callable[[CurrentLimits], TenantApi] = lambda _: TenantApi(),
+        reload: SettingsReload | None = None,
         **kwargs: Any,
     ) -> None:
         """runtime: makes the text of /status/runtime_config, see `status.Configs`; tenants: makes of the limits of all
-        what the API knows of single tenants
+        what the API knows of single tenants; reload: what POST /-/reload does; None: it is not there
         """
         super().__init__(**kwargs)
         self._runtime, self._tenants = runtime, tenants
-        self._settings, self._backend, self._rings = settings, backend, rings
+        self._settings, self._backend, self._rings, self._reload = settings, backend, rings, reload
         self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
         self._site: SharedSite | None = None
@@ -62,19 +67,24 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         )
         configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
         api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
-        tenants = self._tenants(api_limits)
+        limits_now = CurrentLimits(api_limits)
+        tenants = self._tenants(limits_now)
+        self._follow(configs, limits_now)
         api = build_api(
             self._backend,
-            api_limits,
+            limits_now,
             access,
             process=Process(settings.target, configs, server.worker_addresses, page_config(settings, os.environ)),
             rings=self._rings,
             profiling=server.pprof_enabled,
             tenants=tenants,
+            mcp=McpServer(frontend.mcp_server.max_answer_bytes, own_version()) if frontend.mcp_server.enabled else None,
+            reload_now=self._reload_now if self._reload is not None else None,
         )
         watch_tokens(self._watch, settings, access)
         tls = watched_context(self._watch, TlsFiles.of(server.http_tls_config, _TLS_SETTING), HTTP_1_AND_GRPC)
-        self._grpc = build_streaming(self._backend, api_limits, access, tenants.limits_of)
+        limits_of = tenants.limits_of or (lambda _: limits_now.now)
+        self._grpc = build_streaming(self._backend, api_limits, access, limits_of)
         grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
         await self._grpc.start()
         self._runner = api_runner(api)
@@ -97,6 +107,22 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             await self.on_stop()
             raise
         self._watch.start()
+
+    def _follow(self, configs: Configs, limits: CurrentLimits) -> None:
+        """Uses what a reload changes."""
+        if self._reload is None:
+            return
+
+        def use(settings: Settings) -> None:
+            configs.effective, configs.changed = to_yaml(settings), changed_yaml(settings)
+            limits.replace(ApiLimits.of(settings.query_frontend, settings.server.grpc_server_max_send_msg_size))
+
+        self._reload.use(use)
+
+    async def _reload_now(self) -> ReloadAnswer:
+        assert self._reload is not None, "the endpoint is there only with it"
+        result = await self._reload.reload()
+        return ReloadAnswer(not result.error, str(result))
 
     async def _listen_alone(self, limits: HttpLimits) -> None:
         """Also on an address of this process alone, where other processes share the first."""

@@ -112,7 +112,7 @@ def _trace_cost(months: Months, tenant: str, trace_id: bytes) -> Cost:
 
         def look_up() -> None:
             blocks = fresh.snapshot(tenant, trace_id=trace_id).blocks
-            files = filters.files_with(fresh.store, blocks, trace_id)
+            files = filters.files_with(fresh.store, blocks, trace_id, fresh.filter_packs(tenant))
             sources = [fresh.sources(meta)[number] for meta, numbers in files for number in numbers]
             table, _ = trace_by_id(sources, TraceRequest(trace_id=trace_id))
             assert table is not None

@@ -15,6 +15,7 @@ from typing import Final
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.executor import MergeExecutor
+from agents.compactor.filter_packer import FilterPacker
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
 from agents.compactor.upkeep import Upkeep
 from app.settings import Settings
@@ -144,6 +145,7 @@ class Months:
             Upkeep(blocks, indexes, merging.compacted_block_retention, compactor.checkpoint_interval, clock),
             Checkpointer(blocks, compactor.checkpoint_interval, 0.0, clock),
             Audit(blocks, 0.0, 0.0, clock),
+            pack_filters=FilterPacker(blocks, indexes, merging.compacted_block_retention, clock).run,
         )
         limits = LeaderLimits(
             range(self.plan.partitions),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from query.results import Inspected
 
 _EMPTY = pa.table({})
+_COUNTS = tuple(field.name for field in fields(Inspected))
 
 
 class Received(NamedTuple):
@@ -52,6 +53,6 @@ def read_partial(kind: bytes, data: bytes) -> Received:
 
     head, shared_rows = json.loads(read().schema.metadata[kind]), read()
     tables = [read() for _ in range(head["tables"])]
-    return Received(
-        head["header"], Inspected(**head["inspected"]), tables, shared_rows if shared_rows.num_columns else None
-    )
+    # A worker of a later version may count more.
+    inspected = {name: head["inspected"][name] for name in _COUNTS if name in head["inspected"]}
+    return Received(head["header"], Inspected(**inspected), tables, shared_rows if shared_rows.num_columns else None)

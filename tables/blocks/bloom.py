@@ -24,8 +24,8 @@ from tables.errors import DamagedError
 Ids = npt.NDArray[np.bytes_]
 NO_IDS: Final[Ids] = np.empty(0, "S16")
 
-# A constant of the format, as all below: other values would not find what was written.
-_BLOCK_BYTES: Final = 32
+# What an id needs of a filter. A constant of the format, as all below: other values would not find what was written.
+LINE_BYTES: Final = 32
 _BITS_PER_ID: Final = 12
 _SALTS: Final = np.array(
     [0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31], np.uint32
@@ -71,28 +71,36 @@ def make_filter(ids: Ids) -> bytes:
     """The filter of some trace ids, dtype `S16`, in any order; b"" without ids."""
     if not len(ids):
         return b""
-    blocks = -(-len(ids) * _BITS_PER_ID // (8 * _BLOCK_BYTES))
+    blocks = -(-len(ids) * _BITS_PER_ID // (8 * LINE_BYTES))
     hashes = _hashes(ids)
-    begin = _block_numbers(hashes, blocks) * np.uint64(8 * _BLOCK_BYTES)
-    bits = np.zeros(blocks * 8 * _BLOCK_BYTES, np.uint8)
+    begin = _block_numbers(hashes, blocks) * np.uint64(8 * LINE_BYTES)
+    bits = np.zeros(blocks * 8 * LINE_BYTES, np.uint8)
     for word in range(len(_SALTS)):
         bits[begin + np.uint64(_WORD_BITS * word) + _bits(hashes, word)] = 1
     return np.packbits(bits, bitorder="little").tobytes()
 
 
 class FilterQuestion:
-    """One trace id, hashed once, that many filters are asked for."""
+    """One trace id, hashed once, that many filters are asked for.
+
+    high: the upper 32 bits of the hash: they choose the line of a filter
+    """
 
     def __init__(self, trace_id: bytes) -> None:
         """In: 16 bytes"""
         hashes = _hashes(np.frombuffer(trace_id, "S16"))
-        self._high = int(hashes[0]) >> _WORD_BITS
+        self.high = int(hashes[0]) >> _WORD_BITS
         self._mask = sum(1 << (_WORD_BITS * word + int(_bits(hashes, word)[0])) for word in range(len(_SALTS)))
+
+    @property
+    def words(self) -> npt.NDArray[np.uint32]:
+        """The bits that a line must have, in words of 32."""
+        return np.frombuffer(self._mask.to_bytes(LINE_BYTES, "little"), "<u4")
 
     def may_be_in(self, data: Any) -> bool:
         """Whether the file of this filter may hold the trace. In: a filter, as bytes"""
-        begin = (self._high * (len(data) // _BLOCK_BYTES) >> _WORD_BITS) * _BLOCK_BYTES
-        return int.from_bytes(data[begin : begin + _BLOCK_BYTES], "little") & self._mask == self._mask
+        begin = (self.high * (len(data) // LINE_BYTES) >> _WORD_BITS) * LINE_BYTES
+        return int.from_bytes(data[begin : begin + LINE_BYTES], "little") & self._mask == self._mask
 
 
 class FileFilter(NamedTuple):
@@ -145,7 +153,7 @@ def checked_filter(meta: BlockMeta, file: FileMeta, data: Any) -> bytes:
     """The filter as bytes. Raises: DamagedError if it is not the one that was written"""
     found = bytes(data)
     size_is_wrong = not file.bloom_inline and len(found) != file.bloom_bytes
-    if size_is_wrong or not found or len(found) % _BLOCK_BYTES or zlib.crc32(found) != file.bloom_crc32:
+    if size_is_wrong or not found or len(found) % LINE_BYTES or zlib.crc32(found) != file.bloom_crc32:
         raise DamagedError(bloom_path(meta), f"is damaged: the filter of {file.name} has another checksum")
     return found
 

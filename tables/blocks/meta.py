@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from tables.errors import DamagedError
+from tables.errors import NEWER, DamagedError
 from tables.storage.checksum import Tail, has_checksum, with_checksum
 from tables.units import NS_PER_MS
 
@@ -162,7 +162,7 @@ def check_meta(path: str, meta: BlockMeta) -> None:
 
 def _check_format(path: str, meta: BlockMeta) -> None:
     if meta.format != FORMAT:
-        raise DamagedError(path, f"has format {meta.format!r}; this build reads {FORMAT!r}")
+        raise DamagedError(path, f"has format {meta.format!r}; this build reads {FORMAT!r}; {NEWER}")
 
 
 def block_id(cluster_id: str, tenant: str, partition: int, first_offset: int, last_offset: int) -> str:

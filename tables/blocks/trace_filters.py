@@ -1,17 +1,20 @@
 """Which files of many blocks may hold a trace: by the ranges of their trace ids, then by their filters, which are read
-at once and kept within a limit.
+at once and kept within a limit. Filters of many blocks come together, where the tenant's index names packs of them
+(`tables.blocks.filter_pack`).
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import Counter
 
 from tables.blocks.bloom import FilterQuestion, bloom_path, checked_filter, filter_ranges, inline_filter
+from tables.blocks.filter_pack import FilterKey, PackHead, PackRef, filter_key
 from tables.blocks.meta import BlockMeta, FileMeta
+from tables.blocks.pack_reader import Answers, PackReader
 from tables.errors import DamagedError, StorageError
 from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
@@ -37,14 +40,8 @@ _ENTRY_BYTES: Final = 400
 _LOGGED_MAX: Final = 100
 
 
-class FilterKey(NamedTuple):
-    """The cache key of the filter of one file of a block."""
-
-    block_id: str
-    file: int
-
-
-BloomCache = ByteCache[FilterKey, bytes]
+# Whole filters of files, and heads and slices of packs.
+BloomCache = ByteCache[FilterKey, Any]
 Files = list[tuple[BlockMeta, list[int]]]  # blocks, and numbers of some of their files
 
 
@@ -65,13 +62,18 @@ class TraceFilters:
     def __init__(self, pool: Executor, cache: BloomCache) -> None:
         self._pool, self._cache = pool, cache
         self._logged: set[str] = set()
+        self._packs = PackReader(cache, self._unusable)
 
-    def files_with(self, store: RangeReader, metas: Iterable[BlockMeta], trace_id: bytes) -> Files:
+    def files_with(
+        self, store: RangeReader, metas: Iterable[BlockMeta], trace_id: bytes, packs: Sequence[PackRef] = ()
+    ) -> Files:
         """The files that may hold the trace: all that do, and few others. Blocks without such a file are left out.
 
+        metas: of one tenant. packs: those that its index names
         A filter that is damaged or cannot be read rules out nothing.
         """
         wanted, question = trace_id.hex(), FilterQuestion(trace_id)
+        answers = self._packs.known(packs, question)
         outside = ruled_out = 0
         found: list[tuple[BlockMeta, list[int]]] = []
         unread: list[tuple[BlockMeta, list[int]]] = []
@@ -81,10 +83,10 @@ class TraceFilters:
                 if file.trace_id_min and not file.trace_id_min <= wanted <= file.trace_id_max:
                     outside += 1
                     continue
-                data = self._known(meta, number, file)
-                if data is None and file.bloom_bytes:
+                passes = self._passes(meta, number, question, answers)
+                if passes is None:
                     unknown.append(number)
-                elif data is None or question.may_be_in(data):
+                elif passes:
                     kept.append(number)
                 else:
                     ruled_out += 1
@@ -92,12 +94,13 @@ class TraceFilters:
                 unread.append((meta, unknown))
             if kept or unknown:
                 found.append((meta, kept))
-        read = self._read(store, unread)
+        answers |= self._read(store, unread, question, packs)
+        unknown_files = {meta.block_id: numbers for meta, numbers in unread}
         files: Files = []
         for meta, kept in found:
-            filters = read.get(meta.block_id, {})
-            passed = [number for number, data in filters.items() if data is None or question.may_be_in(data)]
-            ruled_out += len(filters) - len(passed)
+            asked = unknown_files.get(meta.block_id, [])
+            passed = [number for number in asked if answers[filter_key(meta, number)]]
+            ruled_out += len(asked) - len(passed)
             if numbers := sorted(kept + passed):
                 files.append((meta, numbers))
         for reason, count in (("range", outside), ("bloom", ruled_out), ("read", sum(len(n) for _, n in files))):
@@ -111,26 +114,69 @@ class TraceFilters:
             return
         at_once(self._pool, [partial(walled, call) for call in calls])
 
-    def _known(self, meta: BlockMeta, number: int, file: FileMeta) -> bytes | None:
-        """The filter, if it needs no request."""
-        if file.bloom_bytes:
-            return self._cache.get(FilterKey(meta.block_id, number))
+    def _passes(self, meta: BlockMeta, number: int, question: FilterQuestion, answers: Answers) -> bool | None:
+        """Whether a file may hold the trace, as far as it needs no request; None: its filter is to be read."""
+        file = meta.files[number]
+        if not file.bloom_bytes:
+            data = self._inline(meta, file)
+            return data is None or question.may_be_in(data)
+        key = filter_key(meta, number)
+        if (answer := answers.get(key)) is not None:
+            return answer
+        data = self._cache.get(key)
+        return None if data is None else question.may_be_in(data)
+
+    def _inline(self, meta: BlockMeta, file: FileMeta) -> bytes | None:
         try:
             return inline_filter(meta, file)
         except DamagedError as err:
             self._unusable("damaged", err)
             return None
 
-    def _read(self, store: RangeReader, unread: Files) -> Mapping[str, dict[int, bytes | None]]:
-        """Filters by block id and number of the file; None: it cannot be used."""
-        found: dict[str, dict[int, bytes | None]] = {}
+    def _read(self, store: RangeReader, unread: Files, question: FilterQuestion, packs: Sequence[PackRef]) -> Answers:
+        """What the filters say of the files. A file whose filter cannot be used may hold the trace."""
+        if not unread:
+            return {}
+        heads = self._heads(store, unread, packs)
+        packed = {key.block_id for _, head in heads for key in head.keys}
+        answers: Answers = {}
+
+        def ask(pack: PackRef, head: PackHead) -> None:
+            answers.update(self._packs.ask(store, pack, head, question))
 
         def load(meta: BlockMeta, numbers: list[int]) -> None:
-            found[meta.block_id] = self._filters(store, meta, numbers)
+            for number, data in self._filters(store, meta, numbers).items():
+                answers[filter_key(meta, number)] = data is None or question.may_be_in(data)
 
-        if unread:
-            self.at_once([partial(load, meta, numbers) for meta, numbers in unread])
-        return found
+        alone = [(meta, numbers) for meta, numbers in unread if meta.block_id not in packed]
+        self.at_once([*(partial(ask, *one) for one in heads), *(partial(load, *one) for one in alone)])
+        # A pack that cannot be used, or has not all files of a block.
+        left = [
+            (meta, some)
+            for meta, numbers in unread
+            if (some := [number for number in numbers if filter_key(meta, number) not in answers])
+        ]
+        if left:
+            self.at_once([partial(load, *one) for one in left])
+        return answers
+
+    def _heads(self, store: RangeReader, unread: Files, packs: Sequence[PackRef]) -> list[tuple[PackRef, PackHead]]:
+        """The packs that have filters of the files."""
+        metas = [meta for meta, _ in unread]
+        worth = self._packs.worth_reading(packs, metas)
+        heads: dict[str, PackHead | None] = {}
+
+        def load(pack: PackRef) -> None:
+            heads[pack.id] = self._packs.head(store, metas[0].tenant, pack)
+
+        if worth:
+            self.at_once([partial(load, pack) for pack in worth])
+        wanted = {meta.block_id for meta in metas}
+        return [
+            (pack, head)
+            for pack in worth
+            if (head := heads[pack.id]) is not None and any(key.block_id in wanted for key in head.keys)
+        ]
 
     def _filters(self, store: RangeReader, meta: BlockMeta, numbers: list[int]) -> dict[int, bytes | None]:
         """Some filters of one block, in one request."""
@@ -151,7 +197,7 @@ class TraceFilters:
                 self._unusable("damaged", err)
                 continue
             filters[number] = data
-            self._cache.put(FilterKey(meta.block_id, number), data, len(data) + _ENTRY_BYTES)
+            self._cache.put(filter_key(meta, number), data, len(data) + _ENTRY_BYTES)
         return filters
 
     def _unusable(self, reason: str, err: StorageError) -> None:

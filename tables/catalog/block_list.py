@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tables.blocks.file_groups import FileGroups
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
 from tables.catalog.checkpoints import Checkpoint
@@ -17,13 +18,13 @@ from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
 from tables.catalog.meta_cache import MetaCache
 from tables.catalog.place import Place
-from tables.catalog.poll_metrics import INDEXES_DAMAGED, observe_poll
+from tables.catalog.poll_metrics import INDEXES_DAMAGED, POLL_ERRORS, POLL_SECONDS, TenantBlockMetrics, observe_poll
 from tables.catalog.read_catalog import CatalogReader, Gaps
 from tables.catalog.recheck import files_of, recheck, stamped
 from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
-from tables.errors import DamagedError, OutdatedError
+from tables.errors import DamagedError, OutdatedError, StorageError
 from tables.parquet.read import ColumnCache, ParquetSource
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
@@ -68,6 +69,7 @@ class BlockList:
         self._polled: tuple[float, frozenset[int]] = (-math.inf, frozenset())  # when the last poll began, and of what
         self._state = CatalogState(cluster_id)
         self._metas = MetaCache()
+        self._tenant_metrics = TenantBlockMetrics()
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
@@ -91,7 +93,12 @@ class BlockList:
             began_s, polled = self._polled
             if wanted <= polled and time.monotonic() - began_s < age_max_s:
                 return
-            self._poll(wanted)
+            try:
+                with POLL_SECONDS.time():
+                    self._poll(wanted)
+            except StorageError:
+                POLL_ERRORS.labels("").inc()
+                raise
 
     def _poll(self, partitions: frozenset[int]) -> None:
         usage, began_s = RequestUsage(), time.monotonic()
@@ -111,6 +118,7 @@ class BlockList:
             self._forget_invisible({index.tenant for index in read.indexes})
             self._report()
             observe_poll(usage, self._state)
+            self._tenant_metrics.show(self._state)
         self._polled = (began_s, partitions)
 
     def _look_into_gaps(self, gaps: Gaps) -> None:
@@ -185,6 +193,11 @@ class BlockList:
         """The tenant's redactions in force: a flush leaves out what they remove."""
         index = self.index(tenant)
         return () if index is None else index.redactions
+
+    def filter_packs(self, tenant: str) -> tuple[PackRef, ...]:
+        """Objects with the filters of many of the tenant's blocks, as the newest known index names them."""
+        index = self.index(tenant)
+        return () if index is None else index.filter_packs
 
     def places(self) -> list[Place]:
         """The partitions with known cuts or checkpoints, of all Kafka clusters."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.catalog.place import Place
 from tables.catalog.tenant_index import Removed, TenantIndex, rows_of
@@ -70,6 +71,15 @@ def forget_removed(index: TenantIndex, block_ids: Collection[str]) -> TenantInde
     gone = set(block_ids)
     left = tuple(one for one in index.removed if one.block_id not in gone)
     return replace(index, removed=left) if len(left) < len(index.removed) else index
+
+
+def replace_packs(index: TenantIndex, made: Sequence[PackRef], replaced: Collection[str]) -> TenantIndex | None:
+    """Names packs of filters instead of others (their ids). None: another writer has replaced one of these"""
+    gone = set(replaced)
+    if not gone <= {pack.id for pack in index.filter_packs}:
+        return None
+    left = [pack for pack in index.filter_packs if pack.id not in gone]
+    return replace(index, filter_packs=(*left, *made))
 
 
 def _without(index: TenantIndex, rows: np.ndarray, now_s: float) -> TenantIndex:

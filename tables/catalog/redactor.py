@@ -177,7 +177,8 @@ class Redactor:
         """By block and trace id: which files may hold the trace. Filters are read at once."""
         found: dict[str, dict[str, list[int]]] = {meta.block_id: {} for meta in metas}
         for trace_id in {redaction.trace_id for redaction in redactions if redaction.trace_id}:
-            files = self._filters.files_with(self._blocks.store, metas, bytes.fromhex(trace_id))
+            packs = self._blocks.filter_packs(metas[0].tenant) if metas else ()
+            files = self._filters.files_with(self._blocks.store, metas, bytes.fromhex(trace_id), packs)
             numbers = {meta.block_id: held for meta, held in files}
             for block_id, of_block in found.items():
                 of_block[trace_id] = numbers.get(block_id, [])

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.catalog.damage import Damage
 from tables.catalog.place import Place
@@ -40,6 +41,11 @@ class BlockSnapshot:
     def redactions(self) -> tuple[Redaction, ...]:
         """Those in force: what blocks and live parts may still have, and nobody is to see."""
         return () if self.index is None else self.index.redactions
+
+    @property
+    def filter_packs(self) -> tuple[PackRef, ...]:
+        """Objects with the filters of many of the blocks."""
+        return () if self.index is None else self.index.filter_packs
 
     @cached_property
     def blocks(self) -> list[BlockMeta]:

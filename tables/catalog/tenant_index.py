@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 
+from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.catalog.place import Place, parse_place, place_name
-from tables.errors import DamagedError
+from tables.errors import NEWER, DamagedError
 from tables.redaction.rules import Redaction
 from tables.turns import AT_ONCE
 
@@ -83,6 +84,7 @@ class TenantIndex:
     it was replaced or removed
     removed: blocks that are not rows any more, and whose objects may still exist
     redactions: those in force; a row says which of them have been applied to its block
+    filter_packs: objects with the filters of many blocks. They save requests: what they lack is in blocks' own objects
     """
 
     tenant: str
@@ -91,6 +93,7 @@ class TenantIndex:
     covered: Mapping[Place, int] = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
     redactions: tuple[Redaction, ...] = ()
+    filter_packs: tuple[PackRef, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -146,6 +149,7 @@ class TenantIndex:
             "covered": {place_name(place): offset for place, offset in sorted(self.covered.items())},
             "removed": [list(one) for one in self.removed],
             "redactions": [one.model_dump() for one in self.redactions],
+            "filter_packs": [one.model_dump() for one in self.filter_packs],
             "crc32": "00000000",
         }
         table = self.table.combine_chunks().replace_schema_metadata({_KEY: orjson.dumps(head)})
@@ -173,7 +177,7 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
         table.validate(full=True)
         head = orjson.loads(table.schema.metadata[_KEY])
         if head["format"] != FORMAT:
-            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
+            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
         index = TenantIndex(
             tenant=str(head["tenant"]),
             version=int(head["version"]),
@@ -181,6 +185,7 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
             covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
             removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
             redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
+            filter_packs=tuple(PackRef.model_validate(one) for one in head.get("filter_packs", [])),
         )
     except DamagedError:
         raise

@@ -189,10 +189,20 @@ class LivePartition:
         """Bytes of the records in open heads; a shared record counts whole while any head holds it."""
         return self._head_bytes
 
+    def bytes_by_tenant(self) -> list[tuple[str, int]]:
+        """Of each tenant with an open head, the bytes of its records there."""
+        return [(tenant, opened.head.bytes) for tenant, opened in self._heads.items()]
+
     @property
     def segment_bytes(self) -> int:
         """Bytes of segments that are not in blocks yet."""
         return sum(segment.size_bytes for segment in self.segments)
+
+    @property
+    def oldest_unflushed_ms(self) -> int | None:
+        """The broker's timestamp of the oldest record here that is in no block yet; None: there is none."""
+        unflushed: list[SegmentInfo | SealJob | _OpenHead] = [*self.segments, *self.sealing, *self._heads.values()]
+        return min((one.first_timestamp_ms for one in unflushed), default=None)
 
     def append(self, incoming: Incoming) -> list[Job]:
         """Adds the record at `next_offset`. It ignores a redelivered one (below it)."""

@@ -10,7 +10,7 @@ cluster), so that offsets of another cluster are never taken for this one's.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,8 @@ import rocksdict
 from faust.stores import base
 from yarl import URL
 
-from tables.errors import OutdatedError, StorageError
+from tables.errors import NEWER, OutdatedError, StorageError, WireError
+from tables.schema import SCHEMA_VERSION
 
 _END: Final = b"\xff"
 _BLOB_BYTES_MIN: Final = 4096
@@ -43,6 +44,10 @@ class SegmentInfo:
     last_timestamp_ms: int = 0  # the greatest of its records; 0 in segments of earlier versions
     # Among how many partitions the writers had split the traces; SEVERAL: not all the same; None: not known.
     partition_count: int | None = None
+    schema: int = SCHEMA_VERSION  # version of the span table (`tables.schema`) in its Parquet file
+
+
+_NAMES: Final = tuple(field.name for field in fields(SegmentInfo))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,20 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
         self.data.close()
 
 
+def _info(value: bytes) -> SegmentInfo:
+    """What a segment is. What later builds add to it is ignored. Raises: WireError"""
+    try:
+        said = orjson.loads(value)
+        info = SegmentInfo(**{name: said[name] for name in _NAMES if name in said} | {"schema": said.get("schema", 1)})
+    except (ValueError, TypeError) as err:
+        raise WireError(f"not the description of a segment: {err}") from err
+    if info.schema > SCHEMA_VERSION:
+        raise WireError(
+            f"a segment has version {info.schema} of the schema, this build reads {SCHEMA_VERSION}; {NEWER}"
+        )
+    return info
+
+
 class Segments:
     """The live store's operations on the table. Thread-safe, as RocksDB is."""
 
@@ -197,7 +216,7 @@ class Segments:
         key = self._key(info)
         data = self._db.get(b"d" + key)
         kept = self._db.get(b"i" + key)  # after its data: both change at once
-        return bytes(data) if data is not None and kept == orjson.dumps(asdict(info)) else None
+        return bytes(data) if data is not None and kept is not None and _info(kept) == info else None
 
     def delete(self, infos: list[SegmentInfo]) -> None:
         """Deletes segments with their bytes."""
@@ -209,9 +228,16 @@ class Segments:
         self._write(batch, "the deletion of segments")
 
     def of_partition(self, partition: int) -> list[SegmentInfo]:
-        """The segments of a partition, by tenant and offset."""
+        """The segments of a partition, by tenant and offset. Raises: WireError if this build cannot read one of them"""
         prefix = b"i%b/%05d/" % (self._cluster_id, partition)
-        return [SegmentInfo(**orjson.loads(value)) for _, value in self._scan(prefix)]
+        return [_info(value) for _, value in self._scan(prefix)]
+
+    def clear(self, partition: int) -> None:
+        """Deletes all segments of a partition, also those that this build cannot read, and the sealed offset."""
+        for kind in (b"i", b"d"):
+            prefix = b"%b%b/%05d/" % (kind, self._cluster_id, partition)
+            self._db.delete_range(prefix, prefix + _END)
+        self.set_sealed_offset(partition, 0)
 
     def set_sealed_offset(self, partition: int, offset: int) -> None:
         """Stores the sealed offset: every record below it is in a segment or in a block."""

@@ -2,6 +2,7 @@
 blocks.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,7 @@ from tables.columns.arrays import numbers, one_array
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
-from tables.errors import DamagedError
+from tables.errors import DamagedError, WireError
 from tables.live.head import Head, seal_and
 from tables.live.merged_segments import MergedSegments, merge_segments, segment_file, small_segments
 from tables.live.partition import CutPolicy, FlushJob, LivePartition, SealJob
@@ -32,6 +33,8 @@ from tables.redaction.flush import redacted_block
 from tables.seal.raw_fallback import raw_spans
 from tables.storage.object_store import RangeFile
 from tables.wire.split import SEVERAL
+
+log = logging.getLogger(__name__)
 
 SEALED = Counter("stretto_live_store_spans_sealed_total", "Spans sealed into segments.")
 RAW_SPANS = Counter(
@@ -106,7 +109,13 @@ class LiveStore:
         if problem := self.blocks.unknown_end(partition):
             raise DamagedError(f"partition {partition}", f"waits until it is known where its blocks end: {problem}")
         flushed_offset = self.blocks.flushed_offset(partition)
-        local = self._segments.of_partition(partition)
+        try:
+            local = self._segments.of_partition(partition)
+        except WireError as err:
+            # As if the disk were lost: Kafka has these spans.
+            log.warning("partition %d: its local segments are made again from Kafka: %s", partition, err)
+            self._segments.clear(partition)
+            local = []
         sealed_offset = self._segments.sealed_offset(partition)
         if any(s.first_offset < flushed_offset <= s.last_offset for s in local):
             # Another worker has cut at a different offset: the local data does not match the blocks.
@@ -134,8 +143,7 @@ class LiveStore:
 
     def reset(self, partition: int) -> None:
         """Deletes the partition's local segments (disk), because they do not match the blocks."""
-        self._segments.delete(self._segments.of_partition(partition))
-        self._segments.set_sealed_offset(partition, 0)
+        self._segments.clear(partition)
 
     def seal(self, partition: int, job: SealJob) -> tuple[SegmentInfo | None, list[BadRecord]]:
         """Seals a head into a segment and stores it (disk). Raises: StorageError"""

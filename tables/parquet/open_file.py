@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
-from tables.errors import DamagedError
+from tables.errors import NEWER, DamagedError
 from tables.parquet.decode_errors import reading
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
@@ -69,7 +69,7 @@ def _check_version(name: str, metadata: pq.FileMetaData) -> None:
     version = (metadata.metadata or {}).get(SCHEMA_KEY.encode(), b"1")
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
         found = version.decode(errors="replace")[:20]
-        raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}")
+        raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}; {NEWER}")
 
 
 def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:

@@ -4,6 +4,8 @@ from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tables.native_histogram import NativeHistogram
+
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 REQUESTS = Counter(
@@ -34,7 +36,7 @@ HEDGED = Counter(
     "Second requests for reads that took long, by whether they answered first (`won`) or not (`lost`).",
     ["backend", "result"],
 )
-TEMPO_SECONDS = Histogram(
+TEMPO_SECONDS = NativeHistogram(
     "tempodb_backend_request_duration_seconds",
     "Time of an operation of the object storage, under the name that Tempo's dashboards use.",
     ["operation", "status_code"],

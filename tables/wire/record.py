@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
-from tables.errors import WireError
+from tables.errors import NEWER, WireError
 from tables.tenant import valid_tenant
 from tables.wall import NativePanic, walled
 from tables.wire.record_columns import check_values, checked, is_trace_ids
@@ -96,7 +96,7 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
     found = dict(headers or ())
     version = found.get("v")
     if version not in {VERSION, VERSION_SHARED, VERSION_REQUESTS}:
-        raise WireError(f"format version {version!r} in header `v`; this build reads versions 1, 2 and 3")
+        raise WireError(f"format version {version!r} in header `v`; this build reads versions 1, 2 and 3; {NEWER}")
     try:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
         first, _, last = found["t"].decode().rpartition("-")

@@ -54,4 +54,4 @@ def test_bomb(client: Client, codec: str) -> None:
     client.expect_spans(service, 20)
     assert client.metric("stretto_kafka_batches_skipped_total") == skipped + 1
     assert client.pid("worker") == worker
-    eventually(client.ready, bool, 30, "not ready")
+    eventually(client.ready, bool, 60, "not ready")

@@ -59,7 +59,7 @@ def test_compaction(tmp_path: Path) -> None:
         for round_ in range(ROUNDS):
             client.send(request("merged", SPANS // 2, 2, first_trace=1 + round_ * SPANS))
             client.expect_spans("merged", SPANS * (round_ + 1))
-            seen |= eventually(partial(new_folders, cluster, frozenset(seen)), bool, 30, "no block was flushed")
+            seen |= eventually(partial(new_folders, cluster, frozenset(seen)), bool, 60, "no block was flushed")
             if round_ in KILLED_AT:
                 eventually(lambda: client.metric("tempodb_compaction_blocks_total"), bool, 60, "nothing was merged")
                 client.kill_worker()
@@ -145,7 +145,7 @@ def test_compactors_of_their_own(tmp_path: Path) -> None:
         for round_ in range(5):
             client.send(request("apart", SPANS // 2, 2, first_trace=1 + round_ * SPANS))
             client.expect_spans("apart", SPANS * (round_ + 1))
-            seen |= eventually(partial(new_folders, cluster, frozenset(seen)), bool, 30, "no block was flushed")
+            seen |= eventually(partial(new_folders, cluster, frozenset(seen)), bool, 60, "no block was flushed")
         most = PARTITIONS * windows_since(began_s)
         first.kill()
         eventually(leaders, lambda found: found == [other], 60, "nobody leads")

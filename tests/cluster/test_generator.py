@@ -114,7 +114,7 @@ def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
         client = Client(cluster)
         client.send(halves(1, 200, CLIENT))
         client.send(halves(201, 100, SERVER))
-        eventually(lambda: receiver.increase(CALLS), lambda found: found == 300, 30, "calls before the kill")
+        eventually(lambda: receiver.increase(CALLS), lambda found: found == 300, 60, "calls before the kill")
         receiver.away = True
         client.send(halves(301, 50, CLIENT))
         client.kill_worker()
@@ -122,8 +122,8 @@ def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
         client.send(halves(201, 100, CLIENT))
         receiver.away = False
         client.send(halves(301, 50, SERVER))
-        eventually(lambda: receiver.increase(CALLS), lambda found: found >= 700, 30, "calls after the kill")
-        eventually(lambda: receiver.increase(EDGES), lambda found: found >= 350, 30, "edges")
+        eventually(lambda: receiver.increase(CALLS), lambda found: found >= 700, 60, "calls after the kill")
+        eventually(lambda: receiver.increase(EDGES), lambda found: found >= 350, 60, "edges")
         threading.Event().wait(3)  # nothing more may come
         assert (receiver.increase(CALLS, resets=False), receiver.increase(EDGES, resets=False)) == (700, 350)
 
@@ -141,7 +141,7 @@ def test_one_of_two_targets_is_away(tmp_path: Path, receiver: Receiver) -> None:
             for part in range(2):
                 for first in range(100 * part + 1, 100 * part + 100, 25):
                     client.send(halves(first, 25, CLIENT))
-                    eventually(lambda: receiver.increase(CALLS), lambda found, n=first: found >= n + 24, 30, "calls")
+                    eventually(lambda: receiver.increase(CALLS), lambda found, n=first: found >= n + 24, 60, "calls")
                 client.kill_worker()
             assert away.increase(CALLS) == 0
             away.away = False
@@ -166,19 +166,19 @@ def test_overrides(tmp_path: Path, receiver: Receiver) -> None:
     with Cluster(tmp_path, SHORT_WINDOWS | settings) as cluster:
         client = Client(cluster)
         client.send(halves(1, 20, CLIENT))
-        eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 30, "calls")
+        eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 60, "calls")
         overrides.write_text("overrides: {single-tenant: {metrics_generator: {processors: [service-graphs]}}}")
-        eventually(lambda: receiver.ended(CALLS), bool, 30, "the end of the series")
+        eventually(lambda: receiver.ended(CALLS), bool, 60, "the end of the series")
         client.send(halves(21, 20, SERVER))
         client.send(halves(21, 20, CLIENT))
-        eventually(lambda: receiver.increase(EDGES), lambda found: found == 20, 30, "edges")
+        eventually(lambda: receiver.increase(EDGES), lambda found: found == 20, 60, "edges")
         overrides.write_text("overrides: {single-tenant: {metrics_generator: {processors: [spans]}}}")
         eventually(lambda: client.metric(good), lambda found: found == 0, 10, "a wrong file")
         overrides.write_text("overrides: {'*': {metrics_generator: {processors: [span-metrics]}}}")
         eventually(lambda: client.metric(good), lambda found: found == 1, 10, "a good file")
-        eventually(lambda: receiver.ended(EDGES), bool, 30, "the end of the edges")
+        eventually(lambda: receiver.ended(EDGES), bool, 60, "the end of the edges")
         client.send(halves(41, 20, CLIENT))
-        eventually(lambda: receiver.increase(CALLS), lambda found: found == 40, 30, "calls after it")
+        eventually(lambda: receiver.increase(CALLS), lambda found: found == 40, 60, "calls after it")
 
 
 def test_ends_without_kafka(tmp_path: Path, receiver: Receiver) -> None:
@@ -204,7 +204,7 @@ def test_ends_without_kafka(tmp_path: Path, receiver: Receiver) -> None:
             eventually(lambda: receiver.increase(CALLS), lambda found: found == 20, 60, "calls")
             receiver.away = True
             Client(cluster).send(halves(21, 20, CLIENT))
-            eventually(lambda: receiver.refused, bool, 30, "a push that is refused")
+            eventually(lambda: receiver.refused, bool, 60, "a push that is refused")
             cluster.stop()
             worker.terminate()
             assert worker.wait(15) == 0

@@ -57,7 +57,7 @@ def test_stall(there: BehindProxy, canary: Canary, stall: Stall, lasts_s: float)
     """All that was acknowledged is found soon after, and no search told less than the truth meanwhile."""
     outcome = cause(stall, lasts_s, there, canary)
     assert outcome.problem == ""
-    eventually(Client(there.cluster).ready, bool, 30, "not ready")
+    eventually(Client(there.cluster).ready, bool, 60, "not ready")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_start_that_hangs(there: BehindProxy) -> None:
     kill_worker(there)
     there.proxy.set(lost(proxy.METADATA))
     try:
-        eventually(lambda: not_ready(client), lambda text: "its start has not ended" in text, 30, "/ready")
+        eventually(lambda: not_ready(client), lambda text: "its start has not ended" in text, 60, "/ready")
         reason = "this process ends, to be started again: live-store: its start has not ended, 20 s"
         eventually(there.cluster.log.read_text, lambda text: reason in text, 40, "still there")
     finally:
@@ -87,7 +87,7 @@ def test_start_that_hangs(there: BehindProxy) -> None:
     line = next(one for one in there.cluster.log.read_text().splitlines() if reason in one)
     assert "CRITICAL" in line
     assert "consumer_thread.py" in line  # where it hangs
-    eventually(client.ready, bool, 30, "not ready")
+    eventually(client.ready, bool, 60, "not ready")
 
 
 def test_said_meanwhile(there: BehindProxy, canary: Canary) -> None:
@@ -111,7 +111,7 @@ def test_said_meanwhile(there: BehindProxy, canary: Canary) -> None:
         there.proxy.set()
     service = canary.next()
     eventually(lambda: canary.missing(service), lambda text: not text, 45, "not found")
-    eventually(client.ready, bool, 30, "not ready")
+    eventually(client.ready, bool, 60, "not ready")
     assert not canary.lies
 
 

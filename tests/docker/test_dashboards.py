@@ -82,3 +82,14 @@ def test_panels_do_not_overlap(dashboard: Dashboard) -> None:
         assert place["x"] + place["w"] <= 24
         taken |= cells
     assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
+
+
+@EACH
+def test_panels_lead_to_runbooks(dashboard: Dashboard) -> None:
+    panels = to_json(dashboard)["panels"]
+    linked = {link["url"] for panel in panels for link in panel.get("links", [])}
+    assert linked
+    for url in linked:
+        alert = re.fullmatch(r"\$\{runbooks\}/(\w+)/", url)
+        assert alert is not None
+        assert (ROOT / "docs" / "runbooks" / f"{alert[1]}.md").exists()

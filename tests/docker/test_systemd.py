@@ -2,6 +2,8 @@
 
 import configparser
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,18 @@ def test_its_variables_are_settings(service: configparser.SectionProxy, target: 
     assert settings.target == target
     # Everything else is read-only for the service.
     assert str(settings.data_dir) == f"/var/lib/{service['StateDirectory'].replace('%i', target)}"
+
+
+def test_it_is_hardened() -> None:
+    """By systemd's own measure, from 0 to 10; what is left is the network, and the user's processes in /proc."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not there")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", str(UNIT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if "offline" in done.stderr and "nrecognized" in done.stderr:
+        pytest.skip("systemd-analyze is too old to look at a file")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def test_it_checks_the_settings_before(service: configparser.SectionProxy) -> None:
+    assert service["ExecStartPre"] == f"{service['WorkingDirectory']}/.venv/bin/stretto config check"

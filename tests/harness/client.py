@@ -23,7 +23,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 START_NS = 1_790_000_000 * 10**9
 
 
-def eventually(ask: Callable[[], T], good: Callable[[T], bool], within_s: float = 30, what: str = "") -> T:
+def eventually(ask: Callable[[], T], good: Callable[[T], bool], within_s: float = 60, what: str = "") -> T:
     """Asks until the answer is good; the last answer otherwise fails the test."""
     deadline_s = time.monotonic() + within_s
     while True:
@@ -124,7 +124,7 @@ class Client:
             lines = reply.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
-    def expect_spans(self, service: str, count: int, within_s: float = 30) -> None:
+    def expect_spans(self, service: str, count: int, within_s: float = 60) -> None:
         """Waits until exactly so many are found; more is an error at once."""
         found = eventually(lambda: self.span_count(service), lambda n: n >= count, within_s, f"spans of {service}")
         assert found == count

@@ -73,5 +73,5 @@ def sent(prometheus: Prometheus, client: Client, path: Path) -> CountedWorkload:
 
 def expect(prometheus: Prometheus, metric: str, count: int) -> None:
     """Waits until a counter's series add up to so much; more is an error at once."""
-    found = eventually(lambda: prometheus.total(metric), lambda total: total >= count, 40, f"{metric}, not {count}")
+    found = eventually(lambda: prometheus.total(metric), lambda total: total >= count, 60, f"{metric}, not {count}")
     assert found == count

@@ -65,10 +65,13 @@ def unrolled(promql: str) -> str:
 class Prometheus:
     """As a context manager: ready inside, stopped outside. Data and port outlive `kill` and `start`."""
 
-    def __init__(self, folder: Path, scraped: Sequence[str] = ()) -> None:
-        """`folder` exists. scraped: host:port of job stretto. Skips the test where Prometheus is not installed."""
+    def __init__(self, folder: Path, scraped: Sequence[str] = (), flags: Sequence[str] = FLAGS) -> None:
+        """`folder` exists. scraped: host:port of job stretto. flags: of the command line
+
+        Skips the test where Prometheus is not installed.
+        """
         self._program = program("prometheus")
-        self._folder = folder
+        self._folder, self._flags = folder, flags
         self._config = {
             "global": {"scrape_interval": "1s"},
             "storage": {"exemplars": {"max_exemplars": 100_000}},
@@ -92,7 +95,7 @@ class Prometheus:
         config.write_text(yaml.safe_dump(self._config))
         command = [
             self._program,
-            *FLAGS,
+            *self._flags,
             f"--config.file={config}",
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--web.listen-address={self._address}",

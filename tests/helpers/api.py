@@ -148,6 +148,7 @@ def api_over(
     rings=None,
     profiling=False,
     tenants=None,
+    mcp=None,
     **limits,
 ) -> web.Application:
     """The API over a backend, with the settings of LIMITS where `limits` does not say otherwise."""
@@ -159,6 +160,7 @@ def api_over(
         rings=rings,
         profiling=profiling,
         tenants=tenants,
+        mcp=mcp,
     )
 
 

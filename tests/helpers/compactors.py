@@ -14,6 +14,7 @@ import orjson
 from agents.compactor.audit import Audit
 from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.executor import MergeExecutor, run_job
+from agents.compactor.filter_packer import FilterPacker
 from agents.compactor.job import MERGE, Job
 from agents.compactor.leader import Chores, Leader, LeaderLimits, TenantRules
 from agents.compactor.upkeep import Upkeep
@@ -211,6 +212,7 @@ class Compactor:
             Upkeep(self.blocks, indexes, GRACE_S, 600.0, clock, dry_run=dry_run),
             Checkpointer(self.blocks, 600.0, 0.0, clock, dry_run=dry_run),
             Audit(self.blocks, 1800.0, 0.0, clock, dry_run=dry_run),
+            pack_filters=FilterPacker(self.blocks, indexes, GRACE_S, clock, dry_run=dry_run).run,
         )
         limits = LeaderLimits(range(bucket.partitions), 60.0, 1 << 30, 4, 8, 100, poll_age_s)
         self.leader = Leader(self.blocks, chores, lambda _: TenantRules(retention_s, WINDOW_S), limits, clock)

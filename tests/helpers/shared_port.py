@@ -27,7 +27,7 @@ async def shared(
 ) -> AsyncIterator[SharedSite]:
     """The API on a free port of the loopback."""
     api = api_over(backend)
-    streaming = build_streaming(backend, api[LIMITS], api[ACCESS])
+    streaming = build_streaming(backend, api[LIMITS].now, api[ACCESS])
     grpc_port = streaming.add_insecure_port("127.0.0.1:0")
     await streaming.start()
     runner = api_runner(api)

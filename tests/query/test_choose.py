@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from query.requests import SearchRequest
 from query.search.search import search
+from tests.helpers.examples import examples
 from tests.query.golden import START_NS
 from tests.query.sources import MS, SPLIT, TRACES, sources, traces
 
@@ -47,7 +48,7 @@ def test_nothing_more_unless_it_is_asked() -> None:
     assert (result.total, result.next_cursor) == (None, None)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     starts=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     lengths=st.lists(st.integers(0, 3), min_size=12, max_size=12),

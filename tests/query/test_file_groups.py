@@ -29,10 +29,11 @@ from tables.parquet.write import key_values, one_chunk, to_parquet
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
+from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.query.strategies import END, LEAVES, QUERIES, START, STEP_NS, spans, split
 
-SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MOVABLE = ("string", "int", "double", "bool")
 
 

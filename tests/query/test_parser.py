@@ -18,6 +18,7 @@ from query.metrics.metrics import compile_metrics, metrics_range
 from query.requests import RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
+from tests.helpers.examples import examples
 from tests.helpers.reference import cases
 from tests.query.golden import START_NS, S, load_table
 
@@ -235,7 +236,7 @@ def test_the_deepest_query_is_evaluated() -> None:
     assert len(search([source], SearchRequest(query=f"{{ {inner} }}")).traces) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join))
 def test_any_text_is_answered_or_refused(text: str) -> None:
     """A plan or a TraceQLError with its place in the text; nothing else."""

@@ -16,6 +16,7 @@ from query.scan.profile import Profile
 from query.scan.progress import Progress, QueryObserver
 from query.search.search import search
 from tables.columns.in_memory import TableSource
+from tests.helpers.examples import examples
 from tests.query.golden import START_NS, S, load_table
 from tests.query.sources import LOAD, by_time, traces
 from tests.query.strategies import END, LEAVES, SERIES, SPANSETS, STAGES, START, STEP_NS, spans
@@ -31,7 +32,7 @@ def reply(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list
     return ask(sources, request, observer=QueryObserver(progress=Progress(heard.append, 0, math.inf))), heard
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spans(), QUERIES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, ""]))
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
@@ -44,7 +45,7 @@ def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, l
     assert all(early.inspected.left > 0 for early in heard)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spans(), LEAVES | SERIES, st.integers(1, 4))
 def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int) -> None:
     """With the same values; a series is missing in it as little as a sample."""

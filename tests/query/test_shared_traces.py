@@ -15,6 +15,7 @@ from query.scan.stitch import ids_in_several
 from query.search import search
 from query.search.settled import may_be_settled, settled
 from tables.columns.in_memory import TableSource
+from tests.helpers.examples import examples
 from tests.query.strategies import QUERIES, spans, split
 
 IDS = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=6)
@@ -37,7 +38,7 @@ def test_nothing_is_among_nothing() -> None:
     assert is_among(some[:0], some).tolist() == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=QUERIES | st.just("{ }"), limit=st.integers(0, 4), pages=st.booleans(), data=st.data())
 def test_settled(table: pa.Table, query: str, limit: int, pages: bool, data: st.DataObject) -> None:
     """Whoever has answered, and in whatever order: what is told is the beginning of the answer; the whole is whole."""

@@ -11,6 +11,7 @@ from query.scan.stitch import whole
 from query.trace.pages import count_spans, cursor_of, place_of, trace_page
 from query.trace.trace import find_trace
 from tables.columns.in_memory import TableSource
+from tests.helpers.examples import examples
 from tests.query.golden import load_table
 
 T1 = b"t1".rjust(16, b"\0")
@@ -29,7 +30,7 @@ def read(sources: list[TableSource], spans_max: int) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     spans=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=20, unique=True),
     parts=st.integers(1, 3),

@@ -25,11 +25,12 @@ from query.tags.partial import TagPartial
 from query.tags.partial import merge as merge_tags
 from query.tags.tag_text import parse_tag
 from tables.columns.in_memory import TableSource
+from tests.helpers.examples import examples
 from tests.query.golden import START_NS, load_table
 from tests.query.sources import MS, SPLIT, TRACES, sources, traces
 from tests.query.strategies import END, FILTERS, LEAVES, QUERIES, SERIES, START, STEP_NS, spans, split
 
-SLOW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COMPARE = FILTERS.map(lambda text: f"{{ }} | compare({text})")
 
 

@@ -22,6 +22,7 @@ from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.split import split
+from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.strategies import REQUESTS
 
@@ -57,7 +58,7 @@ def spans_of(groups: Iterable[ResourceSpans]) -> Counter[tuple[object, ...]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(REQUESTS, max_size=3),
     st.integers(1, 5),

@@ -9,6 +9,8 @@ Json = dict[str, Any]
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _ROW_UNITS: Final = 24  # the width of a dashboard
 _HEIGHT: Final = 8
+# Where docs/ as a site has the pages of alerts, on the machine of whoever has just made it.
+RUNBOOKS: Final = "http://127.0.0.1:8000/runbooks"
 # All processes that the variables at the top choose.
 SELECTED: Final = 'job=~"$job", instance=~"$instance"'
 
@@ -32,6 +34,7 @@ class Panel:
     kind: str = "timeseries"
     stacked: bool = False
     zero_is_well: bool = False  # any value above 0 is red
+    alerts: Sequence[str] = ()  # about the same; links lead to their runbooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,14 @@ def _variables() -> list[Json]:
         source,
         label_variable("job", metric, "job"),
         label_variable("instance", f'{metric}{{job=~"$job"}}', "instance"),
+        {
+            "name": "runbooks",
+            "label": "Runbooks at",
+            "description": "Where your copy of docs/runbooks is: the links of panels lead there.",
+            "type": "textbox",
+            "query": RUNBOOKS,
+            "current": {"text": RUNBOOKS, "value": RUNBOOKS},
+        },
     ]
 
 
@@ -137,6 +148,10 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         "gridPos": place,
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": _options(panel.kind),
+        "links": [
+            {"title": f"Alert: {alert}", "url": f"${{runbooks}}/{alert}/", "targetBlank": True}
+            for alert in panel.alerts
+        ],
         "targets": [
             {
                 "refId": chr(ord("A") + place_),

@@ -30,6 +30,7 @@ READS: Final = Dashboard(
                         )
                     ],
                     "s",
+                    alerts=("StrettoQueriesSlow",),
                 ),
                 Panel(
                     "Errors",
@@ -40,6 +41,7 @@ READS: Final = Dashboard(
                         )
                     ],
                     "reqps",
+                    alerts=("StrettoQueriesFail",),
                 ),
             ],
         ),
@@ -59,6 +61,7 @@ READS: Final = Dashboard(
                     quantiles("stretto_query_frontend_queue_seconds"),
                     "s",
                     "More queriers make it shorter.",
+                    alerts=("StrettoNoQueriers",),
                 ),
                 Panel(
                     "Refused, cancelled, started again",
@@ -69,6 +72,7 @@ READS: Final = Dashboard(
                         Query(rate("stretto_query_restarts_total", "reason"), "again: {{reason}}"),
                     ],
                     "cps",
+                    alerts=("StrettoRefusesQueries", "StrettoQueriesTooLarge", "StrettoPartitionsNotAnswered"),
                 ),
                 Panel(
                     "Memory of queries",
@@ -85,7 +89,12 @@ READS: Final = Dashboard(
                     quantiles("stretto_query_storage_requests", "operation"),
                     "short",
                 ),
-                Panel("Storage time", quantiles("stretto_storage_request_duration_seconds", "operation"), "s"),
+                Panel(
+                    "Storage time",
+                    quantiles("stretto_storage_request_duration_seconds", "operation"),
+                    "s",
+                    alerts=("StrettoStorageSlow",),
+                ),
                 Panel(
                     "Hits of caches",
                     [
@@ -109,6 +118,7 @@ READS: Final = Dashboard(
                     "short",
                     "Queries of these times are PARTIAL or 503: `stretto blocks check` says what to do.",
                     zero_is_well=True,
+                    alerts=("StrettoBlocksDamaged", "StrettoCatalogueDamaged", "BlocksAreMissing"),
                 ),
             ],
         ),

@@ -15,7 +15,7 @@ RESOURCES: Final = Dashboard(
             [
                 Panel("CPU", [Query(rate("process_cpu_seconds_total", "instance"), "{{instance}}")], "short"),
                 Panel("Memory", [Query("process_resident_memory_bytes{SEL}", "{{instance}}")], "bytes"),
-                Panel("Open files", [Query("process_open_fds{SEL}", "{{instance}}")]),
+                Panel("Open files", [Query("process_open_fds{SEL}", "{{instance}}")], alerts=("StrettoOpenFiles",)),
             ],
         ),
         Row(
@@ -33,6 +33,7 @@ RESOURCES: Final = Dashboard(
                     ],
                     "s",
                     "Above 100 ms acknowledgements and answers are late: the next panels say why.",
+                    alerts=("StrettoEventLoopStalls",),
                 ),
                 Panel(
                     "Share of time that it waits for a CPU",
@@ -59,6 +60,7 @@ RESOURCES: Final = Dashboard(
                         Query("sum(stretto_compaction_jobs_running{SEL})", "running"),
                         Query("sum by (tenant) (tempodb_compaction_outstanding_blocks{SEL})", "to merge: {{tenant}}"),
                     ],
+                    alerts=("CompactionBehind", "CompactionHasNoLeader"),
                 ),
                 Panel(
                     "Failures",
@@ -68,8 +70,14 @@ RESOURCES: Final = Dashboard(
                     ],
                     "cps",
                     zero_is_well=True,
+                    alerts=("CompactionFails", "CompactionLeaderFails", "RetentionFails"),
                 ),
-                Panel("Deleted by retention", [Query(rate("tempodb_retention_deleted_total"), "blocks")], "cps"),
+                Panel(
+                    "Deleted by retention",
+                    [Query(rate("tempodb_retention_deleted_total"), "blocks")],
+                    "cps",
+                    alerts=("RetentionNotRunning",),
+                ),
             ],
         ),
     ],

@@ -43,6 +43,7 @@ TENANTS: Final = Dashboard(
                     ],
                     "cps",
                     zero_is_well=True,
+                    alerts=("StrettoTenantLimited",),
                 ),
             ],
         ),
@@ -68,6 +69,7 @@ TENANTS: Final = Dashboard(
                     ],
                     "cps",
                     "The limit of series is reached: raise it, or drop a dimension.",
+                    alerts=("MetricsGeneratorSeriesLimit",),
                 ),
                 Panel(
                     "Failed pushes",
@@ -83,6 +85,7 @@ TENANTS: Final = Dashboard(
                     ],
                     "cps",
                     zero_is_well=True,
+                    alerts=("MetricsGeneratorPushesFail",),
                 ),
             ],
         ),
@@ -105,6 +108,7 @@ TENANTS: Final = Dashboard(
                             "{{tenant}}",
                         )
                     ],
+                    alerts=("CompactionBehind",),
                 ),
             ],
         ),

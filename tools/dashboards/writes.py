@@ -31,6 +31,7 @@ WRITES: Final = Dashboard(
                     "reqps",
                     "Clients send these again. The reason says what is full or away.",
                     zero_is_well=True,
+                    alerts=("StrettoRefusesSpans",),
                 ),
                 Panel(
                     "Discarded spans",
@@ -38,6 +39,7 @@ WRITES: Final = Dashboard(
                     "cps",
                     "These are lost: the client was told, with the reason.",
                     zero_is_well=True,
+                    alerts=("StrettoDiscardsSpans", "StrettoTenantLimited"),
                 ),
             ],
         ),
@@ -49,6 +51,7 @@ WRITES: Final = Dashboard(
                     quantiles("stretto_produce_seconds"),
                     "s",
                     "Clients wait as long as this, and some milliseconds for the batch.",
+                    alerts=("StrettoKafkaSlow",),
                 ),
                 Panel("Bytes written to Kafka", [Query(rate("stretto_record_bytes_produced_total"), "bytes")], "Bps"),
                 Panel(
@@ -56,6 +59,7 @@ WRITES: Final = Dashboard(
                     [Query("sum by (app, topic) (stretto_consumer_lag_records{SEL})", "{{app}} {{topic}}")],
                     "short",
                     "Records that a consumer has not read yet. Queries wait for them, or say that they are missing.",
+                    alerts=("StrettoConsumerBehind", "StrettoKafkaRetentionNear"),
                 ),
                 Panel(
                     "Bytes in flight",
@@ -91,6 +95,7 @@ WRITES: Final = Dashboard(
                     ],
                     "cps",
                     zero_is_well=True,
+                    alerts=("StrettoLiveStoreFails", "StrettoStoppedReading"),
                 ),
             ],
         ),
@@ -105,11 +110,13 @@ WRITES: Final = Dashboard(
                     "cps",
                     "Spans wait on the local disk, then in Kafka. The log says why.",
                     zero_is_well=True,
+                    alerts=("StrettoBlocksNotWritten",),
                 ),
                 Panel(
                     "Storage requests",
                     [Query(rate("stretto_storage_requests_total", "operation, status"), "{{operation}} {{status}}")],
                     "reqps",
+                    alerts=("StrettoStorageFails", "StrettoStorageSlow"),
                 ),
             ],
         ),

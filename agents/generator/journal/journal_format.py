@@ -13,7 +13,7 @@ from agents.generator.series.columns_file import LabelSets, Plain, Tree, dump, p
 from agents.generator.series.exemplars import EXEMPLAR
 from agents.generator.series.native import NativeState
 from agents.generator.series.snapshot import ExemplarsOf, Metric, Natives, Snapshot
-from tables.errors import WireError
+from tables.errors import NEWER, WireError
 
 _VERSION: Final = 2
 _NATIVE_STATE: Final = tuple(field.name for field in fields(NativeState))
@@ -89,7 +89,8 @@ def decode(data: bytes) -> Saved:
 
 def _saved(tree: Tree) -> Saved:
     if tree["version"] != _VERSION:
-        raise WireError(f"it is of version {tree['version']}, not {_VERSION}")
+        newer = isinstance(tree["version"], int) and tree["version"] > _VERSION
+        raise WireError(f"it is of version {tree['version']}, not {_VERSION}{f'; {NEWER}' if newer else ''}")
     return Saved(
         **{name: tree[name] for name in ("cluster_id", "topic", "instance", "number", "collected_ms")},
         positions={partition: (offset, waited_ms) for partition, offset, waited_ms in tree["positions"]},

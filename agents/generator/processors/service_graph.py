@@ -79,6 +79,7 @@ class ServiceGraphs:
         self._pending: dict[int, list[tuple[UnpairedSpans, UnpairedSpans]]] = {}
         self._pending_spans = 0
         self._clock_ms: dict[int, int] = {}
+        self.edges = 0  # counted
         self.expired = 0  # unpaired spans whose other side did not come in time; some became edges to virtual nodes
         self.unpaired = 0  # of those, the ones that did not
         self.dropped = 0  # unpaired spans beyond max_items
@@ -293,6 +294,7 @@ class ServiceGraphs:
     def _count(self, partition: int, edges: Sequence[_Edges], now_s: float) -> None:
         """Counts all edges in one call, because each call of the table costs as much as a thousand edges."""
         edges = [one for one in edges if len(one.clients)]
+        self.edges += sum(len(one.clients) for one in edges)
         if not edges:
             return
         clients, servers = joined([one.clients for one in edges]), joined([one.servers for one in edges])

@@ -67,6 +67,7 @@ class TenantStats:
     active_entities: int = 0  # label sets, each with all of its series
     label_overflowed: int = 0  # values of labels that became __cardinality_overflow__, of spans and unpaired spans
     outside_slack: int = 0  # spans left out because they ended too long before, or after, they came
+    edges: int = 0  # counted, of the service graph
 
 
 class TenantGenerator:
@@ -249,6 +250,7 @@ class TenantGenerator:
             active_entities=sum(map(len, tables)),
             label_overflowed=sum(one.label_overflowed for one in self._processors),
             outside_slack=self._outside_slack,
+            edges=0 if graph is None else graph.edges,
         )
 
     def _tables(self) -> list[SeriesTable]:

@@ -10,8 +10,9 @@ from prometheus_client.exposition import choose_encoder
 
 from app.api.backend import BACKEND
 from app.api.errors import plain_text
+from app.api.status import protobuf_metrics
 from app.api.status.process import PROCESS
-from app.api.status.worker_metrics import OWN, of_workers
+from app.api.status.worker_metrics import OWN, WORKER, of_workers, protobuf_of_workers
 
 routes = web.RouteTableDef()
 
@@ -44,15 +45,19 @@ def public(reasons: Iterable[str]) -> str:
 
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
-    """Metrics of the process, in the format that the scraper accepts: Prometheus text or OpenMetrics. Where several
-    worker processes share this port, of all of them.
+    """Metrics of the process, in the format that the scraper accepts: Prometheus text, OpenMetrics, or protobuf, which
+    has native histograms. Where several worker processes share this port, of all of them.
     """
     accept = request.headers.get("Accept", "")
+    workers, of_all = request.app[PROCESS].workers, request.query.get("worker") != OWN
+    if protobuf_metrics.is_wanted(accept):
+        if workers and of_all:
+            body = await protobuf_of_workers(workers, accept)
+        else:
+            number = request.query.get(WORKER)
+            body = protobuf_metrics.encode(REGISTRY, {"worker": number} if number else None)
+        return web.Response(body=body, headers={"Content-Type": protobuf_metrics.CONTENT_TYPE})
     encode, content_type = choose_encoder(accept)
-    workers = request.app[PROCESS].workers
-    if workers and request.query.get("worker") != OWN:
-        body = (await of_workers(workers, accept)).encode()
-    else:
-        body = encode(REGISTRY)
+    body = (await of_workers(workers, accept)).encode() if workers and of_all else encode(REGISTRY)
     # As a header: `content_type=` refuses one with a charset.
     return web.Response(body=body, headers={"Content-Type": content_type})

@@ -15,10 +15,10 @@ def no_overrides() -> str:
     return overrides_yaml({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Configs:
-    """As YAML, secrets masked. effective: the settings. defaults: all, as if nothing were set. changed: what differs
-    from these. runtime: makes what is set for single tenants now, on a thread
+    """As YAML, secrets masked; a reload replaces them. effective: the settings. defaults: all, as if nothing were set.
+    changed: what differs from these. runtime: makes what is set for single tenants now, on a thread
     """
 
     effective: str = ""

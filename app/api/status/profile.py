@@ -8,8 +8,8 @@ from typing import Final
 from aiohttp import web
 
 from app.api import params
-from app.api.errors import TooManyRequests, plain_text
-from app.process.sampler import sample, to_pprof
+from app.api.errors import ParameterError, TooManyRequests, plain_text
+from app.process.sampler import StackSamples, sample, to_collapsed, to_pprof
 
 routes = web.RouteTableDef()
 
@@ -17,6 +17,7 @@ SETTING: Final = "server.pprof_enabled"
 PROFILING: Final = web.AppKey("profiling", bool)
 _SECONDS: Final = 30  # as Go's
 _SECONDS_MAX: Final = 300
+_FORMATS: Final = ("pprof", "collapsed")
 _one_at_a_time = threading.Lock()
 
 
@@ -29,24 +30,30 @@ async def index(request: web.Request) -> web.Response:
 
 @routes.get("/debug/pprof/profile")
 async def profile(request: web.Request) -> web.Response:
-    """All threads of Python, 100 times a second: ?seconds=. One at a time."""
+    """All threads of Python, 100 times a second: ?seconds=, &format=pprof or collapsed. One at a time."""
     if (off := _off(request)) is not None:
         return off
     seconds = params.whole_number(request.query, "seconds", most=_SECONDS_MAX) or _SECONDS
+    if (form := request.query.get("format", "pprof")) not in _FORMATS:
+        raise ParameterError(f"format must be one of {', '.join(_FORMATS)}")
+    collapsed = form == "collapsed"
     if not _one_at_a_time.acquire(blocking=False):
         raise TooManyRequests("a profile is being made already; ask again when it is done", seconds)
     gone = threading.Event()
     try:
-        body = await asyncio.to_thread(partial(_profile, seconds, gone))
+        samples = await asyncio.to_thread(partial(_profile, seconds, gone))
     finally:
         gone.set()
+    if collapsed:
+        return web.Response(text=to_collapsed(samples))
+    body = await asyncio.to_thread(to_pprof, samples)
     headers = {"Content-Disposition": 'attachment; filename="profile.pb.gz"', "X-Content-Type-Options": "nosniff"}
     return web.Response(body=body, content_type="application/octet-stream", headers=headers)
 
 
-def _profile(seconds: int, gone: threading.Event) -> bytes:
+def _profile(seconds: int, gone: threading.Event) -> StackSamples:
     try:
-        return to_pprof(sample(seconds, gone.is_set))
+        return sample(seconds, gone.is_set)
     finally:
         _one_at_a_time.release()
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 import yaml
 from aiohttp import web
+from prometheus_client import Gauge
 
 from agents.members.member import MemberState
 from app.api.backend import BACKEND
@@ -23,6 +24,14 @@ routes = web.RouteTableDef()
 
 # The version of Tempo whose API this is: Grafana asks for it to learn what it may use.
 API_VERSION: Final = "3.1.0"
+BUILD: Final = Gauge(
+    "tempo_build_info", "1; version is Stretto's, and api_version that of Tempo's API.", ["version", "api_version"]
+)
+
+
+def show_build() -> None:
+    """Sets the metric that names the version."""
+    BUILD.labels(own_version(), API_VERSION).set(1)
 
 
 def own_version() -> str:

@@ -14,16 +14,18 @@ from typing import Any, Final
 
 import grpc
 
+from agents import tracing
 from app.api.backend import Backend
 from app.api.call import PARTIAL_HEADER, Call, limits_of
 from app.api.errors import MessageTooLarge, explain
 from app.api.limits import ApiLimits, LimitsOf
 from app.api.partial import header_text, observer_of
-from app.api.telemetry import CLIENT_GONE, REQUEST_DURATION
+from app.api.telemetry import observe_call
 from app.api.tempo import metrics, search, tags
 from app.api.tempo.latest_value import LatestValue
 from app.api.tempo.method import Message, Method
 from app.net.access import Access, Identity
+from app.net.request_metrics import CLIENT_GONE
 from query import memory
 from query.scan.progress import Progress
 
@@ -87,8 +89,7 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
                     # Not in the handler of the other one, or grpc, which keeps this error, would keep that, too.
                     await context.abort(CODES[status], text[:_TEXT_CHARS_MAX])
             finally:
-                took_s = time.perf_counter() - start_s
-                REQUEST_DURATION.labels("gRPC", f"/{SERVICE}/{name}", str(status)).observe(took_s)
+                observe_call(f"/{SERVICE}/{name}", status, time.perf_counter() - start_s)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=method.message.FromString)
 
@@ -97,7 +98,9 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
         asking: asyncio.Future[Any] | None = None
         problem: tuple[int, str] | None = None
         try:
-            tenant = self._access.tenants(*Identity.of(context.invocation_metadata() or ()))
+            metadata = context.invocation_metadata() or ()
+            tracing.take_incoming(next((str(value) for name, value in metadata if name == tracing.TRACEPARENT), None))
+            tenant = self._access.tenants(*Identity.of(metadata))
             limits = limits_of(tenant, self._limits)
             call = Call(self._backend, limits, tenant, method.params(message), _partial_header(context))
             request, latest = method.request(call.params, call.limits), LatestValue[Any]()

@@ -9,8 +9,11 @@ from aiohttp import web
 from app.api import params
 from app.api.call import call_of
 from app.api.limits import ApiLimits
+from app.api.llm.results import values_by_type
+from app.api.llm.values import LLM_JSON
 from app.api.partial import observer_of, reply_whole_or_partial
 from app.api.proto import tempo_pb2 as pb
+from app.api.replies import reply, wants_llm, wants_protobuf
 from app.api.tempo import messages
 from app.api.tempo.jsonpb import UINT32_MAX, Json
 from app.api.tempo.method import Method, Params, texts
@@ -51,6 +54,8 @@ async def tags_v1(request: web.Request) -> web.Response:
 async def values_v2(request: web.Request) -> web.Response:
     """Values of a tag as TraceQL writes it, with their types: ?q= &start= &end= &limit=."""
     values, observer = await _values(request, params.tag_values_request)
+    if wants_llm(request) and not wants_protobuf(request) and not observer.missing_data:
+        return await reply(request, lambda: _values_llm(values), content_type=LLM_JSON)
     return await reply_whole_or_partial(
         request, observer, lambda: values_v2_json(values), lambda: messages.values_v2_messages(values)
     )
@@ -96,6 +101,10 @@ def values_v2_json(values: TagValues) -> bytes:
     """Values with their types, as Tempo's SearchTagValuesV2Response in JSON."""
     found = [{"type": value.type, "value": value.text} for value in values.values]
     return orjson.dumps({"tagValues": found, "metrics": _metrics(values.inspected)})
+
+
+def _values_llm(values: TagValues) -> bytes:
+    return orjson.dumps({"tagValues": values_by_type(values), "metrics": _metrics(values.inspected)})
 
 
 def values_v1_json(values: TagValues) -> bytes:

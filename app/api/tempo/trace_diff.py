@@ -36,7 +36,7 @@ _FORMATS: Final[Mapping[str, Callable[[Tree, Tree], Json]]] = {
 @routes.post("/api/v2/traces/diff")
 async def trace_diff(request: web.Request) -> web.Response:
     """The traces that the body names: {"base": {"traceId": …}, "compare": {"traceId": …}, "format": …}."""
-    tenant, limits, backend = tenant_of_request(request), request.app[LIMITS], request.app[BACKEND]
+    tenant, limits, backend = tenant_of_request(request), request.app[LIMITS].now, request.app[BACKEND]
     body = await _body(request)
     form = body.get("format") or patch.VERSION
     if not isinstance(form, str) or form not in _FORMATS:

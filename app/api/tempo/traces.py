@@ -14,7 +14,9 @@ from app.api.backend import BACKEND, TraceAnswer
 from app.api.call import tenant_of_request
 from app.api.errors import Unavailable, plain_text
 from app.api.limits import LIMITS
-from app.api.replies import JSON, PROTOBUF, reply, wants_protobuf
+from app.api.llm.trace import whole_trace
+from app.api.llm.values import LLM_JSON
+from app.api.replies import JSON, PROTOBUF, reply, wants_llm, wants_protobuf
 from app.api.tempo.jsonpb import Json, resource_spans_json
 from app.api.tempo.messages import field_bytes
 from query.errors import TraceTooLarge
@@ -46,12 +48,13 @@ class Found:
 
 async def _ask(request: web.Request) -> tuple[TraceAnswer, TraceRequest]:
     """The trace that the request's path names, and what was asked."""
-    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS])
+    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS].now)
     return await request.app[BACKEND].trace(tenant_of_request(request), asked), asked
 
 
 async def _reply(request: web.Request, answer: TraceAnswer, asked: TraceRequest, *, v2: bool) -> web.Response:
     protobuf, bytes_max = wants_protobuf(request), asked.bytes_max
+    llm = v2 and not protobuf and wants_llm(request)
     headers: dict[str, str] = {}
 
     def make() -> bytes:
@@ -59,13 +62,15 @@ async def _reply(request: web.Request, answer: TraceAnswer, asked: TraceRequest,
         found = page_of(answer, bytes_max or _PAGE_BYTES) if paged else whole(answer, asked.trace_id, bytes_max)
         if found.next_cursor is not None:
             headers[NEXT_CURSOR] = found.next_cursor
+        if llm:
+            return _v2_llm(found)
         forms = (_v2_json, _v2_protobuf) if v2 else (_v1_json, _v1_protobuf)
         return forms[protobuf](found)
 
     response = await reply(
         request,
         make,
-        content_type=PROTOBUF if protobuf else JSON,
+        content_type=PROTOBUF if protobuf else LLM_JSON if llm else JSON,
         status=200 if v2 or answer.complete else 206,
     )
     response.headers.update(headers)
@@ -89,15 +94,15 @@ async def trace_v2(request: web.Request) -> web.Response:
     """The trace, or with ?q= the spans of it that match, whether it is complete, and if not, why. An unknown trace is
     an empty one.
     """
-    wanted = params.trace_filter(request.query, request.app[LIMITS])
+    wanted = params.trace_filter(request.query, request.app[LIMITS].now)
     answer, asked = await _ask(request)
     if wanted is not None:
-        answer = await request.app[BACKEND].run_in_thread(partial(_filtered, answer, wanted))
+        answer = await request.app[BACKEND].run_in_thread(partial(filtered, answer, wanted))
     return await _reply(request, answer, asked, v2=True)
 
 
-def _filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
-    """As Tempo says it: a trace without some of its spans is PARTIAL."""
+def filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
+    """The spans that are wanted. As Tempo says it: a trace without some of its spans is PARTIAL."""
     whole_table = answer.table
     if whole_table is None or (table := filter_trace(whole_table, wanted)).num_rows == whole_table.num_rows:
         return answer
@@ -171,6 +176,10 @@ def _v2_json(found: Found) -> bytes:
         out["status"] = "PARTIAL"
         out["message"] = found.message
     return orjson.dumps(out)
+
+
+def _v2_llm(found: Found) -> bytes:
+    return orjson.dumps({**whole_trace(found.groups, complete=found.complete, message=found.message), **_next(found)})
 
 
 def _json(found: Found) -> list[Any]:

@@ -27,21 +27,21 @@ async def trace_outline(request: web.Request) -> web.Response:
     """All spans, without attributes. An unknown trace has none."""
     asked = _asked(request, outline=True)
     answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
-    limit = request.app[LIMITS].max_bytes_per_trace
+    limit = request.app[LIMITS].now.max_bytes_per_trace
     return await reply(request, partial(_outline, answer, asked, limit), content_type=MEDIA_TYPE)
 
 
 @routes.get("/api/v2/traces/{trace_id}/matches")
 async def trace_matches(request: web.Request) -> web.Response:
     """The ids of the spans that match ?q= and have ?text= in them."""
-    query = params.query_text(request.query, request.app[LIMITS])
+    query = params.query_text(request.query, request.app[LIMITS].now)
     text = request.query.get("text", "").strip()
     if len(text) > _TEXT_CHARS_MAX:
         raise ParameterError(f"invalid text: {len(text)} characters; at most {_TEXT_CHARS_MAX} can be looked for")
     if not query and not text:
         raise ParameterError("q or text is required: a span filter, as { status = error }, or a text to look for")
     if query:
-        params.trace_filter({"q": query}, request.app[LIMITS])  # a wrong query is refused before spans are read
+        params.trace_filter({"q": query}, request.app[LIMITS].now)  # a wrong query is refused before spans are read
     asked = replace(_asked(request), matching=SpanMatching(query, text))
     answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
     return await reply(request, partial(matching_parts, answer), content_type=MEDIA_TYPE)

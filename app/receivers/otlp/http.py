@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from agents.distributor.span_writer import DISCARDED, Outcome
 from app.net.access import Access
 from app.net.cors import Cors
+from app.net.request_metrics import observed
 from app.receivers.http_body import BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.ingress import Batcher
@@ -115,7 +116,7 @@ def build_http_receiver(
     app = web.Application()
     receiver = TraceReceiver(HttpExport(batcher, access, budget or InputBudget(4 * limits.bytes_max), limits, _HTTP))
     app.on_cleanup.append(receiver.close)
-    app.router.add_post("/v1/traces", receiver.export)
+    app.router.add_post("/v1/traces", observed(receiver.export, "otlp_v1_traces"))
     if cors is not None:
         app.router.add_route("OPTIONS", "/v1/traces", cors.preflight)
         app.on_response_prepare.append(cors.sign)

@@ -1,6 +1,7 @@
 """The leader: which jobs it hands out, in which order, and when it does not; and the loop that runs it."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from agents.compactor.job import MERGE, Job
 from agents.compactor.leader_loop import LeaderLoop
-from agents.compactor.own_metrics import LEADER
+from agents.compactor.own_metrics import LAST_CYCLE, LEADER
 from tests.helpers.compactors import WINDOW_S, Bucket, Compactor, Reader
 
 
@@ -128,6 +129,7 @@ def test_a_cycle_of_the_loop() -> None:
         *(["cycle {1: 7}", "send a", "sent a 1", "send b", "sent b 1"] * 2),
     ]
     assert LEADER._value.get() == 1
+    assert LAST_CYCLE._value.get() == pytest.approx(time.time(), abs=60)
 
 
 def test_others_do_nothing() -> None:

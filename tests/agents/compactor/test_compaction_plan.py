@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agents.compactor.plan import CompactionRules, columns_of, expired, plan_merges, window_lengths_ms
 from tests.helpers.compaction_simulation import DAY_MS, HOUR_MS, MINUTE_MS, Simulation
+from tests.helpers.examples import examples
 
 DEFAULTS = CompactionRules(window_lengths_ms(3600, 14 * 86_400), 10 * MINUTE_MS, 5 << 30)
 NOON_MS = 20_000 * DAY_MS + 12 * HOUR_MS
@@ -220,7 +221,7 @@ def test_a_backlog_is_merged_at_once() -> None:
     assert run.amplification <= 2
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.data())
 def test_wrong_clocks_and_late_blocks_do_no_harm(data) -> None:
     """Times that have nothing to do with the clock: few blocks are left, and little is written twice."""
@@ -241,7 +242,7 @@ def test_wrong_clocks_and_late_blocks_do_no_harm(data) -> None:
     assert run.amplification <= 6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(-(5 * DAY_MS), 2 * HOUR_MS), st.integers(1, 200), st.integers(0, 4)),

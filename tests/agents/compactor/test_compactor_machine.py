@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agents.compactor.job import Job
 from tests.helpers.compactors import GRACE_S, Bucket, Compactor, Killed, Reader
+from tests.helpers.examples import examples
 
 PROCESS = st.integers(0, 1)
 # None: it lives on; else after how many storage requests it dies, and whether the last one is done
@@ -87,5 +88,5 @@ class CompactionMachine(RuleBasedStateMachine):
             reader.check()
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=examples(20), stateful_step_count=40, deadline=None)
 TestCompaction = CompactionMachine.TestCase

@@ -19,6 +19,7 @@ from tables.live.shared_records import HeadRecord, SharedRecords, spans_of, trac
 from tables.wire import record
 from tables.wire.request_records import decode_record
 from tables.wire.split import partition_of
+from tests.helpers.examples import examples
 from tests.helpers.limits import inspector
 from tests.helpers.whole_way import request, span
 from tests.strategies import REQUESTS
@@ -67,7 +68,7 @@ def rows(encoded: Encoded) -> Counter[str]:
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), REQUESTS), min_size=1, max_size=5))
 def test_readers_find_what_columns_would_hold(requests: list[tuple[str, ExportTraceServiceRequest]]) -> None:
     bodies = [Request(tenant, message.SerializeToString()) for tenant, message in requests]

@@ -17,6 +17,7 @@ from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.span_attributes import SpanAttributes
 from tables.wire.span_bytes import span_bytes
+from tests.helpers.examples import examples
 from tests.helpers.hostile import Producer
 from tests.helpers.limits import NOW_NS, discards, encoder, inspector, of
 from tests.helpers.whole_way import request, span
@@ -79,7 +80,7 @@ def test_what_the_client_hears():
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     batches=st.lists(
         st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60)), min_size=1, max_size=12), min_size=1, max_size=4

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agents.distributor.span_rules import trace_hashes
 from agents.distributor.trace_sizes import WAYS, Charge, TraceSizes
+from tests.helpers.examples import examples
 
 # Of 512 sets every eighth: four of 200 traces are in each.
 _STEP = np.uint64(8)
@@ -17,7 +18,7 @@ def charge(**sizes):
     return Charge(np.array([int(key[1:]) for key in sizes], np.uint64), np.array(list(sizes.values()), np.int64))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.integers(1, 200), st.integers(1, 1000), min_size=1, max_size=30), min_size=1, max_size=5

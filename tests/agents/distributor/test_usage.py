@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from agents.distributor.limits import TenantLimits
 from agents.distributor.usage import MISSING, OVERFLOW, UsageCount, UsageTracker, dimensions_of, label_name
+from tests.helpers.examples import examples
 from tests.helpers.limits import encoder, inspector, of
 from tests.helpers.whole_way import request, span
 
@@ -55,7 +56,7 @@ KINDS = st.lists(st.sampled_from(["u", "v", ""]), min_size=1, max_size=5)
 REQUESTS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", ""]), KINDS), min_size=1, max_size=6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(REQUESTS)
 def test_every_byte_once(requests):
     """Of each tenant the bytes of its requests, by service and kind of its spans, whatever comes together."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agents.generator.config import GeneratorConfig, SpanMetricsConfig
 from agents.generator.tenants import TenantConfig
+from tests.helpers.examples import examples
 from tests.helpers.generated import NOW_MS
 from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, Bench, Consumer, Receiver, eventually
 from tests.helpers.whole_way import request, span
@@ -241,7 +242,7 @@ OPS = [
 OPS += ["lose partition", "gain partitions"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 23)), min_size=10, max_size=80))
 def test_exact_whatever_happens(tmp_path_factory, ops):
     """After any kills, lost answers, receivers that are away and rebalances, every receiver has every span once."""

@@ -18,6 +18,7 @@ from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.native import SCHEMA_MIN, ZERO, bucket_indices, schema_of
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric
+from tests.helpers.examples import examples
 from tests.helpers.generated import NOW_MS, Fed
 from tests.helpers.remote_write import decoded_series
 from tests.helpers.whole_way import START_NS, request, span
@@ -89,7 +90,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.floats(1e-9, 1e4) | st.just(0.0)
 BATCHES = st.lists(st.tuples(st.integers(0, 2), ROWS), max_size=6)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(BATCHES, st.sampled_from([1.1, 1.5, 3.0]), st.sampled_from([0, 1, 3, 20]), st.booleans(), st.data())
 def test_vectorised_is_row_by_row(batches, factor, buckets_max, weighted, data):
     """Over any partitions, batches and pushes between them, in both versions of the protocol."""

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
 from agents.generator.processors.pairs import Pairs, edge_keys, unpaired_type
+from tests.helpers.examples import examples
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 
@@ -259,7 +260,7 @@ def test_renumbered_halves():
     assert one.values(TOTAL) == {("a", "b", "z"): 1}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled_from("xyz")), max_size=12),
     st.randoms(use_true_random=False),

@@ -21,6 +21,7 @@ from agents.generator.config import (
     SpanMetricsConfig,
 )
 from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, combine, label_name, number_text
+from tests.helpers.examples import examples
 from tests.helpers.generated import Fed, values
 from tests.helpers.whole_way import START_NS, request, span
 
@@ -82,7 +83,7 @@ SPANS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(SPANS, max_size=5), st.integers(1, 3))
 def test_vectorised_is_row_by_row(batches, partitions):
     """Calls, sums and sizes are those that a loop over the spans finds, over any split into records."""

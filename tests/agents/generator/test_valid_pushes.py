@@ -19,6 +19,7 @@ from agents.generator.config import (
     SpanMetricsConfig,
 )
 from agents.generator.push.requests import encoded
+from tests.helpers.examples import examples
 from tests.helpers.generated import Fed
 from tests.helpers.strict_receiver import StrictReceiver
 from tests.helpers.whole_way import START_NS, request, span
@@ -139,7 +140,7 @@ def _calls(receiver: StrictReceiver) -> float:
     return sum(one.samples[-1][1] for labels, one in receiver.series.items() if ("__name__", CALLS) in labels)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(60))
 @given(CONFIGS, st.lists(REQUESTS, max_size=3))
 def test_whatever_is_pushed_is_valid(config, steps):
     """A strict receiver takes it all, nothing fails, and no span is lost."""

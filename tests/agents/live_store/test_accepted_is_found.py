@@ -20,6 +20,7 @@ from tables.wire import record
 from tables.wire.otlp.clean import tagged
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.request_records import decode_record
+from tests.helpers.examples import examples
 from tests.helpers.hostile import HUGE, inside
 from tests.helpers.live_store import TP0, World, world
 from tests.helpers.whole_way import START_NS, request, span
@@ -192,7 +193,9 @@ def check(bodies: list[tuple[str, bytes]]) -> int:
     return refused
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(BODIES)
 def test_any_bytes(bodies: list[tuple[str, bytes]]) -> None:
     """Refused, or found by id at every stage; the neighbours of both tenants always."""

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents.live_store import partition_manager
+from agents.live_store.ages import UNFLUSHED
 from agents.live_store.limits import LiveLimits
 from agents.stream.kafka_batches import HOLES
 from agents.stream.topic_ends import TopicEnds
@@ -232,6 +233,8 @@ async def test_consuming_waits_while_segments_fill_the_disk(tmp_path: Path) -> N
         waiting = asyncio.create_task(w.manager.take(message(2, seconds=200)))
         done, _ = await asyncio.wait({waiting}, timeout=0.05)
         assert not done
+        # Kafka must keep what is in no block; the record was received at second 100 of 1970.
+        assert UNFLUSHED._value.get() == pytest.approx(time.time() - 100, abs=60)
         await w.flush_all()
         w.manager.tick()
         await waiting

@@ -19,6 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from app.api.backend import TraceAnswer
 from app.api.tempo.jsonpb import resource_spans_json
 from tests.helpers.api import TRACE_ID
+from tests.helpers.examples import examples
 
 ID = "000f2ba9cc8f6a098a30a7aec2cbeadb"
 PROTOBUF = {"Accept": "application/protobuf"}
@@ -246,7 +247,7 @@ GROUPS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(GROUPS)
 def test_json_is_protobufs_own(group):
     """Our JSON is what protobuf's json_format writes for the same message."""

@@ -15,6 +15,7 @@ from app.api.server import api_runner
 from tables.columns.in_memory import TableSource
 from tests.helpers.api import api_over
 from tests.helpers.engine import Engine
+from tests.helpers.examples import examples
 from tests.helpers.files import ROOT
 from tests.query.golden import load_table
 from tests.query.sources import TRACES
@@ -59,7 +60,7 @@ schema = schemathesis.openapi.from_dict(yaml.safe_load(FILE.read_text()))
 
 
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_fault(case, address):
     """Any parameters, well-formed or not: an answer or the caller's error, never a 500."""
     case.call_and_validate(base_url=address, checks=[not_a_server_error])

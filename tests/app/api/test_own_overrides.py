@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agents.distributor.usage import UsageCount, UsageTracker
-from app.api.limits import ApiLimits
+from app.api.limits import ApiLimits, CurrentLimits
 from app.api.tenants import TenantApi
 from app.process.overrides import OverridesFile
 from app.process.own_overrides import OwnOverrides, merge_patch
@@ -248,7 +248,7 @@ def test_status_of_a_tenant(ask, processes):
     """What counts, layer by layer."""
     here, _ = processes
     here.own.set("acme", OWN, "0")
-    made = tenant_api(ApiLimits(), SimpleNamespace(overrides=here.file, usage=None), None)  # type: ignore[arg-type]
+    made = tenant_api(CurrentLimits(ApiLimits()), SimpleNamespace(overrides=here.file, usage=None), None)  # type: ignore[arg-type]
     shown = yaml.safe_load(ask("/status/overrides/acme", tenants=made).text)
     assert shown == {
         "metrics_generator": {"max_active_series": 5, "processors": ["span-metrics"], "collection_interval_s": 30}
@@ -258,7 +258,7 @@ def test_status_of_a_tenant(ask, processes):
 def test_limits_of_queries(processes, tmp_path):
     """Of the tenant, or else of all; as the file says now."""
     here, _ = processes
-    table = QueryLimitsTable(ApiLimits(max_search_duration_s=7, max_metrics_duration_s=8), here.file)
+    table = QueryLimitsTable(CurrentLimits(ApiLimits(max_search_duration_s=7, max_metrics_duration_s=8)), here.file)
     assert table.of("acme").max_search_duration_s == 7
     text = "overrides: {acme: {read: {max_search_duration: 1m, max_query_memory_bytes: 9}}}"
     (tmp_path / "tenants.yaml").write_text(text)

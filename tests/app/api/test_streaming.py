@@ -48,7 +48,7 @@ def call(backend):
     def call(method, request=None, metadata=(), timeout=10, **settings):
         async def main():
             api = api_over(backend, **settings)
-            server = build_streaming(backend, api[LIMITS], api[ACCESS])
+            server = build_streaming(backend, api[LIMITS].now, api[ACCESS])
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             try:
@@ -359,7 +359,7 @@ def test_cancelled_on_its_thread(tmp_path, monkeypatch):
         with world(tmp_path) as w:
             asked = await loaded(w)
             api = api_over(asked)
-            server = build_streaming(asked, api[LIMITS], api[ACCESS])
+            server = build_streaming(asked, api[LIMITS].now, api[ACCESS])
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

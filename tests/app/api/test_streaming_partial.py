@@ -18,7 +18,7 @@ def test_partial_answers(backend):
 
     async def trailing(metadata, **settings):
         api = api_over(backend, **settings)
-        server = build_streaming(backend, api[LIMITS], api[ACCESS])
+        server = build_streaming(backend, api[LIMITS].now, api[ACCESS])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.net.http2_headers import HeaderBlocks
 from app.net.http2_types import Http2Fault, Http2Limits, new_state
 from app.receivers.otlp.export import EXPORT
+from tests.helpers.examples import examples
 from tests.helpers.otlp_grpc import Http2Client, message, serving
 
 PSEUDO = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/p")]
@@ -25,7 +26,7 @@ def plain_field(name: str, value: str) -> bytes:
 
 
 @given(st.lists(st.lists(SENT, max_size=4), min_size=1, max_size=12), st.sampled_from([0, 80, 4096]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_remembered_block_is_what_hpack_decodes(requests, table_bytes):
     """Whatever is indexed, evicted or resized between two equal blocks."""
     encoder = hpack.Encoder()

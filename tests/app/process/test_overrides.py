@@ -141,7 +141,7 @@ def test_defaults_that_do_not_fit(tmp_path):
     """They are looked at together with the settings."""
     (tmp_path / "stretto.yaml").write_text("overrides: {defaults: {metrics_generator: {stale_duration_s: 20}}}")
     with pytest.raises(
-        SettingsError, match=r"stretto\.yaml:1: overrides\.defaults\.metrics_generator: must be at least"
+        SettingsError, match=r"stretto\.yaml:1: overrides\.defaults\.metrics_generator\.stale_duration_s: must be"
     ):
         load({}, tmp_path)
 

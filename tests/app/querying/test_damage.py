@@ -38,6 +38,7 @@ from tests.helpers.damage import (
     started,
     two_blocks,
 )
+from tests.helpers.examples import examples
 from tests.helpers.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
 from tests.helpers.queriers import LIMITS, TRACE
@@ -348,7 +349,7 @@ async def test_over_http(tmp_path: Path) -> None:
         asked.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_byte_changes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any object of the bucket, any byte or any length: right, or told. Never less, never a fault of the server."""

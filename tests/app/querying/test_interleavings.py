@@ -18,6 +18,7 @@ from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from query.requests import InstantRequest, SearchRequest, TraceRequest
 from query.scan.progress import QueryObserver
+from tests.helpers.examples import examples
 from tests.helpers.fragile_compactor import Compactor
 from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
@@ -172,7 +173,7 @@ async def run(folder: Path, steps: Sequence[tuple[Any, ...]]) -> int:
     return answered
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_each_span_once_or_an_error(steps: list[tuple[Any, ...]]) -> None:
     with TemporaryDirectory() as folder:

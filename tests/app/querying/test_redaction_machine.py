@@ -23,6 +23,7 @@ from tables.catalog.redactor import Redactor
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
+from tests.helpers.examples import examples
 from tests.helpers.live_machine import TENANTS, LiveMachine, Topic, Worker
 
 POOL = ThreadPoolExecutor(2, "redaction-machine")
@@ -133,5 +134,5 @@ class RedactionMachine(LiveMachine):
             shutil.rmtree(self.folder)
 
 
-RedactionMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+RedactionMachine.TestCase.settings = settings(max_examples=examples(12), stateful_step_count=30, deadline=None)
 TestRedactionMachine = RedactionMachine.TestCase

@@ -16,14 +16,13 @@ from agents.distributor.requests import Discarded, Outcome
 from agents.distributor.tenant_metrics import (
     ACCEPTED,
     DISCARDED,
-    OTHERS,
     REFUSED,
     SPANS,
-    TenantLabels,
     TenantMetrics,
 )
 from app.receivers.ingress import Ingress, Tenancy
 from app.receivers.input_budget import InputBudget
+from tables.tenant_labels import OTHERS, TenantLabels
 from tables.wire.otlp.raw_spans import RawSpans
 from tests.helpers.limits import FixedLimits
 from tests.helpers.otlp_grpc import export, serving

@@ -11,6 +11,7 @@ from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
 from query.request_json import BadRequest
 from tables.errors import DamagedError, OutdatedError
+from tests.helpers.examples import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
@@ -22,7 +23,7 @@ FRAMES = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(FRAMES, max_size=4))
 def test_round_trip(frames: list[RpcFrame]) -> None:
     reader = FrameReader(1000)

@@ -110,6 +110,24 @@ def test_both_formats_mean_the_same():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "problem", "warning"),
+    [
+        ("{metrics_generator_forwarder_queue_size: 9}", "", "spans come to the generator through Kafka"),
+        ("{metrics_generator_forwarder_workers: 9}", "", "spans come to the generator through Kafka"),
+        ("{metrics_generator_processor_host_info_metric_name: m}", "there is no processor host-info", ""),
+        ("{metrics_generator_processor_host_info_host_identifiers: []}", "", ""),
+    ],
+)
+def test_flat_names_of_a_section_that_means_nothing(text, problem, warning):
+    """The old format has the keys of `forwarder` and `host_info`, and not the sections themselves."""
+    found = convert(yaml.safe_load(text))
+    assert found.tree == {}
+    assert problem in "".join(found.problems.values())
+    assert warning in "".join(found.warnings.values())
+    assert (len(found.problems), len(found.warnings)) == (bool(problem), bool(warning))
+
+
 # Of Tempo 3.1: all keys of an entry, with a value that is not the default. True: it works.
 KEYS = {
     "ingestion": {

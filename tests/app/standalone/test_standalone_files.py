@@ -93,6 +93,7 @@ def test_makefile_knows_its_words():
         "help",
         "run",
         "test",
+        "thorough",
         "check",
         "format",
         "docs",

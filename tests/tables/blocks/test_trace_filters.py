@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.blocks.bloom import bloom_path
+from tables.blocks.bloom import bloom_path, checked_filter, filter_ranges
+from tables.blocks.filter_pack import PackedFilter, PackRef, filter_key, make_pack, pack_path
 from tables.blocks.meta import BlockMeta
 from tables.blocks.trace_filters import UNUSABLE, Files, TraceFilters
 from tables.blocks.write import BlockRange, SegmentFile, write_block
@@ -17,6 +18,7 @@ from tables.errors import StorageError
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.helpers.examples import examples
 from tests.query.golden import load_table
 
 TRACES = 700  # of a file: their filter is not in the meta
@@ -132,7 +134,7 @@ def test_a_storage_that_is_away_rules_out_nothing(store: CountingStore, pool: Th
     assert asked.files_with(store, metas, trace_id(5)) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.lists(st.sets(st.integers(0, 2000), min_size=1, max_size=600), min_size=1, max_size=3), max_size=4))
 def test_no_file_with_the_trace_is_left_out(tmp_path_factory, pool, blocks: list[list[set[int]]]) -> None:
     """Inline or not, old (without filters and ranges) or new; with few others."""
@@ -158,3 +160,53 @@ def test_calls_at_once_raise_what_the_first_raises(pool: ThreadPoolExecutor) -> 
         with pytest.raises(StorageError, match="no"):
             filters(pool).at_once(calls)
     filters(pool).at_once([])
+
+
+def packed(store: ObjectStore, metas: list[BlockMeta]) -> PackRef:
+    found = [
+        PackedFilter(filter_key(meta, number), checked_filter(meta, meta.files[number], part))
+        for meta in metas
+        for number, part in enumerate(store.get_ranges(bloom_path(meta), filter_ranges(meta.files)))
+    ]
+    ref, data = make_pack(metas[0].place, found)
+    store.put(pack_path("t", ref.id), data)
+    return ref
+
+
+def test_a_pack_answers_for_many_blocks_in_two_requests(store: CountingStore, pool: ThreadPoolExecutor) -> None:
+    metas = [block(store, n, [list(range(n, 40 * TRACES, 40))]) for n in range(40)]
+    pack = packed(store, metas[:38])
+    asked, store.reads = filters(pool), 0
+    assert (7, [0]) in names(asked.files_with(store, metas, trace_id(7 + 40 * 600), [pack]))
+    assert store.reads == 4  # head and slice, and the two blocks that are in no pack
+    store.away = True
+    for number in range(38):
+        assert (number, [0]) in names(asked.files_with(store, metas, trace_id(number + 40 * 600), [pack]))
+
+
+def test_without_its_pack_a_block_is_asked_itself(store: CountingStore, pool: ThreadPoolExecutor) -> None:
+    """Deleted, damaged in its head or in a slice, or of a block that was written anew: answers stay as they are."""
+    metas = [block(store, n, [list(range(n, 10 * TRACES, 10))]) for n in range(10)]
+    pack = packed(store, metas)
+    path, data = pack_path("t", pack.id), store.get(pack_path("t", pack.id))
+    wanted = trace_id(4 + 10 * 300)
+    without = names(filters(pool).files_with(store, metas, wanted))
+    assert (4, [0]) in without
+    for bad in (b"", data[:10] + b"x" + data[11:], data[: pack.head_bytes] + bytes(len(data) - pack.head_bytes)):
+        store.put(path, bad)
+        before = UNUSABLE.labels("damaged")._value.get() + UNUSABLE.labels("missing")._value.get()
+        assert names(filters(pool).files_with(store, metas, wanted, [pack])) == without
+        assert UNUSABLE.labels("damaged")._value.get() + UNUSABLE.labels("missing")._value.get() > before
+    store.delete([path])
+    assert names(filters(pool).files_with(store, metas, wanted, [pack])) == without
+    store.put(path, data)
+    other = [meta.model_copy(update={"block_id": metas[(at + 1) % 10].block_id}) for at, meta in enumerate(metas)]
+    keys = {filter_key(meta, 0) for meta in metas}
+    assert not keys & {filter_key(meta, 0) for meta in other}
+
+
+def test_few_blocks_are_not_worth_a_pack(store: CountingStore, pool: ThreadPoolExecutor) -> None:
+    metas = [block(store, n, [list(range(n, 10 * TRACES, 10))]) for n in range(10)]
+    pack, store.reads = packed(store, metas), 0
+    filters(pool).files_with(store, metas[:2], trace_id(3005), [pack])
+    assert store.reads == 2

@@ -23,6 +23,7 @@ from tables.parquet.write import to_parquet
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
+from tests.helpers.examples import examples
 from tests.query.golden import load_table
 
 PLACE = ("e", 0)
@@ -122,7 +123,7 @@ def objects(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_every_single_damage_is_found(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

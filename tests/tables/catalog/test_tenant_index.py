@@ -13,6 +13,7 @@ from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.tenant_index import Removed, TenantIndex, decode_index, index_path, index_schema, rows_of
 from tables.errors import DamagedError
 from tests.helpers.catalog import block_meta, merged_meta
+from tests.helpers.examples import examples
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -56,7 +57,7 @@ def test_round_trip(metas: list[BlockMeta], covered: Any, removed: Any) -> None:
     assert read.encode() == index.encode()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_any_other_byte_is_damage(data: st.DataObject) -> None:
     """One byte changed, bytes missing, bytes too many: never another index, never another error."""

@@ -17,6 +17,7 @@ from query.search.search import search
 from query.trace.trace import find_trace
 from tables.columns.trace_facts import elapsed_ns, time_range_ns
 from tables.seal.resources import parse_resource, service_name
+from tests.helpers.examples import examples
 from tests.helpers.whole_way import START_NS, Way, request, span
 
 FACTS = ["span_id", "kind", "nested_left", "nested_right", "nested_parent", "trace_start_ns", "trace_duration_ns"]
@@ -159,7 +160,7 @@ def test_roots_that_share_an_id() -> None:
             assert trace.root_name == "short"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_facts_are_the_same_in_any_order_and_parts(data: st.DataObject) -> None:
     """Whatever spans a trace has: sealed as they came, in another order, or put together from parts."""

@@ -17,6 +17,7 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum
+from tests.helpers.examples import examples
 from tests.helpers.fragile_compactor import Compactor, DiedError
 from tests.helpers.live_machine import TENANTS, LiveMachine, Worker
 
@@ -236,5 +237,5 @@ def spans_of(sources: list[Any], tenant: str) -> list[tuple[str, bytes]]:
     return [(tenant, span) for source in sources for span in source.read(["span_id"])["span_id"].to_pylist()]
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=40, deadline=None)
 TestCompactionMachine = CompactionMachine.TestCase

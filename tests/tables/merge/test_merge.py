@@ -26,6 +26,7 @@ from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.strategies import REQUESTS
 
@@ -87,7 +88,7 @@ def facts_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(
     st.lists(REQUESTS, min_size=1, max_size=4),
     st.lists(st.integers(0, 3), max_size=3),

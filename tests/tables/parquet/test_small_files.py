@@ -19,6 +19,7 @@ from tables.parquet.write import to_parquet
 from tables.schema import EVENT
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
+from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.helpers.otlp_rows import make_table
 
@@ -99,7 +100,7 @@ def test_large_files_have_none() -> None:
 
 
 @pytest.mark.parametrize("checks_tail", [True, False])
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_changed_bit_is_noticed(at: float, bit: int, checks_tail: bool) -> None:
     """With the checksum of the tail anywhere; without it at least in what the directory's own checksum covers."""

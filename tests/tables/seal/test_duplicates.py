@@ -12,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tables.seal import seal
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.examples import examples
 from tests.strategies import REQUESTS
 
 DECODER = OtlpDecoder()
@@ -160,7 +161,7 @@ def test_thousands_of_near_duplicates_take_no_square_of_time() -> None:
     assert seal([batch(made)]).num_rows == 10_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_sealed_twice_is_sealed_once(requests: list[ExportTraceServiceRequest]) -> None:
     """Whatever is in the spans."""

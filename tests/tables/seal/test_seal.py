@@ -12,6 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, attribute_column, parse_attribute_column
 from tables.seal import seal
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.examples import examples
 from tests.helpers.otlp_rows import span_table
 from tests.strategies import KEYS, REQUESTS
 
@@ -27,7 +28,7 @@ def rows_of(table: pa.Table, columns: list[str]) -> list[str]:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_equals_row_by_row(requests: list[ExportTraceServiceRequest]) -> None:
     """Fixed columns, facts of traces, and a column per attribute: as the slow way makes them."""
@@ -44,7 +45,7 @@ def test_equals_row_by_row(requests: list[ExportTraceServiceRequest]) -> None:
     assert rows_of(got, shown) == rows_of(want, shown)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_form(requests: list[ExportTraceServiceRequest]) -> None:
     """The table has the schema's columns and types, and is sorted by trace, then start."""

@@ -23,6 +23,7 @@ from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR
 from tables.units import NS_PER_S
+from tests.helpers.examples import examples
 from tests.helpers.imported import START_S, TENANT, local, request, run, span_count, trace_ids, traces, visible
 from tests.helpers.tempo_blocks import TempoBlock
 from tests.helpers.tempo_spans import DEDICATED, held, spans
@@ -31,7 +32,7 @@ from tests.strategies import REQUESTS
 VERSIONS = ("vParquet4", "vParquet5")
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(REQUESTS, min_size=1, max_size=3), st.sampled_from(VERSIONS))
 def test_traces_of_several_blocks_are_found_whole(requests: list[ExportTraceServiceRequest], version: str) -> None:
     with TemporaryDirectory() as name:

@@ -14,6 +14,7 @@ from tables.errors import WireError
 from tables.wire.otlp import json as otlp_json
 from tables.wire.otlp.json import to_protobuf
 from tables.wire.otlp.json_spans import Unusual, encode_span
+from tests.helpers.examples import examples
 from tests.strategies import REQUESTS
 
 IDS = {"traceId": "0102030405060708090a0b0c0d0e0f10", "spanId": "0102030405060708"}
@@ -56,7 +57,7 @@ def in_request(*spans: Any) -> bytes:
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(REQUESTS)
 def test_what_sdks_send(message: ExportTraceServiceRequest) -> None:
     body = json.dumps(as_json(message)).encode()
@@ -93,7 +94,7 @@ STATUS = st.dictionaries(st.sampled_from(["code", "message", "deprecated"]), SCA
 EVENT = st.dictionaries(st.sampled_from(["name", "timeUnixNano", "droppedAttributesCount", "time_unix_nano"]), SCALAR)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(FIELDS, st.one_of(ANY, STATUS, st.lists(EVENT, max_size=2)), max_size=5), st.lists(PAIR))
 def test_anything(fields: dict[str, Any], attributes: list[Any]) -> None:
     """The quick way never reads what the slow one refuses or reads otherwise."""
@@ -101,7 +102,7 @@ def test_anything(fields: dict[str, Any], attributes: list[Any]) -> None:
     assert repr(read(body)) == repr(slowly(body))  # NaN differs from itself
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["attributes", "droppedAttributesCount", "entityRefs"]), st.lists(PAIR) | ANY),
     st.dictionaries(st.sampled_from(["name", "version", "attributes", "x"]), st.lists(PAIR) | ANY),

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from tables.errors import WireError
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, VALUE_FIELDS, attribute_column
 from tables.wire.otlp.writer import to_resource_spans
+from tests.helpers.examples import examples
 
 TRACE_ID = bytes(range(16))
 DEFAULTS = {
@@ -373,7 +374,7 @@ def expected(row: dict) -> dict:
     return out
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=6))
 def test_round_trip(rows):
     """Whatever the rows hold comes back from the protobuf: every field, every attribute, every span once."""

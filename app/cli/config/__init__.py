@@ -1,0 +1,1 @@
+"""`stretto config`: the settings that hold, checks of files, migration from Tempo, schemas for editors."""
