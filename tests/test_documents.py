@@ -1,0 +1,137 @@
+"""Every block of the documents is checked: commands are run (tests/cluster/test_documents.py) or say why not."""
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from app.settings import Settings
+from app.settings.load import settle
+from query.language.compile import compile_query
+from tests.helpers.command_check import problem, stretto_problem
+from tests.helpers.documents import (
+    COMMANDS,
+    DOCUMENTS,
+    NOT_RUN,
+    PARSED,
+    PROSE,
+    Block,
+    all_blocks,
+    blocks,
+    commands,
+    indented_code,
+    steps,
+)
+from tests.helpers.files import ROOT
+
+BLOCKS = all_blocks()
+
+
+def of(*languages: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", [one for one in BLOCKS if one.language in languages], ids=str)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_block_escapes(path: Path) -> None:
+    """Each has a language that a test knows, and a fence."""
+    languages = {str(one): one.language for one in blocks(path)}
+    assert {at: word for at, word in languages.items() if word not in COMMANDS | PARSED | PROSE} == {}
+    assert indented_code(path) == [], "code without a fence: put it between ``` and its language"
+
+
+@of(*COMMANDS)
+def test_commands_are_of_the_shell(block: Block) -> None:
+    for step in steps(block):
+        ran = subprocess.run(["bash", "-n"], input=step.command, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+
+
+@of(*COMMANDS)
+def test_commands_could_be_meant(block: Block) -> None:
+    """Programs, files and options are there: of `stretto` by its own parser."""
+    found = {" ".join(words): problem(words) for step in steps(block) for words in commands(step.command)}
+    assert {command: text for command, text in found.items() if text} == {}
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.not_run], ids=str)
+def test_what_is_not_run_says_why(block: Block) -> None:
+    """The reason is one of those that are known, and true."""
+    assert block.language in COMMANDS, "only commands are run"
+    assert block.not_run in NOT_RUN, f"the reasons are {sorted(NOT_RUN)}"
+    words = {word.rpartition("/")[2] for step in steps(block) for line in commands(step.command) for word in line[:2]}
+    words |= {word for step in steps(block) for line in commands(step.command) for word in line[:1]}
+    assert words & set(NOT_RUN[block.not_run]), f"it has nothing of {NOT_RUN[block.not_run]}: run it"
+
+
+@of("json")
+def test_json_parses(block: Block) -> None:
+    json.loads(block.text)
+
+
+@of("yaml", "yml")
+def test_yaml_parses_and_settings_are_ours(block: Block) -> None:
+    """A block whose keys are those of our settings is a settings file."""
+    loaded = yaml.safe_load(block.text)
+    if not isinstance(loaded, dict) or not set(loaded) <= set(Settings.model_fields):
+        return
+    if set(loaded) == {"overrides"} and not set(loaded["overrides"]) & set(Settings().overrides.model_fields_set):
+        known = set(type(Settings().overrides).model_fields)
+        if not set(loaded["overrides"]) <= known:
+            return  # the file of tenants: test_overrides.py
+    try:
+        Settings.model_validate(settle(loaded, Settings))
+    except ValidationError as err:
+        wrong = [one for one in err.errors() if "${" not in str(one["input"])]
+        assert wrong == []
+
+
+@of("traceql")
+def test_traceql_compiles(block: Block) -> None:
+    for query in block.text.strip().split("\n\n"):
+        compile_query(query)
+
+
+@of("python")
+def test_python_parses(block: Block) -> None:
+    ast.parse(block.text)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("stretto query serch '{ }'", "invalid choice"),
+        ("stretto query search --lmit 3", "unrecognized arguments"),
+        ("stretto blocks check --mend", "unrecognized arguments"),
+        ("stretto confg", "invalid choice"),
+        ("make tset", "the Makefile has no"),
+        ("docker compose --file docker/compose/none.yaml up", "there is no"),
+        ("docker compose --file docker/compose/single/compose.yaml up grafanna", "no service"),
+        ("helm install stretto docker/helm/stretto --set kafka.adress=x", "values.yaml has no kafka.adress"),
+        ("kubectl apply --kustomize docker/kustomize/bas", "there is no"),
+        (".venv/bin/python -m benchmarks.nothing", "there is no module"),
+        ("tools/nothing", "there is no"),
+    ],
+)
+def test_wrong_commands_are_found(command: str, words: str) -> None:
+    ((found),) = commands(command)
+    assert words in problem(found)
+
+
+def test_good_commands_are_not() -> None:
+    assert stretto_problem(["query", "search", "{ }", "--since", "1h"]) == ""
+    assert stretto_problem(["config", "--table"]) == ""
+    assert stretto_problem(["demo", "--to", "127.0.0.1:4317"]) == ""
+
+
+def test_scripts_are_split_into_commands() -> None:
+    script = "A=1 B='x y' curl -d '\n{\"a\": 1}' # why\nfoo | bar --x \"$(date; true)\" && baz \\\n  --y\n# only this\n"
+    assert commands(script) == [
+        ["curl", "-d", '\n{"a": 1}'],
+        ["foo"],
+        ["bar", "--x", "$(date; true)"],
+        ["baz", "--y"],
+    ]
