@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tables.columns.overflow import SparseColumns
 from tables.columns.trace_index import TraceIndex
+from tables.columns.types import Int64s
 
 
 class Source(Protocol):
@@ -86,10 +87,31 @@ class Sparse(Protocol):
 class DerivedCache(Protocol):
     """What a source may do besides: keep between queries what was derived from its columns."""
 
+    def content_key(self) -> str:
+        """Names the content, which never changes. Two sources have one name only if their rows are the same."""
+        ...
+
+    def kept(self, name: str) -> Any:
+        """What `keep` has under that name; None: it is not there (any more)."""
+        ...
+
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """What was derived under that name, which has `nbytes`; `make` derives it if it is not there (any more)."""
         ...
 
     def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """As `read`, for making something to `keep`: the columns themselves are kept only where there is room."""
+        ...
+
+
+@runtime_checkable
+class ValuedReading(Protocol):
+    """What a source may do besides: read all columns of few rows without those that none of the rows has a value in."""
+
+    def valued_bytes(self) -> int:
+        """About how much memory `read_valued` takes at once, besides what it gives."""
+        ...
+
+    def read_valued(self, rows: Int64s) -> Mapping[str, Any]:
+        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
         ...

@@ -4,8 +4,7 @@ They are few: a trace is split only where a segment was cut while it was going o
 (`TraceIndex`), in one sort; only their rows are read.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,18 +13,18 @@ import pyarrow as pa
 from query import memory
 from query.scan.arrays import Ids, Rows, compact, fixed_bytes, to_numpy
 from query.scan.reader import Reader
+from query.scan.resting_rows import RestingRows
 from query.scan.trace_lookup import find, rows_of
-from tables.columns.absent import filled
 from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
+from tables.columns.repeated import FIRST_COLUMNS, alike_rows, as_sent, repeated_rows
 from tables.columns.whole_traces import (
     FACT_BASE,
     FACT_COLUMNS,
     SortKeys,
     equal_to_previous,
-    repeated_rows,
     suspects,
     with_facts,
 )
@@ -101,7 +100,7 @@ def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) 
                 numbers.append(among[owner])
         readers = [reader for reader, *_ in some]
         table = sort_rows(pa.concat_tables(tables, promote_options="default"), np.concatenate(numbers))
-        source = StitchedSource(whole(without_repeated(table, partial(_all_columns, readers, table))), readers)
+        source = StitchedSource(whole(_without_repeated(table, readers)), readers)
     finally:
         budget.release(held)
     budget.reserve(source.nbytes, "traces that lie in several blocks")
@@ -141,12 +140,31 @@ def stitched_rows(table: pa.Table) -> TableSource:
     return TableSource(whole(sort_rows(table.combine_chunks())))
 
 
-def without_repeated(table: pa.Table, columns: Callable[[Rows], pa.Table]) -> pa.Table:
+def without_repeated(table: pa.Table) -> pa.Table:
     """The rows without those that equal another one in every field that a client sent: the client sent them again.
 
-    table: sorted as by `sort_rows`; columns: a function that returns all that some of the rows have; it is called only
-    if rows have the same ids and times
+    table: all columns of the rows, sorted as by `sort_rows`
     """
+    places, group = _suspects(table)
+    if not len(places):
+        return table
+    alike = alike_rows(group, {name: _one(table, name).take(pa.array(places)) for name in FIRST_COLUMNS})
+    places, group = places[alike], group[alike]
+    repeated = repeated_rows(group, lambda: as_sent(_columns(table.take(pa.array(places)))))
+    return _left_out(table, places[repeated])
+
+
+def _without_repeated(table: pa.Table, readers: Sequence[Reader]) -> pa.Table:
+    """As `without_repeated`, of rows with only some of their columns. Others are read where these rows rest."""
+    places, group = _suspects(table)
+    if not len(places):
+        return table
+    number, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
+    return _left_out(table, places[RestingRows(readers, number, row).repeated(group)])
+
+
+def _suspects(table: pa.Table) -> tuple[Rows, Rows]:
+    """The rows that have the same ids and times as others, and for each the number of the group that these are."""
     keys = SortKeys(
         trace_id=big_endian(_one(table, "trace_id")),
         span_id=big_endian(_one(table, "span_id"))[:, 0],
@@ -155,41 +173,14 @@ def without_repeated(table: pa.Table, columns: Callable[[Rows], pa.Table]) -> pa
         kind=to_numpy(_one(table, "kind")),
         duration_ns=to_numpy(_one(table, "duration_ns")),
     )
-    places, group = suspects(equal_to_previous(keys, np.arange(table.num_rows)))
-    if not len(places):
-        return table
+    return suspects(equal_to_previous(keys, np.arange(table.num_rows)))
 
-    def sent() -> dict[str, Any]:
-        found = columns(places)
-        return {name: filled(name, _one(found, name)) for name in found.column_names if not name.startswith("\0")}
 
-    repeated = places[repeated_rows(group, sent)]
+def _left_out(table: pa.Table, repeated: Rows) -> pa.Table:
     DUPLICATES.labels("query").inc(len(repeated))
     keep = np.ones(table.num_rows, np.bool_)
     keep[repeated] = False
     return table.filter(pa.array(keep)).combine_chunks() if len(repeated) else table
-
-
-def _all_columns(readers: Sequence[Reader], table: pa.Table, places: Rows) -> pa.Table:
-    """Every column of some rows of a stitched table, as the sources have them."""
-    origin, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
-    tables, order = [], []
-    for number in np.unique(origin).tolist():
-        at = np.flatnonzero(origin == number)
-        tables.append(_rows_as_stored(readers[number], row[at]))
-        order.append(at)
-    whole_order = np.argsort(np.concatenate(order))
-    return pa.concat_tables(tables, promote_options="default").combine_chunks().take(pa.array(whole_order))
-
-
-def _rows_as_stored(reader: Reader, rows: Rows) -> pa.Table:
-    # Not by way of the reader, which shows durations that no clock can have measured as 0.
-    source, names = reader.source, sorted(reader.source.columns)
-    first, end = int(rows.min()), int(rows.max()) + 1
-    size, what = reader.decoded_bytes(names, (first, end)), f"{len(names)} columns of {end - first} spans"
-    with memory.current().scratch(size, what):
-        read, wanted = source.read(names, (first, end)), pa.array(rows - first)
-        return decoded({name: read[name].take(wanted) for name in names})
 
 
 def _read_columns(columns: Iterable[str]) -> list[str]:
@@ -221,6 +212,10 @@ def sort_rows(table: pa.Table, traces: Rows | None = None) -> pa.Table:
 def whole(table: pa.Table) -> pa.Table:
     """The rows of whole traces, sorted, with their facts and nested-set numbers made anew."""
     return with_facts(table)
+
+
+def _columns(table: pa.Table) -> dict[str, Any]:
+    return {name: _one(table, name) for name in table.column_names}
 
 
 def _one(table: pa.Table, column: str) -> Any:

@@ -52,7 +52,7 @@ def find_trace(sources: Sequence[Source], trace_id: bytes) -> pa.Table | None:
     for fixed in FIXED:
         if fixed.name not in table.column_names:
             table = table.append_column(fixed, pa.nulls(table.num_rows, fixed.type))
-    table = whole(without_repeated(table, lambda rows: table.take(pa.array(rows))))
+    table = whole(without_repeated(table))
     # Not drop_columns, which takes a minute for tens of thousands.
     empty = {name for name in table.column_names if table[name].null_count == table.num_rows} - set(FIXED.names)
     return table.select([name for name in table.column_names if name not in empty])

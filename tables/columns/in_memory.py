@@ -9,7 +9,10 @@ import pyarrow.compute as pc
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
+from tables.columns.repeated import valued
 from tables.columns.trace_index import TraceIndex, trace_index
+from tables.columns.types import Int64s
+from tables.columns.whole_traces import FACT_COLUMNS
 
 # As of `tables.parquet.read`.
 _HIDDEN_VALUE_BYTES: Final = 8
@@ -85,6 +88,20 @@ class TableSource:
             found = {column: array.slice(first, end - first) for column, array in found.items()}
             lists = None if lists is None else lists.slice(first, end - first)
         return found if lists is None else {**found, **overflow.columns_of(lists, hidden)}
+
+    def valued_bytes(self) -> int:
+        """What `read_valued` takes besides what it gives: nothing."""
+        return 0
+
+    def read_valued(self, rows: Int64s) -> dict[str, Any]:
+        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
+        at = pa.array(rows)
+        names = [name for name in self._own if name not in FACT_COLUMNS]
+        found = valued({name: one_array(self._table[name].take(at)) for name in names})
+        lists = found.pop(overflow.COLUMN, None)
+        if lists is not None:
+            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
+        return found
 
     def _array(self, column: str) -> Any:
         array = self._arrays.get(column)

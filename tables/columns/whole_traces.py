@@ -1,6 +1,5 @@
-"""Rows of whole traces: their order, which of them a client sent twice, and the facts of each trace."""
+"""Rows of whole traces: their order, which of them a client may have sent twice, and the facts of each trace."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.arrays import big_endian, numbers, one_array
-from tables.columns.equal_rows import equal_rows, row_hashes
 from tables.columns.trace_facts import trace_facts
 from tables.columns.trace_index import trace_index
 from tables.columns.types import Bools, Int64s, UInt64s
@@ -95,32 +93,6 @@ def suspects(same: Bools) -> tuple[Int64s, Int64s]:
     among[:-1] |= same[1:]
     rows = np.flatnonzero(among)
     return rows, np.cumsum(~same[rows])
-
-
-def repeated_rows(group: Int64s, columns: Callable[[], dict[str, Any]]) -> Bools:
-    """Which rows equal an earlier one of their group in every field that a client sent.
-
-    group: number of each row's group, ascending; columns: a function that returns all columns of these rows, called
-    only if there are any
-    """
-    repeated = np.zeros(len(group), np.bool_)
-    if not len(group):
-        return repeated
-    sent = [array for name, array in columns().items() if name not in FACT_COLUMNS]
-    hashes = np.zeros(len(group), np.uint64)
-    for array in sent:
-        hashes = hashes * np.uint64(31) + row_hashes(array)
-    order = np.lexsort((hashes, group))
-    later, earlier = order[1:], order[:-1]
-    alike = (group[later] == group[earlier]) & (hashes[later] == hashes[earlier])
-    # Rows with one hash are compared with the first of them.
-    first = order[np.maximum.accumulate(np.where(np.r_[True, ~alike], np.arange(len(order)), 0))][1:]
-    left, right = first[alike], later[alike]
-    equal = np.ones(len(left), np.bool_)
-    for array in sent:
-        equal &= equal_rows(array, left, right)
-    repeated[right[equal]] = True
-    return repeated
 
 
 def with_facts(table: pa.Table) -> pa.Table:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from tables.columns import overflow
 from tables.columns.arrays import take_rows
+from tables.columns.repeated import FIRST_COLUMNS, alike_rows, repeated_rows
 from tables.columns.types import Int64s
-from tables.columns.whole_traces import repeated_rows
 from tables.merge.attributes import Attributes
 from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
@@ -51,6 +51,9 @@ def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
 
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
     suspects, group = order.suspects()
+    if len(suspects):
+        alike = alike_rows(group, {name: joined(name, parts, order.rows[suspects]) for name in FIRST_COLUMNS})
+        suspects, group = suspects[alike], group[alike]
     repeated = repeated_rows(group, lambda: _columns(parts, order.rows[suspects], attributes))
     if repeated.any():
         order.drop(suspects[repeated])

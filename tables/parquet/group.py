@@ -1,23 +1,32 @@
 """Many small files as one source: what a query costs for each source is then paid once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
-from tables.columns.absent import filled
 from tables.columns.arrays import big_endian, list_values, numbers, one_array
 from tables.columns.duplicates import DUPLICATES
+from tables.columns.repeated import (
+    FIRST_COLUMNS,
+    Kept,
+    Origins,
+    alike_rows,
+    as_sent,
+    concatenated,
+    known_repeated,
+    repeated_rows,
+)
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s
-from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS, repeated_rows, with_facts
-from tables.parquet.directory import BOUNDED, Bounds, Directory
+from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS, with_facts
+from tables.parquet.directory import Bounds
+from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows, read_valued
 
 # Cache entries of a group that are not columns; no column has such a name.
 _ROWS: Final = "\0rows"
@@ -37,19 +46,6 @@ _COPIES: Final = 2
 LoadFiles = Callable[["GroupSource"], Sequence[LoadedFile]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Facts:
-    """What is known of a group after its files were looked into once.
-
-    own: columns that a file has; hidden: those that are nowhere but in the overflow
-    """
-
-    columns: frozenset[str]
-    own: frozenset[str]
-    hidden: frozenset[str]
-    bounds: Mapping[str, Bounds | None]
-
-
 class GroupSource:
     """Small files of one tenant as a source (`query.scan.source.Source`). Nothing is read before it is asked for.
 
@@ -63,7 +59,7 @@ class GroupSource:
         self._rows_known: int | None = None
         self.size_bytes = sum(file.size_bytes for file in files)
         self._load_files, self._cache = load_files, cache
-        self._facts_known: _Facts | None = None
+        self._facts_known: GroupFacts | None = None
         self._sizes: dict[str, int] = {}
 
     # ---- without decoding
@@ -131,6 +127,14 @@ class GroupSource:
     def sparse(self) -> overflow.SparseColumns:
         """The columns that `sparse_columns` names."""
         return overflow.SparseColumns.of(self._overflow())
+
+    def content_key(self) -> str:
+        """Names the content, which never changes."""
+        return self.key
+
+    def kept(self, name: str) -> Any:
+        """What `keep` has under that name, or None."""
+        return self._cache.get(ColumnKey(self.key, _KEPT + name))
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Caches a small object with `nbytes` that `make` computes from the columns."""
@@ -249,39 +253,72 @@ class GroupSource:
         files, at = self._within(places)
         return decode(files, column).take(at)
 
+    def valued_bytes(self) -> int:
+        """About how much memory `read_valued` takes at once, besides what it gives."""
+        return max(sum(map(file.directory.decoded_bytes, file.directory.numbers)) for file in self._files())
+
+    def read_valued(self, rows: Int64s) -> dict[str, Any]:
+        """Every column but the facts of traces in which one of some rows has a value, at those rows. Of the files only
+        those that have the rows are read, one after the other, and nothing is cached. Raises: StorageError,
+        DamagedError
+        """
+        return self._valued(self._rows().order[rows])
+
+    def _valued(self, places: Int64s) -> dict[str, Any]:
+        """As `read_valued`, by the numbers of rows among those of all files."""
+        loaded, (number, within) = self._files(), self._of_files(places)
+        order = np.argsort(number, kind="stable")
+        files, first = np.unique(number[order], return_index=True)
+        parts = zip(files.tolist(), np.split(within[order], first[1:]), strict=True)
+        return concatenated([read_valued(loaded[file], some) for file, some in parts], order)
+
     def _repeated(self, places: Int64s, group: Int64s) -> Bools:
         """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""
 
-        def columns() -> dict[str, Any]:
-            files, at = self._within(places)
-            names = {*(name for file in files for name in (*file.directory.numbers, *file.directory.hidden))}
-            read = read_rows(files, sorted(names - {overflow.COLUMN, *FACT_COLUMNS}))
-            return {name: filled(name, _plain(array.take(at))) for name, array in read.items()}
+        def find(some: Int64s) -> Bools:
+            # Few of them are left where a client gives several spans one id.
+            cheap = as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS})
+            alike = alike_rows(group[some], cheap)
+            found = np.zeros(len(some), np.bool_)
+            found[alike] = repeated_rows(group[some][alike], lambda: as_sent(self._valued(places[some][alike])))
+            return found
 
-        repeated = repeated_rows(group, columns)
+        origins = Origins([file.path for file in self.files], *self._of_files(places))
+        repeated = known_repeated(group, origins, Kept(self._result, self._keep_result), find)
         DUPLICATES.labels("query").inc(int(np.count_nonzero(repeated)))
         return repeated
 
+    def _result(self, file: str, name: str) -> Any:
+        # By file, not by group: a new file makes a new group of rows that are known.
+        return self._cache.get(ColumnKey(file, _KEPT + name))
+
+    def _keep_result(self, file: str, name: str, found: Bools) -> None:
+        self._cache.put(ColumnKey(file, _KEPT + name), found, max(found.nbytes, 64))
+
     def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
         """The files of some rows, and for each row its number among the rows of these files."""
-        ends = self._file_ends()
-        of_row = np.searchsorted(ends, places, side="right")
+        of_row, within = self._of_files(places)
         files = np.unique(of_row)
         sizes = np.array([self.files[number].rows for number in files.tolist()], np.int64)
-        within = places - (ends - np.diff(ends, prepend=0))[of_row]
         begins = np.cumsum(sizes) - sizes
         loaded = self._files()
         at = pa.array(begins[np.searchsorted(files, of_row)] + within)
         return [loaded[number] for number in files.tolist()], at
+
+    def _of_files(self, places: Int64s) -> tuple[Int64s, Int64s]:
+        """For each row the number of its file, and the row's number there."""
+        ends = self._file_ends()
+        of_row = np.searchsorted(ends, places, side="right")
+        return of_row, places - np.r_[0, ends][of_row]
 
     # ---- made once
 
     def _files(self) -> Sequence[LoadedFile]:
         return self._load_files(self)
 
-    def _facts(self) -> _Facts:
+    def _facts(self) -> GroupFacts:
         if self._facts_known is None:
-            self._facts_known = _facts([file.directory for file in self._files()])
+            self._facts_known = group_facts([file.directory for file in self._files()])
             # Every query asks for the traces, too: while the files are here they need not be read again.
             self._rows()
         return self._facts_known
@@ -301,25 +338,6 @@ class GroupSource:
             rows = group_rows(ids, starts, [file.rows for file in self.files], Ties(ties, self._repeated))
             self._cache.put(key, rows, rows.nbytes)
         return rows
-
-
-def _facts(directories: Sequence[Directory]) -> _Facts:
-    own: frozenset[str] = frozenset().union(*(directory.numbers for directory in directories))
-    hidden: frozenset[str] = frozenset().union(*(directory.hidden for directory in directories))
-    bounds = {column: _joint_bounds([directory.bounds.get(column) for directory in directories]) for column in BOUNDED}
-    starts, durations = bounds["trace_start_ns"], bounds["trace_duration_ns"]
-    if starts is not None and durations is not None:
-        # A trace that several files have may last longer than any of its parts.
-        latest = max(each.bounds["trace_start_ns"][1] + each.bounds["trace_duration_ns"][1] for each in directories)
-        bounds["trace_duration_ns"] = durations[0], max(durations[1], latest - starts[0])
-    return _Facts(overflow.visible(own, hidden), own, hidden - own, bounds)
-
-
-def _joint_bounds(of_files: Sequence[Bounds | None]) -> Bounds | None:
-    known = [bounds for bounds in of_files if bounds is not None]
-    if len(known) < len(of_files) or not known:
-        return None
-    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def _facts_of(base: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import pyarrow as pa
+
 from tables.columns import overflow
 from tables.columns.arrays import one_array
+from tables.columns.repeated import valued
 from tables.columns.trace_index import TraceIndex, trace_index
+from tables.columns.types import Int64s
+from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
@@ -38,6 +43,8 @@ _FEW_COLUMNS: Final = 6
 # For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
+# Of columns of which few rows are kept.
+_COLUMNS_AT_ONCE: Final = 64
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
 _KEY_LEAF: Final = ".attributes.list.element.key"
@@ -193,6 +200,14 @@ class ParquetSource:
         """All attributes in the overflow column, as one sparse column each."""
         return overflow.SparseColumns.of(self._overflow())
 
+    def content_key(self) -> str:
+        """Names the content, which never changes."""
+        return self.key
+
+    def kept(self, name: str) -> Any:
+        """What `keep` has under that name, or None."""
+        return self._cache.get(ColumnKey(self.key, _KEPT + name))
+
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Caches a small object with `nbytes` that `make` computes from the columns; computes it again if the cache has
         evicted it.
@@ -235,6 +250,29 @@ class ParquetSource:
                 for column in columns
             }
         return found
+
+    def valued_bytes(self) -> int:
+        """About how much memory `read_valued` takes at once, besides what it gives."""
+        return max(sum(map(self._size, names)) for names in self._batches())
+
+    def read_valued(self, rows: Int64s) -> dict[str, Any]:
+        """Every column but the facts of traces in which one of some rows has a value, at those rows. Some columns are
+        decoded at once, and nothing is cached. Raises: StorageError, DamagedError
+        """
+        found: dict[str, Any] = {}
+        at = pa.array(rows)
+        for names in self._batches():
+            columns: dict[str, Any] = {name: self._cache.get(ColumnKey(self.key, name)) for name in names}
+            columns |= self._decode([name for name in names if columns[name] is None], keep=False)
+            found |= valued({name: array.take(at) for name, array in columns.items()})
+        lists = found.pop(overflow.COLUMN, None)
+        if lists is not None:
+            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
+        return found
+
+    def _batches(self) -> list[list[str]]:
+        names = [name for name in self._opened().leaves if name not in FACT_COLUMNS]
+        return [names[at : at + _COLUMNS_AT_ONCE] for at in range(0, len(names), _COLUMNS_AT_ONCE)]
 
     def _some_pages(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
         """Rows of the columns. For many columns it decodes only the pages with these rows, if that saves work."""

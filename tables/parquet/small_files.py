@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import list_values, one_array
+from tables.columns.repeated import valued
 from tables.columns.types import Int64s
+from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import decoded_size
@@ -230,10 +232,33 @@ def _shown_type(column: str) -> Any:
     return pa.dictionary(pa.int32(), type_) if type_ == pa.string() else type_
 
 
+def read_valued(file: LoadedFile, rows: Int64s) -> dict[str, Any]:
+    """Every column but the facts of traces in which one of some rows has a value, at those rows.
+
+    Raises: DamagedError
+    """
+    names = [name for name in file.directory.numbers if name not in FACT_COLUMNS]
+    at = pa.array(rows)
+    found = {name: array.take(at) for name, array in _opened(file, names).items()}
+    lists = found.pop(overflow.COLUMN, None)
+    if lists is not None:
+        hidden = overflow.column_names(lists).difference(found)
+        found |= overflow.columns_of(lists, sorted(hidden))
+    return valued(found)
+
+
 def _opened_columns(file: LoadedFile, columns: Sequence[str]) -> dict[str, Any]:
     directory, present = file.directory, [column for column in columns if column in file.directory.numbers]
     hidden = [column for column in columns if column not in directory.numbers and column in directory.hidden]
-    names = [*present, overflow.COLUMN] if hidden and overflow.COLUMN not in present else present
+    found = _opened(file, [*present, overflow.COLUMN] if hidden and overflow.COLUMN not in present else present)
+    if hidden:
+        found |= overflow.columns_of(found[overflow.COLUMN], hidden)
+    return {column: found[column] for column in columns if column in found}
+
+
+def _opened(file: LoadedFile, names: Sequence[str]) -> dict[str, Any]:
+    """Columns that the file has, those of the overflow in it."""
+    directory = file.directory
     texts = [name for name in names if column_type(name) == pa.string()]
     texts += overflow.DICTIONARIES if overflow.COLUMN in names else ()
     with reading(file.path, "cannot be read"):
@@ -248,6 +273,4 @@ def _opened_columns(file: LoadedFile, columns: Sequence[str]) -> dict[str, Any]:
     found = {name: one_array(table.column(name)) for name in names}
     if not directory.checked:
         check_codes(file.path, _dictionaries(found.values()))
-    if hidden:
-        found |= overflow.columns_of(found[overflow.COLUMN], hidden)
-    return {column: found[column] for column in columns if column in found}
+    return found

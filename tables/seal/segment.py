@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from tables.columns.arrays import big_endian
 from tables.columns.overflow import Overflow
+from tables.columns.repeated import repeated_rows
 from tables.columns.trace_facts import trace_facts
 from tables.columns.types import Codes, Int64s
-from tables.columns.whole_traces import repeated_rows, suspects
+from tables.columns.whole_traces import suspects
 from tables.schema import OPTIONAL, parse_attribute_column
 from tables.seal.attributes import attribute_columns
 from tables.seal.events import event_columns

@@ -182,13 +182,19 @@ class KeepingSource(TableSource):
 
     def __init__(self, table: pa.Table) -> None:
         super().__init__(table)
-        self.kept: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
+
+    def content_key(self) -> str:
+        return str(id(self))
+
+    def kept(self, name: str) -> Any:
+        return self._made.get(name)
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self.kept:
-            self.kept[name] = make()
-            assert self.kept[name].nbytes >= 0
-        return self.kept[name]
+        if name not in self._made:
+            self._made[name] = make()
+            assert self._made[name].nbytes >= 0
+        return self._made[name]
 
     def read_once(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Any:
         return self.read(columns, rows)

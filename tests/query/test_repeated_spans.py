@@ -1,0 +1,229 @@
+"""Spans that a client sent twice are found by few columns, where they rest, and once for many queries."""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from query.requests import SearchRequest
+from query.scan.reader import Reader
+from query.scan.stitch import StitchedSource, ids_in_several, stitch
+from query.scan.trace_lookup import find
+from query.search.search import search
+from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY
+from tables.columns.in_memory import TableSource
+from tables.columns.repeated import Kept, Origins, known_repeated
+from tables.columns.whole_traces import FACT_COLUMNS
+from tables.parquet.group import GroupSource
+from tables.parquet.read import ParquetSource
+from tables.parquet.small_files import SmallFile, load
+from tables.parquet.write import to_parquet
+from tables.schema import OPTIONAL
+from tables.seal import seal
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import tail_of
+from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.files import file_of
+from tests.strategies import REQUESTS
+
+DECODER = OtlpDecoder()
+# Values that a span without the field has, too.
+NOTHING = {
+    **dict.fromkeys(EMPTY_TEXTS, ""),
+    **{name: [] for name in MOSTLY_EMPTY},
+    **{field.name: 0 for field in OPTIONAL if str(field.type) == "uint32"},
+}
+
+
+def sealed(request: ExportTraceServiceRequest, columns_max: int = 1000) -> Any:
+    return seal([DECODER.decode([request.SerializeToString()]).spans], columns_max)
+
+
+def file_source(name: str, table: Any, cache: Any) -> ParquetSource:
+    made = to_parquet(table)
+    return ParquetSource(name, lambda: file_of(made), cache, table.num_rows)
+
+
+def group_source(name: str, tables: Sequence[Any], cache: Any) -> GroupSource:
+    made = [to_parquet(table) for table in tables]
+    files = [
+        SmallFile(f"{name} {number}", data.size, table.num_rows, tail_of(data))
+        for number, (data, table) in enumerate(zip(made, tables, strict=True))
+    ]
+    loaded = [load(file, data) for file, data in zip(files, made, strict=True)]
+    return GroupSource(name, files, lambda _: loaded, cache)
+
+
+def stitched(sources: Sequence[Any]) -> StitchedSource | None:
+    readers = [Reader(source) for source in sources]
+    shared = ids_in_several([reader.traces().ids for reader in readers])
+    some = [(reader, *find(reader.traces(), shared)) for reader in readers]
+    return stitch(some, ["status_code"]) if len(shared) else None
+
+
+def exact(value: Any) -> Any:
+    """A value as something that equals another one only if all bits are equal."""
+    match value:
+        case float():
+            return struct.pack(">d", value)
+        case list():
+            return tuple(map(exact, value))
+        case dict():
+            return tuple((name, exact(one)) for name, one in value.items())
+    return value
+
+
+def span_rows(table: Any) -> Iterator[dict[str, Any]]:
+    """What a client sent, span by span, without what stands for nothing."""
+    source = TableSource(table)
+    columns = {name: array.to_pylist() for name, array in source.read(sorted(source.columns)).items()}
+    for row in range(source.rows):
+        fields = {name: values[row] for name, values in columns.items() if name not in FACT_COLUMNS}
+        yield {
+            name: value
+            for name, value in fields.items()
+            if value is not None and value != NOTHING.get(name, NotImplemented)
+        }
+
+
+def row_by_row(sources: Sequence[Sequence[Any]]) -> Counter[Any]:
+    """How often each span id of each trace comes, of traces that several sources have. In: the tables of each source"""
+    holders: Counter[bytes] = Counter()
+    spans = set()
+    for tables in sources:
+        rows = [row for table in tables for row in span_rows(table)]
+        holders.update({row["trace_id"] for row in rows})
+        spans |= {tuple((name, exact(row[name])) for name in sorted(row)) for row in rows}
+    found = map(dict, spans)
+    return Counter((row["trace_id"], row["span_id"]) for row in found if holders[row["trace_id"]] > 1)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(requests=st.lists(REQUESTS, min_size=2, max_size=3), data=st.data())
+def test_as_row_by_row(requests: list[ExportTraceServiceRequest], data: st.DataObject) -> None:
+    """Whatever sources the spans lie in, with and without kept results, and when sources come and go."""
+    requests = [one for one in requests if len(DECODER.decode([one.SerializeToString()]).spans)]
+    if not requests:
+        return
+    again = data.draw(st.lists(st.sampled_from(requests), min_size=1, max_size=3))
+    tables = [sealed(one, data.draw(st.sampled_from([1000, 2, 0]))) for one in [*requests, *again]]
+    cache: Any = ByteCache("test", data.draw(st.sampled_from([0, 1 << 24])))
+    made: list[tuple[Any, list[Any]]] = []
+    while sum(len(of) for _, of in made) < len(tables):
+        rest = tables[sum(len(of) for _, of in made) :]
+        match data.draw(st.sampled_from(["memory", "file", "group"])):
+            case "memory":
+                made.append((TableSource(rest[0]), rest[:1]))
+            case "file":
+                made.append((file_source(f"file {len(made)}", rest[0], cache), rest[:1]))
+            case _:
+                some = rest[: data.draw(st.integers(1, 3))]
+                made.append((group_source(f"group {len(made)}", some, cache), some))
+    for _ in range(3):
+        use = data.draw(st.lists(st.sampled_from(range(len(made))), unique=True, min_size=1))
+        found = stitched([made[number][0] for number in use])
+        wanted = row_by_row([made[number][1] for number in use])
+        got: Counter[Any] = Counter()
+        if found is not None:
+            columns = found.read(["trace_id", "span_id"])
+            got = Counter(zip(columns["trace_id"].to_pylist(), columns["span_id"].to_pylist(), strict=True))
+        assert got == wanted
+
+
+def wide(first: int, spans: int = 40) -> ExportTraceServiceRequest:
+    """Spans of one trace, of which each has an attribute that no other has."""
+    made = ExportTraceServiceRequest()
+    into = made.resource_spans.add().scope_spans.add().spans
+    for number in range(first, first + spans):
+        span = into.add(trace_id=bytes([1] * 16), span_id=number.to_bytes(8, "big"), name=f"name {number}")
+        span.start_time_unix_nano, span.end_time_unix_nano = 10**9 + number, 10**9 + 100
+        span.attributes.add(key=f"odd {number}").value.int_value = number
+    return made
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were read with all columns, each time."""
+    rows: list[int] = []
+    for kind in (ParquetSource, GroupSource, TableSource):
+
+        def counted(self: Any, wanted: Any, read: Any = kind.read_valued) -> Any:
+            rows.append(len(wanted))
+            return read(self, wanted)
+
+        monkeypatch.setattr(kind, "read_valued", counted)
+    return rows
+
+
+QUERY = SearchRequest(query='{ name = "none" } >> { name = "name 1" }')
+
+
+def test_all_columns_are_read_once(reads: list[int]) -> None:
+    """For several queries, of the rows that are repeated, and not into the cache, where they evict what queries use."""
+    cache: Any = ByteCache("test", 1 << 26)
+    sources: list[Any] = [
+        file_source("a", sealed(wide(1)), cache),
+        group_source("b", [sealed(wide(39)), sealed(wide(60))], cache),
+    ]
+    for _ in range(3):
+        search(sources, QUERY)
+    assert reads == [2, 2]
+    for source in sources:
+        odd = [name for name in source.columns if "odd" in name]
+        assert len(odd) >= 40
+        assert [name for name in odd if source.ready_bytes(name) is not None] == []
+
+
+def test_a_new_file_leaves_what_is_known(reads: list[int]) -> None:
+    """Only rows whose ids the new file has, too, are compared again."""
+    cache: Any = ByteCache("test", 1 << 26)
+    sources = [file_source(f"old {number}", sealed(wide(first)), cache) for number, first in enumerate((1, 31))]
+    search(sources, QUERY)
+    assert reads == [10, 10]
+    search([*sources, file_source("new", sealed(wide(69)), cache)], QUERY)
+    assert reads == [10, 10, 2, 2]
+
+
+def test_spans_that_a_name_tells_apart_are_not_read(reads: list[int]) -> None:
+    """One id for several spans."""
+    other = wide(1)
+    for span in other.resource_spans[0].scope_spans[0].spans:
+        span.name += " again"
+    cache: Any = ByteCache("test", 1 << 26)
+    search([file_source("a", sealed(wide(1)), cache), file_source("b", sealed(other), cache)], QUERY)
+    assert reads == []
+
+
+def test_rows_in_memory_are_compared_each_time(reads: list[int]) -> None:
+    """They have no name under which a result is found again."""
+    sources = [TableSource(sealed(wide(1))), TableSource(sealed(wide(1)))]
+    for _ in range(2):
+        search(sources, QUERY)
+    assert reads == [40] * 4
+
+
+@given(st.data())
+def test_known_results_are_of_the_same_rows(data: st.DataObject) -> None:
+    """Other rows, groups or contents are other results."""
+    known: dict[tuple[str, str], Any] = {}
+    kept = Kept(lambda *name: known.get(name), lambda content, name, found: known.update({(content, name): found}))
+    contents = data.draw(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=4, unique=True))
+    for _ in range(3):
+        group = np.sort(np.array(data.draw(st.lists(st.integers(0, 5), max_size=12)), np.int64))
+        number, row = (
+            np.array(data.draw(st.lists(st.integers(0, top), min_size=len(group), max_size=len(group))), np.int64)
+            for top in (len(contents) - 1, 3)
+        )
+        rows = list(zip(group.tolist(), (contents[one] for one in number.tolist()), row.tolist(), strict=True))
+        # Equal is what has the same row number in its content.
+        wanted = np.array(
+            [(of, row) in {(g, r) for g, _, r in rows[:at]} for at, (of, _, row) in enumerate(rows)], bool
+        )
+        found = known_repeated(group, Origins(contents, number, row), kept, lambda some, all_=wanted: all_[some])
+        assert found.tolist() == wanted.tolist()
