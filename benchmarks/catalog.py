@@ -15,14 +15,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from tables.blocks.meta import BlockMeta, FileMeta, block_id
+from tables.blocks.meta import BlockMeta, FileMeta, block_id, merged_block_id
 from tables.catalog.block_list import BlockList
-from tables.catalog.changes import add_blocks
+from tables.catalog.changes import add_blocks, replace_blocks
 from tables.catalog.checkpoints import Checkpoint, Checkpoints
 from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.index_store import IndexStore
@@ -182,8 +184,25 @@ def read_bucket(folder: Path, delay_s: float) -> None:
         "commit of the blocks of new cuts", lambda: indexes.commit(tenant, lambda at: add_blocks(at, *change))
     )
     timer.measure("poll with a new version of an index", lambda: blocks.poll(range(PARTITIONS)))
+    for known in (False, True):
+        _measure_merge(timer, store, blocks, tenant, known=known)
     end_mb = memory_mb("VmRSS")
     print(f"  memory: {before_mb} MB before, {peak_mb} MB at most at the start, {end_mb} MB at the end; {count} rows")
+
+
+def _measure_merge(timer: Timer, store: ObjectStore, blocks: BlockList, tenant: str, *, known: bool) -> None:
+    """The commit of a merge of 16 blocks, and the next poll. known: the writer knows the newest version"""
+    index = blocks.index(tenant)
+    assert index is not None
+    inputs = index.metas(np.arange(16))
+    ids = [meta.block_id for meta in inputs]
+    merged = inputs[0].model_copy(update={"block_id": merged_block_id(ids), "replaces": ids, "level": 1})
+    change = partial(replace_blocks, merged=[merged], replaced=ids, now_s=1.0)
+    name = f"commit of a merge, {'its version' if known else 'no version'} known"
+    made = timer.measure(name, lambda: IndexStore(store).commit(tenant, change, index if known else None))
+    lineage = made.lineage
+    print(f"  … index {lineage.whole_bytes:,} bytes whole; deltas since {lineage.delta_bytes:,}")
+    timer.measure("  poll after it", lambda: blocks.poll(range(PARTITIONS)))
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ class MergeExecutor:
                 shown = view.with_fresh(index)
                 return None if shown is None else replace_blocks(shown, [merged], replaced, self._clock())
 
-            committed = self._indexes.commit(tenant, change)
+            committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
             if committed is not None:
                 self._blocks.take_index(committed)
                 return True

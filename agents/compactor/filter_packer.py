@@ -87,7 +87,8 @@ class FilterPacker:
         made, replaced = [pack for pack in made if pack.id not in same], [name for name in replaced if name not in same]
         if not made and not replaced:
             return
-        committed = self._indexes.commit(tenant, partial(replace_packs, made=made, replaced=replaced))
+        change = partial(replace_packs, made=made, replaced=replaced)
+        committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
         if committed is None:
             return  # another leader was first; its packs are looked at in the next cycle
         self._blocks.take_index(committed)

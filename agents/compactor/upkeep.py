@@ -110,7 +110,7 @@ class Upkeep:
             self._commit(index.tenant, lambda newest: forget_removed(newest, gone))
 
     def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> bool:
-        committed = self._indexes.commit(tenant, change)
+        committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
         if committed is not None:
             self._blocks.take_index(committed)
         return committed is not None

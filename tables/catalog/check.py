@@ -15,7 +15,7 @@ from tables.catalog.index_store import IndexStore
 from tables.catalog.place import Place, place_folder, split_path
 from tables.catalog.rebuild import CutRanges
 from tables.catalog.redaction_objects import decode_redaction
-from tables.catalog.tenant_index import TenantIndex, decode_index, index_path
+from tables.catalog.tenant_index import TenantIndex, index_path
 from tables.errors import DamagedError, StorageError
 from tables.storage.checksum import has_checksum
 from tables.storage.object_store import ObjectStore
@@ -199,14 +199,17 @@ class _Tenant:
 
     def _indexes(self) -> Iterator[Finding]:
         """Checks every stored version of the tenant's index."""
-        versions = sorted(IndexStore(self._store).listed(self._tenant).get(self._tenant, {}))
+        indexes = IndexStore(self._store)
+        versions = sorted(indexes.listed(self._tenant).get(self._tenant, {}))
         for version in versions:
             path = index_path(self._tenant, version)
             self._checked.objects["indexes"] += 1
             try:
                 data = self._store.get(path)
                 if data is not None:
-                    decode_index(path, data)
+                    indexes.check_object(path, data)
+                if version == versions[-1]:
+                    indexes.read(self._tenant, version)  # all that it consists of
             except StorageError as err:
                 newest = version == versions[-1]
                 yield Finding("error" if newest else "warning", path, _problem(err), "index", self._tenant)

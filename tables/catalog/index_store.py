@@ -1,17 +1,22 @@
-"""The versions of tenants' indexes in object storage: read, and replaced without a lost update."""
+"""The versions of tenants' indexes in object storage: read, and replaced without a lost update.
 
-import itertools
+A large index is written whole now and then (a base). The versions between are deltas: see `index_delta`. Who knows a
+version reads only the deltas behind it; who knows none reads the base and its deltas.
+"""
+
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 
-from tables.catalog.tenant_index import TenantIndex, decode_index, index_path
+from tables.catalog.index_delta import IndexDelta, applied, decode_delta, encode_delta, is_delta
+from tables.catalog.tenant_index import Lineage, TenantIndex, checked_crc, decode_index, index_path
 from tables.errors import DamagedError, StorageError
 from tables.storage.object_store import ObjectStore, Stamp
+from tables.storage.read_many import read_many
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +25,12 @@ COMMITS = Counter(
     "Attempts to write a new version of a tenant's index, by result: committed, raced (another writer was first), "
     "stale (the change does not fit the newest version), unchanged.",
     ["result"],
+)
+
+WRITTEN = Counter(
+    "stretto_blocklist_index_written_bytes_total",
+    "Bytes of the versions of tenants' indexes that were written, by form: whole, delta (only what has changed).",
+    ["form"],
 )
 
 # A version stays this long after the next one, for readers that have just listed it; the last one before stays always.
@@ -31,6 +42,27 @@ _ATTEMPTS_MAX: Final = 100
 _LISTINGS_MAX: Final = 5
 
 Versions = dict[int, Stamp]
+
+
+class Folding(NamedTuple):
+    """When an index is written whole: always below whole_bytes_min; else when its deltas would be more than deltas_max,
+    or larger than that share of it together. A first reader reads all of them.
+    """
+
+    whole_bytes_min: int = 64 << 10
+    share: float = 0.25
+    deltas_max: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A version to write. index: as who reads its object has it"""
+
+    data: bytes
+    index: TenantIndex
+
+
+_FOLDING: Final = Folding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +79,9 @@ class IndexStore:
     Thread-safe. All methods may raise StorageError.
     """
 
-    def __init__(self, store: ObjectStore, kept_s: float = _KEPT_S) -> None:
+    def __init__(self, store: ObjectStore, kept_s: float = _KEPT_S, folding: Folding = _FOLDING) -> None:
         """kept_s: how long a version stays after the next one was written"""
-        self._store, self._kept_s = store, kept_s
+        self._store, self._kept_s, self._folding = store, kept_s, folding
 
     def versions(self) -> dict[str, int]:
         """The newest version of every tenant's index. One listing."""
@@ -67,10 +99,69 @@ class IndexStore:
         return found
 
     def read(self, tenant: str, version: int) -> TenantIndex | None:
-        """A version; None if it is not there. Raises: DamagedError"""
+        """A version; None if it is not there. Raises: DamagedError, also if what it consists of is not there"""
+        return self._read(tenant, version, (), None)
+
+    @staticmethod
+    def check_object(path: str, data: bytes) -> None:
+        """Checks the bytes of one version's object alone, without what it consists of besides. Raises: DamagedError"""
+        (decode_delta if is_delta(data) else decode_index)(path, data)
+
+    def _read(
+        self, tenant: str, version: int, listed: Collection[int], known: TenantIndex | None
+    ) -> TenantIndex | None:
+        """As `read`. None also if some of the listed versions are deleted since: then a newer one has been written.
+
+        known: a version of the same index; what it consists of need not be read
+        """
         path = index_path(tenant, version)
         data = self._store.get(path)
-        return None if data is None else decode_index(path, data)
+        if data is None:
+            return None
+        if not is_delta(data):
+            return decode_index(path, data)
+        last = decode_delta(path, data)
+        if known is not None and known.lineage.base == last.base and known.version <= version:
+            if known.version == version and known.lineage.crc32 == last.crc32:
+                return known
+            between = self._deltas(tenant, range(known.version + 1, version), listed)
+            if between is not None:
+                try:
+                    return applied(known, [*between, last])
+                except DamagedError:
+                    log.warning("%s does not follow from what is known of it: all of it is read again", path)
+        return self._read_whole(tenant, last, listed)
+
+    def _read_whole(self, tenant: str, last: IndexDelta, listed: Collection[int]) -> TenantIndex | None:
+        path = index_path(tenant, last.base)
+        data = self._store.get(path)
+        if data is None:
+            return self._missing(path, last.base, listed)
+        base = decode_index(path, data)
+        between = self._deltas(tenant, range(last.base + 1, last.version), listed)
+        return None if between is None else applied(base, [*between, last])
+
+    def _deltas(self, tenant: str, versions: Sequence[int], listed: Collection[int]) -> list[IndexDelta] | None:
+        """None: one of them is deleted since it was listed."""
+
+        def read(version: int) -> IndexDelta | None:
+            path = index_path(tenant, version)
+            data = self._store.get(path)
+            return self._missing(path, version, listed) if data is None else decode_delta(path, data)
+
+        found = []
+        for delta in read_many(read, versions).values():
+            if isinstance(delta, StorageError):
+                raise delta
+            if delta is None:
+                return None
+            found.append(delta)
+        return found
+
+    @staticmethod
+    def _missing(path: str, version: int, listed: Collection[int]) -> None:
+        if version not in listed:
+            raise DamagedError(path, "is missing; later versions of the index consist of it")
 
     def latest(self, tenant: str) -> TenantIndex | None:
         """The newest version; None without any. If that is damaged, the one before it.
@@ -85,15 +176,19 @@ class IndexStore:
                 return found.index
         raise StorageError(f"the versions of index/{tenant} change faster than they can be read")
 
-    def newest_of(self, tenant: str, versions: Iterable[int], above: int = 0) -> FoundIndex | None:
+    def newest_of(
+        self, tenant: str, versions: Iterable[int], above: int = 0, known: TenantIndex | None = None
+    ) -> FoundIndex | None:
         """The newest readable one of the listed versions above a number; None if they are gone, or there is none.
 
+        known: a version that need not be read again
         Raises: DamagedError if none can be read
         """
+        listed = frozenset(versions)
         damage: DamagedError | None = None
-        for version in sorted((version for version in versions if version > above), reverse=True):
+        for version in sorted((version for version in listed if version > above), reverse=True):
             try:
-                index = self.read(tenant, version)
+                index = self._read(tenant, version, listed, known)
             except DamagedError as err:
                 damage = damage or err
                 continue
@@ -105,11 +200,16 @@ class IndexStore:
             raise damage
         return None
 
-    def commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
+    def commit(
+        self,
+        tenant: str,
+        change: Callable[[TenantIndex], TenantIndex | None],
+        known: TenantIndex | None = None,
+    ) -> TenantIndex | None:
         """Applies a change to the newest version and writes the result as the next one. If another writer was first,
         it applies the change to that writer's version, and so on.
 
-        change: pure; see `tables.catalog.changes`
+        change: pure; see `tables.catalog.changes`. known: a version that need not be read again
         Returns the new version; the newest one if there was nothing to change; None if the change does not fit.
         Raises: DamagedError if the newest version cannot be read: an older one may name blocks that are deleted by now
         """
@@ -117,38 +217,56 @@ class IndexStore:
             began_s = time.monotonic()
             versions = self.listed(tenant).get(tenant, {})
             newest = max(versions, default=0)
-            index = self.read(tenant, newest) if newest else TenantIndex(tenant)
+            index = self._newest(tenant, newest, versions, known)
             if index is None:
                 continue
             changed = change(index)
             if changed is None or changed is index:
                 COMMITS.labels("stale" if changed is None else "unchanged").inc()
                 return changed
-            made = replace(changed, version=newest + 1)
-            data = made.encode()
+            made = self._made(index, replace(changed, version=newest + 1), versions)
             if time.monotonic() - began_s > _FRESH_S:
                 continue
-            if self._store.create(index_path(tenant, made.version), data):
+            if self._store.create(index_path(tenant, newest + 1), made.data):
                 COMMITS.labels("committed").inc()
-                self._delete_old(tenant, versions)
-                return made
+                WRITTEN.labels("delta" if is_delta(made.data) else "whole").inc(len(made.data))
+                self._delete_old(tenant, versions, made.index.lineage.bases)
+                return made.index
             COMMITS.labels("raced").inc()
+            known = index
         raise StorageError(f"index/{tenant} could not be replaced: other writers were first {_ATTEMPTS_MAX} times")
 
-    def _delete_old(self, tenant: str, versions: Versions) -> None:
-        """Deletes versions whose next one is old enough. By the storage's clock, which wrote all of these times.
+    def _newest(self, tenant: str, newest: int, versions: Versions, known: TenantIndex | None) -> TenantIndex | None:
+        if not newest:
+            return TenantIndex(tenant)
+        usable = known if known is not None and known.lineage.base in versions else None
+        return self._read(tenant, newest, versions, usable)
 
-        versions: those before the one that was just written; the last of them stays
+    def _made(self, before: TenantIndex, after: TenantIndex, versions: Collection[int]) -> _Made:
+        folding, lineage = self._folding, before.lineage
+        path = index_path(after.tenant, after.version)
+        if lineage.base and lineage.whole_bytes >= folding.whole_bytes_min:
+            data = encode_delta(before, after) if before.version - lineage.base < folding.deltas_max else None
+            if data is not None and lineage.delta_bytes + len(data) <= folding.share * lineage.whole_bytes:
+                return _Made(data, applied(before, [decode_delta(path, data)]))
+        bases = (*(base for base in lineage.bases if base in versions), after.version)
+        data = replace(after, lineage=Lineage(bases)).encode()
+        return _Made(data, replace(after, lineage=Lineage(bases, checked_crc(path, data), len(data))))
+
+    def _delete_old(self, tenant: str, versions: Versions, bases: Sequence[int]) -> None:
+        """Deletes the versions before a base that is old enough: no reader needs them. What the version before the last
+        base consists of stays always. By the storage's clock, which wrote all of these times.
+
+        versions: those before the one that was just written; bases: of that one
         """
-        numbers = sorted(versions)
-        if not numbers:
+        if not versions:
             return
-        newest_s = versions[numbers[-1]].modified_s
-        pairs = itertools.pairwise(numbers)
-        old = [number for number, after in pairs if newest_s - versions[after].modified_s > self._kept_s]
-        if not old:
+        newest_s = versions[max(versions)].modified_s
+        old = [base for base in bases[:-1] if base in versions and newest_s - versions[base].modified_s > self._kept_s]
+        gone = [number for number in sorted(versions) if number < max(old, default=0)]
+        if not gone:
             return
         try:
-            self._store.delete([index_path(tenant, number) for number in old])
+            self._store.delete([index_path(tenant, number) for number in gone])
         except StorageError as err:
             log.warning("old versions of an index stay until the next one is written: %s", err)

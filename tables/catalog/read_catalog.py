@@ -156,16 +156,21 @@ class CatalogReader:
             known |= {index.tenant: index.version for index in found.indexes}
             fresh = [tenant for tenant, versions in listed.items() if max(versions) > known.get(tenant, 0)]
             fresh = [tenant for tenant in fresh if tenant not in found.damaged_indexes]
-            if not self._take_versions(found, listed, known, fresh):
+            if not self._take_versions(found, listed, known, fresh, state.indexes):
                 return
         raise StorageError("the versions of indexes change faster than they can be read")
 
     def _take_versions(
-        self, found: CatalogRead, listed: Mapping[str, Versions], known: Mapping[str, int], fresh: list[str]
+        self,
+        found: CatalogRead,
+        listed: Mapping[str, Versions],
+        known: Mapping[str, int],
+        fresh: list[str],
+        held: Mapping[str, TenantIndex],
     ) -> bool:
         """Whether to list again: a version has vanished, because it was replaced and deleted since."""
         again = False
-        read = read_many(lambda t: self._indexes.newest_of(t, listed[t], known.get(t, 0)), fresh)
+        read = read_many(lambda t: self._indexes.newest_of(t, listed[t], known.get(t, 0), held.get(t)), fresh)
         for tenant, newest in read.items():
             if isinstance(newest, FoundIndex):
                 found.indexes.append(newest.index)

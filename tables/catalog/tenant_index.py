@@ -5,6 +5,8 @@
 It has a row per block, with all fields of `BlockMeta`. The schema's metadata, key `stretto`, is JSON: format, tenant,
 version, what the index covers, and what was removed. The JSON ends with a CRC-32 of the whole object, in which the
 checksum's own digits are zeros. The schema stands at the beginning and at the end of the file, so the digits do, too.
+
+A large index is written whole only now and then; the versions between are deltas, see `index_delta`.
 """
 
 import re
@@ -13,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
@@ -30,7 +33,8 @@ from tables.redaction.rules import Redaction
 from tables.turns import AT_ONCE
 
 FORMAT: Final = "stretto-index1"
-_KEY: Final = b"stretto"
+KEY: Final = b"stretto"
+NO_DIGITS: Final = "00000000"
 _NO_CRC: Final = b'"crc32":"00000000"}'
 _CRC: Final = re.compile(rb'"crc32":"([0-9a-f]{8})"\}')
 _TYPES: Final = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
@@ -74,6 +78,25 @@ def rows_of(metas: Iterable[BlockMeta]) -> pa.Table:
     return pa.Table.from_pylist([meta.model_dump() for meta in metas], schema=index_schema())
 
 
+class Lineage(NamedTuple):
+    """How a version was written.
+
+    bases: the versions that were written whole and may still be there, ascending; this one consists of the last of them
+    and the deltas up to its own number
+    crc32: of its own object; whole_bytes, delta_bytes: sizes of the last base, and of the deltas behind it together
+    """
+
+    bases: tuple[int, ...] = ()
+    crc32: int = 0
+    whole_bytes: int = 0
+    delta_bytes: int = 0
+
+    @property
+    def base(self) -> int:
+        """The version, written whole, that this one begins with; 0: unknown."""
+        return self.bases[-1] if self.bases else 0
+
+
 @dataclass(frozen=True, slots=True)
 class TenantIndex:
     """One version of a tenant's index. It never changes; `tables.catalog.changes` makes the next one from it.
@@ -85,6 +108,7 @@ class TenantIndex:
     removed: blocks that are not rows any more, and whose objects may still exist
     redactions: those in force; a row says which of them have been applied to its block
     filter_packs: objects with the filters of many blocks. They save requests: what they lack is in blocks' own objects
+    lineage: of the object that it was read from, or written to
     """
 
     tenant: str
@@ -94,6 +118,7 @@ class TenantIndex:
     removed: tuple[Removed, ...] = ()
     redactions: tuple[Redaction, ...] = ()
     filter_packs: tuple[PackRef, ...] = ()
+    lineage: Lineage = field(default=Lineage(), compare=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -150,14 +175,14 @@ class TenantIndex:
             "removed": [list(one) for one in self.removed],
             "redactions": [one.model_dump() for one in self.redactions],
             "filter_packs": [one.model_dump() for one in self.filter_packs],
-            "crc32": "00000000",
+            "bases_before": [base for base in self.lineage.bases if base != self.version],
+            "crc32": NO_DIGITS,
         }
-        table = self.table.combine_chunks().replace_schema_metadata({_KEY: orjson.dumps(head)})
+        table = self.table.combine_chunks().replace_schema_metadata({KEY: orjson.dumps(head)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
             writer.write_table(table)
-        data: bytes = sink.getvalue().to_pybytes()
-        return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
+        return with_crc(sink.getvalue().to_pybytes())
 
 
 def index_path(tenant: str, version: int) -> str:
@@ -170,22 +195,23 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
 
     Raises: DamagedError if they differ from what was written, belong to another object, or this build cannot read them
     """
-    _check(path, data)
+    crc32 = checked_crc(path, data)
     try:
         # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
         table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
         table.validate(full=True)
-        head = orjson.loads(table.schema.metadata[_KEY])
+        head = orjson.loads(table.schema.metadata[KEY])
         if head["format"] != FORMAT:
             raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
         index = TenantIndex(
             tenant=str(head["tenant"]),
             version=int(head["version"]),
-            table=_as_now(table.replace_schema_metadata(None)),
+            table=as_now(table.replace_schema_metadata(None)),
             covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
             removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
             redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
             filter_packs=tuple(PackRef.model_validate(one) for one in head.get("filter_packs", [])),
+            lineage=Lineage(_bases(head), crc32, len(data)),
         )
     except DamagedError:
         raise
@@ -196,16 +222,31 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
     return index
 
 
-def _check(path: str, data: bytes) -> None:
+def _bases(head: Mapping[str, Any]) -> tuple[int, ...]:
+    """Earlier builds did not say which versions are whole: all were."""
+    found = (*map(int, head.get("bases_before", [])), int(head["version"]))
+    if any(later <= base for base, later in pairwise(found)):
+        raise ValueError(f"versions {found} are not in order")
+    return found
+
+
+def with_crc(data: bytes) -> bytes:
+    """The object with its checksum in place of the zeros."""
+    return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
+
+
+def checked_crc(path: str, data: bytes) -> int:
+    """The checksum of the object. Raises: DamagedError if its bytes are others than those that were written"""
     found = set(_CRC.findall(data))
     if len(found) != 1:
         raise DamagedError(path, "is not a tenant's index: it has no checksum")
     (digits,) = found
     if zlib.crc32(data.replace(b'"crc32":"%b"}' % digits, _NO_CRC)) != int(digits, 16):
         raise DamagedError(path, "is damaged: its checksum is another one")
+    return int(digits, 16)
 
 
-def _as_now(table: pa.Table) -> pa.Table:
+def as_now(table: pa.Table) -> pa.Table:
     """The rows with the columns of this build. Indexes of other builds have others, for a while."""
     if table.schema.equals(index_schema()):
         return table.combine_chunks()

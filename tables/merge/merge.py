@@ -108,6 +108,8 @@ def _file(rows: MergedRows) -> MergedFile:
     starts, durations = (numbers(one_array(table[name])) for name in ("start_ns", "duration_ns"))
     first_ns, last_ns = time_range_ns(starts, durations)
     ids = trace_index(one_array(table["trace_id"])).ids
+    # What the inputs' rows took is free by now, but still resident; encoding takes other memory.
+    release_free_memory()
     return MergedFile(encode_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
 
 

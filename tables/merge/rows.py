@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,10 @@ from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
 from tables.merge.order import RowOrder, moved_rows, row_order
 from tables.schema import FIXED
+
+# Memory of columns that are done goes back to the system each time that it is so much: Arrow's pool does not reuse it,
+# as the next column's pieces have other sizes.
+_FREED_BYTES_MAX: Final = 16 << 20
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +53,14 @@ def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
     return MergedRows(pa.table(table | columns), dropped)
 
 
+def _drop(part: Part, name: str) -> int:
+    """Drops a column. Out: about how many bytes that frees, without its dictionary"""
+    array = part.columns.pop(name, None)
+    if array is None:
+        return 0
+    return int(array.indices.nbytes if pa.types.is_dictionary(array.type) else array.nbytes)
+
+
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
     suspects, group = order.suspects()
     if len(suspects):
@@ -71,6 +83,7 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
     hidden = set(attributes.from_overflow())
     rare: dict[str, Any] = {}
     columns: dict[str, Any] = {}
+    freed = 0
     names = [name for name in column_names(parts) if name != overflow.COLUMN]
     for name in [*names, *sorted(hidden.difference(names))]:
         if name in attributes.rare:
@@ -83,8 +96,10 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
         else:
             array = joined(name, parts, order)
         if free:
-            for part in parts:
-                part.columns.pop(name, None)
+            freed += sum(_drop(part, name) for part in parts)
+            if freed >= _FREED_BYTES_MAX:
+                freed = 0
+                pa.default_memory_pool().release_unused()
         if array.null_count < len(array):
             used = all_used or not pa.types.is_dictionary(array.type)
             columns[name] = array if used else without_unused(array)

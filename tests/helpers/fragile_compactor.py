@@ -8,11 +8,14 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import forget_removed, remove_blocks, replace_blocks
 from tables.catalog.checkpoints import Checkpoints
-from tables.catalog.index_store import IndexStore
+from tables.catalog.index_store import Folding, IndexStore
 from tables.catalog.tenant_index import TenantIndex
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.catalog import adding, merged_meta
+
+# Indexes are small here, and would be written whole each time.
+_DELTAS = Folding(whole_bytes_min=0, share=100.0, deltas_max=3)
 
 
 class DiedError(Exception):
@@ -58,7 +61,7 @@ class Compactor:
 
     def __init__(self, config: StorageConfig, cluster_id: str) -> None:
         self.store = FragileStore(config)
-        self.indexes, self.checkpoints = IndexStore(self.store, kept_s=-1), Checkpoints(self.store)
+        self.indexes, self.checkpoints = IndexStore(self.store, -1, _DELTAS), Checkpoints(self.store)
         self.blocks = BlockList(self.store, cluster_id, ByteCache("compactor", 1 << 20))
 
     def fold(self, tenant: str) -> None:
@@ -117,7 +120,7 @@ class Compactor:
         self.store.delete(sorted(self.store.paths(f"blocks/{tenant}/{block_id}"), reverse=True))
 
     def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
-        made = self.indexes.commit(tenant, change)
+        made = self.indexes.commit(tenant, change, self.blocks.index(tenant))
         if made is not None and made.version:
             self.blocks.take_index(made)
         return made
