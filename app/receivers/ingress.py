@@ -1,7 +1,8 @@
 """The door of each receiver to the batcher: rates and sizes of tenants, what is accepted and refused, copies."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 from agents.distributor.forwarders.forwarder import Forwarding
 from agents.distributor.limits import LimitExceeded, LimitsOfTenants
@@ -9,18 +10,11 @@ from agents.distributor.rate_limits import RateLimits
 from agents.distributor.requests import Outcome, Request
 from agents.distributor.span_writer import REFUSED as REFUSED_REQUESTS
 from agents.distributor.tenant_metrics import ReceiverMetrics, ReceiverSeries, TenantMetrics
+from app.receivers.batcher import Batcher, Settled, Writing
 from app.receivers.input_budget import InputBytes
 from tables.wire.otlp.raw_spans import RawSpans
 
 TOO_MANY_SPANS: Final = "too_many_spans"
-
-
-class Batcher(Protocol):
-    """Writes requests: `app.receivers.request_batcher.RequestBatcher`, or a door to it."""
-
-    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
-        """Writes a request; returns its outcome when Kafka has acknowledged it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +64,31 @@ class Ingress:
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         """See `RequestBatcher.add`. Raises: also LimitExceeded"""
+        series = self._admitted(tenant, body, held)
+        try:
+            outcome = await self._batcher.add(tenant, body, held)
+        except Exception:
+            series.refused.inc(self._tenancy.counter.count(body))
+            raise
+        self._intake.count(series, Request(tenant, body), outcome)
+        return outcome
+
+    def submit(self, tenant: str, body: bytes, held: InputBytes | None, settled: Settled) -> Writing:
+        """See `Batcher.submit`. Raises: LimitExceeded"""
+        series = self._admitted(tenant, body, held)
+        return self._batcher.submit(tenant, body, held, partial(self._settled, series, tenant, body, settled))
+
+    def _settled(
+        self, series: ReceiverSeries, tenant: str, body: bytes, settled: Settled, result: Outcome | BaseException
+    ) -> None:
+        if isinstance(result, Outcome):
+            self._intake.count(series, Request(tenant, body), result)
+        else:
+            series.refused.inc(self._tenancy.counter.count(body))
+        settled(result)
+
+    def _admitted(self, tenant: str, body: bytes, held: InputBytes | None) -> ReceiverSeries:
+        """Counts a request, and checks its tenant's limits. Raises: LimitExceeded"""
         tenancy = self._tenancy
         series = self._intake.metrics.of(tenant)
         series.ingress_bytes.inc(len(body))
@@ -84,13 +103,7 @@ class Ingress:
             tenancy.metrics.discarded(tenant, err.reason, spans)
             REFUSED_REQUESTS.labels(err.reason).inc()
             raise
-        try:
-            outcome = await self._batcher.add(tenant, body, held)
-        except Exception:
-            series.refused.inc(tenancy.counter.count(body))
-            raise
-        self._intake.count(series, Request(tenant, body), outcome)
-        return outcome
+        return series
 
     def _check(self, tenant: str, body: bytes) -> None:
         """Raises: LimitExceeded"""
