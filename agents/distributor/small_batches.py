@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from agents.distributor.record_producer import Record
 from tables.wire import record
-from tables.wire.otlp.small_requests import RequestPart, SmallRequests, split_small
+from tables.wire.otlp.small_requests import RequestPart, SmallRequests, SmallSplitter
 from tables.wire.record import RecordInfo
 from tables.wire.split import OWN_RECORD_SPANS
 
@@ -30,41 +30,33 @@ class SmallBatch(NamedTuple):
 
 
 def encode_small(
-    tenants: Sequence[str],
-    bodies: Sequence[bytes],
-    partitions: int,
-    message_bytes_max: int,
-    attribute_bytes_max: int,
+    splitter: SmallSplitter, tenants: Sequence[str], bodies: Sequence[bytes], partitions: int, message_bytes_max: int
 ) -> SmallBatch | None:
-    """Encodes those requests that `split_small` takes. None if a record would be too large for Kafka.
+    """Encodes those requests that the splitter takes. None if a record would be too large for Kafka.
 
     tenants: of each request
     """
-    split = split_small(bodies, partitions, attribute_bytes_max)
-    groups: dict[int, dict[str, list[RequestPart]]] = {}
+    split = splitter.split(tenants, bodies, partitions)
+    groups: dict[int, list[RequestPart]] = {}
     for part in split.parts:
-        groups.setdefault(part.partition, {}).setdefault(tenants[part.request], []).append(part)
+        groups.setdefault(part.partition, []).append(part)
     records: list[Record] = []
-    for partition, of_tenants in groups.items():
-        counts = {tenant: sum(len(part.rows) for part in parts) for tenant, parts in of_tenants.items()}
-        shared = [tenant for tenant, count in counts.items() if count < OWN_RECORD_SPANS]
-        for names in [*([tenant] for tenant in counts if tenant not in shared), shared]:
-            if names:
-                runs = tuple((tenant, counts[tenant]) for tenant in names)
-                parts = [part for tenant in names for part in of_tenants[tenant]]
-                records.append(_record(partition, runs, parts, split))
+    for parts in groups.values():
+        shared = [part for part in parts if len(part.rows) < OWN_RECORD_SPANS]
+        records += [_record([part], split) for part in parts if len(part.rows) >= OWN_RECORD_SPANS]
+        if shared:
+            records.append(_record(shared, split))
     for one in records:
         if len(one.value) + sum(len(header) for _, header in one.headers) + _OVERHEAD_BYTES > message_bytes_max:
             return None
     return SmallBatch(split.received, records, len(split.starts_ns))
 
 
-def _record(
-    partition: int, runs: tuple[tuple[str, int], ...], parts: Sequence[RequestPart], split: SmallRequests
-) -> Record:
-    rows = [row for part in parts for row in part.rows]
-    starts_ns = split.starts_ns[rows]
-    is_shared = len(runs) > 1
-    info = RecordInfo(len(rows), int(starts_ns.min()), int(starts_ns.max()), runs if is_shared else ())
+def _record(parts: Sequence[RequestPart], split: SmallRequests) -> Record:
+    """The record of one partition's parts, each of another tenant."""
+    starts_ns = split.starts_ns[[row for part in parts for row in part.rows]]
+    is_shared = len(parts) > 1
+    runs = tuple((part.tenant, len(part.rows)) for part in parts) if is_shared else ()
+    info = RecordInfo(len(starts_ns), int(starts_ns.min()), int(starts_ns.max()), runs)
     value, headers = record.encode_requests([part.body for part in parts], info)
-    return Record(partition, b"" if is_shared else runs[0][0].encode(), value, headers)
+    return Record(parts[0].partition, b"" if is_shared else parts[0].tenant.encode(), value, headers)

@@ -24,6 +24,7 @@ from tables.wall import walled
 from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.pieces import Cutter
+from tables.wire.otlp.small_requests import SmallSplitter
 from tables.wire.split import RowBatch, Run, split, without_unused_values
 
 log = limited_logger(__name__)
@@ -93,8 +94,7 @@ class SpanEncoder:
         at
         """
         self._message_bytes_max, self._decode_s_max = message_bytes_max, decode_s_max
-        self._attribute_bytes_max = attribute_bytes_max
-        self._decoder = OtlpDecoder(attribute_bytes_max)
+        self._decoder, self._splitter = OtlpDecoder(attribute_bytes_max), SmallSplitter(attribute_bytes_max)
         self._inspector = inspector
         self._own_decoders: OrderedDict[int, OtlpDecoder] = OrderedDict()
 
@@ -117,7 +117,7 @@ class SpanEncoder:
         looked_at = {name for name in names if inspector is not None and inspector.needs_columns(name)}
         numbers = [number for number, request in enumerate(requests) if request.tenant not in looked_at]
         tenants, bodies = [requests[n].tenant for n in numbers], [requests[n].body for n in numbers]
-        small = encode_small(tenants, bodies, partitions, self._message_bytes_max, self._attribute_bytes_max)
+        small = encode_small(self._splitter, tenants, bodies, partitions, self._message_bytes_max)
         if small is None or not small.records:
             return None
         received = dict(zip(numbers, small.received, strict=True))

@@ -1,31 +1,30 @@
 """Receivers over gRPC: one unary method whose message is spans, taken as raw bytes."""
 
 import asyncio
-import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
-from agents.distributor.limits import LimitExceeded
-from agents.distributor.record_producer import KafkaUnavailable
+from agents import tracing
 from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
-from app.net.access import Access, Forbidden, Identity, Unauthorized
+from app.net.access import Access, Identity
 from app.net.http2 import Http2Connection
 from app.net.http2_types import Headers, Http2Limits, RequestHeaders
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request, tempo_route
-from app.net.tenant import InvalidTenant, NoTenant
+from app.receivers.batcher import Batcher, Writing
 from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
+from app.receivers.grpc_errors import REFUSALS, grpc_error
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, http_status, message, trailers
 from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
-from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from app.settings.values import split_host_port
 from tables.errors import WireError
@@ -39,19 +38,7 @@ _LOOKS_PER_LIMIT: Final = 10  # a limit of time is kept to a tenth
 _OWN_PIECE_BYTES: Final = 512
 # Copying more takes milliseconds, most of them for fresh memory: on a thread.
 _JOIN_HERE_BYTES_MAX: Final = 4 << 20
-_Code = grpc.StatusCode
-# The first that fits counts.
-_CODES: Final[Mapping[type[Exception], grpc.StatusCode]] = {
-    NoTenant: _Code.UNAUTHENTICATED,
-    Unauthorized: _Code.UNAUTHENTICATED,
-    Forbidden: _Code.PERMISSION_DENIED,
-    InvalidTenant: _Code.INVALID_ARGUMENT,
-    WireError: _Code.INVALID_ARGUMENT,
-    KafkaUnavailable: _Code.UNAVAILABLE,
-    Overloaded: _Code.RESOURCE_EXHAUSTED,
-    LimitExceeded: _Code.RESOURCE_EXHAUSTED,
-}
-_REFUSALS: Final[tuple[type[Exception], ...]] = (GrpcError, *_CODES)
+_Code: Final = grpc.StatusCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +89,8 @@ class GrpcReceiver:
         self._server: asyncio.Server | None = None
         self._connections: set[Http2Connection] = set()
         self._calls: set[asyncio.Task[None]] = set()
+        self.waiting: set[_Call] = set()  # for the batcher, without a task
+        self._last_is_done = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -125,12 +114,27 @@ class GrpcReceiver:
             self._server.close()
         for connection in list(self._connections):
             connection.go_away()
-        if self._calls and grace_s:
-            await asyncio.wait(self._calls, timeout=grace_s)
+        if grace_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self._all_answered()
         for connection in list(self._connections):
             connection.close()
         for threads in (self.threads, self.translation):
             threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _all_answered(self) -> None:
+        while self.waiting:
+            self._last_is_done.clear()
+            await self._last_is_done.wait()
+        if self._calls:
+            await asyncio.wait(self._calls)
+
+    def done(self, call: "_Call") -> None:
+        """The batcher has an outcome for the call, or nobody wants to know it."""
+        self.waiting.discard(call)
+        if not self.waiting:
+            self._last_is_done.set()
 
     def opened(self, connection: Http2Connection) -> bool:
         if len(self._connections) >= self.limits.connections_max:
@@ -154,8 +158,8 @@ class GrpcReceiver:
                 headers.facts = self._encoding(headers), Identity.of(headers)
             encoding, identity = headers.facts
             tenant = self.access.tenant(*identity)
-        except _REFUSALS as err:
-            error = _grpc_error(err)
+        except REFUSALS as err:
+            error = grpc_error(err)
             connection.answer(stream, b"", trailers(error))
             observe_request(GRPC, self.route, http_status(error.code), 0.0)
             return None
@@ -210,6 +214,7 @@ class _Call:
         self._size = 0
         self._length: int | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writing: Writing | None = None
         self._answered = self._handed_on = False
         self._begun_s = time.perf_counter()
 
@@ -240,14 +245,47 @@ class _Call:
             self._pieces.append(bytearray(piece))
 
     def end(self) -> None:
+        """See http2.Exchange. An ordinary message goes to the batcher at once, without a task of its own."""
         if self._answered:
             return
         if self._length is None or self._size != PREFIX.size + self._length:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
-        self._task = self._server.run(self)
+        server = self._server
+        ordinary = not self._pieces[0][0] and server.method.to_otlp is None and self._size <= _JOIN_HERE_BYTES_MAX
+        if ordinary and not tracing.is_on():  # own spans nest in tasks
+            self._submit()
+            return
+        self._task = server.run(self)
         # The client may disconnect before the task begins; then the task does not run.
         self._task.add_done_callback(self._drop_unless_handed_on)
+
+    def _submit(self) -> None:
+        first, *rest = self._pieces
+        body = b"".join((memoryview(first)[PREFIX.size :], *rest))
+        self._pieces.clear()
+        server = self._server
+        try:
+            self._held.become("waiting", len(body))
+            self._writing = server.batcher.submit(self._tenant, body, self._held, self._settled)
+        except BaseException as err:  # noqa: BLE001  (a panic of native code is no Exception)
+            self._refuse(err)
+        else:
+            server.waiting.add(self)
+
+    def _settled(self, result: Outcome | BaseException) -> None:
+        self._server.done(self)
+        if isinstance(result, BaseException):
+            self._refuse(result)
+        elif result.malformed is not None:
+            self._refuse(GrpcError(_Code.INVALID_ARGUMENT, result.malformed))
+        else:
+            self._accept(result)
+
+    def _accept(self, outcome: Outcome) -> None:
+        self._answered = True
+        self._connection.answer(self._stream, message(self._server.method.reply(outcome)), trailers())
+        self._observe(200)
 
     def late(self) -> None:
         BODY_LIMITED.labels("time").inc()
@@ -259,7 +297,10 @@ class _Call:
         if not self._answered:
             self._observe(CLIENT_GONE)
         self._answered = True
-        if self._task is not None:
+        if self._writing is not None:
+            self._writing.gone()
+            self._server.done(self)
+        elif self._task is not None:
             self._task.cancel()
         else:
             self._drop()
@@ -277,9 +318,7 @@ class _Call:
         except BaseException as err:  # noqa: BLE001  (a panic of native code is no Exception)
             self._refuse(err)
         else:
-            self._answered = True
-            self._connection.answer(self._stream, message(self._server.method.reply(outcome)), trailers())
-            self._observe(200)
+            self._accept(outcome)
 
     async def _message(self) -> bytes:
         """The decompressed message."""
@@ -338,7 +377,7 @@ class _Call:
             BODY_LIMITED.labels(err.limit).inc()
         elif isinstance(err, WireError):
             MALFORMED.inc()
-        error = _grpc_error(err)
+        error = grpc_error(err)
         self._connection.answer(self._stream, b"", trailers(error))
         self._observe(http_status(error.code))
 
@@ -352,19 +391,6 @@ class _Call:
     def _drop(self) -> None:
         self._pieces.clear()
         self._held.release()
-
-
-def _grpc_error(err: BaseException) -> GrpcError:
-    if isinstance(err, GrpcError):
-        return err
-    if isinstance(err, LimitExceeded):
-        final, after_s = err.final or err.retry_after_s is None, err.retry_after_s or 0
-        return GrpcError(_Code.RESOURCE_EXHAUSTED, str(err), final=final, retry_s=math.ceil(after_s))
-    for kind, code in _CODES.items():
-        if isinstance(err, kind):
-            return GrpcError(code, str(err))
-    log.error("a request over gRPC failed", exc_info=err)
-    return GrpcError(_Code.INTERNAL, "internal error; the server's log has the details")
 
 
 def _has(headers: Headers, name: str, beginning: str) -> bool:

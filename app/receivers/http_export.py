@@ -14,10 +14,10 @@ from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import MALFORMED, Outcome
 from app.net.access import CHALLENGE, Access, Forbidden, Identity, Unauthorized
 from app.net.tenant import InvalidTenant, NoTenant
+from app.receivers.batcher import Batcher
 from app.receivers.codecs import UnknownEncoding
 from app.receivers.decompress import BodyTooLarge, TooCostly, decompressed
 from app.receivers.http_body import BODY_LIMITED, BodyLimits, content_encoding, read_body
-from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
 from tables.errors import WireError
 from tables.wire.otlp.json import TooSlow

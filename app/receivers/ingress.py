@@ -2,7 +2,8 @@
 
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 from agents import tracing
 from agents.distributor.forwarders.forwarder import Forwarding
@@ -11,18 +12,11 @@ from agents.distributor.rate_limits import RateLimits
 from agents.distributor.requests import Outcome, Request
 from agents.distributor.span_writer import REFUSED as REFUSED_REQUESTS
 from agents.distributor.tenant_metrics import PUSH_SECONDS, ReceiverMetrics, ReceiverSeries, TenantMetrics
+from app.receivers.batcher import Batcher, Settled, Writing
 from app.receivers.input_budget import InputBytes
 from tables.wire.otlp.raw_spans import RawSpans
 
 TOO_MANY_SPANS: Final = "too_many_spans"
-
-
-class Batcher(Protocol):
-    """Writes requests: `app.receivers.request_batcher.RequestBatcher`, or a door to it."""
-
-    async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
-        """Writes a request; returns its outcome when Kafka has acknowledged it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,41 @@ class Ingress:
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         """See `RequestBatcher.add`. Raises: also LimitExceeded"""
+        series, start_s = self._admitted(tenant, body, held), time.perf_counter()
+        try:
+            with tracing.ingest({"tenant": tenant, "receiver": self._intake.name}, body):
+                outcome = await self._batcher.add(tenant, body, held)
+        except Exception:
+            series.refused.inc(self._tenancy.counter.count(body))
+            raise
+        finally:
+            PUSH_SECONDS.observe(time.perf_counter() - start_s)
+        self._intake.count(series, Request(tenant, body), outcome)
+        return outcome
+
+    def submit(self, tenant: str, body: bytes, held: InputBytes | None, settled: Settled) -> Writing:
+        """See `Batcher.submit`. It makes no own span: spans nest in tasks. Raises: LimitExceeded"""
+        series, start_s = self._admitted(tenant, body, held), time.perf_counter()
+        return self._batcher.submit(tenant, body, held, partial(self._settled, series, start_s, tenant, body, settled))
+
+    def _settled(
+        self,
+        series: ReceiverSeries,
+        start_s: float,
+        tenant: str,
+        body: bytes,
+        settled: Settled,
+        result: Outcome | BaseException,
+    ) -> None:
+        PUSH_SECONDS.observe(time.perf_counter() - start_s)
+        if isinstance(result, Outcome):
+            self._intake.count(series, Request(tenant, body), result)
+        else:
+            series.refused.inc(self._tenancy.counter.count(body))
+        settled(result)
+
+    def _admitted(self, tenant: str, body: bytes, held: InputBytes | None) -> ReceiverSeries:
+        """Counts a request, and checks its tenant's limits. Raises: LimitExceeded"""
         tenancy = self._tenancy
         series = self._intake.metrics.of(tenant)
         series.ingress_bytes.inc(len(body))
@@ -86,17 +115,7 @@ class Ingress:
             tenancy.metrics.discarded(tenant, err.reason, spans)
             REFUSED_REQUESTS.labels(err.reason).inc()
             raise
-        start_s = time.perf_counter()
-        try:
-            with tracing.ingest({"tenant": tenant, "receiver": self._intake.name}, body):
-                outcome = await self._batcher.add(tenant, body, held)
-        except Exception:
-            series.refused.inc(tenancy.counter.count(body))
-            raise
-        finally:
-            PUSH_SECONDS.observe(time.perf_counter() - start_s)
-        self._intake.count(series, Request(tenant, body), outcome)
-        return outcome
+        return series
 
     def _check(self, tenant: str, body: bytes) -> None:
         """Raises: LimitExceeded"""

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from app.net.access import Access
 from app.net.file_watch import FileWatch
+from app.receivers.batcher import Batcher
 from app.receivers.decompress import BodyCosts
-from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget
 
 

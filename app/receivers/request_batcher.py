@@ -6,19 +6,23 @@ for it. A request after a pause waits only a moment, for others of the same burs
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 from prometheus_client import Gauge, Histogram
 
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_encoder import PIECE_BYTES
 from agents.distributor.span_writer import NotAcknowledged, Outcome, Request, SpanWriter
+from app.receivers.batcher import Settled, Writing
 from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.unsettled import UnsettledRequests
 from tables.wall import ENDINGS
+
+log = logging.getLogger(__name__)
 
 IN_FLIGHT_BYTES = Gauge("stretto_receiver_in_flight_bytes", "Bytes of requests that Kafka has not acknowledged yet.")
 BATCH_REQUESTS = Histogram(
@@ -40,9 +44,45 @@ class BatchLimits:
     wait_s: float
 
 
-class _PendingRequest(NamedTuple):
-    request: Request
-    outcome: "asyncio.Future[Outcome]"
+class _PendingRequest:
+    """A request on its way to Kafka."""
+
+    __slots__ = ("_batcher", "_held", "_settled", "request")
+
+    def __init__(self, batcher: "RequestBatcher", request: Request, held: InputBytes | None, settled: Settled) -> None:
+        self._batcher, self._held, self.request = batcher, held, request
+        self._settled: Settled | None = settled
+
+    def settle(self, result: Outcome | BaseException) -> None:
+        """Gives the request's bytes back, and tells who waits."""
+        settled, self._settled = self._settled, None
+        if settled is None:
+            return
+        self._batcher.count_in_flight(-len(self.request.body))
+        _release(self._held)
+        try:
+            settled(result)
+        except Exception:  # the others of its batch hear of theirs
+            log.exception("an answer was not given")
+
+    def gone(self) -> None:
+        """The client went away. It may retry the request, which must not be written twice."""
+        if self._settled is not None and not self._batcher.withdraw(self):
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._settled = partial(_settle, outcome)
+            self._batcher.remember(self.request, outcome)
+
+
+class _Twin:
+    """A request that waits for its first attempt."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: "asyncio.Task[Outcome]") -> None:
+        self._task = task
+
+    def gone(self) -> None:
+        self._task.cancel()
 
 
 class RequestBatcher:
@@ -66,27 +106,33 @@ class RequestBatcher:
         be after this call ends: a client that disconnects leaves its request in a batch
         Raises: KafkaUnavailable
         """
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        writing = self.submit(tenant, body, held, partial(_settle, outcome))
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            if outcome.cancelled():
+                writing.gone()
+            else:  # the client has not heard of it
+                self.remember(Request(tenant, body), outcome)
+            raise
+
+    def submit(self, tenant: str, body: bytes, held: InputBytes | None, settled: Settled) -> Writing:
+        """See `Batcher.submit`."""
         request = Request(tenant, body)
         twin = self._unsettled.take(request)
         if twin is not None:
-            try:
-                return await self._await_twin(request, twin)
-            finally:
-                _release(held)
-        loop = asyncio.get_running_loop()
-        waiting = _PendingRequest(request, loop.create_future())
-        self._count_in_flight(len(body))
-        waiting.outcome.add_done_callback(partial(self._forget, len(body), held))
+            task = asyncio.ensure_future(self._await_twin(request, twin, held))
+            task.add_done_callback(partial(_tell, settled))
+            return _Twin(task)
+        waiting = _PendingRequest(self, request, held, settled)
+        self.count_in_flight(len(body))
         if len(body) > PIECE_BYTES:
             # Decoding takes long; others must not wait for it.
             self._start(self._answer([waiting]))
         else:
             self._collect(waiting)
-        try:
-            return await asyncio.shield(waiting.outcome)
-        except asyncio.CancelledError:
-            self._client_went_away(waiting)
-            raise
+        return waiting
 
     def _collect(self, waiting: _PendingRequest) -> None:
         limits, loop = self._limits, asyncio.get_running_loop()
@@ -98,26 +144,29 @@ class RequestBatcher:
             since_last_s = loop.time() - self._last_batch_s
             self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.window_s - since_last_s), self._go)
 
-    async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
+    async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]", held: InputBytes | None) -> Outcome:
         """Waits for an earlier attempt with the same bytes: it was refused, and may have been written since."""
-        done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
+        try:
+            done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
+        finally:
+            _release(held)
         if not done:
             raise KafkaUnavailable("Kafka has not acknowledged the request's first sending yet; send again later")
         self._unsettled.done(request)
         return twin.result()
 
-    def _client_went_away(self, waiting: _PendingRequest) -> None:
-        """Remembers the request: the client may retry it, and it must not be written twice."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-            self._waiting_bytes -= len(waiting.request.body)
-            waiting.outcome.cancel()
-        else:
-            self._unsettled.add(waiting.request, waiting.outcome)
+    def withdraw(self, waiting: _PendingRequest) -> bool:
+        """Takes a request back whose client went away. False: it is being written."""
+        if waiting not in self._waiting:
+            return False
+        self._waiting.remove(waiting)
+        self._waiting_bytes -= len(waiting.request.body)
+        waiting.settle(Outcome())
+        return True
 
-    def _forget(self, body_bytes: int, held: InputBytes | None, _: object) -> None:
-        self._count_in_flight(-body_bytes)
-        _release(held)
+    def remember(self, request: Request, outcome: "asyncio.Future[Outcome]") -> None:
+        """A request whose client went away: it may retry it."""
+        self._unsettled.add(request, outcome)
 
     async def drain(self) -> None:
         """Writes what waits. Returns when all requests are acknowledged or refused."""
@@ -133,7 +182,8 @@ class RequestBatcher:
         """
         return not self._tasks and self._expected is not None and len(self._waiting) >= self._expected
 
-    def _count_in_flight(self, change: int) -> None:
+    def count_in_flight(self, change: int) -> None:
+        """Adds bytes of requests that are not acknowledged."""
         self._in_flight_bytes += change
         IN_FLIGHT_BYTES.set(self._in_flight_bytes)
 
@@ -157,6 +207,8 @@ class RequestBatcher:
         self._expected = None
         await self._answer(batch)
         self._expected = None if self._waiting else len(batch)
+        # Now, not a turn of the loop later: clients send their next requests as soon as they have their answers.
+        self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _answer(self, batch: list[_PendingRequest]) -> None:
         try:
@@ -165,19 +217,32 @@ class RequestBatcher:
             for waiting, outcome in zip(batch, err.outcomes, strict=True):
                 if err.settled is not None:
                     self._unsettled.add(waiting.request, _when(err.settled, outcome))
-                waiting.outcome.set_exception(KafkaUnavailable(str(err)))
+                waiting.settle(KafkaUnavailable(str(err)))
         except BaseException as err:  # every client gets an answer, whatever went wrong
             fault = err if isinstance(err, Exception) else KafkaUnavailable(f"the request was not written: {err!r}")
             if isinstance(err, MemoryError):
                 fault = Overloaded("no memory is left for the request; send again later")
             for waiting in batch:
-                if not waiting.outcome.done():
-                    waiting.outcome.set_exception(fault)
+                waiting.settle(fault)
             if isinstance(err, ENDINGS):
                 raise
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.outcome.set_result(outcome)
+                waiting.settle(outcome)
+
+
+def _settle(future: "asyncio.Future[Outcome]", result: Outcome | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _tell(settled: Settled, done: "asyncio.Future[Outcome]") -> None:
+    if not done.cancelled():
+        settled(done.exception() or done.result())
 
 
 def _release(held: InputBytes | None) -> None:

@@ -35,7 +35,9 @@ _DOCKER: Final = {
     "build": {"--file", "--tag"},
     "run": {"--rm", "--detach", "--name", "--publish", "--env", "--volume", "--network", "--read-only", "--tmpfs"},
 }
-_KUBECTL: Final = frozenset({"apply", "create", "get", "describe", "logs", "rollout", "scale", "port-forward", "delete"})
+_KUBECTL: Final = frozenset(
+    {"apply", "create", "get", "describe", "logs", "rollout", "scale", "port-forward", "delete"}
+)
 _HELM: Final = frozenset({"install", "upgrade", "template", "uninstall", "rollback", "history", "lint"})
 
 

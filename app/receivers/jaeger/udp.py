@@ -20,7 +20,7 @@ from prometheus_client import Counter, Gauge
 from agents.distributor.limits import LimitExceeded
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.limited_log import limited_logger
-from app.receivers.ingress import Batcher
+from app.receivers.batcher import Batcher
 from app.receivers.input_budget import InputBudget, Overloaded
 from app.settings.values import split_host_port
 from tables.errors import WireError

@@ -13,9 +13,9 @@ from agents.distributor.span_writer import DISCARDED, Outcome
 from app.net.access import Access
 from app.net.cors import Cors
 from app.net.request_metrics import observed
+from app.receivers.batcher import Batcher
 from app.receivers.http_body import BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
-from app.receivers.ingress import Batcher
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp.replies import partial_success, reply_bytes
 from tables.wire.otlp.json import to_protobuf

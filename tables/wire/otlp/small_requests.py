@@ -1,11 +1,12 @@
-"""Small OTLP requests, split by partition as bytes: without columns, whose making costs milliseconds however few spans
-there are.
+"""OTLP requests of few spans → requests by tenant and partition, as bytes: without columns, whose making costs
+milliseconds however few spans there are.
 
-A span costs some microseconds here, so this is for batches of some hundred at most.
+A span costs some microseconds here, so this is for batches of some hundred at most. Requests of one batch mostly come
+from few processes, so that a resource is checked once, and written once for all spans of a tenant and partition.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,9 +15,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.columns.types import Int64s
-from tables.columns.varint import varint
 from tables.wire.otlp.clean import RESOURCE_ATTRIBUTES_MAX
 from tables.wire.otlp.limits import ATTRIBUTES_MAX
+from tables.wire.otlp.raw_requests import RawRequests, Source
 from tables.wire.split import partitions_of
 
 # Larger ones are slow here.
@@ -25,15 +26,17 @@ _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
-# The same in a resource, and in a scope.
-_RESOURCE_ATTRIBUTE, _SCOPE_ATTRIBUTE = b"\x0a", b"\x1a"
-_SPANS, _SCOPE_SPANS, _RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
+# Spans are checked at the depth at which readers find them.
+_NO_SOURCE: Final = (b"", "", b"", "")
+# Resources and scopes whose check is remembered, and how large each may be.
+_OWNERS_MAX: Final = 1024
+_OWNER_BYTES_MAX: Final = 4096
 
 
 class RequestPart(NamedTuple):
-    """The spans of a request that belong to one partition, as a request. rows: their numbers in the batch"""
+    """The spans of a tenant that belong to one partition, as a request. rows: their numbers in the batch"""
 
-    request: int
+    tenant: str
     partition: int
     body: bytes
     rows: Sequence[int]
@@ -42,7 +45,7 @@ class RequestPart(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class SmallRequests:
     """received: spans of each request; None for those that are not for this module
-    starts_ns: of each span, shape (rows,)
+    parts: one for each tenant and partition; starts_ns: of each span, shape (rows,)
     """
 
     received: list[int | None]
@@ -50,150 +53,170 @@ class SmallRequests:
     starts_ns: Int64s
 
 
-class _Read(NamedTuple):
+class _Run(NamedTuple):
+    """Spans of a request that have one source."""
+
     request: int
-    message: Any
-    first: int
-    end: int
+    source: Source
+    spans: Sequence[bytes]
 
 
-def split_small(bodies: Sequence[bytes], partitions: int, attribute_bytes_max: int) -> SmallRequests:
-    """Splits the requests that are small and need nothing repaired, cut or refused: what a reader decodes of the parts
-    is what `OtlpDecoder` makes of the requests. The others are left to it.
-    """
-    bytes_max = min(REQUEST_BYTES_MAX, attribute_bytes_max)
-    read: list[_Read] = []
-    facts = _Facts([], [], [])
-    for number, body in enumerate(bodies):
-        message = _parsed(body) if len(body) <= bytes_max else None
-        if message is not None:
-            first = len(facts.starts)
-            facts.add(message)
-            read.append(_Read(number, message, first, len(facts.starts)))
-    ids = facts.trace_id_column()
-    if ids is None:
-        read, facts = _with_valid_ids(read)
-        ids = facts.trace_id_column()
-        assert ids is not None, "the others are left out"
-    received: list[int | None] = [None] * len(bodies)
-    targets = partitions_of(ids, partitions).tolist()
-    parts: list[RequestPart] = []
-    for one in read:
-        received[one.request] = one.end - one.first
-        mine = targets[one.first : one.end]
-        if not mine:
-            continue
-        if mine.count(mine[0]) == len(mine):
-            parts.append(RequestPart(one.request, mine[0], one.message.SerializeToString(), range(one.first, one.end)))
-        else:
-            parts += _divided(one, mine)
-    return SmallRequests(received, parts, np.array(facts.starts, np.uint64).view(np.int64))
+class _Spans(NamedTuple):
+    """Spans as protobuf writes them, without fields that OTLP does not define; of each its trace id and start."""
 
-
-def _parsed(body: bytes) -> Any:
-    """The message without fields that OTLP does not define; None if it is not for this module.
-
-    Protobuf refuses what would harm ptars, texts that are not UTF-8, and values that are nested too deeply to be read.
-    It takes fields of a wrong type for unknown ones, and ptars refuses them: parts are what protobuf writes.
-    """
-    if len(body) > 2 * ATTRIBUTES_MAX and max(map(body.count, _ATTRIBUTE_TAGS)) > ATTRIBUTES_MAX:
-        return None  # perhaps a span with too many attributes
-    try:
-        message = ExportTraceServiceRequest.FromString(body)
-    except DecodeError:
-        return None
-    message.DiscardUnknownFields()
-    most = 0
-    if body.count(_RESOURCE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
-        most = max([len(one.resource.attributes) for one in message.resource_spans], default=0)
-    if body.count(_SCOPE_ATTRIBUTE) > RESOURCE_ATTRIBUTES_MAX:
-        scopes = [one for resource in message.resource_spans for one in resource.scope_spans]
-        most = max([most, *(len(one.scope.attributes) for one in scopes)])
-    return message if most <= RESOURCE_ATTRIBUTES_MAX else None
-
-
-def _with_valid_ids(read: Sequence[_Read]) -> "tuple[list[_Read], _Facts]":
-    """Only the requests whose ids are all valid, and the facts of their spans."""
-    kept: list[_Read] = []
-    facts = _Facts([], [], [])
-    for one in read:
-        alone = _Facts([], [], [])
-        alone.add(one.message)
-        if alone.trace_id_column() is not None:
-            first = len(facts.starts)
-            facts.add(one.message)
-            kept.append(one._replace(first=first, end=len(facts.starts)))
-    return kept, facts
-
-
-class _Facts(NamedTuple):
-    """Of each span: its ids, and its start in unix nanoseconds."""
-
+    bodies: Sequence[bytes]
     trace_ids: list[bytes]
-    span_ids: list[bytes]
     starts: list[int]
 
-    def add(self, message: Any) -> None:
-        """Adds the spans of a request."""
-        trace_ids, span_ids, starts = self
-        for resource in message.resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    trace_ids.append(span.trace_id)
-                    span_ids.append(span.span_id)
-                    starts.append(span.start_time_unix_nano)
-
-    def trace_id_column(self) -> Any:
-        """The trace ids as fixed-size binary; None if any id is of a wrong length, or zero."""
-        lengths = {*map(len, self.trace_ids)} <= {_TRACE_ID_BYTES} and {*map(len, self.span_ids)} <= {_SPAN_ID_BYTES}
-        if not lengths or _NO_TRACE in self.trace_ids or _NO_SPAN in self.span_ids:
-            return None
+    def column(self) -> Any:
+        """The trace ids as fixed-size binary."""
         ids = pa.py_buffer(b"".join(self.trace_ids))
-        return pa.Array.from_buffers(pa.binary(_TRACE_ID_BYTES), len(self.starts), [None, ids])
+        return pa.Array.from_buffers(pa.binary(_TRACE_ID_BYTES), len(self.trace_ids), [None, ids])
 
 
-def _divided(one: _Read, targets: list[int]) -> list[RequestPart]:
-    """The parts of a request whose spans belong to several partitions."""
-    bodies: dict[int, list[bytes]] = {}
-    rows: dict[int, list[int]] = {}
-    at = 0
-    for resource in one.message.resource_spans:
-        end = at + sum([len(scope.spans) for scope in resource.scope_spans])
-        mine = targets[at:end]
-        if not mine:
-            continue
-        if mine.count(mine[0]) == len(mine):
-            bodies.setdefault(mine[0], []).append(_field(_RESOURCE_SPANS, resource.SerializeToString()))
-        else:
-            for target, body in _divided_resource(resource, mine).items():
-                bodies.setdefault(target, []).append(_field(_RESOURCE_SPANS, body))
-        for row, target in enumerate(mine, one.first + at):
-            rows.setdefault(target, []).append(row)
-        at = end
-    return [RequestPart(one.request, target, b"".join(bodies[target]), of_target) for target, of_target in rows.items()]
+@dataclass(slots=True)
+class _Part:
+    """What becomes a part: rows, and the spans of each source."""
+
+    rows: list[int] = field(default_factory=list)
+    spans: dict[Source, list[bytes]] = field(default_factory=dict)
 
 
-def _divided_resource(resource: Any, targets: list[int]) -> dict[int, bytes]:
-    """The ResourceSpans of each target."""
-    of_resource: dict[int, list[bytes]] = {}
-    at = 0
-    for scope in resource.scope_spans:
-        of_scope: dict[int, list[bytes]] = {}
-        for span in scope.spans:
-            of_scope.setdefault(targets[at], []).append(_field(_SPANS, span.SerializeToString()))
-            at += 1
-        tail = _owner(scope, "scope")
-        for target, spans in of_scope.items():
-            of_resource.setdefault(target, []).append(_field(_SCOPE_SPANS, b"".join((*spans, tail))))
-    tail = _owner(resource, "resource")
-    return {target: b"".join((*scopes, tail)) for target, scopes in of_resource.items()}
+class SmallSplitter:
+    """Splits requests that are small and need nothing repaired, cut or refused. Not thread-safe."""
 
+    def __init__(self, attribute_bytes_max: int) -> None:
+        """attribute_bytes_max: longer keys and values of attributes must be cut"""
+        self._bytes_max = min(REQUEST_BYTES_MAX, attribute_bytes_max)
+        self._raw = RawRequests()
+        # As they came → as protobuf writes them.
+        self._owners: dict[tuple[str, bytes], bytes] = {}
 
-def _owner(holder: Any, name: str) -> bytes:
-    """The resource or scope of a list, and its schema."""
-    owner = _field(b"\x0a", getattr(holder, name).SerializeToString()) if holder.HasField(name) else b""
-    return owner + _field(b"\x1a", holder.schema_url.encode()) if holder.schema_url else owner
+    def split(self, tenants: Sequence[str], bodies: Sequence[bytes], partitions: int) -> SmallRequests:
+        """What a reader decodes of the parts is what `OtlpDecoder` makes of the requests. Those that are not small, or
+        need more than that, are left to it.
 
+        tenants: of each request
+        """
+        received: list[int | None] = [None] * len(bodies)
+        runs: list[_Run] = []
+        for number, body in enumerate(bodies):
+            found = self._runs(number, body) if len(body) <= self._bytes_max else None
+            if found is not None:
+                received[number] = sum([len(run.spans) for run in found])
+                runs += found
+        spans = self._checked([span for run in runs for span in run.spans])
+        if spans is None:
+            runs, spans = self._readable(runs, received)
+        targets = partitions_of(spans.column(), partitions).tolist()
+        starts_ns = np.array(spans.starts, np.uint64).view(np.int64)
+        return SmallRequests(received, self._parts(tenants, runs, spans.bodies, targets), starts_ns)
 
-def _field(tag: bytes, content: bytes) -> bytes:
-    return tag + varint(len(content)) + content
+    def _runs(self, number: int, body: bytes) -> list[_Run] | None:
+        """The spans of a request, which are not looked at; None if it is not for this module."""
+        if len(body) > 2 * ATTRIBUTES_MAX and max(map(body.count, _ATTRIBUTE_TAGS)) > ATTRIBUTES_MAX:
+            return None  # perhaps a span with too many attributes
+        try:
+            message = self._raw.parse(body)
+        except DecodeError:
+            return None
+        runs: list[_Run] = []
+        for resource_spans in message.resource_spans:
+            resource = self._owner("resource", resource_spans.resource)
+            if resource is None:
+                return None
+            for scope_spans in resource_spans.scope_spans:
+                scope = self._owner("scope", scope_spans.scope)
+                if scope is None:
+                    return None
+                source = resource, resource_spans.schema_url, scope, scope_spans.schema_url
+                runs.append(_Run(number, source, list(scope_spans.spans)))
+        return runs
+
+    def _owner(self, kind: str, raw: bytes) -> bytes | None:
+        """A resource or scope without fields that OTLP does not define; None if it cannot be read, or is too large."""
+        if not raw:
+            return raw
+        found = self._owners.get((kind, raw))
+        if found is not None:
+            return found
+        try:
+            source = (raw, "", b"", "") if kind == "resource" else (b"", "", raw, "")
+            message = ExportTraceServiceRequest.FromString(self._raw.request({source: []}))
+        except DecodeError:
+            return None
+        message.DiscardUnknownFields()
+        (resource_spans,) = message.resource_spans
+        owner: Any = resource_spans.resource if kind == "resource" else resource_spans.scope_spans[0].scope
+        if len(owner.attributes) > RESOURCE_ATTRIBUTES_MAX:
+            return None
+        written = bytes(owner.SerializeToString())
+        if len(raw) <= _OWNER_BYTES_MAX:
+            if len(self._owners) >= _OWNERS_MAX:
+                self._owners.clear()
+            self._owners[kind, raw] = written
+        return written
+
+    def _checked(self, bodies: Sequence[bytes]) -> _Spans | None:
+        """Spans that all have valid ids and can be read; None if any cannot.
+
+        Protobuf refuses what would harm ptars, texts that are not UTF-8, and values that are nested too deeply to be
+        read. It takes fields of a wrong type for unknown ones, and ptars refuses them: they are left out.
+        """
+        raw = self._raw.request({_NO_SOURCE: bodies})
+        try:
+            message = ExportTraceServiceRequest.FromString(raw)
+        except DecodeError:
+            return None
+        message.DiscardUnknownFields()
+        spans = message.resource_spans[0].scope_spans[0].spans
+        trace_ids, span_ids, starts = [], [], []
+        for span in spans:
+            trace_ids.append(span.trace_id)
+            span_ids.append(span.span_id)
+            starts.append(span.start_time_unix_nano)
+        lengths = {*map(len, trace_ids)} <= {_TRACE_ID_BYTES} and {*map(len, span_ids)} <= {_SPAN_ID_BYTES}
+        if not lengths or _NO_TRACE in trace_ids or _NO_SPAN in span_ids:
+            return None
+        if message.SerializeToString() != raw:
+            bodies = [span.SerializeToString() for span in spans]
+        return _Spans(bodies, trace_ids, starts)
+
+    def _readable(self, runs: Sequence[_Run], received: list[int | None]) -> tuple[list[_Run], _Spans]:
+        """Only the requests whose spans are all in order, each looked at alone; `received` is None for the others."""
+        of_request: dict[int, list[_Run]] = {}
+        for run in runs:
+            of_request.setdefault(run.request, []).append(run)
+        kept: list[_Run] = []
+        spans: list[_Spans] = []
+        for number, mine in of_request.items():
+            checked = self._checked([span for run in mine for span in run.spans])
+            if checked is None:
+                received[number] = None
+            else:
+                kept += mine
+                spans.append(checked)
+        return kept, _Spans(*([one for each in parts for one in each] for parts in zip(*spans, strict=True)))
+
+    def _parts(
+        self, tenants: Sequence[str], runs: Iterable[_Run], spans: Sequence[bytes], targets: list[int]
+    ) -> list[RequestPart]:
+        """targets: the partition of each span"""
+        parts: dict[tuple[str, int], _Part] = {}
+        at = 0
+        for run in runs:
+            tenant, end = tenants[run.request], at + len(run.spans)
+            for row, target in zip(range(at, end), targets[at:end], strict=True):
+                part = parts.get((tenant, target))
+                if part is None:
+                    part = parts[tenant, target] = _Part()
+                part.rows.append(row)
+                same = part.spans.get(run.source)
+                if same is None:
+                    same = part.spans[run.source] = []
+                same.append(spans[row])
+            at = end
+        return [
+            RequestPart(tenant, target, self._raw.request(part.spans), part.rows)
+            for (tenant, target), part in parts.items()
+        ]
