@@ -25,6 +25,8 @@ from app.api.status.rings import Membership
 from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
+from app.querying.damage import MissingData
+from query.scan.progress import QueryObserver
 from query.scan.source import Source
 from tables.units import NS_PER_S
 from tests.helpers.engine import Engine
@@ -75,7 +77,11 @@ def _covers(span: Span, other: Span) -> bool:
 
 
 class ThreadedEngine(Engine):
-    """As the product does it: the event loop goes on while a query runs."""
+    """As the product does it: the event loop goes on while a query runs. missing: what answers say that they lack"""
+
+    def __init__(self, sources: Sequence[Source], missing: Sequence[str] = ()) -> None:
+        super().__init__(sources)
+        self._missing = missing
 
     def add(self, sources: Sequence[Source]) -> None:
         """Spans that have come meanwhile."""
@@ -84,13 +90,21 @@ class ThreadedEngine(Engine):
     async def _in_thread(self, ask: Callable[..., Any], *what: Any) -> Any:
         return await asyncio.to_thread(lambda: asyncio.run(ask(*what)))
 
+    def _tell_missing(self, observer: QueryObserver) -> None:
+        missing_data = MissingData(observer.missing_data)
+        for text in self._missing:
+            missing_data.add(text)
+
     async def search(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().search, *what)
 
     async def metrics_range(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().metrics_range, *what)
 
     async def metrics_instant(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().metrics_instant, *what)
 
     async def tag_names(self, *what: Any) -> Any:
@@ -140,6 +154,7 @@ class PageServer:
     credentials: Credentials | None = None
     demo_switch: Path | None = None
     damage: Sequence[str] = ()
+    missing: Sequence[str] = ()
     links: Sequence[LinkTemplate] = ()
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
@@ -198,7 +213,7 @@ class PageServer:
         await runner.cleanup()
 
     def _app(self) -> web.Application:
-        self._engine = engine = ThreadedEngine(self.sources)
+        self._engine = engine = ThreadedEngine(self.sources, self.missing)
         self._access = Access(multitenancy=self.multitenancy, credentials=self.credentials)
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
         otlp = "distributor.receivers.otlp.protocols"
