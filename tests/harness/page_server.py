@@ -26,6 +26,7 @@ from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
 from app.querying.damage import MissingData
+from app.settings.ui import ServiceGraph
 from query.scan.progress import QueryObserver
 from query.scan.source import Source
 from tables.units import NS_PER_S
@@ -156,6 +157,7 @@ class PageServer:
     damage: Sequence[str] = ()
     missing: Sequence[str] = ()
     links: Sequence[LinkTemplate] = ()
+    service_graph: ServiceGraph = field(default_factory=ServiceGraph)
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -223,7 +225,13 @@ class PageServer:
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
         page = PageConfig(
-            receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch, self.links
+            receivers,
+            True,
+            self.multitenancy,
+            self.credentials is not None,
+            self.demo_switch,
+            self.links,
+            self.service_graph,
         )
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
         return build_api(
