@@ -200,8 +200,12 @@ class PageServer:
 
     def send_now(self, traces: int = 20) -> None:
         """Further traces, of the last seconds."""
+        self.send(sources_of(shop_requests(time.time_ns(), traces, 5)))
+
+    def send(self, sources: Sequence[Source]) -> None:
+        """Further spans."""
         assert isinstance(self._engine, ThreadedEngine)
-        self._engine.add(sources_of(shop_requests(time.time_ns(), traces, 5)))
+        self._engine.add(sources)
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
