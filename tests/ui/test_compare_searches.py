@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from playwright.sync_api import Locator, Page, expect
 
 from tables.units import NS_PER_MS, NS_PER_S
-from tests.harness.axe import AXE
+from tests.harness.axe import serious_findings
 from tests.harness.page_server import PageServer, sources_of
 from tests.helpers.whole_way import request, span
 
@@ -214,8 +214,4 @@ def test_axe_finds_nothing_serious(new_tab, books, theme):
     page = new_tab(books.url, theme).open(compare(qb=f"{ROOTS} | count() > 1"))
     expect(page.locator(".difference").first).to_be_visible()
     expect(side(page, "B")).to_contain_text("before the first |")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    assert [
-        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert serious_findings(page, theme) == []
