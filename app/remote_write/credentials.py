@@ -1,4 +1,4 @@
-"""Credentials and TLS of remote-write requests: how Stretto identifies itself, and how the target must.
+"""Credentials and TLS of requests to Prometheus and its kin: how Stretto identifies itself, and how the target must.
 
 Files are read again for every request, as in Prometheus, so that tokens and certificates can be renewed.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote
 
 from app.errors import StrettoError
-from app.settings.remote_write import RemoteWrite, TlsConfig
+from app.settings.remote_write import Authorization, BasicAuth, RemoteWrite, TlsConfig
 
 
 class CredentialsError(StrettoError):
@@ -18,16 +18,20 @@ class CredentialsError(StrettoError):
 
 def authorization(target: RemoteWrite, url: SplitResult) -> str:
     """The value of the header Authorization; "" for no header. Raises: CredentialsError"""
+    if found := authorization_of(url, target.basic_auth, target.authorization):
+        return found
+    token = _secret(target.bearer_token.get_secret_value(), target.bearer_token_file)
+    return f"Bearer {token}" if token else ""
+
+
+def authorization_of(url: SplitResult, basic: BasicAuth, other: Authorization) -> str:
+    """As `authorization`, of the user in the URL or of either section. Raises: CredentialsError"""
     if url.username:
         return _basic(unquote(url.username), unquote(url.password or ""))
-    basic, other = target.basic_auth, target.authorization
     if basic.username:
         return _basic(basic.username, _secret(basic.password.get_secret_value(), basic.password_file))
     token = _secret(other.credentials.get_secret_value(), other.credentials_file)
-    if token:
-        return f"{other.type} {token}"
-    token = _secret(target.bearer_token.get_secret_value(), target.bearer_token_file)
-    return f"Bearer {token}" if token else ""
+    return f"{other.type} {token}" if token else ""
 
 
 def _basic(user: str, password: str) -> str:

@@ -2,6 +2,7 @@
 unit at the end.
 """
 
+import functools
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -20,6 +21,8 @@ _RESERVED: Final = frozenset(
         *("x-prometheus-remote-write-version", "accept-encoding"),
     }
 )
+# Where a request's Authorization comes from, besides a user in the URL.
+IDENTITIES: Final = ("basic_auth.username", "authorization.credentials", "authorization.credentials_file")
 _TOKEN_CHARS: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -42,6 +45,15 @@ def one_at_most(section: Section, *names: str) -> None:
     there = [name for name in names if _is_set(getattr(section, name))]
     if len(there) > 1:
         raise conflict(there[1], f"{there[0]} is set, too; set one of them", there[0])
+
+
+def one_identity(section: Section, url: str, *names: str) -> None:
+    """Raises: PydanticCustomError if more than one of the settings, and a user in `url`, would say who asks"""
+    chosen = ["url"] if "@" in url.partition("://")[2].partition("/")[0] else []
+    chosen += [name for name in names if _is_set(functools.reduce(getattr, name.split("."), section))]
+    if len(chosen) > 1:
+        first = "a user in the url" if chosen[0] == "url" else chosen[0]
+        raise conflict(chosen[1], f"{first} is set, too; a request has one Authorization", chosen[0])
 
 
 def _is_set(value: Any) -> bool:
@@ -144,18 +156,7 @@ class RemoteWrite(Section):
 
     @model_validator(mode="after")
     def _one_identity(self) -> Self:
-        ways = {
-            "url": "@" in self.url.partition("://")[2].partition("/")[0],
-            "basic_auth.username": bool(self.basic_auth.username),
-            "authorization.credentials": _is_set(self.authorization.credentials),
-            "authorization.credentials_file": bool(self.authorization.credentials_file),
-            "bearer_token": _is_set(self.bearer_token),
-            "bearer_token_file": bool(self.bearer_token_file),
-        }
-        chosen = [way for way, is_set in ways.items() if is_set]
-        if len(chosen) > 1:
-            first = "a user in the url" if chosen[0] == "url" else chosen[0]
-            raise conflict(chosen[1], f"{first} is set, too; a request has one Authorization", chosen[0])
+        one_identity(self, self.url, *IDENTITIES, "bearer_token", "bearer_token_file")
         return self
 
 

@@ -1,12 +1,13 @@
 """The settings of the web page."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from app.settings.base import Section
-from app.settings.values import Words, http_url
+from app.settings.remote_write import IDENTITIES, Authorization, BasicAuth, Headers, TlsConfig, one_identity
+from app.settings.values import HttpUrlOrEmpty, Seconds, Words, http_url
 
 _LINKS_MAX: Final = 50
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
@@ -48,7 +49,34 @@ class UiLink(Section):
     )
 
 
+class ServiceGraph(Section):
+    """Where the metrics traces_service_graph_* of a metrics generator can be asked for."""
+
+    # Not part of a repr: a URL may hold a password.
+    prometheus_url: HttpUrlOrEmpty = Field(
+        default="",
+        repr=False,
+        description="Address of a Prometheus, Mimir or Thanos that has the generator's metrics: what stands in front "
+        "of `/api/v1/query`. It may include a user and a password. Empty: the service map is computed from traces. "
+        "With `multitenancy_enabled` the tenant is sent as `X-Scope-OrgID`, and the server must keep tenants apart.",
+    )
+    headers: Headers = Field(default={}, description="Additional HTTP headers of every request.")
+    basic_auth: BasicAuth = BasicAuth()
+    authorization: Authorization = Authorization()
+    tls_config: TlsConfig = TlsConfig()
+    timeout_s: Seconds = Field(default=10, description="Seconds to wait for the answer to a query.")
+    edges_max: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=1000, description="Most connections of a map: those with the most requests."
+    )
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        one_identity(self, self.prometheus_url, *IDENTITIES)
+        return self
+
+
 class Ui(Section):
+    service_graph: ServiceGraph = ServiceGraph()
     links: Annotated[tuple[UiLink, ...], Field(strict=False, max_length=_LINKS_MAX)] = Field(
         default=(), description="Links that the web page shows for each span: to its logs, metrics or profiles."
     )

@@ -40,6 +40,7 @@ def page_config(settings: Settings, environ: Mapping[str, str]) -> PageConfig:
         multitenancy=settings.multitenancy_enabled,
         tokens=bool(settings.server.auth_file),
         demo_switch=Path(switch) if switch and client.is_let_in(settings) else None,
+        service_graph=settings.ui.service_graph,
         links=tuple(LinkTemplate(one.name, one.kind, one.url) for one in settings.ui.links),
     )
 

@@ -25,6 +25,9 @@ from app.api.status.rings import Membership
 from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
+from app.querying.damage import MissingData
+from app.settings.ui import ServiceGraph
+from query.scan.progress import QueryObserver
 from query.scan.source import Source
 from tables.units import NS_PER_S
 from tests.helpers.engine import Engine
@@ -75,7 +78,11 @@ def _covers(span: Span, other: Span) -> bool:
 
 
 class ThreadedEngine(Engine):
-    """As the product does it: the event loop goes on while a query runs."""
+    """As the product does it: the event loop goes on while a query runs. missing: what answers say that they lack"""
+
+    def __init__(self, sources: Sequence[Source], missing: Sequence[str] = ()) -> None:
+        super().__init__(sources)
+        self._missing = missing
 
     def add(self, sources: Sequence[Source]) -> None:
         """Spans that have come meanwhile."""
@@ -84,13 +91,21 @@ class ThreadedEngine(Engine):
     async def _in_thread(self, ask: Callable[..., Any], *what: Any) -> Any:
         return await asyncio.to_thread(lambda: asyncio.run(ask(*what)))
 
+    def _tell_missing(self, observer: QueryObserver) -> None:
+        missing_data = MissingData(observer.missing_data)
+        for text in self._missing:
+            missing_data.add(text)
+
     async def search(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().search, *what)
 
     async def metrics_range(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().metrics_range, *what)
 
     async def metrics_instant(self, *what: Any) -> Any:
+        self._tell_missing(what[-1])
         return await self._in_thread(super().metrics_instant, *what)
 
     async def tag_names(self, *what: Any) -> Any:
@@ -140,7 +155,9 @@ class PageServer:
     credentials: Credentials | None = None
     demo_switch: Path | None = None
     damage: Sequence[str] = ()
+    missing: Sequence[str] = ()
     links: Sequence[LinkTemplate] = ()
+    service_graph: ServiceGraph = field(default_factory=ServiceGraph)
     port: int = 0
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -183,8 +200,12 @@ class PageServer:
 
     def send_now(self, traces: int = 20) -> None:
         """Further traces, of the last seconds."""
+        self.send(sources_of(shop_requests(time.time_ns(), traces, 5)))
+
+    def send(self, sources: Sequence[Source]) -> None:
+        """Further spans."""
         assert isinstance(self._engine, ThreadedEngine)
-        self._engine.add(sources_of(shop_requests(time.time_ns(), traces, 5)))
+        self._engine.add(sources)
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -198,7 +219,7 @@ class PageServer:
         await runner.cleanup()
 
     def _app(self) -> web.Application:
-        self._engine = engine = ThreadedEngine(self.sources)
+        self._engine = engine = ThreadedEngine(self.sources, self.missing)
         self._access = Access(multitenancy=self.multitenancy, credentials=self.credentials)
         engine.damage = lambda: list(self.damage)  # type: ignore[method-assign]
         otlp = "distributor.receivers.otlp.protocols"
@@ -208,7 +229,13 @@ class PageServer:
             ReceiverAddress("zipkin", "Zipkin", "http://", "", 9411, False, "distributor.receivers.zipkin.endpoint"),
         )
         page = PageConfig(
-            receivers, True, self.multitenancy, self.credentials is not None, self.demo_switch, self.links
+            receivers,
+            True,
+            self.multitenancy,
+            self.credentials is not None,
+            self.demo_switch,
+            self.links,
+            self.service_graph,
         )
         configs = Configs("server:\n  http_listen_port: 3200\n", "server:\n  http_listen_port: 3200\n", "{}\n")
         return build_api(

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from app.api.page.files import FOLDER
 from app.api.page.serve import POLICY
-from tests.harness.axe import AXE
+from tests.harness.axe import serious_findings, settle
 from tests.harness.page_server import PageServer, sources_of
 from tests.helpers.api import hashed
 
@@ -89,8 +89,7 @@ def test_scripts_in_every_field_are_text(new_tab, chromium):
         ]
         for path in paths:
             page.goto(server.url + path)
-            expect(page.locator("main *").first).to_be_visible()
-            page.wait_for_load_state("networkidle")
+            settle(page)
             assert page.evaluate("window.hacked") is None, path
             assert page.locator("main img, main script").count() == 0, path
             over = page.locator(".u-over").first
@@ -120,32 +119,17 @@ def test_the_policy_forbids_inline_and_eval(server, new_tab):
     assert "script-src 'self'" in policy
 
 
-def axe_findings(page, rules: str = "{}") -> list[str]:
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(f"axe.run(document, {{resultTypes: ['violations'], ...{rules}}})")["violations"]
-    return [
-        f"{one['impact']}: {one['id']}: {node['target']}: {node['failureSummary'][:300]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_has_no_serious_findings(new_tab, server, theme):
-    """All rules in one theme; in the other only its colours."""
     page = new_tab(server.url, theme).page
-    rules = "{}" if theme == "light" else "{runOnly: ['color-contrast']}"
     found = {}
     for path in VIEWS:
         page.goto(server.url + path)
-        expect(page.locator("main *").first).to_be_visible()
-        page.wait_for_load_state("networkidle")
-        expect(page.locator(".skeleton")).to_have_count(0)
-        if serious := axe_findings(page, rules):
-            found[path] = serious
+        settle(page)
+        found[path] = serious_findings(page, theme)
     page.keyboard.press("?")
-    found["keys"] = axe_findings(page, rules)
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    found["keys"] = serious_findings(page, theme)
     assert {path: what for path, what in found.items() if what} == {}
 
 

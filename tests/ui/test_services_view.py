@@ -1,9 +1,15 @@
 """Services, metrics and status: by what a person sees and does."""
 
+import json
 import re
-from urllib.parse import quote
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import parse_qs, quote
 
 from playwright.sync_api import expect
+
+from app.settings.ui import ServiceGraph
+from tests.harness.page_server import PageServer
 
 
 def test_the_map_and_one_service(tab):
@@ -27,6 +33,58 @@ def test_the_map_and_one_service(tab):
     expect(page.locator(".one-service .badge").first).to_contain_text(name)
     page.get_by_role("link", name="Failed traces").click()
     expect(page).to_have_url(re.compile("/search.*status"))
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """Answers as a Prometheus that knows one connection: 0.5 calls a second, a fifth of them fail, 150 ms."""
+
+    def do_POST(self) -> None:
+        query = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
+        value = 0.15 if "histogram_quantile" in query else 360 if "failed" in query else 1800
+        labels = {"client": "shop", "server": "till"}
+        result = [{"metric": labels, "value": [0, str(value)]}]
+        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_map_of_a_prometheus(new_tab, shop):
+    """It draws its connections with rates, errors and p99; or those of traces, by choice, and where it is away."""
+    stand_in = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    Thread(target=stand_in.serve_forever, daemon=True).start()
+    graph = ServiceGraph(prometheus_url=f"http://127.0.0.1:{stand_in.server_port}")
+    with PageServer(shop, service_graph=graph) as server:
+        page = new_tab(server.url).open("/services")
+        till = page.get_by_role("button", name=re.compile("^till "))
+        expect(till.locator("desc")).to_have_text("till: 0.5/s, 20% errors, p50 150 ms, p95 150 ms, p99 150 ms")
+        edge = page.locator(".edge")
+        expect(edge).to_have_count(1)
+        expect(edge.locator("title")).to_have_text("shop → till: 0.5/s, 20% errors, p50 150 ms, p95 150 ms, p99 150 ms")
+        page.get_by_role("button", name="Dependencies").click()
+        expect(page.get_by_role("row", name=re.compile("shop till .*20%"))).to_be_visible()
+        page.get_by_role("button", name="Traces", exact=True).click()
+        expect(page).to_have_url(re.compile("source=traces"))
+        expect(page.get_by_role("row", name=re.compile("orders payments"))).to_be_visible()
+        page.go_back()
+        expect(page.get_by_role("row", name=re.compile("shop till"))).to_be_visible()
+        stand_in.shutdown()
+        stand_in.server_close()
+        page.get_by_role("button", name="Ask again").click()
+        expect(page.get_by_role("alert")).to_contain_text("(ui.service_graph.prometheus_url) does not answer")
+        page.get_by_role("button", name="Traces", exact=True).click()
+        expect(page.get_by_role("row", name=re.compile("orders payments"))).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_without_a_prometheus_there_is_no_choice(tab):
+    page = tab.open("/services")
+    expect(page.locator(".edge").first).to_be_attached()
+    expect(page.get_by_role("group", name="What it is made of")).to_have_count(0)
 
 
 def test_an_exemplar_opens_its_trace(tab):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.harness.axe import AXE
+from tests.harness.axe import serious_findings, settle
 from tests.harness.page_traces import GOOD_ID, HOSTILE_ID, SLOW_ID
 from tests.harness.trace_page import COMPARE, HOSTILE, LARGE, SLOW, details, row, rows
 
@@ -85,7 +85,7 @@ def test_nothing_of_a_span_is_html(see):
     expect(pages[-1].locator(".cmp-list li").first).to_be_visible()
     pages.append(see(f"{HOSTILE}?find=%3Cimg%20src%3Dx%20onerror%3D1%3E"))
     for one in pages:
-        one.wait_for_load_state("networkidle")
+        settle(one)
         assert one.evaluate("window.hacked") is None
         assert one.locator("main img, main script, main b").count() == 0
 
@@ -142,15 +142,8 @@ def test_axe_finds_nothing_serious(see, path: str, theme: str):
     if path == SLOW:
         row(page, "charge card").click()
         expect(details(page).get_by_role("alert")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    serious = [
-        (one["id"], [node["html"][:150] for node in one["nodes"]][:3])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    settle(page)
+    assert serious_findings(page, theme) == []
 
 
 def test_200k_spans(see):

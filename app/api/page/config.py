@@ -22,7 +22,7 @@ DEMO_HEADER: Final = "X-Stretto-Page"
 
 @routes.get("/api/page/config")
 async def config(request: web.Request) -> web.Response:
-    """Versions, receivers and their addresses, whether tenants and tokens are asked for, and the demo."""
+    """Versions, receivers and their addresses, whether tenants and tokens are asked for, links, and the demo."""
     page = request.app[PROCESS].page
     out: dict[str, Any] = {
         "version": own_version(),
@@ -33,6 +33,7 @@ async def config(request: web.Request) -> web.Response:
         "receivesHere": page.receives_here,
         "multitenancy": page.multitenancy,
         "tokens": page.tokens,
+        "serviceGraph": bool(page.service_graph.prometheus_url),
         "links": [asdict(one) for one in page.links],
         "demo": await asyncio.to_thread(_demo, page.demo_switch),
     }

@@ -1,9 +1,11 @@
 """What the web page is told of the process that serves it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from app.settings.ui import ServiceGraph
 
 # `stretto run` sets it for its worker: the file that asks for the demo while it is there.
 DEMO_SWITCH: Final = "DEMO_SWITCH_FILE"
@@ -37,6 +39,7 @@ class PageConfig:
 
     tokens: whether requests need one
     demo_switch: None: the demo cannot be started from the page
+    service_graph: where the map of services comes from, if it has a `prometheus_url`
     """
 
     receivers: Sequence[ReceiverAddress] = ()
@@ -45,3 +48,4 @@ class PageConfig:
     tokens: bool = False
     demo_switch: Path | None = None
     links: Sequence[LinkTemplate] = ()
+    service_graph: ServiceGraph = field(default_factory=ServiceGraph)

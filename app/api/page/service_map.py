@@ -1,29 +1,35 @@
 """GET /api/service-map: services of a time range and who calls whom, with rates, errors and quantiles of durations.
 
-It is made of TraceQL metrics, so that every backend can answer it: of the requests that services take (spans of kind
-server and consumer, or all spans of a service that has none), and for each service the spans of others right below its
-own. Databases are those that client spans name in `db.system.name` or `db.system`.
+It comes from a Prometheus with the metrics of a generator, where the settings name one. Otherwise it is made of TraceQL
+metrics, so that every backend can answer it: of the requests that services take (spans of kind server and consumer, or
+all spans of a service that has none), and for each service the spans of others right below its own. Databases are those
+that client spans name in `db.system.name` or `db.system`.
 """
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from app.api import params
 from app.api.call import Call, call_of
-from app.api.page.service_stats import Key, Stats, counted, with_quantiles
+from app.api.errors import ParameterError
+from app.api.page.service_graph import ask_service_graph
+from app.api.page.service_stats import Edge, Key, Node, Stats, counted, with_quantiles
+from app.api.page.together import together
 from app.api.partial import observer_of
+from app.api.status.process import PROCESS
 from query.requests import InstantRequest
 from query.results import Series
 from tables.units import NS_PER_S
 
-T = TypeVar("T")
 routes = web.RouteTableDef()
 
+PROMETHEUS: Final = "prometheus"
+TRACES: Final = "traces"
 # Services are asked one by one who they call: the busiest.
 SERVICES_MAX: Final = 60
 # A map must not keep others from their queries.
@@ -34,31 +40,22 @@ _REQUESTS: Final = "{ kind = server || kind = consumer }"
 _QUANTILES: Final = "quantile_over_time(duration, .5, .95, .99)"
 
 
-class Node(NamedTuple):
-    """A service, or a database."""
-
-    name: str
-    database: bool
-    stats: Stats
-
-
-class Edge(NamedTuple):
-    """Calls of one service to another, or to a database."""
-
-    client: str
-    server: str
-    database: bool
-    stats: Stats
-
-
 @routes.get("/api/service-map")
 async def service_map(request: web.Request) -> web.Response:
-    """?start= &end= &since=, as of /api/metrics/query; ?allow_partial=true"""
+    """?start= &end= &since=, as of /api/metrics/query; ?allow_partial=true; ?source=prometheus, traces"""
     call = call_of(request)
     asked = params.instant_request({**call.params, "q": "{ } | rate()"}, call.limits)
-    made = _Map(call, asked)
-    nodes, edges, left_out = await made.make()
-    seconds = max(1, asked.end_ns - asked.start_ns) / NS_PER_S
+    page = request.app[PROCESS].page
+    source = _source(call, configured=bool(page.service_graph.prometheus_url))
+    if source == PROMETHEUS:
+        tenant = call.tenant if page.multitenancy else ""
+        found = await ask_service_graph(page.service_graph, tenant, asked.start_ns, asked.end_ns)
+        nodes, edges, seconds, missing = found
+        left_out = 0
+    else:
+        made = _Map(call, asked)
+        nodes, edges, left_out = await made.make()
+        seconds, missing = max(1, asked.end_ns - asked.start_ns) / NS_PER_S, made.missing
     out: dict[str, Any] = {
         "services": [{"name": node.name, "kind": _kind(node.database), **node.stats.json(seconds)} for node in nodes],
         "edges": [
@@ -70,26 +67,27 @@ async def service_map(request: web.Request) -> web.Response:
             }
             for edge in edges
         ],
+        "source": source,
         "rangeSeconds": seconds,
         "leftOut": left_out,
     }
-    if made.missing:
-        out |= {"status": "PARTIAL", "message": "; ".join(dict.fromkeys(made.missing))}
+    if missing:
+        out |= {"status": "PARTIAL", "message": "; ".join(dict.fromkeys(missing))}
     return web.Response(body=orjson.dumps(out), content_type="application/json")
+
+
+def _source(call: Call, *, configured: bool) -> str:
+    """Where the map comes from. Raises: ParameterError"""
+    source = call.params.get("source") or (PROMETHEUS if configured else TRACES)
+    if source not in (PROMETHEUS, TRACES):
+        raise ParameterError(f"invalid source {source[:40]!r}: must be {PROMETHEUS} or {TRACES}")
+    if source == PROMETHEUS and not configured:
+        raise ParameterError(f"source={PROMETHEUS} needs the setting ui.service_graph.prometheus_url")
+    return source
 
 
 def _kind(database: bool) -> str:  # noqa: FBT001
     return "database" if database else "service"
-
-
-async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All answers. Raises: the first error, as it is; the others are given up"""
-    tasks = [asyncio.ensure_future(one) for one in asking]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 class _Map:
@@ -105,14 +103,14 @@ class _Map:
         nodes = [Node(name, False, stats) for name, stats in services.items()]
         edges: list[Edge] = []
         if len(services) > 1:
-            edges += itertools.chain(*await _together([self._called_by(name) for name in busiest]))
-        for stored in await _together([self._databases(name) for name in _DATABASES]):
+            edges += itertools.chain(*await together([self._called_by(name) for name in busiest]))
+        for stored in await together([self._databases(name) for name in _DATABASES]):
             nodes += stored[0]
             edges += stored[1]
         return nodes, edges, len(services) - len(busiest)
 
     async def _services(self) -> dict[str, Stats]:
-        spans, requests = await _together(
+        spans, requests = await together(
             [self._stats("{ }", [_SERVICE], durations=False), self._stats(_REQUESTS, [_SERVICE])]
         )
         if spans.keys() - requests.keys():

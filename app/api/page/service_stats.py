@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from query.results import Series
 
@@ -41,6 +41,23 @@ class Stats:
         for quantile, value_s in sorted(self.quantiles_s.items()):
             out[f"p{quantile * 100:g}Ms"] = value_s * _MS_PER_S
         return out
+
+
+class Node(NamedTuple):
+    """A service, or a database."""
+
+    name: str
+    database: bool
+    stats: Stats
+
+
+class Edge(NamedTuple):
+    """Calls of one service to another, or to a database."""
+
+    client: str
+    server: str
+    database: bool
+    stats: Stats
 
 
 def counted(series: Iterable[Series], by: Sequence[str]) -> dict[Key, Stats]:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Series } from "../src/api/types.ts";
-import { differencesOf } from "../src/views/search/diff_data.ts";
+import { differencesBetween, differencesOf } from "../src/views/search/diff_data.ts";
 
 const series = (type: string, key: string, text: string | undefined, value: number): Series => ({
   labels: [{ key: "__meta_type", value: { stringValue: type } }, { key, value: text === undefined ? {} : { stringValue: text } }],
@@ -57,6 +57,20 @@ test("spans without the attribute are a value of their own", () => {
 test("words of status and kind are not quoted", () => {
   const { differences } = differencesOf({ series: [series("selection", "status", "error", 1), ...totals("status", 1, 1)] });
   assert.equal(differences[0]!.values[0]!.literal, "error");
+});
+
+test("of two answers each is a side of its own, and only what they select counts", () => {
+  const all = (text: string, value: number): Series[] => [series("selection", "span.version", text, value), series("selection_total", "span.version", "nil", value)];
+  const first = { series: [...all("1", 10), series("baseline", "span.version", "9", 7)] };
+  const second = { series: [series("selection", "span.version", "1", 1), series("selection", "span.version", "2", 3), series("selection_total", "span.version", "nil", 4)] };
+  const { differences, selected, others } = differencesBetween(first, second);
+  assert.deepEqual([selected, others], [10, 4]);
+  const values = Object.fromEntries(differences[0]!.values.map((one) => [one.text, [one.selection, one.baseline]]));
+  assert.deepEqual(values, { "1": [1, 0.25], "2": [0, 0.75] });
+  // The side with the fewer spans says what is several: four of four are.
+  const few = [series("selection", "span.version", "2", 4), series("selection_total", "span.version", "nil", 4)];
+  assert.ok(differencesBetween({ series: all("1", 1000) }, { series: few }).differences[0]!.score > 0.5);
+  assert.deepEqual(differencesBetween(first, {}).others, 0);
 });
 
 test("nothing selected", () => {

@@ -55,7 +55,7 @@ test("metrics of the process", () => {
 test("snippets have this server's addresses, and what it wants to know", () => {
   const config = {
     version: "", apiVersion: "", pythonVersion: "", target: "all", receivesHere: true, multitenancy: true, tokens: true,
-    demo: { allowed: false, running: false },
+    serviceGraph: false, demo: { allowed: false, running: false },
     receivers: [
       { name: "otlp_grpc", label: "", scheme: "", host: "", port: 14317, tls: false, setting: "" },
       { name: "otlp_http", label: "", scheme: "", host: "10.0.0.7", port: 14318, tls: true, setting: "" },

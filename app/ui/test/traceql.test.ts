@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { quoted } from "../src/lib/traceql_text.ts";
 import { wanted } from "../src/traceql/complete.ts";
-import { addCondition, isMetrics, pipelineOf, spansOf } from "../src/traceql/edit.ts";
+import { addCondition, addSpanOfTrace, isMetrics, isOfRoots, pipelineOf, spansOf } from "../src/traceql/edit.ts";
 import { placeOf } from "../src/traceql/error.ts";
 import { EMPTY_FORM, type Form, fromTraceql, toTraceql, unquoted } from "../src/traceql/form.ts";
 import { lex } from "../src/traceql/lex.ts";
@@ -102,8 +102,18 @@ test("spans and what is made of them", () => {
   assert.equal(pipelineOf('{ a = "|" } | rate() by (x) | topk(1)'), "| rate() by (x) | topk(1)");
   assert.equal(spansOf("({ a } | count() > 1) && { b }"), "({ a } | count() > 1) && { b }");
   assert.equal(spansOf(""), "{ }");
+  // What follows is not swallowed by a comment.
+  assert.equal(spansOf("{ a } // all | of them"), "{ a } // all | of them\n");
+  assert.equal(spansOf("// none\n| rate()"), "// none\n{ }");
   assert.ok(isMetrics("{ } | quantile_over_time(duration, .5)"));
   assert.ok(!isMetrics('{ name = "| rate()" } | count() > 1'));
+});
+
+test("a condition of some span of the trace", () => {
+  assert.equal(addSpanOfTrace("{ nestedSetParent < 0 } | count() > 1", "span.a = 1"), "{ nestedSetParent < 0 } && { span.a = 1 } | count() > 1");
+  assert.equal(addSpanOfTrace("{ a } // all", "span.a = 1"), "{ a } // all\n && { span.a = 1 }");
+  assert.ok(isOfRoots("{nestedSetParent<0 && a}"));
+  assert.ok(!isOfRoots("{ nestedSetParent < 0 || a }") && !isOfRoots("{ a }"));
 });
 
 test("errors are placed in the query", () => {

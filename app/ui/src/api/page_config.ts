@@ -21,5 +21,7 @@ export interface PageConfig {
   receivesHere: boolean;
   multitenancy: boolean;
   tokens: boolean;
+  /** Whether the map of services can come from a Prometheus. */
+  serviceGraph: boolean;
   demo: { allowed: boolean; running: boolean };
 }

@@ -133,10 +133,10 @@ export function Editor(props: Props) {
     editor.dispatch(setDiagnostics(editor.state, found));
   }, [props.error]);
 
-  return <div class="editor" ref={host} data-editor />;
+  return <div class="editor" ref={host} data-editor={props.label} />;
 }
 
-/** Puts the cursor into the editor of the view. */
-export function focusEditor(): void {
-  document.querySelector("[data-editor]")?.dispatchEvent(new Event("focus-editor"));
+/** Puts the cursor into the editor of the view. label: which one, where there are several */
+export function focusEditor(label?: string): void {
+  document.querySelector(label ? `[data-editor="${label}"]` : "[data-editor]")?.dispatchEvent(new Event("focus-editor"));
 }

@@ -1,19 +1,23 @@
 // Which time: relative to now, or from … to.
 import { useState } from "preact/hooks";
 import { duration, minute } from "../lib/format.ts";
-import { RELATIVE, range, rangeText, setRange } from "../state/range.ts";
+import { RANGE_NAMES, RELATIVE, type RangeText, momentsOf, rangeTextOf, setRange } from "../state/range.ts";
 import { zone, zoneLabel } from "../state/timezone.ts";
 import { Popover } from "./basics.tsx";
 import { Icon } from "./icon.tsx";
 
-export function RangePicker() {
+const DATE_LENGTH = "2026-11-28 ".length;
+
+/** names: the parameters of the URL that it sets; label: where there are several. */
+export function RangePicker({ names = RANGE_NAMES, label = "Time range" }: { names?: RangeText; label?: string }) {
+  const shown = rangeTextOf(names);
   return (
     <Popover
-      label="Time range"
+      label={label}
       button={
         <>
           <Icon name="clock" />
-          <span class="number">{label()}</span>
+          <span class="number">{textOf(shown)}</span>
           <Icon name="down" />
         </>
       }
@@ -25,9 +29,9 @@ export function RangePicker() {
               <button
                 key={from}
                 type="button"
-                aria-pressed={rangeText.value.from === from && rangeText.value.to === "now"}
+                aria-pressed={shown.from === from && shown.to === "now"}
                 onClick={() => {
-                  setRange(from, "now");
+                  setRange(from, "now", names);
                   close();
                 }}
               >
@@ -35,23 +39,24 @@ export function RangePicker() {
               </button>
             ))}
           </div>
-          <Absolute close={close} />
+          <Absolute names={names} close={close} />
         </div>
       )}
     </Popover>
   );
 }
 
-function label(): string {
-  const { from, to } = rangeText.value;
+function textOf({ from, to }: RangeText): string {
   const relative = to === "now" ? RELATIVE.find(([text]) => text === from)?.[1] : undefined;
   if (relative) return relative;
-  const { fromMs, toMs } = range.value;
-  return `${minute(fromMs)} – ${minute(toMs)} (${duration((toMs - fromMs) * 1e6)})`;
+  const { fromMs, toMs } = momentsOf({ from, to });
+  const [start, end] = [minute(fromMs), minute(toMs)];
+  const sameDay = start.slice(0, DATE_LENGTH) === end.slice(0, DATE_LENGTH);
+  return `${start} – ${sameDay ? end.slice(DATE_LENGTH) : end} (${duration((toMs - fromMs) * 1e6)})`;
 }
 
-function Absolute({ close }: { close: () => void }) {
-  const { fromMs, toMs } = range.value;
+function Absolute({ names, close }: { names: RangeText; close: () => void }) {
+  const { fromMs, toMs } = momentsOf(rangeTextOf(names));
   const [from, setFrom] = useState(toInput(fromMs));
   const [to, setTo] = useState(toInput(toMs));
   const [problem, setProblem] = useState("");
@@ -62,7 +67,7 @@ function Absolute({ close }: { close: () => void }) {
       setProblem("The end must be after the start.");
       return;
     }
-    setRange(start, end);
+    setRange(start, end, names);
     close();
   };
   return (

@@ -32,21 +32,45 @@ export function momentOf(text: string, nowMs: number): number | undefined {
   return nowMs - (found[1] ? Number(found[1]) * UNITS[found[2]!]! : 0);
 }
 
-export const rangeText = computed(() => ({ from: param("from") || DEFAULT_FROM, to: param("to") || "now" }));
+/** A range as the URL has it: relative to now, or unix milliseconds. */
+export interface RangeText {
+  from: string;
+  to: string;
+}
 
-export const range = computed<Range>(() => {
-  const { from, to } = rangeText.value;
+/** The parameters of the URL that a range is in. */
+export const RANGE_NAMES: RangeText = { from: "from", to: "to" };
+
+/** The range in some parameters of the URL. */
+export const rangeTextOf = (names: RangeText): RangeText => ({ from: param(names.from) || DEFAULT_FROM, to: param(names.to) || "now" });
+
+export function momentsOf({ from, to }: RangeText): Range {
   const toMs = momentOf(to, now.value) ?? now.value;
   const fromMs = momentOf(from, now.value) ?? toMs - 3600e3;
   return fromMs < toMs ? { fromMs, toMs } : { fromMs: toMs - 1000, toMs };
-});
+}
+
+/** The range of a view that has one. */
+export const rangeText = computed(() => rangeTextOf(RANGE_NAMES));
+export const range = computed(() => momentsOf(rangeText.value));
 
 export const isRelative = computed(() => rangeText.value.from.startsWith("now"));
 
-export function setRange(from: string | number, to: string | number, more: Record<string, string | null> = {}): void {
+export function setRange(from: string | number, to: string | number, names: RangeText = RANGE_NAMES): void {
   now.value = Date.now();
-  const values = { from: String(from), to: String(to) };
-  setQuery({ ...more, from: values.from === DEFAULT_FROM ? null : values.from, to: values.to === "now" ? null : values.to });
+  setQuery({ [names.from]: from === DEFAULT_FROM ? null : from, [names.to]: to === "now" ? null : to });
+}
+
+/** The same range some time before: what is relative to now stays so. */
+export function earlier({ from, to }: RangeText, byMs: number): RangeText {
+  return { from: momentBefore(from, byMs), to: momentBefore(to, byMs) };
+}
+
+function momentBefore(text: string, byMs: number): string {
+  const ms = momentOf(text, now.value) ?? now.value;
+  const agoMs = now.value - ms + byMs;
+  const unit = ["d", "h", "m", "s"].find((one) => agoMs % UNITS[one]! === 0 && agoMs / UNITS[one]! < 1e6);
+  return text.startsWith("now") && unit ? `now-${agoMs / UNITS[unit]!}${unit}` : String(Math.round(ms - byMs));
 }
 
 /** The same range, as of now. */

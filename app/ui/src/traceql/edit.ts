@@ -1,11 +1,11 @@
 // Changes to the text of a query that keep what is written there: conditions are added, nothing is lost.
 import { type Token, lex } from "./lex.ts";
 
-/** What stands before the first "|" outside of all brackets: the spans, without what is made of them. */
+/** What stands before the first "|" outside of all brackets: the spans, without what is made of them. Something may follow. */
 export function spansOf(query: string): string {
   const at = pipeAt(lex(query));
-  const text = (at === undefined ? query : query.slice(0, at)).trim();
-  return text || "{ }";
+  const text = closed((at === undefined ? query : query.slice(0, at)).trim());
+  return lex(text).some((token) => token.kind !== "comment") ? text : `${text}{ }`;
 }
 
 /** What stands from the first "|" on; "" where there is none. */
@@ -55,6 +55,14 @@ export function addCondition(query: string, condition: string): string {
   const joined = inner ? `${hasOr(inner) ? `(${inner})` : inner} && ${condition}` : condition;
   return `${query.slice(0, before[open]!.to)} ${joined} ${query.slice(before[close]!.from)}`;
 }
+
+/** The query, of those traces that also have a span with a condition. */
+export function addSpanOfTrace(query: string, condition: string): string {
+  return `${spansOf(query)} && { ${condition} } ${pipelineOf(query)}`.trim();
+}
+
+/** Whether it is of root spans: all of their traces' spans are then those below. */
+export const isOfRoots = (query: string): boolean => /^\{\s*nestedSetParent\s*<\s*0\b/.test(query) && !spansOf(query).includes("||");
 
 /** A text that something may follow: a comment up to the end of its line would swallow it. */
 const closed = (text: string): string => (lex(text).at(-1)?.text.startsWith("//") ? `${text}\n` : text);

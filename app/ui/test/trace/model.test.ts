@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { bottleneck } from "../../src/views/trace/model/bottleneck.ts";
 import { criticalPath, mainTop } from "../../src/views/trace/model/critical_path.ts";
 import { both, counted, findText, longerThan, mark } from "../../src/views/trace/model/find.ts";
 import { flameGraph, placeFlames } from "../../src/views/trace/model/flame.ts";
@@ -121,6 +122,20 @@ test("the critical path of any trace fills the duration of its first span withou
     }
     assert.equal(at, trace.start[top]! + trace.duration[top]!, `seed ${seed}`);
   }
+});
+
+test("most of the time goes to the operation that is longest on the path, of all of its spans together", () => {
+  const trace = traceOf([
+    { id: "a", service: "web", from: 0, to: 100 },
+    { id: "q1", parent: "a", service: "db", name: "SELECT", from: 0, to: 20 },
+    { id: "q2", parent: "a", service: "db", name: "SELECT", from: 20, to: 45 },
+    { id: "p", parent: "a", service: "pay", from: 45, to: 80 },
+    { id: "async", parent: "a", service: "mail", from: 10, to: 75 },
+  ]);
+  const most = bottleneck(trace, criticalPath(trace, 0))!;
+  assert.deepEqual([most.service, most.name, most.spans, most.ns, most.share], ["db", "SELECT", 2, 45, 0.45]);
+  assert.equal(spanIdOf(trace, most.row), spanIdOf(trace, trace.start.indexOf(20)));
+  assert.equal(bottleneck(trace, { segments: [], time: new Float64Array(5) }), undefined);
 });
 
 test("without a root the path begins at what lasts longest", () => {

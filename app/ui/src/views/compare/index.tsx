@@ -1,20 +1,28 @@
-// Two traces side by side: /compare?a=<id>&b=<id>&only=1&node=<number>
+// Two traces side by side: /compare?a=<id>&b=<id>&only=1&node=<number>. Two searches: searches/state.ts
 import { useMemo, useState } from "preact/hooks";
 import { useQuery } from "../../api/use_query.ts";
 import { Empty, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { param, setQuery, url, navigate } from "../../router.ts";
+import { earlier } from "../../state/range.ts";
+import { ROOTS } from "../../traceql/form.ts";
 import { fetchOutline } from "../trace/model/outline.ts";
 import { buildTrace, type Trace } from "../trace/model/trace.ts";
 import { Differences } from "./differences.tsx";
 import { Heads } from "./heads.tsx";
 import { align, differences } from "./model/align.ts";
 import { Pair } from "./pair.tsx";
+import CompareSearches from "./searches/index.tsx";
+import { isOfSearches, searchesUrl } from "./searches/state.ts";
 import { Tree } from "./tree.tsx";
 
 const LEAST_SHARE = 0.002;
 
 export default function CompareView() {
+  return isOfSearches() ? <CompareSearches /> : <CompareTraces />;
+}
+
+function CompareTraces() {
   const [a, b] = [param("a"), param("b")];
   const asked = useQuery(a && b ? `${a} ${b}` : null, async (signal) => {
     const [first, second] = await Promise.all([fetchOutline(a, signal), fetchOutline(b, signal)]);
@@ -63,6 +71,12 @@ function Known({ a, b }: { a: Trace; b: Trace }) {
   );
 }
 
+/** The requests of the last hour, and of the hour before: something to begin with. */
+function lastTwoHours(): string {
+  const last = { from: "now-1h", to: "now" };
+  return searchesUrl({ query: ROOTS, range: earlier(last, 3600e3) }, { query: ROOTS, range: last });
+}
+
 const idOf = (text: string): string => /([0-9a-f]{1,32})(?:\?.*)?\s*$/i.exec(text.trim())?.[1] ?? "";
 
 function Ask({ a, b }: { a: string; b: string }) {
@@ -92,6 +106,9 @@ function Ask({ a, b }: { a: string; b: string }) {
           Compare
         </button>
       </form>
+      <p>
+        Or <a href={lastTwoHours()}>compare two searches</a>: which attributes differ between their spans.
+      </p>
     </Empty>
   );
 }

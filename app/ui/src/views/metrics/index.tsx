@@ -40,7 +40,7 @@ export default function Metrics() {
   };
   const shortcuts = useMemo<Shortcut[]>(
     () => [
-      { keys: "/", what: "Write a query", run: focusEditor },
+      { keys: "/", what: "Write a query", run: () => focusEditor() },
       { keys: "r", what: "Ask again", run: refresh },
     ],
     [],

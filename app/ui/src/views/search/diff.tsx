@@ -6,18 +6,16 @@ import { useQuery } from "../../api/use_query.ts";
 import { type Selection, durationLiteral } from "../../charts/grid.ts";
 import { Empty, Problem, Progress, Segments } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { percent, whole } from "../../lib/format.ts";
+import { whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
 import { type Range, range } from "../../state/range.ts";
-import { addCondition, pipelineOf, spansOf } from "../../traceql/edit.ts";
-import { type Difference, type ValueShare, differencesOf } from "./diff_data.ts";
+import { addCondition, addSpanOfTrace, isOfRoots, spansOf } from "../../traceql/edit.ts";
+import { differencesOf } from "./diff_data.ts";
+import { DifferencesList } from "./differences_list.tsx";
 import { type DiffKind, durationCondition, isDeep, whereText } from "./state.ts";
 
 const VALUES = 100;
-const SHOWN_FIRST = 12;
-const VALUES_SHOWN = 5;
 const SLOW_SHARE = 0.95;
-const SCORE_MIN = 0.004;
 
 export function Diff({ query, selection, kind }: { query: string; selection: Selection; kind: DiffKind }) {
   const spans = spansOf(query);
@@ -101,7 +99,7 @@ interface Comparing {
 }
 
 /** The duration of a root is that of its trace, by which all of the trace's spans can be chosen. Errors are of spans. */
-const canBeDeep = (spans: string, kind: DiffKind): boolean => (kind === "marked" || kind === "slow") && /^\{\s*nestedSetParent\s*<\s*0\b/.test(spans) && !spans.includes("||");
+const canBeDeep = (spans: string, kind: DiffKind): boolean => (kind === "marked" || kind === "slow") && isOfRoots(spans);
 
 async function compare(what: Comparing, asked: Range, signal: AbortSignal): Promise<Compared> {
   const at = { start: asked.fromMs / 1000, end: asked.toMs / 1000 };
@@ -132,8 +130,6 @@ const inNs = (ms: number): bigint => BigInt(Math.round(ms)) * 1_000_000n;
 
 function Answer({ answer, about, query, deep }: { answer: MetricsAnswer; about: string; query: string; deep: boolean }) {
   const { differences, selected, others } = useMemo(() => differencesOf(answer), [answer]);
-  const [all, setAll] = useState(false);
-  const telling = differences.filter((one) => one.score >= SCORE_MIN);
   if (selected === 0) {
     return (
       <Empty icon="spark" title={about === "errors" ? "There are no errors" : "There are no such spans"}>
@@ -141,75 +137,19 @@ function Answer({ answer, about, query, deep }: { answer: MetricsAnswer; about: 
       </Empty>
     );
   }
-  if (telling.length === 0) {
-    return (
-      <Empty icon="check" title="Nothing stands out">
-        <p>No attribute of these spans has other values than that of the rest.</p>
-      </Empty>
-    );
-  }
+  const add = (field: string, op: "=" | "!=", literal: string) => {
+    const condition = `${field} ${op} ${literal}`;
+    // Of another span than the root: the trace must have both.
+    const next = deep ? addSpanOfTrace(query, condition) : addCondition(query, condition);
+    setQuery({ q: next, mark: null, diff: null });
+  };
   return (
     <div class="stack">
+      {answer.message && <p class="note">Not everything could be read: {answer.message}</p>}
       <p class="small muted">
         <span class="dot selection" /> {whole(selected)} spans: {about} <span class="dot baseline" /> {whole(others)} others
       </p>
-      <ol class="differences">
-        {(all ? telling : telling.slice(0, SHOWN_FIRST)).map((one) => (
-          <OneDifference key={one.field} difference={one} query={query} deep={deep} />
-        ))}
-      </ol>
-      {telling.length > SHOWN_FIRST && (
-        <button type="button" class="button small" onClick={() => setAll(!all)}>
-          {all ? "Fewer" : `All ${telling.length}`}
-        </button>
-      )}
+      <DifferencesList differences={differences} sides={["of the selection", "of the rest"]} onAdd={add} />
     </div>
-  );
-}
-
-function OneDifference({ difference, query, deep }: { difference: Difference; query: string; deep: boolean }) {
-  return (
-    <li class="difference">
-      <h3 class="mono ellipsis" title={difference.field}>
-        {difference.field}
-      </h3>
-      <ul>
-        {difference.values.slice(0, VALUES_SHOWN).map((value) => (
-          <OneValue key={value.literal} field={difference.field} value={value} query={query} deep={deep} />
-        ))}
-      </ul>
-      {difference.values.length > VALUES_SHOWN && <p class="faint small">and {difference.values.length - VALUES_SHOWN} more values</p>}
-    </li>
-  );
-}
-
-function OneValue({ field, value, query, deep }: { field: string; value: ValueShare; query: string; deep: boolean }) {
-  const isNil = value.literal === "nil" || value.literal === "";
-  const text = isNil ? "not set" : value.text;
-  const add = (op: "=" | "!=") => {
-    const condition = `${field} ${op} ${isNil ? "nil" : value.literal}`;
-    // Of another span than the root: the trace must have both.
-    const next = deep ? `${spansOf(query)} && { ${condition} } ${pipelineOf(query)}`.trim() : addCondition(query, condition);
-    setQuery({ q: next, mark: null, diff: null });
-  };
-  const shares = `${percent(value.selection)} of the selection, ${percent(value.baseline)} of the rest`;
-  return (
-    <li class="value">
-      <button type="button" class="value-add" title={`Add ${field} = ${text}\n${shares}`} onClick={() => add("=")}>
-        <span class={isNil ? "value-text faint" : "value-text"}>{text}</span>
-        <span class="bars" aria-hidden="true">
-          <span class="bar selection" style={{ width: `${value.selection * 100}%` }} />
-          <span class="bar baseline" style={{ width: `${value.baseline * 100}%` }} />
-        </span>
-        <span class="shares number">
-          <span>{percent(value.selection)}</span>
-          <span class="faint">{percent(value.baseline)}</span>
-        </span>
-        <span class="visually-hidden">{shares}; adds the condition</span>
-      </button>
-      <button type="button" class="button plain icon small" title={`Exclude ${text}`} aria-label={`Exclude ${field} = ${text}`} onClick={() => add("!=")}>
-        <Icon name="minus" />
-      </button>
-    </li>
   );
 }

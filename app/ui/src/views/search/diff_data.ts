@@ -9,7 +9,11 @@ export interface ValueShare {
   literal: string;
   selection: number;
   baseline: number;
+  /** The side whose share is a bound: the value is not among those that were counted there. */
+  atMost?: Side;
 }
+
+export type Side = "selection" | "baseline";
 
 export interface Difference {
   /** As TraceQL writes it. */
@@ -39,21 +43,39 @@ interface Counts {
 /** answer: of compare(), whose samples are added up where there are several. */
 export function differencesOf(answer: MetricsAnswer): Differences {
   const fields = new Map<string, Counts>();
+  collect(fields, answer, { selection: "selection", baseline: "baseline" });
+  return ranked(fields);
+}
+
+/** Two answers of compare({ }), in which all spans are selected: the spans of `second` are what those of `first` differ from. */
+export function differencesBetween(first: MetricsAnswer, second: MetricsAnswer): Differences {
+  const fields = new Map<string, Counts>();
+  collect(fields, first, { selection: "selection" });
+  collect(fields, second, { selection: "baseline" });
+  return ranked(fields);
+}
+
+/** sides: which side the counts of the answer's selection and baseline are for. */
+function collect(fields: Map<string, Counts>, answer: MetricsAnswer, sides: Partial<Record<string, Side>>): void {
   for (const series of answer.series ?? []) {
     const type = find(series.labels, META);
     const label = series.labels?.find((one) => !one.key.startsWith("__"));
-    if (!label || find(series.labels, "__meta_error")) continue;
+    if (!type || !label || find(series.labels, "__meta_error")) continue;
+    const side = sides[type.replace("_total", "")];
+    if (!side) continue;
     const counts = fields.get(label.key) ?? { selection: new Map(), baseline: new Map(), selectionTotal: 0, baselineTotal: 0 };
     fields.set(label.key, counts);
     const sum = series.samples ? series.samples.reduce((all, one) => all + numberOf(one.value), 0) : numberOf(series.value);
-    if (type === "selection_total") counts.selectionTotal += sum;
-    else if (type === "baseline_total") counts.baselineTotal += sum;
-    else if (type === "selection" || type === "baseline") {
+    if (type.endsWith("_total")) counts[`${side}Total`] += sum;
+    else {
       const key = JSON.stringify(label.value ?? null);
-      const before = counts[type].get(key)?.count ?? 0;
-      counts[type].set(key, { value: label.value, count: before + sum });
+      const before = counts[side].get(key)?.count ?? 0;
+      counts[side].set(key, { value: label.value, count: before + sum });
     }
   }
+}
+
+function ranked(fields: Map<string, Counts>): Differences {
   const all = [...fields.values()];
   const selected = Math.max(0, ...all.map((one) => one.selectionTotal));
   const others = Math.max(0, ...all.map((one) => one.baselineTotal));
@@ -62,17 +84,35 @@ export function differencesOf(answer: MetricsAnswer): Differences {
   return { differences, selected, others };
 }
 
+/** The most spans that a value can have which is not listed: only the most frequent values are. */
+function unlisted(listed: Counts[Side], total: number): number {
+  const counts = [...listed.values()].map((one) => one.count);
+  const rest = total - counts.reduce((all, one) => all + one, 0);
+  return rest > 0 ? Math.min(rest, ...counts) : 0;
+}
+
 function difference(field: string, counts: Counts, selected: number, others: number): Difference {
   const keys = new Set([...counts.selection.keys(), ...counts.baseline.keys()]);
-  const values = [...keys].map((key) => {
+  const bounds = {
+    selection: share(unlisted(counts.selection, counts.selectionTotal), selected),
+    baseline: share(unlisted(counts.baseline, counts.baselineTotal), others),
+  };
+  const values: ValueShare[] = [...keys].map((key) => {
     const [one, other] = [counts.selection.get(key), counts.baseline.get(key)];
     const value = (one ?? other)!.value;
-    return {
+    const found: ValueShare = {
       text: valueText(value),
       literal: literalOf(field, value),
       selection: share(one?.count ?? 0, selected),
       baseline: share(other?.count ?? 0, others),
     };
+    // Not listed is not absent: as much alike as it may be.
+    const side: Side | undefined = one ? (other ? undefined : "baseline") : "selection";
+    if (side && bounds[side] > 0) {
+      found[side] = Math.min(bounds[side], Math.max(found.selection, found.baseline));
+      found.atMost = side;
+    }
+    return found;
   });
   const absent = {
     text: "",
@@ -82,7 +122,7 @@ function difference(field: string, counts: Counts, selected: number, others: num
   };
   if (absent.selection > 0 || absent.baseline > 0) values.push(absent);
   // Ids differ in every span, which says nothing: a value counts once several spans have it.
-  const enough = Math.min(SPANS_MIN, Math.max(1, selected));
+  const enough = Math.min(SPANS_MIN, Math.max(1, Math.min(selected, others)));
   const weight = (one: ValueShare) => (one.selection * selected + one.baseline * others >= enough - 0.5 ? divergence(one) : 0);
   values.sort((a, b) => weight(b) - weight(a) || b.selection - a.selection);
   const sum = values.reduce((all, one) => all + weight(one), 0);

@@ -8,6 +8,7 @@ import { inSeconds, now, range, rangeText, refresh } from "../../state/range.ts"
 import { noteVisit } from "../../state/visits.ts";
 import { isMetrics } from "../../traceql/edit.ts";
 import { placeOf } from "../../traceql/error.ts";
+import { comparedWithBefore } from "./compare_menu.tsx";
 import { Diff } from "./diff.tsx";
 import { Overview } from "./overview.tsx";
 import { QueryBar } from "./query_bar.tsx";
@@ -38,10 +39,11 @@ export default function Search() {
   };
   const shortcuts = useMemo<Shortcut[]>(
     () => [
-      { keys: "/", what: "Write a query", run: focusEditor },
+      { keys: "/", what: "Write a query", run: () => focusEditor() },
       { keys: "r", what: "Search again", run: refresh },
       { keys: "l", what: "Live: newest traces as they come", run: () => setQuery({ live: isLive() ? null : "1" }) },
       { keys: "d", what: "What is different about what is marked, or about errors", run: toggleDiff },
+      { keys: "c", what: "Compare with the time before", run: () => navigate(comparedWithBefore()) },
       { keys: "x", what: "Clear the mark", run: () => setMark(null) },
     ],
     [],

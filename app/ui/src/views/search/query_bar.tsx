@@ -6,6 +6,7 @@ import { RangePicker } from "../../components/range_picker.tsx";
 import { VisitsMenu } from "../../components/visits_menu.tsx";
 import { param, setQuery } from "../../router.ts";
 import { refresh } from "../../state/range.ts";
+import { CompareMenu } from "./compare_menu.tsx";
 import { FormEditor } from "./form_editor.tsx";
 import { isLive } from "./state.ts";
 
@@ -45,6 +46,7 @@ export function QueryBar(props: {
           Live
         </button>
         <RangePicker />
+        <CompareMenu />
         <button type="button" class="button icon" title="Search again (r)" aria-label="Search again" onClick={refresh}>
           <Icon name="reload" />
         </button>

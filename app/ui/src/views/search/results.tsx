@@ -6,6 +6,7 @@ import { colourOf } from "../../lib/colours.ts";
 import { ago, bytes, dateTime, duration, nsToMs, whole, wholeMs } from "../../lib/format.ts";
 import { valueText } from "../../lib/value.ts";
 import { setQuery, url } from "../../router.ts";
+import { refresh } from "../../state/range.ts";
 import { isDark } from "../../state/theme.ts";
 import { noteVisit } from "../../state/visits.ts";
 import { type Order, isLive, order } from "./state.ts";
@@ -21,17 +22,15 @@ export function Results({ found, query }: { found: Found & { more: () => void };
         <h2>Traces</h2>
         <Inspected found={found} />
         <span class="spacer" />
-        {!isLive() && (
-          <Segments<Order>
-            label="Order"
-            value={order()}
-            choices={[
-              { value: "start", label: "Newest" },
-              { value: "duration", label: "Longest" },
-            ]}
-            onChange={(value) => setQuery({ order: value === "duration" ? value : null })}
-          />
-        )}
+        <Segments<Order>
+          label="Order"
+          value={isLive() ? "start" : order()}
+          choices={[
+            { value: "start", label: "Newest" },
+            { value: "duration", label: "Longest" },
+          ]}
+          onChange={orderBy}
+        />
       </div>
       {found.partial && <p class="note">Not everything could be read: {found.partial}</p>}
       {found.traces.length > 0 ? (
@@ -74,6 +73,12 @@ export function Results({ found, query }: { found: Found & { more: () => void };
       )}
     </section>
   );
+}
+
+/** What comes live is the newest: the longest are those of the range, as of now. */
+function orderBy(value: Order): void {
+  if (isLive() && value === "duration") refresh();
+  setQuery(value === "duration" ? { order: value, live: null } : { order: null });
 }
 
 /** What the search looked at for its answer. */

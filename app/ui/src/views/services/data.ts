@@ -24,7 +24,11 @@ export interface ServiceEdge extends Stats {
   kind: "service" | "database";
 }
 
+/** Where the map comes from: metrics of a generator in a Prometheus, or spans. */
+export type Source = "prometheus" | "traces";
+
 export interface ServiceMap {
+  source: Source;
   services: ServiceNode[];
   edges: ServiceEdge[];
   rangeSeconds: number;
@@ -33,8 +37,9 @@ export interface ServiceMap {
   message?: string;
 }
 
-export const askMap = ({ fromMs, toMs }: Range, signal: AbortSignal): Promise<ServiceMap> =>
-  getJson<ServiceMap>("/api/service-map", { params: { start: fromMs / 1000, end: toMs / 1000, allow_partial: true }, signal });
+/** source: null: as the server has it set */
+export const askMap = ({ fromMs, toMs }: Range, source: Source | null, signal: AbortSignal): Promise<ServiceMap> =>
+  getJson<ServiceMap>("/api/service-map", { params: { start: fromMs / 1000, end: toMs / 1000, allow_partial: true, source }, signal });
 
 /** A database and a service may have the same name. */
 export const nodeId = (kind: string, name: string): string => `${kind}/${name}`;

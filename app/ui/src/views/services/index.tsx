@@ -1,5 +1,7 @@
 // Services: the map of a time range, what each takes and how it fares, and who depends on whom.
 import { useMemo } from "preact/hooks";
+import { getJson } from "../../api/client.ts";
+import type { PageConfig } from "../../api/page_config.ts";
 import { useQuery } from "../../api/use_query.ts";
 import { Empty, Problem, Progress, Segments } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
@@ -7,7 +9,7 @@ import { RangePicker } from "../../components/range_picker.tsx";
 import { param, setQuery } from "../../router.ts";
 import { type Shortcut, useShortcuts } from "../../state/keys.ts";
 import { range, refresh } from "../../state/range.ts";
-import { askMap } from "./data.ts";
+import { type Source, askMap } from "./data.ts";
 import { Dependencies, ServiceTable } from "./tables.tsx";
 import { MapView } from "./map.tsx";
 import { OneService } from "./one_service.tsx";
@@ -15,7 +17,9 @@ import { OneService } from "./one_service.tsx";
 type Tab = "map" | "table" | "dependencies";
 
 export default function Services() {
-  const asked = useQuery(JSON.stringify(range.value), (signal) => askMap(range.value, signal));
+  const source: Source | null = param("source") === "traces" ? "traces" : null;
+  const asked = useQuery(JSON.stringify([range.value, source]), (signal) => askMap(range.value, source, signal));
+  const config = useQuery("config", (signal) => getJson<PageConfig>("/api/page/config", { signal }));
   const tab = (param("tab") || "map") as Tab;
   const service = param("service");
   const shortcuts = useMemo<Shortcut[]>(() => [{ keys: "r", what: "Ask again", run: refresh }], []);
@@ -36,6 +40,17 @@ export default function Services() {
           ]}
           onChange={(value) => setQuery({ tab: value === "map" ? null : value })}
         />
+        {config.data?.serviceGraph && (
+          <Segments<Source>
+            label="What it is made of"
+            value={source ?? "prometheus"}
+            choices={[
+              { value: "prometheus", label: "Prometheus", title: "Metrics of all spans, as the generator counted them" },
+              { value: "traces", label: "Traces", title: "Spans that are stored here" },
+            ]}
+            onChange={(value) => setQuery({ source: value === "traces" ? value : null })}
+          />
+        )}
         <span class="spacer" />
         <RangePicker />
         <button type="button" class="button icon" title="Ask again (r)" aria-label="Ask again" onClick={refresh}>
@@ -49,10 +64,14 @@ export default function Services() {
         {map && map.leftOut > 0 && <p class="note">The calls of the {map.leftOut} least busy services are not shown.</p>}
         {!map && !asked.error && <div class="skeleton map-skeleton" />}
         {map && map.services.length === 0 && (
-          <Empty icon="map" title="No spans in this time">
-            <p>
-              Choose a longer time range, or <a href="/start">send a first trace</a>.
-            </p>
+          <Empty icon="map" title={map.source === "prometheus" ? "No service-graph metrics in this time" : "No spans in this time"}>
+            {map.source === "prometheus" ? (
+              <p>Choose a longer time range, make the map of traces, or let a metrics generator with the processor service-graphs write to this Prometheus.</p>
+            ) : (
+              <p>
+                Choose a longer time range, or <a href="/start">send a first trace</a>.
+              </p>
+            )}
           </Empty>
         )}
         {map && map.services.length > 0 && tab === "map" && <MapView map={map} selected={service} onSelect={select} />}

@@ -169,7 +169,7 @@ function EdgeShape(props: { placed: PlacedEdge; width: number; state: string; on
 
 function EdgeLabel({ placed: { edge, points } }: { placed: PlacedEdge }) {
   const { x, y } = points[Math.floor(points.length / 2)]!;
-  const text = `${rate(edge.requestsPerSecond)} · p95 ${ms(edge.p95Ms)}${edge.errors ? ` · ${percent(edge.errorShare)} err` : ""}`;
+  const text = `${rate(edge.requestsPerSecond)} · p95 ${ms(edge.p95Ms)} · p99 ${ms(edge.p99Ms)}${edge.errors ? ` · ${percent(edge.errorShare)} err` : ""}`;
   return (
     <g class="edge-label" transform={`translate(${x} ${y - 4})`}>
       <rect x={-text.length * 3.1 - 6} y={-11} width={text.length * 6.2 + 12} height={18} rx={5} />

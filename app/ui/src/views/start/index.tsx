@@ -1,12 +1,12 @@
 // The first visit: how to send the first trace, or see those of a demo.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { getJson } from "../../api/client.ts";
 import type { PageConfig } from "../../api/page_config.ts";
 import type { TagNames } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
 import { CopyButton, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { param, setQuery } from "../../router.ts";
+import { navigate, param, setQuery } from "../../router.ts";
 import { tenant } from "../../state/session.ts";
 import { SNIPPETS, addresses } from "./snippets.ts";
 
@@ -14,6 +14,7 @@ const POLL_MS = 2000;
 
 export default function Start() {
   const asked = useQuery("config", (signal) => getJson<PageConfig>("/api/page/config", { signal }));
+  const [follow, setFollow] = useState(false);
   if (asked.error) return <Problem error={asked.error} retry={asked.reload} />;
   if (!asked.data) return <Progress on />;
   return (
@@ -22,16 +23,19 @@ export default function Start() {
         <h1>Send the first trace</h1>
         <p class="muted">Stretto takes traces as they are: no agent of its own, no schema. Choose what you have, and the trace can be found here within a second.</p>
       </div>
-      <Arrival />
+      <Arrival follow={follow} />
       <Snippets config={asked.data} />
-      <Demo config={asked.data} reload={asked.reload} />
+      <Demo config={asked.data} reload={asked.reload} onSet={setFollow} />
       <Receivers config={asked.data} />
     </div>
   );
 }
 
-/** Whether spans are here: looks again and again until they are. */
-function Arrival() {
+// Only what has just come is of interest then.
+const NEWEST = "/search?from=now-5m&live=1";
+
+/** Whether spans are here: looks again and again until they are. follow: goes to them then. */
+function Arrival({ follow }: { follow: boolean }) {
   const [turn, setTurn] = useState(0);
   const asked = useQuery(`arrived ${turn}`, (signal) => getJson<TagNames>("/api/v2/search/tags", { params: { scope: "resource", limit: 1 }, signal }));
   const arrived = (asked.data?.scopes?.length ?? 0) > 0;
@@ -39,6 +43,11 @@ function Arrival() {
     if (arrived) return;
     const timer = setInterval(() => setTurn((before) => before + 1), POLL_MS);
     return () => clearInterval(timer);
+  }, [arrived]);
+  const seen = useRef(follow);
+  seen.current = follow;
+  useEffect(() => {
+    if (arrived && seen.current) navigate(NEWEST);
   }, [arrived]);
   if (asked.error) return <Problem error={asked.error} retry={asked.reload} />;
   return (
@@ -83,7 +92,8 @@ function Snippets({ config }: { config: PageConfig }) {
   );
 }
 
-function Demo({ config, reload }: { config: PageConfig; reload: () => void }) {
+/** onSet: told whether it was started. */
+function Demo({ config, reload, onSet }: { config: PageConfig; reload: () => void; onSet: (running: boolean) => void }) {
   const [error, setError] = useState<Error>();
   const { allowed, running } = config.demo;
   if (!allowed) return null;
@@ -91,6 +101,7 @@ function Demo({ config, reload }: { config: PageConfig; reload: () => void }) {
     try {
       await getJson("/api/page/demo", { method: "POST", params: { running: next } });
       setError(undefined);
+      onSet(next);
       reload();
     } catch (caught) {
       setError(caught as Error);
@@ -101,7 +112,7 @@ function Demo({ config, reload }: { config: PageConfig; reload: () => void }) {
       <Icon name="spark" />
       <div>
         <h2>Nothing to send yet?</h2>
-        <p class="muted">A small bookshop of fourteen services can send five traces a second: some are slow, some fail.</p>
+        <p class="muted">A small bookshop of fourteen services can send five traces a second: some are slow, some fail. The first of them are shown as soon as they are here.</p>
         {error && <Problem error={error} />}
       </div>
       <span class="spacer" />

@@ -1,14 +1,19 @@
 // What the trace is: its root, when, how long, and what is odd about it.
 import { CopyButton, Service } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { ago, count, dateTime, duration, whole } from "../../lib/format.ts";
+import { colourOf } from "../../lib/colours.ts";
+import { ago, count, dateTime, duration, percent, whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
+import { isDark } from "../../state/theme.ts";
 import { CompareWith } from "./compare_with.tsx";
 import { Download } from "./download.tsx";
+import type { Bottleneck } from "./model/bottleneck.ts";
 import { mainTop } from "./model/critical_path.ts";
 import { nameOf, serviceOf, type Trace } from "./model/trace.ts";
+import type { TraceState } from "./state.ts";
 
-export function Head({ trace }: { trace: Trace }) {
+export function Head({ state }: { state: TraceState }) {
+  const { trace } = state;
   const top = mainTop(trace);
   const name = trace.rootName || (top >= 0 ? nameOf(trace, top) : "");
   const service = trace.rootService || (top >= 0 ? serviceOf(trace, top) : "");
@@ -23,6 +28,7 @@ export function Head({ trace }: { trace: Trace }) {
       </div>
       <dl class="tr-facts">
         <Fact label="Duration" value={duration(trace.durationNs)} strong />
+        {state.bottleneck && <MostOfIt state={state} most={state.bottleneck} />}
         <Fact label="Start" value={trace.startNs > 0n ? dateTime(startMs) : "unknown"} title={ago(startMs)} />
         <Fact label="Spans" value={whole(trace.spans)} />
         <Fact label="Services" value={whole(trace.services.length)} />
@@ -52,6 +58,28 @@ export function Head({ trace }: { trace: Trace }) {
         <Download trace={trace} plain />
       </div>
     </header>
+  );
+}
+
+/** The answer to "why does it take so long?", and the way there. */
+function MostOfIt({ state, most }: { state: TraceState; most: Bottleneck }) {
+  const name = `${most.spans > 1 ? `${whole(most.spans)} × ` : ""}${most.name || "no name"}`;
+  return (
+    <div>
+      <dt>Most of it</dt>
+      <dd>
+        <button
+          type="button"
+          class="link-button tr-most"
+          title={`The trace waits ${duration(most.ns)} for ${most.service}: ${name} (m)`}
+          onClick={() => state.select(most.row)}
+        >
+          <span class="dot" style={{ background: colourOf(most.service, isDark.value) }} />
+          <span class="ellipsis">{name}</span>
+          <span class="number">{percent(most.share)}</span>
+        </button>
+      </dd>
+    </div>
   );
 }
 

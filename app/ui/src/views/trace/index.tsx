@@ -74,7 +74,7 @@ function Known({ trace }: { trace: Trace }) {
   const selected = state.selected.value;
   return (
     <div class="tr">
-      <Head trace={trace} />
+      <Head state={state} />
       <Notes trace={trace} />
       <section class="card tr-card">
         <div class="tr-tabs" role="tablist" aria-label="Views of the trace">

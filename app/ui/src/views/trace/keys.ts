@@ -32,6 +32,7 @@ export function useTraceKeys(state: TraceState, waterfall: { current: WaterfallH
       { keys: "s", what: "Collapse within services", run: () => state.collapseByService() },
       { keys: "f", what: "Fold repeated siblings", run: () => state.setFolding(!state.shown.peek().folding) },
       { keys: "p", what: "Critical path", run: () => (state.showPath.value = !state.showPath.peek()) },
+      { keys: "m", what: "Where most of the time goes", run: () => state.bottleneck && state.select(state.bottleneck.row) },
       { keys: "u", what: "Time gaps", run: () => (state.showGaps.value = !state.showGaps.peek()) },
       ...TABS.map((tab, n) => ({ keys: String(n + 1), what: `Tab: ${tab}`, run: () => setQuery({ tab: n ? tab : "" }) })),
     ].map((one) => ({ ...one, run: () => void one.run() }));

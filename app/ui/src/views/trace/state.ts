@@ -1,6 +1,7 @@
 // What the trace view shows: of the URL what can be shared, of this object what is only for now.
 import { type ReadonlySignal, type Signal, computed, signal } from "@preact/signals";
 import { param, setQuery } from "../../router.ts";
+import { type Bottleneck, bottleneck } from "./model/bottleneck.ts";
 import { type CriticalPath, criticalPath, mainTop } from "./model/critical_path.ts";
 import { both, type Found, longerThan } from "./model/find.ts";
 import { findFolds, type Folds } from "./model/folds.ts";
@@ -26,6 +27,7 @@ const FEW_LINES = 20;
 export class TraceState {
   readonly folds: Folds;
   readonly path: CriticalPath;
+  readonly bottleneck: Bottleneck | undefined;
   readonly gaps: readonly Gap[];
   /** All of the trace, with what lies before its start and behind its end. */
   readonly whole: Zoom;
@@ -58,6 +60,7 @@ export class TraceState {
   constructor(readonly trace: Trace) {
     this.folds = findFolds(trace);
     this.path = criticalPath(trace, mainTop(trace));
+    this.bottleneck = bottleneck(trace, this.path);
     this.whole = wholeOf(trace);
     this.gaps = gaps(trace, trace.durationNs * GAP_SHARE, GAPS_MAX);
     this.shown = signal<Shown>({ collapsed: new Uint8Array(trace.rows), unfolded: new Set(), folding: true });

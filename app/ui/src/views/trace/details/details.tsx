@@ -19,6 +19,7 @@ import { Attributes } from "./attributes.tsx";
 import { Links } from "./links.tsx";
 
 const WIDTH_PX_MIN = 320;
+const AROUND_MS = 1800e3;
 const width = stored<number>("local", "trace.detailsWidth", 430, (value): value is number => typeof value === "number");
 
 export function Details({ state, row, templates }: { state: TraceState; row: number; templates: readonly LinkTemplate[] }) {
@@ -125,6 +126,9 @@ function Whole({ state, row, whole, templates }: { state: TraceState; row: numbe
   const outside = useMemo(() => linksOf(templates, whole), [templates, whole]);
   const failed = span.status?.code === "STATUS_CODE_ERROR";
   const id = idHex(span.spanId);
+  // An old trace is not of the last hour.
+  const startMs = nsToMs(span.startTimeUnixNano);
+  const around = { from: Math.floor(startMs - AROUND_MS), to: Math.ceil(startMs + AROUND_MS) };
   const operation = `{ resource.service.name = ${quoted(serviceOf(trace, row))} && name = ${quoted(span.name ?? "")} }`;
   return (
     <>
@@ -139,9 +143,13 @@ function Whole({ state, row, whole, templates }: { state: TraceState; row: numbe
           <Icon name="search" />
           Zoom here
         </button>
-        <a class="button small" href={url("/search", { q: operation })}>
+        <a class="button small" href={url("/search", { q: operation, ...around })}>
           <Icon name="filter" />
           Others like it
+        </a>
+        <a class="button small" href={url("/services", { service: serviceOf(trace, row), ...around })}>
+          <Icon name="map" />
+          Service
         </a>
         {outside.map((one) => (
           <a key={one.name} class="button small" href={one.href} target="_blank" rel="noopener noreferrer">
