@@ -110,6 +110,8 @@ def test_python_parses(block: Block) -> None:
         ("make tset", "the Makefile has no"),
         ("docker compose --file docker/compose/none.yaml up", "there is no"),
         ("docker compose --file docker/compose/single/compose.yaml up grafanna", "no service"),
+        ("docker compose --file docker/compose/single/compose.yaml exec streto stretto demo", "no service"),
+        ("docker compose --file docker/compose/single/compose.yaml exec stretto stretto demo --too x", "unrecognized"),
         ("helm install stretto docker/helm/stretto --set kafka.adress=x", "values.yaml has no kafka.adress"),
         ("kubectl apply --kustomize docker/kustomize/bas", "there is no"),
         (".venv/bin/python -m benchmarks.nothing", "there is no module"),

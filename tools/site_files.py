@@ -23,9 +23,13 @@ _START: Final = {"README.md": "docs/index.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the files that pages link to, and those that these link to."""
+    """Adds the documents at the root of the repository, the files that pages link to, and those that these link to."""
     waiting = [f"{DOCS}{file.src_uri}" for file in files.documentation_pages()]
     known = {f"{DOCS}{file.src_uri}" for file in files}
+    for path in sorted(one.name for one in ROOT.glob("*.md") if one.name not in _START):
+        known.add(path)
+        files.append(File.generated(config, f"{PROJECT}{path}", abs_src_path=str(ROOT / path)))
+        waiting.append(path)
     while waiting:
         path = waiting.pop()
         for target in _targets(path):

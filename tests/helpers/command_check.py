@@ -114,7 +114,9 @@ def _docker(words: list[str]) -> str:
     for file in files:
         if not (ROOT / file).is_file():
             return f"there is no {file}"
-    own = words[words.index(verbs[0]) + 1 :]
+    own, inner = words[words.index(verbs[0]) + 1 :], []
+    if verbs[0] == "exec":
+        own, inner = own[:1], own[1:]  # the service, and what it runs
     for option in (word.partition("=")[0] for word in own if word.startswith("--")):
         if option not in known[verbs[0]]:
             return f"docker {verbs[0]} {option}: not one that we know"
@@ -122,9 +124,9 @@ def _docker(words: list[str]) -> str:
             break
     if compose and files:
         services = _services(ROOT / files[-1])
-        if wrong := [word for word in own if not word.startswith("-") and word not in services and verbs[0] != "exec"]:
+        if wrong := [word for word in own if not word.startswith("-") and word not in services]:
             return f"{files[-1]} has no service {wrong}"
-    return ""
+    return problem(inner) if inner else ""
 
 
 def _services(path: Path) -> set[str]:

@@ -42,6 +42,7 @@ NOT_RUN: Final = {
     "duckdb": ("duckdb",),
     "development": ("pytest", "tools/with-node", "python", "pre-commit", "make", ".ci/run"),
     "bucket": ("blocks",),  # of a storage that the reader has
+    "files": ("config",),  # the reader's own settings
 }
 _FENCE: Final = re.compile(r"^( *)(`{3,}|~{3,})([^\s`]*)(.*)$")
 _MARK: Final = re.compile(r"<!-- not run: (\S+) -->")
