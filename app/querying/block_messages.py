@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from app.querying.live_messages import keys_of, redactions_from_json, redactions_to_json, tenant_of
+from app.querying.live_messages import keys_of, read_limit_of, redactions_from_json, redactions_to_json, tenant_of
 from app.rpc.frames import RpcFrame
+from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import NO_KEYS, Keys
 from tables.blocks.meta import BlockMeta
@@ -57,7 +58,9 @@ class BlockFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockAsk:
-    """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too"""
+    """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too
+    read_limit: how much the whole query may read
+    """
 
     tenant: str
     wanted: Wanted
@@ -65,6 +68,7 @@ class BlockAsk:
     files: Sequence[BlockFiles]
     redactions: Sequence[Redaction] = ()
     elsewhere: Keys = field(default_factory=lambda: NO_KEYS)
+    read_limit: ReadLimit | None = None
 
     def to_frame(self) -> RpcFrame:
         """The frame of a job."""
@@ -74,6 +78,7 @@ class BlockAsk:
             "request": to_json(self.request),
             "files": [[one.meta.model_dump(), one.first, one.end] for one in self.files],
             "redactions": redactions_to_json(self.redactions),
+            "read_limit": None if self.read_limit is None else list(self.read_limit),
         }
         return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
@@ -90,6 +95,7 @@ class BlockAsk:
                 files=[_files(values, tenant) for values in fields["files"]],
                 redactions=redactions_from_json(fields["redactions"]),
                 elsewhere=keys_of(frame.data),
+                read_limit=read_limit_of(fields),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err

@@ -12,6 +12,7 @@ from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_file
 from app.querying.trace_partial import TracePart
 from app.rpc.frames import RpcFrame
+from query import memory
 from query.request_json import BadRequest
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
@@ -41,6 +42,7 @@ class BlockService:
     async def answer(self, frame: RpcFrame) -> RpcFrame:
         """The answer to a job. Raises: BadRequest, DamagedError, OutdatedError, and as `QueryExecutor.run`"""
         ask, blocks = BlockAsk.from_frame(frame), self._blocks()
+        memory.limit_reading(ask.read_limit)
         if blocks is None:
             raise BadRequest("the storage is not open yet")
         self._use(blocks, ask)

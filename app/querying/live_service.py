@@ -23,6 +23,7 @@ from app.querying.redacted import redacted_parts
 from app.querying.trace_partial import TracePart
 from app.rpc.conversation import Conversation
 from app.rpc.frames import RpcFrame
+from query import memory
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
@@ -48,6 +49,7 @@ class LiveService:
     async def answer(self, conversation: Conversation) -> None:
         """One conversation; see `live_messages`."""
         ask = LiveAsk.from_frame(await conversation.receive())
+        memory.limit_reading(ask.read_limit)
         view = live_view(self._manager, ask.tenant, ask.partitions)
         for status in view.statuses.values():
             ASKED.labels(status).inc()
