@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,7 +176,7 @@ def _python(words: list[str]) -> str:
 
 
 def _grpcurl(words: list[str]) -> str:
-    options = dict(zip(words, words[1:], strict=False))
+    options = dict(pairwise(words))
     service, _, method = words[-1].rpartition("/")
     found = tempo_pb2.DESCRIPTOR.services_by_name[service.removeprefix("tempopb.")].methods_by_name.get(method)
     if found is None or not (ROOT / options["-proto"]).is_file():
