@@ -99,7 +99,8 @@ def _times(months: Months, blocks: Sequence[BlockMeta], one: BlockMeta, ask: Ask
 
 def _asked(months: Months, blocks: Sequence[BlockMeta], ask: Ask) -> tuple[float, float, object]:
     reader = months.block_list()
-    took = []
+    took: list[float] = []
+    answer: object = None
     for _ in range(1 + _WARM_TIMES):
         began_s = process_time()
         answer = ask(reader.query_sources(blocks))
