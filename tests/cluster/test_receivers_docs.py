@@ -16,9 +16,15 @@ from tests.harness.span_clients import program
 from tests.helpers.files import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
-TEXT: Final = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
+# Without what only an application of the reader's own can use.
+TEXT: Final = re.sub(
+    r"^<!-- not run: app -->\n```.*?^```$",
+    "",
+    (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE | re.DOTALL,
+)
 BLOCKS: Final = re.findall(r"^```(sh|python|js)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-(SETTINGS,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+SETTINGS, _ = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SERVICE: Final = re.compile(r"example-[a-z-]+")
 # Of the documentation, by the names of the receivers.
 PORTS: Final = {
