@@ -126,8 +126,10 @@ class RequestBatcher:
         request = Request(tenant, body)
         twin = self._unsettled.take(request)
         if twin is not None:
-            task = asyncio.ensure_future(self._await_twin(request, twin, held))
+            task = asyncio.ensure_future(self._await_twin(request, twin))
             task.add_done_callback(partial(_tell, settled))
+            # The client may go away before the task begins; then nothing of it runs.
+            task.add_done_callback(lambda _: _release(held))
             return _Twin(task)
         waiting = _PendingRequest(self, request, held, settled)
         self.count_in_flight(len(body))
@@ -148,12 +150,9 @@ class RequestBatcher:
             since_last_s = loop.time() - self._last_batch_s
             self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.window_s - since_last_s), self._go)
 
-    async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]", held: InputBytes | None) -> Outcome:
+    async def _await_twin(self, request: Request, twin: "asyncio.Future[Outcome]") -> Outcome:
         """Waits for an earlier attempt with the same bytes: it was refused, and may have been written since."""
-        try:
-            done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
-        finally:
-            _release(held)
+        done, _ = await asyncio.wait({twin}, timeout=self._limits.wait_s)
         if not done:
             raise KafkaUnavailable("Kafka has not acknowledged the request's first sending yet; send again later")
         self._unsettled.done(request)

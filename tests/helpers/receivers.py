@@ -41,7 +41,10 @@ class FakeBatcher:
             else:
                 settled(outcome)
 
-        return FakeWriting(written())
+        writing = FakeWriting(written())
+        if held is not None:  # also of a task that never began
+            writing.task.add_done_callback(lambda _: held.release())
+        return writing
 
     async def add(self, tenant: str, body: bytes, held: InputBytes | None = None) -> Outcome:
         try:

@@ -59,6 +59,10 @@ OF_THE_PROCESS = {
     "GET /compactor/ring",
     "GET /memberlist",
     "GET /partition-ring",
+    "POST /-/reload",
+    "GET /debug/memory",
+    "GET /debug/tasks",
+    "GET /debug/threads",
     "GET /debug/pprof",
     "GET /debug/pprof/",
     "GET /debug/pprof/profile",
@@ -70,6 +74,10 @@ OF_ITS_TENANTS = {
     "GET /status/overrides/{tenant}": "/status/overrides/beta",
     "GET /usage_metrics": "/usage_metrics",
 }
+
+
+# Answers for a tenant, and speaks a protocol of its own: test_mcp.py asks it as others.
+OF_MCP = {"POST /api/mcp"}
 
 
 class OwnOf:
@@ -137,7 +145,7 @@ def test_the_page_needs_no_token() -> None:
 
 def test_every_route_is_in_a_table() -> None:
     """A new one fails here until somebody says whose data it shows."""
-    known = [*OF_A_TENANT, *OF_THE_PROCESS, *OF_ITS_TENANTS]
+    known = [*OF_A_TENANT, *OF_THE_PROCESS, *OF_ITS_TENANTS, *OF_MCP]
     assert sorted(set(routes(app_over(backend())))) == sorted(known)
 
 

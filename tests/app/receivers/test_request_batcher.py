@@ -140,6 +140,13 @@ async def test_what_a_request_holds_is_given_back_when_it_is_done():
     early.cancel()
     await asyncio.wait({early})
     assert budget.used_bytes == 1600
+    # One that goes away as soon as it has come, while its first attempt is being written.
+    held = budget.open("t")
+    held.add("waiting", 600)
+    batcher.submit("t", b"b" * 600, held, lambda _: None).gone()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert budget.used_bytes == 1600
     released.set()
     await asyncio.wait({patient, again})
     assert budget.used_bytes == 0
