@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, Self, cast
 
 # Of Kafka's protocol.
 FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, OFFSET_FETCH = 1, 2, 3, 8, 9
@@ -23,6 +23,7 @@ _LENGTH: Final = struct.Struct(">i")
 _REQUEST: Final = struct.Struct(">hhih")  # API, its version, correlation id, length of the client's name
 _CORRELATION: Final = struct.Struct(">i")
 _TICK_S: Final = 0.05
+_CLOSE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class KafkaProxy(threading.Thread):
         self._faults: tuple[Fault, ...] = ()
         self._listening, self._finish = threading.Event(), threading.Event()
         self._cut_before_s = 0.0
+        self._connections: set[asyncio.Task[None]] = set()
         self._later: _Later | None = None
         self._until_s: float | None = None
         self.caught = threading.Event()  # a fault that was to come later has come
@@ -106,9 +108,16 @@ class KafkaProxy(threading.Thread):
             if self._until_s is not None and time.monotonic() >= self._until_s:
                 self.set()
         server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_CLOSE_S)
+        await asyncio.sleep(
+            0
+        )
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         began_s = time.monotonic()
+        self._connections.add(mine := cast("asyncio.Task[None]", asyncio.current_task()))
+        mine.add_done_callback(self._connections.discard)
         try:
             kafka_reader, kafka_writer = await asyncio.open_connection("127.0.0.1", self._kafka_port, limit=1 << 20)
         except OSError:
