@@ -36,6 +36,7 @@ from app.targets import joined
 from app.targets.consumer_watch import ConsumerWatch, StallLimits
 from app.targets.internal import InternalListener
 from app.targets.kafka_state import KafkaState
+from app.targets.live_store import hand_over
 from app.targets.member_rings import MemberRings
 from app.targets.own_member import OwnMember, members_service
 from app.targets.query_server import QueryServer
@@ -98,6 +99,9 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     worker, *others = target.apps.values() or [idle_app(settings, shared)]
     if settings.log_format != "text":
         worker.conf.logging_config = logging_config(settings.log_format, settings.log_level)
+    own.leaving = lambda: worker.leaving or worker.should_stop
+    if target.live is not None:
+        worker.before_stop.append(hand_over(settings, shared, target.apps["live-store"], target.live).run)
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
     # First in and last out: who asks for partitions that are leaving finds out why.

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 QUERY_SETTING: Final = "query.memory_bytes_max"
 TOTAL_SETTING: Final = "query.memory_total_bytes_max"
+READ_SETTING: Final = "query_frontend.max_bytes_read_per_query"
 CHEAPER: Final = "a shorter time range, a narrower filter, fewer fields in by() and select(), or a lower limit"
 
 # What a query takes of the common limit at once: so the lock of all is taken seldom.
@@ -29,7 +30,9 @@ _STEP_BYTES: Final = 1 << 20
 FREE_BYTES: Final = 4 << 20
 
 REFUSED: Final = Counter(
-    "stretto_query_memory_refused_total", "Queries refused because they reached a memory limit.", ["limit"]
+    "stretto_query_memory_refused_total",
+    "Queries refused because they reached a limit of memory, or of bytes that they may read.",
+    ["limit"],
 )
 USED: Final = Gauge(
     "stretto_query_memory_bytes", "Bytes reserved by running queries and by answers that are being sent."
@@ -52,6 +55,10 @@ class QueriesTooLarge(MemoryExceeded):
     """The limit of all queries together: others hold the memory, so asking again later may help."""
 
     setting = TOTAL_SETTING
+
+
+class ReadsTooMuch(QueryTooLarge):
+    """The limit of what one query may read: asking again does not help."""
 
 
 class SharedMemory:
@@ -90,6 +97,7 @@ class MemoryBudget:
         self.bytes_max, self.bytes, self.peak_bytes = bytes_max, 0, 0
         self._shared, self._taken, self._users = shared, 0, 0
         self._setting = QUERY_SETTING
+        self.read_limit: ReadLimit | None = None
         self._lock = threading.Lock()
 
     def limited(self, limit: "RequestLimit | None") -> "MemoryBudget":
@@ -97,6 +105,21 @@ class MemoryBudget:
         if limit is not None and limit.bytes_max < self.bytes_max:
             self.bytes_max, self._setting = limit
         return self
+
+    def limited_reading(self, limit: "ReadLimit | None") -> "MemoryBudget":
+        """Itself, of a query that may read no more than this."""
+        self.read_limit = limit
+        return self
+
+    def check_read(self, size: int) -> None:
+        """In: how many bytes of columns the query has read in all. Raises: ReadsTooMuch"""
+        limit = self.read_limit
+        if limit is not None and size > limit.bytes_max:
+            REFUSED.labels(READ_SETTING).inc()
+            raise ReadsTooMuch(
+                f"the query of tenant {limit.tenant} reads more than the setting {limit.setting} allows: "
+                f"{_mb(size)} until now; the limit is {_mb(limit.bytes_max)}. Cheaper would be {CHEAPER}"
+            )
 
     def reserve(self, size: int, what: str, cheaper: str = CHEAPER) -> None:
         """Counts bytes that are about to be made. what: a noun, for the error
@@ -231,12 +254,21 @@ class RequestLimit(NamedTuple):
     setting: str
 
 
+class ReadLimit(NamedTuple):
+    """How many bytes of columns one query may read. setting, tenant: for errors"""
+
+    bytes_max: int
+    setting: str
+    tenant: str
+
+
 class _Request:
     """The budget of one request, made when it is first needed."""
 
     def __init__(self) -> None:
         self.budget: MemoryBudget | None = None
         self.limit: RequestLimit | None = None
+        self.read_limit: ReadLimit | None = None
 
 
 _REQUEST: Final[ContextVar[_Request | None]] = ContextVar("request memory", default=None)
@@ -264,7 +296,7 @@ def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:
     if here is None:
         return make()
     if here.budget is None:
-        here.budget = make().limited(here.limit).open()
+        here.budget = make().limited(here.limit).limited_reading(here.read_limit).open()
     return here.budget
 
 
@@ -273,6 +305,15 @@ def limit_request(limit: RequestLimit) -> None:
     here = _REQUEST.get()
     if here is not None:
         here.limit = limit
+
+
+def limit_reading(limit: ReadLimit | None) -> None:
+    """The request that this task answers may read no more than this; None: as much as it needs. Before it uses
+    anything.
+    """
+    here = _REQUEST.get()
+    if here is not None:
+        here.read_limit = limit
 
 
 def running_in(budget: MemoryBudget, work: Callable[..., T]) -> Callable[..., T]:

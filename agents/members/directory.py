@@ -101,6 +101,10 @@ class MemberDirectory:
         """See `Members`."""
         return [one for one in self.all() if target in one.targets and one.state is MemberState.ACTIVE]
 
+    def serving(self, target: str) -> Sequence[Member]:
+        """See `Members`."""
+        return [one for one in self.all() if target in one.targets and one.state is not MemberState.UNHEALTHY]
+
     def all(self) -> Sequence[Member]:
         """See `Members`."""
         kept = (one for one in self._known.values() if self._silent_ms(one) <= self._forget_ms)

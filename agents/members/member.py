@@ -69,6 +69,10 @@ class Members(Protocol):
         """The processes with a target that are ACTIVE, in a stable order: by member id."""
         ...
 
+    def serving(self, target: str) -> Sequence[Member]:
+        """As `alive`, with those that are LEAVING: they answer until they are gone."""
+        ...
+
     def all(self) -> Sequence[Member]:
         """All that are not forgotten, UNHEALTHY ones included, by member id."""
         ...

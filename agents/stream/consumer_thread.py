@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import faust
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from aiokafka.protocol.group import LeaveGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from prometheus_client import Counter
 
@@ -56,6 +57,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         self.failure = ""  # why the consumer does not go on by itself; "": it does
         self.beat_s = time.monotonic()  # when the thread's loop last turned to us
         self.topics: set[str] = set()
+        self.has_left = False  # the group, for good
         self._consumer: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._came_s = -_BUSY_S  # when the last records came
@@ -220,6 +222,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
             await self._end(former)
         consumer.subscribe(topics=set(self.topics), listener=self._rebalance_listener)
 
+    async def leave_group(self) -> None:
+        """Runs in the thread: leaves the group for good, and goes on fetching the partitions that it has.
+
+        aiokafka leaves only when the consumer ends, and a static member never: the others would wait until it is
+        missed. Commits fail from now on.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        self.has_left = True
+        tasks = [coordinator._coordination_task, coordinator._heartbeat_task]  # noqa: SLF001
+        running = [task for task in tasks if task is not None and not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_LEAVE_S)
+        # What takes its place ends with the consumer: fetching looks whether it goes on, and the end waits for it.
+        ended = coordinator._closing  # noqa: SLF001
+        coordinator._coordination_task = asyncio.ensure_future(_until(ended))  # noqa: SLF001
+        coordinator._heartbeat_task = None  # noqa: SLF001
+        request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+        async with asyncio.timeout(_LEAVE_S):
+            await coordinator._send_req(request)  # noqa: SLF001
+
     async def _end(self, consumer: Any) -> None:
         """Stops a consumer, whatever state it is in."""
         consumer._closed = True  # noqa: SLF001
@@ -263,6 +287,10 @@ def _size(records: Mapping[Any, Sequence[Any]]) -> tuple[int, int]:
     """Records, and the bytes of their values."""
     values = [record.value for found in records.values() for record in found]
     return len(values), sum(len(value) for value in values if value)
+
+
+async def _until(ended: "asyncio.Future[None]") -> None:
+    await asyncio.wait([ended])
 
 
 async def _within(seconds: float, work: Any) -> None:

@@ -59,6 +59,8 @@ class StreamApp(faust.App):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.partition_owner: PartitionOwner = NoOwner()
         self.before_start: list[Callable[[], Awaitable[None]]] = []
+        self.before_stop: list[Callable[[], Awaitable[None]]] = []
+        self.leaving = False  # it was told to stop; `before_stop` may still be under way
         self.parts: list[faust.Service] = []
         self._empty_handed: asyncio.Task[None] | None = None
 
@@ -82,6 +84,18 @@ class StreamApp(faust.App):  # type: ignore[misc]
         await super().on_start()
         for part in self.parts:
             await self.add_runtime_dependency(part)
+
+    async def stop(self) -> None:
+        """Runs the hooks, while everything still works; then Faust's stop."""
+        if not self.should_stop:
+            self.leaving = True
+            hooks, self.before_stop = self.before_stop, []
+            for hook in hooks:
+                try:
+                    await hook()
+                except Exception:
+                    log.exception("%s stops without having done all that it should before", self.conf.id)
+        await super().stop()
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Tells the owner also of an assignment without any partition: there are more members than partitions, or

@@ -168,6 +168,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         except (IllegalStateError, AssertionError):
             log.info("%s[%d] has gone before offset %d was sought", partition.topic, partition.partition, offset)
 
+    async def leave_group(self) -> None:
+        """Lets the others of the group have the partitions, and goes on reading them.
+
+        Raises: KafkaError, OSError, TimeoutError: Kafka did not take it; the others find out after the session timeout
+        """
+        await self._thread.call_thread(self._thread.leave_group)
+
     async def rebuild(self) -> None:
         """Replaces the consumer by a new one, which joins the group, whatever state the former one is in.
 
@@ -205,6 +212,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
     def connected(self) -> bool:
         """Whether it has reached Kafka since the start of the process."""
         return self._thread._consumer is not None  # noqa: SLF001
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has left its group for good, and reads on without it."""
+        return bool(self._thread.has_left)
 
     @property
     def subscribed(self) -> bool:

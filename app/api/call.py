@@ -11,7 +11,7 @@ from app.api.limits import LIMITS, ApiLimits, LimitsOf, strictest
 from app.api.tenants import TENANTS
 from app.net.access import SEPARATOR, Access, Identity
 from query import memory
-from query.memory import RequestLimit
+from query.memory import ReadLimit, RequestLimit
 
 _MEMORY_SETTING: Final = "read.max_query_memory_bytes of the tenant's overrides"
 PARTIAL_HEADER: Final = "X-Stretto-Partial"
@@ -45,6 +45,8 @@ def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:
     found = strictest([limits(name) for name in tenant.split(SEPARATOR)])
     if found.max_query_memory_bytes:
         memory.limit_request(RequestLimit(found.max_query_memory_bytes, _MEMORY_SETTING))
+    if found.max_bytes_read_per_query:
+        memory.limit_reading(ReadLimit(found.max_bytes_read_per_query, found.bytes_read_setting, tenant))
     return found
 
 

@@ -25,10 +25,12 @@ class ApiLimits:
     max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
     allow_partial: bool = False  # allow_partial
     max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
+    max_bytes_read_per_query: int = 0  # max_bytes_read_per_query; 0: none
     # Only of single tenants.
     max_bytes_per_tag_values_query: int = 0  # read.max_bytes_per_tag_values_query; 0: none
     max_query_memory_bytes: int = 0  # read.max_query_memory_bytes; 0: query.memory_bytes_max
-    # Where the durations come from, for errors.
+    # Where they come from, for errors.
+    bytes_read_setting: str = "query_frontend.max_bytes_read_per_query"
     search_duration_setting: str = "query_frontend.search.max_duration_s"
     metrics_duration_setting: str = "query_frontend.metrics.max_duration_s"
 
@@ -47,6 +49,7 @@ class ApiLimits:
             max_bytes_per_trace=trace.max_bytes_per_trace,
             max_spans_per_page=trace.max_spans_per_page,
             allow_partial=frontend.allow_partial,
+            max_bytes_read_per_query=frontend.max_bytes_read_per_query,
             max_send_msg_size_bytes=max_send_msg_size_bytes,
         )
 
@@ -56,6 +59,9 @@ class ApiLimits:
             "max_bytes_per_tag_values_query": read.max_bytes_per_tag_values_query,
             "max_query_memory_bytes": read.max_query_memory_bytes,
         }
+        if read.max_bytes_read_per_query:
+            changes["max_bytes_read_per_query"] = read.max_bytes_read_per_query
+            changes["bytes_read_setting"] = "read.max_bytes_read_per_query of the tenant's overrides"
         for kind in ("search", "metrics"):
             if duration_s := getattr(read, f"max_{kind}_duration"):
                 changes[f"max_{kind}_duration_s"] = max(1, round(duration_s))
@@ -63,14 +69,19 @@ class ApiLimits:
         return replace(self, **changes)
 
 
+_WITH_SETTING: Final = (
+    ("max_search_duration_s", "search_duration_setting"),
+    ("max_metrics_duration_s", "metrics_duration_setting"),
+    ("max_bytes_read_per_query", "bytes_read_setting"),
+)
+
+
 def strictest(found: Sequence[ApiLimits]) -> ApiLimits:
     """The limits of a query that asks for several tenants: of what tenants have of their own, the least."""
     first, *others = found
     for other in others:
-        for kind in ("search", "metrics"):
-            name = f"max_{kind}_duration_s"
+        for name, setting in _WITH_SETTING:
             if _is_stricter(getattr(other, name), getattr(first, name)):
-                setting = f"{kind}_duration_setting"
                 first = replace(first, **{name: getattr(other, name), setting: getattr(other, setting)})
         for name in ("max_bytes_per_tag_values_query", "max_query_memory_bytes"):
             if _is_stricter(getattr(other, name), getattr(first, name)):

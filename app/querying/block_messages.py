@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from app.querying.live_messages import keys_of, redactions_from_json, redactions_to_json, tenant_of
+from app.querying.live_messages import keys_of, read_limit_of, redactions_from_json, redactions_to_json, tenant_of
 from app.rpc.frames import RpcFrame
+from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import NO_KEYS, Keys
 from tables.blocks.filter_pack import PackRef
@@ -60,6 +61,7 @@ class BlockFiles:
 class BlockAsk:
     """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too
     filter_packs: those that may have their filters
+    read_limit: how much the whole query may read
     """
 
     tenant: str
@@ -69,6 +71,7 @@ class BlockAsk:
     redactions: Sequence[Redaction] = ()
     filter_packs: Sequence[PackRef] = ()
     elsewhere: Keys = field(default_factory=lambda: NO_KEYS)
+    read_limit: ReadLimit | None = None
 
     def to_frame(self) -> RpcFrame:
         """The frame of a job."""
@@ -79,6 +82,7 @@ class BlockAsk:
             "files": [[one.meta.model_dump(), one.first, one.end] for one in self.files],
             "redactions": redactions_to_json(self.redactions),
             "filter_packs": [one.model_dump() for one in self.filter_packs],
+            "read_limit": None if self.read_limit is None else list(self.read_limit),
         }
         return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
@@ -96,6 +100,7 @@ class BlockAsk:
                 redactions=redactions_from_json(fields["redactions"]),
                 filter_packs=[_pack(values) for values in fields.get("filter_packs", [])],
                 elsewhere=keys_of(frame.data),
+                read_limit=read_limit_of(fields),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err

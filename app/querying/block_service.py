@@ -16,6 +16,7 @@ from app.querying.redacted import redacted_file
 from app.querying.tempo_routes import observed_call, querier_route
 from app.querying.trace_partial import TracePart
 from app.rpc.frames import RpcFrame
+from query import memory
 from query.request_json import BadRequest
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
@@ -47,6 +48,7 @@ class BlockService:
     async def answer(self, frame: RpcFrame) -> RpcFrame:
         """The answer to a job. Raises: BadRequest, DamagedError, OutdatedError, and as `QueryExecutor.run`"""
         ask, blocks = BlockAsk.from_frame(frame), self._blocks()
+        memory.limit_reading(ask.read_limit)
         if blocks is None:
             raise BadRequest("the storage is not open yet")
         self._use(blocks, ask)

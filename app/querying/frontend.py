@@ -210,6 +210,7 @@ class Frontend:
             wants_keys=wants_keys,
             behind_too=observer.missing_data is not None,
             redactions=view.snapshot.redactions,
+            read_limit=self._executor.budget().read_limit,
         )
         jobs, rest = await self._block_work.jobs(tenant, request, view)
         if not wants_keys:  # then nobody need wait for anybody

@@ -77,13 +77,17 @@ class _Gathering:
             while left:
                 done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
                 self._partials += [task.result() for task in done]
+                # Each worker knows what it has read itself; only here it is known what all have read.
+                self._executor.budget().check_read(sum(one.inspected.bytes for one in self._partials))
                 if left and (answer := await self._early([tasks[task] for task in left])) is not None:
                     return answer
             with self._observer.profile.stage("merge"):
                 small = sum(map(self._kind.size_bytes, self._partials)) <= _FINISHED_HERE_BYTES_MAX
-                return await self._executor.run_where_it_fits(
+                answer = await self._executor.run_where_it_fits(
                     lambda: self._kind.finish(self._partials, self._request), small=small
                 )
+            self._executor.budget().check_read(answer.inspected.bytes)  # with what shared traces took
+            return answer
         finally:
             await cancel_all(tasks)
 

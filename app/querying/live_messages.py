@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from app.querying.live_view import PartitionStatus
 from app.rpc.frames import RpcFrame
+from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.scan.shared_traces import Keys
 from tables.redaction.rules import Redaction
@@ -37,6 +38,7 @@ class LiveAsk:
     wants_keys: whether `keys` is expected, and `evaluate` will come
     behind_too: whether partitions that are BEHIND are to be answered as far as they are
     redactions: what the asker knows to be removed, besides what the live store knows
+    read_limit: how much the whole query may read
     """
 
     tenant: str
@@ -45,6 +47,7 @@ class LiveAsk:
     wants_keys: bool = False
     behind_too: bool = False
     redactions: Sequence[Redaction] = ()
+    read_limit: ReadLimit | None = None
 
     def to_frame(self) -> RpcFrame:
         """The frame that begins a conversation."""
@@ -57,6 +60,7 @@ class LiveAsk:
                 "wants_keys": self.wants_keys,
                 "behind_too": self.behind_too,
                 "redactions": redactions_to_json(self.redactions),
+                "read_limit": None if self.read_limit is None else list(self.read_limit),
             },
         )
 
@@ -73,6 +77,7 @@ class LiveAsk:
                 wants_keys=bool(fields["wants_keys"]),
                 behind_too=bool(fields["behind_too"]),
                 redactions=redactions_from_json(fields["redactions"]),
+                read_limit=read_limit_of(fields),
             )
         except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
@@ -84,6 +89,17 @@ def tenant_of(fields: Mapping[str, Any]) -> str:
     if not isinstance(tenant, str) or not valid_tenant(tenant):
         raise BadRequest("a call names no tenant, or one that cannot be")
     return tenant
+
+
+def read_limit_of(fields: Mapping[str, Any]) -> ReadLimit | None:
+    """How much the query of a frame may read; None: there is no limit. Raises: BadRequest"""
+    match fields.get("read_limit"):
+        case None:
+            return None
+        case [int(bytes_max), str(setting), str(tenant)]:
+            return ReadLimit(bytes_max, setting, tenant)
+        case other:
+            raise BadRequest(f"a damaged limit of bytes: {str(other)[:100]}")
 
 
 def redactions_to_json(redactions: Sequence[Redaction]) -> list[Any]:

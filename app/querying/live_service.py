@@ -26,6 +26,7 @@ from app.querying.tempo_routes import live_store_route, observed_call
 from app.querying.trace_partial import TracePart
 from app.rpc.conversation import Conversation
 from app.rpc.frames import RpcFrame
+from query import memory
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
@@ -58,6 +59,7 @@ class LiveService:
             await self._answer(conversation, ask)
 
     async def _answer(self, conversation: Conversation, ask: LiveAsk) -> None:
+        memory.limit_reading(ask.read_limit)
         view = live_view(self._manager, ask.tenant, ask.partitions)
         for status in view.statuses.values():
             ASKED.labels(status).inc()

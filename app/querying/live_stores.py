@@ -77,9 +77,9 @@ class LiveStores:
         self._members, self._client, self._take_view, self._own_id = members, client, take_view, own_id
 
     def others(self) -> Sequence[Member]:
-        """The live stores of other processes."""
-        alive = self._members.alive(LIVE_STORE)
-        return [one for one in alive if one.member_id != self._own_id and one.address]
+        """The live stores of other processes. One that is LEAVING answers until others have its partitions."""
+        serving = self._members.serving(LIVE_STORE)
+        return [one for one in serving if one.member_id != self._own_id and one.address]
 
     def is_sole(self, partitions: Iterable[int]) -> bool:
         """Whether it seems that one live store has all the partitions, in another process."""

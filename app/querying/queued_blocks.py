@@ -179,6 +179,7 @@ class _Queued:
             request=self._request,
             files=self._job.files,
             redactions=self._view.snapshot.redactions,
+            read_limit=self._work.executor.budget().read_limit,
         )
         return ask if elsewhere is None else replace(ask, elsewhere=elsewhere)
 

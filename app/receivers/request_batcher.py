@@ -67,7 +67,10 @@ class _PendingRequest:
 
     def gone(self) -> None:
         """The client went away. It may retry the request, which must not be written twice."""
-        if self._settled is not None and not self._batcher.withdraw(self):
+        if self._settled is None:
+            return
+        self._settled = _nobody
+        if not self._batcher.withdraw(self):
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             self._settled = partial(_settle, outcome)
             self._batcher.remember(self.request, outcome)
@@ -93,6 +96,7 @@ class RequestBatcher:
         self._waiting: list[_PendingRequest] = []
         self._waiting_bytes = 0
         self._in_flight_bytes = 0
+        IN_FLIGHT_BYTES.set_function(lambda: self._in_flight_bytes)  # when it is read: setting it costs a microsecond
         self._timer: asyncio.TimerHandle | None = None
         self._last_batch_s = 0.0
         self._expected: int | None = None  # number of requests once all clients wait; None: unknown
@@ -185,7 +189,6 @@ class RequestBatcher:
     def count_in_flight(self, change: int) -> None:
         """Adds bytes of requests that are not acknowledged."""
         self._in_flight_bytes += change
-        IN_FLIGHT_BYTES.set(self._in_flight_bytes)
 
     def _go(self) -> None:
         if self._timer is not None:
@@ -229,6 +232,10 @@ class RequestBatcher:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.settle(outcome)
+
+
+def _nobody(_: Outcome | BaseException) -> None:
+    pass
 
 
 def _settle(future: "asyncio.Future[Outcome]", result: Outcome | BaseException) -> None:

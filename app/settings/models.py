@@ -26,6 +26,7 @@ from app.settings.values import (
     Bytes,
     BytesOrZero,
     Count,
+    DurationOrZero,
     Folder,
     Seconds,
     Words,
@@ -94,6 +95,11 @@ class LiveStore(Section):
         default=60,
         description="Seconds for which segments are kept after their block is written, for readers that do not "
         "know the block yet. At least two `storage.trace.blocklist_poll_s`.",
+    )
+    hand_over_timeout: DurationOrZero = Field(
+        default=20,
+        description="How long a live store that is told to stop goes on for, until others have its partitions. It "
+        "stops at once where replicas have them (ZONE), or where no other live store is there. 0: never waits.",
     )
     local_copy_bytes_max: BytesOrZero = Field(
         default=2048 * MIB,

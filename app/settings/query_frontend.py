@@ -158,6 +158,11 @@ class QueryFrontend(Section):
     max_query_expression_size_bytes: Annotated[int, Field(ge=1, le=16 * MIB)] = Field(
         default=128 * KIB, description="Longest TraceQL query, in bytes. A longer one is refused."
     )
+    max_bytes_read_per_query: BytesOrZero = Field(
+        default=0,
+        description="Most bytes of columns that a query may read, of blocks and of recent spans: those of "
+        "`inspectedBytes` in its answer. It ends with 422 as soon as it is known to need more. 0: no limit.",
+    )
     live_store_wait_s: SecondsOrZero = Field(
         default=5,
         description="Seconds for which a query looks for a live store that has a partition, as in a rebalance. Then it "

@@ -91,6 +91,11 @@ class ReadOverrides(Section):
         default=0,
         description="Longest time range of a metrics query. 0: as `query_frontend.metrics.max_duration_s`.",
     )
+    max_bytes_read_per_query: BytesOrZero = Field(
+        default=0,
+        description="Most bytes of columns that a query of the tenant may read. 0: as "
+        "`query_frontend.max_bytes_read_per_query`.",
+    )
     max_query_memory_bytes: Annotated[int, Field(ge=0, le=1024**4)] = Field(
         default=0,
         description="Memory that one query of the tenant may use, in bytes by estimate. 0, or more than "

@@ -150,7 +150,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         for role, app in self._apps.items():
             if stood and role in self._dogs:
                 self._dogs[role].begin_anew()
-            if not app.should_stop and self._has_begun(role, app, now_s, answers=ends is not None):
+            if not app.should_stop and not app.leaving and self._has_begun(role, app, now_s, answers=ends is not None):
                 self._judge(role, app, ends, now_s)
 
     def _has_begun(self, role: Role, app: StreamApp, now_s: float, *, answers: bool) -> bool:

@@ -16,6 +16,7 @@ import faust
 from agents.live_store import agent, block_flusher
 from agents.live_store.block_flusher import BlockFlusher
 from agents.live_store.flush_queue import FlushQueue
+from agents.live_store.hand_over import HandOver
 from agents.live_store.limits import LiveLimits
 from agents.live_store.partition_manager import PartitionManager
 from agents.stream.stream_app import StreamApp
@@ -114,6 +115,12 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
             log.warning("heads were not sealed in time; they are read again from Kafka")
         if self._ranges is not None:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._ranges.close)
+
+
+def hand_over(settings: Settings, shared: Shared, app: StreamApp, manager: PartitionManager) -> HandOver:
+    """What the live store does when it is told to stop."""
+    own_id, zone = shared.internal.member_id, settings.members.zone
+    return HandOver(app, manager, shared.members, own_id, zone, settings.live_store.hand_over_timeout)
 
 
 def build(settings: Settings, shared: Shared) -> Target:

@@ -51,6 +51,7 @@ class OwnMember:
         """apps: the Faust apps by role. further_targets: what the process runs besides, without a Faust app"""
         self.member_id, self._internal = internal.member_id, internal
         self.partitions_written: Callable[[], int] = lambda: 0
+        self.leaving: Callable[[], bool] = lambda: any(app.should_stop for app in apps.values())
         self._zone = settings.zone
         self._apps, self._ends, self._live = apps, ends, live
         self._targets = frozenset([*apps, *further_targets])
@@ -59,7 +60,6 @@ class OwnMember:
 
     def now(self) -> Member:
         """As it is announced."""
-        leaving = any(app.should_stop for app in self._apps.values())
         return Member(
             member_id=self.member_id,
             targets=self._targets,
@@ -68,7 +68,7 @@ class OwnMember:
             version=self._version,
             started_ns=self._started_ns,
             heartbeat_ns=time.time_ns(),
-            state=MemberState.LEAVING if leaving else MemberState.ACTIVE,
+            state=MemberState.LEAVING if self.leaving() else MemberState.ACTIVE,
             partitions={} if self._live is None else _ranges(self._live, self._ends),
             services=self.services(),
             assigned={role: _assigned(app) for role, app in self._apps.items()},
@@ -82,7 +82,7 @@ class OwnMember:
         return {role: self._service(role, app) for role, app in self._apps.items()}
 
     def _service(self, role: Role, app: StreamApp) -> str:
-        if app.should_stop:
+        if app.should_stop or self.leaving():
             return "Stopping"
         catching_up = role == LIVE_STORE and self._live is not None and self._live.not_ready()
         return "Running" if app.started and not catching_up else "Starting"

@@ -154,7 +154,7 @@ def _frontends(settings: Settings, shared: Shared) -> Callable[[], Iterable[str]
     own_id = shared.internal.member_id
 
     def announced() -> Iterable[str]:
-        alive = shared.members.alive(FRONTEND)
-        return [one.address for one in alive if one.member_id != own_id and one.address]
+        serving = shared.members.serving(FRONTEND)  # one that is leaving answers the queries that it has
+        return [one.address for one in serving if one.member_id != own_id and one.address]
 
     return announced

@@ -94,7 +94,7 @@ class Scan:
         self.readers = [Reader(source) for source in sources if source.rows]
         self._cancelled = cancelled
         self._evaluated: list[Reader] = []
-        self._unneeded = 0
+        self._unneeded = self._read_bytes = 0
         with profile.stage("find shared traces"):
             self._pieces = self._split()
 
@@ -105,7 +105,10 @@ class Scan:
             self.check_cancelled()
             reader, among = self._open(piece)
             self.count(reader)
-            if self._add(fold, reader, among):
+            needed = self._add(fold, reader, among)
+            self._read_bytes += reader.bytes_read
+            memory.current().check_read(self._read_bytes)
+            if needed:
                 reader.forget()
             else:
                 reader.discard()
@@ -146,9 +149,11 @@ class Scan:
         )
 
     def finish(self) -> Inspected:
-        """Fills the profile. Out: how much work it all took"""
+        """Fills the profile. Out: how much work it all took. Raises: memory.ReadsTooMuch"""
         self.profile.finish(self.readers, self._evaluated, self._unneeded)
-        return self.inspected()
+        inspected = self.inspected()
+        memory.current().check_read(inspected.bytes)
+        return inspected
 
     def shared_rows(self, columns: Iterable[str] | None) -> pa.Table | None:
         """All rows of the traces that the plan leaves out, with what stitching needs and some columns (None: with all);

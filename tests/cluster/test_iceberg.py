@@ -42,14 +42,26 @@ def spans_of_table(cluster: Cluster) -> int:
 def test_iceberg(tmp_path: Path) -> None:
     with Cluster(tmp_path, QUICK) as cluster:
         client = Client(cluster)
-        for round_ in range(ROUNDS):
-            client.send(request("lake", SPANS // 2, 2, first_trace=1 + round_ * SPANS))
-            client.expect_spans("lake", SPANS * (round_ + 1))
-            if round_ == ROUNDS // 2:
+        rounds = 0
+
+        def one_round() -> None:
+            nonlocal rounds
+            client.send(request("lake", SPANS // 2, 2, first_trace=1 + rounds * SPANS))
+            rounds += 1
+            client.expect_spans("lake", SPANS * rounds)
+
+        while rounds < ROUNDS:
+            one_round()
+            if rounds == 1 + ROUNDS // 2:
                 eventually(lambda: spans_of_table(cluster), bool, 60, "there is no table")
                 client.kill_worker()
-        total = SPANS * ROUNDS
+
+        # A window with one block has nothing to merge, and what was merged before the kill is not counted here.
+        def merged() -> float:
+            one_round()
+            return client.metric("tempodb_compaction_blocks_total")
+
+        eventually(merged, bool, 120, "nothing was merged")
+        total = SPANS * rounds
         eventually(lambda: spans_of_table(cluster), lambda count: count == total, 60, "the table misses spans")
-        eventually(lambda: client.metric("tempodb_compaction_blocks_total"), bool, 60, "nothing was merged")
-        assert spans_of_table(cluster) == total
         assert client.metric("stretto_iceberg_failures_total") == 0

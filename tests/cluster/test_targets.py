@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -26,6 +26,7 @@ SETTINGS = {
     "STRETTO_QUERY_FRONTEND__TARGET_BYTES_PER_JOB": "20000",
 }
 TRACES, SPANS = 60, 4
+LATE_S = 5.0  # so far behind a partition may be: kafka.lag_s_max
 
 
 class Targets:
@@ -148,3 +149,99 @@ def test_killed_while_querying(targets: Targets, victim: str) -> None:
     if victim.startswith("querier"):
         assert refused == []
     targets.frontend.expect_spans(service, 30 * SPANS)
+
+
+class Readers:
+    """Three that ask all the time how many spans there are, as behind a load balancer: one process after the other,
+    where one is not ready. A thread of its own sends.
+    """
+
+    def __init__(self, targets: Targets, service: str) -> None:
+        self.clients = [targets.frontend, *(one.client() for name, one in targets.others.items() if "live" in name)]
+        self.sender, self.service = targets.sender, service
+        self.sent = 0
+        self.acknowledged: list[tuple[float, int]] = [(0.0, 0)]
+        self.failed: list[str] = []
+        self.wrong: list[str] = []
+        self.counts = 0
+        self.slowest_s = 0.0
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._send, self._ask, self._ask, self._ask)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self) -> None:
+        while not self._ends.wait(0.1):
+            self.sent += SPANS
+            self.sender.send(request(self.service, 1, SPANS, first_trace=self.sent // SPANS))
+            self.acknowledged.append((time.monotonic(), self.sent))
+
+    def _ask(self) -> None:
+        while not self._ends.wait(0.05):
+            began_s = time.monotonic()
+            # What was acknowledged long ago must be there; what was not sent cannot.
+            least = max(count for at_s, count in list(self.acknowledged) if at_s < began_s - LATE_S)
+            try:
+                found = self.count()
+            except urllib.error.HTTPError as err:
+                self.failed.append(f"{err.code}: {err.read().decode()[:200]}")
+                continue
+            except OSError as err:
+                self.failed.append(repr(err))
+                continue
+            self.counts += 1
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+            if not least <= found <= self.sent:
+                self.wrong.append(f"{found}, not {least} to {self.sent}")
+
+    def count(self) -> float:
+        """As many spans as there are."""
+        end_s = START_NS // 10**9
+        query = f'{{ resource.service.name = "{self.service}" }} | count_over_time()'
+        for client in self.clients:
+            try:
+                if not client.ready():
+                    continue
+                series = client.get("/api/metrics/query", q=query, start=end_s - 60, end=end_s + 60)["series"]
+            except urllib.error.URLError as err:
+                if isinstance(err.reason, ConnectionRefusedError):
+                    continue
+                raise
+            return float(series[0].get("value", 0)) if series else 0.0
+        raise ConnectionRefusedError("nobody is ready")
+
+
+# Those of a row at the same time. With a pause longer than queries wait for a partition: only a hand-over covers it.
+ROLLING = ((("live-store-1", "querier-1"), 6.0), (("live-store-2", "querier-2"), 0.0), (("query-frontend",), 0.0))
+
+
+def test_rolling_restart(targets: Targets) -> None:
+    """Each process is told to end, and started again, twice, under load: no query fails, and none has a wrong answer.
+    A live store goes on until the other one has its partitions.
+    """
+    with Readers(targets, "rolling") as readers:
+        time.sleep(LATE_S)
+        for names, pause_s in ROLLING * 2:
+            processes, before = [targets.others[name] for name in names], readers.counts
+            for process in processes:
+                process.stop()
+            time.sleep(pause_s)
+            for process in processes:
+                process.start()
+            for process in processes:
+                eventually(process.client().ready, bool, 60, f"{names} are not ready again")
+            eventually(lambda: divided(targets.frontend), bool, 60, "partitions are not divided")
+            assert readers.counts > before
+    assert readers.wrong == []
+    assert readers.failed == []
+    assert readers.counts > 50
+    assert readers.slowest_s < 8
+    eventually(readers.count, lambda count: count == readers.sent, 20, "not all spans are there")

@@ -11,7 +11,7 @@ from app.standalone.ports import free_ports
 from tests.harness.client import Client
 from tests.harness.cluster import OTHER_RECEIVERS, Cluster
 
-STOP_S = 20.0
+STOP_S = 30.0  # as Kubernetes does: a live store hands its partitions over
 
 
 class OtherProcess:

@@ -122,6 +122,9 @@ class FixedMembers:
     def alive(self, target: str) -> Sequence[Member]:
         return [one for one in self.all() if target in one.targets]
 
+    def serving(self, target: str) -> Sequence[Member]:
+        return self.alive(target)
+
     def all(self) -> Sequence[Member]:
         return [self.members[name] for name in sorted(self.members)]
 

@@ -14,7 +14,10 @@ FILES: Final = web.AppKey("page_files", PageFiles)
 # The views of app/ui/src/views/index.ts. The page itself finds out which it is.
 VIEWS: Final = ("/", "/search", "/services", "/charts", "/compare", "/status", "/start", "/trace/{id:.+}")
 _OTHERS: Final = ("favicon.svg", "licenses.txt")
-OPEN: Final = frozenset({*VIEWS, f"/{ASSETS}{{name}}", *(f"/{name}" for name in _OTHERS)})
+# As aiohttp writes them: without the pattern of a part.
+OPEN: Final = frozenset(
+    {*(path.replace(":.+}", "}") for path in VIEWS), f"/{ASSETS}{{name}}", *(f"/{name}" for name in _OTHERS)}
+)
 
 # Nothing of other hosts, nothing inline, no eval; nobody shows this page within theirs.
 POLICY: Final = (

@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from prometheus_client import Gauge
 
 from agents.members.member import MemberState
 from app.api.backend import BACKEND
+from app.api.call import ACCESS
 from app.api.errors import ParameterError
 from app.api.proto import tempo_pb2
 from app.api.status.health import public
@@ -19,6 +21,8 @@ from app.api.status.pages import json_or_page, wants_html, wants_json
 from app.api.status.process import PROCESS
 from app.api.status.rings import RINGS
 from app.api.tenants import TENANTS
+from app.net.access import Forbidden, Identity
+from app.settings.tenant_file import ANY_TENANT
 
 routes = web.RouteTableDef()
 
@@ -32,6 +36,9 @@ BUILD: Final = Gauge(
 def show_build() -> None:
     """Sets the metric that names the version."""
     BUILD.labels(own_version(), API_VERSION).set(1)
+
+
+_WIDTH: Final = 2**16  # no text of YAML is broken into lines
 
 
 def own_version() -> str:
@@ -118,25 +125,40 @@ async def config(request: web.Request) -> web.Response:
 
 @routes.get("/status/runtime_config")
 async def runtime_config(request: web.Request) -> web.Response:
-    """What is set for single tenants, as it counts now."""
-    text = await asyncio.to_thread(request.app[PROCESS].configs.runtime)
-    return web.Response(text=text, content_type="application/yaml")
+    """What is set for single tenants, as it counts now; with a token that of its tenants."""
+    configs, sees = request.app[PROCESS].configs, _sees(request)
+
+    def make() -> str:
+        tree = yaml.safe_load(configs.runtime())
+        tree["overrides"] = {name: one for name, one in (tree["overrides"] or {}).items() if sees(name)}
+        return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=_WIDTH))
+
+    return web.Response(text=await asyncio.to_thread(make), content_type="application/yaml")
 
 
 @routes.get("/status/overrides")
 async def overrides(request: web.Request) -> web.Response:
-    """The tenants that have settings of their own, a line each."""
-    return web.Response(text="".join(f"{tenant}\n" for tenant in await _overrides(request)))
+    """The tenants that have settings of their own, a line each; with a token its tenants."""
+    sees = _sees(request)
+    return web.Response(text="".join(f"{tenant}\n" for tenant in await _overrides(request) if sees(tenant)))
 
 
 @routes.get("/status/overrides/{tenant}")
 async def overrides_of(request: web.Request) -> web.Response:
     """What counts for one tenant, as YAML: the defaults, over these its entry, or else that of all others, and over
-    that what it has set itself.
+    that what it has set itself. Only for a token of that tenant, or of all.
     """
-    overrides_of = request.app[TENANTS].overrides_of
-    text = await asyncio.to_thread(overrides_of, request.match_info["tenant"])
+    overrides_of, tenant = request.app[TENANTS].overrides_of, request.match_info["tenant"]
+    if not _sees(request)(tenant):
+        raise Forbidden("this token is not one of the tenant whose overrides are asked for")
+    text = await asyncio.to_thread(overrides_of, tenant)
     return web.Response(text=text, content_type="application/yaml")
+
+
+def _sees(request: web.Request) -> Callable[[str], bool]:
+    """Whose settings the client may see. What counts for all that are not named everybody may."""
+    sees = request.app[ACCESS].sees(Identity.of(request.headers.items()).authorization)
+    return lambda tenant: tenant == ANY_TENANT or sees(tenant)
 
 
 async def _overrides(request: web.Request) -> dict[str, Any]:

@@ -1,12 +1,25 @@
 """Limits of single tenants' queries, as clients meet them: over HTTP, and in the memory that a query may use."""
 
+from dataclasses import replace
+
 import pytest
 
+from app.api.call import limits_of
+from app.api.errors import explain
 from app.api.limits import ApiLimits
 from app.api.tenants import TenantApi
 from app.settings.tenant_limits import ReadOverrides
 from query.engine.distinct import TagValue
-from query.memory import MemoryBudget, QueryTooLarge, RequestLimit, SharedMemory, limit_request, request, request_budget
+from query.memory import (
+    MemoryBudget,
+    QueryTooLarge,
+    ReadsTooMuch,
+    RequestLimit,
+    SharedMemory,
+    limit_request,
+    request,
+    request_budget,
+)
 from query.requests import TagValuesRequest
 from query.tags.tag_text import parse_tag
 from query.tags.tags import tag_values
@@ -46,6 +59,31 @@ def test_bytes_of_tag_values(ask, backend):
         url = "/api/v2/search/tag/span.x/values"
         assert ask(url, headers={"X-Scope-OrgID": tenant}, multitenancy=True, tenants=TENANTS).status == 200
     assert [one["bytes_max"] for one in backend.asked] == [9, 0]
+
+
+@pytest.mark.parametrize(
+    ("tenant", "setting"),
+    [
+        ("r", "read.max_bytes_read_per_query of the tenant's overrides"),
+        ("a", "query_frontend.max_bytes_read_per_query"),
+        ("a|r", "read.max_bytes_read_per_query of the tenant's overrides"),
+    ],
+)
+def test_bytes_read(tenant, setting):
+    """A tenant's own counts, or else that of all; of several tenants the least. What reads stops, and says why."""
+    limits = replace(LIMITS, max_bytes_read_per_query=100)
+    own = {"r": ReadOverrides(max_bytes_read_per_query=10)}
+    with request():
+        limits_of(tenant, lambda name: limits.of_tenant(own.get(name, ReadOverrides())))
+        budget = request_budget(lambda: MemoryBudget(1000, SharedMemory(1 << 20)))
+        budget.check_read(10)
+        with pytest.raises(ReadsTooMuch) as err:
+            budget.check_read(101)
+    assert setting in str(err.value)
+    assert explain(err.value, "it") == (422, str(err.value))
+    with request():
+        limits_of("a", lambda _: LIMITS)
+        request_budget(lambda: MemoryBudget(1000, SharedMemory(1 << 20))).check_read(1 << 40)
 
 
 def test_tag_values_of_few_bytes():

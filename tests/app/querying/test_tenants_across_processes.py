@@ -16,9 +16,12 @@ from app.querying.block_messages import BlockAsk, BlockFiles, Wanted
 from app.querying.fair_slots import FairSlots
 from app.querying.live_messages import METHOD, LiveAsk
 from app.rpc.frames import RpcFrame
+from query import memory
+from query.memory import QueryTooLarge
 from query.request_json import BadRequest
-from query.requests import InstantRequest, SearchRequest, TraceRequest
+from query.requests import InstantRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.scan.progress import QueryObserver
+from query.tags.tag_text import parse_tag
 from tests.helpers.api import CREDENTIALS
 from tests.helpers.loops import in_loop
 from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
@@ -87,6 +90,57 @@ async def test_odd_names_between_processes(tmp_path: Path, tenant: Any) -> None:
                 await conversation.receive()
 
 
+QUESTIONS = {
+    "search": ("search", SearchRequest(query="{ } >> { }")),
+    "metrics": ("metrics_instant", InstantRequest(query="{ } | rate() by (name)", start_ns=0, end_ns=1000 * 1000 * MS)),
+    "tag names": ("tag_names", TagNamesRequest(query="{ name != `x` }")),
+    "tag values": ("tag_values", TagValuesRequest(fields=(parse_tag("name"),), query="{ name != `x` }")),
+}
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+@in_loop
+async def test_bytes_that_a_query_reads(tmp_path: Path, kind: str) -> None:
+    """A query that reads more than its tenant may ends with an error that names the limit and the tenant, whoever
+    reads for it: live stores, queriers, blocks here; also where the answer of blocks comes from the cache.
+    """
+    method, request = QUESTIONS[kind]
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1"], cache_bytes=1 << 20) as front:
+        await two_tenants(group)
+        for frontend in (front.frontend, group.frontend):
+            answer = await getattr(frontend, method)("t", request, QueryObserver())
+            read_bytes = answer.inspected.bytes
+            assert read_bytes > 0
+            # A little more or less, by the order in which the answers of others come.
+            with memory.request():
+                memory.limit_reading(memory.ReadLimit(2 * read_bytes, "read.x", "t"))
+                await getattr(frontend, method)("t", request, QueryObserver())
+            for least in (read_bytes // 2, 1):
+                with memory.request():
+                    memory.limit_reading(memory.ReadLimit(least, "read.x", "t"))
+                    with pytest.raises(QueryTooLarge, match=r"tenant t reads more than the setting read\.x allows"):
+                        await getattr(frontend, method)("t", request, QueryObserver())
+
+
+@in_loop
+async def test_who_reads_alone_stops_alone(tmp_path: Path) -> None:
+    """A live store knows how much the query may read, and does not go on until its answer is ready."""
+    limit = memory.ReadLimit(1, "read.x", "t")
+    request = SearchRequest(query="{ name != `x` }")
+    async with cluster(tmp_path) as group:
+        await two_tenants(group)
+        ask = LiveAsk(tenant="t", request=request, partitions={0: 0}, read_limit=limit)
+        assert LiveAsk.from_frame(ask.to_frame()) == ask
+        with group.client.call(group.processes["a"].server.address, METHOD) as conversation:
+            await conversation.send(ask.to_frame())
+            await conversation.receive()
+            with pytest.raises(QueryTooLarge, match=r"tenant t reads more than the setting read\.x allows"):
+                await conversation.receive()
+        for damaged in (7, [], ["1", "a", "b"], [1, 2, 3]):
+            with pytest.raises(BadRequest, match="limit"):
+                LiveAsk.from_frame(RpcFrame("ask", {**ask.to_frame().fields, "read_limit": damaged}))
+
+
 @in_loop
 async def test_a_job_with_blocks_of_another_tenant(tmp_path: Path) -> None:
     """Or with files that are not the block's: refused before anything is read."""
@@ -101,6 +155,8 @@ async def test_a_job_with_blocks_of_another_tenant(tmp_path: Path) -> None:
         ).to_frame()
         service = front.services["q1"]
         assert (await service.answer(good)).name == "partial"
+        with memory.request(), pytest.raises(QueryTooLarge, match=r"read\.x"):
+            await service.answer(RpcFrame("job", {**good.fields, "read_limit": [1, "read.x", "u"]}))
         ((fields, first, end),) = good.fields["files"]
         file = fields["files"][0]
         for change, text in (

@@ -226,6 +226,53 @@ async def test_a_client_that_goes_away_before_its_batch():
 
 
 @in_loop
+async def test_without_a_task():
+    """A client that went away hears nothing; its request is written once, or not at all if it was in no batch yet."""
+    batcher, writer = new_batcher()
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    heard: list[Any] = []
+    batcher.submit("t", b"early", None, heard.append).gone()
+    await batcher.drain()
+    assert not writer.batches
+    batcher.submit("t", b"stays", None, heard.append)
+    impatient = batcher.submit("t", b"same", None, heard.append)
+    while not writer.batches:
+        await asyncio.sleep(0.001)
+    impatient.gone()
+    batcher.submit("t", b"same", None, heard.append)
+    given_up = batcher.submit("t", b"same", None, heard.append)
+    await asyncio.sleep(0)
+    given_up.gone()
+    released.set()
+    async with asyncio.timeout(5):
+        while len(heard) < 2:
+            await asyncio.sleep(0.001)
+    assert [one.received for one in heard] == [5, 4]
+    assert [[one.body for one in batch] for batch in writer.batches] == [[b"stays", b"same"]]
+
+
+@in_loop
+async def test_an_answer_that_fails():
+    """The others of its batch hear of theirs."""
+    batcher, _ = new_batcher()
+    heard: list[Any] = []
+
+    def fails(_: object) -> None:
+        raise RuntimeError("boom")
+
+    batcher.submit("t", b"a", None, fails)
+    batcher.submit("t", b"bb", None, heard.append)
+    await batcher.drain()
+    assert [one.received for one in heard] == [2]
+
+
+@in_loop
 async def test_an_unexpected_error_reaches_every_client():
     """No one waits for ever, and the batcher goes on."""
     batcher, writer = new_batcher()

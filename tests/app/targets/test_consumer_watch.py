@@ -56,6 +56,7 @@ class World:
             conf=SimpleNamespace(id="stretto-live-store"),
             started=True,
             should_stop=False,
+            leaving=False,
             partition_owner=SimpleNamespace(taken=lambda: {P0: self.taken}, waits=dict),
         )
         self.report = ConsumerReport()
