@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app.settings import Settings
 from app.settings.load import settle
 from query.language.compile import compile_query
+from tests.harness.document_run import unlike
 from tests.helpers.command_check import problem, stretto_problem
 from tests.helpers.documents import (
     COMMANDS,
@@ -116,6 +117,10 @@ def test_python_parses(block: Block) -> None:
         ("kubectl apply --kustomize docker/kustomize/bas", "there is no"),
         (".venv/bin/python -m benchmarks.nothing", "there is no module"),
         ("tools/nothing", "there is no"),
+        ("curl http://127.0.0.1:3200/api/serch", "the API has no GET /api/serch"),
+        ("curl -X PUT http://127.0.0.1:3200/api/overrides", "the API has no PUT"),
+        ("curl -G http://127.0.0.1:3200/api/search -d 'q={ }' -d limti=3", "no parameter ['limti']"),
+        ("curl 'http://127.0.0.1:3200/api/v2/traces/1f?q={}&curser=1'", "no parameter ['curser']"),
     ],
 )
 def test_wrong_commands_are_found(command: str, words: str) -> None:
@@ -137,3 +142,27 @@ def test_scripts_are_split_into_commands() -> None:
         ["bar", "--x", "$(date; true)"],
         ["baz", "--y"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "missing"),
+    [
+        ("NAME  VALUE\na  12.5ms\n", "NAME    VALUE\na       3s\n", ""),
+        ("NAME  VALUE\n…\nb  1\n…\n", "NAME  VALUE\na  1\nb  7\nc  1\n", ""),
+        ('{"value":1.5…\n', '{"value":22.0,"more":[]}', ""),
+        ("NAME  VALUE\na  12\n", "NAME  COUNT\na  12\n", "NAME  VALUE"),
+        ("NAME  VALUE\na  12\n", "NAME  VALUE\nb  12\n", "a  12"),
+        ("…\nb  1\n", "a  1\nbb  1\n", "b  1"),
+        ("a  1\n", "a  1\nb  1\n", "the end, but b  1"),
+        ("a  1\nb  1\n", "a  1\n", "b  1"),
+        ("p=0.5  1\n", "p=0.9  1\n", ""),
+    ],
+)
+def test_what_commands_print_is_compared(shown: str, printed: str, missing: str) -> None:
+    assert unlike(shown, printed, {}) == missing
+
+
+def test_ids_of_answers_are_kept() -> None:
+    ids: dict[str, str] = {}
+    assert unlike("f88b4efcdefa2031b4135105e77a9c1a  x\n", "00000000000000000000000000000001  x\n", ids) == ""
+    assert ids == {"f88b4efcdefa2031b4135105e77a9c1a": "00000000000000000000000000000001"}

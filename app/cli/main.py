@@ -5,6 +5,7 @@ A subcommand imports what it needs when it is called: `stretto config` needs no 
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -168,12 +169,12 @@ _OWN_PARSER: Final[Mapping[str, Callable[[list[str]], int]]] = {"query": _query,
 
 def _output_is_closed() -> bool:
     """Whether nobody reads what is printed any more. If so, the rest of it goes nowhere, also when Python ends."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _fail(wrong: StrettoError, code: int) -> int:
