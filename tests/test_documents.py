@@ -23,8 +23,8 @@ from tests.helpers.documents import (
     Block,
     all_blocks,
     blocks,
+    code_without_fence,
     commands,
-    indented_code,
     steps,
 )
 from tests.helpers.files import ROOT
@@ -41,7 +41,7 @@ def test_no_block_escapes(path: Path) -> None:
     """Each has a language that a test knows, and a fence."""
     languages = {str(one): one.language for one in blocks(path)}
     assert {at: word for at, word in languages.items() if word not in COMMANDS | PARSED | PROSE} == {}
-    assert indented_code(path) == [], "code without a fence: put it between ``` and its language"
+    assert code_without_fence(path) == [], "code without a fence: put it between ``` and its language"
 
 
 @of(*COMMANDS)

@@ -18,7 +18,7 @@ from tests.helpers.files import ROOT
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 TEXT: Final = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
 BLOCKS: Final = re.findall(r"^```(sh|python|js)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-(SETTINGS,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+(SETTINGS,) = re.findall(r"^```yaml\n(distributor:\n.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SERVICE: Final = re.compile(r"example-[a-z-]+")
 # Of the documentation, by the names of the receivers.
 PORTS: Final = {
