@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tables.blocks.filter_pack import PackRef
 from tables.catalog.place import Place, parse_place, place_name
 from tables.catalog.tenant_index import KEY, NO_DIGITS, Removed, TenantIndex, as_now, checked_crc, index_path, with_crc
-from tables.errors import DamagedError
+from tables.errors import NEWER, DamagedError
 from tables.redaction.rules import Redaction
 
 FORMAT: Final = "stretto-index-delta1"
@@ -101,7 +101,7 @@ def decode_delta(path: str, data: bytes) -> IndexDelta:
         table.validate(full=True)
         head = orjson.loads(table.schema.metadata[KEY])
         if head["format"] != FORMAT:
-            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}")
+            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
         delta = _delta(head, as_now(table.replace_schema_metadata(None)), crc32, len(data))
         if not 0 < delta.base < delta.version:
             raise ValueError(f"version {delta.version} cannot follow from version {delta.base}")

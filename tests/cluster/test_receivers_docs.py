@@ -13,11 +13,16 @@ import pytest
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.span_clients import program
+from tests.helpers.documents import blocks
 from tests.helpers.files import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 TEXT: Final = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
-BLOCKS: Final = re.findall(r"^```(sh|python|js)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS: Final = [
+    (one.language, one.text)
+    for one in blocks(ROOT / "docs" / "receivers.md")
+    if one.language in {"sh", "python", "js"} and not one.not_run
+]
 (SETTINGS,) = re.findall(r"^```yaml\n(distributor:\n.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SERVICE: Final = re.compile(r"example-[a-z-]+")
 # Of the documentation, by the names of the receivers.

@@ -28,6 +28,7 @@ routes = web.RouteTableDef()
 
 # The version of Tempo whose API this is: Grafana asks for it to learn what it may use.
 API_VERSION: Final = "3.1.0"
+_WIDTH: Final = 2**16  # no text of YAML is broken into lines
 BUILD: Final = Gauge(
     "tempo_build_info", "1; version is Stretto's, and api_version that of Tempo's API.", ["version", "api_version"]
 )
@@ -36,9 +37,6 @@ BUILD: Final = Gauge(
 def show_build() -> None:
     """Sets the metric that names the version."""
     BUILD.labels(own_version(), API_VERSION).set(1)
-
-
-_WIDTH: Final = 2**16  # no text of YAML is broken into lines
 
 
 def own_version() -> str:

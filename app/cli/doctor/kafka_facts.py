@@ -44,7 +44,7 @@ class TopicFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupFacts:
+class ConsumerGroupFacts:
     """How far a consumer group is in a topic, by partition: what Kafka has first, what is committed (-1: nothing), the
     end, and the first record that is not older than some ages, by age in seconds; -1: there is none.
     """
@@ -65,7 +65,7 @@ class KafkaFacts:
     brokers: Sequence[str]
     version_min: str
     topics: Mapping[str, TopicFacts]
-    groups: Mapping[str, GroupFacts] = field(default_factory=dict)
+    groups: Mapping[str, ConsumerGroupFacts] = field(default_factory=dict)
 
     @property
     def fewest_isr_brokers(self) -> list[str]:
@@ -162,7 +162,7 @@ def _topic(described: Any, config: Mapping[str, str]) -> TopicFacts:
 
 async def _group(
     admin: Any, consumer: Any, group: str, topic: str, partitions: int, ages_s: Sequence[float]
-) -> GroupFacts:
+) -> ConsumerGroupFacts:
     tps = [TopicPartition(topic, number) for number in range(partitions)]
     committed: dict[TopicPartition, Any] = {}
     members = 0
@@ -179,7 +179,7 @@ async def _group(
     for age_s in ages_s:
         found = await consumer.offsets_for_times(dict.fromkeys(tps, now_ms - round(age_s * 1000)))
         since[age_s] = [found[tp].offset if found.get(tp) else -1 for tp in tps]
-    return GroupFacts(
+    return ConsumerGroupFacts(
         topic=topic,
         begins=[begins[tp] for tp in tps],
         committed=[committed[tp].offset if tp in committed else -1 for tp in tps],

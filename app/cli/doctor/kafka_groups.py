@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from app.cli.doctor.diagnosis import Diagnosis, ok, warning, wrong
-from app.cli.doctor.kafka_facts import GroupFacts, KafkaFacts, groups_of
+from app.cli.doctor.kafka_facts import ConsumerGroupFacts, KafkaFacts, groups_of
 from app.settings import Settings
 
 
@@ -16,7 +16,7 @@ def judged(settings: Settings, facts: KafkaFacts) -> list[Diagnosis]:
     ]
 
 
-def group_judged(name: str, group: GroupFacts, late_s: float, forgotten_s: float) -> Diagnosis:
+def group_judged(name: str, group: ConsumerGroupFacts, late_s: float, forgotten_s: float) -> Diagnosis:
     """The verdict on one. late_s: age of a record that is not done, above which it is late; forgotten_s: above which
     Kafka may delete it before
     """
@@ -44,7 +44,7 @@ def group_judged(name: str, group: GroupFacts, late_s: float, forgotten_s: float
     return ok(subject, f"{text}, none is more than {late_s:.0f} s old")
 
 
-def _older(group: GroupFacts, age_s: float) -> str:
+def _older(group: ConsumerGroupFacts, age_s: float) -> str:
     """The partitions in which a record of that age is not done."""
     since = group.since[age_s]
 
@@ -56,5 +56,5 @@ def _older(group: GroupFacts, age_s: float) -> str:
     return _partitions(group, has_old)
 
 
-def _partitions(group: GroupFacts, holds: Callable[[int], bool]) -> str:
+def _partitions(group: ConsumerGroupFacts, holds: Callable[[int], bool]) -> str:
     return ", ".join(str(number) for number in range(len(group.ends)) if holds(number))

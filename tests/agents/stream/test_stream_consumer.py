@@ -15,42 +15,18 @@ from faust.types import TP
 from agents.live_store import block_flusher
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
-from agents.stream.kafka_client import KafkaClient
-from agents.stream.stream_app import StreamApp, new_app, rebalance_timeout_s
+from agents.stream.stream_app import rebalance_timeout_s
 from tests.helpers.loops import in_loop
+from tests.helpers.stream_apps import close_loops, in_this_loop, stream_app
 
 P0, P1 = TP("spans", 0), TP("spans", 1)
-
-
-def app(folder: Path, **changed: Any) -> StreamApp:
-    made: dict[str, Any] = {
-        "kafka": KafkaClient.plain("127.0.0.1:1"),
-        "datadir": folder,
-        "session_timeout_s": 6.0,
-        "message_bytes_max": 1 << 20,
-        "keeps_partitions": False,
-        **changed,
-    }
-    found = new_app("app", **made)
-    CLOSE.append(found)
-    return found
-
-
-CLOSE: list[StreamApp] = []
 
 
 @pytest.fixture(autouse=True)
 def loops_closed() -> Iterator[None]:
     """Each thread has one, whether it runs or not."""
     yield
-    while CLOSE:
-        if (consumer := CLOSE.pop()._consumer) is not None and not consumer._thread.thread_loop.is_closed():
-            consumer._thread.thread_loop.close()
-
-
-def in_this_loop(thread: ConsumerThread) -> None:
-    thread.thread_loop.close()
-    thread.thread_loop = asyncio.get_running_loop()
+    close_loops()
 
 
 class Fetching:
@@ -78,7 +54,7 @@ def test_nobody_is_idle(tmp_path: Path) -> None:
 
     Faust takes none while it is in no group. After 1000 s, its default, it never came back.
     """
-    made = app(tmp_path)
+    made = stream_app(tmp_path)
 
     async def joins(max_poll_interval_s: float) -> bool:
         coordinator = object.__new__(GroupCoordinator)
@@ -114,7 +90,7 @@ def test_rebalance_timeout(session_s: float, rebalance_s: float) -> None:
 @in_loop
 async def test_calls_do_not_wait_behind_each_other(tmp_path: Path) -> None:
     """Any number hangs, and the next is answered; when the consumer is replaced they end, with an error for each."""
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     assert isinstance(thread, ConsumerThread)
     in_this_loop(thread)
     hanging = [asyncio.ensure_future(thread.call_thread(asyncio.sleep, 1000)) for _ in range(10)]
@@ -132,73 +108,6 @@ async def test_calls_do_not_wait_behind_each_other(tmp_path: Path) -> None:
             await one
 
 
-class Coordinator:
-    """aiokafka's, as far as leaving the group touches it."""
-
-    group_id, member_id = "stretto-live-store", "me"
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._closing = loop.create_future()
-        self._coordination_task = asyncio.ensure_future(asyncio.sleep(1000))
-        self._heartbeat_task = asyncio.ensure_future(asyncio.sleep(1000))
-        self.sent: list[Any] = []
-
-    async def _send_req(self, request: Any) -> None:
-        self.sent.append(request)
-
-    check_errors = GroupCoordinator.check_errors
-    _error_consumed_fut = _pending_exception = None
-
-
-@in_loop
-async def test_reads_on_without_the_group(tmp_path: Path) -> None:
-    """It says that it leaves, as static members of aiokafka never do. Nothing joins or beats any more, fetching goes
-    on, and nothing takes the consumer for broken; the end of the consumer waits for nothing.
-    """
-    made = app(tmp_path, keeps_partitions=True)
-    thread = made.consumer._thread
-    in_this_loop(thread)
-    coordinator = Coordinator()
-    joining, beating = coordinator._coordination_task, coordinator._heartbeat_task
-    fetching = asyncio.get_running_loop().create_future()
-    thread._consumer = SimpleNamespace(
-        _closed=False, _coordinator=coordinator, _fetcher=SimpleNamespace(_fetch_task=fetching)
-    )
-    assert not made.consumer.has_left
-    await made.consumer.leave_group()
-    assert made.consumer.has_left
-    assert joining.cancelled()
-    assert beating.cancelled()
-    assert [(one._group, one._member_id) for one in coordinator.sent] == [("stretto-live-store", "me")]
-    thread._look()
-    coordinator.check_errors()
-    assert thread.failure == ""
-    assert not fetching.done()
-    coordinator._closing.set_result(None)
-    await asyncio.wait_for(coordinator._coordination_task, 1)
-
-
-@in_loop
-async def test_what_comes_before_the_stop(tmp_path: Path) -> None:
-    """Hooks run while the app still works; one that fails keeps nobody from stopping."""
-    made = app(tmp_path)
-    ran: list[tuple[str, bool, bool]] = []
-
-    async def fails() -> None:
-        ran.append(("fails", made.leaving, made.should_stop))
-        raise RuntimeError("no")
-
-    async def works() -> None:
-        ran.append(("works", made.leaving, made.should_stop))
-
-    made.before_stop += [fails, works]
-    await made.stop()
-    await made.stop()
-    assert ran == [("fails", True, False), ("works", True, False)]
-    assert made.should_stop
-
-
 async def _note(ended: list[object], one: object) -> None:
     ended.append(one)
 
@@ -206,7 +115,7 @@ async def _note(ended: list[object], one: object) -> None:
 @in_loop
 async def test_given_up_by_its_caller(tmp_path: Path) -> None:
     """What was asked for goes on: records that are taken from aiokafka must not vanish."""
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     in_this_loop(thread)
     done = asyncio.Event()
 
@@ -223,7 +132,7 @@ async def test_given_up_by_its_caller(tmp_path: Path) -> None:
 @in_loop
 async def test_errors_are_consumed(tmp_path: Path) -> None:
     """Until somebody asks, aiokafka's coordinator does nothing more; Faust never does."""
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     thread._consumer = consumer = Fetching()
     thread._look()
     consumer.error = KafkaError("the heartbeat failed")
@@ -242,7 +151,7 @@ async def test_errors_are_consumed(tmp_path: Path) -> None:
 @in_loop
 async def test_task_that_ended(tmp_path: Path, which: str, how: str) -> None:
     """aiokafka's own tasks end without a word; the watchdog hears of it."""
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     thread._consumer = consumer = Fetching()
     if which == "heartbeat":
         consumer._coordinator._heartbeat_task = asyncio.get_running_loop().create_future()
@@ -267,7 +176,7 @@ async def test_task_that_ended(tmp_path: Path, which: str, how: str) -> None:
 async def test_fetching_goes_on(tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever aiokafka raises when records are taken."""
     monkeypatch.setattr("agents.stream.consumer_thread._AFTER_ERROR_S", 0.0)
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     thread.consumer.flow_active = True
 
     class Fetcher:
@@ -292,7 +201,7 @@ class FetchContext:
 @in_loop
 async def test_record_of_a_partition_that_went(tmp_path: Path) -> None:
     """Faust raises KeyError(TopicPartition), and would end the worker. Of a partition that is ours it is an error."""
-    consumer = app(tmp_path).consumer
+    consumer = stream_app(tmp_path).consumer
     consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
 
     async def take(message: Any) -> None:
@@ -308,7 +217,7 @@ async def test_record_of_a_partition_that_went(tmp_path: Path) -> None:
 async def test_record_that_cannot_be_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the end of the worker, but a new assignment: the record is read again."""
     monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 0.0)
-    consumer = app(tmp_path).consumer
+    consumer = stream_app(tmp_path).consumer
     times = 0
 
     async def getmany(timeout: float) -> Any:
@@ -330,7 +239,7 @@ async def test_record_that_cannot_be_handed_over(tmp_path: Path, monkeypatch: py
 async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka away in the midst of an assignment: Faust would end the worker, or go on without having sought."""
     monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 0.0)
-    made = app(tmp_path)
+    made = stream_app(tmp_path)
     consumer = made.consumer
     errors: Iterator[Exception | None] = iter([KeyError(P0), KafkaError(), TimeoutError(), None])
     resumed: list[int] = []
@@ -363,7 +272,7 @@ async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
 @in_loop
 async def test_resuming_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust would take its own time limit for the end of the worker, and resume nothing any more."""
-    made = app(tmp_path)
+    made = stream_app(tmp_path)
     monkeypatch.setattr("agents.stream.stream_consumer._SEEK_SPARE_S", made.conf.broker_request_timeout - 0.01)
     made.consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     made.consumer.seek_to_committed = lambda: asyncio.sleep(1000)
@@ -381,7 +290,7 @@ async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: p
         await asyncio.Event().wait()
 
     monkeypatch.setattr("agents.stream.stream_consumer._ASK_S", 0.01)
-    consumer = app(tmp_path).consumer
+    consumer = stream_app(tmp_path).consumer
     consumer._thread._consumer = SimpleNamespace(assignment=lambda: {P0})
     consumer._thread.call_thread = consumer.seek_to_committed = never
     arguments = {"perform_seek": (), "committed": ([P0],), "offsets_at": ({P0: 1},), "highwaters": (P0,)}[asks]
@@ -393,7 +302,7 @@ async def test_answer_that_is_lost_while_resuming(tmp_path: Path, monkeypatch: p
 @in_loop
 async def test_partition_gone_before_it_is_sought(tmp_path: Path) -> None:
     """The next assignment says where to read on."""
-    consumer = app(tmp_path).consumer
+    consumer = stream_app(tmp_path).consumer
 
     def gone(*_: object) -> None:
         raise IllegalStateError("No current assignment for partition")
@@ -405,7 +314,7 @@ async def test_partition_gone_before_it_is_sought(tmp_path: Path) -> None:
 @in_loop
 async def test_commit_that_is_given_up(tmp_path: Path) -> None:
     """A later one makes up for it."""
-    consumer = app(tmp_path).consumer
+    consumer = stream_app(tmp_path).consumer
 
     async def call(*_: object) -> None:
         raise Abandoned("commit was cancelled")
@@ -417,7 +326,7 @@ async def test_commit_that_is_given_up(tmp_path: Path) -> None:
 @in_loop
 async def test_beats(tmp_path: Path) -> None:
     """The thread says that it lives."""
-    thread = app(tmp_path).consumer._thread
+    thread = stream_app(tmp_path).consumer._thread
     thread.beat_s = 0.0
     task = asyncio.ensure_future(thread._look_after(thread))
     await asyncio.sleep(0.01)
@@ -428,7 +337,7 @@ async def test_beats(tmp_path: Path) -> None:
 @in_loop
 async def test_flush_jobs_survive_a_rebalance(tmp_path: Path) -> None:
     """Faust empties the queues of agents then. A flush that is lost is a hole in what is flushed_offset, for ever."""
-    made = app(tmp_path)
+    made = stream_app(tmp_path)
     flushes: FlushQueue = asyncio.Queue()
     flushed: list[object] = []
     broken = iter([True, False])

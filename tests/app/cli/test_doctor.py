@@ -16,7 +16,7 @@ from app.cli.doctor import clock, command, disk, kafka, kafka_groups, limits, po
 from app.cli.doctor.clock import Skew
 from app.cli.doctor.diagnosis import Diagnosis, DoctorVerdict, Surroundings, ok, warning, wrong
 from app.cli.doctor.disk import Disk
-from app.cli.doctor.kafka_facts import GroupFacts, groups_of, version_min
+from app.cli.doctor.kafka_facts import ConsumerGroupFacts, groups_of, version_min
 from app.cli.doctor.limits import SystemLimits
 from app.cli.doctor.ports import Place
 from app.cli.main import main
@@ -260,7 +260,7 @@ def test_version_of_kafka(fetch, version):
 
 def group(committed, *, begins=(0, 0), ends=(10, 10), late=(10, 10), old=(0, 0), members=1):
     """late, old: the first records that are younger than 60 s and 3,600 s"""
-    return GroupFacts("spans", begins, committed, ends, {60.0: late, 3600.0: old}, members)
+    return ConsumerGroupFacts("spans", begins, committed, ends, {60.0: late, 3600.0: old}, members)
 
 
 @pytest.mark.parametrize(
