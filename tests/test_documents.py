@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,18 @@ from tests.helpers.documents import (
 from tests.helpers.files import ROOT
 
 BLOCKS = all_blocks()
+# By their keys: the Collector's, Prometheus's rules, Grafana's data sources, and the file of `server.auth_file`.
+OTHER_FILES = [{"exporters", "service"}, {"groups"}, {"apiVersion", "datasources"}, {"*", "acme"}]
+# TraceQL within a sentence, and what only looks like it: schemes with letters, and what is said to be refused.
+INLINE = re.compile(r"(?<!`)`(\{ [^`]*)`(?!`)")
+NOT_QUERIES = {
+    "{ … }",
+    "{ a } && { b }",
+    "{ a || b && c }",
+    "{ (a || b) && c }",
+    '{ duration = "1s" }',
+    "{ status > 1 }",
+}
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
@@ -75,14 +88,13 @@ def test_json_parses(block: Block) -> None:
 
 @of("yaml", "yml")
 def test_yaml_parses_and_settings_are_ours(block: Block) -> None:
-    """A block whose keys are those of our settings is a settings file."""
+    """A block is a settings file, or one of the files that others read."""
     loaded = yaml.safe_load(block.text)
-    if not isinstance(loaded, dict) or not set(loaded) <= set(Settings.model_fields):
+    if set(loaded) in OTHER_FILES:
         return
-    if set(loaded) == {"overrides"} and not set(loaded["overrides"]) & set(Settings().overrides.model_fields_set):
-        known = set(type(Settings().overrides).model_fields)
-        if not set(loaded["overrides"]) <= known:
-            return  # the file of tenants: test_overrides.py
+    assert set(loaded) <= set(Settings.model_fields)
+    if {"*", "team-a"} & set(loaded.get("overrides", {})):
+        return  # the file of tenants: test_overrides.py
     try:
         Settings.model_validate(settle(loaded, Settings))
     except ValidationError as err:
@@ -93,6 +105,14 @@ def test_yaml_parses_and_settings_are_ours(block: Block) -> None:
 @of("traceql")
 def test_traceql_compiles(block: Block) -> None:
     for query in block.text.strip().split("\n\n"):
+        compile_query(query)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_traceql_in_sentences_compiles(path: Path) -> None:
+    prose = re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found = {" ".join(one.replace("\\|", "|").split()) for one in INLINE.findall(prose)}
+    for query in found - NOT_QUERIES:
         compile_query(query)
 
 
