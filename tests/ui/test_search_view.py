@@ -3,7 +3,7 @@
 import re
 from urllib.parse import parse_qs, quote, urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 def search(query: str, **more: str) -> str:
@@ -69,6 +69,29 @@ def test_a_row_opens_to_its_spans_and_leads_to_the_trace(tab):
     expect(page).to_have_url(re.compile(r"/trace/[0-9a-f]+"))
     page.go_back()
     expect(page).to_have_url(re.compile("/search"))
+    expect(rows(page).first).to_be_visible()
+
+
+def test_back_before_the_code_of_the_trace_is_here(tab):
+    """Code that comes for a view that nobody looks at any more changes nothing."""
+    page = tab.open(search("{ status = error }"))
+    expect(rows(page).first).to_be_visible()
+    held: list[Route] = []
+    came = False
+    page.route(re.compile(r"/assets/.*\.js$"), lambda route: route.continue_() if came else held.append(route))
+    with page.expect_request(re.compile(r"/assets/.*\.js$")):
+        rows(page).first.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"/trace/[0-9a-f]+"))
+    page.go_back()
+    expect(rows(page).first).to_be_visible()
+    came = True
+    urls = [one.request.url for one in held]
+    for one in held:
+        one.continue_()
+    # Until this code has run, and what waits for it.
+    page.evaluate("urls => Promise.all(urls.map((url) => import(url)))", urls)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("main").get_by_text("Loading")).to_have_count(0)
     expect(rows(page).first).to_be_visible()
 
 

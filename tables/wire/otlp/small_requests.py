@@ -196,7 +196,11 @@ class SmallSplitter:
             else:
                 kept += mine
                 spans.append(checked)
-        return kept, _Spans(*([one for each in parts for one in each] for parts in zip(*spans, strict=True)))
+        return kept, _Spans(
+            [body for one in spans for body in one.bodies],
+            [trace_id for one in spans for trace_id in one.trace_ids],
+            [start for one in spans for start in one.starts],
+        )
 
     def _parts(
         self, tenants: Sequence[str], runs: Iterable[_Run], spans: Sequence[bytes], targets: list[int]

@@ -159,6 +159,9 @@ def test_unusual_requests_take_columns(bad: bytes, outcome: Outcome) -> None:
     assert encoded.outcomes == [Outcome(1), outcome, Outcome(1)]
     forms = [record.read_headers(one.headers).of_requests for one in encoded.records]
     assert forms == [True] + [False] * (outcome.received - outcome.rejected)
+    # And without neighbours.
+    assert small([("t", bad)], attribute_bytes_max=2000).outcomes == [outcome]
+    assert small([("t", bad), ("u", bad)], attribute_bytes_max=2000).outcomes == [outcome, outcome]
 
 
 def test_tenants_whose_rules_need_columns() -> None:

@@ -1,5 +1,5 @@
 import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Problem, Progress } from "../components/basics.tsx";
 import type { View } from "./index.ts";
 
@@ -7,11 +7,16 @@ import type { View } from "./index.ts";
 export function LazyView({ view }: { view: View }) {
   const [loaded, setLoaded] = useState<{ view: View; component: ComponentType }>();
   const [error, setError] = useState<Error>();
+  const loads = useRef(0);
   const load = () => {
     setError(undefined);
+    // Whoever goes back before the code is here has another view when it comes.
+    const mine = ++loads.current;
     view.load().then(
-      (module) => setLoaded({ view, component: module.default }),
-      () => setError(new Error("This part of the page cannot be loaded. The server is away, or has a newer page: reload it.")),
+      (module) => mine === loads.current && setLoaded({ view, component: module.default }),
+      () =>
+        mine === loads.current &&
+        setError(new Error("This part of the page cannot be loaded. The server is away, or has a newer page: reload it.")),
     );
   };
   useEffect(load, [view]);
