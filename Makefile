@@ -52,8 +52,11 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-docs: $(DEV) ## Make the generated parts of docs/ anew: settings, metrics
+# --strict: a link, an anchor or a page without a place in docs/.nav.yml ends it.
+docs: $(DEV) ## Make the generated parts of docs/ anew (settings, metrics …), then the site in build/site
 	@$(BIN)/python -m tools.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	echo "The site is in build/site: open build/site/index.html"
 
 ui: ## Build the web page (app/ui) that the server shows at /
 	@rm -f $(UI)

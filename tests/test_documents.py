@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from app.settings import Settings
 from app.settings.load import settle
 from query.language.compile import compile_query
+from tests.harness.document_run import unlike
 from tests.helpers.command_check import problem, stretto_problem
 from tests.helpers.documents import (
     COMMANDS,
@@ -22,13 +24,25 @@ from tests.helpers.documents import (
     Block,
     all_blocks,
     blocks,
+    code_without_fence,
     commands,
-    indented_code,
     steps,
 )
 from tests.helpers.files import ROOT
 
 BLOCKS = all_blocks()
+# By their keys: the Collector's, Prometheus's rules, Grafana's data sources, and the file of `server.auth_file`.
+OTHER_FILES = [{"exporters", "service"}, {"groups"}, {"apiVersion", "datasources"}, {"*", "acme"}]
+# TraceQL within a sentence, and what only looks like it: schemes with letters, and what is said to be refused.
+INLINE = re.compile(r"(?<!`)`(\{ [^`]*)`(?!`)")
+NOT_QUERIES = {
+    "{ … }",
+    "{ a } && { b }",
+    "{ a || b && c }",
+    "{ (a || b) && c }",
+    '{ duration = "1s" }',
+    "{ status > 1 }",
+}
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
@@ -40,7 +54,7 @@ def test_no_block_escapes(path: Path) -> None:
     """Each has a language that a test knows, and a fence."""
     languages = {str(one): one.language for one in blocks(path)}
     assert {at: word for at, word in languages.items() if word not in COMMANDS | PARSED | PROSE} == {}
-    assert indented_code(path) == [], "code without a fence: put it between ``` and its language"
+    assert code_without_fence(path) == [], "code without a fence: put it between ``` and its language"
 
 
 @of(*COMMANDS)
@@ -74,14 +88,13 @@ def test_json_parses(block: Block) -> None:
 
 @of("yaml", "yml")
 def test_yaml_parses_and_settings_are_ours(block: Block) -> None:
-    """A block whose keys are those of our settings is a settings file."""
+    """A block is a settings file, or one of the files that others read."""
     loaded = yaml.safe_load(block.text)
-    if not isinstance(loaded, dict) or not set(loaded) <= set(Settings.model_fields):
+    if set(loaded) in OTHER_FILES:
         return
-    if set(loaded) == {"overrides"} and not set(loaded["overrides"]) & set(Settings().overrides.model_fields_set):
-        known = set(type(Settings().overrides).model_fields)
-        if not set(loaded["overrides"]) <= known:
-            return  # the file of tenants: test_overrides.py
+    assert set(loaded) <= set(Settings.model_fields)
+    if {"*", "team-a"} & set(loaded.get("overrides", {})):
+        return  # the file of tenants: test_overrides.py
     try:
         Settings.model_validate(settle(loaded, Settings))
     except ValidationError as err:
@@ -92,6 +105,14 @@ def test_yaml_parses_and_settings_are_ours(block: Block) -> None:
 @of("traceql")
 def test_traceql_compiles(block: Block) -> None:
     for query in block.text.strip().split("\n\n"):
+        compile_query(query)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_traceql_in_sentences_compiles(path: Path) -> None:
+    prose = re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found = {" ".join(one.replace("\\|", "|").split()) for one in INLINE.findall(prose)}
+    for query in found - NOT_QUERIES:
         compile_query(query)
 
 
@@ -116,6 +137,10 @@ def test_python_parses(block: Block) -> None:
         ("kubectl apply --kustomize docker/kustomize/bas", "there is no"),
         (".venv/bin/python -m benchmarks.nothing", "there is no module"),
         ("tools/nothing", "there is no"),
+        ("curl http://127.0.0.1:3200/api/serch", "the API has no GET /api/serch"),
+        ("curl -X PUT http://127.0.0.1:3200/api/overrides", "the API has no PUT"),
+        ("curl -G http://127.0.0.1:3200/api/search -d 'q={ }' -d limti=3", "no parameter ['limti']"),
+        ("curl 'http://127.0.0.1:3200/api/v2/traces/1f?q={}&curser=1'", "no parameter ['curser']"),
     ],
 )
 def test_wrong_commands_are_found(command: str, words: str) -> None:
@@ -137,3 +162,27 @@ def test_scripts_are_split_into_commands() -> None:
         ["bar", "--x", "$(date; true)"],
         ["baz", "--y"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "missing"),
+    [
+        ("NAME  VALUE\na  12.5ms\n", "NAME    VALUE\na       3s\n", ""),
+        ("NAME  VALUE\n…\nb  1\n…\n", "NAME  VALUE\na  1\nb  7\nc  1\n", ""),
+        ('{"value":1.5…\n', '{"value":22.0,"more":[]}', ""),
+        ("NAME  VALUE\na  12\n", "NAME  COUNT\na  12\n", "NAME  VALUE"),
+        ("NAME  VALUE\na  12\n", "NAME  VALUE\nb  12\n", "a  12"),
+        ("…\nb  1\n", "a  1\nbb  1\n", "b  1"),
+        ("a  1\n", "a  1\nb  1\n", "the end, but b  1"),
+        ("a  1\nb  1\n", "a  1\n", "b  1"),
+        ("p=0.5  1\n", "p=0.9  1\n", ""),
+    ],
+)
+def test_what_commands_print_is_compared(shown: str, printed: str, missing: str) -> None:
+    assert unlike(shown, printed, {}) == missing
+
+
+def test_ids_of_answers_are_kept() -> None:
+    ids: dict[str, str] = {}
+    assert unlike("f88b4efcdefa2031b4135105e77a9c1a  x\n", "00000000000000000000000000000001  x\n", ids) == ""
+    assert ids == {"f88b4efcdefa2031b4135105e77a9c1a": "00000000000000000000000000000001"}

@@ -40,7 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 (by name)
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """The page with its links as the site has the files."""
     src = page.file.src_uri
     path = src.removeprefix(PROJECT) if src.startswith(PROJECT) else f"{DOCS}{src}"

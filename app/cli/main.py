@@ -5,6 +5,7 @@ A subcommand imports what it needs when it is called: `stretto config` needs no 
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,9 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.command not in _OWN_PARSER:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if args.command in _OWN_PARSER:
-            return _OWN_PARSER[args.command](rest)
-        return _COMMANDS[args.command](args)
+        code = _OWN_PARSER[args.command](rest) if args.command in _OWN_PARSER else _COMMANDS[args.command](args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        return 0  # `| head` has seen enough
     except SettingsError as wrong:
         return _fail(wrong, EXIT_WRONG)
     except StrettoError as wrong:
@@ -160,6 +165,16 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
 }
 # Their own parsers read what follows.
 _OWN_PARSER: Final[Mapping[str, Callable[[list[str]], int]]] = {"query": _query, "demo": _demo, "vulture": _vulture}
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads what is printed any more. If so, the rest of it goes nowhere, also when Python ends."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _fail(wrong: StrettoError, code: int) -> int:

@@ -13,18 +13,17 @@ import pytest
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.span_clients import program
+from tests.helpers.documents import blocks
 from tests.helpers.files import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
-# Without what only an application of the reader's own can use.
-TEXT: Final = re.sub(
-    r"^<!-- not run: app -->\n```.*?^```$",
-    "",
-    (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8"),
-    flags=re.MULTILINE | re.DOTALL,
-)
-BLOCKS: Final = re.findall(r"^```(sh|python|js)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-SETTINGS, _ = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+TEXT: Final = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
+BLOCKS: Final = [
+    (one.language, one.text)
+    for one in blocks(ROOT / "docs" / "receivers.md")
+    if one.language in {"sh", "python", "js"} and not one.not_run
+]
+(SETTINGS,) = re.findall(r"^```yaml\n(distributor:\n.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SERVICE: Final = re.compile(r"example-[a-z-]+")
 # Of the documentation, by the names of the receivers.
 PORTS: Final = {

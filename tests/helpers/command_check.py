@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 from google.protobuf import json_format
@@ -186,12 +187,46 @@ def _grpcurl(words: list[str]) -> str:
     return ""
 
 
+def _curl(words: list[str]) -> str:
+    """Whether the query API has the endpoint and its parameters: docs/openapi.yaml, which a test compares with the
+    routes.
+    """
+    urls = [word for word in words if word.startswith("http://127.0.0.1:3200")]
+    if not urls:
+        return ""
+    pairs = list(pairwise(words))
+    method = next((value for option, value in pairs if option == "-X"), "GET").lower()
+    parts = urlsplit(urls[0])
+    found = _endpoint(parts.path or "/", method)
+    if found is None:
+        return f"the API has no {method.upper()} {parts.path}"
+    sent = parts.query.split("&") if parts.query else []
+    if "-G" in words:
+        sent += [value for option, value in pairs if option in {"-d", "--data-urlencode"}]
+    unknown = {one.partition("=")[0] for one in sent} - found
+    return f"{parts.path} has no parameter {sorted(unknown)}" if unknown else ""
+
+
+def _endpoint(path: str, method: str) -> set[str] | None:
+    """The query parameters of an endpoint, None if there is none."""
+    document = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
+    for template, methods in document["paths"].items():
+        if method in methods and re.fullmatch(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template)), path):
+            named = [
+                document["components"]["parameters"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+                for one in methods[method].get("parameters", [])
+            ]
+            return {one["name"] for one in named if one["in"] == "query"}
+    return None
+
+
 def _systemctl(words: list[str]) -> str:
     units = [word for word in words if word.startswith("stretto@")]
     return "" if units and (ROOT / "docker/systemd/stretto@.service").is_file() else f"no unit of ours in {words}"
 
 
 _CHECKS: Final[dict[str, Callable[[list[str]], str]]] = {
+    "curl": _curl,
     "docker": _docker,
     "grpcurl": _grpcurl,
     "helm": _helm,

@@ -30,7 +30,7 @@ PARSED: Final = frozenset({"json", "yaml", "yml", "traceql", "traceql-refused", 
 PROSE: Final = frozenset({"text", "sql", "promql", "js", "go", "csharp", "ruby", "php", "rust", "java", "ini", "toml"})
 # Why commands are not run → the programs that are the reason: one of them is in the block.
 NOT_RUN: Final = {
-    "start": ("make", "run", "prometheus", "honcho", "faust"),  # starts a server of its own, or takes long
+    "start": ("make", "run", "prometheus", "honcho", "faust", "vulture"),  # starts a server of its own, or takes long
     "install": ("pip", "npm", "apt-get", "opentelemetry-bootstrap", "gem", "pecl", "composer", "cargo", "go", "dotnet"),
     "app": ("opentelemetry-instrument", "node", "java", "python", "php", "export"),  # the reader's own program
     "docker": ("docker",),
@@ -46,6 +46,7 @@ NOT_RUN: Final = {
 }
 _FENCE: Final = re.compile(r"^( *)(`{3,}|~{3,})([^\s`]*)(.*)$")
 _MARK: Final = re.compile(r"<!-- not run: (\S+) -->")
+_ALONE: Final = re.compile(r"\s*(?:\$ |\.venv/bin/)?(?:stretto|curl|docker|helm|kubectl|make|python -m) \S+ (?:-|')")
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_]\w*=")
 
 
@@ -98,15 +99,15 @@ def all_blocks() -> list[Block]:
     return [block for path in DOCUMENTS for block in blocks(path)]
 
 
-def indented_code(path: Path) -> list[int]:
-    """Lines, from 1, that Markdown takes for code without a fence: nothing would check them."""
+def code_without_fence(path: Path) -> list[int]:
+    """Lines, from 1, that are code without a fence, so that nothing would check them: indented, or a command alone."""
     found, fenced, text_at, empty = [], False, 0, True
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if _FENCE.match(line):
             fenced = not fenced
         elif not fenced and line.strip():
             indent = len(line) - len(line.lstrip())
-            if empty and indent >= text_at + 4:
+            if empty and (indent >= text_at + 4 or _ALONE.match(line)):
                 found.append(number)
             item = re.match(r"\s*([-*+]|\d+\.) +", line)
             text_at = item.end() if item else text_at if indent else 0  # where the text of a list's item begins

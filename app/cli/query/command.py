@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -37,11 +36,7 @@ def main(argv: list[str]) -> int:
         text = json.dumps(answer.body, indent=2, ensure_ascii=False) + "\n"
     else:
         text = answer.show(answer.body)
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(text)
     return 0
 
 

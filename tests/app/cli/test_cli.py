@@ -126,3 +126,23 @@ def test_config_needs_neither_kafka_nor_grpc(tmp_path):
     assert done.stderr.startswith("stretto: variable TARGET: target: 'nope' is no target; expected all,")
     assert "Traceback" not in done.stderr
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["config"], ["config", "--table"], ["blocks", "list"]])
+def test_a_closed_pipe_is_no_failure(tmp_path, command, unbuffered):
+    """`stretto … | head`: what reads has seen enough."""
+    (tmp_path / "data").mkdir()
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    ran = subprocess.run(
+        [sys.executable, "-c", "import sys; from app.cli.main import main; sys.exit(main())", *command],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (0, "")
