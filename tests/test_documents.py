@@ -137,10 +137,10 @@ def test_python_parses(block: Block) -> None:
         ("kubectl apply --kustomize docker/kustomize/bas", "there is no"),
         (".venv/bin/python -m benchmarks.nothing", "there is no module"),
         ("tools/nothing", "there is no"),
-        ("curl http://127.0.0.1:3200/api/serch", "the API has no GET /api/serch"),
+        ("curl http://127.0.0.1:3200/api/seek", "the API has no GET /api/seek"),
         ("curl -X PUT http://127.0.0.1:3200/api/overrides", "the API has no PUT"),
-        ("curl -G http://127.0.0.1:3200/api/search -d 'q={ }' -d limti=3", "no parameter ['limti']"),
-        ("curl 'http://127.0.0.1:3200/api/v2/traces/1f?q={}&curser=1'", "no parameter ['curser']"),
+        ("curl -G http://127.0.0.1:3200/api/search -d 'q={ }' -d lmt=3", "no parameter ['lmt']"),
+        ("curl 'http://127.0.0.1:3200/api/v2/traces/1f?q={}&crsr=1'", "no parameter ['crsr']"),
     ],
 )
 def test_wrong_commands_are_found(command: str, words: str) -> None:

@@ -110,9 +110,8 @@ class KafkaProxy(threading.Thread):
         server.close()
         if self._connections:
             await asyncio.wait(self._connections, timeout=_CLOSE_S)
-        await asyncio.sleep(
-            0
-        )
+        # Transports close in the next turn of the loop. One that is left over warns when it is collected.
+        await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         began_s = time.monotonic()

@@ -1,6 +1,7 @@
 """How somebody with a token of tenant acme may try to be another one."""
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from app.api.backend import TraceAnswer
@@ -34,5 +35,7 @@ async def raw(
     writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body.encode())
     found = await asyncio.wait_for(reader.read(), 20)
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     top, _, rest = found.partition(b"\r\n\r\n")
     return int(top.split(b" ", 2)[1]), rest
