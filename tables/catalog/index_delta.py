@@ -10,17 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.blocks.filter_pack import PackRef
-from tables.catalog.place import Place, parse_place, place_name
-from tables.catalog.tenant_index import KEY, NO_DIGITS, Removed, TenantIndex, as_now, checked_crc, index_path, with_crc
-from tables.errors import NEWER, DamagedError
+from tables.catalog.place import Place, place_name
+from tables.catalog.tenant_index import IndexForm, Removed, TenantIndex, covered_of, index_path, removed_of
+from tables.errors import DamagedError
 from tables.redaction.rules import Redaction
 
-FORMAT: Final = "stretto-index-delta1"
+_DELTA: Final = IndexForm("stretto-index-delta1", "a change of a tenant's index", pa.ipc.new_stream, pa.ipc.open_stream)
 # An Arrow IPC stream begins so. A version that is written whole is an IPC file, which begins otherwise.
 _STREAM: Final = b"\xff\xff\xff\xff"
 
@@ -70,7 +69,6 @@ def encode_delta(before: TenantIndex, after: TenantIndex) -> bytes | None:
     if _changed_removed(before.removed, forgotten, removed) != after.removed:
         return None
     head = {
-        "format": FORMAT,
         "tenant": after.tenant,
         "version": after.version,
         "base": before.lineage.base,
@@ -81,13 +79,8 @@ def encode_delta(before: TenantIndex, after: TenantIndex) -> bytes | None:
         "removed": [list(one) for one in removed],
         "redactions": [one.model_dump() for one in after.redactions],
         "filter_packs": [one.model_dump() for one in after.filter_packs],
-        "crc32": NO_DIGITS,
     }
-    table = rows.combine_chunks().replace_schema_metadata({KEY: orjson.dumps(head)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_table(table)
-    return with_crc(sink.getvalue().to_pybytes())
+    return _DELTA.encode(head, rows)
 
 
 def decode_delta(path: str, data: bytes) -> IndexDelta:
@@ -95,27 +88,11 @@ def decode_delta(path: str, data: bytes) -> IndexDelta:
 
     Raises: DamagedError if they differ from what was written, belong to another object, or this build cannot read them
     """
-    crc32 = checked_crc(path, data)
-    try:
-        table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
-        table.validate(full=True)
-        head = orjson.loads(table.schema.metadata[KEY])
-        if head["format"] != FORMAT:
-            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
-        delta = _delta(head, as_now(table.replace_schema_metadata(None)), crc32, len(data))
-        if not 0 < delta.base < delta.version:
-            raise ValueError(f"version {delta.version} cannot follow from version {delta.base}")
-    except DamagedError:
-        raise
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as err:
-        raise DamagedError(path, f"is not a change of a tenant's index: {err}") from err
-    if index_path(delta.tenant, delta.version) != path:
-        raise DamagedError(path, f"is version {delta.version} of the index of tenant {delta.tenant}")
-    return delta
+    return _DELTA.decode(path, data, _delta)
 
 
 def _delta(head: Mapping[str, Any], rows: pa.Table, crc32: int, size_bytes: int) -> IndexDelta:
-    return IndexDelta(
+    delta = IndexDelta(
         tenant=str(head["tenant"]),
         version=int(head["version"]),
         base=int(head["base"]),
@@ -124,12 +101,15 @@ def _delta(head: Mapping[str, Any], rows: pa.Table, crc32: int, size_bytes: int)
         size_bytes=size_bytes,
         gone=frozenset(map(str, head["gone"])),
         rows=rows,
-        covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
+        covered=covered_of(head),
         forgotten=frozenset(map(str, head["forgotten"])),
-        removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
+        removed=removed_of(head),
         redactions=tuple(Redaction.model_validate(one) for one in head["redactions"]),
         filter_packs=tuple(PackRef.model_validate(one) for one in head["filter_packs"]),
     )
+    if not 0 < delta.base < delta.version:
+        raise ValueError(f"version {delta.version} cannot follow from version {delta.base}")
+    return delta
 
 
 def applied(index: TenantIndex, deltas: Sequence[IndexDelta]) -> TenantIndex:

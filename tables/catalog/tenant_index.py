@@ -12,11 +12,11 @@ A large index is written whole only now and then; the versions between are delta
 import re
 import types
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,8 @@ from tables.errors import NEWER, DamagedError
 from tables.redaction.rules import Redaction
 from tables.turns import AT_ONCE
 
-FORMAT: Final = "stretto-index1"
-KEY: Final = b"stretto"
-NO_DIGITS: Final = "00000000"
+_KEY: Final = b"stretto"
+_NO_DIGITS: Final = "00000000"
 _NO_CRC: Final = b'"crc32":"00000000"}'
 _CRC: Final = re.compile(rb'"crc32":"([0-9a-f]{8})"\}')
 _TYPES: Final = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
@@ -168,7 +167,6 @@ class TenantIndex:
     def encode(self) -> bytes:
         """The object's bytes; equal indexes have equal bytes."""
         head = {
-            "format": FORMAT,
             "tenant": self.tenant,
             "version": self.version,
             "covered": {place_name(place): offset for place, offset in sorted(self.covered.items())},
@@ -176,13 +174,8 @@ class TenantIndex:
             "redactions": [one.model_dump() for one in self.redactions],
             "filter_packs": [one.model_dump() for one in self.filter_packs],
             "bases_before": [base for base in self.lineage.bases if base != self.version],
-            "crc32": NO_DIGITS,
         }
-        table = self.table.combine_chunks().replace_schema_metadata({KEY: orjson.dumps(head)})
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_table(table)
-        return with_crc(sink.getvalue().to_pybytes())
+        return INDEX.encode(head, self.table)
 
 
 def index_path(tenant: str, version: int) -> str:
@@ -195,31 +188,30 @@ def decode_index(path: str, data: bytes) -> TenantIndex:
 
     Raises: DamagedError if they differ from what was written, belong to another object, or this build cannot read them
     """
-    crc32 = checked_crc(path, data)
-    try:
-        # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
-        table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
-        table.validate(full=True)
-        head = orjson.loads(table.schema.metadata[KEY])
-        if head["format"] != FORMAT:
-            raise DamagedError(path, f"has format {head['format']!r}; this build reads {FORMAT!r}; {NEWER}")
-        index = TenantIndex(
-            tenant=str(head["tenant"]),
-            version=int(head["version"]),
-            table=as_now(table.replace_schema_metadata(None)),
-            covered={parse_place(name): int(offset) for name, offset in head["covered"].items()},
-            removed=tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"]),
-            redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
-            filter_packs=tuple(PackRef.model_validate(one) for one in head.get("filter_packs", [])),
-            lineage=Lineage(_bases(head), crc32, len(data)),
-        )
-    except DamagedError:
-        raise
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as err:
-        raise DamagedError(path, f"is not a tenant's index: {err}") from err
-    if index_path(index.tenant, index.version) != path:
-        raise DamagedError(path, f"is version {index.version} of the index of tenant {index.tenant}")
-    return index
+    return INDEX.decode(path, data, _index)
+
+
+def _index(head: Mapping[str, Any], rows: pa.Table, crc32: int, size_bytes: int) -> TenantIndex:
+    return TenantIndex(
+        tenant=str(head["tenant"]),
+        version=int(head["version"]),
+        table=rows,
+        covered=covered_of(head),
+        removed=removed_of(head),
+        redactions=tuple(Redaction.model_validate(one) for one in head.get("redactions", [])),
+        filter_packs=tuple(PackRef.model_validate(one) for one in head.get("filter_packs", [])),
+        lineage=Lineage(_bases(head), crc32, size_bytes),
+    )
+
+
+def covered_of(head: Mapping[str, Any]) -> dict[Place, int]:
+    """What an index covers, as its object has it."""
+    return {parse_place(name): int(offset) for name, offset in head["covered"].items()}
+
+
+def removed_of(head: Mapping[str, Any]) -> tuple[Removed, ...]:
+    """Blocks that were removed, as an object of the index has them."""
+    return tuple(Removed(str(name), float(at_s)) for name, at_s in head["removed"])
 
 
 def _bases(head: Mapping[str, Any]) -> tuple[int, ...]:
@@ -230,9 +222,68 @@ def _bases(head: Mapping[str, Any]) -> tuple[int, ...]:
     return found
 
 
-def with_crc(data: bytes) -> bytes:
-    """The object with its checksum in place of the zeros."""
-    return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
+class _Version(Protocol):
+    """What an object of an index says which it is."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=_Version)
+# From the JSON, the rows, the checksum and the size of an object.
+Make = Callable[[Mapping[str, Any], pa.Table, int, int], V]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexForm:
+    """How objects of an index are written: rows in Arrow IPC, with JSON that begins with `format`.
+
+    what: an object of this form, in errors; new, open: Arrow's functions that begin to write, and to read
+    """
+
+    format: str
+    what: str
+    new: Callable[..., Any]
+    open: Callable[..., Any]
+
+    def encode(self, head: Mapping[str, Any], rows: pa.Table) -> bytes:
+        """The object's bytes, with the checksum."""
+        json = orjson.dumps({"format": self.format, **head, "crc32": _NO_DIGITS})
+        table = rows.combine_chunks().replace_schema_metadata({_KEY: json})
+        sink = pa.BufferOutputStream()
+        with self.new(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data.replace(_NO_CRC, b'"crc32":"%08x"}' % zlib.crc32(data))
+
+    def decode(self, path: str, data: bytes, make: Make[V]) -> V:
+        """What `make` makes of the object at `path`.
+
+        Raises: DamagedError if the bytes differ from what was written, belong to another object, or this build cannot
+        read them
+        """
+        crc32 = checked_crc(path, data)
+        try:
+            # Copied: Arrow needs aligned bytes, and so nothing else keeps the object's bytes in memory.
+            table = self.open(pa.py_buffer(data)).read_all()
+            table.validate(full=True)
+            head = orjson.loads(table.schema.metadata[_KEY])
+            if head["format"] != self.format:
+                raise DamagedError(path, f"has format {head['format']!r}; this build reads {self.format!r}; {NEWER}")
+            made = make(head, _as_now(table.replace_schema_metadata(None)), crc32, len(data))
+        except DamagedError:
+            raise
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as err:
+            raise DamagedError(path, f"is not {self.what}: {err}") from err
+        if index_path(made.tenant, made.version) != path:
+            raise DamagedError(path, f"is version {made.version} of the index of tenant {made.tenant}")
+        return made
+
+
+INDEX: Final = IndexForm("stretto-index1", "a tenant's index", pa.ipc.new_file, pa.ipc.open_file)
 
 
 def checked_crc(path: str, data: bytes) -> int:
@@ -246,7 +297,7 @@ def checked_crc(path: str, data: bytes) -> int:
     return int(digits, 16)
 
 
-def as_now(table: pa.Table) -> pa.Table:
+def _as_now(table: pa.Table) -> pa.Table:
     """The rows with the columns of this build. Indexes of other builds have others, for a while."""
     if table.schema.equals(index_schema()):
         return table.combine_chunks()

@@ -23,7 +23,7 @@ from query.search.search import search
 from tables.blocks.meta import decode_meta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import replace_blocks
-from tables.catalog.tenant_index import decode_index, index_path
+from tables.catalog.tenant_index import INDEX, decode_index, index_path
 from tables.errors import DamagedError, WireError
 from tables.live.segment_table import SegmentInfo
 from tables.merge.merge_blocks import merge_blocks
@@ -146,7 +146,7 @@ def test_a_later_index_is_refused_by_name(bucket: Bucket, monkeypatch: pytest.Mo
     bucket.fold()
     before = bucket.indexes.latest("t")
     assert before is not None
-    monkeypatch.setattr("tables.catalog.tenant_index.FORMAT", "stretto-index9")
+    monkeypatch.setattr("tables.catalog.tenant_index.INDEX", replace(INDEX, format="stretto-index9"))
     data = replace(before, version=before.version + 1).encode()
     monkeypatch.undo()
     path = index_path("t", before.version + 1)

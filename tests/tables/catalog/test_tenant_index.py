@@ -1,6 +1,7 @@
 """The tenant index: what is written is read, whatever is damaged is told, and rows become objects only where asked."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.catalog.tenant_index import Removed, TenantIndex, decode_index, index_path, index_schema, rows_of
+from tables.catalog.tenant_index import INDEX, Removed, TenantIndex, decode_index, index_path, index_schema, rows_of
 from tables.errors import DamagedError
 from tests.helpers.catalog import block_meta, merged_meta
 from tests.helpers.examples import examples
@@ -90,7 +91,7 @@ def test_the_index_of_somebody_else(path: str) -> None:
 
 
 def test_a_later_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tables.catalog.tenant_index.FORMAT", "stretto-index2")
+    monkeypatch.setattr("tables.catalog.tenant_index.INDEX", replace(INDEX, format="stretto-index2"))
     data = index_of(block_meta(0, 9)).encode()
     monkeypatch.undo()
     with pytest.raises(DamagedError, match="stretto-index2"):
