@@ -14,11 +14,10 @@ from tables.columns.repeated import (
     FIRST_COLUMNS,
     Kept,
     Origins,
-    alike_rows,
     as_sent,
     concatenated,
     known_repeated,
-    repeated_rows,
+    repeated_in_steps,
 )
 from tables.columns.whole_traces import FACT_COLUMNS
 
@@ -41,11 +40,11 @@ class RestingRows:
         ]
 
         def find(some: Rows) -> Mask:
-            cheap = as_sent(self._read(some, _first_columns))
-            alike = alike_rows(group[some], cheap)
-            found = np.zeros(len(some), np.bool_)
-            found[alike] = repeated_rows(group[some][alike], lambda: as_sent(self._read(some[alike], _all_columns)))
-            return found
+            return repeated_in_steps(
+                group[some],
+                lambda: as_sent(self._read(some, _first_columns)),
+                lambda alike: as_sent(self._read(some[alike], _all_columns)),
+            )
 
         return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
 

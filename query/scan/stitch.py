@@ -19,7 +19,7 @@ from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
-from tables.columns.repeated import FIRST_COLUMNS, alike_rows, as_sent, repeated_rows
+from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_in_steps
 from tables.columns.whole_traces import (
     FACT_BASE,
     FACT_COLUMNS,
@@ -148,9 +148,11 @@ def without_repeated(table: pa.Table) -> pa.Table:
     places, group = _suspects(table)
     if not len(places):
         return table
-    alike = alike_rows(group, {name: _one(table, name).take(pa.array(places)) for name in FIRST_COLUMNS})
-    places, group = places[alike], group[alike]
-    repeated = repeated_rows(group, lambda: as_sent(_columns(table.take(pa.array(places)))))
+    repeated = repeated_in_steps(
+        group,
+        lambda: {name: _one(table, name).take(pa.array(places)) for name in FIRST_COLUMNS},
+        lambda alike: as_sent(_columns(table.take(pa.array(places[alike])))),
+    )
     return _left_out(table, places[repeated])
 
 

@@ -62,6 +62,21 @@ def alike_rows(group: Int64s, columns: Mapping[str, Any]) -> Int64s:
     return np.sort(order[np.r_[same, False] | np.r_[False, same]]) if len(group) else order
 
 
+def repeated_in_steps(
+    group: Int64s, first: Callable[[], Mapping[str, Any]], every: Callable[[Int64s], Mapping[str, Any]]
+) -> Bools:
+    """As `repeated_rows`. All columns are read only of rows that FIRST_COLUMNS do not tell apart: few are left where a
+    client gives several spans one id.
+
+    first: gives FIRST_COLUMNS of all of the rows; every: gives all columns of some of them, by their numbers, ascending
+    """
+    repeated = np.zeros(len(group), np.bool_)
+    if len(group):
+        alike = alike_rows(group, first())
+        repeated[alike] = repeated_rows(group[alike], lambda: every(alike))
+    return repeated
+
+
 def _hashes(rows: int, arrays: Any) -> UInt64s:
     hashes = np.zeros(rows, np.uint64)
     for array in arrays:

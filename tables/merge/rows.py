@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tables.columns import overflow
 from tables.columns.arrays import take_rows
-from tables.columns.repeated import FIRST_COLUMNS, alike_rows, repeated_rows
+from tables.columns.repeated import FIRST_COLUMNS, repeated_in_steps
 from tables.columns.types import Int64s
 from tables.merge.attributes import Attributes
 from tables.merge.columns import Part, column_names, joined, without_unused
@@ -63,10 +63,11 @@ def _drop(part: Part, name: str) -> int:
 
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
     suspects, group = order.suspects()
-    if len(suspects):
-        alike = alike_rows(group, {name: joined(name, parts, order.rows[suspects]) for name in FIRST_COLUMNS})
-        suspects, group = suspects[alike], group[alike]
-    repeated = repeated_rows(group, lambda: _columns(parts, order.rows[suspects], attributes))
+    repeated = repeated_in_steps(
+        group,
+        lambda: {name: joined(name, parts, order.rows[suspects]) for name in FIRST_COLUMNS},
+        lambda alike: _columns(parts, order.rows[suspects[alike]], attributes),
+    )
     if repeated.any():
         order.drop(suspects[repeated])
     return int(repeated.sum())

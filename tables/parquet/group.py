@@ -13,11 +13,10 @@ from tables.columns.repeated import (
     FIRST_COLUMNS,
     Kept,
     Origins,
-    alike_rows,
     as_sent,
     concatenated,
     known_repeated,
-    repeated_rows,
+    repeated_in_steps,
 )
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s
@@ -276,12 +275,11 @@ class GroupSource:
         """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""
 
         def find(some: Int64s) -> Bools:
-            # Few of them are left where a client gives several spans one id.
-            cheap = as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS})
-            alike = alike_rows(group[some], cheap)
-            found = np.zeros(len(some), np.bool_)
-            found[alike] = repeated_rows(group[some][alike], lambda: as_sent(self._valued(places[some][alike])))
-            return found
+            return repeated_in_steps(
+                group[some],
+                lambda: as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS}),
+                lambda alike: as_sent(self._valued(places[some][alike])),
+            )
 
         origins = Origins([file.path for file in self.files], *self._of_files(places))
         repeated = known_repeated(group, origins, Kept(self._result, self._keep_result), find)
