@@ -1,7 +1,5 @@
 """How long requests take: `stretto_request_duration_seconds`, and the same under Tempo's name and routes."""
 
-import asyncio
-import time
 from typing import Final
 
 from aiohttp import web
@@ -9,7 +7,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import Histogram
 
 from agents import tracing
-from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request, tempo_route
+from app.net.request_metrics import GRPC, observe_request, tempo_route, timed
 
 REQUEST_DURATION: Final = Histogram(
     "stretto_request_duration_seconds",
@@ -36,20 +34,8 @@ async def request_duration(request: web.Request, handler: Handler) -> web.Stream
     route = "unknown" if resource is None else resource.canonical
     method = request.method if request.method in _METHODS else "other"
     tracing.take_incoming(request.headers.get(tracing.TRACEPARENT))
-    start_s = time.perf_counter()
-    status = 500
-    try:
-        response = await handler(request)
-        status = response.status
-    except web.HTTPException as err:
-        status = err.status
-        raise
-    except asyncio.CancelledError:
-        status = CLIENT_GONE
-        raise
-    finally:
-        _observe(method, route, tempo_route(_AS_TEMPO.get(route, route)), status, time.perf_counter() - start_s)
-    return response
+    tempos = tempo_route(_AS_TEMPO.get(route, route))
+    return await timed(request, handler, lambda status, took_s: _observe(method, route, tempos, status, took_s))
 
 
 def observe_call(path: str, status: int, seconds: float) -> None:

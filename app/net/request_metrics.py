@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -41,18 +42,23 @@ def observed(handler: Handler, route: str) -> Handler:
     """A handler of POST that counts its requests under this route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        start_s, status = time.perf_counter(), 500
-        try:
-            response = await handler(request)
-            status = response.status
-        except web.HTTPException as err:
-            status = err.status
-            raise
-        except asyncio.CancelledError:
-            status = CLIENT_GONE
-            raise
-        finally:
-            observe_request("POST", route, status, time.perf_counter() - start_s)
-        return response
+        return await timed(request, handler, lambda status, took_s: observe_request("POST", route, status, took_s))
 
     return handle
+
+
+async def timed(request: web.Request, handler: Handler, ended: Callable[[int, float], None]) -> web.StreamResponse:
+    """What the handler answers. ended: called with the status and the time in seconds, also where it raises"""
+    start_s, status = time.perf_counter(), 500
+    try:
+        response = await handler(request)
+        status = response.status
+    except web.HTTPException as err:
+        status = err.status
+        raise
+    except asyncio.CancelledError:
+        status = CLIENT_GONE
+        raise
+    finally:
+        ended(status, time.perf_counter() - start_s)
+    return response

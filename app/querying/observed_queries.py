@@ -1,8 +1,6 @@
 """Each query that a process answers: counted, in the log where it is slow, and in a trace where it is sampled."""
 
-import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -11,9 +9,8 @@ from agents import tracing
 from agents.log_line import log_context, log_line
 from agents.tracing import OwnSpan
 from app.api.backend import Backend, TraceAnswer
-from app.api.errors import status_of
-from app.net.request_metrics import CLIENT_GONE
 from app.querying.query_metrics import QueryMetrics
+from app.querying.timed import timed
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.results import Inspected, MetricsResult, SearchResult
 from query.scan.progress import QueryObserver
@@ -79,26 +76,21 @@ class ObservedQueries:
         self._backend.close()
 
     async def _observed(self, op: str, tenant: str, request: Any, ask: Callable[[], Awaitable[T]]) -> T:
-        start_s, status, inspected = time.perf_counter(), 500, _NOTHING
+        inspected = _NOTHING
         about = {"tenant": tenant, "op": op}
+
+        def ended(status: int, took_s: float) -> None:
+            self._metrics.ended(tenant, op, status, inspected.bytes, took_s)
+            self._note(span, about, request, status, inspected, took_s)
+
         with (
             tracing.span(f"query {op}", about, kind=tracing.SERVER) as span,
             log_context(tenant=tenant, **span.log_fields),
+            timed(ended),
         ):
-            try:
-                answer = await ask()
-                status, inspected = 200, getattr(answer, "inspected", _NOTHING)
-                return answer
-            except asyncio.CancelledError:
-                status = CLIENT_GONE
-                raise
-            except Exception as err:
-                status = status_of(err)
-                raise
-            finally:
-                took_s = time.perf_counter() - start_s
-                self._metrics.ended(tenant, op, status, inspected.bytes, took_s)
-                self._note(span, about, request, status, inspected, took_s)
+            answer = await ask()
+            inspected = getattr(answer, "inspected", _NOTHING)
+            return answer
 
     def _note(
         self, span: OwnSpan, asked: dict[str, str], request: Any, status: int, inspected: Inspected, took_s: float

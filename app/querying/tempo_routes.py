@@ -1,13 +1,10 @@
 """Calls between processes as Tempo's metric of requests names them."""
 
-import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
-from app.api.errors import status_of
-from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request
+from app.net.request_metrics import GRPC, observe_request
+from app.querying.timed import timed
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 
@@ -32,18 +29,6 @@ def querier_route(request: Request) -> str:
     return _ROUTES[type(request)][1]
 
 
-@contextmanager
-def observed_call(route: str, method: str = GRPC) -> Iterator[None]:
+def observed_call(route: str, method: str = GRPC) -> AbstractContextManager[None]:
     """Counts what is done inside of the `with` as a request."""
-    start_s, status = time.perf_counter(), 500
-    try:
-        yield
-        status = 200
-    except asyncio.CancelledError:
-        status = CLIENT_GONE
-        raise
-    except Exception as err:
-        status = status_of(err)
-        raise
-    finally:
-        observe_request(method, route, status, time.perf_counter() - start_s)
+    return timed(lambda status, took_s: observe_request(method, route, status, took_s))
