@@ -4,12 +4,13 @@ import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
 import { type Selection, durationLiteral } from "../../charts/grid.ts";
-import { Empty, Problem, Progress, Segments } from "../../components/basics.tsx";
+import { Empty, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
 import { type Range, range } from "../../state/range.ts";
 import { addCondition, addSpanOfTrace, isOfRoots, spansOf } from "../../traceql/edit.ts";
+import { Depth } from "./depth.tsx";
 import { differencesOf } from "./diff_data.ts";
 import { DifferencesList } from "./differences_list.tsx";
 import { type DiffKind, durationCondition, isDeep, whereText } from "./state.ts";
@@ -31,17 +32,7 @@ export function Diff({ query, selection, kind }: { query: string; selection: Sel
       <div class="card-head">
         <h2>What is different?</h2>
         <span class="spacer" />
-        {rooted && (
-          <Segments<"" | "1">
-            label="Which spans are compared"
-            value={deep ? "1" : ""}
-            choices={[
-              { value: "", label: "Root spans", title: "The spans that match" },
-              { value: "1", label: "All their spans", title: "All spans of these traces against all spans of the others" },
-            ]}
-            onChange={(value) => setQuery({ deep: value || null })}
-          />
-        )}
+        {rooted && <Depth deep={deep} every="All spans of these traces against all spans of the others" />}
         <button type="button" class="button plain icon small" aria-label="Close" title="Close (d)" onClick={() => setQuery({ diff: null })}>
           <Icon name="close" />
         </button>

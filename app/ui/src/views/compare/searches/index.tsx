@@ -7,6 +7,7 @@ import { navigate, param, setQuery } from "../../../router.ts";
 import { type Shortcut, useShortcuts } from "../../../state/keys.ts";
 import { now, refresh } from "../../../state/range.ts";
 import { addCondition, addSpanOfTrace, isOfRoots } from "../../../traceql/edit.ts";
+import { Depth } from "../../search/depth.tsx";
 import { type Differences, differencesBetween } from "../../search/diff_data.ts";
 import { DifferencesList } from "../../search/differences_list.tsx";
 import { useAnswers } from "./ask.ts";
@@ -80,7 +81,7 @@ export default function CompareSearches() {
         <section class="card cmp-between" aria-label="What differs">
           <div class="card-head">
             <h2>What differs</h2>
-            {canBeDeep && <Depth deep={deep} />}
+            {canBeDeep && <Depth deep={deep} every="All spans of the traces of A against all spans of the traces of B" />}
             <span class="spacer" />
             <span class="faint small">A click adds the condition to</span>
             <Segments<Into>
@@ -100,18 +101,6 @@ export default function CompareSearches() {
     </>
   );
 }
-
-const Depth = ({ deep }: { deep: boolean }) => (
-  <Segments<"" | "1">
-    label="Which spans are compared"
-    value={deep ? "1" : ""}
-    choices={[
-      { value: "", label: "Root spans", title: "The spans that match" },
-      { value: "1", label: "All their spans", title: "All spans of the traces of A against all spans of the traces of B" },
-    ]}
-    onChange={(value) => setQuery({ deep: value || null })}
-  />
-);
 
 function Between({ found, deep }: { found: Differences; deep: boolean }) {
   const { differences, selected, others } = found;
