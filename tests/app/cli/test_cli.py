@@ -10,17 +10,9 @@ import yaml
 
 from app.cli.main import main
 from app.errors import StrettoError
-from app.settings.environment import SHORT_NAMES
 from tests.helpers.files import ROOT
 
-
-@pytest.fixture(autouse=True)
-def _clean(tmp_path, monkeypatch):
-    """An empty working directory, and none of the variables that mean something."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name in SHORT_NAMES or name.startswith("STRETTO_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_folder")
 
 
 def test_config_prints_what_holds(tmp_path, monkeypatch, capsys):

@@ -1,19 +1,10 @@
 """`stretto config check`: all problems of all files at once, with their places."""
 
-import os
-
 import pytest
 
 from app.cli.main import main
-from app.settings.environment import SHORT_NAMES
 
-
-@pytest.fixture(autouse=True)
-def _clean(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name in SHORT_NAMES or name.startswith("STRETTO_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_folder")
 
 
 FILES = {

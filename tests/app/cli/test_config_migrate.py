@@ -1,11 +1,8 @@
 """`stretto config migrate`: the file goes to stdout or to a file, what was changed to stderr, and no secret there."""
 
-import os
-
 import pytest
 
 from app.cli.main import main
-from app.settings.environment import SHORT_NAMES
 
 TEMPO = """
 server: {http_listen_port: 3200}
@@ -19,12 +16,8 @@ metrics_generator: {storage: {remote_write: [{url: "http://u:hunter2@p/w", heade
 
 
 @pytest.fixture(autouse=True)
-def _clean(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name in SHORT_NAMES or name.startswith("STRETTO_"):
-            monkeypatch.delenv(name)
-    (tmp_path / "tempo.yaml").write_text(TEMPO)
+def _tempo(clean_folder):
+    (clean_folder / "tempo.yaml").write_text(TEMPO)
 
 
 def test_to_stdout(tmp_path, capsys):

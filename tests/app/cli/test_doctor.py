@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import resource
 import threading
 import time
@@ -22,18 +21,12 @@ from app.cli.doctor.ports import Place
 from app.cli.main import main
 from app.errors import StrettoError
 from app.settings import Settings, load
-from app.settings.environment import SHORT_NAMES
 from tables.storage.object_store import ObjectStore, StorageConfig
 
 OK, WARNING, WRONG = DoctorVerdict
 
 
-@pytest.fixture(autouse=True)
-def _clean(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name in SHORT_NAMES or name.startswith("STRETTO_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_folder")
 
 
 def settings(tmp_path, text="{}", **environ):

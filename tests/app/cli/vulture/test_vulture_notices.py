@@ -197,8 +197,8 @@ def test_it_goes_on_for_ever() -> None:
                 server.refuses = 503
                 while (errors() - before)["notfound_byid"] < 2:
                     await asyncio.sleep(0.01)
-            running.cancel()
-            await asyncio.wait([running])
+                running.cancel()
+                await asyncio.wait([running])
 
     asyncio.run(serving(server.app, use))
 
