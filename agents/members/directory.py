@@ -98,15 +98,15 @@ class MemberDirectory:
         return None if known is None else self._as_seen(known)
 
     def alive(self, target: str) -> Sequence[Member]:
-        """See `Members`."""
+        """The members with this target that are active."""
         return [one for one in self.all() if target in one.targets and one.state is MemberState.ACTIVE]
 
     def serving(self, target: str) -> Sequence[Member]:
-        """See `Members`."""
+        """The members with this target that answer: also those that are leaving, not those that are silent."""
         return [one for one in self.all() if target in one.targets and one.state is not MemberState.UNHEALTHY]
 
     def all(self) -> Sequence[Member]:
-        """See `Members`."""
+        """All members that were heard of not too long ago, by id, with their states as of now."""
         kept = (one for one in self._known.values() if self._silent_ms(one) <= self._forget_ms)
         return sorted((self._as_seen(one) for one in kept), key=attrgetter("member_id"))
 

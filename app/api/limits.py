@@ -104,7 +104,7 @@ class CurrentLimits:
         self.now, self.version = limits, 0
 
     def replace(self, limits: ApiLimits) -> None:
-        """Other limits from now on."""
+        """Sets the limits of all requests that come from now on."""
         self.now, self.version = limits, self.version + 1
 
 

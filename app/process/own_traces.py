@@ -138,7 +138,7 @@ class SdkTracer:
         return self._begun(self._chosen, name, attributes, "internal")
 
     def stop(self) -> None:
-        """Sends what waits; blocks meanwhile."""
+        """Sends the spans that wait, and ends. It blocks for some seconds at most: call it on a thread."""
         self._processor.force_flush(round(_STOP_S * 1000))
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 

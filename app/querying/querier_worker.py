@@ -89,7 +89,7 @@ class OwnSlots:
         self._querier, self._service, self._answer, self._jobs_max = querier, service, answer, jobs_max
 
     async def run(self) -> None:
-        """For ever."""
+        """Takes jobs from query frontends until it is cancelled."""
         slots = [asyncio.ensure_future(self._slot()) for _ in range(self._jobs_max)]
         try:
             await asyncio.gather(*slots)

@@ -122,7 +122,7 @@ class RequestBatcher:
             raise
 
     def submit(self, tenant: str, body: bytes, held: InputBytes | None, settled: Settled) -> Writing:
-        """See `Batcher.submit`."""
+        """Writes a request as `add` does, without a task of its own; `settled` hears the outcome, see `Batcher`."""
         request = Request(tenant, body)
         twin = self._unsettled.take(request)
         if twin is not None:

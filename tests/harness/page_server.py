@@ -203,7 +203,7 @@ class PageServer:
         self.send(sources_of(shop_requests(time.time_ns(), traces, 5)))
 
     def send(self, sources: Sequence[Source]) -> None:
-        """Further spans."""
+        """Adds spans to those that the server finds."""
         assert isinstance(self._engine, ThreadedEngine)
         self._engine.add(sources)
 

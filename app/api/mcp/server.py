@@ -95,7 +95,7 @@ class McpServer:
             await self._task
 
     async def stop(self) -> None:
-        """Gives up what runs."""
+        """Cancels the calls that are running, and returns when they have ended."""
         self._stop.set()
         if self._task is not None:
             await self._task

@@ -132,7 +132,7 @@ class _Prometheus:
         await self._session.close()
 
     def _headers(self) -> dict[str, str]:
-        """Raises: CredentialsError"""
+        """The headers of a query. Raises: CredentialsError if a file with a password or token cannot be read"""
         headers = {name: value.get_secret_value() for name, value in self._config.headers.items()}
         if self._tenant:
             headers = {name: value for name, value in headers.items() if name.lower() != "x-scope-orgid"}

@@ -73,7 +73,7 @@ class KnownTrace:
         return self._grouped(known for known in self.spans if known.write == write)
 
     def whole(self) -> ExportTraceServiceRequest:
-        """All writes together."""
+        """The whole trace in one request: what all of its writes send."""
         return self._grouped(iter(self.spans))
 
     def _grouped(self, spans: Iterator[KnownSpan]) -> ExportTraceServiceRequest:

@@ -62,7 +62,7 @@ class Vulture:
         self.checks = self.failures = self.write_failures = 0
 
     async def run(self) -> None:
-        """For ever."""
+        """Writes traces and checks them until it is cancelled."""
         loops: list[Awaitable[None]] = [
             self._every(interval_s, self._check_chosen, kind)
             for kind, interval_s in self._plan.intervals.items()

@@ -60,7 +60,7 @@ class _Settings:
         )
 
     def migrate(self, tree: Mapping[str, Any]) -> None:
-        """In: Tempo's file."""
+        """Finds what becomes of each key. tree: Tempo's settings file, as its YAML was read"""
         builder = tree.get("block_builder")
         self._blocks_are_built = isinstance(builder, dict) and "consume_cycle_duration" in builder
         self._section(tree, (), ())
