@@ -49,7 +49,7 @@ CASES = {
 
 
 @pytest.fixture(autouse=True)
-def _files(tmp_path, _clean):
+def _files(tmp_path, clean_folder):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
 
