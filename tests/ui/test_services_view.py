@@ -35,6 +35,21 @@ def test_the_map_and_one_service(tab):
     expect(page).to_have_url(re.compile("/search.*status"))
 
 
+def test_a_service_has_one_colour_in_every_view(tab):
+    """Whichever view shows it first, also after the page is loaded again."""
+    page = tab.open("/search")
+    expect(page.locator(".service-count").first).to_be_visible()
+    found = page.locator(".service-count").evaluate_all(
+        "all => all.map(it => [it.title.split(':')[0], getComputedStyle(it.firstElementChild).backgroundColor])"
+    )
+    colours = dict(found)
+    assert len(colours) >= 5
+    page = tab.open("/services")
+    for name, colour in colours.items():
+        node = page.get_by_role("button", name=re.compile(f"^{name} "))
+        expect(node.locator("rect").nth(1)).to_have_css("fill", colour)
+
+
 class StandIn(BaseHTTPRequestHandler):
     """Answers as a Prometheus that knows one connection: 0.5 calls a second, a fifth of them fail, 150 ms."""
 

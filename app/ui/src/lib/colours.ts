@@ -1,4 +1,5 @@
-// One colour for each service, the same in every view.
+// One colour for each service, the same in every view and tab, and after a reload: the browser keeps who has which.
+import { stored } from "../state/stored.ts";
 
 /** Pairs for light and dark, apart in hue and all readable on the ground of their theme. */
 const PAIRS: readonly (readonly [string, string])[] = [
@@ -16,9 +17,20 @@ const PAIRS: readonly (readonly [string, string])[] = [
   ["#4338ca", "#818cf8"],
 ];
 
-const known = new Map<string, number>();
+type Slots = Readonly<Record<string, number>>;
 
-/** Names of one page get colours in turn from where their hash begins: no two of the first twelve are alike. */
+/** So many names are kept; others have a colour as long as the page lasts. */
+const KEPT_MAX = 300;
+const kept = stored<Slots>("local", "colours", {}, areSlots);
+const known = new Map<string, number>(Object.entries(kept.peek()));
+let saving = false;
+
+function areSlots(value: unknown): value is Slots {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.values(value).every((one) => Number.isInteger(one) && one >= 0 && one < PAIRS.length);
+}
+
+/** Names get colours in turn from where their hash begins: no two of the first twelve are alike. */
 function slot(name: string): number {
   let found = known.get(name);
   if (found === undefined) {
@@ -26,8 +38,19 @@ function slot(name: string): number {
     found = hash(name) % PAIRS.length;
     if (taken.size < PAIRS.length) while (taken.has(found)) found = (found + 1) % PAIRS.length;
     known.set(name, found);
+    if (known.size <= KEPT_MAX) save();
   }
   return found;
+}
+
+/** Later: colours are asked for while the page is drawn. */
+function save(): void {
+  if (saving) return;
+  saving = true;
+  queueMicrotask(() => {
+    saving = false;
+    kept.value = Object.fromEntries(known);
+  });
 }
 
 function hash(text: string): number {

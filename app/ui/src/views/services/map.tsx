@@ -5,7 +5,7 @@ import { colourOf } from "../../lib/colours.ts";
 import { duration, percent, rate } from "../../lib/format.ts";
 import { isDark } from "../../state/theme.ts";
 import { type ServiceMap, type Stats, shownName } from "./data.ts";
-import { NODE_HEIGHT, NODE_WIDTH, type PlacedEdge, type PlacedNode, pathOf, placed } from "./layout.ts";
+import { NODE_HEIGHT, NODE_WIDTH, type PlacedEdge, type PlacedNode, type Point, labelPlaces, pathOf, placed } from "./layout.ts";
 
 interface Props {
   map: ServiceMap;
@@ -14,6 +14,7 @@ interface Props {
 }
 
 const HEIGHT = 560;
+const LABEL = { width: 80, height: 32 };
 
 export function MapView({ map, selected, onSelect }: Props) {
   const graph = useMemo(() => placed(map), [map]);
@@ -41,6 +42,8 @@ export function MapView({ map, selected, onSelect }: Props) {
   const dragged = useRef<{ x: number; y: number } | undefined>(undefined);
   const busiest = Math.max(...graph.edges.map((one) => one.edge.requestsPerSecond), 1e-9);
   const near = (edge: PlacedEdge) => hovered === edge.id || hovered === edge.from || hovered === edge.to;
+  const labelled = hovered ? graph.edges.filter(near) : [];
+  const places = labelPlaces(labelled, graph.nodes, LABEL);
   return (
     <div
       class="map"
@@ -83,8 +86,8 @@ export function MapView({ map, selected, onSelect }: Props) {
           {graph.nodes.map((one) => (
             <NodeShape key={one.id} placed={one} selected={one.node.kind === "service" && one.node.name === selected} onHover={setHovered} onSelect={onSelect} />
           ))}
-          {graph.edges.filter((one) => hovered && near(one)).map((one) => (
-            <EdgeLabel key={one.id} placed={one} />
+          {labelled.map((one) => (
+            <EdgeLabel key={one.id} placed={one} at={places.get(one.id)!} />
           ))}
         </g>
       </svg>
@@ -167,14 +170,17 @@ function EdgeShape(props: { placed: PlacedEdge; width: number; state: string; on
   );
 }
 
-function EdgeLabel({ placed: { edge, points } }: { placed: PlacedEdge }) {
-  const { x, y } = points[Math.floor(points.length / 2)]!;
-  const text = `${rate(edge.requestsPerSecond)} · p95 ${ms(edge.p95Ms)} · p99 ${ms(edge.p99Ms)}${edge.errors ? ` · ${percent(edge.errorShare)} err` : ""}`;
+/** Two short lines: the gap between two columns of services has no room for more. The rest is in the edge's title. */
+function EdgeLabel({ placed: { edge }, at }: { placed: PlacedEdge; at: Point }) {
   return (
-    <g class="edge-label" transform={`translate(${x} ${y - 4})`}>
-      <rect x={-text.length * 3.1 - 6} y={-11} width={text.length * 6.2 + 12} height={18} rx={5} />
-      <text text-anchor="middle" y={2}>
-        {text}
+    <g class="edge-label" transform={`translate(${at.x} ${at.y})`}>
+      <rect x={-LABEL.width / 2} y={-LABEL.height / 2} width={LABEL.width} height={LABEL.height} rx={5} />
+      <text text-anchor="middle" y={-3}>
+        {`${rate(edge.requestsPerSecond)} `}
+        {edge.errors > 0 && <tspan class="edge-errors">{percent(edge.errorShare)}</tspan>}
+      </text>
+      <text text-anchor="middle" y={11}>
+        {`p95 ${ms(edge.p95Ms)} `}
       </text>
     </g>
   );
