@@ -50,6 +50,25 @@ def test_a_service_has_one_colour_in_every_view(tab):
         expect(node.locator("rect").nth(1)).to_have_css("fill", colour)
 
 
+def test_the_map_around_one_service(tab):
+    """Found by its name: its callers and callees only, by link, too; then all again."""
+    page = tab.open("/services")
+    nodes = page.locator(".node")
+    expect(nodes.first).to_be_visible()
+    all_of_them = nodes.count()
+    page.get_by_label("Find a service").fill("payments")
+    expect(page).to_have_url(re.compile("around=payments"))
+    expect(page.get_by_role("button", name=re.compile("^payments "))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^reviews "))).to_have_count(0)
+    assert 2 < nodes.count() < all_of_them
+    page.reload()
+    around = page.get_by_role("button", name="Around payments")
+    expect(around).to_have_attribute("aria-pressed", "true")
+    around.click()
+    expect(nodes).to_have_count(all_of_them)
+    expect(page).not_to_have_url(re.compile("around="))
+
+
 class StandIn(BaseHTTPRequestHandler):
     """Answers as a Prometheus that knows one connection: 0.5 calls a second, a fifth of them fail, 150 ms."""
 

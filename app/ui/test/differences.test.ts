@@ -46,6 +46,32 @@ test("many values of few spans differ by chance, and count for nothing", () => {
   assert.ok(few.differences[0]!.score > 0.9);
 });
 
+/** Numbers from 0 to 1, the same in each run. */
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+test("of thirty services none stands out because the slow spans happen to be of some of them", () => {
+  const next = numbers(7);
+  const counts = { selection: Array<number>(30).fill(0), baseline: Array<number>(30).fill(0) };
+  for (let at = 0; at < 31; at += 1) counts.selection[Math.floor(next() * 30)]! += 1;
+  for (let at = 0; at < 569; at += 1) counts.baseline[Math.floor(next() * 30)]! += 1;
+  const listed = (side: "selection" | "baseline") =>
+    counts[side].flatMap((count, at) => (count ? [series(side, "resource.service.name", `service-${at}`, count)] : []));
+  const answer = [...listed("selection"), ...listed("baseline"), ...totals("resource.service.name", 31, 569)];
+  const [found] = differencesOf({ series: answer }).differences;
+  assert.ok(found!.score < 0.004, `${found!.score}`);
+  // Where one of them has a third of the slow spans, it is the first.
+  const slow = [...listed("selection"), series("selection", "resource.service.name", "slow", 15), series("baseline", "resource.service.name", "slow", 19)];
+  const [telling] = differencesOf({ series: [...slow, ...listed("baseline"), ...totals("resource.service.name", 46, 588)] }).differences;
+  assert.equal(telling!.values[0]!.text, "slow");
+  assert.ok(telling!.score > 0.05);
+});
+
 test("spans without the attribute are a value of their own", () => {
   const { differences } = differencesOf({
     series: [series("selection", "span.x", "a", 1), ...totals("span.x", 1, 0), ...totals("name", 10, 90)],

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ServiceMap } from "../src/views/services/data.ts";
 import { NODE_HEIGHT, NODE_WIDTH, labelPlaces, overlap, placed } from "../src/views/services/layout.ts";
+import { partOf } from "../src/views/services/part.ts";
 
 const LABEL = { width: 80, height: 32 };
 const stats = { requests: 1, requestsPerSecond: 1, errors: 0, errorShare: 0, p50Ms: 1, p95Ms: 2, p99Ms: 3 };
@@ -50,4 +51,28 @@ test("boxes overlap by what both cover", () => {
   assert.equal(overlap({ x: 0, y: 0 }, size, { x: 4, y: 7 }, size), 18);
   assert.equal(overlap({ x: 0, y: 0 }, size, { x: 10, y: 0 }, size), 0);
   assert.equal(overlap({ x: 0, y: 0 }, size, { x: 1, y: 1 }, { width: 2, height: 2 }), 4);
+});
+
+const namesOf = (map: ServiceMap): string => map.services.map((one) => one.name).sort().join(" ");
+
+test("around a service are its callers and callees, two calls far, and what connects them", () => {
+  const map = mapOf("a b", "b c", "c d", "d e", "e f", "a x", "x e", "y z");
+  const { map: part, alone } = partOf(map, "c");
+  assert.equal(namesOf(part), "a b c d e");
+  assert.deepEqual(part.edges.map((one) => one.client + one.server), ["ab", "bc", "cd", "de"]);
+  assert.equal(alone, 0);
+  assert.equal(partOf(map, "nobody").map, map);
+});
+
+test("a large map leaves out who has no connections", () => {
+  const calls = Array.from({ length: 25 }, (_, at) => `s${at} s${at + 1}`);
+  const small = mapOf(...calls, "alone alone");
+  small.edges.pop();
+  assert.equal(partOf(small, "").map, small);
+  const many = mapOf(...calls, ...Array.from({ length: 30 }, (_, at) => `alone${at} alone${at}`));
+  many.edges.splice(calls.length);
+  const { map, alone } = partOf(many, "");
+  assert.deepEqual([map.services.length, map.edges.length, alone], [26, 25, 30]);
+  many.edges = [];
+  assert.equal(partOf(many, "").map, many);
 });

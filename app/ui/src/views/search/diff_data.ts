@@ -123,10 +123,15 @@ function difference(field: string, counts: Counts, selected: number, others: num
   if (absent.selection > 0 || absent.baseline > 0) values.push(absent);
   // Ids differ in every span, which says nothing: a value counts once several spans have it.
   const enough = Math.min(SPANS_MIN, Math.max(1, Math.min(selected, others)));
-  const weight = (one: ValueShare) => (one.selection * selected + one.baseline * others >= enough - 0.5 ? divergence(one) : 0);
-  values.sort((a, b) => weight(b) - weight(a) || b.selection - a.selection);
-  const sum = values.reduce((all, one) => all + weight(one), 0);
-  return { field, score: Math.max(0, sum - chance(values.length, selected, others)), values };
+  const weights = new Map<ValueShare, number>();
+  for (const one of values) {
+    const several = one.selection * selected + one.baseline * others >= enough - 0.5;
+    weights.set(one, several ? divergence(one) * certainty(one, selected, others) : 0);
+  }
+  values.sort((a, b) => weights.get(b)! - weights.get(a)! || b.selection - a.selection);
+  const counting = [...weights.values()].filter((one) => one > 0);
+  const sum = counting.reduce((all, one) => all + one, 0);
+  return { field, score: Math.max(0, sum - chance(counting.length, selected, others)), values };
 }
 
 const SPANS_MIN = 5;
@@ -138,9 +143,17 @@ function divergence({ selection, baseline }: ValueShare): number {
   return (part(selection) + part(baseline)) / 2;
 }
 
-/** The divergence that two samples of the same values have on average: many values of few spans always differ. */
-function chance(values: number, selected: number, others: number): number {
+/** 0 up to two standard errors between the shares, which chance makes often; 1 from three, which it hardly ever makes. */
+function certainty({ selection, baseline }: ValueShare, selected: number, others: number): number {
   if (selected === 0 || others === 0) return 0;
+  const together = (selection * selected + baseline * others) / (selected + others);
+  const error = Math.sqrt(together * (1 - together) * (1 / selected + 1 / others));
+  return error > 0 ? Math.min(1, Math.max(0, Math.abs(selection - baseline) / error - 2)) : 0;
+}
+
+/** The divergence that two samples of so many values have on average: many values of few spans always differ. */
+function chance(values: number, selected: number, others: number): number {
+  if (selected === 0 || others === 0 || values < 2) return 0;
   return ((values - 1) / (8 * Math.LN2)) * (1 / selected + 1 / others);
 }
 
