@@ -30,7 +30,7 @@ routes = web.RouteTableDef()
 
 PROMETHEUS: Final = "prometheus"
 TRACES: Final = "traces"
-# Services are asked one by one who they call: the busiest.
+# Services are asked one by one who they call: those near the one that is looked at, then the busiest.
 SERVICES_MAX: Final = 60
 # A map must not keep others from their queries.
 _AT_ONCE: Final = 3
@@ -42,7 +42,9 @@ _QUANTILES: Final = "quantile_over_time(duration, .5, .95, .99)"
 
 @routes.get("/api/service-map")
 async def service_map(request: web.Request) -> web.Response:
-    """?start= &end= &since=, as of /api/metrics/query; ?allow_partial=true; ?source=prometheus, traces"""
+    """?start= &end= &since=, as of /api/metrics/query; ?allow_partial=true; ?source=prometheus, traces;
+    ?around=: a service whose connections are wanted before those of others
+    """
     call = call_of(request)
     asked = params.instant_request({**call.params, "q": "{ } | rate()"}, call.limits)
     page = request.app[PROCESS].page
@@ -54,7 +56,7 @@ async def service_map(request: web.Request) -> web.Response:
         left_out = 0
     else:
         made = _Map(call, asked)
-        nodes, edges, left_out = await made.make()
+        nodes, edges, left_out = await made.make(call.params.get("around", ""))
         seconds, missing = max(1, asked.end_ns - asked.start_ns) / NS_PER_S, made.missing
     out: dict[str, Any] = {
         "services": [{"name": node.name, "kind": _kind(node.database), **node.stats.json(seconds)} for node in nodes],
@@ -86,6 +88,12 @@ def _source(call: Call, *, configured: bool) -> str:
     return source
 
 
+def _beside(service: str, operator: str) -> str:
+    """The spans of other services right below (>) or above (<) those of a service, in TraceQL."""
+    own = orjson.dumps(service).decode()  # TraceQL's strings are as JSON's
+    return f"{{ {_SERVICE} = {own} }} {operator} {{ {_SERVICE} != {own} }}"
+
+
 def _kind(database: bool) -> str:  # noqa: FBT001
     return "database" if database else "service"
 
@@ -96,18 +104,20 @@ class _Map:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self.missing: list[str] = []
 
-    async def make(self) -> tuple[list[Node], list[Edge], int]:
+    async def make(self, around: str = "") -> tuple[list[Node], list[Edge], int]:
         """Nodes, edges, and how many services were left out of the edges."""
         services = await self._services()
-        busiest = sorted(services, key=lambda name: (-services[name].spans, name))[:SERVICES_MAX]
+        busiest = sorted(services, key=lambda name: (-services[name].spans, name))
+        near = await self._near(around) if around in services and len(services) > SERVICES_MAX else []
+        asked = list(dict.fromkeys([*(name for name in near if name in services), *busiest]))[:SERVICES_MAX]
         nodes = [Node(name, False, stats) for name, stats in services.items()]
         edges: list[Edge] = []
         if len(services) > 1:
-            edges += itertools.chain(*await together([self._called_by(name) for name in busiest]))
+            edges += itertools.chain(*await together([self._called_by(name) for name in asked]))
         for stored in await together([self._databases(name) for name in _DATABASES]):
             nodes += stored[0]
             edges += stored[1]
-        return nodes, edges, len(services) - len(busiest)
+        return nodes, edges, len(services) - len(asked)
 
     async def _services(self) -> dict[str, Stats]:
         spans, requests = await together(
@@ -118,9 +128,18 @@ class _Map:
         return {key[0]: requests[key].with_spans(found.count) for key, found in spans.items() if key in requests}
 
     async def _called_by(self, client: str) -> list[Edge]:
-        own = orjson.dumps(client).decode()  # TraceQL's strings are as JSON's
-        query = f"{{ {_SERVICE} = {own} }} > {{ {_SERVICE} != {own} }}"
-        return [Edge(client, key[0], False, stats) for key, stats in (await self._stats(query, [_SERVICE])).items()]
+        found = await self._stats(_beside(client, ">"), [_SERVICE])
+        return [Edge(client, key[0], False, stats) for key, stats in found.items()]
+
+    async def _near(self, service: str) -> list[str]:
+        """A service, its callers, those that it calls, and the callers of its callers."""
+        callers, callees = await together([self._next(service, "<"), self._next(service, ">")])
+        further = await together([self._next(caller, "<") for caller in callers[:SERVICES_MAX]])
+        return [service, *callers, *callees, *itertools.chain(*further)]
+
+    async def _next(self, service: str, operator: str) -> list[str]:
+        found = await self._stats(_beside(service, operator), [_SERVICE], durations=False)
+        return sorted((key[0] for key in found), key=lambda name: -found[name,].count)
 
     async def _databases(self, field: str) -> tuple[list[Node], list[Edge]]:
         spans = f"{{ kind = client && {field} != nil }}"

@@ -86,6 +86,30 @@ def test_only_the_busiest_are_asked_whom_they_call(monkeypatch):
     assert {one["client"] for one in body["edges"] if one["kind"] == "service"} <= {"web", "pay"}
 
 
+# Seven services, each of which calls the next.
+CHAIN = "load\n" + "\n".join(
+    f"  t1 {span}{above} name=x resource.service.name=s{n} kind=server duration=1ms"
+    for n, (span, above) in enumerate(zip("abcdefg", ["", *(f"<{one}" for one in "abcdef")], strict=True))
+)
+
+
+def test_the_service_that_is_looked_at_comes_before_the_busiest(monkeypatch):
+    """With callers and callees, two calls far, however few spans they have."""
+    from app.api.page import service_map
+
+    monkeypatch.setattr(service_map, "SERVICES_MAX", 4)
+    engine = Engine([TableSource(load_table(CHAIN))])
+    for around, clients in [
+        ("s4", {"s2", "s3", "s4", "s5"}),
+        ("", {"s0", "s1", "s2", "s3"}),
+        ("none", {"s0", "s1", "s2", "s3"}),
+    ]:
+        _, text = ask(engine, f"/api/service-map?{RANGE}&around={around}")
+        body = json.loads(text)
+        assert {one["client"] for one in body["edges"]} == clients
+        assert (body["leftOut"], len(body["services"])) == (3, 7)
+
+
 def test_an_error_of_one_of_its_queries_is_its_own(monkeypatch):
     """Not a group of errors, which would be a fault of ours: 500."""
     engine = Engine([TableSource(load_table(LOAD))])

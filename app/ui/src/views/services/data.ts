@@ -37,9 +37,12 @@ export interface ServiceMap {
   message?: string;
 }
 
-/** source: null: as the server has it set */
-export const askMap = ({ fromMs, toMs }: Range, source: Source | null, signal: AbortSignal): Promise<ServiceMap> =>
-  getJson<ServiceMap>("/api/service-map", { params: { start: fromMs / 1000, end: toMs / 1000, allow_partial: true, source }, signal });
+/** source: null: as the server has it set; around: a service whose connections are wanted first, or "" */
+export const askMap = ({ fromMs, toMs }: Range, source: Source | null, around: string, signal: AbortSignal): Promise<ServiceMap> =>
+  getJson<ServiceMap>("/api/service-map", {
+    params: { start: fromMs / 1000, end: toMs / 1000, allow_partial: true, source, around: around || null },
+    signal,
+  });
 
 /** A database and a service may have the same name. */
 export const nodeId = (kind: string, name: string): string => `${kind}/${name}`;

@@ -19,13 +19,13 @@ type Tab = "map" | "table" | "dependencies";
 
 export default function Services() {
   const source: Source | null = param("source") === "traces" ? "traces" : null;
-  const asked = useQuery(JSON.stringify([range.value, source]), (signal) => askMap(range.value, source, signal));
+  const around = param("around");
+  const asked = useQuery(JSON.stringify([range.value, source, around]), (signal) => askMap(range.value, source, around, signal));
   const config = useQuery("config", (signal) => getJson<PageConfig>("/api/page/config", { signal }));
   const tab = (param("tab") || "map") as Tab;
   const service = param("service");
   const shortcuts = useMemo<Shortcut[]>(() => [{ keys: "r", what: "Ask again", run: refresh }], []);
   useShortcuts("Services", shortcuts);
-  const around = param("around");
   const select = (name: string) => setQuery({ service: name === service ? null : name });
   const map = asked.data;
   const part = useMemo(() => map && partOf(map, around), [map, around]);
@@ -65,7 +65,7 @@ export default function Services() {
       <section class="card" aria-label="Services">
         <Progress on={asked.loading} />
         {map?.message && <p class="note">Not everything could be read: {map.message}</p>}
-        {map && map.leftOut > 0 && <p class="note">The calls of the {map.leftOut} least busy services are not shown.</p>}
+        {map && map.leftOut > 0 && !around && <p class="note">The calls of the {map.leftOut} least busy services are not shown.</p>}
         {part && part.alone > 0 && tab === "map" && (
           <p class="note">
             {part.alone} services without connections are not drawn: the <a href="/services?tab=table">table</a> has them.
