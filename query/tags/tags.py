@@ -108,7 +108,7 @@ def tag_names_partial(
     return TagPartial(texts, scan.finish(), rows)
 
 
-def _find_names(  # noqa: PLR0913 (as tag_names_partial)
+def _find_names(
     sources: Sequence[Source],
     request: TagNamesRequest,
     elsewhere: Ids,

@@ -21,7 +21,7 @@ from tables.catalog.place import Place
 from tables.catalog.poll_metrics import INDEXES_DAMAGED, POLL_ERRORS, POLL_SECONDS, TenantBlockMetrics, observe_poll
 from tables.catalog.read_catalog import CatalogReader, Gaps
 from tables.catalog.recheck import files_of, recheck, stamped
-from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
+from tables.catalog.snapshot import BlockSnapshot, Snapshots, within
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, OutdatedError, StorageError
@@ -68,6 +68,7 @@ class BlockList:
         self._polling = threading.Lock()
         self._polled: tuple[float, frozenset[int]] = (-math.inf, frozenset())  # when the last poll began, and of what
         self._state = CatalogState(cluster_id)
+        self._snapshots = Snapshots()
         self._metas = MetaCache()
         self._tenant_metrics = TenantBlockMetrics()
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
@@ -108,6 +109,7 @@ class BlockList:
             read = self._reader.read(known, partitions)
             with self._lock:
                 self._state.take(read)
+                self._snapshots.clear()
                 gaps = {place: ranges for place in self._state.chains if (ranges := self._state.gaps(place))}
             self._look_into_gaps(gaps)
             unread = recheck(self._unread, self.store.stamp, self._fresh_sources) if self._unread else {}
@@ -129,10 +131,12 @@ class BlockList:
             found = self._reader.gap_metas(gaps, known)
             with self._lock:
                 self._state.gap_metas = {meta.key: meta for meta in found}
+                self._snapshots.clear()
 
     def _report(self) -> None:
         """Writes what is damaged to the log and to the metrics."""
         state = self._state
+        self._snapshots.clear()
         self._unread = {key: one for key, one in self._unread.items() if state.is_visible(one.tenant, one.block_id)}
         damaged = dict(self._unread)
         for key, (place, _, problem) in state.unread.items():
@@ -149,6 +153,7 @@ class BlockList:
         with self._lock:
             found = list(metas)
             self._state.add(self.cluster_id, replace(cut, metas=()), found)
+            self._snapshots.clear()
             if known_as:
                 for meta in found:
                     self._sources[meta.key] = self._open(meta, known_as)
@@ -157,6 +162,7 @@ class BlockList:
         """Takes over a version of an index that this process has just written."""
         with self._lock:
             self._state.take_index(index)
+            self._snapshots.clear()
             self._forget_invisible({index.tenant})
 
     def audit(self) -> None:
@@ -232,25 +238,8 @@ class BlockList:
         trace_id: of the index's blocks only those of partitions that the trace may be in
         """
         with self._lock:
-            state = self._state
-            index = state.indexes.get(tenant)
-            cut_blocks = state.cut_blocks(tenant)
-            damaged = [each for each in self._damaged.values() if each.tenant == tenant]
-            problems = dict(state.problems_of(tenant))
-            flushed = {
-                place[1]: max(held.end, state.covered(tenant, place))
-                for place, held in state.chains.items()
-                if place[0] == self.cluster_id
-            }
-        return BlockSnapshot(
-            flushed_offsets=flushed,
-            damaged=damaged,
-            problems=problems,
-            cut_blocks=in_range(cut_blocks, start_ns, end_ns),
-            index=index,
-            rows=NO_ROWS if index is None else rows_in_range(index, start_ns, end_ns, trace_id),
-            metas_of=self._metas.of_rows,
-        )
+            known = self._snapshots.of(tenant, self._state, self._damaged)
+        return within(known, start_ns, end_ns, trace_id, self._metas.of_rows)
 
     def partition_counts(self, cluster_id: str) -> set[int]:
         """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
