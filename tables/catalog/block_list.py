@@ -13,6 +13,7 @@ from tables.blocks.file_groups import FileGroups
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
+from tables.catalog.block_files import BlockFiles, LocalFile, not_here
 from tables.catalog.checkpoints import Checkpoint
 from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
@@ -46,17 +47,18 @@ _READS_AT_ONCE: Final = 16
 class BlockList:
     """Blocks by tenant, with their files as sources. Thread-safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it reads from, options by their names)
         self,
         store: ObjectStore,
         cluster_id: str,
         cache: ColumnCache,
-        local_copy: Callable[[str], Any] = lambda _: None,
+        local_copy: LocalFile = not_here,
         small_files_bytes_max: int = SMALL_FILES_BYTES_MAX,
         ranges: RangeCache | None = None,
+        *,
+        remake: LocalFile = not_here,
     ) -> None:
-        """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
-        read, and there while the storage is away
+        """local_copy, remake: as of `BlockFiles`
         small_files_bytes_max: for the bytes of small files; ranges: what reads files; None: without caches
         """
         self.store = store
@@ -74,8 +76,8 @@ class BlockList:
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
-        self._local_copy = local_copy
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
+        self._files = BlockFiles(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
@@ -342,7 +344,7 @@ class BlockList:
                 self._forget(f"{tenant}/{block_id}")
 
     def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
-        return [self._source(meta, file, known_as, self._cache, self._read) for file in meta.files]
+        return [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
 
     def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
         """New sources that share no cache and no reader."""
@@ -370,12 +372,8 @@ class BlockList:
         return ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
 
     def _read_file(self, path: str, size_bytes: int) -> Any:
-        (data,) = self._read("parquet-page", path, [(0, size_bytes)])
+        (data,) = self._files.read("parquet-page", path, [(0, size_bytes)])
         return data
-
-    def _read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
-        copy = self._local_copy(path)
-        return self._ranges_of.read(role, path, ranges) if copy is None else [copy.slice(*one) for one in ranges]
 
 
 def _key_of(path: str) -> str | None:
