@@ -10,8 +10,8 @@ the engine can reserve without being handed one. Without a budget (tests, `stret
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -185,15 +185,26 @@ class MemoryBudget:
         if taken:
             self._shared.give_back_bytes(taken)
 
-    @contextmanager
-    def active(self) -> Iterator["MemoryBudget"]:
+    def active(self) -> "_Active":
         """Inside, it is the budget of this thread (of this task, on an event loop)."""
-        token = _CURRENT.set(self.open())
-        try:
-            yield self
-        finally:
-            _CURRENT.reset(token)
-            self.close()
+        return _Active(self)
+
+
+class _Active:
+    """By hand, as `_Scratch` is."""
+
+    __slots__ = ("_budget", "_token")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+
+    def __enter__(self) -> MemoryBudget:
+        self._token = _CURRENT.set(self._budget.open())
+        return self._budget
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._token)
+        self._budget.close()
 
 
 class _Scratch:
@@ -263,31 +274,33 @@ class ReadLimit(NamedTuple):
 
 
 class _Request:
-    """The budget of one request, made when it is first needed."""
+    """The budget of one request, made when it is first needed. Inside of a `with` it is that of this task."""
+
+    __slots__ = ("_token", "budget", "limit", "read_limit")
 
     def __init__(self) -> None:
         self.budget: MemoryBudget | None = None
         self.limit: RequestLimit | None = None
         self.read_limit: ReadLimit | None = None
 
+    def __enter__(self) -> None:
+        self._token = _REQUEST.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ValueError):  # a generator may be closed in another context than it was begun in
+            _REQUEST.reset(self._token)
+        if self.budget is not None:
+            self.budget.close()
+
 
 _REQUEST: Final[ContextVar[_Request | None]] = ContextVar("request memory", default=None)
 
 
-@contextmanager
-def request() -> Iterator[None]:
+def request() -> AbstractContextManager[None]:
     """Inside, in this task and those that it starts, `request_budget` gives the same budget. It is closed at the end,
     though work on other threads may keep it open for longer.
     """
-    mine = _Request()
-    token = _REQUEST.set(mine)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # a generator may be closed in another context than it was begun in
-            _REQUEST.reset(token)
-        if mine.budget is not None:
-            mine.budget.close()
+    return _Request()
 
 
 def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:

@@ -66,11 +66,13 @@ class MemberDirectory:
         self._known: dict[str, _Known] = {}
         self._clock_ms = 0
         self._last_ms: int | None = None
+        self._all: Sequence[Member] | None = None  # as of the last record; each query asks for it several times
         self._shown_targets: set[str] = set()
         self.replayed = False  # whether everything that the topic had at the start is read
 
     def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
         """A record of the topic. One that cannot be read is counted and skipped."""
+        self._all = None
         self._advance(timestamp_ms)
         try:
             member_id = (key or b"").decode()
@@ -107,8 +109,10 @@ class MemberDirectory:
 
     def all(self) -> Sequence[Member]:
         """All members that were heard of not too long ago, by id, with their states as of now."""
-        kept = (one for one in self._known.values() if self._silent_ms(one) <= self._forget_ms)
-        return sorted((self._as_seen(one) for one in kept), key=attrgetter("member_id"))
+        if self._all is None:
+            kept = (one for one in self._known.values() if self._silent_ms(one) <= self._forget_ms)
+            self._all = tuple(sorted((self._as_seen(one) for one in kept), key=attrgetter("member_id")))
+        return self._all
 
     def forget(self) -> list[str]:
         """Drops those that have not been heard of for too long. Returns their ids: one of the others removes them from
@@ -117,6 +121,7 @@ class MemberDirectory:
         gone = [name for name, one in self._known.items() if self._silent_ms(one) > self._forget_ms]
         for name in gone:
             del self._known[name]
+            self._all = None
         FORGOTTEN.inc(len(gone))
         return gone
 

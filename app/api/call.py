@@ -52,4 +52,4 @@ def limits_of(tenant: str, limits: LimitsOf) -> ApiLimits:
 
 def tenant_of_request(request: web.Request) -> str:
     """The tenant whose spans a request asks for, or several (see `Access.tenants`). Raises: as `call_of`."""
-    return request.app[ACCESS].tenants(*Identity.of(request.headers.items()))
+    return request.app[ACCESS].tenants(*Identity.of_http(request.headers))

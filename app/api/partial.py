@@ -36,20 +36,22 @@ def allows(header: str | None) -> bool:
     return header == ALLOW
 
 
-async def reply_whole_or_partial(
+async def reply_whole_or_partial(  # noqa: PLR0913 (as reply_either, and what is partial)
     request: web.Request,
     observer: QueryObserver,
     make_json: Callable[[], bytes | Iterable[bytes]],
     make_messages: Callable[[], Iterable[Any]],
     headers: dict[str, str] | None = None,
     partial_message: Callable[..., Any] | None = None,
+    *,
+    small: bool = False,
 ) -> web.Response:
     """As `replies.reply_either`, of a question that is answered.
 
     partial_message: makes a last message of the fields `status` and `message`, where Tempo's has these
     """
     if not observer.missing_data:
-        return await reply_either(request, make_json, make_messages, headers)
+        return await reply_either(request, make_json, make_messages, headers, small=small)
     partial_fields = {"status": "PARTIAL", "message": "; ".join(observer.missing_data)}
 
     def messages() -> Iterator[Any]:
@@ -58,7 +60,7 @@ async def reply_whole_or_partial(
             yield partial_message(**partial_fields)
 
     more = {PARTIAL_HEADER: header_text(observer.missing_data), **(headers or {})}
-    return await reply_either(request, lambda: _with_fields(make_json(), partial_fields), messages, more)
+    return await reply_either(request, lambda: _with_fields(make_json(), partial_fields), messages, more, small=small)
 
 
 def header_text(missing_data: Sequence[str]) -> str:

@@ -103,7 +103,7 @@ async def only_with_token(request: web.Request, handler: Handler) -> web.StreamR
 
     Nothing at all where a header that decides who is asking is there twice.
     """
-    identity = Identity.of(request.headers.items())
+    identity = Identity.of_http(request.headers)
     resource = request.match_info.route.resource
     if resource is None or resource.canonical not in OPEN:
         request.app[ACCESS].check(identity.authorization)

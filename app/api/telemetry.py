@@ -1,5 +1,6 @@
 """How long requests take: `stretto_request_duration_seconds`, and the same under Tempo's name and routes."""
 
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -38,11 +39,16 @@ async def request_duration(request: web.Request, handler: Handler) -> web.Stream
     return await timed(request, handler, lambda status, took_s: _observe(method, route, tempos, status, took_s))
 
 
+@lru_cache(maxsize=1024)  # looking one up among the labels costs more than observing
+def _series(method: str, route: str, status: int) -> Histogram:
+    return REQUEST_DURATION.labels(method, route, str(status))
+
+
 def observe_call(path: str, status: int, seconds: float) -> None:
     """Counts a call over gRPC. path: of one of our methods; status: of HTTP"""
     _observe(GRPC, path, path, status, seconds)
 
 
 def _observe(method: str, route: str, tempos: str, status: int, seconds: float) -> None:
-    REQUEST_DURATION.labels(method, route, str(status)).observe(seconds)
+    _series(method, route, status).observe(seconds)
     observe_request(method, tempos, status, seconds)

@@ -90,7 +90,7 @@ def moment_ns(params: Mapping[str, str], name: str) -> int | None:
     """Unix seconds, with or without a fraction; nanoseconds; RFC 3339. Missing, empty or 0: None."""
     text = params.get(name, "").strip()
     if _NUMBER.fullmatch(text):
-        number = Decimal(text)
+        number = Decimal(text) if "." in text else int(text)
         seconds = "." in text or len(text) <= _SECONDS_DIGITS_MAX
         value = int(number * NS_PER_S) if seconds else int(number)
         if value <= INT64_MAX:

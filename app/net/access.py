@@ -8,7 +8,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import yaml
 
@@ -38,6 +38,14 @@ class Forbidden(ValueError):  # noqa: N818 (as above)
     """The token belongs to another tenant. HTTP 403, gRPC PERMISSION_DENIED."""
 
 
+class HeaderValues(Protocol):
+    """Headers of HTTP, whatever the case of their names, as aiohttp has them."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
+        """All values of a header."""
+        ...
+
+
 class Identity(NamedTuple):
     """The headers by which a client identifies itself; None: not sent."""
 
@@ -53,6 +61,12 @@ class Identity(NamedTuple):
             if values is not None:
                 values.append(value if isinstance(value, str) else value.decode("utf-8", "surrogateescape"))
         return Identity(only_value(AUTHORIZATION, found[_AUTHORIZATION]), only_value(HEADER, found[_ORG]))
+
+    @staticmethod
+    def of_http(headers: HeaderValues) -> "Identity":
+        """As `of`, of headers that can be looked up whatever their case. Raises: RepeatedHeader"""
+        authorization, org = headers.getall(AUTHORIZATION, ()), headers.getall(HEADER, ())
+        return Identity(only_value(AUTHORIZATION, authorization), only_value(HEADER, org))
 
 
 class Access:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -25,6 +26,7 @@ _NOT_OF_A_ROUTE: Final = re.compile("[^a-z0-9]+")
 _SERIES: Final[dict[tuple[str, str, int], NativeHistogram]] = {}
 
 
+@lru_cache(maxsize=1024)  # of the closed set of routes
 def tempo_route(path: str) -> str:
     """A path as Tempo names its route: /api/traces/{id} is api_traces_id."""
     return _NOT_OF_A_ROUTE.sub("_", path.lower()).strip("_")

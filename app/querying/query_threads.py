@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from app.process.memory import has_grown, release_to_system
@@ -21,17 +20,21 @@ def lower_priority(niceness: int) -> None:
             os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
 
 
-@contextmanager
-def leaving_nothing(budget: MemoryBudget) -> Iterator[None]:
+class leaving_nothing:  # noqa: N801 (a context manager, by hand: a generator would take several times as long)
     """Around the work of a thread: what that had is freed there when it fails, not by the event loop or later, and free
     memory goes back to the system.
     """
-    before = budget.peak_bytes
-    try:
-        yield
-    except BaseException as err:
-        free_locals(err)
-        raise
-    finally:
-        if budget.peak_bytes - before > _LARGE_BYTES or has_grown(_LARGE_BYTES):
+
+    __slots__ = ("_before", "_budget")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget, self._before = budget, budget.peak_bytes
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, err: BaseException | None, __: object) -> None:
+        if err is not None:
+            free_locals(err)
+        if self._budget.peak_bytes - self._before > _LARGE_BYTES or has_grown(_LARGE_BYTES):
             release_to_system()

@@ -106,7 +106,7 @@ class HttpExport:
 
     def tenant(self, request: web.Request) -> str:
         """Whose spans a request sends. Raises: NoTenant, InvalidTenant, Unauthorized, Forbidden"""
-        return self.access.tenant(*Identity.of(request.headers.items()))
+        return self.access.tenant(*Identity.of_http(request.headers))
 
     async def write(
         self, request: web.Request, tenant: str, most: SizeLimit, to_otlp: ToOtlp, threads: ThreadPoolExecutor

@@ -81,7 +81,15 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         data = SegmentBytes(segments, live.segment_cache_bytes_max)
         self._ranges = range_cache(settings, store)
         small_files = settings.query.small_file_cache_bytes_max
-        blocks = BlockList(store, cluster_id, columns, data.block_file, small_files, self._ranges)
+        blocks = BlockList(
+            store,
+            cluster_id,
+            columns,
+            data.block_file,
+            small_files,
+            self._ranges,
+            remake=data.remade_block_file,
+        )
         self._manager.store = LiveStore(segments, blocks, policy, data, columns)
 
     @faust.Service.task

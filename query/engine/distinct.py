@@ -24,6 +24,7 @@ from tables.turns import as_list
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
 _TYPES: Final = {"string": "string", "int": "int", "double": "float", "bool": "bool"}
+_FEW_VALUES: Final = 256  # Arrow's sorting and taking has a cost that more values make up for
 _PLAIN_DIGITS: Final = 6  # before the point; larger numbers are written with an exponent
 KEYWORD: Final = "keyword"  # what status and kind are
 _NEVER_NIL: Final = {"rootName", "rootServiceName"}  # of a trace without a root they are "", and can be asked for
@@ -114,22 +115,26 @@ class Distinct:
         self._arrays: dict[str, list[Any]] = {}
         self._bytes = 0
 
-    def add_values(self, type_: str, values: Any) -> None:
-        """In: distinct values of one type, as a pyarrow Array"""
+    def add_values(self, type_: str, values: Any, size_bytes: int) -> None:
+        """In: distinct values of one type, as a pyarrow Array of this size"""
         self._arrays.setdefault(type_, []).append(values)
-        self._bytes += values.nbytes
+        self._bytes += size_bytes
         if self._bytes > 2 * self._bytes_max:
             self._compact()
             self.full = self._bytes > self._bytes_max
 
     def arrays(self) -> dict[str, Any]:
         """The values of each type, each once, in no order."""
-        self._compact()
-        return {type_: array for type_, (array,) in self._arrays.items()}
+        return {type_: _once_each(arrays) for type_, arrays in self._arrays.items()}
 
     def _compact(self) -> None:
-        self._arrays = {type_: [pc.unique(pa.concat_arrays(arrays))] for type_, arrays in self._arrays.items()}
+        self._arrays = {type_: [array] for type_, array in self.arrays().items()}
         self._bytes = sum(array.nbytes for (array,) in self._arrays.values())
+
+
+def _once_each(arrays: list[Any]) -> Any:
+    """In: arrays of distinct values"""
+    return arrays[0] if len(arrays) == 1 else pc.unique(pa.concat_arrays(arrays))
 
 
 def first_values(distinct: Mapping[str, Any], limit: int, bytes_max: int) -> tuple[TagValue, ...]:
@@ -140,16 +145,21 @@ def first_values(distinct: Mapping[str, Any], limit: int, bytes_max: int) -> tup
     out: list[TagValue] = []
     left_bytes = bytes_max
     for type_, array in sorted(distinct.items()):
-        ordered = array.take(pc.array_sort_indices(array))
-        if limit:
-            ordered = ordered.slice(0, limit - len(out))
-        for value in as_list(ordered):
+        left = limit - len(out) if limit else len(array)
+        for value in _smallest(array, left):
             text = value_text(value)
             left_bytes -= len(text)
             if left_bytes < 0:
                 return tuple(out)
             out.append(TagValue(type_, text))
     return tuple(out)
+
+
+def _smallest(array: Any, count: int) -> list[Any]:
+    """The first of the values in order."""
+    if len(array) <= _FEW_VALUES and pa.types.is_string(array.type):
+        return sorted(array.to_pylist())[:count]  # in the order of code points, as UTF-8 bytes are ordered
+    return as_list(array.take(pc.array_sort_indices(array)).slice(0, count))
 
 
 def value_text(value: str | float | bool) -> str:  # noqa: FBT001 (one of the values)

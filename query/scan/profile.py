@@ -25,24 +25,25 @@ class _Stage:
 
 
 class _OfSource:
-    __slots__ = ("_before", "_profile", "_reader", "_stage")
+    __slots__ = ("_before", "_profile", "_reader", "_start_s")
 
     def __init__(self, profile: "Profile", reader: Reader) -> None:
         self._profile, self._reader, self._before = profile, reader, reader.bytes_read
-        self._stage = _Stage(profile, "evaluate")
 
     def __enter__(self) -> None:
-        self._stage.__enter__()
+        self._start_s = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stage.__exit__()
+        profile, reader = self._profile, self._reader
+        stages = profile.stages
+        stages["evaluate"] = stages.get("evaluate", 0.0) + time.perf_counter() - self._start_s
         if kind is not None:
             return
-        if self._reader.bytes_read > self._before:
-            self._profile.scanned += 1
-            self._profile.rows += self._reader.rows
+        if reader.bytes_read > self._before:
+            profile.scanned += 1
+            profile.rows += reader.rows
         else:
-            self._profile.decided += 1
+            profile.decided += 1
 
 
 @dataclass(slots=True)

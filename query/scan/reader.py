@@ -253,8 +253,9 @@ class Reader:
         """Lets the columns go; the source may keep its own cache."""
         self._columns.clear()
         self._made.clear()
-        self._memory.release(self._held_bytes)
-        self._held_bytes = 0
+        if self._held_bytes:
+            self._memory.release(self._held_bytes)
+            self._held_bytes = 0
 
     def _counted(self, read: Any) -> Any:
         self.bytes_read += sum(array.nbytes for array in read.values())

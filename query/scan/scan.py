@@ -100,14 +100,14 @@ class Scan:
 
     def run(self, fold: Fold, order: Order) -> None:
         """Gives the fold each piece, in that order. Raises: QueryCancelled, OSError, memory.MemoryExceeded"""
-        pieces = sorted(self._pieces, key=order)
+        pieces, budget = sorted(self._pieces, key=order), memory.current()
         for done, piece in enumerate(pieces, 1):
             self.check_cancelled()
             reader, among = self._open(piece)
             self.count(reader)
             needed = self._add(fold, reader, among)
             self._read_bytes += reader.bytes_read
-            memory.current().check_read(self._read_bytes)
+            budget.check_read(self._read_bytes)
             if needed:
                 reader.forget()
             else:

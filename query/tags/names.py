@@ -29,12 +29,21 @@ class AllNames:
 
     def __init__(self, found: Names, cache: TagCache) -> None:
         self._found, self._cache = found, cache
-        self._columns: set[str] = set()
+        self._seen: set[frozenset[str]] = set()
+        self._of_wide: set[str] = set()  # columns of sources that have very many
 
     def add_piece(self, reader: Reader, _among: Mask | None) -> bool:
-        self._columns |= reader.source.columns
+        columns = reader.source.columns
+        if columns not in self._seen:  # most sources have the columns of others
+            self._seen.add(columns)
+            names = self._cache.names(columns)
+            if names is None:
+                self._of_wide |= columns
+            else:
+                for scope, found in self._found.items():
+                    found |= names.get(scope, frozenset())
         for scope, column in ENTRY_COLUMNS.items():
-            if scope in self._found and reader.has(column):
+            if scope in self._found and column in columns:
                 self._found[scope] |= self._cache.entry_keys(reader, column)
         return False
 
@@ -42,8 +51,8 @@ class AllNames:
         return False
 
     def finish(self) -> None:
-        """Takes the names out of the columns: each once for all sources, which have most of them in common."""
-        for scope, key, _ in _attributes(self._columns, self._found):
+        """Takes the names out of the columns of wide sources: each once for all, which have most in common."""
+        for scope, key, _ in _attributes(self._of_wide, self._found):
             self._found[scope].add(key)
 
 

@@ -1,6 +1,7 @@
 """What earlier calls found out about the tags of sources, which never change."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 from weakref import ref
 
 import numpy as np
@@ -10,24 +11,51 @@ from query import memory
 from query.engine.distinct import entry_keys, field_values
 from query.language import ast
 from query.language.fields import entry_column
-from query.language.text import expression
 from query.scan.reader import Reader
 from query.scan.source import KeyListing, Source
+from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tables.turns import as_list
 
 CACHE_BYTES_MAX: Final = 8 << 20
 _VALUES_BYTES_MAX: Final = 64 << 10  # of one field: more values than these are found again each time
+_NAMED_COLUMNS_MAX: Final = 2000  # the names of wider sources are found again each time
 _KEY_BYTES: Final = 16  # an index, and the places of the lists around it
+_NAME_BYTES: Final = 100  # a Python string, and its place in a set
 _ENTRY_BYTES: Final = 500  # what keeping anything at all takes
 
 
+class FieldValues(NamedTuple):
+    """Distinct values of one type, as a pyarrow Array. size_bytes: its `nbytes`, which takes 5 µs to ask for"""
+
+    type: str
+    values: Any
+    size_bytes: int
+
+
 class TagCache:
-    """Attribute keys and values of whole sources. One for a process; safe for threads."""
+    """Attribute names, keys and values of whole sources. One for a process; safe for threads."""
 
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
         # Weak, so that no source lives longer for it; what is known of one that is gone is soon the oldest.
-        self._cache: ByteCache[tuple[ref[Source], str], Any] = ByteCache("tags", bytes_max)
+        # Names are kept by the columns, which many sources have in common.
+        self._cache: ByteCache[tuple[ref[Source], str | ast.Field] | frozenset[str], Any] = ByteCache("tags", bytes_max)
+
+    def names(self, columns: frozenset[str]) -> Mapping[str, frozenset[str]] | None:
+        """The keys of the attribute columns by scope; None where there are too many columns to keep their names."""
+        if len(columns) > _NAMED_COLUMNS_MAX:
+            return None
+        names: dict[str, frozenset[str]] | None = self._cache.get(columns)
+        if names is None:
+            keys: dict[str, set[str]] = {}
+            for column in columns:
+                attribute = parse_attribute_column(column)
+                if attribute is not None:
+                    keys.setdefault(attribute.scope, set()).add(attribute.key)
+            names = {scope: frozenset(of_scope) for scope, of_scope in keys.items()}
+            size_bytes = _ENTRY_BYTES + sum(map(len, columns)) + _NAME_BYTES * len(columns)
+            self._cache.put(columns, names, size_bytes)
+        return names
 
     def entry_keys(self, reader: Reader, column: str) -> frozenset[str]:
         """The attribute keys of events or links. In: the column `events` or `links`, which the source has"""
@@ -38,15 +66,15 @@ class TagCache:
             self._cache.put(key, keys, _ENTRY_BYTES + sum(map(len, keys)))
         return keys
 
-    def values(self, reader: Reader, field: ast.Field) -> list[tuple[str, Any]]:
+    def values(self, reader: Reader, field: ast.Field) -> list[FieldValues]:
         """The distinct values of all rows, as `field_values` gives them."""
         if not self._may_have(reader, field):
             return []
-        key = (ref(reader.source), expression(field))
-        values: list[tuple[str, Any]] | None = self._cache.get(key)
+        key = (ref(reader.source), field)
+        values: list[FieldValues] | None = self._cache.get(key)
         if values is None:
-            values = list(field_values(reader, field, None))
-            size_bytes = _ENTRY_BYTES + sum(array.nbytes for _, array in values)
+            values = [FieldValues(type_, array, array.nbytes) for type_, array in field_values(reader, field, None)]
+            size_bytes = _ENTRY_BYTES + sum(each.size_bytes for each in values)
             if size_bytes <= _VALUES_BYTES_MAX:
                 self._cache.put(key, values, size_bytes)
         return values

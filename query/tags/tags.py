@@ -84,8 +84,8 @@ def tag_names(
     cancelled: asked between sources
     Raises: QueryCancelled; OSError from a source
     """
-    partial = tag_names_partial(sources, request, cache=cache, observer=observer, cancelled=cancelled)
-    return finish_names([partial], request)
+    names, scan = _find_names(sources, request, NO_IDS, cache, observer, cancelled)
+    return _names_of(names, scan.finish(), request)
 
 
 def tag_names_partial(
@@ -102,19 +102,37 @@ def tag_names_partial(
     elsewhere: ids, ascending, of traces of which other workers have spans, too: their rows are in the partial where
         the query is about whole traces
     """
-    found: dict[str, set[str]] = {name: set() for name in SCOPES if request.scope in {None, name}}
-    if not found:
-        return TagPartial({})
+    names, scan = _find_names(sources, request, elsewhere, cache, observer, cancelled)
+    texts = {scope: pa.array(sorted(of_scope), pa.string()) for scope, of_scope in names.items()}
+    rows = scan.shared_rows(None)
+    return TagPartial(texts, scan.finish(), rows)
+
+
+def _find_names(
+    sources: Sequence[Source],
+    request: TagNamesRequest,
+    elsewhere: Ids,
+    cache: TagCache | None,
+    observer: QueryObserver | None,
+    cancelled: Callable[[], bool],
+) -> tuple[dict[str, set[str]], Scan]:
+    """The names by scope, of scopes that have any, and the scan that has found them."""
     profile = (observer or QueryObserver()).profile
     with profile.stage("compile"):
         compiled = _compiled(request.query)
-    scan = Scan(sources, _scan_plan(request, compiled, (), elsewhere), cancelled, profile)
-    fold = AllNames(found, cache or TagCache()) if compiled is None else MatchingNames(compiled, found, scan)
+    names: dict[str, set[str]] = {scope: set() for scope in SCOPES if request.scope in {None, scope}}
+    scan = Scan(sources if names else (), _scan_plan(request, compiled, (), elsewhere), cancelled, profile)
+    fold = AllNames(names, cache or TagCache()) if compiled is None else MatchingNames(compiled, names, scan)
     scan.run(fold, stitched_first)
     fold.finish()
-    texts = {scope: pa.array(sorted(names), pa.string()) for scope, names in found.items() if names}
-    rows = scan.shared_rows(None)
-    return TagPartial(texts, scan.finish(), rows)
+    return {scope: of_scope for scope, of_scope in names.items() if of_scope}, scan
+
+
+def _names_of(names: Mapping[str, Collection[str]], inspected: Inspected, request: TagNamesRequest) -> TagNames:
+    scopes = {scope: _first(of_scope, request.limit) for scope, of_scope in names.items()}
+    if request.scope in {None, INTRINSIC}:
+        scopes[INTRINSIC] = _first(INTRINSIC_TAGS, request.limit)
+    return TagNames(dict(sorted(scopes.items())), inspected)
 
 
 def finish_names(partials: Sequence[TagPartial], request: TagNamesRequest) -> TagNames:
@@ -122,10 +140,8 @@ def finish_names(partials: Sequence[TagPartial], request: TagNamesRequest) -> Ta
     merged = merge(partials)
     if merged.shared_rows is not None:
         merged = merge([merged, tag_names_partial([stitched_rows(merged.shared_rows)], request)])
-    scopes = {name: _first(texts.to_pylist(), request.limit) for name, texts in merged.distinct.items()}
-    if request.scope in {None, INTRINSIC}:
-        scopes[INTRINSIC] = _first(INTRINSIC_TAGS, request.limit)
-    return TagNames(dict(sorted(scopes.items())), merged.inspected)
+    names = {scope: texts.to_pylist() for scope, texts in merged.distinct.items()}
+    return _names_of(names, merged.inspected, request)
 
 
 def tag_values(
@@ -168,12 +184,12 @@ def tag_values_partial(  # noqa: PLR0913 (as tag_values, and one more)
     if compiled is None:
         for field in fields:
             if keywords(field):
-                found.add_values(KEYWORD, pa.array(keywords(field)))
+                words = pa.array(keywords(field))
+                found.add_values(KEYWORD, words, words.nbytes)
         fields = [field for field in fields if not keywords(field)]
     if not fields:
         return TagPartial(found.arrays())
-    readers = [Reader(source) for source in sources if source.rows]
-    if _of_traces(fields) and (len(elsewhere) or len(shared_ids(readers))):
+    if _of_traces(fields) and (len(elsewhere) or _are_shared(sources)):
         compiled = replace(compiled or plan(check(parse("{ }"))), whole_traces=True)
     columns = {column for field in fields for column, _ in field_columns(field)}
     scan = Scan(sources, _scan_plan(request, compiled, columns, elsewhere), cancelled, profile)
@@ -210,9 +226,12 @@ class _Values:
             return False
         mask = None if rows is None or rows.all() else rows
         for field in self._fields:
-            known = self._cache.values(reader, field) if rows is None else field_values(reader, field, mask)
-            for type_, values in known:
-                self._found.add_values(type_, values)
+            if rows is None:
+                for known in self._cache.values(reader, field):
+                    self._found.add_values(*known)
+            else:
+                for type_, values in field_values(reader, field, mask):
+                    self._found.add_values(type_, values, values.nbytes)
         return False
 
     def ends_before(self, _piece: Piece, _left: int) -> bool:
@@ -229,6 +248,11 @@ def _scan_plan(
     return ScanPlan(window, compiled.columns.union(columns), compiled.whole_traces, elsewhere, counts_traces=False)
 
 
+def _are_shared(sources: Sequence[Source]) -> bool:
+    """Whether traces lie in several of the sources."""
+    return len(shared_ids([Reader(source) for source in sources if source.rows])) > 0
+
+
 def _of_traces(fields: Collection[ast.Field]) -> bool:
     """Only a whole trace tells that it has no root, and how many children a span has."""
     return any(field in _OF_ROOTS or field == CHILD_COUNT for field in fields)
@@ -243,5 +267,5 @@ def _compiled(query: str) -> Plan | None:
     return None if compiled.root.stages == _EVERYTHING else compiled
 
 
-def _first(names: Sequence[str], limit: int) -> tuple[str, ...]:
+def _first(names: Collection[str], limit: int) -> tuple[str, ...]:
     return tuple(sorted(names)[: limit or None])

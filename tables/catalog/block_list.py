@@ -13,6 +13,7 @@ from tables.blocks.file_groups import FileGroups
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
+from tables.catalog.block_files import BlockFiles, LocalFile, not_here
 from tables.catalog.checkpoints import Checkpoint
 from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
@@ -21,7 +22,7 @@ from tables.catalog.place import Place
 from tables.catalog.poll_metrics import INDEXES_DAMAGED, POLL_ERRORS, POLL_SECONDS, TenantBlockMetrics, observe_poll
 from tables.catalog.read_catalog import CatalogReader, Gaps
 from tables.catalog.recheck import files_of, recheck, stamped
-from tables.catalog.snapshot import NO_ROWS, BlockSnapshot, in_range, rows_in_range
+from tables.catalog.snapshot import BlockSnapshot, Snapshots, within
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, OutdatedError, StorageError
@@ -46,17 +47,18 @@ _READS_AT_ONCE: Final = 16
 class BlockList:
     """Blocks by tenant, with their files as sources. Thread-safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it reads from, options by their names)
         self,
         store: ObjectStore,
         cluster_id: str,
         cache: ColumnCache,
-        local_copy: Callable[[str], Any] = lambda _: None,
+        local_copy: LocalFile = not_here,
         small_files_bytes_max: int = SMALL_FILES_BYTES_MAX,
         ranges: RangeCache | None = None,
+        *,
+        remake: LocalFile = not_here,
     ) -> None:
-        """local_copy: the bytes of a file that this process has on its own disk, by path, or None: they are quicker to
-        read, and there while the storage is away
+        """local_copy, remake: as of `BlockFiles`
         small_files_bytes_max: for the bytes of small files; ranges: what reads files; None: without caches
         """
         self.store = store
@@ -68,13 +70,14 @@ class BlockList:
         self._polling = threading.Lock()
         self._polled: tuple[float, frozenset[int]] = (-math.inf, frozenset())  # when the last poll began, and of what
         self._state = CatalogState(cluster_id)
+        self._snapshots = Snapshots()
         self._metas = MetaCache()
         self._tenant_metrics = TenantBlockMetrics()
         self._sources: dict[str, list[ParquetSource]] = {}  # by key
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
-        self._local_copy = local_copy
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
+        self._files = BlockFiles(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
@@ -108,6 +111,7 @@ class BlockList:
             read = self._reader.read(known, partitions)
             with self._lock:
                 self._state.take(read)
+                self._snapshots.clear()
                 gaps = {place: ranges for place in self._state.chains if (ranges := self._state.gaps(place))}
             self._look_into_gaps(gaps)
             unread = recheck(self._unread, self.store.stamp, self._fresh_sources) if self._unread else {}
@@ -129,10 +133,12 @@ class BlockList:
             found = self._reader.gap_metas(gaps, known)
             with self._lock:
                 self._state.gap_metas = {meta.key: meta for meta in found}
+                self._snapshots.clear()
 
     def _report(self) -> None:
         """Writes what is damaged to the log and to the metrics."""
         state = self._state
+        self._snapshots.clear()
         self._unread = {key: one for key, one in self._unread.items() if state.is_visible(one.tenant, one.block_id)}
         damaged = dict(self._unread)
         for key, (place, _, problem) in state.unread.items():
@@ -149,6 +155,7 @@ class BlockList:
         with self._lock:
             found = list(metas)
             self._state.add(self.cluster_id, replace(cut, metas=()), found)
+            self._snapshots.clear()
             if known_as:
                 for meta in found:
                     self._sources[meta.key] = self._open(meta, known_as)
@@ -157,6 +164,7 @@ class BlockList:
         """Takes over a version of an index that this process has just written."""
         with self._lock:
             self._state.take_index(index)
+            self._snapshots.clear()
             self._forget_invisible({index.tenant})
 
     def audit(self) -> None:
@@ -232,25 +240,8 @@ class BlockList:
         trace_id: of the index's blocks only those of partitions that the trace may be in
         """
         with self._lock:
-            state = self._state
-            index = state.indexes.get(tenant)
-            cut_blocks = state.cut_blocks(tenant)
-            damaged = [each for each in self._damaged.values() if each.tenant == tenant]
-            problems = dict(state.problems_of(tenant))
-            flushed = {
-                place[1]: max(held.end, state.covered(tenant, place))
-                for place, held in state.chains.items()
-                if place[0] == self.cluster_id
-            }
-        return BlockSnapshot(
-            flushed_offsets=flushed,
-            damaged=damaged,
-            problems=problems,
-            cut_blocks=in_range(cut_blocks, start_ns, end_ns),
-            index=index,
-            rows=NO_ROWS if index is None else rows_in_range(index, start_ns, end_ns, trace_id),
-            metas_of=self._metas.of_rows,
-        )
+            known = self._snapshots.of(tenant, self._state, self._damaged)
+        return within(known, start_ns, end_ns, trace_id, self._metas.of_rows)
 
     def partition_counts(self, cluster_id: str) -> set[int]:
         """Numbers of partitions that the topic had when blocks of the Kafka cluster were written."""
@@ -353,7 +344,7 @@ class BlockList:
                 self._forget(f"{tenant}/{block_id}")
 
     def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
-        return [self._source(meta, file, known_as, self._cache, self._read) for file in meta.files]
+        return [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
 
     def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
         """New sources that share no cache and no reader."""
@@ -381,12 +372,8 @@ class BlockList:
         return ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
 
     def _read_file(self, path: str, size_bytes: int) -> Any:
-        (data,) = self._read("parquet-page", path, [(0, size_bytes)])
+        (data,) = self._files.read("parquet-page", path, [(0, size_bytes)])
         return data
-
-    def _read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
-        copy = self._local_copy(path)
-        return self._ranges_of.read(role, path, ranges) if copy is None else [copy.slice(*one) for one in ranges]
 
 
 def _key_of(path: str) -> str | None:

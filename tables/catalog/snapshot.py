@@ -1,6 +1,6 @@
 """The blocks of a tenant at one moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -11,6 +11,7 @@ from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.catalog.damage import Damage
 from tables.catalog.place import Place
+from tables.catalog.state import CatalogState
 from tables.catalog.tenant_index import Rows, TenantIndex
 from tables.catalog.time_range import TRACE_SLACK_NS, overlaps
 from tables.redaction.rules import Redaction
@@ -29,10 +30,10 @@ class BlockSnapshot:
     cut_blocks: blocks that are not in the index yet. rows: of the index; metas_of makes blocks of them
     """
 
-    flushed_offsets: dict[int, int] = field(default_factory=dict)
-    damaged: list[Damage] = field(default_factory=list)
-    problems: dict[Place, str] = field(default_factory=dict)
-    cut_blocks: list[BlockMeta] = field(default_factory=list)
+    flushed_offsets: Mapping[int, int] = field(default_factory=dict)
+    damaged: Sequence[Damage] = ()
+    problems: Mapping[Place, str] = field(default_factory=dict)
+    cut_blocks: Sequence[BlockMeta] = ()
     index: TenantIndex | None = None
     rows: Rows = field(default_factory=lambda: NO_ROWS)
     metas_of: Callable[[TenantIndex, Rows], list[BlockMeta]] = TenantIndex.metas
@@ -57,6 +58,64 @@ class BlockSnapshot:
         return [meta for meta in [*of_index, *self.cut_blocks] if meta.block_id not in unread]
 
 
+class Snapshots:
+    """Snapshots over all of time, by tenant. Each query takes one, and seldom anything has changed since the last.
+
+    Whoever changes the state, or what is damaged, calls `clear` before anybody else may ask. Guarded as the state is.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, BlockSnapshot] = {}
+
+    def clear(self) -> None:
+        """Forgets all, because something has changed."""
+        self._known.clear()
+
+    def of(self, tenant: str, state: CatalogState, damaged: Mapping[str, Damage]) -> BlockSnapshot:
+        """The tenant's snapshot, but for the rows of the index."""
+        known = self._known.get(tenant)
+        if known is None:
+            known = _whole(tenant, state, damaged)
+            if known.cut_blocks or known.index is not None:  # clients can make up any number of other tenants
+                self._known[tenant] = known
+        return known
+
+
+def _whole(tenant: str, state: CatalogState, damaged: Mapping[str, Damage]) -> BlockSnapshot:
+    flushed = {
+        place[1]: max(held.end, state.covered(tenant, place))
+        for place, held in state.chains.items()
+        if place[0] == state.cluster_id
+    }
+    return BlockSnapshot(
+        flushed_offsets=flushed,
+        damaged=[each for each in damaged.values() if each.tenant == tenant],
+        problems=dict(state.problems_of(tenant)),
+        cut_blocks=state.cut_blocks(tenant),
+        index=state.indexes.get(tenant),
+    )
+
+
+def within(
+    known: BlockSnapshot,
+    start_ns: int | None,
+    end_ns: int | None,
+    trace_id: bytes | None,
+    metas_of: Callable[[TenantIndex, Rows], list[BlockMeta]],
+) -> BlockSnapshot:
+    """What of a snapshot over all of time a query of this range reads, as `BlockList.snapshot` says it."""
+    index = known.index
+    return BlockSnapshot(
+        flushed_offsets=known.flushed_offsets,
+        damaged=known.damaged,
+        problems=known.problems,
+        cut_blocks=in_range(known.cut_blocks, start_ns, end_ns),
+        index=index,
+        rows=NO_ROWS if index is None else rows_in_range(index, start_ns, end_ns, trace_id),
+        metas_of=metas_of,
+    )
+
+
 def rows_in_range(index: TenantIndex, start_ns: int | None, end_ns: int | None, trace_id: bytes | None) -> Rows:
     """The rows of an index that `overlaps` holds for, and that may be of the trace, if one is given."""
     rows = index.overlapping(
@@ -73,6 +132,6 @@ def rows_in_range(index: TenantIndex, start_ns: int | None, end_ns: int | None, 
     return rows[wanted]
 
 
-def in_range(metas: list[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
+def in_range(metas: Sequence[BlockMeta], start_ns: int | None, end_ns: int | None) -> list[BlockMeta]:
     """The blocks that `overlaps` holds for."""
     return [meta for meta in metas if overlaps(meta, start_ns, end_ns)]

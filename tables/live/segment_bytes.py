@@ -43,26 +43,31 @@ class SegmentBytes:
         """Files of blocks that are segments, byte by byte, under their paths."""
         self._copies |= copies
 
-    def add_merged(self, merged: Mapping[str, MergedSegments]) -> None:
-        """Files of blocks that are made of segments, under their paths."""
-        self._merged |= merged
+    def add_merged(self, path: str, merged: MergedSegments, data: Any) -> None:
+        """A file of a block that is made of segments, and its bytes, which stay in memory for a while."""
+        self._merged[path] = merged
+        self._recent.put(path, data, data.size)
 
     def block_file(self, path: str) -> Any:
-        """The bytes of a block's file, if they, or what they are made of, are still here (disk); else None."""
+        """The bytes of a block's file, if they are still here (disk); else None."""
         info = self._copies.get(path)
         if info is not None:
             return self._kept(info)
+        return self._recent.get(path) if path in self._merged else None
+
+    def remade_block_file(self, path: str) -> Any:
+        """The bytes of a block's file, made again of its segments if those are all still here (disk); else None. It
+        takes as long as making the block did.
+        """
         merged = self._merged.get(path)
         if merged is None:
             return None
-        data = self._recent.get(path)
-        if data is None:
-            parts = [self._kept(info) for info in merged.infos]
-            if any(part is None for part in parts):
-                return None
-            data = merged.again(parts)
-            if data is not None:
-                self._recent.put(path, data, data.size)
+        parts = [self._kept(info) for info in merged.infos]
+        if any(part is None for part in parts):
+            return None
+        data = merged.again(parts)
+        if data is not None:
+            self._recent.put(path, data, data.size)
         return data
 
     def _kept(self, info: SegmentInfo) -> Any:

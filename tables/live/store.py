@@ -52,14 +52,15 @@ BLOCK_BYTES = Counter("stretto_block_bytes_flushed_total", "Bytes of flushed, vi
 class FlushResult:
     """cut: the valid cut; ours: whether it names this worker's blocks
 
-    copies: files that are segments, byte by byte; merged: files that several segments share; both by their paths
+    copies: files that are segments, byte by byte; merged: files that several segments share, with their bytes, as
+        pyarrow Buffers; both by their paths
     """
 
     cut: Cut
     blocks: list[BlockMeta]
     ours: bool
     copies: dict[str, SegmentInfo]
-    merged: dict[str, MergedSegments]
+    merged: dict[str, tuple[MergedSegments, Any]]
 
 
 # Sources of a live part; with a trace id, at least those that hold that trace.
@@ -184,7 +185,7 @@ class LiveStore:
         """Writes the blocks of a cut and makes them visible (disk, storage). Raises: StorageError."""
         metas: list[BlockMeta] = []
         copies: dict[str, SegmentInfo] = {}
-        merged: dict[str, MergedSegments] = {}
+        merged: dict[str, tuple[MergedSegments, Any]] = {}
         cluster_id = self.blocks.cluster_id
         for tenant, of_tenant in groupby(segments, key=lambda s: s.tenant):
             infos = list(of_tenant)
@@ -201,7 +202,7 @@ class LiveStore:
             for named, file in zip(meta.files, written, strict=True):
                 path, origin = f"{meta.folder}/{named.name}", origins.get(id(file))
                 if isinstance(origin, MergedSegments):
-                    merged[path] = origin
+                    merged[path] = origin, file.data
                 elif origin is not None:
                     copies[path] = origin
         names = tuple(sorted(f"{meta.tenant}/{meta.block_id}" for meta in metas))
@@ -234,7 +235,8 @@ class LiveStore:
         """
         done = partition.flushed(job)
         self._data.add_copies(result.copies)
-        self._data.add_merged(result.merged)
+        for path, merged in result.merged.items():
+            self._data.add_merged(path, *merged)
         # Decoded columns of a segment also serve its block, where the bytes are the same.
         self.blocks.add(result.cut, result.blocks, {path: _cache_key(info) for path, info in result.copies.items()})
         FLUSHED.inc(sum(meta.spans for meta in result.blocks))

@@ -92,7 +92,7 @@ class Worker:
         columns: ByteCache[Any, Any] = ByteCache("columns-test", 4 << 20)
         segments = self.table.open("cluster_id")
         data = SegmentBytes(segments, 1 << 20)
-        blocks = BlockList(storage, "cluster_id", columns, data.block_file)
+        blocks = BlockList(storage, "cluster_id", columns, data.block_file, remake=data.remade_block_file)
         self.store = LiveStore(segments, blocks, POLICY, data, columns)
         self.jobs: list[Job] = []
         self.flushes: list[FlushJob] = []

@@ -75,7 +75,7 @@ class World:
         columns: ByteCache[Any, Any] = ByteCache("columns-manager", column_cache_bytes)
         segments = self.table.open("cluster_id")
         data = SegmentBytes(segments, 1 << 20)
-        blocks = BlockList(self.storage, "cluster_id", columns, data.block_file)
+        blocks = BlockList(self.storage, "cluster_id", columns, data.block_file, remake=data.remade_block_file)
         self.executor = ThreadPoolExecutor(1)
         self._flushes: FlushQueue = asyncio.Queue()
         self.consumers = ConsumerReport()

@@ -294,7 +294,8 @@ def test_distinct(batches: list[list[str]], limit: int) -> None:
     """Distinct values of many sources are a sorted set."""
     found = Distinct(10**6)
     for batch in batches:
-        found.add_values("string", pa.array(sorted(set(batch)), pa.string()))
+        values = pa.array(sorted(set(batch)), pa.string())
+        found.add_values("string", values, values.nbytes)
     want = sorted({value for batch in batches for value in batch}, key=lambda value: value.encode())
     assert [value.text for value in first_values(found.arrays(), limit, 10**6)] == want[: limit or None]
 
@@ -303,7 +304,8 @@ def test_distinct_is_bounded() -> None:
     """What does not fit is not kept."""
     found = Distinct(1000)
     for batch in range(100):
-        found.add_values("int", pa.array(range(batch * 100, batch * 100 + 100)))
+        values = pa.array(range(batch * 100, batch * 100 + 100))
+        found.add_values("int", values, values.nbytes)
         if found.full:
             break
     assert found.full

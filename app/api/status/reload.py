@@ -37,7 +37,7 @@ async def reload(request: web.Request) -> web.Response:
 
     Where tokens are needed, it is for those of all tenants (`*`): the settings are those of all.
     """
-    request.app[ACCESS].check_operator(Identity.of(request.headers.items()).authorization)
+    request.app[ACCESS].check_operator(Identity.of_http(request.headers).authorization)
     if RELOAD not in request.app:
         raise web.HTTPNotFound
     workers = request.app[PROCESS].workers

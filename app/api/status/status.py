@@ -155,7 +155,7 @@ async def overrides_of(request: web.Request) -> web.Response:
 
 def _sees(request: web.Request) -> Callable[[str], bool]:
     """Whose settings the client may see. What counts for all that are not named everybody may."""
-    sees = request.app[ACCESS].sees(Identity.of(request.headers.items()).authorization)
+    sees = request.app[ACCESS].sees(Identity.of_http(request.headers).authorization)
     return lambda tenant: tenant == ANY_TENANT or sees(tenant)
 
 

@@ -87,7 +87,7 @@ async def delete_overrides(request: web.Request) -> web.Response:
 
 def _tenant(request: web.Request) -> str:
     """The one tenant whose overrides are meant: several at once, as queries may name, have none."""
-    return request.app[ACCESS].tenant(*Identity.of(request.headers.items()))
+    return request.app[ACCESS].tenant(*Identity.of_http(request.headers))
 
 
 def _own(request: web.Request) -> OwnOverrides:
@@ -132,6 +132,6 @@ async def usage_metrics(request: web.Request) -> web.Response:
     usage = request.app[TENANTS].usage
     if usage is None:
         raise web.HTTPNotFound
-    may_see = request.app[ACCESS].sees(Identity.of(request.headers.items()).authorization)
+    may_see = request.app[ACCESS].sees(Identity.of_http(request.headers).authorization)
     text = await asyncio.to_thread(usage.text, may_see)
     return web.Response(text=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})

@@ -35,6 +35,7 @@ async def search(request: web.Request) -> web.Response:
         lambda: search_json(result, span_sets=span_sets),
         lambda: messages.search_messages(result, span_sets=span_sets),
         await debug_headers(request, asked.query, observer.profile),
+        small=not result.traces,
     )
 
 

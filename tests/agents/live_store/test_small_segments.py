@@ -7,9 +7,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from benchmarks.soak.events import storage_away
+from tables.errors import StorageError
 from tables.live import merged_segments
+from tables.live.merged_segments import MergedSegments
 from tables.live.partition_jobs import FlushJob
 from tables.live.store import FlushResult
+from tables.storage.object_store import ObjectStore
 from tests.helpers.live_store import TP0, World, message, world
 from tests.helpers.loops import in_loop
 
@@ -96,9 +99,51 @@ async def test_what_shares_a_file_is_read_here_while_storage_is_away(tmp_path: P
             assert len(span_ids(w)) == 12
         (path,) = result.merged
         assert w.store._data.block_file(path) is not None
-        w.store.delete([result.merged[path].infos[2]])
+        w.store.delete([result.merged[path][0].infos[2]])
         assert w.store._data.block_file(path) is None
         assert len(span_ids(w)) == 12  # from storage
+
+
+@in_loop
+async def test_a_query_merges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither after the flush, whose bytes are still in memory, nor later, while the storage has the file: not for a
+    footer, nor for columns. While the storage is away one query makes the file, for all.
+    """
+    merges: list[Any] = []
+    again = MergedSegments.again
+    monkeypatch.setattr(MergedSegments, "again", lambda self, parts: merges.append(self) or again(self, parts))
+    with world(tmp_path, column_cache_bytes=1) as w:
+        await seal_one_by_one(w, *(message(n, 3) for n in range(4)))
+        (path,) = flush(w).merged
+        with storage_away(tmp_path / "storage"):
+            assert len(span_ids(w)) == 12
+        assert merges == []
+        w.store._data._recent.discard(path)
+        assert len(span_ids(w)) == 12
+        assert merges == []
+        with storage_away(tmp_path / "storage"):
+            assert len(span_ids(w)) == 12
+            assert len(span_ids(w)) == 12
+        assert len(merges) == 1
+
+
+@in_loop
+async def test_what_is_away_is_not_asked_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that fails may take seconds: the next file is made again without waiting for one."""
+    with world(tmp_path, column_cache_bytes=1) as w:
+        await seal_one_by_one(w, *(message(n, 3) for n in range(4)))
+        (path,) = flush(w).merged
+        asked: list[str] = []
+
+        def away(_: ObjectStore, path: str, __: Any) -> Any:
+            asked.append(path)
+            raise StorageError("the storage is away")
+
+        monkeypatch.setattr(ObjectStore, "get_ranges", away)
+        for _ in range(3):
+            w.store._data._recent.discard(path)
+            assert len(span_ids(w)) == 12
+        assert asked == [path]
 
 
 @in_loop

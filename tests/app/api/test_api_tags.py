@@ -152,3 +152,27 @@ def test_tenant(ask, backend, path):
     assert ask(path, multitenancy=True).status == 401
     assert ask(path, multitenancy=True, headers={"X-Scope-OrgID": "team-a"}).status == 200
     assert backend.asked[0]["tenant"] == "team-a"
+
+
+def test_small_answers_are_made_at_once(ask, backend, monkeypatch):
+    """The way to a thread and back takes longer. Large ones go there, however few or short their values are."""
+    made = []
+    run_in_thread = backend.run_in_thread
+
+    def on_thread(make):
+        made.append(make)
+        return run_in_thread(make)
+
+    monkeypatch.setattr(backend, "run_in_thread", on_thread)
+    for count, chars, at_once in ((0, 0, True), (100, 10, True), (2000, 1, False), (1, 100_000, False)):
+        texts = [f"{number}".rjust(chars, "x") for number in range(count)]
+        backend.values = TagValues(tuple(TagValue("string", text) for text in texts), INSPECTED)
+        backend.names = TagNames({"span": tuple(texts)}, INSPECTED)
+        for path in ("/api/v2/search/tag/.x/values", "/api/search/tag/x/values", "/api/v2/search/tags"):
+            made.clear()
+            answer = ask(path)
+            assert all(text in answer.body.decode() for text in texts)
+            assert (not made) is at_once, (path, count, chars)
+    made.clear()
+    ask("/api/search?q={}")
+    assert not made  # no trace matches

@@ -296,3 +296,23 @@ def test_only_blocks_of_the_time_range_become_objects(bucket: Bucket) -> None:
     assert len(blocks.snapshot("t").blocks) == 20
     of_trace = blocks.snapshot("t", trace_id=b"\1" * 16).blocks
     assert (len(of_trace), len({meta.partition for meta in of_trace})) == (5, 1)
+
+
+# ---- snapshots that are kept
+
+
+def test_a_snapshot_is_made_once(bucket: Bucket) -> None:
+    """Until something changes: of each query it would take more time the more blocks there are. Clients cannot make a
+    process keep anything by asking for tenants that do not exist.
+    """
+    blocks = bucket.reader()
+    bucket.flush(0, 9)
+    blocks.poll([0])
+    first, again = blocks.snapshot("t"), blocks.snapshot("t", 0, 1)
+    assert again.flushed_offsets is first.flushed_offsets
+    assert blocks.snapshot("nobody").flushed_offsets == first.flushed_offsets
+    assert list(blocks._snapshots._known) == ["t"]
+    bucket.flush(10, 19)
+    blocks.poll([0])
+    assert blocks.snapshot("t").flushed_offsets == {0: 20}
+    assert first.flushed_offsets == {0: 10}
