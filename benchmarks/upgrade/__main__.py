@@ -23,7 +23,7 @@ from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.report import Report, text
 from benchmarks.soak.template import Template
-from benchmarks.upgrade.fleet import Fleet
+from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from benchmarks.upgrade.rolling import Rolling
 from tests.harness.cluster import BenchError
 from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
@@ -75,7 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--from", dest="former", default=FORMER, help="a revision that git knows (default: %(default)s)"
     )
     parser.add_argument("--no-back", dest="back", action="store_false", help="do not go back to it afterwards")
-    parser.add_argument("--replicas", type=int, default=2, help="processes of each target (default 2)")
+    parser.add_argument("--small", action="store_true", help="five processes instead of eleven")
     parser.add_argument("--rate", type=int, default=2_000, help="spans a second (default 2000)")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--pause-s", type=float, default=3.0, help="between two processes (default 3)")
@@ -88,8 +88,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the report's file (default: benchmarks/results/upgrade-<date>.txt)")
     parser.add_argument("--keep", action="store_true", help="keep the data folder and the logs")
     given = parser.parse_args(argv)
-    if min(given.rate, given.partitions, given.replicas, given.block_age_s) < 1 or given.compaction_window_s < 0:
-        parser.error("--rate, --partitions, --replicas and --block-age-s must be above 0")
+    if min(given.rate, given.partitions, given.block_age_s) < 1 or given.compaction_window_s < 0:
+        parser.error("--rate, --partitions and --block-age-s must be above 0")
     return given
 
 
@@ -114,7 +114,7 @@ def upgrade(given: argparse.Namespace, folder: Path, report: Report) -> None:
     ledger = Ledger(Template(workload.cached(options)))
     with (
         listening() as receiver,
-        Fleet(folder, given.replicas, {**settings(given), "REMOTE_WRITE_URL": receiver.url}) as fleet,
+        Fleet(folder, SMALL if given.small else LARGE, {**settings(given), "REMOTE_WRITE_URL": receiver.url}) as fleet,
     ):
         fleet.start(former)
         rolling = Rolling(fleet, ledger, report, given.pause_s)

@@ -14,21 +14,32 @@ from tests.harness.cluster import Cluster
 from tests.harness.kafka_alone import kafka_alone
 from tests.harness.other_process import OtherProcess
 
-# Who is updated before whom: docs/upgrades.md, "The order". The way back is the opposite one.
-ORDER: Final = ("live-store", "metrics-generator", "querier", "query-frontend", "compactor", "distributor")
-SINGLE: Final = frozenset({"compactor"})  # one is enough: nobody waits for it
+# Targets, and in how many processes: in the order of their update, as docs/upgrades.md tells. The way back is the
+# opposite one.
+LARGE: Final = {
+    "live-store": 2,
+    "metrics-generator": 2,
+    "querier": 2,
+    "query-frontend": 2,
+    "compactor": 1,  # nobody waits for it
+    "distributor": 2,
+}
+SMALL: Final = {"live-store": 2, "metrics-generator": 1, "querier,query-frontend,compactor": 1, "distributor": 1}
+_FRONTEND: Final = "query-frontend"
 _ASK_S: Final = 5.0
 
 
 class Fleet(Cluster):
     """As a context manager: all is started inside, stopped outside. `http_url` is a query frontend that is ready."""
 
-    def __init__(self, folder: Path, replicas: int, settings: Mapping[str, str]) -> None:
-        """folder: exists, for all data and logs. replicas: processes of each target but the compactor
-        settings: environment variables of all processes
-        """
+    def __init__(self, folder: Path, targets: Mapping[str, int], settings: Mapping[str, str]) -> None:
+        """folder: exists, for all data and logs. targets: as LARGE. settings: environment variables of all processes"""
         super().__init__(folder, {**settings, "STRETTO_WORKERS": "1"})
-        self._replicas = replicas
+        self._targets = {
+            f"{joined.partition(',')[0]}-{number}": joined
+            for joined, count in targets.items()
+            for number in range(1, 1 + count)
+        }
         self._stack = ExitStack()
         self.members: dict[str, OtherProcess] = {}  # by name: target and number
 
@@ -48,28 +59,25 @@ class Fleet(Cluster):
 
     def start(self, code: Code) -> None:
         """All processes, of that code, in the order of their update. Returns before they are ready."""
-        for name in self.order():
-            target = name.rpartition("-")[0]
-            process = OtherProcess(self, self._folder, target, name)
+        for name, targets in self._targets.items():
+            process = OtherProcess(self, self._folder, targets, name)
             self._stack.callback(process.kill)
             process.start(code.python, **code.variables)
             self.members[name] = process
-        distributors = ",".join(self.members[name].otlp_address for name in self.order("distributor"))
-        self.otlp_address = f"ipv4:{distributors}"  # one after the other, as behind a load balancer
+        distributors = [one.otlp_address for name, one in self.members.items() if self._runs(name, "distributor")]
+        self.otlp_address = f"ipv4:{','.join(distributors)}"  # one after the other, as behind a load balancer
 
-    def order(self, *targets: str) -> list[str]:
-        """Names of the processes in the order of their update. targets: only these"""
-        return [
-            f"{target}-{number}"
-            for target in ORDER
-            if not targets or target in targets
-            for number in range(1, 1 + (1 if target in SINGLE else self._replicas))
-        ]
+    def order(self) -> list[str]:
+        """Names of the processes in the order of their update: the first of their targets, and a number."""
+        return list(self._targets)
+
+    def _runs(self, name: str, target: str) -> bool:
+        return target in self._targets[name].split(",")
 
     @property
     def http_url(self) -> str:
         """Of the first query frontend that is ready, as a load balancer chooses; else of the first one."""
-        urls = [self.members[name].http_url for name in self.order("query-frontend") if name in self.members]
+        urls = [one.http_url for name, one in self.members.items() if self._runs(name, _FRONTEND)]
         return next((url for url in urls if is_ready(url)), urls[0] if urls else "")
 
     @http_url.setter

@@ -15,7 +15,7 @@ from benchmarks.soak.asker import Asker
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.template import Template
 from benchmarks.upgrade import __main__ as upgrade
-from benchmarks.upgrade.fleet import ORDER, Fleet
+from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from tests.harness.cluster import BenchError
 from tests.helpers.files import ROOT
 
@@ -91,12 +91,14 @@ def test_the_order_is_that_of_the_document(tmp_path):
     """docs/upgrades.md is what people follow."""
     text = (ROOT / "docs" / "upgrades.md").read_text()
     steps = text[text.index("## The order") : text.index("## The rule")]
-    places = [re.search(rf"{target.replace('-', ' ')}s", steps, re.IGNORECASE) for target in ORDER]
-    assert all(places)
-    assert sorted(ORDER, key=lambda target: places[ORDER.index(target)].start()) == list(ORDER)
-    names = Fleet(tmp_path, 2, {}).order()
-    assert names[:4] == ["live-store-1", "live-store-2", "metrics-generator-1", "metrics-generator-2"]
-    assert names[-3:] == ["compactor-1", "distributor-1", "distributor-2"]
+    for targets in (LARGE, SMALL):
+        names = [target for joined in targets for target in joined.split(",")]
+        places = [re.search(rf"{name.replace('-', ' ')}s", steps, re.IGNORECASE) for name in names]
+        assert len(names) == 6
+        assert all(places)
+        assert [one.start() for one in places] == sorted(one.start() for one in places)
+    assert Fleet(tmp_path, LARGE, {}).order()[:3] == ["live-store-1", "live-store-2", "metrics-generator-1"]
+    assert Fleet(tmp_path, SMALL, {}).order()[2:] == ["metrics-generator-1", "querier-1", "distributor-1"]
 
 
 def test_options():
@@ -104,7 +106,7 @@ def test_options():
     assert (given.former, given.back) == ("v1", False)
     assert upgrade.settings(given)["STRETTO_LIVE_STORE__SEGMENT_AGE_S"] == "3"
     with pytest.raises(SystemExit):
-        upgrade.parse(["--replicas", "0"])
+        upgrade.parse(["--partitions", "0"])
 
 
 # ---- what is asked
