@@ -104,6 +104,8 @@ class Asker(threading.Thread):
             told = error.headers.get("Retry-After") is not None
             fine = error.code in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS) and told
             (self.refused if fine else self.wrong_refusals)[text] += 1
+        except count.PartialAnswer:  # a trace by its id says so instead of 503
+            self.refused["206: partial"] += 1
         except (OSError, http.client.HTTPException) as error:  # the process was killed, or stands still
             reason = getattr(error, "reason", error)
             fine = not self._orderly or isinstance(reason, ConnectionRefusedError)

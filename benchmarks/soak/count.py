@@ -35,6 +35,10 @@ TENANT: Final = "single-tenant"
 EXAMPLES_MAX: Final = 5
 
 
+class PartialAnswer(BenchError):
+    """The answer says itself that it is only a part."""
+
+
 @dataclass(slots=True)
 class Found:
     """Spans: what was found, and how that differs from the ledger."""
@@ -84,7 +88,7 @@ def counted(http_url: str, start_s: int, end_s: int, once_within_s: float | None
 def count_pass(http_url: str, ledger: Ledger, number: int, once_within_s: float | None = None) -> Found:
     """Count one pass by search. The ledger is read before and after: what is acknowledged meanwhile may be there.
 
-    once_within_s: ask but once, and raise what urllib raises; None: ask again for a while where the server says 503
+    once_within_s: ask but once, and raise what `asked_once` raises; None: ask again for a while where the server says 503
     """
     template, start_ns = ledger.template, ledger.starts_ns[number]
     least = ledger.bounds(number)[0]
@@ -267,10 +271,10 @@ def plain(span: Span) -> bytes:
 
 
 def asked_once(url: str, within_s: float, headers: dict[str, str] | None = None) -> bytes:
-    """Raises what urllib raises, and BenchError where the answer is a part only."""
+    """Raises what urllib raises, and PartialAnswer."""
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=within_s) as answer:
         if answer.status != HTTPStatus.OK:
-            raise BenchError(f"{url} answers {answer.status}: a part of the spans could not be read")
+            raise PartialAnswer(f"{url} answers {answer.status}: a part of the spans could not be read")
         body: bytes = answer.read()
         return body
 

@@ -173,6 +173,7 @@ def refusal(status, **headers):
         pytest.param(ConnectionResetError(), True, False, id="broken, though it ended in order"),
         pytest.param(ConnectionResetError(), False, True, id="broken by kill -9"),
         pytest.param(TimeoutError(), True, False, id="no answer"),
+        pytest.param(count.PartialAnswer("206"), True, True, id="a trace by id says that it lacks something"),
     ],
 )
 def test_what_a_refusal_must_be(ledger, error, orderly, fine):
