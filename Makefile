@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # --require-hashes: what is installed is what was locked, byte by byte, wherever it comes from.
 INSTALL := $(PIP) install --quiet --require-hashes
 
-.PHONY: help run test thorough check lint format docs ui proto bench bench-queries bench-series soak chaos fuzz lock sbom audit clean
+.PHONY: help run test thorough check lint format docs ui proto bench bench-queries bench-series soak chaos upgrade fuzz lock sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ soak: $(DEV) ## 20 minutes of load while processes are killed; then count every 
 chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exchanged, cut off, asked all the time; then count
 	@$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 15 --rate 5000 --every-s 30 $(ARGS)
 	$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 5 --rate 5000 --every-s 30 --network $(ARGS)
+
+upgrade: $(DEV) ## Upgrade processes one by one from FROM=<revision> and back, under load; then count every span
+	@$(BIN)/python -m benchmarks.upgrade $(if $(FROM),--from $(FROM)) $(ARGS)
 
 fuzz: $(DEV) ## Fuzz everything that reads bytes from outside, a minute for each target (ARGS="--minutes 30 --target …")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

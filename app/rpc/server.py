@@ -1,7 +1,6 @@
 """The internal gRPC server of a process: methods with frames in both directions."""
 
 import asyncio
-import logging
 import time
 from collections import Counter as Counting
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any, Final
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
+from agents.limited_log import limited_logger
 from app.errors import StrettoError
 from app.rpc.conversation import KEEPALIVE_OPTIONS, Conversation, PeerGone, ServedConversation
 from app.rpc.errors import to_frame
@@ -18,7 +18,7 @@ from app.rpc.security import InternalSecurity
 from app.settings.server import Server
 from query import memory
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 Handler = Callable[[Conversation], Awaitable[None]]
 
@@ -140,6 +140,7 @@ class _RefusedCall(Exception):  # noqa: N818 (says what it is)
 
 
 async def _refuse(context: Any, code: grpc.StatusCode, text: str) -> None:
+    log.warning("a call from %s is refused: %s", context.peer(), text)
     try:
         await context.abort(code, text)
     except asyncio.CancelledError:

@@ -61,7 +61,7 @@ class BlockOpener(faust.Service):  # type: ignore[misc]  # Faust has no types he
         settings = self._settings
         cluster_id, self.partitions = await cluster_and_partitions(self._kafka, settings.kafka.topic)
         self.partitions_at_start = self.partitions
-        await probe_storage(StorageProbe(self._storage), self._executor)
+        await probe_storage(StorageProbe(self._storage, writes=False), self._executor)
         columns: ByteCache[Any, Any] = ByteCache("columns", settings.query.column_cache_bytes_max)
         store = ObjectStore(self._storage)
         self._ranges = range_cache(settings, store)

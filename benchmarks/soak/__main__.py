@@ -11,19 +11,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from benchmarks import measure, workload
-from benchmarks.__main__ import PROJECT, commit, setting_variable
+from benchmarks import measure, revisions, workload
+from benchmarks.__main__ import commit, setting_variable
 from benchmarks.hostile.behind_proxy import behind_proxy
 from benchmarks.hostile.kafka_proxy import KafkaProxy
 from benchmarks.soak import cluster_events, count, events
 from benchmarks.soak.asker import Asker
+from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.report import Report, text
@@ -31,14 +32,10 @@ from benchmarks.soak.template import Template
 from tests.harness.cluster import BenchError, Cluster
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
-PACKAGES: Final = ("app", "agents", "query", "tables")
 PASS_S: Final = 10  # the template holds so many seconds of load
 LOOK_EVERY_S: Final = 5.0  # between two counts of a part during the load
 LATE_S: Final = 5.0  # what was acknowledged is searchable long before
 CALM_S: Final = 5.0  # between an event's end and the next event
-SETTLE_S: Final = 60.0  # for the last spans to become searchable
-FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
-POLL_S: Final = 0.5
 REPLACED_STAY_S: Final = 150  # longer than two polls and a query
 LOCAL_COPY_BYTES: Final = 1 << 30  # as with a storage that is not on this disk: until a restart, blocks are read here
 # Where Kafka is behind a proxy, the times of the default settings all the same.
@@ -141,7 +138,7 @@ def chosen_kinds(given: argparse.Namespace, proxy: KafkaProxy | None) -> list[ev
 @contextmanager
 def started(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Cluster, KafkaProxy | None]]:
     """What is soaked, and the proxy before its Kafka, if it has one."""
-    variables = {**settings(given), **code_of_now(folder / "code")}
+    variables = {**settings(given), **revisions.of_now(folder / "code").variables}
     if given.network:
         with behind_proxy(folder, {**PATIENT, **variables}) as running:
             yield running.cluster, running.proxy
@@ -186,7 +183,7 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
         say(f"ready at {cluster.http_url}; {given.minutes:g} minutes of load")
         connections = 1 if given.workers == 1 else 4 * given.workers
         loader = Loader(ledger, cluster.otlp_address, given.rate, connections)
-        sampler, asker = events.Sampler(cluster), Asker(ledger, cluster.http_url, given.seed)
+        sampler, asker = events.Sampler(cluster), Asker(ledger, lambda: cluster.http_url, given.seed)
         began_s = time.monotonic()
         loader.start()
         sampler.start()
@@ -212,15 +209,6 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
             "Kafka's log": measure.kafka_bytes(data),
             "blocks (Parquet)": measure.parquet_bytes(data),
         }
-
-
-def code_of_now(folder: Path) -> dict[str, str]:
-    """A copy of the program and the variable that makes Python run it: workers that are started in the middle of the
-    soak must be what was started first, though somebody edits the files meanwhile.
-    """
-    for package in PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return {"PYTHONPATH": str(folder)}
 
 
 def disturb(
@@ -271,46 +259,6 @@ def fill(report: Report, loader: Loader, sampler: events.Sampler, began_s: float
     report.unknown, report.unknown_requests = ledger.spans(UNKNOWN), ledger.requests(UNKNOWN)
     report.rejected, report.errors, report.ack_ms = loader.rejected_spans, dict(loader.errors), loader.ack_ms()
     report.samples = sampler.samples
-
-
-def count_all(given: argparse.Namespace, cluster: Cluster, ledger: Ledger, report: Report) -> None:
-    """By search while some is live, by search when all is in blocks, in the blocks' files, by traces' ids."""
-    if not ledger.passes:
-        raise BenchError("nothing was sent")
-
-    def searched() -> count.Found:
-        found = count.Found()
-        for number in range(ledger.passes):
-            found.add(count.count_pass(cluster.http_url, ledger, number))
-        return found
-
-    wait_until(lambda: events.ready(cluster), SETTLE_S, "the worker is not ready after the load", cluster)
-    last = ledger.passes - 1
-    deadline_s = time.monotonic() + SETTLE_S
-    while count.count_pass(cluster.http_url, ledger, last).missing and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
-    live = report.counts["by search, blocks and live"] = searched()
-
-    def all_in_blocks() -> bool:
-        _, snapshot = count.visible_blocks(cluster.data_dir)
-        return sum(meta.spans for meta in snapshot.blocks) >= live.spans
-
-    flush_s = given.block_age_s + FLUSH_EXTRA_S
-    wait_until(all_in_blocks, flush_s, f"not all of {live.spans} spans are in blocks", cluster)
-    report.counts["by search, all in blocks"] = searched()
-    report.counts["in the blocks' files"] = count.count_blocks(cluster.data_dir, ledger)
-    report.traces, report.counts["traces by id"] = count.check_traces(
-        cluster.http_url, ledger, given.traces, given.seed
-    )
-
-
-def wait_until(holds: Callable[[], bool], limit_s: float, problem: str, cluster: Cluster) -> None:
-    """Raises BenchError after `limit_s` seconds."""
-    deadline_s = time.monotonic() + limit_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            raise BenchError(f"{problem}, {limit_s:g} s later\n{cluster.log_end()}")
-        time.sleep(POLL_S)
 
 
 def say(line: str) -> None:

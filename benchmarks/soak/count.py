@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from benchmarks.soak import ids
-from benchmarks.soak.ledger import ACKNOWLEDGED, UNSENT, Ledger
+from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, UNSENT, Ledger
 from tables.blocks.meta import decode_meta
 from tables.catalog.block_list import BlockList
 from tables.catalog.snapshot import BlockSnapshot
@@ -33,6 +33,10 @@ LIMIT: Final = 1_000_000  # traces in an answer; a pass has some thousands
 TIMEOUT_S: Final = 120.0
 TENANT: Final = "single-tenant"
 EXAMPLES_MAX: Final = 5
+
+
+class PartialAnswer(BenchError):
+    """The answer says itself that it is only a part."""
 
 
 @dataclass(slots=True)
@@ -72,7 +76,7 @@ def counted(http_url: str, start_s: int, end_s: int, once_within_s: float | None
     """
     query = urllib.parse.urlencode({"q": "{ }", "start": start_s, "end": end_s, "limit": LIMIT, "spss": 1})
     url = f"{http_url}/api/search?{query}"
-    answer = json.loads(ask(url) if once_within_s is None else _asked_once(url, once_within_s))
+    answer = json.loads(ask(url) if once_within_s is None else asked_once(url, once_within_s))
     traces: list[dict[str, Any]] = answer["traces"]
     if len(traces) >= LIMIT:
         raise BenchError(f"{LIMIT} traces between {start_s} and {end_s}: more than one answer holds")
@@ -84,7 +88,7 @@ def counted(http_url: str, start_s: int, end_s: int, once_within_s: float | None
 def count_pass(http_url: str, ledger: Ledger, number: int, once_within_s: float | None = None) -> Found:
     """Count one pass by search. The ledger is read before and after: what is acknowledged meanwhile may be there.
 
-    once_within_s: ask but once, and raise what urllib raises; None: ask again for a while where the server says 503
+    once_within_s: ask but once, and raise what `asked_once` raises; None: ask again for a while where the server says 503
     """
     template, start_ns = ledger.template, ledger.starts_ns[number]
     least = ledger.bounds(number)[0]
@@ -99,6 +103,29 @@ def count_pass(http_url: str, ledger: Ledger, number: int, once_within_s: float 
     got = np.bincount(traces[here], counts[here], template.traces).astype(np.int64)
     found = compared(got, least, most, f"pass {number}, trace")
     found.foreign = int(counts[~known].sum())
+    return found
+
+
+def count_by_metrics(
+    http_url: str, ledger: Ledger, least: int | None = None, once_within_s: float | None = None
+) -> Found:
+    """Count the spans of all passes by one metrics query.
+
+    least: so many must be there (None: all that are acknowledged now). once_within_s: see `count_pass`
+    """
+    template = ledger.template
+    first_s = (ledger.starts_ns[0] + template.first_ns) // NS
+    last_s = (ledger.starts_ns[-1] + template.last_ns) // NS + 1
+    acknowledged = ledger.spans(ACKNOWLEDGED)
+    least = acknowledged if least is None else least
+    query = urllib.parse.urlencode({"q": "{ } | count_over_time()", "start": first_s, "end": last_s})
+    url = f"{http_url}/api/metrics/query?{query}"
+    series = json.loads(ask(url) if once_within_s is None else asked_once(url, once_within_s))["series"]
+    got = int(sum(one.get("value", 0) for one in series))
+    most = ledger.spans(ACKNOWLEDGED) + ledger.spans(UNKNOWN)
+    found = Found(got, max(0, least - got), max(0, got - most), max(0, min(got, most) - acknowledged))
+    if not found.right:
+        found.example(f"metrics query: {got} spans, {least} to {most} expected")
     return found
 
 
@@ -175,7 +202,8 @@ def check_traces(http_url: str, ledger: Ledger, wanted: int, seed: int) -> tuple
         there = [int(trace) for trace in np.flatnonzero(least)]
         for trace in rng.sample(there, min(count, len(there))):
             sent = sent_spans(ledger, number, trace)
-            found.add(check_trace(http_url, number, trace, sent, int(most[trace])))
+            assert len(sent) == most[trace]
+            found.add(check_trace(http_url, number, trace, sent))
             checked += 1
     return checked, found
 
@@ -196,10 +224,17 @@ def sent_spans(ledger: Ledger, number: int, trace: int) -> dict[bytes, tuple[Spa
     return spans
 
 
-def check_trace(http_url: str, number: int, trace: int, sent: dict[bytes, tuple[Span, bool]], most: int) -> Found:
-    assert len(sent) == most
+def check_trace(
+    http_url: str,
+    number: int,
+    trace: int,
+    sent: dict[bytes, tuple[Span, bool]],
+    once_within_s: float | None = None,
+) -> Found:
+    """Compare a trace span by span. sent: see `sent_spans`. once_within_s: see `count_pass`"""
     trace_id = ids.trace_ids(ids.words(number, [trace])).tobytes().hex()
-    answer = ask(f"{http_url}/api/traces/{trace_id}", {"Accept": "application/protobuf"})
+    url, headers = f"{http_url}/api/traces/{trace_id}", {"Accept": "application/protobuf"}
+    answer = ask(url, headers) if once_within_s is None else asked_once(url, once_within_s, headers)
     found = Found()
     seen: Counter[bytes] = Counter()
     for group in TracesData.FromString(answer).resource_spans:
@@ -235,10 +270,11 @@ def plain(span: Span) -> bytes:
     return copy.SerializeToString(deterministic=True)
 
 
-def _asked_once(url: str, within_s: float) -> bytes:
-    with urllib.request.urlopen(url, timeout=within_s) as answer:
+def asked_once(url: str, within_s: float, headers: dict[str, str] | None = None) -> bytes:
+    """Raises what urllib raises, and PartialAnswer."""
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=within_s) as answer:
         if answer.status != HTTPStatus.OK:
-            raise BenchError(f"{url} answers {answer.status}: a part of the spans could not be read")
+            raise PartialAnswer(f"{url} answers {answer.status}: a part of the spans could not be read")
         body: bytes = answer.read()
         return body
 

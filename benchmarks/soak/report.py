@@ -42,14 +42,15 @@ class Report:
     traces: int = 0  # compared span by span
     disk: dict[str, int] = field(default_factory=dict)  # bytes
     levels: dict[int, int] = field(default_factory=dict)  # visible blocks by how often they were merged
+    complaints: list[str] = field(default_factory=list)  # what must not be counted in metrics, and was
     failure: str = ""  # what ended the soak early
 
     @property
     def right(self) -> bool:
         """Nothing was lost, nothing doubled, and everything was counted."""
         found = [*self.meanwhile, *self.counts.values()]
-        orderly = not (self.failure or self.rejected or self.wrong_refusals or self.final_errors)
-        return orderly and bool(self.counts) and all(one.right for one in found)
+        wrong = self.failure or self.rejected or self.wrong_refusals or self.final_errors or self.complaints
+        return not wrong and bool(self.counts) and all(one.right for one in found)
 
     @property
     def final_errors(self) -> list[str]:
@@ -64,7 +65,7 @@ def text(report: Report) -> str:
         _load(report),
         _events(report.events),
         _memory(report.samples),
-        [f"disk: {', '.join(f'{name} {number(size / MB)} MB' for name, size in report.disk.items())}"],
+        _disk(report.disk),
         _levels(report.levels),
         _counts(report),
         [f"VERDICT: {_verdict(report)}"],
@@ -121,6 +122,11 @@ def _memory(samples: Sequence[Sample]) -> list[str]:
     return [*_columns(rows), f"worker over time, MB: {', '.join(series)}"] if len(rows) > 1 else []
 
 
+def _disk(sizes: Mapping[str, int]) -> list[str]:
+    shown = ", ".join(f"{name} {number(size / MB)} MB" for name, size in sizes.items())
+    return [f"disk: {shown}"] if shown else []
+
+
 def _levels(levels: Mapping[int, int]) -> list[str]:
     shown = ", ".join(f"{count} of level {level}" for level, count in levels.items())
     return [f"visible blocks: {shown} (0: as flushed)"] if levels else []
@@ -141,6 +147,7 @@ def _counts(report: Report) -> list[str]:
         lines.append(f"parts that were complete only at a second look, during the load: {report.late}")
     lines += [f"queries that were refused {count} times: {text}" for text, count in report.refused.items()]
     lines += [f"QUERIES THAT FAILED {count} times: {text}" for text, count in report.wrong_refusals.items()]
+    lines += [f"COUNTED, AND SHOULD NOT BE: {text}" for text in report.complaints]
     lines += [f"REQUESTS THAT NO CLIENT REPEATS: {text}" for text in report.final_errors]
     if report.rejected:
         lines.append(f"rejected by the server in acknowledged requests: {report.rejected} spans")

@@ -241,6 +241,16 @@ class ObjectStore:
             if len(page) < _PAGE:
                 return
 
+    def is_there(self) -> bool:
+        """Whether there is such a bucket or container. A folder that nobody has written to yet counts as one."""
+        try:
+            self._runner.run(
+                StorageRequest("list", "list", "all objects"), partial(obstore.list_with_delimiter, self._reads)
+            )
+        except FileNotFoundError:
+            return self.config.backend == "local"
+        return True
+
     def folders(self, prefix: str) -> list[str]:
         """The paths of the folders right below a prefix, sorted; their objects are not listed."""
         try:

@@ -1,4 +1,4 @@
-"""Tries whether a storage can be used: writes, reads, lists and deletes an object, and says what is missing."""
+"""Tries whether a storage can be used, for writing or for reading only, and says what is missing."""
 
 import threading
 import time
@@ -47,9 +47,11 @@ _PERMISSIONS: Final[dict[Backend, dict[str, str]]] = {
 class StorageProbe:
     """One for a process: the probe is repeated until the storage passes it, and not again. Thread-safe."""
 
-    def __init__(self, config: StorageConfig) -> None:
+    def __init__(self, config: StorageConfig, *, writes: bool = True) -> None:
+        """writes: whether the process writes; no, for those that only answer queries: they need no right to write"""
         # Nobody waits a minute at the start to learn that the storage is away.
         self._config = replace(config, write_timeout_s=min(config.write_timeout_s, config.read_timeout_s))
+        self._probe = probe if writes else probe_reads
         self._lock = threading.Lock()
         self._passed = False
 
@@ -61,7 +63,7 @@ class StorageProbe:
         """
         with self._lock:
             if not self._passed:
-                probe(ObjectStore(self._config))
+                self._probe(ObjectStore(self._config))
                 self._passed = True
 
 
@@ -90,6 +92,16 @@ def probe(store: ObjectStore) -> None:
     old_s = time.time() - _LEFTOVER_S
     leftovers = [name for name, stamp in found.items() if name != path and stamp.modified_s < old_s]
     _step(store, "delete", lambda: store.delete([path, *leftovers]))
+
+
+def probe_reads(store: ObjectStore) -> None:
+    """Lists, and reads an object that is not there. Raises: as `StorageProbe.run`"""
+    if not _step(store, "list", store.is_there):
+        raise UnusableStorage(
+            f"the storage cannot be used: {store.config.where} does not exist. Check "
+            f"storage.trace.{store.config.backend}"
+        )
+    _step(store, "read", lambda: store.get(f"{_FOLDER}/{uuid.uuid4().hex}"))
 
 
 def _create(store: ObjectStore, path: str) -> None:

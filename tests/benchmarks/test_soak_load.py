@@ -8,7 +8,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from benchmarks import workload
+from benchmarks import revisions, workload
 from benchmarks.soak import __main__ as soak
 from benchmarks.soak import load
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
@@ -139,7 +139,7 @@ def test_settings(tmp_path):
     assert made["STRETTO_LIVE_STORE__BLOCK_AGE_S"] == "8"
     assert made["STRETTO_LIVE_STORE__SEGMENT_AGE_S"] == "3"
     code = tmp_path / "code"
-    assert soak.code_of_now(code) == {"PYTHONPATH": str(code)}
+    assert revisions.of_now(code).variables == {"PYTHONPATH": str(code)}
     assert (code / "app" / "main.py").is_file()
     assert (code / "query" / "language" / "grammar.lark").is_file()
 

@@ -4,10 +4,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
-from math import isnan
 from pathlib import Path
 
 import pytest
@@ -16,8 +12,7 @@ import yaml
 from app.standalone.ports import free_port
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
-from tests.helpers.generated import decoded
-from tests.helpers.snappy import decompressed
+from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
 from tests.helpers.whole_way import request, span
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -27,68 +22,8 @@ EDGES = "traces_service_graph_request_total"
 CLIENT, SERVER = 3, 2
 
 
-class Receiver:
-    """Keeps all samples; adds up increases as Prometheus does: what is less than before has begun anew."""
-
-    def __init__(self) -> None:
-        self.samples: dict[frozenset[tuple[str, str]], dict[int, float]] = {}
-        self.away = False
-        self.refused = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if outer.away:
-                    outer.refused += 1
-                else:
-                    outer.take(body)
-                self.send_response(503 if outer.away else 204)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/api/v1/write"
-
-    def take(self, body: bytes) -> None:
-        for labels, samples in decoded([decompressed(body)]).items():
-            self.samples.setdefault(labels, {}).update(samples)
-
-    def ended(self, name: str) -> bool:
-        """All series of the metric have a stale marker at their end."""
-        found = [samples for labels, samples in list(self.samples.items()) if ("__name__", name) in labels]
-        return all(isnan(samples[max(samples)]) for samples in found)
-
-    def increase(self, name: str, *, resets: bool = True) -> float:
-        """resets: whether counters may have begun anew."""
-        total = 0.0
-        for labels, samples in list(self.samples.items()):
-            if ("__name__", name) in labels:
-                values = [value for _, value in sorted(samples.items()) if not isnan(value)]
-                assert values[0] == 0
-                assert resets or values == sorted(values)
-                total += sum(b - a if b >= a else b for a, b in pairwise(values))
-        return total
-
-
-@contextmanager
-def listening() -> Iterator[Receiver]:
-    made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[RemoteWriteReceiver]:
     with listening() as made:
         yield made
 
@@ -103,7 +38,7 @@ def halves(first: int, count: int, kind: int) -> bytes:
     return request(spans, service_name="front" if kind == CLIENT else "back")
 
 
-def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
+def test_increase_is_what_was_sent(tmp_path: Path, receiver: RemoteWriteReceiver) -> None:
     """Over a kill -9 while halves of edges wait, and a receiver that is away, every span and edge is counted once."""
     settings = {
         "REMOTE_WRITE_URL": receiver.url,
@@ -128,7 +63,7 @@ def test_increase_is_what_was_sent(tmp_path: Path, receiver: Receiver) -> None:
         assert (receiver.increase(CALLS, resets=False), receiver.increase(EDGES, resets=False)) == (700, 350)
 
 
-def test_one_of_two_targets_is_away(tmp_path: Path, receiver: Receiver) -> None:
+def test_one_of_two_targets_is_away(tmp_path: Path, receiver: RemoteWriteReceiver) -> None:
     """The other gets everything in time, over kills; and after them the one that was away has all of it, too."""
     with listening() as away:
         away.away = True
@@ -152,7 +87,7 @@ def test_one_of_two_targets_is_away(tmp_path: Path, receiver: Receiver) -> None:
             assert [one.increase(CALLS, resets=False) for one in (receiver, away)] == [250, 250]
 
 
-def test_overrides(tmp_path: Path, receiver: Receiver) -> None:
+def test_overrides(tmp_path: Path, receiver: RemoteWriteReceiver) -> None:
     """A processor is switched off and on while the worker runs; a wrong file changes nothing."""
     overrides = tmp_path / "tenants.yaml"
     overrides.write_text("overrides: {}")
@@ -181,7 +116,7 @@ def test_overrides(tmp_path: Path, receiver: Receiver) -> None:
         eventually(lambda: receiver.increase(CALLS), lambda found: found == 40, 60, "calls after it")
 
 
-def test_ends_without_kafka(tmp_path: Path, receiver: Receiver) -> None:
+def test_ends_without_kafka(tmp_path: Path, receiver: RemoteWriteReceiver) -> None:
     """A worker of the generator alone ends in time although Kafka is gone, and the receiver, too."""
     for folder in ("cluster", "generator"):
         (tmp_path / folder).mkdir()

@@ -50,6 +50,11 @@ class OtherProcess:
         assert self._process is not None, "used before it was started"
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether no process runs."""
+        return self._process is None or self._process.poll() is not None
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -57,9 +62,10 @@ class OtherProcess:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def start(self) -> None:
-        """Also again, after it has ended."""
-        command = [str(Path(sys.executable).with_name("faust")), "-A", "app", "-L", "uvloop", "worker", "-l", "info"]
+    def start(self, python: str = sys.executable, **environment: str) -> None:
+        """Also again, after it has ended. python: another interpreter. environment: other variables, from now on"""
+        self._environment |= environment
+        command = [python, "-m", "faust", "-A", "app", "-L", "uvloop", "worker", "-l", "info"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--without-web"], env=self._environment, stdout=log, stderr=log, cwd=self._folder
@@ -73,7 +79,7 @@ class OtherProcess:
 
     def kill(self) -> None:
         """kill -9; nothing if it has ended."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self.ended:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
 

@@ -95,8 +95,10 @@ async def test_conversation() -> None:
     ],
 )
 @in_loop
-async def test_token(tmp_path: Path, here: list[str], there: list[str], lets_in: bool) -> None:
-    """Only who shows one of the tokens; the first of a file is shown, all are taken."""
+async def test_token(
+    tmp_path: Path, here: list[str], there: list[str], lets_in: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only who shows one of the tokens; the first of a file is shown, all are taken. The log names who does not."""
     server_settings = token_file(tmp_path, *here, name="here") if here else Server()
     client_settings = token_file(tmp_path, *there, name="there") if there else Server()
     async with served(server_settings) as server, client_of(client_settings) as client:
@@ -105,6 +107,8 @@ async def test_token(tmp_path: Path, here: list[str], there: list[str], lets_in:
         else:
             with pytest.raises(PeerGone, match="UNAUTHENTICATED"):
                 await said_twice(client, server.address, RpcFrame("x"))
+    refusals = [one.getMessage() for one in caplog.records if one.name == "app.rpc.server"]
+    assert [one.startswith("a call from ipv4:127.0.0.1:") for one in refusals] == ([] if lets_in else [True])
 
 
 @in_loop

@@ -244,6 +244,23 @@ def test_a_cut_that_was_deleted(bucket: Path) -> None:
     assert polled(store).snapshot("t").problems == {}
 
 
+def test_the_last_cut_that_cannot_be_read(bucket: Path) -> None:
+    """Its blocks are found, come into the indexes, and the partition goes on behind them."""
+    before = [spans(open_store(bucket), tenant) for tenant in "tu"]
+    (bucket / cut_path(PLACE, 30)).write_bytes(b"?")
+    store = open_store(bucket)
+    damaged = BlockList(store, "e", ByteCache("check", 1 << 22))
+    damaged.poll([0])
+    assert damaged.unknown_end(0)
+    assert [one for one in check(store) if one.severity == "error"]
+    said = repaired(bucket)
+    assert said
+    assert [spans(store, tenant) for tenant in "tu"] == before
+    again = BlockList(store, "e", ByteCache("check", 1 << 22))
+    again.poll([0])
+    assert (again.unknown_end(0), again.flushed_offset(0)) == ("", 40)
+
+
 def test_a_block_that_is_replaced_meanwhile(bucket: Path) -> None:
     """By a compactor that deletes it at once: it is no error."""
     store = open_store(bucket)

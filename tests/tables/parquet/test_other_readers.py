@@ -9,7 +9,8 @@ import pytest
 from tables.blocks.meta import decode_meta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.catalog.changes import add_blocks, replace_blocks
-from tables.catalog.index_store import IndexStore
+from tables.catalog.index_delta import is_delta
+from tables.catalog.index_store import Folding, IndexStore
 from tables.parquet.write import to_parquet
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.files import ROOT
@@ -67,18 +68,22 @@ def test_pyarrow() -> None:
     assert rows(found.select(columns).to_pylist()) == COUNTED
 
 
-def test_the_index(bucket: Path) -> None:
-    """The files that the newest version names, and not one that was replaced."""
+@pytest.mark.parametrize("deltas", [False, True], ids=["whole", "deltas"])
+def test_the_index(bucket: Path, deltas: bool) -> None:
+    """The files that the newest version names, and not one that was replaced, however the versions are written."""
     store = ObjectStore(StorageConfig("local", str(bucket)))
-    indexes = IndexStore(store)
+    indexes = IndexStore(store, folding=Folding(whole_bytes_min=0, share=9.0) if deltas else Folding())
     metas = [decode_meta(path, store.get(path) or b"") for path in store.paths("blocks") if path.endswith(".json")]
+    indexes.commit("single-tenant", lambda index: add_blocks(index, metas[:1], {("e", 0): 1}))
     indexes.commit("single-tenant", lambda index: add_blocks(index, metas, {("e", 0): 3}))
     merged = metas[0].model_copy(update={"block_id": "merged", "level": 1})
     replaced = [meta.block_id for meta in metas[:2]]
     assert indexes.commit("single-tenant", lambda index: replace_blocks(index, [merged], replaced, 0.0)) is not None
     (code,) = [code for code in examples("python") if ".arrow" in code]
     shown = [f"{meta.folder}/{file.name}" for meta in (*metas[2:], merged) for file in meta.files]
-    assert run(code)["files"] == shown
+    assert sorted(run(code)["files"]) == sorted(shown)
+    newest = max((bucket / "index" / "single-tenant").glob("*.arrow"))
+    assert is_delta(newest.read_bytes()) == deltas
 
 
 @pytest.mark.usefixtures("bucket")

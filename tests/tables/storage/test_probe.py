@@ -9,7 +9,7 @@ import pytest
 from tables.errors import StorageError, UnusableStorage
 from tables.storage.config import StorageConfig
 from tables.storage.object_store import ObjectStore
-from tables.storage.probe import StorageProbe, probe
+from tables.storage.probe import StorageProbe, probe, probe_reads
 from tests.helpers.fault_proxy import FaultProxy, Seen, Silence, Status
 from tests.helpers.storage_servers import StorageServer
 
@@ -80,6 +80,43 @@ def test_a_bucket_that_does_not_exist(servers: Callable[[str], StorageServer], b
     config = replace(servers(backend).config(prefix), place="no-such-bucket")
     with pytest.raises(UnusableStorage, match=rf"cannot be used: .*no-such-bucket.*Check storage\.trace\.{backend}"):
         probe(ObjectStore(config))
+
+
+@pytest.mark.parametrize("backend", ["s3", "gcs", "azure"])
+def test_a_bucket_that_does_not_exist_cannot_be_read(
+    servers: Callable[[str], StorageServer], backend: str, prefix: str
+) -> None:
+    config = replace(servers(backend).config(prefix), place="no-such-bucket")
+    with pytest.raises(UnusableStorage, match=rf"cannot be used: .*no-such-bucket.*Check storage\.trace\.{backend}"):
+        probe_reads(ObjectStore(config))
+
+
+def test_who_reads_needs_no_right_to_write(s3: StorageServer, proxy: FaultProxy, prefix: str) -> None:
+    """As a role for queriers and query frontends: list and read, and nothing else."""
+    proxy.fail(DENIED, concerns=lambda seen: seen.method not in {"GET", "HEAD"})
+    config = s3.config(prefix, proxy.address)
+    StorageProbe(config, writes=False).run()
+    with pytest.raises(UnusableStorage, match="Allow s3:PutObject"):
+        StorageProbe(config).run()
+
+
+@pytest.mark.parametrize(
+    ("concerns", "said"),
+    [
+        pytest.param(lambda seen: "list-type" not in seen.path, "read objects.* Allow s3:GetObject", id="read"),
+        pytest.param(lambda seen: "list-type" in seen.path, "list objects.* Allow s3:ListBucket", id="list"),
+    ],
+)
+def test_what_readers_may_not_is_named(
+    s3: StorageServer, proxy: FaultProxy, prefix: str, concerns: Callable[[Seen], bool], said: str
+) -> None:
+    proxy.fail(DENIED, concerns=concerns)
+    with pytest.raises(UnusableStorage, match=f"the storage does not allow to {said}"):
+        probe_reads(ObjectStore(s3.config(prefix, proxy.address)))
+
+
+def test_a_folder_that_nobody_has_written_to_yet(tmp_path: Path) -> None:
+    probe_reads(ObjectStore(StorageConfig("local", str(tmp_path / "blocks"))))
 
 
 @pytest.mark.parametrize("fault", [Silence(), Status(503, "SlowDown")], ids=["silence", "slow down"])

@@ -1,0 +1,1 @@
+"""`make upgrade`: a rolling upgrade of real processes between two revisions, under load. See ../README.md."""

@@ -1,0 +1,38 @@
+"""A short piece of `make upgrade`: five processes of a former revision become the present one, one after the other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import revisions
+from benchmarks.upgrade.__main__ import FORMER
+from tests.harness.cluster import BenchError
+from tests.helpers.files import ROOT
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+SHORT = ["--small", "--no-back", "--rate", "300", "--settle-s", "6", "--pause-s", "1", "--block-age-s", "6"]
+
+
+def test_every_span_once(tmp_path: Path) -> None:
+    """Under load and questions of all kinds: none fails but with a time to come back after, and every span is there
+    once.
+    """
+    try:
+        revisions.resolved(FORMER)
+    except BenchError as error:
+        pytest.skip(f"NO ROLLING UPGRADE IS TESTED: {error}")
+    out = tmp_path / "upgrade.txt"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.upgrade", *SHORT, "--traces", "40", "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    assert "is there exactly once" in out.read_text()
