@@ -51,7 +51,6 @@ _COLLECT_S: Final = 0.1
 _COLLECT_BYTES: Final = 768 << 10
 # Between two looks at what has come: waking up for each datagram costs more than translating a span. Meanwhile the
 # socket holds what comes.
-
 _READ_EVERY_S: Final = 0.002
 _TRANSLATE_EVERY_S: Final = 0.02
 _TRANSLATED_AT_ONCE_BYTES: Final = 256 << 10
