@@ -1,8 +1,9 @@
-"""Sends a workload's file over OTLP/HTTP, as protobuf or as JSON, and prints the result as `load` does.
+"""Sends the bodies of a workload's file over HTTP, and prints the result as `load` does.
 
-python -m benchmarks.http_load FILE --to HOST:PORT [--in-flight N] [--json] [--tenants N]
+python -m benchmarks.http_load FILE --to HOST:PORT [--path PATH] [--content-type TYPE] [--in-flight N] [--tenants N]
 
-Each request in flight has a connection of its own, as clients of HTTP/1 do.
+`benchmarks.protocols` makes such files in several encodings. Each request in flight has a connection of its own, as
+clients of HTTP/1 do.
 """
 
 import argparse
@@ -14,16 +15,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 import uvloop
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from benchmarks.encodings import as_json
 from benchmarks.load import Loaded, percentiles_ms, used_cpu_s
 from benchmarks.workload import Requests
-
-TYPES: Final = {False: "application/x-protobuf", True: "application/json"}
 
 
 def main(argv: list[str]) -> int:
@@ -31,24 +27,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--to", default="127.0.0.1:4318", metavar="HOST:PORT")
     parser.add_argument("--in-flight", type=int, default=8)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--path", default="/v1/traces")
+    parser.add_argument("--content-type", default="application/x-protobuf")
     parser.add_argument("--tenants", type=int, default=0)
     given = parser.parse_args(argv)
-    bodies: Sequence[bytes] = Requests(given.file)
-    if given.json:
-        bodies = [body for request in bodies for body in as_json(ExportTraceServiceRequest.FromString(request))]
-    loaded = uvloop.run(load(bodies, given.to, given.in_flight, TYPES[given.json], given.tenants))
+    head = f"POST {given.path} HTTP/1.1\r\nHost: {given.to}\r\nContent-Type: {given.content_type}\r\n"
+    loaded = uvloop.run(load(Requests(given.file), given.to, given.in_flight, head, given.tenants))
     print(json.dumps(asdict(loaded)), flush=True)
     return 1 if loaded.errors else 0
 
 
-async def load(bodies: Sequence[bytes], to: str, in_flight: int, content_type: str, tenants: int) -> Loaded:
-    """Sends all bodies, over so many connections."""
+async def load(bodies: Sequence[bytes], to: str, in_flight: int, head: str, tenants: int) -> Loaded:
+    """Sends all bodies, over so many connections. head: the beginning of each request"""
     todo = enumerate(bodies)
     ack_s: list[float] = []
     errors: Counter[str] = Counter()
     cpu_s, began_s = used_cpu_s(), time.perf_counter()
-    await asyncio.gather(*(one_client(todo, to, content_type, tenants, ack_s, errors) for _ in range(in_flight)))
+    await asyncio.gather(*(one_client(todo, to, head, tenants, ack_s, errors) for _ in range(in_flight)))
     return Loaded(
         requests=len(bodies),
         bytes=sum(map(len, bodies)),
@@ -64,7 +59,7 @@ async def load(bodies: Sequence[bytes], to: str, in_flight: int, content_type: s
 async def one_client(
     todo: Iterator[tuple[int, bytes]],
     to: str,
-    content_type: str,
+    head: str,
     tenants: int,
     ack_s: list[float],
     errors: Counter[str],
@@ -74,14 +69,13 @@ async def one_client(
     reader, writer = await asyncio.open_connection(host, int(port))
     for number, body in todo:
         tenant = f"X-Scope-OrgID: tenant-{number % tenants}\r\n" if tenants else ""
-        head = f"POST /v1/traces HTTP/1.1\r\nHost: {to}\r\nContent-Type: {content_type}\r\n{tenant}"
         due_s = time.perf_counter()
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(f"{head}{tenant}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = answer.partition("content-length:")[2].partition("\r\n")[0].strip()
         await reader.readexactly(int(length or 0))
         status = answer.split(" ", 2)[1]
-        if status == "200":
+        if status in ("200", "202"):
             ack_s.append(time.perf_counter() - due_s)
         else:
             errors[status] += 1

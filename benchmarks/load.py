@@ -1,6 +1,7 @@
 """Sends a workload's file over OTLP/gRPC, as raw bytes, and prints the result as one line of JSON.
 
 python -m benchmarks.load FILE [--to HOST:PORT] [--in-flight N] [--rate REQUESTS_PER_SECOND] [--tenants N]
+    [--method /package.Service/Method]
 
 It is a separate process, so that the sender's cost does not count.
 """
@@ -71,12 +72,20 @@ class Tally:
                 self.first_errors.append(f"{call.code().name}: {call.details()}")
 
 
-def load(requests: Sequence[bytes], to: str, in_flight: int = 8, rate: float | None = None, tenants: int = 0) -> Loaded:
+def load(
+    requests: Sequence[bytes],
+    to: str,
+    in_flight: int = 8,
+    rate: float | None = None,
+    tenants: int = 0,
+    method: str = EXPORT,
+) -> Loaded:
     """Send all requests, at most `in_flight` unanswered at a time, and wait for the answers.
 
     rate: requests a second; latencies then count from when a request was due, so that a server that falls
         behind cannot hide it (None: as fast as `in_flight` allows)
     tenants: the requests go to that many tenants in turn (0: without a tenant's name)
+    method: the requests are its messages
     """
     headers = [[("x-scope-orgid", f"tenant-{number}")] for number in range(tenants)] or [[]]
     slots = threading.Semaphore(in_flight)
@@ -96,7 +105,7 @@ def load(requests: Sequence[bytes], to: str, in_flight: int = 8, rate: float | N
         for _ in range(-(-in_flight // CONNECTION_REQUESTS)):
             channel = channels.enter_context(grpc.insecure_channel(to, options=options))
             grpc.channel_ready_future(channel).result(timeout=TIMEOUT_S)
-            exports.append(channel.unary_unary(EXPORT))
+            exports.append(channel.unary_unary(method))
         cpu_s, began_s = used_cpu_s(), time.perf_counter()
         for number, request in enumerate(requests):
             due_s = time.perf_counter()
@@ -148,10 +157,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--rate", type=float, help="requests a second (default: as fast as it goes)")
     parser.add_argument("--tenants", type=int, default=0)
+    parser.add_argument("--method", default=EXPORT, help="default: OTLP's")
     given = parser.parse_args(argv)
     if given.in_flight < 1 or given.tenants < 0 or (given.rate is not None and given.rate <= 0):
         parser.error("--in-flight and --rate must be above 0, --tenants at least 0")
-    loaded = load(Requests(given.file), given.to, given.in_flight, given.rate, given.tenants)
+    loaded = load(Requests(given.file), given.to, given.in_flight, given.rate, given.tenants, given.method)
     print(json.dumps(asdict(loaded)), flush=True)
     return 1 if loaded.errors else 0
 

@@ -1,10 +1,11 @@
 """Small requests: the cost of a span where requests hold one, ten or a hundred, in one cluster.
 
-python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--protocols grpc,http,json]
+python -m benchmarks.small [--cases 100x32,10x32,1x32,1x1000] [--tenants 1,100] [--protocols grpc,http,…]
 
-A case is SPANSxINFLIGHT. CPU seconds per 1M spans, of worker, Kafka and supervisor, run from the first request until
-every span is searchable. In brackets without what the processes take when idle, which is measured before: beside other
-work a run lasts longer, and its idle cost grows.
+A case is SPANSxINFLIGHT. Protocols: OTLP over gRPC (grpc), OTLP over HTTP in protobuf (http) and in JSON (json),
+jaeger-grpc, jaeger-thrift (over HTTP), zipkin-json. CPU seconds per 1M spans, of worker, Kafka and supervisor, run from
+the first request until every span is searchable. In brackets without what the processes take when idle, which is
+measured before: beside other work a run lasts longer, and its idle cost grows.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Final
 from benchmarks import __main__ as bench
 from benchmarks import measure, workload
 from benchmarks.load import Loaded
+from benchmarks.protocols import PROTOCOLS, encoded
 from tests.harness.cluster import BenchError, Cluster
 
 WARM_SPANS: Final = 20_000
@@ -78,13 +80,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.small", description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", default="100x32,10x32,1x32,1x1000", help="SPANSxINFLIGHT, joined by commas")
     parser.add_argument("--tenants", default="1", help="numbers of tenants, joined by commas (default 1)")
-    parser.add_argument("--protocols", default="grpc", help="some of grpc, http (protobuf), json (over HTTP)")
+    parser.add_argument("--protocols", default="grpc", help=f"some of {', '.join(PROTOCOLS)}")
     parser.add_argument("--spans", type=int, default=40_000, help="of each case (default 40,000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case, in turns; the best one counts")
     parser.add_argument("--setting", action="append", default=[], type=bench.setting_variable, metavar="KEY=VALUE")
     parser.add_argument("--profile", type=Path, metavar="PY_SPY", help="a py-spy to record the worker with")
     parser.add_argument("--json", type=Path, help="a file for the results, a line of JSON each")
     given = parser.parse_args(argv)
+    if unknown := set(given.protocols.split(",")) - PROTOCOLS.keys():
+        parser.error(f"--protocols {', '.join(unknown)}: not known; the known ones are {', '.join(PROTOCOLS)}")
     pairs = [one.split("x") for one in given.cases.split(",")]
     given.cases = [
         Case(int(spans), int(in_flight), int(tenants), protocol)
@@ -126,6 +130,7 @@ def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, n
     kept = workload.cached(workload.Options(given.spans, 10 + number, spans_per_request=case.spans_per_request))
     file = folder / "load.otlp"
     spans = workload.moved(kept, time.time_ns() - 10**9, file)
+    file = encoded(file, folder / "load.encoded", PROTOCOLS[case.protocol], case.spans_per_request)
     profile = None
     if given.profile:
         worker = next(each.pid for each in cluster.processes() if each.name == "worker")
@@ -145,11 +150,14 @@ def one(cluster: Cluster, case: Case, given: argparse.Namespace, folder: Path, n
 
 def send(cluster: Cluster, file: Path, case: Case) -> Loaded:
     """Runs the load of a case. Raises: BenchError if the loader itself fails"""
-    if case.protocol == "grpc":
-        return bench.send(cluster, file, case.in_flight, None, case.tenants)
-    command = [sys.executable, "-m", "benchmarks.http_load", str(file), "--in-flight", str(case.in_flight)]
-    command += ["--to", cluster.otlp_http_url.removeprefix("http://"), "--tenants", str(case.tenants)]
-    command += ["--json"] if case.protocol == "json" else []
+    protocol = PROTOCOLS[case.protocol]
+    module = "benchmarks.http_load" if protocol.content_type else "benchmarks.load"
+    command = [sys.executable, "-m", module, str(file), "--to", protocol.address(cluster)]
+    command += ["--in-flight", str(case.in_flight), "--tenants", str(case.tenants)]
+    if protocol.content_type:
+        command += ["--path", protocol.path, "--content-type", protocol.content_type]
+    else:
+        command += ["--method", protocol.path]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=bench.PROJECT)
     if not done.stdout:
         raise BenchError(f"the loader ended with status {done.returncode}\n{cluster.log_end()}")

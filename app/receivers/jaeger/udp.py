@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -44,9 +45,15 @@ BUFFER_BYTES: Final = Gauge(
 _SO_RXQ_OVFL: Final = 40
 _COUNT: Final = struct.Struct("I")
 _CONTROL_BYTES: Final = 64
-# So long a thread collects before it hands on: it bounds how many requests the batcher sees.
-_COLLECT_S: Final = 0.02
-_COLLECT_BYTES: Final = 256 << 10
+# So long, or so many bytes, spans are collected before they are handed on: a batch has a cost of its own, and nobody
+# waits for an answer.
+_COLLECT_S: Final = 0.1
+_COLLECT_BYTES: Final = 768 << 10
+# Between two looks at what has come: waking up for each datagram costs more than translating a span. Meanwhile the
+# socket holds what comes.
+_READ_EVERY_S: Final = 0.002
+_TRANSLATE_EVERY_S: Final = 0.02
+_TRANSLATED_AT_ONCE_BYTES: Final = 256 << 10
 _WAKE_S: Final = 0.2
 _READS_AT_ONCE: Final = 1000
 
@@ -85,6 +92,9 @@ class UdpReceiver:
         self._undecoded: deque[bytes] = deque()
         self._read_bytes = self._decoded_bytes = 0
         self._came = threading.Event()
+        # Translated and not handed on; the first of them is to be handed on at this time.
+        self._translated: list[bytes] = []
+        self._translated_bytes, self._hand_on_s = 0, 0.0
         self._stopping = threading.Event()
         self._waiting_bytes = 0  # handed to the event loop, not acknowledged by Kafka yet
         self._requests: set[asyncio.Task[None]] = set()
@@ -143,6 +153,7 @@ class UdpReceiver:
         while not self._stopping.is_set():
             ready, _, _ = select.select([opened], [], [], _WAKE_S)
             if ready:
+                time.sleep(_READ_EVERY_S)
                 try:
                     self._read(opened)
                 except Exception:
@@ -181,32 +192,48 @@ class UdpReceiver:
     # ---- on the thread that translates
 
     def _translate_until_stopped(self) -> None:
-        while self._undecoded or not self._stopping.is_set():
-            if not self._came.wait(_WAKE_S):
-                continue
-            self._came.clear()
-            if self._read_bytes - self._decoded_bytes < _COLLECT_BYTES:
-                self._stopping.wait(_COLLECT_S)  # what comes in a moment shares a batch
-            while self._undecoded:
-                try:
-                    self._hand_on()
-                except Exception:
-                    log.exception("%s: datagrams were lost", self._name)
+        while not self._stopping.is_set():
+            # Also without a datagram: what waits is to be handed on.
+            if self._came.wait(_TRANSLATE_EVERY_S if self._translated else _WAKE_S):
+                self._stopping.wait(_TRANSLATE_EVERY_S)
+            self._translate(hand_on_all=False)
+        self._threads[0].join()  # it may be at its last datagrams
+        self._translate(hand_on_all=True)
 
-    def _hand_on(self) -> None:
-        """Translates some datagrams."""
-        bodies: list[bytes] = []
+    def _translate(self, *, hand_on_all: bool) -> None:
+        """Translates what has come, and hands on what is enough or has waited long enough."""
+        self._came.clear()
+        more = True
+        while more:
+            try:
+                self._translate_some()
+                more = bool(self._undecoded)
+                late = self._translated and time.monotonic() >= self._hand_on_s
+                if late or self._translated_bytes >= _COLLECT_BYTES or (hand_on_all and not more):
+                    self._hand_on()
+            except Exception:
+                log.exception("%s: datagrams were lost", self._name)
+
+    def _translate_some(self) -> None:
+        """So much that what is handed on meanwhile does not become large."""
+        if self._undecoded and not self._translated:
+            self._hand_on_s = time.monotonic() + _COLLECT_S
         size = 0
-        while self._undecoded and size < _COLLECT_BYTES:
+        while self._undecoded and size < _TRANSLATED_AT_ONCE_BYTES:
             data = self._undecoded.popleft()
             size += len(data)
             try:
-                bodies.append(walled(self._to_otlp, data))
+                body = walled(self._to_otlp, data)
+                self._translated.append(body)
+                self._translated_bytes += len(body)
             except (WireError, NativePanic) as err:
                 self._drop("malformed")
                 bad_log.warning("%s: a datagram of %d bytes cannot be read: %s", self._name, len(data), err)
             finally:
                 self._decoded_bytes += len(data)
+
+    def _hand_on(self) -> None:
+        bodies, self._translated, self._translated_bytes = self._translated, [], 0
         if bodies and self._loop is not None:
             # Requests of protobuf may be joined: their lists follow each other.
             self._loop.call_soon_threadsafe(self._begin, b"".join(bodies), len(bodies))

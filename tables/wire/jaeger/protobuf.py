@@ -45,7 +45,7 @@ def _to_otlp(batch: Any) -> bytes:
             raw = span.process.SerializeToString()
             owner = owners[raw] if raw in owners else owners.setdefault(raw, _resource(span.process))
         scope, encoded = translate(_span(span, number))
-        encoder.add_spans(owner, scope, [encoded])
+        encoder.spans_of(owner, scope).append(encoded)
     return encoder.encode()
 
 
@@ -80,7 +80,7 @@ def _ns(time: Any) -> int:
 
 
 def _tags(tags: Any) -> list[KeyValue]:
-    return [KeyValue(tag.key, _value(tag)) for tag in tags]
+    return [(tag.key, _value(tag)) for tag in tags]
 
 
 def _value(tag: Any) -> Value:

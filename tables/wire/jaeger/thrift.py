@@ -82,22 +82,23 @@ def _to_otlp(batch: Any) -> bytes:
     encoder = RequestEncoder()
     for span in batch.spans or ():
         scope, encoded = translate(_span(span))
-        encoder.add_spans(owner, scope, [encoded])
+        encoder.spans_of(owner, scope).append(encoded)
     return encoder.encode()
 
 
 def _span(span: Any) -> JaegerSpan:
+    references, logs = span.references, span.logs
     return JaegerSpan(
-        trace_id=_TRACE_ID(span.trace_id_high or 0, span.trace_id_low or 0),
-        span_id=_I64(span.span_id or 0),
-        parent_span_id=_I64(span.parent_span_id) if span.parent_span_id else NO_ID,
-        name=span.name or b"",
-        references=[_reference(one) for one in span.references or ()],
-        flags=span.flags or 0,
-        start_ns=(span.start_us or 0) * NS_PER_US,
-        duration_ns=(span.duration_us or 0) * NS_PER_US,
-        tags=_tags(span.tags),
-        logs=[Log((log.timestamp_us or 0) * NS_PER_US, _tags(log.fields)) for log in span.logs or ()],
+        _TRACE_ID(span.trace_id_high or 0, span.trace_id_low or 0),
+        _I64(span.span_id or 0),
+        _I64(span.parent_span_id) if span.parent_span_id else NO_ID,
+        span.name or b"",
+        [_reference(one) for one in references] if references else (),
+        span.flags or 0,
+        (span.start_us or 0) * NS_PER_US,
+        (span.duration_us or 0) * NS_PER_US,
+        _tags(span.tags),
+        [Log((log.timestamp_us or 0) * NS_PER_US, _tags(log.fields)) for log in logs] if logs else (),
     )
 
 
@@ -117,14 +118,12 @@ _VALUES: Final[list[Callable[[Any], Value | None]]] = [
 
 def _tags(tags: Any) -> list[KeyValue]:
     """A tag without the value that its type announces has an empty text."""
-    return [
-        KeyValue(tag.key or b"", tag.text or b"")
-        if not tag.type
-        else KeyValue(tag.key or b"", b"" if (value := _value(tag)) is None else value)
-        for tag in tags or ()
-    ]
+    return [(tag.key or b"", _value(tag) if tag.type else tag.text or b"") for tag in tags or ()]
 
 
-def _value(tag: Any) -> Value | None:
+def _value(tag: Any) -> Value:
     kind = tag.type
-    return _VALUES[kind](tag) if 0 <= kind < len(_VALUES) else b"<unknown Jaeger tag type %d>" % kind
+    if not 0 <= kind < len(_VALUES):
+        return b"<unknown Jaeger tag type %d>" % kind
+    value = _VALUES[kind](tag)
+    return b"" if value is None else value

@@ -17,16 +17,20 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
+    SPAN_ATTRIBUTES,
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
     Event,
+    Kept,
     KeyValue,
     Scope,
     Span,
     SpanLink,
     Value,
+    attribute_fields,
     encoded_span,
+    status_field,
 )
 
 CHILD_OF, FOLLOWS_FROM = 0, 1
@@ -95,49 +99,92 @@ class JaegerSpan(NamedTuple):
 
 def resource(service_name: bytes, tags: Sequence[KeyValue]) -> list[KeyValue]:
     """The attributes of the resource that a process is."""
-    found = [] if service_name in (b"", _NO_SERVICE) else [KeyValue(b"service.name", service_name)]
-    keys = {tag.key for tag in tags}
-    for tag in tags:
-        if tag.key == b"hostname" and b"host.name" not in keys:
-            found.append(KeyValue(b"host.name", tag.value))
-        elif tag.key == b"jaeger.version" and isinstance(tag.value, bytes):
-            found.append(KeyValue(b"opencensus.exporterversion", b"Jaeger-" + tag.value))
-        elif tag.key != b"service.name" or service_name in (b"", _NO_SERVICE):
-            found.append(tag)
+    found: list[KeyValue] = [] if service_name in (b"", _NO_SERVICE) else [(b"service.name", service_name)]
+    keys = {key for key, _ in tags}
+    for key, value in tags:
+        if key == b"hostname" and b"host.name" not in keys:
+            found.append((b"host.name", value))
+        elif key == b"jaeger.version" and isinstance(value, bytes):
+            found.append((b"opencensus.exporterversion", b"Jaeger-" + value))
+        elif key != b"service.name" or service_name in (b"", _NO_SERVICE):
+            found.append((key, value))
     return found
+
+
+class _Facts(NamedTuple):
+    """What the special tags of a span say. attributes: encoded ones, of tags that OTLP has no field for after all"""
+
+    scope: Scope
+    kind: int
+    status: bytes
+    trace_state: bytes
+    attributes: Sequence[bytes]
+
+
+# Few combinations of them come again and again. Longer ones would take memory, and hardly ever repeat.
+_FACTS_KEPT: Final = 1024
+_FACTS_BYTES_MAX: Final = 512
+_FACTS: Final[Kept[tuple[object, ...], _Facts]] = Kept(_FACTS_KEPT)
+
+
+def _facts(tags: Sequence[KeyValue]) -> _Facts:
+    """What special tags say, in their order."""
+    # True and 1 are equal.
+    same = tuple([(key, value, value.__class__) for key, value in tags])
+    found = _FACTS.get(same)
+    if found is None:
+        found = _facts_anew(tags)
+        size = sum(len(value) for _, value in tags if isinstance(value, bytes))
+        # -0.0 equals 0.0.
+        if size <= _FACTS_BYTES_MAX and not any(isinstance(value, float) for _, value in tags):
+            _FACTS.keep(same, found)
+    return found
+
+
+def _facts_anew(tags: Sequence[KeyValue]) -> _Facts:
+    special: dict[bytes, Value] = {}
+    attributes: list[KeyValue] = []
+    for key, value in tags:
+        if key in special:
+            attributes.append((key, value))
+        else:
+            special[key] = value
+    kind = _kind(special, attributes)
+    status = status_field(*_status(special, attributes, kind))
+    scope = Scope(_text(special, _SCOPE_NAMES), _text(special, _SCOPE_VERSIONS))
+    state = _text(special, (b"w3c.tracestate",))
+    return _Facts(scope, kind, status, state, attribute_fields(SPAN_ATTRIBUTES, attributes))
+
+
+_NO_FACTS: Final = _Facts(Scope(), KIND_UNSPECIFIED, b"", b"", ())
+_DEBUG_FIELDS: Final = attribute_fields(SPAN_ATTRIBUTES, [(b"jaeger.debug", True)])
 
 
 def translate(span: JaegerSpan) -> tuple[Scope, bytes]:
     """The span's scope, and the span as OTLP's message."""
-    special: dict[bytes, Value] = {}
-    attributes: list[KeyValue] = []
-    for tag in span.tags:
-        if tag.key in _SPECIAL and tag.key not in special:
-            special[tag.key] = tag.value
-        else:
-            attributes.append(tag)
-    kind = _kind(special, attributes)
-    status, message = _status(special, attributes, kind)
+    (trace_id, span_id, _, name, references, flags, start_ns, duration_ns, tags, logs) = span
+    special = [tag for tag in tags if tag[0] in _SPECIAL]
+    facts = _facts(special) if special else _NO_FACTS
+    attributes = attribute_fields(SPAN_ATTRIBUTES, [tag for tag in tags if tag[0] not in _SPECIAL] if special else tags)
+    attributes += facts.attributes
     parent = _parent(span)
-    if span.flags & _DEBUG:
-        attributes.append(KeyValue(b"jaeger.debug", True))
-    scope = Scope(_text(special, _SCOPE_NAMES), _text(special, _SCOPE_VERSIONS))
-    return scope, encoded_span(
+    if flags & _DEBUG:
+        attributes += _DEBUG_FIELDS
+    return facts.scope, encoded_span(
         Span(
-            trace_id=span.trace_id,
-            span_id=span.span_id,
-            parent_span_id=b"" if parent == NO_ID else parent,
-            name=span.name,
-            kind=kind,
-            start_ns=span.start_ns,
-            end_ns=span.start_ns + span.duration_ns,
-            attributes=attributes,
-            events=[_event(log) for log in span.logs],
-            links=[_link(one) for one in span.references if one.type != CHILD_OF or one.span_id != parent],
-            status_code=status,
-            status_message=message,
-            trace_state=_text(special, (b"w3c.tracestate",)),
-            flags=span.flags & _SAMPLED,
+            trace_id,
+            span_id,
+            b"" if parent == NO_ID else parent,
+            name,
+            facts.kind,
+            start_ns,
+            start_ns + duration_ns,
+            attributes,
+            [_event(log) for log in logs] if logs else (),
+            [_link(one) for one in references if one.type != CHILD_OF or one.span_id != parent] if references else (),
+            facts.status,
+            facts.trace_state,
+            flags & _SAMPLED,
         )
     )
 
@@ -155,7 +202,7 @@ def _kind(special: dict[bytes, Value], attributes: list[KeyValue]) -> int:
     word = special.pop(b"span.kind", b"")
     kind = KINDS.get(word.lower(), KIND_UNSPECIFIED) if isinstance(word, bytes) else KIND_UNSPECIFIED
     if kind == KIND_UNSPECIFIED and word != b"":
-        attributes.append(KeyValue(b"span.kind", word))  # a word that OTLP has not
+        attributes.append((b"span.kind", word))  # a word that OTLP has not
     return kind
 
 
@@ -169,9 +216,9 @@ def _status(special: dict[bytes, Value], attributes: list[KeyValue], kind: int) 
     said = special.pop(b"otel.status_description", None)
     code, message = STATUS_UNSET, said if isinstance(said, bytes) else b""
     if error is not None and not failed:
-        attributes.append(KeyValue(b"error", error))
+        attributes.append((b"error", error))
     http_message = special.get(b"http.status_message")
-    attributes += [KeyValue(key, special[key]) for key in _HTTP if key in special]
+    attributes += [(key, special[key]) for key in _HTTP if key in special]
     if failed:
         code = STATUS_ERROR
     elif isinstance(named, bytes):
@@ -204,8 +251,9 @@ def _event(log: Log) -> Event:
     name = b""
     attributes = []
     for one in log.fields:
-        if one.key == b"event" and not name and isinstance(one.value, bytes):
-            name = one.value
+        key, value = one
+        if key == b"event" and not name and isinstance(value, bytes):
+            name = value
         else:
             attributes.append(one)
     return Event(log.time_ns, name, attributes)
@@ -213,7 +261,7 @@ def _event(log: Log) -> Event:
 
 def _link(reference: Reference) -> SpanLink:
     kind = _REF_TYPES.get(reference.type, b"follows_from")
-    return SpanLink(reference.trace_id, reference.span_id, attributes=[KeyValue(_REF_TYPE, kind)])
+    return SpanLink(reference.trace_id, reference.span_id, attributes=[(_REF_TYPE, kind)])
 
 
 def _text(special: dict[bytes, Value], keys: Sequence[bytes]) -> bytes:

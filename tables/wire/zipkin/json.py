@@ -15,7 +15,6 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    KeyValue,
     Value,
 )
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
@@ -71,7 +70,7 @@ def _version2(span: Any, where: str, typed: Callable[[bytes], Value]) -> ZipkinS
         local=_endpoint(span, "localEndpoint", where),
         remote=_endpoint(span, "remoteEndpoint", where),
         annotations=[_annotation(one, f"{where}.annotations[{n}]") for n, one in enumerate(annotations)],
-        tags=[KeyValue(key.encode(), _tag(value, typed)) for key, value in tags.items()],
+        tags=[(key.encode(), _tag(value, typed)) for key, value in tags.items()],
         debug=span.get("debug") is True,
         shared=span.get("shared") is True,
     )

@@ -14,7 +14,6 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    KeyValue,
 )
 from tables.wire.zipkin.addresses import address_text
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
@@ -51,7 +50,7 @@ def _span(span: Any, where: str) -> ZipkinSpan:
         local=_endpoint(span.local_endpoint),
         remote=_endpoint(span.remote_endpoint),
         annotations=[Annotation(min(one.timestamp, _TIME_US_MAX), one.value) for one in span.annotations],
-        tags=[KeyValue(tag.key, tag.value) for tag in span.tags],
+        tags=[(tag.key, tag.value) for tag in span.tags],
         debug=span.debug,
         shared=span.shared,
     )

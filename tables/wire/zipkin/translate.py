@@ -16,6 +16,7 @@ from tables.units import NS_PER_US
 from tables.wire.jaeger.translate import KINDS, http_status
 from tables.wire.otlp.encode import (
     KIND_UNSPECIFIED,
+    SPAN_ATTRIBUTES,
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
@@ -26,7 +27,9 @@ from tables.wire.otlp.encode import (
     Span,
     SpanLink,
     Value,
+    attribute_fields,
     encoded_span,
+    status_field,
 )
 
 _STATUSES: Final = {
@@ -40,7 +43,7 @@ _RESOURCE_PREFIXES: Final = (
     b"cloud.", b"container.", b"deployment.", b"host.", b"k8s.", b"os.", b"process.", b"service.", b"telemetry.sdk.",
 )  # fmt: skip
 _SCOPES: Final = ((b"otel.scope.name", b"otel.scope.version"), (b"otel.library.name", b"otel.library.version"))
-_ABSENT_START: Final = KeyValue(b"otel.zipkin.absentField.startTime", True)
+_ABSENT_START: Final = (b"otel.zipkin.absentField.startTime", True)
 _LINK: Final = b"otlp.link."
 _LINKS_MAX: Final = 128
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
@@ -91,11 +94,11 @@ def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
 
 
 def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
-    tags = {tag.key: tag.value for tag in span.tags}
+    tags = dict(span.tags)
     local = span.local
-    owner = [KeyValue(b"service.name", local.service)] if local.service else []
-    owner += [KeyValue(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
-    owner = [one for number, one in enumerate(owner) if not number or one.key != b"service.name"]
+    owner: list[KeyValue] = [(b"service.name", local.service)] if local.service else []
+    owner += [(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
+    owner = [one for number, one in enumerate(owner) if not number or one[0] != b"service.name"]
     scope = _scope(tags)
     kind = span.kind
     if kind == KIND_UNSPECIFIED and isinstance(word := tags.get(b"span.kind"), bytes) and word in KINDS:
@@ -104,15 +107,15 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     status, message = _status(tags, kind)
     links = _links(tags)
     trace_state = tags.pop(b"w3c.tracestate", b"")
-    attributes = [KeyValue(key, value) for key, value in tags.items()]
+    attributes = list(tags.items())
     attributes += _addresses(b"net.host.", local)
     if span.remote.service:
-        attributes.append(KeyValue(b"peer.service", span.remote.service))
+        attributes.append((b"peer.service", span.remote.service))
     attributes += _addresses(b"net.peer.", span.remote)
     if span.debug:
-        attributes.append(KeyValue(b"zipkin.debug", True))
+        attributes.append((b"zipkin.debug", True))
     if span.shared:
-        attributes.append(KeyValue(b"zipkin.shared", True))
+        attributes.append((b"zipkin.shared", True))
     start_us = span.start_us or min((one.time_us for one in span.annotations), default=0)
     if not start_us:
         start_us = received_us
@@ -126,15 +129,14 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
             kind=kind,
             start_ns=start_us * NS_PER_US,
             end_ns=(start_us + span.duration_us) * NS_PER_US,
-            attributes=attributes,
+            attributes=attribute_fields(SPAN_ATTRIBUTES, attributes),
             events=[_event(one) for one in span.annotations],
             links=links,
-            status_code=status,
-            status_message=message,
+            status=status_field(status, message),
             trace_state=trace_state if isinstance(trace_state, bytes) else b"",
         )
     )
-    encoder.add_spans(owner, scope, [encoded])
+    encoder.spans_of(owner, scope).append(encoded)
 
 
 def _scope(tags: dict[bytes, Value]) -> Scope:
@@ -166,10 +168,10 @@ def _status(tags: dict[bytes, Value], kind: int) -> tuple[int, bytes]:
 
 
 def _addresses(prefix: bytes, endpoint: Endpoint) -> list[KeyValue]:
-    found = [KeyValue(prefix + b"ip", address) for address in endpoint.addresses[:1]]
-    found += [KeyValue(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
+    found: list[KeyValue] = [(prefix + b"ip", address) for address in endpoint.addresses[:1]]
+    found += [(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
     if endpoint.port:
-        found.append(KeyValue(prefix + b"port", endpoint.port))
+        found.append((prefix + b"port", endpoint.port))
     return found
 
 
@@ -214,7 +216,7 @@ def _json_attributes(text: bytes) -> list[KeyValue] | None:
         return None
     if not isinstance(found, dict):
         return None
-    return [KeyValue(key.encode(), _value(value)) for key, value in found.items()]
+    return [(key.encode(), _value(value)) for key, value in found.items()]
 
 
 def _value(value: Any) -> Value:

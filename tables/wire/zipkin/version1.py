@@ -16,7 +16,6 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
-    KeyValue,
     Value,
 )
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
@@ -85,7 +84,7 @@ def to_version2(span: Version1Span) -> list[ZipkinSpan]:
         if tag.key in _ADDRESSES and tag.value is True:
             continue
         owner = next((n for n, each in enumerate(found) if each.local.service == tag.host.service), 0)
-        found[owner] = found[owner]._replace(tags=[*found[owner].tags, KeyValue(tag.key, tag.value)])
+        found[owner] = found[owner]._replace(tags=[*found[owner].tags, (tag.key, tag.value)])
     return found
 
 

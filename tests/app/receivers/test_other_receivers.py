@@ -218,6 +218,32 @@ def test_udp_counts_what_kafka_does_not_take() -> None:
     serve("jaeger_compact", use, answer=KafkaUnavailable("away"))
 
 
+@pytest.mark.parametrize(("bytes_max", "requests"), [(1 << 30, 1), (1, 20)])
+def test_udp_joins_datagrams(bytes_max: int, requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes in some time, or up to so many bytes, is one request; what still waits at the stop is not lost."""
+    monkeypatch.setattr("app.receivers.jaeger.udp._COLLECT_S", 60.0)
+    monkeypatch.setattr("app.receivers.jaeger.udp._COLLECT_BYTES", bytes_max)
+    kept: list[FakeBatcher] = []
+    name = "jaeger_udp_compact"
+
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        kept.append(batcher)
+        host, _, port = address.rpartition(":")
+        began = DATAGRAMS.labels(name)._value.get()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for number in range(20):
+                client.sendto(datagram(batch(span(number + 1), service=f"s{number}"), "compact"), (host, int(port)))
+                await until(lambda number=number: DATAGRAMS.labels(name)._value.get() == began + number + 1)
+                if requests > 1:
+                    await until(lambda number=number: len(batcher.came) == number + 1)
+        assert len(batcher.came) == (requests if requests > 1 else 0)
+
+    serve("jaeger_compact", use)
+    (batcher,) = kept
+    assert len(batcher.came) == requests
+    assert services(batcher) == [f"s{number}" for number in range(20)]
+
+
 def test_udp_reads_on_while_it_translates(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that takes: what comes waits in our queue, and not in the socket, until the queue is full."""
     going_on = threading.Event()

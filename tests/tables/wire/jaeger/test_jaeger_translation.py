@@ -14,7 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from tables.errors import WireError
-from tables.wire.jaeger import jaeger_pb2, protobuf, thrift
+from tables.wire.jaeger import jaeger_pb2, protobuf, thrift, translate
+from tables.wire.otlp import encode
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.thrift_structs import Encoding
 from tests.helpers.jaeger import batch, datagram, encoded, id8, id16, log, reference, span, tag
@@ -117,6 +118,44 @@ def test_parent_of_references(references: Any, parent: int, links: int) -> None:
     one = the_span(references=references)
     assert one.parent_span_id == (id8(parent) if parent else b"")
     assert len(one.links) == links
+
+
+def test_equal_values_of_other_types_stay_apart() -> None:
+    """What is kept of one tag is not used for another: True, 1 and 1.0 are equal, 0.0 and -0.0, bytes and a text."""
+    sent = [True, 1, 1.0, "x", b"x", False, 0, 0.0, -0.0]
+    for _ in range(2):  # the second time from what is kept
+        for value in sent:
+            found = values(the_span(tags=[tag("k", value)]).attributes)["k"]
+            assert (type(found), repr(found)) == (type(value), repr(value))
+        for value, code in ((1, 0), (1.0, 0), (True, 2), (-0.0, 0), (0.0, 0), (False, 0)):
+            one = the_span(tags=[tag("error", value)])
+            assert one.status.code == code
+            left = [] if code else [repr(value)]
+            assert [repr(each) for each in values(one.attributes).values()] == left
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Neither many tags nor long ones fill the memory, as attributes or where they say something of the span."""
+    for number in range(10_000):
+        the_span(tags=[tag("otel.status_description", f"no {number}"), tag(f"k{number}", number)])
+    the_span(tags=[tag("otel.status_description", "n" * 5_000), tag("k" * 5_000, 1), tag("k", "v" * 5_000)])
+    for kept, most in ((encode._KEPT[encode.SPAN_ATTRIBUTES], 8192), (translate._FACTS, 1024)):
+        assert 0 < len(kept) <= most
+        assert not any(b"n" * 100 in repr(key).encode() for key in kept)
+        assert not any(len(str(key)) > 1_000 for key in kept)
+
+
+def test_fields_have_protobufs_order() -> None:
+    """So that a batch of few spans goes on as it is, see `SmallSplitter`."""
+    one = span(
+        7,
+        parent_span_id=3,
+        tags=[tag("a", 1), tag("span.kind", "client"), tag("error", True), tag("w3c.tracestate", "a=b")],
+        logs=[log(1_700_000_000_000_100, tag("event", "retry"), tag("n", 2))],
+        references=[reference(1, 9, 8)],
+    )
+    sent = thrift.batch_to_otlp(encoded(batch(one, span(8), tags=[tag("zone", "b")]), "binary"), "binary")
+    assert ExportTraceServiceRequest.FromString(sent).SerializeToString() == sent
 
 
 def test_scope_trace_state_and_debug() -> None:
