@@ -115,12 +115,12 @@ class MergeExecutor:
                 self._blocks.take_index(committed)
                 return True
         # Another executor has done the same job, or this one's own write came through although it seemed to fail.
-        newest = self._indexes.latest(tenant)
+        newest = self._indexes.latest(tenant, self._blocks.index(tenant))
         return newest is not None and newest.meta_of(merged.block_id) is not None
 
     def _discard(self, merged: BlockMeta) -> None:
         """Deletes a block that nobody sees, and nobody will: its inputs are not visible any more."""
-        newest = self._indexes.latest(merged.tenant)
+        newest = self._indexes.latest(merged.tenant, self._blocks.index(merged.tenant))
         if newest is not None and newest.names(merged.block_id):
             return
         try:

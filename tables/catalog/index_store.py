@@ -163,16 +163,17 @@ class IndexStore:
         if version not in listed:
             raise DamagedError(path, "is missing; later versions of the index consist of it")
 
-    def latest(self, tenant: str) -> TenantIndex | None:
+    def latest(self, tenant: str, known: TenantIndex | None = None) -> TenantIndex | None:
         """The newest version; None without any. If that is damaged, the one before it.
 
+        known: a version that need not be read again
         Raises: DamagedError if there are versions, and none can be read
         """
         for _ in range(_LISTINGS_MAX):
             versions = self.listed(tenant).get(tenant)
             if not versions:
                 return None
-            if (found := self.newest_of(tenant, versions)) is not None:
+            if (found := self.newest_of(tenant, versions, known=known)) is not None:
                 return found.index
         raise StorageError(f"the versions of index/{tenant} change faster than they can be read")
 

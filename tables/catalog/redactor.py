@@ -83,9 +83,8 @@ class Redactor:
     def put_in_force(self, tenant: str, redaction: Redaction) -> TenantIndex:
         """From the next poll on queries hide what it removes, and flushes leave it out. Raises: StorageError"""
         write_redaction(self._blocks.store, tenant, redaction)
-        made = self._indexes.commit(tenant, lambda index: add_redaction(index, redaction))
+        made = self._commit(tenant, lambda index: add_redaction(index, redaction))
         assert made is not None, "it fits every version"
-        self._blocks.take_index(made)
         return made
 
     def run(self, tenant: str, blocks_max: int | None = None) -> RedactionReport:
@@ -112,7 +111,7 @@ class Redactor:
         """Deletes the objects of blocks that are not shown any more, and forgets them. The caller has waited until no
         reader needs them. Raises: StorageError
         """
-        index = self._indexes.latest(tenant)
+        index = self._latest(tenant)
         if index is None:
             return
         gone = [one.block_id for one in index.removed if one.block_id in set(block_ids)]
@@ -123,14 +122,13 @@ class Redactor:
             if paths:
                 self._blocks.store.delete(paths)
         if gone:
-            self._take(self._indexes.commit(tenant, lambda found: forget_removed(found, gone)))
+            self._commit(tenant, lambda found: forget_removed(found, gone))
 
     # ---- steps
 
     def _end(self, tenant: str, index: TenantIndex) -> None:
         """Removes redactions that are over from the index, then their objects."""
-        made = self._indexes.commit(tenant, lambda found: end_redactions(found, self._clock()))
-        self._take(made)
+        made = self._commit(tenant, lambda found: end_redactions(found, self._clock()))
         left = set() if made is None else {each.id for each in made.redactions}
         delete_redactions(self._blocks.store, tenant, [each.id for each in index.redactions if each.id not in left])
 
@@ -139,15 +137,18 @@ class Redactor:
         self._blocks.poll(self._partitions)
         fresh = self._blocks.uncovered(tenant)
         if fresh.metas:
-            made = self._indexes.commit(
-                tenant, lambda index: add_blocks(index, fresh.metas, fresh.covered, fresh.since)
-            )
-            self._take(made)
+            self._commit(tenant, lambda index: add_blocks(index, fresh.metas, fresh.covered, fresh.since))
         return self._blocks.index(tenant)
 
-    def _take(self, index: TenantIndex | None) -> None:
-        if index is not None:
-            self._blocks.take_index(index)
+    def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
+        """Writes and takes over the next version. What is known of the index is not read again."""
+        made = self._indexes.commit(tenant, change, self._blocks.index(tenant))
+        if made is not None:
+            self._blocks.take_index(made)
+        return made
+
+    def _latest(self, tenant: str) -> TenantIndex | None:
+        return self._indexes.latest(tenant, self._blocks.index(tenant))
 
     def _round(
         self, tenant: str, metas: Sequence[BlockMeta], redactions: Sequence[Redaction], report: RedactionReport
@@ -171,7 +172,7 @@ class Redactor:
                 self._count(made, meta, report)
         for first in range(0, len(clean), _MARKED_AT_ONCE):
             some = clean[first : first + _MARKED_AT_ONCE]
-            self._take(self._indexes.commit(tenant, partial(_marked, block_ids=some, redactions=redactions)))
+            self._commit(tenant, partial(_marked, block_ids=some, redactions=redactions))
 
     def _holding(self, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> dict[str, dict[str, list[int]]]:
         """By block and trace id: which files may hold the trace. Filters are read at once."""
@@ -185,7 +186,7 @@ class Redactor:
         return found
 
     def _is_visible(self, tenant: str, meta: BlockMeta) -> bool:
-        newest = self._indexes.latest(tenant)
+        newest = self._latest(tenant)
         return newest is not None and newest.meta_of(meta.block_id) is not None
 
     def _show(self, tenant: str, meta: BlockMeta, made: Rewritten) -> bool:
@@ -197,11 +198,10 @@ class Redactor:
                 return remove_blocks(index, [meta.block_id], self._clock()) if shown else None
             return replace_blocks(index, [made.meta], [meta.block_id], self._clock())
 
-        index = self._indexes.commit(tenant, change)
-        self._take(index)
+        index = self._commit(tenant, change)
         if index is not None or made.meta is None:
             return index is not None
-        newest = self._indexes.latest(tenant)
+        newest = self._latest(tenant)
         if newest is None or not newest.names(made.meta.block_id):
             self._blocks.store.delete(list(self._blocks.store.paths(made.meta.folder)))
         return False

@@ -91,9 +91,7 @@ class Repair:
             shown = add_blocks(index, fresh.metas, fresh.covered, fresh.since)
             return None if shown is None else remove_blocks(shown, [block_id], self._clock())
 
-        made = self._indexes.commit(tenant, change)
-        if made is not None:
-            self._blocks.take_index(made)
+        made = self._commit(tenant, change)
         if made is None or not any(one.block_id == block_id for one in made.removed):
             made = self._past_cut(tenant, block_id)
         if made is None:
@@ -109,10 +107,16 @@ class Repair:
         end = self._cuts.end_of(place, f"{tenant}/{block_id}")
         if end is None:
             return None
-        made = self._indexes.commit(tenant, lambda index: replace(index, covered={**index.covered, place: end}))
+        made = self._commit(tenant, lambda index: replace(index, covered={**index.covered, place: end}))
+        if made is not None:
+            self._blocks.poll([])
+        return made
+
+    def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
+        """Writes and takes over the next version. What is known of the index is not read again."""
+        made = self._indexes.commit(tenant, change, self._blocks.index(tenant))
         if made is not None:
             self._blocks.take_index(made)
-            self._blocks.poll([])
         return made
 
 

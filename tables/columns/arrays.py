@@ -53,26 +53,56 @@ def take_lists(array: pa.ListArray, order: Int64s) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(new_offsets), array.values.take(pa.array(items)))
 
 
+def valid_rows(array: Any) -> npt.NDArray[np.bool_]:
+    """Which rows are not null, several times faster than Arrow makes numpy of it."""
+    type_ = array.type
+    bits = (array.indices if pa.types.is_dictionary(type_) else array).buffers()[0] if len(array) else None
+    if array.null_count == 0:
+        return np.ones(len(array), np.bool_)
+    if bits is None:
+        return np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+    first, skipped = divmod(array.offset, 8)
+    packed = np.frombuffer(bits, np.uint8)[first:]
+    return np.unpackbits(packed, count=skipped + len(array), bitorder="little")[skipped:].view(np.bool_)
+
+
+def value_slots(array: Any) -> npt.NDArray[Any]:
+    """The numbers of a column without a copy; anything where a row is null. In: an integer or floating Array"""
+    stored = np.dtype(array.type.to_pandas_dtype())
+    if not len(array):
+        return np.empty(0, stored)
+    return np.frombuffer(array.buffers()[1], stored)[array.offset : array.offset + len(array)]
+
+
 def take_rows(array: Any, rows: Int64s) -> Any:
     """`array.take(rows)`, for values of one width several times faster than Arrow's own, which looks at each bit that
     says null.
     """
     type_ = array.type
     if pa.types.is_dictionary(type_):
-        return pa.DictionaryArray.from_arrays(take_rows(array.indices, rows), array.dictionary, safe=False)
+        return pa.DictionaryArray.from_arrays(_taken_codes(array.indices, rows), array.dictionary, safe=False)
     if pa.types.is_fixed_size_binary(type_) and type_.byte_width in _ID_WORDS:
         values: npt.NDArray[Any] = fixed_bytes(array).view(_ID_WORDS[type_.byte_width]).reshape(-1)
     elif (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and len(array):
-        stored = np.dtype(type_.to_pandas_dtype())
-        values = np.frombuffer(array.buffers()[1], stored)[array.offset : array.offset + len(array)]
+        values = value_slots(array)
     else:
         return pc.take(array, pa.array(rows), boundscheck=False)
     valid = None
     if array.null_count:
-        there = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
-        valid = pa.py_buffer(np.packbits(there.take(rows), bitorder="little"))
+        valid = pa.py_buffer(np.packbits(valid_rows(array).take(rows), bitorder="little"))
     taken = np.ascontiguousarray(values.take(rows))
     return pa.Array.from_buffers(type_, len(rows), [valid, pa.py_buffer(taken)])
+
+
+def _taken_codes(codes: Any, rows: Int64s) -> Any:
+    """Codes of a dictionary by rows. What is null is a code of its own meanwhile: -1."""
+    if not codes.null_count:
+        return take_rows(codes, rows)
+    values = np.where(valid_rows(codes), value_slots(codes), codes.type.to_pandas_dtype()(-1))
+    taken = values.take(rows)
+    valid = pa.py_buffer(np.packbits(taken >= 0, bitorder="little"))
+    np.maximum(taken, 0, out=taken)
+    return pa.Array.from_buffers(codes.type, len(rows), [valid, pa.py_buffer(taken)])
 
 
 def fixed_width(array: Any, width: int) -> tuple[pa.FixedSizeBinaryArray, npt.NDArray[np.bool_] | None]:

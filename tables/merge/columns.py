@@ -8,12 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
-from tables.columns.arrays import concat, numbers, one_array, take_lists, take_rows
-from tables.columns.types import Int64s
+from tables.columns.arrays import concat, one_array, take_lists, take_rows, valid_rows, value_slots
+from tables.columns.types import Bools, Int64s
 from tables.merge.inputs import Columns, narrow
 
 # Dictionaries of so many values are always looked through for those that no row has.
 _DICTIONARY_PER_ROW: Final = 4
+# So many rows are looked at to see which values come; if only so many are left, these are looked for.
+_LOOKED_AT_ROWS: Final = 16_384
+_LOOKED_FOR_VALUES: Final = 4
 
 
 class Part:
@@ -95,15 +98,31 @@ def _with_value(values: Any, value: str) -> tuple[Any, int]:
 
 def without_unused(array: Any) -> Any:
     """A DictionaryArray with only the values that its rows have."""
-    used = np.zeros(len(array.dictionary), np.bool_)
     codes = array.indices
-    used[numbers(codes.drop_null() if codes.null_count else codes)] = True
+    used = _used(codes, len(array.dictionary))
     if used.all():
         return array
     places = pa.array((np.cumsum(used) - 1).astype(np.int32))
     indices = pc.take(places, codes, boundscheck=False)
     kept = array.dictionary.take(pa.array(np.flatnonzero(used)))
     return narrow(pa.DictionaryArray.from_arrays(indices, kept, safe=False))
+
+
+def _used(codes: Any, values: int) -> Bools:
+    """Which of the values of a dictionary a row has. Some rows show most of them."""
+    used = np.zeros(values, np.bool_)
+    for first in range(0, len(codes), _LOOKED_AT_ROWS):
+        some = codes.slice(first, _LOOKED_AT_ROWS)
+        slots = value_slots(some)
+        used[slots[valid_rows(some)] if some.null_count else slots] = True
+        if used.all():
+            break
+        missing = np.flatnonzero(~used)
+        if len(missing) <= _LOOKED_FOR_VALUES:
+            for value in missing.tolist():
+                used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
+            break
+    return used
 
 
 def concatenated(name: str, parts: Sequence[Part]) -> Any:

@@ -9,15 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns import overflow
-from tables.columns.arrays import one_array
+from tables.columns.arrays import one_array, valid_rows, value_slots
 from tables.columns.trace_index import Ids, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
+from tables.schema import parse_attribute_column
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
 Columns = dict[str, Any]
 
+_LINKS: Final = "links.list."
+_LEAVES_MIN: Final = 2
 _PLAIN_BYTES_MAX: Final = 16 << 20
 _CODES_INT8: Final = np.iinfo(np.int8).max
 _CODES_INT16: Final = np.iinfo(np.int16).max
@@ -96,12 +99,17 @@ class ParquetInput:
                     pre_buffer=False,
                     page_checksum_verification=True,
                 )
-            table = file.reader.read_row_group(0, use_threads=False)
+            table = _read(file)
         if table.num_rows != self.rows:
             raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
         found = {name: one_array(table[name]) for name in table.column_names}
         check_codes(self.name, found.values())
-        return {name: narrow(array) for name, array in found.items() if array.null_count < self.rows}
+        repeating = _repeating_numbers(metadata)
+        return {
+            name: narrow(_as_codes(array) if name in repeating else array)
+            for name, array in found.items()
+            if array.null_count < self.rows
+        }
 
     def _checked(self, metadata: pq.FileMetaData) -> pq.FileMetaData:
         if metadata.num_rows != self.rows:
@@ -122,14 +130,58 @@ def sampled(trace_ids: Any, step: int) -> Ids:
 
 
 def narrow(array: Any) -> Any:
-    """A DictionaryArray with the narrowest indices: most columns have few texts, and there are many columns."""
+    """A DictionaryArray with the narrowest indices: most columns have few values, and there are many columns."""
     if not pa.types.is_dictionary(array.type):
         return array
     values = len(array.dictionary)
     type_ = pa.int8() if values <= _CODES_INT8 else pa.int16() if values <= _CODES_INT16 else pa.int32()
     if array.type.index_type == type_:
         return array
-    return pa.DictionaryArray.from_arrays(array.indices.cast(type_, safe=False), array.dictionary, safe=False)
+    indices = array.indices
+    if indices.offset or not len(indices):
+        indices = indices.cast(type_, safe=False)
+    else:
+        # Where Arrow's cast looks at each bit that says null, numpy converts all.
+        values = value_slots(indices).astype(type_.to_pandas_dtype())
+        indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(values)])
+    return pa.DictionaryArray.from_arrays(indices, array.dictionary, safe=False)
+
+
+def _read(file: pq.ParquetFile) -> pa.Table:
+    """All columns. Links, which few files have, are eleven leaves: the others follow if one has something."""
+    group = file.metadata.row_group(0)
+    paths = [group.column(number).path_in_schema for number in range(file.metadata.num_columns)]
+    links = [number for number, path in enumerate(paths) if path.startswith(_LINKS)]
+    if len(links) < _LEAVES_MIN:
+        return file.reader.read_row_group(0, use_threads=False)
+    rest = [number for number, path in enumerate(paths) if not path.startswith(_LINKS)]
+    one = one_array(file.reader.read_row_group(0, column_indices=links[:1], use_threads=False).column(0))
+    if one.null_count or len(one.values):
+        return file.reader.read_row_group(0, use_threads=False)
+    table = file.reader.read_row_group(0, column_indices=rest, use_threads=False)
+    none = pa.array([], file.schema_arrow.field("links").type.value_type)
+    return table.append_column("links", pa.ListArray.from_arrays(one.offsets, none))
+
+
+def _as_codes(array: Any) -> Any:
+    """Integers as a DictionaryArray. Only what is not null is hashed."""
+    if not array.null_count:
+        return array.dictionary_encode()
+    valid = valid_rows(array)
+    encoded = pa.array(value_slots(array)[valid]).dictionary_encode()
+    codes = np.zeros(len(array), np.int32)
+    codes[valid] = value_slots(encoded.indices)
+    bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    indices = pa.Array.from_buffers(pa.int32(), len(array), [bits, pa.py_buffer(codes)])
+    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, safe=False)
+
+
+def _repeating_numbers(metadata: pq.FileMetaData) -> frozenset[str]:
+    """Attributes with integers that the file has in a dictionary. As codes they take a byte a row instead of eight."""
+    group = metadata.row_group(0)
+    chunks = map(group.column, range(metadata.num_columns))
+    names = (chunk.path_in_schema for chunk in chunks if chunk.physical_type == "INT64" and chunk.has_dictionary_page)
+    return frozenset(name for name in names if parse_attribute_column(name) is not None)
 
 
 def _dictionaries(metadata: pq.FileMetaData) -> list[str]:

@@ -13,8 +13,10 @@ from tables.merge.columns import Part
 from tables.merge.inputs import Columns, Sample, sampled
 
 _SAMPLED_ROWS: Final = 256
-# The disk takes a third of what memory would.
-_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+# Rows of all inputs: the disk takes a third of what memory would.
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+# Rows of some inputs, of which each range reads a part: what is not compressed is read where it lies.
+_AS_IT_IS: Final = pa.ipc.IpcWriteOptions(use_threads=False)
 
 
 class HeldRows:
@@ -34,7 +36,7 @@ class HeldRows:
         """Moves the rows to a file (disk)."""
         assert self._columns is not None
         batch = pa.RecordBatch.from_pydict(self._columns)
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema, options=_OPTIONS) as writer:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema, options=_AS_IT_IS) as writer:
             for first, end in self._bounds:
                 writer.write_batch(batch.slice(first, end - first))
         self._path, self._columns, self.nbytes = path, None, 0
@@ -110,7 +112,7 @@ class SpilledInput:
         self.rows = table.num_rows
         self._path = path
         self._ids = sampled(one_array(table["trace_id"]), _SAMPLED_ROWS)
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=_OPTIONS) as writer:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=_COMPRESSED) as writer:
             writer.write_table(table)
         self.size_bytes = path.stat().st_size
         self._bytes = table.nbytes

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tables.columns.arrays import value_slots
 from tables.errors import DamagedError, StorageError
 
 
@@ -18,9 +19,11 @@ def check_codes(name: str, arrays: Iterable[Any]) -> None:
     for array in arrays:
         if isinstance(array, pa.DictionaryArray) and array.null_count < len(array):
             indices = array.indices
-            # Without nulls numpy answers in a fifth of the time.
-            most = pc.max(indices).as_py() if array.null_count else int(indices.to_numpy().max())
-            if most is not None and most >= len(array.dictionary):
+            # Numpy answers in a fifth of the time. Where a row is null it may see anything.
+            most = int(value_slots(indices).max())
+            if most >= len(array.dictionary) and array.null_count:
+                most = pc.max(indices).as_py()
+            if most >= len(array.dictionary):
                 raise DamagedError(name, f"has a dictionary of {len(array.dictionary)} values without number {most}")
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import fixed_bytes, numbers
+from tables.columns.arrays import fixed_bytes, numbers, valid_rows, value_slots
 from tables.columns.types import Bools
 from tables.parquet import thrift
 from tables.parquet.encode_pages import (
@@ -118,7 +118,7 @@ def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> 
         draft.statistics = statistics(distinct, array.null_count)
     valid = None
     if array.null_count:
-        valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+        valid = valid_rows(array)
     at = 0  # the first value of a page
     for first, end in pairwise(starts):
         there = None if valid is None else valid[first:end]
@@ -133,7 +133,11 @@ def _values_of(array: Any) -> tuple[_Values, Any] | None:
     """The values, and an array that has each of them at least once."""
     type_ = array.type
     if pa.types.is_dictionary(type_):
-        return _texts(array) if type_.value_type == pa.string() and not array.dictionary.null_count else None
+        if array.dictionary.null_count:
+            return None
+        if type_.value_type == pa.int64():
+            return _repeating_numbers(array)
+        return _texts(array) if type_.value_type == pa.string() else None
     present = array.drop_null() if array.null_count else array
     if type_ == pa.string():
         if not hardly_repeats(array):
@@ -153,9 +157,22 @@ def _texts(encoded: Any) -> tuple[_Values, Any] | None:
         return _Plain(np.empty(0, np.uint8)), dictionary.slice(0, 0)
     if len(dictionary) > DICTIONARY_VALUES_MAX or dictionary.nbytes > _DICTIONARY_BYTES_MAX:
         return None
-    codes = encoded.indices
-    codes = numbers(codes.drop_null() if codes.null_count else codes)
-    return _Codes(codes, (plain_texts(dictionary), len(dictionary))), dictionary
+    return _Codes(_present_codes(encoded), (plain_texts(dictionary), len(dictionary))), dictionary
+
+
+def _present_codes(encoded: Any) -> npt.NDArray[Any]:
+    """The codes of the rows that are not null."""
+    codes = value_slots(encoded.indices)
+    return codes[valid_rows(encoded)] if encoded.null_count else codes
+
+
+def _repeating_numbers(encoded: Any) -> tuple[_Values, Any]:
+    """Integers that have a dictionary already."""
+    dictionary, codes = encoded.dictionary, _present_codes(encoded)
+    values = numbers(dictionary).astype("<i8", copy=False)
+    if not _pays(len(values), len(codes), values.itemsize):
+        return _Plain(values[codes]), dictionary
+    return _Codes(codes, (values.tobytes(), len(values))), dictionary
 
 
 def _numbers(present: Any) -> tuple[_Values, Any]:

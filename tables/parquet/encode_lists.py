@@ -6,7 +6,7 @@ events and links take a quarter of its time. Here work is in proportion to what 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,13 +68,41 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
         return None
     none = np.zeros(len(rows), np.uint8)
     found: list[EncodedChunk] = []
-    entered, levels = rows, SparseLevels(rows, starts)
+    encoder = _LevelEncoder(starts, others)
     for values, entries, defined in _leaves(lists, _Entries(rows, none, none, rows), 0, 0):
-        if entries.rows is not entered:  # siblings share their entries
-            entered, levels = entries.rows, SparseLevels(entries.rows, starts)
-        definition = levels.encode(entries.definition, others)
-        found.append(_encode(values, entries, defined, starts, levels, definition))
+        found.append(_encode(values, entries, defined, starts, encoder.encode(entries)))
     return found
+
+
+class _Levels(NamedTuple):
+    """Encoded levels of a leaf, of each page. places: where its entries are"""
+
+    places: SparseLevels
+    repetition: list[bytes]
+    definition: list[bytes]
+
+
+class _LevelEncoder:
+    """Encodes the levels of one leaf after the other. Siblings share their entries, and most their definition levels.
+
+    others: the definition level of rows without entries
+    """
+
+    def __init__(self, starts: Sequence[int], others: int) -> None:
+        self._starts, self._others = starts, others
+        self._last: tuple[_Entries, _Levels] | None = None
+
+    def encode(self, entries: _Entries) -> _Levels:
+        """Those of a leaf."""
+        last, made = self._last or (None, None)
+        if last is None or made is None or entries.rows is not last.rows:
+            places = SparseLevels(entries.rows, self._starts)
+            repetition = places.encode(entries.repetition, 0)
+            made = _Levels(places, repetition, places.encode(entries.definition, self._others))
+        elif not np.array_equal(entries.definition, last.definition):
+            made = made._replace(definition=made.places.encode(entries.definition, self._others))
+        self._last = (entries, made)
+        return made
 
 
 def _is_known(type_: Any) -> bool:
@@ -131,21 +159,19 @@ def _encode(
     entries: _Entries,
     defined: int,
     starts: Sequence[int],
-    levels: SparseLevels,
-    definition: list[bytes],
+    levels: _Levels,
 ) -> EncodedChunk:
     codes, packer, dictionary = _codes_of(values)
     draft = ChunkDraft(dictionary)
-    repetition = levels.encode(entries.repetition, 0)
-    bounds = np.r_[0, np.cumsum(entries.definition == defined)][levels.entries].tolist()
-    counts = np.diff(levels.pages).tolist()
+    bounds = np.r_[0, np.cumsum(entries.definition == defined)][levels.places.entries].tolist()
+    counts = np.diff(levels.places.pages).tolist()
     for page, first in enumerate(starts[:-1]):
         some = slice(bounds[page], bounds[page + 1])
         if some.start == some.stop:
             body = packer.pack(codes[some]) if packer is not None else b""
         else:
             body = _plain(values[some]) if packer is None else packer.pack(codes[some])
-        draft.pages.append((repetition[page] + definition[page] + body, counts[page], first))
+        draft.pages.append((levels.repetition[page] + levels.definition[page] + body, counts[page], first))
     return draft.encode()
 
 

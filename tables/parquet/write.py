@@ -46,7 +46,7 @@ def to_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Bu
 
     metadata: for the footer's key-value pairs, beside the version of the schema
     """
-    flat = one_chunk(table)
+    flat = _plain_numbers(one_chunk(table))
     return with_directory(written_by_arrow(flat, key_values(metadata), PAGE_ROWS), flat)
 
 
@@ -58,6 +58,15 @@ def key_values(metadata: dict[str, str] | None) -> dict[str, str]:
 def one_chunk(table: pa.Table) -> pa.Table:
     """The table with one array for each column."""
     return pa.Table.from_arrays([one_array(column) for column in table.columns], names=table.column_names)
+
+
+def _plain_numbers(flat: pa.Table) -> pa.Table:
+    """The table without dictionaries of what is no text."""
+    columns = {name: one_array(flat[name]) for name in flat.column_names}
+    for name, array in columns.items():
+        if pa.types.is_dictionary(array.type) and array.type.value_type != pa.string():
+            columns[name] = array.dictionary_decode()
+    return pa.table(columns)
 
 
 def written_by_arrow(

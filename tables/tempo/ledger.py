@@ -7,7 +7,7 @@ covers. A marker goes when the object is there, with the next import or `tidy`. 
 it, even after the block was compacted, or deleted by retention.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -64,13 +64,14 @@ class Ledger:
 
     store: ObjectStore
     tenant: str
+    _index: TenantIndex | None = None  # the newest version that was read: it need not be read again
 
     def known(self) -> "Known":
         """The blocks that the tenant has. Raises: StorageError"""
         paths = self.store.paths(f"imports/tempo/{self.tenant}")
         entries = frozenset(path.rpartition("/")[2].removesuffix(".json") for path in paths)
-        index = IndexStore(self.store).latest(self.tenant)
-        marked = () if index is None else filter(None, map(_marked, index.covered))
+        self._index = IndexStore(self.store).latest(self.tenant, self._index)
+        marked = () if self._index is None else filter(None, map(_marked, self._index.covered))
         return Known(entries, frozenset(marked) - entries)
 
     def read(self, block_ids: Iterable[str]) -> list[Imported]:
@@ -115,7 +116,7 @@ class Ledger:
             kept = {place: end for place, end in index.covered.items() if not self._is_done(place)}
             return index if len(kept) == len(index.covered) else replace(index, covered=kept)
 
-        IndexStore(self.store).commit(self.tenant, change)
+        self._commit(change)
 
     def _show(self, block: TempoBlock, meta: BlockMeta) -> bool:
         added = False
@@ -130,8 +131,11 @@ class Ledger:
             table = pa.concat_tables([index.table, rows_of([meta])])
             return replace(index, table=table, covered={**kept, _marker(block.id): 1})
 
-        IndexStore(self.store).commit(self.tenant, change)
+        self._commit(change)
         return added
+
+    def _commit(self, change: Callable[[TenantIndex], TenantIndex]) -> None:
+        self._index = IndexStore(self.store).commit(self.tenant, change, self._index)
 
     def _is_done(self, place: Place) -> bool:
         block_id = _marked(place)

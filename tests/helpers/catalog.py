@@ -67,6 +67,18 @@ def adding(change: Uncovered, index: TenantIndex) -> TenantIndex | None:
     return add_blocks(index, *change)
 
 
+class Counted(ObjectStore):
+    """Remembers the paths of what is read."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        super().__init__(config)
+        self.read: list[str] = []
+
+    def get(self, path: str) -> bytes | None:
+        self.read.append(path)
+        return super().get(path)
+
+
 class Bucket:
     """A bucket of metas without data; flushes, folds and merges as the live store and the compactor do."""
 
