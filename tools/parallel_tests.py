@@ -55,7 +55,11 @@ SHARES: Final = (
     Share("cluster-workers", ("cluster/test_workers.py", "cluster/test_more_partitions.py"), waits=True),
     Share("cluster-targets", ("cluster/test_targets.py", "cluster/test_replicas.py"), waits=True),
     Share("cluster-failures", ("cluster/test_failures.py", "cluster/test_disks.py"), waits=True),
-    Share("cluster-blocks", ("cluster/test_compaction.py", "cluster/test_iceberg.py"), waits=True),
+    Share(
+        "cluster-blocks",
+        ("cluster/test_compaction.py", "cluster/test_iceberg.py", "cluster/test_procfile.py"),
+        waits=True,
+    ),
     Share("cluster-generator", ("cluster/test_generator.py", "cluster/test_tenants.py"), waits=True),
     Share("prometheus", ("prometheus",), waits=True),
     Share("cluster-receivers", ("cluster/test_kafka_receiver.py", "cluster/test_receivers_docs.py"), waits=True),

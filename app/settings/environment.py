@@ -74,6 +74,14 @@ def _one(key: Key) -> Callable[[str], Sequence[tuple[Key, Any]]]:
     return lambda text: [(key, Text(text))]
 
 
+def _worker(name: str) -> Sequence[tuple[Key, Any]]:
+    """Several processes of a line of the Procfile share a folder. Raises: ValueError"""
+    number = name.rpartition(".")[2]
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError("expected the name of a process and its number, as live-store.2")
+    return [(("worker",), Text(number))]
+
+
 def _remote_write(url: str) -> Sequence[tuple[Key, Any]]:
     return [(("metrics_generator", "storage", "remote_write"), [{"url": url}])]
 
@@ -126,5 +134,6 @@ SHORT_NAMES: Final[Mapping[str, Callable[[str], Sequence[tuple[Key, Any]]]]] = M
         "PORT": _one(("server", "http_listen_port")),
         "TARGET": _one(("target",)),
         "ZONE": _one(("members", "zone")),
+        "HONCHO_PROCESS_NAME": _worker,
     }
 )

@@ -203,7 +203,7 @@ class Settings(Section):
     worker: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=1,
         description="Which of the worker processes that share `data_dir` this is: what only it may write lies in "
-        "`data_dir`/workers/N, that of the first in `data_dir`. `stretto run` sets it.",
+        "`data_dir`/workers/N, that of the first in `data_dir`. `stretto run` and honcho set it.",
     )
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."

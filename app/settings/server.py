@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.values import KIB, MIB, Bytes, Count, HostPortOrEmpty, HostPorts, Name, Port, Seconds
+from app.settings.values import KIB, MIB, Bytes, Count, HostPortOrEmpty, HostPorts, Name, Port, PortOrFree, Seconds
 
 
 class Tls(Section):
@@ -91,10 +91,10 @@ class Server(Section):
         description="Address on which a process listens for other processes of the cluster. Any other than the "
         "loopback needs `server.internal_token_file`, or `server.internal_tls_config` with `client_ca_file`.",
     )
-    grpc_listen_port: Port = Field(
+    grpc_listen_port: PortOrFree = Field(
         default=9095,
-        description="Port on which a process listens for other processes of the cluster. With target `all` it is any "
-        "free port unless this is set: processes tell each other where they are.",
+        description="Port on which a process listens for other processes of the cluster. 0, and with target `all` the "
+        "default: any free port; processes tell each other where they are.",
     )
     internal_token_file: str = Field(
         default="",

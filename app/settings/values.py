@@ -137,6 +137,7 @@ def _without_outer_slashes(text: str) -> str:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+PortOrFree = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
 Count = Annotated[int, Field(ge=1, le=_INT32_MAX)]
 CountOrZero = Annotated[int, Field(ge=0, le=_INT32_MAX)]
 Bytes = Annotated[int, Field(ge=1, le=_BYTES_MAX)]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.standalone.ports import free_ports
+from app.standalone.ports import free_port
 from benchmarks.hostile.kafka_proxy import KafkaProxy
+from tests.harness.brokers import Brokers
 from tests.harness.cluster import Cluster
-from tests.harness.kafka_alone import kafka_alone
 
 # Short, so that a stall is longer than all of them within seconds.
 SETTINGS: Final = {
@@ -46,3 +46,8 @@ def behind_proxy(folder: Path, settings: Mapping[str, str] | None = None) -> Ite
         address = {"KAFKA_URL": f"kafka://127.0.0.1:{proxy_port}"}
         with Cluster(folder, {**SETTINGS, **address, **(settings or {})}) as cluster:
             yield BehindProxy(cluster, proxy, f"127.0.0.1:{port}", process.pid)
+    proxy_port = free_port()
+    # Clients are told to come to the proxy.
+        Brokers(folder, settings=_KAFKA, advertised_port=proxy_port) as brokers,
+        KafkaProxy(proxy_port, brokers.ports[0]) as proxy,
+            yield BehindProxy(cluster, proxy, brokers.addresses[0], brokers.pid())

@@ -8,10 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from app.standalone.ports import free_ports
 from benchmarks.revisions import Code
+from tests.harness.brokers import Brokers
 from tests.harness.cluster import Cluster
-from tests.harness.kafka_alone import kafka_alone
 from tests.harness.other_process import OtherProcess
 
 # Targets, and in how many processes: in the order of their update, as docs/upgrades.md tells. The way back is the
@@ -46,9 +45,8 @@ class Fleet(Cluster):
     def __enter__(self) -> Self:
         """Starts Kafka; what else runs, `start` starts."""
         (self.data_dir / "blocks").mkdir(parents=True)
-        port, controller_port = int(self.kafka_address.rpartition(":")[2]), free_ports(1)[0]
         with ExitStack() as undo:
-            self._process = undo.enter_context(kafka_alone(self._folder, port, controller_port))
+            self.kafka_address = undo.enter_context(Brokers(self._folder)).addresses[0]
             self._stack = undo.pop_all()
         return self
 

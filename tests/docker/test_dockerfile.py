@@ -65,7 +65,7 @@ def test_the_last_stage_has_few_rights() -> None:
 def test_the_last_stage_starts_what_the_procfile_starts() -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     (command,) = [rest for word, rest in stages()[-1] if word == "CMD"]
-    assert lines["all"].endswith(f"/{' '.join(json.loads(command))}")
+    assert lines["all"].endswith(f" {' '.join(json.loads(command))}")
     words = [word for word, _ in stages()[-1]]
     assert {"HEALTHCHECK", "STOPSIGNAL", "EXPOSE", "LABEL"} <= set(words)
 

@@ -25,8 +25,8 @@ def service() -> configparser.SectionProxy:
 
 def test_it_starts_what_the_procfile_starts(service: configparser.SectionProxy) -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    _, _, command = lines["all"].partition(".venv/bin/")
-    assert service["ExecStart"] == f"{service['WorkingDirectory']}/.venv/bin/{command}"
+    _, program, arguments = lines["all"].partition("faust ")
+    assert service["ExecStart"] == f"{service['WorkingDirectory']}/.venv/bin/{program}{arguments}"
 
 
 @pytest.mark.parametrize("target", ["all", *TARGETS])

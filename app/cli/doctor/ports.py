@@ -49,7 +49,7 @@ def places(settings: Settings) -> list[Place]:
     server = settings.server
     found = [Place("query API", server.http_listen_address, server.http_listen_port, "PORT", api=True)]
     fixed = "grpc_listen_port" in server.model_fields_set or settings.target not in EVERYTHING
-    if fixed:
+    if fixed and server.grpc_listen_port:
         address = server.grpc_listen_address
         found.append(Place("other processes", address, server.grpc_listen_port, "server.grpc_listen_port"))
     if "distributor" in settings.targets:

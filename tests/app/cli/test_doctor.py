@@ -128,6 +128,8 @@ def test_ports_of_the_settings(tmp_path):
     """What a process listens on: receivers of distributors; the internal port where it is fixed."""
     names = [one.what for one in ports.places(settings(tmp_path, "target: querier"))]
     assert names == ["query API", "other processes"]
+    free = ports.places(settings(tmp_path, "target: querier\nserver: {grpc_listen_port: 0}"))
+    assert [one.what for one in free] == ["query API"]
     everything = ports.places(settings(tmp_path))
     assert [one.what for one in everything][:2] == ["query API", "OTLP over gRPC"]
     assert [one.udp for one in everything if one.what.startswith("Jaeger")] == [False, False, True, True, False]

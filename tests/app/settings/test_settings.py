@@ -75,6 +75,8 @@ def test_defaults_without_a_file(tmp_path):
         pytest.param("", {"PORT": "81", "STRETTO_SERVER__HTTP_LISTEN_PORT": "82"}, "server.http_listen_port", 82, id="long before short"),
         pytest.param("", {"PORT": ""}, "server.http_listen_port", 3200, id="empty PORT"),
         pytest.param("", {"TARGET": "live-store"}, "target", "live-store", id="TARGET"),
+        pytest.param("", {"HONCHO_PROCESS_NAME": "live-store.2"}, "worker", 2, id="HONCHO_PROCESS_NAME"),
+        pytest.param("", {"STRETTO_SERVER__GRPC_LISTEN_PORT": "0"}, "server.grpc_listen_port", 0, id="any free port"),
         pytest.param("", {"KAFKA_URL": "kafka://a:1,b:2"}, "kafka.address", ("a:1", "b:2"), id="KAFKA_URL"),
         pytest.param("", {"KAFKA_URL": "a:1"}, "kafka.address", ("a:1",), id="KAFKA_URL without scheme"),
         pytest.param("", {"KAFKA_URL": "kafka://a:1/,kafka://b"}, "kafka.address", ("a:1", "b:9092"), id="KAFKA_URL twice"),

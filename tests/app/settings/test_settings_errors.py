@@ -143,6 +143,7 @@ def test_file_error(tmp_path, text, expected):
     ("environ", "expected"),
     [
         pytest.param({"PORT": "x"}, "variable PORT: server.http_listen_port: expected an integer from 1 to 65535; got the text 'x'", id="PORT"),
+        pytest.param({"HONCHO_PROCESS_NAME": "live-store"}, "variable HONCHO_PROCESS_NAME: expected the name of a process and its number, as live-store.2; got the text 'live-store'", id="HONCHO_PROCESS_NAME"),
         pytest.param({"TARGET": "live_store"}, "variable TARGET: target: 'live_store' is no target; expected all, scalable-single-binary, distributor, live-store, metrics-generator, compactor, query-frontend, querier, or some of them separated by commas; got the text 'live_store'", id="TARGET"),
         pytest.param({"KAFKA_URL": "a:1,kafka+ssl://u:pw@b:2"}, "variable KAFKA_URL: kafka.address[1]: expected host:port or kafka://host:port; TLS and SASL are set with kafka.tls and kafka.sasl; got the text 'kafka+ssl://***@b:2'", id="KAFKA_URL"),
         pytest.param({"KAFKA_URL": "a:1/x"}, "variable KAFKA_URL: kafka.address[0]: expected host:port with a port from 1 to 65535, as 0.0.0.0:4317; got the text 'a:1/x'", id="KAFKA_URL with a path"),
