@@ -37,17 +37,12 @@ class BehindProxy:
 @contextmanager
 def behind_proxy(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[BehindProxy]:
     """Running and ready inside, stopped outside. folder: exists, for all that is written. Raises: BenchError"""
-    port, controller_port, proxy_port = free_ports(3)
-    advertised = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{proxy_port}"}
+    proxy_port = free_port()
+    # Clients are told to come to the proxy.
     with (
-        kafka_alone(folder, port, controller_port, {**_KAFKA, **advertised}) as process,
-        KafkaProxy(proxy_port, port) as proxy,
+        Brokers(folder, settings=_KAFKA, advertised_port=proxy_port) as brokers,
+        KafkaProxy(proxy_port, brokers.ports[0]) as proxy,
     ):
         address = {"KAFKA_URL": f"kafka://127.0.0.1:{proxy_port}"}
         with Cluster(folder, {**SETTINGS, **address, **(settings or {})}) as cluster:
-            yield BehindProxy(cluster, proxy, f"127.0.0.1:{port}", process.pid)
-    proxy_port = free_port()
-    # Clients are told to come to the proxy.
-        Brokers(folder, settings=_KAFKA, advertised_port=proxy_port) as brokers,
-        KafkaProxy(proxy_port, brokers.ports[0]) as proxy,
             yield BehindProxy(cluster, proxy, brokers.addresses[0], brokers.pid())
