@@ -46,7 +46,8 @@ class Fleet(Cluster):
         """Starts Kafka; what else runs, `start` starts."""
         (self.data_dir / "blocks").mkdir(parents=True)
         with ExitStack() as undo:
-            self.kafka_address = undo.enter_context(Brokers(self._folder)).addresses[0]
+            brokers = undo.enter_context(Brokers(self._folder))
+            self.kafka_address, self._process = brokers.addresses[0], brokers.process()
             self._stack = undo.pop_all()
         return self
 

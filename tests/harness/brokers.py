@@ -69,6 +69,10 @@ class Brokers:
     def ports(self) -> list[int]:
         return [one.port for one in self._nodes]
 
+    def process(self, number: int = 1) -> "subprocess.Popen[bytes]":
+        """number: of a broker, from 1"""
+        return self._processes[number]
+
     def pid(self, number: int = 1) -> int:
         """number: of a broker, from 1"""
         return self._processes[number].pid
