@@ -18,6 +18,8 @@ from tables.wire.split import take_rows
 # decoded again.
 _GROUP_BYTES: Final = 8 << 20
 _KEPT_BYTES_MAX: Final = 128 << 20
+# What is sealed costs some hundred µs for each batch, whatever its size: smaller ones are joined to about so many rows.
+_JOINED_ROWS: Final = 4096
 
 
 class HeadRecord(NamedTuple):
@@ -180,6 +182,7 @@ def spans_of(
             batches.append(record.decode(item.value))
         except WireError as err:
             bad.append(BadRecord(item.offset, str(err)))
+    batches = in_larger(batches)
     if of_requests:
         decoded = decode_records([item.whole for item in of_requests])
         batches += decoded.batches
@@ -209,6 +212,23 @@ def _as_many(item: HeadRecord, rows: Any) -> Any:
     if len(rows) != item.shared_spans:
         raise WireError(f"{len(rows)} spans, its headers say {item.shared_spans}")
     return rows
+
+
+def in_larger(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The same rows in fewer batches, as far as they have the same columns; in another order."""
+    larger: list[pa.RecordBatch] = []
+    alike: dict[Any, list[pa.RecordBatch]] = {}
+    rows: dict[Any, int] = {}
+    for batch in batches:
+        schema = batch.schema
+        alike.setdefault(schema, []).append(batch)
+        rows[schema] = rows.get(schema, 0) + len(batch)
+        if rows[schema] >= _JOINED_ROWS:
+            larger += _joined(alike.pop(schema))
+            rows[schema] = 0
+    for some in alike.values():
+        larger += _joined(some)
+    return larger
 
 
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
