@@ -101,10 +101,9 @@ class Pieces(payload.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser]:
+def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser | None]:
     """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
-    budget = memory.current().sibling()
-    holder = BudgetUser(budget)
+    holder: BudgetUser | None = None
     body = make()
     parts = _gathered([body] if isinstance(body, bytes) else body)
     first = next(parts, b"")
@@ -114,6 +113,9 @@ def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[l
     pieces: list[bytes] = []
     for piece in _gathered(_packed(parts)) if packed else parts:
         if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
+            if holder is None:
+                budget = memory.current().sibling()
+                holder = BudgetUser(budget)
             budget.reserve(len(piece), "the text of the answer", _CHEAPER)
         pieces.append(piece)
     return pieces, packed, holder

@@ -47,7 +47,7 @@ STORAGE_BYTES = Histogram(
 )
 STORAGE_SECONDS = Histogram(
     "stretto_query_storage_seconds",
-    "Time of all requests to the object storage that one query made; they may overlap.",
+    "Time of all requests to the object storage that one query made, if it made any; they may overlap.",
     buckets=(0.001, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60),
 )
 UNREADABLE: Final = "blocks that the query needs cannot be read now; the server's log says why"
@@ -162,13 +162,15 @@ class QueryExecutor:
         cancelled, done = _Flag(), False
         in_budget = self._on_thread(work, cancelled, counted)
         self._admitted += 1
-        waits = True
-        WORK_QUEUE.inc()
+        waits = self._slots.locked()
+        if waits:
+            WORK_QUEUE.inc()
         try:
             async with asyncio.timeout(limits.timeout_s), self._slots:
                 self._check_open()
-                waits = False
-                WORK_QUEUE.dec()
+                if waits:
+                    waits = False
+                    WORK_QUEUE.dec()
                 with RUNNING.track_inprogress():
                     answer = await asyncio.get_running_loop().run_in_executor(self.pool, walled, in_budget)
             done = True
@@ -184,7 +186,8 @@ class QueryExecutor:
                 CANCELLED.inc()
                 cancelled.set()
             self._admitted -= 1
-            WORK_QUEUE.dec(waits)
+            if waits:
+                WORK_QUEUE.dec()
 
     def _check_open(self) -> None:
         """Its threads take no more work once it is closed. Raises: Stopping"""
@@ -230,7 +233,8 @@ def _observe(usage: RequestUsage) -> None:
     for operation, count in usage.requests.items():
         STORAGE_REQUESTS.labels(operation).observe(count)
     STORAGE_BYTES.observe(usage.bytes)
-    STORAGE_SECONDS.observe(usage.seconds)
+    if usage.requests:
+        STORAGE_SECONDS.observe(usage.seconds)
 
 
 def unavailable(err: StorageError) -> Unavailable:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
@@ -217,8 +216,10 @@ class Querier:
 async def on_new_views(ask: Callable[[], Awaitable[T]]) -> T:
     """Again where blocks that the view had were replaced and deleted meanwhile."""
     for _ in range(_VIEWS_MAX - 1):
-        with suppress(OutdatedError):
+        try:
             return await ask()
+        except OutdatedError:
+            continue
     try:
         return await ask()
     except OutdatedError as err:

@@ -62,7 +62,8 @@ class QueryMetrics:
             read = self._bytes.get(key[:2])
             if read is None:
                 read = self._bytes[key[:2]] = BYTES.labels(*key[:2])
-            read.inc(size_bytes)
+            if size_bytes:
+                read.inc(size_bytes)
 
 
 def _is_quick(slo: Slo, size_bytes: int, seconds: float) -> bool:

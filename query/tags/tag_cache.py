@@ -68,11 +68,11 @@ class TagCache:
 
     def values(self, reader: Reader, field: ast.Field) -> list[FieldValues]:
         """The distinct values of all rows, as `field_values` gives them."""
-        if not self._may_have(reader, field):
-            return []
         key = (ref(reader.source), field)
         values: list[FieldValues] | None = self._cache.get(key)
         if values is None:
+            if not self._may_have(reader, field):
+                return []
             values = [FieldValues(type_, array, array.nbytes) for type_, array in field_values(reader, field, None)]
             size_bytes = _ENTRY_BYTES + sum(each.size_bytes for each in values)
             if size_bytes <= _VALUES_BYTES_MAX:

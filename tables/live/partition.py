@@ -252,9 +252,16 @@ class LivePartition:
 
     def record_counts(self) -> set[int]:
         """Among how many partitions the writers of the live records have split the traces; see `split.places_of`."""
-        segments = (self.segment_count(segment) for segment in (*self.retained, *self.segments))
-        heads = (opened.partition_count for opened in self._heads.values())
-        return {*segments, *(job.partition_count for job in self.sealing), *heads}
+        # Each query asks each partition, of which most have little or nothing.
+        counts: set[int] = set()
+        for segments in (self.retained, self.segments):
+            for segment in segments:
+                counts.add(self.segment_count(segment))
+        for job in self.sealing:
+            counts.add(job.partition_count)
+        for opened in self._heads.values():
+            counts.add(opened.partition_count)
+        return counts
 
     def segment_count(self, segment: SegmentInfo) -> int:
         """The partition count of a segment. Earlier versions did not note it: then there was but one."""
@@ -288,10 +295,16 @@ class LivePartition:
 
     def fits(self, flushed_offset: int) -> bool:
         """Whether live data can be cut at this offset. If not, another worker has cut the partition here, late."""
-        first = min((job.head.records[0].offset for job in self.sealing), default=flushed_offset)
-        first = min((one.head.records[0].offset for one in self._heads.values()), default=first)
-        crossing = any(s.first_offset < flushed_offset <= s.last_offset for s in self.segments)
-        return first >= flushed_offset and not crossing
+        for job in self.sealing:
+            if job.head.records[0].offset < flushed_offset:
+                return False
+        for opened in self._heads.values():
+            if opened.head.records[0].offset < flushed_offset:
+                return False
+        for segment in self.segments:  # noqa: SIM110  # as above: a generator takes longer than most loops here
+            if segment.first_offset < flushed_offset <= segment.last_offset:
+                return False
+        return True
 
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
         """The tenant's live data at offsets ≥ flushed_offset."""

@@ -283,9 +283,12 @@ class LiveStore:
     def parts_from(self, partition: LivePartition, flushed_offset: int, tenant: str) -> list[LivePart]:
         """What the partition has of the tenant from the offset on. In: an offset that it `fits`, and `holds_from`"""
         view = partition.live(flushed_offset, tenant)
-        sources = [self.source(info) for info in view.segments]
-        parts: list[LivePart] = [partial(_segments, sources)] if sources else []
-        return parts + [partial(_head_sources, head, count) for head, count in view.heads]
+        parts: list[LivePart] = []
+        if view.segments:
+            parts.append(partial(_segments, [self.source(info) for info in view.segments]))
+        for head, count in view.heads:
+            parts.append(partial(_head_sources, head, count))
+        return parts
 
     def overtaken(self) -> list[int]:
         """Partitions to open again, because another worker has cut them at an offset where nothing ends here."""
