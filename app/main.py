@@ -27,7 +27,7 @@ from app.process.memory_watch import MemoryWatch
 from app.process.overrides import OverridesReader
 from app.process.own_overrides_reader import OwnOverridesReader
 from app.process.reload import ReloadOnSignal, SettingsReload
-from app.process.shutdown import ExitDeadline
+from app.process.shutdown import ExitDeadline, ShutdownDelay
 from app.process.topics import ensure_topics, specs
 from app.querying.no_queries import NoQueries
 from app.settings import Settings, load
@@ -100,16 +100,20 @@ def _worker(settings: Settings, shared: Shared, target: Target) -> StreamApp:
     if settings.log_format != "text":
         worker.conf.logging_config = logging_config(settings.log_format, settings.log_level)
     own.leaving = lambda: worker.leaving or worker.should_stop
+    delay = ShutdownDelay(settings.shutdown_delay)
+    worker.before_stop += [delay.begin, delay.rest]
     if target.live is not None:
-        worker.before_stop.append(hand_over(settings, shared, target.apps["live-store"], target.live).run)
+        worker.before_stop.insert(1, hand_over(settings, shared, target.apps["live-store"], target.live).run)
     watch = _consumer_watch(settings, shared, target)
     worker.before_start[:0] = [watch.begin, make_topics] if target.apps else [make_topics]
+    server = QueryServer(settings, backend, rings, runtime, tenants, reload)
+    server.stopping = own.leaving
     # First in and last out: who asks for partitions that are leaving finds out why.
     worker.parts.insert(0, members_service(settings, shared.kafka, own, shared.members))
     worker.parts += [
         InternalListener(shared.internal),
         *([reader] if reader is not None else []),
-        QueryServer(settings, backend, rings, runtime, tenants, reload),
+        server,
         ReloadOnSignal(reload),
         *target.servers,
         watch,

@@ -80,7 +80,7 @@ class PartitionManager:
         self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
         self._room_on_disk.set()
         self._caught_up_at: dict[int, int] = {}
-        self._assigned = False
+        self._mine: set[int] | None = None  # the assigned partitions, open or not; None: not assigned yet
         self._waits: dict[int, str] = {}  # why nothing is taken of a partition
         self._waits_of_all: list[str] = []
         self._late: dict[int, asyncio.Task[None]] = {}  # partitions whose storage did not answer in time
@@ -104,7 +104,7 @@ class PartitionManager:
             store.release(gone)
         ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
         self._caught_up_at = {tp.partition: end for tp, end in ends.items()}
-        self._assigned = True
+        self._mine = set(mine)
         opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
         if opening:
             # Faust would continue without us after a while; other partitions need not wait for a storage that is away.
@@ -156,8 +156,12 @@ class PartitionManager:
 
     def not_ready(self) -> list[str]:
         """Reasons why queries here would miss spans."""
-        if self.store is None or not self._assigned:
+        if self.store is None or self._mine is None:
             return ["live store: waiting for partitions to be assigned", *self._consumers.problems(_NOT_NEEDED)]
+        opening = [
+            f"live store: partition {number} is being opened"
+            for number in sorted(self._mine - self.store.partitions.keys())
+        ]
         reasons = [
             f"live store: partition {number} is at offset {self.store.partitions[number].next_offset} of {end}"
             for number, end in self.behind().items()
@@ -166,6 +170,7 @@ class PartitionManager:
             reasons
             + [f"live store: {problem}" for problem in self.problems.values()]
             + self._consumers.problems(_NOT_NEEDED)
+            + opening
         )
 
     def behind(self) -> dict[int, int]:

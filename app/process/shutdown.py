@@ -1,8 +1,12 @@
-"""Ends the process in time, although threads may wait for a storage that is away."""
+"""How a process ends: it says so before it stops to listen, and it ends in time, although threads may wait for a
+storage that is away.
+"""
 
+import asyncio
 import logging
 import os
 import threading
+import time
 from typing import Any, Final, NoReturn
 
 import faust
@@ -29,6 +33,25 @@ class ExitDeadline(faust.Service):  # type: ignore[misc]  # Faust has no types h
         timer = threading.Timer(self._within_s, _exit_now)
         timer.daemon = True
         timer.start()
+
+
+class ShutdownDelay:
+    """Between "stop" and stopping: /ready says 503 meanwhile, and all else goes on. What else is done before the stop
+    is done in this time.
+    """
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s, self._end_s = delay_s, 0.0
+
+    async def begin(self) -> None:
+        """The first of the hooks `StreamApp.before_stop`."""
+        self._end_s = time.monotonic() + self._delay_s
+        if self._delay_s:
+            log.info("not ready any more; goes on for %g s (shutdown_delay)", self._delay_s)
+
+    async def rest(self) -> None:
+        """The last of these hooks: returns when the time is over."""
+        await asyncio.sleep(max(0.0, self._end_s - time.monotonic()))
 
 
 def end_with_error(text: str) -> NoReturn:

@@ -205,6 +205,11 @@ class Settings(Section):
         description="Which of the worker processes that share `data_dir` this is: what only it may write lies in "
         "`data_dir`/workers/N, that of the first in `data_dir`. `stretto run` and honcho set it.",
     )
+    shutdown_delay: DurationOrZero = Field(
+        default=0,
+        description="How long a process that is told to stop (SIGTERM) goes on as before, while /ready says 503, so "
+        "that load balancers leave it out before it stops to listen. `stretto run` does not wait longer than 4 s.",
+    )
     log_level: Literal["debug", "info", "warn", "error"] = Field(
         default="info", description="Lowest level of the messages that are logged."
     )

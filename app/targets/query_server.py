@@ -51,6 +51,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         super().__init__(**kwargs)
         self._runtime, self._tenants = runtime, tenants
         self._settings, self._backend, self._rings, self._reload = settings, backend, rings, reload
+        self.stopping: Callable[[], bool] = lambda: False  # whether the process was told to stop
         self._watch = FileWatch(settings.server.file_poll_s)
         self._runner: web.AppRunner | None = None
         self._site: SharedSite | None = None
@@ -74,7 +75,9 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             self._backend,
             limits_now,
             access,
-            process=Process(settings.target, configs, server.worker_addresses, page_config(settings, os.environ)),
+            process=Process(
+                settings.target, configs, server.worker_addresses, page_config(settings, os.environ), self.stopping
+            ),
             rings=self._rings,
             profiling=server.pprof_enabled,
             tenants=tenants,

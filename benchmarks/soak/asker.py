@@ -100,11 +100,12 @@ class Asker(threading.Thread):
         try:
             return question(self._url())
         except urllib.error.HTTPError as error:
-            text = f"{error.code}: {error.read().decode(errors='replace').strip()[:80]}"
+            with error:
+                text = f"{error.code}: {error.read().decode(errors='replace').strip()[:80]}"
             told = error.headers.get("Retry-After") is not None
             fine = error.code in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS) and told
             (self.refused if fine else self.wrong_refusals)[text] += 1
-        except count.PartialAnswer:  # a trace by its id says so instead of 503
+        except count.PartialAnswerError:  # a trace by its id says so instead of 503
             self.refused["206: partial"] += 1
         except (OSError, http.client.HTTPException) as error:  # the process was killed, or stands still
             reason = getattr(error, "reason", error)

@@ -35,7 +35,7 @@ TENANT: Final = "single-tenant"
 EXAMPLES_MAX: Final = 5
 
 
-class PartialAnswer(BenchError):
+class PartialAnswerError(BenchError):
     """The answer says itself that it is only a part."""
 
 
@@ -88,7 +88,7 @@ def counted(http_url: str, start_s: int, end_s: int, once_within_s: float | None
 def count_pass(http_url: str, ledger: Ledger, number: int, once_within_s: float | None = None) -> Found:
     """Count one pass by search. The ledger is read before and after: what is acknowledged meanwhile may be there.
 
-    once_within_s: ask but once, and raise what `asked_once` raises; None: ask again for a while where the server says 503
+    once_within_s: ask but once, and raise what `asked_once` raises; None: again for a while where the server says 503
     """
     template, start_ns = ledger.template, ledger.starts_ns[number]
     least = ledger.bounds(number)[0]
@@ -233,8 +233,7 @@ def check_trace(
 ) -> Found:
     """Compare a trace span by span. sent: see `sent_spans`. once_within_s: see `count_pass`"""
     trace_id = ids.trace_ids(ids.words(number, [trace])).tobytes().hex()
-    url, headers = f"{http_url}/api/traces/{trace_id}", {"Accept": "application/protobuf"}
-    answer = ask(url, headers) if once_within_s is None else asked_once(url, once_within_s, headers)
+    answer = _trace(f"{http_url}/api/traces/{trace_id}", once_within_s)
     found = Found()
     seen: Counter[bytes] = Counter()
     for group in TracesData.FromString(answer).resource_spans:
@@ -257,6 +256,19 @@ def check_trace(
     return found
 
 
+def _trace(url: str, once_within_s: float | None) -> bytes:
+    """The answer; b"" where the trace is not found: all of its spans are missing then."""
+    headers = {"Accept": "application/protobuf"}
+    try:
+        return ask(url, headers) if once_within_s is None else asked_once(url, once_within_s, headers)
+    except (urllib.error.HTTPError, BenchError) as error:
+        cause = error if isinstance(error, urllib.error.HTTPError) else error.__cause__
+        if isinstance(cause, urllib.error.HTTPError) and cause.code == HTTPStatus.NOT_FOUND:
+            cause.close()
+            return b""
+        raise
+
+
 def plain(span: Span) -> bytes:
     """A span's bytes with its attributes in order, since their order means nothing, and a status, be it empty."""
     copy = Span()
@@ -271,10 +283,10 @@ def plain(span: Span) -> bytes:
 
 
 def asked_once(url: str, within_s: float, headers: dict[str, str] | None = None) -> bytes:
-    """Raises what urllib raises, and PartialAnswer."""
+    """Raises what urllib raises, and PartialAnswerError."""
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=within_s) as answer:
         if answer.status != HTTPStatus.OK:
-            raise PartialAnswer(f"{url} answers {answer.status}: a part of the spans could not be read")
+            raise PartialAnswerError(f"{url} answers {answer.status}: a part of the spans could not be read")
         body: bytes = answer.read()
         return body
 

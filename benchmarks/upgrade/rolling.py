@@ -16,6 +16,7 @@ from benchmarks.upgrade.fleet import Fleet, is_ready
 from tests.harness.cluster import BenchError
 
 READY_S: Final = 120.0
+STOP_S: Final = 60.0  # as the Helm chart gives a process
 POLL_S: Final = 0.2
 # What would tell that one revision does not understand the other.
 COMPLAINTS: Final = (
@@ -78,7 +79,7 @@ class Rolling:
         process, errors, start_s = self._fleet.members[name], loader.errors.total(), time.monotonic()
         self._note_complaints(name)
         try:
-            status = process.stop()
+            status = process.stop(STOP_S)
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{name} did not end within {error.timeout:g} s of SIGTERM") from error
         if status:

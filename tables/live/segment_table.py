@@ -48,6 +48,7 @@ class SegmentInfo:
 
 
 _NAMES: Final = tuple(field.name for field in fields(SegmentInfo))
+_FIRST_SCHEMA: Final = 1  # of a segment that does not say which
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,8 @@ class SegmentTable(faust.Table):  # type: ignore[misc]  # Faust has no types her
 def _info(value: bytes) -> SegmentInfo:
     """What a segment is. What later builds add to it is ignored. Raises: WireError"""
     try:
-        said = orjson.loads(value)
-        info = SegmentInfo(**{name: said[name] for name in _NAMES if name in said} | {"schema": said.get("schema", 1)})
+        said = {"schema": _FIRST_SCHEMA, **orjson.loads(value)}
+        info = SegmentInfo(**{name: said[name] for name in _NAMES if name in said})
     except (ValueError, TypeError) as err:
         raise WireError(f"not the description of a segment: {err}") from err
     if info.schema > SCHEMA_VERSION:
@@ -185,6 +186,14 @@ def _info(value: bytes) -> SegmentInfo:
             f"a segment has version {info.schema} of the schema, this build reads {SCHEMA_VERSION}; {NEWER}"
         )
     return info
+
+
+def _description(info: SegmentInfo) -> bytes:
+    """What `_info` reads. Builds of before the field `schema` refuse it: after a way back they have to read this."""
+    said = asdict(info)
+    if info.schema == _FIRST_SCHEMA:
+        del said["schema"]
+    return orjson.dumps(said)
 
 
 class Segments:
@@ -199,7 +208,7 @@ class Segments:
         batch = rocksdict.WriteBatch(raw_mode=True)
         key = self._key(info)
         batch.put(b"d" + key, memoryview(data).tobytes())
-        batch.put(b"i" + key, orjson.dumps(asdict(info)))
+        batch.put(b"i" + key, _description(info))
         self._write(batch, f"segment {info.partition}/{info.tenant}/{info.first_offset}")
 
     def data(self, info: SegmentInfo) -> bytes:

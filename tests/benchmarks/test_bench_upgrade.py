@@ -17,6 +17,7 @@ from benchmarks.soak.template import Template
 from benchmarks.upgrade import __main__ as upgrade
 from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from tests.harness.cluster import BenchError
+from tests.helpers.canned_server import CannedServer
 from tests.helpers.files import ROOT
 
 START_NS = 1_900_000_000_000_000_000
@@ -149,6 +150,15 @@ def test_count_by_metrics_finds_doubles(monkeypatch, ledger):
     assert not found.right
 
 
+@pytest.mark.parametrize("once_within_s", [None, 1.0])
+def test_a_trace_that_is_not_found_misses_all_its_spans(ledger, once_within_s):
+    """It may be late: it is asked for again, as whatever lacks something."""
+    sent = count.sent_spans(ledger, 0, 0)
+    with CannedServer({}) as server:
+        found = count.check_trace(server.url, 0, 0, sent, once_within_s)
+    assert (found.missing, found.spans) == (len(sent), 0)
+
+
 @pytest.mark.parametrize(("answer", "missing"), [({"traces": [{}]}, 0), ({"traces": []}, 1), ({}, 1)])
 def test_an_answer_with_nothing_is_wrong(monkeypatch, ledger, answer, missing):
     monkeypatch.setattr(count, "asked_once", lambda *_: json.dumps(answer))
@@ -173,7 +183,7 @@ def refusal(status, **headers):
         pytest.param(ConnectionResetError(), True, False, id="broken, though it ended in order"),
         pytest.param(ConnectionResetError(), False, True, id="broken by kill -9"),
         pytest.param(TimeoutError(), True, False, id="no answer"),
-        pytest.param(count.PartialAnswer("206"), True, True, id="a trace by id says that it lacks something"),
+        pytest.param(count.PartialAnswerError("206"), True, True, id="a trace by id says that it lacks something"),
     ],
 )
 def test_what_a_refusal_must_be(ledger, error, orderly, fine):

@@ -71,11 +71,11 @@ class OtherProcess:
                 [*command, "--without-web"], env=self._environment, stdout=log, stderr=log, cwd=self._folder
             )
 
-    def stop(self) -> int:
+    def stop(self, within_s: float = STOP_S) -> int:
         """As an orchestrator does. Returns the exit status."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(STOP_S)
+        return self._process.wait(within_s)
 
     def kill(self) -> None:
         """kill -9; nothing if it has ended."""

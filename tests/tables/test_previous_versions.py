@@ -158,6 +158,35 @@ def test_a_later_index_is_refused_by_name(bucket: Bucket, monkeypatch: pytest.Mo
     assert len(reader.snapshot("u").blocks) == 1
 
 
+# What the code of 29 November 2026 (revision 4bd8a1ea) knows of a segment. It refuses a description with more.
+FIELDS_OF_SEGMENTS = {
+    "tenant",
+    "partition",
+    "first_offset",
+    "last_offset",
+    "spans",
+    "size_bytes",
+    "start_min_ns",
+    "end_max_ns",
+    "first_timestamp_ms",
+    "last_timestamp_ms",
+    "partition_count",
+}
+
+
+@in_loop
+async def test_earlier_versions_read_segments_after_a_way_back(tmp_path: Path) -> None:
+    """A live store that cannot read them would not open the partition, and nobody else would have it."""
+    with world(tmp_path) as w:
+        await w.manager.resume([TP0])
+        await w.manager.take(message(0, spans=12))
+        await w.manager.drain(0)
+        (info,) = w.state.segments
+        written = orjson.loads(w.table.data.db[b"i" + w.store._segments._key(info)])
+        assert set(written) == FIELDS_OF_SEGMENTS
+        assert w.store._segments.of_partition(0) == [info]
+
+
 @in_loop
 async def test_segments_of_a_later_version_are_made_again(tmp_path: Path) -> None:
     """After a step back the live store starts all the same: Kafka has the spans."""

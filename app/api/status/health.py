@@ -32,6 +32,8 @@ async def ready(request: web.Request) -> web.Response:
     damaged: no reason to take the process out of service.
     """
     backend = request.app[BACKEND]
+    if request.app[PROCESS].stopping():
+        return plain_text(503, "stopping: it was told to\n")
     reasons, damage = backend.not_ready(), public(f"damaged: {line}" for line in backend.damage())
     if reasons:
         return plain_text(503, public(reasons) + damage)

@@ -30,13 +30,14 @@ class Configs:
 @dataclass(frozen=True, slots=True)
 class Process:
     """target: the setting `target`. workers: host:port of the worker processes that share ports, this one among them;
-    empty: there are no others. page: what the web page is told
+    empty: there are no others. page: what the web page is told. stopping: whether the process was told to stop
     """
 
     target: str
     configs: Configs = field(default_factory=Configs)
     workers: Sequence[str] = ()
     page: PageConfig = field(default_factory=PageConfig)
+    stopping: Callable[[], bool] = lambda: False
 
 
 PROCESS: Final = web.AppKey("process", Process)

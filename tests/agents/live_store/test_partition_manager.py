@@ -1,6 +1,7 @@
 """The partition manager without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,27 @@ async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_not_ready_while_partitions_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next process of a rolling restart would be stopped before this one can answer for its partitions."""
+    with world(tmp_path) as w:
+        real, opening, goes_on = w.store.load, threading.Event(), threading.Event()
+
+        def load(number: int) -> LivePartition:
+            opening.set()
+            goes_on.wait(10)
+            return real(number)
+
+        monkeypatch.setattr(w.store, "load", load)
+        resuming = asyncio.ensure_future(w.manager.resume([TP0]))
+        while not opening.is_set():
+            await asyncio.sleep(0.01)
+        assert w.manager.not_ready() == ["live store: partition 0 is being opened"]
+        goes_on.set()
+        await resuming
+        assert w.manager.not_ready() == []
+
+
+@in_loop
 async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The assignment does not wait for ever; what is passed over meanwhile is read again once the storage answers."""
     monkeypatch.setattr(partition_manager, "_OPEN_WAIT_S", 0.05)
@@ -314,6 +336,7 @@ async def test_storage_away_at_the_start(tmp_path: Path, monkeypatch: pytest.Mon
         assert await w.manager.resume([TP0]) == {}
         await w.manager.take(message(0))
         assert "the storage is away" in w.manager.not_ready()[0]
+        assert w.manager.not_ready()[-1] == "live store: partition 0 is being opened"
         fail = False
         while not w.consumer.sought:
             await asyncio.sleep(0.01)

@@ -73,8 +73,10 @@ The settings file of all roles. What no value says is not in it: the program's d
 {{- else -}}
 {{- $_ := set $server "internal_token_file" (printf "%s/token" $internal) -}}
 {{- end -}}
+{{/* shutdown_delay: Kubernetes takes a moment to send nothing to a pod that ends. */}}
 {{- $settings := dict
   "multitenancy_enabled" .Values.multitenancyEnabled
+  "shutdown_delay" "5s"
   "server" $server
   "kafka" (mergeOverwrite (dict "address" .Values.kafka.address) (deepCopy .Values.kafka.config))
   "distributor" (dict "receivers" $receivers)
