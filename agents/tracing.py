@@ -4,9 +4,9 @@ Spans nest as tasks do: a span that is begun inside of another one's `with`, or 
 child.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Final, Literal, Protocol
 
 Kind = Literal["internal", "server", "client"]
@@ -64,11 +64,6 @@ def use(tracer: Tracer | None) -> None:
     _used[:] = [] if tracer is None else [tracer]
 
 
-def is_on() -> bool:
-    """Whether spans may be recorded."""
-    return bool(_used)
-
-
 def take_incoming(traceparent: str | None) -> None:
     """What the request that this task answers says of the trace it belongs to; None or "": nothing."""
     if _used:
@@ -91,6 +86,25 @@ def span(
 def ingest(attributes: Attributes, body: bytes) -> AbstractContextManager[OwnSpan]:
     """See `Tracer.ingest`."""
     return _used[0].ingest(attributes, body) if _used else _OFF
+
+
+def begin_ingest(attributes: Attributes, body: bytes) -> Callable[[BaseException | None], None] | None:
+    """As `ingest`, for a request that has no task of its own. Out: what ends the span, with the error if there was one;
+    only its first call counts. None: no span is recorded. Spans cannot nest in it.
+    """
+    made = ingest(attributes, body)
+    if isinstance(made, nullcontext):
+        return None
+    # Its beginning and its end are in one context, whoever calls: what it makes the current span is so nowhere else.
+    context = copy_context()
+    context.run(made.__enter__)
+    begun = [made]
+
+    def end(err: BaseException | None) -> None:
+        while begun:
+            context.run(begun.pop().__exit__, None if err is None else type(err), err, None)
+
+    return end
 
 
 def background(name: str, attributes: Attributes, tenants: Mapping[str, int]) -> AbstractContextManager[OwnSpan]:

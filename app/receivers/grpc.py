@@ -11,7 +11,6 @@ from typing import Final
 
 import grpc
 
-from agents import tracing
 from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
 from app.net.access import Access, Identity
@@ -253,7 +252,7 @@ class _Call:
             return
         server = self._server
         ordinary = not self._pieces[0][0] and server.method.to_otlp is None and self._size <= _JOIN_HERE_BYTES_MAX
-        if ordinary and not tracing.is_on():  # own spans nest in tasks
+        if ordinary:
             self._submit()
             return
         self._task = server.run(self)

@@ -1,6 +1,8 @@
 """The door of each receiver to the batcher: rates and sizes of tenants, what is accepted and refused, copies."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +17,8 @@ from agents.distributor.tenant_metrics import PUSH_SECONDS, ReceiverMetrics, Rec
 from app.receivers.batcher import Batcher, Settled, Writing
 from app.receivers.input_budget import InputBytes
 from tables.wire.otlp.raw_spans import RawSpans
+
+EndSpan = Callable[[BaseException | None], None]
 
 TOO_MANY_SPANS: Final = "too_many_spans"
 
@@ -56,6 +60,19 @@ class Intake:
             tenancy.forwarding.offer(names, request)
 
 
+class _TracedWriting:
+    """A request that has an own span."""
+
+    __slots__ = ("_end_span", "_writing")
+
+    def __init__(self, writing: Writing, end_span: EndSpan) -> None:
+        self._writing, self._end_span = writing, end_span
+
+    def gone(self) -> None:
+        self._end_span(asyncio.CancelledError())
+        self._writing.gone()
+
+
 class Ingress:
     """The door of one receiver; belongs to the event loop."""
 
@@ -79,9 +96,31 @@ class Ingress:
         return outcome
 
     def submit(self, tenant: str, body: bytes, held: InputBytes | None, settled: Settled) -> Writing:
-        """See `Batcher.submit`. It makes no own span: spans nest in tasks. Raises: LimitExceeded"""
+        """See `Batcher.submit`. Raises: LimitExceeded"""
         series, start_s = self._admitted(tenant, body, held), time.perf_counter()
+        end_span = tracing.begin_ingest({"tenant": tenant, "receiver": self._intake.name}, body)
+        if end_span is not None:
+            return self._submit_traced(end_span, series, start_s, Request(tenant, body), held, settled)
         return self._batcher.submit(tenant, body, held, partial(self._settled, series, start_s, tenant, body, settled))
+
+    def _submit_traced(
+        self,
+        end_span: EndSpan,
+        series: ReceiverSeries,
+        start_s: float,
+        request: Request,
+        held: InputBytes | None,
+        settled: Settled,
+    ) -> Writing:
+        def traced(result: Outcome | BaseException) -> None:
+            end_span(result if isinstance(result, BaseException) else None)
+            self._settled(series, start_s, request.tenant, request.body, settled, result)
+
+        try:
+            return _TracedWriting(self._batcher.submit(request.tenant, request.body, held, traced), end_span)
+        except BaseException as err:
+            end_span(err)
+            raise
 
     def _settled(
         self,

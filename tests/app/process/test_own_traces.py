@@ -1,16 +1,28 @@
 """Own traces: who is traced, what belongs together, and what never is."""
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from agents import tracing
+from agents.distributor.forwarders.forwarder import Forwarding
+from agents.distributor.rate_limits import RateLimits
+from agents.distributor.record_producer import KafkaUnavailable
+from agents.distributor.requests import Outcome
+from agents.distributor.tenant_metrics import TenantMetrics
 from app.errors import SettingsError
 from app.process import own_traces
 from app.querying.executor import QueryExecutor, QueryLimits
+from app.receivers.ingress import Ingress, Tenancy
 from app.rpc.frames import RpcFrame, with_traceparent
 from app.settings import Settings
+from tables.wire.otlp.raw_spans import RawSpans
+from tests.helpers.limits import FixedLimits
+from tests.helpers.otlp_grpc import export, serving
+from tests.helpers.receivers import FakeBatcher
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -102,6 +114,54 @@ def test_requests_with_own_spans_are_not_traced(spans):
     assert finished() == {}
     with tracing.ingest({"tenant": "a"}, b"spans"):
         pass
+    assert finished()["ingest"].attributes["size_bytes"] == 5
+
+
+def traced_request(ingress, answer, *, gone=False):
+    """Hands a request over without a task of its own, and waits for the answer. Out: what the receiver hears"""
+
+    async def main():
+        heard = asyncio.get_running_loop().create_future()
+        writing = ingress(answer).submit("a", b"spans", None, heard.set_result)
+        assert not trace.get_current_span().get_span_context().is_valid  # it is nobody's current span
+        if gone:
+            writing.gone()
+            return None
+        return await heard
+
+    return asyncio.run(main())
+
+
+def ingress(answer):
+    limits = FixedLimits({})
+    tenancy = Tenancy(limits, RateLimits(limits), TenantMetrics(10), Forwarding({}), RawSpans())
+    return Ingress(FakeBatcher(answer), tenancy, "otlp", "grpc")
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone", "error"),
+    [(Outcome(1), False, ""), (KafkaUnavailable("away"), False, "KafkaUnavailable"), (Outcome(1), True, "Cancelled")],
+)
+def test_a_request_without_a_task_is_traced(spans, answer, gone, error):
+    """Its span begins and ends in callbacks of different contexts; also if it fails, or its client goes away."""
+    finished = spans(ingest_ratio=1)
+    assert traced_request(ingress, answer, gone=gone) is (None if gone else answer)
+    one = finished()["ingest"]
+    assert dict(one.attributes) == {"tenant": "a", "receiver": "otlp", "size_bytes": 5}
+    assert one.parent is None
+    assert one.status.is_ok is not (bool(error) and not gone)
+    assert error in one.events[0].attributes["exception.type"] if error and not gone else not one.events
+
+
+def test_a_request_over_grpc_has_no_task_though_it_is_traced(spans):
+    finished = spans(ingest_ratio=1)
+
+    async def use(server, _batcher, port):
+        server.batcher = ingress(Outcome(1))
+        with patch.object(server, "run", side_effect=AssertionError("a task")):
+            assert await export(port, b"spans") is None
+
+    serving(use)
     assert finished()["ingest"].attributes["size_bytes"] == 5
 
 
