@@ -14,7 +14,7 @@ from query import memory
 from query.language import ast
 from query.language.fields import field_columns
 from query.scan.arrays import INT64, Rows, compact, to_numpy
-from query.scan.source import DerivedCache, Estimating, Source
+from query.scan.source import DerivedCache, Estimating, Source, TraceCounting
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
@@ -222,6 +222,12 @@ class Reader:
         if self._traces is None:
             self._traces = self.source.traces()
         return self._traces
+
+    def trace_count(self) -> int:
+        """How many traces there are."""
+        if self._traces is None and isinstance(self.source, TraceCounting):
+            return self.source.trace_count()
+        return len(self.traces().ids)
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """No value of the column is less or greater; None where not known."""

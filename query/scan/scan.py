@@ -141,7 +141,7 @@ class Scan:
     def inspected(self, left: int = 0) -> Inspected:
         """How much work it took until now. left: pieces that are not looked at yet"""
         return Inspected(
-            traces=sum(len(reader.traces().ids) for reader in self._evaluated) if self.plan.counts_traces else 0,
+            traces=sum(reader.trace_count() for reader in self._evaluated) if self.plan.counts_traces else 0,
             spans=sum(reader.rows for reader in self._evaluated),
             bytes=sum(reader.bytes_read for reader in {*self.readers, *self._evaluated}),
             sources=len(self._evaluated),

@@ -43,6 +43,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class TraceCounting(Protocol):
+    """What a source may do besides: say how many traces it has without reading them."""
+
+    def trace_count(self) -> int:
+        """As many as `traces` gives."""
+        ...
+
+
+@runtime_checkable
 class Estimating(Protocol):
     """What a source may do besides: say how much memory a `read` takes before it is done."""
 

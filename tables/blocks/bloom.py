@@ -106,6 +106,7 @@ class FilterQuestion:
 class FileFilter(NamedTuple):
     """What FileMeta says of the filter and the trace ids of a file: fields of the same names."""
 
+    traces: int
     trace_id_min: str
     trace_id_max: str
     bloom_bytes: int
@@ -124,9 +125,9 @@ class BloomWriter:
         data = make_filter(ids)
         low, high = (ids[at].ljust(16, b"\0").hex() for at in (0, -1)) if len(ids) else ("", "")
         if len(data) <= INLINE_BYTES_MAX:
-            return FileFilter(low, high, 0, zlib.crc32(data), base64.b64encode(data).decode())
+            return FileFilter(len(ids), low, high, 0, zlib.crc32(data), base64.b64encode(data).decode())
         self._parts.append(data)
-        return FileFilter(low, high, len(data), zlib.crc32(data), "")
+        return FileFilter(len(ids), low, high, len(data), zlib.crc32(data), "")
 
     def data(self) -> bytes:
         """The bytes of the object `bloom`; b"": the block needs none."""

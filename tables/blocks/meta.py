@@ -27,6 +27,7 @@ class FileMeta(BaseModel):
     """One Parquet file of a block.
 
     tail: size and checksum of its end after the pages; size 0: unknown. crc32: checksum of the whole file; 0: unknown
+    traces: how many it has spans of; 0: unknown
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
     bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
     bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
@@ -41,6 +42,7 @@ class FileMeta(BaseModel):
     tail_bytes: Int64 = 0
     tail_crc32: Int64 = 0
     crc32: Int64 = 0
+    traces: Int64 = 0
     trace_id_min: str = ""
     trace_id_max: str = ""
     bloom_bytes: Int64 = 0

@@ -369,7 +369,9 @@ class BlockList:
         def open_file() -> RangeFile:
             return RangeFile(read_ranges, file.size_bytes)
 
-        return ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
+        source = ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
+        source.known_trace_count = file.traces
+        return source
 
     def _read_file(self, path: str, size_bytes: int) -> Any:
         (data,) = self._files.read("parquet-page", path, [(0, size_bytes)])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.parquet.open_file import open_parquet
+from tables.parquet.open_file import open_parquet, read_tail
 from tables.storage.object_store import ObjectStore, RangeFile
 
 # Columns whose bounds let engines skip files.
@@ -42,7 +42,8 @@ class DataFileFooter:
 def read_footer(store: ObjectStore, url: str, meta: BlockMeta, file: FileMeta) -> DataFileFooter:
     """Reads the footer of a block's file. Raises: DamagedError, StorageError"""
     path = meta.path_of(file)
-    opened = open_parquet(path, _opener(store, path, file.size_bytes), file.tail)
+    opener = _opener(store, path, file.size_bytes)
+    opened = open_parquet(path, opener, None if file.tail is None else read_tail(path, opener, file.tail))
     group = opened.file.metadata.row_group(0)
     bounds = {}
     for name in _BOUNDED:

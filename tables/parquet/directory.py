@@ -1,12 +1,13 @@
-"""Where the columns of a small file lie, in a form that is read in some microseconds.
+"""Where the columns of a file lie, in a form that is read in some microseconds.
 
-A query over thousands of small files spends its time on footers: Arrow needs 5 µs for each of 100 columns. So a small
-file has a directory between its pages and its footer, where Parquet's readers see nothing:
+A query over thousands of files spends its time on footers: Arrow needs 5 µs for each of 100 columns. So a file has a
+directory between its pages and its footer, where Parquet's readers see nothing:
 
     PAR1 | pages | directory (LZ4), trailer | footer, its length, PAR1
 
 It has what the footer says, and what readers would have to decode otherwise: the names of the columns in the overflow,
-the size of each column in memory, and a checksum of itself and of all that lies before.
+the size of each column in memory, and a checksum: in a small file of itself and of all that lies before, so that it is
+read without another check; in a large one, of which queries read parts, of itself.
 """
 
 import struct
@@ -25,17 +26,19 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.parquet.footer import MAGIC, footer_start
 from tables.parquet.layout import Storing, layout, leaf_head, storing
+from tables.schema import SCHEMA_VERSION
 
-# A larger file is opened as any Parquet file: what its footer takes does not matter beside its pages.
+# A larger file is opened as any Parquet file where something of it is decoded.
 SMALL_FILE_BYTES: Final = 256 << 10
 # What a directory takes at most.
 DIRECTORY_BYTES_MAX: Final = 64 << 10
 # Bounds of these columns are kept: they show whether a file overlaps a query's time range.
 BOUNDED: Final = ("start_ns", "duration_ns", "trace_start_ns", "trace_duration_ns")
 
-# Bytes of the directory as it lies there and decompressed; checksum of all bytes before the trailer; magic number.
+# Bytes of the directory as it lies there and decompressed; checksum; magic number.
 _TRAILER: Final = struct.Struct("<III8s")
-_MAGIC: Final = b"STRCDIR1"
+_MAGIC: Final = b"STRCDIR1"  # the checksum is of all bytes before the trailer
+_MAGIC_ALONE: Final = b"STRCDIR2"  # it is of the directory
 _CODEC: Final = "lz4_raw"
 _HEAD: Final = struct.Struct("<II")  # bytes of the JSON, bytes of a number: 2 or 4
 _SIZE_UNIT: Final = 64  # sizes in memory are counted in so many bytes
@@ -43,6 +46,13 @@ _INDEX_BYTES: Final = 4  # of a text that a dictionary has
 _OBJECT_BYTES: Final = 1500
 
 Bounds = tuple[int, int]
+
+
+class _Trailer(NamedTuple):
+    packed_bytes: int
+    body_bytes: int
+    crc32: int
+    magic: bytes
 
 
 class LeafPlace(NamedTuple):
@@ -58,6 +68,7 @@ class LeafPlace(NamedTuple):
 class Directory:
     """The columns of a file.
 
+    schema_version: of `tables.schema`, 1: or earlier
     numbers: by name; hidden: the columns in the overflow; bounds: of the columns of BOUNDED that the file has
     checked: the checksum of the pages was right, so that they need no checks of their own
     """
@@ -73,6 +84,7 @@ class Directory:
         "hidden",
         "numbers",
         "rows",
+        "schema_version",
     )
 
     def __init__(self, said: Mapping[str, Any], ints: Sequence[int], *, checked: bool) -> None:
@@ -81,6 +93,7 @@ class Directory:
         its size in memory
         """
         self.rows: int = said["rows"]
+        self.schema_version: int = said.get("schema", 1)
         self.numbers = _column_numbers(tuple(said["columns"]))
         self.hidden: Sequence[str] = said["hidden"]
         self.bounds: Mapping[str, Bounds] = said["bounds"]
@@ -96,6 +109,11 @@ class Directory:
     def nbytes(self) -> int:
         """About how much memory it takes, once it was used. Most files share the names of their columns."""
         return _OBJECT_BYTES + 36 * len(self.numbers) + 60 * len(self.hidden) + 4 * len(self._ints)
+
+    def bounds_of(self, column: str) -> Bounds | None:
+        """No value of a column of BOUNDED is less or greater; None where not known."""
+        found = self.bounds.get(column)
+        return None if found is None else (found[0], found[1])
 
     def first_leaf(self, column: str) -> int:
         """The number of a column's first leaf."""
@@ -129,8 +147,8 @@ class Directory:
 
 
 def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
-    """A small file with its directory; a larger one as it is. In: the file, and the table that it was made of"""
-    if data.size > SMALL_FILE_BYTES or not table.num_rows:
+    """A file with its directory. In: the file, and the table that it was made of"""
+    if not table.num_rows:
         return data
     metadata = pq.read_metadata(pa.BufferReader(data))
     columns = {name: one_array(table[name]) for name in table.column_names}
@@ -147,7 +165,8 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     made = _describe(metadata, hidden, decoded_bytes)
     if made is None:
         return data
-    at = footer_start(memoryview(data).cast("B"))
+    view = memoryview(data).cast("B")
+    at = footer_start(view)
     said, ints = made
     text = orjson.dumps(said)
     text += b" " * (-len(text) % 4)
@@ -157,32 +176,60 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     packed = pa.compress(body, codec=_CODEC, asbytes=True)
     if len(packed) > DIRECTORY_BYTES_MAX - _TRAILER.size:
         return data  # thousands of columns: the footer is the lesser part of what it takes
-    whole = data.to_pybytes()
-    before = whole[:at] + packed
-    trailer = _TRAILER.pack(len(packed), len(body), zlib_ng.crc32(before), _MAGIC)
-    return pa.py_buffer(b"".join([before, trailer, whole[at:]]))
+    if len(view) <= SMALL_FILE_BYTES:
+        crc32, magic = zlib_ng.crc32(packed, zlib_ng.crc32(view[:at])), _MAGIC
+    else:
+        crc32, magic = zlib_ng.crc32(packed), _MAGIC_ALONE
+    trailer = _TRAILER.pack(len(packed), len(body), crc32, magic)
+    return pa.py_buffer(b"".join([view[:at], packed, trailer, view[at:]]))
 
 
 def read_directory(data: Any) -> Directory | None:
     """The directory of a whole file; None: it has none. Raises: ValueError: the file is damaged"""
     view = memoryview(data).cast("B")
+    found = _packed(view)
+    if found is None:
+        return None
+    trailer, start, end = found
+    if trailer.magic == _MAGIC_ALONE:
+        if zlib_ng.crc32(view[start:end]) != trailer.crc32:
+            raise ValueError("has a directory whose checksum is another one")
+    elif zlib_ng.crc32(view[:end]) != trailer.crc32:
+        raise ValueError("has pages whose checksum is another one")
+    return _parsed(view[start:end], trailer, checked=trailer.magic == _MAGIC)
+
+
+def directory_of_tail(tail: Any) -> Directory | None:
+    """The directory of a file by its end after the pages, which was checked; None: it has none. Raises: ValueError"""
+    view = memoryview(tail).cast("B")
+    found = _packed(view)
+    if found is None:
+        return None
+    trailer, start, end = found
+    return _parsed(view[start:end], trailer, checked=False)
+
+
+def _packed(view: memoryview) -> tuple[_Trailer, int, int] | None:
+    """The trailer, and where the directory before it lies. In: a file or its end. Raises: ValueError"""
     end = footer_start(view) - _TRAILER.size
     if end < 0:
         return None
-    packed_bytes, body_bytes, crc32, magic = _TRAILER.unpack_from(view, end)
-    if magic != _MAGIC:
+    trailer = _Trailer(*_TRAILER.unpack_from(view, end))
+    if trailer.magic not in (_MAGIC, _MAGIC_ALONE):
         return None
-    start = end - packed_bytes
-    if start < 0 or body_bytes > SMALL_FILE_BYTES:
+    start = end - trailer.packed_bytes
+    if start < 0 or trailer.body_bytes > SMALL_FILE_BYTES:
         raise ValueError("has a directory of no possible size")
-    if zlib_ng.crc32(view[:end]) != crc32:
-        raise ValueError("has pages whose checksum is another one")
+    return trailer, start, end
+
+
+def _parsed(packed: memoryview, trailer: _Trailer, *, checked: bool) -> Directory:
     try:
-        body = pa.decompress(view[start:end], body_bytes, codec=_CODEC, asbytes=True)
+        body = pa.decompress(packed, trailer.body_bytes, codec=_CODEC, asbytes=True)
         text_bytes, width = _HEAD.unpack_from(body)
         at = _HEAD.size + text_bytes
         ints = memoryview(body)[at:].cast("H" if width == struct.calcsize("H") else "I")
-        return Directory(orjson.loads(body[_HEAD.size : at]), ints, checked=True)
+        return Directory(orjson.loads(body[_HEAD.size : at]), ints, checked=checked)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, struct.error) as err:
         raise ValueError(f"has a directory that cannot be read: {err}") from err
 
@@ -239,6 +286,7 @@ def _describe(
         leaf = leaves.stop
     said = {
         "rows": metadata.num_rows,
+        "schema": SCHEMA_VERSION,
         "columns": names,
         "hidden": sorted(hidden),
         "bounds": bounds,

@@ -39,10 +39,23 @@ class OpenFile:
         """About how many bytes this takes in memory, for the cache."""
         return _FOOTER_FACTOR * int(self.file.metadata.serialized_size) + (0 if self.end is None else len(self.end))
 
+    def bounds_of(self, column: str) -> tuple[int, int] | None:
+        """Least and greatest value of an integer column; None where the footer does not say it."""
+        leaves = self.leaves.get(column)
+        if leaves is None or len(leaves) != 1:
+            return None
+        statistics = self.file.metadata.row_group(0).column(leaves[0]).statistics
+        if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+            return None
+        return statistics.min, statistics.max
 
-def open_parquet(name: str, open_file: Callable[[], RangeFile], tail: Tail | None) -> OpenFile:
+
+def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None) -> OpenFile:
+    """Opens a file. end: its bytes after the pages, as of `read_tail`; None: they are not known, and read by Arrow
+
+    Raises: DamagedError, StorageError
+    """
     with reading(name, "cannot be opened"):
-        end = None if tail is None else _checked_tail(name, open_file(), tail)
         metadata = pq.read_metadata(open_file() if end is None else pa.BufferReader(end))
         _check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
@@ -72,9 +85,12 @@ def _check_version(name: str, metadata: pq.FileMetaData) -> None:
         raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}; {NEWER}")
 
 
-def _checked_tail(name: str, file: RangeFile, tail: Tail) -> Any:
-    file.seek(file.size() - tail.size_bytes)
-    data = file.read(tail.size_bytes)
+def read_tail(name: str, open_file: Callable[[], RangeFile], tail: Tail) -> Any:
+    """A file's bytes after the pages, checked. Raises: DamagedError, StorageError"""
+    with reading(name, "cannot be opened"):
+        file = open_file()
+        file.seek(file.size() - tail.size_bytes)
+        data = file.read(tail.size_bytes)
     if problem := tail.problem(data):
         raise DamagedError(name, problem)
     return pa.py_buffer(data)

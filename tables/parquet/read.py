@@ -1,6 +1,6 @@
 """Parquet files of segments and blocks as sources for the evaluator (`query.scan.source.Source`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,14 @@ from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
-from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
+from tables.parquet.directory import (
+    BOUNDED,
+    DIRECTORY_BYTES_MAX,
+    SMALL_FILE_BYTES,
+    Directory,
+    read_directory,
+)
+from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.schema import FIXED
@@ -35,6 +42,7 @@ ColumnCache = ByteCache[ColumnKey, Any]
 
 # Cache entries of a file that are not columns; no column has such a name.
 _FOOTER: Final = "\0footer"
+_TAIL: Final = "\0tail"
 _TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
@@ -53,11 +61,13 @@ _IN_USE_S: Final = 60.0
 
 
 class ParquetSource:
-    """A file with one row group. It is opened at the first read; decoded columns go to the shared cache.
+    """A file with one row group. It is opened when something of it is decoded; which columns it has says its directory.
+    Decoded columns go to the shared cache.
 
     key: names the content in the cache; a block's file and its former segment share decoded columns
     name: of this file; what is open reads only from this file, which may vanish before the other
     tail: the expected end of the file; None: unknown
+    known_trace_count: how many traces it has; 0: unknown
     Any read raises DamagedError if the bytes differ from those that were written
     """
 
@@ -72,11 +82,13 @@ class ParquetSource:
     ) -> None:
         self.key, self.name = key, name or key
         self.rows = rows
-        self._tail = tail
+        self.known_trace_count = 0
         self._open_file = open_file
         self._cache = cache
+        self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
         # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
+        self._sparse: frozenset[str] = frozenset()  # those of them that are in the overflow
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._sizes: dict[str, int] = {}
 
@@ -84,33 +96,33 @@ class ParquetSource:
     def columns(self) -> frozenset[str]:
         """The columns of the file, and those in its overflow."""
         if self._columns is None:
-            leaves = self._opened().leaves
-            if missing := sorted(set(FIXED.names).difference(leaves)):
-                raise DamagedError(self.name, f"has no column {', '.join(missing)}")
-            hidden: frozenset[str] = frozenset()
-            if overflow.COLUMN in leaves:
+            directory = self._directory()
+            own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
+            hidden = frozenset(() if directory is None else directory.hidden)
+            if directory is None and overflow.COLUMN in own:
                 # The names are the first leaf of the list's struct.
-                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaves[overflow.COLUMN][:1])[0])
-            self._columns = _shared(overflow.visible(leaves, hidden))
+                leaf = self._opened().leaves[overflow.COLUMN][:1]
+                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
+            if missing := sorted(set(FIXED.names).difference(own)):
+                raise DamagedError(self.name, f"has no column {', '.join(missing)}")
+            found = overflow.visible(own, hidden)
+            self._sparse = _shared(found.difference(own))
+            self._columns = _shared(found)
         return self._columns
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Minimum and maximum of an integer column, from the footer."""
         if column not in BOUNDED:
-            return self._read_bounds(column)
+            return self._opened().bounds_of(column)
         if column not in self._bounds:
-            self._bounds[column] = self._read_bounds(column)
+            directory = self._directory()
+            self._bounds[column] = (self._opened() if directory is None else directory).bounds_of(column)
         return self._bounds[column]
 
-    def _read_bounds(self, column: str) -> tuple[int, int] | None:
-        opened = self._opened()
-        leaves = opened.leaves.get(column)
-        if leaves is None or len(leaves) != 1:
-            return None
-        statistics = opened.file.metadata.row_group(0).column(leaves[0]).statistics
-        if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
-            return None
-        return statistics.min, statistics.max
+    def _directory(self) -> Directory | None:
+        """None: only the footer says which columns there are, or the file is open anyway."""
+        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+        return None if is_open else self._end.directory(self.rows)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
@@ -119,6 +131,10 @@ class ParquetSource:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
             keep_traces(self._cache, self.key, traces)
         return traces
+
+    def trace_count(self) -> int:
+        """How many traces there are. Where it is known they are not read for it."""
+        return self.known_trace_count or len(self.traces().ids)
 
     def verify(self) -> None:
         """Reads the whole file, column by column. Raises: DamagedError, StorageError"""
@@ -136,7 +152,7 @@ class ParquetSource:
 
     def close(self) -> None:
         """Closes the file, so that the next read opens it again. Decoded columns stay."""
-        for name in (_FOOTER, _PAGES):
+        for name in (_FOOTER, _TAIL, _PAGES):
             for key in {self.key, self.name}:
                 self._cache.discard(ColumnKey(key, name))
 
@@ -194,7 +210,7 @@ class ParquetSource:
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that the overflow holds."""
-        return self.columns.difference(self._opened().leaves)
+        return self._sparse if self.columns else frozenset()
 
     def sparse(self) -> overflow.SparseColumns:
         """All attributes in the overflow column, as one sparse column each."""
@@ -364,7 +380,8 @@ class ParquetSource:
         key = ColumnKey(self.name, _FOOTER)
         opened: OpenFile | None = self._cache.get(key)
         if opened is None:
-            opened = open_parquet(self.name, self._open_file, self._tail)
+            opened = open_parquet(self.name, self._open_file, self._end.read())
+            self._end.forget()  # what is open holds it
             if opened.file.metadata.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
             self._cache.put(key, opened, opened.nbytes)

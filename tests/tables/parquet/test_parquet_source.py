@@ -5,13 +5,21 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from query.requests import SearchRequest
 from query.scan.source import DerivedCache
+from query.search.search import search
 from query.trace.trace import find_trace
-from tables.parquet.read import ParquetSource
+from tables.columns.overflow import Overflow, entries, value_field
+from tables.errors import DamagedError
+from tables.parquet.directory import BOUNDED
+from tables.parquet.read import ColumnKey, ParquetSource
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import tail_of
 from tables.storage.object_store import RangeFile
 from tests.helpers.files import file_of
 from tests.query.golden import load_table
@@ -95,3 +103,67 @@ def test_one_request_for_several_columns() -> None:
     assert [len(ranges) for ranges in asked] == [3]
     assert found["name"].to_pylist() == load_table(SPANS)["name"].to_pylist()
     assert source._opened().bytes._held == {}
+
+
+def with_tail(data: Any) -> tuple[ParquetSource, list[Sequence[tuple[int, int]]]]:
+    """A file whose end is known, and the ranges that are read of it."""
+    asked: list[Sequence[tuple[int, int]]] = []
+
+    def read_ranges(ranges: Sequence[tuple[int, int]]) -> list[Any]:
+        asked.append(ranges)
+        return [data.slice(*one) for one in ranges]
+
+    def open_file() -> RangeFile:
+        return RangeFile(read_ranges, data.size)
+
+    return ParquetSource("file", open_file, ByteCache("test", 1 << 20), 3, tail=tail_of(data)), asked
+
+
+@pytest.mark.parametrize("attribute_columns_max", [100, 1])
+def test_what_a_file_has_is_known_without_opening_it(attribute_columns_max: int) -> None:
+    """One read of its end, for a query that asks for what it has not."""
+    table = load_table(SPANS)
+    if attribute_columns_max == 1:
+        table = overflowing(table)
+    data = to_parquet(table)
+    source, asked = with_tail(data)
+    opened, _ = with_tail(data)
+    opened.read(["name"])  # then the footer answers
+    assert source.columns == opened.columns
+    assert source.sparse_columns() == opened.sparse_columns() == ({"span.y"} if attribute_columns_max == 1 else set())
+    for column in BOUNDED:
+        assert source.bounds(column) == opened.bounds(column) is not None
+    search([source], SearchRequest(query='{ span.nosuch = "x" }'))
+    assert [len(ranges) for ranges in asked] == [1, 1]  # and the trace ids, as their number is not known
+    source.known_trace_count = 7
+    asked.clear()
+    source._cache.discard(ColumnKey("file", "\0traces"))
+    assert search([source], SearchRequest(query='{ span.nosuch = "x" }')).inspected.traces == 7
+    assert asked == []
+
+
+def test_a_file_of_a_later_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tables.parquet.directory.SCHEMA_VERSION", 99)
+    monkeypatch.setattr("tables.parquet.write.SCHEMA_VERSION", 99)
+    source, _ = with_tail(to_parquet(load_table(SPANS)))
+    with pytest.raises(DamagedError, match="version 99 of the schema"):
+        assert source.columns
+
+
+def test_a_file_with_other_rows_is_damaged() -> None:
+    source, _ = with_tail(to_parquet(load_table(SPANS).slice(1)))
+    with pytest.raises(DamagedError, match="has 2 rows of 3"):
+        assert source.columns
+
+
+def overflowing(table: pa.Table) -> pa.Table:
+    """The table with span.y in the overflow."""
+    values = table["span.y"].combine_chunks()
+    collected = Overflow(table.num_rows)
+    rows = np.flatnonzero(values.is_valid())
+    names = pa.array(["span.y"] * len(rows))
+    collected.add(rows, entries(names, value_field("string"), values.drop_null()))
+    table = table.drop_columns("span.y")
+    for name, column in collected.columns().items():
+        table = table.append_column(name, column)
+    return table

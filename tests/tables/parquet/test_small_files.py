@@ -93,10 +93,20 @@ def test_files_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         assert values.to_pylist() == 3 * table[column].to_pylist()
 
 
-def test_large_files_have_none() -> None:
+def test_the_directory_of_a_large_file_has_a_checksum_of_its_own() -> None:
     words = np.random.default_rng(1).bytes(SMALL_FILE_BYTES)
-    table = table_of(1).append_column("raw", pa.array([words]))
-    assert read_directory(to_parquet(table)) is None
+    data = to_parquet(table_of(1).append_column("raw", pa.array([words]))).to_pybytes()
+    found = read_directory(data)
+    assert found is not None
+    assert not found.checked
+    page = data.index(words[:99])
+    other = data[:page] + b"?" + data[page + 1 :]
+    again = read_directory(other)
+    assert again is not None
+    assert again.numbers == found.numbers  # checksums of pages find that
+    at = data.index(b"STRCDIR2") - 40
+    with pytest.raises(ValueError, match="a directory whose checksum is another one"):
+        read_directory(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
 @pytest.mark.parametrize("checks_tail", [True, False])

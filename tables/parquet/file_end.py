@@ -1,0 +1,52 @@
+"""The end of a file after its pages: read and checked once, and kept until the file is opened."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tables.errors import DamagedError
+from tables.parquet.directory import Directory, directory_of_tail
+from tables.parquet.open_file import read_tail
+from tables.schema import SCHEMA_VERSION
+from tables.storage.byte_cache import ByteCache
+from tables.storage.checksum import Tail
+from tables.storage.object_store import RangeFile
+
+
+class FileEnd:
+    """The end of one file. tail: what it must be; None: unknown. key: of the bytes in the cache"""
+
+    def __init__(
+        self, name: str, open_file: Callable[[], RangeFile], tail: Tail | None, cache: ByteCache[Any, Any], key: Any
+    ) -> None:
+        self._name, self._open_file, self._tail, self._cache, self._key = name, open_file, tail, cache, key
+
+    def read(self) -> Any | None:
+        """The bytes; None: what they must be is not known. Raises: DamagedError, StorageError"""
+        if self._tail is None:
+            return None
+        end = self._cache.get(self._key)
+        if end is None:
+            end = read_tail(self._name, self._open_file, self._tail)
+            self._cache.put(self._key, end, len(end))
+        return end
+
+    def directory(self, rows: int) -> Directory | None:
+        """What it says of the file's columns; None: only Parquet's footer says it. rows: that the file must have
+
+        Raises: DamagedError, StorageError
+        """
+        end = self.read()
+        try:
+            found = None if end is None else directory_of_tail(end)
+        except ValueError as err:
+            raise DamagedError(self._name, str(err)) from err
+        # Opening a file of a later version says what is wrong with it.
+        if found is None or found.schema_version > SCHEMA_VERSION:
+            return None
+        if found.rows != rows:
+            raise DamagedError(self._name, f"has {found.rows} rows of {rows}")
+        return found
+
+    def forget(self) -> None:
+        """Frees what is kept."""
+        self._cache.discard(self._key)
