@@ -78,9 +78,12 @@ bench-series: $(DEV) ## Measure how cost grows with spans, partitions, tenants, 
 soak: $(DEV) ## 20 minutes of load while processes are killed; then count every span
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-chaos: $(DEV) ## 15 minutes of load on two workers that are killed, stopped, exchanged, cut off, asked all the time; then count
-	@$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 15 --rate 5000 --every-s 30 $(ARGS)
-	$(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --minutes 5 --rate 5000 --every-s 30 --network $(ARGS)
+CHAOS := $(BIN)/python -m benchmarks.soak --workers 2 --ask --partitions 8 --rate 5000 --every-s 30 --clocks 0,90
+
+chaos: $(DEV) ## 25 minutes of load on two workers that are killed, stopped, exchanged, cut off, asked all the time; then count
+	@$(CHAOS) --minutes 15 $(ARGS)
+	$(CHAOS) --minutes 5 --network $(ARGS)
+	$(CHAOS) --minutes 5 --brokers 3 --bucket $(ARGS)
 
 upgrade: $(DEV) ## Upgrade processes one by one from FROM=<revision> and back, under load; then count every span
 	@$(BIN)/python -m benchmarks.upgrade $(if $(FROM),--from $(FROM)) $(ARGS)

@@ -67,13 +67,14 @@ _LOOKED_AT: Final = 256
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """outstanding_max: jobs of a tenant that wait or run. steal_after_s: how long a job waits for its own querier
-    hedge_at_s: how long a job runs before a second querier gets it, too; 0: never. retries_max: of a job that failed
-    querier_wait_s: how long jobs wait where no querier is connected
+    hedge_at_s: how long a job runs before one more querier gets it, too; 0: never. hedge_up_to: how many may have it
+    retries_max: of a job that failed. querier_wait_s: how long jobs wait where no querier is connected
     """
 
     outstanding_max: int = 2000
     steal_after_s: float = 0.05
     hedge_at_s: float = 2.0
+    hedge_up_to: int = 2
     retries_max: int = 2
     querier_wait_s: float = 5.0
 
@@ -106,6 +107,7 @@ class QueuedJob:
     tried: set[str] = field(default_factory=set)
     attempts: list[Attempt] = field(default_factory=list)
     hedge: asyncio.TimerHandle | None = None
+    hedges: int = 0
 
     @property
     def hash(self) -> np.uint64:
@@ -300,12 +302,20 @@ class JobQueue:
         self._idle.remove(slot)
         slot.taken.set_result(attempt)
         if self._limits.hedge_at_s and job.hedge is None:
-            loop = asyncio.get_running_loop()
-            job.hedge = loop.call_later(self._limits.hedge_at_s, self._hedge, job)
+            self._hedge_later(job)
+
+    def _hedge_later(self, job: QueuedJob) -> None:
+        job.hedge = asyncio.get_running_loop().call_later(self._limits.hedge_at_s, self._hedge, job)
 
     def _hedge(self, job: QueuedJob) -> None:
-        if not job.result.done() and len(self._connected) > 1:
+        if job.result.done():
+            return
+        # One that waits for a querier is enough, and no querier needs the job twice.
+        if all(each.querier for each in job.attempts) and self._connected.keys() - job.tried:
+            job.hedges += 1
             self._enqueue(job, "hedge")
+        if job.hedges + 1 < self._limits.hedge_up_to:
+            self._hedge_later(job)
 
     def _take_out(self, tenant: str, waiting: deque[Attempt], attempt: Attempt) -> None:
         waiting.remove(attempt)

@@ -131,7 +131,12 @@ class QueryFrontend(Section):
         default=1000, description="Most jobs of one query that wait for queriers, or that they work on."
     )
     hedge_requests_at: DurationOrZero = Field(
-        default=2, description="Time after which a second querier gets a job, too; the first answer counts. 0: never."
+        default=2, description="Time after which another querier gets a job, too; the first answer counts. 0: never."
+    )
+    hedge_requests_up_to: Annotated[int, Field(ge=2, le=10)] = Field(
+        default=2,
+        description="Most queriers that get one job for `hedge_requests_at`, the first one included: one more each "
+        "time that it has passed again.",
     )
     job_steal_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
         default=50,

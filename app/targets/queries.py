@@ -141,6 +141,7 @@ def queue_limits(frontend: QueryFrontend) -> QueueLimits:
         outstanding_max=frontend.max_outstanding_per_tenant,
         steal_after_s=frontend.job_steal_ms / _MS,
         hedge_at_s=frontend.hedge_requests_at,
+        hedge_up_to=frontend.hedge_requests_up_to,
         retries_max=frontend.max_retries,
         querier_wait_s=frontend.querier_wait_s,
     )

@@ -35,6 +35,7 @@ from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.template import Template
 from tables.errors import WireError
+from tables.storage.config import StorageConfig
 from tables.wire.otlp.decoder import OtlpDecoder
 from tests.harness.cluster import BenchError, Cluster
 
@@ -205,7 +206,7 @@ def _settle(cluster: Cluster) -> None:
 def count_everything(report: Report, cluster: Cluster, ledger: Ledger, kept: Sequence[bytes], where: str) -> None:
     """The load's spans one by one in the files, the hostile ones by their number there, and a sample by id."""
     accepted = int(_samples(cluster).get(ACCEPTED, 0.0))
-    found = count.count_blocks(cluster.data_dir, ledger)
+    found = count.count_blocks(StorageConfig("local", str(cluster.data_dir / "blocks")), ledger)
     right = not (found.missing or found.doubled)
     text = f"steady load {where}: {found.spans} spans, {found.missing} missing, {found.doubled} doubled"
     report.check(right=right, text=text)

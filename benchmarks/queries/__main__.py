@@ -26,7 +26,7 @@ from benchmarks.queries.ask import all_timed
 from benchmarks.queries.cases import Case, cases
 from benchmarks.queries.concurrent_clients import ask_from_elsewhere
 from benchmarks.queries.passes import PASSES_MAX, Pass, write
-from benchmarks.soak.__main__ import code_of_now
+from benchmarks.soak.surroundings import code_of_now
 from tests.harness.cluster import BenchError, Cluster
 
 NS: Final = 1_000_000_000

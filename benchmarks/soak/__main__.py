@@ -11,23 +11,22 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from benchmarks import measure, revisions, workload
+from benchmarks import measure, workload
 from benchmarks.__main__ import commit, setting_variable
-from benchmarks.hostile.behind_proxy import behind_proxy
-from benchmarks.hostile.kafka_proxy import KafkaProxy
 from benchmarks.soak import cluster_events, count, events
 from benchmarks.soak.asker import Asker
+from benchmarks.soak.broker_events import broker_kinds
+from benchmarks.soak.bucket import bucket_kinds
 from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.load import Loader
 from benchmarks.soak.report import Report, text
+from benchmarks.soak.surroundings import Surroundings, settings, started
 from benchmarks.soak.template import Template
 from tests.harness.cluster import BenchError, Cluster
 
@@ -36,11 +35,9 @@ PASS_S: Final = 10  # the template holds so many seconds of load
 LOOK_EVERY_S: Final = 5.0  # between two counts of a part during the load
 LATE_S: Final = 5.0  # what was acknowledged is searchable long before
 CALM_S: Final = 5.0  # between an event's end and the next event
-REPLACED_STAY_S: Final = 150  # longer than two polls and a query
-LOCAL_COPY_BYTES: Final = 1 << 30  # as with a storage that is not on this disk: until a restart, blocks are read here
-# Where Kafka is behind a proxy, the times of the default settings all the same.
-PATIENT: Final = {"STRETTO_KAFKA__SESSION_TIMEOUT_S": "6", "STRETTO_KAFKA__CONSUME_STALL_S": "12"}
-WORDS: Final = (*events.kinds(0), *cluster_events.cluster_kinds(), "network")
+OF_BUCKET: Final = ("slow-bucket", "bucket-away")
+OF_BROKERS: Final = ("kill-broker", "freeze-broker")
+WORDS: Final = (*events.kinds(0), *cluster_events.cluster_kinds(), "network", *OF_BUCKET, *OF_BROKERS)
 OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the others to the newest that is complete
 
 
@@ -94,6 +91,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", default="", help="only these, with commas: " + ", ".join(WORDS))
     parser.add_argument("--workers", type=int, default=1, help="worker processes (default 1)")
     parser.add_argument("--ask", action="store_true", help="ask all the time, during events too")
+    parser.add_argument("--clocks", default="", help="seconds by which the workers' clocks are ahead, as 0,90")
+    parser.add_argument("--brokers", type=int, default=1, help="of Kafka (default 1), for kill-broker, freeze-broker")
+    parser.add_argument("--bucket", action="store_true", help="blocks in an S3 bucket, for slow-bucket, bucket-away")
     parser.add_argument("--network", action="store_true", help="with a proxy before Kafka, for the event network")
     parser.add_argument(
         "--compaction-window-s",
@@ -107,79 +107,66 @@ def parse(argv: list[str]) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if (
         min(given.minutes, given.every_s, given.storage_away_s) <= 0
-        or min(given.rate, given.block_age_s, given.partitions) < 1
+        or min(given.rate, given.block_age_s, given.partitions, given.brokers) < 1
         or given.compaction_window_s < 0
     ):
-        parser.error("--minutes, --rate, --every-s, --storage-away-s, --block-age-s and --partitions must be above 0")
+        parser.error(
+            "--minutes, --rate, --every-s, --storage-away-s, --block-age-s, --partitions and --brokers must be above 0"
+        )
     if given.workers < 1:
         parser.error("--workers must be above 0")
     words = [word.strip() for word in given.events.split(",") if word.strip()] or default_words(given)
-    if wrong := [word for word in words if word not in WORDS]:
-        parser.error(f"--events: {wrong[0]!r} is none of {', '.join(WORDS)}")
-    if given.network and (kafka := [word for word in words if word.endswith("-kafka")]):
-        parser.error(f"--events: {kafka[0]} is not possible with --network: that Kafka is not a child of `stretto run`")
-    if not given.network and "network" in words:
-        parser.error("--events: network needs --network")
+    if problem := impossible(given, words):
+        parser.error(problem)
     given.words = words
     return given
 
 
 def default_words(given: argparse.Namespace) -> list[str]:
-    """All that can happen, but what needs several workers, or a proxy, where there are none."""
+    """All that can happen, but what needs several workers, brokers, a bucket or a proxy, where there are none."""
     words = list(events.kinds(0)) + (list(cluster_events.cluster_kinds()) if given.workers > 1 else [])
-    return [word for word in words if not word.endswith("-kafka")] + ["network"] if given.network else words
+    if given.network or given.brokers > 1:
+        words = [word for word in words if not word.endswith("-kafka")]
+    if given.bucket:
+        words = [word for word in words if word != "storage"] + list(OF_BUCKET)
+    return words + (["network"] if given.network else []) + (list(OF_BROKERS) if given.brokers > 1 else [])
 
 
-def chosen_kinds(given: argparse.Namespace, proxy: KafkaProxy | None) -> list[events.Kind]:
-    known = {**events.kinds(given.storage_away_s), **cluster_events.cluster_kinds(proxy)}
+def impossible(given: argparse.Namespace, words: list[str]) -> str:
+    """What is wrong with the options; "": nothing"""
+    if wrong := [word for word in words if word not in WORDS]:
+        return f"--events: {wrong[0]!r} is none of {', '.join(WORDS)}"
+    if given.network and given.brokers > 1:
+        return "--network and --brokers do not go together"
+    kafka = [word for word in words if word.endswith("-kafka")]
+    if (given.network or given.brokers > 1) and kafka:
+        option = "--network" if given.network else "--brokers"
+        return f"--events: {kafka[0]} is not possible with {option}: that Kafka is not a child of `stretto run`"
+    if given.bucket and "storage" in words:
+        return "--events: storage is not possible with --bucket, but slow-bucket and bucket-away are"
+    needs = {"network": given.network, **dict.fromkeys(OF_BUCKET, given.bucket)}
+    needs |= dict.fromkeys(OF_BROKERS, given.brokers > 1)
+    if lacking := [word for word in words if not needs.get(word, True)]:
+        option = {"network": "--network", **dict.fromkeys(OF_BUCKET, "--bucket")}.get(lacking[0], "--brokers 3")
+        return f"--events: {lacking[0]} needs {option}"
+    return ""
+
+
+def chosen_kinds(given: argparse.Namespace, there: Surroundings) -> list[events.Kind]:
+    known = {**events.kinds(given.storage_away_s), **cluster_events.cluster_kinds(there.proxy)}
+    if there.brokers is not None:
+        known |= broker_kinds(there.brokers)
+    if there.bucket is not None:
+        known |= bucket_kinds(there.bucket, given.storage_away_s)
     return [known[word] for word in given.words]
-
-
-@contextmanager
-def started(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Cluster, KafkaProxy | None]]:
-    """What is soaked, and the proxy before its Kafka, if it has one."""
-    variables = {**settings(given), **revisions.of_now(folder / "code").variables}
-    if given.network:
-        with behind_proxy(folder, {**PATIENT, **variables}) as running:
-            yield running.cluster, running.proxy
-    else:
-        with Cluster(folder, variables) as cluster:
-            yield cluster, None
-
-
-def settings(given: argparse.Namespace) -> dict[str, str]:
-    """Settings of the run as environment variables."""
-    return {
-        "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(given.block_age_s),
-        "STRETTO_LIVE_STORE__SEGMENT_AGE_S": str(min(10, given.block_age_s)),
-        "STRETTO_KAFKA__PARTITIONS": str(given.partitions),
-        "STRETTO_WORKERS": str(given.workers),
-        "STRETTO_LIVE_STORE__LOCAL_COPY_BYTES_MAX": str(LOCAL_COPY_BYTES),
-        **compaction_settings(given.compaction_window_s),
-        **dict(given.setting),
-    }
-
-
-def compaction_settings(window_s: float) -> dict[str, str]:
-    """Blocks are merged soon and often, and replaced ones are deleted while the soak goes on."""
-    if not window_s:
-        return {"STRETTO_COMPACTOR__DISABLED": "true"}
-    return {
-        "STRETTO_COMPACTOR__COMPACTION__COMPACTION_WINDOW": f"{window_s:g}s",
-        "STRETTO_COMPACTOR__COMPACTION__COMPACTION_CYCLE": "5s",
-        "STRETTO_COMPACTOR__COMPACTION__INPUT_BLOCKS_MIN": "4",
-        "STRETTO_COMPACTOR__COMPACTION__COMPACTED_BLOCK_RETENTION": f"{REPLACED_STAY_S}s",
-        "STRETTO_COMPACTOR__CHECKPOINT_INTERVAL": "30s",
-        "STRETTO_COMPACTOR__AUDIT_INTERVAL": "60s",
-    }
 
 
 def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
     """Load, disturb, count. Raises BenchError where it cannot go on; what is known by then is in the report."""
     options = workload.Options(spans=given.rate * PASS_S, seed=given.seed, spans_per_s=given.rate)
     ledger = Ledger(Template(workload.cached(options)))
-    with started(given, folder) as (cluster, proxy):
-        kinds = chosen_kinds(given, proxy)
+    with started(given, folder) as there:
+        cluster, kinds = there.cluster, chosen_kinds(given, there)
         say(f"ready at {cluster.http_url}; {given.minutes:g} minutes of load")
         connections = 1 if given.workers == 1 else 4 * given.workers
         loader = Loader(ledger, cluster.otlp_address, given.rate, connections)
@@ -201,8 +188,8 @@ def soak(given: argparse.Namespace, folder: Path, report: Report) -> None:
                 report.refused, report.wrong_refusals = dict(asker.refused), dict(asker.wrong_refusals)
             fill(report, loader, sampler, began_s)
         say(f"{report.acknowledged:,} spans acknowledged; counting")
-        count_all(given, cluster, ledger, report)
-        report.levels = count.levels(cluster.data_dir)
+        count_all(given, there.cluster, there.storage, ledger, report)
+        report.levels = count.levels(there.storage)
         data = cluster.data_dir
         report.disk = {
             "all": measure.disk_bytes(data),

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
@@ -142,9 +142,9 @@ def compared(got: npt.NDArray[np.int64], least: npt.NDArray[np.int64], most: npt
     return found
 
 
-def visible_blocks(data_dir: Path) -> tuple[ObjectStore, BlockSnapshot]:
+def visible_blocks(storage: StorageConfig) -> tuple[ObjectStore, BlockSnapshot]:
     """The blocks that readers see."""
-    store = ObjectStore(StorageConfig("local", str(data_dir / "blocks")))
+    store = ObjectStore(storage)
     for path in store.paths("blocks"):
         if path.endswith("/meta.json") and (data := store.get(path)) is not None:
             meta = decode_meta(path, data)
@@ -154,21 +154,23 @@ def visible_blocks(data_dir: Path) -> tuple[ObjectStore, BlockSnapshot]:
     return store, BlockSnapshot()
 
 
-def levels(data_dir: Path) -> dict[int, int]:
+def levels(storage: StorageConfig) -> dict[int, int]:
     """How many visible blocks have been merged how often; level 0: as flushed."""
-    return dict(sorted(Counter(meta.level for meta in visible_blocks(data_dir)[1].blocks).items()))
+    return dict(sorted(Counter(meta.level for meta in visible_blocks(storage)[1].blocks).items()))
 
 
-def count_blocks(data_dir: Path, ledger: Ledger) -> Found:
+def count_blocks(storage: StorageConfig, ledger: Ledger) -> Found:
     """Count span by span in the Parquet files. A byte a span of memory."""
     template = ledger.template
-    store, snapshot = visible_blocks(data_dir)
+    store, snapshot = visible_blocks(storage)
     got = np.zeros((ledger.passes, template.spans), np.uint8)
     found = Found()
     for meta in snapshot.blocks:
         for file in meta.files:
-            path = Path(store.config.place) / meta.folder / file.name
-            table = pq.read_table(path, columns=["trace_id", "span_id"]).combine_chunks()
+            path = f"{meta.folder}/{file.name}"
+            if (data := store.get(path)) is None:
+                raise BenchError(f"{path} is not there, though the block is visible")
+            table = pq.read_table(pa.BufferReader(data), columns=["trace_id", "span_id"]).combine_chunks()
             passes, spans = ids.places(ids.span_words(_bytes(table["span_id"], 8)))
             of_trace = ids.places(ids.trace_words(_bytes(table["trace_id"], 16)))
             known = (passes >= 0) & (passes < ledger.passes) & (spans < template.spans)

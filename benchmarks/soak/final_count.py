@@ -8,6 +8,7 @@ from typing import Final
 from benchmarks.soak import count, events
 from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.report import Report
+from tables.storage.config import StorageConfig
 from tests.harness.cluster import BenchError, Cluster
 
 SETTLE_S: Final = 60.0  # for the last spans to become searchable
@@ -15,10 +16,18 @@ FLUSH_EXTRA_S: Final = 90.0  # beyond the age at which a block is cut
 POLL_S: Final = 0.5
 
 
-def count_all(given: argparse.Namespace, cluster: Cluster, ledger: Ledger, report: Report, when: str = "") -> None:
+def count_all(
+    given: argparse.Namespace,
+    cluster: Cluster,
+    storage: StorageConfig,
+    ledger: Ledger,
+    report: Report,
+    when: str = "",
+) -> None:
     """By search while some is live, by search and metrics when all is in blocks, in the blocks' files, by traces' ids.
 
-    given: block_age_s; traces: so many are compared span by span, chosen by seed. when: before the counts' names
+    storage: where the blocks are. given: block_age_s; traces: so many are compared span by span, chosen by seed.
+    when: before the counts' names
     Raises: BenchError where it cannot be counted, or not all spans come into blocks
     """
     if not ledger.passes:
@@ -38,14 +47,14 @@ def count_all(given: argparse.Namespace, cluster: Cluster, ledger: Ledger, repor
     live = report.counts[f"{when}by search, blocks and live"] = searched()
 
     def all_in_blocks() -> bool:
-        _, snapshot = count.visible_blocks(cluster.data_dir)
+        _, snapshot = count.visible_blocks(storage)
         return sum(meta.spans for meta in snapshot.blocks) >= live.spans
 
     flush_s = given.block_age_s + FLUSH_EXTRA_S
     wait_until(all_in_blocks, flush_s, f"not all of {live.spans} spans are in blocks", cluster)
     report.counts[f"{when}by search, all in blocks"] = searched()
     report.counts[f"{when}by metrics query"] = count.count_by_metrics(cluster.http_url, ledger)
-    report.counts[f"{when}in the blocks' files"] = count.count_blocks(cluster.data_dir, ledger)
+    report.counts[f"{when}in the blocks' files"] = count.count_blocks(storage, ledger)
     checked, found = count.check_traces(cluster.http_url, ledger, given.traces, given.seed)
     report.traces += checked
     report.counts[f"{when}traces by id"] = found

@@ -8,7 +8,7 @@ from benchmarks.soak import count
 from benchmarks.soak.ledger import Ledger
 
 # Path, parameters but for the times, and the key of the answer that must not be empty.
-PATHS: Final = (
+PATHS: Final[tuple[tuple[str, dict[str, str], str], ...]] = (
     ("/api/search", {"q": "{ kind = server } >> { kind = client } | select(resource.service.name)"}, "traces"),
     ("/api/search", {"q": "{ } | count() > 2 | avg(duration) > 1us", "limit": "5"}, "traces"),
     ("/api/metrics/query_range", {"q": "{ } | rate() by (resource.service.name)", "step": "1s"}, "series"),

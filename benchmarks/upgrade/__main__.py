@@ -17,14 +17,16 @@ from typing import Final
 
 from benchmarks import measure, revisions, workload
 from benchmarks.__main__ import commit, setting_variable
-from benchmarks.soak.__main__ import PASS_S, RESULTS, compaction_settings
+from benchmarks.soak.__main__ import PASS_S, RESULTS
 from benchmarks.soak.count import Found, levels
 from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.report import Report, text
+from benchmarks.soak.surroundings import compaction_settings
 from benchmarks.soak.template import Template
 from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from benchmarks.upgrade.rolling import Rolling
+from tables.storage.config import StorageConfig
 from tests.harness.cluster import BenchError
 from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
 
@@ -116,6 +118,7 @@ def upgrade(given: argparse.Namespace, folder: Path, report: Report) -> None:
         listening() as receiver,
         Fleet(folder, SMALL if given.small else LARGE, {**settings(given), "REMOTE_WRITE_URL": receiver.url}) as fleet,
     ):
+        storage = StorageConfig("local", str(fleet.data_dir / "blocks"))
         fleet.start(former)
         rolling = Rolling(fleet, ledger, report, given.pause_s)
         rolling.wait_until_ready(fleet.order())
@@ -125,9 +128,9 @@ def upgrade(given: argparse.Namespace, folder: Path, report: Report) -> None:
         for names, code in ways:
             rolling.replace(names, code, given.rate, given.settle_s, given.seed)
             when = f"all run {code.name}: "
-            count_all(given, fleet, ledger, report, when)
+            count_all(given, fleet, storage, ledger, report, when)
             report.counts[f"{when}by the metrics generator"] = generated(receiver, ledger)
-            report.levels = levels(fleet.data_dir)
+            report.levels = levels(storage)
 
 
 def generated(receiver: RemoteWriteReceiver, ledger: Ledger) -> Found:

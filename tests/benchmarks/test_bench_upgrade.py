@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import urllib.error
 from email.message import Message
 from io import BytesIO
@@ -64,13 +65,13 @@ def test_another_lock(project, tmp_path, monkeypatch):
 
     archive = revisions._git(["archive", "--format=tar", "HEAD", *revisions.PACKAGES, revisions.LOCK], project)
     monkeypatch.setattr(revisions, "_git", lambda arguments, _: archive if arguments[0] == "archive" else b"c0ffee\n")
-    monkeypatch.setattr(revisions.subprocess, "run", run)
+    monkeypatch.setattr("benchmarks.revisions.subprocess.run", run)
     code, words = revisions.former("HEAD", tmp_path / "first", project)
     assert code.python == str(tmp_path / "first" / "venv" / "bin" / "python")
     assert words == "its lock is another one: a virtual environment of that"
     assert ran[1][-2:] == ["--requirement", str(tmp_path / "first" / revisions.LOCK)]
     code, words = revisions.former("HEAD", tmp_path / "second", project)
-    assert code.python == revisions.sys.executable
+    assert code.python == sys.executable
     assert "cannot be installed (ERROR: no such package)" in words
 
 

@@ -8,10 +8,11 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from benchmarks import revisions, workload
+from benchmarks import workload
 from benchmarks.soak import __main__ as soak
 from benchmarks.soak import load
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
+from benchmarks.soak.surroundings import code_of_now, settings
 from benchmarks.soak.template import Template
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -135,11 +136,11 @@ def test_steady(server, ledger):
 def test_settings(tmp_path):
     """Options become environment variables; further settings win."""
     given = soak.parse(["--block-age-s", "8", "--setting", "live_store.segment_age_s=3"])
-    made = soak.settings(given)
+    made = settings(given)
     assert made["STRETTO_LIVE_STORE__BLOCK_AGE_S"] == "8"
     assert made["STRETTO_LIVE_STORE__SEGMENT_AGE_S"] == "3"
     code = tmp_path / "code"
-    assert revisions.of_now(code).variables == {"PYTHONPATH": str(code)}
+    assert code_of_now(code) == {"PYTHONPATH": str(code)}
     assert (code / "app" / "main.py").is_file()
     assert (code / "query" / "language" / "grammar.lark").is_file()
 

@@ -132,6 +132,8 @@ class Brokers:
                 "node.id": str(number),
                 "controller.quorum.voters": ",".join(voters),
                 "min.insync.replicas": str(copies // 2 + 1),
+                # One that gets no processor for a moment is not lost.
+                "broker.session.timeout.ms": "6000",
                 **{f"{topic}.replication.factor": str(copies) for topic in _TOPICS_OF_KAFKA},
                 "transaction.state.log.min.isr": str(copies // 2 + 1),
                 "share.coordinator.state.topic.min.isr": str(copies // 2 + 1),

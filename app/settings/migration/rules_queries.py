@@ -52,7 +52,7 @@ QUERIES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "trace_by_id.blocks_per_shard": SHARDS,
         "trace_by_id.concurrent_shards": SHARDS,
         "trace_by_id.hedge_requests_at": Move("query_frontend.hedge_requests_at"),
-        "trace_by_id.hedge_requests_up_to": SHARDS,
+        "trace_by_id.hedge_requests_up_to": Move("query_frontend.hedge_requests_up_to"),
         "metrics.concurrent_jobs": Drop("query_frontend.concurrent_jobs is for all queries"),
         "metrics.target_bytes_per_job": Drop("query_frontend.target_bytes_per_job is for all queries"),
         "metrics.query_backend_after": WHERE_SPANS_ARE,

@@ -150,6 +150,30 @@ async def test_tried_elsewhere() -> None:
         await refusing
 
 
+@pytest.mark.parametrize(("up_to", "queriers", "have_it"), [(2, 4, 2), (3, 4, 3), (10, 4, 4), (3, 1, 1)])
+@in_loop
+async def test_hedged_up_to(up_to: int, queriers: int, have_it: int) -> None:
+    """One more querier each time that a while has passed, each at most once; all are told when one has answered."""
+    queue = JobQueue(QueueLimits(hedge_at_s=0.02, hedge_up_to=up_to, steal_after_s=0))
+    some = [Querier(queue, f"q{n}") for n in range(queriers)]
+    for one in some:
+        one.may_answer.clear()
+    await asyncio.sleep(0)
+    asking = asyncio.ensure_future(queue.run("t", "key", JOB))
+    async with asyncio.timeout(5):
+        while sum(len(one.taken) for one in some) < have_it:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)  # nobody else gets it
+    first, *others = [one for one in some if one.taken]
+    assert [len(one.taken) for one in (first, *others)] == [1] * have_it
+    assert queue._waiting == {}
+    first.may_answer.set()
+    await asking
+    assert all(one.taken[0].abandoned.is_set() for one in others)
+    for one in some:
+        await one.leave()
+
+
 @in_loop
 async def test_given_up() -> None:
     """Whoever works on it is told."""

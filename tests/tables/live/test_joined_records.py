@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tables.live import shared_records
-from tables.live.head import HeadRecord, seal_records
-from tables.live.shared_records import in_larger, spans_of
+from tables.live.head import seal_records
+from tables.live.shared_records import HeadRecord, in_larger, spans_of
 from tables.wire import record
 from tests.helpers.examples import examples
 from tests.helpers.whole_way import DECODER, request, span
