@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One shell for all lines of a recipe, which ends at the first failure.
 .ONESHELL:
+# Where it is set, as images of containers do, every process compiles all modules anew: a second for each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin

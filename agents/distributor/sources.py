@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from agents.distributor.encodings import ENCODINGS, Translate
-from agents.stream.stream_app import LEADER_TOPIC_END
+from agents.stream.leader_topic import LEADER_TOPIC_END
 from tables.errors import WireError
 from tables.tenant import valid_tenant
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-import faust
-import faust.auth
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -74,14 +72,6 @@ class KafkaClient:
             return found | {"sasl_oauth_token_provider": self.sasl.token}
         return found | {"sasl_plain_username": self.sasl.username, "sasl_plain_password": self.sasl.password()}
 
-    def credentials(self) -> Any:
-        """The same for Faust, which reads it whenever it makes a consumer; None: neither TLS nor SASL"""
-        if self.sasl is None:
-            return None if self.tls is None else faust.SSLCredentials(self.tls)
-        if self.sasl.token is not None:
-            return faust.auth.OAuthCredentials(oauth_cb=self.sasl.token, ssl_context=self.tls)
-        return _PasswordCredentials(self.sasl, self.tls)
-
     async def reach(self) -> None:
         """Returns when one broker has accepted a connection, and knows who we are.
 
@@ -103,19 +93,3 @@ class KafkaClient:
             connection.close()
             return
         raise failure
-
-
-class _PasswordCredentials(faust.SASLCredentials):  # type: ignore[misc]  # Faust has no types here
-    """Reads the password each time that a consumer is made."""
-
-    def __init__(self, sasl: Sasl, tls: ssl.SSLContext | None) -> None:
-        self._password = sasl.password
-        super().__init__(username=sasl.username, ssl_context=tls, mechanism=sasl.mechanism)
-
-    @property
-    def password(self) -> str:
-        return self._password()
-
-    @password.setter
-    def password(self, _: object) -> None:
-        """Faust's constructor sets it; it stays with its source."""

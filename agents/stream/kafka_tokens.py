@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote_plus
 
-import aiohttp
 from aiokafka.abc import AbstractTokenProvider
 
 # A token that ends so soon is not used any more: the broker's clock may be ahead.
@@ -89,6 +88,8 @@ class EndpointTokens(_Provider):
         return token
 
     async def _fetched(self) -> tuple[str, float]:
+        import aiohttp  # a quarter of what `stretto run` would import, and few need it there
+
         ask = self._ask
         form = {"grant_type": "client_credentials", **({"scope": " ".join(ask.scopes)} if ask.scopes else {})}
         # As RFC 6749 says in section 2.3.1.

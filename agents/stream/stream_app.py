@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from agents.stream import kafka_batches
+from agents.stream.faust_credentials import credentials
 from agents.stream.kafka_client import KafkaClient
 from agents.stream.partition_owner import NoOwner, PartitionOwner
 from agents.stream.stream_consumer import Consumer
@@ -28,9 +29,6 @@ _POLL_INTERVAL_S_MAX = 10 * 365 * 86_400.0
 
 # How soon a group learns of new partitions of its topic.
 _METADATA_AGE_MS = 10_000
-
-# Of the topic whose only partition the leader of a consumer group has. The name is Faust's.
-LEADER_TOPIC_END = "-__assignor-__leader"
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
@@ -153,7 +151,7 @@ def new_app(  # noqa: PLR0913 (settings by their names: keyword-only)
     return StreamApp(
         name,
         broker=[f"kafka://{address}" for address in kafka.brokers],
-        broker_credentials=kafka.credentials(),
+        broker_credentials=credentials(kafka),
         store="memory://",
         datadir=str(datadir),
         web_enabled=False,

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from agents.members.topic import topic_of
 from agents.stream.kafka_client import REFUSALS, KafkaClient
-from agents.stream.stream_app import LEADER_TOPIC_END
+from agents.stream.leader_topic import LEADER_TOPIC_END
 from app.errors import StrettoError
 from app.settings import Settings
 

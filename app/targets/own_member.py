@@ -13,7 +13,8 @@ from agents.members.member import Member, MemberState, OffsetRange
 from agents.members.service import MembersService
 from agents.members.topic import MembersTopic, topic_of
 from agents.stream.kafka_client import KafkaClient
-from agents.stream.stream_app import LEADER_TOPIC_END, StreamApp
+from agents.stream.leader_topic import LEADER_TOPIC_END
+from agents.stream.stream_app import StreamApp
 from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import Role
 from app.api.status.status import own_version

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.class_cache import class_cache
 from tests.harness.client import Client
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _class_cache() -> Iterator[None]:
+    with class_cache():
+        yield
 
 
 @pytest.fixture(scope="session")

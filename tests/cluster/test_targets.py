@@ -26,6 +26,7 @@ SETTINGS = {
     "STRETTO_QUERY_FRONTEND__TARGET_BYTES_PER_JOB": "20000",
 }
 TRACES, SPANS = 60, 4
+PAUSE_S = 0.15  # between a reader's questions: several readers without one would take both processors
 LATE_S = 5.0  # so far behind a partition may be: kafka.lag_s_max
 
 
@@ -101,6 +102,7 @@ def test_the_same_answers(targets: Targets) -> None:
     while time.monotonic() < deadline_s:
         for client in (targets.frontend, alone):
             assert answers(client, "equal") == first
+            time.sleep(PAUSE_S)
     assert sum(one.client().metric("stretto_querier_jobs_total") for name, one in targets.others.items()) > 0
     flushed = sum(one.client().metric("stretto_block_spans_flushed_total") for one in targets.others.values())
     assert flushed >= TRACES * SPANS
@@ -119,7 +121,7 @@ def test_killed_while_querying(targets: Targets, victim: str) -> None:
     ends = threading.Event()
 
     def ask() -> None:
-        while not ends.is_set():
+        while not ends.wait(PAUSE_S):
             try:
                 count = targets.frontend.span_count(service)
                 answered.append(time.monotonic())
@@ -185,7 +187,7 @@ class Readers:
             self.acknowledged.append((time.monotonic(), self.sent))
 
     def _ask(self) -> None:
-        while not self._ends.wait(0.05):
+        while not self._ends.wait(PAUSE_S):
             began_s = time.monotonic()
             # What was acknowledged long ago must be there; what was not sent cannot.
             least = max(count for at_s, count in list(self.acknowledged) if at_s < began_s - LATE_S)

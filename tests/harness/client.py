@@ -21,11 +21,14 @@ from tests.harness.cluster import Cluster
 T = TypeVar("T")
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 START_NS = 1_790_000_000 * 10**9
+# Between two questions. The second is for what takes long: the questions themselves must not keep it from going on.
+PAUSE_S, LONG_PAUSE_S = 0.05, 0.25
 
 
 def eventually(ask: Callable[[], T], good: Callable[[T], bool], within_s: float = 60, what: str = "") -> T:
     """Asks until the answer is good; the last answer otherwise fails the test."""
     deadline_s = time.monotonic() + within_s
+    pause_s = PAUSE_S
     while True:
         try:
             answer: Any = ask()
@@ -34,7 +37,8 @@ def eventually(ask: Callable[[], T], good: Callable[[T], bool], within_s: float 
         except OSError as err:
             answer = err
         assert time.monotonic() < deadline_s, f"{what or 'not so'} after {within_s} s: {answer!r}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, LONG_PAUSE_S)
 
 
 def request(service: str, traces: int, spans_per_trace: int, first_trace: int = 1) -> bytes:

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.class_cache import class_cache
 from tests.harness.counted_workload import CountedWorkload, counted_workload
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _class_cache() -> Iterator[None]:
+    with class_cache():
+        yield
 
 
 @pytest.fixture(scope="package")

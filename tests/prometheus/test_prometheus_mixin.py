@@ -67,6 +67,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             end_s = time.monotonic() + 20
             while time.monotonic() < end_s:
                 found.work()
+                time.sleep(0.1)
             yield found
 
 

@@ -5,10 +5,12 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from app.api.page.page_config import PageConfig
@@ -22,6 +24,10 @@ from tests.helpers.engine import Engine
 
 PREFIX = "traces_service_graph_request"
 MINUTES, PER_MINUTE = 30, 60
+REQUESTS = "stretto_service_map_prometheus_requests_total"
+DURATIONS = "stretto_service_map_prometheus_request_duration_seconds_count"
+LIMITED = "stretto_service_map_edges_limited_total"
+QUERIES = 8  # of a map: counts, failures, three quantiles of edges and of nodes
 # client, server, connection_type: calls a minute, of them failed, all as long as this bucket's bound in seconds
 EDGES = {
     ("user", "web", "virtual_node"): (60, 0, 0.4),
@@ -68,6 +74,22 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prome
         yield running, end_s
 
 
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@contextmanager
+def counts(result: str) -> Iterator[None]:
+    """Meanwhile queries to Prometheus end so, and are observed. The first that fails gives the others up."""
+    names = ("success", "refused", "timeout", "unreachable", "too_large", "credentials")
+    before, observed = {name: counted(REQUESTS, result=name) for name in names}, counted(DURATIONS)
+    yield
+    more = {name: counted(REQUESTS, result=name) - before[name] for name in names}
+    assert [name for name, number in more.items() if number] == [result]
+    assert result != "success" or more[result] == QUERIES
+    assert (counted(DURATIONS) - observed >= more[result]) == (result != "credentials")
+
+
 def ask(graph: ServiceGraph, query: str, *, headers: dict[str, str] | None = None, tenants: bool = False):
     api = api_over(Engine([]), multitenancy=tenants)
     api[PROCESS] = Process("all", page=PageConfig(service_graph=graph, multitenancy=tenants))
@@ -83,8 +105,11 @@ def ask(graph: ServiceGraph, query: str, *, headers: dict[str, str] | None = Non
 def test_rates_errors_and_quantiles_of_nodes_and_edges(prometheus):
     running, end_s = prometheus
     graph = ServiceGraph(prometheus_url=running.url)
-    status, text = ask(graph, f"start={end_s - 600}&end={end_s}")
+    limited = counted(LIMITED)
+    with counts("success"):
+        status, text = ask(graph, f"start={end_s - 600}&end={end_s}")
     assert status == 200, text
+    assert counted(LIMITED) == limited
     found = json.loads(text)
     assert (found["source"], found["rangeSeconds"]) == ("prometheus", 600)
     edges = {(one["client"], one["server"], one["kind"]): one for one in found["edges"]}
@@ -112,9 +137,15 @@ def test_rates_errors_and_quantiles_of_nodes_and_edges(prometheus):
 
 def test_only_the_busiest_edges(prometheus):
     running, end_s = prometheus
+    limited = counted(LIMITED)
     graph = ServiceGraph(prometheus_url=running.url, edges_max=2)
     found = json.loads(ask(graph, f"start={end_s - 600}&end={end_s}")[1])
     assert {one["server"] for one in found["edges"]} == {"web", "postgresql"}
+    assert found["message"] == "only the 2 busiest edges are shown (ui.service_graph.edges_max)"
+    assert counted(LIMITED) == limited + 1
+    graph = ServiceGraph(prometheus_url=running.url, edges_max=len(EDGES))
+    assert "message" not in json.loads(ask(graph, f"start={end_s - 600}&end={end_s}")[1])
+    assert counted(LIMITED) == limited + 1
 
 
 def test_where_it_comes_from_can_be_chosen(prometheus):
@@ -136,10 +167,15 @@ def test_a_time_without_samples_is_empty(prometheus):
 
 def test_a_prometheus_that_is_away_or_refuses_is_named():
     port = free_port()
-    status, text = ask(ServiceGraph(prometheus_url=f"http://user:secret@127.0.0.1:{port}/x"), "")
+    with counts("unreachable"):
+        status, text = ask(ServiceGraph(prometheus_url=f"http://user:secret@127.0.0.1:{port}/x"), "")
     assert status == 503
     assert f"the Prometheus at 127.0.0.1:{port} (ui.service_graph.prometheus_url) does not answer" in text
     assert "secret" not in text
+    unread = Authorization(credentials_file="/no/such")
+    with counts("credentials"):
+        status, text = ask(ServiceGraph(prometheus_url=f"http://127.0.0.1:{port}", authorization=unread), "")
+    assert (status, "cannot be asked: " in text) == (503, True)
 
 
 async def _with_stand_in(answer, use):
@@ -195,7 +231,8 @@ def test_what_prometheus_says_is_passed_on(response, said):
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(**response)
 
-    status, text = asyncio.run(_with_stand_in(answer, lambda url: ask(ServiceGraph(prometheus_url=url), "")))
+    with counts("refused"):
+        status, text = asyncio.run(_with_stand_in(answer, lambda url: ask(ServiceGraph(prometheus_url=url), "")))
     # Not 401: the one who asks here is known.
     assert status == 503
     assert said in text
@@ -209,12 +246,14 @@ def test_a_slow_prometheus_and_a_long_answer(monkeypatch):
         return empty([])
 
     graph = {"timeout_s": 0.2}
-    status, text = asyncio.run(_with_stand_in(slow, lambda url: ask(ServiceGraph(prometheus_url=url, **graph), "")))
+    with counts("timeout"):
+        status, text = asyncio.run(_with_stand_in(slow, lambda url: ask(ServiceGraph(prometheus_url=url, **graph), "")))
     assert (status, "within 0.2 s (ui.service_graph.timeout_s)" in text) == (503, True)
 
     async def long(_request: web.Request) -> web.Response:
         return web.Response(text="x" * 5000)
 
     monkeypatch.setattr(service_graph, "ANSWER_BYTES_MAX", 4096)
-    status, text = asyncio.run(_with_stand_in(long, lambda url: ask(ServiceGraph(prometheus_url=url), "")))
+    with counts("too_large"):
+        status, text = asyncio.run(_with_stand_in(long, lambda url: ask(ServiceGraph(prometheus_url=url), "")))
     assert (status, "is longer than" in text) == (503, True)

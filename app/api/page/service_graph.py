@@ -1,14 +1,17 @@
 """The map of services from the metrics of a metrics generator, traces_service_graph_*, that a Prometheus has."""
 
 import asyncio
+import heapq
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import orjson
+from prometheus_client import Counter, Histogram
 
 from app.api.errors import Unavailable
 from app.api.page.service_stats import Edge, Key, Node, Stats
@@ -30,6 +33,23 @@ _TOTAL: Final = "traces_service_graph_request_total"
 _FAILED: Final = "traces_service_graph_request_failed_total"
 _SECONDS: Final = "traces_service_graph_request_server_seconds"
 _SETTING: Final = "ui.service_graph.prometheus_url"
+
+REQUESTS: Final = Counter(
+    "stretto_service_map_prometheus_requests_total",
+    "Queries of service maps to the Prometheus of ui.service_graph.prometheus_url, by result: success, refused (it "
+    "answers with an error), timeout, unreachable, too_large (the answer), credentials (ours cannot be read).",
+    ["result"],
+)
+DURATION: Final = Histogram(
+    "stretto_service_map_prometheus_request_duration_seconds",
+    "Time from such a query to the end of its answer, or to its failure.",
+    buckets=(0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
+)
+LIMITED: Final = Counter(
+    "stretto_service_map_edges_limited_total",
+    "Service maps from Prometheus that lack the least busy edges, since there are more than "
+    "ui.service_graph.edges_max.",
+)
 
 
 class Graph(NamedTuple):
@@ -53,12 +73,18 @@ async def ask_service_graph(config: ServiceGraph, tenant: str, start_ns: int, en
     async with prometheus:
         counts, failed, *quantiles = await together(
             [
-                prometheus.ask(f"topk({most}, sum by ({edge}) (increase({_TOTAL}{window})) > 0)", _EDGE),
+                # One more than are shown tells whether there are more.
+                prometheus.ask(f"topk({most + 1}, sum by ({edge}) (increase({_TOTAL}{window})) > 0)", _EDGE),
                 prometheus.ask(f"sum by ({edge}) (increase({_FAILED}{window})) > 0", _EDGE),
                 *(prometheus.ask(_quantile(one, edge, window), _EDGE) for one in _QUANTILES),
                 *(prometheus.ask(_quantile(one, node, window), _NODE) for one in _QUANTILES),
             ]
         )
+    warnings = list(dict.fromkeys(prometheus.warnings))
+    if len(counts) > most:
+        LIMITED.inc()
+        warnings.append(f"only the {most} busiest edges are shown (ui.service_graph.edges_max)")
+        counts = dict(heapq.nlargest(most, counts.items(), key=itemgetter(1)))
     of_edges, of_nodes = quantiles[: len(_QUANTILES)], quantiles[len(_QUANTILES) :]
     edges = {
         key: Stats(count, min(count, failed.get(key, 0.0)), quantiles_s=_quantiles_of(key, of_edges))
@@ -68,7 +94,7 @@ async def ask_service_graph(config: ServiceGraph, tenant: str, start_ns: int, en
         _nodes(edges, of_nodes),
         [Edge(key[0], key[1], key[2] == _DATABASE, stats) for key, stats in edges.items()],
         seconds,
-        list(dict.fromkeys(prometheus.warnings)),
+        warnings,
     )
 
 
@@ -120,7 +146,7 @@ class _Prometheus:
             tls = ClientTls(self._config.tls_config).context()[0] if self._parts.scheme == "https" else True
             headers = self._headers()
         except CredentialsError as err:
-            raise Unavailable(f"{self._name} cannot be asked: {err}") from err
+            raise _failed("credentials", f"{self._name} cannot be asked: {err}") from err
         self._session = aiohttp.ClientSession(
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self._config.timeout_s),
@@ -147,20 +173,22 @@ class _Prometheus:
         asked = {"query": promql, "time": f"{self._at_s:.3f}", "timeout": f"{self._config.timeout_s:g}s"}
         name = self._config.tls_config.server_name or None
         try:
-            async with (
-                self._slots,
-                self._session.post(self._url, data=asked, allow_redirects=False, server_hostname=name) as answer,
-            ):
-                body = await _read(answer.content)
+            async with self._slots:
+                with DURATION.time():
+                    async with self._session.post(
+                        self._url, data=asked, allow_redirects=False, server_hostname=name
+                    ) as answer:
+                        body = await _read(answer.content)
         except TimeoutError as err:
-            raise Unavailable(
-                f"{self._name} did not answer within {self._config.timeout_s:g} s (ui.service_graph.timeout_s)"
-            ) from err
+            text = f"did not answer within {self._config.timeout_s:g} s (ui.service_graph.timeout_s)"
+            raise _failed("timeout", f"{self._name} {text}") from err
         except (aiohttp.ClientError, OSError) as err:
-            raise Unavailable(f"{self._name} does not answer: {str(err) or type(err).__name__}") from err
+            raise _failed("unreachable", f"{self._name} does not answer: {str(err) or type(err).__name__}") from err
         if body is None:
-            raise Unavailable(f"the answer of {self._name} is longer than {ANSWER_BYTES_MAX >> 20} MiB")
-        return self._vector(answer.status, body, labels)
+            raise _failed("too_large", f"the answer of {self._name} is longer than {ANSWER_BYTES_MAX >> 20} MiB")
+        found = self._vector(answer.status, body, labels)
+        REQUESTS.labels("success").inc()
+        return found
 
     def _vector(self, status: int, body: bytes, labels: tuple[str, ...]) -> dict[Key, float]:
         try:
@@ -174,7 +202,13 @@ class _Prometheus:
             text: Any = said["error"]
         except (ValueError, LookupError, TypeError, AttributeError):
             text = body[:_TEXT_CHARS_MAX].decode(errors="replace").strip()
-        raise Unavailable(f"{self._name} refuses the query, status {status}: {str(text)[:_TEXT_CHARS_MAX]}")
+        raise _failed("refused", f"{self._name} refuses the query, status {status}: {str(text)[:_TEXT_CHARS_MAX]}")
+
+
+def _failed(result: str, text: str) -> Unavailable:
+    """Counts a query that failed. result: as REQUESTS has it"""
+    REQUESTS.labels(result).inc()
+    return Unavailable(text)
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes | None:

@@ -16,6 +16,7 @@ import pytest
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from agents.stream import kafka_tokens
+from agents.stream.faust_credentials import credentials
 from agents.stream.kafka_client import KafkaClient, Sasl
 from agents.stream.kafka_tls import KafkaTls
 from agents.stream.kafka_tokens import ClientCredentials, EndpointTokens, FileTokens, NoToken, read_secret
@@ -57,20 +58,20 @@ def test_faust_and_aiokafka_get_the_same(
     arguments = client.arguments()
     assert arguments.pop("bootstrap_servers") == ["a:1", "b:2"]
     assert (arguments["security_protocol"], arguments.get("sasl_mechanism")) == (protocol, mechanism)
-    of_faust = dict(credentials_to_aiokafka_auth(client.credentials()))
+    of_faust = dict(credentials_to_aiokafka_auth(credentials(client)))
     assert of_faust == {key: value for key, value in arguments.items() if value is not None or key in of_faust}
-    assert "hush" not in repr(client) + repr(client.credentials())
+    assert "hush" not in repr(client) + repr(credentials(client))
 
 
 def test_a_new_password_is_for_new_clients(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("old\n")
     client = made(sasl={"mechanism": "PLAIN", "username": "u", "password_file": str(file)})
-    credentials = client.credentials()
+    of_faust = credentials(client)
     file.write_text("new\n")
     assert client.arguments()["sasl_plain_password"] == "new"
-    assert credentials_to_aiokafka_auth(credentials)["sasl_plain_password"] == "new"
-    assert isinstance(credentials, faust.SASLCredentials)
+    assert credentials_to_aiokafka_auth(of_faust)["sasl_plain_password"] == "new"
+    assert isinstance(of_faust, faust.SASLCredentials)
 
 
 @pytest.mark.parametrize(

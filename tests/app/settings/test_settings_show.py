@@ -16,6 +16,7 @@ from app.settings.environment import CONFIG, SHORT_NAMES
 from app.settings.keys import dotted, leaves
 from app.settings.show import table
 from app.settings.values import duration_text, mask, parse_duration
+from tests.helpers.examples import examples
 from tests.helpers.files import ROOT
 
 DOCS = ROOT / "docs/settings.md"
@@ -117,7 +118,7 @@ def values(key, field):
 def trees(draw):
     """A settings file as a tree: a few leaves set, each to what its type allows."""
     tree = {}
-    for key in draw(st.lists(st.sampled_from(sorted(leaves())), max_size=6, unique=True)):
+    for key in draw(st.lists(st.sampled_from(sorted(leaves())), max_size=12, unique=True)):
         at = tree
         for name in key[:-1]:
             at = at.setdefault(name, {})
@@ -125,7 +126,8 @@ def trees(draw):
     return tree
 
 
-@hypothesis.settings(deadline=None)  # the first call builds the models' tables
+# No deadline: the first call builds the models' tables. An example costs what the whole file costs, however many are set.
+@hypothesis.settings(max_examples=examples(40), deadline=None)
 @given(trees())
 def test_what_is_dumped_loads_as_the_same(tree):
     """Settings → YAML → settings changes nothing but relative paths, which are resolved once."""
@@ -187,8 +189,9 @@ def test_mask(text, masked):
 
 def test_every_setting_is_documented():
     """docs/settings.md holds the table as the models say it; `stretto config --table` makes it anew."""
-    assert DOCS.read_text(encoding="utf-8").endswith("\n\n" + table())
-    assert all(f"| `{dotted(key)}` |" in table() for key in leaves())
+    rows = table()
+    assert DOCS.read_text(encoding="utf-8").endswith("\n\n" + rows)
+    assert all(f"| `{dotted(key)}` |" in rows for key in leaves())
     assert all(field.description for field in leaves().values())
 
 
