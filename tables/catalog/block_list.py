@@ -13,7 +13,7 @@ from tables.blocks.file_groups import FileGroups
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.audit import Auditor
-from tables.catalog.block_files import BlockFiles, LocalFile, not_here
+from tables.catalog.block_file_reader import BlockFileReader, LocalFile, not_here
 from tables.catalog.checkpoints import Checkpoint
 from tables.catalog.cuts import Cut, Cuts
 from tables.catalog.damage import CUTS_DAMAGED, Damage, report_change
@@ -58,7 +58,7 @@ class BlockList:
         *,
         remake: LocalFile = not_here,
     ) -> None:
-        """local_copy, remake: as of `BlockFiles`
+        """local_copy, remake: as of `BlockFileReader`
         small_files_bytes_max: for the bytes of small files; ranges: what reads files; None: without caches
         """
         self.store = store
@@ -77,7 +77,7 @@ class BlockList:
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
-        self._files = BlockFiles(self._ranges_of, local_copy, remake)
+        self._files = BlockFileReader(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)

@@ -22,8 +22,8 @@ from tables.wire.otlp.encode import (
     STATUS_OK,
     STATUS_UNSET,
     Event,
-    Kept,
     KeyValue,
+    Memo,
     Scope,
     Span,
     SpanLink,
@@ -124,7 +124,7 @@ class _Facts(NamedTuple):
 # Few combinations of them come again and again. Longer ones would take memory, and hardly ever repeat.
 _FACTS_KEPT: Final = 1024
 _FACTS_BYTES_MAX: Final = 512
-_FACTS: Final[Kept[tuple[object, ...], _Facts]] = Kept(_FACTS_KEPT)
+_FACTS: Final[Memo[tuple[object, ...], _Facts]] = Memo(_FACTS_KEPT)
 
 
 def _facts(tags: Sequence[KeyValue]) -> _Facts:

@@ -28,7 +28,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Kept(dict[K, V]):
+class Memo(dict[K, V]):
     """Results that are kept for a while; any thread may use it."""
 
     def __init__(self, entries_max: int) -> None:
@@ -153,8 +153,8 @@ def _attribute(number: int, attribute: KeyValue) -> bytes:
     return encoded
 
 
-_KEPT: Final[dict[int, Kept[tuple[object, ...], bytes]]] = {
-    number: Kept(_ATTRIBUTES_KEPT)
+_KEPT: Final[dict[int, Memo[tuple[object, ...], bytes]]] = {
+    number: Memo(_ATTRIBUTES_KEPT)
     for number in (RESOURCE_ATTRIBUTES, SPAN_ATTRIBUTES, _EVENT_ATTRIBUTES, _LINK_ATTRIBUTES)
 }
 

@@ -1,7 +1,6 @@
 """The partition manager without Kafka: redelivery, gaps, former assignments, disks and storages that fail."""
 
 import asyncio
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -297,27 +296,6 @@ async def test_a_partition_that_goes_and_comes_back(tmp_path: Path) -> None:
         await w.manager.take(message(1))
         assert await w.manager.resume([TP0]) == {TP0: 1}
         assert w.spans() == 12
-
-
-@in_loop
-async def test_not_ready_while_partitions_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the next process of a rolling restart would be stopped before this one can answer for its partitions."""
-    with world(tmp_path) as w:
-        real, opening, goes_on = w.store.load, threading.Event(), threading.Event()
-
-        def load(number: int) -> LivePartition:
-            opening.set()
-            goes_on.wait(10)
-            return real(number)
-
-        monkeypatch.setattr(w.store, "load", load)
-        resuming = asyncio.ensure_future(w.manager.resume([TP0]))
-        while not opening.is_set():
-            await asyncio.sleep(0.01)
-        assert w.manager.not_ready() == ["live store: partition 0 is being opened"]
-        goes_on.set()
-        await resuming
-        assert w.manager.not_ready() == []
 
 
 @in_loop

@@ -18,7 +18,7 @@ def not_here(_: str) -> None:
     """Of a process that has no local segments."""
 
 
-class BlockFiles:
+class BlockFileReader:
     """Reads parts of blocks' files. Safe for threads.
 
     local_copy: the bytes of a file that are here and quicker to read than the storage, by path, or None
