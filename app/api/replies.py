@@ -12,7 +12,7 @@ from zlib_ng import zlib_ng
 from app.api.backend import BACKEND
 from app.api.llm.values import LLM
 from query import memory
-from query.memory import BudgetUser
+from query.memory import BudgetUser, MemoryBudget
 
 # Below it a packet is a packet.
 GZIP_BYTES_MIN: Final = 4096
@@ -103,6 +103,7 @@ class Pieces(payload.Payload):
 
 def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser | None]:
     """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
+    budget: MemoryBudget | None = None
     holder: BudgetUser | None = None
     body = make()
     parts = _gathered([body] if isinstance(body, bytes) else body)
@@ -113,7 +114,7 @@ def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[l
     pieces: list[bytes] = []
     for piece in _gathered(_packed(parts)) if packed else parts:
         if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
-            if holder is None:
+            if budget is None:
                 budget = memory.current().sibling()
                 holder = BudgetUser(budget)
             budget.reserve(len(piece), "the text of the answer", _CHEAPER)
