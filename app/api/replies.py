@@ -12,7 +12,7 @@ from zlib_ng import zlib_ng
 from app.api.backend import BACKEND
 from app.api.llm.values import LLM
 from query import memory
-from query.memory import BudgetUser
+from query.memory import BudgetUser, MemoryBudget
 
 # Below it a packet is a packet.
 GZIP_BYTES_MIN: Final = 4096
@@ -103,7 +103,7 @@ class Pieces(payload.Payload):
 
 def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser | None]:
     """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
-    budget: memory.MemoryBudget | None = None
+    budget: MemoryBudget | None = None
     holder: BudgetUser | None = None
     body = make()
     parts = _gathered([body] if isinstance(body, bytes) else body)

@@ -66,7 +66,12 @@ class Identity(NamedTuple):
     def of_http(headers: HeaderValues) -> "Identity":
         """As `of`, of headers that can be looked up whatever their case. Raises: RepeatedHeader"""
         authorization, org = headers.getall(AUTHORIZATION, ()), headers.getall(HEADER, ())
+        if not authorization and not org:
+            return _NOBODY
         return Identity(only_value(AUTHORIZATION, authorization), only_value(HEADER, org))
+
+
+_NOBODY: Final = Identity(None, None)
 
 
 class Access:

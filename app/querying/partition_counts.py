@@ -21,10 +21,15 @@ class PartitionCounts:
         """How many are to be asked for; 0: not known yet."""
         if not (known := self._at_start()):
             return 0
-        written = (one.partitions_written for one in self._members.all())
-        return max([known, *written, *self.of_live_records()])
+        counts = self.of_live_records()
+        counts.add(known)
+        for one in self._members.all():
+            counts.add(one.partitions_written)
+        return max(counts)
 
     def of_live_records(self) -> set[int]:
         """Among how many partitions the writers of records that are in live stores have split the traces."""
-        own = set() if self._manager is None else self._manager.record_counts()
-        return own.union(*(one.record_counts for one in self._members.all()))
+        counts = set() if self._manager is None else self._manager.record_counts()
+        for one in self._members.all():
+            counts.update(one.record_counts)
+        return counts

@@ -39,7 +39,7 @@ class TagCache:
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
         # Weak, so that no source lives longer for it; what is known of one that is gone is soon the oldest.
         # Names are kept by the columns, which many sources have in common.
-        self._cache: ByteCache[tuple[ref[Source], str | ast.Field] | frozenset[str], Any] = ByteCache("tags", bytes_max)
+        self._cache: ByteCache[tuple[ref[Source], str] | frozenset[str], Any] = ByteCache("tags", bytes_max)
 
     def names(self, columns: frozenset[str]) -> Mapping[str, frozenset[str]] | None:
         """The keys of the attribute columns by scope; None where there are too many columns to keep their names."""
@@ -66,9 +66,11 @@ class TagCache:
             self._cache.put(key, keys, _ENTRY_BYTES + sum(map(len, keys)))
         return keys
 
-    def values(self, reader: Reader, field: ast.Field) -> list[FieldValues]:
-        """The distinct values of all rows, as `field_values` gives them."""
-        key = (ref(reader.source), field)
+    def values(self, reader: Reader, field: ast.Field, name: str) -> list[FieldValues]:
+        """The distinct values of all rows, as `field_values` gives them. name: the field as `expression` writes it,
+        once for all sources
+        """
+        key = (ref(reader.source), name)
         values: list[FieldValues] | None = self._cache.get(key)
         if values is None:
             if not self._may_have(reader, field):

@@ -22,6 +22,7 @@ from query.language.check import check
 from query.language.fields import field_columns
 from query.language.parse import parse
 from query.language.plan import Plan, plan
+from query.language.text import expression
 from query.requests import TagNamesRequest, TagValuesRequest
 from query.results import Inspected
 from query.scan.arrays import Ids, Mask
@@ -218,16 +219,17 @@ class _Values:
     """Fold: the distinct values of some fields, of all spans or of those that match."""
 
     def __init__(self, compiled: Plan | None, fields: Sequence[ast.Field], found: Distinct, cache: TagCache) -> None:
-        self._compiled, self._fields, self._found, self._cache = compiled, fields, found, cache
+        self._compiled, self._found, self._cache = compiled, found, cache
+        self._fields = [(field, expression(field)) for field in fields]
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         rows = None if self._compiled is None else matching_rows(self._compiled.root, reader, among)
         if rows is not None and not rows.any():
             return False
         mask = None if rows is None or rows.all() else rows
-        for field in self._fields:
+        for field, name in self._fields:
             if rows is None:
-                for known in self._cache.values(reader, field):
+                for known in self._cache.values(reader, field, name):
                     self._found.add_values(*known)
             else:
                 for type_, values in field_values(reader, field, mask):

@@ -309,7 +309,7 @@ class LivePartition:
     def live(self, flushed_offset: int, tenant: str) -> "LiveView":
         """The tenant's live data at offsets ≥ flushed_offset."""
         here = [*self.retained, *self.segments] if flushed_offset < self.flushed_offset else self.segments
-        segments = [s for s in here if s.tenant == tenant and s.first_offset >= flushed_offset]
+        segments = [s for s in here if s.tenant == tenant and s.first_offset >= flushed_offset] if here else []
         heads = [(job.head, len(job.head.records)) for job in self.sealing if job.tenant == tenant]
         opened = self._heads.get(tenant)
         if opened is not None:
