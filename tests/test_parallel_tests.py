@@ -1,10 +1,13 @@
 """`make test` runs every test once, and says what failed."""
 
+import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.files import ROOT
-from tools.parallel_tests import SHARES, Job, Runner, jobs, report, shares_of
+from tools.parallel_tests import AGAIN_MAX, SHARES, Job, Runner, again, jobs, report, shares_of
 
 FILES = sorted(str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py"))
 
@@ -67,3 +70,65 @@ def test_a_lane_that_computes_helps(tmp_path: Path) -> None:
     wanted = [python(f"one{n}", meet.format(own=paths[n], other=paths[1 - n]), waits=True) for n in range(2)]
     ended = Runner(tmp_path / "logs").run(wanted, computing_lanes=1, waiting_lanes=1)
     assert [one.status for one in ended] == [0, 0]
+
+
+def job_of(folder: Path, code: str) -> Job:
+    """Made as `jobs` makes them, of one file in a folder."""
+    file = folder / "test_some.py"
+    file.write_text(code)
+    real = next(job for job in jobs(["test_tidy.py"]) if job.name == "rest")
+    kept = [word for word in real.command if not word.startswith(("tests/", "cache_dir="))]
+    at = kept.index("-o") + 1
+    command = (*kept[:at], f"cache_dir={folder / 'cache'}", *kept[at:], "-c", "/dev/null", "--rootdir", str(folder))
+    return Job("some", (*command, str(file)), again=real.again)
+
+
+ONCE = """
+import pathlib
+def test_good(): pass
+def test_once():
+    mark = pathlib.Path(__file__).with_name("mark")
+    known = mark.exists()
+    mark.touch()
+    assert known
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "told"),
+    [
+        ("", 0, ["passed when it ran alone: FAILED test_some.py::test_once"]),
+        (
+            "def test_never(): assert not 'ever'",
+            1,
+            ["passed when it ran alone: FAILED test_some.py::test_once", "FAILED test_some.py::test_never"],
+        ),
+    ],
+)
+def test_what_failed_runs_again(tmp_path: Path, more: str, status: int, told: list[str]) -> None:
+    ended = Runner(tmp_path / "logs").run([job_of(tmp_path, ONCE + more)], computing_lanes=1)
+    assert [one.status for one in ended] == [1]
+    repeated = Runner(tmp_path / "logs").run(again(ended), computing_lanes=0, waiting_lanes=1)
+    assert [one.status for one in repeated] == [status]
+    assert "test_good" not in repeated[0].output
+    assert " 1 deselected in " in repeated[0].line  # what was good the first time
+    last = report(ended, repeated).splitlines()[-len(told) :]
+    assert [re.sub(r"\S+/| - .*", "", line) for line in last] == told
+
+
+@pytest.mark.parametrize(
+    ("code", "few"),
+    [
+        ("def test_bad(): assert 0", True),
+        ("import pytest\n@pytest.mark.parametrize('n', range({}))\ndef test_bad(n): assert 0", False),
+        ("import nothing_of_this_name", False),
+    ],
+)
+def test_much_is_not_tried_again(tmp_path: Path, code: str, *, few: bool) -> None:
+    ended = Runner(tmp_path / "logs").run([job_of(tmp_path, code.format(AGAIN_MAX + 1))], computing_lanes=1)
+    assert bool(again(ended)) is few
+
+
+def test_nothing_is_tried_again_where_another_program_failed(tmp_path: Path) -> None:
+    wanted = [job_of(tmp_path, "def test_bad(): assert 0"), python("types", "exit(1)")]
+    assert again(Runner(tmp_path / "logs").run(wanted, computing_lanes=1)) == []

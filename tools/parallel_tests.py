@@ -3,6 +3,9 @@
 Tests of real clusters and of the browser mostly wait, and what they wait for has time limits. They run beside the tests
 that compute, and go first wherever both want a processor. Each process writes its own log. What failed, what was
 skipped, and one line for each process are printed at the end.
+
+A few tests that failed run again, with nothing beside them. What passes then has failed for want of a processor, or by
+a race: it does not fail the whole, and is named at the end all the same.
 """
 
 import os
@@ -26,9 +29,11 @@ WAITING_LANES: Final = 2  # a cluster takes about half a processor
 NICENESS: Final = 5  # of what computes
 SLOWEST_SHOWN: Final = 15  # in the log of each process
 _SKIPPED = re.compile(r"^(?:SKIPPED|XFAIL|XPASS) .*", re.MULTILINE)
-_FAILED = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) \S+\.py\b.*", re.MULTILINE)  # not ERROR of a log
 _PROBLEMS = re.compile(r"^=+ (?:FAILURES|ERRORS) =+$", re.MULTILINE)
 _LAST_LINES: Final = 80
+AGAIN_MAX: Final = 8  # more failures than these have another reason than a busy machine
+_TESTS_FAILED: Final = 1  # pytest's status; others say that it could not run them
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Job:
     name: str
     command: tuple[str, ...]
     waits: bool = False
+    again: tuple[str, ...] = ()  # options of the command that make it run only what failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,11 @@ class Ended:
     wall_s: float
     cpu_s: float  # with all child processes that it has waited for
     output: str
+
+    @property
+    def failed(self) -> list[str]:
+        """The lines that name what failed."""
+        return _FAILED.findall(self.output)
 
     @property
     def line(self) -> str:
@@ -107,13 +118,23 @@ def _leads_to(path: str, file: str) -> bool:
 
 def jobs(files: Iterable[str]) -> list[Job]:
     """One for mypy, one of pytest for each share."""
-    # Caches of their own: they would overwrite each other's.
-    pytest = (sys.executable, "-m", "pytest", f"--durations={SLOWEST_SHOWN}", "-p", "no:cacheprovider")
-    made = [
-        Job(share.name, (*pytest, *(f"tests/{file}" for file in its)), share.waits)
-        for share, its in shares_of(files).items()
-    ]
+    pytest = (sys.executable, "-m", "pytest", f"--durations={SLOWEST_SHOWN}")
+    made = []
+    for share, its in shares_of(files).items():
+        # Caches of their own: they would overwrite each other's.
+        cache = ("-o", f"cache_dir={LOGS / 'caches' / share.name}")
+        command = (*pytest, *cache, *(f"tests/{file}" for file in its))
+        made.append(Job(share.name, command, share.waits, ("--last-failed", "--last-failed-no-failures=none")))
     return [Job("types", (str(Path(sys.executable).with_name("mypy")),)), *made]
+
+
+def again(ended: Sequence[Ended]) -> list[Job]:
+    """What runs only the tests that failed; nothing, if anything else went wrong or many failed."""
+    failed = [one for one in ended if one.status]
+    few = sum(len(one.failed) for one in failed) <= AGAIN_MAX
+    if not few or any(one.status != _TESTS_FAILED or not one.failed or not one.job.again for one in failed):
+        return []
+    return [Job(f"{one.job.name}-again", (*one.job.command, *one.job.again), waits=True) for one in failed]
 
 
 @dataclass(slots=True)
@@ -200,13 +221,19 @@ def _next(queues: Sequence[deque[Job]]) -> Job | None:
     return None
 
 
-def report(ended: Sequence[Ended]) -> str:
-    """Failures in full, then all that was skipped, then a line for each job, and the names of what failed."""
+def report(ended: Sequence[Ended], repeated: Sequence[Ended] = ()) -> str:
+    """Failures in full, then all that was skipped, then a line for each job, and the names of what failed.
+
+    repeated: the jobs of `again`
+    """
     failed = [one for one in ended if one.status]
-    parts = [f"──── {one.job.name}\n{problems(one.output)}" for one in failed]
+    parts = [f"──── {one.job.name}\n{problems(one.output)}" for one in [*failed, *repeated] if one.status]
     parts += sorted(text for one in ended for text in _SKIPPED.findall(one.output))
-    parts += ["", *(one.line for one in sorted(ended, key=lambda one: one.status != 0))]
-    parts += [text for one in failed for text in _FAILED.findall(one.output)]
+    parts += ["", *(one.line for one in sorted([*ended, *repeated], key=lambda one: one.status != 0))]
+    twice = {line.split(" - ")[0] for one in repeated for line in one.failed}
+    for line in (line for one in failed for line in one.failed):
+        alone = bool(repeated) and line.split(" - ")[0] not in twice
+        parts.append(f"passed when it ran alone: {line}" if alone else line)
     return "\n".join(parts)
 
 
@@ -226,10 +253,14 @@ def main() -> int:
     shutil.rmtree(LOGS, ignore_errors=True)
     started_s = time.monotonic()
     ended = Runner(LOGS).run(jobs(files), computing_lanes=len(os.sched_getaffinity(0)))
-    say(report(ended))
-    cpu_s = sum(one.cpu_s for one in ended)
+    repeated: list[Ended] = []
+    if wanted := again(ended):
+        say(f"Again, with nothing beside them: the tests that failed, of {len(wanted)} shares")
+        repeated = Runner(LOGS).run(wanted, computing_lanes=0, waiting_lanes=1)
+    say(report(ended, repeated))
+    cpu_s = sum(one.cpu_s for one in [*ended, *repeated])
     say(f"{time.monotonic() - started_s:.0f} s, CPU {cpu_s:.0f} s. The logs are in {LOGS.relative_to(ROOT)}")
-    return int(any(one.status for one in ended))
+    return int(any(one.status for one in repeated or ended))
 
 
 if __name__ == "__main__":

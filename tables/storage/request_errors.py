@@ -13,12 +13,15 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _ATTEMPTS: Final = re.compile(r"after (\d+) retries")
 # obstore tells what went wrong below HTTP in a dump of its own structures only.
 _TIMED_OUT: Final = re.compile(r"TimedOut|kind: Timeout|operation timed out|deadline has elapsed")
-_UNREACHABLE: Final = re.compile(r"kind: Connect\b|ConnectionRefused|ConnectionReset|IncompleteMessage|dns error")
+_CUT: Final = re.compile(r"ConnectionReset|ConnectionAborted|BrokenPipe")
+_UNREACHABLE: Final = re.compile(
+    rf"kind: Connect\b|ConnectionRefused|{_CUT.pattern}|IncompleteMessage|dns error",
+)
 _DETAILS: Final = (
     (re.compile("InvalidCertificate|invalid peer certificate"), "the server's certificate is not trusted"),
     (re.compile("dns error"), "the host name is not known"),
     (re.compile("ConnectionRefused"), "the connection is refused"),
-    (re.compile("ConnectionReset|IncompleteMessage"), "the connection is lost"),
+    (re.compile(f"{_CUT.pattern}|IncompleteMessage"), "the connection is lost"),
 )
 _NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 _NOT_IMPLEMENTED: Final = 501
@@ -53,10 +56,20 @@ def is_missing_place(err: Exception) -> bool:
     return isinstance(err, FileNotFoundError) and _NO_BUCKET.search(str(err)) is not None
 
 
-def breaks_off(err: Exception) -> bool:
-    """Whether the connection was lost in the middle of the answer's body."""
+def is_not_repeated(err: Exception) -> bool:
+    """Whether the connection was lost where obstore gives up at once: in the middle of the answer's body, or by a reset
+    while the request was on its way.
+    """
     text = str(err)
-    return "body error" in text and _UNREACHABLE.search(text) is not None and not _TIMED_OUT.search(text)
+    if _TIMED_OUT.search(text):
+        return False
+    return _CUT.search(text) is not None or ("body error" in text and _UNREACHABLE.search(text) is not None)
+
+
+def retries_of(err: Exception) -> int:
+    """How often obstore has repeated the request."""
+    found = _ATTEMPTS.search(str(err))
+    return int(found[1]) if found else 0
 
 
 def is_final(err: Exception) -> bool:

@@ -1,7 +1,8 @@
 """Runs requests to a storage: limited, repeated, hedged, counted, and with errors that people understand."""
 
+import random
+import time
 from collections.abc import Awaitable, Callable
-from itertools import count
 from time import perf_counter
 from typing import Final, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from tables.errors import StorageError
 from tables.storage.backends import RETRIES_SHARE
 from tables.storage.config import StorageConfig
 from tables.storage.hedging import HedgedReads
-from tables.storage.request_errors import FAILURES, breaks_off, explain, is_missing_place, status_of
+from tables.storage.request_errors import FAILURES, explain, is_missing_place, is_not_repeated, retries_of, status_of
 from tables.storage.request_metrics import RequestMetrics
 from tables.storage.request_slots import RequestSlots
 from tables.storage.request_usage import current_usage
@@ -90,21 +91,23 @@ class RequestRunner:
     def _attempts(self, ask: StorageRequest, work: Callable[[], T], timeout_s: float) -> tuple[T, float]:
         """What `work` returns, and the seconds that it took.
 
-        obstore repeats what fails, but for an answer to a list or a delete that breaks off in its body.
+        obstore repeats what fails, but not if a connection is reset, or an answer breaks off in its body.
         """
-        began_s = perf_counter()
-        for attempt in count(1):
+        retry, began_s, attempts = self._config.retry, perf_counter(), 0
+        while True:
             try:
                 result = work()
             except FAILURES as err:
+                attempts += 1 + retries_of(err)
                 seconds = perf_counter() - began_s
-                again = attempt < self._config.retry.max_attempts and seconds < RETRIES_SHARE * timeout_s
-                if again and breaks_off(err):
-                    continue
-                self._count(ask, status_of(err), 0, seconds)
-                raise
-            return result, perf_counter() - began_s
-        raise AssertionError  # count() has no end
+                again = attempts < retry.max_attempts and seconds < RETRIES_SHARE * timeout_s
+                if not (again and is_not_repeated(err)):
+                    self._count(ask, status_of(err), 0, seconds)
+                    raise
+                longest_s = min(retry.backoff_max_s, retry.backoff_initial_s * 2 ** (attempts - 1))
+                time.sleep(random.uniform(0, longest_s))  # noqa: S311  jitter
+            else:
+                return result, perf_counter() - began_s
 
     def _count(self, ask: StorageRequest, status: str, size_bytes: int, seconds: float) -> None:
         self._metrics.observe(ask.operation, status, ask.requests, size_bytes, seconds)

@@ -33,6 +33,11 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Torn:
+    """The connection is reset before the whole request is read: the storage never sees it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slow:
     """The answer's body comes in pieces, with a pause before each."""
 
@@ -52,7 +57,7 @@ class Delay:
     seconds: float
 
 
-Fault = Status | Reset | Lost | Slow | Silence | Delay
+Fault = Status | Reset | Lost | Torn | Slow | Silence | Delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +167,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._forward_tracked()
 
     def _forward_tracked(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
         fault = self.proxy.fault_for(Seen(self.command, self.path, dict(self.headers.items())))
+        if isinstance(fault, Torn):
+            self._reset()
+            return
+        body = self.rfile.read(length)
         match fault:
             case Silence():
                 self.proxy.hold(HELD_S_MAX)
@@ -181,8 +190,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._close()
             case Reset():
                 self._answer(status, headers, answer, sent_bytes=len(answer) // 2)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self._close()
+                self._reset()
             case Slow(pieces, pause_s):
                 self._answer(status, headers, answer, sent_bytes=0)
                 step = max(1, -(-len(answer) // pieces))
@@ -222,6 +230,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[:sent_bytes])
         self.wfile.flush()
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._close()
 
     def _close(self) -> None:
         self.close_connection = True

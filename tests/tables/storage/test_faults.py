@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from tables.errors import DamagedError, StorageError
 from tables.storage.object_store import ObjectStore
-from tests.helpers.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status
+from tests.helpers.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status, Torn
 from tests.helpers.storage_servers import StorageServer
 
 DATA = bytes(range(256)) * 400
@@ -22,6 +22,7 @@ OPERATIONS = {
     "put": lambda store: store.put("a/one", DATA),
     "create": lambda store: store.create("a/new", b"new"),
     "delete": lambda store: store.delete(["a/none"]),
+    "delete several": lambda store: store.delete(["a/none", "a/neither", "a/nor"]),
 }
 RESULTS = {
     "get": DATA,
@@ -32,6 +33,7 @@ RESULTS = {
     "put": None,
     "create": True,
     "delete": None,
+    "delete several": None,
 }
 Ask = Callable[[ObjectStore], Any]
 
@@ -56,7 +58,7 @@ def store_of(server: StorageServer, proxy: FaultProxy, prefix: str, **changes: A
 
 @pytest.mark.parametrize(
     "fault",
-    [Status(500, "InternalError"), Status(503, "SlowDown"), Status(429, "TooManyRequests"), Lost(), Reset()],
+    [Status(500, "InternalError"), Status(503, "SlowDown"), Status(429, "TooManyRequests"), Lost(), Reset(), Torn()],
     ids=lambda fault: f"{type(fault).__name__} {getattr(fault, 'status', '')}",
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -85,6 +87,7 @@ def test_a_request_without_answer_is_repeated(s3: StorageServer, prefix: str, op
         pytest.param(Status(500, "InternalError"), "500 Internal Server Error", "error", id="500"),
         pytest.param(Status(503, "SlowDown"), "asks to slow down in 4 attempts: .*SlowDown", "throttled", id="503"),
         pytest.param(Lost(), "the connection is lost in 4 attempts", "unreachable", id="lost"),
+        pytest.param(Torn(), "the connection is lost", "unreachable", id="torn"),
         pytest.param(Silence(), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="silence"),
         pytest.param(Slow(40, 0.1), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="slow"),
         pytest.param(Slow(2, 5), r"no answer in time.* \(the limit is 1 s\)", "timeout", id="a stop in the middle"),
