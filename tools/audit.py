@@ -76,17 +76,18 @@ def vulnerabilities(output: str) -> list[str] | None:
         said: Any = json.loads(output)
     except ValueError:
         return None
-    match said:
-        case {"dependencies": [*packages]} if any("skip_reason" in one for one in packages):
+    if not isinstance(said, dict):
+        return None
+    if isinstance(packages := said.get("dependencies"), list):  # of pip-audit
+        if any("skip_reason" in one for one in packages):
             return None
-        case {"dependencies": [*packages]}:
-            return [
-                f"{one['name']} {one.get('version', '')}: {each['id']}, mended in {_versions(each)}"
-                for one in packages
-                for each in one.get("vulns", [])
-            ]
-        case {"vulnerabilities": {**packages}}:
-            return [f"{name} {one['range']}: {one['severity']}" for name, one in packages.items()]
+        return [
+            f"{one['name']} {one.get('version', '')}: {each['id']}, mended in {_versions(each)}"
+            for one in packages
+            for each in one.get("vulns", [])
+        ]
+    if isinstance(packages := said.get("vulnerabilities"), dict):  # of npm
+        return [f"{name} {one['range']}: {one['severity']}" for name, one in packages.items()]
     return None
 
 
