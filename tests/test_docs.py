@@ -13,9 +13,17 @@ ROOT = DOCS.parent
 # Where an operator reads a metric's name: prose, alerts, their tests.
 WITH_METRICS = [
     *ROOT.glob("*.md"),
-    *DOCS.glob("*.md"),
+    *DOCS.rglob("*.md"),
     *(ROOT / "benchmarks").glob("*.md"),
     *(ROOT / "docker/prometheus").rglob("*.yml"),
+]
+# Where files of the repository are named: prose but for decisions, which tell what was then, and deployments.
+WITH_FILES = [
+    *ROOT.glob("*.md"),
+    *(path for path in DOCS.rglob("*.md") if path.parent.name != "adr"),
+    *(ROOT / "docker/compose").rglob("*.yaml"),
+    *(ROOT / "docker/systemd").iterdir(),
+    ROOT / "docker/compose.yaml",
 ]
 # Files of the repository, as prose names them; "…", "<protocol>" and "*" stand for several.
 NAMED = re.compile(r"(?<![\w/.])(?:app|agents|query|tables|tools|tests|benchmarks|docs|docker)/[\w./-]*\w(?![\w<*…{])")
@@ -69,7 +77,7 @@ def test_metrics_that_documents_name_exist(path: Path) -> None:
     assert {name for name in METRIC.findall(path.read_text(encoding="utf-8")) if name not in known} == set()
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", WITH_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_documents_name_exist(path: Path) -> None:
     named = NAMED.findall(path.read_text(encoding="utf-8"))
     assert sorted({name for name in named if not (ROOT / name).exists()}) == []

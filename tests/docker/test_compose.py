@@ -120,6 +120,12 @@ def test_prometheus(path: Path) -> None:
 
 
 @EACH
+def test_each_service_is_one_process(path: Path) -> None:
+    """Prometheus asks a name once: of several processes behind it, each time another one, whose counters differ."""
+    assert [name for name, service in strettos(path).items() if service.get("deploy", {}).get("replicas", 1) != 1] == []
+
+
+@EACH
 def test_kafka_takes_the_largest_record(path: Path) -> None:
     environment = load_compose(path)["services"]["kafka"]["environment"]
     for service in strettos(path).values():

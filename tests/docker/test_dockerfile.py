@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from fnmatch import fnmatch
 from typing import Final
 
@@ -47,6 +48,23 @@ def test_what_is_installed_is_locked() -> None:
     assert "npm install" not in runs
     assert "--require-hashes --only-binary=:all: --requirement requirements.txt" in runs
     assert not re.search(r"apt-get|curl|wget", runs)
+
+
+def test_optional_packages_come_in_the_versions_of_the_tests() -> None:
+    """Each that pyproject.toml pins for an extra is in what the build constrains them to."""
+    (script,) = [rest for word, rest in instructions() if word == "RUN" and "EXTRAS" in rest]
+    expression = re.search(r"sed -n 's/(.*?)/\\1/p' (.*?) \|", script)
+    assert expression is not None
+    pattern = re.compile(expression[1].replace("\\(", "(").replace("\\)", ")"))
+    locked = {
+        found[1]
+        for file in expression[2].split()
+        for line in (ROOT / file).read_text().splitlines()
+        if (found := pattern.match(line))
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.sub(r"\[.*?\]", "", one) for name, its in extras.items() if name != "standalone" for one in its}
+    assert wanted <= locked
 
 
 def test_the_last_stage_has_few_rights() -> None:

@@ -12,12 +12,26 @@ import yaml
 
 from app.settings import load
 from app.settings.models import TARGETS
+from tests.helpers.api import FakeBackend, api_over
+from tools.docs import metrics
 from tools.manifests import CHART, RENDERED, rendered
 
 Manifest = dict[str, Any]
 PATHS: Final = list(RENDERED)
 EACH = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 KUBERNETES: Final = ["1.27", "1.31", "1.34"]
+# Paths of the web page, and what it loads.
+PAGE: Final = {
+    "/",
+    "/assets/{name}",
+    "/charts",
+    "/compare",
+    "/favicon.svg",
+    "/licenses.txt",
+    "/search",
+    "/services",
+    "/start",
+}
 # Kinds of operators, for which no schema is at hand.
 FOREIGN: Final = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 
@@ -168,3 +182,39 @@ def _names(values: Mapping[str, Any]) -> set[str]:
         if isinstance(value, dict) and name not in whole:
             found |= _names(value)
     return found
+
+
+def test_live_stores_scale_by_what_they_have_not_read() -> None:
+    """They commit offsets when blocks have them: Kafka's lag of their group never gets small."""
+    full = next(path for path in PATHS if path.stem == "full")
+    scalers = of_kind(full, "ScaledObject")
+    for zone in "ab":
+        (trigger,) = scalers[f"stretto-live-store-{zone}"]["spec"]["triggers"]
+        assert trigger["type"] == "prometheus"
+        query = trigger["metadata"]["query"]
+        assert {"app", "topic", "partition"} >= set(re.findall(r"(\w+)[=~]", query)) - {"namespace", "pod"}
+        assert re.match(r"sum\((\w+)\{", query)[1] in metrics()  # type: ignore[index]
+    (trigger,) = scalers["stretto-metrics-generator"]["spec"]["triggers"]
+    assert trigger["type"] == "kafka"
+
+
+@EACH
+def test_probes(path: Path) -> None:
+    """A backlog or a storage that is away may take longer than a start: that is no reason to kill the process."""
+    for workload in of_kind(path, "Deployment", "StatefulSet").values():
+        container = container_of(workload)
+        if container["name"] == "stretto":
+            kinds = ("startup", "liveness", "readiness")
+            probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in kinds}
+            assert probes == {"startup": "/api/echo", "liveness": "/api/echo", "readiness": "/ready"}
+
+
+def test_the_gateway_hides_what_is_for_operators() -> None:
+    """Every path but those of the API and of the page."""
+    full = next(path for path in PATHS if path.stem == "full")
+    text = of_kind(full, "ConfigMap")["stretto-gateway"]["data"]["nginx.conf"]
+    (hidden,) = re.findall(r"location ~ (\S+) \{ return 404; \}", text)
+    paths = {resource.canonical for resource in api_over(FakeBackend(), profiling=True).router.resources()}
+    assert len(paths) > 40
+    shown = {one for one in paths if not one.startswith("/api/") and not re.search(hidden, one)}
+    assert shown - PAGE == {"/ready", "/trace/{id}"}

@@ -161,8 +161,10 @@ spec:
       {{- end }}
       ports:
         {{- include "stretto.ports" (dict "root" $root "component" .component "key" "containerPort") | nindent 8 }}
+      # That it has come to listen. What it waits for afterwards, as a backlog in Kafka or a storage that is away, may take
+      # longer than any probe.
       startupProbe:
-        httpGet: {path: /ready, port: http}
+        httpGet: {path: /api/echo, port: http}
         periodSeconds: 5
         failureThreshold: 60
       readinessProbe:
