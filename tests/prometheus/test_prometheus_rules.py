@@ -52,7 +52,9 @@ def test_every_rule_is_tested() -> None:
     firing = set(re.findall(r'alertname="(\w+)", alertstate="firing"', texts))
     assert firing == {rule["alert"] for rule in ALERTS}
     # Those about Stretto itself each have a test of their own: quiet first, then firing, with the metrics of the rule.
-    own = {test["name"]: test for test in yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())["tests"]}
+    files = [yaml.safe_load(path.read_text()) for path in TESTS if path.name.startswith("alerts")]
+    own = {test["name"]: test for file in files for test in file["tests"]}
+    assert len(own) == sum(len(file["tests"]) for file in files)
     assert set(own) == {rule["alert"] for rule in OWN_ALERTS}
     for rule in OWN_ALERTS:
         quiet, fires = own[rule["alert"]]["promql_expr_test"]

@@ -29,6 +29,7 @@ from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.strategies import REQUESTS
 
@@ -104,7 +105,7 @@ def row_by_row(sources: Sequence[Sequence[Any]]) -> Counter[Any]:
     return Counter((row["trace_id"], row["span_id"]) for row in found if holders[row["trace_id"]] > 1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests=st.lists(REQUESTS, min_size=2, max_size=3), data=st.data())
 def test_as_row_by_row(requests: list[ExportTraceServiceRequest], data: st.DataObject) -> None:
     """Whatever sources the spans lie in, with and without kept results, and when sources come and go."""

@@ -126,8 +126,7 @@ def trees(draw):
     return tree
 
 
-# No deadline: the first call builds the models' tables. An example costs what the whole file costs, however many are
-# set.
+# No deadline: the first call builds the models' tables. An example costs what the whole file does, not what is set.
 @hypothesis.settings(max_examples=examples(40), deadline=None)
 @given(trees())
 def test_what_is_dumped_loads_as_the_same(tree):

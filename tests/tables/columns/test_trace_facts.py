@@ -139,9 +139,10 @@ def test_the_earliest_root_then_the_least_id_counts() -> None:
     roots = [span(number, name=f"r{number}") for number in (5, 3, 7)]
     later = span(1, name="r1", start_time_unix_nano=START_NS + 1)
     untimed = span(2, name="r2", start_time_unix_nano=0)
+    alone = {one.name: Way(request([one])).source for one in (*roots, later, untimed)}
     for order in permutations([*roots, later, untimed]):
         whole = Way(request(order))
-        split = [Way(request([one])).source for one in order]
+        split = [alone[one.name] for one in order]
         for sources in ([whole.source], whole.head, split):
             (trace,) = search(sources, SearchRequest(query="{ }")).traces
             assert trace.root_name == "r3"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -15,6 +15,7 @@ from tables.tempo.file import open_tempo_file
 from tables.tempo.rows import span_rows
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.record_columns import checked
+from tests.helpers.examples import examples
 from tests.helpers.tempo_blocks import TempoBlock
 from tests.helpers.tempo_spans import DEDICATED, held, spans
 from tests.strategies import REQUESTS
@@ -33,6 +34,7 @@ def imported(folder: Path) -> list[ResourceSpans]:
     return to_resource_spans(seal(batches)) if batches else []
 
 
+@settings(max_examples=examples(60))
 @given(st.lists(REQUESTS, min_size=1, max_size=3), st.sampled_from(["vParquet4", "vParquet5"]), st.booleans())
 def test_a_block_gives_back_what_it_was_made_of(
     requests: list[ExportTraceServiceRequest],
