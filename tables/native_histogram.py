@@ -10,10 +10,9 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import Histogram
 from prometheus_client.samples import Sample
-
-from tables.columns.types import Floats, Int64s
 
 SCHEMA: Final = 3
 BUCKETS_MAX: Final = 100
@@ -67,7 +66,7 @@ class NativeHistogram(Histogram):
             if values:
                 self._count_values(np.array(values, np.float64))
 
-    def _count_values(self, values: Floats) -> None:
+    def _count_values(self, values: npt.NDArray[np.float64]) -> None:
         total = float(values.sum())
         self._sum.inc(total)
         places = np.searchsorted(np.array(self._upper_bounds), values)  # the last bound is infinite
@@ -110,6 +109,6 @@ class NativeHistogram(Histogram):
             return NativeBuckets(schema, self._native_zeros, buckets, self._native_count, self._native_sum)
 
 
-def _indexes(amounts: Floats) -> Int64s:
+def _indexes(amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     fractions, exponents = np.frexp(amounts)
     return np.searchsorted(_BOUNDS, fractions) + (exponents.astype(np.int64) - 1) * _PER_DOUBLING
