@@ -6,7 +6,7 @@ from few processes, so that a resource is checked once, and written once for all
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -74,12 +74,11 @@ class _Spans(NamedTuple):
         return pa.Array.from_buffers(pa.binary(_TRACE_ID_BYTES), len(self.trace_ids), [None, ids])
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(NamedTuple):
     """What becomes a part: rows, and the spans of each source."""
 
-    rows: list[int] = field(default_factory=list)
-    spans: dict[Source, list[bytes]] = field(default_factory=dict)
+    rows: list[int]
+    spans: dict[Source, list[bytes]]
 
 
 class SmallSplitter:
@@ -170,11 +169,8 @@ class SmallSplitter:
             return None
         message.DiscardUnknownFields()
         spans = message.resource_spans[0].scope_spans[0].spans
-        trace_ids, span_ids, starts = [], [], []
-        for span in spans:
-            trace_ids.append(span.trace_id)
-            span_ids.append(span.span_id)
-            starts.append(span.start_time_unix_nano)
+        read = [(span.trace_id, span.span_id, span.start_time_unix_nano) for span in spans]
+        trace_ids, span_ids, starts = map(list, zip(*read, strict=True)) if read else ([], [], [])
         lengths = {*map(len, trace_ids)} <= {_TRACE_ID_BYTES} and {*map(len, span_ids)} <= {_SPAN_ID_BYTES}
         if not lengths or _NO_TRACE in trace_ids or _NO_SPAN in span_ids:
             return None
@@ -207,19 +203,25 @@ class SmallSplitter:
     ) -> list[RequestPart]:
         """targets: the partition of each span"""
         parts: dict[tuple[str, int], _Part] = {}
+        # The lists of spans that have one tenant and source, by partition: a span's way to its own is one look.
+        lists: dict[tuple[str, Source], dict[int, tuple[list[int], list[bytes]]]] = {}
         at = 0
         for run in runs:
-            tenant, end = tenants[run.request], at + len(run.spans)
-            for row, target in zip(range(at, end), targets[at:end], strict=True):
-                part = parts.get((tenant, target))
-                if part is None:
-                    part = parts[tenant, target] = _Part()
-                part.rows.append(row)
-                same = part.spans.get(run.source)
-                if same is None:
-                    same = part.spans[run.source] = []
-                same.append(spans[row])
-            at = end
+            tenant = tenants[run.request]
+            mine = lists.get((tenant, run.source))
+            if mine is None:
+                mine = lists[tenant, run.source] = {}
+            for row in range(at, at + len(run.spans)):
+                target = targets[row]
+                found = mine.get(target)
+                if found is None:
+                    part = parts.get((tenant, target))
+                    if part is None:
+                        part = parts[tenant, target] = _Part([], {})
+                    found = mine[target] = part.rows, part.spans.setdefault(run.source, [])
+                found[0].append(row)
+                found[1].append(spans[row])
+            at += len(run.spans)
         return [
             RequestPart(tenant, target, self._raw.request(part.spans), part.rows)
             for (tenant, target), part in parts.items()

@@ -70,7 +70,10 @@ def _version2(span: Any, where: str, typed: Callable[[bytes], Value]) -> ZipkinS
         local=_endpoint(span, "localEndpoint", where),
         remote=_endpoint(span, "remoteEndpoint", where),
         annotations=[_annotation(one, f"{where}.annotations[{n}]") for n, one in enumerate(annotations)],
-        tags=[(key.encode(), _tag(value, typed)) for key, value in tags.items()],
+        tags=[
+            (key.encode(), typed(value.encode()) if value.__class__ is str else _tag(value, typed))
+            for key, value in tags.items()
+        ],
         debug=span.get("debug") is True,
         shared=span.get("shared") is True,
     )

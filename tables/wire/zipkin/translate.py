@@ -21,6 +21,7 @@ from tables.wire.otlp.encode import (
     STATUS_OK,
     STATUS_UNSET,
     Event,
+    Kept,
     KeyValue,
     RequestEncoder,
     Scope,
@@ -43,6 +44,24 @@ _RESOURCE_PREFIXES: Final = (
     b"cloud.", b"container.", b"deployment.", b"host.", b"k8s.", b"os.", b"process.", b"service.", b"telemetry.sdk.",
 )  # fmt: skip
 _SCOPES: Final = ((b"otel.scope.name", b"otel.scope.version"), (b"otel.library.name", b"otel.library.version"))
+# Tags that OTLP has fields for, or that say something of these fields, beside those that begin with _LINK.
+_SPECIAL: Final = frozenset(
+    (
+        b"span.kind",
+        b"error",
+        b"otel.status_code",
+        b"otel.status_description",
+        b"http.status_code",
+        b"http.response.status_code",
+        b"w3c.tracestate",
+        *(key for keys in _SCOPES for key in keys),
+    )
+)
+_OF_SPAN, _OF_RESOURCE, _OF_FIELDS = range(3)
+_KEYS_KEPT: Final = 4096
+_KEPT_BYTES_MAX: Final = 256
+# What each key is a key of.
+_ROLES: Final[Kept[bytes, int]] = Kept(_KEYS_KEPT)
 _ABSENT_START: Final = (b"otel.zipkin.absentField.startTime", True)
 _LINK: Final = b"otlp.link."
 _LINKS_MAX: Final = 128
@@ -94,20 +113,28 @@ def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
 
 
 def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
-    tags = dict(span.tags)
-    local = span.local
-    owner: list[KeyValue] = [(b"service.name", local.service)] if local.service else []
-    owner += [(key, tags.pop(key)) for key in list(tags) if key.startswith(_RESOURCE_PREFIXES)]
-    owner = [one for number, one in enumerate(owner) if not number or one[0] != b"service.name"]
-    scope = _scope(tags)
-    kind = span.kind
-    if kind == KIND_UNSPECIFIED and isinstance(word := tags.get(b"span.kind"), bytes) and word in KINDS:
-        kind = KINDS[word]
-        del tags[b"span.kind"]
-    status, message = _status(tags, kind)
-    links = _links(tags)
-    trace_state = tags.pop(b"w3c.tracestate", b"")
-    attributes = list(tags.items())
+    local, owner, attributes, special = span.local, list[KeyValue](), list[KeyValue](), dict[bytes, Value]()
+    if local.service:
+        owner.append((b"service.name", local.service))
+    for tag in dict(span.tags).items():
+        role = _ROLES.get(tag[0])
+        if role is None:
+            role = _role(tag[0])
+        if role == _OF_SPAN:
+            attributes.append(tag)
+        elif role == _OF_FIELDS:
+            special[tag[0]] = tag[1]
+        elif tag[0] != b"service.name" or not local.service:
+            owner.append(tag)
+    kind, scope, status, links, trace_state = span.kind, Scope(), b"", list[SpanLink](), b""
+    if special:
+        scope = _scope(special)
+        kind = _kind(special, kind)
+        status = status_field(*_status(special, kind))
+        links = _links(special)
+        stated = special.pop(b"w3c.tracestate", b"")
+        trace_state = stated if isinstance(stated, bytes) else b""
+        attributes += special.items()
     attributes += _addresses(b"net.host.", local)
     if span.remote.service:
         attributes.append((b"peer.service", span.remote.service))
@@ -132,11 +159,29 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
             attributes=attribute_fields(SPAN_ATTRIBUTES, attributes),
             events=[_event(one) for one in span.annotations],
             links=links,
-            status=status_field(status, message),
-            trace_state=trace_state if isinstance(trace_state, bytes) else b"",
+            status=status,
+            trace_state=trace_state,
         )
     )
     encoder.spans_of(owner, scope).append(encoded)
+
+
+def _role(key: bytes) -> int:
+    role = _OF_SPAN
+    if key in _SPECIAL or key.startswith(_LINK):
+        role = _OF_FIELDS
+    elif key.startswith(_RESOURCE_PREFIXES):
+        role = _OF_RESOURCE
+    if len(key) <= _KEPT_BYTES_MAX:
+        _ROLES.keep(key, role)
+    return role
+
+
+def _kind(tags: dict[bytes, Value], kind: int) -> int:
+    if kind == KIND_UNSPECIFIED and isinstance(word := tags.get(b"span.kind"), bytes) and word in KINDS:
+        del tags[b"span.kind"]
+        return KINDS[word]
+    return kind
 
 
 def _scope(tags: dict[bytes, Value]) -> Scope:

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.zipkin import translate
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
@@ -185,6 +186,21 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from([*FULL, *VERSION1])
+
+
+def test_service_of_a_tag() -> None:
+    """Where the span has no local endpoint, a tag may name the service, wherever it is among the tags."""
+    tags = {"host.name": "a1", "x": "1", "service.name": "s"}
+    assert values(translated({"tags": tags}).resource.attributes) == {"host.name": "a1", "service.name": "s"}
+    named = translated({"tags": tags, "localEndpoint": {"serviceName": "local"}})
+    assert values(named.resource.attributes) == {"host.name": "a1", "service.name": "local"}
+
+
+def test_keys_that_are_kept_are_bounded() -> None:
+    for number in range(5_000):
+        the_span({"tags": {f"k{number}": "", "k" * 1_000 + str(number): ""}})
+    assert 0 < len(translate._ROLES) <= 4_096
+    assert max(map(len, translate._ROLES)) <= 256
 
 
 @given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), max_size=3))
