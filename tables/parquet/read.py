@@ -15,13 +15,7 @@ from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
-from tables.parquet.directory import (
-    BOUNDED,
-    DIRECTORY_BYTES_MAX,
-    SMALL_FILE_BYTES,
-    Directory,
-    read_directory,
-)
+from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
@@ -95,34 +89,39 @@ class ParquetSource:
     @property
     def columns(self) -> frozenset[str]:
         """The columns of the file, and those in its overflow."""
-        if self._columns is None:
-            directory = self._directory()
-            own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
-            hidden = frozenset(() if directory is None else directory.hidden)
-            if directory is None and overflow.COLUMN in own:
-                # The names are the first leaf of the list's struct.
-                leaf = self._opened().leaves[overflow.COLUMN][:1]
-                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
-            if missing := sorted(set(FIXED.names).difference(own)):
-                raise DamagedError(self.name, f"has no column {', '.join(missing)}")
-            found = overflow.visible(own, hidden)
-            self._sparse = _shared(found.difference(own))
-            self._columns = _shared(found)
+        return self.describe() if self._columns is None else self._columns
+
+    def describe(self) -> frozenset[str]:
+        """Reads what the file says of its columns, for good. Out: the columns. Raises: DamagedError, StorageError"""
+        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+        directory = None if is_open else self._end.directory(self.rows)
+        own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
+        hidden = frozenset(() if directory is None else directory.hidden)
+        if directory is None and overflow.COLUMN in own:
+            # The names are the first leaf of the list's struct.
+            leaf = self._opened().leaves[overflow.COLUMN][:1]
+            hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
+        if missing := sorted(set(FIXED.names).difference(own)):
+            raise DamagedError(self.name, f"has no column {', '.join(missing)}")
+        described = self._opened() if directory is None else directory
+        self._bounds = {column: described.bounds_of(column) for column in BOUNDED}
+        found = overflow.visible(own, hidden)
+        self._sparse = _shared(found.difference(own))
+        self._columns = _shared(found)
         return self._columns
 
+    @property
+    def is_described(self) -> bool:
+        """Whether its columns are known without reading anything."""
+        return self._columns is not None
+
     def bounds(self, column: str) -> tuple[int, int] | None:
-        """Minimum and maximum of an integer column, from the footer."""
+        """Minimum and maximum of an integer column, without reading it; None: not known."""
         if column not in BOUNDED:
             return self._opened().bounds_of(column)
         if column not in self._bounds:
-            directory = self._directory()
-            self._bounds[column] = (self._opened() if directory is None else directory).bounds_of(column)
+            self.describe()
         return self._bounds[column]
-
-    def _directory(self) -> Directory | None:
-        """None: only the footer says which columns there are, or the file is open anyway."""
-        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
-        return None if is_open else self._end.directory(self.rows)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
