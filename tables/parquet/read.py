@@ -14,7 +14,7 @@ from tables.columns.types import Int64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
-from tables.parquet.decoded_size import TextLeaves, decoded_size
+from tables.parquet.decoded_size import TextLeaves
 from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
@@ -181,7 +181,7 @@ class ParquetSource:
         if column not in self._sizes:
             opened = self._opened()
             with reading(self.name, "cannot be read"):
-                self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+                self._sizes[column] = opened.decoded_bytes(column, self._open_file)
         return self._sizes[column]
 
     def entry_count(self, column: str) -> int:

@@ -167,3 +167,12 @@ def overflowing(table: pa.Table) -> pa.Table:
     for name, column in collected.columns().items():
         table = table.append_column(name, column)
     return table
+
+
+def test_how_much_memory_columns_take_is_known_without_reading_them() -> None:
+    source, asked = with_tail(to_parquet(load_table(SPANS)))
+    columns = sorted(source.columns)
+    estimate = {column: source.decoded_bytes([column]) for column in columns}
+    assert len(asked) == 1  # its end
+    # Small texts are read as dictionaries of 4 bytes a row.
+    assert {column for column, array in source.read(columns).items() if estimate[column] < array.nbytes} == set()
