@@ -143,6 +143,7 @@ def build(store: ObjectStore, spans: int) -> World:
     whole = pc.max(pc.add(pa.chunked_array([c for t in tables for c in t["start_ns"].chunks]), 1)).as_py()
     shift_ns = whole - workload.EPOCH_S * _NS
     metas: list[BlockMeta] = []
+    trace_id = b""
     while sum(meta.spans for meta in metas) < spans:
         number = len(metas)
         copies = [_copy(table, number, number * shift_ns) for table in tables]

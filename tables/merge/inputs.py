@@ -142,8 +142,8 @@ def narrow(array: Any) -> Any:
         indices = indices.cast(type_, safe=False)
     else:
         # Where Arrow's cast looks at each bit that says null, numpy converts all.
-        values = value_slots(indices).astype(type_.to_pandas_dtype())
-        indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(values)])
+        codes = value_slots(indices).astype(type_.to_pandas_dtype())
+        indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(codes)])
     return pa.DictionaryArray.from_arrays(indices, array.dictionary, safe=False)
 
 
