@@ -61,7 +61,7 @@ class ParquetSource:
     key: names the content in the cache; a block's file and its former segment share decoded columns
     name: of this file; what is open reads only from this file, which may vanish before the other
     tail: the expected end of the file; None: unknown
-    known_trace_count: how many traces it has; 0: unknown
+    known_trace_count: how many traces it has; 0: unknown. trace_id_range: the least and the greatest; None: unknown
     Any read raises DamagedError if the bytes differ from those that were written
     """
 
@@ -77,6 +77,7 @@ class ParquetSource:
         self.key, self.name = key, name or key
         self.rows = rows
         self.known_trace_count = 0
+        self.trace_id_range: tuple[bytes, bytes] | None = None
         self._open_file = open_file
         self._cache = cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
