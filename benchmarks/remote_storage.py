@@ -203,7 +203,7 @@ def questions(world: World) -> dict[str, Ask]:
         "no such attribute": search('{ span.nosuch = "x" }'),
         "rate() of all (1,500 ms)": lambda asked: asked.metrics_range(_TENANT, ranged, _partial()),
         "count of all": lambda asked: asked.metrics_instant(_TENANT, counted, _partial()),
-        "newest 20 of a service (150 ms)": search('{ resource.service.name = "checkout" }'),
+        "newest 20 of a service (150 ms)": search('{ resource.service.name = "payments" }'),
     }
 
 
