@@ -14,7 +14,7 @@ from query import memory
 from query.language import ast
 from query.language.fields import field_columns
 from query.scan.arrays import INT64, Rows, compact, to_numpy
-from query.scan.source import DerivedCache, Estimating, Source, TraceCounting
+from query.scan.source import DerivedCache, Estimating, Source, TraceCounting, TraceRange
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
@@ -228,6 +228,15 @@ class Reader:
         if self._traces is None and isinstance(self.source, TraceCounting):
             return self.source.trace_count()
         return len(self.traces().ids)
+
+    def lacks_traces(self, ids: Any) -> bool:
+        """Whether the source is known to have none of some traces, without reading its own ids. In: ids, ascending"""
+        found = self.source.trace_id_range if self._traces is None and isinstance(self.source, TraceRange) else None
+        if found is None:
+            return False
+        least, greatest = np.array(found, "S16")
+        at = int(np.searchsorted(ids, least))
+        return at == len(ids) or bool(ids[at] > greatest)
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """No value of the column is less or greater; None where not known."""

@@ -52,6 +52,16 @@ class TraceCounting(Protocol):
 
 
 @runtime_checkable
+class TraceRange(Protocol):
+    """What a source may do besides: say between which trace ids all of its own lie, without reading them."""
+
+    @property
+    def trace_id_range(self) -> tuple[bytes, bytes] | None:
+        """The least and the greatest id, 16 bytes each; None: not known."""
+        ...
+
+
+@runtime_checkable
 class Estimating(Protocol):
     """What a source may do besides: say how much memory a `read` takes before it is done."""
 

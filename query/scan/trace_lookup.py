@@ -21,7 +21,9 @@ class TraceLookup:
     def find_in(self, reader: Reader) -> tuple[Rows, Rows]:
         """As `find`. The readers must outlive this."""
         if id(reader) not in self._found:
-            self._found[id(reader)] = _find(reader.traces(), self.ids, self._keys)
+            none = (np.empty(0, np.int64), np.empty(0, np.int64))
+            lacks = reader.lacks_traces(self.ids)
+            self._found[id(reader)] = none if lacks else _find(reader.traces(), self.ids, self._keys)
         return self._found[id(reader)]
 
 

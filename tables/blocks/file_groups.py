@@ -9,14 +9,16 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from tables.blocks.meta import BlockMeta, FileMeta
+from tables.errors import StorageError
 from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES
 from tables.parquet.group import GroupSource
-from tables.parquet.read import ColumnCache
+from tables.parquet.read import ColumnCache, ParquetSource
 from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
@@ -63,7 +65,9 @@ class FileGroups:
         self._views: OrderedDict[tuple[str, ...], tuple[list[BlockMeta], list[GroupSource]]] = OrderedDict()
         self._pool = ThreadPoolExecutor(threads, "small-files") if threads > 1 else None
 
-    def sources(self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[Any]]) -> list[Any]:
+    def sources(
+        self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[ParquetSource]]
+    ) -> list[Any]:
         """Sources for all files of some blocks of one tenant. open_large: gives those of a block that is not small"""
         view = tuple(meta.block_id for meta in metas)
         with self._lock:
@@ -79,7 +83,18 @@ class FileGroups:
                 while len(self._views) > _VIEWS_KEPT:
                     self._views.popitem(last=False)
         large, groups = found
-        return [*(source for meta in large for source in open_large(meta)), *groups]
+        files = [source for meta in large for source in open_large(meta)]
+        if self._pool is not None:
+            self._describe(self._pool, [source for source in files if not source.is_described])
+        return [*files, *groups]
+
+    @staticmethod
+    def _describe(pool: ThreadPoolExecutor, files: Sequence[ParquetSource]) -> None:
+        """Reads what large files say of their columns, of many files at once: each query needs it of all. What cannot
+        be read now is an error where a query needs it.
+        """
+        if len(files) > 1:
+            at_once(pool, [partial(walled, partial(_described, source)) for source in files])
 
     def _group(self, members: Sequence[_Member]) -> GroupSource:
         names = "\n".join(f"{meta.block_id}/{file.name}" for meta, file in members)
@@ -115,6 +130,11 @@ class FileGroups:
             loaded = load(file, self._read_file(file.path, file.size_bytes))
             self._loaded.put(file.path, loaded, loaded.nbytes, spares_s=_IN_USE_S)
         return loaded
+
+
+def _described(source: ParquetSource) -> None:
+    with suppress(StorageError):
+        source.describe()
 
 
 def _is_small(meta: BlockMeta) -> bool:

@@ -50,6 +50,11 @@ class FileMeta(BaseModel):
     bloom_inline: str = ""
 
     @property
+    def trace_ids(self) -> tuple[bytes, bytes] | None:
+        """The least and the greatest trace id; None: unknown."""
+        return (bytes.fromhex(self.trace_id_min), bytes.fromhex(self.trace_id_max)) if self.trace_id_min else None
+
+    @property
     def tail(self) -> Tail | None:
         """What the end of the file must be; None: unknown."""
         return Tail(self.tail_bytes, self.tail_crc32) if self.tail_bytes else None

@@ -370,7 +370,7 @@ class BlockList:
             return RangeFile(read_ranges, file.size_bytes)
 
         source = ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
-        source.known_trace_count = file.traces
+        source.known_trace_count, source.trace_id_range = file.traces, file.trace_ids
         return source
 
     def _read_file(self, path: str, size_bytes: int) -> Any:

@@ -26,7 +26,7 @@ from tables.parquet.encode_file import encode_parquet
 
 FILE_ROWS: Final = 262_144
 # Of rows with large values fewer make a file. Usual spans take 80 bytes, decompressed.
-_FILE_BYTES: Final = 128 << 20
+_FILE_BYTES: Final = 32 << 20
 # Inputs of so few bytes are not looked at before: they make one file.
 _ONE_FILE_BYTES: Final = 32 << 20
 _HELD_BYTES_MAX: Final = 64 << 20

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import one_array
-from tables.merge.columns import Part
+from tables.merge.columns import Part, without_unused
 from tables.merge.inputs import Columns, Sample, sampled
 
 _SAMPLED_ROWS: Final = 256
+# Larger dictionaries are not written with each range.
+_DICTIONARY_PER_ROW: Final = 0.25
 # Rows of all inputs: the disk takes a third of what memory would.
 _COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 # Rows of some inputs, of which each range reads a part: what is not compressed is read where it lies.
@@ -28,6 +30,7 @@ class HeldRows:
         self._bounds = list(zip((0, *ends), ends, strict=False))
         self._first = first
         self._path: Path | None = None
+        self._starts: list[int] = []  # of each range in the file
         self.last = first + len(ends) - 1
         # A single range is used at once.
         self.nbytes = sum(array.nbytes for array in columns.values()) if len(ends) > 1 else 0
@@ -35,10 +38,14 @@ class HeldRows:
     def spill(self, path: Path) -> None:
         """Moves the rows to a file (disk)."""
         assert self._columns is not None
-        batch = pa.RecordBatch.from_pydict(self._columns)
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema, options=_AS_IT_IS) as writer:
+        with pa.OSFile(str(path), "wb") as file:
             for first, end in self._bounds:
-                writer.write_batch(batch.slice(first, end - first))
+                self._starts.append(file.tell())
+                if first < end:
+                    # Each range has its own dictionaries: those of all inputs would be too much at once.
+                    batch = pa.record_batch({name: _cut(one, first, end) for name, one in self._columns.items()})
+                    with pa.ipc.new_stream(file, batch.schema, options=_AS_IT_IS) as writer:
+                        writer.write_batch(batch)
         self._path, self._columns, self.nbytes = path, None, 0
 
     def rows(self, number: int) -> Part | None:
@@ -50,7 +57,8 @@ class HeldRows:
             whole = len(self._bounds) == 1
             return Part({name: array.slice(first, end - first) for name, array in self._columns.items()}, whole=whole)
         with pa.memory_map(str(self._path)) as file:
-            batch = pa.ipc.open_file(file).get_batch(number - self._first)
+            file.seek(self._starts[number - self._first])
+            batch = pa.ipc.open_stream(file).read_next_batch()
         return Part(dict(zip(batch.schema.names, batch.columns, strict=True)), whole=False)
 
     def close(self) -> None:
@@ -58,6 +66,14 @@ class HeldRows:
         self._columns = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _cut(array: Any, first: int, end: int) -> Any:
+    """Some rows, with a dictionary that is not much longer than they are many."""
+    rows = array.slice(first, end - first)
+    if pa.types.is_dictionary(rows.type) and len(rows.dictionary) > _DICTIONARY_PER_ROW * len(rows):
+        return without_unused(rows)
+    return rows
 
 
 class Spill:

@@ -157,6 +157,8 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
 
     def decoded_bytes(column: str, leaves: range) -> int:
         array = columns[column]
+        if pa.types.is_dictionary(array.type) and array.type.value_type != pa.string():
+            return len(array) * int(array.type.value_type.bit_width) // 8 + len(array) // 8
         if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
             return _INDEX_BYTES * len(array) + sum(int(group.column(leaf).total_uncompressed_size) for leaf in leaves)
         size_bytes: int = array.nbytes

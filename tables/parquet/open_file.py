@@ -13,6 +13,8 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import NEWER, DamagedError
 from tables.parquet.decode_errors import reading
+from tables.parquet.decoded_size import decoded_size
+from tables.parquet.directory import Directory, directory_of_tail
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
@@ -25,6 +27,7 @@ class OpenFile:
     """leaves: column → numbers of its leaf columns. types: column → type.
 
     end: the file's bytes after its pages, which were checked; None: they were not read as a whole
+    directory: what is in these; None: nothing
     """
 
     file: pq.ParquetFile
@@ -33,11 +36,23 @@ class OpenFile:
     types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
     end: Any = None
+    directory: Directory | None = None
 
     @property
     def nbytes(self) -> int:
         """About how many bytes this takes in memory, for the cache."""
-        return _FOOTER_FACTOR * int(self.file.metadata.serialized_size) + (0 if self.end is None else len(self.end))
+        end_bytes = 0 if self.end is None else len(self.end)
+        directory_bytes = 0 if self.directory is None else self.directory.nbytes
+        return _FOOTER_FACTOR * int(self.file.metadata.serialized_size) + end_bytes + directory_bytes
+
+    def decoded_bytes(self, column: str, open_file: Callable[[], RangeFile]) -> int:
+        """About how much memory the column takes. Without a directory texts are read for it, by `open_file`.
+
+        Raises: OSError, pa.ArrowException
+        """
+        if self.directory is not None and column in self.directory.numbers:
+            return self.directory.decoded_bytes(column)
+        return decoded_size(self.file.metadata, self.leaves[column], open_file)
 
     def bounds_of(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column; None where the footer does not say it."""
@@ -75,7 +90,15 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None)
         count = _leaf_count(field.type)
         leaves[field.name] = list(range(at, at + count))
         at += count
-    return OpenFile(file, source, leaves, {field.name: field.type for field in schema}, threading.Lock(), end)
+    types = {field.name: field.type for field in schema}
+    return OpenFile(file, source, leaves, types, threading.Lock(), end, None if end is None else _directory(name, end))
+
+
+def _directory(name: str, end: Any) -> Directory | None:
+    try:
+        return directory_of_tail(end)
+    except ValueError as err:
+        raise DamagedError(name, str(err)) from err
 
 
 def _check_version(name: str, metadata: pq.FileMetaData) -> None:

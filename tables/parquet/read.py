@@ -14,14 +14,8 @@ from tables.columns.types import Int64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
-from tables.parquet.decoded_size import TextLeaves, decoded_size
-from tables.parquet.directory import (
-    BOUNDED,
-    DIRECTORY_BYTES_MAX,
-    SMALL_FILE_BYTES,
-    Directory,
-    read_directory,
-)
+from tables.parquet.decoded_size import TextLeaves
+from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
@@ -67,7 +61,7 @@ class ParquetSource:
     key: names the content in the cache; a block's file and its former segment share decoded columns
     name: of this file; what is open reads only from this file, which may vanish before the other
     tail: the expected end of the file; None: unknown
-    known_trace_count: how many traces it has; 0: unknown
+    known_trace_count: how many traces it has; 0: unknown. trace_id_range: the least and the greatest; None: unknown
     Any read raises DamagedError if the bytes differ from those that were written
     """
 
@@ -83,6 +77,7 @@ class ParquetSource:
         self.key, self.name = key, name or key
         self.rows = rows
         self.known_trace_count = 0
+        self.trace_id_range: tuple[bytes, bytes] | None = None
         self._open_file = open_file
         self._cache = cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
@@ -95,34 +90,39 @@ class ParquetSource:
     @property
     def columns(self) -> frozenset[str]:
         """The columns of the file, and those in its overflow."""
-        if self._columns is None:
-            directory = self._directory()
-            own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
-            hidden = frozenset(() if directory is None else directory.hidden)
-            if directory is None and overflow.COLUMN in own:
-                # The names are the first leaf of the list's struct.
-                leaf = self._opened().leaves[overflow.COLUMN][:1]
-                hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
-            if missing := sorted(set(FIXED.names).difference(own)):
-                raise DamagedError(self.name, f"has no column {', '.join(missing)}")
-            found = overflow.visible(own, hidden)
-            self._sparse = _shared(found.difference(own))
-            self._columns = _shared(found)
+        return self.describe() if self._columns is None else self._columns
+
+    def describe(self) -> frozenset[str]:
+        """Reads what the file says of its columns, for good. Out: the columns. Raises: DamagedError, StorageError"""
+        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+        directory = None if is_open else self._end.directory(self.rows)
+        own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
+        hidden = frozenset(() if directory is None else directory.hidden)
+        if directory is None and overflow.COLUMN in own:
+            # The names are the first leaf of the list's struct.
+            leaf = self._opened().leaves[overflow.COLUMN][:1]
+            hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
+        if missing := sorted(set(FIXED.names).difference(own)):
+            raise DamagedError(self.name, f"has no column {', '.join(missing)}")
+        described = self._opened() if directory is None else directory
+        self._bounds = {column: described.bounds_of(column) for column in BOUNDED}
+        found = overflow.visible(own, hidden)
+        self._sparse = _shared(found.difference(own))
+        self._columns = _shared(found)
         return self._columns
 
+    @property
+    def is_described(self) -> bool:
+        """Whether its columns are known without reading anything."""
+        return self._columns is not None
+
     def bounds(self, column: str) -> tuple[int, int] | None:
-        """Minimum and maximum of an integer column, from the footer."""
+        """Minimum and maximum of an integer column, without reading it; None: not known."""
         if column not in BOUNDED:
             return self._opened().bounds_of(column)
         if column not in self._bounds:
-            directory = self._directory()
-            self._bounds[column] = (self._opened() if directory is None else directory).bounds_of(column)
+            self.describe()
         return self._bounds[column]
-
-    def _directory(self) -> Directory | None:
-        """None: only the footer says which columns there are, or the file is open anyway."""
-        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
-        return None if is_open else self._end.directory(self.rows)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
@@ -182,7 +182,7 @@ class ParquetSource:
         if column not in self._sizes:
             opened = self._opened()
             with reading(self.name, "cannot be read"):
-                self._sizes[column] = decoded_size(opened.file.metadata, opened.leaves[column], self._open_file)
+                self._sizes[column] = opened.decoded_bytes(column, self._open_file)
         return self._sizes[column]
 
     def entry_count(self, column: str) -> int:

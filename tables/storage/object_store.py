@@ -15,6 +15,7 @@ from obstore import exceptions
 from tables.errors import DamagedError, StorageError
 from tables.storage.backends import open_backend
 from tables.storage.config import StorageConfig as StorageConfig
+from tables.storage.local_reads import LocalReads
 from tables.storage.request_errors import FAILURES, status_of
 from tables.storage.request_runner import AT_ONCE_MAX, RequestRunner, StorageRequest
 
@@ -49,6 +50,9 @@ class ObjectStore:
         self._store: Any = open_backend(config, config.write_timeout_s)
         # A query holds a thread while it reads: a storage that is away must not take them all for minutes.
         self._reads: Any = open_backend(config, config.read_timeout_s)
+        self._local: LocalReads | None = None
+        if config.backend == "local":
+            self._local = LocalReads(Path(config.place) / config.prefix.strip("/"))
         self._runner = RequestRunner(config)
 
     # ---- whole objects
@@ -161,10 +165,13 @@ class ObjectStore:
         starts, lengths = zip(*ranges, strict=True)
         requests, size_bytes = _coalesced(ranges)
         options = {"starts": starts, "lengths": lengths, "coalesce": _COALESCE_BYTES}
+        work: Callable[[], Sequence[Any]] = partial(obstore.get_ranges, self._reads, path, **options)
+        if self._local is not None and self._local.knows(path):
+            work = partial(self._local.read, path, ranges)
         try:
             found: Sequence[Any] = self._runner.read(
                 StorageRequest("get_range", "read", path, requests),
-                lambda: obstore.get_ranges(self._reads, path, **options),
+                work,
                 lambda: obstore.get_ranges_async(self._reads, path, **options),
                 lambda _: size_bytes,
             )

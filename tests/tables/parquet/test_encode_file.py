@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.columns.arrays import take_rows
+from tables.parquet.directory import read_directory
 from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
@@ -21,6 +22,7 @@ from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK, OVERFLOW
 from tests.helpers.files import file_of
 from tests.helpers.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
+from tests.query.golden import load_table
 
 NAN = float("nan")
 KEY_VALUES = st.fixed_dictionaries(
@@ -221,3 +223,36 @@ def test_other_readers(tmp_path: Path) -> None:
         if statistics is not None:
             found = pc.min_max(plain(table[name].combine_chunks())).as_py()
             assert (statistics.min, statistics.max) == (found["min"], found["max"])
+
+
+def test_integers_that_are_codes_already() -> None:
+    """They are written as plain ones are, and take as much memory when they are read."""
+    rows = 9_000
+    some = pa.array([None if n % 3 else n % 70 for n in range(rows)], pa.int64())
+    many = pa.array([n * 7 for n in range(rows)], pa.int64())
+    none = pa.array([None] * (rows - 1) + [5], pa.int64())
+    columns = {"span.some:int": some, "span.many:int": many, "span.none:int": none}
+    base = load_table("load\n" + "".join(f"  t{n} a name=x\n" for n in range(100)))
+    table = pa.concat_tables([base] * (rows // 100)).combine_chunks()
+    written = []
+    for added in (columns, {name: array.dictionary_encode() for name, array in columns.items()}):
+        whole = table
+        for name, array in added.items():
+            whole = whole.append_column(name, array)
+        written.append(encode_parquet(whole))
+    found = [pq.read_table(pa.BufferReader(data)) for data in written]
+    assert found[0].equals(found[1])
+    assert found[1].select(list(columns)).equals(pa.table(columns))
+    directories = [read_directory(data) for data in written]
+    for name in columns:
+        sizes = [directory.decoded_bytes(name) for directory in directories if directory is not None]
+        assert len(sizes) == 2
+        assert abs(sizes[0] - sizes[1]) <= rows // 8 + 64  # a bit that says what is null
+    groups = [pq.read_metadata(pa.BufferReader(data)).row_group(0) for data in written]
+    for number in range(groups[0].num_columns):
+        assert _bounds(groups[0].column(number)) == _bounds(groups[1].column(number))
+
+
+def _bounds(chunk: Any) -> tuple[Any, ...] | None:
+    found = chunk.statistics
+    return None if found is None or not found.has_min_max else (found.min, found.max, found.null_count)

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from query.requests import SearchRequest
+from query.scan.reader import Reader
 from query.scan.source import DerivedCache
+from query.scan.trace_lookup import TraceLookup
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.columns.overflow import Overflow, entries, value_field
@@ -167,3 +169,24 @@ def overflowing(table: pa.Table) -> pa.Table:
     for name, column in collected.columns().items():
         table = table.append_column(name, column)
     return table
+
+
+def test_how_much_memory_columns_take_is_known_without_reading_them() -> None:
+    source, asked = with_tail(to_parquet(load_table(SPANS)))
+    columns = sorted(source.columns)
+    estimate = {column: source.decoded_bytes([column]) for column in columns}
+    assert len(asked) == 1  # its end
+    # Small texts are read as dictionaries of 4 bytes a row.
+    assert {column for column, array in source.read(columns).items() if estimate[column] < array.nbytes} == set()
+
+
+def test_a_file_whose_trace_ids_lie_elsewhere_is_not_asked_for_traces() -> None:
+    source, asked = with_tail(to_parquet(load_table(SPANS)))
+    ids = np.sort(np.array([name.rjust(16, b"\0") for name in (b"a1", b"t1", b"t9", b"zz")], "S16"))
+    low, high = (name.rjust(16, b"\0") for name in (b"t1", b"t2"))
+    source.trace_id_range = (low, high)
+    for some in ([0], [3], [0, 3], [2], [0, 2], [0, 1, 3], [1]):
+        found, _ = TraceLookup(ids[some]).find_in(Reader(source))
+        read = TraceLookup(ids[some]).find_in(Reader(with_tail(to_parquet(load_table(SPANS)))[0]))[0]
+        assert found.tolist() == read.tolist()
+        assert bool(asked) == (1 in some)
