@@ -21,8 +21,8 @@ from tables.wire.otlp.encode import (
     STATUS_OK,
     STATUS_UNSET,
     Event,
-    Kept,
     KeyValue,
+    Memo,
     RequestEncoder,
     Scope,
     Span,
@@ -61,7 +61,7 @@ _OF_SPAN, _OF_RESOURCE, _OF_FIELDS = range(3)
 _KEYS_KEPT: Final = 4096
 _KEPT_BYTES_MAX: Final = 256
 # What each key is a key of.
-_ROLES: Final[Kept[bytes, int]] = Kept(_KEYS_KEPT)
+_ROLES: Final[Memo[bytes, int]] = Memo(_KEYS_KEPT)
 _ABSENT_START: Final = (b"otel.zipkin.absentField.startTime", True)
 _LINK: Final = b"otlp.link."
 _LINKS_MAX: Final = 128
