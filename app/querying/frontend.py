@@ -370,4 +370,6 @@ def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int, of_live_
 
 
 async def _trace_of_peer(conversation: CallingConversation) -> TracePart:
-    return TracePart.from_ipc(expect(await conversation.receive(), PARTIAL).data)
+    data = expect(await conversation.receive(), PARTIAL).data
+    conversation.over()
+    return TracePart.from_ipc(data)

@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from app.querying.job_queue import QueueLimits
+from app.querying.live_stores import GONE, RETRIED
+from app.rpc.conversation import CallingConversation
 from app.rpc.frames import RpcFrame
 from query.requests import (
     InstantRequest,
@@ -314,6 +316,29 @@ async def test_a_slow_querier_is_hedged(tmp_path: Path) -> None:
                 patched.setattr(front.services[name], "answer", hang)
                 assert await counted(front.frontend) == 40
         await asyncio.wait_for(given_up.wait(), 5)
+
+
+@in_loop
+async def test_a_live_store_that_is_back_is_asked_in_a_new_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calls that were kept ended with the process; that costs no query more than a moment."""
+    monkeypatch.setattr(CallingConversation, "can_ask_again", property(lambda self: self.is_over))
+    async with cluster(tmp_path, names=("a",)) as group:
+        process = group.processes["a"]
+        await process.own({0, 1})
+        group.log.append([Sent(n + 1, n + 1, 1000 + n) for n in range(40)])
+        await process.read_all()
+        group.announce()
+        assert await counted(group.frontend) == 40
+        (kept,) = group.client._kept.values()
+        assert kept
+        port = int(process.server.address.rpartition(":")[2])
+        await process.stop_serving()
+        await process.serve(port=port)
+        gone = RETRIED.labels(GONE)._value.get()
+        assert await counted(group.frontend) == 40
+        assert RETRIED.labels(GONE)._value.get() == gone
 
 
 @in_loop
