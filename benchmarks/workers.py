@@ -13,7 +13,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -89,9 +88,9 @@ def measured(folder: Path, count: int, spans: int) -> Taken:
         wait_for(cluster, lambda now: now.searchable >= now.received, WAIT_S)
         wall_s = time.monotonic() - began_s
         loader_s = time.process_time() - own_s
-        used = cpu_s(cluster) - before
+        used = {name: seconds - before[name] for name, seconds in cpu_s(cluster).items()}
         wait_for(cluster, lambda now: now.flushed >= now.received, WAIT_S)
-        whole = cpu_s(cluster) - before
+        whole = {name: seconds - before[name] for name, seconds in cpu_s(cluster).items()}
     cores = {name: seconds / wall_s for name, seconds in {**used, "loader": loader_s}.items()}
     return Taken(count, sent / wall_s, cores, {name: seconds / sent * MILLION for name, seconds in whole.items()})
 
@@ -106,13 +105,10 @@ def send(cluster: Cluster, file: Path) -> None:
             assert (loaded.errors, loaded.rejected_spans) == (0, 0), loaded
 
 
-def cpu_s(cluster: Cluster) -> Counter[str]:
+def cpu_s(cluster: Cluster) -> dict[str, float]:
     """CPU time of workers and Kafka since they began."""
-    found: Counter[str] = Counter()
-    for one in cluster.processes():
-        if one.name in ("worker", "kafka"):
-            found[one.name] += one.cpu_s
-    return found
+    processes = cluster.processes()
+    return {name: sum(one.cpu_s for one in processes if one.name == name) for name in ("worker", "kafka")}
 
 
 def compared(runs: Sequence[Taken], counts: Sequence[int], machine_cores: int) -> str:
