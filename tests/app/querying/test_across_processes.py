@@ -11,9 +11,6 @@ from prometheus_client import REGISTRY
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from app.querying.job_queue import QueueLimits
-from app.querying.live_stores import GONE, RETRIED
-from app.querying.trace_partial import TracePart
-from app.rpc.conversation import CallingConversation
 from app.rpc.frames import RpcFrame
 from query.requests import (
     InstantRequest,
@@ -317,70 +314,6 @@ async def test_a_slow_querier_is_hedged(tmp_path: Path) -> None:
                 patched.setattr(front.services[name], "answer", hang)
                 assert await counted(front.frontend) == 40
         await asyncio.wait_for(given_up.wait(), 5)
-
-
-@pytest.mark.parametrize("several", [False, True], ids=["in one place", "in a block, too"])
-@in_loop
-async def test_what_an_outline_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
-    """Of a trace that lies in one place, only its outline or its ids; of one in two, all of it."""
-    moved: list[int] = []
-    from_ipc = TracePart.from_ipc
-
-    def counted_bytes(data: bytes) -> TracePart:
-        moved.append(len(data))
-        return from_ipc(data)
-
-    async with cluster(tmp_path, names=("a",)) as group:
-        process, trace_id = group.processes["a"], Sent(7, 0, 0).trace_id
-        await process.own({0, 1})
-        some = [Sent(7, 1 + n, 1000 + n, "child" if n else "root", 1 if n else 0) for n in range(500)]
-        group.log.append(some[:400], seconds=100)
-        await process.read_all()
-        group.log.append(some[400:], seconds=110)
-        await process.read_all()
-        if several:
-            await process.flush()
-            group.blocks.poll(range(2))
-        group.announce()
-        monkeypatch.setattr(TracePart, "from_ipc", counted_bytes)
-        whole = (await group.frontend.trace("t", TraceRequest(trace_id=trace_id))).table
-        outline = (await group.frontend.trace("t", TraceRequest(trace_id=trace_id, outline=True))).table
-        wanted = TraceRequest(trace_id=trace_id, matching=SpanMatching(query='{ name = "child" }'))
-        found = (await group.frontend.trace("t", wanted)).table
-    assert whole.num_rows == outline.num_rows == 500
-    assert set(outline["span_id"].to_pylist()) == set(whole["span_id"].to_pylist())
-    assert sorted(outline["nested_left"].to_pylist()) == list(range(1, 1000, 2))[:1] + list(range(2, 1000, 2))
-    assert set(outline["root_name"].to_pylist()) == {"root"}
-    assert len(found) == 499
-    if several:  # an outline first, then everything, of what is not in the block
-        assert moved[2] == moved[4] == moved[0]
-    else:
-        assert len(moved) == 3
-        assert moved[1] < 0.8 * moved[0]
-        assert moved[2] < 0.3 * moved[0]
-
-
-@in_loop
-async def test_a_live_store_that_is_back_is_asked_in_a_new_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The calls that were kept ended with the process; that costs no query more than a moment."""
-    monkeypatch.setattr(CallingConversation, "can_ask_again", property(lambda self: self.is_over))
-    async with cluster(tmp_path, names=("a",)) as group:
-        process = group.processes["a"]
-        await process.own({0, 1})
-        group.log.append([Sent(n + 1, n + 1, 1000 + n) for n in range(40)])
-        await process.read_all()
-        group.announce()
-        assert await counted(group.frontend) == 40
-        (kept,) = group.client._kept.values()
-        assert kept
-        port = int(process.server.address.rpartition(":")[2])
-        await process.stop_serving()
-        await process.serve(port=port)
-        gone = RETRIED.labels(GONE)._value.get()
-        assert await counted(group.frontend) == 40
-        assert RETRIED.labels(GONE)._value.get() == gone
 
 
 @in_loop
