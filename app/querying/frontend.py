@@ -29,7 +29,7 @@ from app.querying.participants import EagerParticipant, LivePeer, Participant, b
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
-from app.querying.trace_partial import TracePart, asked_of_parts, joined
+from app.querying.trace_partial import TracePart, asked_of_parts, is_of_whole, joined
 from app.rpc.conversation import CallingConversation, PeerGone
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
@@ -227,14 +227,18 @@ class Frontend:
         missing_data = MissingData(texts)
         for text in learned.texts():
             missing_data.add_damage(text)
-        asked = asked_of_parts(request)
+        # Of a trace that one alone has, its outline comes from there; of others, all that they have.
+        asked = asked_of_parts(request) if learned.needs_keys else request
         async with AsyncExitStack() as stack:
             found = await all_of(
                 self._trace_parts(stack, tenant, asked, self._trace_view(tenant, asked, missing_data, learned))
                 for tenant in tenants
             )
             parts = await all_of(part() for some in found for part in some)
-        table, more = await self._executor.run_in_thread(partial(joined, parts, request))
+        if is_of_whole(request) and not learned.needs_keys and sum(part.table is not None for part in parts) > 1:
+            learned.needs_keys = True
+            raise _NotSole
+        table, more = await self._executor.run_in_thread(partial(joined, parts, request, asked))
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
     def _trace_view(
@@ -333,7 +337,7 @@ def tenants_of(tenant: str) -> Sequence[str]:
 
 
 class _NotSole(Exception):  # noqa: N818 (a state)
-    """More have spans than it seemed: they must say which traces they share."""
+    """More have spans than it seemed: they must say which traces they share, or give all that they have of one."""
 
 
 class _Learned:
@@ -370,4 +374,6 @@ def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int, of_live_
 
 
 async def _trace_of_peer(conversation: CallingConversation) -> TracePart:
-    return TracePart.from_ipc(expect(await conversation.receive(), PARTIAL).data)
+    data = expect(await conversation.receive(), PARTIAL).data
+    conversation.over()
+    return TracePart.from_ipc(data)

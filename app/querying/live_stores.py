@@ -24,7 +24,7 @@ from app.querying.live_view import PartitionStatus, PartitionsView
 from app.rpc.client import InternalClient
 from app.rpc.conversation import CallingConversation, PeerGone
 from app.rpc.errors import InternalError
-from app.rpc.frames import BadFrame, with_traceparent
+from app.rpc.frames import BadFrame, RpcFrame, with_traceparent
 from query.request_json import BadRequest
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,9 @@ class LiveStores:
         """Of the live store of this process; None: it has none."""
         return None if self._take_view is None else self._take_view(tenant, asked)
 
-    def call(self, stack: AsyncExitStack, member: Member) -> CallingConversation:
-        """A conversation with another live store."""
-        return stack.enter_context(self._client().call(member.address, METHOD))
+    def call(self, stack: AsyncExitStack, member: Member, *, new: bool) -> CallingConversation:
+        """A conversation with another live store; new: not one that was kept."""
+        return stack.enter_context(self._client().kept_call(member.address, METHOD, new=new))
 
 
 class _Opening:
@@ -165,29 +165,41 @@ class _Opening:
 
     async def _ask_one(self, member: Member, partitions: Mapping[int, int]) -> Mapping[int, PartitionStatus]:
         """What a live store says of the partitions; nothing where it is not there."""
-        conversation = self._stores.call(self._stack, member)
         about = {"member": member.member_id, "partitions": len(partitions)}
+        with tracing.span("ask live store", about, kind=tracing.CLIENT) as span:
+            frame = with_traceparent(replace(self.ask, partitions=partitions).to_frame(), span)
         try:
-            with tracing.span("ask live store", about, kind=tracing.CLIENT) as span:
-                frame = with_traceparent(replace(self.ask, partitions=partitions).to_frame(), span)
             async with asyncio.timeout(_OPEN_S):
-                await conversation.send(frame)
-                reply = expect(await conversation.receive(), OPENED)
-                statuses = statuses_of(reply)
+                conversation, reply = await self._opened(member, frame)
+            statuses = statuses_of(reply)
         except (PeerGone, TimeoutError, BadFrame, BadRequest, InternalError) as err:
             log.info("the live store of %s does not answer: %r", member.member_id, err)
-            conversation.close()
             for number in partitions:
                 self._said[number] = GONE
                 RETRIED.labels(GONE).inc()
             return {}
         known = {number: status for number, status in statuses.items() if number in partitions}
         served = any(is_served(status, behind_too=self.ask.behind_too) for status in known.values())
-        if served and has_spans(reply):
+        if not has_spans(reply):
+            conversation.over()
+        elif served:
             self.found.peers.append(conversation)
         else:
             conversation.close()
         return known
+
+    async def _opened(self, member: Member, frame: RpcFrame) -> tuple[CallingConversation, RpcFrame]:
+        """What a live store says to it. One that has gone, and is back, has left a conversation that was kept before:
+        then in a new one. Raises: PeerGone
+        """
+        conversation = self._stores.call(self._stack, member, new=False)
+        try:
+            return conversation, await _said(conversation, frame)
+        except PeerGone:
+            if not conversation.was_used:
+                raise
+        conversation = self._stores.call(self._stack, member, new=True)
+        return conversation, await _said(conversation, frame)
 
     def _take(self, statuses: Mapping[int, PartitionStatus]) -> list[int]:
         """Takes in what somebody has said. Out: the partitions that are answered for"""
@@ -203,3 +215,8 @@ class _Opening:
                 self._said[number] = status
                 RETRIED.labels(status).inc()
         return served
+
+
+async def _said(conversation: CallingConversation, frame: RpcFrame) -> RpcFrame:
+    await conversation.send(frame)
+    return expect(await conversation.receive(), OPENED)

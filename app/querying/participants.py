@@ -10,7 +10,7 @@ from app.querying.damage import MissingData, past_damage
 from app.querying.executor import Cancelled, QueryExecutor
 from app.querying.live_messages import EVALUATE, KEYS, PARTIAL, expect, keys_frame, keys_of
 from app.querying.questions import Partial, Work, kind_of
-from app.rpc.conversation import Conversation
+from app.rpc.conversation import CallingConversation
 from query import memory
 from query.metrics.metrics_partial import MetricsPartial
 from query.request_json import Request
@@ -51,7 +51,7 @@ class LivePeer:
     latest_ns = UNKNOWN_NS
 
     def __init__(
-        self, conversation: Conversation, request: Request, executor: QueryExecutor, *, wants_keys: bool
+        self, conversation: CallingConversation, request: Request, executor: QueryExecutor, *, wants_keys: bool
     ) -> None:
         self._conversation, self._request, self._wants_keys = conversation, request, wants_keys
         self._executor = executor
@@ -69,6 +69,7 @@ class LivePeer:
             if not self._gave_keys:  # nobody has asked: it says them all the same
                 await self.keys()
         data = expect(await self._conversation.receive(), PARTIAL).data
+        self._conversation.over()
         return await decoded(data, self._request, self._executor)
 
 

@@ -34,30 +34,35 @@ class TracePart(NamedTuple):
 
 
 def asked_of_parts(request: TraceRequest) -> TraceRequest:
-    """What each process is asked for. An outline and spans that match are of the whole trace: facts, nested-set numbers
-    and what a client sent twice need all of its spans with all that they have.
+    """What each of several processes that have spans of the trace is asked for. An outline and spans that match are of
+    the whole trace: facts, nested-set numbers and what a client sent twice need all of its spans with all that they
+    have.
     """
-    if not request.outline and request.matching is None:
+    if not is_of_whole(request):
         return request
     return replace(request, outline=False, matching=None, bytes_max=0)
 
 
-def joined(parts: Sequence[TracePart], request: TraceRequest) -> tuple[pa.Table | None, bool]:
+def is_of_whole(request: TraceRequest) -> bool:
+    """Whether an answer is of the whole trace, so that answers of parts cannot be put together."""
+    return request.outline or request.matching is not None
+
+
+def joined(parts: Sequence[TracePart], request: TraceRequest, asked: TraceRequest) -> tuple[pa.Table | None, bool]:
     """The trace, or what is asked of it, of what all processes have. Raises: TraceTooLarge, MemoryExceeded
 
-    parts: as answers to `asked_of_parts`
+    parts: as answers to `asked`, which is `asked_of_parts`, or the request itself where only one of them has spans
 
     A part that is a page ends somewhere: what comes after its end is left for the next page, because that process may
     have spans in between.
     """
     tables = [part.table for part in parts if part.table is not None]
-    of_whole = request.outline or request.matching is not None
-    if not of_whole and len(tables) <= 1 and sum(part.more for part in parts) <= len(tables):
+    if asked == request and len(tables) <= 1 and sum(part.more for part in parts) <= len(tables):
         return (tables[0] if tables else None), any(part.more for part in parts)
     memory.reserve(2 * sum(table.nbytes for table in tables), "the spans of the trace")
     sources: list[Any] = [TableSource(table.combine_chunks()) for table in tables]
     table, more = trace_by_id(sources, request)
-    if of_whole:
+    if is_of_whole(request):
         return table, more
     if table is None:
         return None, any(part.more for part in parts)

@@ -31,14 +31,22 @@ class ServedConversation:
 
     def __init__(self, context: Any, data_bytes_max: int) -> None:
         self._context, self._reader = context, FrameReader(data_bytes_max)
+        self._first: Any = None
 
     async def send(self, frame: RpcFrame) -> None:
         for message in to_messages(frame):
             await self._context.write(message)
 
+    async def is_asked(self) -> bool:
+        """Waits until the caller asks something, which `receive` then gives; whether it does, or has ended the call."""
+        self._first = await self._context.read()
+        return self._first is not grpc.aio.EOF
+
     async def receive(self) -> RpcFrame:
         while True:
-            message = await self._context.read()
+            message, self._first = self._first, None
+            if message is None:
+                message = await self._context.read()
             if message is grpc.aio.EOF:
                 raise PeerGone("the caller has ended the call")
             if (frame := self._reader.take_message(message)) is not None:
@@ -51,6 +59,8 @@ class CallingConversation:
     def __init__(self, call: Any, address: str, data_bytes_max: int) -> None:
         """call: of a method with streams in both directions"""
         self._call, self.address, self._reader = call, address, FrameReader(data_bytes_max)
+        self.was_used = False  # somebody has had it before: the other end may have gone since
+        self.is_over = False  # whoever has it has had the last frame that comes for what was asked
 
     async def send(self, frame: RpcFrame) -> None:
         try:
@@ -73,6 +83,15 @@ class CallingConversation:
                 raise PeerGone(f"{self.address} has ended the call")
             if (frame := self._reader.take_message(message)) is not None:
                 return checked(frame)
+
+    def over(self) -> None:
+        """All has come that was asked for: another may ask with it."""
+        self.is_over = True
+
+    @property
+    def can_ask_again(self) -> bool:
+        """Whether somebody else may have it now."""
+        return self.is_over and not self._call.done()
 
     def close(self) -> None:
         """Ends the call; the other process gives up what it does for it."""

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import Counter as Counting
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
@@ -21,6 +23,16 @@ from query import memory
 log = limited_logger(__name__)
 
 Handler = Callable[[Conversation], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """A handler that answers one question of a conversation. When it has, the caller may ask the next one in the same
+    call, which costs a third of a new call. Each question counts as a call.
+    """
+
+    answer: Handler
+
 
 SERVICE: Final = "stretto.internal"
 CALLS: Final = Histogram(
@@ -43,14 +55,21 @@ class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
     """Answers the methods that it was given; all others are UNIMPLEMENTED. Belongs to its event loop."""
 
     def __init__(
-        self, server: Server, security: InternalSecurity, methods: Mapping[str, Handler], *, port: int | None = None
+        self,
+        server: Server,
+        security: InternalSecurity,
+        methods: Mapping[str, Handler | AskedAgain],
+        *,
+        port: int | None = None,
     ) -> None:
         """methods: by name, as `path_of` takes it. port: 0: any free one; None: that of the settings"""
         self._settings, self._security = server, security
         self._port = server.grpc_listen_port if port is None else port
         self._handlers = {path_of(name): self._handler(name, handle) for name, handle in methods.items()}
         self._calls_of: Counting[str] = Counting()  # by connection
+        self._idle: set[asyncio.Task[None]] = set()  # of calls in which nothing is asked just now
         self._server: Any = None
+        self._stopping = False
         self.address = ""  # where it listens
 
     def service(self, details: Any) -> Any:
@@ -86,24 +105,43 @@ class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
         self.address = f"{settings.grpc_listen_address}:{port}"
 
     async def stop(self) -> None:
-        """No new calls; those that run have a second to end."""
+        """No new calls; those that run have a second to end, and those that wait for a question end."""
+        self._stopping = True
+        for task in list(self._idle):
+            task.cancel()
         if self._server is not None:
             await self._server.stop(_STOP_S)
 
-    def _handler(self, name: str, handle: Handler) -> Any:
+    def _handler(self, name: str, handle: Handler | AskedAgain) -> Any:
         async def serve(_: Any, context: Any) -> None:
-            start_s, result = time.perf_counter(), "gone"
+            start_s = time.perf_counter()
             try:
                 await self._admit(context)
-                with RUNNING.labels(name).track_inprogress():
-                    result = await self._serve(name, handle, context)
             except _RefusedCall:
-                result = "refused"
+                CALLS.labels(name, "refused").observe(time.perf_counter() - start_s)
                 raise
-            finally:
-                CALLS.labels(name, result).observe(time.perf_counter() - start_s)
+            with self._counted(context.peer()):
+                conversation = ServedConversation(context, self._settings.internal_message_bytes_max)
+                if isinstance(handle, AskedAgain):
+                    while await self._is_asked(conversation) and await self._serve(name, handle.answer, conversation):
+                        pass
+                else:
+                    await self._serve(name, handle, conversation)
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+    async def _is_asked(self, conversation: ServedConversation) -> bool:
+        """Waits for a question. Out: no, where the caller ends the call, or this process stops"""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._idle.add(task)
+        try:
+            return not self._stopping and await conversation.is_asked()
+        except asyncio.CancelledError:
+            if self._stopping:
+                return False
+            raise
+        finally:
+            self._idle.discard(task)
 
     async def _admit(self, context: Any) -> None:
         if not self._security.lets_in(context.invocation_metadata()):
@@ -114,25 +152,33 @@ class InternalServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has 
             text = "too many processes call this one (server.internal_connections_max)"
             await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
-    async def _serve(self, name: str, handle: Handler, context: Any) -> str:
-        peer = context.peer()
+    @contextmanager
+    def _counted(self, peer: str) -> Iterator[None]:
         self._calls_of[peer] += 1
         CONNECTIONS.set(len(self._calls_of))
-        conversation = ServedConversation(context, self._settings.internal_message_bytes_max)
         try:
-            with memory.request():
-                await handle(conversation)
-            return "ok"
-        except PeerGone:
-            return "gone"
-        except Exception as err:  # noqa: BLE001 (the one place where errors become frames)
-            await conversation.send(to_frame(err, f"a call of {name}"))
-            return "error"
+            yield
         finally:
             self._calls_of[peer] -= 1
             if not self._calls_of[peer]:
                 del self._calls_of[peer]
             CONNECTIONS.set(len(self._calls_of))
+
+    async def _serve(self, name: str, handle: Handler, conversation: ServedConversation) -> bool:
+        """Answers what is asked. Out: whether all is well"""
+        start_s, result = time.perf_counter(), "gone"
+        try:
+            with RUNNING.labels(name).track_inprogress(), memory.request():
+                await handle(conversation)
+            result = "ok"
+        except PeerGone:
+            pass
+        except Exception as err:  # noqa: BLE001 (the one place where errors become frames)
+            result = "error"
+            await conversation.send(to_frame(err, f"a call of {name}"))
+        finally:
+            CALLS.labels(name, result).observe(time.perf_counter() - start_s)
+        return result == "ok"
 
 
 class _RefusedCall(Exception):  # noqa: N818 (says what it is)

@@ -13,7 +13,7 @@ from app.querying.live_stores import LiveStores
 from app.querying.live_view import live_view
 from app.rpc.client import InternalClient
 from app.rpc.security import InternalSecurity
-from app.rpc.server import Handler, InternalServer
+from app.rpc.server import AskedAgain, Handler, InternalServer
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Internal:
         """Raises: SettingsError where the settings would let everybody in, or a file cannot be used"""
         self.settings, self.member_id = settings, member_id
         self.security = InternalSecurity(settings.server)
-        self.methods: dict[str, Handler] = {}
+        self.methods: dict[str, Handler | AskedAgain] = {}
         self.address = ""  # under which others reach this process, once it listens
         self._client: InternalClient | None = None
 

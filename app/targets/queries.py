@@ -29,6 +29,7 @@ from app.querying.querier_worker import OwnSlots, QuerierWorker
 from app.querying.query_metrics import QueryMetrics
 from app.querying.queued_blocks import JobLimits, QueuedBlockWork
 from app.querying.result_cache import ResultCache
+from app.rpc.server import AskedAgain
 from app.settings import Settings
 from app.settings.query_frontend import QueryFrontend
 from app.targets.block_opener import BlockOpener
@@ -61,7 +62,7 @@ def build(settings: Settings, shared: Shared, live: PartitionManager | None) -> 
     parts: list[faust.Service] = []
     blocks, not_ready, at_start = _blocks(settings, shared, live, parts)
     if live is not None:
-        internal.methods[live_messages.METHOD] = LiveService(live, executor).answer
+        internal.methods[live_messages.METHOD] = AskedAgain(LiveService(live, executor).answer)
     service = BlockService(executor, blocks, forgets=live is None and FRONTEND not in here)
     work: BlockWork = LocalBlockWork(executor)
     if FRONTEND in here:

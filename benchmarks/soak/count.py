@@ -294,7 +294,7 @@ def asked_once(url: str, within_s: float, headers: dict[str, str] | None = None)
 
 
 def ask(url: str, headers: dict[str, str] | None = None) -> bytes:
-    """Raises BenchError where the answer is no 200; asked again for a while where the server says 503."""
+    """Raises BenchError where the answer is no 200; asked again for a while where the server says 503 or 504."""
     deadline_s = time.monotonic() + TIMEOUT_S
     while True:
         try:
@@ -307,7 +307,9 @@ def ask(url: str, headers: dict[str, str] | None = None) -> bytes:
                 return body
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace").strip()
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline_s:
+            # A machine with much to do may need longer for an answer than a query may take.
+            again = error.code in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+            if not again or time.monotonic() > deadline_s:
                 raise BenchError(f"{url} answers {error.code}: {text}") from error
             time.sleep(0.5)
         except OSError as error:

@@ -32,7 +32,7 @@ from app.querying.result_cache import ResultCache
 from app.rpc.client import InternalClient
 from app.rpc.frames import RpcFrame
 from app.rpc.security import InternalSecurity
-from app.rpc.server import Handler, InternalServer
+from app.rpc.server import AskedAgain, Handler, InternalServer
 from app.settings.server import Server
 from tables.catalog.block_list import BlockList
 from tables.live.partition import CutPolicy
@@ -182,9 +182,13 @@ class Process:
         address = "" if self.server is None else self.server.address
         return member(self.name, address=address, partitions=ranges)
 
-    async def serve(self, settings: Server | None = None, methods: Mapping[str, Handler] | None = None) -> None:
+    async def serve(
+        self, settings: Server | None = None, methods: Mapping[str, Handler] | None = None, port: int = 0
+    ) -> None:
         own = settings or Server()
-        self.server = InternalServer(own, InternalSecurity(own), methods or {METHOD: self.service.answer}, port=0)
+        self.server = InternalServer(
+            own, InternalSecurity(own), methods or {METHOD: AskedAgain(self.service.answer)}, port=port
+        )
         await self.server.start()
 
     async def stop_serving(self) -> None:
