@@ -93,6 +93,7 @@ def test_makefile_knows_its_words():
     assert words == {
         "help",
         "run",
+        "upgrade",
         "test",
         "thorough",
         "check",
