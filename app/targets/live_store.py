@@ -94,18 +94,22 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
 
     @faust.Service.task
     async def _poll_blocks(self) -> None:
-        """Blocks of others: compactors, other live stores."""
-        trace = self._settings.storage.trace
-        await self._repeat(trace.blocklist_poll_s, lambda s: s.blocks.poll(range(self._manager.partition_count)))
+        """Blocks of others: compactors, other live stores. At once: partitions that are opened read only their own
+        cuts.
+        """
+        every_s = self._settings.storage.trace.blocklist_poll_s
+        await self._repeat(every_s, lambda s: s.blocks.poll(range(self._manager.partition_count)), at_once=True)
 
     @faust.Service.task
     async def _audit_blocks(self) -> None:
         """Whether files have vanished that no query has needed yet."""
         await self._repeat(self._settings.storage.trace.blocklist_audit_s, lambda s: s.blocks.audit())
 
-    async def _repeat(self, every_s: float, work: Callable[[LiveStore], None]) -> None:
+    async def _repeat(self, every_s: float, work: Callable[[LiveStore], None], *, at_once: bool = False) -> None:
         while not self.should_stop:
-            await self.sleep(every_s)
+            if not at_once:
+                await self.sleep(every_s)
+            at_once = False
             store = self._manager.store
             if store is None or self.should_stop:
                 continue

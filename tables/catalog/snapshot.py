@@ -82,17 +82,22 @@ class Snapshots:
 
 
 def _whole(tenant: str, state: CatalogState, damaged: Mapping[str, Damage]) -> BlockSnapshot:
-    flushed = {
-        place[1]: max(held.end, state.covered(tenant, place))
-        for place, held in state.chains.items()
-        if place[0] == state.cluster_id
-    }
+    index = state.indexes.get(tenant)
+    # An index may cover partitions whose cuts are not read yet: the first polls of a process are of single partitions.
+    ends = [
+        *({} if index is None else index.covered).items(),
+        *((place, held.end) for place, held in state.chains.items()),
+    ]
+    flushed: dict[int, int] = {}
+    for (cluster_id, partition), end in ends:
+        if cluster_id == state.cluster_id:
+            flushed[partition] = max(end, flushed.get(partition, 0))
     return BlockSnapshot(
         flushed_offsets=flushed,
         damaged=[each for each in damaged.values() if each.tenant == tenant],
         problems=dict(state.problems_of(tenant)),
         cut_blocks=state.cut_blocks(tenant),
-        index=state.indexes.get(tenant),
+        index=index,
     )
 
 

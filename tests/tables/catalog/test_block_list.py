@@ -252,6 +252,24 @@ def test_an_index_that_is_ahead_of_the_cuts(bucket: Bucket, monkeypatch: pytest.
     assert blocks.flushed_offset(0) == 20
 
 
+def test_partitions_whose_cuts_are_not_read_yet(bucket: Bucket) -> None:
+    """A process that opens some partitions reads their cuts only, but the indexes of all: what these cover is not to be
+    asked of live stores, too. What is in cuts only is, until they are read.
+    """
+    bucket.flush(0, 9, partition=0)
+    covered = bucket.flush(0, 9, partition=1)
+    bucket.fold("t", partitions=[0, 1])
+    later = bucket.flush(10, 19, partition=1)
+    blocks = bucket.reader()
+    blocks.poll([0])
+    snapshot = blocks.snapshot("t")
+    assert (len(keys(snapshot)), snapshot.flushed_offsets) == (2, {0: 10, 1: 10})
+    blocks.poll([0, 1])
+    snapshot = blocks.snapshot("t")
+    assert (len(keys(snapshot)), snapshot.flushed_offsets) == (3, {0: 10, 1: 20})
+    assert {*named(*covered, *later)} <= {*keys(snapshot)}
+
+
 def test_a_reader_that_slept(bucket: Bucket) -> None:
     """The cuts that it would read next are deleted; a checkpoint says why."""
     bucket.flush(0, 9, "t", "u")
