@@ -36,3 +36,30 @@ def reading(name: str, problem: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError, KeyError) as err:
         raise DamagedError(name, f"{problem}: {str(err)[:200]}") from err
+
+
+def check_type(name: str, column: str, array: Any, wanted: Any) -> None:
+    """No checksum covers what the footer says that the bytes of a column are.
+
+    In: the file's name; the column's type in the span table. Raises: DamagedError where it is another one
+    """
+    if not _alike(array.type, wanted):
+        raise DamagedError(name, f"has a column {column} of type {array.type}, not {wanted}")
+
+
+def _alike(type_: Any, wanted: Any) -> bool:
+    """Whether types are equal but for dictionaries, and for how fields of lists are called."""
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(type_) and _alike(type_.value_type, wanted.value_type)
+    if pa.types.is_struct(wanted):
+        return (
+            pa.types.is_struct(type_)
+            and type_.num_fields == wanted.num_fields
+            and all(
+                one.name == other.name and _alike(one.type, other.type)
+                for one, other in zip(type_, wanted, strict=True)
+            )
+        )
+    return bool(type_ == wanted)

@@ -18,7 +18,7 @@ from tables.columns.repeated import valued
 from tables.columns.types import Int64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
-from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.decode_errors import check_codes, check_type, reading
 from tables.parquet.decoded_size import decoded_size
 from tables.parquet.directory import Directory, read_directory
 from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
@@ -271,6 +271,12 @@ def _opened(file: LoadedFile, names: Sequence[str]) -> dict[str, Any]:
         leaves = [leaf for name in names for leaf in _leaves(directory, name)]
         table = opened.reader.read_row_group(0, column_indices=leaves, use_threads=False)
     found = {name: one_array(table.column(name)) for name in names}
+    for name, array in found.items():
+        if len(array) != directory.rows:
+            raise DamagedError(file.path, f"has {len(array)} rows of {directory.rows} in column {name}")
     if not directory.checked:
+        for name, array in found.items():
+            if (wanted := column_type(name)) is not None:
+                check_type(file.path, name, array, wanted)
         check_codes(file.path, _dictionaries(found.values()))
     return found

@@ -14,7 +14,7 @@ from tables.parquet.directory import SMALL_FILE_BYTES, Directory, read_directory
 from tables.parquet.footer import footer_start
 from tables.parquet.layout import layout
 from tables.parquet.read import ParquetSource
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, load
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, load, read_valued
 from tables.parquet.write import to_parquet
 from tables.schema import EVENT
 from tables.storage.byte_cache import ByteCache
@@ -133,6 +133,19 @@ def test_a_changed_bit_is_noticed(at: float, bit: int, checks_tail: bool) -> Non
                 decode([found], column)
     except (DamagedError, KeyError):
         return
+
+
+def test_a_column_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no checksum covers the footer, it says so: values of two files could not be put together."""
+    monkeypatch.setattr("tables.parquet.write.with_directory", lambda data, _: data)
+    row = {"trace_id": b"1" * 16, "span_id": b"1" * 8, "name": "n", "start_ns": 1, "duration_ns": 1}
+    table = make_table([{**row, "span.list:string[]": ["a", "b"]}])
+    at = table.column_names.index("span.list:string[]")
+    other = table.set_column(at, "span.list:string[]", table.column(at).cast(pa.list_(pa.binary())))
+    read_valued(loaded(to_parquet(table), 1, checks_tail=False), np.array([0]))
+    damaged = loaded(to_parquet(other), 1, checks_tail=False)
+    with pytest.raises(DamagedError, match=r"column span.list:string\[\] of type list<.*binary>, not list<.*string>"):
+        read_valued(damaged, np.array([0]))
 
 
 def test_wrong_number_of_rows() -> None:
