@@ -15,6 +15,7 @@ from tables.errors import NEWER, DamagedError
 from tables.parquet.decode_errors import reading
 from tables.parquet.decoded_size import decoded_size
 from tables.parquet.directory import Directory, directory_of_tail
+from tables.parquet.footer_guard import read_guarded
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
@@ -71,7 +72,7 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None)
     Raises: DamagedError, StorageError
     """
     with reading(name, "cannot be opened"):
-        metadata = pq.read_metadata(open_file() if end is None else pa.BufferReader(end))
+        metadata = read_guarded(name, open_file()) if end is None else pq.read_metadata(pa.BufferReader(end))
         _check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
         schema = pq.ParquetSchema(metadata).to_arrow_schema()

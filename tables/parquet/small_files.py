@@ -22,6 +22,7 @@ from tables.parquet.decode_errors import check_codes, check_type, reading
 from tables.parquet.decoded_size import decoded_size
 from tables.parquet.directory import Directory, read_directory
 from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
+from tables.parquet.footer_guard import read_guarded
 from tables.parquet.layout import column_type, layout
 from tables.storage.checksum import Tail
 
@@ -73,7 +74,7 @@ def _from_footer(path: str, view: memoryview) -> Directory:
         return pa.BufferReader(pa.py_buffer(view))
 
     with reading(path, "cannot be opened"):
-        metadata = pq.read_metadata(open_file())
+        metadata = read_guarded(path, open_file())
         if metadata.num_row_groups != 1:
             raise DamagedError(path, f"has {metadata.num_row_groups} row groups; this build reads files with one")
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tables.columns.arrays import list_offsets
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import reading
+from tables.parquet.footer_guard import read_guarded
 from tables.storage.object_store import ObjectStore, RangeFile
 from tables.tempo.block_meta import Assigned
 from tables.tempo.rows import DEDICATED, RESOURCE_KEYS, SPAN_KEYS
@@ -90,7 +91,7 @@ def open_tempo_file(store: ObjectStore, name: str, size_bytes: int, assigned: tu
     """Opens a data.parquet of `size_bytes`. Raises: DamagedError if it is none, or lacks a column; StorageError"""
     source = RangeFile(partial(store.get_ranges, name), size_bytes)
     with reading(name, "cannot be opened"):
-        metadata = pq.read_metadata(source)
+        metadata = read_guarded(name, source)
         whole = [metadata.schema.column(at).path for at in range(len(metadata.schema))]
         paths = {_LIST.sub("", path): at for at, path in enumerate(whole)}
         dictionaries = [whole[paths[path]] for path in _DICTIONARIES & paths.keys()]
