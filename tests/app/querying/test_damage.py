@@ -26,6 +26,7 @@ from tables.catalog.changes import add_blocks, replace_blocks
 from tables.catalog.damage import Damage
 from tables.catalog.index_store import IndexStore
 from tables.storage.checksum import with_checksum
+from tables.storage.local_reads import LocalReads
 from tests.helpers.api import api_over
 from tests.helpers.damage import (
     SPANS,
@@ -166,7 +167,7 @@ async def test_a_storage_that_is_away_damages_nothing(tmp_path: Path, monkeypatc
     with world(tmp_path) as w:
         asked = await started(w)
         with monkeypatch.context() as patched:
-            patched.setattr("obstore.get_ranges", away)
+            patched.setattr(LocalReads, "read", away)
             with pytest.raises(Unavailable, match="server's log"):
                 await counts(asked, "t")
         assert asked.damage() == []
@@ -186,7 +187,7 @@ async def test_files_that_look_the_same_are_read_again(tmp_path: Path, monkeypat
         asked = await started(w)
         path = files_of(tmp_path, "t")[0]
         with monkeypatch.context() as patched:
-            patched.setattr("obstore.get_ranges", lambda *_, lengths, **__: [bytes(n) for n in lengths])
+            patched.setattr(LocalReads, "read", lambda _, __, ranges: [bytes(n) for _, n in ranges])
             await is_told(asked, "t")
         w.store.blocks.poll([0])
         await is_told(asked, "t")
