@@ -272,12 +272,12 @@ def _opened(file: LoadedFile, names: Sequence[str]) -> dict[str, Any]:
         leaves = [leaf for name in names for leaf in _leaves(directory, name)]
         table = opened.reader.read_row_group(0, column_indices=leaves, use_threads=False)
     found = {name: one_array(table.column(name)) for name in names}
+    # The directory's checksum does not cover the footer.
     for name, array in found.items():
         if len(array) != directory.rows:
             raise DamagedError(file.path, f"has {len(array)} rows of {directory.rows} in column {name}")
+        if (wanted := column_type(name)) is not None:
+            check_type(file.path, name, array, wanted)
     if not directory.checked:
-        for name, array in found.items():
-            if (wanted := column_type(name)) is not None:
-                check_type(file.path, name, array, wanted)
         check_codes(file.path, _dictionaries(found.values()))
     return found
