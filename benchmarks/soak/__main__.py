@@ -4,20 +4,15 @@ python -m benchmarks.soak [--minutes N] [--rate SPANS_PER_SECOND] [--every-s SEC
 """
 
 import argparse
-import os
-import platform
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from benchmarks import measure, workload
-from benchmarks.__main__ import commit, setting_variable
+from benchmarks.__main__ import setting_variable
 from benchmarks.soak import cluster_events, count, events
 from benchmarks.soak.asker import Asker
 from benchmarks.soak.broker_events import broker_kinds
@@ -25,12 +20,12 @@ from benchmarks.soak.bucket import bucket_kinds
 from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
 from benchmarks.soak.load import Loader
-from benchmarks.soak.report import Report, text
+from benchmarks.soak.report import Report
+from benchmarks.soak.reported import reported
 from benchmarks.soak.surroundings import Surroundings, settings, started
 from benchmarks.soak.template import Template
 from tests.harness.cluster import BenchError, Cluster
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
 PASS_S: Final = 10  # the template holds so many seconds of load
 LOOK_EVERY_S: Final = 5.0  # between two counts of a part during the load
 LATE_S: Final = 5.0  # what was acknowledged is searchable long before
@@ -43,39 +38,8 @@ OLD_TRACES: Final = 0.5  # of the looks during the load go to any pass, the othe
 
 def main(argv: list[str]) -> int:
     given = parse(argv)
-    if not measure.PROC.is_dir():
-        print("make soak needs /proc, that is, Linux", file=sys.stderr)
-        return 1
-    workload.make_cache(workload.CACHE)
-    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=workload.CACHE))
-    now = datetime.now(UTC)
-    report = Report(
-        command=" ".join(
-            ["python -m benchmarks.soak", *argv, *(() if "--seed" in argv else ("--seed", str(given.seed)))]
-        ),
-        date=now.isoformat(timespec="seconds"),
-        commit=commit(),
-        machine=f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}",
-        settings=settings(given),
-        minutes=given.minutes,
-    )
-    try:
-        soak(given, folder, report)
-    except BenchError as error:
-        report.failure = str(error)
-    except KeyboardInterrupt:
-        shutil.rmtree(folder)
-        return 130
-    reply = text(report)
-    out = given.out or RESULTS / f"soak-{now:%Y-%m-%dT%H%M}.txt"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(reply)
-    print(f"\n{reply}\nwritten to {out}")
-    if given.keep or not report.right:
-        print(f"kept for a look: {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 0 if report.right else 1
+    seed = () if "--seed" in argv else ("--seed", str(given.seed))
+    return reported("soak", [*argv, *seed], given, settings(given), lambda folder, report: soak(given, folder, report))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

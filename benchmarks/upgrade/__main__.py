@@ -4,30 +4,25 @@ python -m benchmarks.upgrade [--from REVISION] [--no-back] [--rate SPANS_PER_SEC
 """
 
 import argparse
-import os
-import platform
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import measure, revisions, workload
-from benchmarks.__main__ import commit, setting_variable
-from benchmarks.soak.__main__ import PASS_S, RESULTS
+from benchmarks import revisions, workload
+from benchmarks.__main__ import setting_variable
+from benchmarks.soak.__main__ import PASS_S
 from benchmarks.soak.count import Found, levels
 from benchmarks.soak.final_count import count_all
 from benchmarks.soak.ledger import ACKNOWLEDGED, UNKNOWN, Ledger
-from benchmarks.soak.report import Report, text
+from benchmarks.soak.report import Report
+from benchmarks.soak.reported import reported
 from benchmarks.soak.surroundings import compaction_settings
 from benchmarks.soak.template import Template
 from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from benchmarks.upgrade.rolling import Rolling
 from tables.storage.config import StorageConfig
-from tests.harness.cluster import BenchError
 from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
 
 # The last revision that others run, before the present one. With a release, its tag.
@@ -38,37 +33,7 @@ PUSHED_S: Final = 60.0  # until the last increase is pushed
 
 def main(argv: list[str]) -> int:
     given = parse(argv)
-    if not measure.PROC.is_dir():
-        print("make upgrade needs /proc, that is, Linux", file=sys.stderr)
-        return 1
-    workload.make_cache(workload.CACHE)
-    folder = Path(tempfile.mkdtemp(prefix="upgrade-", dir=workload.CACHE))
-    now = datetime.now(UTC)
-    report = Report(
-        command=" ".join(["python -m benchmarks.upgrade", *argv]),
-        date=now.isoformat(timespec="seconds"),
-        commit=commit(),
-        machine=f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}",
-        settings=settings(given),
-        minutes=0.0,
-    )
-    try:
-        upgrade(given, folder, report)
-    except BenchError as error:
-        report.failure = str(error)
-    except KeyboardInterrupt:
-        shutil.rmtree(folder)
-        return 130
-    reply = text(report)
-    out = given.out or RESULTS / f"upgrade-{now:%Y-%m-%dT%H%M}.txt"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(reply)
-    print(f"\n{reply}\nwritten to {out}")
-    if given.keep or not report.right:
-        print(f"kept for a look: {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 0 if report.right else 1
+    return reported("upgrade", argv, given, settings(given), lambda folder, report: upgrade(given, folder, report))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
