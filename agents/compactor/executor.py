@@ -19,6 +19,7 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import replace_blocks
 from tables.catalog.index_store import IndexStore
+from tables.catalog.known_index import commit_known, latest_known
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, StorageError
 from tables.merge.merge_blocks import MergedBlock
@@ -110,17 +111,15 @@ class MergeExecutor:
                 shown = view.with_fresh(index)
                 return None if shown is None else replace_blocks(shown, [merged], replaced, self._clock())
 
-            committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
-            if committed is not None:
-                self._blocks.take_index(committed)
+            if commit_known(self._blocks, self._indexes, tenant, change) is not None:
                 return True
         # Another executor has done the same job, or this one's own write came through although it seemed to fail.
-        newest = self._indexes.latest(tenant, self._blocks.index(tenant))
+        newest = latest_known(self._blocks, self._indexes, tenant)
         return newest is not None and newest.meta_of(merged.block_id) is not None
 
     def _discard(self, merged: BlockMeta) -> None:
         """Deletes a block that nobody sees, and nobody will: its inputs are not visible any more."""
-        newest = self._indexes.latest(merged.tenant, self._blocks.index(merged.tenant))
+        newest = latest_known(self._blocks, self._indexes, merged.tenant)
         if newest is not None and newest.names(merged.block_id):
             return
         try:

@@ -28,6 +28,7 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import replace_packs
 from tables.catalog.index_store import IndexStore
+from tables.catalog.known_index import commit_known
 from tables.catalog.place import Place
 from tables.catalog.tenant_index import Rows, TenantIndex
 from tables.columns.arrays import list_parents, list_values, numbers, one_array
@@ -88,10 +89,9 @@ class FilterPacker:
         if not made and not replaced:
             return
         change = partial(replace_packs, made=made, replaced=replaced)
-        committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
+        committed = commit_known(self._blocks, self._indexes, tenant, change)
         if committed is None:
             return  # another leader was first; its packs are looked at in the next cycle
-        self._blocks.take_index(committed)
         self._looked[tenant] = committed.version
         FILTER_PACKS.inc(len(made))
         self._delete_old(tenant, committed)

@@ -13,6 +13,7 @@ from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import forget_removed, remove_blocks
 from tables.catalog.index_store import IndexStore
+from tables.catalog.known_index import commit_known
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import StorageError
 from tables.storage.at_once import at_once
@@ -110,10 +111,7 @@ class Upkeep:
             self._commit(index.tenant, lambda newest: forget_removed(newest, gone))
 
     def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> bool:
-        committed = self._indexes.commit(tenant, change, self._blocks.index(tenant))
-        if committed is not None:
-            self._blocks.take_index(committed)
-        return committed is not None
+        return commit_known(self._blocks, self._indexes, tenant, change) is not None
 
     def _deleted(self, tenant: str, block_ids: Sequence[str]) -> list[str]:
         """Deletes blocks; returns those whose objects are gone."""

@@ -18,6 +18,7 @@ from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks, forget_removed, remove_blocks, replace_blocks
 from tables.catalog.index_store import IndexStore
+from tables.catalog.known_index import commit_known, latest_known
 from tables.catalog.redaction_objects import delete_redactions, write_redaction
 from tables.catalog.redactions import add_redaction, end_redactions, mark_redacted, unredacted
 from tables.catalog.tenant_index import TenantIndex
@@ -141,14 +142,10 @@ class Redactor:
         return self._blocks.index(tenant)
 
     def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
-        """Writes and takes over the next version. What is known of the index is not read again."""
-        made = self._indexes.commit(tenant, change, self._blocks.index(tenant))
-        if made is not None:
-            self._blocks.take_index(made)
-        return made
+        return commit_known(self._blocks, self._indexes, tenant, change)
 
     def _latest(self, tenant: str) -> TenantIndex | None:
-        return self._indexes.latest(tenant, self._blocks.index(tenant))
+        return latest_known(self._blocks, self._indexes, tenant)
 
     def _round(
         self, tenant: str, metas: Sequence[BlockMeta], redactions: Sequence[Redaction], report: RedactionReport

@@ -12,6 +12,7 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.changes import add_blocks, remove_blocks
 from tables.catalog.check import Finding
 from tables.catalog.index_store import IndexStore
+from tables.catalog.known_index import commit_known
 from tables.catalog.rebuild import CutRanges, rebuild_index, write_index
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError
@@ -113,11 +114,7 @@ class Repair:
         return made
 
     def _commit(self, tenant: str, change: Callable[[TenantIndex], TenantIndex | None]) -> TenantIndex | None:
-        """Writes and takes over the next version. What is known of the index is not read again."""
-        made = self._indexes.commit(tenant, change, self._blocks.index(tenant))
-        if made is not None:
-            self._blocks.take_index(made)
-        return made
+        return commit_known(self._blocks, self._indexes, tenant, change)
 
 
 def filters_of(store: ObjectStore, meta: BlockMeta) -> bytes:

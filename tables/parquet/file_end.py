@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tables.errors import DamagedError
-from tables.parquet.directory import Directory, directory_of_tail
-from tables.parquet.open_file import read_tail
+from tables.parquet.directory import Directory
+from tables.parquet.open_file import directory_of_end, read_tail
 from tables.schema import SCHEMA_VERSION
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -35,11 +35,7 @@ class FileEnd:
 
         Raises: DamagedError, StorageError
         """
-        end = self.read()
-        try:
-            found = None if end is None else directory_of_tail(end)
-        except ValueError as err:
-            raise DamagedError(self._name, str(err)) from err
+        found = directory_of_end(self._name, self.read())
         # Opening a file of a later version says what is wrong with it.
         if found is None or found.schema_version > SCHEMA_VERSION:
             return None

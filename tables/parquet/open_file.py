@@ -96,10 +96,16 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None,
         leaves[field.name] = list(range(at, at + count))
         at += count
     types = {field.name: field.type for field in schema}
-    return OpenFile(file, source, leaves, types, threading.Lock(), end, None if end is None else _directory(name, end))
+    return OpenFile(file, source, leaves, types, threading.Lock(), end, directory_of_end(name, end))
 
 
-def _directory(name: str, end: Any) -> Directory | None:
+def directory_of_end(name: str, end: Any | None) -> Directory | None:
+    """What the end of a file, as of `read_tail`, says of its columns; None: only Parquet's footer says it.
+
+    Raises: DamagedError
+    """
+    if end is None:
+        return None
     try:
         return directory_of_tail(end)
     except ValueError as err:
