@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.arrays import value_slots
+from tables.columns.arrow_types import alike
 from tables.errors import DamagedError, StorageError
 
 
@@ -43,23 +44,10 @@ def check_type(name: str, column: str, array: Any, wanted: Any) -> None:
 
     In: the file's name; the column's type in the span table. Raises: DamagedError where it is another one
     """
-    if not _alike(array.type, wanted):
+    if not alike(array.type, wanted, _same):
         raise DamagedError(name, f"has a column {column} of type {array.type}, not {wanted}")
 
 
-def _alike(type_: Any, wanted: Any) -> bool:
-    """Whether types are equal but for dictionaries, and for how fields of lists are called."""
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    if pa.types.is_list(wanted):
-        return pa.types.is_list(type_) and _alike(type_.value_type, wanted.value_type)
-    if pa.types.is_struct(wanted):
-        return (
-            pa.types.is_struct(type_)
-            and type_.num_fields == wanted.num_fields
-            and all(
-                one.name == other.name and _alike(one.type, other.type)
-                for one, other in zip(type_, wanted, strict=True)
-            )
-        )
-    return bool(type_ == wanted)
+def _same(type_: Any, wanted: Any) -> bool:
+    """Whether types are equal but for dictionaries."""
+    return bool((type_.value_type if pa.types.is_dictionary(type_) else type_) == wanted)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from tables.columns.arrow_types import alike
 from tables.errors import WireError
 from tables.schema import KEY_VALUE, VALUE_FIELDS
 
@@ -127,7 +128,7 @@ def _check_nulls(name: str, column: Any) -> None:
 def _is_right(name: str, type_: Any) -> bool:
     if name == "attributes":
         return _is_attributes(type_)
-    return _alike(type_, _NEEDED.get(name) or _OPTIONAL[name])
+    return alike(type_, _NEEDED.get(name) or _OPTIONAL[name], _same)
 
 
 def _is_attributes(type_: Any) -> bool:
@@ -139,25 +140,17 @@ def _is_attributes(type_: Any) -> bool:
     return (
         type_.value_type.num_fields == 1 + len(fields)
         and key is not None
-        and _alike(key, _NEEDED["name"])
+        and _same(key, _NEEDED["name"])
         and all(name in VALUE_FIELDS and field == KEY_VALUE.field(name).type for name, field in fields.items())
     )
 
 
-def _alike(type_: Any, wanted: Any) -> bool:
-    """Whether the types are equal, except for the width of dictionary indices and nullability."""
+def _same(type_: Any, wanted: Any) -> bool:
+    """Whether the types are equal, except for the width of dictionary indices."""
     if pa.types.is_dictionary(wanted):
         return (
             pa.types.is_dictionary(type_)
             and type_.index_type in (pa.int16(), pa.int32())
             and bool(type_.value_type == wanted.value_type)
-        )
-    if pa.types.is_list(wanted):
-        return pa.types.is_list(type_) and _alike(type_.value_type, wanted.value_type)
-    if pa.types.is_struct(wanted):
-        return (
-            pa.types.is_struct(type_)
-            and [field.name for field in type_] == [field.name for field in wanted]
-            and all(_alike(one.type, other.type) for one, other in zip(type_, wanted, strict=True))
         )
     return bool(type_ == wanted)
