@@ -11,7 +11,6 @@ a part: the line "one request" says how long it takes to read 64 KiB.
 
 import argparse
 import asyncio
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +19,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -32,7 +30,6 @@ import pyarrow.parquet as pq
 
 from app.querying.executor import QueryLimits
 from app.querying.querier import Querier
-from app.standalone.ports import free_port
 from benchmarks import workload
 from benchmarks.merge import COLUMNS_MAX, segments
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TraceRequest
@@ -51,6 +48,7 @@ from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.config import StorageConfig
 from tables.storage.object_store import ObjectStore
+from tests.harness.moto_process import moto_options, moto_process
 
 _BUCKET: Final = "bench"
 _TENANT: Final = "t"
@@ -58,7 +56,6 @@ _SEGMENT_ROWS: Final = 65_536
 _BLOCK_SPANS: Final = 1_000_000
 _STEPS: Final = 100
 _NS: Final = 1_000_000_000
-_READY_S: Final = 60.0
 LIMITS: Final = QueryLimits(threads=2, concurrent_max=4, timeout_s=120)
 
 Ask = Callable[[Querier], Awaitable[object]]
@@ -92,33 +89,10 @@ class SlowStore(ObjectStore):
 
 @contextmanager
 def moto() -> Iterator[SlowStore]:
-    """A storage with an empty bucket."""
-    port = free_port()
-    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            until_s = time.monotonic() + _READY_S
-            while True:
-                try:
-                    client = HTTPConnection("127.0.0.1", port, timeout=_READY_S)
-                    client.request("PUT", f"/{_BUCKET}")
-                    if client.getresponse().status == 200:
-                        break
-                except OSError:
-                    if time.monotonic() > until_s or server.poll() is not None:
-                        raise
-                    time.sleep(0.1)
-            options = {
-                "endpoint": f"http://127.0.0.1:{port}",
-                "region": "us-east-1",
-                "access_key_id": "key",
-                "secret_access_key": "secret",
-                "virtual_hosted_style_request": False,
-                "client_options": {"allow_http": True},
-            }
-            yield SlowStore(StorageConfig("s3", _BUCKET, "", options, read_timeout_s=60.0, write_timeout_s=120.0))
-        finally:
-            server.kill()
+    """A storage with an empty bucket. Raises: BenchError"""
+    with tempfile.TemporaryDirectory() as folder, moto_process(_BUCKET, Path(folder) / "moto.log") as address:
+        options = moto_options(address)
+        yield SlowStore(StorageConfig("s3", _BUCKET, "", options, read_timeout_s=60.0, write_timeout_s=120.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,5 @@
 """A bucket of an S3 server on loopback, behind a proxy that makes it slow, or lets nobody in."""
 
-import http.client
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.standalone.ports import free_port
 from benchmarks.soak.events import Kind
 from tables.storage.config import StorageConfig
-from tests.harness.cluster import BenchError, Cluster
+from tests.harness.cluster import Cluster
+from tests.harness.moto_process import REGION, SECRET, moto_options, moto_process
 from tests.helpers.fault_proxy import Delay, Fault, FaultProxy, Status
 
 BUCKET: Final = "soak"
 SLOW_S: Final = 2.0  # each answer is later by so much
 SLOW_LASTS_S: Final = 20.0
-_SECRET: Final = "soak"
-_REGION: Final = "us-east-1"
-_READY_S: Final = 60.0
-_STOP_S: Final = 10.0
+_ANSWER_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +33,17 @@ class SoakBucket:
         return {
             "STORAGE_URL": f"s3://{BUCKET}",
             f"{s3}ENDPOINT": f"http://{self.proxy.address}",
-            f"{s3}REGION": _REGION,
-            f"{s3}ACCESS_KEY": _SECRET,
-            f"{s3}SECRET_KEY": _SECRET,
+            f"{s3}REGION": REGION,
+            f"{s3}ACCESS_KEY": SECRET,
+            f"{s3}SECRET_KEY": SECRET,
         }
 
     @property
     def config(self) -> StorageConfig:
         """For whoever counts what is in it, past the proxy."""
-        options = {
-            "endpoint": f"http://{self.address}",
-            "region": _REGION,
-            "access_key_id": _SECRET,
-            "secret_access_key": _SECRET,
-            "virtual_hosted_style_request": False,
-            "client_options": {"allow_http": True},
-        }
         # Whoever counts waits for a server that has much to do.
-        return StorageConfig("s3", BUCKET, options=options, read_timeout_s=_READY_S, write_timeout_s=_READY_S)
+        options = moto_options(self.address)
+        return StorageConfig("s3", BUCKET, options=options, read_timeout_s=_ANSWER_S, write_timeout_s=_ANSWER_S)
 
     def fails(self, fault: Fault, lasts_s: float) -> Callable[[Cluster], None]:
         """An event: all requests have the fault for a while."""
@@ -89,37 +76,5 @@ def bucket_kinds(of: SoakBucket, away_s: float) -> dict[str, Kind]:
 @contextmanager
 def bucket(folder: Path) -> Iterator[SoakBucket]:
     """Running inside: the server is a process of its own. folder: of its log. Raises: BenchError"""
-    port = free_port()
-    address = f"127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    with (folder / "bucket.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _make(address, process, folder / "bucket.log")
-        with FaultProxy(address) as proxy:
-            yield SoakBucket(address, proxy)
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _make(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """The bucket, once the server listens."""
-    deadline_s = time.monotonic() + _READY_S
-    while True:
-        connection = http.client.HTTPConnection(address, timeout=10)
-        try:
-            connection.request("PUT", f"/{BUCKET}")
-            if connection.getresponse().status == http.HTTPStatus.OK:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
-        if process.poll() is not None or time.monotonic() > deadline_s:
-            raise BenchError(f"the S3 server does not answer at {address}: see {log}")
-        time.sleep(0.1)
+    with moto_process(BUCKET, folder / "bucket.log") as address, FaultProxy(address) as proxy:
+        yield SoakBucket(address, proxy)

@@ -2,14 +2,11 @@
 three brokers lost; a bucket that is slow or away.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.files import ROOT
+from tests.helpers.benchmark_run import benchmark_report
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -23,15 +20,6 @@ SURROUNDINGS = ["--minutes", "0.7", "--brokers", "3", "--bucket", "--events", "k
 @pytest.mark.parametrize("what", [WORKERS, SURROUNDINGS], ids=["workers", "brokers and bucket"])
 def test_every_span_once(tmp_path: Path, what: list[str]) -> None:
     """At every moment and in the end; no query fails but with a time to come back after."""
-    out = tmp_path / "chaos.txt"
-    command = [sys.executable, "-m", "benchmarks.soak", "--workers", "2", "--ask", "--partitions", "8", *SHORT, *what]
-    done = subprocess.run(
-        [*command, "--compaction-window-s", "30", "--out", str(out)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    assert "is there exactly once" in out.read_text()
+    short = ["--workers", "2", "--ask", "--partitions", "8", *SHORT, "--compaction-window-s", "30"]
+    report = benchmark_report("benchmarks.soak", [*short, *what], tmp_path)
+    assert "is there exactly once" in report

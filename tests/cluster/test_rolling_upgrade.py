@@ -1,8 +1,5 @@
 """A short piece of `make upgrade`: five processes of a former revision become the present one, one after the other."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +7,7 @@ import pytest
 from benchmarks import revisions
 from benchmarks.upgrade.__main__ import FORMER
 from tests.harness.cluster import BenchError
-from tests.helpers.files import ROOT
+from tests.helpers.benchmark_run import benchmark_report
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -25,14 +22,5 @@ def test_every_span_once(tmp_path: Path) -> None:
         revisions.resolved(FORMER)
     except BenchError as error:
         pytest.skip(f"NO ROLLING UPGRADE IS TESTED: {error}")
-    out = tmp_path / "upgrade.txt"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.upgrade", *SHORT, "--traces", "40", "--out", str(out)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    assert "is there exactly once" in out.read_text()
+    report = benchmark_report("benchmarks.upgrade", [*SHORT, "--traces", "40"], tmp_path)
+    assert "is there exactly once" in report

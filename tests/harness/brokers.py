@@ -12,6 +12,7 @@ from app.standalone import jars, kafka, maven
 from app.standalone.child import Command
 from app.standalone.ports import free_ports
 from tests.harness.cluster import BenchError
+from tests.harness.ending import end_all
 
 _HEAP: Final = "-Xmx192m"
 _MESSAGE_BYTES: Final = 8 << 20
@@ -100,14 +101,7 @@ class Brokers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._processes.values(), _STOP_S)
 
     def start(self, number: int) -> None:
         """Also again, after it was killed."""

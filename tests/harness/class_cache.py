@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.standalone import jars, kafka, maven
 from app.standalone.ports import free_ports
+from tests.harness.ending import end
 from tests.helpers.files import ROOT
 
 VARIABLE: Final = "JDK_JAVA_OPTIONS"  # which Java's launcher reads
@@ -69,10 +70,8 @@ def _make(path: Path) -> None:
             with subprocess.Popen(server.argv, env=server.env, stdout=log, stderr=log) as process:
                 try:
                     asyncio.run(asyncio.wait_for(_use(broker.address), _START_S))
-                    process.terminate()
-                    process.wait(_STOP_S)
                 finally:
-                    process.kill()
+                    end(process, _STOP_S)
         assert new.exists(), broker.log.read_text()[-2000:]
     new.rename(path)
 

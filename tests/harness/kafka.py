@@ -13,10 +13,12 @@ from typing import Final, Self
 from app.standalone import jars, kafka, maven
 from app.standalone.child import Command
 from app.standalone.ports import free_ports
+from tests.harness.ending import end
 from tests.helpers.tls import Authority
 
 USER, PASSWORD = "stretto", "a pass-word; with 8% $"  # what files and JAAS must not trip over
 _MIB: Final = 1 << 20
+_STOP_S: Final = 15.0
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
@@ -95,12 +97,7 @@ class SecureKafka:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, _STOP_S)
 
 
 def _started(command: Command, log: int) -> "subprocess.Popen[bytes]":

@@ -18,12 +18,13 @@ import pytest
 import yaml
 
 from app.standalone.ports import free_port
+from tests.harness.ending import end
 from tests.helpers.files import ROOT
 from tests.helpers.missing import skip_or_fail
 
 # Where .ci/run puts it on a machine that has none.
 OWN = ROOT / "build" / "prometheus" / "usr" / "bin"
-READY_S = 30.0
+READY_S, STOP_S = 30.0, 20.0
 FLAGS = (
     "--web.enable-remote-write-receiver",
     "--enable-feature=native-histograms,exemplar-storage",
@@ -170,11 +171,5 @@ class Prometheus:
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, STOP_S, how)
