@@ -146,7 +146,7 @@ class QueryExecutor:
         usage: counts what it asks of the object storage. always_waits: however many others wait, because somebody else
         has let this one in
         Raises: Stopping, MemoryExceeded; TooManyRequests where too many wait already, or where it does not end within
-        `timeout_s` since others took most of that; TimeoutError where it does not although it began early; OutdatedError
+        `timeout_s` since others took most of that; TimeoutError where it does not though it began early; OutdatedError
         and DamagedError as they are, every other StorageError as Unavailable
         """
         with tracing.span("execute", {}) as span:
