@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeVar
 
+import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
 T = TypeVar("T")
@@ -28,6 +29,9 @@ CHEAPER: Final = "a shorter time range, a narrower filter, fewer fields in by() 
 _STEP_BYTES: Final = 1 << 20
 # So much of each query is not counted for the common limit: small queries are answered whatever large ones do.
 FREE_BYTES: Final = 4 << 20
+
+# Below this an array's size is not looked at closely.
+_SMALL_BYTES: Final = 64 << 10
 
 REFUSED: Final = Counter(
     "stretto_query_memory_refused_total",
@@ -367,7 +371,17 @@ class BudgetUser:
 
 def array_bytes(arrays: Any) -> int:
     """Of pyarrow or numpy arrays by name, those that share a dictionary counted each."""
-    return sum(array.nbytes for array in arrays.values())
+    return sum(_array_bytes(array) for array in arrays.values())
+
+
+def _array_bytes(array: Any) -> int:
+    if isinstance(array, pa.Array):
+        # Whole buffers, also where the array is a slice of them; asking for the slice takes 50 times as long.
+        whole: int = array.get_total_buffer_size()
+        if whole <= _SMALL_BYTES:
+            return whole
+    size: int = array.nbytes
+    return size
 
 
 def _text(needed: int, what: str, setting: str, bytes_max: int, cheaper: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ RUNNING = Gauge("stretto_queries_running", "Queries that are running.")
 CANCELLED = Counter(
     "stretto_queries_cancelled_total", "Queries that failed or were cancelled: timeout, client gone, storage error."
 )
-REFUSED = Counter("stretto_queries_refused_total", "Queries refused because too many others were waiting.")
+REFUSED = Counter("stretto_queries_refused_total", "Queries refused: too many others were waiting, or took too long.")
 WORK_QUEUE = Gauge("tempodb_work_queue_length", "Queries and jobs that wait for a thread.")
 WORK_QUEUE_MAX = Gauge("tempodb_work_queue_max", "How many queries and jobs may wait for a thread.")
 STORAGE_REQUESTS = Histogram(
@@ -67,6 +68,11 @@ class QueryLimits:
     memory_total_bytes_max: int = 384 << 20
     trace_reads_max: int = 32
     bloom_cache_bytes_max: int = 64 << 20
+
+    @property
+    def wait_max_s(self) -> float:
+        """How long a query may wait for others: what is left of its time after that is too little."""
+        return self.timeout_s / 2
 
     @classmethod
     def of(cls, query: Query) -> Self:
@@ -139,8 +145,9 @@ class QueryExecutor:
 
         usage: counts what it asks of the object storage. always_waits: however many others wait, because somebody else
         has let this one in
-        Raises: Stopping, TooManyRequests, TimeoutError, MemoryExceeded; OutdatedError and DamagedError as they are,
-        every other StorageError as Unavailable
+        Raises: Stopping, MemoryExceeded; TooManyRequests where too many wait already, or where it does not end within
+        `timeout_s` since others took most of that; TimeoutError where it does not though it began early; OutdatedError
+        and DamagedError as they are, every other StorageError as Unavailable
         """
         with tracing.span("execute", {}) as span:
             counted = RequestUsage()
@@ -159,7 +166,7 @@ class QueryExecutor:
             raise TooManyRequests(
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
             )
-        cancelled, done = _Flag(), False
+        cancelled, done, asked_s = _Flag(), False, time.monotonic()
         in_budget = self._on_thread(work, cancelled, counted)
         self._admitted += 1
         waits = self._slots.locked()
@@ -177,6 +184,15 @@ class QueryExecutor:
             return answer
         except QueryCancelled as err:
             raise TimeoutError from err
+        except TimeoutError as err:
+            waited_s = (cancelled.begun_s or time.monotonic()) - asked_s
+            if waited_s <= limits.wait_max_s:
+                raise
+            REFUSED.inc()
+            raise TooManyRequests(
+                f"others had the threads (query.threads) for {waited_s:.1f} s of the {limits.timeout_s:g} s that the "
+                "query may take (query.timeout_s)"
+            ) from err
         except (OutdatedError, DamagedError):
             raise
         except StorageError as err:
@@ -198,6 +214,7 @@ class QueryExecutor:
         budget = self.budget()
 
         def on_thread() -> T:
+            cancelled.begun_s = time.monotonic()
             with leaving_nothing(budget):
                 try:
                     with counted.counting():
@@ -215,12 +232,15 @@ class QueryExecutor:
 
 
 class _Flag:
-    """A threading.Event that nobody waits for: making one of those takes 5 µs."""
+    """A threading.Event that nobody waits for: making one of those takes 5 µs. begun_s: when a thread took the work,
+    monotonic; 0: none has
+    """
 
-    __slots__ = ("_is_set",)
+    __slots__ = ("_is_set", "begun_s")
 
     def __init__(self) -> None:
         self._is_set = False
+        self.begun_s = 0.0
 
     def set(self) -> None:
         self._is_set = True

@@ -8,18 +8,23 @@ from app.querying.executor import REFUSED
 
 
 class FairSlots:
-    """One for a process; belongs to its event loop. running_max: queries at once. Of each tenant as many may wait."""
+    """One for a process; belongs to its event loop. running_max: queries at once. Of each tenant as many may wait, each
+    for at most wait_max_s.
+    """
 
-    def __init__(self, running_max: int) -> None:
-        self._running_max, self._running = running_max, 0
+    def __init__(self, running_max: int, wait_max_s: float) -> None:
+        self._running_max, self._running, self._wait_max_s = running_max, 0, wait_max_s
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # the next tenant first
 
     def taken(self, tenant: str) -> "_Slot":
-        """A slot, while the query runs. Entering raises: TooManyRequests, where too many of the tenant wait"""
+        """A slot, while the query runs. Entering raises: as `take`"""
         return _Slot(self, tenant)
 
     async def take(self, tenant: str) -> None:
-        """Waits for a slot, which `free` gives back. Raises: TooManyRequests"""
+        """Waits for a slot, which `free` gives back.
+
+        Raises: TooManyRequests where too many of the tenant wait, or none is free in time
+        """
         if self._running < self._running_max:
             self._running += 1
             return
@@ -32,7 +37,14 @@ class FairSlots:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(turn)
         try:
-            await turn
+            async with asyncio.timeout(self._wait_max_s):
+                await turn
+        except TimeoutError as err:
+            REFUSED.inc()
+            raise TooManyRequests(
+                f"{self._running_max} queries run, and none ended within {self._wait_max_s:g} s (half of "
+                "query.timeout_s)"
+            ) from err
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was woken at the same moment
                 self._running -= 1

@@ -87,7 +87,7 @@ class Frontend:
         self._executor, self._blocks, self._partitions = executor, blocks, partitions
         self._live_stores, self._block_work, self._limits = live_stores, block_work, limits
         self._querier, self._not_ready = querier, not_ready
-        self._slots = FairSlots(executor.limits.concurrent_max)
+        self._slots = FairSlots(executor.limits.concurrent_max, executor.limits.wait_max_s)
 
     def close(self) -> None:
         """Gives up the queries that wait or run."""

@@ -14,7 +14,9 @@ from query.language.faults import Fault
 from query.language.words import without_comments
 
 QUERY_CHARS_MAX: Final = 128 * 1024
-_KEPT_CHARS_MAX: Final = 1000
+# Of so many texts the tree and the plan are kept, if they are no longer than this.
+KEPT_MAX: Final = 256
+KEPT_CHARS_MAX: Final = 1000
 
 # The grammar's terminals in the reader's words; what is not here stands for itself.
 _TERMINALS: Final = {
@@ -50,7 +52,7 @@ def parse(text: str) -> Query:
 
     Raises: TraceQLError where the text is not TraceQL, is longer than QUERY_CHARS_MAX or nested too deep
     """
-    return _kept(text) if len(text) <= _KEPT_CHARS_MAX else _parsed(text)
+    return _kept(text) if len(text) <= KEPT_CHARS_MAX else _parsed(text)
 
 
 def _parsed(text: str) -> Query:
@@ -72,7 +74,7 @@ def _parsed(text: str) -> Query:
 
 
 # A query is parsed for its errors before it waits for a thread, and dashboards ask the same ones again and again.
-_kept = lru_cache(maxsize=256)(_parsed)
+_kept = lru_cache(maxsize=KEPT_MAX)(_parsed)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from query import memory
 from query.language import ast
@@ -102,8 +103,11 @@ class Reader:
             other = f"{column}:{word}"
             if self.stored(other) and (typed := self.column(other)) is not None:
                 absent &= to_numpy(typed.is_null())
-        dictionary = pa.concat_arrays([array.dictionary, pa.array([""])])
-        codes = np.where(absent, len(array.dictionary), to_numpy(array.indices.fill_null(-1)))
+        # Each value once: who looks at the dictionary alone would find "" twice.
+        dictionary, empty = array.dictionary, pc.index(array.dictionary, "").as_py()
+        if empty < 0:
+            dictionary, empty = pa.concat_arrays([dictionary, pa.array([""])]), len(dictionary)
+        codes = np.where(absent, empty, to_numpy(array.indices.fill_null(-1)))
         return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), dictionary)
 
     def _every_span_is_timed(self) -> bool:

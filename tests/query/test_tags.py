@@ -316,7 +316,8 @@ def test_distinct_is_bounded() -> None:
 def test_values_that_are_never_nil() -> None:
     """A resource without service.name, a trace without a root and its service are "", however they are stored."""
     load = "load\n  t1 a<q name=x\n  t2 a name=y resource.service.name=7\n  t3 a name=z resource.service.name=web"
-    for parts in (1, 2, 3):
+    load += '\n  t4 a name="" resource.service.name=""'  # there, and empty: the same value
+    for parts in (1, 2, 4):
         some = _sources(load_rows(load), parts, "segment")
         for cache in (None, TagCache()):
             found = {

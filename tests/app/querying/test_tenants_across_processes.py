@@ -214,7 +214,7 @@ def test_a_token_for_each() -> None:
 @in_loop
 async def test_fair_slots() -> None:
     """A tenant with many queries waits for itself; another one is next. Beyond that it is refused, and only it."""
-    slots, order, go_on = FairSlots(2), [], asyncio.Event()
+    slots, order, go_on = FairSlots(2, 60), [], asyncio.Event()
 
     async def query(tenant: str) -> None:
         async with slots.taken(tenant):
@@ -231,4 +231,16 @@ async def test_fair_slots() -> None:
     go_on.set()
     await asyncio.gather(*running)
     assert order == ["flood", "flood", "flood", "quiet", "flood"]
+    assert (slots._running, slots._waiting) == (0, {})
+
+
+@in_loop
+async def test_fair_slots_end_to_wait() -> None:
+    """A query that finds no slot in time is told to come back; its place is free again."""
+    slots = FairSlots(1, 0.01)
+    async with slots.taken("a"):
+        with pytest.raises(TooManyRequests, match=r"none ended within 0\.01 s"):
+            await slots.take("b")
+    await slots.take("b")
+    slots.free()
     assert (slots._running, slots._waiting) == (0, {})
