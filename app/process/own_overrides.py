@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import orjson
 from prometheus_client import Counter
 from pydantic import ValidationError
 
@@ -151,6 +152,11 @@ class OwnOverrides:
 
     def _checked(self, tenant: str, tree: Any) -> TenantOverrides:
         """Raises: ValueError, which says what is wrong"""
+        try:
+            # Python reads halves of surrogate pairs, which nobody can write: not as an answer, nor as a label.
+            orjson.dumps(tree)
+        except TypeError as err:
+            raise ValueError(f"no JSON that can be written again: {err}") from err
         entry = read_own(tree)
         try:
             self._overrides.check_own(tenant, entry)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from app.querying.block_reader import BlockReader, blocks_of_trace
 from app.querying.damage import MissingData, past_damage
-from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.executor import Cancelled, QueryExecutor, wanted
 from app.querying.live_stores import OpenedLive
 from app.querying.participants import Local, Participant
 from app.querying.redacted import redacted_parts
@@ -120,7 +120,9 @@ class LocalBlockWork:
                 blocks=view.known,
                 metas=lambda: view.metas,
                 open_blocks=open_blocks,
-                open_live=lambda: redacted_parts(live.local.sources(live.local_partitions), redactions),
+                open_live=lambda go_on: redacted_parts(
+                    live.local.sources(live.local_partitions, go_on=go_on), redactions
+                ),
                 missing_data=view.missing_data,
                 tag_cache=self._tag_cache,
             )
@@ -140,13 +142,13 @@ class LocalBlockWork:
             return []
         trace_id, redactions = request.trace_id, view.snapshot.redactions
 
-        def over(metas: Sequence[BlockMeta]) -> TracePart:
-            packs = view.snapshot.filter_packs
-            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions, packs)
-            parts = redacted_parts(live.local.sources(live.local_partitions, trace_id), redactions)
-            return TracePart(*trace_by_id(sources + parts, request))
+        def on_thread(cancelled: Cancelled) -> TracePart:
+            def over(metas: Sequence[BlockMeta]) -> TracePart:
+                packs = view.snapshot.filter_packs
+                sources = self._reader.trace_sources(view.known, metas, trace_id, redactions, packs)
+                parts = live.local.sources(live.local_partitions, trace_id, wanted(cancelled))
+                return TracePart(*trace_by_id(sources + redacted_parts(parts, redactions), request))
 
-        def on_thread(_: Cancelled) -> TracePart:
             return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
 
         return [partial(self._executor.run, on_thread, always_waits=True)]

@@ -257,6 +257,16 @@ def _observe(usage: RequestUsage) -> None:
         STORAGE_SECONDS.observe(usage.seconds)
 
 
+def wanted(cancelled: Cancelled) -> Callable[[], None]:
+    """What work calls between its pieces. Raises, when called: QueryCancelled: nobody waits any more"""
+
+    def go_on() -> None:
+        if cancelled():
+            raise QueryCancelled
+
+    return go_on
+
+
 def unavailable(err: StorageError) -> Unavailable:
     """What a client is told of storage that cannot be read."""
     log.warning("a query failed: %s", err)

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from agents import tracing
 from agents.live_store.own_metrics import LAGGED
 from agents.live_store.partition_manager import PartitionManager
-from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.executor import Cancelled, QueryExecutor, wanted
 from app.querying.live_messages import (
     EVALUATE,
     KEYS,
@@ -79,8 +79,8 @@ class LiveService:
     async def _trace(self, ask: LiveAsk, request: TraceRequest, view: PartitionsView, served: Sequence[int]) -> bytes:
         redactions = self._redactions(ask)
 
-        def on_thread(_: Cancelled) -> bytes:
-            parts = redacted_parts(view.sources(served, request.trace_id), redactions)
+        def on_thread(cancelled: Cancelled) -> bytes:
+            parts = redacted_parts(view.sources(served, request.trace_id, wanted(cancelled)), redactions)
             return TracePart(*trace_by_id(parts, request)).to_ipc()
 
         return await self._executor.run(on_thread, always_waits=True)
@@ -92,13 +92,13 @@ class LiveService:
         sources: list[Any] = []
         elsewhere = NO_KEYS
 
-        def open_sources() -> None:
-            sources[:] = redacted_parts(view.sources(served), redactions)
+        def open_sources(cancelled: Cancelled) -> None:
+            sources[:] = redacted_parts(view.sources(served, go_on=wanted(cancelled)), redactions)
 
         if ask.wants_keys:
 
-            def find_keys(_: Cancelled) -> Keys:
-                open_sources()
+            def find_keys(cancelled: Cancelled) -> Keys:
+                open_sources(cancelled)
                 return trace_keys(trace_ids(sources))
 
             await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys, always_waits=True)))
@@ -106,7 +106,7 @@ class LiveService:
 
         def evaluate(cancelled: Cancelled) -> bytes:
             if not ask.wants_keys:
-                open_sources()
+                open_sources(cancelled)
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
             work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
             data: bytes = kind.partial(work, ask.request).to_ipc()

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from agents.live_store.partition_manager import PartitionManager
+from tables.live.decode_together import GoOn, keep_going
 from tables.live.partition import LivePartition
 from tables.live.store import LivePart
 
@@ -26,10 +27,13 @@ class PartitionsView:
     statuses: Mapping[int, PartitionStatus] = field(default_factory=dict)
     parts: Mapping[int, Sequence[LivePart]] = field(default_factory=dict)
 
-    def sources(self, partitions: Sequence[int], trace_id: bytes | None = None) -> list[Any]:
-        """The sources of some of the partitions, or what they have of one trace. Shreds heads: on a thread"""
+    def sources(self, partitions: Sequence[int], trace_id: bytes | None = None, go_on: GoOn = keep_going) -> list[Any]:
+        """The sources of some of the partitions, or what they have of one trace. Shreds heads: on a thread
+
+        go_on: called now and then; what it raises ends the work
+        """
         parts = [part for number in partitions for part in self.parts.get(number, ())]
-        return [source for part in parts for source in part(trace_id)]
+        return [source for part in parts for source in part(trace_id, go_on)]
 
 
 def live_view(manager: PartitionManager, tenant: str, asked: Mapping[int, int]) -> PartitionsView:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from app.querying.damage import MissingData, past_damage
-from app.querying.executor import Cancelled, QueryExecutor
+from app.querying.executor import Cancelled, QueryExecutor, wanted
 from app.querying.live_messages import EVALUATE, KEYS, PARTIAL, expect, keys_frame, keys_of
 from app.querying.questions import Partial, Work, kind_of
 from app.rpc.conversation import CallingConversation
@@ -21,6 +21,7 @@ from query.scan.shared_traces import NO_KEYS, Keys, ids_with_keys, trace_keys
 from query.tags.tag_cache import TagCache
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
+from tables.live.decode_together import GoOn
 
 T = TypeVar("T")
 
@@ -114,7 +115,7 @@ class Local:
         blocks: BlockList,
         metas: Callable[[], Sequence[BlockMeta]],
         open_blocks: Callable[[Sequence[BlockMeta]], list[Any]],
-        open_live: Callable[[], list[Any]],
+        open_live: Callable[[GoOn], list[Any]],
         missing_data: MissingData,
         tag_cache: TagCache,
     ) -> None:
@@ -141,7 +142,7 @@ class Local:
     async def _run(self, use: Callable[[list[Any], Cancelled], Any]) -> Any:
         def on_thread(cancelled: Cancelled) -> Any:
             # The same sources for keys and partial: the head grows meanwhile.
-            live = self._live = self._open_live() if self._live is None else self._live
+            live = self._live = self._open_live(wanted(cancelled)) if self._live is None else self._live
 
             def over(metas: Sequence[BlockMeta]) -> Any:
                 return use(self._open_blocks(metas) + live, cancelled)

@@ -12,7 +12,7 @@ from app.api.backend import TraceAnswer
 from app.api.errors import Unavailable
 from app.querying.block_reader import BlockReader, Sources, blocks_of_trace
 from app.querying.damage import MissingData, missing_in_range, missing_of_trace, past_damage
-from app.querying.executor import Cancelled, QueryExecutor, QueryLimits, unavailable
+from app.querying.executor import Cancelled, QueryExecutor, QueryLimits, unavailable, wanted
 from app.querying.redacted import redacted_parts
 from query.language.compile import compile_query
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
@@ -26,6 +26,7 @@ from query.trace.by_id import trace_by_id
 from tables.blocks.meta import BlockMeta
 from tables.catalog.damage import damage_lines
 from tables.errors import DamagedError, OutdatedError
+from tables.live.decode_together import GoOn, keep_going
 from tables.live.store import Live, LiveStore
 from tables.storage.request_usage import RequestUsage
 from tables.wire.split import places_of
@@ -147,7 +148,7 @@ class Querier:
         def on_thread(cancelled: Cancelled) -> T:
             profile.stages["wait for a thread"] = time.perf_counter() - asked_s
             with profile.stage("open sources"):
-                parts = redacted_parts(live_sources(live, live.parts), live.blocks.redactions)
+                parts = redacted_parts(live_sources(live, live.parts, go_on=wanted(cancelled)), live.blocks.redactions)
 
             def over(blocks: Sequence[BlockMeta]) -> T:
                 return work(self._reader.sources(store.blocks, blocks, live.blocks.redactions) + parts, cancelled)
@@ -174,13 +175,15 @@ class Querier:
         for text in missing_of_trace(store.blocks, live.blocks, trace_id, count, within):
             missing_data.add_damage(text)
 
-        def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
-            shown = live.blocks
-            sources = self._reader.trace_sources(store.blocks, metas, trace_id, shown.redactions, shown.filter_packs)
-            parts = redacted_parts(live_sources(live, sorted(partitions), trace_id), live.blocks.redactions)
-            return trace_by_id(sources + parts, request)
+        def on_thread(cancelled: Cancelled) -> tuple[pa.Table | None, bool]:
+            def over(metas: Sequence[BlockMeta]) -> tuple[pa.Table | None, bool]:
+                shown = live.blocks
+                sources = self._reader.trace_sources(
+                    store.blocks, metas, trace_id, shown.redactions, shown.filter_packs
+                )
+                parts = live_sources(live, sorted(partitions), trace_id, wanted(cancelled))
+                return trace_by_id(sources + redacted_parts(parts, shown.redactions), request)
 
-        def on_thread(_: Cancelled) -> tuple[pa.Table | None, bool]:
             return past_damage(store.blocks, blocks_of_trace(live.blocks.blocks, trace_id), over, missing_data)
 
         table, more = await self._run(on_thread)
@@ -232,6 +235,9 @@ def compile_early(compile_text: Callable[[str], object], query: str) -> None:
         compile_text(query)
 
 
-def live_sources(live: Live, partitions: Iterable[int], trace_id: bytes | None = None) -> list[Any]:
+def live_sources(
+    live: Live, partitions: Iterable[int], trace_id: bytes | None = None, go_on: GoOn = keep_going
+) -> list[Any]:
     """The live parts of partitions, or what they have of one trace: shreds heads, so it belongs on a thread."""
-    return [source for number in partitions for part in live.parts.get(number, []) for source in part(trace_id)]
+    parts = [part for number in partitions for part in live.parts.get(number, [])]
+    return [source for part in parts for source in part(trace_id, go_on)]

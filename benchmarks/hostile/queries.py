@@ -7,6 +7,7 @@ long as without queries.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -107,6 +108,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another environment variable of the server"
     )
+    parser.add_argument("--log", type=Path, help="file for what each query took, as lines of JSON")
     given = parser.parse_args(argv)
     start_ns = time.time_ns() - 3_600 * 10**9
     wide = Wide(
@@ -149,6 +151,9 @@ def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
     load.finish.set()
     after = all_buckets(cluster.http_url)
     dog.finish.set()
+    if given.log is not None:
+        names = ("took_s", "kind", "status", "text")
+        given.log.write_text("".join(json.dumps(dict(zip(names, one, strict=True))) + "\n" for one in seen.all))
     _report(seen, took_s, quiet, busy, dog)
     print(f"event loop late by at most {longest_ms(before[METRIC], after[METRIC]):g} ms:", end=" ")
     print(", ".join(f"{name} {ms:g} ms" for name, ms in longest_parts_ms(before, after).items()))

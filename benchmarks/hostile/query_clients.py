@@ -2,6 +2,7 @@
 that send spans shall wait for the server, not for these.
 """
 
+import heapq
 import http.client
 import multiprocessing
 import os
@@ -32,13 +33,21 @@ _SERVICE: Final = "/tempopb.StreamingQuerier/"
 
 @dataclass
 class Seen:
-    """Results of the queries. took_s: durations by kind, all together; counts: by kind; slowest: longest first"""
+    """Results of the queries. took_s: durations by kind, all together; counts: by kind
+
+    all: duration, kind, status and text of each
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
     took_s: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    slowest: list[tuple[float, str]] = field(default_factory=list)
+    all: list[tuple[float, str, str, str]] = field(default_factory=list)
+
+    @property
+    def slowest(self) -> list[tuple[float, str]]:
+        """Duration and text of those that took longest."""
+        return [(took_s, f"{status} {text}") for took_s, _, status, text in heapq.nlargest(_SLOWEST, self.all)]
 
     @property
     def count(self) -> int:
@@ -51,8 +60,7 @@ class Seen:
         self.statuses[f"{kind}: {status}"] += 1
         self.took_s[kind] = self.took_s.get(kind, 0.0) + took_s
         self.counts[kind] += 1
-        reply = (took_s, f"{status} {unquote_plus(one.target)}")
-        self.slowest = sorted([*self.slowest, reply], reverse=True)[:_SLOWEST]
+        self.all.append((took_s, kind, str(status), unquote_plus(one.target)))
         if status in _BROKEN or (isinstance(status, str) and not status.isupper()):
             self.broken.append(f"{status} {one.kind} {one.target[:2000]}")
 

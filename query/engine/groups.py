@@ -25,7 +25,7 @@ from query.scan.arrays import Rows, to_numpy
 from query.scan.reader import Reader
 
 NIL: Final = "nil"  # what answers show for no value
-_GROUPABLE: Final = frozenset({"", "string", "int", "double", "bool"})
+SCALARS: Final = frozenset({"", "string", "int", "double", "bool"})
 _INT64_END: Final = 2.0**63
 
 
@@ -87,7 +87,7 @@ def _arrays(expr: FieldExpr, reader: Reader, type_: Type) -> Iterator[Any]:
 
 def groupable(array: Any, word: str) -> Iterator[Any]:
     """The values of a column by which spans are grouped. word: the type of the column's attribute"""
-    if word in _GROUPABLE:
+    if word in SCALARS:
         yield array
     elif word.endswith("[]"):
         yield from list_parts(array)

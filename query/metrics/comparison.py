@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from query import memory
-from query.engine.groups import NIL, encoded, group, groupable
+from query.engine.groups import NIL, SCALARS, encoded, group, groupable
 from query.engine.spansets import evaluate
 from query.language import ast, text
-from query.language.fields import field_columns
 from query.language.plan import MetricsPlan
 from query.metrics.compare_function import COMPARED, NIL_COUNTED, selected
 from query.metrics.intervals import Intervals
@@ -28,9 +27,12 @@ from query.scan.scan import Scan, stitched_first
 from query.scan.source import Sparse
 from query.scan.stitch import StitchedSource
 from tables.columns.overflow import SparseColumns
-from tables.schema import SCOPES, parse_attribute_column
+from tables.schema import ATTRIBUTE_TYPES, parse_attribute_column
 
 _COLUMNS_AT_ONCE: Final = 12
+_ENTRIES_AT_ONCE: Final = 16_384
+# An attribute's label, and its columns, with the types of their values.
+_Field = tuple[str, list[tuple[str, str]]]
 # What counts for spans that lack an attribute.
 _ABSENT: Final = {text.expression(field): NIL for field in NIL_COUNTED} | {
     text.expression(ast.Attribute("resource", "service.name")): ""
@@ -114,7 +116,14 @@ def _count_attributes(
     spans = _together(parts, reader.rows)
     if not len(spans.cells):
         return
-    for label, found in _attribute_values(spans, reader, check_cancelled):
+    rare = _RareAttributes(spans, reader)
+    others: list[_Field] = []
+    many: dict[str, list[_Field]] = {}
+    for label, columns in _fields(reader):
+        # What is counted once for a span, or where it is absent, is looked at by itself.
+        alone = len(columns) != 1 or label in _ABSENT or not rare.has(*columns[0])
+        (others if alone else many.setdefault(columns[0][1], [])).append((label, columns))
+    for label, found in _attribute_values(others, spans, rare, reader, check_cancelled):
         absent = _ABSENT.get(label)
         # A span that has an attribute twice, with two types, counts once.
         taken = np.zeros(len(spans.cells), bool) if len(found) > 1 or absent is not None else None
@@ -128,6 +137,14 @@ def _count_attributes(
         if absent is not None and taken is not None and not taken.all():
             missing_in_range = spans.cells[~taken]
             counts.add_spans(label, missing_in_range, np.zeros(len(missing_in_range), np.int64), pa.array([absent]))
+    for word, fields in many.items():
+        for some in rare.groups(fields):
+            check_cancelled()
+            owners, places, array = rare.values_of([columns[0][0] for _, columns in some], word)
+            codes, values = encoded(array)
+            has = codes >= 0
+            labels = [label for label, _ in some]
+            counts.add_attributes(labels, owners[has], spans.cells[places[has]], codes[has].astype(np.int64), values)
 
 
 def _together(parts: Sequence[_Spans], rows: int) -> _Spans:
@@ -141,37 +158,80 @@ def _together(parts: Sequence[_Spans], rows: int) -> _Spans:
     return _Spans(np.concatenate(numbers)[order], np.concatenate(cells)[order])
 
 
+class _RareAttributes:
+    """The attributes of a source that few of its spans have, among the spans that are compared."""
+
+    def __init__(self, spans: _Spans, reader: Reader) -> None:
+        source = reader.source
+        self._sparse: SparseColumns | None = None
+        self._all = spans.rows is None
+        self._place = every = np.arange(len(spans.cells))
+        hidden: frozenset[str] = source.sparse_columns() if isinstance(source, Sparse) else frozenset()
+        if hidden and isinstance(source, Sparse):
+            reader.hold(2 * reader.decoded_bytes([next(iter(hidden))]), "attributes that few spans have")
+            self._sparse = source.sparse()
+            if spans.rows is not None:
+                self._place = np.full(reader.rows, -1, np.int64)
+                self._place[spans.rows] = every
+        self.columns = hidden
+
+    def has(self, column: str, word: str) -> bool:
+        """Whether it is one of those that `values_of` gives."""
+        return column in self.columns and word in SCALARS and self._sparse is not None
+
+    def groups(self, fields: Sequence[_Field]) -> Iterator[Sequence[_Field]]:
+        """The fields, some at a time: each group has a cost of its own, and memory for its values."""
+        assert self._sparse is not None
+        group, size = list[_Field](), 0
+        for one in fields:
+            group.append(one)
+            size += self._sparse.size(one[1][0][0])
+            if size >= _ENTRIES_AT_ONCE:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def values_of(self, columns: Sequence[str], word: str) -> tuple[Rows, Rows, Any]:
+        """Of each value of some columns: which column's it is, the place of its span, and the value."""
+        assert self._sparse is not None
+        owners, rows, values = self._sparse.columns(columns, word)
+        places = self._place[rows]
+        if self._all:
+            return owners, places, values
+        here = places >= 0
+        return owners[here], places[here], values.filter(pa.array(here))
+
+    def values(self, column: str) -> tuple[Rows, Any] | None:
+        """The places of the spans that have a column, and the values of those; None: it is not one of these."""
+        if self._sparse is None or column not in self._sparse.names:
+            return None
+        rows, values = self._sparse.column(column)
+        places = self._place[rows]
+        return (places, values) if self._all else _there(places, values)
+
+
 def _attribute_values(
-    spans: _Spans, reader: Reader, check_cancelled: Callable[[], None]
+    fields: Sequence[_Field],
+    spans: _Spans,
+    rare: _RareAttributes,
+    reader: Reader,
+    check_cancelled: Callable[[], None],
 ) -> Iterator[tuple[str, list[tuple[Rows, Any]]]]:
     """Each attribute's label, and for each type of its values: the places of spans, and the values of those."""
     every = np.arange(len(spans.cells))
-    source = reader.source
-    hidden: frozenset[str] = source.sparse_columns() if isinstance(source, Sparse) else frozenset()
-    sparse: SparseColumns | None = None
-    place = every
-    if hidden and isinstance(source, Sparse):
-        reader.hold(2 * reader.decoded_bytes([next(iter(hidden))]), "attributes that few spans have")
-        sparse = source.sparse()
-        if spans.rows is not None:
-            place = np.full(reader.rows, -1, np.int64)
-            place[spans.rows] = every
-    fields = _fields(reader)
     for first in range(0, len(fields), _COLUMNS_AT_ONCE):
         check_cancelled()
         some = fields[first : first + _COLUMNS_AT_ONCE]
-        own = [column for _, columns in some for column, _ in columns if column not in hidden]
+        own = [column for _, columns in some for column, _ in columns if column not in rare.columns]
         arrays = reader.read_passing(own, spans.rows)
         for label, columns in some:
             found: list[tuple[Rows, Any]] = []
             for column, word in columns:
                 if column in arrays:
                     found += [(every, part) for part in groupable(arrays[column], word)]
-                elif sparse is not None and column in sparse.names:
-                    rows, values = sparse.column(column)
-                    places = place[rows]
-                    places, values = (places, values) if spans.rows is None else _there(places, values)
-                    found += [(places, part) for part in groupable(values, word)]
+                elif (there := rare.values(column)) is not None:
+                    found += [(there[0], part) for part in groupable(there[1], word)]
             yield label, found
 
 
@@ -180,14 +240,18 @@ def _there(places: Rows, values: Any) -> tuple[Rows, Any]:
     return (places, values) if keep.all() else (places[keep], values.filter(pa.array(keep)))
 
 
-def _fields(reader: Reader) -> list[tuple[str, list[tuple[str, str]]]]:
+def _fields(reader: Reader) -> list[_Field]:
     """Each attribute's label, and its columns, with the types of their values, in the order in which they are asked."""
-    parsed = (parse_attribute_column(column) for column in sorted(reader.source.columns))
-    found = [(a.scope, a.key) for a in parsed if a is not None and a.scope in SCOPES and a.type != "bytes"]
+    typed: dict[tuple[str, str], dict[str, str]] = {}
+    for column in sorted(reader.source.columns):
+        found = parse_attribute_column(column)
+        if found is not None and found.type != "bytes":
+            typed.setdefault((found.scope, found.key), {})[found.type] = column
     always = [(field.scope or "", field.key) for field in sorted(NIL_COUNTED, key=text.expression)]
     labelled = []
-    for scope, key in dict.fromkeys([*found, *always, ("resource", SERVICE_NAME.removeprefix("resource."))]):
-        field = ast.Attribute(scope, key)
-        columns = [(column, word) for column, word in field_columns(field) if word != "bytes" and reader.stored(column)]
-        labelled.append((text.expression(field), columns))
+    for scope, key in dict.fromkeys([*typed, *always, ("resource", SERVICE_NAME.removeprefix("resource."))]):
+        of = typed.get((scope, key), {})
+        words = of if len(of) < 2 else [word for word in ATTRIBUTE_TYPES if word in of]  # it is one in nearly all
+        columns = [(of[word], word) for word in words]
+        labelled.append((text.expression(ast.Attribute(scope, key)), columns))
     return labelled

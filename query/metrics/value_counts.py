@@ -6,7 +6,7 @@ never too large, and too small by at most what the attribute's dropped values ha
 VALUES_MAX values is like an id: of no use in a comparison, and only counted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ _SEEN_BYTES: Final = 70
 # Counts that are not added up yet.
 _LOOSE_MAX: Final = 1 << 20
 _ALONE_MIN: Final = 4096
+# Codes are sorted where less than one in so many numbers is a code.
+_SPARSE: Final = 8
 
 
 @dataclass(slots=True)
@@ -61,58 +63,72 @@ class ValueCounts:
         self._memory, self._reserved = memory.current(), 0
 
     def add_spans(self, label: str, cells: Int64s, codes: Int64s, values: Any) -> None:
-        """The spans of one source that have the attribute.
+        """As `add_attributes`, of one attribute."""
+        self.add_attributes([label], np.zeros(len(cells), np.int64), cells, codes, values)
 
-        cells: of each of them kind * intervals + interval; codes: of each its value's; values: pyarrow Array, of which
-        no row need have all. Raises: memory.MemoryExceeded
+    def add_attributes(self, labels: Sequence[str], owners: Int64s, cells: Int64s, codes: Int64s, values: Any) -> None:
+        """The spans of one source that have some attributes. An attribute comes here once for each source.
+
+        owners: the number of the label, of each value; cells: kind * intervals + interval, of its span; codes: which of
+        the values it is; values: pyarrow Array, of which no row need have all. Raises: memory.MemoryExceeded
         """
         if not len(cells):
             return
-        attribute = self._attributes.get(label)
-        if attribute is None:
-            attribute = self._attributes[label] = _Attribute(self._new_row())
+        attributes = [self._attribute(label) for label in labels]
         width = 2 * self._intervals
-        self._count(attribute.total * width + cells)
-        if attribute.too_many:
+        self._count(np.array([one.total for one in attributes], np.int64)[owners] * width + cells)
+        if all(one.too_many for one in attributes):
             return
-        used = np.flatnonzero(np.bincount(codes, minlength=len(values)))
-        rows = self._value_rows(attribute, used, values)
-        if rows is not None:
-            place = np.zeros(len(values), np.int64)
-            place[used] = rows
-            self._count(place[codes] * width + cells)
+        pairs, place = _numbered(owners * len(values) + codes, len(labels) * len(values))
+        rows = self._value_rows(attributes, pairs // len(values), pairs % len(values), values)[place]
+        has = rows >= 0
+        self._count((rows * width + cells)[has])
         if self._tracked > self._tracked_max:
             self._drop_rare()
 
-    def _value_rows(self, attribute: _Attribute, used: Int64s, values: Any) -> Int64s | None:
-        """The rows of some values; None: the attribute has too many."""
-        if len(used) > VALUES_MAX:
-            self._give_up(attribute)
-            return None
-        known, rows = attribute.values, []
-        for value in values.take(used).to_pylist():
-            key = key_part(value)
-            row = known.get(key)
-            if row is None:
-                row = known[key] = self._new_row()
-                self._tracked += 1
-                if attribute.seen is not None:
-                    attribute.seen.add(hash(key))
-            rows.append(row)
-        if len(known if attribute.seen is None else attribute.seen) > VALUES_MAX:
-            self._give_up(attribute)
-            return None
-        return np.array(rows, np.int64)
+    def _attribute(self, label: str) -> _Attribute:
+        attribute = self._attributes.get(label)
+        if attribute is None:
+            self._reserve(_VALUE_BYTES)
+            attribute = self._attributes[label] = _Attribute(self._rows)
+            self._rows += 1
+        return attribute
+
+    def _value_rows(self, attributes: Sequence[_Attribute], owners: Int64s, codes: Int64s, values: Any) -> Int64s:
+        """The row of each value of each attribute; -1: the attribute has too many. In: owners ascending"""
+        ends = np.cumsum(np.bincount(owners, minlength=len(attributes))).tolist()
+        rows = np.full(len(owners), -1, np.int64)
+        wanted = []
+        for attribute, begin, end in zip(attributes, [0, *ends], ends):  # noqa: B905  (one begin more)
+            if end - begin > VALUES_MAX and not attribute.too_many:
+                self._give_up(attribute)
+            if not attribute.too_many:
+                wanted.append((attribute, begin, end))
+        few, number = _numbered(np.concatenate([codes[:0], *(codes[b:e] for _, b, e in wanted)]), len(values))
+        keys = [key_part(value) for value in values.take(few).to_pylist()]
+        numbers, first = number.tolist(), 0
+        for attribute, begin, end in wanted:
+            of = [keys[at] for at in numbers[first : first + end - begin]]
+            first += end - begin
+            known, before = attribute.values, self._rows
+            for key in of:
+                if key not in known:
+                    known[key] = self._rows
+                    self._rows += 1
+                    if attribute.seen is not None:
+                        attribute.seen.add(hash(key))
+            self._tracked += self._rows - before
+            self._reserve((self._rows - before) * _VALUE_BYTES)
+            if len(known if attribute.seen is None else attribute.seen) > VALUES_MAX:
+                self._give_up(attribute)
+            else:
+                rows[begin:end] = [known[key] for key in of]
+        return rows
 
     def _give_up(self, attribute: _Attribute) -> None:
         self._tracked -= len(attribute.values)
         self._forget_rows(attribute.values.values())
         attribute.values, attribute.seen, attribute.too_many = {}, None, True
-
-    def _new_row(self) -> int:
-        self._rows += 1
-        self._reserve(_VALUE_BYTES)
-        return self._rows - 1
 
     def _count(self, places: Int64s) -> None:
         if len(places) > _ALONE_MIN:
@@ -225,3 +241,14 @@ class ValueCounts:
         cells = np.zeros((len(wanted) + more, self._intervals))
         cells[of[there], self._places[there] % self._intervals] = self._counts[there]
         return cells
+
+
+def _numbered(codes: Int64s, size: int) -> tuple[Int64s, Int64s]:
+    """The distinct codes, ascending, and which of them each is. In: codes from 0, below size"""
+    if size > _SPARSE * len(codes):
+        found, number = np.unique(codes, return_inverse=True)
+        return found, number
+    found = np.flatnonzero(np.bincount(codes, minlength=size))
+    place = np.zeros(size, np.int64)
+    place[found] = np.arange(len(found))
+    return found, place[codes]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
-from tables.columns.arrays import list_parents, list_values, numbers
+from tables.columns.arrays import list_parents, list_values, numbers, ranges
 from tables.columns.types import Int64s
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
 from tables.turns import as_list
@@ -108,12 +108,35 @@ class SparseColumns:
     def nbytes(self) -> int:
         return int(self.ends.nbytes + self.rows.nbytes + self.entries.nbytes)
 
+    def columns(self, names: Sequence[str], word: str) -> tuple[Any, Any, Any]:
+        """Some columns whose values are of one type that is no list, below each other: of each value which of the names
+        its column has, its row, and the value. As `column`; names that are not here have no values.
+        """
+        bounds = np.array([self._bounds(name) for name in names], np.int64).reshape(-1, 2)
+        lengths = bounds[:, 1] - bounds[:, 0]
+        at = ranges(bounds[:, 0], lengths)
+        owners, rows = np.repeat(np.arange(len(names)), lengths), self.rows[at]
+        if len(at):
+            last = np.r_[(rows[1:] != rows[:-1]) | (owners[1:] != owners[:-1]), True]
+            owners, rows, at = owners[last], rows[last], at[last]
+        return owners, rows, self.entries.field(value_field(word)).take(pa.array(at))
+
+    def size(self, name: str) -> int:
+        """How many entries a column has."""
+        begin, end = self._bounds(name)
+        return end - begin
+
+    def _bounds(self, name: str) -> tuple[int, int]:
+        number = self.names.get(name)
+        if number is None:
+            return 0, 0
+        return int(self.ends[number - 1]) if number else 0, int(self.ends[number])
+
     def column(self, name: str) -> tuple[Any, Any]:
         """One column as (rows, values): rows are ascending and distinct. If a span has an attribute twice, the last
         value counts.
         """
-        number = self.names[name]
-        begin, end = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
+        begin, end = self._bounds(name)
         rows, word = self.rows[begin:end], _word(name)
         values = _typed(self.entries.slice(begin, end - begin).field(value_field(word)), word)
         last = np.flatnonzero(np.r_[rows[1:] != rows[:-1], True]) if len(rows) else rows

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,14 @@ from tables.columns.arrays import fixed_bytes
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.errors import WireError
+from tables.live.decode_together import GoOn, keep_going
 from tables.live.shared_records import BadRecord, HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.seal.raw_fallback import seal_whole
 
 T = TypeVar("T")
+
+# How long a query waits for what another one shreds until it looks whether anybody still waits for it.
+_LOOK_EVERY_S: Final = 0.05
 
 UNREADABLE = Counter(
     "stretto_live_store_records_skipped_total",
@@ -28,14 +33,18 @@ UNREADABLE = Counter(
 
 
 def seal_records(
-    records: Sequence[HeadRecord], attribute_columns_max: int = 300, shared: SharedRecords | None = None
+    records: Sequence[HeadRecord],
+    attribute_columns_max: int = 300,
+    shared: SharedRecords | None = None,
+    go_on: GoOn = keep_going,
 ) -> tuple[pa.Table | None, list[BadRecord]]:
     """The spans of the records as a segment's table; None if none is readable. Bad records are returned by name, the
     others sealed.
 
     shared: the decoder of records that other heads share
     """
-    batches, bad = spans_of(records, shared)
+    batches, bad = spans_of(records, shared, go_on)
+    go_on()
     return seal_whole(batches, attribute_columns_max, lambda _: None)[0] if batches else None, bad
 
 
@@ -90,32 +99,36 @@ class Head:
         self.bytes += item.size_bytes
         self.decoded_bytes += item.decoded_bytes
 
-    def sources(self, count: int) -> list[TableSource]:
-        """At least the first `count` records, shredded. New spans cost 3 ms and 2 µs per span. Records of the last
-        `reuse_s` may be missing.
+    def sources(self, count: int, go_on: GoOn = keep_going) -> list[TableSource]:
+        """At least the first `count` records, shredded. New spans cost 3 ms and 2 µs per span, and hostile ones fifty
+        times as much. Records of the last `reuse_s` may be missing.
 
+        go_on: called now and then, also while other threads shred; what it raises ends it
         Shredded chunks are kept. A new chunk also shreds again the younger chunks that have not more spans than those
         after them. So each span is shredded only a few times while queries and records alternate.
         """
-        with self._lock:
+        with self._locked(go_on):
             first = self._chunks[-1].end if self._chunks else 0
             if count > first and time.monotonic() >= self._fresh_until_s:
                 end = len(self.records)  # what came meanwhile, too: queries that wait for the lock ask for it next
                 spans = sum(item.spans for item in self.records[first:end])
-                while self._chunks and self._chunks[-1].spans <= spans:
-                    young = self._chunks.pop()
-                    first, spans = young.first, spans + young.spans
-                self._chunks.append(self._shred(first, end, spans))
+                older = len(self._chunks)
+                while older and self._chunks[older - 1].spans <= spans:
+                    older -= 1
+                    first, spans = self._chunks[older].first, spans + self._chunks[older].spans
+                # Replaced at the end: what an abandoned query has not finished changes nothing.
+                self._chunks[older:] = [self._shred(first, end, spans, go_on)]
                 self._fresh_until_s = time.monotonic() + self._reuse_s
             return [chunk.source for chunk in self._chunks if chunk.source is not None]
 
-    def trace_sources(self, trace_id: bytes, count: int) -> list[TableSource]:
+    def trace_sources(self, trace_id: bytes, count: int, go_on: GoOn = keep_going) -> list[TableSource]:
         """The spans of one trace in the first `count` records. It shreds only records that contain the trace, and only
         its rows. For the next lookup it keeps only the trace ids, 16 bytes per span.
         """
         wanted = np.frombuffer(trace_id, np.uint64)
-        with self._lock:
+        with self._locked(go_on):
             for item in self.records[len(self._trace_ids) : count]:
+                go_on()
                 self._trace_ids.append(_trace_ids(item))
             rows = [(n, (ids == wanted).all(axis=1)) for n, ids in enumerate(self._trace_ids[:count])]
         decoded = [
@@ -126,9 +139,18 @@ class Head:
         table, _ = seal_whole(decoded, self.attribute_columns_max, lambda _: None)
         return [TableSource(table)]
 
-    def _shred(self, first: int, end: int, spans: int) -> _RecordRun:
+    @contextmanager
+    def _locked(self, go_on: GoOn) -> Iterator[None]:
+        while not self._lock.acquire(timeout=_LOOK_EVERY_S):
+            go_on()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _shred(self, first: int, end: int, spans: int, go_on: GoOn) -> _RecordRun:
         # Bad records are counted when the head is sealed.
-        table, _ = seal_records(self.records[first:end], self.attribute_columns_max)
+        table, _ = seal_records(self.records[first:end], self.attribute_columns_max, go_on=go_on)
         return _RecordRun(first, end, spans, None if table is None else TableSource(table))
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tables.columns.arrays import ranges
 from tables.errors import WireError
+from tables.live.decode_together import GoOn, decode_together, joined, keep_going
 from tables.wire import record
 from tables.wire.request_records import RequestRecord, decode_records, trace_ids_in
 from tables.wire.split import take_rows
@@ -18,8 +19,6 @@ from tables.wire.split import take_rows
 # decoded again.
 _GROUP_BYTES: Final = 8 << 20
 _KEPT_BYTES_MAX: Final = 128 << 20
-# What is sealed costs some hundred µs for each batch, whatever its size: smaller ones are joined to about so many rows.
-_JOINED_ROWS: Final = 4096
 
 
 class HeadRecord(NamedTuple):
@@ -95,13 +94,13 @@ class _DecodedRecords:
             else:
                 alike.setdefault(batch.schema, []).append((item.offset, batch))
         for of_schema in alike.values():
-            joined = _joined([batch for _, batch in of_schema])
+            as_one = joined([batch for _, batch in of_schema])
             row = 0
             for at, (offset, batch) in enumerate(of_schema):
                 number = len(done.batches)
-                done.place[offset] = (number, row) if len(joined) == 1 else (number + at, 0)
+                done.place[offset] = (number, row) if len(as_one) == 1 else (number + at, 0)
                 row += len(batch)
-            done.batches += joined
+            done.batches += as_one
         return done
 
 
@@ -118,7 +117,9 @@ class SharedRecords:
         self._kept: dict[int, _DecodedRecords] = {}
         self._kept_bytes = 0
 
-    def spans_of(self, records: Iterable[HeadRecord]) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
+    def spans_of(
+        self, records: Iterable[HeadRecord], go_on: GoOn = keep_going
+    ) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
         """One tenant's rows of some shared records. A bad record is reported only for the first of its tenants."""
         if not self._groups:
             self._plan()
@@ -128,6 +129,7 @@ class SharedRecords:
         batches: list[pa.RecordBatch] = []
         bad: list[BadRecord] = []
         for number, items in by_group.items():
+            go_on()
             group = self._group(number)
             runs: dict[int, list[tuple[int, int]]] = {}
             for item in items:
@@ -161,34 +163,25 @@ class SharedRecords:
 
 
 def spans_of(
-    records: Sequence[HeadRecord], shared: SharedRecords | None = None
+    records: Sequence[HeadRecord], shared: SharedRecords | None = None, go_on: GoOn = keep_going
 ) -> tuple[list[pa.RecordBatch], list[BadRecord]]:
-    """The spans of a head's records, and the unreadable records.
+    """The spans of a head's records, in another order, and the unreadable records.
 
     shared: the decoder of shared records, if other heads need them too
     """
-    batches: list[pa.RecordBatch] = []
-    bad: list[BadRecord] = []
     of_several: list[HeadRecord] = []
     of_requests: list[HeadRecord] = []
+    others: list[HeadRecord] = []
     for item in records:
-        if item.shared_spans:
-            of_several.append(item)
-            continue
-        if item.of_requests:
-            of_requests.append(item)
-            continue
-        try:
-            batches.append(record.decode(item.value))
-        except WireError as err:
-            bad.append(BadRecord(item.offset, str(err)))
-    batches = in_larger(batches)
+        (of_several if item.shared_spans else of_requests if item.of_requests else others).append(item)
+    batches, problems = decode_together([item.value for item in others], go_on)
+    bad = [BadRecord(others[number].offset, str(err)) for number, err in sorted(problems.items())]
     if of_requests:
-        decoded = decode_records([item.whole for item in of_requests])
+        decoded = decode_records([item.whole for item in of_requests], go_on)
         batches += decoded.batches
         bad += [BadRecord(of_requests[number].offset, str(err)) for number, err in decoded.problems.items()]
     if of_several:
-        more, worse = (shared or SharedRecords([of_several])).spans_of(of_several)
+        more, worse = (shared or SharedRecords([of_several])).spans_of(of_several, go_on)
         batches += more
         bad += worse
     return batches, bad
@@ -212,33 +205,6 @@ def _as_many(item: HeadRecord, rows: Any) -> Any:
     if len(rows) != item.shared_spans:
         raise WireError(f"{len(rows)} spans, its headers say {item.shared_spans}")
     return rows
-
-
-def in_larger(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The same rows in fewer batches, as far as they have the same columns; in another order."""
-    larger: list[pa.RecordBatch] = []
-    alike: dict[Any, list[pa.RecordBatch]] = {}
-    rows: dict[Any, int] = {}
-    for batch in batches:
-        schema = batch.schema
-        alike.setdefault(schema, []).append(batch)
-        rows[schema] = rows.get(schema, 0) + len(batch)
-        if rows[schema] >= _JOINED_ROWS:
-            larger += _joined(alike.pop(schema))
-            rows[schema] = 0
-    for some in alike.values():
-        larger += _joined(some)
-    return larger
-
-
-def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The batches as one, or unchanged if one cannot hold them."""
-    if len(batches) == 1:
-        return batches
-    try:
-        return list(pa.Table.from_batches(batches).combine_chunks().to_batches())
-    except pa.ArrowException:  # more distinct values than the batches' small dictionary indices can number
-        return batches
 
 
 def _rows(runs: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:

@@ -3,11 +3,11 @@ blocks.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import Counter
 
@@ -21,6 +21,7 @@ from tables.columns.duplicates import DUPLICATES
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import trace_index
 from tables.errors import DamagedError, WireError
+from tables.live.decode_together import GoOn, keep_going
 from tables.live.head import Head, seal_and
 from tables.live.merged_segments import MergedSegments, merge_segments, segment_file, small_segments
 from tables.live.partition import CutPolicy, LivePartition
@@ -63,8 +64,12 @@ class FlushResult:
     merged: dict[str, tuple[MergedSegments, Any]]
 
 
-# Sources of a live part; with a trace id, at least those that hold that trace.
-LivePart = Callable[[bytes | None], list[Any]]
+class LivePart(Protocol):
+    """Sources of a live part; with a trace id, at least those that hold that trace."""
+
+    def __call__(self, trace_id: bytes | None, go_on: GoOn = keep_going, /) -> list[Any]:
+        """go_on: called now and then; what it raises ends the work"""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,11 +325,11 @@ def _cache_key(info: SegmentInfo) -> str:
     return f"segment {info.partition}/{info.tenant}/{info.first_offset}-{info.last_offset}"
 
 
-def _segments(sources: list[ParquetSource], _: bytes | None) -> list[Any]:
+def _segments(sources: list[ParquetSource], _: bytes | None, __: GoOn = keep_going) -> list[Any]:
     return list(sources)
 
 
-def _head_sources(head: Head, count: int, trace_id: bytes | None) -> list[Any]:
+def _head_sources(head: Head, count: int, trace_id: bytes | None, go_on: GoOn = keep_going) -> list[Any]:
     if trace_id is not None:
-        return list(head.trace_sources(trace_id, count))
-    return list(head.sources(count))
+        return list(head.trace_sources(trace_id, count, go_on))
+    return list(head.sources(count, go_on))

@@ -32,6 +32,10 @@ from tables.schema import SCHEMA_VERSION
 SMALL_FILE_BYTES: Final = 256 << 10
 # What a directory takes at most.
 DIRECTORY_BYTES_MAX: Final = 64 << 10
+# The same decompressed: readers hold it. Long names of thousands of attributes that are alike pack well.
+_BODY_BYTES_MAX: Final = 256 << 10
+# What they read of files that were written before there was this limit: what LZ4 makes of the most bytes.
+_UNPACKED_BYTES_MAX: Final = 255 * DIRECTORY_BYTES_MAX
 # Bounds of these columns are kept: they show whether a file overlaps a query's time range.
 BOUNDED: Final = ("start_ns", "duration_ns", "trace_start_ns", "trace_duration_ns")
 
@@ -176,7 +180,7 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     packed_ints = struct.pack(f"<{len(ints)}{width}", *ints)
     body = _HEAD.pack(len(text), struct.calcsize(width)) + text + packed_ints
     packed = pa.compress(body, codec=_CODEC, asbytes=True)
-    if len(packed) > DIRECTORY_BYTES_MAX - _TRAILER.size:
+    if len(packed) > DIRECTORY_BYTES_MAX - _TRAILER.size or len(body) > _BODY_BYTES_MAX:
         return data  # thousands of columns: the footer is the lesser part of what it takes
     if len(view) <= SMALL_FILE_BYTES:
         crc32, magic = zlib_ng.crc32(packed, zlib_ng.crc32(view[:at])), _MAGIC
@@ -220,7 +224,7 @@ def _packed(view: memoryview) -> tuple[_Trailer, int, int] | None:
     if trailer.magic not in (_MAGIC, _MAGIC_ALONE):
         return None
     start = end - trailer.packed_bytes
-    if start < 0 or trailer.body_bytes > SMALL_FILE_BYTES:
+    if start < 0 or trailer.body_bytes > _UNPACKED_BYTES_MAX:
         raise ValueError("has a directory of no possible size")
     return trailer, start, end
 

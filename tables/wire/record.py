@@ -25,7 +25,7 @@ from pyarrow import ipc
 from tables.errors import NEWER, WireError
 from tables.tenant import valid_tenant
 from tables.wall import NativePanic, walled
-from tables.wire.record_columns import check_values, checked, is_trace_ids
+from tables.wire.record_columns import check_values, checked, is_trace_ids, typed
 
 VERSION: Final = b"1"
 VERSION_SHARED: Final = b"2"
@@ -39,6 +39,7 @@ _READ_FIRST: Final = ipc.IpcReadOptions(use_threads=False, included_fields=[0])
 _ZSTD: Final = pa.Codec("zstd", compression_level=1)
 # A record is made from at most some MB of requests; more than this is not ours.
 _DECOMPRESSED_BYTES_MAX: Final = 256 << 20
+_CONTINUES: Final = b"\xff" * 4  # in front of each message of an Arrow stream
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _INT64_MAX: Final = 2**63 - 1
 _SPANS_MAX: Final = 2**31 - 1  # rows of a batch
@@ -136,7 +137,17 @@ def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
 
 def decode(value: bytes) -> pa.RecordBatch:
     """The spans of a record, whoever wrote it; see `record_columns`. Raises: WireError if the value is invalid"""
-    return checked(_decode(value, _READ))
+    message, batch = _decode(value, _READ)
+    return checked(batch, message)
+
+
+def decode_typed(value: bytes) -> tuple[bytes, pa.RecordBatch]:
+    """As `decode`, but values may be null that must not be (see `record_columns.typed`). Raises: WireError
+
+    Out: also the schema as the record has it; batches with the same have the same columns, unless it is empty
+    """
+    message, batch = _decode(value, _READ)
+    return message, typed(batch, message)
 
 
 def decoded_bytes(value: bytes) -> int:
@@ -146,7 +157,7 @@ def decoded_bytes(value: bytes) -> int:
 
 def decode_trace_ids(value: bytes) -> pa.Array:
     """Only the trace ids of a record's spans. Raises: WireError"""
-    batch = _decode(value, _READ_FIRST)
+    _, batch = _decode(value, _READ_FIRST)
     if batch.schema.names != ["trace_id"] or not is_trace_ids(batch.schema.types[0]) or batch.column(0).null_count:
         raise WireError("the first column is not trace_id")
     check_values(batch)
@@ -174,7 +185,7 @@ def _checked_length(value: bytes) -> int:
     return length
 
 
-def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
+def _decode(value: bytes, options: ipc.IpcReadOptions) -> tuple[bytes, pa.RecordBatch]:
     length = _checked_length(value)
     try:
         return walled(_read, value, length, options)
@@ -186,9 +197,16 @@ def _decode(value: bytes, options: ipc.IpcReadOptions) -> pa.RecordBatch:
         raise WireError(f"not a zstd-compressed Arrow stream: {err}") from err
 
 
-def _read(value: bytes, length: int, options: ipc.IpcReadOptions) -> pa.RecordBatch:
+def _read(value: bytes, length: int, options: ipc.IpcReadOptions) -> tuple[bytes, pa.RecordBatch]:
     body = _ZSTD.decompress(memoryview(value)[_LENGTH_BYTES:], length)
-    return ipc.open_stream(body, options=options).read_next_batch()
+    return _schema_message(memoryview(body).cast("B")), ipc.open_stream(body, options=options).read_next_batch()
+
+
+def _schema_message(stream: memoryview) -> bytes:
+    """The first message of an Arrow stream, which is the schema; b"": it has the form of old versions, or none."""
+    if stream[:4] != _CONTINUES:
+        return b""
+    return bytes(stream[: 8 + int.from_bytes(stream[4:8], "little")])
 
 
 def _content_size(value: bytes) -> int | None:

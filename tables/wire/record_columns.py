@@ -61,25 +61,41 @@ _OPTIONAL: Final[dict[str, Any]] = {
 }
 
 
-def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with only the columns that a record defines. Raises: WireError that names the problem"""
-    global _right
-    schema = batch.schema
-    if not any(known.equals(schema) for known in _right):
-        _check_types(schema)
-        known = [name for name in schema.names if name in _NEEDED or name in _OPTIONAL]
-        if len(known) < len(schema.names):
-            return checked(batch.select(known))
-        # The few schemas of records are the same in nearly all. Several threads read them: it is replaced as a whole.
-        _right = (*_right[-_KNOWN_MAX:], schema)
-    check_values(batch)
-    for name, column in zip(schema.names, batch.columns, strict=True):
-        _check_nulls(name, column)
+def checked(batch: pa.RecordBatch, schema_message: bytes = b"") -> pa.RecordBatch:
+    """The batch with only the columns that a record defines. Raises: WireError that names the problem
+
+    schema_message: what the schema was read from, if only equal schemas have the same; of those the first is checked
+    """
+    batch = typed(batch, schema_message)
+    check_nulls(batch)
     return batch
 
 
-_KNOWN_MAX: Final = 15
-_right: tuple[pa.Schema, ...] = ()
+def typed(batch: pa.RecordBatch, schema_message: bytes = b"") -> pa.RecordBatch:
+    """As `checked`, but values may be null that must not be: `check_nulls` is for several batches at once."""
+    global _right
+    if not schema_message or schema_message not in _right:
+        schema = batch.schema
+        _check_types(schema)
+        known = [name for name in schema.names if name in _NEEDED or name in _OPTIONAL]
+        if len(known) < len(schema.names):
+            batch = batch.select(known)
+        elif schema_message:
+            # The few schemas of records are the same in nearly all. Several threads read them: it is replaced as a
+            # whole.
+            _right = frozenset([*list(_right)[-_KNOWN_MAX:], schema_message])
+    check_values(batch)
+    return batch
+
+
+def check_nulls(batch: pa.RecordBatch) -> None:
+    """Only attribute values may be null. Raises: WireError"""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        _check_nulls(name, column)
+
+
+_KNOWN_MAX: Final = 63
+_right: frozenset[bytes] = frozenset()
 
 
 def _check_types(schema: pa.Schema) -> None:
@@ -109,7 +125,6 @@ def is_trace_ids(type_: Any) -> bool:
 
 
 def _check_nulls(name: str, column: Any) -> None:
-    """Only attribute values may be null."""
     parts = [column]
     if pa.types.is_dictionary(column.type):
         parts.append(column.dictionary)

@@ -5,7 +5,7 @@ Readers decode the requests as receivers decode large ones, with the same repair
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -54,8 +54,11 @@ class _Decoders(threading.local):
 _DECODERS: Final = _Decoders()
 
 
-def decode_records(records: Sequence[RequestRecord]) -> DecodedRecords:
-    """Decodes records together. A record that cannot be read is a problem of its own."""
+def decode_records(records: Sequence[RequestRecord], go_on: Callable[[], None] = lambda: None) -> DecodedRecords:
+    """Decodes records together. A record that cannot be read is a problem of its own.
+
+    go_on: called between pieces of the work; what it raises ends it
+    """
     out = DecodedRecords()
     bodies: list[tuple[int, bytes]] = []
     for number, one in enumerate(records):
@@ -64,6 +67,7 @@ def decode_records(records: Sequence[RequestRecord]) -> DecodedRecords:
         except WireError as err:
             out.problems[number] = err
     for group in _groups(bodies):
+        go_on()
         _decode(group, records, out)
     return out
 

@@ -1,10 +1,12 @@
 """Targets: raw bytes of HTTP connections, to the query API and to the OTLP receiver, over real sockets."""
 
 import asyncio
+import errno
 import re
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.fuzz.local_backend import LocalBackend
 from tests.fuzz.target import Target
 
 _ANSWER_S = 10.0
+_PATIENCE_S = 0.05
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _HEADER_BYTES = 8190
 
@@ -47,7 +50,7 @@ def _receiver() -> web.AppRunner:
 
 
 @cache
-def _address(make: Callable[[], web.AppRunner]) -> tuple[str, int]:
+def address(make: Callable[[], web.AppRunner]) -> tuple[str, int]:
     """Where a server listens, on an event loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
@@ -62,19 +65,36 @@ def _address(make: Callable[[], web.AppRunner]) -> tuple[str, int]:
     return asyncio.run_coroutine_threadsafe(start(), loop).result()
 
 
-def _send(make: Callable[[], web.AppRunner], data: bytes) -> None:
-    """Every answer has a status below 500, and the connection ends when the client has ended it."""
-    with socket.create_connection(_address(make), timeout=_ANSWER_S) as client:
+def send(make: Callable[[], web.AppRunner], data: bytes, wait_s: float = _ANSWER_S) -> list[int]:
+    """The statuses of all answers. Every one is below 500, and the connection ends when the client has ended it.
+
+    wait_s: how long the client waits for the server before it ends the connection, which would cancel what the server
+    works on
+    """
+    answer = b""
+    with socket.create_connection(address(make), timeout=wait_s) as client:
         try:
             client.sendall(data)
+            with suppress(TimeoutError):
+                while piece := client.recv(1 << 16):
+                    answer += piece
+            client.settimeout(_ANSWER_S)
             client.shutdown(socket.SHUT_WR)
-            answer = b""
             while piece := client.recv(1 << 16):
                 answer += piece
         except (ConnectionResetError, BrokenPipeError):
-            return
+            return []
+        except OSError as err:
+            if err.errno != errno.ENOTCONN:  # the server has ended it, too
+                raise
     statuses = [int(status) for status in _STATUS.findall(answer)]
     assert all(status < 500 or status in (501, 505) for status in statuses), (statuses, answer[:500])
+    return statuses
+
+
+def _send(make: Callable[[], web.AppRunner], data: bytes) -> None:
+    """Bytes that need not be a whole request: then the client waits in vain."""
+    send(make, data, _PATIENCE_S)
 
 
 def _get(path: str, *headers: str) -> bytes:

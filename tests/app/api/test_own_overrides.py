@@ -266,3 +266,22 @@ def test_limits_of_queries(processes, tmp_path):
     acme = table.of("acme")
     assert (acme.max_search_duration_s, acme.max_metrics_duration_s, acme.max_query_memory_bytes) == (60, 8, 9)
     assert table.of("other").max_search_duration_s == 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"cost_attribution": {"dimensions": {"a": "\\ud800"}}}',
+        b'{"cost_attribution": {"dimensions": {"\\udfffb": "c"}}}',
+        b'{"metrics_generator": {"processor": {"service_graphs": {"dimensions": ["\\ud83d"]}}}}',
+    ],
+)
+def test_halves_of_characters_are_refused(call, processes, body):
+    """JSON may name them, and nobody could write them: no answer, no label of a metric, no push."""
+    assert call("POST", body, match="0").status == 400
+    assert call("PATCH", body).status == 400
+    assert call().status == 404
+    assert "\ud83d" not in str(processes[0].generator())
+    assert call("PATCH", OWN).status == 200
+    assert call("PATCH", body).status == 400
+    assert json.loads(call().text) == OWN

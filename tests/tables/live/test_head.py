@@ -58,3 +58,40 @@ def test_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(source.rows for source in head.trace_sources(trace_id, 2)) == 2
     now_s += 0.02
     assert ids(head, 2) == of(0) + of(1)
+
+
+class EnoughError(Exception):
+    """Nobody waits any more."""
+
+
+def test_a_query_that_is_given_up_leaves_the_head_as_it_was() -> None:
+    """The next one finds every span, and what was shredded before is not shredded again."""
+    head = Head()
+    head.append(item(0, 4))
+    assert ids(head, 1) == of(0, 4)
+    before = list(head._chunks)
+    head.append(item(1, 8))
+
+    def stop() -> None:
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        head.sources(2, stop)
+    assert head._chunks == before
+    with pytest.raises(EnoughError):
+        head.trace_sources(span(1).trace_id, 2, stop)
+    assert ids(head, 2) == of(0, 4) + of(1, 8)
+
+
+def test_waiting_for_another_query_is_given_up_too() -> None:
+    head = Head()
+    head.append(item(0))
+    asked = iter([False, False, True])
+
+    def stop() -> None:
+        if next(asked):
+            raise EnoughError
+
+    with head._lock, pytest.raises(EnoughError):
+        head.sources(1, stop)
+    assert ids(head, 1) == of(0)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.live import shared_records
+from tables.live import decode_together
+from tables.live.decode_together import joined
 from tables.live.head import seal_records
-from tables.live.shared_records import HeadRecord, in_larger, spans_of
+from tables.live.shared_records import HeadRecord, spans_of
 from tables.wire import record
 from tests.helpers.examples import examples
 from tests.helpers.whole_way import DECODER, request, span
@@ -34,7 +35,7 @@ def test_the_same_segment(requests: list[Any]) -> None:
     records = [head_record(number, one.SerializeToString()) for number, one in enumerate(requests)]
     records = [one for one in records if one.spans]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_records, "_JOINED_ROWS", 1)  # each record for itself
+        patch.setattr(decode_together, "_JOINED_ROWS", 1)  # each record for itself
         wanted = sealed(records)
     assert sealed(records) == wanted
 
@@ -49,7 +50,7 @@ def test_records_with_the_same_columns_are_one_batch() -> None:
 
 def test_joined_batches_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the head is in memory twice at no time."""
-    monkeypatch.setattr(shared_records, "_JOINED_ROWS", 10)
+    monkeypatch.setattr(decode_together, "_JOINED_ROWS", 10)
     batches, _ = spans_of([head_record(n, request([span(3 * n + m) for m in range(3)])) for n in range(1, 9)])
     assert [len(batch) for batch in batches] == [12, 12]
 
@@ -60,7 +61,7 @@ def test_more_names_than_a_batch_can_number_stay_apart() -> None:
         index = pa.array(range(20_000), pa.int16())
         return pa.record_batch({"name": pa.DictionaryArray.from_arrays(index, names)})
 
-    batches = in_larger([batch(0).slice(0, 100), batch(0).slice(100, 100)])
+    batches = joined([batch(0).slice(0, 100), batch(0).slice(100, 100)])
     assert [len(one) for one in batches] == [200]
     some = [batch(0).slice(0, 100), batch(20_000).slice(0, 100)]
-    assert in_larger(some) == some
+    assert joined(some) == some

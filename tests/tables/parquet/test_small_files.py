@@ -17,11 +17,13 @@ from tables.parquet.read import ParquetSource
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, load, read_valued
 from tables.parquet.write import to_parquet
 from tables.schema import EVENT
+from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
 from tests.helpers.otlp_rows import make_table
+from tests.helpers.whole_way import DECODER, request, span
 
 
 def table_of(rows: int = 3) -> pa.Table:
@@ -91,6 +93,33 @@ def test_files_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         array = decode(files, column)
         values = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
         assert values.to_pylist() == 3 * table[column].to_pylist()
+
+
+def wide_table() -> pa.Table:
+    """Attributes with long names that pack well, most of them in the column `overflow`."""
+    spans = [
+        span(number + 1, attributes={f"{100 * number + at:05d}.{'k' * 250}": "v" for at in range(100)})
+        for number in range(15)
+    ]
+    return seal([DECODER.decode([request(spans)]).spans], 10)
+
+
+@pytest.mark.parametrize("limit", [None, 1 << 30], ids=["as written", "as written before"])
+def test_long_names_of_thousands_of_attributes_are_no_damage(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    """They take more than a directory may; its packed form is small."""
+    if limit is not None:
+        monkeypatch.setattr("tables.parquet.directory._BODY_BYTES_MAX", limit)
+    data = to_parquet(wide_table())
+    assert len(data) < SMALL_FILE_BYTES
+    assert (read_directory(data) is None) == (limit is None)
+    assert loaded(data, 15).directory.rows == 15
+    source = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), 15, tail=tail_of(data))
+    column = f"span.{1499:05d}.{'k' * 250}"
+    assert column in source.columns
+    assert source.read([column])[column].to_pylist() == [None] * 14 + ["v"]
+    source.verify()
 
 
 def test_the_directory_of_a_large_file_has_a_checksum_of_its_own() -> None:
