@@ -57,3 +57,14 @@ def varints(numbers: npt.NDArray[np.uint64]) -> tuple[bytes, npt.NDArray[np.int6
         out[bounds[rows] + at] = low | np.where(more, np.uint64(0x80), np.uint64(0))
         rows, at = rows[more], at + 1
     return out.tobytes(), bounds
+
+
+def signed_varints(data: bytes) -> npt.NDArray[np.int64]:
+    """The numbers that zigzag varints are, one behind the other."""
+    raw = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(raw < 0x80)
+    starts = np.r_[0, ends + 1][:-1]
+    shifts = 7 * (np.arange(len(raw)) - np.repeat(starts, ends - starts + 1))
+    bits = (raw & np.uint8(0x7F)).astype(np.uint64) << shifts.astype(np.uint64)
+    numbers = np.bitwise_or.reduceat(bits, starts) if len(starts) else bits
+    return (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)

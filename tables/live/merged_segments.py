@@ -49,7 +49,8 @@ def merge_segments(
     Raises: DamagedError, OSError
     """
     inputs = [
-        ParquetInput(_name(info), info.spans, partial(_file, data)) for info, data in zip(infos, parts, strict=True)
+        ParquetInput(_name(info), info.spans, partial(_file, data), is_own=True)
+        for info, data in zip(infos, parts, strict=True)
     ]
     return merge(inputs, attribute_columns_max, _FILE_SPANS)
 

@@ -305,6 +305,7 @@ class LiveStore:
                 self._columns,
                 info.spans,
             )
+            source.is_own = True  # RocksDB checks what it reads
         return source
 
 

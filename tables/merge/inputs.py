@@ -12,8 +12,10 @@ from tables.columns import overflow
 from tables.columns.arrays import one_array, valid_rows, value_slots
 from tables.columns.trace_index import Ids, trace_index
 from tables.errors import DamagedError
-from tables.parquet.decode_errors import check_codes, reading
-from tables.schema import parse_attribute_column
+from tables.parquet.decode_errors import check_codes, check_type, reading
+from tables.parquet.footer_guard import read_guarded
+from tables.parquet.layout import column_type
+from tables.schema import FIXED, parse_attribute_column
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
@@ -62,6 +64,7 @@ class ParquetInput:
     """A segment, or a file of a block.
 
     tail: the expected end of the file; None: unknown
+    is_own: as of `tables.parquet.open_file.open_parquet`
     Any read raises DamagedError if the bytes differ from those that were written
     """
 
@@ -69,6 +72,7 @@ class ParquetInput:
     rows: int
     open_file: Callable[[], RangeFile]
     tail: Tail | None = None
+    is_own: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -77,8 +81,11 @@ class ParquetInput:
     def sample(self, step: int) -> Sample:
         """Reads the footer and the trace ids only."""
         with reading(self.name, "cannot be read"):
-            file = pq.ParquetFile(self.open_file(), pre_buffer=False, page_checksum_verification=True)
-            group = self._checked(file.metadata).row_group(0)
+            metadata = self._metadata(self.open_file())
+            group = metadata.row_group(0)
+            file = pq.ParquetFile(
+                self.open_file(), metadata=metadata, pre_buffer=False, page_checksum_verification=True
+            )
             ids = one_array(file.read(["trace_id"], use_threads=False)["trace_id"])
         return Sample(sampled(ids, step), int(group.total_byte_size))
 
@@ -88,21 +95,22 @@ class ParquetInput:
             data = pa.py_buffer(self.open_file().read())
             if self.tail is not None and (problem := self.tail.problem(data.slice(data.size - self.tail.size_bytes))):
                 raise DamagedError(self.name, problem)
-            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
-            metadata = self._checked(file.metadata)
+            metadata = self._metadata(pa.BufferReader(data))
             # Few rows take little as plain texts, even if each had the longest text: then this is the cheapest way.
-            if self.rows * metadata.row_group(0).total_byte_size > _PLAIN_BYTES_MAX:
-                file = pq.ParquetFile(
-                    pa.BufferReader(data),
-                    metadata=metadata,
-                    read_dictionary=_dictionaries(metadata),
-                    pre_buffer=False,
-                    page_checksum_verification=True,
-                )
+            plain = self.rows * metadata.row_group(0).total_byte_size <= _PLAIN_BYTES_MAX
+            file = pq.ParquetFile(
+                pa.BufferReader(data),
+                metadata=metadata,
+                read_dictionary=None if plain else _dictionaries(metadata),
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
             table = _read(file)
         if table.num_rows != self.rows:
             raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
         found = {name: one_array(table[name]) for name in table.column_names}
+        if not self._is_known:
+            self._check_columns(found)
         check_codes(self.name, found.values())
         repeating = _repeating_numbers(metadata)
         return {
@@ -111,7 +119,20 @@ class ParquetInput:
             if array.null_count < self.rows
         }
 
-    def _checked(self, metadata: pq.FileMetaData) -> pq.FileMetaData:
+    @property
+    def _is_known(self) -> bool:
+        """Whether a checksum covers its footer."""
+        return self.is_own or self.tail is not None
+
+    def _check_columns(self, found: Columns) -> None:
+        if missing := sorted(set(FIXED.names).difference(found)):
+            raise DamagedError(self.name, f"has no column {', '.join(missing)}")
+        for column, array in found.items():
+            if (wanted := column_type(column)) is not None:
+                check_type(self.name, column, array, wanted)
+
+    def _metadata(self, file: Any) -> pq.FileMetaData:
+        metadata = pq.read_metadata(file) if self._is_known else read_guarded(self.name, file)
         if metadata.num_rows != self.rows:
             raise DamagedError(self.name, f"has {metadata.num_rows} rows of {self.rows}")
         if metadata.num_row_groups != 1:

@@ -66,13 +66,17 @@ class OpenFile:
         return statistics.min, statistics.max
 
 
-def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None) -> OpenFile:
-    """Opens a file. end: its bytes after the pages, as of `read_tail`; None: they are not known, and read by Arrow
+def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None, *, is_own: bool = False) -> OpenFile:
+    """Opens a file. end: its bytes after the pages, as of `read_tail`; None: not known, and read here
 
+    is_own: this process has written it, and what holds it checks what it reads
     Raises: DamagedError, StorageError
     """
     with reading(name, "cannot be opened"):
-        metadata = read_guarded(name, open_file()) if end is None else pq.read_metadata(pa.BufferReader(end))
+        if end is not None:
+            metadata = pq.read_metadata(pa.BufferReader(end))
+        else:
+            metadata = pq.read_metadata(open_file()) if is_own else read_guarded(name, open_file())
         _check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
         schema = pq.ParquetSchema(metadata).to_arrow_schema()

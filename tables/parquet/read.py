@@ -62,6 +62,7 @@ class ParquetSource:
     name: of this file; what is open reads only from this file, which may vanish before the other
     tail: the expected end of the file; None: unknown
     known_trace_count: how many traces it has; 0: unknown. trace_id_range: the least and the greatest; None: unknown
+    is_own: as of `open_parquet`
     Any read raises DamagedError if the bytes differ from those that were written
     """
 
@@ -78,6 +79,7 @@ class ParquetSource:
         self.rows = rows
         self.known_trace_count = 0
         self.trace_id_range: tuple[bytes, bytes] | None = None
+        self.is_own = False
         self._open_file = open_file
         self._cache = cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
@@ -380,7 +382,7 @@ class ParquetSource:
         key = ColumnKey(self.name, _FOOTER)
         opened: OpenFile | None = self._cache.get(key)
         if opened is None:
-            opened = open_parquet(self.name, self._open_file, self._end.read())
+            opened = open_parquet(self.name, self._open_file, self._end.read(), is_own=self.is_own)
             self._end.forget()  # what is open holds it
             if opened.file.metadata.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")

@@ -271,7 +271,7 @@ def _opened(file: LoadedFile, names: Sequence[str]) -> dict[str, Any]:
         )
         leaves = [leaf for name in names for leaf in _leaves(directory, name)]
         table = opened.reader.read_row_group(0, column_indices=leaves, use_threads=False)
-    found = {name: one_array(table.column(name)) for name in names}
+        found = {name: one_array(table.column(name)) for name in names}
     # The directory's checksum does not cover the footer.
     for name, array in found.items():
         if len(array) != directory.rows:

@@ -19,6 +19,7 @@ from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.errors import StorageError
 from tables.parquet.decode_errors import reading
+from tables.parquet.footer_guard import read_guarded
 from tables.schema import parse_attribute_column
 from tables.storage.object_store import ObjectStore, RangeFile
 
@@ -58,7 +59,7 @@ def main(args: argparse.Namespace, settings: Callable[[], Settings]) -> int:
     try:
         blocks = read_blocks(config)
         shown = _chosen(blocks, args.block, args.tenant)
-        columns = _columns(blocks.store, shown.meta)
+        columns = block_columns(blocks.store, shown.meta)
     except StorageError as err:
         raise BlocksError(str(err)) from err
     if args.attributes:
@@ -86,14 +87,13 @@ def _chosen(blocks: BlockList, name: str, tenant: str | None) -> Listed:
     return found[0]
 
 
-def _columns(store: ObjectStore, meta: BlockMeta) -> list[Column]:
-    """The columns of all files, the largest first."""
+def block_columns(store: ObjectStore, meta: BlockMeta) -> list[Column]:
+    """The columns of all files, the largest first. Raises: DamagedError, StorageError"""
     found: dict[str, Column] = {}
     for file in meta.files:
         path = meta.path_of(file)
         with reading(path, "cannot be opened"):
-            footer = pq.read_metadata(RangeFile(partial(store.get_ranges, path), file.size_bytes))
-        _add(found, footer)
+            _add(found, read_guarded(path, RangeFile(partial(store.get_ranges, path), file.size_bytes)))
     for column in found.values():
         column.encodings, column.compressions = sorted(set(column.encodings)), sorted(set(column.compressions))
     return sorted(found.values(), key=lambda column: (-column.stored_bytes, column.name))
