@@ -28,7 +28,7 @@ def range_cache(settings: Settings, store: ObjectStore) -> RangeCache:
             log.info("cache: the roles %s have no effect here", ", ".join(unused))
         if roles:
             shared |= dict.fromkeys(roles, _shared(one, settings.cache.background))
-    return RangeCache(store, memory_bytes_max, shared)
+    return RangeCache(store, memory_bytes_max, shared, settings.query.read_ahead_bytes_max)
 
 
 def shared_result_cache(settings: Settings) -> SharedCache | None:

@@ -24,6 +24,7 @@ class BlockReader:
 
     def sources(self, blocks: BlockList, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> Sources:
         """One for each file, and few for all that are small."""
+        blocks.filters = self._filters
         if not redactions:
             return block_sources(blocks, metas)
         return redacted_blocks(blocks, metas, redactions, self._filters, block_sources)

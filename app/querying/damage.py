@@ -92,7 +92,8 @@ def past_damage(
     left = list(metas)
     while True:
         try:
-            return run(left)
+            with blocks.reading_ahead():
+                return run(left)
         except DamagedError as err:
             if blocks.reads_again(err):
                 continue

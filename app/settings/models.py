@@ -160,6 +160,11 @@ class Query(Section):
         description="Memory, in bytes, for the cache of parts of block files (footers, column chunks) as they came "
         "from remote storage. With backend local it is not used. 0: none.",
     )
+    read_ahead_bytes_max: BytesOrZero = Field(
+        default=64 * MIB,
+        description="Memory, in bytes, for parts of block files that queries read from remote storage before they need "
+        "them. What does not fit is read when it is needed. 0: nothing is read ahead.",
+    )
     bloom_cache_bytes_max: Bytes = Field(
         default=64 * MIB,
         description="Memory, in bytes, for the cache of filters of trace ids (Bloom filters), which say which blocks a "

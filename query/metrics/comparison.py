@@ -92,6 +92,9 @@ class Comparing:
             self._progress.tell(MetricsResult((), self._scan.inspected(left)))
         return False
 
+    def may_need(self, _piece: Piece) -> bool:
+        return True
+
     def _count_attributes(self, parts: Sequence[_Spans], reader: Reader) -> None:
         _count_attributes(self._counts, parts, reader, self._scan.check_cancelled)
 

@@ -58,6 +58,9 @@ class Observing:
                 self._progress.tell(MetricsResult(series, self._scan.inspected(left)))
         return False
 
+    def may_need(self, _piece: Piece) -> bool:
+        return True
+
     def _settled_series(self, latest_ns: int) -> tuple[Series, ...]:
         return settled_series(self._root, self._plans, self._intervals, self._parts, latest_ns)
 

@@ -9,7 +9,7 @@ import numpy as np
 from query.scan.arrays import INT64, Ids, Mask, Rows
 from query.scan.reader import Reader
 from query.scan.stitch import stitch
-from query.scan.trace_lookup import find
+from query.scan.trace_lookup import find, with_traces_ahead
 from tables.columns.trace_index import TraceIndex
 
 UNKNOWN_NS: Final = INT64.max
@@ -23,7 +23,7 @@ class Piece(NamedTuple):
     """Rows that are evaluated together.
 
     latest_ns: none of their traces begins later; latest_span_ns: none of their spans starts later
-    stitched: they are of several sources
+    stitched: they are of several sources; reader: None where they are
     open: gives the rows, and which of them count (None: all); only now it reads what is stitched
     """
 
@@ -31,6 +31,7 @@ class Piece(NamedTuple):
     latest_span_ns: int
     stitched: bool
     open: Callable[[], tuple[Reader, Mask | None]]
+    reader: Reader | None = None
 
 
 def latest_start_ns(reader: Reader, column: str = "trace_start_ns") -> int:
@@ -63,7 +64,7 @@ def single_pieces(readers: Sequence[Reader], inside: Sequence[bool], kept: Ids, 
             among = others if among is None else among & others
         if among is None or among.any():
             times = latest_start_ns(reader), latest_start_ns(reader, "start_ns")
-            pieces.append(Piece(*times, False, partial(_given, reader, among)))
+            pieces.append(Piece(*times, False, partial(_given, reader, among), reader))
     return pieces
 
 
@@ -81,7 +82,7 @@ def whole_pieces(
         ascending, none of them in both
     columns: what the evaluation may read; inside: which of the sources lie within the window
     """
-    found = [find(reader.traces(), shared) for reader in readers]
+    found = [find(reader.traces(), shared) for reader in with_traces_ahead(readers)]
     latest = [latest_start_ns(reader) for reader in readers]
     # A trace begins not later than what the oldest of its sources may hold.
     bound = np.full(len(shared), UNKNOWN_NS)
@@ -103,7 +104,8 @@ def whole_pieces(
         if here:
             if len(elsewhere):
                 traces = np.concatenate([traces, find(reader.traces(), elsewhere)[1]])
-            pieces.append(Piece(latest_ns, latest_start_ns(reader, "start_ns"), False, partial(_rest, reader, traces)))
+            times = latest_ns, latest_start_ns(reader, "start_ns")
+            pieces.append(Piece(*times, False, partial(_rest, reader, traces), reader))
     return pieces
 
 

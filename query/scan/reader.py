@@ -1,7 +1,7 @@
 """One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -15,7 +15,15 @@ from query import memory
 from query.language import ast
 from query.language.fields import field_columns
 from query.scan.arrays import INT64, Rows, compact, to_numpy
-from query.scan.source import DerivedCache, Estimating, Source, TraceCounting, TraceRange
+from query.scan.source import (
+    AheadReading,
+    DerivedCache,
+    Estimating,
+    Source,
+    TraceCounting,
+    TraceFiltering,
+    TraceRange,
+)
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
@@ -24,8 +32,12 @@ from tables.schema import ATTRIBUTE_TYPES
 SERVICE_NAME: Final = "resource.service.name"
 NEVER_NULL: Final = frozenset({SERVICE_NAME, "root_name", "root_service"})
 DURATION: Final = "duration_ns"
+_TIMES: Final = ("trace_start_ns", "trace_duration_ns")
+_TIMES_NAME: Final = "times"
 _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
+# Of so many traces a filter, of which each passes with some chance, hardly ever says that the source has none.
+_FILTERED_IDS_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +57,10 @@ def _is_a(protocol: type, source: type) -> bool:
     return issubclass(source, protocol)
 
 
+def _name_of(rows: Rows) -> str:
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+
+
 class Reader:
     """Reads each column of a source once per evaluation; `bytes_read` counts what came."""
 
@@ -53,6 +69,9 @@ class Reader:
         # Asked once: it takes 10 µs.
         self.derived_cache = cast("DerivedCache", source) if _is_a(DerivedCache, type(source)) else None
         self._estimating = cast("Estimating", source) if _is_a(Estimating, type(source)) else None
+        self._filtering = cast("TraceFiltering", source) if _is_a(TraceFiltering, type(source)) else None
+        self._ahead = cast("AheadReading", source) if _is_a(AheadReading, type(source)) else None
+        self._id_range: Any = None
         self._memory, self._held_bytes = memory.current(), 0
         self.owned_bytes = 0  # of the source, where it is this query's own
         self._read_once = source.read if self.derived_cache is None else self.derived_cache.read_once
@@ -189,7 +208,7 @@ class Reader:
         source = self.derived_cache
         if source is None or len(rows) * _SOME > self.rows:
             return self.read_rows(columns, rows)
-        name, found = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(), {}
+        name, found = _name_of(rows), {}
         missing: dict[str, Any] = {}
         for column in dict.fromkeys(columns):
             if self.stored(column):
@@ -209,7 +228,7 @@ class Reader:
 
         def make() -> TraceTimes:
             first = self.traces().offsets[:-1]
-            columns = self._at(["trace_start_ns", "trace_duration_ns"], first, self._read_once)
+            columns = self._at(_TIMES, first, self._read_once)
             start = to_numpy(columns["trace_start_ns"])
             times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
             if len(start) and start.min() <= 0:
@@ -217,15 +236,29 @@ class Reader:
             return TraceTimes(times)
 
         if self.derived_cache is not None:
-            kept: TraceTimes = self.derived_cache.keep("times", make)
+            kept: TraceTimes = self.derived_cache.keep(_TIMES_NAME, make)
             return kept
-        made: TraceTimes = self.derive("times", make)
+        made: TraceTimes = self.derive(_TIMES_NAME, make)
         return made
+
+    def begin_times(self) -> None:
+        """Begins to read what `times` needs."""
+        self.begin_kept(_TIMES_NAME, _TIMES)
 
     def traces(self) -> TraceIndex:
         if self._traces is None:
             self._traces = self.source.traces()
         return self._traces
+
+    @property
+    def knows_traces(self) -> bool:
+        """Whether the trace ids were read."""
+        return self._traces is not None
+
+    def begin_evaluation(self, columns: Collection[str], *, about_traces: bool) -> None:
+        """Begins to read those of some columns that are here, and if there is one, what matching rows need besides."""
+        if self._ahead is not None and (wanted := {column for column in columns if self.stored(column)}):
+            self.begin(wanted.union(_TIMES if about_traces else ()), traces=about_traces)
 
     def trace_count(self) -> int:
         """How many traces there are."""
@@ -233,14 +266,54 @@ class Reader:
             return self.source.trace_count()
         return len(self.traces().ids)
 
+    def begin_lookup(self, ids: Any) -> None:
+        """Begins to read what `lacks_traces` needs for the same ids."""
+        if self._filtering is not None and self._traces is None and 0 < len(self._within(ids)) <= _FILTERED_IDS_MAX:
+            self._filtering.begin_filter()
+
     def lacks_traces(self, ids: Any) -> bool:
         """Whether the source is known to have none of some traces, without reading its own ids. In: ids, ascending"""
-        found = self.source.trace_id_range if self._traces is None and isinstance(self.source, TraceRange) else None
-        if found is None:
+        if self._traces is not None:
             return False
-        least, greatest = np.array(found, "S16")
-        at = int(np.searchsorted(ids, least))
-        return at == len(ids) or bool(ids[at] > greatest)
+        inside = self._within(ids)
+        if not len(inside):
+            return True
+        if self._filtering is None or len(inside) > _FILTERED_IDS_MAX:
+            return False
+        mask = self._filtering.may_have(inside)
+        return mask is not None and not mask.any()
+
+    def _within(self, ids: Any) -> Any:
+        """Those of some ids, ascending, that lie between the least and the greatest of the source."""
+        if self._id_range is None:
+            found = self.source.trace_id_range if isinstance(self.source, TraceRange) else None
+            self._id_range = () if found is None else np.array(found, "S16")
+        if not len(self._id_range):
+            return ids
+        least, greatest = self._id_range
+        return ids[np.searchsorted(ids, least) : np.searchsorted(ids, greatest, side="right")]
+
+    def read_ahead(self, like: "Reader") -> None:
+        """Begins to read the columns that another reader has read, and the trace ids if it has."""
+        self.begin(like.read_columns, traces=like.knows_traces)
+
+    def begin(self, columns: Collection[str], *, traces: bool = False) -> None:
+        """Begins to read columns, whole, and the trace ids."""
+        if self._ahead is not None:
+            self._ahead.read_ahead(columns, traces=traces and self._traces is None)
+
+    def begin_kept(self, name: str, columns: Collection[str]) -> None:
+        """As `begin`, unless what is made of the columns is kept under that name."""
+        if self._ahead is not None and (self.derived_cache is None or self.derived_cache.kept(name) is None):
+            self.begin(columns)
+
+    def begin_few_rows(self, columns: Sequence[str], rows: Rows) -> None:
+        """Begins to read what `read_few_rows` needs."""
+        if self._ahead is not None:
+            source, name = self.derived_cache, _name_of(rows)
+            if source is not None and len(rows) * _SOME <= self.rows:
+                columns = [column for column in columns if source.kept(f"{column} {name}") is None]
+            self.begin(columns)
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """No value of the column is less or greater; None where not known."""

@@ -15,12 +15,14 @@ import pyarrow as pa
 from query import memory
 from query.errors import QueryCancelled
 from query.results import Inspected
+from query.scan.ahead import Upcoming
 from query.scan.arrays import Ids, Mask
 from query.scan.pieces import NO_IDS, Piece, single_pieces, whole_pieces
 from query.scan.profile import Profile
 from query.scan.reader import Reader
 from query.scan.source import Source
 from query.scan.stitch import ids_in_several, rows_of_traces
+from query.scan.trace_lookup import with_traces_ahead
 from query.scan.window import Window
 
 # What an evaluation makes of each row besides columns: masks, numbers of spansets and of the nested set, some at once.
@@ -83,6 +85,10 @@ class Fold(Protocol):
         """
         ...
 
+    def may_need(self, piece: Piece) -> bool:
+        """Whether the answer may depend on one of the next pieces, so that it is worth reading ahead."""
+        ...
+
 
 class Scan:
     """One question's pass over its sources. Belongs to one thread."""
@@ -101,6 +107,7 @@ class Scan:
     def run(self, fold: Fold, order: Order) -> None:
         """Gives the fold each piece, in that order. Raises: QueryCancelled, OSError, memory.MemoryExceeded"""
         pieces, budget = sorted(self._pieces, key=order), memory.current()
+        upcoming = Upcoming(pieces, self.plan.columns, about_traces=self.plan.window.about_traces)
         for done, piece in enumerate(pieces, 1):
             self.check_cancelled()
             reader, among = self._open(piece)
@@ -115,6 +122,7 @@ class Scan:
             if done < len(pieces) and fold.ends_before(pieces[done], len(pieces) - done):
                 self._unneeded = sum(not piece.stitched for piece in pieces[done:])
                 break
+            upcoming.evaluated(done, fold.may_need)
 
     def _open(self, piece: Piece) -> tuple[Reader, Mask | None]:
         if not piece.stitched:
@@ -176,7 +184,7 @@ class Scan:
 
 def shared_ids(readers: Sequence[Reader]) -> Ids:
     """The ids, ascending, of the traces that more than one of the sources has."""
-    return ids_in_several([reader.traces().ids for reader in readers])
+    return ids_in_several([reader.traces().ids for reader in with_traces_ahead(readers)])
 
 
 def trace_ids(sources: Sequence[Source]) -> Ids:

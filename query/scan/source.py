@@ -1,6 +1,6 @@
 """What the evaluator reads from: rows of spans, wherever they rest."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from tables.columns.overflow import SparseColumns
@@ -58,6 +58,30 @@ class TraceRange(Protocol):
     @property
     def trace_id_range(self) -> tuple[bytes, bytes] | None:
         """The least and the greatest id, 16 bytes each; None: not known."""
+        ...
+
+
+@runtime_checkable
+class TraceFiltering(Protocol):
+    """What a source may do besides: tell of some traces that it does not have them, for less than `traces` takes."""
+
+    def begin_filter(self) -> None:
+        """Begins to get in the background what `may_have` needs, as far as that waits for something."""
+        ...
+
+    def may_have(self, ids: Any) -> Any | None:
+        """Which of some traces (ids of dtype S16) the source may have, as a mask; None: `traces` says it as cheaply."""
+        ...
+
+
+@runtime_checkable
+class AheadReading(Protocol):
+    """What a source may do besides: begin to read in the background what a query will ask it for."""
+
+    def read_ahead(self, columns: Collection[str], *, traces: bool) -> None:
+        """Begins to read those of the columns that it has, whole; and, with `traces`, what that needs. Errors come
+        where something is asked for.
+        """
         ...
 
 

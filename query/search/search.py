@@ -125,6 +125,7 @@ class _Search:
     hits: list[Hits] = field(default_factory=list)
     described: list[TraceColumns] = field(default_factory=list)
     done: int = 0
+    least_ns: int | None = None  # traces that begin before do not get into the answer any more
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         self.done += 1
@@ -139,7 +140,8 @@ class _Search:
         progress = self.observer.progress
         tells = progress is not None and progress.due()
         # Looked at when there is twice as much as the last time: it takes as long as there are matches.
-        if not tells and not (self.done.bit_count() == 1 and self._may_be_enough()):
+        looks = self.done.bit_count() == 1 or not self.may_need(piece)
+        if not tells and not (looks and self._may_be_enough()):
             return False
         first = self._settled(piece.latest_ns)
         if settles(self.request) and len(first) >= enough(self.request):
@@ -148,6 +150,9 @@ class _Search:
             self.describe(first)
             progress.tell(SearchResult(Traces.from_columns(self.described), self.scan.inspected(left)))
         return False
+
+    def may_need(self, piece: Piece) -> bool:
+        return self.least_ns is None or piece.latest_ns >= self.least_ns
 
     def describe(self, top: TopTraces) -> None:
         """Adds those of the first traces that are not described yet."""
@@ -170,4 +175,6 @@ class _Search:
             if not settles(self.request) or latest_ns == UNKNOWN_NS:
                 return NO_TRACES
             first = top_traces(self.hits, self.scan.readers, replace(self.request, limit=enough(self.request)))
+            if len(first) >= enough(self.request):
+                self.least_ns = int(first.start[-1])
             return first.slice(0, int(np.count_nonzero(first.start > latest_ns)))

@@ -119,7 +119,8 @@ def span_set_columns(
     lookup: of traces that have a match each; order: the place of each in the answer
     """
     ids = lookup.ids
-    owners, sets, pieces, counted = [], [], [], []
+    owners, sets, counted = [], [], []
+    wanted: list[tuple[Hits, Rows]] = []
     origins: list[_Origin] = []
     number = len(ids)  # spansets of traces that have only one have the trace's number; others follow
     for hit in hits:
@@ -143,6 +144,10 @@ def span_set_columns(
             rows, owner, of = rows[kept], owner[kept], of[kept]
         owners.append(owner)
         sets.append(of)
+        wanted.append((hit, rows))
+        hit.reader.begin_few_rows(_columns(projections), rows)
+    pieces = []
+    for hit, rows in wanted:
         pieces.append(_read_columns(hit, rows, projections))
         memory.reserve(_COPIES * memory.array_bytes(pieces[-1]), "matched spans of the answer", CHEAPER)
     counts = np.bincount(np.concatenate(counted))
@@ -183,10 +188,13 @@ def _runs(ordered: Rows) -> tuple[Rows, Rows]:
     return first, np.diff(np.r_[first, len(ordered)])
 
 
+def _columns(projections: Sequence[Projection]) -> list[str]:
+    return ["start_ns", "span_id", "duration_ns", *(column for item in projections for column in item.columns)]
+
+
 def _read_columns(hit: Hits, rows: Rows, projections: Sequence[Projection]) -> dict[str, Any]:
     """What answers say of some rows: their ids and times, and the fields that the query names."""
-    names = [column for item in projections for column in item.columns]
-    columns = hit.reader.read_few_rows(["start_ns", "span_id", "duration_ns", *names], rows)
+    columns = hit.reader.read_few_rows(_columns(projections), rows)
     if any(item.field == ast.Intrinsic(CHILD_COUNT) for item in projections):
         columns = columns | {CHILD_COUNT: pa.array(child_counts(hit.reader)[rows])}
     return {name: compact(column) for name, column in columns.items()}

@@ -17,6 +17,8 @@ from query.scan.trace_lookup import TraceLookup
 _CURSOR = re.compile(rf"({'|'.join(ORDERS)})-([0-9]{{1,19}})-([0-9a-f]{{32}})", re.ASCII)
 # Id, start and end, rank, order, and copies while they are sorted.
 _CANDIDATE_BYTES: Final = 120
+# Some of the newest traces have begun before what one source knows of them. Of more ids more filters say "perhaps".
+_CANDIDATES_BESIDES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +148,7 @@ def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: Search
     # later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
     latest = np.concatenate([hit.reader.times().values[0, hit.traces] for hit in hits])
     wanted = enough(request)
-    count = max(64, 2 * wanted)
+    count = wanted + _CANDIDATES_BESIDES
     while True:
         if count >= len(ids):
             threshold = rest = INT64.min
@@ -188,11 +190,12 @@ def whole_times(ids: Ids, readers: Sequence[Reader]) -> tuple[Rows, Rows]:
     """Start and end in ns over all sources; 0 where no span has a time. In: ids, ascending."""
     start, end = np.full(len(ids), INT64.max), np.full(len(ids), INT64.min)
     lookup = TraceLookup(ids)
-    for reader in readers:
-        hit, traces = lookup.find_in(reader)
-        if len(hit):
-            piece_start, piece_end = reader.times().values[:, traces]
-            start[hit] = np.minimum(start[hit], piece_start)
-            end[hit] = np.maximum(end[hit], piece_end)
+    found = lookup.find_in_all(readers)
+    for reader, *_ in found:
+        reader.begin_times()
+    for reader, hit, traces in found:
+        piece_start, piece_end = reader.times().values[:, traces]
+        start[hit] = np.minimum(start[hit], piece_start)
+        end[hit] = np.maximum(end[hit], piece_end)
     known = start <= end
     return np.where(known, start, 0), np.where(known, end, 0)

@@ -16,7 +16,7 @@ from query.scan.reader import Reader
 from query.scan.trace_lookup import TraceLookup
 from query.search.span_sets import SetAttribute, SpanSetColumns, span_set_columns
 from query.search.top_traces import Hits, TopTraces
-from query.search.trace_summaries import Texts, TraceSummaries, number_stats, trace_summaries
+from query.search.trace_summaries import Texts, TraceSummaries, begin_summaries, number_stats, trace_summaries
 from tables.columns.arrays import one_array
 
 _TRACE_BYTES: Final = 300
@@ -67,6 +67,8 @@ def trace_columns(
     memory.reserve(len(top) * _TRACE_BYTES, f"an answer of {len(top)} traces", "a lower limit")
     order = np.argsort(top.ids)
     lookup = TraceLookup(top.ids[order])
+    for reader, *_ in lookup.find_in_all(readers):
+        begin_summaries(reader)
     span_sets = span_set_columns(lookup, order, hits, projections, spans_max)
     return TraceColumns(top, trace_summaries(lookup, order, readers), span_sets)
 

@@ -20,6 +20,7 @@ from tables.columns.types import Codes
 from tables.turns import as_list
 
 _STATUS_ERROR: Final = STATUS["error"]
+_KEPT_NAME: Final = "trace summaries"
 _COLUMNS: Final = ("root_name", "root_service", "status_code", SERVICE_NAME)
 
 
@@ -158,13 +159,16 @@ def number_stats(spans: Rows, errors: Rows) -> tuple[Rows, list[ServiceStats]]:
     return stats, [ServiceStats(both >> 32, both & 0xFFFFFFFF) for both in distinct.tolist()]
 
 
+def begin_summaries(reader: Reader) -> None:
+    """Begins to read what the summaries of a source need."""
+    reader.begin_kept(_KEPT_NAME, _COLUMNS)
+
+
 def _source_summaries(reader: Reader, traces: Rows) -> tuple[SourceSummaries, Rows]:
     """What the source knows of some of its traces, and the number of each of them in it."""
     if reader.derived_cache is not None:
         index = reader.traces()
-        made = reader.derived_cache.keep(
-            "trace summaries", lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets)
-        )
+        made = reader.derived_cache.keep(_KEPT_NAME, lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets))
         return made, traces
     rows, owner = rows_of(reader.traces(), traces)
     offsets = np.searchsorted(owner, np.arange(len(traces) + 1))

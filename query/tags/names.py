@@ -50,6 +50,9 @@ class AllNames:
     def ends_before(self, _piece: Piece, _left: int) -> bool:
         return False
 
+    def may_need(self, _piece: Piece) -> bool:
+        return True
+
     def finish(self) -> None:
         """Takes the names out of the columns of wide sources: each once for all, which have most in common."""
         for scope, key, _ in _attributes(self._of_wide, self._found):
@@ -82,6 +85,9 @@ class MatchingNames:
 
     def ends_before(self, _piece: Piece, _left: int) -> bool:
         return False
+
+    def may_need(self, _piece: Piece) -> bool:
+        return True
 
     def finish(self) -> None:
         """Reads the sources in which only spans of stitched traces match. Raises: QueryCancelled, OSError"""

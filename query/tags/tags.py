@@ -239,6 +239,9 @@ class _Values:
     def ends_before(self, _piece: Piece, _left: int) -> bool:
         return self._found.full
 
+    def may_need(self, _piece: Piece) -> bool:
+        return True
+
 
 def _scan_plan(
     request: TagNamesRequest | TagValuesRequest, compiled: Plan | None, columns: Collection[str], elsewhere: Ids

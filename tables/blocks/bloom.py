@@ -13,6 +13,7 @@ without a filter may hold every trace.
 import base64
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -78,6 +79,25 @@ def make_filter(ids: Ids) -> bytes:
     for word in range(len(_SALTS)):
         bits[begin + np.uint64(_WORD_BITS * word) + _bits(hashes, word)] = 1
     return np.packbits(bits, bitorder="little").tobytes()
+
+
+def passing(ids: Ids, data: bytes) -> npt.NDArray[np.bool_]:
+    """Which of some ids the file of a filter may have. In: dtype `S16`; a filter"""
+    high, bits = _questions(ids.tobytes())
+    lines = np.frombuffer(data, "<u4").reshape(-1, LINE_BYTES // 4)
+    wanted = lines[(high * np.uint64(len(lines))) >> _HALF]
+    passes: npt.NDArray[np.bool_] = ((wanted & bits) == bits).all(axis=1)
+    return passes
+
+
+@lru_cache(maxsize=64)
+def _questions(ids: bytes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    """Upper halves of the hashes of some ids, and the bits that a line must have, in words of 32. A query asks many
+    filters for the same ids.
+    """
+    hashes = _hashes(np.frombuffer(ids, "S16"))
+    bits = np.stack([np.uint32(1) << _bits(hashes, word) for word in range(len(_SALTS))], axis=1)
+    return hashes >> _HALF, bits
 
 
 class FilterQuestion:

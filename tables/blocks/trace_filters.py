@@ -18,6 +18,7 @@ from tables.blocks.pack_reader import Answers, PackReader
 from tables.errors import DamagedError, StorageError
 from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
+from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 from tables.wall import walled
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,34 @@ class TraceFilters:
         for reason, count in (("range", outside), ("bloom", ruled_out), ("read", sum(len(n) for _, n in files))):
             FILES.labels(reason).inc(count)
         return files
+
+    def filter_of(self, store: RangeReader, meta: BlockMeta, number: int) -> bytes | None:
+        """The filter of one file; None: there is none that can be used."""
+        if not meta.files[number].bloom_bytes:
+            return self._inline(meta, meta.files[number])
+        if (ahead := current_read_ahead()) is not None:
+            ahead.wait_for(bloom_path(meta))
+        data: bytes | None = self._cache.get(filter_key(meta, number))
+        return self._filters(store, meta, [number])[number] if data is None else data
+
+    def read_ahead(self, store: RangeReader, meta: BlockMeta) -> None:
+        """Begins to read the filters of a block's files that are not here, for the query of this thread."""
+        ahead, path = current_read_ahead(), bloom_path(meta)
+        if ahead is None or ahead.has_begun(path):
+            return
+        missing = [
+            number
+            for number, file in enumerate(meta.files)
+            if file.bloom_bytes and self._cache.size_of(filter_key(meta, number)) is None
+        ]
+
+        def fetch(reserve: Reserve) -> dict[Range, Any]:
+            if reserve(sum(meta.files[number].bloom_bytes for number in missing)):
+                self._filters(store, meta, missing)  # which puts them into the cache
+            return {}
+
+        if missing:
+            ahead.begin(path, fetch)
 
     def at_once(self, calls: Sequence[Callable[[], Any]]) -> None:
         """Makes the calls, as many at once as the pool has threads; one alone here. Raises: what the first one does"""

@@ -6,12 +6,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
 
+from tables.blocks.block_file import BlockFile, LazyFilter
 from tables.blocks.file_groups import FileGroups
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta, FileMeta
+from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.audit import Auditor
 from tables.catalog.block_file_reader import BlockFileReader, LocalFile, not_here
 from tables.catalog.checkpoints import Checkpoint
@@ -26,7 +29,7 @@ from tables.catalog.snapshot import BlockSnapshot, Snapshots, within
 from tables.catalog.state import CatalogState, Uncovered
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import DamagedError, OutdatedError, StorageError
-from tables.parquet.read import ColumnCache, ParquetSource
+from tables.parquet.read import ColumnCache
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, RangeFile
@@ -73,12 +76,13 @@ class BlockList:
         self._snapshots = Snapshots()
         self._metas = MetaCache()
         self._tenant_metrics = TenantBlockMetrics()
-        self._sources: dict[str, list[ParquetSource]] = {}  # by key
+        self._sources: dict[str, list[BlockFile]] = {}  # by key
         self._unread: dict[str, Damage] = {}  # by key: blocks with damaged data
         self._damaged: dict[str, Damage] = {}  # by key: these, and blocks with damaged metas
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
         self._files = BlockFileReader(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
+        self.filters: TraceFilters | None = None  # set by whoever reads blocks for queries
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
 
@@ -310,7 +314,7 @@ class BlockList:
 
     # ---- files
 
-    def sources(self, meta: BlockMeta) -> list[ParquetSource]:
+    def sources(self, meta: BlockMeta) -> list[BlockFile]:
         """The files of a block, as sources."""
         with self._lock:
             sources = self._sources.get(meta.key)
@@ -321,6 +325,10 @@ class BlockList:
     def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
         """The files of some blocks of one tenant as sources: small ones in groups."""
         return self._groups.sources(metas, self.sources)
+
+    def reading_ahead(self) -> AbstractContextManager[None]:
+        """Inside, this thread works on one query, for which sources may be read ahead."""
+        return self._ranges_of.reading_ahead()
 
     def forget(self, keys: Iterable[str]) -> None:
         """Closes the files of blocks, by their keys. A query that has them goes on."""
@@ -343,10 +351,13 @@ class BlockList:
             for block_id in set(block_ids) - self._state.visible(tenant, block_ids):
                 self._forget(f"{tenant}/{block_id}")
 
-    def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[ParquetSource]:
-        return [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
+    def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[BlockFile]:
+        sources = [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
+        for number, source in enumerate(sources):
+            source.trace_filter = LazyFilter(meta, number, self.blooms, lambda: self.filters)
+        return sources
 
-    def _fresh_sources(self, meta: BlockMeta) -> list[ParquetSource]:
+    def _fresh_sources(self, meta: BlockMeta) -> list[BlockFile]:
         """New sources that share no cache and no reader."""
         cache: ColumnCache = ByteCache("verify", _VERIFY_CACHE_BYTES)
 
@@ -357,7 +368,7 @@ class BlockList:
 
     def _source(
         self, meta: BlockMeta, file: FileMeta, known_as: Mapping[str, str], cache: ColumnCache, read: ReadRanges
-    ) -> ParquetSource:
+    ) -> BlockFile:
         path = meta.path_of(file)
         tail = file.tail
         pages_end = file.size_bytes - file.tail_bytes
@@ -369,7 +380,7 @@ class BlockList:
         def open_file() -> RangeFile:
             return RangeFile(read_ranges, file.size_bytes)
 
-        source = ParquetSource(known_as.get(path, path), open_file, cache, file.spans, path, tail)
+        source = BlockFile(known_as.get(path, path), open_file, cache, file.spans, path, tail)
         source.known_trace_count, source.trace_id_range = file.traces, file.trace_ids
         return source
 

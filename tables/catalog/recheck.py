@@ -1,7 +1,7 @@
 """Damaged blocks are looked at again: somebody may have repaired them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,7 +31,7 @@ def stamped(damage: Damage, stamps: Mapping[str, Stamp | None]) -> Damage:
 def recheck(
     damaged: Mapping[str, Damage],
     stamp: Callable[[str], Stamp | None],
-    sources: Callable[[BlockMeta], list[ParquetSource]],
+    sources: Callable[[BlockMeta], Sequence[ParquetSource]],
 ) -> dict[str, Damage]:
     """The blocks whose data still counts as damaged. If a file has changed, the block is given to readers again. Of the
     unchanged ones it reads one again, if the last check was long ago.

@@ -37,7 +37,7 @@ ColumnCache = ByteCache[ColumnKey, Any]
 # Cache entries of a file that are not columns; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TAIL: Final = "\0tail"
-_TRACES: Final = "\0traces"
+TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
 # Rows of one trace come with all columns: keeping those would push the useful ones out of the cache.
@@ -77,7 +77,7 @@ class ParquetSource:
     ) -> None:
         self.key, self.name = key, name or key
         self.rows = rows
-        self.known_trace_count = 0
+        self.known_trace_count, self.is_own = 0, False
         self.trace_id_range: tuple[bytes, bytes] | None = None
         self.is_own = False
         self._open_file = open_file
@@ -128,7 +128,7 @@ class ParquetSource:
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
-        traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, _TRACES))
+        traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, TRACES))
         if traces is None:
             traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
             keep_traces(self._cache, self.key, traces)
@@ -392,7 +392,7 @@ class ParquetSource:
 
 def keep_traces(cache: ColumnCache, key: str, traces: TraceIndex) -> None:
     """Caches the index of a new file, so that nobody must open the file to see that a trace is not in it."""
-    cache.put(ColumnKey(key, _TRACES), traces, traces.nbytes)
+    cache.put(ColumnKey(key, TRACES), traces, traces.nbytes)
 
 
 @lru_cache(maxsize=256)

@@ -3,10 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
+from tables.storage.read_ahead import AheadBytes, ReadAhead, current_read_ahead, reading_ahead
 from tables.storage.shared_cache import CacheKey, Role, SharedCache
 
 _ENTRY_BYTES: Final = 400  # of an entry in memory, besides its data
@@ -15,6 +18,9 @@ _PART_BYTES_MAX: Final = 8 << 20
 # Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 _DISTRUSTED_MAX: Final = 10_000
+READ_AHEAD_BYTES_MAX: Final = 64 << 20
+# Reads ahead of all queries that a process makes at once.
+_READS_AT_ONCE: Final = 16
 
 Range = tuple[int, int]  # start and length
 
@@ -26,8 +32,16 @@ class RangeCache:
     what was read; readers check it (checksums of pages and footers), wherever it came from.
     """
 
-    def __init__(self, store: ObjectStore, memory_bytes_max: int, shared: Mapping[Role, SharedCache]) -> None:
-        """memory_bytes_max: 0: nothing is kept in memory; shared: by role; a role that is not there is not shared"""
+    def __init__(
+        self,
+        store: ObjectStore,
+        memory_bytes_max: int,
+        shared: Mapping[Role, SharedCache],
+        read_ahead_bytes_max: int = READ_AHEAD_BYTES_MAX,
+    ) -> None:
+        """memory_bytes_max: 0: nothing is kept in memory; shared: by role; a role that is not there is not shared
+        read_ahead_bytes_max: what all queries may have read ahead; 0: nothing
+        """
         self._store, self._shared = store, shared
         self._memory: ByteCache[CacheKey, Any] | None = None
         if memory_bytes_max:
@@ -36,9 +50,28 @@ class RangeCache:
         self._distrusted: OrderedDict[str, None] = OrderedDict()
         config = store.config
         self._bucket = f"{config.backend}/{config.place}/{config.prefix}"
+        # What lies on a local disk comes as soon as it is asked for.
+        self._ahead: ThreadPoolExecutor | None = None
+        if config.backend != "local" and read_ahead_bytes_max:
+            self._ahead = ThreadPoolExecutor(_READS_AT_ONCE, "read-ahead")
+        self._ahead_bytes = AheadBytes(read_ahead_bytes_max)
+
+    def reading_ahead(self) -> AbstractContextManager[None]:
+        """Inside, what this thread evaluates may be read ahead (`tables.storage.read_ahead`)."""
+        return nullcontext() if self._ahead is None else reading_ahead(ReadAhead(self._ahead, self._ahead_bytes))
 
     def read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
         """The parts as buffers, as `ObjectStore.get_ranges`. Raises: DamagedError, StorageError"""
+        ahead = current_read_ahead()
+        if ahead is not None and ahead.has_begun(path):
+            come = ahead.take(path, ranges)
+            missing = [one for one in ranges if one not in come]
+            if missing:
+                come |= zip(missing, self._read(role, path, missing), strict=True)
+            return [come[one] for one in ranges]
+        return self._read(role, path, ranges)
+
+    def _read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
         if (self._memory is None and role not in self._shared) or path in self._distrusted:
             return self._store.get_ranges(path, ranges)
         keys = [CacheKey(role, self._bucket, path, *one) for one in ranges]

@@ -57,7 +57,12 @@ def memory_needed(settings: Settings) -> int:
         "distributor": [settings.distributor.input.bytes_max],
         "live-store": [live.head_bytes_max, live.segment_cache_bytes_max],
         "query-frontend": [frontend.result_cache_bytes_max, frontend.trace_key_cache_bytes_max],
-        "querier": [query.small_file_cache_bytes_max, query.range_cache_bytes_max, query.bloom_cache_bytes_max],
+        "querier": [
+            query.small_file_cache_bytes_max,
+            query.range_cache_bytes_max,
+            query.read_ahead_bytes_max,
+            query.bloom_cache_bytes_max,
+        ],
         "metrics-generator": [settings.metrics_generator.storage.queue_bytes_max],
     }
     needed = _BASE_BYTES + sum(sum(sizes) for target, sizes in parts.items() if target in settings.targets)

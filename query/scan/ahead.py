@@ -1,0 +1,44 @@
+"""What the sources that come next will be asked for, begun to be read while others are evaluated."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from query.scan.pieces import Piece
+from query.scan.reader import Reader
+
+# So many of the sources that come next are read at once.
+_AHEAD_MAX: Final = 16
+
+
+class Upcoming:
+    """The pieces of a scan, in the order in which it evaluates them.
+
+    What the source of the last one was asked for, those of the next ones will be; if that was nothing, because it lacks
+    what the plan names, then what the plan names. At first two are read ahead, then four, then eight: a scan that ends
+    early has read little for nothing.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], columns: Collection[str], *, about_traces: bool) -> None:
+        """columns: what the evaluation may read; about_traces: it concerns whole traces"""
+        self._pieces, self._begun, self._window = pieces, 0, 2
+        self._columns, self._about_traces = columns, about_traces
+        if pieces:
+            self._begin(pieces[0].reader)
+
+    def evaluated(self, done: int, may_need: Callable[[Piece], bool]) -> None:
+        """The first `done` of them were evaluated. may_need: whether the answer may depend on one that follows"""
+        like = self._pieces[done - 1].reader
+        if like is None:
+            return
+        for piece in self._pieces[max(self._begun, done) : done + self._window]:
+            if piece.reader is not None and may_need(piece):
+                if like.read_columns:
+                    piece.reader.read_ahead(like)
+                else:
+                    self._begin(piece.reader)
+        self._begun = max(self._begun, done + self._window)
+        self._window = min(2 * self._window, _AHEAD_MAX)
+
+    def _begin(self, reader: Reader | None) -> None:
+        if reader is not None:
+            reader.begin_evaluation(self._columns, about_traces=self._about_traces)
