@@ -80,8 +80,7 @@ class ParquetSource:
         self.known_trace_count, self.is_own = 0, False
         self.trace_id_range: tuple[bytes, bytes] | None = None
         self.is_own = False
-        self._open_file = open_file
-        self._cache = cache
+        self._open_file, self._cache = open_file, cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
         # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
