@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from aiohttp import hdrs, web
 
+from app.api.body import body_of
 from app.api.call import ACCESS
 from app.api.errors import ParameterError, Unavailable, plain_text
 from app.api.tenants import TENANTS
@@ -99,7 +100,7 @@ def _own(request: web.Request) -> OwnOverrides:
 
 async def _json(request: web.Request) -> Any:
     try:
-        return json.loads(await request.read())
+        return json.loads(await body_of(request))
     except (ValueError, RecursionError) as err:
         raise ParameterError(f"the body is not JSON: {err}") from err
 

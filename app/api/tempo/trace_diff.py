@@ -1,6 +1,5 @@
 """POST /api/v2/traces/diff: two whole traces compared. Experimental in Tempo, and so here."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from app.api import params
 from app.api.backend import BACKEND
+from app.api.body import body_of
 from app.api.call import tenant_of_request
 from app.api.errors import ParameterError, plain_text
 from app.api.limits import LIMITS
@@ -24,8 +24,6 @@ from tables.wire.otlp.writer import to_resource_spans
 
 routes = web.RouteTableDef()
 
-# Of a body of some hundred bytes; a client that sends it byte by byte waits for nobody.
-_BODY_S: Final = 10.0
 _FORMATS: Final[Mapping[str, Callable[[Tree, Tree], Json]]] = {
     patch.VERSION: patch.patch,
     summary.NATIVE: lambda base, compare: summary.summary(base, compare, patch.patch(base, compare)),
@@ -70,12 +68,9 @@ async def trace_diff(request: web.Request) -> web.Response:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(_BODY_S):
-            body = orjson.loads(await request.read())
+        body = orjson.loads(await body_of(request))
     except orjson.JSONDecodeError as err:
         raise ParameterError(f"the body is not JSON: {err}") from err
-    except TimeoutError as err:
-        raise ParameterError(f"the body was not there within {_BODY_S:.0f} s") from err
     if not isinstance(body, dict):
         raise ParameterError('the body must be an object: {"base": {"traceId": "…"}, "compare": {"traceId": "…"}}')
     return body

@@ -1,5 +1,6 @@
 """/api/overrides: what tenants set themselves, who may, what counts then; /usage_metrics."""
 
+import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import yaml
 
 from agents.distributor.usage import UsageCount, UsageTracker
 from app.api.limits import ApiLimits, CurrentLimits
+from app.api.mcp.server import McpServer
 from app.api.tenants import TenantApi
 from app.process.overrides import OverridesFile
 from app.process.own_overrides import OwnOverrides, merge_patch
@@ -16,7 +18,7 @@ from app.settings import load
 from app.targets.metrics_generator import GeneratorConfigs
 from app.targets.tenant_api import QueryLimitsTable, tenant_api
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.api import hashed
+from tests.helpers.api import FakeBackend, api_over, hashed, serving
 
 URL = "/api/overrides"
 SETTINGS = """
@@ -285,3 +287,21 @@ def test_halves_of_characters_are_refused(call, processes, body):
     assert call("PATCH", OWN).status == 200
     assert call("PATCH", body).status == 400
     assert json.loads(call().text) == OWN
+
+
+@pytest.mark.parametrize("path", ["/api/overrides", "/api/v2/traces/diff", "/api/mcp"])
+def test_a_body_that_does_not_come_holds_nothing(processes, monkeypatch, path):
+    """The client is told so; nothing is set."""
+    monkeypatch.setattr("app.api.body._BODY_S", 0.05)
+    api = api_over(FakeBackend(), multitenancy=True, tenants=processes[0].tenants, mcp=McpServer(4096, "1"))
+
+    async def use(url):
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-Scope-OrgID: acme\r\nIf-Match: 0\r\nContent-Length: 9\r\n\r\n"
+        writer.write(head.encode() + b"{")
+        answer = await reader.readuntil(b"within 0.05 s")
+        writer.close()
+        return answer
+
+    answer = asyncio.run(asyncio.wait_for(serving(api, use), 20))
+    assert answer.startswith(b"HTTP/1.1 400")
