@@ -1,10 +1,11 @@
 """What the sources that come next will be asked for, begun to be read while others are evaluated."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final, cast
 
 from query.scan.pieces import Piece
-from query.scan.reader import Reader
+from query.scan.reader import Reader, is_a
+from query.scan.source import RowsAhead, Source
 
 # So many of the sources that come next are read at once.
 _AHEAD_MAX: Final = 16
@@ -42,3 +43,12 @@ class Upcoming:
     def _begin(self, reader: Reader | None) -> None:
         if reader is not None:
             reader.begin_evaluation(self._columns, about_traces=self._about_traces)
+
+
+def with_rows_ahead(sources: Sequence[Source]) -> Iterator[Source]:
+    """The sources, each while the next one begins to get what its rows need."""
+    for number, source in enumerate(sources):
+        for later in sources[number + 1 : number + 2]:
+            if is_a(RowsAhead, type(later)):
+                cast("RowsAhead", later).begin_rows()
+        yield source

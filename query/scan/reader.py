@@ -52,7 +52,7 @@ class TraceTimes:
 
 
 @lru_cache(maxsize=64)
-def _is_a(protocol: type, source: type) -> bool:
+def is_a(protocol: type, source: type) -> bool:
     """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
     return issubclass(source, protocol)
 
@@ -67,10 +67,10 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         # Asked once: it takes 10 µs.
-        self.derived_cache = cast("DerivedCache", source) if _is_a(DerivedCache, type(source)) else None
-        self._estimating = cast("Estimating", source) if _is_a(Estimating, type(source)) else None
-        self._filtering = cast("TraceFiltering", source) if _is_a(TraceFiltering, type(source)) else None
-        self._ahead = cast("AheadReading", source) if _is_a(AheadReading, type(source)) else None
+        self.derived_cache = cast("DerivedCache", source) if is_a(DerivedCache, type(source)) else None
+        self._estimating = cast("Estimating", source) if is_a(Estimating, type(source)) else None
+        self._filtering = cast("TraceFiltering", source) if is_a(TraceFiltering, type(source)) else None
+        self._ahead = cast("AheadReading", source) if is_a(AheadReading, type(source)) else None
         self._id_range: Any = None
         self._memory, self._held_bytes = memory.current(), 0
         self.owned_bytes = 0  # of the source, where it is this query's own

@@ -15,7 +15,7 @@ import pyarrow as pa
 from query import memory
 from query.errors import QueryCancelled
 from query.results import Inspected
-from query.scan.ahead import Upcoming
+from query.scan.ahead import Upcoming, with_rows_ahead
 from query.scan.arrays import Ids, Mask
 from query.scan.pieces import NO_IDS, Piece, single_pieces, whole_pieces
 from query.scan.profile import Profile
@@ -97,7 +97,7 @@ class Scan:
         self, sources: Sequence[Source], plan: ScanPlan, cancelled: Callable[[], bool], profile: Profile
     ) -> None:
         self.plan, self.profile = plan, profile
-        self.readers = [Reader(source) for source in sources if source.rows]
+        self.readers = [Reader(source) for source in with_rows_ahead(sources) if source.rows]
         self._cancelled = cancelled
         self._evaluated: list[Reader] = []
         self._unneeded = self._read_bytes = 0

@@ -86,6 +86,15 @@ class AheadReading(Protocol):
 
 
 @runtime_checkable
+class RowsAhead(Protocol):
+    """What a source may do besides: begin to get in the background what `rows` needs."""
+
+    def begin_rows(self) -> None:
+        """Begins, where that waits for something. Errors come where something is asked for."""
+        ...
+
+
+@runtime_checkable
 class Estimating(Protocol):
     """What a source may do besides: say how much memory a `read` takes before it is done."""
 

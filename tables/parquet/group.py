@@ -26,6 +26,7 @@ from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows, read_valued
+from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 
 # Cache entries of a group that are not columns; no column has such a name.
 _ROWS: Final = "\0rows"
@@ -311,7 +312,20 @@ class GroupSource:
 
     # ---- made once
 
+    def begin_rows(self) -> None:
+        """Begins to load the files, for the query of this thread: `rows` needs them."""
+        ahead = current_read_ahead()
+        if ahead is not None and self._cache.size_of(ColumnKey(self.key, _ROWS)) is None:
+            ahead.begin(self.key, self._load_ahead)
+
+    def _load_ahead(self, reserve: Reserve) -> dict[Range, Any]:
+        if reserve(self.size_bytes):
+            self._load_files(self)  # which keeps them for the next call
+        return {}
+
     def _files(self) -> Sequence[LoadedFile]:
+        if (ahead := current_read_ahead()) is not None:
+            ahead.wait_for(self.key)
         return self._load_files(self)
 
     def _facts(self) -> GroupFacts:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.storage.read_ahead import AheadBytes, ReadAhead, reading_ahead
 from tests.helpers.examples import examples
+from tests.helpers.pool_at_once import AtOnce
 from tests.query.golden import load_table
 
 TRACES = 600  # of a file: their filter is not in the meta
@@ -100,18 +101,6 @@ def test_answers_are_the_same(written, pool: ThreadPoolExecutor, query: str, lim
         with ahead:
             found.append(list(search(sources, request).traces))
     assert found[0] == found[1]
-
-
-class AtOnce(Executor):
-    """A pool that does all work when it gets it. calls: how many it got"""
-
-    calls = 0
-
-    def submit(self, call, /, *args, **kwargs):
-        self.calls += 1
-        future: Future = Future()
-        future.set_result(call(*args, **kwargs))
-        return future
 
 
 def test_the_next_files_are_read_ahead(written, pool: ThreadPoolExecutor) -> None:

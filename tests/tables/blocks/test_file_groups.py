@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from query.scan.ahead import with_rows_ahead
 from tables.blocks.file_groups import GROUP_ROWS_MAX, FileGroups
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import DamagedError, StorageError
@@ -17,7 +18,9 @@ from tables.parquet.group import GroupSource
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
+from tables.storage.read_ahead import AheadBytes, ReadAhead, reading_ahead
 from tests.helpers.otlp_rows import make_table
+from tests.helpers.pool_at_once import AtOnce
 
 
 def meta(number: int, *, spans: int = 2, size_bytes: int = 9, tail: Any = None) -> BlockMeta:
@@ -117,6 +120,19 @@ def test_each_file_is_read_once(threads: int) -> None:
     (longer,) = groups.sources(more.metas, no_large)
     assert len(longer.traces().ids) == 42
     assert set(files.reads.values()) == {1}  # the new file only
+
+
+def test_the_next_group_is_loaded_while_one_is_looked_at() -> None:
+    files, room = Files(20), AheadBytes(1 << 20)
+    groups = groups_of(files)
+    (first,), (second,) = (groups.sources(some, no_large) for some in (files.metas[:10], files.metas[10:]))
+    with reading_ahead(ReadAhead(AtOnce(), room)):
+        for number, source in enumerate(with_rows_ahead([first, second])):
+            paths_of_second = {file.path for file in second.files}
+            assert number == 0 or files.reads.keys() >= paths_of_second
+            assert source.rows == 20
+    assert set(files.reads.values()) == {1}
+    assert room.take(1 << 20)
 
 
 def test_without_room_columns_of_a_group_are_still_read_once() -> None:
