@@ -1,7 +1,8 @@
 """HPACK of one HTTP/2 connection: header blocks ↔ headers.
 
 A client sends the same block with nearly every request, and decoding one takes 40 µs. A block that changes no table of
-HPACK means the same as long as no other block does, so it is remembered until then.
+HPACK means the same as long as no other block does, so it is remembered until then. Where a proxy sends for many
+tenants, every block changes the table: then at least the same headers are checked once.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ _REQUEST: Final = HeaderValidationFlags(
     is_client=False, is_trailer=False, is_response_header=False, is_push_promise=False
 )
 _TRAILERS: Final = _REQUEST._replace(is_trailer=True)
+# Of all connections of a server.
+_CHECKED_MAX: Final = 512
 _LENGTH_MAX: Final = 127
 _STATUS_200: Final = (":status", "200")
 
@@ -38,11 +41,34 @@ def _plain_block(headers: Headers) -> bytes:
     return bytes(block)
 
 
+class CheckedHeaders:
+    """Headers of requests that are valid, and what a server has found out from them; one for each server."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[bytes, bytes], ...], RequestHeaders] = {}
+
+    def of(self, raw: list[tuple[bytes, bytes]]) -> RequestHeaders:
+        """The headers; the same object for the same headers. Raises: Http2Fault"""
+        key = tuple(raw)
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        _check(raw, _REQUEST)
+        # Names and values of HTTP/2 are bytes; those of ours are texts.
+        found = RequestHeaders((name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in raw)
+        if sum(len(name) + len(value) for name, value in raw) <= _KNOWN_BYTES_MAX:
+            if len(self._known) >= _CHECKED_MAX:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+
 class HeaderBlocks:
     """Decodes and encodes the header blocks of a connection, in their order."""
 
-    def __init__(self, state: H2Connection, frequent: Sequence[Headers]) -> None:
+    def __init__(self, state: H2Connection, frequent: Sequence[Headers], checked: CheckedHeaders) -> None:
         """frequent: headers of most answers, whose blocks are made once"""
+        self._checked = checked
         self._decoder: Any = state.decoder
         self._encoder: Any = state.encoder
         self._known: dict[bytes, RequestHeaders] = {}
@@ -55,10 +81,7 @@ class HeaderBlocks:
             return known
         table = self._decoder.header_table
         before = table.maxsize, len(table.dynamic_entries), next(iter(table.dynamic_entries), None)
-        raw = self._decoded(block)
-        self._check(raw, _REQUEST)
-        # Names and values of HTTP/2 are bytes; those of ours are texts.
-        found = RequestHeaders((name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in raw)
+        found = self._checked.of(self._decoded(block))
         last, size, newest = before
         # A new entry is the first of the table.
         if (table.maxsize, len(table.dynamic_entries)) != (last, size) or (
@@ -74,7 +97,7 @@ class HeaderBlocks:
     def trailers(self, block: bytes) -> None:
         """Reads the trailers of a request for the sake of HPACK's table. Raises: Http2Fault"""
         self._known.clear()
-        self._check(self._decoded(block), _TRAILERS)
+        _check(self._decoded(block), _TRAILERS)
 
     def encode(self, headers: Headers) -> bytes:
         """The block of an answer. It must be sent before the next one is made."""
@@ -92,10 +115,10 @@ class HeaderBlocks:
         except (HPACKError, IndexError, TypeError, UnicodeDecodeError) as err:  # as the library h2 has it
             raise Http2Fault(h2.errors.ErrorCodes.COMPRESSION_ERROR) from err
 
-    @staticmethod
-    def _check(headers: list[tuple[bytes, bytes]], flags: HeaderValidationFlags) -> None:
-        try:
-            for _ in validate_headers(headers, flags):
-                pass
-        except ProtocolError as err:
-            raise Http2Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR) from err
+
+def _check(headers: list[tuple[bytes, bytes]], flags: HeaderValidationFlags) -> None:
+    try:
+        for _ in validate_headers(headers, flags):
+            pass
+    except ProtocolError as err:
+        raise Http2Fault(h2.errors.ErrorCodes.PROTOCOL_ERROR) from err

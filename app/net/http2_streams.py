@@ -53,7 +53,7 @@ class Streams:
     def __init__(self, connection: "Http2Connection", site: Site, state: H2Connection) -> None:
         self._connection, self._site, self._state = connection, site, state
         self._loop = asyncio.get_running_loop()
-        self._blocks = HeaderBlocks(state, [_OK, _GRPC_OK])
+        self._blocks = HeaderBlocks(state, [_OK, _GRPC_OK], site.checked_headers)
         self._open: dict[int, Stream] = {}
         self._answers: dict[int, tuple[bytes, Headers]] = {}  # that wait for the client's window
         self._partial: tuple[int, int, bytearray, int] | None = None  # stream, flags and bytes of an unfinished block

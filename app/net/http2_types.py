@@ -12,6 +12,7 @@ from h2.settings import SettingCodes, Settings
 
 if TYPE_CHECKING:
     from app.net.http2 import Http2Connection
+    from app.net.http2_headers import CheckedHeaders
 
 Headers = Sequence[tuple[str, str]]
 FRAME_BYTES_MAX: Final = 1 << 16
@@ -76,6 +77,7 @@ class Site(Protocol):
     """What serves the requests of HTTP/2 connections."""
 
     limits: Http2Limits
+    checked_headers: "CheckedHeaders"
 
     def opened(self, connection: "Http2Connection") -> bool:
         """A new connection. False: there are too many."""

@@ -15,6 +15,7 @@ from agents.distributor.span_writer import MALFORMED, Outcome
 from agents.limited_log import limited_logger
 from app.net.access import Access, Identity
 from app.net.http2 import Http2Connection
+from app.net.http2_headers import CheckedHeaders
 from app.net.http2_types import Headers, Http2Limits, RequestHeaders
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.net.request_metrics import CLIENT_GONE, GRPC, observe_request, tempo_route
@@ -79,6 +80,7 @@ class GrpcReceiver:
         self.message_bytes_max = message_bytes_max
         self.budget = budget or InputBudget(4 * message_bytes_max)
         self.limits, self.costs = limits or Http2Limits(), costs or BodyCosts()
+        self.checked_headers = CheckedHeaders()
         self.threads = ThreadPoolExecutor(threads, "message")
         # What translates holds the GIL: more threads would not be faster.
         self.translation = ThreadPoolExecutor(1, "translate")

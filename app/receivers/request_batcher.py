@@ -141,12 +141,13 @@ class RequestBatcher:
         return waiting
 
     def _collect(self, waiting: _PendingRequest) -> None:
-        limits, loop = self._limits, asyncio.get_running_loop()
+        limits = self._limits
         self._waiting.append(waiting)
         self._waiting_bytes += len(waiting.request.body)
         if self._waiting_bytes >= limits.batch_bytes or self._all_are_here():
             self._go()
         elif self._timer is None:
+            loop = asyncio.get_running_loop()
             since_last_s = loop.time() - self._last_batch_s
             self._timer = loop.call_later(max(_FIRST_WAIT_S, limits.window_s - since_last_s), self._go)
 
@@ -178,10 +179,11 @@ class RequestBatcher:
             await asyncio.wait(self._tasks)
 
     def _all_are_here(self) -> bool:
-        """Whether all clients of the last batch have sent their next request.
+        """Whether all clients that had a request here when the last batch was written have one again.
 
-        If nothing arrived while it was written, clients wait for their answers before they send more, and a longer wait
-        would only delay them. If clients send at their own pace, something mostly did arrive.
+        Clients that wait for their answers before they send more would only be delayed by a longer wait. Where they
+        send at their own pace, a batch's time is over earlier: in it come as many requests as in the batch before, and
+        here those count besides that came while that one was written.
         """
         return not self._tasks and self._expected is not None and len(self._waiting) >= self._expected
 
@@ -208,7 +210,7 @@ class RequestBatcher:
     async def _write(self, batch: list[_PendingRequest]) -> None:
         self._expected = None
         await self._answer(batch)
-        self._expected = None if self._waiting else len(batch)
+        self._expected = len(batch) + len(self._waiting)
         # Now, not a turn of the loop later: clients send their next requests as soon as they have their answers.
         self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 

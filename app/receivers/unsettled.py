@@ -47,9 +47,9 @@ class UnsettledRequests:
 
     def take(self, request: Request) -> "asyncio.Future[Outcome] | None":
         """The unsettled twin of a request; None if it has none."""
-        self._forget_old()
-        if not self._entries:
+        if not self._entries:  # nearly always
             return None
+        self._forget_old()
         found = self._entries.get(_key(request))
         if found is None:
             return None

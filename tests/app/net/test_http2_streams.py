@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.net.http2_headers import HeaderBlocks
+from app.net.http2_headers import CheckedHeaders, HeaderBlocks
 from app.net.http2_types import Http2Fault, Http2Limits, new_state
 from app.receivers.otlp.export import EXPORT
 from tests.helpers.examples import examples
 from tests.helpers.otlp_grpc import Http2Client, message, serving
 
 PSEUDO = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/p")]
+VALID = [(name.encode(), value.encode()) for name, value in PSEUDO]
 FIELD = st.tuples(st.sampled_from(["a", "bb", "x-scope-orgid"]), st.sampled_from(["", "1", "22", "x" * 40]))
 SENT = st.tuples(FIELD, st.sampled_from(["index", "plain", "never"]))
 
@@ -31,7 +32,7 @@ def test_a_remembered_block_is_what_hpack_decodes(requests, table_bytes):
     """Whatever is indexed, evicted or resized between two equal blocks."""
     encoder = hpack.Encoder()
     encoder.header_table_size = table_bytes
-    blocks, plain = HeaderBlocks(new_state(Http2Limits()), []), hpack.Decoder()
+    blocks, plain = HeaderBlocks(new_state(Http2Limits()), [], CheckedHeaders()), hpack.Decoder()
     for fields in requests:
         block = encoder.encode(PSEUDO)
         for (name, value), how in fields:
@@ -44,7 +45,7 @@ def test_a_remembered_block_is_what_hpack_decodes(requests, table_bytes):
 
 
 def test_a_block_is_decoded_once():
-    blocks, encoder = HeaderBlocks(new_state(Http2Limits()), []), hpack.Encoder()
+    blocks, encoder = HeaderBlocks(new_state(Http2Limits()), [], CheckedHeaders()), hpack.Encoder()
     first, second = encoder.encode(PSEUDO), encoder.encode(PSEUDO)
     assert blocks.request(first) == PSEUDO
     assert blocks.request(second) is blocks.request(second)
@@ -54,11 +55,28 @@ def test_a_block_is_decoded_once():
         blocks.request(second)
 
 
+def test_equal_headers_are_checked_once_however_they_are_written():
+    """A proxy with many tenants: each block changes the table, and none is remembered."""
+    checked = CheckedHeaders()
+    blocks = HeaderBlocks(new_state(Http2Limits()), [], checked)
+    first = blocks.request(hpack.Encoder().encode([*PSEUDO, ("x-scope-orgid", "a")]))
+    other = HeaderBlocks(new_state(Http2Limits()), [], checked)
+    plain = b"".join(plain_field(*field) for field in [*PSEUDO, ("x-scope-orgid", "a")])
+    assert other.request(plain) is first
+    assert other.request(plain + plain_field("x-scope-orgid", "b")) is not first
+    for number in range(2000):
+        checked.of([*VALID, (b"n", b"%d" % number)])
+    long = [*VALID, (b"a", b"x" * 2000)]
+    assert checked.of(long) is not checked.of(long)
+    assert len(checked._known) < 1000
+
+
 @pytest.mark.parametrize("headers", [[("A", "b")], [("connection", "close")], [(":path", "/again")], [("te", "gzip")]])
 def test_headers_that_http2_forbids(headers):
-    blocks = HeaderBlocks(new_state(Http2Limits()), [])
-    with pytest.raises(Http2Fault):
-        blocks.request(hpack.Encoder().encode([*PSEUDO, *headers]))
+    blocks = HeaderBlocks(new_state(Http2Limits()), [], CheckedHeaders())
+    for _ in range(2):
+        with pytest.raises(Http2Fault):
+            blocks.request(hpack.Encoder().encode([*PSEUDO, *headers]))
 
 
 def test_a_client_that_shrinks_its_table():

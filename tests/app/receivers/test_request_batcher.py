@@ -72,6 +72,39 @@ async def test_clients_that_wait_for_their_answer_are_not_kept_waiting():
 
 
 @in_loop
+async def test_clients_that_come_one_after_the_other_are_written_together_from_then_on():
+    """Two of four are written while the others come: nobody waits until the time is over."""
+    batcher, writer = new_batcher(BatchLimits(60, 1_000_000, 1))
+    second_half = asyncio.Event()
+
+    async def client(start: asyncio.Event | None) -> None:
+        if start is not None:
+            await start.wait()
+        for _ in range(5):
+            await batcher.add("t", b"x")
+
+    async def slow_at_first(requests: list[Request]) -> list[Outcome]:
+        if len(writer.batches) == 1:
+            second_half.set()
+            while len(batcher._waiting) < 2:
+                await asyncio.sleep(0)
+        return await writer.accept(requests)
+
+    writer.behave = slow_at_first
+    async with asyncio.timeout(5):
+        clients = asyncio.gather(*(client(second_half if late else None) for late in (False, False, True, True)))
+        while len(batcher._waiting) < 2:
+            await asyncio.sleep(0)
+        batcher._go()  # the first batch: nothing is known of the clients yet
+        while len(writer.batches) < 6:
+            await asyncio.sleep(0)
+            if len(writer.batches) == 5 and len(batcher._waiting) == 2:
+                batcher._go()  # the first two have no more requests
+        await clients
+    assert [len(batch) for batch in writer.batches] == [2, 4, 4, 4, 4, 2]
+
+
+@in_loop
 async def test_clients_that_send_at_their_own_pace_are_batched():
     """Something arrives while a batch is written: the next one takes its time."""
     batcher, writer = new_batcher()
