@@ -99,11 +99,13 @@ class BlockService:
         return data
 
     def _trace(self, blocks: BlockList, ask: BlockAsk) -> bytes:
-        request = ask.request
+        request = ask.request if ask.in_turns is None else ask.in_turns
         if not isinstance(request, TraceRequest):
             raise BadRequest("a job that wants a trace has no request for one")
         metas = [one.meta for one in ask.files]
         sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions, ask.filter_packs)
+        if ask.in_turns is not None:
+            return TracePart.of_whole(sources, request, ask.further).to_ipc()
         return TracePart(*trace_by_id(sources, request)).to_ipc()
 
     def _sources(self, blocks: BlockList, ask: BlockAsk) -> list[Any]:
