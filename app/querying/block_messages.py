@@ -72,6 +72,7 @@ class BlockAsk:
     filter_packs: those that may have their filters
     read_limit: how much the whole query may read
     in_turns, further: of a trace of which not all is wanted: what is, and the question of the second turn
+    in_pieces: as of `LiveAsk`
     """
 
     tenant: str
@@ -84,6 +85,7 @@ class BlockAsk:
     read_limit: ReadLimit | None = None
     in_turns: TraceRequest | None = None
     further: Further | None = None
+    in_pieces: bool = True
 
     def to_frame(self) -> RpcFrame:
         """The frame of a job."""
@@ -95,6 +97,7 @@ class BlockAsk:
             "redactions": redactions_to_json(self.redactions),
             "filter_packs": [one.model_dump() for one in self.filter_packs],
             "read_limit": None if self.read_limit is None else list(self.read_limit),
+            "in_pieces": self.in_pieces,
         }
         if self.in_turns is not None:
             fields["in_turns"] = to_json(self.in_turns)
@@ -118,6 +121,7 @@ class BlockAsk:
                 elsewhere=keys_of(frame.data) if about is None else NO_KEYS,
                 read_limit=read_limit_of(fields),
                 in_turns=in_turns_of(fields),
+                in_pieces=fields.get("in_pieces") is True,
                 further=None if about is None else Further.from_json(about, frame.data),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:

@@ -94,7 +94,7 @@ class BlockService:
     def _partial(self, blocks: BlockList, ask: BlockAsk, cancelled: Cancelled) -> bytes:
         sources = self._sources(blocks, ask)
         ids = ids_with_keys(trace_ids(sources), ask.elsewhere) if len(ask.elsewhere) else trace_ids(())
-        work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
+        work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
         data: bytes = kind_of(ask.request).partial(work, ask.request).to_ipc()
         return data
 

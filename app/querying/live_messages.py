@@ -46,6 +46,7 @@ class LiveAsk:
     redactions: what the asker knows to be removed, besides what the live store knows
     read_limit: how much the whole query may read
     in_turns: of a trace of which not all is wanted: what is. Processes of former versions give all spans
+    in_pieces: whether the asker can put pieces of traces together; processes of former versions do not say it
     """
 
     tenant: str
@@ -56,6 +57,7 @@ class LiveAsk:
     redactions: Sequence[Redaction] = ()
     read_limit: ReadLimit | None = None
     in_turns: TraceRequest | None = None
+    in_pieces: bool = True
 
     def to_frame(self) -> RpcFrame:
         """The frame that begins a conversation."""
@@ -67,6 +69,7 @@ class LiveAsk:
             "behind_too": self.behind_too,
             "redactions": redactions_to_json(self.redactions),
             "read_limit": None if self.read_limit is None else list(self.read_limit),
+            "in_pieces": self.in_pieces,
         }
         return RpcFrame(ASK, fields if self.in_turns is None else {**fields, "in_turns": to_json(self.in_turns)})
 
@@ -85,6 +88,7 @@ class LiveAsk:
                 redactions=redactions_from_json(fields["redactions"]),
                 read_limit=read_limit_of(fields),
                 in_turns=in_turns_of(fields),
+                in_pieces=fields.get("in_pieces") is True,
             )
         except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err

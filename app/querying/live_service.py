@@ -139,7 +139,7 @@ class LiveService:
             if not ask.wants_keys:
                 open_sources()
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
-            work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
+            work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
             data: bytes = kind.partial(work, ask.request).to_ipc()
             return data
 
