@@ -37,7 +37,7 @@ class Moved:
             self.bytes += len(message)
             return take(reader, message)
 
-        FrameReader.take_message = counted  # type: ignore[method-assign]
+        FrameReader.take_message = counted  # type: ignore[assignment,method-assign]
 
 
 class Peak:
@@ -60,7 +60,7 @@ class Peak:
 
     @property
     def bytes(self) -> int:
-        return self._most - self._base
+        return int(self._most - self._base)
 
 
 def questions(frontend: Frontend) -> dict[str, Callable[[], Awaitable[Any]]]:
