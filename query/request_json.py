@@ -10,6 +10,7 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
+    SpanFilter,
     SpanMatching,
     TagNamesRequest,
     TagValuesRequest,
@@ -43,6 +44,11 @@ def to_json(request: Request) -> dict[str, Any]:
         values["trace_id"] = request.trace_id.hex()
         values["page"] = None if request.page is None else _page_to_json(request.page)
         values["matching"] = None if request.matching is None else asdict(request.matching)
+        # Processes of former versions do not know it, and are asked for all spans (`TracePart`).
+        if request.filter is None:
+            del values["filter"]
+        else:
+            values["filter"] = asdict(request.filter)
     return {"kind": _NAMES[type(request)], **values}
 
 
@@ -54,7 +60,8 @@ def from_json(values: Any) -> Request:
     rest = {name: value for name, value in values.items() if name != "kind"}
     try:
         for name, convert in _CONVERTED.get(kind, {}).items():
-            rest[name] = convert(rest[name])
+            if name in rest or name not in _LATER:
+                rest[name] = convert(rest[name])
         request = kind(**rest)
     except (LookupError, TypeError, ValueError, AttributeError) as err:
         raise BadRequest(f"a request of kind {values['kind']} is damaged: {err!r}") from err
@@ -96,9 +103,20 @@ def _matching_from_json(values: Any) -> SpanMatching | None:
     return None if values is None else SpanMatching(query=str(values["query"]), text=str(values["text"]))
 
 
+def _filter_from_json(values: Any) -> SpanFilter:
+    return SpanFilter(query=str(values["query"]), below=int(values["below"]), above=int(values["above"]))
+
+
+# Fields that are left out where they have their usual value.
+_LATER: Final = frozenset({"filter"})
 _CONVERTED: Final[Mapping[type[Request], Mapping[str, Callable[[Any], Any]]]] = {
     TagValuesRequest: {"fields": _fields_from_json},
-    TraceRequest: {"trace_id": bytes.fromhex, "page": _page_from_json, "matching": _matching_from_json},
+    TraceRequest: {
+        "trace_id": bytes.fromhex,
+        "page": _page_from_json,
+        "matching": _matching_from_json,
+        "filter": _filter_from_json,
+    },
 }
 _OPEN_TIME: Final = (int, type(None))
 _TIMES: Final[Mapping[str, Any]] = {"start_ns": _OPEN_TIME, "end_ns": _OPEN_TIME}
@@ -125,5 +143,6 @@ _TYPES: Final[Mapping[type[Request], Mapping[str, Any]]] = {
         "page": (Page, type(None)),
         "outline": bool,
         "matching": (SpanMatching, type(None)),
+        "filter": SpanFilter,
     },
 }

@@ -91,6 +91,17 @@ class SpanMatching:
     text: str = ""  # is in a value, or is the key of an attribute; upper and lower case are alike
 
 
+@dataclass(frozen=True, slots=True)
+class SpanFilter:
+    """Asks only for those spans of a trace that match, with so many levels of spans below and above each; as
+    `query.trace.filter.TraceFilter`.
+    """
+
+    query: str  # one `{ … }` about single spans
+    below: int = 0
+    above: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
     """One trace by its id, whole or a page of it. The times say where to look, not which spans to return."""
@@ -102,3 +113,4 @@ class TraceRequest:
     page: Page | None = None  # None: all spans
     outline: bool = False  # of each span only `query.trace.outline.OUTLINE_COLUMNS`
     matching: SpanMatching | None = None  # only ids of spans
+    filter: SpanFilter | None = None  # None: all spans

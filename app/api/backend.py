@@ -22,7 +22,7 @@ class TraceAnswer:
     table: the trace's spans, columns as in tables.schema, in any order; None: no span of it was found
     complete: every place that may hold spans of it has answered
     message: what did not answer, where `complete` is false; else ""
-    more: of a page: whether spans come after it
+    more: of a page: whether spans come after it; with a filter: whether it leaves spans out
     """
 
     table: pa.Table | None

@@ -18,13 +18,14 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
+    SpanFilter,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
 )
 from query.search.top_traces import page_start
 from query.tags.tag_text import INTRINSIC, SCOPES, parse_old_tag, parse_tag
-from query.trace.filter import ALL_LEVELS, TraceFilter, compile_filter
+from query.trace.filter import ALL_LEVELS, compile_filter
 from query.trace.pages import place_of
 from tables.units import NS_PER_S
 
@@ -233,7 +234,7 @@ def _trace_page(params: Mapping[str, str], limits: ApiLimits) -> Page | None:
         raise ParameterError(f"invalid cursor: {err}") from err
 
 
-def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> TraceFilter | None:
+def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> SpanFilter | None:
     """`q` of a trace by id, with `keep_hierarchy`, `match_depth`, `ancestor_depth`; None: all of it. Without `q` the
     others do not count, nor does the last without the first. Raises: ParameterError, TraceQLError
     """
@@ -244,7 +245,9 @@ def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> TraceFilter | 
         raise ParameterError("q and cursor do not go together: pages are of the whole trace")
     hierarchy = _go_bool(params, "keep_hierarchy")
     below = _depth(params, "match_depth", 0)
-    return compile_filter(query, below, _depth(params, "ancestor_depth", ALL_LEVELS) if hierarchy else 0)
+    above = _depth(params, "ancestor_depth", ALL_LEVELS) if hierarchy else 0
+    compile_filter(query, below, above)  # a wrong query is refused before spans are read
+    return SpanFilter(query, below, above)
 
 
 def _go_bool(params: Mapping[str, str], name: str) -> bool:

@@ -11,10 +11,19 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from app.querying.live_messages import keys_of, read_limit_of, redactions_from_json, redactions_to_json, tenant_of
+from app.querying.live_messages import (
+    in_turns_of,
+    keys_of,
+    read_limit_of,
+    redactions_from_json,
+    redactions_to_json,
+    tenant_of,
+)
+from app.querying.trace_partial import Further
 from app.rpc.frames import RpcFrame
 from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
+from query.requests import TraceRequest
 from query.scan.shared_traces import NO_KEYS, Keys
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
@@ -62,6 +71,8 @@ class BlockAsk:
     """files: of blocks of the tenant. elsewhere: keys of those of their traces that others have, too
     filter_packs: those that may have their filters
     read_limit: how much the whole query may read
+    in_turns, further: of a trace of which not all is wanted: what is, and the question of the second turn
+    in_pieces: as of `LiveAsk`
     """
 
     tenant: str
@@ -72,6 +83,9 @@ class BlockAsk:
     filter_packs: Sequence[PackRef] = ()
     elsewhere: Keys = field(default_factory=lambda: NO_KEYS)
     read_limit: ReadLimit | None = None
+    in_turns: TraceRequest | None = None
+    further: Further | None = None
+    in_pieces: bool = True
 
     def to_frame(self) -> RpcFrame:
         """The frame of a job."""
@@ -83,7 +97,12 @@ class BlockAsk:
             "redactions": redactions_to_json(self.redactions),
             "filter_packs": [one.model_dump() for one in self.filter_packs],
             "read_limit": None if self.read_limit is None else list(self.read_limit),
+            "in_pieces": self.in_pieces,
         }
+        if self.in_turns is not None:
+            fields["in_turns"] = to_json(self.in_turns)
+        if self.further is not None:
+            return RpcFrame(JOB, {**fields, "further": self.further.to_json()}, self.further.data)
         return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
     @classmethod
@@ -91,7 +110,7 @@ class BlockAsk:
         """Raises: BadRequest, also where a block is another tenant's"""
         fields = frame.fields
         try:
-            tenant = tenant_of(fields)
+            tenant, about = tenant_of(fields), fields.get("further")
             return cls(
                 tenant=tenant,
                 wanted=Wanted(fields["wanted"]),
@@ -99,8 +118,11 @@ class BlockAsk:
                 files=[_files(values, tenant) for values in fields["files"]],
                 redactions=redactions_from_json(fields["redactions"]),
                 filter_packs=[_pack(values) for values in fields.get("filter_packs", [])],
-                elsewhere=keys_of(frame.data),
+                elsewhere=keys_of(frame.data) if about is None else NO_KEYS,
                 read_limit=read_limit_of(fields),
+                in_turns=in_turns_of(fields),
+                in_pieces=fields.get("in_pieces") is True,
+                further=None if about is None else Further.from_json(about, frame.data),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err

@@ -94,16 +94,18 @@ class BlockService:
     def _partial(self, blocks: BlockList, ask: BlockAsk, cancelled: Cancelled) -> bytes:
         sources = self._sources(blocks, ask)
         ids = ids_with_keys(trace_ids(sources), ask.elsewhere) if len(ask.elsewhere) else trace_ids(())
-        work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
+        work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
         data: bytes = kind_of(ask.request).partial(work, ask.request).to_ipc()
         return data
 
     def _trace(self, blocks: BlockList, ask: BlockAsk) -> bytes:
-        request = ask.request
+        request = ask.request if ask.in_turns is None else ask.in_turns
         if not isinstance(request, TraceRequest):
             raise BadRequest("a job that wants a trace has no request for one")
         metas = [one.meta for one in ask.files]
         sources = self._reader.trace_sources(blocks, metas, request.trace_id, ask.redactions, ask.filter_packs)
+        if ask.in_turns is not None:
+            return TracePart.of_whole(sources, request, ask.further).to_ipc()
         return TracePart(*trace_by_id(sources, request)).to_ipc()
 
     def _sources(self, blocks: BlockList, ask: BlockAsk) -> list[Any]:

@@ -1,6 +1,6 @@
 """Who reads the blocks of a query: this process, or queriers."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -11,7 +11,8 @@ from app.querying.executor import Cancelled, QueryExecutor, wanted
 from app.querying.live_stores import OpenedLive
 from app.querying.participants import Local, Participant
 from app.querying.redacted import redacted_parts
-from app.querying.trace_partial import TracePart
+from app.querying.trace_partial import Further, TracePart, is_of_whole
+from app.querying.trace_parts import AskTrace
 from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
@@ -20,9 +21,6 @@ from query.trace.by_id import trace_by_id
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
 from tables.catalog.snapshot import BlockSnapshot
-
-# Gives what somebody has of a trace.
-AskTrace = Callable[[], Awaitable[TracePart]]
 
 
 @dataclass(frozen=True)
@@ -142,13 +140,23 @@ class LocalBlockWork:
             return []
         trace_id, redactions = request.trace_id, view.snapshot.redactions
 
-        def on_thread(cancelled: Cancelled) -> TracePart:
-            def over(metas: Sequence[BlockMeta]) -> TracePart:
-                packs = view.snapshot.filter_packs
-                sources = self._reader.trace_sources(view.known, metas, trace_id, redactions, packs)
+        recent: list[list[Any]] = []
+
+        def over(further: Further | None, cancelled: Cancelled, metas: Sequence[BlockMeta]) -> TracePart:
+            packs = view.snapshot.filter_packs
+            sources = self._reader.trace_sources(view.known, metas, trace_id, redactions, packs)
+            if not recent:  # both turns see the same: the head grows meanwhile
                 parts = live.local.sources(live.local_partitions, trace_id, wanted(cancelled))
-                return TracePart(*trace_by_id(sources + redacted_parts(parts, redactions), request))
+                recent.append(redacted_parts(parts, redactions))
+            if is_of_whole(request):
+                return TracePart.of_whole(sources + recent[0], request, further)
+            return TracePart(*trace_by_id(sources + recent[0], request))
 
-            return past_damage(view.known, blocks_of_trace(view.metas, trace_id), over, view.missing_data)
+        async def ask(further: Further | None) -> TracePart:
+            def on_thread(cancelled: Cancelled) -> TracePart:
+                metas = blocks_of_trace(view.metas, trace_id)
+                return past_damage(view.known, metas, partial(over, further, cancelled), view.missing_data)
 
-        return [partial(self._executor.run, on_thread, always_waits=True)]
+            return await self._executor.run(on_thread, always_waits=True)
+
+        return [ask]

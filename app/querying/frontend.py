@@ -18,19 +18,20 @@ from prometheus_client import Counter
 from app.api.backend import TraceAnswer
 from app.api.errors import Unavailable
 from app.net.access import SEPARATOR
-from app.querying.block_work import AskTrace, BlockView, BlockWork
+from app.querying.block_work import BlockView, BlockWork
 from app.querying.damage import MissingData, damage_text, missing_in_range, missing_of_trace
 from app.querying.executor import QueryExecutor, unavailable
 from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
-from app.querying.live_messages import PARTIAL, LiveAsk, expect
+from app.querying.live_messages import LiveAsk
 from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
-from app.querying.participants import EagerParticipant, LivePeer, Participant, begin
+from app.querying.participants import EagerParticipant, LivePeer, Participant
 from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
-from app.querying.trace_partial import TracePart, asked_of_parts, is_of_whole, joined
-from app.rpc.conversation import CallingConversation, PeerGone
+from app.querying.trace_partial import ChangedPart, asked_of_parts, is_of_whole, joined
+from app.querying.trace_parts import AskTrace, LiveTrace, begun, whole_answer
+from app.rpc.conversation import PeerGone
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.results import MetricsResult, SearchResult
@@ -227,18 +228,19 @@ class Frontend:
         missing_data = MissingData(texts)
         for text in learned.texts():
             missing_data.add_damage(text)
-        # Of a trace that one alone has, its outline comes from there; of others, all that they have.
-        asked = asked_of_parts(request) if learned.needs_keys else request
+        asked = asked_of_parts(request) if learned.needs_all_spans else request
         async with AsyncExitStack() as stack:
             found = await all_of(
                 self._trace_parts(stack, tenant, asked, self._trace_view(tenant, asked, missing_data, learned))
                 for tenant in tenants
             )
-            parts = await all_of(part() for some in found for part in some)
-        if is_of_whole(request) and not learned.needs_keys and sum(part.table is not None for part in parts) > 1:
-            learned.needs_keys = True
-            raise _NotSole
-        table, more = await self._executor.run_in_thread(partial(joined, parts, request, asked))
+            asks = [ask for asks, _ in found for ask in asks]
+            if is_of_whole(request):
+                table, more = await whole_answer(asks, request, self._executor)
+                await all_of(one.enough() for _, lives in found for one in lives)
+            else:
+                parts = await all_of(ask(None) for ask in asks)
+                table, more = await self._executor.run_in_thread(partial(joined, parts, request))
         return TraceAnswer(table, not texts, "; ".join(texts), more)
 
     def _trace_view(
@@ -253,23 +255,24 @@ class Frontend:
 
     async def _trace_parts(
         self, stack: AsyncExitStack, tenant: str, request: TraceRequest, view: BlockView
-    ) -> list[AskTrace]:
+    ) -> tuple[list[AskTrace], list[LiveTrace]]:
         live_counts = self._partitions.of_live_records()
         numbers = partitions_of_trace(view.known, request.trace_id, self._partitions.now(), live_counts)
         ask = LiveAsk(
             tenant=tenant,
-            request=request,
+            request=asked_of_parts(request) if is_of_whole(request) else request,
+            in_turns=request if is_of_whole(request) else None,
             partitions={number: view.snapshot.flushed_offsets.get(number, 0) for number in numbers},
             behind_too=True,
             redactions=view.snapshot.redactions,
         )
         jobs, rest = await self._block_work.trace_jobs(tenant, request, view)
-        begun = [begin(stack, job()) for job in jobs]
+        eager = [begun(stack, job) for job in jobs]
         live = await self._live_stores.open(stack, ask, self._limits.live_store_wait_s)
         if text := missing_text(live):
             view.missing_data.add(text)
-        peers = [partial(_trace_of_peer, one) for one in live.peers]
-        return [*peers, *begun, *self._block_work.trace_here(request, rest, live)]
+        peers = [LiveTrace(one, in_turns=is_of_whole(request)) for one in live.peers]
+        return [*(one.ask for one in peers), *eager, *self._block_work.trace_here(request, rest, live)], peers
 
     def _known_blocks(self) -> BlockList:
         blocks = self._blocks()
@@ -294,6 +297,9 @@ class Frontend:
                     await self._poll("outdated", last=last)
                 except _NotSole:
                     ANEW.labels("shared").inc()
+                except ChangedPart:
+                    learned.needs_all_spans = True
+                    await self._poll("outdated", last=last)
                 except DamagedError as err:
                     ANEW.labels("damaged").inc()
                     await self._exclude(err, learned)
@@ -337,18 +343,20 @@ def tenants_of(tenant: str) -> Sequence[str]:
 
 
 class _NotSole(Exception):  # noqa: N818 (a state)
-    """More have spans than it seemed: they must say which traces they share, or give all that they have of one."""
+    """More have spans than it seemed: they must say which traces they share."""
 
 
 class _Learned:
     """What a query has learned when it begins anew.
 
     damaged: blocks without which it goes on: by id, what the client is told. needs_keys: several have spans
+    needs_all_spans: of a trace, as somebody cannot say later what it has left out first
     """
 
     def __init__(self) -> None:
         self.damaged: dict[str, str] = {}
         self.needs_keys = False
+        self.needs_all_spans = False
 
     @property
     def block_ids(self) -> frozenset[str]:
@@ -371,9 +379,3 @@ def partitions_of_trace(blocks: BlockList, trace_id: bytes, count: int, of_live_
     """Where the newest spans of a trace may be: the topic may have had fewer partitions when they were written."""
     counts = {one for one in blocks.partition_counts(blocks.cluster_id) if SEVERAL < one <= count}
     return places_of(trace_id, {*counts, *of_live_records, count}, count)
-
-
-async def _trace_of_peer(conversation: CallingConversation) -> TracePart:
-    data = expect(await conversation.receive(), PARTIAL).data
-    conversation.over()
-    return TracePart.from_ipc(data)

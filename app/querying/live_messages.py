@@ -6,6 +6,9 @@
 → evaluate: the keys of the traces that others have, too
 ← partial: as Arrow IPC; of a trace its spans
 
+Of a trace of which not all is wanted, after the partial (`query.trace.parts`):
+→ further: a question about some of its rows, which `partial` answers; or enough
+
 Everything is about the state of the live store at the moment when it answered `opened`.
 """
 
@@ -20,6 +23,7 @@ from app.querying.live_view import PartitionStatus
 from app.rpc.frames import RpcFrame
 from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
+from query.requests import TraceRequest
 from query.scan.shared_traces import Keys
 from tables.redaction.rules import Redaction
 from tables.tenant import valid_tenant
@@ -30,6 +34,8 @@ OPENED: Final = "opened"
 KEYS: Final = "keys"
 EVALUATE: Final = "evaluate"
 PARTIAL: Final = "partial"
+FURTHER: Final = "further"
+ENOUGH: Final = "enough"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,8 @@ class LiveAsk:
     behind_too: whether partitions that are BEHIND are to be answered as far as they are
     redactions: what the asker knows to be removed, besides what the live store knows
     read_limit: how much the whole query may read
+    in_turns: of a trace of which not all is wanted: what is. Processes of former versions give all spans
+    in_pieces: whether the asker can put pieces of traces together; processes of former versions do not say it
     """
 
     tenant: str
@@ -48,21 +56,22 @@ class LiveAsk:
     behind_too: bool = False
     redactions: Sequence[Redaction] = ()
     read_limit: ReadLimit | None = None
+    in_turns: TraceRequest | None = None
+    in_pieces: bool = True
 
     def to_frame(self) -> RpcFrame:
         """The frame that begins a conversation."""
-        return RpcFrame(
-            ASK,
-            {
-                "tenant": self.tenant,
-                "request": to_json(self.request),
-                "partitions": {str(number): offset for number, offset in self.partitions.items()},
-                "wants_keys": self.wants_keys,
-                "behind_too": self.behind_too,
-                "redactions": redactions_to_json(self.redactions),
-                "read_limit": None if self.read_limit is None else list(self.read_limit),
-            },
-        )
+        fields = {
+            "tenant": self.tenant,
+            "request": to_json(self.request),
+            "partitions": {str(number): offset for number, offset in self.partitions.items()},
+            "wants_keys": self.wants_keys,
+            "behind_too": self.behind_too,
+            "redactions": redactions_to_json(self.redactions),
+            "read_limit": None if self.read_limit is None else list(self.read_limit),
+            "in_pieces": self.in_pieces,
+        }
+        return RpcFrame(ASK, fields if self.in_turns is None else {**fields, "in_turns": to_json(self.in_turns)})
 
     @classmethod
     def from_frame(cls, frame: RpcFrame) -> "LiveAsk":
@@ -78,6 +87,8 @@ class LiveAsk:
                 behind_too=bool(fields["behind_too"]),
                 redactions=redactions_from_json(fields["redactions"]),
                 read_limit=read_limit_of(fields),
+                in_turns=in_turns_of(fields),
+                in_pieces=fields.get("in_pieces") is True,
             )
         except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
@@ -100,6 +111,16 @@ def read_limit_of(fields: Mapping[str, Any]) -> ReadLimit | None:
             return ReadLimit(bytes_max, setting, tenant)
         case other:
             raise BadRequest(f"a damaged limit of bytes: {str(other)[:100]}")
+
+
+def in_turns_of(fields: Mapping[str, Any]) -> TraceRequest | None:
+    """What is wanted of a trace; None: all that the frame's request says. Raises: BadRequest"""
+    if (values := fields.get("in_turns")) is None:
+        return None
+    found = from_json(values)
+    if not isinstance(found, TraceRequest):
+        raise BadRequest("only what is wanted of a trace is asked for in turns")
+    return found
 
 
 def redactions_to_json(redactions: Sequence[Redaction]) -> list[Any]:

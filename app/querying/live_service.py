@@ -1,6 +1,7 @@
 """Serves the live store of this process to frontends of others: the method `LiveStore`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client import Counter
@@ -10,7 +11,9 @@ from agents.live_store.own_metrics import LAGGED
 from agents.live_store.partition_manager import PartitionManager
 from app.querying.executor import Cancelled, QueryExecutor, wanted
 from app.querying.live_messages import (
+    ENOUGH,
     EVALUATE,
+    FURTHER,
     KEYS,
     PARTIAL,
     LiveAsk,
@@ -23,7 +26,7 @@ from app.querying.live_view import PartitionStatus, PartitionsView, live_view
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_parts
 from app.querying.tempo_routes import live_store_route, observed_call
-from app.querying.trace_partial import TracePart
+from app.querying.trace_partial import Further, TracePart
 from app.rpc.conversation import Conversation
 from app.rpc.frames import RpcFrame
 from query import memory
@@ -70,6 +73,9 @@ class LiveService:
         await conversation.send(opened(view.statuses, has_spans=has_spans))
         if not has_spans:
             return
+        if ask.in_turns is not None:
+            await self._trace_in_turns(conversation, ask, ask.in_turns, view, served)
+            return
         if isinstance(ask.request, TraceRequest):
             data = await self._trace(ask, ask.request, view, served)
         else:
@@ -84,6 +90,31 @@ class LiveService:
             return TracePart(*trace_by_id(parts, request)).to_ipc()
 
         return await self._executor.run(on_thread, always_waits=True)
+
+    async def _trace_in_turns(
+        self,
+        conversation: Conversation,
+        ask: LiveAsk,
+        request: TraceRequest,
+        view: PartitionsView,
+        served: Sequence[int],
+    ) -> None:
+        redactions = self._redactions(ask)
+        sources: list[Any] = []
+
+        def on_thread(further: Further | None, _: Cancelled) -> bytes:
+            if further is None:
+                sources[:] = redacted_parts(view.sources(served, request.trace_id), redactions)
+            return TracePart.of_whole(sources, request, further).to_ipc()
+
+        further: Further | None = None
+        while True:
+            data = await self._executor.run(partial(on_thread, further), always_waits=True)
+            await conversation.send(RpcFrame(PARTIAL, data=data))
+            frame = await conversation.receive()
+            if frame.name == ENOUGH:
+                return
+            further = Further.from_json(frame.fields, expect(frame, FURTHER).data)
 
     async def _question(
         self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
@@ -108,7 +139,7 @@ class LiveService:
             if not ask.wants_keys:
                 open_sources(cancelled)
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
-            work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache)
+            work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
             data: bytes = kind.partial(work, ask.request).to_ipc()
             return data
 

@@ -14,6 +14,7 @@ from app.rpc.conversation import CallingConversation
 from query import memory
 from query.metrics.metrics_partial import MetricsPartial
 from query.request_json import Request
+from query.scan.ipc import partial_bytes
 from query.scan.pieces import UNKNOWN_NS
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
@@ -160,9 +161,10 @@ async def decoded(data: bytes, request: Request, executor: QueryExecutor) -> Par
 
 def _decoded(data: bytes, request: Request) -> Partial:
     budget = memory.current()
-    budget.reserve(len(data), "the answer of another process")
+    size = partial_bytes(data)
+    budget.reserve(size, "the answer of another process")
     found = kind_of(request).decode(data, request)
     if isinstance(found, MetricsPartial):  # whoever merges these gives them back by their own size
-        budget.release(len(data))
+        budget.release(size)
         budget.reserve(sum(each.nbytes for each in found.functions), "the answer of another process")
     return found

@@ -33,6 +33,7 @@ class Work:
     """What a worker makes a partial of.
 
     elsewhere: ids, ascending, of the traces of which other workers have spans, too
+    in_pieces: whether whoever asks can put pieces of those together
     """
 
     sources: Sequence[Any]
@@ -40,6 +41,7 @@ class Work:
     observer: QueryObserver
     cancelled: Cancelled
     tag_cache: TagCache
+    in_pieces: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,12 @@ class Kind:
 
 def _search(work: Work, request: SearchRequest) -> SearchPartial:
     return search.search_partial(
-        work.sources, request, elsewhere=work.elsewhere, observer=work.observer, cancelled=work.cancelled
+        work.sources,
+        request,
+        elsewhere=work.elsewhere,
+        in_pieces=work.in_pieces,
+        observer=work.observer,
+        cancelled=work.cancelled,
     )
 
 
@@ -94,7 +101,8 @@ def _rows_bytes(partial: Partial) -> int:
 
 
 def _search_bytes(partial: SearchPartial) -> int:
-    return sum(len(part) for part in partial.parts) * _TRACE_BYTES + _rows_bytes(partial)
+    traces = sum(map(len, partial.parts)) + len(partial.pieces or ())
+    return traces * _TRACE_BYTES + _rows_bytes(partial)
 
 
 def _tag_bytes(partial: TagPartial) -> int:

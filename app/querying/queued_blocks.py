@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 from agents import tracing
 from app.querying.block_messages import BlockAsk, Wanted
 from app.querying.block_reader import blocks_of_trace
-from app.querying.block_work import AskTrace, BlockView, LocalBlockWork
+from app.querying.block_work import BlockView, LocalBlockWork
 from app.querying.executor import QueryExecutor
 from app.querying.job_plan import BlockJob, plan_jobs
 from app.querying.job_queue import JobQueue
@@ -21,7 +21,8 @@ from app.querying.live_stores import OpenedLive
 from app.querying.participants import Participant, decoded
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
-from app.querying.trace_partial import TracePart
+from app.querying.trace_partial import Further, TracePart, asked_of_parts, is_of_whole
+from app.querying.trace_parts import AskTrace
 from app.rpc.frames import RpcFrame, with_traceparent
 from query.request_json import Request
 from query.requests import TraceRequest
@@ -118,12 +119,21 @@ class QueuedBlockWork:
             return await self._queue.run(ask.tenant, job.place, with_traceparent(await self._frame(ask), span))
 
     async def _trace_part(
-        self, tenant: str, request: TraceRequest, view: BlockView, job: BlockJob, turns: asyncio.Semaphore
+        self,
+        tenant: str,
+        request: TraceRequest,
+        view: BlockView,
+        job: BlockJob,
+        turns: asyncio.Semaphore,
+        further: Further | None,
     ) -> TracePart:
+        in_turns = is_of_whole(request)
         ask = BlockAsk(
             tenant=tenant,
             wanted=Wanted.TRACE,
-            request=request,
+            request=asked_of_parts(request) if in_turns else request,
+            in_turns=request if in_turns else None,
+            further=further,
             files=job.files,
             redactions=view.snapshot.redactions,
             filter_packs=_packs_of(job, view),

@@ -73,6 +73,8 @@ def cache_key(ask: BlockAsk, job: BlockJob, bucket: str) -> str:
     request = None if ask.wanted is Wanted.KEYS else to_json(ask.request)  # whatever is asked, the traces are the same
     redactions: Sequence[str] = sorted(each.id for each in ask.redactions)
     said = [bucket, ask.tenant, ask.wanted, job.content, redactions, request]
+    if ask.wanted is Wanted.PARTIAL and ask.in_pieces:
+        said.append("in pieces")  # frontends of former versions, which share a cache, do not know of them
     digest = blake2b(orjson.dumps(said), digest_size=20)
     digest.update(ask.elsewhere.tobytes())
     return digest.hexdigest()

@@ -10,6 +10,9 @@ import pyarrow as pa
 from query.results import Inspected
 
 _EMPTY = pa.table({})
+# A megabyte takes longer to send, even on one machine, than to compress and read again.
+_COMPRESSED_FROM_BYTES = 64 << 10
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 _COUNTS = tuple(field.name for field in fields(Inspected))
 
 
@@ -33,13 +36,21 @@ def write_partial(
 
     kind: of which question it is; header: anything that JSON can hold; shared_rows: None: there are none
     """
-    text = json.dumps({"header": header, "inspected": asdict(inspected), "tables": len(tables)})
+    size = sum(table.nbytes for table in tables) + (0 if shared_rows is None else shared_rows.nbytes)
+    text = json.dumps({"header": header, "inspected": asdict(inspected), "tables": len(tables), "bytes": size})
     sink = pa.BufferOutputStream()
     head = _EMPTY.replace_schema_metadata({kind: text})
     for table in (head, _EMPTY if shared_rows is None else shared_rows, *tables):
-        with pa.ipc.new_stream(sink, table.schema) as stream:
+        options = _COMPRESSED if table.nbytes > _COMPRESSED_FROM_BYTES else None
+        with pa.ipc.new_stream(sink, table.schema, options=options) as stream:
             stream.write_table(table)
     return bytes(sink.getvalue())
+
+
+def partial_bytes(data: bytes) -> int:
+    """What a partial takes when it is read: its tables may be compressed. Raises: as `read_partial`"""
+    (head,) = (pa.ipc.open_stream(data).schema.metadata or {}).values()
+    return max(len(data), int(json.loads(head).get("bytes", 0)))
 
 
 def read_partial(kind: bytes, data: bytes) -> Received:

@@ -43,7 +43,7 @@ class RestingRows:
             return repeated_in_steps(
                 group[some],
                 lambda: as_sent(self._read(some, _first_columns)),
-                lambda alike: as_sent(self._read(some[alike], _all_columns)),
+                lambda alike: as_sent(self._read(some[alike], all_columns)),
             )
 
         return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
@@ -70,7 +70,8 @@ def _first_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
     return _rows_of_columns(reader, FIRST_COLUMNS, rows)
 
 
-def _all_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
+def all_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
+    """All that a client sent of some rows, ascending, without some columns in which none of them has a value."""
     source = reader.source
     if not isinstance(source, ValuedReading):
         return _rows_of_columns(reader, sorted(source.columns.difference(FACT_COLUMNS)), rows)

@@ -145,7 +145,7 @@ def without_repeated(table: pa.Table) -> pa.Table:
 
     table: all columns of the rows, sorted as by `sort_rows`
     """
-    places, group = _suspects(table)
+    places, group = suspect_rows(table)
     if not len(places):
         return table
     repeated = repeated_in_steps(
@@ -153,19 +153,19 @@ def without_repeated(table: pa.Table) -> pa.Table:
         lambda: {name: _one(table, name).take(pa.array(places)) for name in FIRST_COLUMNS},
         lambda alike: as_sent(_columns(table.take(pa.array(places[alike])))),
     )
-    return _left_out(table, places[repeated])
+    return left_out(table, places[repeated])
 
 
 def _without_repeated(table: pa.Table, readers: Sequence[Reader]) -> pa.Table:
     """As `without_repeated`, of rows with only some of their columns. Others are read where these rows rest."""
-    places, group = _suspects(table)
+    places, group = suspect_rows(table)
     if not len(places):
         return table
     number, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
-    return _left_out(table, places[RestingRows(readers, number, row).repeated(group)])
+    return left_out(table, places[RestingRows(readers, number, row).repeated(group)])
 
 
-def _suspects(table: pa.Table) -> tuple[Rows, Rows]:
+def suspect_rows(table: pa.Table) -> tuple[Rows, Rows]:
     """The rows that have the same ids and times as others, and for each the number of the group that these are."""
     keys = SortKeys(
         trace_id=big_endian(_one(table, "trace_id")),
@@ -178,7 +178,8 @@ def _suspects(table: pa.Table) -> tuple[Rows, Rows]:
     return suspects(equal_to_previous(keys, np.arange(table.num_rows)))
 
 
-def _left_out(table: pa.Table, repeated: Rows) -> pa.Table:
+def left_out(table: pa.Table, repeated: Rows) -> pa.Table:
+    """The table without rows that a client sent again, which are counted."""
     DUPLICATES.labels("query").inc(len(repeated))
     keep = np.ones(table.num_rows, np.bool_)
     keep[repeated] = False

@@ -18,8 +18,10 @@ from query.scan.ipc import read_partial, write_partial
 from query.scan.stitch import concat_rows
 from query.search.top_traces import TopTraces, cut, order_of
 from query.search.trace_columns import TraceColumns, TraceTables
+from query.search.trace_pieces import TracePieces, concat_pieces
 
 _KIND: Final = b"stretto.search"
+_LEVELS: Final = 4  # tables of TraceTables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,7 @@ class SearchPartial:
     parts: of different traces, together in the order of the answer; more: further traces match behind them
     total: how many traces match in all; None: it was not asked
     shared_rows: of traces that several workers have, which are in no part; as of `Scan.shared_rows`
+    pieces: of the same instead, where whoever merges can put them together
     """
 
     parts: tuple[TraceColumns, ...] = ()
@@ -36,6 +39,7 @@ class SearchPartial:
     total: int | None = None
     inspected: Inspected = field(default_factory=Inspected)
     shared_rows: pa.Table | None = None
+    pieces: TracePieces | None = None
 
     @property
     def last(self) -> TopTraces:
@@ -50,16 +54,20 @@ class SearchPartial:
         if self.parts:
             parts = [TraceTables.from_columns(part) for part in self.parts]
             found = parts[0] if len(parts) == 1 else TraceTables.concat(parts)
-            tables = [found.traces, found.services, found.span_sets, found.spans]
-        header = {"more": self.more, "total": self.total}
+            tables = found.levels
+        if self.pieces is not None:
+            tables = [*tables, *self.pieces.tables.levels]
+        header = {"more": self.more, "total": self.total, "pieces": self.pieces is not None}
         return write_partial(_KIND, header, self.inspected, tables, self.shared_rows)
 
     @classmethod
     def from_ipc(cls, data: bytes, projections: Sequence[Projection]) -> "SearchPartial":
         """What `to_ipc` wrote. In: the projections of the same query. Raises: as `read_partial`"""
         header, inspected, levels, shared_rows = read_partial(_KIND, data)
-        parts = (TraceTables(*levels).to_columns(projections),) if levels and levels[0].num_rows else ()
-        return cls(parts, header["more"], header["total"], inspected, shared_rows)
+        pieces = TracePieces(TraceTables(*levels[-_LEVELS:])) if header.get("pieces") else None
+        own = levels if pieces is None else levels[:-_LEVELS]
+        parts = (TraceTables(*own).to_columns(projections),) if own and own[0].num_rows else ()
+        return cls(parts, header["more"], header["total"], inspected, shared_rows, pieces)
 
 
 def merge(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPartial:
@@ -74,6 +82,7 @@ def merge(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPa
         total=sum(totals) if totals else None,
         inspected=sum((partial.inspected for partial in partials), Inspected()),
         shared_rows=concat_rows(partial.shared_rows for partial in partials),
+        pieces=concat_pieces([partial.pieces for partial in partials]),
     )
     if not tables:
         return merged

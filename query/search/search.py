@@ -11,7 +11,7 @@ from query.engine.spansets import evaluate
 from query.language.compile import compile_query
 from query.language.plan import Plan
 from query.requests import SearchRequest
-from query.results import SearchResult
+from query.results import Inspected, SearchResult
 from query.scan.arrays import Ids, Mask
 from query.scan.pieces import NO_IDS, UNKNOWN_NS, Piece
 from query.scan.progress import QueryObserver
@@ -33,6 +33,7 @@ from query.search.top_traces import (
     top_traces,
 )
 from query.search.trace_columns import TraceColumns, trace_columns
+from query.search.trace_pieces import concat_pieces, pieces_of, put_together
 
 # More than any trace has.
 _ALL_SPANS: Final = 2**31
@@ -68,12 +69,14 @@ def search_partial(
     request: SearchRequest,
     *,
     elsewhere: Ids = NO_IDS,
+    in_pieces: bool = False,
     observer: QueryObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> SearchPartial:
     """What one of several workers answers from its sources. As `search`, but for
 
     elsewhere: ids, ascending, of traces of which other workers have spans, too: their rows are in the partial
+    in_pieces: or their pieces, where single spans decide; whoever merges knows of them
     """
     observer = QueryObserver() if observer is None else observer
     with observer.profile.stage("compile"):
@@ -89,7 +92,18 @@ def search_partial(
     fold.describe(top)
     shown = {column for projection in plan.projections for column in projection.columns}
     rows = scan.shared_rows({*_SHOWN_COLUMNS, *plan.columns, *shown})
-    return SearchPartial(tuple(fold.described), top.more, top.total, scan.finish(), rows)
+    found = SearchPartial(tuple(fold.described), top.more, top.total, scan.finish(), rows)
+    return _in_pieces(found, plan, request) if in_pieces else found
+
+
+def _in_pieces(partial: SearchPartial, plan: Plan, request: SearchRequest) -> SearchPartial:
+    """With pieces of the shared traces instead of their rows, where single spans decide."""
+    rows = partial.shared_rows
+    if rows is None or plan.whole_traces:
+        return partial
+    pieces = pieces_of(rows, plan, request, lambda reader: Hits.from_state(reader, evaluate(plan.root, reader)))
+    inspected = partial.inspected + Inspected(spans=rows.num_rows, bytes=rows.nbytes)
+    return replace(partial, shared_rows=None, inspected=inspected, pieces=concat_pieces([partial.pieces, pieces]))
 
 
 def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchResult:
@@ -99,13 +113,20 @@ def finish(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchR
 
 def finish_partial(partials: Sequence[SearchPartial], request: SearchRequest) -> SearchPartial:
     """What all workers have found, shared traces included. Raises: memory.MemoryExceeded"""
-    if len(partials) == 1 and partials[0].shared_rows is None:
+    if len(partials) == 1 and partials[0].shared_rows is None and partials[0].pieces is None:
         return partials[0]  # as it is in the answer
-    merged = merge(partials, request)
-    if merged.shared_rows is None:
+    plan = compile_query(request.query)
+    # Workers of former versions give rows also where pieces would do: each one's rows become its pieces.
+    merged = merge([_in_pieces(partial, plan, request) for partial in partials], request)
+    if merged.shared_rows is not None:
+        stitched = search_partial([stitched_rows(merged.shared_rows)], request)
+        return merge([replace(merged, shared_rows=None), stitched], request)
+    if merged.pieces is None:
         return merged
-    stitched = search_partial([stitched_rows(merged.shared_rows)], request)
-    return merge([replace(merged, shared_rows=None), stitched], request)
+    parts, top = put_together(merged.pieces, plan, request)
+    traces = Inspected(traces=len(np.unique(merged.pieces.ids)))
+    stitched = SearchPartial(parts, top.more, top.total, traces)
+    return merge([replace(merged, pieces=None), stitched], request)
 
 
 def to_result(partial: SearchPartial, request: SearchRequest) -> SearchResult:

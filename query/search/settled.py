@@ -23,7 +23,8 @@ def may_be_settled(partials: Sequence[SearchPartial], request: SearchRequest, la
     if not settles(request) or latest_ns == UNKNOWN_NS:
         return False
     own = sum(int(np.count_nonzero(part.top.start > latest_ns)) for partial in partials for part in partial.parts)
-    return own + sum(_rows(partial.shared_rows) for partial in partials) >= enough(request)
+    shared = sum(_rows(partial.shared_rows) + len(partial.pieces or ()) for partial in partials)
+    return own + shared >= enough(request)
 
 
 def settled(
@@ -39,9 +40,10 @@ def settled(
     ready = []
     for one in partials:
         rows, unready_ns = _ready(one.shared_rows, unready)
-        ready.append(replace(one, shared_rows=rows))
+        pieces, waiting_ns = (None, 0) if one.pieces is None else one.pieces.ready(unready)
+        ready.append(replace(one, shared_rows=rows, pieces=pieces))
         # What is missing of such a trace may have no time: it begins not later than the spans that are known.
-        latest_ns = max(latest_ns, unready_ns)
+        latest_ns = max(latest_ns, unready_ns, waiting_ns)
     wanted = enough(request)
     found = finish_partial(ready, replace(request, limit=wanted))
     starts = np.concatenate([part.top.start for part in found.parts]) if found.parts else np.empty(0, np.int64)

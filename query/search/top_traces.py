@@ -164,7 +164,13 @@ def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: Search
 
 def _in_order(candidates: Ids, readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
     """The candidates (ascending) that are answered, those before the page counted in the total."""
-    start, end = whole_times(candidates, readers)
+    return in_order(candidates, *whole_times(candidates, readers), request)
+
+
+def in_order(candidates: Ids, start: Rows, end: Rows, request: SearchRequest) -> TopTraces:
+    """Those of some traces (ascending) that are answered, in the order of the answer; those before the page count in
+    the total, too. In: when they start and end
+    """
     keep = np.ones(len(candidates), bool)
     if request.start_ns is not None:
         keep &= end >= request.start_ns

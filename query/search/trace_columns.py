@@ -114,6 +114,11 @@ class TraceTables:
                 sets[_SEPARATOR.join((str(place), attribute.label, word))] = values
         return cls(pa.table(traces), pa.table(services), pa.table(sets), pa.table(dict(span_sets.columns)))
 
+    @property
+    def levels(self) -> list[pa.Table]:
+        """The tables, in the order of the fields."""
+        return [self.traces, self.services, self.span_sets, self.spans]
+
     @classmethod
     def concat(cls, parts: Sequence["TraceTables"]) -> "TraceTables":
         """The traces of several parts, one part after the other."""
@@ -122,9 +127,9 @@ class TraceTables:
 
     def take(self, order: Rows) -> "TraceTables":
         """The traces with those numbers, in that order."""
-        services, _ = spread(_offsets(self.traces["services"]), order)
-        sets, _ = spread(_offsets(self.traces["span_sets"]), order)
-        spans, _ = spread(_offsets(self.span_sets["spans"]), sets)
+        services, _ = spread(offsets_of(self.traces["services"]), order)
+        sets, _ = spread(offsets_of(self.traces["span_sets"]), order)
+        spans, _ = spread(offsets_of(self.span_sets["spans"]), sets)
         chosen = zip(
             (self.traces, self.services, self.span_sets, self.spans), (order, services, sets, spans), strict=True
         )
@@ -144,7 +149,7 @@ class TraceTables:
         summaries = TraceSummaries(
             Texts.from_strings(_column(self.traces, "root_name"), traces),
             Texts.from_strings(_column(self.traces, "root_service"), traces),
-            _offsets(self.traces["services"]),
+            offsets_of(self.traces["services"]),
             Texts.from_strings(_column(self.services, "service"), len(self.services)),
             stats,
             distinct_stats,
@@ -155,8 +160,8 @@ class TraceTables:
             label, _, word = rest.rpartition(_SEPARATOR)
             values.setdefault(label, {})[word] = _column(self.span_sets, place + _SEPARATOR + rest)
         span_sets = SpanSetColumns(
-            sets=_offsets(self.traces["span_sets"]),
-            spans=_offsets(self.span_sets["spans"]),
+            sets=offsets_of(self.traces["span_sets"]),
+            spans=offsets_of(self.span_sets["spans"]),
             counts=_numbers(self.span_sets, "matched")[0],
             columns={name: _column(self.spans, name) for name in self.spans.column_names},
             projections=projections,
@@ -173,6 +178,7 @@ def _numbers(table: pa.Table, *names: str) -> list[npt.NDArray[np.int64]]:
     return [to_numpy(_column(table, name)) for name in names]
 
 
-def _offsets(counts: Any) -> Rows:
+def offsets_of(counts: Any) -> Rows:
+    """Where the rows of each of several things begin, one more than things. In: how many each has"""
     offsets: Rows = np.r_[0, np.cumsum(to_numpy(one_array(counts)))].astype(np.int64)
     return offsets

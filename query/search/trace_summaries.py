@@ -135,7 +135,7 @@ def trace_summaries(lookup: TraceLookup, order: Rows, readers: Sequence[Reader])
 
 
 def _add_services(
-    pieces: Sequence[tuple[Rows, Codes, Codes, Codes]], services: "_Words", traces: int
+    pieces: Sequence[tuple[Rows, Codes, Rows | Codes, Rows | Codes]], services: "_Words", traces: int
 ) -> tuple[Rows, Texts, Rows, list[ServiceStats]]:
     """Pairs of trace and service, put together: those of one trace may come from several sources."""
     owner, service, spans, errors = (np.concatenate(column) for column in zip(*pieces, strict=True))
@@ -151,6 +151,17 @@ def _add_services(
     offsets = np.searchsorted(key[first], np.arange(traces + 1) * len(words))
     codes = service[sort[first]]
     return offsets, Texts(codes, words), *number_stats(spans, errors)
+
+
+def add_services(
+    place: Rows, services: Any, spans: Rows, errors: Rows, traces: int
+) -> tuple[Rows, Texts, Rows, list[ServiceStats]]:
+    """The fields of TraceSummaries about services. In: rows of any order: the place of a trace in the answer, a service
+    (plain strings), how many spans it has there, and how many of them failed
+    """
+    texts, words = Texts.from_strings(services, len(services)), _Words()
+    codes = words.number_all(texts, np.arange(len(services)))
+    return _add_services([(place, codes, spans, errors)], words, traces)
 
 
 def number_stats(spans: Rows, errors: Rows) -> tuple[Rows, list[ServiceStats]]:

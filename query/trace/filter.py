@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from query.engine.expressions import matches
 from query.errors import UnsupportedError
 from query.language import ast
 from query.language.ast import FieldExpr
@@ -15,8 +14,6 @@ from query.language.check import check
 from query.language.parse import parse
 from query.language.plan import plan
 from query.scan.arrays import Mask
-from query.scan.reader import Reader
-from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import KIND_SERVER
 
 ALL_LEVELS: Final = -1
@@ -35,6 +32,11 @@ class TraceFilter:
     below: int = 0
     above: int = 0
     columns: frozenset[str] = frozenset()
+
+    @property
+    def has_family(self) -> bool:
+        """Whether it keeps spans around those that match."""
+        return bool(self.below or self.above)
 
 
 def compile_filter(query: str, below: int, above: int) -> TraceFilter:
@@ -56,14 +58,12 @@ def _unsupported(query: str) -> UnsupportedError:
     return UnsupportedError("Only a filter of single spans can filter a trace", query, 0, len(query), hint)
 
 
-def filter_trace(table: pa.Table, wanted: TraceFilter) -> pa.Table:
-    """In: a trace as `query.trace.trace.find_trace` gives it. Out: its rows that are kept, in the same order"""
-    reader = Reader(TableSource(table))
-    kept: Mask = np.ones(table.num_rows, bool)
-    if wanted.condition is not None:
-        kept = matches(wanted.condition, reader).copy()
-    if kept.all() or not kept.any():
-        return table.filter(pa.array(kept))
+def kept_rows(table: pa.Table, kept: Mask, wanted: TraceFilter) -> Mask:
+    """Those that match, with those around them. table: span_id, parent_span_id and kind of all rows of a trace, by
+    start; kept: which match; it is changed
+    """
+    if not wanted.has_family or kept.all() or not kept.any():
+        return kept
     parents = _parents(table)
     seeds = np.flatnonzero(kept).tolist()
     near: set[int] = set()
@@ -76,7 +76,7 @@ def filter_trace(table: pa.Table, wanted: TraceFilter) -> pa.Table:
         near |= _within(children, seeds, wanted.below)
     if near:
         kept[list(near)] = True
-    return table.filter(pa.array(kept))
+    return kept
 
 
 def _parents(table: pa.Table) -> dict[int, int]:

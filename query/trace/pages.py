@@ -39,7 +39,7 @@ def cursor_of(place: SpanPosition) -> str:
 
 def count_spans(sources: Sequence[Source], trace_id: bytes) -> int:
     """How many spans of a trace the sources have, those that clients sent twice counted twice. Raises: OSError"""
-    return sum(end - first for _, first, end in _pieces(sources, trace_id))
+    return sum(end - first for _, first, end in pieces_of_trace(sources, trace_id))
 
 
 def trace_page(
@@ -51,7 +51,7 @@ def trace_page(
     spans_max: at least 1; spans with the same start and id are not parted, and make a page longer
     Raises: OSError from a source
     """
-    pieces = _pieces(sources, trace_id)
+    pieces = pieces_of_trace(sources, trace_id)
     if not pieces:
         return None, False
     read = [source.read(["start_ns", "span_id"], (first, end)) for source, first, end in pieces]
@@ -65,7 +65,7 @@ def trace_page(
     ordered = left[np.lexsort((ids[left], starts[left]))]
     while True:
         page = _page(ordered, spans_max, starts, ids)
-        parts = _parts(pieces, np.sort(page), trace_id)
+        parts = chosen_rows(pieces, np.sort(page), trace_id)
         needed, room = trace_bytes([(part, 0, part.rows) for part in parts]), memory.current().left_bytes
         if needed <= room or len(page) <= 1:
             return find_trace(parts, trace_id), len(ordered) > len(page)
@@ -82,18 +82,18 @@ def _page(ordered: Rows, spans_max: int, starts: Rows, ids: npt.NDArray[np.uint6
     return page
 
 
-def _parts(pieces: Sequence[tuple[Source, int, int]], page: Rows, trace_id: bytes) -> list["_Part"]:
-    """The rows of a page, ascending numbers among those of all pieces, as sources."""
+def chosen_rows(pieces: Sequence[tuple[Source, int, int]], page: Rows, trace_id: bytes) -> list["RowsOfTrace"]:
+    """Some rows, ascending numbers among those of all pieces, as sources."""
     begins = np.cumsum([0, *(end - first for _, first, end in pieces)])
     parts = []
     for (source, first, _), begin, end in zip(pieces, begins[:-1], begins[1:], strict=True):
         rows = page[(page >= begin) & (page < end)] - begin + first
         if len(rows):
-            parts.append(_Part(source, trace_id, rows))
+            parts.append(RowsOfTrace(source, trace_id, rows))
     return parts
 
 
-def _pieces(sources: Sequence[Source], trace_id: bytes) -> list[tuple[Source, int, int]]:
+def pieces_of_trace(sources: Sequence[Source], trace_id: bytes) -> list[tuple[Source, int, int]]:
     """Each source that has spans of the trace, and from which to which row."""
     pieces = []
     for source in sources:
@@ -107,7 +107,7 @@ def _pieces(sources: Sequence[Source], trace_id: bytes) -> list[tuple[Source, in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class RowsOfTrace:
     """Some rows of one trace in a source, ascending, as a source."""
 
     source: Source

@@ -15,6 +15,8 @@ from app.api.status.process import Configs, Process
 from app.net.access import Access
 from query.results import Inspected, MetricsResult, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
 from query.tags.tags import TagNames, TagValues
+from query.trace.by_id import trace_by_id
+from tables.columns.in_memory import TableSource
 from tables.schema import FIXED
 
 TRACE_ID = bytes.fromhex("000f2ba9cc8f6a098a30a7aec2cbeadb")
@@ -78,7 +80,11 @@ class FakeBackend:
         return self._answer(self.result, tenant, request, observer)
 
     async def trace(self, tenant, request) -> TraceAnswer:
-        return self._answer(self.answer, tenant, request)
+        found = self._answer(self.answer, tenant, request)
+        if request.filter is None or found.table is None:
+            return found
+        table, more = trace_by_id([TableSource(found.table)], request)
+        return replace(found, table=table, more=more)
 
     async def metrics_range(self, tenant, request, observer) -> MetricsResult:
         own = replace(self.series, series=list(self.series.series))  # whoever answers empties it

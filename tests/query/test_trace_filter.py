@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query.errors import TraceQLError, UnsupportedError
-from query.trace.filter import ALL_LEVELS, compile_filter, filter_trace
-from query.trace.trace import find_trace
+from query.requests import SpanFilter, TraceRequest
+from query.trace.by_id import trace_by_id
+from query.trace.filter import ALL_LEVELS, compile_filter
 from tables.columns.in_memory import TableSource
 from tests.query.golden import load_table
 
@@ -23,11 +24,11 @@ T1 = b"t1".rjust(16, b"\0")
 
 
 def kept(query: str, below: int = 0, above: int = 0, text: str = TRACE) -> str:
-    table = find_trace([TableSource(load_table(text))], T1)
-    assert table is not None
-    return "".join(
-        sorted(name[0] for name in filter_trace(table, compile_filter(query, below, above))["name"].to_pylist())
-    )
+    whole = load_table(text)
+    wanted = TraceRequest(trace_id=T1, filter=SpanFilter(query, below, above))
+    table, more = trace_by_id([TableSource(whole)], wanted)
+    assert more == (table is None or table.num_rows < whole.num_rows)
+    return "" if table is None else "".join(sorted(name[0] for name in table["name"].to_pylist()))
 
 
 @pytest.mark.parametrize(

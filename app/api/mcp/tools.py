@@ -129,16 +129,16 @@ async def _range(call: Call, arguments: Mapping[str, str], bytes_max: int) -> To
 async def _trace(call: Call, arguments: Mapping[str, str], bytes_max: int) -> ToolAnswer:
     query = arguments.get("filter-query", "")
     times = {name: arguments[name] for name in ("start", "end") if name in arguments}
-    asked = params.trace_request(arguments["trace_id"], times, call.limits)
     wanted = params.trace_filter({"q": query}, call.limits)
+    asked = replace(params.trace_request(arguments["trace_id"], times, call.limits), filter=wanted)
     found = await call.backend.trace(call.tenant, asked)
-    if found.table is None:
+    if found.table is None and not found.more:
         if not found.complete:  # the part that did not answer may have it
             raise Unavailable(found.message or "a part of the spans could not be read")
         raise ParameterError(f"there is no trace {arguments['trace_id']}, or it is not stored any more")
 
     def make() -> Json:
-        answer = found if wanted is None else filtered(found, wanted)
+        answer = found if wanted is None else filtered(found)
         if answer.table is None:
             raise ParameterError("no span of the trace matches filter-query")
         got = whole(answer, asked.trace_id, asked.bytes_max)

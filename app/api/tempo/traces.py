@@ -1,7 +1,6 @@
 """GET /api/traces/{id} and /api/v2/traces/{id}: one trace, or a page of its spans, as JSON or protobuf."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -20,8 +19,7 @@ from app.api.replies import JSON, PROTOBUF, reply, wants_llm, wants_protobuf
 from app.api.tempo.jsonpb import Json, resource_spans_json
 from app.api.tempo.messages import field_bytes
 from query.errors import TraceTooLarge
-from query.requests import TraceRequest
-from query.trace.filter import TraceFilter, filter_trace
+from query.requests import SpanFilter, TraceRequest
 from query.trace.pages import cursor_of
 from tables.wire.otlp.writer import to_resource_spans
 
@@ -46,9 +44,10 @@ class Found:
     next_cursor: str | None = None
 
 
-async def _ask(request: web.Request) -> tuple[TraceAnswer, TraceRequest]:
-    """The trace that the request's path names, and what was asked."""
+async def _ask(request: web.Request, wanted: SpanFilter | None = None) -> tuple[TraceAnswer, TraceRequest]:
+    """The trace that the request's path names, or its spans that are wanted, and what was asked."""
     asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS].now)
+    asked = replace(asked, filter=wanted)
     return await request.app[BACKEND].trace(tenant_of_request(request), asked), asked
 
 
@@ -95,19 +94,15 @@ async def trace_v2(request: web.Request) -> web.Response:
     an empty one.
     """
     wanted = params.trace_filter(request.query, request.app[LIMITS].now)
-    answer, asked = await _ask(request)
-    if wanted is not None:
-        answer = await request.app[BACKEND].run_in_thread(partial(filtered, answer, wanted))
-    return await _reply(request, answer, asked, v2=True)
+    answer, asked = await _ask(request, wanted)
+    return await _reply(request, filtered(answer) if wanted is not None else answer, asked, v2=True)
 
 
-def filtered(answer: TraceAnswer, wanted: TraceFilter) -> TraceAnswer:
-    """The spans that are wanted. As Tempo says it: a trace without some of its spans is PARTIAL."""
-    whole_table = answer.table
-    if whole_table is None or (table := filter_trace(whole_table, wanted)).num_rows == whole_table.num_rows:
+def filtered(answer: TraceAnswer) -> TraceAnswer:
+    """The answer to a request with a filter, as Tempo says it: a trace without some of its spans is PARTIAL."""
+    if not answer.more:
         return answer
-    message = "; ".join(filter(None, [answer.message, FILTERED]))
-    return TraceAnswer(table if table.num_rows else None, complete=False, message=message)
+    return TraceAnswer(answer.table, complete=False, message="; ".join(filter(None, [answer.message, FILTERED])))
 
 
 def whole(answer: TraceAnswer, trace_id: bytes, bytes_max: int) -> Found:

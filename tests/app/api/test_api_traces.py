@@ -181,7 +181,7 @@ def test_asked(ask, backend):
     """Tenant and times reach the backend; a bad time is 400."""
     headers = {"X-Scope-OrgID": "team-a"}
     ask(f"/api/v2/traces/{ID}?start=1&end=2", headers=headers, multitenancy=True, max_bytes_per_trace=9)
-    whole = {"bytes_max": 9, "page": None, "outline": False, "matching": None}
+    whole = {"bytes_max": 9, "page": None, "outline": False, "matching": None, "filter": None}
     assert backend.asked == [
         {"tenant": "team-a", "trace_id": bytes.fromhex(ID), "start_ns": 1 * 10**9, "end_ns": 2 * 10**9} | whole
     ]
