@@ -15,14 +15,13 @@ from pathlib import Path
 from time import process_time
 from typing import Any, Final
 
-from app.process.memory import resident_bytes
 from app.settings import Settings
 from benchmarks.months.simulation import START_S, Months, Plan, in_folder
 from query.metrics.metrics import metrics_instant
 from query.requests import InstantRequest, SearchRequest
 from query.search.search import search
 from tables.blocks.meta import BlockMeta
-from tables.free_memory import release_free_memory
+from tables.free_memory import release_free_memory, resident_bytes
 from tables.merge.merge_blocks import merge_blocks
 from tables.units import NS_PER_S
 

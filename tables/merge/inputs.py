@@ -13,14 +13,13 @@ from tables.columns.arrays import one_array, valid_rows, value_slots
 from tables.columns.trace_index import Ids, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.read_whole import read_whole
 from tables.schema import parse_attribute_column
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
 Columns = dict[str, Any]
 
-_LINKS: Final = "links.list."
-_LEAVES_MIN: Final = 2
 _PLAIN_BYTES_MAX: Final = 16 << 20
 _CODES_INT8: Final = np.iinfo(np.int8).max
 _CODES_INT16: Final = np.iinfo(np.int16).max
@@ -88,25 +87,17 @@ class ParquetInput:
             data = pa.py_buffer(self.open_file().read())
             if self.tail is not None and (problem := self.tail.problem(data.slice(data.size - self.tail.size_bytes))):
                 raise DamagedError(self.name, problem)
-            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
-            metadata = self._checked(file.metadata)
+            metadata = self._checked(pq.read_metadata(pa.BufferReader(data)))
             # Few rows take little as plain texts, even if each had the longest text: then this is the cheapest way.
-            if self.rows * metadata.row_group(0).total_byte_size > _PLAIN_BYTES_MAX:
-                file = pq.ParquetFile(
-                    pa.BufferReader(data),
-                    metadata=metadata,
-                    read_dictionary=_dictionaries(metadata),
-                    pre_buffer=False,
-                    page_checksum_verification=True,
-                )
-            table = _read(file)
-        if table.num_rows != self.rows:
-            raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
-        found = {name: one_array(table[name]) for name in table.column_names}
+            few = self.rows * metadata.row_group(0).total_byte_size <= _PLAIN_BYTES_MAX
+            found = read_whole(data, metadata, () if few else _dictionaries(metadata))
+        for array in found.values():
+            if len(array) != self.rows:
+                raise DamagedError(self.name, f"has {len(array)} rows of {self.rows}")
         check_codes(self.name, found.values())
         repeating = _repeating_numbers(metadata)
         return {
-            name: narrow(_as_codes(array) if name in repeating else array)
+            name: narrow(_as_codes(array) if name in repeating and not pa.types.is_dictionary(array.type) else array)
             for name, array in found.items()
             if array.null_count < self.rows
         }
@@ -145,22 +136,6 @@ def narrow(array: Any) -> Any:
         codes = value_slots(indices).astype(type_.to_pandas_dtype())
         indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(codes)])
     return pa.DictionaryArray.from_arrays(indices, array.dictionary, safe=False)
-
-
-def _read(file: pq.ParquetFile) -> pa.Table:
-    """All columns. Links, which few files have, are eleven leaves: the others follow if one has something."""
-    group = file.metadata.row_group(0)
-    paths = [group.column(number).path_in_schema for number in range(file.metadata.num_columns)]
-    links = [number for number, path in enumerate(paths) if path.startswith(_LINKS)]
-    if len(links) < _LEAVES_MIN:
-        return file.reader.read_row_group(0, use_threads=False)
-    rest = [number for number, path in enumerate(paths) if not path.startswith(_LINKS)]
-    one = one_array(file.reader.read_row_group(0, column_indices=links[:1], use_threads=False).column(0))
-    if one.null_count or len(one.values):
-        return file.reader.read_row_group(0, use_threads=False)
-    table = file.reader.read_row_group(0, column_indices=rest, use_threads=False)
-    none = pa.array([], file.schema_arrow.field("links").type.value_type)
-    return table.append_column("links", pa.ListArray.from_arrays(one.offsets, none))
 
 
 def _as_codes(array: Any) -> Any:

@@ -11,14 +11,15 @@ from tables.columns import overflow
 from tables.columns.arrays import take_rows
 from tables.columns.repeated import FIRST_COLUMNS, repeated_in_steps
 from tables.columns.types import Int64s
+from tables.free_memory import FreeMemoryLimit
 from tables.merge.attributes import Attributes
 from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
 from tables.merge.order import RowOrder, moved_rows, row_order
 from tables.schema import FIXED
 
-# Memory of columns that are done goes back to the system each time that it is so much: Arrow's pool does not reuse it,
-# as the next column's pieces have other sizes.
+# How often memory of columns that are done is looked at, in bytes: Arrow's pool does not reuse all of it, as the next
+# column's pieces have other sizes.
 _FREED_BYTES_MAX: Final = 16 << 20
 
 
@@ -34,16 +35,16 @@ class MergedRows:
         self.table = self.table.slice(0, 0).select([])
 
 
-def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
+def merge_rows(parts: Sequence[Part], rare: frozenset[str], memory: FreeMemoryLimit) -> MergedRows:
     """The rows sorted, without exact duplicates, with the facts of their traces.
 
     parts: all rows that the inputs have of some traces; at least one row
-    rare: attributes that go to the overflow
+    rare: attributes that go to the overflow; memory: what the allocators may keep
     """
     order = row_order(parts)
     attributes = Attributes(parts, rare)
     dropped = _drop_repeated(order, parts, attributes)
-    columns = _columns(parts, order.rows, attributes, free=True)
+    columns = _columns(parts, order.rows, attributes, memory)
     set_facts(columns, order)
     rows = len(order.rows)
     fixed = {field.name: columns.pop(field.name, None) for field in FIXED}
@@ -73,10 +74,12 @@ def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attribute
     return int(repeated.sum())
 
 
-def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, free: bool = False) -> dict[str, Any]:
+def _columns(
+    parts: Sequence[Part], rows: Int64s, attributes: Attributes, memory: FreeMemoryLimit | None = None
+) -> dict[str, Any]:
     """All columns of some rows but those without a value.
 
-    rows: which of all rows, in their new order; free: whether the parts need not keep what is done
+    rows: which of all rows, in their new order; memory: None: the parts must keep what is done
     """
     total = sum(part.rows for part in parts)
     order = moved_rows(rows, total)
@@ -96,11 +99,11 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
             array = array if order is None else take_rows(array, order)
         else:
             array = joined(name, parts, order)
-        if free:
+        if memory is not None:
             freed += sum(_drop(part, name) for part in parts)
             if freed >= _FREED_BYTES_MAX:
                 freed = 0
-                pa.default_memory_pool().release_unused()
+                memory.keep()
         if array.null_count < len(array):
             used = all_used or not pa.types.is_dictionary(array.type)
             columns[name] = array if used else without_unused(array)
