@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns import overflow
-from tables.columns.arrays import one_array, valid_rows, value_slots
+from tables.columns.arrays import index_array, narrow_dtype, one_array, valid_rows, value_slots
 from tables.columns.trace_index import Ids, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
@@ -21,8 +21,6 @@ from tables.storage.object_store import RangeFile
 Columns = dict[str, Any]
 
 _PLAIN_BYTES_MAX: Final = 16 << 20
-_CODES_INT8: Final = np.iinfo(np.int8).max
-_CODES_INT16: Final = np.iinfo(np.int16).max
 
 
 class Sample(NamedTuple):
@@ -121,11 +119,11 @@ def sampled(trace_ids: Any, step: int) -> Ids:
 
 
 def narrow(array: Any) -> Any:
-    """A DictionaryArray with the narrowest indices: most columns have few values, and there are many columns."""
+    """A DictionaryArray with the narrowest indices."""
     if not pa.types.is_dictionary(array.type):
         return array
-    values = len(array.dictionary)
-    type_ = pa.int8() if values <= _CODES_INT8 else pa.int16() if values <= _CODES_INT16 else pa.int32()
+    stored = narrow_dtype(len(array.dictionary))
+    type_ = pa.from_numpy_dtype(stored)
     if array.type.index_type == type_:
         return array
     indices = array.indices
@@ -133,7 +131,7 @@ def narrow(array: Any) -> Any:
         indices = indices.cast(type_, safe=False)
     else:
         # Where Arrow's cast looks at each bit that says null, numpy converts all.
-        codes = value_slots(indices).astype(type_.to_pandas_dtype())
+        codes = value_slots(indices).astype(stored)
         indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(codes)])
     return pa.DictionaryArray.from_arrays(indices, array.dictionary, safe=False)
 
@@ -146,9 +144,7 @@ def _as_codes(array: Any) -> Any:
     encoded = pa.array(value_slots(array)[valid]).dictionary_encode()
     codes = np.zeros(len(array), np.int32)
     codes[valid] = value_slots(encoded.indices)
-    bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    indices = pa.Array.from_buffers(pa.int32(), len(array), [bits, pa.py_buffer(codes)])
-    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, safe=False)
+    return pa.DictionaryArray.from_arrays(index_array(codes, valid), encoded.dictionary, safe=False)
 
 
 def _repeating_numbers(metadata: pq.FileMetaData) -> frozenset[str]:

@@ -54,14 +54,6 @@ def merge_rows(parts: Sequence[Part], rare: frozenset[str], memory: FreeMemoryLi
     return MergedRows(pa.table(table | columns), dropped)
 
 
-def _drop(part: Part, name: str) -> int:
-    """Drops a column. Out: about how many bytes that frees, without its dictionary"""
-    array = part.columns.pop(name, None)
-    if array is None:
-        return 0
-    return int(array.indices.nbytes if pa.types.is_dictionary(array.type) else array.nbytes)
-
-
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
     suspects, group = order.suspects()
     repeated = repeated_in_steps(
@@ -100,7 +92,10 @@ def _columns(
         else:
             array = joined(name, parts, order)
         if memory is not None:
-            freed += sum(_drop(part, name) for part in parts)
+            for part in parts:
+                part.columns.pop(name, None)
+            # About as much as is free now.
+            freed += array.nbytes
             if freed >= _FREED_BYTES_MAX:
                 freed = 0
                 memory.keep()

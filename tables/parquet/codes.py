@@ -6,6 +6,7 @@ memory, with the pages as they are, and Arrow reads numbers. No text is looked u
 
     PAR1 | dictionary 0, 1, 2 …, page, page (a column) | dictionary 0, 1, 2 …, page, page (the next) | … | footer, PAR1
 
+Pages of one run need no Arrow at all (`code_pages`).
 Source: github.com/apache/parquet-format, parquet.thrift (the names below)
 """
 
@@ -16,29 +17,33 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zlib_ng import zlib_ng
 
-from tables.columns.arrays import one_array
+from tables.columns.arrays import index_array, one_array
 from tables.parquet import thrift
-from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY, dictionary_page
+from tables.parquet.code_pages import CODECS, CodePage, code_pages, decoded, page_body, page_header, uncompressed
+from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY, UNCOMPRESSED, dictionary_page
 from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
 from tables.parquet.layout import Storing, column_type, layout, leaf_head, storing
 
 # Dictionaries of more values, or bytes, are left to Arrow: here each value of one costs.
 VALUES_MAX: Final = 1024
-# Arrow goes on without a dictionary where it grows beyond 1 MB: then pages of both kinds lie in one column.
 _DICTIONARY_BYTES_MAX: Final = 1 << 19
-_CODECS: Final = {0: None, 6: "zstd", 7: "lz4_raw"}
-# Known to write what is said here.
-_WRITER: Final = "parquet-cpp-arrow "
+# What Arrow reads at once, decompressed.
+_TOGETHER_BYTES: Final = 4 << 20
 _INT32: Final = 1
 _INT64: Final = 2
 _INT8_VALUES_MAX: Final = np.iinfo(np.int8).max
+# Arrow reads what is damaged, and says so as it does of other columns.
+_DAMAGE: Final = (IndexError, KeyError, ValueError, OSError, pa.ArrowException)
 
 
 class _Coded(NamedTuple):
-    """A column. start, pages, end: offsets of its dictionary, its first data page, and behind its last one"""
+    """A column.
 
+    leaf: its number; start, pages, end: offsets of its dictionary, its first data page, and behind its last one
+    """
+
+    leaf: int
     name: str
     storing: Storing
     start: int
@@ -46,30 +51,49 @@ class _Coded(NamedTuple):
     end: int
 
 
-def read_codes(data: pa.Buffer, metadata: pq.FileMetaData) -> dict[str, Any]:
-    """DictionaryArrays of the columns of texts and of attributes with integers that can be read so.
+class _Pending(NamedTuple):
+    """A column that Arrow decodes. values: its dictionary"""
+
+    leaf: int
+    name: str
+    values: Any
+    pages: list[CodePage]
+
+
+def read_codes(data: pa.Buffer, metadata: pq.FileMetaData) -> dict[int, Any]:
+    """DictionaryArrays of the columns of texts and of attributes with integers that can be read so, by number of leaf.
 
     In: a whole file with one row group. Raises: ArrowException, OSError where it is damaged
     """
-    if not (metadata.created_by or "").startswith(_WRITER):
-        return {}
     view = memoryview(data).cast("B")
-    found: list[tuple[_Coded, Any]] = []
+    found: dict[int, Any] = {}
+    waiting: list[_Pending] = []
+    waiting_bytes = 0
     for column in _candidates(metadata):
-        values = _dictionary_values(view, column)
-        if values is not None:
-            found.append((column, values))
-    if not found:
-        return {}
-    codes = _read_numbers(view, found, metadata.num_rows)
-    return {
-        column.name: pa.DictionaryArray.from_arrays(codes[number], values, safe=False)
-        for number, (column, values) in enumerate(found)
-    }
+        try:
+            values = _dictionary_values(bytes(view[column.start : column.pages]), column.storing)
+            if values is None:
+                continue
+            pages = list(code_pages(bytes(view[column.pages : column.end]), column.storing.codec))
+            if sum(page.rows for page in pages) != metadata.num_rows:
+                continue
+            made = decoded(pages, len(values))
+        except _DAMAGE:
+            continue
+        if made is not None:
+            found[column.leaf] = pa.DictionaryArray.from_arrays(index_array(*made), values, safe=False)
+            continue
+        waiting.append(_Pending(column.leaf, column.name, values, pages))
+        waiting_bytes += sum(len(page.body) for page in pages)
+        if waiting_bytes >= _TOGETHER_BYTES:
+            found |= _read_numbers(waiting, metadata.num_rows)
+            waiting, waiting_bytes = [], 0
+    return found | _read_numbers(waiting, metadata.num_rows)
 
 
 def _candidates(metadata: pq.FileMetaData) -> list[_Coded]:
-    group = metadata.row_group(0)
+    # Not metadata.schema: that and the metadata would know each other, and so stay for good.
+    group, schema = metadata.row_group(0), pq.ParquetSchema(metadata)
     found = []
     for number in range(metadata.num_columns):
         chunk = group.column(number)
@@ -79,12 +103,15 @@ def _candidates(metadata: pq.FileMetaData) -> list[_Coded]:
         # Facts and times are numbers for whoever merges them.
         if not (_is_text(name) or (chunk.physical_type == "INT64" and name.endswith(":int"))):
             continue
+        leaf = schema.column(number)
+        if leaf.max_repetition_level or leaf.max_definition_level != 1:
+            continue
         start, pages = chunk.dictionary_page_offset, chunk.data_page_offset
         kind = storing(chunk)
-        if kind is None or kind.codec not in _CODECS or not set(kind.encodings) <= {PLAIN, RLE, RLE_DICTIONARY}:
+        if kind is None or kind.codec not in CODECS or not set(kind.encodings) <= {PLAIN, RLE, RLE_DICTIONARY}:
             continue
         if chunk.num_values == metadata.num_rows and 0 < start < pages <= start + _DICTIONARY_BYTES_MAX:
-            found.append(_Coded(name, kind, start, pages, start + chunk.total_compressed_size))
+            found.append(_Coded(number, name, kind, start, pages, start + chunk.total_compressed_size))
     return found
 
 
@@ -93,41 +120,15 @@ def _is_text(name: str) -> bool:
     return bool(column_type(name) == pa.string())
 
 
-def _dictionary_values(view: memoryview, column: _Coded) -> Any | None:
-    """The values; None: there are too many, or they are damaged, which Arrow says as it does of other columns.
-
-    PageHeader: uncompressed_page_size = 2, compressed_page_size = 3, crc = 4, dictionary_page_header = 7.
-    DictionaryPageHeader: num_values = 1
-    """
-    page = bytes(view[column.start : column.pages])
-    reader = thrift.ThriftReader(page)
-    said: dict[int, int] = {}
-    count = -1
-    try:
-        for number, type_ in reader.fields():
-            if number == 7:
-                for inner, inner_type in reader.fields():
-                    if inner == 1:
-                        count = reader.number()
-                    else:
-                        reader.skip(inner_type)
-            elif type_ == thrift.I32:
-                said[number] = reader.number()
-            else:
-                reader.skip(type_)
-        size, packed = said[2], page[reader.at :]
-        if not 0 <= count <= VALUES_MAX or size > _DICTIONARY_BYTES_MAX or len(packed) != said[3]:
-            return None
-        if 4 in said and zlib_ng.crc32(packed) != said[4] & 0xFFFFFFFF:
-            return None
-        codec = _CODECS[column.storing.codec]
-        body = packed if codec is None or not size else pa.decompress(packed, size, codec=codec, asbytes=True)
-        return _numbers(body, count) if column.storing.type == _INT64 else _texts(body, count)
-    except (IndexError, KeyError, ValueError, OSError, pa.ArrowException):
+def _dictionary_values(page: bytes, kind: Storing) -> Any | None:
+    """The values of a dictionary page; None: there are too many. DictionaryPageHeader: num_values = 1"""
+    header = page_header(page, 0)
+    count = header.inner[1]
+    if not 0 <= count <= VALUES_MAX or header.size > _DICTIONARY_BYTES_MAX:
         return None
-
-
-def _numbers(body: bytes, count: int) -> Any | None:
+    body = page_body(page, header, kind.codec)
+    if kind.type != _INT64:
+        return _texts(body, count)
     return pa.array(np.frombuffer(body, "<i8")) if len(body) == 8 * count else None
 
 
@@ -142,31 +143,37 @@ def _texts(body: bytes, count: int) -> Any | None:
     return pa.array(texts, pa.binary()).cast(pa.string()) if at == len(body) else None
 
 
-def _read_numbers(view: memoryview, columns: Sequence[tuple[_Coded, Any]], rows: int) -> list[Any]:
+def _read_numbers(columns: Sequence[_Pending], rows: int) -> dict[int, Any]:
+    if not columns:
+        return {}
     parts: list[Any] = [MAGIC]
     chunks: list[bytes] = []
     described: list[tuple[bytes, int]] = []
     at = len(MAGIC)
-    for column, values in columns:
-        numbers = _numbers_page(len(values), column.storing.codec)
-        known = layout(column.name)
+    for _, name, values, pages in columns:
+        numbers = _numbers_page(len(values))
+        known = layout(name)
         assert known is not None
-        head = leaf_head(column.storing._replace(type=_INT32), known.paths[0][1])
-        size = len(numbers) + column.end - column.pages
+        head = leaf_head(Storing(_INT32, (PLAIN, RLE, RLE_DICTIONARY), UNCOMPRESSED), known.paths[0][1])
+        bodies = uncompressed(pages)
+        size = len(numbers) + sum(map(len, bodies))
         chunks.append(column_chunk(head, rows, at, len(numbers), size))
-        described.append((_element(column.name, len(values)), 1))
-        parts += (numbers, view[column.pages : column.end])
+        described.append((_element(name, len(values)), 1))
+        parts += (numbers, *bodies)
         at += size
     parts.append(file_end(described, [row_group(chunks, at, rows)], rows))
-    file = pq.ParquetFile(pa.BufferReader(b"".join(parts)), pre_buffer=False, page_checksum_verification=True)
+    file = pq.ParquetFile(pa.BufferReader(b"".join(parts)), pre_buffer=False)
     table = file.reader.read_row_group(0, use_threads=False)
-    return [one_array(column) for column in table.columns]
+    return {
+        column.leaf: pa.DictionaryArray.from_arrays(one_array(table.column(number)), column.values, safe=False)
+        for number, column in enumerate(columns)
+    }
 
 
 @lru_cache(maxsize=4096)
-def _numbers_page(count: int, codec: int) -> bytes:
+def _numbers_page(count: int) -> bytes:
     """The dictionary page of the numbers 0 to count - 1."""
-    return dictionary_page(np.arange(count, dtype="<i4").tobytes(), count, _CODECS[codec])
+    return dictionary_page(np.arange(count, dtype="<i4").tobytes(), count)
 
 
 @lru_cache(maxsize=8192)

@@ -6,7 +6,6 @@ finds more in them, for equal rows have equal bytes.
 Source: github.com/apache/parquet-format, Encodings.md and parquet.thrift (the names below)
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,14 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from zlib_ng import zlib_ng
-from zstandard import ZstdCompressor
 
 from tables.columns.arrays import list_offsets
 from tables.columns.types import Bools, Int64s
 from tables.columns.varint import varint, zigzag
-from tables.parquet import thrift
+from tables.parquet import thrift, zstd_contexts
 
 # Numbers of parquet.thrift.
 PLAIN: Final = 0
@@ -42,10 +39,8 @@ _IDENTIFIER_BYTES_MAX: Final = 256
 # Pages of so few bytes each are not worth it either.
 _TINY_BYTES: Final = 48
 
-_ZSTD_LEVEL: Final = 1
-_Compress = Callable[[bytes], bytes]
-_threads: Final = threading.local()
 _WIDTHS: Final = (1, 2, 4, 8, 16)
+_Compress = Callable[[bytes], bytes]
 
 
 class CodePacker:
@@ -219,13 +214,13 @@ class ChunkDraft:
         encoding = encodings[-1]
         for body, count, first_row in self.pages:
             start = chunk.size_bytes
-            _add_page(chunk, compress, body, _DATA_PAGE, _data_page(count, encoding))
+            _add_page(chunk, compress, body, _DATA_PAGE, data_page(count, encoding))
             chunk.pages.append((start, chunk.size_bytes - start, first_row))
         return chunk
 
 
 @lru_cache(maxsize=4096)
-def _data_page(values: int, encoding: int) -> bytes:
+def data_page(values: int, encoding: int) -> bytes:
     """DataPageHeader, field 5 of a PageHeader: num_values = 1, encoding = 2, definition_level_encoding = 3,
     repetition_level_encoding = 4.
     """
@@ -233,10 +228,9 @@ def _data_page(values: int, encoding: int) -> bytes:
     return thrift.field(1, thrift.STRUCT, inner + thrift.STOP) + thrift.STOP
 
 
-def dictionary_page(body: bytes, count: int, codec: str | None) -> bytes:
-    """A whole dictionary page. In: its values in the encoding PLAIN, how many, what compresses them; None: nothing"""
-    data = body if codec is None else pa.compress(body, codec=codec, asbytes=True)
-    return b"".join(_page(body, data, _DICTIONARY_PAGE, _dictionary_page(count)))
+def dictionary_page(body: bytes, count: int) -> bytes:
+    """A whole dictionary page, not compressed. In: its values in the encoding PLAIN, how many"""
+    return b"".join(_page(body, body, _DICTIONARY_PAGE, _dictionary_page(count)))
 
 
 def _dictionary_page(values: int) -> bytes:
@@ -273,17 +267,6 @@ def _tiny_page(body: bytes, type_: int, described: bytes) -> tuple[bytes, bytes]
 def _compress_for(bodies: list[bytes]) -> _Compress | None:
     if sum(map(len, bodies)) <= _TINY_BYTES * len(bodies):
         return None
-    compress = _compressor()
     largest = max(bodies, key=len)
     sample = largest[len(largest) // 2 :][:_SAMPLE_BYTES]
-    return compress if len(compress(sample)) < _USEFUL_SHARE * len(sample) else None
-
-
-def _compressor() -> _Compress:
-    """Of this thread. Arrow makes a new context for each page: as each asks the processor what it can do, for which a
-    virtual machine has to ask its host, that takes as long as compressing the page.
-    """
-    found: _Compress | None = getattr(_threads, "compress", None)
-    if found is None:
-        found = _threads.compress = ZstdCompressor(level=_ZSTD_LEVEL).compress
-    return found
+    return zstd_contexts.compress if len(zstd_contexts.compress(sample)) < _USEFUL_SHARE * len(sample) else None

@@ -14,7 +14,6 @@ from tables.columns.arrays import one_array
 from tables.parquet import thrift
 from tables.parquet.codes import read_codes
 
-_LIST: Final = ".list."
 # A page without values: its header, and what compression makes of nothing.
 _EMPTY_PAGE_BYTES_MAX: Final = 48
 # With fewer rows it takes longer to find out what need not be read.
@@ -30,19 +29,18 @@ def read_whole(data: pa.Buffer, metadata: pq.FileMetaData, dictionaries: Sequenc
     many = metadata.num_rows >= _ROWS_MIN
     coded = read_codes(data, metadata) if many else {}
     group = metadata.row_group(0)
-    chunks = [group.column(number) for number in range(metadata.num_columns)]
-    paths = [chunk.path_in_schema for chunk in chunks]
-    empty = _empty_leaves(memoryview(data).cast("B"), chunks) if many else set()
-    wanted = [number for number, path in enumerate(paths) if path not in coded and number not in empty]
+    paths = [group.column(number).path_in_schema for number in range(metadata.num_columns)]
+    empty = _empty_leaves(memoryview(data).cast("B"), metadata) if many else set()
+    wanted = [number for number in range(len(paths)) if number not in coded and number not in empty]
     file = pq.ParquetFile(
         pa.BufferReader(data),
         metadata=metadata,
-        read_dictionary=[path for path in dictionaries if path not in coded],
+        read_dictionary=dictionaries,
         pre_buffer=False,
         page_checksum_verification=True,
     )
     schema = file.schema_arrow
-    found = dict(coded)
+    found = {paths[number]: array for number, array in coded.items()}
     if wanted:
         table = file.reader.read_row_group(0, column_indices=wanted, use_threads=False)
         found |= {
@@ -52,16 +50,17 @@ def read_whole(data: pa.Buffer, metadata: pq.FileMetaData, dictionaries: Sequenc
     return {name: found[name] for name in schema.names}
 
 
-def _empty_leaves(view: memoryview, chunks: Sequence[Any]) -> set[int]:
+def _empty_leaves(view: memoryview, metadata: pq.FileMetaData) -> set[int]:
     """The leaves of lists that have no value. Of those of one list one stays: it says where there are items."""
+    group, schema = metadata.row_group(0), pq.ParquetSchema(metadata)
     empty: set[int] = set()
     kept: dict[str, bool] = {}  # by list: whether a leaf with values was seen
     first: dict[str, int] = {}  # its first leaf without
-    for number, chunk in enumerate(chunks):
-        path = chunk.path_in_schema
-        if _LIST not in path:
+    for number in range(metadata.num_columns):
+        if not schema.column(number).max_repetition_level:
             continue
-        parent = path.rpartition(".")[0]
+        chunk = group.column(number)
+        parent = chunk.path_in_schema.rpartition(".")[0]
         if _has_no_values(view, chunk):
             empty.add(number)
             first.setdefault(parent, number)
