@@ -29,7 +29,7 @@ def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Int64
     dictionaries = [array.dictionary for array in arrays if array is not None]
     values, places = _unified(dictionaries)
     null = -1
-    if absent is not None:
+    if absent is not None and any(array is None or array.null_count for array in arrays):
         values, null = _with_value(values, absent)
     if len(values) == 1 and all(array is not None and not array.null_count for array in arrays):
         total = sum(rows) if order is None else len(order)

@@ -122,7 +122,7 @@ def _file(rows: MergedRows) -> MergedFile:
     starts, durations = (numbers(one_array(table[name])) for name in ("start_ns", "duration_ns"))
     first_ns, last_ns = time_range_ns(starts, durations)
     ids = trace_index(one_array(table["trace_id"])).ids
-    return MergedFile(encode_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
+    return MergedFile(encode_parquet(table, all_used=True), table.num_rows, first_ns, last_ns, ids, rows.repeated)
 
 
 class _Merge:

@@ -25,7 +25,10 @@ _FREED_BYTES_MAX: Final = 16 << 20
 
 @dataclass(slots=True, eq=False)
 class MergedRows:
-    """table: sorted, in the form of `tables.schema`; repeated: how many rows were left out since they came twice"""
+    """table: sorted, in the form of `tables.schema`, with each value of its dictionaries in some row
+
+    repeated: how many rows were left out since they came twice
+    """
 
     table: pa.Table
     repeated: int
