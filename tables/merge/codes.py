@@ -16,11 +16,31 @@ from tables.columns.types import Int64s
 
 Codes = npt.NDArray[Any]
 
+# Of a column that no more rows have something in, only what is there is moved.
+_FEW_SHARE: Final = 0.1
 _BYTE: Final = np.dtype(np.int8)
 _TABLE_MAX: Final = 128
 
 
-def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Int64s | None, absent: str | None) -> Any:
+class Moved:
+    """Another order of rows.
+
+    rows: the old row of each new one; total: how many old ones there are, of which some may be left out
+    """
+
+    def __init__(self, rows: Int64s, total: int) -> None:
+        self.rows, self._total = rows, total
+        self._places: Int64s | None = None
+
+    def places(self) -> Int64s:
+        """The new row of each old one; -1: it is left out."""
+        if self._places is None:
+            self._places = np.full(self._total, -1, np.int64)
+            self._places[self.rows] = np.arange(len(self.rows))
+        return self._places
+
+
+def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Moved | None, absent: str | None) -> Any:
     """A DictionaryArray of all rows, whose indices are as narrow as they can be.
 
     arrays: DictionaryArrays of one type, not all None, and how many rows each has; None: nothing
@@ -32,9 +52,55 @@ def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Int64
     if absent is not None and any(array is None or array.null_count for array in arrays):
         values, null = _with_value(values, absent)
     if len(values) == 1 and all(array is not None and not array.null_count for array in arrays):
-        total = sum(rows) if order is None else len(order)
+        total = sum(rows) if order is None else len(order.rows)
         return pa.DictionaryArray.from_arrays(index_array(np.zeros(total, np.int8), None), values, safe=False)
-    codes = np.empty(sum(rows), narrow_dtype(len(values)))
+    dtype = narrow_dtype(len(values))
+    # Where most rows are left out, the places of all would cost more.
+    if null < 0 and order is not None and 2 * len(order.rows) > sum(rows) and _are_few(arrays, sum(rows)):
+        codes = _few_codes(arrays, rows, places, order, dtype)
+    else:
+        codes = _all_codes(arrays, rows, places, null, dtype)
+        if order is not None:
+            codes = codes.take(order.rows)
+    return pa.DictionaryArray.from_arrays(_indices(codes), values, safe=False)
+
+
+def _are_few(arrays: Sequence[Any | None], rows: int) -> bool:
+    return sum(len(array) - array.null_count for array in arrays if array is not None) <= _FEW_SHARE * rows
+
+
+def _few_codes(
+    arrays: Sequence[Any | None],
+    rows: Sequence[int],
+    places: Sequence[Codes] | None,
+    order: Moved,
+    dtype: np.dtype[Any],
+) -> Codes:
+    """Of a column that few rows have something in, these are moved only."""
+    codes = np.full(len(order.rows), -1, dtype)
+    first, number = 0, 0
+    for array, count in zip(arrays, rows, strict=True):
+        if array is not None:
+            at = np.flatnonzero(valid_rows(array))
+            found = value_slots(array.indices)[at]
+            if places is not None:
+                found = places[number][found]
+            number += 1
+            new = order.places()[first + at]
+            kept = new >= 0
+            codes[new[kept]] = found[kept]
+        first += count
+    return codes
+
+
+def _all_codes(
+    arrays: Sequence[Any | None],
+    rows: Sequence[int],
+    places: Sequence[Codes] | None,
+    null: int,
+    dtype: np.dtype[Any],
+) -> Codes:
+    codes = np.empty(sum(rows), dtype)
     at, number = 0, 0
     for array, count in zip(arrays, rows, strict=True):
         some = codes[at : at + count]
@@ -45,9 +111,7 @@ def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Int64
         place = places[number] if places is not None else None
         number += 1
         _fill(some, array, place, null)
-    if order is not None:
-        codes = codes.take(order)
-    return pa.DictionaryArray.from_arrays(_indices(codes), values, safe=False)
+    return codes
 
 
 def _unified(dictionaries: Sequence[Any]) -> tuple[Any, list[Codes] | None]:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
-from tables.columns.arrays import concat, one_array, take_lists, take_rows, valid_rows, value_slots
-from tables.columns.types import Bools, Int64s
-from tables.merge.codes import joined_codes
+from tables.columns.arrays import concat, numbers, one_array, take_lists, take_rows, valid_rows, value_slots
+from tables.columns.types import Bools
+from tables.merge.codes import Moved, joined_codes
 from tables.merge.inputs import Columns, narrow
 
 # Dictionaries of so many values are always looked through for those that no row has.
@@ -36,7 +36,7 @@ def column_names(parts: Iterable[Part]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part.columns))
 
 
-def joined(name: str, parts: Sequence[Part], order: Int64s | None) -> Any:
+def joined(name: str, parts: Sequence[Part], order: Moved | None) -> Any:
     """A column of all parts; null, or what stands for nothing, where a part has not the column.
 
     order: which row of all comes where; None: as they are
@@ -51,7 +51,7 @@ def joined(name: str, parts: Sequence[Part], order: Int64s | None) -> Any:
     array = filled(name, array)
     if order is not None:
         lists = name in MOSTLY_EMPTY and array.null_count == 0
-        array = take_lists(array, order) if lists else take_rows(array, order)
+        array = take_lists(array, order.rows) if lists else take_rows(array, order.rows)
     return array
 
 
@@ -81,17 +81,15 @@ def without_unused(array: Any) -> Any:
 def _used(codes: Any, values: int) -> Bools:
     """Which of the values of a dictionary a row has. Some rows show most of them."""
     used = np.zeros(values, np.bool_)
-    for first in range(0, len(codes), _LOOKED_AT_ROWS):
-        some = codes.slice(first, _LOOKED_AT_ROWS)
-        slots = value_slots(some)
-        used[slots[valid_rows(some)] if some.null_count else slots] = True
-        if used.all():
-            break
-        missing = np.flatnonzero(~used)
-        if len(missing) <= _LOOKED_FOR_VALUES:
-            for value in missing.tolist():
-                used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
-            break
+    some = codes.slice(0, _LOOKED_AT_ROWS)
+    slots = value_slots(some)
+    used[slots[valid_rows(some)] if some.null_count else slots] = True
+    missing = np.flatnonzero(~used)
+    if len(missing) > _LOOKED_FOR_VALUES:
+        used[numbers(codes.slice(_LOOKED_AT_ROWS).unique().drop_null())] = True
+    else:
+        for value in missing.tolist():
+            used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
     return used
 
 

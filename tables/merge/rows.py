@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
@@ -13,9 +12,10 @@ from tables.columns.repeated import FIRST_COLUMNS, repeated_in_steps
 from tables.columns.types import Int64s
 from tables.free_memory import FreeMemoryLimit
 from tables.merge.attributes import Attributes
+from tables.merge.codes import Moved
 from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
-from tables.merge.order import RowOrder, moved_rows, row_order
+from tables.merge.order import RowOrder, moved, row_order
 from tables.schema import FIXED
 
 # How often memory of columns that are done is looked at, in bytes: Arrow's pool does not reuse all of it, as the next
@@ -58,10 +58,11 @@ def merge_rows(parts: Sequence[Part], rare: frozenset[str], memory: FreeMemoryLi
 
 
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
+    total = sum(part.rows for part in parts)
     suspects, group = order.suspects()
     repeated = repeated_in_steps(
         group,
-        lambda: {name: joined(name, parts, order.rows[suspects]) for name in FIRST_COLUMNS},
+        lambda: {name: joined(name, parts, Moved(order.rows[suspects], total)) for name in FIRST_COLUMNS},
         lambda alike: _columns(parts, order.rows[suspects[alike]], attributes),
     )
     if repeated.any():
@@ -77,7 +78,7 @@ def _columns(
     rows: which of all rows, in their new order; memory: None: the parts must keep what is done
     """
     total = sum(part.rows for part in parts)
-    order = moved_rows(rows, total)
+    order = moved(rows, total)
     all_used = len(rows) == total and all(part.whole for part in parts)
     hidden = set(attributes.from_overflow())
     rare: dict[str, Any] = {}
@@ -91,7 +92,7 @@ def _columns(
         if name in hidden:
             own = joined(name, parts, None) if name in names else None
             array = attributes.column(name, own)
-            array = array if order is None else take_rows(array, order)
+            array = array if order is None else take_rows(array, order.rows)
         else:
             array = joined(name, parts, order)
         if memory is not None:
@@ -107,6 +108,4 @@ def _columns(
             columns[name] = array if used else without_unused(array)
     if order is None:
         return columns | attributes.to_overflow(rare, None)
-    place = np.full(total, -1, np.int64)
-    place[rows] = np.arange(len(rows))
-    return columns | attributes.to_overflow(rare, place)
+    return columns | attributes.to_overflow(rare, order.places())

@@ -18,11 +18,11 @@ from zlib_ng import zlib_ng
 from tables.columns.arrays import narrow_dtype
 from tables.columns.types import Bools
 from tables.parquet import thrift, zstd_contexts
-from tables.parquet.encode_pages import RLE, RLE_DICTIONARY, ZSTD, data_page
+from tables.parquet.encode_pages import DATA_PAGE, RLE, RLE_DICTIONARY, ZSTD, data_page
 
 CODECS: Final = {0: None, ZSTD: "zstd", 7: "lz4_raw"}
 
-_DATA_PAGE: Final = 0
+_NEXT_I32: Final = 1 << 4 | thrift.I32  # the header of a field whose number is one above that of the field before
 _PAGE_BYTES_MAX: Final = 16 << 20
 _WIDTHS: Final = (1, 2, 4, 8, 16)
 # DataPageHeader: num_values = 1, encoding = 2, definition_level_encoding = 3.
@@ -30,13 +30,13 @@ _ENCODINGS: Final = (RLE_DICTIONARY, RLE)
 
 
 class Header(NamedTuple):
-    """A PageHeader. inner: the numbers of its DataPageHeader or DictionaryPageHeader, by field; end: behind it"""
+    """A PageHeader. inner: the first numbers of its DataPageHeader or DictionaryPageHeader; end: behind it"""
 
     type: int
     size: int
     packed_bytes: int
     crc: int | None
-    inner: dict[int, int]
+    inner: Sequence[int]
     end: int
 
 
@@ -49,23 +49,34 @@ class CodePage(NamedTuple):
 
 def page_header(data: bytes, at: int) -> Header:
     """The PageHeader at `at`: type = 1, uncompressed_page_size = 2, compressed_page_size = 3, crc = 4,
-    data_page_header = 5, dictionary_page_header = 7. Raises: IndexError, KeyError, ValueError
+    data_page_header = 5, dictionary_page_header = 7. Raises: IndexError, ValueError
     """
-    reader = thrift.ThriftReader(data, at)
-    said: dict[int, int] = {}
-    inner: dict[int, int] = {}
-    for number, type_ in reader.fields():
-        if type_ == thrift.I32:
-            said[number] = reader.number()
-        elif type_ == thrift.STRUCT and number in (5, 7):
-            for field, field_type in reader.fields():
-                if field_type == thrift.I32:
-                    inner[field] = reader.number()
-                else:
-                    reader.skip(field_type)
-        else:
-            reader.skip(type_)
-    return Header(said[1], said[2], said[3], said.get(4), inner, reader.at)
+    said, at = _leading_numbers(data, at)
+    byte = data[at]
+    inner: list[int] = []
+    if byte & 15 == thrift.STRUCT and byte >> 4:
+        inner, at = _leading_numbers(data, at + 1)
+        at = thrift.skipped(data, at, thrift.STRUCT)
+    crc = said[3] if len(said) > 3 else None  # its number less one
+    return Header(said[0], said[1], said[2], crc, inner, thrift.skipped(data, at, thrift.STRUCT))
+
+
+def _leading_numbers(data: bytes, at: int) -> tuple[list[int], int]:
+    """The first fields of a struct as far as they are I32, none left out: that they are, in the headers of pages. And
+    where the next one begins.
+    """
+    found = []
+    while data[at] == _NEXT_I32:
+        byte = data[at + 1]
+        at += 2
+        number, shift = byte & 0x7F, 7
+        while byte > 0x7F:
+            byte = data[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+        found.append((number >> 1) ^ -(number & 1))
+    return found, at
 
 
 def page_body(data: bytes, header: Header, codec: int) -> bytes:
@@ -86,9 +97,9 @@ def code_pages(data: bytes, codec: int) -> Iterator[CodePage]:
     at = 0
     while at < len(data):
         header = page_header(data, at)
-        if header.type != _DATA_PAGE or (header.inner[2], header.inner[3]) != _ENCODINGS:
+        if header.type != DATA_PAGE or tuple(header.inner[1:3]) != _ENCODINGS:
             raise ValueError("a page without codes")
-        yield CodePage(header.inner[1], page_body(data, header, codec))
+        yield CodePage(header.inner[0], page_body(data, header, codec))
         at = header.end + header.packed_bytes
 
 

@@ -34,7 +34,7 @@ _INT32: Final = 1
 _INT64: Final = 2
 _INT8_VALUES_MAX: Final = np.iinfo(np.int8).max
 # Arrow reads what is damaged, and says so as it does of other columns.
-_DAMAGE: Final = (IndexError, KeyError, ValueError, OSError, pa.ArrowException)
+_DAMAGE: Final = (IndexError, ValueError, OSError, pa.ArrowException)
 
 
 class _Coded(NamedTuple):
@@ -123,7 +123,7 @@ def _is_text(name: str) -> bool:
 def _dictionary_values(page: bytes, kind: Storing) -> Any | None:
     """The values of a dictionary page; None: there are too many. DictionaryPageHeader: num_values = 1"""
     header = page_header(page, 0)
-    count = header.inner[1]
+    count = header.inner[0]
     if not 0 <= count <= VALUES_MAX or header.size > _DICTIONARY_BYTES_MAX:
         return None
     body = page_body(page, header, kind.codec)

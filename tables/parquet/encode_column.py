@@ -210,8 +210,10 @@ def _ids(present: Any) -> tuple[_Values, Any]:
     """Equal ids lie together, if they repeat."""
     data = fixed_bytes(present)
     words = data.view(np.uint64) if data.shape[1] % 8 == 0 else data
-    new = np.ones(len(data), np.bool_)
-    new[1:] = (words[1:] != words[:-1]).any(axis=1)
+    new = np.zeros(len(data), np.bool_)
+    new[:1] = True
+    for word in words.T:  # faster than any(axis=1)
+        new[1:] |= word[1:] != word[:-1]
     firsts = np.flatnonzero(new)
     if not _pays(len(firsts), len(data), data.shape[1]):
         return _Plain(data), present

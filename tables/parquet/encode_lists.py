@@ -24,8 +24,9 @@ from tables.parquet.encode_pages import (
     plain_texts,
 )
 
-# With more items Arrow is as fast.
+# With more items Arrow is as fast: it makes the levels of each leaf anew, here most have those of their siblings.
 _ITEMS_PER_ROW_MAX: Final = 0.5
+_ITEMS_PER_ROW_MAX_ALONE: Final = 0.1
 _DICTIONARY_BYTES_MAX: Final = 1 << 20
 # Arrow begins a page where large values need it. Here pages begin at the same rows in all columns.
 _PAGE_BYTES: Final = 4 << 20
@@ -65,7 +66,8 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
     rows, others = np.flatnonzero(np.diff(offsets)), _EMPTY
     if lists.null_count:
         rows, others = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False)), _NULL
-    if max(int(offsets[-1]) - int(offsets[0]), len(rows)) > _ITEMS_PER_ROW_MAX * len(lists):
+    most = _ITEMS_PER_ROW_MAX if pa.types.is_struct(lists.type.value_type) else _ITEMS_PER_ROW_MAX_ALONE
+    if max(int(offsets[-1]) - int(offsets[0]), len(rows)) > most * len(lists):
         return None
     none = np.zeros(len(rows), np.uint8)
     found: list[EncodedChunk] = []

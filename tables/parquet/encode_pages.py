@@ -27,8 +27,8 @@ RLE: Final = 3
 RLE_DICTIONARY: Final = 8
 UNCOMPRESSED: Final = 0
 ZSTD: Final = 6
-_DATA_PAGE: Final = 0
-_DICTIONARY_PAGE: Final = 2
+DATA_PAGE: Final = 0
+DICTIONARY_PAGE: Final = 2
 
 # More values than this have no dictionary: two bytes are the widest code.
 DICTIONARY_VALUES_MAX: Final = 1 << 16
@@ -209,12 +209,12 @@ class ChunkDraft:
         chunk = EncodedChunk(encodings, UNCOMPRESSED if compress is None else ZSTD, values, self.statistics)
         if self.dictionary is not None:
             body, count = self.dictionary
-            _add_page(chunk, compress, body, _DICTIONARY_PAGE, _dictionary_page(count))
+            _add_page(chunk, compress, body, DICTIONARY_PAGE, _dictionary_page(count))
             chunk.dictionary_bytes = chunk.size_bytes
         encoding = encodings[-1]
         for body, count, first_row in self.pages:
             start = chunk.size_bytes
-            _add_page(chunk, compress, body, _DATA_PAGE, data_page(count, encoding))
+            _add_page(chunk, compress, body, DATA_PAGE, data_page(count, encoding))
             chunk.pages.append((start, chunk.size_bytes - start, first_row))
         return chunk
 
@@ -230,7 +230,7 @@ def data_page(values: int, encoding: int) -> bytes:
 
 def dictionary_page(body: bytes, count: int) -> bytes:
     """A whole dictionary page, not compressed. In: its values in the encoding PLAIN, how many"""
-    return b"".join(_page(body, body, _DICTIONARY_PAGE, _dictionary_page(count)))
+    return b"".join(_page(body, body, DICTIONARY_PAGE, _dictionary_page(count)))
 
 
 def _dictionary_page(values: int) -> bytes:

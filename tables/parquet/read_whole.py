@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns.arrays import one_array
-from tables.parquet import thrift
+from tables.parquet.code_pages import page_header
 from tables.parquet.codes import read_codes
+from tables.parquet.encode_pages import DICTIONARY_PAGE
 
 # A page without values: its header, and what compression makes of nothing.
 _EMPTY_PAGE_BYTES_MAX: Final = 48
@@ -71,21 +72,17 @@ def _empty_leaves(view: memoryview, metadata: pq.FileMetaData) -> set[int]:
 
 
 def _has_no_values(view: memoryview, chunk: Any) -> bool:
-    """PageHeader: dictionary_page_header = 7. DictionaryPageHeader: num_values = 1"""
+    """Whether its dictionary is empty. DictionaryPageHeader: num_values = 1"""
     if not chunk.has_dictionary_page:
         return False
     start, end = chunk.dictionary_page_offset, chunk.data_page_offset
     if not 0 < start < end <= start + _EMPTY_PAGE_BYTES_MAX:
         return False
-    reader = thrift.ThriftReader(bytes(view[start:end]))
     try:
-        for number, type_ in reader.fields():
-            if number == 7:
-                return next(reader.fields())[0] == 1 and reader.number() == 0
-            reader.skip(type_)
-    except (IndexError, ValueError, StopIteration):
+        header = page_header(bytes(view[start:end]), 0)
+    except (IndexError, ValueError):
         return False  # Arrow says what is wrong with it
-    return False
+    return header.type == DICTIONARY_PAGE and list(header.inner[:1]) == [0]
 
 
 def _with_fields(array: Any, type_: Any) -> Any:
