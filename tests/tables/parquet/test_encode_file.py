@@ -90,6 +90,25 @@ def test_bounds_are_those_of_the_rows() -> None:
     assert (repr(found[1].min), repr(found[1].max)) == ("-0.0", "0.0")
 
 
+def test_bounds_of_numbers_in_runs() -> None:
+    """Such as the facts of a trace: only one of each run is looked at. So are all values of whole dictionaries."""
+    runs = np.repeat(np.arange(500) * 37 % 91, 30)
+    text = np.array([f"{number:02}" for number in range(91)])
+    table = pa.table(
+        {"trace_start_ns": runs, "nested_left": pa.array(runs, pa.int32()), "kind": pa.array(runs, pa.int8())}
+    )
+    table = table.append_column("name", pa.DictionaryArray.from_arrays(pa.array(runs), pa.array(text)))
+    data = encode_rows(table, {}, 4096, all_used=True)
+    assert pq.read_table(pa.BufferReader(data)).to_pydict() == table.to_pydict()
+    group = pq.read_metadata(pa.BufferReader(data)).row_group(0)
+    bounds = {group.column(n).path_in_schema: group.column(n).statistics for n in (0, 2, 3)}
+    assert {name: (one.min, one.max) for name, one in bounds.items()} == {
+        "trace_start_ns": (0, 90),
+        "kind": (0, 90),
+        "name": ("00", "90"),
+    }
+
+
 @pytest.mark.parametrize("size", [pytest.param(64, id="identifiers"), pytest.param(1 << 18, id="large values")])
 def test_large_values_are_left_to_arrow(size: int) -> None:
     """It begins new pages where they need it."""
