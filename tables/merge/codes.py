@@ -66,7 +66,7 @@ def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Moved
 
 
 def _are_few(arrays: Sequence[Any | None], rows: int) -> bool:
-    return sum(len(array) - array.null_count for array in arrays if array is not None) <= _FEW_SHARE * rows
+    return bool(sum(len(array) - array.null_count for array in arrays if array is not None) <= _FEW_SHARE * rows)
 
 
 def _few_codes(

@@ -7,7 +7,7 @@ its host: that takes as long as compressing a page, and three times as long as d
 import threading
 from typing import Final
 
-from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
+from zstandard import CONTENTSIZE_UNKNOWN, ZstdCompressor, ZstdDecompressor, ZstdError, frame_content_size
 
 _LEVEL: Final = 1
 
@@ -29,6 +29,9 @@ def compress(body: bytes) -> bytes:
 def decompress(packed: bytes, size: int) -> bytes:
     """So many bytes. Raises: ValueError if there are others"""
     try:
+        # What a frame says is allocated before anything is decompressed.
+        if frame_content_size(packed) not in (size, -1, CONTENTSIZE_UNKNOWN):
+            raise ValueError(f"a frame that is not of {size} bytes")
         body = _contexts.decompressor.decompress(packed, max_output_size=size)
     except ZstdError as err:
         raise ValueError(str(err)) from err
