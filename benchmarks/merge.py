@@ -1,6 +1,6 @@
 """Speed and memory of merging blocks, without a cluster.
 
-    python -m benchmarks.merge [--spans N] [--segment-spans N] [--copies N] [--folder FOLDER]
+    python -m benchmarks.merge [--spans N] [--segment-spans N] [--copies N] [--repeat N] [--folder FOLDER]
 
 Seals the benchmark's workload into segments, as the live store does, writes them as blocks on local disk, and merges
 them with `tables.merge.merge_blocks` in a process of its own. Prints spans per CPU second, bytes per span, and peak
@@ -84,22 +84,24 @@ def write_blocks(store: ObjectStore, files: list[Path], copies: int) -> list[Blo
     return metas
 
 
-def merge_all(folder: Path) -> int:
+def merge_all(folder: Path, repeat: int) -> int:
     """Merges all blocks of a folder, and prints what it took. Runs in a process of its own."""
     store = ObjectStore(StorageConfig("local", str(folder)))
     metas = [decode_meta(path, store.get(path) or b"") for path in store.paths("blocks") if path.endswith("/meta.json")]
-    begin_mb = _peak_mb()
-    cpu_s, wall_s = time.process_time(), time.monotonic()
-    merged, repeated = merge_blocks(store, metas, COLUMNS_MAX, folder=folder)
-    cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
-    peak_mb = _peak_mb()
     spans, size = sum(meta.spans for meta in metas), sum(meta.size_bytes for meta in metas)
-    files = sum(len(meta.files) for meta in metas)
-    print(
-        f"{spans:,} spans of {files} files, {size / 1e6:,.0f} MB -> {len(merged.files)} files, {repeated} repeated\n"
-        f"{spans / cpu_s:,.0f} spans per CPU second ({cpu_s / spans * 1e6:.2f} us each; {wall_s:.1f} s in all)\n"
-        f"{merged.size_bytes / merged.spans:.1f} B/span; peak {peak_mb:,.0f} MB, {begin_mb:,.0f} MB before"
-    )
+    print(f"{spans:,} spans of {sum(len(meta.files) for meta in metas)} files, {size / 1e6:,.0f} MB", flush=True)
+    for _ in range(repeat):
+        begin_mb = _peak_mb()
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        merged, repeated = merge_blocks(store, metas, COLUMNS_MAX, folder=folder)
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+        print(
+            f"-> {len(merged.files)} files, {repeated} repeated: "
+            f"{spans / cpu_s:,.0f} spans per CPU second ({cpu_s / spans * 1e6:.2f} us each; {wall_s:.1f} s in all), "
+            f"{merged.size_bytes / merged.spans:.1f} B/span; peak {_peak_mb():,.0f} MB, {begin_mb:,.0f} MB before",
+            flush=True,
+        )
+        shutil.rmtree(folder / merged.folder)
     return 0
 
 
@@ -150,12 +152,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--spans", type=int, default=1_000_000, help="of the workload")
     parser.add_argument("--segment-spans", type=int, default=65_536)
     parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=1, help="merges in the same process")
     parser.add_argument("--folder", type=Path, help="for the blocks, on a real disk (default: beside the workloads)")
     parser.add_argument("--merge-only", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parquet-alone", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     if given.merge_only is not None:
-        return merge_all(given.merge_only)
+        return merge_all(given.merge_only, given.repeat)
     if given.parquet_alone is not None:
         return parquet_alone(given.parquet_alone)
     source = workload.cached(workload.Options(spans=given.spans))
@@ -167,9 +170,10 @@ def main(argv: list[str]) -> int:
             files[-1].write_bytes(to_parquet(table))
         write_blocks(ObjectStore(StorageConfig("local", str(folder / "bucket"))), files, given.copies)
         command = [sys.executable, "-m", "benchmarks.merge"]
-        # First, as a merge adds its own files.
         codes = [
-            subprocess.run([*command, step, str(folder / "bucket")], check=False).returncode
+            subprocess.run(
+                [*command, step, str(folder / "bucket"), "--repeat", str(given.repeat)], check=False
+            ).returncode
             for step in ("--parquet-alone", "--merge-only")
         ]
         return max(codes)

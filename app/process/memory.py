@@ -1,12 +1,10 @@
 """Returns memory to the system after a burst: allocators would otherwise keep it for good."""
 
-import os
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
-from tables.free_memory import release_free_memory
+from tables.free_memory import release_free_memory, resident_bytes
 
 _SECONDS_BETWEEN: Final = 1.0
 _lock = threading.Lock()
@@ -48,11 +46,3 @@ def has_grown(bytes_max: int) -> bool:
         return False
     _asked_s = now_s
     return grown_bytes() > bytes_max
-
-
-def resident_bytes() -> int:
-    """Of this process; 0 where the system does not say it (other than Linux)."""
-    try:
-        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

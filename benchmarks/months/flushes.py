@@ -18,13 +18,12 @@ from pathlib import Path
 from time import process_time
 from typing import Any, Final
 
-from app.process.memory import resident_bytes
 from app.settings import Settings
 from benchmarks.months.simulation import CLUSTER, Months, Plan, in_folder
 from benchmarks.small_blocks import Asked, asked
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
-from tables.free_memory import release_free_memory
+from tables.free_memory import release_free_memory, resident_bytes
 from tables.merge.merge_blocks import merge_blocks
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig

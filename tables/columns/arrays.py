@@ -85,6 +85,8 @@ def take_rows(array: Any, rows: Int64s) -> Any:
         values: npt.NDArray[Any] = fixed_bytes(array).view(_ID_WORDS[type_.byte_width]).reshape(-1)
     elif (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and len(array):
         values = value_slots(array)
+    elif pa.types.is_boolean(type_) and len(array):
+        return _taken_bits(array, rows)
     else:
         return pc.take(array, pa.array(rows), boundscheck=False)
     valid = None
@@ -92,6 +94,19 @@ def take_rows(array: Any, rows: Int64s) -> Any:
         valid = pa.py_buffer(np.packbits(valid_rows(array).take(rows), bitorder="little"))
     taken = np.ascontiguousarray(values.take(rows))
     return pa.Array.from_buffers(type_, len(rows), [valid, pa.py_buffer(taken)])
+
+
+def _taken_bits(array: Any, rows: Int64s) -> Any:
+    """Booleans by rows: a byte each meanwhile, which says whether it is null, too."""
+    first, skipped = divmod(array.offset, 8)
+    packed = np.frombuffer(array.buffers()[1], np.uint8)[first:]
+    values = np.unpackbits(packed, count=skipped + len(array), bitorder="little")[skipped:]
+    if not array.null_count:
+        bits = np.packbits(values.take(rows), bitorder="little")
+        return pa.Array.from_buffers(array.type, len(rows), [None, pa.py_buffer(bits)])
+    taken = (values | valid_rows(array).view(np.uint8) << 1).take(rows)
+    valid, values = (np.packbits(bit, bitorder="little") for bit in (taken & 2, taken & 1))
+    return pa.Array.from_buffers(array.type, len(rows), [pa.py_buffer(valid), pa.py_buffer(values)])
 
 
 def _taken_codes(codes: Any, rows: Int64s) -> Any:
@@ -140,6 +155,17 @@ def big_endian(array: Any) -> npt.NDArray[np.uint64]:
 def index_type(size: int) -> type[np.int16] | type[np.int32]:
     """The smallest index type for a dictionary of `size` values; it makes records smaller."""
     return np.int16 if size <= np.iinfo(np.int16).max else np.int32
+
+
+def narrow_dtype(size: int) -> np.dtype[Any]:
+    """The narrowest indices for a dictionary of `size` values, in memory: most have few, and there are many columns."""
+    return np.dtype(np.int8 if size <= np.iinfo(np.int8).max else index_type(size))
+
+
+def index_array(codes: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> Any:
+    """An integer Array over the memory of `codes`. valid: which are not null; None: all"""
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(codes.dtype), len(codes), [bits, pa.py_buffer(codes)])
 
 
 def dictionary(codes: npt.NDArray[Any], values: pa.Array) -> pa.DictionaryArray:

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
-from tables.columns.arrays import concat, one_array, take_lists, take_rows, valid_rows, value_slots
-from tables.columns.types import Bools, Int64s
+from tables.columns.arrays import concat, numbers, one_array, take_lists, take_rows, valid_rows, value_slots
+from tables.columns.types import Bools
+from tables.merge.codes import Moved, joined_codes
 from tables.merge.inputs import Columns, narrow
 
 # Dictionaries of so many values are always looked through for those that no row has.
@@ -35,65 +36,34 @@ def column_names(parts: Iterable[Part]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part.columns))
 
 
-def joined(name: str, parts: Sequence[Part], order: Int64s | None) -> Any:
+def joined(name: str, parts: Sequence[Part], order: Moved | None) -> Any:
     """A column of all parts; null, or what stands for nothing, where a part has not the column.
 
     order: which row of all comes where; None: as they are
     """
     present = [part.columns[name] for part in parts if name in part.columns]
     if any(pa.types.is_dictionary(array.type) for array in present):
-        array = _joined_dictionaries(name, parts)
-    else:
-        type_ = present[0].type
-        array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
-        array = filled(name, array)
+        encoded = [_encoded(name, part) for part in parts]
+        absent = "" if name in EMPTY_TEXTS else None
+        return joined_codes(encoded, [part.rows for part in parts], order, absent)
+    type_ = present[0].type
+    array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
+    array = filled(name, array)
     if order is not None:
         lists = name in MOSTLY_EMPTY and array.null_count == 0
-        array = take_lists(array, order) if lists else take_rows(array, order)
+        array = take_lists(array, order.rows) if lists else take_rows(array, order.rows)
     return array
 
 
-def _joined_dictionaries(name: str, parts: Sequence[Part]) -> Any:
-    encoded = []
-    for part in parts:
-        array = part.columns.get(name)
-        if array is not None and not pa.types.is_dictionary(array.type):
-            array = array.dictionary_encode()
-        if array is not None and not part.whole and len(array.dictionary) > _DICTIONARY_PER_ROW * len(array):
-            array = without_unused(array)
-        encoded.append(array)
-    dictionaries = [array.dictionary for array in encoded if array is not None]
-    values = dictionaries[0]
-    indices = [None if array is None else array.indices for array in encoded]
-    if not all(other is values or other.equals(values) for other in dictionaries[1:]):
-        unified = concat(dictionaries).dictionary_encode()
-        values, at = unified.dictionary, 0
-        for number, array in enumerate(encoded):
-            if array is not None:
-                place = unified.indices.slice(at, len(array.dictionary))
-                at += len(array.dictionary)
-                indices[number] = pc.take(place, array.indices, boundscheck=False)
-    types = {one.type for one in indices if one is not None}
-    type_ = max(types, key=lambda each: each.bit_width)
-    fill = pa.scalar(None, type_)
-    if name in EMPTY_TEXTS:
-        values, code = _with_value(values, "")
-        type_, fill = pa.int32(), pa.scalar(code, pa.int32())
-    filled = []
-    for part, one in zip(parts, indices, strict=True):
-        if one is None:
-            filled.append(pa.repeat(fill, part.rows))
-        else:
-            wide = one if one.type == type_ else one.cast(type_)
-            filled.append(wide if not fill.is_valid else pc.fill_null(wide, fill))
-    return narrow(pa.DictionaryArray.from_arrays(concat(filled), values, safe=False))
-
-
-def _with_value(values: Any, value: str) -> tuple[Any, int]:
-    code = pc.index(values, pa.scalar(value, values.type)).as_py()
-    if code >= 0:
-        return values, code
-    return pa.concat_arrays([values, pa.array([value], values.type)]), len(values)
+def _encoded(name: str, part: Part) -> Any | None:
+    array = part.columns.get(name)
+    if array is None:
+        return None
+    if not pa.types.is_dictionary(array.type):
+        return array.dictionary_encode()
+    if not part.whole and len(array.dictionary) > _DICTIONARY_PER_ROW * len(array):
+        return without_unused(array)
+    return array
 
 
 def without_unused(array: Any) -> Any:
@@ -111,17 +81,15 @@ def without_unused(array: Any) -> Any:
 def _used(codes: Any, values: int) -> Bools:
     """Which of the values of a dictionary a row has. Some rows show most of them."""
     used = np.zeros(values, np.bool_)
-    for first in range(0, len(codes), _LOOKED_AT_ROWS):
-        some = codes.slice(first, _LOOKED_AT_ROWS)
-        slots = value_slots(some)
-        used[slots[valid_rows(some)] if some.null_count else slots] = True
-        if used.all():
-            break
-        missing = np.flatnonzero(~used)
-        if len(missing) <= _LOOKED_FOR_VALUES:
-            for value in missing.tolist():
-                used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
-            break
+    some = codes.slice(0, _LOOKED_AT_ROWS)
+    slots = value_slots(some)
+    used[slots[valid_rows(some)] if some.null_count else slots] = True
+    missing = np.flatnonzero(~used)
+    if len(missing) > _LOOKED_FOR_VALUES:
+        used[numbers(codes.slice(_LOOKED_AT_ROWS).unique().drop_null())] = True
+    else:
+        for value in missing.tolist():
+            used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
     return used
 
 

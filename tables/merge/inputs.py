@@ -9,23 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.columns import overflow
-from tables.columns.arrays import one_array, valid_rows, value_slots
+from tables.columns.arrays import index_array, narrow_dtype, one_array, valid_rows, value_slots
 from tables.columns.trace_index import Ids, trace_index
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, check_type, reading
 from tables.parquet.footer_guard import read_guarded
 from tables.parquet.layout import column_type
+from tables.parquet.read_whole import read_whole
 from tables.schema import FIXED, parse_attribute_column
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
 Columns = dict[str, Any]
 
-_LINKS: Final = "links.list."
-_LEAVES_MIN: Final = 2
 _PLAIN_BYTES_MAX: Final = 16 << 20
-_CODES_INT8: Final = np.iinfo(np.int8).max
-_CODES_INT16: Final = np.iinfo(np.int16).max
 
 
 class Sample(NamedTuple):
@@ -97,24 +94,17 @@ class ParquetInput:
                 raise DamagedError(self.name, problem)
             metadata = self._metadata(pa.BufferReader(data))
             # Few rows take little as plain texts, even if each had the longest text: then this is the cheapest way.
-            plain = self.rows * metadata.row_group(0).total_byte_size <= _PLAIN_BYTES_MAX
-            file = pq.ParquetFile(
-                pa.BufferReader(data),
-                metadata=metadata,
-                read_dictionary=None if plain else _dictionaries(metadata),
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
-            table = _read(file)
-        if table.num_rows != self.rows:
-            raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
-        found = {name: one_array(table[name]) for name in table.column_names}
+            few = self.rows * metadata.row_group(0).total_byte_size <= _PLAIN_BYTES_MAX
+            found = read_whole(data, metadata, () if few else _dictionaries(metadata))
+        for array in found.values():
+            if len(array) != self.rows:
+                raise DamagedError(self.name, f"has {len(array)} rows of {self.rows}")
         if not self._is_known:
             self._check_columns(found)
         check_codes(self.name, found.values())
         repeating = _repeating_numbers(metadata)
         return {
-            name: narrow(_as_codes(array) if name in repeating else array)
+            name: narrow(_as_codes(array) if name in repeating and not pa.types.is_dictionary(array.type) else array)
             for name, array in found.items()
             if array.null_count < self.rows
         }
@@ -151,11 +141,11 @@ def sampled(trace_ids: Any, step: int) -> Ids:
 
 
 def narrow(array: Any) -> Any:
-    """A DictionaryArray with the narrowest indices: most columns have few values, and there are many columns."""
+    """A DictionaryArray with the narrowest indices."""
     if not pa.types.is_dictionary(array.type):
         return array
-    values = len(array.dictionary)
-    type_ = pa.int8() if values <= _CODES_INT8 else pa.int16() if values <= _CODES_INT16 else pa.int32()
+    stored = narrow_dtype(len(array.dictionary))
+    type_ = pa.from_numpy_dtype(stored)
     if array.type.index_type == type_:
         return array
     indices = array.indices
@@ -163,25 +153,9 @@ def narrow(array: Any) -> Any:
         indices = indices.cast(type_, safe=False)
     else:
         # Where Arrow's cast looks at each bit that says null, numpy converts all.
-        codes = value_slots(indices).astype(type_.to_pandas_dtype())
+        codes = value_slots(indices).astype(stored)
         indices = pa.Array.from_buffers(type_, len(indices), [indices.buffers()[0], pa.py_buffer(codes)])
     return pa.DictionaryArray.from_arrays(indices, array.dictionary, safe=False)
-
-
-def _read(file: pq.ParquetFile) -> pa.Table:
-    """All columns. Links, which few files have, are eleven leaves: the others follow if one has something."""
-    group = file.metadata.row_group(0)
-    paths = [group.column(number).path_in_schema for number in range(file.metadata.num_columns)]
-    links = [number for number, path in enumerate(paths) if path.startswith(_LINKS)]
-    if len(links) < _LEAVES_MIN:
-        return file.reader.read_row_group(0, use_threads=False)
-    rest = [number for number, path in enumerate(paths) if not path.startswith(_LINKS)]
-    one = one_array(file.reader.read_row_group(0, column_indices=links[:1], use_threads=False).column(0))
-    if one.null_count or len(one.values):
-        return file.reader.read_row_group(0, use_threads=False)
-    table = file.reader.read_row_group(0, column_indices=rest, use_threads=False)
-    none = pa.array([], file.schema_arrow.field("links").type.value_type)
-    return table.append_column("links", pa.ListArray.from_arrays(one.offsets, none))
 
 
 def _as_codes(array: Any) -> Any:
@@ -192,9 +166,7 @@ def _as_codes(array: Any) -> Any:
     encoded = pa.array(value_slots(array)[valid]).dictionary_encode()
     codes = np.zeros(len(array), np.int32)
     codes[valid] = value_slots(encoded.indices)
-    bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    indices = pa.Array.from_buffers(pa.int32(), len(array), [bits, pa.py_buffer(codes)])
-    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, safe=False)
+    return pa.DictionaryArray.from_arrays(index_array(codes, valid), encoded.dictionary, safe=False)
 
 
 def _repeating_numbers(metadata: pq.FileMetaData) -> frozenset[str]:

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import Ids, trace_index
-from tables.free_memory import release_free_memory
+from tables.free_memory import FreeMemoryLimit, release_free_memory
 from tables.merge.attributes import attribute_counts, rare_attributes
 from tables.merge.columns import Part
 from tables.merge.inputs import MergeInput
@@ -32,8 +32,8 @@ _ONE_FILE_BYTES: Final = 32 << 20
 _HELD_BYTES_MAX: Final = 64 << 20
 # So many ids are looked at for each range: ranges differ by some hundredths.
 _SAMPLES_A_RANGE: Final = 256
-# What decoding leaves in the allocators adds up: after so many rows it goes back to the system.
-_ROWS_BETWEEN_RELEASES: Final = 131_072
+# What allocators keep for later may add up to so much.
+_GROWN_BYTES_MAX: Final = 224 << 20
 # More inputs that overlap are merged in two passes: the rows that a range has of each would be too few.
 _INPUTS_MAX: Final = 96
 # The first pass makes smaller parts, as the second one decodes each as a whole.
@@ -64,17 +64,30 @@ def merge(
     Memory: the rows of one file, decoded, about three times; 64 MB; and the columns of the input with the most rows.
     Raises: DamagedError, StorageError, OSError if the folder has no room
     """
+    memory = FreeMemoryLimit(_GROWN_BYTES_MAX)
     with Spill(folder, _HELD_BYTES_MAX) as spill:
-        for rows in _merged(list(inputs), attribute_columns_max, file_rows, spill):
+        for rows in _merged(list(inputs), _Settings(attribute_columns_max, file_rows, spill, memory)):
+            # What the inputs' rows took is free by now, but still resident; encoding takes other memory.
+            memory.keep()
             file = _file(rows)
             # The table of one file is gone before that of the next is made.
             rows.free()
-            release_free_memory()
+            memory.keep()
             yield file
             del file
+    release_free_memory()
 
 
-def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> Iterator[MergedRows]:
+class _Settings(NamedTuple):
+    """What all passes of a merge share."""
+
+    attribute_columns_max: int
+    file_rows: int
+    spill: Spill
+    memory: FreeMemoryLimit
+
+
+def _merged(inputs: list[MergeInput], settings: _Settings) -> Iterator[MergedRows]:
     inputs = [one for one in inputs if one.rows]
     repeated = 0
     if len(inputs) > _INPUTS_MAX:
@@ -84,11 +97,12 @@ def _merged(inputs: list[MergeInput], attribute_columns_max: int, file_rows: int
             inputs = []
             for first in range(0, len(ordered), _INPUTS_MAX):
                 some = ordered[first : first + _INPUTS_MAX]
-                for rows in _Merge(some, attribute_columns_max, max(1, file_rows // _PASS_FILES), spill).run():
+                small = settings._replace(file_rows=max(1, settings.file_rows // _PASS_FILES))
+                for rows in _Merge(some, small).run():
                     repeated += rows.repeated
-                    inputs.append(SpilledInput(rows.table, spill.new_path()))
+                    inputs.append(SpilledInput(rows.table, settings.spill.new_path()))
                     rows.free()
-    for rows in _Merge(inputs, attribute_columns_max, file_rows, spill).run():
+    for rows in _Merge(inputs, settings).run():
         rows.repeated += repeated
         repeated = 0
         yield rows
@@ -108,21 +122,19 @@ def _file(rows: MergedRows) -> MergedFile:
     starts, durations = (numbers(one_array(table[name])) for name in ("start_ns", "duration_ns"))
     first_ns, last_ns = time_range_ns(starts, durations)
     ids = trace_index(one_array(table["trace_id"])).ids
-    # What the inputs' rows took is free by now, but still resident; encoding takes other memory.
-    release_free_memory()
-    return MergedFile(encode_parquet(table), table.num_rows, first_ns, last_ns, ids, rows.repeated)
+    return MergedFile(encode_parquet(table, all_used=True), table.num_rows, first_ns, last_ns, ids, rows.repeated)
 
 
 class _Merge:
     """One pass."""
 
-    def __init__(self, inputs: Sequence[MergeInput], attribute_columns_max: int, file_rows: int, spill: Spill) -> None:
-        self._columns_max, self._spill = attribute_columns_max, spill
+    def __init__(self, inputs: Sequence[MergeInput], settings: _Settings) -> None:
+        self._columns_max, self._spill = settings.attribute_columns_max, settings.spill
+        self._memory = settings.memory
         self._counts = Counter[str]()
         self._rare: frozenset[str] = frozenset()
         self._held: dict[int, HeldRows] = {}  # by input
-        self._decoded_rows = 0
-        self._plan(inputs, file_rows)
+        self._plan(inputs, settings.file_rows)
 
     def _plan(self, inputs: Sequence[MergeInput], file_rows: int) -> None:
         rows = sum(one.rows for one in inputs)
@@ -145,7 +157,7 @@ class _Merge:
             if parts:
                 if self._counts:
                     self._rare = rare_attributes(self._counts, self._columns_max)
-                yield merge_rows(parts, self._rare)
+                yield merge_rows(parts, self._rare, self._memory)
 
     def _parts(self, number: int) -> list[Part]:
         """What the inputs have of a range. Opens those that begin in it."""
@@ -156,10 +168,7 @@ class _Merge:
             self._held[which] = HeldRows(columns, self._ends(columns["trace_id"], number), number)
             self._spill.hold(self._held[which])
             del columns
-            self._decoded_rows += one.rows
-            if self._decoded_rows >= _ROWS_BETWEEN_RELEASES:
-                self._decoded_rows = 0
-                release_free_memory()
+            self._memory.keep()
         found = []
         for which, held in sorted(self._held.items()):
             rows = held.rows(number)

@@ -9,6 +9,7 @@ from tables.columns.arrays import big_endian, numbers, ranges
 from tables.columns.trace_index import trace_index
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import SortKeys, equal_to_previous, suspects
+from tables.merge.codes import Moved
 from tables.merge.columns import Part, concatenated
 
 
@@ -114,7 +115,7 @@ def _sort_joined(found: RowOrder) -> None:
     found.rows[places] = rows[found.keys.order(rows, trace)]
 
 
-def moved_rows(rows: Int64s, total: int) -> Int64s | None:
+def moved(rows: Int64s, total: int) -> Moved | None:
     """The order of rows; None: they stay where they are."""
     stay = len(rows) == total and bool((rows[1:] > rows[:-1]).all())
-    return None if stay else rows
+    return None if stay else Moved(rows, total)

@@ -4,27 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
 from tables.columns.arrays import take_rows
 from tables.columns.repeated import FIRST_COLUMNS, repeated_in_steps
 from tables.columns.types import Int64s
+from tables.free_memory import FreeMemoryLimit
 from tables.merge.attributes import Attributes
+from tables.merge.codes import Moved
 from tables.merge.columns import Part, column_names, joined, without_unused
 from tables.merge.facts import set_facts
-from tables.merge.order import RowOrder, moved_rows, row_order
+from tables.merge.order import RowOrder, moved, row_order
 from tables.schema import FIXED
 
-# Memory of columns that are done goes back to the system each time that it is so much: Arrow's pool does not reuse it,
-# as the next column's pieces have other sizes.
+# How often memory of columns that are done is looked at, in bytes: Arrow's pool does not reuse all of it, as the next
+# column's pieces have other sizes.
 _FREED_BYTES_MAX: Final = 16 << 20
 
 
 @dataclass(slots=True, eq=False)
 class MergedRows:
-    """table: sorted, in the form of `tables.schema`; repeated: how many rows were left out since they came twice"""
+    """table: sorted, in the form of `tables.schema`, with each value of its dictionaries in some row
+
+    repeated: how many rows were left out since they came twice
+    """
 
     table: pa.Table
     repeated: int
@@ -34,16 +38,16 @@ class MergedRows:
         self.table = self.table.slice(0, 0).select([])
 
 
-def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
+def merge_rows(parts: Sequence[Part], rare: frozenset[str], memory: FreeMemoryLimit) -> MergedRows:
     """The rows sorted, without exact duplicates, with the facts of their traces.
 
     parts: all rows that the inputs have of some traces; at least one row
-    rare: attributes that go to the overflow
+    rare: attributes that go to the overflow; memory: what the allocators may keep
     """
     order = row_order(parts)
     attributes = Attributes(parts, rare)
     dropped = _drop_repeated(order, parts, attributes)
-    columns = _columns(parts, order.rows, attributes, free=True)
+    columns = _columns(parts, order.rows, attributes, memory)
     set_facts(columns, order)
     rows = len(order.rows)
     fixed = {field.name: columns.pop(field.name, None) for field in FIXED}
@@ -53,19 +57,12 @@ def merge_rows(parts: Sequence[Part], rare: frozenset[str]) -> MergedRows:
     return MergedRows(pa.table(table | columns), dropped)
 
 
-def _drop(part: Part, name: str) -> int:
-    """Drops a column. Out: about how many bytes that frees, without its dictionary"""
-    array = part.columns.pop(name, None)
-    if array is None:
-        return 0
-    return int(array.indices.nbytes if pa.types.is_dictionary(array.type) else array.nbytes)
-
-
 def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attributes) -> int:
+    total = sum(part.rows for part in parts)
     suspects, group = order.suspects()
     repeated = repeated_in_steps(
         group,
-        lambda: {name: joined(name, parts, order.rows[suspects]) for name in FIRST_COLUMNS},
+        lambda: {name: joined(name, parts, Moved(order.rows[suspects], total)) for name in FIRST_COLUMNS},
         lambda alike: _columns(parts, order.rows[suspects[alike]], attributes),
     )
     if repeated.any():
@@ -73,13 +70,15 @@ def _drop_repeated(order: RowOrder, parts: Sequence[Part], attributes: Attribute
     return int(repeated.sum())
 
 
-def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, free: bool = False) -> dict[str, Any]:
+def _columns(
+    parts: Sequence[Part], rows: Int64s, attributes: Attributes, memory: FreeMemoryLimit | None = None
+) -> dict[str, Any]:
     """All columns of some rows but those without a value.
 
-    rows: which of all rows, in their new order; free: whether the parts need not keep what is done
+    rows: which of all rows, in their new order; memory: None: the parts must keep what is done
     """
     total = sum(part.rows for part in parts)
-    order = moved_rows(rows, total)
+    order = moved(rows, total)
     all_used = len(rows) == total and all(part.whole for part in parts)
     hidden = set(attributes.from_overflow())
     rare: dict[str, Any] = {}
@@ -93,19 +92,20 @@ def _columns(parts: Sequence[Part], rows: Int64s, attributes: Attributes, *, fre
         if name in hidden:
             own = joined(name, parts, None) if name in names else None
             array = attributes.column(name, own)
-            array = array if order is None else take_rows(array, order)
+            array = array if order is None else take_rows(array, order.rows)
         else:
             array = joined(name, parts, order)
-        if free:
-            freed += sum(_drop(part, name) for part in parts)
+        if memory is not None:
+            for part in parts:
+                part.columns.pop(name, None)
+            # About as much as is free now.
+            freed += array.nbytes
             if freed >= _FREED_BYTES_MAX:
                 freed = 0
-                pa.default_memory_pool().release_unused()
+                memory.keep()
         if array.null_count < len(array):
             used = all_used or not pa.types.is_dictionary(array.type)
             columns[name] = array if used else without_unused(array)
     if order is None:
         return columns | attributes.to_overflow(rare, None)
-    place = np.full(total, -1, np.int64)
-    place[rows] = np.arange(len(rows))
-    return columns | attributes.to_overflow(rare, place)
+    return columns | attributes.to_overflow(rare, order.places())

@@ -29,6 +29,8 @@ _DICTIONARY_BYTES_MAX: Final = 1 << 20
 # A dictionary must not have more than this share of the values.
 _DISTINCT_SHARE_MAX: Final = 0.5
 _STATISTIC_BYTES_MAX: Final = 4096
+# Numbers that change less often are hashed once for each run of equal ones.
+_RUNS_SHARE_MAX: Final = 0.2
 # As Parquet stores them: there are no narrow integers.
 _STORED: Final[dict[Any, npt.DTypeLike]] = {
     pa.int8(): "<i4",
@@ -102,10 +104,13 @@ class _Bits:
         return np.packbits(self._values[first:end], bitorder="little").tobytes()
 
 
-def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> EncodedChunk | None:
+def encode_flat(
+    array: Any, starts: Sequence[int], *, with_statistics: bool, all_used: bool = False
+) -> EncodedChunk | None:
     """The column's pages, as quick to write as can be; None: this column is better written by Arrow.
 
     starts: the first row of each page, and the number of rows, at least 1
+    all_used: whether some row has each value of the column's dictionary
     """
     made = _values_of(array)
     if made is None:
@@ -113,7 +118,7 @@ def encode_flat(array: Any, starts: Sequence[int], *, with_statistics: bool) -> 
     values, distinct = made
     draft = ChunkDraft(values.dictionary)
     if with_statistics:
-        if pa.types.is_dictionary(array.type):  # which may have values that no row has
+        if pa.types.is_dictionary(array.type) and not all_used:
             distinct = array.dictionary.take(pc.unique(array.indices).drop_null())
         draft.statistics = statistics(distinct, array.null_count)
     valid = None
@@ -179,20 +184,36 @@ def _numbers(present: Any) -> tuple[_Values, Any]:
     stored = np.dtype(_STORED[present.type])
     # Doubles by their bits: there are several zeros and not-a-numbers.
     bits = present.view(pa.int64()) if present.type == pa.float64() else present
-    encoded = bits.dictionary_encode()
-    if not _pays(len(encoded.dictionary), len(present), stored.itemsize):
+    codes, dictionary = _repeats(bits)
+    if not _pays(len(dictionary), len(present), stored.itemsize):
         return _Plain(numbers(present).astype(stored, copy=False)), present
-    distinct = encoded.dictionary.view(present.type) if bits is not present else encoded.dictionary
+    distinct = dictionary.view(present.type) if bits is not present else dictionary
     body = numbers(distinct).astype(stored, copy=False).tobytes()
-    return _Codes(numbers(encoded.indices), (body, len(distinct))), distinct
+    return _Codes(codes, (body, len(distinct))), distinct
+
+
+def _repeats(array: Any) -> tuple[npt.NDArray[Any], Any]:
+    """Codes of integers, and their dictionary. Facts of a trace are the same in all its rows, which lie together: then
+    only one of these is hashed.
+    """
+    values = numbers(array)
+    begins = np.flatnonzero(values[1:] != values[:-1]) + 1
+    if len(begins) > _RUNS_SHARE_MAX * len(values):
+        encoded = array.dictionary_encode()
+        return numbers(encoded.indices), encoded.dictionary
+    firsts = np.r_[np.zeros(min(len(values), 1), np.int64), begins]
+    encoded = pa.array(values[firsts]).dictionary_encode()
+    return np.repeat(numbers(encoded.indices), np.diff(firsts, append=len(values))), encoded.dictionary
 
 
 def _ids(present: Any) -> tuple[_Values, Any]:
     """Equal ids lie together, if they repeat."""
     data = fixed_bytes(present)
     words = data.view(np.uint64) if data.shape[1] % 8 == 0 else data
-    new = np.ones(len(data), np.bool_)
-    new[1:] = (words[1:] != words[:-1]).any(axis=1)
+    new = np.zeros(len(data), np.bool_)
+    new[:1] = True
+    for word in words.T:  # faster than any(axis=1)
+        new[1:] |= word[1:] != word[:-1]
     firsts = np.flatnonzero(new)
     if not _pays(len(firsts), len(data), data.shape[1]):
         return _Plain(data), present

@@ -43,15 +43,18 @@ class _Leaf(NamedTuple):
     parts: Sequence[Any]
 
 
-def encode_parquet(table: pa.Table, metadata: dict[str, str] | None = None) -> pa.Buffer:
-    """As `tables.parquet.write.to_parquet`: the same rows, to be read in the same way, in fewer bytes."""
+def encode_parquet(table: pa.Table, metadata: dict[str, str] | None = None, *, all_used: bool = False) -> pa.Buffer:
+    """As `tables.parquet.write.to_parquet`: the same rows, to be read in the same way, in fewer bytes.
+
+    all_used: whether some row has each value of each dictionary, so that its bounds are those of the rows
+    """
     if table.num_rows < _ROWS_MIN or any(layout(name) is None for name in table.column_names):
         return to_parquet(table, metadata)
     flat = one_chunk(table)
-    return with_directory(encode_rows(flat, key_values(metadata), PAGE_ROWS), flat)
+    return with_directory(encode_rows(flat, key_values(metadata), PAGE_ROWS, all_used=all_used), flat)
 
 
-def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int) -> pa.Buffer:
+def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all_used: bool = False) -> pa.Buffer:
     """The file. In: columns of the span table, of one chunk each; at least one row"""
     starts = [*range(0, flat.num_rows, page_rows), flat.num_rows]
     layouts = {name: layout(name) for name in flat.column_names}
@@ -59,7 +62,7 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int) -> pa.
     made: dict[str, list[_Leaf]] = {}
     for name, known in layouts.items():
         assert known is not None
-        chunks = _encoded(name, one_array(flat[name]), starts, with_bounds=name in bounded)
+        chunks = _encoded(name, one_array(flat[name]), starts, with_bounds=name in bounded, all_used=all_used)
         if chunks is not None:
             made[name] = [_own_leaf(known, number, chunk) for number, chunk in enumerate(chunks)]
     others = [name for name in flat.column_names if name not in made]
@@ -78,12 +81,14 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int) -> pa.
     return pa.py_buffer(b"".join(parts))
 
 
-def _encoded(name: str, array: Any, starts: Sequence[int], *, with_bounds: bool) -> list[EncodedChunk] | None:
+def _encoded(
+    name: str, array: Any, starts: Sequence[int], *, with_bounds: bool, all_used: bool
+) -> list[EncodedChunk] | None:
     if name in DELTA:
         return None
     if pa.types.is_list(array.type):
         return encode_sparse_lists(array, starts)
-    chunk = encode_flat(array, starts, with_statistics=with_bounds)
+    chunk = encode_flat(array, starts, with_statistics=with_bounds, all_used=all_used)
     return None if chunk is None else [chunk]
 
 

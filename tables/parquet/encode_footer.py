@@ -6,6 +6,7 @@ Source: github.com/apache/parquet-format, parquet.thrift (the names below)
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from tables.columns.varint import varint
 from tables.parquet import thrift
 from tables.parquet.footer import MAGIC
 
@@ -81,14 +82,12 @@ def file_end(
 
 def _offset_index(leaf: DescribedLeaf, at: int) -> bytes:
     """OffsetIndex: page_locations = 1. PageLocation: offset = 1, compressed_page_size = 2, first_row_index = 3."""
-    field, number = thrift.field, thrift.number
-    kinds = (thrift.I64, thrift.I32, thrift.I64)
+    # Not with thrift's functions: a file has thousands of pages.
     places = [
-        b"".join(field(1, kind, number(each)) for kind, each in zip(kinds, (at + offset, size, row), strict=True))
+        b"\x16%b\x15%b\x16%b\0" % (varint(at + offset << 1), varint(size << 1), varint(row << 1))
         for offset, size, row in leaf.pages
     ]
-    listed = thrift.structs(len(places)) + b"".join(place + thrift.STOP for place in places)
-    return field(1, thrift.LIST, listed) + thrift.STOP
+    return thrift.field(1, thrift.LIST, thrift.structs(len(places)) + b"".join(places)) + thrift.STOP
 
 
 def _column_chunk(leaf: DescribedLeaf, at: int, index_at: int, index_bytes: int) -> bytes:

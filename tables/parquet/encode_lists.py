@@ -4,8 +4,9 @@ Arrow's writer takes as long for a row without events as for one with some, for 
 events and links take a quarter of its time. Here work is in proportion to what is in the lists.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,8 +24,9 @@ from tables.parquet.encode_pages import (
     plain_texts,
 )
 
-# With more items Arrow is as fast.
+# With more items Arrow is as fast: it makes the levels of each leaf anew, here most have those of their siblings.
 _ITEMS_PER_ROW_MAX: Final = 0.5
+_ITEMS_PER_ROW_MAX_ALONE: Final = 0.1
 _DICTIONARY_BYTES_MAX: Final = 1 << 20
 # Arrow begins a page where large values need it. Here pages begin at the same rows in all columns.
 _PAGE_BYTES: Final = 4 << 20
@@ -64,13 +66,16 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
     rows, others = np.flatnonzero(np.diff(offsets)), _EMPTY
     if lists.null_count:
         rows, others = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False)), _NULL
-    if max(int(offsets[-1]) - int(offsets[0]), len(rows)) > _ITEMS_PER_ROW_MAX * len(lists):
+    most = _ITEMS_PER_ROW_MAX if pa.types.is_struct(lists.type.value_type) else _ITEMS_PER_ROW_MAX_ALONE
+    if max(int(offsets[-1]) - int(offsets[0]), len(rows)) > most * len(lists):
         return None
     none = np.zeros(len(rows), np.uint8)
     found: list[EncodedChunk] = []
     encoder = _LevelEncoder(starts, others)
     for values, entries, defined in _leaves(lists, _Entries(rows, none, none, rows), 0, 0):
-        found.append(_encode(values, entries, defined, starts, encoder.encode(entries)))
+        levels = encoder.encode(entries)
+        make = partial(_encode, values, entries, defined, starts, levels)
+        found.append(make() if len(values) else encoder.nothing(levels, make))
     return found
 
 
@@ -90,19 +95,32 @@ class _LevelEncoder:
 
     def __init__(self, starts: Sequence[int], others: int) -> None:
         self._starts, self._others = starts, others
-        self._last: tuple[_Entries, _Levels] | None = None
+        self._rows: Int64s | None = None
+        self._made: dict[bytes, _Levels] = {}  # by the definition levels of these rows' entries
+        self._nothing: dict[int, EncodedChunk] = {}
 
     def encode(self, entries: _Entries) -> _Levels:
         """Those of a leaf."""
-        last, made = self._last or (None, None)
-        if last is None or made is None or entries.rows is not last.rows:
-            places = SparseLevels(entries.rows, self._starts)
-            repetition = places.encode(entries.repetition, 0)
-            made = _Levels(places, repetition, places.encode(entries.definition, self._others))
-        elif not np.array_equal(entries.definition, last.definition):
-            made = made._replace(definition=made.places.encode(entries.definition, self._others))
-        self._last = (entries, made)
+        if entries.rows is not self._rows:
+            self._rows, self._made = entries.rows, {}
+            self._nothing.clear()
+        key = entries.definition.tobytes()
+        made = self._made.get(key)
+        if made is None:
+            if self._made:
+                places, repetition, _ = next(iter(self._made.values()))
+            else:
+                places = SparseLevels(entries.rows, self._starts)
+                repetition = places.encode(entries.repetition, 0)
+            made = self._made[key] = _Levels(places, repetition, places.encode(entries.definition, self._others))
         return made
+
+    def nothing(self, levels: _Levels, make: Callable[[], EncodedChunk]) -> EncodedChunk:
+        """A leaf without values, made once: most of a list's are alike, whatever they have no values of."""
+        found = self._nothing.get(id(levels))
+        if found is None:
+            found = self._nothing[id(levels)] = make()
+        return found
 
 
 def _is_known(type_: Any) -> bool:

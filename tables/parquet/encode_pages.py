@@ -6,7 +6,7 @@ finds more in them, for equal rows have equal bytes.
 Source: github.com/apache/parquet-format, Encodings.md and parquet.thrift (the names below)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -14,13 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from zlib_ng import zlib_ng
 
 from tables.columns.arrays import list_offsets
 from tables.columns.types import Bools, Int64s
 from tables.columns.varint import varint, zigzag
-from tables.parquet import thrift
+from tables.parquet import thrift, zstd_contexts
 
 # Numbers of parquet.thrift.
 PLAIN: Final = 0
@@ -28,8 +27,8 @@ RLE: Final = 3
 RLE_DICTIONARY: Final = 8
 UNCOMPRESSED: Final = 0
 ZSTD: Final = 6
-_DATA_PAGE: Final = 0
-_DICTIONARY_PAGE: Final = 2
+DATA_PAGE: Final = 0
+DICTIONARY_PAGE: Final = 2
 
 # More values than this have no dictionary: two bytes are the widest code.
 DICTIONARY_VALUES_MAX: Final = 1 << 16
@@ -40,8 +39,8 @@ _IDENTIFIER_BYTES_MAX: Final = 256
 # Pages of so few bytes each are not worth it either.
 _TINY_BYTES: Final = 48
 
-_ZSTD_LEVEL: Final = 1
 _WIDTHS: Final = (1, 2, 4, 8, 16)
+_Compress = Callable[[bytes], bytes]
 
 
 class CodePacker:
@@ -204,29 +203,34 @@ class ChunkDraft:
     def encode(self) -> EncodedChunk:
         """Compresses the pages where that saves something."""
         bodies = [body for body, _, _ in self.pages]
-        codec = _codec_for(bodies if self.dictionary is None else [self.dictionary[0], *bodies])
+        compress = _compress_for(bodies if self.dictionary is None else [self.dictionary[0], *bodies])
         encodings = (RLE, PLAIN) if self.dictionary is None else (PLAIN, RLE, RLE_DICTIONARY)
         values = sum(count for _, count, _ in self.pages)
-        chunk = EncodedChunk(encodings, UNCOMPRESSED if codec is None else ZSTD, values, self.statistics)
+        chunk = EncodedChunk(encodings, UNCOMPRESSED if compress is None else ZSTD, values, self.statistics)
         if self.dictionary is not None:
             body, count = self.dictionary
-            _add_page(chunk, codec, body, _DICTIONARY_PAGE, _dictionary_page(count))
+            _add_page(chunk, compress, body, DICTIONARY_PAGE, _dictionary_page(count))
             chunk.dictionary_bytes = chunk.size_bytes
         encoding = encodings[-1]
         for body, count, first_row in self.pages:
             start = chunk.size_bytes
-            _add_page(chunk, codec, body, _DATA_PAGE, _data_page(count, encoding))
+            _add_page(chunk, compress, body, DATA_PAGE, data_page(count, encoding))
             chunk.pages.append((start, chunk.size_bytes - start, first_row))
         return chunk
 
 
 @lru_cache(maxsize=4096)
-def _data_page(values: int, encoding: int) -> bytes:
+def data_page(values: int, encoding: int) -> bytes:
     """DataPageHeader, field 5 of a PageHeader: num_values = 1, encoding = 2, definition_level_encoding = 3,
     repetition_level_encoding = 4.
     """
     inner = b"".join(thrift.field(1, thrift.I32, thrift.number(each)) for each in (values, encoding, RLE, RLE))
     return thrift.field(1, thrift.STRUCT, inner + thrift.STOP) + thrift.STOP
+
+
+def dictionary_page(body: bytes, count: int) -> bytes:
+    """A whole dictionary page, not compressed. In: its values in the encoding PLAIN, how many"""
+    return b"".join(_page(body, body, DICTIONARY_PAGE, _dictionary_page(count)))
 
 
 def _dictionary_page(values: int) -> bytes:
@@ -235,21 +239,34 @@ def _dictionary_page(values: int) -> bytes:
     return thrift.field(3, thrift.STRUCT, inner + thrift.STOP) + thrift.STOP
 
 
-def _add_page(chunk: EncodedChunk, codec: Any, body: bytes, type_: int, described: bytes) -> None:
-    """PageHeader: type = 1, uncompressed_page_size = 2, compressed_page_size = 3, crc = 4."""
-    data = body if codec is None else codec.compress(body, asbytes=True)
-    crc = zlib_ng.crc32(data)
-    size, packed, check = varint(len(body) << 1), varint(len(data) << 1), varint(zigzag(crc - (crc >> 31 << 32)))
-    head = b"\x15%b\x15%b\x15%b\x15%b%b" % (varint(type_ << 1), size, packed, check, described)
+def _add_page(chunk: EncodedChunk, compress: _Compress | None, body: bytes, type_: int, described: bytes) -> None:
+    if compress is not None:
+        head, data = _page(body, compress(body), type_, described)
+    elif len(body) <= _TINY_BYTES:
+        head, data = _tiny_page(body, type_, described)
+    else:
+        head, data = _page(body, body, type_, described)
     chunk.parts += (head, data)
     chunk.size_bytes += len(head) + len(data)
     chunk.uncompressed_bytes += len(head) + len(body)
 
 
-def _codec_for(bodies: list[bytes]) -> Any | None:
+def _page(body: bytes, data: bytes, type_: int, described: bytes) -> tuple[bytes, bytes]:
+    """Header and data. PageHeader: type = 1, uncompressed_page_size = 2, compressed_page_size = 3, crc = 4."""
+    crc = zlib_ng.crc32(data)
+    size, packed, check = varint(len(body) << 1), varint(len(data) << 1), varint(zigzag(crc - (crc >> 31 << 32)))
+    return b"\x15%b\x15%b\x15%b\x15%b%b" % (varint(type_ << 1), size, packed, check, described), data
+
+
+@lru_cache(maxsize=4096)
+def _tiny_page(body: bytes, type_: int, described: bytes) -> tuple[bytes, bytes]:
+    """Of many columns all rows of a page are alike."""
+    return _page(body, body, type_, described)
+
+
+def _compress_for(bodies: list[bytes]) -> _Compress | None:
     if sum(map(len, bodies)) <= _TINY_BYTES * len(bodies):
         return None
-    codec = pa.Codec("zstd", compression_level=_ZSTD_LEVEL)
     largest = max(bodies, key=len)
     sample = largest[len(largest) // 2 :][:_SAMPLE_BYTES]
-    return codec if len(codec.compress(sample, asbytes=True)) < _USEFUL_SHARE * len(sample) else None
+    return zstd_contexts.compress if len(zstd_contexts.compress(sample)) < _USEFUL_SHARE * len(sample) else None

@@ -52,14 +52,14 @@ class ThriftReader:
         data = self.data
         values = []
         while byte := data[self.at]:
-            self.at = self.at + 1 if byte >> 4 else _end(data, self.at + 1, I16)
+            self.at = self.at + 1 if byte >> 4 else skipped(data, self.at + 1, I16)
             values.append(self.number())
         self.at += 1
         return values
 
     def skip(self, type_: int) -> None:
         """Skips a field's value. Raises: ValueError for a type that Parquet does not use"""
-        self.at = _end(self.data, self.at, type_)
+        self.at = skipped(self.data, self.at, type_)
 
     def varint(self) -> int:
         """Seven bits a byte, the lowest first; all but the last have the high bit set."""
@@ -78,7 +78,7 @@ class ThriftReader:
         return number
 
 
-def _end(data: bytes, at: int, type_: int) -> int:
+def skipped(data: bytes, at: int, type_: int) -> int:
     """The end of the value that begins at `at`. Most of a footer is skipped this way."""
     if type_ in VARINTS:
         while data[at] > 0x7F:
@@ -87,7 +87,7 @@ def _end(data: bytes, at: int, type_: int) -> int:
     if type_ == STRUCT:
         while byte := data[at]:
             # A field whose number is not near that of the one before has it in full.
-            at = _end(data, at + 1 if byte >> 4 else _end(data, at + 1, I16), byte & 15)
+            at = skipped(data, at + 1 if byte >> 4 else skipped(data, at + 1, I16), byte & 15)
         return at + 1
     if type_ in (TRUE, FALSE):  # which are in the field's header
         return at
@@ -103,7 +103,7 @@ def _end(data: bytes, at: int, type_: int) -> int:
     count = len(reader.structs())
     at = reader.at
     for _ in range(count):
-        at = _end(data, at, BYTE if inner in (TRUE, FALSE) else inner)
+        at = skipped(data, at, BYTE if inner in (TRUE, FALSE) else inner)
     return at
 
 

@@ -19,84 +19,12 @@ from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
-from tables.schema import EVENT, LINK, OVERFLOW
+from tables.schema import EVENT, LINK
 from tests.helpers.files import file_of
-from tests.helpers.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
+from tests.helpers.parquet_files import bits, plain, source_of, span_tables
 from tests.query.golden import load_table
 
 NAN = float("nan")
-KEY_VALUES = st.fixed_dictionaries(
-    {
-        "key": WORDS,
-        "bool_value": st.sampled_from([None, True, False]),
-        "int_value": st.sampled_from([None, -1, 7]),
-        "double_value": st.sampled_from([None, -0.0, 1.5]),
-        "bytes_value": st.sampled_from([None, b"", b"\0\1"]),
-    }
-)
-LINKS = st.one_of(
-    st.none(),
-    st.fixed_dictionaries(
-        {
-            "trace_id": st.sampled_from([None, b"t" * 16]),
-            "attributes": st.one_of(st.none(), st.lists(st.one_of(st.none(), KEY_VALUES), max_size=3)),
-            "flags": st.sampled_from([None, 0, (1 << 32) - 1]),
-        }
-    ),
-)
-ENTRIES = st.fixed_dictionaries({"column": TEXTS, "int_value": st.sampled_from([None, 1])})
-SAME_LENGTH = st.integers(0, 999).map(lambda number: f"{number:03}")
-COLUMNS: dict[str, tuple[Any, Any]] = {
-    "trace_id": (pa.binary(16), st.sampled_from([bytes(16), b"\xff" * 16, b"a" * 16])),
-    "span_id": (pa.binary(8), st.binary(min_size=8, max_size=8)),
-    "start_ns": (pa.int64(), st.integers(-9, 1 << 62)),
-    "name": (pa.string(), TEXTS),
-    "kind": (pa.int8(), st.integers(-128, 127)),
-    "status_code": (pa.int8(), st.sampled_from([0, 1, 2])),
-    "nested_left": (pa.int32(), st.integers(-5, 5)),
-    "trace_start_ns": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
-    "flags": (pa.uint32(), st.integers(0, (1 << 32) - 1)),
-    "raw": (pa.binary(), st.sampled_from([None, b"", b"raw"])),
-    "resource.service.name": (pa.string(), WORDS),
-    "span.word": (pa.string(), WORDS),
-    "span.id": (pa.string(), st.one_of(st.none(), SAME_LENGTH)),
-    "span.number:int": (pa.int64(), st.one_of(st.none(), st.integers(-(1 << 63), (1 << 63) - 1))),
-    "span.share:double": (pa.float64(), st.sampled_from([None, 0.0, -0.0, 1.5, NAN, float("inf")])),
-    "span.zero:double": (pa.float64(), st.sampled_from([0.0, -0.0])),
-    "span.flag:bool": (pa.bool_(), st.sampled_from([None, True, False])),
-    "span.bytes:bytes": (pa.binary(), st.sampled_from([None, b"b"])),
-    "span.tags:string[]": (pa.list_(pa.string()), st.one_of(st.none(), st.lists(WORDS, max_size=3))),
-    "span.flags:bool[]": (pa.list_(pa.bool_()), st.one_of(st.none(), st.lists(st.booleans(), max_size=3))),
-    "events": (pa.list_(EVENT), st.one_of(st.none(), st.just([]), st.lists(EVENTS, max_size=3))),
-    "links": (pa.list_(LINK), st.one_of(st.just([]), st.lists(LINKS, max_size=2))),
-    "overflow": (pa.list_(OVERFLOW), st.one_of(st.none(), st.lists(ENTRIES, max_size=2))),
-}
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> pa.Table:
-    """Tables of few distinct values, and of columns that are mostly empty, for each kind of page."""
-    rows = draw(st.integers(1, 60))
-    random = np.random.default_rng(draw(st.integers(0, 999)))
-    columns = {}
-    for name in draw(st.sets(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=6)):
-        type_, values = COLUMNS[name]
-        distinct = draw(st.lists(values, min_size=1, max_size=5))
-        codes = random.integers(0, len(distinct), rows)
-        if draw(st.booleans()):  # the first value nearly everywhere
-            codes[random.random(rows) < 0.9] = 0
-        array = pa.array([distinct[code] for code in codes], type_)
-        if type_ == pa.string() and draw(st.booleans()):
-            array = array.dictionary_encode()
-        # As columns come: parts of longer ones.
-        first = draw(st.integers(0, rows // 2))
-        columns[name] = pa.concat_arrays([array.slice(0, first), array]).slice(first)
-    return pa.table(columns)
-
-
-def bits(array: Any) -> Any:
-    """To compare: zeros and not-a-numbers by their bits."""
-    return array.view(pa.int64()) if array.type == pa.float64() else array
 
 
 def statistics_of(file: pq.ParquetFile, number: int) -> Any:
@@ -107,7 +35,7 @@ def statistics_of(file: pq.ParquetFile, number: int) -> Any:
     return found.null_count, bounds
 
 
-@given(tables(), st.integers(1, 20))
+@given(span_tables(), st.integers(1, 20))
 def test_is_read_as_arrows_own(table: pa.Table, page_rows: int) -> None:
     """Types, values, bounds and sort order of the footer, and the rows of single pages."""
     metadata = key_values({"a": "b"})
@@ -138,7 +66,7 @@ def test_is_read_as_arrows_own(table: pa.Table, page_rows: int) -> None:
             assert bits(rows[name].combine_chunks()).equals(bits(part)), name
 
 
-@given(tables(), st.data())
+@given(span_tables(), st.data())
 def test_take_rows_is_arrows_take(table: pa.Table, data: st.DataObject) -> None:
     rows = np.array(data.draw(st.lists(st.integers(0, table.num_rows - 1))), np.int64)
     for name in table.column_names:
@@ -160,6 +88,25 @@ def test_bounds_are_those_of_the_rows() -> None:
     assert [(each.has_min_max, each.null_count) for each in found] == [(True, 1), (True, 0), (False, 3)]
     assert (found[0].min, found[0].max) == ("b", "c")
     assert (repr(found[1].min), repr(found[1].max)) == ("-0.0", "0.0")
+
+
+def test_bounds_of_numbers_in_runs() -> None:
+    """Such as the facts of a trace: only one of each run is looked at. So are all values of whole dictionaries."""
+    runs = np.repeat(np.arange(500) * 37 % 91, 30)
+    text = np.array([f"{number:02}" for number in range(91)])
+    table = pa.table(
+        {"trace_start_ns": runs, "nested_left": pa.array(runs, pa.int32()), "kind": pa.array(runs, pa.int8())}
+    )
+    table = table.append_column("name", pa.DictionaryArray.from_arrays(pa.array(runs), pa.array(text)))
+    data = encode_rows(table, {}, 4096, all_used=True)
+    assert pq.read_table(pa.BufferReader(data)).to_pydict() == table.to_pydict()
+    group = pq.read_metadata(pa.BufferReader(data)).row_group(0)
+    bounds = {group.column(n).path_in_schema: group.column(n).statistics for n in (0, 2, 3)}
+    assert {name: (one.min, one.max) for name, one in bounds.items()} == {
+        "trace_start_ns": (0, 90),
+        "kind": (0, 90),
+        "name": ("00", "90"),
+    }
 
 
 @pytest.mark.parametrize("size", [pytest.param(64, id="identifiers"), pytest.param(1 << 18, id="large values")])
