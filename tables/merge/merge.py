@@ -62,6 +62,7 @@ def merge(
 
     folder: for rows that wait (None: the system's temporary files): up to a third of what they take in memory
     Memory: the rows of one file, decoded, about three times; 64 MB; and the columns of the input with the most rows.
+    What is free stays with the process until it has grown by 224 MB.
     Raises: DamagedError, StorageError, OSError if the folder has no room
     """
     memory = FreeMemoryLimit(_GROWN_BYTES_MAX)
