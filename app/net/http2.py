@@ -44,7 +44,6 @@ class Http2Connection(asyncio.Protocol):
         self._h2 = new_state(site.limits)
         self._transport: asyncio.Transport | None = None
         self._rest = b""  # that has come and is not taken: part of a frame, or what waits for its turn
-        self._out: list[bytes] = []  # frames that go with the next turn of the loop
         self._begun = self._ended = self._writes_wait = self._turn_waits = self._refused = self._paused = False
         self._streams = Streams(self, site, self._h2)
         self._streams.answered = self._was_answered
@@ -58,7 +57,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepts the connection, or refuses it if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        self._streams.write = self._write
+        self._streams.write = self._transport.write
         if not self._site.opened(self):
             self._refused = self._ended = True
             self._transport.write(refusal("too many connections (connections_max); try again later"))
@@ -73,7 +72,6 @@ class Http2Connection(asyncio.Protocol):
             self._site.closed(self)
         self._ended = True
         self._rest = b""
-        self._out.clear()
         self._streams.end_all()
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +119,7 @@ class Http2Connection(asyncio.Protocol):
     def go_away(self) -> None:
         """The server stops: tells the client to send no new requests; running ones still get their answers."""
         if self._transport is not None and not self._ended:
-            self._write(goaway_frame())
+            self._transport.write(goaway_frame())
 
     def close(self) -> None:
         """Closes the connection after sending what is already written."""
@@ -270,7 +268,8 @@ class Http2Connection(asyncio.Protocol):
             raise Http2Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _grant(self, stream: int, more_bytes: int) -> None:
-        self._write(frame(WINDOW_UPDATE, 0, stream, struct.pack(">L", more_bytes)))
+        assert self._transport is not None
+        self._transport.write(frame(WINDOW_UPDATE, 0, stream, struct.pack(">L", more_bytes)))
 
     def _may_read(self) -> None:
         """Pauses reading while this connection's frames or answers wait."""
@@ -285,27 +284,13 @@ class Http2Connection(asyncio.Protocol):
             transport.resume_reading()
 
     def _flush(self) -> None:
-        """What the library has to say."""
+        assert self._transport is not None
         if data := self._h2.data_to_send():
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """Sends frames with all others of this turn of the loop: the requests of a batch are answered together, and
-        each write is a call of the system, which takes as long as reading a request.
-        """
-        if not self._out:
-            self._loop.call_soon(self._write_out)
-        self._out.append(data)
-
-    def _write_out(self) -> None:
-        out, self._out = self._out, []
-        if out and self._transport is not None:
-            self._transport.write(b"".join(out))
+            self._transport.write(data)
 
     def _fail(self) -> None:
         self._site.limited("protocol")
         self._flush()
-        self._write_out()
         self._ended = True
         transport = self._transport
         assert transport is not None
@@ -318,7 +303,6 @@ class Http2Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self.go_away()
-        self._write_out()
         self._ended = True
         if self._transport is not None:
             self._transport.close()
