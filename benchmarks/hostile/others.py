@@ -34,6 +34,7 @@ from tests.harness.cluster import BenchError, Cluster
 from tests.helpers import jaeger, zipkin
 
 SETTINGS: Final = {
+    "STRETTO_SERVER__PPROF_ENABLED": "true",
     "STRETTO_OVERRIDES__USER_CONFIGURABLE_OVERRIDES__ENABLED": "true",
     "STRETTO_QUERY_FRONTEND__MCP_SERVER__ENABLED": "true",
     "STRETTO_QUERY__MEMORY_BYTES_MAX": str(128 << 20),

@@ -115,8 +115,12 @@ def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Part
     """
     if function.numbers:
         return partial
-    first: dict[Any, Key] = {}
     names = _names(function)
+    # The types of values tell all others apart, unless labels are asked for twice.
+    nothing = ((len(names) * (None,)), (key_part(NIL), *(len(names) - 1) * (None,)))
+    if len(set(names)) == len(names) and not all(key in partial.keys for key in nothing):
+        return partial
+    first: dict[Any, Key] = {}
     keys = [first.setdefault(_typed(_labels(function, names, key)), key) for key in partial.keys]
     return partial if len(first) == len(keys) else merge_equal(partial, keys)
 

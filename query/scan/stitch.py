@@ -4,8 +4,9 @@ They are few: a trace is split only where a segment was cut while it was going o
 (`TraceIndex`), in one sort; only their rows are read.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ from tables.columns.whole_traces import (
 # Where a row was before: the number of its source among those of the piece, and its row there. No column is called so.
 _ORIGIN: Final = "\0source"
 _ORIGIN_ROW: Final = "\0row"
+_PLACE: Final = "\0place"
 # Rows are copied when they are read, put below each other and sorted.
 _COPIES: Final = 3
 # An id with its halves, their mixture and its place.
@@ -78,33 +80,107 @@ class StitchedSource(TableSource):
             yield self._readers[number], row[places], places
 
 
+class _WholeTraces(NamedTuple):
+    """Rows of whole traces in their order, with what every stitched trace has. order: of the rows as they were read"""
+
+    table: pa.Table
+    order: Rows
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.table.get_total_buffer_size()) + int(self.order.nbytes)
+
+
+class _Part(NamedTuple):
+    """Some rows of a source, and the number of the trace of each. number: of the source"""
+
+    number: int
+    reader: Reader
+    rows: Rows
+    traces: Rows
+
+
 def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) -> StitchedSource:
     """All rows of some traces, from all sources, with facts and nested-set numbers of the whole traces.
 
     some: sources, and which of their traces: the number of each among all, by id, and in the source
     columns: what is wanted besides the columns that every whole trace gets
     """
-    wanted = _read_columns(columns)
-    tables, numbers = [], []
-    budget, held = memory.current(), 0
-    try:
-        for number, (reader, among, traces) in enumerate(some):
-            if len(traces):
-                rows, owner = rows_of(reader.traces(), traces)
-                origin = {_ORIGIN: pa.array(np.full(len(rows), number, np.int32)), _ORIGIN_ROW: pa.array(rows)}
-                table = decoded({**reader.read_few_rows(wanted, rows), **origin})
-                size = _COPIES * table.get_total_buffer_size()  # its columns are copies; nbytes takes 5 µs for each
-                budget.reserve(size, "traces that lie in several blocks")
-                held += size
-                tables.append(table)
-                numbers.append(among[owner])
-        readers = [reader for reader, *_ in some]
-        table = sort_rows(pa.concat_tables(tables, promote_options="default"), np.concatenate(numbers))
-        source = StitchedSource(whole(_without_repeated(table, readers)), readers)
-    finally:
-        budget.release(held)
-    budget.reserve(source.nbytes, "traces that lie in several blocks")
+    parts = []
+    for number, (reader, among, traces) in enumerate(some):
+        if len(traces):
+            rows, owner = rows_of(reader.traces(), traces)
+            parts.append(_Part(number, reader, rows, among[owner]))
+    readers = [reader for reader, *_ in some]
+    found = _whole_traces(parts, readers)
+    more = [name for name in dict.fromkeys(columns) if name not in FACT_BASE and name not in FACT_COLUMNS]
+    table = found.table
+    with _Held() as held:
+        if more:
+            read = [held.table(part.reader.read_few_rows(more, part.rows), _ORIGIN_ROW, part.rows) for part in parts]
+            others = pa.concat_tables(read, promote_options="default").take(pa.array(found.order))
+            for name in others.column_names:
+                if name != _ORIGIN_ROW:
+                    table = table.append_column(name, others[name])
+        source = StitchedSource(table, readers)
+    memory.reserve(source.nbytes, "traces that lie in several blocks")
     return source
+
+
+def _whole_traces(parts: Sequence[_Part], readers: Sequence[Reader]) -> _WholeTraces:
+    """Kept with the first of the sources, if they all can keep something: structure is asked again and again."""
+    name = _kept_name(parts)
+    cache = parts[0].reader.derived_cache
+    if name is None or cache is None:
+        return _made_whole(parts, readers)
+    found: _WholeTraces | None = cache.kept(name)
+    if found is None:
+        made = found = _made_whole(parts, readers)
+        cache.keep(name, lambda: made)
+    return found
+
+
+def _kept_name(parts: Sequence[_Part]) -> str | None:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if part.reader.derived_cache is None:
+            return None
+        key = part.reader.derived_cache.content_key().encode()
+        digest.update(b"%d %d %d " % (part.number, len(key), len(part.rows)) + key)
+        digest.update(part.rows.tobytes())
+    return f"whole traces {digest.hexdigest()}"
+
+
+def _made_whole(parts: Sequence[_Part], readers: Sequence[Reader]) -> _WholeTraces:
+    with _Held() as held:
+        tables = []
+        for part in parts:
+            table = held.table(part.reader.read_few_rows(FACT_BASE, part.rows), _ORIGIN_ROW, part.rows)
+            tables.append(table.append_column(_ORIGIN, pa.array(np.full(len(part.rows), part.number, np.int32))))
+        table = pa.concat_tables(tables, promote_options="default")
+        table = table.append_column(_PLACE, pa.array(np.arange(table.num_rows)))
+        table = sort_rows(table, np.concatenate([part.traces for part in parts]))
+        table = whole(_without_repeated(table, readers)).combine_chunks()
+    return _WholeTraces(table.drop_columns([_PLACE]), to_numpy(_one(table, _PLACE)))
+
+
+class _Held:
+    """Counts rows that are read, copied and sorted, until it ends."""
+
+    def __enter__(self) -> Self:
+        self._budget, self._bytes = memory.current(), 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.release(self._bytes)
+
+    def table(self, columns: dict[str, Any], name: str, rows: Rows) -> pa.Table:
+        """Columns as a table, with one more: a source may have none of those that are wanted."""
+        table = decoded({**columns, name: pa.array(rows)})
+        size = _COPIES * table.get_total_buffer_size()  # its columns are copies; nbytes takes 5 µs for each
+        self._budget.reserve(size, "traces that lie in several blocks")
+        self._bytes += size
+        return table
 
 
 def rows_of_traces(readers: Sequence[Reader], ids: Ids, columns: Iterable[str] | None) -> pa.Table | None:

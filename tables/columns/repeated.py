@@ -145,10 +145,38 @@ class _Part:
 
 
 def known_repeated(group: Int64s, origins: Origins, kept: Kept, find: Callable[[Int64s], Bools]) -> Bools:
-    """As `repeated_rows`, with what was found before.
+    """Which rows equal another one of their group, of which one stays; with what was found before.
 
-    find: says which of some rows are repeated. In: their numbers, ascending, whole groups; called at most once
+    find: says which of some rows are repeated, as `repeated_rows`. In: their numbers, ascending, of each group at least
+    two; called at most twice
     """
+    repeated = np.zeros(len(group), np.bool_)
+    rest = np.arange(len(group))
+    # Where some of a group lie in contents without a name, such as a head, the others are compared first: that is kept,
+    # and only one of those that are equal is compared with the new ones. A client may send a span again and again.
+    named = _beside_unnamed(group, origins)
+    if len(named):
+        repeated[named] = _known(named, group, origins, kept, find)
+        rest = np.flatnonzero(~repeated)
+    repeated[rest] = _known(rest, group, origins, kept, find)
+    return repeated
+
+
+def _beside_unnamed(group: Int64s, origins: Origins) -> Int64s:
+    """The rows in contents with a name, of groups that have several of these, and others, too."""
+    has_name = np.array([content is not None for content in origins.contents], np.bool_)[origins.number]
+    if has_name.all() or not has_name.any():
+        return np.empty(0, np.int64)
+    numbered = np.cumsum(np.r_[True, group[1:] != group[:-1]]) - 1
+    named = np.bincount(numbered, has_name)
+    mixed = (named > 1) & (named < np.bincount(numbered))
+    return np.flatnonzero(has_name & mixed[numbered])
+
+
+def _known(some: Int64s, groups: Int64s, all_origins: Origins, kept: Kept, find: Callable[[Int64s], Bools]) -> Bools:
+    """`known_repeated` of some rows."""
+    group = groups[some]
+    origins = Origins(all_origins.contents, all_origins.number[some], all_origins.row[some])
     repeated = np.zeros(len(group), np.bool_)
     parts = _parts(group, origins)
     for part in parts:
@@ -159,7 +187,7 @@ def known_repeated(group: Int64s, origins: Origins, kept: Kept, find: Callable[[
     missing = [part for part in parts if part.found is None]
     if missing:
         rows = np.sort(np.concatenate([part.rows for part in missing]))
-        repeated[rows] = find(rows)
+        repeated[rows] = find(some[rows])
         for part in missing:
             if part.name is not None:
                 kept.put(part.content, part.name, repeated[part.rows])

@@ -8,6 +8,7 @@ that client spans name in `db.system.name` or `db.system`.
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ TRACES: Final = "traces"
 SERVICES_MAX: Final = 60
 # A map must not keep others from their queries.
 _AT_ONCE: Final = 3
+# Nor for minutes: after that no further service is asked, and the answer says how many were left out.
+_EDGES_S: Final = 20.0
 _SERVICE: Final = "resource.service.name"
 _DATABASES: Final = ("span.db.system.name", "span.db.system")
 _REQUESTS: Final = "{ kind = server || kind = consumer }"
@@ -101,7 +104,8 @@ def _kind(database: bool) -> str:  # noqa: FBT001
 class _Map:
     def __init__(self, call: Call, asked: InstantRequest) -> None:
         self._call, self._asked = call, asked
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots, self._turns = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
+        self._last_s = time.monotonic() + _EDGES_S
         self.missing: list[str] = []
 
     async def make(self, around: str = "") -> tuple[list[Node], list[Edge], int]:
@@ -112,12 +116,15 @@ class _Map:
         asked = list(dict.fromkeys([*(name for name in near if name in services), *busiest]))[:SERVICES_MAX]
         nodes = [Node(name, False, stats) for name, stats in services.items()]
         edges: list[Edge] = []
+        left_out = len(services) - len(asked)
         if len(services) > 1:
-            edges += itertools.chain(*await together([self._called_by(name) for name in asked]))
+            for called in await together([self._called_by(name) for name in asked]):
+                edges += called or ()
+                left_out += called is None
         for stored in await together([self._databases(name) for name in _DATABASES]):
             nodes += stored[0]
             edges += stored[1]
-        return nodes, edges, len(services) - len(asked)
+        return nodes, edges, left_out
 
     async def _services(self) -> dict[str, Stats]:
         spans, requests = await together(
@@ -127,8 +134,12 @@ class _Map:
             requests = {**await self._stats("{ }", [_SERVICE]), **requests}
         return {key[0]: requests[key].with_spans(found.count) for key, found in spans.items() if key in requests}
 
-    async def _called_by(self, client: str) -> list[Edge]:
-        found = await self._stats(_beside(client, ">"), [_SERVICE])
+    async def _called_by(self, client: str) -> list[Edge] | None:
+        """None: there was no time left."""
+        async with self._turns:
+            if time.monotonic() > self._last_s:
+                return None
+            found = await self._stats(_beside(client, ">"), [_SERVICE])
         return [Edge(client, key[0], False, stats) for key, stats in found.items()]
 
     async def _near(self, service: str) -> list[str]:

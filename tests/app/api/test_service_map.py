@@ -86,6 +86,17 @@ def test_only_the_busiest_are_asked_whom_they_call(monkeypatch):
     assert {one["client"] for one in body["edges"] if one["kind"] == "service"} <= {"web", "pay"}
 
 
+def test_a_map_ends_in_time(monkeypatch):
+    """Where there is no time left services are left out of the edges; all of them are shown."""
+    from app.api.page import service_map
+
+    monkeypatch.setattr(service_map, "_EDGES_S", -1.0)
+    _, text = ask(Engine([TableSource(load_table(LOAD))]), f"/api/service-map?{RANGE}")
+    body = json.loads(text)
+    assert (body["leftOut"], len([one for one in body["services"] if one["kind"] == "service"])) == (3, 3)
+    assert [one for one in body["edges"] if one["kind"] == "service"] == []
+
+
 # Seven services, each of which calls the next.
 CHAIN = "load\n" + "\n".join(
     f"  t1 {span}{above} name=x resource.service.name=s{n} kind=server duration=1ms"
