@@ -85,6 +85,7 @@ FORMS = {
     "instance_interface_names": st.lists(NAMES, max_size=2),
     "worker_addresses": st.lists(ADDRESSES, max_size=2),
     "frontend_address": st.lists(ADDRESSES, max_size=2),
+    "headers": st.dictionaries(NAMES, NAMES, max_size=2),
     "zone": st.sampled_from(["", "a", "eu-1"]),
     "http_listen_address": st.text(min_size=1),
 }
