@@ -172,6 +172,7 @@ class Clients:
         self.statuses["faults"] += 1
         if len(self.faults) < _FAULTS_TOLD:
             self.faults.append(text)
+            print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:
