@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.querying.frontend import Frontend
 from app.rpc.frames import FrameReader, RpcFrame
-from query.requests import Page, RangeRequest, SearchRequest, SpanFilter, SpanMatching, TraceRequest
+from query.requests import Page, RangeRequest, SearchRequest, SpanMatching, SpanSelection, TraceRequest
 from query.scan.progress import QueryObserver
 from tests.helpers.large_trace import TRACE_ID, large_trace
 
@@ -80,8 +80,8 @@ def questions(frontend: Frontend) -> dict[str, Callable[[], Awaitable[Any]]]:
         "its outline": trace(outline=True),
         "ids that match": trace(matching=SpanMatching(query=FAILED)),
         "ids with a text": trace(matching=SpanMatching(text="/777")),
-        "q=": trace(filter=SpanFilter(FAILED)),
-        "q= with ancestors": trace(filter=SpanFilter(FAILED, above=-1)),
+        "q=": trace(filter=SpanSelection(FAILED)),
+        "q= with ancestors": trace(filter=SpanSelection(FAILED, above=-1)),
         "search, all spans": search("{ }"),
         "search, one filter": search(FAILED),
         "search, no match": search('{ span.http.url = "nowhere" }'),

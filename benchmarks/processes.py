@@ -1,17 +1,21 @@
 """What a query frontend and a querier cost on one machine: the same queries to one process, and through all three.
 
-python -m benchmarks.processes [--spans N] [--runs R]
+python -m benchmarks.processes [--spans N] [--runs R] [--clients C --ingest SPANS_PER_SECOND --seconds S]
 
 A process with distributor and live store has all spans, and answers alone. Beside it run a query frontend and a
 querier, which answer with its help; the cache of results is off. Both are asked in turn, so that both see the same
 machine; every answer is checked. First all spans are in the live store, then, after a restart, in blocks.
+
+With --clients so many ask at once while spans come in: in turns the process that has the spans, and the frontend.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,7 @@ from benchmarks.__main__ import send, wait_for
 from benchmarks.queries import truth
 from benchmarks.queries.ask import Connection, Judge
 from benchmarks.queries.cases import Case, cases
+from benchmarks.queries.concurrent_clients import ask_from_elsewhere
 from benchmarks.queries.passes import Pass, write
 from tests.harness.client import eventually
 from tests.harness.cluster import Cluster
@@ -33,6 +38,8 @@ NEVER_S: Final = "36000"
 MORE_MS: Final = 5.0
 MORE_SHARE: Final = 0.1
 WAIT_S: Final = 120
+TURNS: Final = 2
+GAP_NS: Final = 60 * 10**9  # as of benchmarks.queries
 SETTINGS: Final = {
     "TARGET": "distributor,live-store",
     "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",
@@ -65,6 +72,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__.partition("\n")[0])
     parser.add_argument("--spans", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--clients", type=int, default=0, help="instead of one: so many at once (default: one)")
+    parser.add_argument("--ingest", type=int, default=10_000, metavar="RATE", help="spans a second, with --clients")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each turn, with --clients (default 20)")
     given = parser.parse_args(argv)
     kept = workload.Requests(workload.cached(workload.Options(spans=given.spans)))
     of = truth.read(kept)
@@ -75,6 +85,7 @@ def main(argv: list[str]) -> int:
         write(sent.requests(kept), file)
         every = cases(of, [sent])
         rows: list[Row] = []
+        numbers = itertools.count(1)
         for place, age in (("recent", NEVER_S), ("blocks", "15")):
             with ExitStack() as stack:
                 settings = {**SETTINGS, "STRETTO_LIVE_STORE__BLOCK_AGE_S": age}
@@ -91,11 +102,48 @@ def main(argv: list[str]) -> int:
                 for one in others:
                     eventually(one.client().ready, bool, WAIT_S, "not ready")
                 time.sleep(3)  # heartbeats, and what is still being sealed
+                if given.clients:
+                    load = LoadedCluster(cluster, kept, of, sent, folder / "ingest.otlp", numbers)
+                    for turn, url in enumerate((cluster.http_url, others[0].http_url) * TURNS):
+                        said = load.asked(url, every, given.clients, given.ingest, given.seconds)
+                        print(f"{place}, {('in one process', 'apart')[turn % 2]}: {said}", flush=True)
+                    continue
                 found = measured(cluster.http_url, others[0].http_url, every, given.runs)
                 rows += found
                 print(f"\n{place}, {of.spans:,} spans: ms in one process, through frontend and querier, more")
                 print("\n".join(map(str, found)), flush=True)
     return 0 if all(row.within and not row.wrong for row in rows) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCluster:
+    """Clients that ask while spans come in. numbers: of the passes of the workload that were not sent yet"""
+
+    cluster: Cluster
+    kept: workload.Requests
+    of: truth.Truth
+    sent: Pass
+    file: Path
+    numbers: Iterator[int]
+
+    def asked(self, url: str, every: Sequence[Case], clients: int, rate: int, seconds: float) -> str:
+        """How many answers they get, and how late; what was wrong."""
+        wanted = max(1, round(rate * seconds * len(self.kept) / self.of.spans))
+        # Later than all that is asked for.
+        shift_ns = max(time.time_ns(), self.of.last_ns + self.sent.shift_ns + GAP_NS) - self.of.first_ns
+        passes = (Pass(number, shift_ns) for number in self.numbers)
+        write(itertools.chain.from_iterable(one.requests(self.kept) for one in passes), self.file, wanted)
+        with ThreadPoolExecutor(1, "ingest") as pool:
+            sending = pool.submit(send, self.cluster, self.file, 4, wanted / seconds, 0)
+            run = ask_from_elsewhere(url, every, clients, seconds)
+            loaded = sending.result()
+        took_ms = sorted(MS * one for timing in run.timings for one in timing.took_s)
+        wrong = "; ".join(f"{one.name}: {one.wrong}" for one in run.timings if one.wrong)
+        return (
+            f"{run.answers / run.wall_s:.1f} answers/s, p50 {median(took_ms):.0f} ms, "
+            f"p99 {took_ms[int(0.99 * len(took_ms))]:.0f} ms; ack p99 {loaded.ack_ms.get('p99')} ms, "
+            f"{loaded.errors} requests refused{'; WRONG ' + wrong if wrong else ''}"
+        )
 
 
 def measured(alone: str, through: str, every: Sequence[Case], runs: int) -> list[Row]:

@@ -10,8 +10,8 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
-    SpanFilter,
     SpanMatching,
+    SpanSelection,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -103,8 +103,8 @@ def _matching_from_json(values: Any) -> SpanMatching | None:
     return None if values is None else SpanMatching(query=str(values["query"]), text=str(values["text"]))
 
 
-def _filter_from_json(values: Any) -> SpanFilter:
-    return SpanFilter(query=str(values["query"]), below=int(values["below"]), above=int(values["above"]))
+def _filter_from_json(values: Any) -> SpanSelection:
+    return SpanSelection(query=str(values["query"]), below=int(values["below"]), above=int(values["above"]))
 
 
 # Fields that are left out where they have their usual value.
@@ -143,6 +143,6 @@ _TYPES: Final[Mapping[type[Request], Mapping[str, Any]]] = {
         "page": (Page, type(None)),
         "outline": bool,
         "matching": (SpanMatching, type(None)),
-        "filter": SpanFilter,
+        "filter": SpanSelection,
     },
 }

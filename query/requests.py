@@ -92,7 +92,7 @@ class SpanMatching:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanFilter:
+class SpanSelection:
     """Asks only for those spans of a trace that match, with so many levels of spans below and above each; as
     `query.trace.filter.TraceFilter`.
     """
@@ -113,4 +113,4 @@ class TraceRequest:
     page: Page | None = None  # None: all spans
     outline: bool = False  # of each span only `query.trace.outline.OUTLINE_COLUMNS`
     matching: SpanMatching | None = None  # only ids of spans
-    filter: SpanFilter | None = None  # None: all spans
+    filter: SpanSelection | None = None  # None: all spans

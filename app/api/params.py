@@ -18,7 +18,7 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
-    SpanFilter,
+    SpanSelection,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -234,7 +234,7 @@ def _trace_page(params: Mapping[str, str], limits: ApiLimits) -> Page | None:
         raise ParameterError(f"invalid cursor: {err}") from err
 
 
-def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> SpanFilter | None:
+def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> SpanSelection | None:
     """`q` of a trace by id, with `keep_hierarchy`, `match_depth`, `ancestor_depth`; None: all of it. Without `q` the
     others do not count, nor does the last without the first. Raises: ParameterError, TraceQLError
     """
@@ -247,7 +247,7 @@ def trace_filter(params: Mapping[str, str], limits: ApiLimits) -> SpanFilter | N
     below = _depth(params, "match_depth", 0)
     above = _depth(params, "ancestor_depth", ALL_LEVELS) if hierarchy else 0
     compile_filter(query, below, above)  # a wrong query is refused before spans are read
-    return SpanFilter(query, below, above)
+    return SpanSelection(query, below, above)
 
 
 def _go_bool(params: Mapping[str, str], name: str) -> bool:

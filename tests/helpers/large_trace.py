@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from faust.types import TP
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.querying.frontend import Frontend
+from app.querying.frontend import Frontend, FrontendLimits
 from tables.live.partition import CutPolicy
 from tables.wire import record
 from tables.wire.split import partition_of
@@ -20,6 +21,7 @@ SPANS: Final = 200_000
 RECORD: Final = 10_000
 FAILED: Final = 1000  # one span in so many
 TRACE_ID: Final = Sent(7, 0, 0).trace_id
+PATIENCE_S: Final = 120
 POLICY: Final = CutPolicy(
     partitions=2, segment_rows_max=50_000, segment_age_ms=100_000, block_rows_max=1 << 30, block_age_ms=5000
 )
@@ -53,10 +55,11 @@ def spans(first: int, end: int) -> bytes:
 @asynccontextmanager
 async def large_trace(folder: Path) -> AsyncIterator[Frontend]:
     """A frontend that asks a querier and a live store."""
-    async with (
-        cluster(folder, names=("a",), policy=POLICY, wait_s=5) as group,
-        with_queriers(group, ["q"]) as front,
-    ):
+    async with cluster(folder, names=("a",), policy=POLICY) as group:
+        # On a busy machine, too: what is looked at is how much moves, not how long it takes.
+        group.limits = FrontendLimits(timeout_s=PATIENCE_S, live_store_wait_s=PATIENCE_S)
+        for executor in (group.executor, group.processes["a"].executor):
+            executor.limits = replace(executor.limits, timeout_s=PATIENCE_S)
         process, number = group.processes["a"], partition_of(TRACE_ID, 2)
         await process.own({0, 1})
         records = group.log.records.setdefault(number, [])
@@ -79,4 +82,5 @@ async def large_trace(folder: Path) -> AsyncIterator[Frontend]:
         group.blocks.poll(range(2))
         group.announce()
         assert group.blocks.flushed_offset(number) == len(records) // 2
-        yield front.frontend
+        async with with_queriers(group, ["q"]) as front:
+            yield front.frontend

@@ -12,8 +12,8 @@ from query.requests import (
     Page,
     RangeRequest,
     SearchRequest,
-    SpanFilter,
     SpanMatching,
+    SpanSelection,
     TagNamesRequest,
     TagValuesRequest,
     TraceRequest,
@@ -33,7 +33,7 @@ REQUESTS = [
     TraceRequest(trace_id=b"\1" * 16, page=Page(None, 3)),
     TraceRequest(trace_id=b"\1" * 16, outline=True),
     TraceRequest(trace_id=b"\1" * 16, matching=SpanMatching("{ name = `x` }", "text")),
-    TraceRequest(trace_id=b"\1" * 16, filter=SpanFilter("{ name = `x` }", 1, -1)),
+    TraceRequest(trace_id=b"\1" * 16, filter=SpanSelection("{ name = `x` }", 1, -1)),
     TagValuesRequest(fields=(parse_tag("name"),), bytes_max=7),
     TraceRequest(trace_id=b"\1" * 16, page=Page((-5, b"\2" * 8), 3), start_ns=1, end_ns=2),
 ]

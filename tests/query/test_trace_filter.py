@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query.errors import TraceQLError, UnsupportedError
-from query.requests import SpanFilter, TraceRequest
+from query.requests import SpanSelection, TraceRequest
 from query.trace.by_id import trace_by_id
 from query.trace.filter import ALL_LEVELS, compile_filter
 from tables.columns.in_memory import TableSource
@@ -25,7 +25,7 @@ T1 = b"t1".rjust(16, b"\0")
 
 def kept(query: str, below: int = 0, above: int = 0, text: str = TRACE) -> str:
     whole = load_table(text)
-    wanted = TraceRequest(trace_id=T1, filter=SpanFilter(query, below, above))
+    wanted = TraceRequest(trace_id=T1, filter=SpanSelection(query, below, above))
     table, more = trace_by_id([TableSource(whole)], wanted)
     assert more == (table is None or table.num_rows < whole.num_rows)
     return "" if table is None else "".join(sorted(name[0] for name in table["name"].to_pylist()))

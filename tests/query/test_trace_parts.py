@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query.requests import SpanFilter, TraceRequest
+from query.requests import SpanSelection, TraceRequest
 from query.scan.arrays import to_numpy
 from query.scan.stitch import whole
 from query.trace.by_id import find_joined, trace_by_id
@@ -92,7 +92,7 @@ def test_as_of_one_worker(forest: list[Any], below: int, above: int, condition: 
     apart = [sources[:1], sources[1:3], sources[3:]]
     outline = TraceRequest(trace_id=T1, outline=True)
     assert same(outline_of(apart, outline), trace_by_id(sources, outline)[0], OUTLINE_COLUMNS)
-    wanted = TraceRequest(trace_id=T1, filter=SpanFilter(f"{{ {condition} }}", below, above))
+    wanted = TraceRequest(trace_id=T1, filter=SpanSelection(f"{{ {condition} }}", below, above))
     (table, more), (expected, left_out) = filtered_of(apart, wanted), trace_by_id(sources, wanted)
     assert more == left_out
     sent = [] if expected is None else sorted({"name", "span.x:int", "events", "parent_span_id", "start_ns"})
@@ -136,7 +136,7 @@ def test_all_levels_of_a_family_that_lies_apart() -> None:
     """Parents are found where they are."""
     lines = ["  t1 a name=a", "  t1 b<a name=b", "  t1 c<b name=c", "  t1 d<c name=d", "  t1 e<a name=e"]
     parts = [[TableSource(whole(load_table(f"load\n{line}\n")))] for line in lines]
-    request = TraceRequest(trace_id=T1, filter=SpanFilter("{ name = `c` }", 1, ALL_LEVELS))
+    request = TraceRequest(trace_id=T1, filter=SpanSelection("{ name = `c` }", 1, ALL_LEVELS))
     table, more = filtered_of(parts, request)
     assert table is not None
     assert (sorted(table["name"].to_pylist()), more) == (["a", "b", "c", "d"], True)

@@ -19,7 +19,7 @@ from app.api.replies import JSON, PROTOBUF, reply, wants_llm, wants_protobuf
 from app.api.tempo.jsonpb import Json, resource_spans_json
 from app.api.tempo.messages import field_bytes
 from query.errors import TraceTooLarge
-from query.requests import SpanFilter, TraceRequest
+from query.requests import SpanSelection, TraceRequest
 from query.trace.pages import cursor_of
 from tables.wire.otlp.writer import to_resource_spans
 
@@ -44,7 +44,7 @@ class Found:
     next_cursor: str | None = None
 
 
-async def _ask(request: web.Request, wanted: SpanFilter | None = None) -> tuple[TraceAnswer, TraceRequest]:
+async def _ask(request: web.Request, wanted: SpanSelection | None = None) -> tuple[TraceAnswer, TraceRequest]:
     """The trace that the request's path names, or its spans that are wanted, and what was asked."""
     asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS].now)
     asked = replace(asked, filter=wanted)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from app.rpc.frames import FrameReader
-from query.requests import Page, SearchRequest, SpanFilter, SpanMatching, TraceRequest
+from query.requests import Page, SearchRequest, SpanMatching, SpanSelection, TraceRequest
 from query.scan.progress import QueryObserver
 from tests.helpers.large_trace import FAILED, SPANS, TRACE_ID, large_trace, span_id
 from tests.helpers.loops import in_loop
@@ -55,9 +55,9 @@ async def test_what_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert outline["nested_left"][0].as_py() == 1
         found = await trace(50 * KB, matching=SpanMatching(query="{ status = error }"))
         assert found.table.num_rows == SPANS // FAILED
-        kept = await trace(100 * KB, filter=SpanFilter("{ status = error }"))
+        kept = await trace(100 * KB, filter=SpanSelection("{ status = error }"))
         assert (kept.table.num_rows, kept.more) == (SPANS // FAILED, True)
-        family = await trace(25 * SPANS, filter=SpanFilter("{ status = error }", above=-1))
+        family = await trace(25 * SPANS, filter=SpanSelection("{ status = error }", above=-1))
         assert SPANS // FAILED < family.table.num_rows < SPANS // 100
         about = ("operation 1", 1001 * MS)
         assert await search("{ }", 50 * KB) == [(*about, SPANS, SPANS)]

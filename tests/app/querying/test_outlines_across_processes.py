@@ -12,7 +12,7 @@ from app.querying.block_messages import BlockAsk
 from app.querying.frontend import Frontend
 from app.querying.live_messages import LiveAsk
 from app.rpc.frames import FrameReader
-from query.requests import SpanFilter, SpanMatching, TraceRequest
+from query.requests import SpanMatching, SpanSelection, TraceRequest
 from tests.helpers.loops import in_loop
 from tests.helpers.processes import ProcessGroup, Sent, cluster, with_queriers
 
@@ -52,17 +52,17 @@ async def is_right(frontend: Frontend) -> None:
     wanted = TraceRequest(trace_id=TRACE_ID, matching=SpanMatching(text="roo"))
     assert (await frontend.trace("t", wanted)).table["span_id"].to_pylist() == [(1).to_bytes(8, "big")]
     for kept, spans in (
-        (SpanFilter('{ name = "root" }'), 1),
-        (SpanFilter('{ name = "child" }'), COUNT - 1),
-        (SpanFilter('{ name = "root" }', below=1), COUNT),
-        (SpanFilter("{ duration > 1h }"), 0),
-        (SpanFilter("{ }"), COUNT),
-        (SpanFilter(f'{{ span:id = "{450:016x}" }}', above=-1), 2),
+        (SpanSelection('{ name = "root" }'), 1),
+        (SpanSelection('{ name = "child" }'), COUNT - 1),
+        (SpanSelection('{ name = "root" }', below=1), COUNT),
+        (SpanSelection("{ duration > 1h }"), 0),
+        (SpanSelection("{ }"), COUNT),
+        (SpanSelection(f'{{ span:id = "{450:016x}" }}', above=-1), 2),
     ):
         answer = await frontend.trace("t", TraceRequest(trace_id=TRACE_ID, filter=kept))
         assert (0 if answer.table is None else answer.table.num_rows) == spans
         assert (answer.more, answer.complete) == (spans < COUNT, True)
-    answer = await frontend.trace("t", TraceRequest(trace_id=b"x" * 16, filter=SpanFilter("{ }")))
+    answer = await frontend.trace("t", TraceRequest(trace_id=b"x" * 16, filter=SpanSelection("{ }")))
     assert (answer.table, answer.more) == (None, False)
 
 
@@ -111,7 +111,7 @@ async def test_what_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             TraceRequest(trace_id=TRACE_ID),
             TraceRequest(trace_id=TRACE_ID, outline=True),
             TraceRequest(trace_id=TRACE_ID, matching=SpanMatching(query='{ name = "root" }')),
-            TraceRequest(trace_id=TRACE_ID, filter=SpanFilter('{ name = "root" }')),
+            TraceRequest(trace_id=TRACE_ID, filter=SpanSelection('{ name = "root" }')),
         ):
             moved[0] = 0
             await frontend.trace("t", request)
