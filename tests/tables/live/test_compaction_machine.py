@@ -169,8 +169,10 @@ class CompactionMachine(LiveMachine):
             self.compactors[who] = self._compactor()
         compactor.store.writes_left = None
         if before:
-            gone = before.keys() - self._rows(arguments[0]).keys()
-            self.removed.update(span for block_id in gone for span in before[block_id])
+            # Another compactor may have merged some of them meanwhile: those spans are still there.
+            left = self._rows(arguments[0])
+            gone = set[tuple[str, bytes]]().union(*(before[block_id] for block_id in before.keys() - left.keys()))
+            self.removed |= gone.difference(*left.values())
 
     def _rows(self, tenant: str) -> dict[str, Spans]:
         """The spans of each block of the newest index."""
