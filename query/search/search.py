@@ -196,6 +196,6 @@ class _Search:
             if not settles(self.request) or latest_ns == UNKNOWN_NS:
                 return NO_TRACES
             first = top_traces(self.hits, self.scan.readers, replace(self.request, limit=enough(self.request)))
-            if len(first) >= enough(self.request):
+            if len(first) and len(first) >= enough(self.request):
                 self.least_ns = int(first.start[-1])
             return first.slice(0, int(np.count_nonzero(first.start > latest_ns)))
