@@ -9,16 +9,13 @@ span of the other client is not found.
 
 import argparse
 import asyncio
-import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -28,9 +25,10 @@ import uvloop
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.http_client import Connection
 from benchmarks.hostile.mutate import mutate, mutate_message
+from benchmarks.hostile.one_run import one_run
 from benchmarks.hostile.queries import Watchdog
 from tests.fuzz import bodies
-from tests.harness.cluster import BenchError, Cluster
+from tests.harness.cluster import Cluster
 from tests.helpers import jaeger, zipkin
 
 SETTINGS: Final = {
@@ -182,19 +180,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--connections", type=int, default=16, help="to each port")
     parser.add_argument("--megabytes", type=int, default=1024, help="resident memory that the worker may have")
     given = parser.parse_args(argv)
-    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    try:
-        with Cluster(folder, SETTINGS) as cluster:
-            problems = _run(cluster, given)
-    except BenchError as error:
-        problems = [str(error)]
-    for problem in problems:
-        print(f"BROKEN: {problem}")
-    if problems:
-        print(f"kept for a look: {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    return one_run(SETTINGS, lambda cluster: _run(cluster, given))
 
 
 def _run(cluster: Cluster, given: argparse.Namespace) -> list[str]:

@@ -8,9 +8,7 @@ long as without queries.
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,6 +20,7 @@ from typing import Any, Final
 import grpc
 
 from benchmarks.hostile.asked import TENANTS
+from benchmarks.hostile.one_run import one_run
 from benchmarks.hostile.query_clients import TIMEOUT_S, Seen, ask_all
 from benchmarks.hostile.wide import Wide
 from benchmarks.load import EXPORT, percentiles_ms
@@ -119,19 +118,8 @@ def main(argv: list[str]) -> int:
         start_ns=start_ns,
         seed=given.seed,
     )
-    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    try:
-        with Cluster(folder, {**SETTINGS, **dict(one.split("=", 1) for one in given.set)}) as cluster:
-            problems = _run(cluster, wide, given)
-    except BenchError as error:
-        problems = [str(error)]
-    for problem in problems:
-        print(f"BROKEN: {problem}")
-    if problems:
-        print(f"kept for a look: {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    settings = {**SETTINGS, **dict(one.split("=", 1) for one in given.set)}
+    return one_run(settings, lambda cluster: _run(cluster, wide, given))
 
 
 def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:

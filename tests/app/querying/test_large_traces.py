@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pytest
 
-from app.rpc.frames import FrameReader
 from query.requests import Page, SearchRequest, SpanMatching, SpanSelection, TraceRequest
 from query.scan.progress import QueryObserver
 from tests.helpers.large_trace import FAILED, SPANS, TRACE_ID, large_trace, span_id
 from tests.helpers.loops import in_loop
+from tests.helpers.moved_bytes import MovedBytes
 from tests.helpers.processes import MS
 
 KB: Final = 1000
@@ -19,19 +19,12 @@ KB: Final = 1000
 @in_loop
 async def test_what_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes of all frames between the processes, and the answers: of the whole trace, whoever has its spans."""
-    moved = [0]
-    take = FrameReader.take_message
-
-    def counted(self: FrameReader, message: bytes) -> Any:
-        moved[0] += len(message)
-        return take(self, message)
-
-    monkeypatch.setattr(FrameReader, "take_message", counted)
+    moved = MovedBytes(monkeypatch)
 
     async def asked(call: Callable[[], Awaitable[Any]], bytes_max: int) -> Any:
-        moved[0] = 0
+        moved.bytes = 0
         found = await call()
-        assert moved[0] <= bytes_max
+        assert moved.bytes <= bytes_max
         return found
 
     async with large_trace(tmp_path) as frontend:

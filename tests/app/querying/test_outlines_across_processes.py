@@ -11,9 +11,9 @@ import pytest
 from app.querying.block_messages import BlockAsk
 from app.querying.frontend import Frontend
 from app.querying.live_messages import LiveAsk
-from app.rpc.frames import FrameReader
 from query.requests import SpanMatching, SpanSelection, TraceRequest
 from tests.helpers.loops import in_loop
+from tests.helpers.moved_bytes import MovedBytes
 from tests.helpers.processes import ProcessGroup, Sent, cluster, with_queriers
 
 TRACE_ID = Sent(7, 0, 0).trace_id
@@ -97,14 +97,7 @@ async def test_processes_of_a_former_version(tmp_path: Path, monkeypatch: pytest
 @in_loop
 async def test_what_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wanted, and of an outline no attributes: wherever the spans are."""
-    moved = [0]
-    take = FrameReader.take_message
-
-    def counted(self: FrameReader, message: bytes) -> Any:
-        moved[0] += len(message)
-        return take(self, message)
-
-    monkeypatch.setattr(FrameReader, "take_message", counted)
+    moved = MovedBytes(monkeypatch)
     sizes = []
     async with apart(tmp_path) as (frontend, _):
         for request in (
@@ -113,9 +106,9 @@ async def test_what_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             TraceRequest(trace_id=TRACE_ID, matching=SpanMatching(query='{ name = "root" }')),
             TraceRequest(trace_id=TRACE_ID, filter=SpanSelection('{ name = "root" }')),
         ):
-            moved[0] = 0
+            moved.bytes = 0
             await frontend.trace("t", request)
-            sizes.append(moved[0])
+            sizes.append(moved.bytes)
     whole, outline, matches, kept = sizes
     assert outline < 0.6 * whole
     assert matches < 0.2 * whole
