@@ -39,17 +39,16 @@ class FairSlots:
         try:
             async with asyncio.timeout(self._wait_max_s):
                 await turn
-        except TimeoutError as err:
+        except (TimeoutError, asyncio.CancelledError) as err:
+            if turn.done() and not turn.cancelled():  # it was woken at the same moment
+                self.free()
+            if not isinstance(err, TimeoutError):
+                raise
             REFUSED.inc()
             raise TooManyRequests(
                 f"{self._running_max} queries run, and none ended within {self._wait_max_s:g} s (half of "
                 "query.timeout_s)"
             ) from err
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was woken at the same moment
-                self._running -= 1
-                self._wake()
-            raise
         finally:
             if turn in waiting:
                 waiting.remove(turn)

@@ -235,6 +235,19 @@ async def test_fair_slots() -> None:
 
 
 @in_loop
+async def test_a_slot_that_comes_too_late() -> None:
+    """At the same moment as the end of the wait: the query is refused, and the slot is free for others."""
+    slots = FairSlots(1, 0)
+    await slots.take("a")
+    waiting = asyncio.ensure_future(slots.take("b"))
+    await asyncio.sleep(0)
+    slots.free()
+    with pytest.raises(TooManyRequests):
+        await waiting
+    assert (slots._running, slots._waiting) == (0, {})
+
+
+@in_loop
 async def test_fair_slots_end_to_wait() -> None:
     """A query that finds no slot in time is told to come back; its place is free again."""
     slots = FairSlots(1, 0.01)
