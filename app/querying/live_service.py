@@ -102,9 +102,10 @@ class LiveService:
         redactions = self._redactions(ask)
         sources: list[Any] = []
 
-        def on_thread(further: Further | None, _: Cancelled) -> bytes:
+        def on_thread(further: Further | None, cancelled: Cancelled) -> bytes:
             if further is None:
-                sources[:] = redacted_parts(view.sources(served, request.trace_id), redactions)
+                parts = view.sources(served, request.trace_id, wanted(cancelled))
+                sources[:] = redacted_parts(parts, redactions)
             return TracePart.of_whole(sources, request, further).to_ipc()
 
         further: Further | None = None
