@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import pyarrow as pa
 from prometheus_client import Counter, Gauge
 
+from tables.shared_bytes import SharedBytes
+
 T = TypeVar("T")
 
 QUERY_SETTING: Final = "query.memory_bytes_max"
@@ -65,27 +67,11 @@ class ReadsTooMuch(QueryTooLarge):
     """The limit of what one query may read: asking again does not help."""
 
 
-class SharedMemory:
-    """What all queries of a process may take together. Safe for threads."""
+class SharedMemory(SharedBytes):
+    """What all queries of a process may take together."""
 
     def __init__(self, bytes_max: int) -> None:
-        self.bytes_max, self.bytes = bytes_max, 0
-        self._lock = threading.Lock()
-
-    def take_bytes(self, size: int) -> bool:
-        """Takes so many bytes if there is room. Out: whether there was"""
-        with self._lock:
-            if self.bytes + size > self.bytes_max:
-                return False
-            self.bytes += size
-        USED.inc(size)
-        return True
-
-    def give_back_bytes(self, size: int) -> None:
-        """Frees bytes that were taken before."""
-        with self._lock:
-            self.bytes -= size
-        USED.dec(size)
+        super().__init__(bytes_max, USED)
 
 
 class MemoryBudget:

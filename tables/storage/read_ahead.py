@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from prometheus_client import Gauge
 
+from tables.shared_bytes import SharedBytes
 from tables.wall import walled
 
 _BYTES = Gauge("stretto_read_ahead_bytes", "Bytes that queries have read from storage, or are reading, in advance.")
@@ -25,27 +26,11 @@ Reserve = Callable[[int], bool]  # whether there is room for so many bytes
 Fetch = Callable[[Reserve], Mapping[Range, Any]]
 
 
-class AheadBytes:
-    """What all queries of a process may have read ahead together. Thread-safe."""
+class AheadBytes(SharedBytes):
+    """What all queries of a process may have read ahead together."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max, self._bytes = bytes_max, 0
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> bool:
-        """Takes so many bytes if there is room. Out: whether there was"""
-        with self._lock:
-            if self._bytes + size > self._bytes_max:
-                return False
-            self._bytes += size
-            _BYTES.inc(size)
-            return True
-
-    def give_back(self, size: int) -> None:
-        """Frees bytes that were taken before."""
-        with self._lock:
-            self._bytes -= size
-            _BYTES.dec(size)
+        super().__init__(bytes_max, _BYTES)
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +126,7 @@ class ReadAhead:
 
         def reserve(size: int) -> bool:
             with self._lock:
-                if job.given_up or not self._limit.take(size):
+                if job.given_up or not self._limit.take_bytes(size):
                     return False
                 job.reserved += size
                 return True
@@ -164,7 +149,7 @@ class ReadAhead:
             found = {one: job.parts.pop(one) for one in ranges if one in job.parts}
             size = min(job.reserved, sum(length for _, length in found)) if job.parts else job.reserved
             job.reserved -= size
-        self._limit.give_back(size)
+        self._limit.give_back_bytes(size)
         return found
 
     def _forget(self, path: str, job: _Job) -> None:
@@ -182,7 +167,7 @@ class ReadAhead:
     def _free(self, job: _Job) -> None:
         with self._lock:
             size, job.reserved, job.parts = job.reserved, 0, None
-        self._limit.give_back(size)
+        self._limit.give_back_bytes(size)
 
 
 _CURRENT: Final[ContextVar[ReadAhead | None]] = ContextVar("read ahead", default=None)

@@ -164,7 +164,7 @@ def test_a_cancelled_query_leaves_nothing(written, pool: ThreadPoolExecutor) -> 
         search(sources, SearchRequest(query='{ name = "n1" }', limit=10_000), cancelled=cancelled)
     barrier = threading.Barrier(4)  # as many as the pool has threads: what they had begun is done then
     list(pool.map(lambda _: barrier.wait(60), range(4)))
-    assert bytes_.take(1 << 24)
+    assert bytes_.take_bytes(1 << 24)
 
 
 def test_a_missing_file_is_damage_as_ever(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -132,7 +132,7 @@ def test_the_next_group_is_loaded_while_one_is_looked_at() -> None:
             assert number == 0 or files.reads.keys() >= paths_of_second
             assert source.rows == 20
     assert set(files.reads.values()) == {1}
-    assert room.take(1 << 20)
+    assert room.take_bytes(1 << 20)
 
 
 def test_without_room_columns_of_a_group_are_still_read_once() -> None:

@@ -52,11 +52,11 @@ def test_parts_come_once_and_free_their_bytes(pool: ThreadPoolExecutor) -> None:
         assert gate.entered.wait(60)
         gate.opened.set()
         assert ahead.take("a", [(20, 30), (60, 1)]) == {(20, 30): DATA[20:50]}
-        assert not limit.take(91)  # the other part is there still
+        assert not limit.take_bytes(91)  # the other part is there still
         assert ahead.take("a", [(0, 10)]) == {(0, 10): DATA[:10]}
         assert ahead.take("a", [(0, 10)]) == {}
         assert not ahead.has_begun("a")
-        assert limit.take(100)
+        assert limit.take_bytes(100)
     assert current_read_ahead() is None
 
 
@@ -79,12 +79,12 @@ def test_bytes_of_a_read_under_way_come_back_after_the_query(pool: ThreadPoolExe
         assert ahead is not None
         ahead.begin("a", partial(gate.fetch, [(0, 10)]))
         assert gate.entered.wait(60)
-    assert not limit.take(1)
+    assert not limit.take_bytes(1)
     gate.opened.set()
     # As many jobs as threads: when they have run, so has the one before.
     barrier = threading.Barrier(3)
     list(pool.map(lambda _: barrier.wait(60), range(3)))
-    assert limit.take(10)
+    assert limit.take_bytes(10)
 
 
 def test_an_error_comes_when_the_object_is_read(pool: ThreadPoolExecutor) -> None:
@@ -102,7 +102,7 @@ def test_an_error_comes_when_the_object_is_read(pool: ThreadPoolExecutor) -> Non
     with pytest.raises(DamagedError, match="is missing"):
         ahead.take("a", [(0, 1)])
     assert ahead.take("a", [(0, 1)]) == {}
-    assert limit.take(5)
+    assert limit.take_bytes(5)
 
 
 def test_requests_count_for_the_query(pool: ThreadPoolExecutor) -> None:
@@ -144,4 +144,4 @@ def test_any_order_gives_the_right_bytes_and_leaves_none(
     ahead.close()
     barrier = threading.Barrier(3)
     list(pool.map(lambda _: barrier.wait(60), range(3)))
-    assert limit.take(room)
+    assert limit.take_bytes(room)
