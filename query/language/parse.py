@@ -1,6 +1,6 @@
 """TraceQL text → syntax tree."""
 
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -11,12 +11,10 @@ from query.errors import TraceQLError
 from query.language.ast import Query
 from query.language.build import Builder
 from query.language.faults import Fault
+from query.language.kept import kept
 from query.language.words import without_comments
 
 QUERY_CHARS_MAX: Final = 128 * 1024
-# Of so many texts the tree and the plan are kept, if they are no longer than this.
-KEPT_MAX: Final = 256
-KEPT_CHARS_MAX: Final = 1000
 
 # The grammar's terminals in the reader's words; what is not here stands for itself.
 _TERMINALS: Final = {
@@ -47,15 +45,12 @@ _TERMINALS: Final = {
 }
 
 
+@kept
 def parse(text: str) -> Query:
     """The tree of a query. An empty text is `{ }`, as Grafana sends it.
 
     Raises: TraceQLError where the text is not TraceQL, is longer than QUERY_CHARS_MAX or nested too deep
     """
-    return _kept(text) if len(text) <= KEPT_CHARS_MAX else _parsed(text)
-
-
-def _parsed(text: str) -> Query:
     if len(text) > QUERY_CHARS_MAX:
         problem = f"the query has {len(text)} characters; at most {QUERY_CHARS_MAX} are allowed"
         raise TraceQLError(problem, text, 0, 1, "Shorten it, for instance with a regular expression.")
@@ -71,10 +66,6 @@ def _parsed(text: str) -> Query:
     except UnexpectedToken as err:
         raise _unexpected_token(text, err) from None
     return Query(root, hints, text)
-
-
-# A query is parsed for its errors before it waits for a thread, and dashboards ask the same ones again and again.
-_kept = lru_cache(maxsize=KEPT_MAX)(_parsed)
 
 
 @cache

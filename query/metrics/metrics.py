@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
 from query.errors import TraceQLError
 from query.language import ast
 from query.language.check import check
-from query.language.parse import KEPT_CHARS_MAX, KEPT_MAX, parse
+from query.language.kept import kept
+from query.language.parse import parse
 from query.language.plan import MetricsPlan, plan_metrics
 from query.metrics.comparison import Comparing
 from query.metrics.intervals import Intervals
@@ -44,21 +44,14 @@ def hinted_exemplars(query: str, exemplars: int) -> int:
     return exemplars
 
 
+@kept
 def compile_metrics(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
     """The tree, and a plan for each of its metrics functions. Raises: TraceQLError; nothing has been read then"""
-    return _kept(query) if len(query) <= KEPT_CHARS_MAX else _compiled(query)
-
-
-def _compiled(query: str) -> tuple[ast.Metrics, tuple[MetricsPlan, ...]]:
     parsed = check(parse(query))
     if isinstance(parsed.root, ast.Pipeline):
         problem, hint = "this is no metrics query", "Put a metrics function at its end: { … } | rate()"
         raise TraceQLError(problem, query, 0, max(1, len(query)), hint)
     return parsed.root, plan_metrics(parsed)
-
-
-# As `compile_query`: first on the event loop, then on a thread; and dashboards ask the same again and again.
-_kept = lru_cache(maxsize=KEPT_MAX)(_compiled)
 
 
 def concerns_traces(query: str) -> bool:
