@@ -75,7 +75,7 @@ class LiveAsk:
 
     @classmethod
     def from_frame(cls, frame: RpcFrame) -> "LiveAsk":
-        """Raises: BadRequest"""
+        """The question in a frame that `to_frame` made. Raises: BadRequest where it is damaged"""
         fields = frame.fields
         try:
             partitions = {int(number): int(offset) for number, offset in fields["partitions"].items()}

@@ -43,12 +43,12 @@ class Further:
 
     @property
     def data(self) -> bytes:
-        """The numbers."""
+        """The numbers of the rows, eight bytes each."""
         return self.numbers.astype("<i8").tobytes()
 
     @classmethod
     def from_json(cls, values: Any, data: bytes) -> "Further":
-        """Raises: BadRequest"""
+        """The question in a frame with these fields and bytes. Raises: BadRequest where they are damaged"""
         match values:
             case {"wanted": str(wanted), "spans": int(spans)} if wanted in _FURTHER and len(data) % 8 == 0:
                 numbers = np.frombuffer(data, "<i8").astype(np.int64)

@@ -83,7 +83,7 @@ class _Waits:
         self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
 
     def look(self) -> None:
-        """Sleeps once."""
+        """Sleeps for the shortest time, which is longer where others hold the GIL."""
         waited_s, due_s = self._waited_s(), time.perf_counter() + _EVERY_S
         time.sleep(_EVERY_S)
         late_s = time.perf_counter() - due_s

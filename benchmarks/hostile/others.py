@@ -61,14 +61,14 @@ class Kind:
     protobuf: bool = False
 
     def request(self, data: bytes, version: str) -> bytes:
-        """As HTTP. version: of overrides"""
+        """The request as HTTP/1.1 has it. version: of the overrides that it changes, for If-Match"""
         lines = [f"{self.method} {self.path} HTTP/1.1", "Host: a", f"Content-Type: {self.content_type}"]
         lines += [f"If-Match: {version}", "Accept: application/json, text/event-stream"]
         return "\r\n".join([*lines, f"Content-Length: {len(data)}", "", ""]).encode() + data
 
 
 def kinds() -> list[Kind]:
-    """All of them."""
+    """All inputs that are sent, with examples of each."""
     thrift, protobuf = "application/x-thrift", "application/x-protobuf"
     of = {target.name: target.make_seeds() for target in bodies.TARGETS}
     return [

@@ -63,7 +63,7 @@ class ValueCounts:
         self._memory, self._reserved = memory.current(), 0
 
     def add_spans(self, label: str, cells: Int64s, codes: Int64s, values: Any) -> None:
-        """As `add_attributes`, of one attribute."""
+        """Counts the spans of one source that have an attribute; see `add_attributes`."""
         self.add_attributes([label], np.zeros(len(cells), np.int64), cells, codes, values)
 
     def add_attributes(self, labels: Sequence[str], owners: Int64s, cells: Int64s, codes: Int64s, values: Any) -> None:

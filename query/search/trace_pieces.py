@@ -49,7 +49,7 @@ class TracePieces:
 
     @property
     def ids(self) -> Ids:
-        """The trace of each piece."""
+        """The id of the trace that each piece is of, 16 bytes each."""
         return fixed_bytes(one_array(self.tables.traces["trace_id"]))
 
     def ready(self, unready: Keys) -> "tuple[TracePieces, int]":

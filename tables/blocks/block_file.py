@@ -41,7 +41,7 @@ class BlockFile(ParquetSource):
     trace_filter: LazyFilter | None = None
 
     def knows_traces(self) -> bool:
-        """Whether `traces` reads nothing."""
+        """Whether the trace ids are in the cache, so that `traces` reads nothing from the file."""
         return self._cache.size_of(ColumnKey(self.key, TRACES)) is not None
 
     def read_ahead(self, columns: Collection[str], *, traces: bool) -> None:

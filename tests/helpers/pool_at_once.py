@@ -10,7 +10,7 @@ class AtOnce(Executor):
     calls = 0
 
     def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As any executor."""
+        """Runs the call before it returns, and gives a future that is done."""
         self.calls += 1
         future: Future[Any] = Future()
         future.set_result(call(*args, **kwargs))

@@ -12,7 +12,7 @@ from tests.helpers.loops import in_loop
 
 
 def until(cancelled: Cancelled) -> None:
-    """A query that never ends."""
+    """A query that goes on until it is told to stop."""
     while not cancelled():
         time.sleep(0.001)
 
