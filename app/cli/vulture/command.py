@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 EXIT_FAILED: Final = 1
 _DEFAULTS_S: Final = {"read": 30, "search": 60, "metrics": 60}
+# Between the writes of a trace, of which there are up to three. `--once` is a smoke test that somebody waits for.
+_LATE_WRITE_S: Final = 60
+_LATE_WRITE_ONCE_S: Final = 5
 
 
 def main(argv: list[str]) -> int:
@@ -38,6 +41,8 @@ def main(argv: list[str]) -> int:
     else 0. Raises: StrettoError
     """
     options = _parser().parse_args(argv)
+    if options.late_write is None:
+        options.late_write = _LATE_WRITE_ONCE_S if options.once else _LATE_WRITE_S
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="ts=%(asctime)s level=%(levelname)s %(message)s")
     return asyncio.run(_run(options))
 
@@ -67,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         "--write-interval", type=_seconds, default=15, metavar="15s", help="a trace every so often (default 15s)"
     )
     when.add_argument(
-        "--late-write", type=duration_s, default=60, metavar="1m", help="between the writes of a trace (default 1m)"
+        "--late-write",
+        type=duration_s,
+        metavar="1m",
+        help="between the writes of a trace (default 1m; with --once 5s)",
     )
     when.add_argument(
         "--check-after", type=duration_s, default=5, metavar="5s", help="first check after the last write (default 5s)"

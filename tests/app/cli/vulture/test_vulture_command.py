@@ -11,6 +11,7 @@ import pytest
 
 from app.cli.main import main
 from app.cli.vulture.logfmt import line
+from app.cli.vulture.vulture import Vulture, VulturePlan
 from app.standalone.ports import free_port
 from tests.helpers.api import serving
 from tests.helpers.known_traces_server import KnownTracesServer
@@ -41,6 +42,22 @@ def test_once() -> None:
     for headers in server.headers:
         assert headers["X-Scope-OrgID"] == "a"
         assert headers["Authorization"] == "Basic " + b64encode(b"u:t").decode()
+
+
+@pytest.mark.parametrize(("arguments", "late_write_s"), [(("--once",), 5), (("--for", "1s"), 60)])
+def test_when_late_writes_are_due(
+    arguments: tuple[str, ...], late_write_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a single trace is not kept for minutes: a trace has up to three writes."""
+    plans: list[VulturePlan] = []
+
+    async def ends(vulture: Vulture) -> None:
+        plans.append(vulture._plan)
+
+    for name in ("run", "write_one", "finish"):
+        monkeypatch.setattr(Vulture, name, ends)
+    run(KnownTracesServer(), *arguments, "--listen", "")
+    assert [plan.late_write_s for plan in plans[:1]] == [late_write_s]
 
 
 def test_once_with_a_failure() -> None:
