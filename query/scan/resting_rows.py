@@ -1,6 +1,6 @@
 """Which rows of several sources a client sent twice. They are compared where they rest; the result is kept there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 from query import memory
 from query.scan.arrays import Mask, Rows
 from query.scan.reader import Reader
-from query.scan.source import DerivedCache, ValuedReading
+from query.scan.source import DerivedCache, RowDigesting
 from tables.columns.repeated import (
     FIRST_COLUMNS,
     Kept,
@@ -17,8 +17,10 @@ from tables.columns.repeated import (
     as_sent,
     concatenated,
     known_repeated,
-    repeated_in_steps,
+    repeated_by_digest,
 )
+from tables.columns.row_digests import row_digests
+from tables.columns.types import UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
 
@@ -40,20 +42,40 @@ class RestingRows:
         ]
 
         def find(some: Rows) -> Mask:
-            return repeated_in_steps(
-                group[some],
-                lambda: as_sent(self._read(some, _first_columns)),
-                lambda alike: as_sent(self._read(some[alike], all_columns)),
+            return repeated_by_digest(
+                group[some], as_sent(self._first_columns(some)), lambda alike: self._digests(some[alike])
             )
 
         return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
 
-    def _read(self, some: Rows, read: Callable[[Reader, Rows], Mapping[str, Any]]) -> dict[str, Any]:
+    def _first_columns(self, some: Rows) -> dict[str, Any]:
+        parts, order = self._by_reader(some)
+        # Not by way of the reader, which shows durations that no clock can have measured as 0.
+        return concatenated([_rows_of_columns(reader, FIRST_COLUMNS, rows) for reader, rows in parts], order)
+
+    def _digests(self, some: Rows) -> UInt64s:
+        parts, order = self._by_reader(some)
+        found = np.empty(len(some), np.uint64)
+        found[order] = np.concatenate([digests_of(reader, rows) for reader, rows in parts])
+        return found
+
+    def _by_reader(self, some: Rows) -> tuple[list[tuple[Reader, Rows]], Rows]:
+        """The rows of each reader, ascending, and for each of these, reader by reader, its place in `some`."""
         number, row = self._number[some], self._row[some]
         order = np.lexsort((row, number))
         readers, first = np.unique(number[order], return_index=True)
-        parts = zip(readers.tolist(), np.split(row[order], first[1:]), strict=True)
-        return concatenated([read(self._readers[one], rows) for one, rows in parts], order)
+        rows = np.split(row[order], first[1:])
+        return [(self._readers[one], part) for one, part in zip(readers.tolist(), rows, strict=True)], order
+
+
+def digests_of(reader: Reader, rows: Rows) -> UInt64s:
+    """A digest of each of some rows, ascending, of all that a client sent."""
+    source = reader.source
+    if not isinstance(source, RowDigesting):
+        columns = _rows_of_columns(reader, sorted(source.columns.difference(FACT_COLUMNS)), rows)
+        return row_digests(columns, len(rows))
+    with memory.current().scratch(source.digest_bytes(), f"digests of {len(rows)} spans"):
+        return source.row_digests(rows)
 
 
 def _kept(caches: Mapping[str, DerivedCache]) -> Kept:
@@ -61,22 +83,6 @@ def _kept(caches: Mapping[str, DerivedCache]) -> Kept:
         caches[content].keep(name, lambda: found)
 
     return Kept(lambda content, name: caches[content].kept(name), put)
-
-
-# Neither by way of the reader, which shows durations that no clock can have measured as 0.
-
-
-def _first_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
-    return _rows_of_columns(reader, FIRST_COLUMNS, rows)
-
-
-def all_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
-    """All that a client sent of some rows, ascending, without some columns in which none of them has a value."""
-    source = reader.source
-    if not isinstance(source, ValuedReading):
-        return _rows_of_columns(reader, sorted(source.columns.difference(FACT_COLUMNS)), rows)
-    with memory.current().scratch(source.valued_bytes(), f"all columns of {len(rows)} spans"):
-        return source.read_valued(rows)
 
 
 def _rows_of_columns(reader: Reader, columns: Sequence[str], rows: Rows) -> Mapping[str, Any]:

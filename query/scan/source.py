@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tables.columns.overflow import SparseColumns
 from tables.columns.trace_index import TraceIndex
-from tables.columns.types import Int64s
+from tables.columns.types import Int64s, UInt64s
 
 
 class Source(Protocol):
@@ -157,13 +157,13 @@ class DerivedCache(Protocol):
 
 
 @runtime_checkable
-class ValuedReading(Protocol):
-    """What a source may do besides: read all columns of few rows without those that none of the rows has a value in."""
+class RowDigesting(Protocol):
+    """What a source may do besides: say of rows what a client sent, in a number for each."""
 
-    def valued_bytes(self) -> int:
-        """About how much memory `read_valued` takes at once, besides what it gives."""
+    def digest_bytes(self) -> int:
+        """About how much memory `row_digests` takes at once."""
         ...
 
-    def read_valued(self, rows: Int64s) -> Mapping[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
+    def row_digests(self, rows: Int64s) -> UInt64s:
+        """A digest of each of some rows, as of `tables.columns.row_digests`."""
         ...

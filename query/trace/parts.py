@@ -17,7 +17,7 @@ from query.engine.expressions import matches
 from query.requests import TraceRequest
 from query.scan.arrays import Mask, Rows, to_numpy
 from query.scan.reader import Reader
-from query.scan.resting_rows import all_columns
+from query.scan.resting_rows import digests_of
 from query.scan.source import Source
 from query.scan.stitch import left_out, sort_rows, suspect_rows, whole
 from query.trace.filter import TraceFilter, compile_filter, kept_rows
@@ -25,7 +25,6 @@ from query.trace.outline import OUTLINE_COLUMNS
 from query.trace.pages import RowsOfTrace, chosen_rows, pieces_of_trace
 from query.trace.trace import find_trace
 from tables.columns.arrays import one_array
-from tables.columns.row_digests import row_digests
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 
 _OUTLINE: Final = sorted({*OUTLINE_COLUMNS, *FACT_BASE} - {"trace_id", *FACT_COLUMNS})
@@ -77,10 +76,7 @@ def rows_of_part(sources: Sequence[Source], trace_id: bytes, numbers: Rows) -> F
 def digests_of_part(sources: Sequence[Source], trace_id: bytes, numbers: Rows) -> FirstPart:
     """A number for each of some rows that says all that a client sent, as of `row_digests`."""
     pieces = pieces_of_trace(sources, trace_id)
-    found = [
-        row_digests(all_columns(Reader(rows.source), rows.numbers), rows.rows)
-        for rows in chosen_rows(pieces, numbers, trace_id)
-    ]
+    found = [digests_of(Reader(rows.source), rows.numbers) for rows in chosen_rows(pieces, numbers, trace_id)]
     table = pa.table({DIGEST: np.concatenate([np.empty(0, np.uint64), *found])})
     return FirstPart(table, sum(end - first for _, first, end in pieces))
 

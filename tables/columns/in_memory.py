@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
-from tables.columns.repeated import valued
+from tables.columns.row_digests import NO_DIGESTS, row_digests
 from tables.columns.trace_index import TraceIndex, trace_index
-from tables.columns.types import Int64s
+from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
 # As of `tables.parquet.read`.
@@ -29,6 +30,7 @@ class TableSource:
         self._arrays: dict[str, Any] = {}
         self._bounds: dict[str, tuple[int, int] | None] = {}
         self._index: TraceIndex | None = None
+        self._digests = NO_DIGESTS
         self.rows = int(table.num_rows)
         self._own = {name for name in table.column_names if table[name].null_count < self.rows}
         hidden: frozenset[str] = frozenset()
@@ -89,19 +91,20 @@ class TableSource:
             lists = None if lists is None else lists.slice(first, end - first)
         return found if lists is None else {**found, **overflow.columns_of(lists, hidden)}
 
-    def valued_bytes(self) -> int:
-        """What `read_valued` takes besides what it gives: nothing."""
+    def digest_bytes(self) -> int:
+        """What `row_digests` takes: nothing worth mentioning, as it goes by some columns after others."""
         return 0
 
-    def read_valued(self, rows: Int64s) -> dict[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
-        at = pa.array(rows)
-        names = [name for name in self._own if name not in FACT_COLUMNS]
-        found = valued({name: one_array(self._table[name].take(at)) for name in names})
-        lists = found.pop(overflow.COLUMN, None)
-        if lists is not None:
-            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
-        return found
+    def row_digests(self, rows: Int64s) -> UInt64s:
+        """A digest of each of some rows, as of `tables.columns.row_digests`. Made once and kept."""
+        known = self._digests = self._digests.with_rows(rows, self._made_digests)
+        return known.of(rows)
+
+    def _made_digests(self, rows: Int64s) -> UInt64s:
+        at, digests = pa.array(rows), np.zeros(len(rows), np.uint64)
+        for name in self._own.difference(FACT_COLUMNS):
+            digests += row_digests({name: one_array(self._table[name].take(at))}, len(rows))
+        return digests
 
     def _array(self, column: str) -> Any:
         array = self._arrays.get(column)

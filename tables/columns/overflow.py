@@ -1,6 +1,6 @@
 """The list column `overflow` of `tables.schema`: attributes without their own column, shown as if they had one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,6 +120,19 @@ class SparseColumns:
             last = np.r_[(rows[1:] != rows[:-1]) | (owners[1:] != owners[:-1]), True]
             owners, rows, at = owners[last], rows[last], at[last]
         return owners, rows, self.entries.field(value_field(word)).take(pa.array(at))
+
+    def by_type(self) -> Iterator[tuple[list[str], Any, Any, Any]]:
+        """All columns, those of one type below each other: their names, and the rest as of `columns`."""
+        words: dict[str, list[str]] = {}
+        for name in self.names:
+            words.setdefault(_word(name), []).append(name)
+        for word, names in words.items():
+            if word not in _LIST_FIELDS:
+                yield names, *self.columns(names, word)
+                continue
+            for name in names:
+                rows, values = self.column(name)
+                yield [name], np.zeros(len(rows), np.int64), rows, values
 
     def size(self, name: str) -> int:
         """How many entries a column has."""

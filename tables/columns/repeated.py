@@ -77,6 +77,25 @@ def repeated_in_steps(
     return repeated
 
 
+def repeated_by_digest(group: Int64s, first: Mapping[str, Any], digests: Callable[[Int64s], UInt64s]) -> Bools:
+    """As `repeated_in_steps`, by digests of rows in place of their columns (`tables.columns.row_digests`).
+
+    first: FIRST_COLUMNS of all of the rows; digests: of some of them, by their numbers, ascending
+    """
+    repeated = np.zeros(len(group), np.bool_)
+    alike = alike_rows(group, first)
+    if len(alike):
+        repeated[alike[repeated_digests(group[alike], digests(alike))]] = True
+    return repeated
+
+
+def repeated_digests(group: Int64s, digests: UInt64s) -> Int64s:
+    """The rows, ascending, that have the digest of an earlier one of their group."""
+    order = np.lexsort((digests, group))
+    same = (group[order[1:]] == group[order[:-1]]) & (digests[order[1:]] == digests[order[:-1]])
+    return np.sort(order[1:][same])
+
+
 def _hashes(rows: int, arrays: Any) -> UInt64s:
     hashes = np.zeros(rows, np.uint64)
     for array in arrays:
@@ -100,11 +119,6 @@ def concatenated(tables: Sequence[Mapping[str, Any]], rows: Int64s) -> dict[str,
     joined = pa.concat_tables(plain, promote_options="default")
     order = pa.array(np.argsort(rows))
     return {name: one_array(joined[name]).take(order) for name in joined.column_names}
-
-
-def valued(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns in which a row has a value."""
-    return {name: array for name, array in columns.items() if array.null_count < len(array)}
 
 
 def _plain(array: Any) -> Any:

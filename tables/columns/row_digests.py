@@ -1,18 +1,20 @@
-"""A number for each row that says what a client sent: processes compare rows by it, without sending them."""
+"""A number for each row that says what a client sent: rows are compared by it, without having them side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from tables.columns import overflow
 from tables.columns.absent import filled
 from tables.columns.arrays import list_offsets
 from tables.columns.equal_rows import row_hashes
 from tables.columns.nested_set import MIX
 from tables.columns.repeated import as_sent
-from tables.columns.types import UInt64s
+from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
 _BYTES: Final = 8
@@ -20,17 +22,63 @@ _BYTES: Final = 8
 
 def row_digests(columns: Mapping[str, Any], rows: int) -> UInt64s:
     """A number for each row, made of all values that a client sent: rows that are equal have equal numbers in every
-    process, and others do not, but for one pair in 2^64. It does not matter which columns have no value.
+    process, and others do not, but for one pair in 2^64. It does not matter which columns have no value, and which
+    attributes are in the column `overflow`. Digests of some columns add up to the digests of all of them.
 
-    In: all columns of the rows
+    In: columns of the rows
     """
     digests = np.zeros(rows, np.uint64)
-    for name, array in as_sent({name: one for name, one in columns.items() if name not in FACT_COLUMNS}).items():
+    sent = {name: one for name, one in columns.items() if name not in FACT_COLUMNS and name != overflow.COLUMN}
+    for name, array in as_sent(sent).items():
         # What a file without the column has counts for nothing.
         absent = _hashes(filled(name, pa.nulls(1, array.type)))[0]
         hashes = _hashes(array)
         digests += np.where(hashes == absent, np.uint64(0), _mixed(hashes ^ _digest(name.encode())))
+    lists = columns.get(overflow.COLUMN)
+    return digests if lists is None else digests + _of_overflow(lists)
+
+
+def _of_overflow(lists: Any) -> UInt64s:
+    """Thousands of attributes that few rows have, all of one type at once."""
+    digests = np.zeros(len(lists), np.uint64)
+    sparse = overflow.SparseColumns.of(lists)
+    for names, owners, rows, values in sparse.by_type():
+        keys = np.fromiter((_digest(name.encode()) for name in names), np.uint64, len(names))
+        hashes = _hashes(values)
+        np.add.at(digests, rows, np.where(hashes == 0, np.uint64(0), _mixed(hashes ^ keys[owners])))
     return digests
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownDigests:
+    """Digests of some rows of a content that never changes. rows: ascending, each once; digests: of each of them"""
+
+    rows: Int64s
+    digests: UInt64s
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes + self.digests.nbytes)
+
+    def of(self, rows: Int64s) -> UInt64s:
+        """In: some of the rows that are known"""
+        found: UInt64s = self.digests[np.searchsorted(self.rows, rows)]
+        return found
+
+    def with_rows(self, rows: Int64s, make: Callable[[Int64s], UInt64s]) -> "KnownDigests":
+        """Besides those that are known, the digests of some rows.
+
+        make: gives digests of rows, ascending, each once; it is not called if all are known
+        """
+        missing = np.setdiff1d(rows, self.rows)
+        if not len(missing):
+            return self
+        every = np.r_[self.rows, missing]
+        order = np.argsort(every, kind="stable")
+        return KnownDigests(every[order], np.r_[self.digests, make(missing)][order])
+
+
+NO_DIGESTS: Final = KnownDigests(np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def _hashes(array: Any) -> UInt64s:
@@ -54,8 +102,9 @@ def _without_texts(array: Any) -> Any:
     if pa.types.is_primitive(type_) or pa.types.is_null(type_):
         return array.cast(pa.uint8()) if pa.types.is_null(type_) else array
     encoded = array.dictionary_encode()
-    texts = [_digest(one.as_buffer().to_pybytes()) for one in encoded.dictionary]
-    return pa.array(texts, pa.uint64()).take(encoded.indices)
+    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
+    digests = np.frombuffer(b"".join(blake2b(one, digest_size=_BYTES).digest() for one in texts), "<u8")
+    return pa.array(digests, pa.uint64()).take(encoded.indices)
 
 
 def _digest(text: bytes) -> np.uint64:

@@ -14,18 +14,18 @@ from tables.columns.repeated import (
     Kept,
     Origins,
     as_sent,
-    concatenated,
     known_repeated,
-    repeated_in_steps,
+    repeated_by_digest,
 )
 from tables.columns.trace_index import TraceIndex
-from tables.columns.types import Bools, Int64s
+from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS, with_facts
 from tables.parquet.directory import Bounds
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
+from tables.parquet.kept_digests import DIGESTS, kept_digests
 from tables.parquet.read import ColumnCache, ColumnKey
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows, read_valued
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, presence, read_rows
 from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 
 # Cache entries of a group that are not columns; no column has such a name.
@@ -253,34 +253,36 @@ class GroupSource:
         files, at = self._within(places)
         return decode(files, column).take(at)
 
-    def valued_bytes(self) -> int:
-        """About how much memory `read_valued` takes at once, besides what it gives."""
-        return max(sum(map(file.directory.decoded_bytes, file.directory.numbers)) for file in self._files())
+    def digest_bytes(self) -> int:
+        """About how much memory `row_digests` takes at once."""
+        return _COPIES * max(sum(map(file.directory.decoded_bytes, file.directory.numbers)) for file in self._files())
 
-    def read_valued(self, rows: Int64s) -> dict[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows. Of the files only
-        those that have the rows are read, one after the other, and nothing is cached. Raises: StorageError,
-        DamagedError
+    def row_digests(self, rows: Int64s) -> UInt64s:
+        """A digest of each of some rows, as of `tables.columns.row_digests`. Of the files only those that have the rows
+        are read, one after the other; what was made is kept. Raises: StorageError, DamagedError
         """
-        return self._valued(self._rows().order[rows])
+        return self._digests(self._rows().order[rows])
 
-    def _valued(self, places: Int64s) -> dict[str, Any]:
-        """As `read_valued`, by the numbers of rows among those of all files."""
-        loaded, (number, within) = self._files(), self._of_files(places)
-        order = np.argsort(number, kind="stable")
-        files, first = np.unique(number[order], return_index=True)
-        parts = zip(files.tolist(), np.split(within[order], first[1:]), strict=True)
-        return concatenated([read_valued(loaded[file], some) for file, some in parts], order)
+    def _digests(self, places: Int64s) -> UInt64s:
+        """As `row_digests`, by the numbers of rows among those of all files."""
+        number, within = self._of_files(places)
+        digests = np.empty(len(places), np.uint64)
+        for one in np.unique(number).tolist():
+            here = number == one
+            digests[here] = self._digests_of_file(one, within[here])
+        return digests
+
+    def _digests_of_file(self, number: int, rows: Int64s) -> UInt64s:
+        # By file, not by group: a new file makes a new group of rows that are known.
+        key = ColumnKey(self.files[number].path, DIGESTS)
+        return kept_digests(self._cache, key, rows, lambda some: digests_of_rows(self._files()[number], some))
 
     def _repeated(self, places: Int64s, group: Int64s) -> Bools:
         """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""
 
         def find(some: Int64s) -> Bools:
-            return repeated_in_steps(
-                group[some],
-                lambda: as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS}),
-                lambda alike: as_sent(self._valued(places[some][alike])),
-            )
+            first = as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS})
+            return repeated_by_digest(group[some], first, lambda alike: self._digests(places[some][alike]))
 
         origins = Origins([file.path for file in self.files], *self._of_files(places))
         repeated = known_repeated(group, origins, Kept(self._result, self._keep_result), find)

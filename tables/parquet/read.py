@@ -8,15 +8,16 @@ import pyarrow as pa
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
-from tables.columns.repeated import valued
+from tables.columns.row_digests import row_digests
 from tables.columns.trace_index import TraceIndex, trace_index
-from tables.columns.types import Int64s
+from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves
 from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
 from tables.parquet.file_end import FileEnd
+from tables.parquet.kept_digests import DIGESTS, kept_digests
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.schema import FIXED
@@ -45,7 +46,8 @@ _FEW_COLUMNS: Final = 6
 # For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
 _SOME_COLUMNS: Final = 12
 _LEAVES_OF_ONE_THREAD_MAX: Final = 16
-# Of columns of which few rows are kept.
+# Columns, their chosen rows, and what is made of these.
+_COPIES: Final = 3
 _COLUMNS_AT_ONCE: Final = 64
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
@@ -268,24 +270,21 @@ class ParquetSource:
             }
         return found
 
-    def valued_bytes(self) -> int:
-        """About how much memory `read_valued` takes at once, besides what it gives."""
-        return max(sum(map(self._size, names)) for names in self._batches())
+    def digest_bytes(self) -> int:
+        """About how much memory `row_digests` takes at once."""
+        return _COPIES * max(sum(map(self._size, names)) for names in self._batches())
 
-    def read_valued(self, rows: Int64s) -> dict[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows. Some columns are
-        decoded at once, and nothing is cached. Raises: StorageError, DamagedError
-        """
-        found: dict[str, Any] = {}
-        at = pa.array(rows)
+    def row_digests(self, rows: Int64s) -> UInt64s:
+        """As of `tables.columns.row_digests`, made once and kept. Raises: StorageError, DamagedError"""
+        return kept_digests(self._cache, ColumnKey(self.key, DIGESTS), rows, self._made_digests)
+
+    def _made_digests(self, rows: Int64s) -> UInt64s:
+        at, digests = pa.array(rows), row_digests({}, len(rows))
         for names in self._batches():
             columns: dict[str, Any] = {name: self._cache.get(ColumnKey(self.key, name)) for name in names}
             columns |= self._decode([name for name in names if columns[name] is None], keep=False)
-            found |= valued({name: array.take(at) for name, array in columns.items()})
-        lists = found.pop(overflow.COLUMN, None)
-        if lists is not None:
-            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
-        return found
+            digests += row_digests({name: array.take(at) for name, array in columns.items()}, len(rows))
+        return digests
 
     def _batches(self) -> list[list[str]]:
         names = [name for name in self._opened().leaves if name not in FACT_COLUMNS]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import list_values, one_array
-from tables.columns.repeated import valued
-from tables.columns.types import Int64s
+from tables.columns.row_digests import row_digests
+from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, check_type, reading
@@ -233,19 +233,11 @@ def _shown_type(column: str) -> Any:
     return pa.dictionary(pa.int32(), type_) if type_ == pa.string() else type_
 
 
-def read_valued(file: LoadedFile, rows: Int64s) -> dict[str, Any]:
-    """Every column but the facts of traces in which one of some rows has a value, at those rows.
-
-    Raises: DamagedError
-    """
+def digests_of_rows(file: LoadedFile, rows: Int64s) -> UInt64s:
+    """A digest of each of some rows, as of `tables.columns.row_digests`. Raises: DamagedError"""
     names = [name for name in file.directory.numbers if name not in FACT_COLUMNS]
     at = pa.array(rows)
-    found = {name: array.take(at) for name, array in _opened(file, names).items()}
-    lists = found.pop(overflow.COLUMN, None)
-    if lists is not None:
-        hidden = overflow.column_names(lists).difference(found)
-        found |= overflow.columns_of(lists, sorted(hidden))
-    return valued(found)
+    return row_digests({name: array.take(at) for name, array in _opened(file, names).items()}, len(rows))
 
 
 def _opened_columns(file: LoadedFile, columns: Sequence[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tables.merge.inputs import ParquetInput
 from tables.merge.merge import merge
 from tables.parquet.footer import footer_start
 from tables.parquet.read import ParquetSource
-from tables.parquet.small_files import SmallFile, load, read_valued
+from tables.parquet.small_files import SmallFile, digests_of_rows, load
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.catalog import block_meta
@@ -45,7 +45,7 @@ def main(path: str, rows: int, step: int) -> None:
 
 
 def reads(data: bytes, rows: int, columns: list[str], store: ObjectStore) -> Iterator[Callable[[], Any]]:
-    yield lambda: read_valued(load(SmallFile("file", len(data), rows, None), data), np.arange(rows))
+    yield lambda: digests_of_rows(load(SmallFile("file", len(data), rows, None), data), np.arange(rows))
     yield lambda: read_source(data, rows, columns)
     yield lambda: merged(data, rows)
     with patch("tables.merge.inputs._PLAIN_BYTES_MAX", 0):

@@ -14,7 +14,7 @@ from tables.parquet.directory import SMALL_FILE_BYTES, Directory, read_directory
 from tables.parquet.footer import footer_start
 from tables.parquet.layout import layout
 from tables.parquet.read import ParquetSource
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, load, read_valued
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, load
 from tables.parquet.write import to_parquet
 from tables.schema import EVENT
 from tables.seal import seal
@@ -171,10 +171,10 @@ def test_a_column_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
     table = make_table([{**row, "span.list:string[]": ["a", "b"]}])
     at = table.column_names.index("span.list:string[]")
     other = table.set_column(at, "span.list:string[]", table.column(at).cast(pa.list_(pa.binary())))
-    read_valued(loaded(to_parquet(table), 1, checks_tail=False), np.array([0]))
+    digests_of_rows(loaded(to_parquet(table), 1, checks_tail=False), np.array([0]))
     damaged = loaded(to_parquet(other), 1, checks_tail=False)
     with pytest.raises(DamagedError, match=r"column span.list:string\[\] of type list<.*binary>, not list<.*string>"):
-        read_valued(damaged, np.array([0]))
+        digests_of_rows(damaged, np.array([0]))
 
 
 def test_wrong_number_of_rows() -> None:
