@@ -15,9 +15,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.hostile.asked import TENANTS
 from benchmarks.hostile.one_run import one_run
@@ -71,9 +73,21 @@ class Load(threading.Thread):
                 due_s = max(due_s + LOAD_EVERY_S, time.monotonic())
 
     def _requests(self) -> Iterator[bytes]:
+        """The same spans again and again, in other traces each time: nobody sends one span thousands of times."""
         made = list(replace(self._wide, spans=10 * LOAD_SPANS, huge_trace_spans=0, seed=99).requests(LOAD_SPANS))
+        ids = [_trace_ids(request) for request in made]
+        rng = Random(self._wide.seed)
         while True:
-            yield from made
+            fresh = {trace_id: rng.randbytes(len(trace_id)) for trace_id in sorted(set().union(*ids))}
+            for request, here in zip(made, ids, strict=True):
+                for trace_id in here:
+                    request = request.replace(trace_id, fresh[trace_id])
+                yield request
+
+
+def _trace_ids(request: bytes) -> set[bytes]:
+    made = ExportTraceServiceRequest.FromString(request)
+    return {span.trace_id for resource in made.resource_spans for scope in resource.scope_spans for span in scope.spans}
 
 
 class Watchdog(threading.Thread):
