@@ -152,10 +152,10 @@ def test_recorded_refusals() -> None:
 )
 def test_hostile_text_is_refused_soon(text: str) -> None:
     """Depth and length end in an error of ours, not in Python's recursion, memory or patience."""
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(TraceQLError) as caught:
         check(parse(text))
-    assert time.perf_counter() - started < 10
+    assert time.thread_time() - started < 10
     assert len(str(caught.value)) < 2000
 
 
