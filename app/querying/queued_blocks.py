@@ -18,9 +18,10 @@ from app.querying.job_plan import BlockJob, plan_jobs
 from app.querying.job_queue import JobQueue
 from app.querying.live_messages import KEYS, PARTIAL, expect, keys_of
 from app.querying.live_stores import OpenedLive
-from app.querying.participants import Participant, decoded
+from app.querying.participants import Participant, decoded, decoded_suspects
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
+from app.querying.suspect_spans import SUSPECTS, SuspectsFound
 from app.querying.trace_partial import Further, TracePart, asked_of_parts, is_of_whole
 from app.querying.trace_parts import AskTrace
 from app.rpc.frames import RpcFrame, with_traceparent
@@ -28,6 +29,7 @@ from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+from query.scan.suspects import SuspectSpans
 from tables.blocks.filter_pack import PackRef
 
 # What takes about a millisecond is done on the event loop.
@@ -142,6 +144,11 @@ class QueuedBlockWork:
             reply = await self._run(ask, job)
         return TracePart.from_ipc(expect(reply, PARTIAL).data)
 
+    async def ask_suspects(self, ask: BlockAsk, job: BlockJob, turns: asyncio.Semaphore) -> RpcFrame:
+        """What a querier says to a question about spans that a client may have sent twice."""
+        async with turns:
+            return await self._run(ask, job)
+
     async def ask(self, ask: BlockAsk, job: BlockJob, view: BlockView, turns: asyncio.Semaphore) -> bytes:
         """The bytes of keys or of a partial, from the cache or from a querier."""
         size_bytes = sum(one.size_bytes for one in job.files)
@@ -181,6 +188,17 @@ class _Queued:
         ask = self._ask(Wanted.PARTIAL, elsewhere)
         data = await self._work.ask(ask, self._job, self._view, self._turns)
         return await decoded(data, self._request, self._work.executor)
+
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        frame = await self._work.ask_suspects(
+            replace(self._ask(Wanted.PARTIAL), suspects=asked), self._job, self._turns
+        )
+        if frame.name != SUSPECTS:  # a querier of a former version, which has given a partial
+            return None
+        return await decoded_suspects(frame.data, self._work.executor)
+
+    async def enough(self) -> None:
+        pass
 
     def _ask(self, wanted: Wanted, elsewhere: Keys | None = None) -> BlockAsk:
         ask = BlockAsk(

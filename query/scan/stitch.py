@@ -20,7 +20,7 @@ from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
-from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_in_steps
+from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_by_digest, repeated_in_steps
 from tables.columns.whole_traces import (
     FACT_BASE,
     FACT_COLUMNS,
@@ -34,6 +34,8 @@ from tables.columns.whole_traces import (
 _ORIGIN: Final = "\0source"
 _ORIGIN_ROW: Final = "\0row"
 _PLACE: Final = "\0place"
+# Of rows of several workers that may be equal: a number that says all that a client sent; null of other rows.
+DIGEST: Final = "\0digest"
 # Rows are copied when they are read, put below each other and sorted.
 _COPIES: Final = 3
 # An id with its halves, their mixture and its place.
@@ -196,9 +198,7 @@ def rows_of_traces(readers: Sequence[Reader], ids: Ids, columns: Iterable[str] |
         _, traces = find(reader.traces(), ids)
         if len(traces):
             rows, _ = rows_of(reader.traces(), traces)
-            table = decoded(
-                reader.read_rows(_read_columns(reader.source.columns if columns is None else columns), rows)
-            )
+            table = decoded(reader.read_rows(read_columns(reader.source.columns if columns is None else columns), rows))
             memory.reserve(table.nbytes, "traces that other workers have, too")
             tables.append(table)
     return concat_rows(tables)
@@ -211,9 +211,22 @@ def concat_rows(tables: Iterable[pa.Table | None]) -> pa.Table | None:
 
 
 def stitched_rows(table: pa.Table) -> TableSource:
-    """The rows of whole traces as one source, with facts and nested-set numbers. In: as of `rows_of_traces`"""
+    """The rows of whole traces as one source, with facts and nested-set numbers. In: as of `rows_of_traces`; of those
+    with equal digests, as of `query.scan.suspects`, the first one counts
+    """
     memory.reserve(_COPIES * table.nbytes, "traces that several workers have")
-    return TableSource(whole(sort_rows(table.combine_chunks())))
+    return TableSource(whole(_without_equal_digests(sort_rows(table.combine_chunks()))))
+
+
+def _without_equal_digests(table: pa.Table) -> pa.Table:
+    if DIGEST not in table.column_names:
+        return table
+    digests = _one(table, DIGEST)
+    places, group = suspect_rows(table)
+    known = to_numpy(digests.is_valid())[places]
+    places, group = places[known], group[known]
+    repeated = repeated_by_digest(group, to_numpy(digests.take(pa.array(places))))
+    return left_out(table.drop_columns([DIGEST]), places[repeated])
 
 
 def without_repeated(table: pa.Table) -> pa.Table:
@@ -262,7 +275,8 @@ def left_out(table: pa.Table, repeated: Rows) -> pa.Table:
     return table.filter(pa.array(keep)).combine_chunks() if len(repeated) else table
 
 
-def _read_columns(columns: Iterable[str]) -> list[str]:
+def read_columns(columns: Iterable[str]) -> list[str]:
+    """What is read of rows that travel: what stitching needs, and some columns that a client sent."""
     return [*FACT_BASE, *(column for column in columns if column not in FACT_BASE and column not in FACT_COLUMNS)]
 
 

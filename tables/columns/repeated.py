@@ -62,6 +62,16 @@ def alike_rows(group: Int64s, columns: Mapping[str, Any]) -> Int64s:
     return np.sort(order[np.r_[same, False] | np.r_[False, same]]) if len(group) else order
 
 
+def repeated_by_digest(group: Int64s, digests: UInt64s) -> Int64s:
+    """The rows, ascending, that equal an earlier one of their group, as far as digests say it.
+
+    group: as of `repeated_rows`; digests: of all that a client sent, as of `row_digests`
+    """
+    order = np.lexsort((digests, group))
+    same = (group[order[1:]] == group[order[:-1]]) & (digests[order[1:]] == digests[order[:-1]])
+    return np.sort(order[1:][same])
+
+
 def repeated_in_steps(
     group: Int64s, first: Callable[[], Mapping[str, Any]], every: Callable[[Int64s], Mapping[str, Any]]
 ) -> Bools:
