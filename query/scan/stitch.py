@@ -63,11 +63,18 @@ def _shared(ids: Ids) -> Ids:
 class StitchedSource(TableSource):
     """Traces put together, which knows where each row came from."""
 
-    def __init__(self, table: pa.Table, readers: Sequence[Reader]) -> None:
+    def __init__(self, table: pa.Table, readers: Sequence[Reader], repeated: tuple[Rows, Rows]) -> None:
+        """repeated: the source of each row that is left out because a client sent it again, and its row there"""
         self._origin, self._origin_row = (to_numpy(_one(table, name)) for name in (_ORIGIN, _ORIGIN_ROW))
-        self._readers = readers
+        self._readers, self._repeated = readers, repeated
         super().__init__(table.drop_columns([_ORIGIN, _ORIGIN_ROW]))
         self.nbytes = int(table.get_total_buffer_size())
+
+    def repeated(self) -> Iterator[tuple[Reader, Rows]]:
+        """The sources that have rows which are left out because a client sent them again, and these rows, ascending."""
+        number, row = self._repeated
+        for one in np.unique(number).tolist():
+            yield self._readers[one], np.sort(row[number == one])
 
     def origins(self, rows: Rows | None) -> Iterator[tuple[Reader, Rows, Rows]]:
         """For each source of some of the rows (None: of all): it, their rows there, ascending, and which of these rows
@@ -83,14 +90,19 @@ class StitchedSource(TableSource):
 
 
 class _WholeTraces(NamedTuple):
-    """Rows of whole traces in their order, with what every stitched trace has. order: of the rows as they were read"""
+    """Rows of whole traces in their order, with what every stitched trace has. order: of the rows as they were read
+
+    repeated: as of `StitchedSource`
+    """
 
     table: pa.Table
     order: Rows
+    repeated: tuple[Rows, Rows]
 
     @property
     def nbytes(self) -> int:
-        return int(self.table.get_total_buffer_size()) + int(self.order.nbytes)
+        arrays = (self.order, *self.repeated)
+        return int(self.table.get_total_buffer_size()) + sum(int(array.nbytes) for array in arrays)
 
 
 class _Part(NamedTuple):
@@ -124,7 +136,7 @@ def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) 
             for name in others.column_names:
                 if name != _ORIGIN_ROW:
                     table = table.append_column(name, others[name])
-        source = StitchedSource(table, readers)
+        source = StitchedSource(table, readers, found.repeated)
     memory.reserve(source.nbytes, "traces that lie in several blocks")
     return source
 
@@ -162,8 +174,10 @@ def _made_whole(parts: Sequence[_Part], readers: Sequence[Reader]) -> _WholeTrac
         table = pa.concat_tables(tables, promote_options="default")
         table = table.append_column(_PLACE, pa.array(np.arange(table.num_rows)))
         table = sort_rows(table, np.concatenate([part.traces for part in parts]))
-        table = whole(_without_repeated(table, readers)).combine_chunks()
-    return _WholeTraces(table.drop_columns([_PLACE]), to_numpy(_one(table, _PLACE)))
+        places = _repeated(table, readers)
+        repeated = (to_numpy(_one(table, _ORIGIN))[places], to_numpy(_one(table, _ORIGIN_ROW))[places])
+        table = whole(left_out(table, places)).combine_chunks()
+    return _WholeTraces(table.drop_columns([_PLACE]), to_numpy(_one(table, _PLACE)), repeated)
 
 
 class _Held:
@@ -245,13 +259,15 @@ def without_repeated(table: pa.Table) -> pa.Table:
     return left_out(table, places[repeated])
 
 
-def _without_repeated(table: pa.Table, readers: Sequence[Reader]) -> pa.Table:
-    """As `without_repeated`, of rows with only some of their columns. Others are read where these rows rest."""
+def _repeated(table: pa.Table, readers: Sequence[Reader]) -> Rows:
+    """The rows that `without_repeated` leaves out, of rows with only some of their columns. Others are read where these
+    rows rest.
+    """
     places, group = suspect_rows(table)
     if not len(places):
-        return table
+        return places
     number, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
-    return left_out(table, places[RestingRows(readers, number, row).repeated(group)])
+    return places[RestingRows(readers, number, row).repeated(group)]
 
 
 def suspect_rows(table: pa.Table) -> tuple[Rows, Rows]:

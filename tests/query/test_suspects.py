@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from query.language.compile import compile_query
 from query.metrics import metrics
 from query.requests import RangeRequest, SearchRequest, TagValuesRequest
-from query.results import TraceMatch
 from query.scan.reader import Reader
 from query.scan.scan import trace_ids
 from query.scan.stitch import ids_in_several, whole
@@ -63,11 +62,6 @@ def compared(partials: Sequence[Any], workers: Workers, at_first: int = 0) -> li
     return partials
 
 
-def found(traces: Sequence[TraceMatch]) -> list[Any]:
-    """Without what is said of services: in one worker it counts a retry in each source."""
-    return [one._replace(service_stats={}) for one in traces]
-
-
 @SLOW
 @given(table=spans(), query=QUERIES, data=st.data())
 def test_search(table: pa.Table, query: str, data: st.DataObject) -> None:
@@ -77,7 +71,9 @@ def test_search(table: pa.Table, query: str, data: st.DataObject) -> None:
     got = search.finish(compared(partials, workers, data.draw(st.integers(0, 3))), request)
     every = [source for worker in workers for source in worker]
     want = search.search([TableSource(whole(table))] if compile_query(query).whole_traces else every, request)
-    assert (found(got.traces), got.total) == (found(want.traces), want.total)
+    assert (list(got.traces), got.total) == (list(want.traces), want.total)
+    alone = search.search(every, request)
+    assert (list(alone.traces), alone.total) == (list(want.traces), want.total)
 
 
 @SLOW
