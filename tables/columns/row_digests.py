@@ -1,6 +1,7 @@
 """A number for each row that says what a client sent: processes compare rows by it, without sending them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,10 +28,16 @@ def row_digests(columns: Mapping[str, Any], rows: int) -> UInt64s:
     digests = np.zeros(rows, np.uint64)
     for name, array in as_sent({name: one for name, one in columns.items() if name not in FACT_COLUMNS}).items():
         # What a file without the column has counts for nothing.
-        absent = _hashes(filled(name, pa.nulls(1, array.type)))[0]
         hashes = _hashes(array)
-        digests += np.where(hashes == absent, np.uint64(0), _mixed(hashes ^ _digest(name.encode())))
+        absent = hashes == _absent(name, array.type)
+        digests += np.where(absent, np.uint64(0), _mixed(hashes ^ _digest(name.encode())))
     return digests
+
+
+@lru_cache(maxsize=1024)
+def _absent(name: str, type_: Any) -> np.uint64:
+    found: np.uint64 = _hashes(filled(name, pa.nulls(1, type_)))[0]
+    return found
 
 
 def _hashes(array: Any) -> UInt64s:
