@@ -58,7 +58,8 @@ class SuspectSpans:
         about = self.rows_in(table)
         if found is None or found.num_rows != np.count_nonzero(about):
             return None
-        return concat_rows([table.filter(pa.array(~about)), found])
+        with memory.current().scratch(table.nbytes, "traces that several workers have"):
+            return concat_rows([table.filter(pa.array(~about)).combine_chunks(), found])
 
 
 def find_suspects(tables: Sequence[pa.Table | None]) -> dict[int, SuspectSpans]:
@@ -122,7 +123,9 @@ def _digests(reader: Reader, rows: Rows) -> npt.NDArray[np.uint64]:
         some = rows[first : first + _ROWS_TOGETHER]
 
         def make(some: Rows = some) -> npt.NDArray[np.uint64]:
-            return row_digests(all_columns(reader, some), len(some))
+            columns = all_columns(reader, some)
+            with memory.current().scratch(memory.array_bytes(columns), f"comparing {len(some)} spans"):
+                return row_digests(columns, len(some))
 
         name = f"digests {hashlib.blake2b(some.tobytes(), digest_size=16).hexdigest()}"
         found.append(make() if reader.derived_cache is None else reader.derived_cache.keep(name, make))

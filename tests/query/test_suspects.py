@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from query.language.compile import compile_query
+from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
 from query.metrics import metrics
 from query.requests import RangeRequest, SearchRequest, TagValuesRequest
 from query.scan.reader import Reader
@@ -124,6 +126,17 @@ def test_only_those_are_asked_who_have_them() -> None:
     assert list(again) == [3]
     (trace,) = search.finish(compared([*known, partials[3]], [[source] for source in sources]), request).traces
     assert [one.matched for one in trace.span_sets] == [3]
+
+
+def test_within_the_memory_of_the_query() -> None:
+    """Whoever looks for suspects, and whoever reads them."""
+    table = whole(load_table("load\n  t1 a name=a\n  t1 b<a name=b\n"))
+    asked = find_suspects([table, table])[0]
+    budget = MemoryBudget(100, SharedMemory(100))
+    with budget.active(), pytest.raises(QueryTooLarge, match=r"spans of workers|sent twice"):
+        find_suspects([table] * 3)
+    with budget.active(), pytest.raises(QueryTooLarge):
+        rows_of_suspects([Reader(TableSource(table))], asked)
 
 
 def test_a_worker_that_has_others_since() -> None:
