@@ -14,11 +14,14 @@ from query.language.compile import compile_query
 from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
 from query.metrics import metrics
 from query.requests import RangeRequest, SearchRequest, TagValuesRequest
+from query.scan.pieces import latest_start_ns
 from query.scan.reader import Reader
 from query.scan.scan import trace_ids
+from query.scan.shared_traces import trace_keys
 from query.scan.stitch import ids_in_several, whole
 from query.scan.suspects import find_suspects, rows_of_suspects
 from query.search import search
+from query.search.settled import settled
 from query.tags import tags
 from query.tags.tag_text import parse_tag
 from tables.columns.in_memory import TableSource
@@ -76,6 +79,27 @@ def test_search(table: pa.Table, query: str, data: st.DataObject) -> None:
     assert (list(got.traces), got.total) == (list(want.traces), want.total)
     alone = search.search(every, request)
     assert (list(alone.traces), alone.total) == (list(want.traces), want.total)
+
+
+@SLOW
+@given(table=spans(), query=QUERIES, limit=st.integers(0, 4), data=st.data())
+def test_settled(table: pa.Table, query: str, limit: int, data: st.DataObject) -> None:
+    """What is told before all have answered is the beginning of the answer, and a whole one is whole."""
+    request = SearchRequest(query=query, limit=limit, spans_per_span_set=0)
+    workers = [worker for worker in dealt(table, data) if worker]
+    shared = shared_by(workers)
+    every = [source for worker in workers for source in worker]
+    want = search.search([TableSource(whole(table))] if compile_query(query).whole_traces else every, request)
+    partials: list[Any] = []
+    for done, worker in enumerate(workers[:-1], 1):
+        fresh = search.search_partial(worker, request, elsewhere=shared, in_pieces=True)
+        partials = compared([*partials, fresh], workers)
+        left = workers[done:]
+        latest_ns = max(latest_start_ns(Reader(source)) for some in left for source in some)
+        unready = trace_keys(np.intersect1d(np.concatenate([trace_ids(some) for some in left]), shared))
+        early, is_whole = settled(partials, request, latest_ns, unready)
+        assert list(early.traces) == list(want.traces)[: len(early.traces)]
+        assert not is_whole or len(early.traces) == len(want.traces)
 
 
 @SLOW
