@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Histogram
 
@@ -56,6 +56,13 @@ class JobLimits:
     concurrent_max: int
 
 
+class _Turns(NamedTuple):
+    """Of a query's jobs. What is asked about rows that have come does not wait for jobs that may never be needed."""
+
+    first: asyncio.Semaphore
+    suspects: asyncio.Semaphore
+
+
 class QueuedBlockWork:
     """Gives blocks to queriers. The live store of this process, if there is one, is a participant of its own."""
 
@@ -82,7 +89,7 @@ class QueuedBlockWork:
             return [], view
         jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
         JOBS_PER_QUERY.labels("others").observe(len(jobs))
-        turns = asyncio.Semaphore(self._limits.concurrent_max)
+        turns = _Turns(*(asyncio.Semaphore(self._limits.concurrent_max) for _ in range(2)))
         found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
         return found, replace(view, live_only=True)
 
@@ -175,24 +182,23 @@ class _Queued:
         request: Request,
         view: BlockView,
         job: BlockJob,
-        turns: asyncio.Semaphore,
+        turns: _Turns,
     ) -> None:
         self._work, self._tenant, self._request, self._view = work, tenant, request, view
         self._job, self._turns = job, turns
         self.latest_ns = job.latest_ns
 
     async def keys(self) -> Keys:
-        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns))
+        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns.first))
 
     async def partial(self, elsewhere: Keys) -> Partial:
         ask = self._ask(Wanted.PARTIAL, elsewhere)
-        data = await self._work.ask(ask, self._job, self._view, self._turns)
+        data = await self._work.ask(ask, self._job, self._view, self._turns.first)
         return await decoded(data, self._request, self._work.executor)
 
     async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
-        frame = await self._work.ask_suspects(
-            replace(self._ask(Wanted.PARTIAL), suspects=asked), self._job, self._turns
-        )
+        ask = replace(self._ask(Wanted.PARTIAL), suspects=asked)
+        frame = await self._work.ask_suspects(ask, self._job, self._turns.suspects)
         if frame.name != SUSPECTS:  # a querier of a former version, which has given a partial
             return None
         return await decoded_suspects(frame.data, self._work.executor)

@@ -113,7 +113,7 @@ def trace_summaries(
     names, roots, services = _Words(), _Words(), _Words()
     root_name, root_service = np.full((2, len(ids)), -1, np.int32)
     contested: set[int] = set()
-    pieces = []
+    pieces: list[tuple[Rows, Codes, Rows | Codes, Rows | Codes]] = []
     for reader in readers:
         hit, traces = lookup.find_in(reader)
         if not len(hit):

@@ -1,5 +1,6 @@
 """A client's retry whose copies lie with different processes counts once wherever whole traces are looked at."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,34 @@ async def test_blocks_and_live_stores(tmp_path: Path) -> None:
         await filled(group)
         for frontend in (group.frontend, front.frontend, group.frontend_in("a"), front.frontend):
             await check(frontend)
+
+
+@in_loop
+async def test_a_search_of_retries_ends_when_it_knows_enough(tmp_path: Path) -> None:
+    """Copies are compared while older blocks are still read; that waits for none of their jobs."""
+    async with cluster(tmp_path) as group, with_queriers(group, ["q1"], jobs_max=1) as front:
+        process = group.processes["a"]
+        await process.own({0, 1})
+        new = sent(200, at_ms=60_000)
+        steps = [([Sent(100 + n, 900 + n, n) for n in range(1, TRACES)], 100), (new, 110), (new + sent(300, 200), 120)]
+        for spans, seconds in steps:
+            group.log.append(spans, seconds=seconds)
+            await process.read_all()
+            await process.flush()
+        group.blocks.poll(range(2))
+        group.announce()
+        assert group.blocks.flushed_offset(0) == 2
+
+        async def hang(frame: RpcFrame) -> Any:
+            old = all(meta["end_max_ns"] < 30_000 * MS for meta, *_ in frame.fields["files"])
+            if old and frame.fields["wanted"] == "partial":
+                await asyncio.sleep(60)
+            return await answer(frame)
+
+        answer = front.services["q1"].answer
+        front.services["q1"].answer = hang
+        async with asyncio.timeout(15):
+            assert await matched(front.frontend, "{ } | count() > 0", limit=5) == [2] * 5
 
 
 @in_loop
