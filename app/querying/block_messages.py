@@ -1,7 +1,7 @@
 """What a frontend asks a querier about blocks, in one frame, and what comes back.
 
-A querier needs no list of blocks: a job says all that there is to know of the blocks. One frame of the name KEYS or
-PARTIAL comes back, or an error.
+A querier needs no list of blocks: a job says all that there is to know of the blocks. One frame of the name KEYS,
+PARTIAL or SUSPECTS comes back, or an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,14 @@ from app.querying.live_messages import (
     redactions_to_json,
     tenant_of,
 )
+from app.querying.suspect_spans import asked_data, asked_from_json, asked_to_json
 from app.querying.trace_partial import Further
 from app.rpc.frames import RpcFrame
 from query.memory import ReadLimit
 from query.request_json import BadRequest, Request, from_json, to_json
 from query.requests import TraceRequest
 from query.scan.shared_traces import NO_KEYS, Keys
+from query.scan.suspects import SuspectSpans
 from tables.blocks.filter_pack import PackRef
 from tables.blocks.meta import BlockMeta
 from tables.redaction.rules import Redaction
@@ -73,6 +75,7 @@ class BlockAsk:
     read_limit: how much the whole query may read
     in_turns, further: of a trace of which not all is wanted: what is, and the question of the second turn
     in_pieces: as of `LiveAsk`
+    suspects: what is asked of the rows of shared traces that a partial has had; then `suspects` comes back
     """
 
     tenant: str
@@ -86,6 +89,7 @@ class BlockAsk:
     in_turns: TraceRequest | None = None
     further: Further | None = None
     in_pieces: bool = True
+    suspects: SuspectSpans | None = None
 
     def to_frame(self) -> RpcFrame:
         """The frame of a job."""
@@ -103,6 +107,8 @@ class BlockAsk:
             fields["in_turns"] = to_json(self.in_turns)
         if self.further is not None:
             return RpcFrame(JOB, {**fields, "further": self.further.to_json()}, self.further.data)
+        if self.suspects is not None:
+            return RpcFrame(JOB, {**fields, "suspects": asked_to_json(self.suspects)}, asked_data(self.suspects))
         return RpcFrame(JOB, fields, self.elsewhere.astype("<u8").tobytes())
 
     @classmethod
@@ -110,7 +116,7 @@ class BlockAsk:
         """Raises: BadRequest, also where a block is another tenant's"""
         fields = frame.fields
         try:
-            tenant, about = tenant_of(fields), fields.get("further")
+            tenant, about, suspects = tenant_of(fields), fields.get("further"), fields.get("suspects")
             return cls(
                 tenant=tenant,
                 wanted=Wanted(fields["wanted"]),
@@ -118,11 +124,12 @@ class BlockAsk:
                 files=[_files(values, tenant) for values in fields["files"]],
                 redactions=redactions_from_json(fields["redactions"]),
                 filter_packs=[_pack(values) for values in fields.get("filter_packs", [])],
-                elsewhere=keys_of(frame.data) if about is None else NO_KEYS,
+                elsewhere=keys_of(frame.data) if about is None and suspects is None else NO_KEYS,
                 read_limit=read_limit_of(fields),
                 in_turns=in_turns_of(fields),
                 in_pieces=fields.get("in_pieces") is True,
                 further=None if about is None else Further.from_json(about, frame.data),
+                suspects=None if suspects is None else asked_from_json(suspects, frame.data),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err

@@ -13,6 +13,7 @@ from app.querying.executor import Cancelled, QueryExecutor
 from app.querying.live_messages import KEYS, PARTIAL, keys_frame
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_file
+from app.querying.suspect_spans import SUSPECTS, SuspectsFound
 from app.querying.tempo_routes import observed_call, querier_route
 from app.querying.trace_partial import TracePart
 from app.rpc.frames import RpcFrame
@@ -72,6 +73,13 @@ class BlockService:
             case Wanted.KEYS:
                 keys: Keys = await self._run(blocks, lambda _: trace_keys(trace_ids(self._sources(blocks, ask))))
                 return keys_frame(KEYS, keys)
+            case Wanted.PARTIAL if ask.suspects is not None:
+                asked = ask.suspects
+
+                def find(cancelled: Cancelled) -> bytes:
+                    return SuspectsFound.of_sources(self._sources(blocks, ask), asked, cancelled).to_ipc()
+
+                return RpcFrame(SUSPECTS, data=await self._run(blocks, find))
             case Wanted.PARTIAL:
                 return RpcFrame(
                     PARTIAL, data=await self._run(blocks, lambda cancelled: self._partial(blocks, ask, cancelled))

@@ -9,6 +9,9 @@
 Of a trace of which not all is wanted, after the partial (`query.trace.parts`):
 → further: a question about some of its rows, which `partial` answers; or enough
 
+After a partial with rows of shared traces, where both know of it (`query.scan.suspects`):
+→ further: a question about spans that a client may have sent twice, which `suspects` answers; or enough
+
 Everything is about the state of the live store at the moment when it answered `opened`.
 """
 
@@ -47,6 +50,7 @@ class LiveAsk:
     read_limit: how much the whole query may read
     in_turns: of a trace of which not all is wanted: what is. Processes of former versions give all spans
     in_pieces: whether the asker can put pieces of traces together; processes of former versions do not say it
+    of_suspects: whether the asker asks about spans that a client may have sent twice; the same
     """
 
     tenant: str
@@ -58,6 +62,7 @@ class LiveAsk:
     read_limit: ReadLimit | None = None
     in_turns: TraceRequest | None = None
     in_pieces: bool = True
+    of_suspects: bool = True
 
     def to_frame(self) -> RpcFrame:
         """The frame that begins a conversation."""
@@ -70,6 +75,7 @@ class LiveAsk:
             "redactions": redactions_to_json(self.redactions),
             "read_limit": None if self.read_limit is None else list(self.read_limit),
             "in_pieces": self.in_pieces,
+            "of_suspects": self.of_suspects,
         }
         return RpcFrame(ASK, fields if self.in_turns is None else {**fields, "in_turns": to_json(self.in_turns)})
 
@@ -89,6 +95,7 @@ class LiveAsk:
                 read_limit=read_limit_of(fields),
                 in_turns=in_turns_of(fields),
                 in_pieces=fields.get("in_pieces") is True,
+                of_suspects=fields.get("of_suspects") is True,
             )
         except (LookupError, TypeError, AttributeError, ValueError) as err:
             raise err if isinstance(err, BadRequest) else BadRequest(f"a damaged frame {frame.name}: {err!r}") from err
@@ -147,6 +154,16 @@ def opened(statuses: Mapping[int, PartitionStatus], *, has_spans: bool) -> RpcFr
 def has_spans(frame: RpcFrame) -> bool:
     """What `opened` was given."""
     return frame.fields.get("has_spans") is not False
+
+
+def partial_frame(data: bytes, *, waits: bool = False) -> RpcFrame:
+    """The frame with a partial. waits: whether `further` or `enough` is expected"""
+    return RpcFrame(PARTIAL, {"waits": True} if waits else {}, data)
+
+
+def waits(frame: RpcFrame) -> bool:
+    """What `partial_frame` was given; processes of former versions wait for nothing."""
+    return frame.fields.get("waits") is True
 
 
 def statuses_of(frame: RpcFrame) -> dict[int, PartitionStatus]:

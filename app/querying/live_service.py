@@ -21,10 +21,13 @@ from app.querying.live_messages import (
     keys_frame,
     keys_of,
     opened,
+    partial_frame,
+    waits,
 )
 from app.querying.live_view import PartitionStatus, PartitionsView, live_view
 from app.querying.questions import Work, kind_of
 from app.querying.redacted import redacted_parts
+from app.querying.suspect_spans import SUSPECTS, SuspectsFound, asked_from_json
 from app.querying.tempo_routes import live_store_route, observed_call
 from app.querying.trace_partial import Further, TracePart
 from app.rpc.conversation import Conversation
@@ -34,6 +37,7 @@ from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
 from query.scan.shared_traces import NO_KEYS, Keys, ids_with_keys, trace_keys
+from query.scan.suspects import SuspectSpans
 from query.tags.tag_cache import TagCache
 from query.trace.by_id import trace_by_id
 from tables.redaction.rules import Redaction
@@ -77,10 +81,9 @@ class LiveService:
             await self._trace_in_turns(conversation, ask, ask.in_turns, view, served)
             return
         if isinstance(ask.request, TraceRequest):
-            data = await self._trace(ask, ask.request, view, served)
+            await conversation.send(partial_frame(await self._trace(ask, ask.request, view, served)))
         else:
-            data = await self._question(conversation, ask, view, served)
-        await conversation.send(RpcFrame(PARTIAL, data=data))
+            await self._question(conversation, ask, view, served)
 
     async def _trace(self, ask: LiveAsk, request: TraceRequest, view: PartitionsView, served: Sequence[int]) -> bytes:
         redactions = self._redactions(ask)
@@ -119,7 +122,7 @@ class LiveService:
 
     async def _question(
         self, conversation: Conversation, ask: LiveAsk, view: PartitionsView, served: Sequence[int]
-    ) -> bytes:
+    ) -> None:
         redactions, kind = self._redactions(ask), kind_of(ask.request)
         sources: list[Any] = []
         elsewhere = NO_KEYS
@@ -136,15 +139,27 @@ class LiveService:
             await conversation.send(keys_frame(KEYS, await self._executor.run(find_keys, always_waits=True)))
             elsewhere = keys_of(expect(await conversation.receive(), EVALUATE).data)
 
-        def evaluate(cancelled: Cancelled) -> bytes:
+        def evaluate(cancelled: Cancelled) -> RpcFrame:
             if not ask.wants_keys:
                 open_sources(cancelled)
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
             work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
-            data: bytes = kind.partial(work, ask.request).to_ipc()
-            return data
+            found = kind.partial(work, ask.request)
+            return partial_frame(found.to_ipc(), waits=ask.of_suspects and found.shared_rows is not None)
 
-        return await self._executor.run(evaluate, always_waits=True)
+        frame = await self._executor.run(evaluate, always_waits=True)
+        await conversation.send(frame)
+        if waits(frame):
+            await self._suspects(conversation, sources)
+
+    async def _suspects(self, conversation: Conversation, sources: Sequence[Any]) -> None:
+        while (frame := await conversation.receive()).name != ENOUGH:
+            asked = asked_from_json(frame.fields, expect(frame, FURTHER).data)
+
+            def find(cancelled: Cancelled, asked: SuspectSpans = asked) -> bytes:
+                return SuspectsFound.of_sources(sources, asked, cancelled).to_ipc()
+
+            await conversation.send(RpcFrame(SUSPECTS, data=await self._executor.run(find, always_waits=True)))
 
     def _redactions(self, ask: LiveAsk) -> Sequence[Redaction]:
         """Those that either side knows."""

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from app.querying.damage import MissingData, past_damage
 from app.querying.executor import Cancelled, QueryExecutor, wanted
-from app.querying.live_messages import EVALUATE, KEYS, PARTIAL, expect, keys_frame, keys_of
+from app.querying.live_messages import ENOUGH, EVALUATE, FURTHER, KEYS, PARTIAL, expect, keys_frame, keys_of, waits
 from app.querying.questions import Partial, Work, kind_of
-from app.rpc.conversation import CallingConversation
+from app.querying.suspect_spans import SUSPECTS, SuspectsFound, asked_data, asked_to_json
+from app.rpc.conversation import CallingConversation, PeerGone
+from app.rpc.frames import RpcFrame
 from query import memory
 from query.metrics.metrics_partial import MetricsPartial
 from query.request_json import Request
@@ -19,6 +21,7 @@ from query.scan.pieces import UNKNOWN_NS
 from query.scan.progress import QueryObserver
 from query.scan.scan import trace_ids
 from query.scan.shared_traces import NO_KEYS, Keys, ids_with_keys, trace_keys
+from query.scan.suspects import SuspectSpans
 from query.tags.tag_cache import TagCache
 from tables.blocks.meta import BlockMeta
 from tables.catalog.block_list import BlockList
@@ -46,6 +49,14 @@ class Participant(Protocol):
         """Its partial. elsewhere: keys of those of its traces that others have, too"""
         ...
 
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        """What it knows of some of the spans of its partial; None: it cannot say, as it is of a former version."""
+        ...
+
+    async def enough(self) -> None:
+        """After its partial: it is asked nothing any more."""
+        ...
+
 
 class LivePeer:
     """The live store of another process, in a conversation that is opened."""
@@ -57,7 +68,7 @@ class LivePeer:
     ) -> None:
         self._conversation, self._request, self._wants_keys = conversation, request, wants_keys
         self._executor = executor
-        self._gave_keys = False
+        self._gave_keys = self._waits = False
 
     async def keys(self) -> Keys:
         """Raises: PeerGone"""
@@ -70,9 +81,27 @@ class LivePeer:
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
             if not self._gave_keys:  # nobody has asked: it says them all the same
                 await self.keys()
-        data = expect(await self._conversation.receive(), PARTIAL).data
-        self._conversation.over()
-        return await decoded(data, self._request, self._executor)
+        frame = expect(await self._conversation.receive(), PARTIAL)
+        self._waits = waits(frame)
+        if not self._waits:
+            self._conversation.over()
+        return await decoded(frame.data, self._request, self._executor)
+
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        """Raises: PeerGone"""
+        if not self._waits:
+            return None
+        await self._conversation.send(RpcFrame(FURTHER, asked_to_json(asked), asked_data(asked)))
+        data = expect(await self._conversation.receive(), SUSPECTS).data
+        return await decoded_suspects(data, self._executor)
+
+    async def enough(self) -> None:
+        """The conversation is free for others."""
+        if self._waits:
+            self._waits = False
+            with suppress(PeerGone):
+                await self._conversation.send(RpcFrame(ENOUGH))
+                self._conversation.over()
 
 
 class EagerParticipant:
@@ -90,6 +119,12 @@ class EagerParticipant:
     async def partial(self, elsewhere: Keys) -> Partial:
         assert not len(elsewhere), "the work has begun without knowing of shared traces"
         return await self._result()
+
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        return await self._other.suspects(asked)
+
+    async def enough(self) -> None:
+        await self._other.enough()
 
 
 def begin(stack: AsyncExitStack, work: Awaitable[T]) -> Callable[[], Awaitable[T]]:
@@ -140,6 +175,15 @@ class Local:
 
         return await self._run(evaluate)
 
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        found: SuspectsFound = await self._run(
+            lambda sources, cancelled: SuspectsFound.of_sources(sources, asked, cancelled)
+        )
+        return found
+
+    async def enough(self) -> None:
+        pass
+
     async def _run(self, use: Callable[[list[Any], Cancelled], Any]) -> Any:
         def on_thread(cancelled: Cancelled) -> Any:
             # The same sources for keys and partial: the head grows meanwhile.
@@ -157,6 +201,16 @@ async def decoded(data: bytes, request: Request, executor: QueryExecutor) -> Par
     """A partial of another process. Raises: memory.MemoryExceeded, pa.ArrowInvalid"""
     small = len(data) <= _DECODED_HERE_BYTES_MAX
     return await executor.run_where_it_fits(partial(_decoded, data, request), small=small)
+
+
+async def decoded_suspects(data: bytes, executor: QueryExecutor) -> SuspectsFound:
+    """What another process knows of some spans. Raises: memory.MemoryExceeded, pa.ArrowInvalid"""
+
+    def decode() -> SuspectsFound:
+        memory.current().reserve(partial_bytes(data), "spans that a client may have sent twice")
+        return SuspectsFound.from_ipc(data)
+
+    return await executor.run_where_it_fits(decode, small=len(data) <= _DECODED_HERE_BYTES_MAX)
 
 
 def _decoded(data: bytes, request: Request) -> Partial:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Histogram
 
@@ -18,9 +18,10 @@ from app.querying.job_plan import BlockJob, plan_jobs
 from app.querying.job_queue import JobQueue
 from app.querying.live_messages import KEYS, PARTIAL, expect, keys_of
 from app.querying.live_stores import OpenedLive
-from app.querying.participants import Participant, decoded
+from app.querying.participants import Participant, decoded, decoded_suspects
 from app.querying.questions import Partial
 from app.querying.result_cache import ResultCache, cache_key
+from app.querying.suspect_spans import SUSPECTS, SuspectsFound
 from app.querying.trace_partial import Further, TracePart, asked_of_parts, is_of_whole
 from app.querying.trace_parts import AskTrace
 from app.rpc.frames import RpcFrame, with_traceparent
@@ -28,6 +29,7 @@ from query.request_json import Request
 from query.requests import TraceRequest
 from query.scan.progress import QueryObserver
 from query.scan.shared_traces import Keys
+from query.scan.suspects import SuspectSpans
 from tables.blocks.filter_pack import PackRef
 
 # What takes about a millisecond is done on the event loop.
@@ -52,6 +54,13 @@ class JobLimits:
 
     bytes_per_job: int
     concurrent_max: int
+
+
+class _Turns(NamedTuple):
+    """Of a query's jobs. What is asked about rows that have come does not wait for jobs that may never be needed."""
+
+    first: asyncio.Semaphore
+    suspects: asyncio.Semaphore
 
 
 class QueuedBlockWork:
@@ -80,7 +89,7 @@ class QueuedBlockWork:
             return [], view
         jobs = await self._planned(lambda: plan_jobs(view.metas, self._limits.bytes_per_job), view)
         JOBS_PER_QUERY.labels("others").observe(len(jobs))
-        turns = asyncio.Semaphore(self._limits.concurrent_max)
+        turns = _Turns(*(asyncio.Semaphore(self._limits.concurrent_max) for _ in range(2)))
         found: list[Participant] = [_Queued(self, tenant, request, view, job, turns) for job in jobs]
         return found, replace(view, live_only=True)
 
@@ -142,6 +151,11 @@ class QueuedBlockWork:
             reply = await self._run(ask, job)
         return TracePart.from_ipc(expect(reply, PARTIAL).data)
 
+    async def ask_suspects(self, ask: BlockAsk, job: BlockJob, turns: asyncio.Semaphore) -> RpcFrame:
+        """What a querier says to a question about spans that a client may have sent twice."""
+        async with turns:
+            return await self._run(ask, job)
+
     async def ask(self, ask: BlockAsk, job: BlockJob, view: BlockView, turns: asyncio.Semaphore) -> bytes:
         """The bytes of keys or of a partial, from the cache or from a querier."""
         size_bytes = sum(one.size_bytes for one in job.files)
@@ -168,19 +182,29 @@ class _Queued:
         request: Request,
         view: BlockView,
         job: BlockJob,
-        turns: asyncio.Semaphore,
+        turns: _Turns,
     ) -> None:
         self._work, self._tenant, self._request, self._view = work, tenant, request, view
         self._job, self._turns = job, turns
         self.latest_ns = job.latest_ns
 
     async def keys(self) -> Keys:
-        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns))
+        return keys_of(await self._work.ask(self._ask(Wanted.KEYS), self._job, self._view, self._turns.first))
 
     async def partial(self, elsewhere: Keys) -> Partial:
         ask = self._ask(Wanted.PARTIAL, elsewhere)
-        data = await self._work.ask(ask, self._job, self._view, self._turns)
+        data = await self._work.ask(ask, self._job, self._view, self._turns.first)
         return await decoded(data, self._request, self._work.executor)
+
+    async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
+        ask = replace(self._ask(Wanted.PARTIAL), suspects=asked)
+        frame = await self._work.ask_suspects(ask, self._job, self._turns.suspects)
+        if frame.name != SUSPECTS:  # a querier of a former version, which has given a partial
+            return None
+        return await decoded_suspects(frame.data, self._work.executor)
+
+    async def enough(self) -> None:
+        pass
 
     def _ask(self, wanted: Wanted, elsewhere: Keys | None = None) -> BlockAsk:
         ask = BlockAsk(

@@ -20,7 +20,7 @@ from tables.columns.arrays import big_endian, one_array, rows_in_order
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
-from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_in_steps
+from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_digests, repeated_in_steps
 from tables.columns.whole_traces import (
     FACT_BASE,
     FACT_COLUMNS,
@@ -34,6 +34,8 @@ from tables.columns.whole_traces import (
 _ORIGIN: Final = "\0source"
 _ORIGIN_ROW: Final = "\0row"
 _PLACE: Final = "\0place"
+# Of rows of several workers that may be equal: a number that says all that a client sent; null of other rows.
+DIGEST: Final = "\0digest"
 # Rows are copied when they are read, put below each other and sorted.
 _COPIES: Final = 3
 # An id with its halves, their mixture and its place.
@@ -61,11 +63,18 @@ def _shared(ids: Ids) -> Ids:
 class StitchedSource(TableSource):
     """Traces put together, which knows where each row came from."""
 
-    def __init__(self, table: pa.Table, readers: Sequence[Reader]) -> None:
+    def __init__(self, table: pa.Table, readers: Sequence[Reader], repeated: tuple[Rows, Rows]) -> None:
+        """repeated: the source of each row that is left out because a client sent it again, and its row there"""
         self._origin, self._origin_row = (to_numpy(_one(table, name)) for name in (_ORIGIN, _ORIGIN_ROW))
-        self._readers = readers
+        self._readers, self._repeated = readers, repeated
         super().__init__(table.drop_columns([_ORIGIN, _ORIGIN_ROW]))
         self.nbytes = int(table.get_total_buffer_size())
+
+    def repeated(self) -> Iterator[tuple[Reader, Rows]]:
+        """The sources that have rows which are left out because a client sent them again, and these rows, ascending."""
+        number, row = self._repeated
+        for one in np.unique(number).tolist():
+            yield self._readers[one], np.sort(row[number == one])
 
     def origins(self, rows: Rows | None) -> Iterator[tuple[Reader, Rows, Rows]]:
         """For each source of some of the rows (None: of all): it, their rows there, ascending, and which of these rows
@@ -81,14 +90,19 @@ class StitchedSource(TableSource):
 
 
 class _WholeTraces(NamedTuple):
-    """Rows of whole traces in their order, with what every stitched trace has. order: of the rows as they were read"""
+    """Rows of whole traces in their order, with what every stitched trace has. order: of the rows as they were read
+
+    repeated: as of `StitchedSource`
+    """
 
     table: pa.Table
     order: Rows
+    repeated: tuple[Rows, Rows]
 
     @property
     def nbytes(self) -> int:
-        return int(self.table.get_total_buffer_size()) + int(self.order.nbytes)
+        arrays = (self.order, *self.repeated)
+        return int(self.table.get_total_buffer_size()) + sum(int(array.nbytes) for array in arrays)
 
 
 class _Part(NamedTuple):
@@ -122,7 +136,7 @@ def stitch(some: Sequence[tuple[Reader, Rows, Rows]], columns: Collection[str]) 
             for name in others.column_names:
                 if name != _ORIGIN_ROW:
                     table = table.append_column(name, others[name])
-        source = StitchedSource(table, readers)
+        source = StitchedSource(table, readers, found.repeated)
     memory.reserve(source.nbytes, "traces that lie in several blocks")
     return source
 
@@ -160,8 +174,10 @@ def _made_whole(parts: Sequence[_Part], readers: Sequence[Reader]) -> _WholeTrac
         table = pa.concat_tables(tables, promote_options="default")
         table = table.append_column(_PLACE, pa.array(np.arange(table.num_rows)))
         table = sort_rows(table, np.concatenate([part.traces for part in parts]))
-        table = whole(_without_repeated(table, readers)).combine_chunks()
-    return _WholeTraces(table.drop_columns([_PLACE]), to_numpy(_one(table, _PLACE)))
+        places = _repeated(table, readers)
+        repeated = (to_numpy(_one(table, _ORIGIN))[places], to_numpy(_one(table, _ORIGIN_ROW))[places])
+        table = whole(left_out(table, places)).combine_chunks()
+    return _WholeTraces(table.drop_columns([_PLACE]), to_numpy(_one(table, _PLACE)), repeated)
 
 
 class _Held:
@@ -196,9 +212,7 @@ def rows_of_traces(readers: Sequence[Reader], ids: Ids, columns: Iterable[str] |
         _, traces = find(reader.traces(), ids)
         if len(traces):
             rows, _ = rows_of(reader.traces(), traces)
-            table = decoded(
-                reader.read_rows(_read_columns(reader.source.columns if columns is None else columns), rows)
-            )
+            table = decoded(reader.read_rows(read_columns(reader.source.columns if columns is None else columns), rows))
             memory.reserve(table.nbytes, "traces that other workers have, too")
             tables.append(table)
     return concat_rows(tables)
@@ -211,9 +225,22 @@ def concat_rows(tables: Iterable[pa.Table | None]) -> pa.Table | None:
 
 
 def stitched_rows(table: pa.Table) -> TableSource:
-    """The rows of whole traces as one source, with facts and nested-set numbers. In: as of `rows_of_traces`"""
+    """The rows of whole traces as one source, with facts and nested-set numbers. In: as of `rows_of_traces`; of those
+    with equal digests, as of `query.scan.suspects`, the first one counts
+    """
     memory.reserve(_COPIES * table.nbytes, "traces that several workers have")
-    return TableSource(whole(sort_rows(table.combine_chunks())))
+    return TableSource(whole(_without_equal_digests(sort_rows(table.combine_chunks()))))
+
+
+def _without_equal_digests(table: pa.Table) -> pa.Table:
+    if DIGEST not in table.column_names:
+        return table
+    digests = _one(table, DIGEST)
+    places, group = suspect_rows(table)
+    known = to_numpy(digests.is_valid())[places]
+    places, group = places[known], group[known]
+    repeated = repeated_digests(group, to_numpy(digests.take(pa.array(places))))
+    return left_out(table.drop_columns([DIGEST]), places[repeated])
 
 
 def without_repeated(table: pa.Table) -> pa.Table:
@@ -232,13 +259,15 @@ def without_repeated(table: pa.Table) -> pa.Table:
     return left_out(table, places[repeated])
 
 
-def _without_repeated(table: pa.Table, readers: Sequence[Reader]) -> pa.Table:
-    """As `without_repeated`, of rows with only some of their columns. Others are read where these rows rest."""
+def _repeated(table: pa.Table, readers: Sequence[Reader]) -> Rows:
+    """The rows that `without_repeated` leaves out, of rows with only some of their columns. Others are read where these
+    rows rest.
+    """
     places, group = suspect_rows(table)
     if not len(places):
-        return table
+        return places
     number, row = (to_numpy(_one(table, name))[places] for name in (_ORIGIN, _ORIGIN_ROW))
-    return left_out(table, places[RestingRows(readers, number, row).repeated(group)])
+    return places[RestingRows(readers, number, row).repeated(group)]
 
 
 def suspect_rows(table: pa.Table) -> tuple[Rows, Rows]:
@@ -262,7 +291,8 @@ def left_out(table: pa.Table, repeated: Rows) -> pa.Table:
     return table.filter(pa.array(keep)).combine_chunks() if len(repeated) else table
 
 
-def _read_columns(columns: Iterable[str]) -> list[str]:
+def read_columns(columns: Iterable[str]) -> list[str]:
+    """What is read of rows that travel: what stitching needs, and some columns that a client sent."""
     return [*FACT_BASE, *(column for column in columns if column not in FACT_BASE and column not in FACT_COLUMNS)]
 
 

@@ -13,6 +13,7 @@ from query.language.plan import Projection
 from query.results import TraceMatch
 from query.scan.arrays import Rows, fixed_bytes, raw_all, spread, to_numpy
 from query.scan.reader import Reader
+from query.scan.stitch import StitchedSource
 from query.scan.trace_lookup import TraceLookup
 from query.search.span_sets import SetAttribute, SpanSetColumns, span_set_columns
 from query.search.top_traces import Hits, TopTraces
@@ -70,7 +71,9 @@ def trace_columns(
     for reader, *_ in lookup.find_in_all(readers):
         begin_summaries(reader)
     span_sets = span_set_columns(lookup, order, hits, projections, spans_max)
-    return TraceColumns(top, trace_summaries(lookup, order, readers), span_sets)
+    sources = [hit.reader.source for hit in hits]
+    repeated = [one for source in sources if isinstance(source, StitchedSource) for one in source.repeated()]
+    return TraceColumns(top, trace_summaries(lookup, order, readers, repeated), span_sets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -101,16 +101,19 @@ class TraceSummaries:
         return [dict(zip(names[a:b], stats[a:b], strict=True)) for a, b in pairwise(ends)]
 
 
-def trace_summaries(lookup: TraceLookup, order: Rows, readers: Sequence[Reader]) -> TraceSummaries:
+def trace_summaries(
+    lookup: TraceLookup, order: Rows, readers: Sequence[Reader], repeated: Sequence[tuple[Reader, Rows]] = ()
+) -> TraceSummaries:
     """Roots and services of the traces that are looked up, over all of their spans.
 
     order: the place of each trace in the answer; readers: all sources that may know a trace
+    repeated: of some of the sources the rows, ascending, that do not count, because a client sent them again
     """
     ids = lookup.ids
     names, roots, services = _Words(), _Words(), _Words()
     root_name, root_service = np.full((2, len(ids)), -1, np.int32)
     contested: set[int] = set()
-    pieces = []
+    pieces: list[tuple[Rows, Codes, Rows | Codes, Rows | Codes]] = []
     for reader in readers:
         hit, traces = lookup.find_in(reader)
         if not len(hit):
@@ -125,6 +128,10 @@ def trace_summaries(lookup: TraceLookup, order: Rows, readers: Sequence[Reader])
         pairs, owner = spread(summaries.offsets, numbers)
         service = services.number_all(summaries.services, pairs)
         pieces.append((place[owner], service, summaries.spans[pairs], summaries.errors[pairs]))
+    for reader, rows in repeated:
+        rows, place = _looked_up(reader, rows, lookup, order)
+        if len(rows):
+            pieces.append(_taken_off(reader, rows, place, services))
     if contested:
         ids_by_place = ids[np.argsort(order)]
         for i in contested:
@@ -132,6 +139,27 @@ def trace_summaries(lookup: TraceLookup, order: Rows, readers: Sequence[Reader])
             root_name[i] = names.number(root)
             root_service[i] = -1 if root_of is None else roots.number(root_of)
     return TraceSummaries(names.texts(root_name), roots.texts(root_service), *_add_services(pieces, services, len(ids)))
+
+
+def _looked_up(reader: Reader, rows: Rows, lookup: TraceLookup, order: Rows) -> tuple[Rows, Rows]:
+    """Those of some rows of a source that are of the traces that are looked up, and the place of each one's trace."""
+    hit, traces = lookup.find_in(reader)
+    if not len(traces):
+        return rows[:0], rows[:0]
+    of_row = np.searchsorted(reader.traces().offsets, rows, side="right") - 1
+    at = np.searchsorted(traces, of_row)
+    at[at == len(traces)] = 0
+    here = traces[at] == of_row
+    return rows[here], order[hit[at[here]]]
+
+
+def _taken_off(reader: Reader, rows: Rows, place: Rows, services: "_Words") -> tuple[Rows, Codes, Rows, Rows]:
+    """What rows that do not count take off the statistics: place of the trace, service, spans and errors below 0."""
+    columns = reader.read_few_rows(["status_code", SERVICE_NAME], rows)
+    service = compact(columns[SERVICE_NAME]).fill_null("") if SERVICE_NAME in columns else pa.repeat("", len(rows))
+    failed = to_numpy(columns["status_code"]) == _STATUS_ERROR
+    codes = services.number_all(Texts.from_strings(service, len(rows)), np.arange(len(rows)))
+    return place, codes, np.full(len(rows), -1), -failed.astype(np.int64)
 
 
 def _add_services(

@@ -25,6 +25,7 @@ from query.trace.outline import OUTLINE_COLUMNS
 from query.trace.pages import RowsOfTrace, chosen_rows, pieces_of_trace
 from query.trace.trace import find_trace
 from tables.columns.arrays import one_array
+from tables.columns.repeated import repeated_digests
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 
 _OUTLINE: Final = sorted({*OUTLINE_COLUMNS, *FACT_BASE} - {"trace_id", *FACT_COLUMNS})
@@ -102,9 +103,7 @@ class JoinedOutline:
             for number, numbers in digests.items():
                 here = part == number
                 own[here] = numbers[np.searchsorted(asked[number], row[here])]
-            order = np.lexsort((own, self._group))
-            same = (self._group[order[1:]] == self._group[order[:-1]]) & (own[order[1:]] == own[order[:-1]])
-            table = left_out(table, np.sort(self._places[order[1:][same]]))
+            table = left_out(table, self._places[repeated_digests(self._group, own)])
         made = whole(table)
         return made.select([name for name in OUTLINE_COLUMNS if name in made.column_names])
 

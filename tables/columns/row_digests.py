@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -31,9 +32,9 @@ def row_digests(columns: Mapping[str, Any], rows: int) -> UInt64s:
     sent = {name: one for name, one in columns.items() if name not in FACT_COLUMNS and name != overflow.COLUMN}
     for name, array in as_sent(sent).items():
         # What a file without the column has counts for nothing.
-        absent = _hashes(filled(name, pa.nulls(1, array.type)))[0]
         hashes = _hashes(array)
-        digests += np.where(hashes == absent, np.uint64(0), _mixed(hashes ^ _digest(name.encode())))
+        absent = hashes == _absent(name, array.type)
+        digests += np.where(absent, np.uint64(0), _mixed(hashes ^ _digest(name.encode())))
     lists = columns.get(overflow.COLUMN)
     return digests if lists is None else digests + _of_overflow(lists)
 
@@ -79,6 +80,12 @@ class KnownDigests:
 
 
 NO_DIGESTS: Final = KnownDigests(np.empty(0, np.int64), np.empty(0, np.uint64))
+
+
+@lru_cache(maxsize=1024)
+def _absent(name: str, type_: Any) -> np.uint64:
+    found: np.uint64 = _hashes(filled(name, pa.nulls(1, type_)))[0]
+    return found
 
 
 def _hashes(array: Any) -> UInt64s:

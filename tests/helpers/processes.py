@@ -319,9 +319,13 @@ async def with_queriers(
     limits: QueueLimits | None = None,
     bytes_per_job: int = 1,
     cache_bytes: int = 0,
+    jobs_max: int = 100,
 ) -> AsyncIterator[FrontendServer]:
-    """A frontend of its own, and queriers. By default each block is a job, and nothing is cached."""
-    made = FrontendServer(group, limits or QueueLimits(), JobLimits(bytes_per_job, 100), cache_bytes)
+    """A frontend of its own, and queriers. By default each block is a job, and nothing is cached.
+
+    jobs_max: so many jobs of a query are given to queriers at once
+    """
+    made = FrontendServer(group, limits or QueueLimits(), JobLimits(bytes_per_job, jobs_max), cache_bytes)
     try:
         await made.start()
         for name in names:
