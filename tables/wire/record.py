@@ -166,7 +166,7 @@ def requests_in(value: bytes) -> bytes:
     length = _checked_length(value)
     packed = memoryview(value)[_LENGTH_BYTES:]
     with suppress(ValueError):
-        return zstd_contexts.decompress(packed, length)
+        return walled(zstd_contexts.decompress, packed, length)
     try:  # perhaps another writer's, of several frames
         return bytes(walled(_ZSTD.decompress, packed, length, asbytes=True))
     except MemoryError:
