@@ -1,8 +1,8 @@
 """HPACK of one HTTP/2 connection: header blocks ↔ headers.
 
-A client sends the same block with nearly every request, a proxy one for each of its tenants, and decoding one takes
-40 µs. A block that changes no table of HPACK means the same as long as no other block does, so it is remembered until
-then. Some proxies change the table with every block: then at least the same headers are checked once.
+A client sends the same block with nearly every request, a proxy one for each of its tenants. A block that changes no
+table of HPACK means the same as long as no other block does, so it is remembered until then. Some proxies change the
+table with every block: it is decoded each time (`hpack_fields`), and the same headers are checked once.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from h2.exceptions import ProtocolError
 from h2.utilities import HeaderValidationFlags, validate_headers
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
+from app.net.hpack_fields import decode_plain
 from app.net.http2_types import Headers, Http2Fault, RequestHeaders
 
 # Blocks that a connection remembers, each of at most so many bytes: those of a proxy with hundreds of tenants, as long
@@ -124,7 +125,8 @@ class HeaderBlocks:
 
     def _decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
-            return list(self._decoder.decode(block, raw=True))
+            plain = decode_plain(self._decoder, block)
+            return list(self._decoder.decode(block, raw=True)) if plain is None else plain
         except OversizedHeaderListError as err:
             raise Http2Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM) from err
         except (HPACKError, IndexError, TypeError, UnicodeDecodeError) as err:  # as the library h2 has it
