@@ -212,7 +212,7 @@ def _readable(runs: Sequence[_Run], received: list[int | None]) -> tuple[list[_R
 def _signed(starts_ns: list[int]) -> list[int]:
     """Times as columns have them."""
     if starts_ns and max(starts_ns) >> 63:
-        return np.array(starts_ns, np.uint64).view(np.int64).tolist()
+        starts_ns = np.array(starts_ns, np.uint64).view(np.int64).tolist()
     return starts_ns
 
 
