@@ -54,9 +54,9 @@ def encode_small(
 
 def _record(parts: Sequence[RequestPart], split: SmallRequests) -> Record:
     """The record of one partition's parts, each of another tenant."""
-    starts_ns = split.starts_ns[[row for part in parts for row in part.rows]]
+    starts_ns = [split.starts_ns[row] for part in parts for row in part.rows]
     is_shared = len(parts) > 1
     runs = tuple((part.tenant, len(part.rows)) for part in parts) if is_shared else ()
-    info = RecordInfo(len(starts_ns), int(starts_ns.min()), int(starts_ns.max()), runs)
+    info = RecordInfo(len(starts_ns), min(starts_ns), max(starts_ns), runs)
     value, headers = record.encode_requests([part.body for part in parts], info)
     return Record(parts[0].partition, b"" if is_shared else parts[0].tenant.encode(), value, headers)

@@ -10,9 +10,8 @@ from tables.live.shared_records import HeadRecord
 def incoming_of(message: Any) -> Incoming:
     """A Kafka message, split by tenant; nothing is decoded. Raises: WireError"""
     info, parts = parts_of(message)
-    whole = info.spans if info.runs else 0
+    offset, value, whole, of_requests = message.offset, message.value, info.spans if info.runs else 0, info.of_requests
     items = [
-        (part.tenant, HeadRecord(message.offset, part.spans, message.value, part.first_row, whole, info.of_requests))
-        for part in parts
+        (tenant, HeadRecord(offset, spans, value, first_row, whole, of_requests)) for tenant, first_row, spans in parts
     ]
-    return Incoming(message.offset, round(message.timestamp * 1000), items, info.partitions)
+    return Incoming(offset, round(message.timestamp * 1000), items, info.partitions)

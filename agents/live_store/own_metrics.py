@@ -129,22 +129,31 @@ class LiveMetrics:
         self._zone, self._clock = zone, clock
         self._labels = TenantLabels()
         self._series: dict[str, tuple[Counter, Counter]] = {}
+        self._taken: dict[str, tuple[int, int]] = {}  # by tenant records and bytes that the series do not have yet
         self._heads: dict[str, Gauge] = {}
         self._owned: set[int] = set()
         self._since_s: float | None = None
         self._was_ready = False
 
     def took(self, parts: Sequence[tuple[str, HeadRecord]]) -> None:
-        """Counts a record that was appended, which has parts of tenants."""
+        """Counts a record that was appended, which has parts of tenants. The series of tenants have it after `show`:
+        counting there costs as much as appending, and a record may have many tenants.
+        """
+        taken, none = self._taken, (0, 0)
         for tenant, record in parts:
+            records, size_bytes = taken.get(tenant, none)
+            taken[tenant] = records + 1, size_bytes + record.size_bytes
+        APPENDED.inc(sum([record.spans for _, record in parts]))
+
+    def _count_taken(self) -> None:
+        taken, self._taken = self._taken, {}
+        for tenant, (records, size_bytes) in taken.items():
             label = self._labels.of(tenant)
             series = self._series.get(label)
             if series is None:
                 series = self._series[label] = RECORDS.labels(label), RECEIVED.labels(label, "trace")
-            series[0].inc()
-            series[1].inc(record.size_bytes)
-
-        APPENDED.inc(sum(record.spans for _, record in parts))
+            series[0].inc(records)
+            series[1].inc(size_bytes)
 
     def sealed(self, info: SegmentInfo | None) -> None:
         """A head became a segment; None: nothing of it could be read."""
@@ -153,7 +162,8 @@ class LiveMetrics:
             COMPLETION_BYTES.observe(info.size_bytes)
 
     def show(self, store: LiveStore, *, ready: bool) -> None:
-        """Once a second: what is there now."""
+        """Once a second: what is there now, and what came since."""
+        self._count_taken()
         if self._since_s is None:
             self._since_s = self._clock()
         READY.set(ready)

@@ -1,8 +1,8 @@
 """HPACK of one HTTP/2 connection: header blocks ↔ headers.
 
-A client sends the same block with nearly every request, and decoding one takes 40 µs. A block that changes no table of
-HPACK means the same as long as no other block does, so it is remembered until then. Where a proxy sends for many
-tenants, every block changes the table: then at least the same headers are checked once.
+A client sends the same block with nearly every request, a proxy one for each of its tenants. A block that changes no
+table of HPACK means the same as long as no other block does, so it is remembered until then. Some proxies change the
+table with every block: it is decoded each time (`hpack_fields`), and the same headers are checked once.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,15 @@ from h2.exceptions import ProtocolError
 from h2.utilities import HeaderValidationFlags, validate_headers
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
+from app.net.hpack_fields import decode_plain
 from app.net.http2_types import Headers, Http2Fault, RequestHeaders
 
-_KNOWN_MAX: Final = 32
+# Blocks that a connection remembers, each of at most so many bytes: those of a proxy with hundreds of tenants, as long
+# as all connections of the server do not remember too many together.
+_KNOWN_MAX: Final = 512
 _KNOWN_BYTES_MAX: Final = 1024
+_KNOWN_OF_ALL_MAX: Final = 4096
+_KNOWN_ALWAYS: Final = 32
 _REQUEST: Final = HeaderValidationFlags(
     is_client=False, is_trailer=False, is_response_header=False, is_push_promise=False
 )
@@ -42,9 +47,13 @@ def _plain_block(headers: Headers) -> bytes:
 
 
 class CheckedHeaders:
-    """Headers of requests that are valid, and what a server has found out from them; one for each server."""
+    """Headers of requests that are valid, and what a server has found out from them; one for each server.
+
+    blocks: how many blocks its connections remember
+    """
 
     def __init__(self) -> None:
+        self.blocks = 0
         self._known: dict[tuple[tuple[bytes, bytes], ...], RequestHeaders] = {}
 
     def of(self, raw: list[tuple[bytes, bytes]]) -> RequestHeaders:
@@ -87,16 +96,23 @@ class HeaderBlocks:
         if (table.maxsize, len(table.dynamic_entries)) != (last, size) or (
             next(iter(table.dynamic_entries), None) is not newest
         ):
-            self._known.clear()
+            self.forget()
         elif len(block) <= _KNOWN_BYTES_MAX:
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
+            checked = self._checked
+            if len(self._known) >= (_KNOWN_MAX if checked.blocks < _KNOWN_OF_ALL_MAX else _KNOWN_ALWAYS):
+                self.forget()
             self._known[block] = found
+            checked.blocks += 1
         return found
+
+    def forget(self) -> None:
+        """Remembers no block any more: they mean something else now, or the connection has ended."""
+        self._checked.blocks -= len(self._known)
+        self._known.clear()
 
     def trailers(self, block: bytes) -> None:
         """Reads the trailers of a request for the sake of HPACK's table. Raises: Http2Fault"""
-        self._known.clear()
+        self.forget()
         _check(self._decoded(block), _TRAILERS)
 
     def encode(self, headers: Headers) -> bytes:
@@ -109,7 +125,8 @@ class HeaderBlocks:
 
     def _decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
-            return list(self._decoder.decode(block, raw=True))
+            plain = decode_plain(self._decoder, block)
+            return list(self._decoder.decode(block, raw=True)) if plain is None else plain
         except OversizedHeaderListError as err:
             raise Http2Fault(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM) from err
         except (HPACKError, IndexError, TypeError, UnicodeDecodeError) as err:  # as the library h2 has it

@@ -81,6 +81,7 @@ class Streams:
         """The connection has ended."""
         streams, self._open = self._open, {}
         self._answers.clear()
+        self._blocks.forget()
         for stream in streams.values():
             stream.exchange.gone()
 

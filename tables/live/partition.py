@@ -181,10 +181,11 @@ class LivePartition:
             self._block_window = self._window_of(timestamp_ms, self.policy.block_age_ms)
         full: list[str] = []
         holders = 0
+        partition_count = incoming.partition_count or self.policy.partitions
         for tenant, item in incoming.parts:
             if offset < self._sealed_until.get(tenant, 0):
                 continue  # in a local segment already
-            head = self._head(tenant, timestamp_ms, incoming.partition_count or self.policy.partitions)
+            head = self._head(tenant, timestamp_ms, partition_count)
             head.append(item)
             holders += 1
             self._head_spans += item.spans
@@ -203,7 +204,8 @@ class LivePartition:
             opened = self._heads[tenant] = _OpenHead(self._new_head(), timestamp_ms, timestamp_ms, partition_count)
         if opened.partition_count != partition_count:
             opened.partition_count = SEVERAL
-        opened.last_timestamp_ms = max(timestamp_ms, opened.last_timestamp_ms)
+        if timestamp_ms > opened.last_timestamp_ms:
+            opened.last_timestamp_ms = timestamp_ms
         return opened.head
 
     def _new_head(self) -> Head:

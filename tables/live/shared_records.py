@@ -43,15 +43,14 @@ class HeadRecord(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Bytes of the value; of a shared record, this tenant's share."""
-        return self._share(len(self.value))
+        size_bytes, whole = len(self.value), self.shared_spans
+        return size_bytes * self.spans // whole if whole else size_bytes
 
     @property
     def decoded_bytes(self) -> int:
         """Bytes of the decoded spans, as the record declares."""
-        return self._share(record.decoded_bytes(self.value))
-
-    def _share(self, size_bytes: int) -> int:
-        return size_bytes * self.spans // self.shared_spans if self.shared_spans else size_bytes
+        size_bytes, whole = record.decoded_bytes(self.value), self.shared_spans
+        return size_bytes * self.spans // whole if whole else size_bytes
 
 
 class BadRecord(NamedTuple):

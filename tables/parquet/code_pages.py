@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from zlib_ng import zlib_ng
 
+from tables import zstd_contexts
 from tables.columns.arrays import narrow_dtype
 from tables.columns.types import Bools
-from tables.parquet import thrift, zstd_contexts
+from tables.parquet import thrift
 from tables.parquet.encode_pages import DATA_PAGE, RLE, RLE_DICTIONARY, ZSTD, data_page
 
 CODECS: Final = {0: None, ZSTD: "zstd", 7: "lz4_raw"}

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng import zlib_ng
 
+from tables import zstd_contexts
 from tables.columns.arrays import list_offsets
 from tables.columns.types import Bools, Int64s
 from tables.columns.varint import varint, zigzag
-from tables.parquet import thrift, zstd_contexts
+from tables.parquet import thrift
 
 # Numbers of parquet.thrift.
 PLAIN: Final = 0

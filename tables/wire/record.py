@@ -15,13 +15,15 @@ Compressing the record as a whole costs half of what compressing each Arrow buff
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
+from tables import zstd_contexts
 from tables.errors import NEWER, WireError
 from tables.tenant import valid_tenant
 from tables.wall import NativePanic, walled
@@ -81,8 +83,8 @@ def encode_requests(requests: Sequence[bytes], info: RecordInfo) -> tuple[bytes,
 
 
 def _compressed(body: "bytes | pa.Buffer") -> bytes:
-    length = len(memoryview(body)).to_bytes(_LENGTH_BYTES, "little")
-    return length + bytes(_ZSTD.compress(body, asbytes=True))
+    view = memoryview(body)
+    return len(view).to_bytes(_LENGTH_BYTES, "little") + zstd_contexts.compress(view)
 
 
 def _headers(version: bytes, info: RecordInfo) -> Headers:
@@ -102,34 +104,29 @@ def read_headers(headers: Iterable[tuple[str, bytes]] | None) -> RecordInfo:
         # The range is written `<min>-<max>`; a minus sign in front of either is part of the number.
         first, _, last = found["t"].decode().rpartition("-")
         first, last = (first[:-1], f"-{last}") if first.endswith("-") else (first, last)
-        info = RecordInfo(int(found["n"]), int(first), int(last), partitions=int(found.get("p") or 0))
+        spans, start_min_ns, start_max_ns = int(found["n"]), int(first), int(last)
+        partitions = int(found.get("p") or 0)
     except (KeyError, ValueError, AttributeError) as err:  # a header may have no value
         raise WireError(f"header `n` or `t` is missing, or one of them or `p` not a number: {err}") from err
-    if not 0 < info.spans <= _SPANS_MAX:
-        raise WireError(f"header `n` is {info.spans:.0e}; a record holds from one to {_SPANS_MAX} spans")
-    if not 0 <= info.partitions <= _SPANS_MAX:
-        raise WireError(f"header `p` is {info.partitions:.0e}; that is no number of partitions")
-    if (
-        min(info.start_min_ns, info.start_max_ns) < ~_INT64_MAX
-        or max(info.start_min_ns, info.start_max_ns) > _INT64_MAX
-    ):
+    if not 0 < spans <= _SPANS_MAX:
+        raise WireError(f"header `n` is {spans:.0e}; a record holds from one to {_SPANS_MAX} spans")
+    if not 0 <= partitions <= _SPANS_MAX:
+        raise WireError(f"header `p` is {partitions:.0e}; that is no number of partitions")
+    if min(start_min_ns, start_max_ns) < ~_INT64_MAX or max(start_min_ns, start_max_ns) > _INT64_MAX:
         raise WireError("header `t` holds times that are not of 64 bits")
-    if version == VERSION:
-        return info
-    if version == VERSION_REQUESTS:
-        info = replace(info, of_requests=True)
-        if "m" not in found:
-            return info
-    return replace(info, runs=_runs(found.get("m") or b"", info.spans))
+    of_requests = version == VERSION_REQUESTS
+    is_shared = version == VERSION_SHARED or (of_requests and "m" in found)
+    runs = _runs(found.get("m") or b"", spans) if is_shared else ()
+    return RecordInfo(spans, start_min_ns, start_max_ns, runs, of_requests, partitions)
 
 
 def _runs(header: bytes, spans: int) -> tuple[tuple[str, int], ...]:
     runs: dict[str, int] = {}
     for item in header.decode(errors="replace").split(","):
         tenant, _, count = item.partition(":")
-        if not valid_tenant(tenant) or tenant in runs or not count.isdecimal() or not int(count):
+        if not valid_tenant(tenant) or tenant in runs or not count.isdecimal() or not (number := int(count)):
             raise WireError(f"{item[:200]!r} in header `m` is not `<tenant>:<spans>`, or is the tenant's second")
-        runs[tenant] = int(count)
+        runs[tenant] = number
     if sum(runs.values()) != spans:
         raise WireError(f"header `m` says {sum(runs.values())} spans, header `n` {spans}")
     return tuple(runs.items())
@@ -167,8 +164,11 @@ def decode_trace_ids(value: bytes) -> pa.Array:
 def requests_in(value: bytes) -> bytes:
     """The OTLP request in a record of version 3. Raises: WireError if the value cannot be decompressed"""
     length = _checked_length(value)
-    try:
-        return bytes(walled(_ZSTD.decompress, memoryview(value)[_LENGTH_BYTES:], length, asbytes=True))
+    packed = memoryview(value)[_LENGTH_BYTES:]
+    with suppress(ValueError):
+        return walled(zstd_contexts.decompress, packed, length)
+    try:  # perhaps another writer's, of several frames
+        return bytes(walled(_ZSTD.decompress, packed, length, asbytes=True))
     except MemoryError:
         raise
     except Exception as err:

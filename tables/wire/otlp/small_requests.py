@@ -14,10 +14,9 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tables.columns.types import Int64s
 from tables.wire.otlp.clean import RESOURCE_ATTRIBUTES_MAX
 from tables.wire.otlp.limits import ATTRIBUTES_MAX
-from tables.wire.otlp.raw_requests import RawRequests, Source
+from tables.wire.otlp.raw_requests import RawRequests, Source, SpanField, request_of, span_fields
 from tables.wire.split import partitions_of
 
 # Larger ones are slow here.
@@ -27,10 +26,14 @@ _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
 # Spans are checked at the depth at which readers find them.
-_NO_SOURCE: Final = (b"", "", b"", "")
-# Resources and scopes whose check is remembered, and how large each may be.
-_OWNERS_MAX: Final = 1024
-_OWNER_BYTES_MAX: Final = 4096
+_NO_SOURCE: Final = Source.of(b"", "", b"", "")
+# Resources with their scopes whose check is remembered, and how large each may be.
+_SOURCES_MAX: Final = 1024
+_SOURCE_BYTES_MAX: Final = 4096
+# One that is not known takes 10 µs: thousands in a request are what columns are for.
+_SOURCES_OF_REQUEST_MAX: Final = 256
+# A resource, its schema, a scope, and its schema, as they came.
+_RawSource = tuple[bytes, str, bytes, str]
 
 
 class RequestPart(NamedTuple):
@@ -45,28 +48,24 @@ class RequestPart(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class SmallRequests:
     """received: spans of each request; None for those that are not for this module
-    parts: one for each tenant and partition; starts_ns: of each span, shape (rows,)
+    parts: one for each tenant and partition; starts_ns: of each span
     """
 
     received: list[int | None]
     parts: list[RequestPart]
-    starts_ns: Int64s
+    starts_ns: list[int]
 
 
-class _Run(NamedTuple):
-    """Spans of a request that have one source."""
-
-    request: int
-    source: Source
-    spans: Sequence[bytes]
+# Spans of a request that have one source: the request's number, the source, and the spans as they came.
+_Run = tuple[int, Source, list[bytes]]
 
 
 class _Spans(NamedTuple):
     """Spans as protobuf writes them, without fields that OTLP does not define; of each its trace id and start."""
 
-    bodies: Sequence[bytes]
+    fields: list[SpanField]
     trace_ids: list[bytes]
-    starts: list[int]
+    starts_ns: list[int]
 
     def column(self) -> Any:
         """The trace ids as fixed-size binary."""
@@ -78,7 +77,7 @@ class _Part(NamedTuple):
     """What becomes a part: rows, and the spans of each source."""
 
     rows: list[int]
-    spans: dict[Source, list[bytes]]
+    spans: dict[Source, list[SpanField]]
 
 
 class SmallSplitter:
@@ -88,8 +87,9 @@ class SmallSplitter:
         """attribute_bytes_max: longer keys and values of attributes must be cut"""
         self._bytes_max = min(REQUEST_BYTES_MAX, attribute_bytes_max)
         self._raw = RawRequests()
-        # As they came → as protobuf writes them.
-        self._owners: dict[tuple[str, bytes], bytes] = {}
+        # As they came → as protobuf writes them; the large ones only during a batch.
+        self._sources: dict[_RawSource, Source] = {}
+        self._large: dict[_RawSource, Source] = {}
 
     def split(self, tenants: Sequence[str], bodies: Sequence[bytes], partitions: int) -> SmallRequests:
         """What a reader decodes of the parts is what `OtlpDecoder` makes of the requests. Those that are not small, or
@@ -99,17 +99,17 @@ class SmallSplitter:
         """
         received: list[int | None] = [None] * len(bodies)
         runs: list[_Run] = []
+        self._large.clear()
         for number, body in enumerate(bodies):
             found = self._runs(number, body) if len(body) <= self._bytes_max else None
             if found is not None:
-                received[number] = sum([len(run.spans) for run in found])
+                received[number] = sum([len(spans) for _, _, spans in found])
                 runs += found
-        spans = self._checked([span for run in runs for span in run.spans])
+        spans = _checked([span for run in runs for span in run[2]])
         if spans is None:
-            runs, spans = self._readable(runs, received)
+            runs, spans = _readable(runs, received)
         targets = partitions_of(spans.column(), partitions).tolist()
-        starts_ns = np.array(spans.starts, np.uint64).view(np.int64)
-        return SmallRequests(received, self._parts(tenants, runs, spans.bodies, targets), starts_ns)
+        return SmallRequests(received, _parts(tenants, runs, spans.fields, targets), spans.starts_ns)
 
     def _runs(self, number: int, body: bytes) -> list[_Run] | None:
         """The spans of a request, which are not looked at; None if it is not for this module."""
@@ -121,108 +121,125 @@ class SmallSplitter:
             return None
         runs: list[_Run] = []
         for resource_spans in message.resource_spans:
-            resource = self._owner("resource", resource_spans.resource)
-            if resource is None:
-                return None
+            resource, resource_url = resource_spans.resource, resource_spans.schema_url
             for scope_spans in resource_spans.scope_spans:
-                scope = self._owner("scope", scope_spans.scope)
-                if scope is None:
+                raw = resource, resource_url, scope_spans.scope, scope_spans.schema_url
+                source = self._sources.get(raw) or self._source(raw)
+                if source is None or len(runs) >= _SOURCES_OF_REQUEST_MAX:
                     return None
-                source = resource, resource_spans.schema_url, scope, scope_spans.schema_url
-                runs.append(_Run(number, source, list(scope_spans.spans)))
+                runs.append((number, source, list(scope_spans.spans)))
         return runs
 
-    def _owner(self, kind: str, raw: bytes) -> bytes | None:
-        """A resource or scope without fields that OTLP does not define; None if it cannot be read, or is too large."""
-        if not raw:
-            return raw
-        found = self._owners.get((kind, raw))
+    def _source(self, raw: _RawSource) -> Source | None:
+        """A source that is not known yet; None if its resource or scope cannot be read, or is too large."""
+        found = self._large.get(raw)
         if found is not None:
             return found
-        try:
-            source = (raw, "", b"", "") if kind == "resource" else (b"", "", raw, "")
-            message = ExportTraceServiceRequest.FromString(self._raw.request({source: []}))
-        except DecodeError:
+        found = _read(raw)
+        if found is None:
             return None
-        message.DiscardUnknownFields()
-        (resource_spans,) = message.resource_spans
-        owner: Any = resource_spans.resource if kind == "resource" else resource_spans.scope_spans[0].scope
-        if len(owner.attributes) > RESOURCE_ATTRIBUTES_MAX:
-            return None
-        written = bytes(owner.SerializeToString())
-        if len(raw) <= _OWNER_BYTES_MAX:
-            if len(self._owners) >= _OWNERS_MAX:
-                self._owners.clear()
-            self._owners[kind, raw] = written
-        return written
+        if sum(map(len, raw)) > _SOURCE_BYTES_MAX:
+            self._large[raw] = found
+            return found
+        if len(self._sources) >= _SOURCES_MAX:
+            self._sources.clear()
+        self._sources[raw] = found
+        return found
 
-    def _checked(self, bodies: Sequence[bytes]) -> _Spans | None:
-        """Spans that all have valid ids and can be read; None if any cannot.
 
-        Protobuf refuses what would harm ptars, texts that are not UTF-8, and values that are nested too deeply to be
-        read. It takes fields of a wrong type for unknown ones, and ptars refuses them: they are left out.
-        """
-        raw = self._raw.request({_NO_SOURCE: bodies})
-        try:
-            message = ExportTraceServiceRequest.FromString(raw)
-        except DecodeError:
-            return None
-        message.DiscardUnknownFields()
-        spans = message.resource_spans[0].scope_spans[0].spans
-        read = [(span.trace_id, span.span_id, span.start_time_unix_nano) for span in spans]
-        trace_ids, span_ids, starts = map(list, zip(*read, strict=True)) if read else ([], [], [])
-        lengths = {*map(len, trace_ids)} <= {_TRACE_ID_BYTES} and {*map(len, span_ids)} <= {_SPAN_ID_BYTES}
-        if not lengths or _NO_TRACE in trace_ids or _NO_SPAN in span_ids:
-            return None
-        if message.SerializeToString() != raw:
-            bodies = [span.SerializeToString() for span in spans]
-        return _Spans(bodies, trace_ids, starts)
+def _read(raw: _RawSource) -> Source | None:
+    """A source without fields that OTLP does not define; None if its resource or scope cannot be read where readers
+    find them, or has too many attributes.
+    """
+    try:
+        message = ExportTraceServiceRequest.FromString(request_of({Source.of(*raw): []}))
+    except DecodeError:
+        return None
+    message.DiscardUnknownFields()
+    (resource_spans,) = message.resource_spans
+    resource, scope = resource_spans.resource, resource_spans.scope_spans[0].scope
+    if max(len(resource.attributes), len(scope.attributes)) > RESOURCE_ATTRIBUTES_MAX:
+        return None
+    _, resource_url, _, scope_url = raw
+    return Source.of(resource.SerializeToString(), resource_url, scope.SerializeToString(), scope_url)
 
-    def _readable(self, runs: Sequence[_Run], received: list[int | None]) -> tuple[list[_Run], _Spans]:
-        """Only the requests whose spans are all in order, each looked at alone; `received` is None for the others."""
-        of_request: dict[int, list[_Run]] = {}
-        for run in runs:
-            of_request.setdefault(run.request, []).append(run)
-        kept: list[_Run] = []
-        spans: list[_Spans] = []
-        for number, mine in of_request.items():
-            checked = self._checked([span for run in mine for span in run.spans])
-            if checked is None:
-                received[number] = None
-            else:
-                kept += mine
-                spans.append(checked)
-        return kept, _Spans(
-            [body for one in spans for body in one.bodies],
-            [trace_id for one in spans for trace_id in one.trace_ids],
-            [start for one in spans for start in one.starts],
-        )
 
-    def _parts(
-        self, tenants: Sequence[str], runs: Iterable[_Run], spans: Sequence[bytes], targets: list[int]
-    ) -> list[RequestPart]:
-        """targets: the partition of each span"""
-        parts: dict[tuple[str, int], _Part] = {}
-        # The lists of spans that have one tenant and source, by partition: a span's way to its own is one look.
-        lists: dict[tuple[str, Source], dict[int, tuple[list[int], list[bytes]]]] = {}
-        at = 0
-        for run in runs:
-            tenant = tenants[run.request]
-            mine = lists.get((tenant, run.source))
-            if mine is None:
-                mine = lists[tenant, run.source] = {}
-            for row in range(at, at + len(run.spans)):
-                target = targets[row]
-                found = mine.get(target)
-                if found is None:
-                    part = parts.get((tenant, target))
-                    if part is None:
-                        part = parts[tenant, target] = _Part([], {})
-                    found = mine[target] = part.rows, part.spans.setdefault(run.source, [])
-                found[0].append(row)
-                found[1].append(spans[row])
-            at += len(run.spans)
-        return [
-            RequestPart(tenant, target, self._raw.request(part.spans), part.rows)
-            for (tenant, target), part in parts.items()
-        ]
+def _checked(bodies: Sequence[bytes]) -> _Spans | None:
+    """Spans that all have valid ids and can be read; None if any cannot.
+
+    Protobuf refuses what would harm ptars, texts that are not UTF-8, and values that are nested too deeply to be
+    read. It takes fields of a wrong type for unknown ones, and ptars refuses them: they are left out.
+    """
+    fields = span_fields(bodies)
+    raw = request_of({_NO_SOURCE: fields})
+    try:
+        message = ExportTraceServiceRequest.FromString(raw)
+    except DecodeError:
+        return None
+    message.DiscardUnknownFields()
+    spans = list(message.resource_spans[0].scope_spans[0].spans)
+    trace_ids = [span.trace_id for span in spans]
+    span_ids = [span.span_id for span in spans]
+    lengths = {*map(len, trace_ids)} <= {_TRACE_ID_BYTES} and {*map(len, span_ids)} <= {_SPAN_ID_BYTES}
+    if not lengths or _NO_TRACE in trace_ids or _NO_SPAN in span_ids:
+        return None
+    if message.SerializeToString() != raw:
+        fields = span_fields([span.SerializeToString() for span in spans])
+    return _Spans(fields, trace_ids, _signed([span.start_time_unix_nano for span in spans]))
+
+
+def _readable(runs: Sequence[_Run], received: list[int | None]) -> tuple[list[_Run], _Spans]:
+    """Only the requests whose spans are all in order, each looked at alone; `received` is None for the others."""
+    of_request: dict[int, list[_Run]] = {}
+    for run in runs:
+        of_request.setdefault(run[0], []).append(run)
+    kept: list[_Run] = []
+    spans: list[_Spans] = []
+    for number, mine in of_request.items():
+        checked = _checked([span for run in mine for span in run[2]])
+        if checked is None:
+            received[number] = None
+        else:
+            kept += mine
+            spans.append(checked)
+    return kept, _Spans(
+        [field for one in spans for field in one.fields],
+        [trace_id for one in spans for trace_id in one.trace_ids],
+        [start_ns for one in spans for start_ns in one.starts_ns],
+    )
+
+
+def _signed(starts_ns: list[int]) -> list[int]:
+    """Times as columns have them."""
+    if starts_ns and max(starts_ns) >> 63:
+        starts_ns = np.array(starts_ns, np.uint64).view(np.int64).tolist()
+    return starts_ns
+
+
+def _parts(
+    tenants: Sequence[str], runs: Iterable[_Run], spans: Sequence[SpanField], targets: list[int]
+) -> list[RequestPart]:
+    """targets: the partition of each span"""
+    parts: dict[tuple[str, int], _Part] = {}
+    at = 0
+    for request, source, bodies in runs:
+        tenant, end = tenants[request], at + len(bodies)
+        mine = targets[at:end]
+        # Mostly of one trace, and so of one partition.
+        together = not mine or mine.count(mine[0]) == len(mine)
+        for target in mine[:1] if together else {*mine}:
+            part = parts.get((tenant, target))
+            if part is None:
+                part = parts[tenant, target] = _Part([], {})
+            fields = part.spans.get(source)
+            if fields is None:
+                fields = part.spans[source] = []
+            if together:
+                part.rows.extend(range(at, end))
+                fields += spans[at:end]
+                continue
+            rows = [row for row in range(at, end) if targets[row] == target]
+            part.rows.extend(rows)
+            fields += [spans[row] for row in rows]
+        at = end
+    return [RequestPart(tenant, target, request_of(part.spans), part.rows) for (tenant, target), part in parts.items()]

@@ -14,9 +14,10 @@ from agents.distributor.limits import TenantLimits
 from agents.distributor.requests import Encoded, Outcome, Request
 from agents.distributor.span_encoder import SpanEncoder
 from tables.columns.varint import varint
-from tables.errors import WireError
+from tables.errors import NeedsSlowPath, WireError
 from tables.live.shared_records import HeadRecord, SharedRecords, spans_of, trace_ids_of
 from tables.wire import record
+from tables.wire.otlp.small_requests import SmallSplitter
 from tables.wire.request_records import decode_record
 from tables.wire.split import partition_of
 from tests.helpers.examples import examples
@@ -162,6 +163,54 @@ def test_unusual_requests_take_columns(bad: bytes, outcome: Outcome) -> None:
     # And without neighbours.
     assert small([("t", bad)], attribute_bytes_max=2000).outcomes == [outcome]
     assert small([("t", bad), ("u", bad)], attribute_bytes_max=2000).outcomes == [outcome, outcome]
+
+
+def _of_resources(count: int, note: str = "") -> bytes:
+    message = ExportTraceServiceRequest()
+    for number in range(count):
+        group = message.resource_spans.add()
+        group.resource.attributes.add(key="n").value.string_value = f"{number}{note}"
+        group.scope_spans.add().spans.append(span(number + 1, trace=b"\7" * 16))
+    return message.SerializeToString()
+
+
+def test_a_request_of_very_many_resources_takes_columns() -> None:
+    """Each is looked at here, which would delay others."""
+    splitter = SmallSplitter(65_536)
+    for count, received in ((256, [256]), (257, [None])):
+        body = _of_resources(count)
+        assert splitter.split(["t"], [body], 1).received == received
+        assert rows(small([("t", body)], partitions=3)).total() == count
+
+
+def test_a_large_resource_is_written_once_for_a_tenant() -> None:
+    """Though it is not remembered any longer than its batch."""
+    body = _of_resources(1, "x" * 5000)
+    splitter = SmallSplitter(65_536)
+    for _ in range(2):
+        (part,) = splitter.split(["t"] * 3, [body] * 3, 1).parts
+        assert len(part.body) < 2 * 5000
+        assert len(part.rows) == 3
+        assert splitter._sources == {}
+
+
+@pytest.mark.parametrize("depth", range(20, 110, 3))
+@pytest.mark.parametrize("inside", ["resource", "span"])
+def test_whatever_is_nested_can_be_read(depth: int, inside: str) -> None:
+    """As deep as protobuf reads it: readers find it in a request, some messages deeper."""
+    message = ExportTraceServiceRequest()
+    group = message.resource_spans.add()
+    group.scope_spans.add().spans.append(span(1))
+    owner = group.resource if inside == "resource" else group.scope_spans[0].spans[0]
+    value = owner.attributes.add(key="k").value
+    for _ in range(depth // 2):
+        value = value.array_value.values.add()
+    value.int_value = 1
+    try:
+        encoded = small([("t", message.SerializeToString())], partitions=3)
+    except (WireError, NeedsSlowPath):
+        return
+    assert rows(encoded).total() == 1
 
 
 def test_tenants_whose_rules_need_columns() -> None:

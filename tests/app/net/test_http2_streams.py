@@ -26,6 +26,10 @@ def plain_field(name: str, value: str) -> bytes:
     return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
+def plain_block(number: int) -> bytes:
+    return b"".join(plain_field(*field) for field in [*PSEUDO, ("x-scope-orgid", f"tenant-{number}")])
+
+
 @given(st.lists(st.lists(SENT, max_size=4), min_size=1, max_size=12), st.sampled_from([0, 80, 4096]))
 @settings(max_examples=examples(60), deadline=None)
 def test_a_remembered_block_is_what_hpack_decodes(requests, table_bytes):
@@ -53,6 +57,38 @@ def test_a_block_is_decoded_once():
     blocks.request(second + encoder.add((b"new", b"1"), sensitive=False))
     with pytest.raises(Http2Fault):
         blocks.request(second)
+
+
+def test_the_blocks_of_many_tenants_are_remembered():
+    """As grpc's clients send them: the tenant's name is no entry of the table."""
+    checked = CheckedHeaders()
+    blocks = HeaderBlocks(new_state(Http2Limits()), [], checked)
+    encoder = hpack.Encoder()
+    first, rest = encoder.encode(PSEUDO), encoder.encode(PSEUDO)
+    sent = [rest + plain_field("x-scope-orgid", f"tenant-{number}") for number in range(200)]
+    blocks.request(first)
+    found = [blocks.request(block) for block in sent]
+    checked._known.clear()  # so that what is decoded again is another object
+    assert all(blocks.request(block) is one for block, one in zip(sent, found, strict=True))
+    blocks.forget()
+    assert checked.blocks == 0
+    assert blocks.request(sent[0]) is not found[0]
+
+
+def test_connections_remember_a_bounded_number_of_blocks_together():
+    checked = CheckedHeaders()
+    start = hpack.Encoder().encode(PSEUDO)
+    opened = [HeaderBlocks(new_state(Http2Limits()), [], checked) for _ in range(12)]
+    for one in opened:
+        one.request(start)  # changes the table
+        for number in range(600):
+            one.request(plain_block(number))
+    assert checked.blocks == sum(len(one._known) for one in opened)
+    assert checked.blocks <= 4096 + 12 * 32
+    for one in opened:
+        assert 0 < len(one._known) <= 512
+        one.forget()
+    assert checked.blocks == 0
 
 
 def test_equal_headers_are_checked_once_however_they_are_written():

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from tables.parquet.zstd_contexts import compress, decompress
+from tables.zstd_contexts import compress, decompress
 
 BODIES = [b"", b"a", b"abc" * 1000, bytes(range(256)) * 300]
 

@@ -1,4 +1,4 @@
-"""Zstd for single pages, with contexts that each thread keeps.
+"""Zstd for pages and records, with contexts that each thread keeps.
 
 Arrow makes a new context for each page. A context asks the processor what it can do, for which a virtual machine asks
 its host: that takes as long as compressing a page, and three times as long as decompressing one.
@@ -21,12 +21,12 @@ class _Contexts(threading.local):
 _contexts: Final = _Contexts()
 
 
-def compress(body: bytes) -> bytes:
+def compress(body: bytes | memoryview) -> bytes:
     """A frame that says its size."""
     return _contexts.compressor.compress(body)
 
 
-def decompress(packed: bytes, size: int) -> bytes:
+def decompress(packed: bytes | memoryview, size: int) -> bytes:
     """So many bytes. Raises: ValueError if there are others"""
     try:
         # What a frame says is allocated before anything is decompressed.
