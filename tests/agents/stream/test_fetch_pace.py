@@ -41,9 +41,7 @@ class Clock:
     def __init__(self, now: list[int], patch: pytest.MonkeyPatch) -> None:
         self._now = now
         patch.setattr(fetch_pace, "time", SimpleNamespace(monotonic=lambda: now[0] * TICK_S))
-        patch.setattr(
-            fetch_pace, "asyncio", SimpleNamespace(sleep=self._sleep, CancelledError=asyncio.CancelledError)
-        )
+        patch.setattr(fetch_pace, "asyncio", SimpleNamespace(sleep=self._sleep, CancelledError=asyncio.CancelledError))
 
     async def _sleep(self, seconds: float) -> None:
         self._now[0] += round(seconds / TICK_S)
