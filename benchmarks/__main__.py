@@ -212,13 +212,15 @@ def send(cluster: Cluster, file: Path, in_flight: int, rate: float | None, tenan
     return Loaded(**json.loads(done.stdout))
 
 
-def wait_for(cluster: Cluster, holds: Callable[[measure.Counts], bool], limit_s: float) -> None:
+def wait_for(
+    cluster: Cluster, holds: Callable[[measure.Counts], bool], limit_s: float, every_s: float = POLL_S
+) -> None:
     """Ask the worker's counters until `holds`. Raises BenchError after `limit_s` seconds."""
     deadline_s = time.monotonic() + limit_s
     while not holds(now := cluster.counts()):
         if time.monotonic() > deadline_s:
             raise BenchError(f"after {limit_s:g} s the counters still say {now}\n{cluster.log_end()}")
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 def used_cpu_s(started: list[measure.Process], ended: list[measure.Process]) -> Mapping[str, float]:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class Tally:
 
 
 def load(
-    requests: Sequence[bytes],
+    requests: Iterable[bytes],
     to: str,
     in_flight: int = 8,
     rate: float | None = None,
@@ -92,7 +92,7 @@ def load(
     tally = Tally()
     # A server takes about a hundred requests at once of a connection; the others would wait in the client.
     options = [("grpc.max_send_message_length", MESSAGE_BYTES_MAX), ("grpc.use_local_subchannel_pool", 1)]
-    sent_bytes = 0
+    sent = sent_bytes = 0
 
     def answered(call: Any, due_s: float) -> None:
         try:
@@ -118,12 +118,12 @@ def load(
             export = exports[number % len(exports)]
             call = export.future(request, timeout=TIMEOUT_S, metadata=headers[number % len(headers)])
             call.add_done_callback(lambda call, due_s=due_s: answered(call, due_s))
-            sent_bytes += len(request)
+            sent, sent_bytes = sent + 1, sent_bytes + len(request)
         for _ in range(in_flight):
             slots.acquire()
         wall_s = time.perf_counter() - began_s
     return Loaded(
-        requests=len(requests),
+        requests=sent,
         bytes=sent_bytes,
         wall_s=round(wall_s, 3),
         loader_cpu_s=round(used_cpu_s() - cpu_s, 2),

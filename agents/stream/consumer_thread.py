@@ -18,6 +18,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from prometheus_client import Counter
 
+from agents.stream.fetch_pace import FetchPace
 from agents.stream.kafka_start import reached
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,6 @@ _AFTER_ERROR_S: Final = 0.5
 # Of one call: as many records as Faust asks for, or while they are small more, up to these.
 _POLL_BYTES: Final = 1 << 20
 _POLL_RECORDS: Final = 1024
-# A fetch costs Kafka, this thread and the main loop a millisecond together, however little it brings. While records
-# come one after the other, Kafka answers when it has some, or after this time; else with the first one.
-_BUSY_S: Final = 0.1
-_BUSY_FETCH: Final = (64 << 10, 30)  # bytes, ms
-_IDLE_FETCH: Final = (1, 1500)
 
 
 class Abandoned(IllegalStateError):  # type: ignore[misc]  # noqa: N818  # aiokafka has no types here
@@ -60,7 +56,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         self.has_left = False  # the group, for good
         self._consumer: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
-        self._came_s = -_BUSY_S  # when the last records came
 
     async def on_start(self) -> None:
         """Connects. Raises, as the end of the process: KafkaError, OSError, TimeoutError."""
@@ -117,7 +112,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         try:
             records = dict(await super()._fetch_records(consumer, active_partitions, timeout, max_records))
             await self._add_small_ones(records, consumer, active_partitions, max_records)
-            self._pace_fetches(consumer, came=bool(records))
             return records
         except ConsumerStoppedError:
             if self.should_stop:
@@ -127,17 +121,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
             self._went_wrong(err)
             await asyncio.sleep(_AFTER_ERROR_S)
             return {}
-
-    def _pace_fetches(self, consumer: Any, *, came: bool) -> None:
-        """Says how long Kafka may wait with its next answer. came: whether this one has brought records"""
-        now_s = time.monotonic()
-        is_busy = came and now_s - self._came_s < _BUSY_S
-        if came:
-            self._came_s = now_s
-        fetcher = getattr(consumer, "_fetcher", None)  # a consumer that was just replaced has none
-        if fetcher is not None:
-            bytes_, wait_ms = _BUSY_FETCH if is_busy else _IDLE_FETCH
-            fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = bytes_, wait_ms  # noqa: SLF001
 
     async def _add_small_ones(
         self, records: dict[Any, list[Any]], consumer: Any, active_partitions: Any, max_records: int | None
@@ -207,6 +190,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         try:
             async with asyncio.timeout(_CONNECT_S):
                 await consumer.start()
+            FetchPace(consumer._fetcher)  # noqa: SLF001
         except BaseException:
             await self._end(consumer)
             raise

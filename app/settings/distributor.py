@@ -17,7 +17,8 @@ class Batch(Section):
     window_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=60,
         description="Longest time, in milliseconds, that a request waits for other requests to share a Kafka "
-        "record. A higher value saves CPU and adds latency for clients.",
+        "record; while an earlier batch is still being written, up to twice as long. A higher value saves CPU and adds "
+        "latency for clients.",
     )
     bytes_max: Bytes = Field(
         default=1_500_000,

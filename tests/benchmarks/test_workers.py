@@ -1,6 +1,9 @@
 """What the comparison of one worker with several says."""
 
-from benchmarks.workers import Taken, compared
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.workers import Taken, compared, shared
 
 
 def taken(workers: int, spans_per_s: float, worker: float, cpu_s: float) -> Taken:
@@ -16,4 +19,19 @@ def test_medians_are_compared() -> None:
     assert compared(runs, [1, 2], 2) == (
         "2 workers take 1.20 times what 1 takes, for +5% CPU a span\n"
         "with 1 1.60 of 2 cores are busy, loader and Kafka included: 1.25 times as much is what the machine allows"
+    )
+
+
+def test_connections_share_the_requests() -> None:
+    """Each request is sent once, by whoever has room."""
+    requests, numbers = [b"%d" % n for n in range(1000)], itertools.count()
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: list(shared(requests, numbers)), range(8)))
+    assert sorted(itertools.chain(*taken)) == sorted(requests)
+
+
+def test_a_line_says_who_took_what() -> None:
+    assert str(Taken(2, 90_000.4, {"worker": 1.5, "kafka": 0.25}, {"worker": 9.04, "kafka": 1}, 0.1, [0.4, 0.6])) == (
+        "2 workers:    90,000 spans/s (40% and 60%); cores: worker 1.50, kafka 0.25, idle 0.10; "
+        "CPU s per 1M spans: worker 9.0, kafka 1.0"
     )

@@ -138,7 +138,6 @@ class Buffers:
         self._closed = False
         self._subscriptions = SimpleNamespace(fetch_context=nullcontext)
         self._fetcher = self
-        self._fetch_min_bytes = self._fetch_max_wait_ms = 0
 
     async def fetched_records(self, partitions: Any, timeout: float, max_records: int) -> Any:
         self.calls += 1
@@ -168,25 +167,6 @@ def test_small_records_come_together(made: StreamApp, values: list[Any], fails_a
 
     records = asyncio.run(run())
     assert sum(map(len, records.values())) == count
-
-
-def test_kafka_may_wait_while_records_come(made: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one after a pause comes at once; those of a busy topic come together."""
-    now_s = [100.0]
-    monkeypatch.setattr("agents.stream.consumer_thread.time.monotonic", lambda: now_s[0])
-
-    async def run() -> list[int]:
-        thread = made.consumer._thread
-        waits = []
-        for pause_s, values in ((5, [b"x"]), (0.05, [b"x"]), (0.09, [b"x"]), (0.05, []), (0.2, [b"x"])):
-            now_s[0] += pause_s
-            buffers = Buffers(values)
-            await thread._fetch_records(buffers, {P0}, timeout=1.0, max_records=32)
-            waits.append((buffers._fetch_min_bytes, buffers._fetch_max_wait_ms))
-        return waits
-
-    idle, busy = (1, 1500), (65_536, 30)
-    assert asyncio.run(run()) == [idle, busy, busy, idle, idle]
 
 
 def test_an_agent_takes_what_is_there_in_one_turn(made: StreamApp) -> None:

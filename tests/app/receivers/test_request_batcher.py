@@ -123,6 +123,72 @@ async def test_clients_that_send_at_their_own_pace_are_batched():
 
 
 @in_loop
+async def test_while_a_batch_is_written_for_long_others_gather():
+    """Twelve clients, of which nine fill a batch: the other three go with the next nine, and not between."""
+    batcher, writer = new_batcher(BatchLimits(0.2, 900, 1))
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        await asyncio.sleep(0.25)
+        return await writer.accept(requests)
+
+    async def client() -> None:
+        for _ in range(3):
+            await batcher.add("t", bytes(100))
+
+    writer.behave = slow
+    await asyncio.gather(*(client() for _ in range(12)))
+    assert [len(batch) for batch in writer.batches] == [9] * 4
+
+
+@in_loop
+async def test_others_gather_for_as_long_again_at_most():
+    """Kafka may take seconds."""
+    batcher, writer = new_batcher()
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        if requests[0].body == b"first":
+            await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    first = asyncio.create_task(batcher.add("t", b"first"))
+    while not writer.batches:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await batcher.add("t", b"x")
+    assert not first.done()
+    released.set()
+    await first
+
+
+@in_loop
+async def test_when_it_is_written_those_that_gathered_go():
+    """Also where nobody else comes."""
+    batcher, writer = new_batcher(BatchLimits(0.02, 1000, 1))
+    released = asyncio.Event()
+
+    async def slow(requests: list[Request]) -> list[Outcome]:
+        if requests[0].body == b"first":
+            await released.wait()
+        return await writer.accept(requests)
+
+    writer.behave = slow
+    first = asyncio.create_task(batcher.add("t", b"first"))
+    while not writer.batches:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(batcher.add("t", b"x")) for _ in range(2)]
+    while not batcher._is_held:
+        await asyncio.sleep(0)
+    batcher._limits = BatchLimits(60, 1000, 1)  # not even the next time that is over would let them go
+    batcher._timer.cancel()  # type: ignore[union-attr]
+    released.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(first, *others)
+    assert [len(batch) for batch in writer.batches] == [1, 2]
+
+
+@in_loop
 async def test_a_large_request_goes_alone():
     """What takes long to decode keeps nobody waiting, and does not end the batch of others."""
     batcher, writer = new_batcher(BatchLimits(0.02, 10_000_000, 1))
