@@ -266,10 +266,15 @@ class Reader:
             return self.source.trace_count()
         return len(self.traces().ids)
 
-    def begin_lookup(self, ids: Any) -> None:
-        """Begins to read what `lacks_traces` needs for the same ids."""
-        if self._filtering is not None and self._traces is None and 0 < len(self._within(ids)) <= _FILTERED_IDS_MAX:
+    def begin_filter(self) -> None:
+        """Begins to read what `lacks_traces` needs."""
+        if self._filtering is not None and self._traces is None:
             self._filtering.begin_filter()
+
+    def begin_lookup(self, ids: Any) -> None:
+        """As `begin_filter`, if `lacks_traces` needs it for the same ids."""
+        if 0 < len(self._within(ids)) <= _FILTERED_IDS_MAX:
+            self.begin_filter()
 
     def lacks_traces(self, ids: Any) -> bool:
         """Whether the source is known to have none of some traces, without reading its own ids. In: ids, ascending"""

@@ -33,18 +33,18 @@ from tables.parquet.read import ColumnCache
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, RangeFile
-from tables.storage.range_cache import Range, RangeCache, RoleReader
+from tables.storage.range_cache import Range, RangeCache, RoleOf, RoleReader
 from tables.storage.request_usage import RequestUsage
 from tables.storage.shared_cache import Role
 
 log = logging.getLogger(__name__)
 
-ReadRanges = Callable[[Role, str, Sequence[Range]], Sequence[Any]]
+ReadRanges = Callable[[Role | RoleOf, str, Sequence[Range]], Sequence[Any]]
 
 SMALL_FILES_BYTES_MAX: Final = 64 << 20
 _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
 # Small files that a query reads at once from remote storage.
-_READS_AT_ONCE: Final = 16
+_READS_AT_ONCE: Final = 32
 
 
 class BlockList:
@@ -361,7 +361,7 @@ class BlockList:
         """New sources that share no cache and no reader."""
         cache: ColumnCache = ByteCache("verify", _VERIFY_CACHE_BYTES)
 
-        def read(_: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        def read(_: Role | RoleOf, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
             return self.store.get_ranges(path, ranges)
 
         return [self._source(meta, file, {}, cache, read) for file in meta.files]
@@ -373,9 +373,11 @@ class BlockList:
         tail = file.tail
         pages_end = file.size_bytes - file.tail_bytes
 
+        def role_of(part: Range) -> Role:
+            return "parquet-footer" if tail is not None and part[0] >= pages_end else "parquet-page"
+
         def read_ranges(ranges: Sequence[Range]) -> Sequence[Any]:
-            of_footer = tail is not None and all(start >= pages_end for start, _ in ranges)
-            return read("parquet-footer" if of_footer else "parquet-page", path, ranges)
+            return read(role_of, path, ranges)
 
         def open_file() -> RangeFile:
             return RangeFile(read_ranges, file.size_bytes)

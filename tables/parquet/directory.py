@@ -67,6 +67,7 @@ class LeafPlace(NamedTuple):
     dictionary_bytes: int
     values: int
     head: bytes
+    codec: int
 
 
 class Directory:
@@ -125,11 +126,27 @@ class Directory:
 
     def leaf(self, number: int, path: bytes) -> LeafPlace:
         """Where a leaf lies. path: of its `ColumnLayout`"""
+        size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]
+        storing = self._kinds[kind]
+        return LeafPlace(
+            self._leaf_starts()[number],
+            size,
+            dictionary,
+            values or self.rows,
+            leaf_head(storing, path),
+            storing.codec,
+        )
+
+    def chunks(self, column: str) -> list[tuple[int, int]]:
+        """(start, length) of the bytes of each leaf of a column, as of `tables.parquet.open_file.column_chunks`."""
+        known, first = layout(column), self.first_leaf(column)
+        leaves = range(first, first + (1 if known is None else len(known.paths)))
+        return [(self._leaf_starts()[number], self._ints[4 * number]) for number in leaves]
+
+    def _leaf_starts(self) -> list[int]:
         if self._starts is None:
             self._starts = list(accumulate(self._ints[: self._first_leaves : 4], initial=len(MAGIC)))
-        size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]
-        head = leaf_head(self._kinds[kind], path)
-        return LeafPlace(self._starts[number], size, dictionary, values or self.rows, head)
+        return self._starts
 
     def decoded_bytes(self, column: str) -> int:
         """About how much memory the column takes, rather too much."""

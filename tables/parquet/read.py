@@ -19,6 +19,7 @@ from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BY
 from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
+from tables.parquet.trace_ids import TRACE_ID, read_trace_index
 from tables.schema import FIXED
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -129,7 +130,12 @@ class ParquetSource:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, TRACES))
         if traces is None:
-            traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
+            opened: OpenFile | None = self._cache.get(ColumnKey(self.name, _FOOTER))
+            if opened is None or opened.directory is not None:
+                directory, count = opened and opened.directory, self.known_trace_count
+                traces = read_trace_index(self.name, self._open_file, self._end, self.rows, count, directory)
+            if traces is None:
+                traces = trace_index(self._decode([TRACE_ID], keep=False)[TRACE_ID])
             keep_traces(self._cache, self.key, traces)
         return traces
 
