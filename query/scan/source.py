@@ -95,6 +95,25 @@ class RowsAhead(Protocol):
 
 
 @runtime_checkable
+class Unsorted(Protocol):
+    """What a source may do besides: show its rows before they are sorted, for less than it takes to sort them."""
+
+    def rows_max(self) -> int:
+        """The number of rows, or a few more; 0 only where there are none. `rows` may take to sort them."""
+        ...
+
+    def unsorted(self) -> "Source | None":
+        """The rows in another order, and those that a client sent twice; without traces, and columns that are facts of
+        them. None: they are sorted already
+        """
+        ...
+
+    def order(self) -> Int64s:
+        """For each row of the source its number among those that `unsorted` gives."""
+        ...
+
+
+@runtime_checkable
 class Estimating(Protocol):
     """What a source may do besides: say how much memory a `read` takes before it is done."""
 

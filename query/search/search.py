@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from query import memory
-from query.engine.spansets import evaluate
+from query.engine.spansets import Spansets, State, evaluate
 from query.language.compile import compile_query
 from query.language.plan import Plan
 from query.requests import SearchRequest
@@ -84,7 +84,8 @@ def search_partial(
         plan = compile_query(request.query)
     page_start(request)  # refuses a bad cursor
     window = TraceWindow(request.start_ns, request.end_ns)
-    scan = Scan(sources, ScanPlan(window, plan.columns, plan.whole_traces, elsewhere), cancelled, observer.profile)
+    scan_plan = ScanPlan(window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans)
+    scan = Scan(sources, scan_plan, cancelled, observer.profile)
     fold = _Search(plan, request, scan, observer)
     scan.run(fold, newest_traces_first)
     with scan.profile.stage("choose traces"):
@@ -158,7 +159,8 @@ class _Search:
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         self.done += 1
-        found = Hits.from_state(reader, evaluate(self.plan.root, reader), among)
+        state = self._evaluated(reader)
+        found = None if state is None else Hits.from_state(reader, state, among)
         if found is None:
             return False
         memory.reserve(found.nbytes, "matching spans")
@@ -169,6 +171,16 @@ class _Search:
             for other in self.scan.readers:
                 other.begin_filter()
         return True
+
+    def _evaluated(self, reader: Reader) -> State | None:
+        """None: nothing matches. If that can be seen before the rows are sorted, they are not."""
+        unsorted = reader.before_sorting() if self.plan.by_spans else None
+        if unsorted is None:
+            return evaluate(self.plan.root, reader)
+        matching = evaluate(self.plan.root, unsorted)
+        reader.done_before_sorting(unsorted)
+        assert not isinstance(matching, Spansets)
+        return reader.sorted(matching) if matching.any() else None
 
     def ends_before(self, piece: Piece, left: int) -> bool:
         progress = self.observer.progress

@@ -1,6 +1,6 @@
 """A large file of a block as a source: what a query needs of it can be read ahead, and its filter asked for traces."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -18,21 +18,17 @@ _TRACE_ID: Final = "trace_id"
 class LazyFilter:
     """The filter of one file, read when it is first needed."""
 
-    def __init__(
-        self, meta: BlockMeta, number: int, store: RangeReader, filters: Callable[[], TraceFilters | None]
-    ) -> None:
-        """number: of the file. filters: those of the process, once there are some"""
+    def __init__(self, meta: BlockMeta, number: int, store: RangeReader, filters: TraceFilters) -> None:
+        """number: of the file. filters: those of the process"""
         self._meta, self._number, self._store, self._filters = meta, number, store, filters
 
     def load(self) -> bytes | None:
         """None: there is none that can be used."""
-        filters = self._filters()
-        return None if filters is None else filters.filter_of(self._store, self._meta, self._number)
+        return self._filters.filter_of(self._store, self._meta, self._number)
 
     def begin(self) -> None:
         """Begins to read it, and those of the other files of the block, for the query of this thread."""
-        if (filters := self._filters()) is not None:
-            filters.read_ahead(self._store, self._meta)
+        self._filters.read_ahead(self._store, self._meta)
 
 
 class BlockFile(ParquetSource):

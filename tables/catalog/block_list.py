@@ -82,7 +82,6 @@ class BlockList:
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
         self._files = BlockFileReader(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
-        self.filters: TraceFilters | None = None  # set by whoever reads blocks for queries
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
 
@@ -314,17 +313,20 @@ class BlockList:
 
     # ---- files
 
-    def sources(self, meta: BlockMeta) -> list[BlockFile]:
-        """The files of a block, as sources."""
+    def sources(self, meta: BlockMeta, filters: TraceFilters | None = None) -> list[BlockFile]:
+        """The files of a block, as sources. filters: of whoever looks for traces in them"""
         with self._lock:
             sources = self._sources.get(meta.key)
             if sources is None:
                 sources = self._sources[meta.key] = self._open(meta, {})
+            if filters is not None and sources and sources[0].trace_filter is None:
+                for number, source in enumerate(sources):
+                    source.trace_filter = LazyFilter(meta, number, self.blooms, filters)
             return sources
 
-    def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
-        """The files of some blocks of one tenant as sources: small ones in groups."""
-        return self._groups.sources(metas, self.sources)
+    def query_sources(self, metas: Sequence[BlockMeta], filters: TraceFilters | None = None) -> list[Any]:
+        """The files of some blocks of one tenant as sources: small ones in groups. filters: as of `sources`"""
+        return self._groups.sources(metas, lambda meta: self.sources(meta, filters))
 
     def reading_ahead(self) -> AbstractContextManager[None]:
         """Inside, this thread works on one query, for which sources may be read ahead."""
@@ -352,10 +354,7 @@ class BlockList:
                 self._forget(f"{tenant}/{block_id}")
 
     def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[BlockFile]:
-        sources = [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
-        for number, source in enumerate(sources):
-            source.trace_filter = LazyFilter(meta, number, self.blooms, lambda: self.filters)
-        return sources
+        return [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
 
     def _fresh_sources(self, meta: BlockMeta) -> list[BlockFile]:
         """New sources that share no cache and no reader."""

@@ -71,10 +71,9 @@ class CodePacker:
             width *= 2
         return head + run + packed.tobytes()
 
-
     def pack_runs(self, codes: npt.NDArray[Any]) -> bytes:
-        """As `pack`, where equal codes lie together: a run for each of them, all of one length in bytes, so that readers
-        find them without looking at each. Few runs only.
+        """As `pack`, where equal codes lie together: a run for each of them, all of one length in bytes, so that
+        readers find them without looking at each. Few runs only.
         """
         begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         run_bytes = RUN_LENGTH_BYTES + -(-self.width // 8)

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from tables.errors import DamagedError
-from tables.parquet.directory import Directory
 from tables.parquet.decode_errors import reading
+from tables.parquet.directory import Directory
 from tables.parquet.open_file import directory_of_end, read_tail
 from tables.schema import SCHEMA_VERSION
 from tables.storage.byte_cache import ByteCache

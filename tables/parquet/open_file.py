@@ -20,6 +20,7 @@ from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
+_KEY_LEAF: Final = ".attributes.list.element.key"
 _FEW_ROWS: Final = 4096  # of a page, up to the last one that is wanted
 _FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
 
@@ -55,6 +56,14 @@ class OpenFile:
         if self.directory is not None and column in self.directory.numbers:
             return self.directory.decoded_bytes(column)
         return decoded_size(self.file.metadata, self.leaves[column], open_file)
+
+    def key_leaf(self, name: str, column: str) -> int:
+        """The leaf with the attribute keys of events or links. In: the file's name. Raises: DamagedError"""
+        group = self.file.metadata.row_group(0)
+        for leaf in self.leaves[column]:
+            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
+                return leaf
+        raise DamagedError(name, f"has a column {column} without keys")
 
     def bounds_of(self, column: str) -> tuple[int, int] | None:
         """Least and greatest value of an integer column; None where the footer does not say it."""

@@ -50,7 +50,6 @@ _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 _COLUMNS_AT_ONCE: Final = 64
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
-_KEY_LEAF: Final = ".attributes.list.element.key"
 # Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
@@ -80,7 +79,6 @@ class ParquetSource:
         self.rows = rows
         self.known_trace_count, self.is_own = 0, False
         self.trace_id_range: tuple[bytes, bytes] | None = None
-        self.is_own = False
         self._open_file, self._cache = open_file, cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
         # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
@@ -121,19 +119,24 @@ class ParquetSource:
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Minimum and maximum of an integer column, without reading it; None: not known."""
         if column not in BOUNDED:
-            return self._opened().bounds_of(column)
+            return self._integer_bounds(column)
         if column not in self._bounds:
             self.describe()
         return self._bounds[column]
+
+    def _integer_bounds(self, column: str) -> tuple[int, int] | None:
+        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+        directory = None if is_open else self._end.directory(self.rows)
+        known = directory if directory is not None and directory.integer_bounds is not None else self._opened()
+        return known.bounds_of(column)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, TRACES))
         if traces is None:
-            opened: OpenFile | None = self._cache.get(ColumnKey(self.name, _FOOTER))
-            if opened is None or opened.directory is not None:
-                directory, count = opened and opened.directory, self.known_trace_count
-                traces = read_trace_index(self.name, self._open_file, self._end, self.rows, count, directory)
+            opened = self._cache.get(ColumnKey(self.name, _FOOTER))
+            counts = (self.rows, self.known_trace_count)
+            traces = read_trace_index(self.name, self._open_file, self._end, counts, opened)
             if traces is None:
                 traces = trace_index(self._decode([TRACE_ID], keep=False)[TRACE_ID])
             keep_traces(self._cache, self.key, traces)
@@ -195,25 +198,17 @@ class ParquetSource:
     def entry_count(self, column: str) -> int:
         """How many values the leaf has that `entry_keys` reads."""
         metadata = self._opened().file.metadata
-        return int(metadata.row_group(0).column(self._key_leaf(column)).num_values)
+        return int(metadata.row_group(0).column(self._opened().key_leaf(self.name, column)).num_values)
 
     def entry_keys(self, column: str) -> Any:
         """The attribute keys of a column of events or links, as DictionaryArray. Of all leaves only that of the keys is
         read.
         """
-        leaf = self._key_leaf(column)
+        leaf = self._opened().key_leaf(self.name, column)
         with reading(self.name, "cannot be read"):
             keys = TextLeaves(self._opened().file.metadata, [leaf], self._open_file).read(leaf)
         check_codes(self.name, [keys])
         return keys
-
-    def _key_leaf(self, column: str) -> int:
-        opened = self._opened()
-        group = opened.file.metadata.row_group(0)
-        for leaf in opened.leaves[column]:
-            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
-                return leaf
-        raise DamagedError(self.name, f"has a column {column} without keys")
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that the overflow holds."""

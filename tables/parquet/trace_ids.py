@@ -13,11 +13,12 @@ import pyarrow as pa
 from tables.columns.trace_index import Ids, TraceIndex, trace_index
 from tables.columns.types import Int64s
 from tables.parquet.code_pages import code_pages, page_body, page_header
-from tables.parquet.directory import Directory, LeafPlace
+from tables.parquet.directory import LeafPlace
 from tables.parquet.encode_pages import DICTIONARY_PAGE, RUN_LENGTH_BYTES, equal_levels
 from tables.parquet.file_end import FileEnd
 from tables.parquet.footer import MAGIC
 from tables.parquet.layout import layout
+from tables.parquet.open_file import OpenFile
 from tables.parquet.small_files import LoadedFile, decode
 from tables.parquet.write import PAGE_ROWS
 from tables.storage.object_store import RangeFile
@@ -32,15 +33,16 @@ _DAMAGE: Final = (IndexError, ValueError, OSError, pa.ArrowException)
 
 
 def read_trace_index(
-    name: str, open_file: Callable[[], RangeFile], end: FileEnd, rows: int, traces: int, directory: Directory | None
+    name: str, open_file: Callable[[], RangeFile], end: FileEnd, counts: tuple[int, int], opened: OpenFile | None
 ) -> TraceIndex | None:
     """None: the file has no directory. Where its end is not known yet the trace ids come with it, in one request.
 
-    rows, traces: how many the file has; traces: 0: unknown. directory: None: not known
+    counts: of the file's rows and traces; 0 traces: unknown. opened: None: the file is not open
     Raises: DamagedError, StorageError
     """
-    head: Any = None
-    if directory is None:
+    (rows, traces), head = counts, None
+    directory = None if opened is None else opened.directory
+    if opened is None:
         head = end.read_with_head(_head_bytes(rows, traces)) if traces else None
         directory = end.directory(rows)
     known = layout(TRACE_ID)
