@@ -58,10 +58,10 @@ def _middle_ns(piece: Piece) -> int:
     return piece.latest_ns if bounds is None else bounds[0] // 2 + piece.latest_ns // 2
 
 
-def with_rows_ahead(sources: Sequence[Source]) -> Iterator[Source]:
-    """The sources, each while the next one begins to get what its rows need."""
+def with_rows_ahead(sources: Sequence[Source], *, sorts: bool) -> Iterator[Source]:
+    """The sources, each while the next one begins to get what its columns need, and if it is to be sorted, its rows."""
     for number, source in enumerate(sources):
         for later in sources[number + 1 : number + 2]:
             if is_a(RowsAhead, type(later)):
-                cast("RowsAhead", later).begin_rows()
+                cast("RowsAhead", later).begin_rows(sorts=sorts)
         yield source

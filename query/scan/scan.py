@@ -100,7 +100,7 @@ class Scan:
     ) -> None:
         self.plan, self.profile = plan, profile
         self.readers = []
-        for source in with_rows_ahead(sources):
+        for source in with_rows_ahead(sources, sorts=plan.sorts):
             reader = Reader(source)
             if reader.rows_max:
                 reader.load(sorts=plan.sorts)

@@ -87,10 +87,12 @@ class AheadReading(Protocol):
 
 @runtime_checkable
 class RowsAhead(Protocol):
-    """What a source may do besides: begin to get in the background what `rows` needs."""
+    """What a source may do besides: begin to get in the background what `columns` and `rows` need."""
 
-    def begin_rows(self) -> None:
-        """Begins, where that waits for something. Errors come where something is asked for."""
+    def begin_rows(self, *, sorts: bool) -> None:
+        """Begins, where that waits for something. sorts: whether `rows` will be asked for. Errors come where something
+        is.
+        """
         ...
 
 

@@ -54,12 +54,19 @@ class BlockFile(ParquetSource):
             ahead.begin(self.name, partial(self._fetch, wanted))
 
     def _fetch(self, columns: Collection[str], reserve: Reserve) -> Mapping[Range, Any]:
-        leaves = self._opened().leaves
-        wanted = [leaf for column in sorted(columns) if column in leaves for leaf in leaves[column]]
-        chunks = column_chunks(self._opened().file.metadata, wanted)
+        chunks = self._chunks(sorted(columns))
         if not chunks or not reserve(sum(length for _, length in chunks)):
             return {}
         return dict(zip(chunks, self._open_file().read_ranges(chunks), strict=True))
+
+    def _chunks(self, columns: Collection[str]) -> list[Range]:
+        """Where the columns lie. Whoever decodes them opens the file: it is not done here for that alone."""
+        directory = None if self.is_open() else self._end.directory(self.rows)
+        if directory is not None:
+            return [chunk for column in columns if column in directory.numbers for chunk in directory.chunks(column)]
+        opened = self._opened()
+        leaves = [leaf for column in columns for leaf in opened.leaves.get(column, ())]
+        return column_chunks(opened.file.metadata, leaves)
 
     def begin_filter(self) -> None:
         """Begins to read what `may_have` needs."""

@@ -341,10 +341,10 @@ class GroupSource:
 
     # ---- made once
 
-    def begin_rows(self) -> None:
-        """Begins to load the files, for the query of this thread: `columns` and `rows` need them."""
+    def begin_rows(self, *, sorts: bool) -> None:
+        """Begins to load the files, for the query of this thread: `columns` needs them, and `rows`, if it sorts."""
         ahead = current_read_ahead()
-        if ahead is not None and self._facts_known is None:
+        if ahead is not None and (self._facts_known is None or (sorts and not self._are_sorted())):
             ahead.begin(self.key, self._load_ahead)
 
     def _load_ahead(self, reserve: Reserve) -> dict[Range, Any]:

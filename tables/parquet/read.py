@@ -94,8 +94,7 @@ class ParquetSource:
 
     def describe(self) -> frozenset[str]:
         """Reads what the file says of its columns, for good. Out: the columns. Raises: DamagedError, StorageError"""
-        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
-        directory = None if is_open else self._end.directory(self.rows)
+        directory = None if self.is_open() else self._end.directory(self.rows)
         own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
         hidden = frozenset(() if directory is None else directory.hidden)
         if directory is None and overflow.COLUMN in own:
@@ -111,6 +110,10 @@ class ParquetSource:
         self._columns = _shared(found)
         return self._columns
 
+    def is_open(self) -> bool:
+        """Whether Parquet's footer was parsed, and is in the cache."""
+        return self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+
     @property
     def is_described(self) -> bool:
         """Whether its columns are known without reading anything."""
@@ -125,8 +128,7 @@ class ParquetSource:
         return self._bounds[column]
 
     def _integer_bounds(self, column: str) -> tuple[int, int] | None:
-        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
-        directory = None if is_open else self._end.directory(self.rows)
+        directory = None if self.is_open() else self._end.directory(self.rows)
         known = directory if directory is not None and directory.integer_bounds is not None else self._opened()
         return known.bounds_of(column)
 
@@ -315,17 +317,13 @@ class ParquetSource:
         key = ColumnKey(self.key, _PAGES)
         pages: Pages | None = self._cache.get(key)
         if pages is None:
-            opened = self._opened()
+            opened, size = self._opened(), self._open_file().size()
             metadata = opened.file.metadata
-            last = metadata.row_group(0).column(metadata.num_columns - 1)
-            start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
-            start += last.total_compressed_size
-            if opened.end is not None:  # read and checked when the file was opened
-                tail = bytes(memoryview(opened.end)[start - self._open_file().size() :])
-            else:
-                tail = bytes(self._bytes(start, self._open_file().size()))
+            start = sum(column_chunks(metadata, [metadata.num_columns - 1])[0])
+            # The end was read and checked when the file was opened.
+            tail = self._bytes(start, size) if opened.end is None else memoryview(opened.end)[start - size :]
             try:
-                pages = parse_pages(tail, start, metadata.created_by)
+                pages = parse_pages(bytes(tail), start, metadata.created_by)
             except (IndexError, ValueError) as err:
                 raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
             self._cache.put(key, pages, pages.nbytes)
