@@ -50,14 +50,14 @@ class PackReader:
     def head(self, store: Any, tenant: str, pack: PackRef, question: FilterQuestion) -> PackHead | None:
         """The head; None: it cannot be used. What most likely answers the question is read with it, and kept."""
         key = FilterKey(pack.id, _HEAD, 0)
-        head: PackHead | None = self._cache.get(key)
-        if head is not None:
-            return head
+        known: PackHead | None = self._cache.get(key)
+        if known is not None:
+            return known
         about = pack.about(question)
         parts = self._read(store, pack_path(tenant, pack.id), [(0, pack.head_bytes), *([about] if about else [])])
         if parts is None:
             return None
-        head = self._checked(partial(decode_head, tenant, pack), parts[0])
+        head: PackHead | None = self._checked(partial(decode_head, tenant, pack), parts[0])
         if head is None:
             return None
         self._cache.put(key, head, head.nbytes + _ENTRY_BYTES)
