@@ -80,8 +80,11 @@ class _DecodedRecords:
         of_requests = [item for item in self.records if item.of_requests]
         if of_requests:
             decoded = decode_records([item.whole for item in of_requests])
-            done.batches += decoded.batches
-            done.place |= {of_requests[number].offset: place for number, place in decoded.place.items()}
+            # Each tenant takes its rows out of each batch, and seals what it took batch by batch.
+            done.batches, places = _fewer(decoded.batches)
+            for number, (batch, row) in decoded.place.items():
+                where, first_row = places[batch]
+                done.place[of_requests[number].offset] = (where, first_row + row)
             done.problems |= {of_requests[number].offset: str(err) for number, err in decoded.problems.items()}
         for item in self.records:
             if item.of_requests:
@@ -184,6 +187,23 @@ def spans_of(
         batches += more
         bad += worse
     return batches, bad
+
+
+def _fewer(batches: Sequence[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], list[tuple[int, int]]]:
+    """Batches with the same columns as one; and of each batch its place there: number and first row."""
+    alike: dict[Any, list[int]] = {}
+    for number, batch in enumerate(batches):
+        alike.setdefault(batch.schema, []).append(number)
+    fewer: list[pa.RecordBatch] = []
+    places = [(0, 0)] * len(batches)
+    for numbers in alike.values():
+        as_one = joined([batches[number] for number in numbers])
+        row = 0
+        for at, number in enumerate(numbers):
+            places[number] = (len(fewer), row) if len(as_one) == 1 else (len(fewer) + at, 0)
+            row += len(batches[number])
+        fewer += as_one
+    return fewer, places
 
 
 def decode_shared(item: HeadRecord) -> pa.RecordBatch:

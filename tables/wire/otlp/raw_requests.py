@@ -24,7 +24,7 @@ _SPAN_LENGTHS: Final = tuple(_SECOND + varint(size) for size in range(4096))
 SpanField = bytes
 
 
-class Source(NamedTuple):
+class SpanOrigin(NamedTuple):
     """What some spans come from, as the fields that are around them: resource and its schema, scope and its schema."""
 
     resource: tuple[bytes, bytes]
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     scope_url: bytes
 
     @classmethod
-    def of(cls, resource: bytes, resource_url: str, scope: bytes, scope_url: str) -> "Source":
+    def of(cls, resource: bytes, resource_url: str, scope: bytes, scope_url: str) -> "SpanOrigin":
         """Of a resource and a scope as protobuf writes them."""
         around = (_field(_FIRST, resource), _field(_THIRD, resource_url.encode()))
         return cls(around, _field(_FIRST, scope), _field(_THIRD, scope_url.encode()))
@@ -49,7 +49,7 @@ def span_fields(spans: Sequence[bytes]) -> list[SpanField]:
     return [(lengths[len(span)] if len(span) < most else _SECOND + varint(len(span))) + span for span in spans]
 
 
-def request_of(spans: Mapping[Source, Sequence[SpanField]]) -> bytes:
+def request_of(spans: Mapping[SpanOrigin, Sequence[SpanField]]) -> bytes:
     """A request with these spans, and no other fields, as protobuf writes it."""
     resources: dict[tuple[bytes, bytes], list[bytes]] = {}
     for (resource, scope, scope_url), fields in spans.items():

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tables.wire.otlp.clean import RESOURCE_ATTRIBUTES_MAX
 from tables.wire.otlp.limits import ATTRIBUTES_MAX
-from tables.wire.otlp.raw_requests import RawRequests, Source, SpanField, request_of, span_fields
+from tables.wire.otlp.raw_requests import RawRequests, SpanField, SpanOrigin, request_of, span_fields
 from tables.wire.split import partitions_of
 
 # Larger ones are slow here.
@@ -26,7 +26,7 @@ _NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
 # The tags of an attribute in a span, event and link; other fields have them, too.
 _ATTRIBUTE_TAGS: Final = (b"\x4a", b"\x1a", b"\x22")
 # Spans are checked at the depth at which readers find them.
-_NO_SOURCE: Final = Source.of(b"", "", b"", "")
+_NO_SOURCE: Final = SpanOrigin.of(b"", "", b"", "")
 # Resources with their scopes whose check is remembered, and how large each may be.
 _SOURCES_MAX: Final = 1024
 _SOURCE_BYTES_MAX: Final = 4096
@@ -57,7 +57,7 @@ class SmallRequests:
 
 
 # Spans of a request that have one source: the request's number, the source, and the spans as they came.
-_Run = tuple[int, Source, list[bytes]]
+_Run = tuple[int, SpanOrigin, list[bytes]]
 
 
 class _Spans(NamedTuple):
@@ -77,7 +77,7 @@ class _Part(NamedTuple):
     """What becomes a part: rows, and the spans of each source."""
 
     rows: list[int]
-    spans: dict[Source, list[SpanField]]
+    spans: dict[SpanOrigin, list[SpanField]]
 
 
 class SmallSplitter:
@@ -88,8 +88,8 @@ class SmallSplitter:
         self._bytes_max = min(REQUEST_BYTES_MAX, attribute_bytes_max)
         self._raw = RawRequests()
         # As they came → as protobuf writes them; the large ones only during a batch.
-        self._sources: dict[_RawSource, Source] = {}
-        self._large: dict[_RawSource, Source] = {}
+        self._sources: dict[_RawSource, SpanOrigin] = {}
+        self._large: dict[_RawSource, SpanOrigin] = {}
 
     def split(self, tenants: Sequence[str], bodies: Sequence[bytes], partitions: int) -> SmallRequests:
         """What a reader decodes of the parts is what `OtlpDecoder` makes of the requests. Those that are not small, or
@@ -130,7 +130,7 @@ class SmallSplitter:
                 runs.append((number, source, list(scope_spans.spans)))
         return runs
 
-    def _source(self, raw: _RawSource) -> Source | None:
+    def _source(self, raw: _RawSource) -> SpanOrigin | None:
         """A source that is not known yet; None if its resource or scope cannot be read, or is too large."""
         found = self._large.get(raw)
         if found is not None:
@@ -147,12 +147,12 @@ class SmallSplitter:
         return found
 
 
-def _read(raw: _RawSource) -> Source | None:
+def _read(raw: _RawSource) -> SpanOrigin | None:
     """A source without fields that OTLP does not define; None if its resource or scope cannot be read where readers
     find them, or has too many attributes.
     """
     try:
-        message = ExportTraceServiceRequest.FromString(request_of({Source.of(*raw): []}))
+        message = ExportTraceServiceRequest.FromString(request_of({SpanOrigin.of(*raw): []}))
     except DecodeError:
         return None
     message.DiscardUnknownFields()
@@ -161,7 +161,7 @@ def _read(raw: _RawSource) -> Source | None:
     if max(len(resource.attributes), len(scope.attributes)) > RESOURCE_ATTRIBUTES_MAX:
         return None
     _, resource_url, _, scope_url = raw
-    return Source.of(resource.SerializeToString(), resource_url, scope.SerializeToString(), scope_url)
+    return SpanOrigin.of(resource.SerializeToString(), resource_url, scope.SerializeToString(), scope_url)
 
 
 def _checked(bodies: Sequence[bytes]) -> _Spans | None:

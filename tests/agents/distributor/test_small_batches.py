@@ -16,7 +16,7 @@ from agents.distributor.span_encoder import SpanEncoder
 from tables.columns.varint import varint
 from tables.errors import NeedsSlowPath, WireError
 from tables.live.shared_records import HeadRecord, SharedRecords, spans_of, trace_ids_of
-from tables.wire import record
+from tables.wire import record, request_records
 from tables.wire.otlp.small_requests import SmallSplitter
 from tables.wire.request_records import decode_record
 from tables.wire.split import partition_of
@@ -251,6 +251,27 @@ def test_bytes_of_the_first_writer_are_read() -> None:
     assert info.of_requests
     (row,) = decode_record(value, info).to_pylist()
     assert (row["trace_id"], row["name"], row["start_ns"]) == (b"\1" * 16, "op", 1)
+
+
+def test_rows_of_many_decodings_are_taken_out_of_few_batches(monkeypatch: Any) -> None:
+    """Those with the same columns are one: here spans with links, and spans without."""
+    monkeypatch.setattr(request_records, "_AT_ONCE_BYTES", 1)  # each record is decoded alone
+    linked = span(9)
+    linked.links.add(trace_id=b"\1" * 16, span_id=b"\1" * 8)
+    records = []
+    for number in range(1, 7):
+        one = linked if number % 3 == 0 else span(number)
+        bodies = [(tenant, request([one], service_name=f"{tenant}{number}")) for tenant in TENANTS]
+        records += small(bodies, partitions=1).records
+    encoded = Encoded([], records, 0)
+    together = SharedRecords(heads(encoded).values())
+    for (_, tenant), items in heads(encoded).items():
+        batches, bad = spans_of(items, together)
+        assert not bad
+        assert sorted(map(len, batches)) == [2, 4]
+        found = {(row["span_id"][-1], len(row.get("links") or ())) for batch in batches for row in batch.to_pylist()}
+        assert found == {(1, 0), (2, 0), (4, 0), (5, 0), (9, 1)}
+        assert all(tenant.encode() in row["resource"] for batch in batches for row in batch.to_pylist())
 
 
 @pytest.mark.parametrize("spans", [0, 2])
