@@ -9,7 +9,8 @@ Blocks are made once, and kept in `.cache`. With --folder they are read from the
 remote storage: moto takes 4 ms of CPU for a request, and answers 200 a second.
 
 The storage is moto's server (S3), in a process of its own; each request waits --delay-ms besides. Blocks are as a
-compactor leaves them: merged files, a block for each million spans, one after the other in time. The querier is that of
+compactor leaves them: merged files, a block for each million spans, one after the other in time, and an index that
+names packs of their filters. The querier is that of
 the worker. Cold: it has just started, and has read nothing; warm: the same question again. Of a query's time moto takes
 a part: the line "one request" says how long it takes to read 64 KiB.
 """
@@ -33,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from agents.compactor.filter_packer import FilterPacker
 from app.querying.executor import QueryLimits
 from app.querying.querier import Querier
 from benchmarks import workload
@@ -42,7 +44,8 @@ from query.scan.progress import QueryObserver
 from tables.blocks.meta import BlockMeta, decode_meta
 from tables.blocks.write import BlockRange, SegmentFile, write_block
 from tables.catalog.block_list import BlockList
-from tables.catalog.cuts import Cut
+from tables.catalog.changes import add_blocks
+from tables.catalog.index_store import IndexStore
 from tables.columns.arrays import fixed_bytes, numbers, one_array
 from tables.columns.trace_facts import time_range_ns
 from tables.live.partition import CutPolicy
@@ -131,15 +134,28 @@ def world(folder: Path, copy_to: ObjectStore | None) -> World:
     """What is in the folder; it is copied to a storage if there is one."""
     local, metas = ObjectStore(StorageConfig("local", str(folder))), []
     for path in local.paths("blocks"):
-        data = local.get(path)
-        assert data is not None
-        if copy_to is not None:
-            copy_to.put(path, data)
         if path.endswith("/meta.json"):
+            data = local.get(path)
+            assert data is not None
             metas.append(decode_meta(path, data))
     metas.sort(key=lambda meta: meta.first_offset)
+    if not list(local.paths("index")):
+        _index(local, metas)
+    if copy_to is not None:
+        for path in local.paths(""):
+            copy_to.put(path, local.get(path))
     trace_id = bytes.fromhex(metas[0].files[0].trace_id_max)
     return World(metas, trace_id, min(one.start_min_ns for one in metas), max(one.end_max_ns for one in metas))
+
+
+def _index(store: ObjectStore, metas: Sequence[BlockMeta]) -> None:
+    """The tenant's index, and its packs of filters, as a compactor leaves them."""
+    indexes, ends = IndexStore(store), {("bench", 0): len(metas)}
+    index = indexes.commit(_TENANT, partial(add_blocks, metas=metas, covered=ends))
+    assert index is not None
+    blocks = BlockList(store, "bench", ByteCache("bench-columns", 1))
+    blocks.take_index(index)
+    FilterPacker(blocks, indexes, 3600.0, time.time).run(_TENANT)
 
 
 def _build(store: ObjectStore, spans: int, block_spans: int) -> None:
@@ -178,12 +194,11 @@ def _copy(table: pa.Table, number: int, shift_ns: int) -> pa.Table:
     return table
 
 
-def querier(store: ObjectStore, metas: Sequence[BlockMeta]) -> Querier:
+def querier(store: ObjectStore) -> Querier:
     """A worker's, that has just started."""
     columns: ByteCache[Any, Any] = ByteCache("bench-columns", 384 << 20)
     blocks = BlockList(store, "bench", columns)
-    for meta in metas:
-        blocks.add(Cut(0, meta.first_offset, meta.last_offset, (meta.key,)), [meta])
+    blocks.poll([0])
     unused: Any = None
     live = LiveStore(unused, blocks, CutPolicy(1), unused, columns)
     manager: Any = SimpleNamespace(store=live, behind=set, damage={}, partition_count=1, record_counts=set)
@@ -226,9 +241,9 @@ class Took:
     warm_cpu_ms: float
 
 
-async def measure(store: SlowStore, world: World, ask: Ask) -> Took:
+async def measure(store: SlowStore, ask: Ask) -> Took:
     """Asks once cold, then three times warm, of which the quickest counts."""
-    asked = querier(store, world.metas)
+    asked = querier(store)
     store.reads = store.bytes = 0
     took: list[tuple[float, float]] = []
     reads, size = 0, 0
@@ -265,9 +280,9 @@ def main(argv: Sequence[str]) -> int:
             read()
         print(f"one request: {100 * (time.perf_counter() - began_s):.1f} ms, {given.delay_ms:g} of them added")
         print(f"{'':32}{'cold ms':>9}{'CPU ms':>8}{'reads':>7}{'MB':>7}{'warm ms':>9}{'CPU ms':>8}")
-        asyncio.run(measure(store, made, questions(made)["count of all"]))  # imports, and the grammar
+        asyncio.run(measure(store, questions(made)["count of all"]))  # imports, and the grammar
         for name, ask in questions(made).items():
-            took = asyncio.run(measure(store, made, ask))
+            took = asyncio.run(measure(store, ask))
             cold = f"{took.cold_ms:9.0f}{took.cold_cpu_ms:8.0f}{took.reads:7}{took.read_mb:7.1f}"
             print(f"{name:32}{cold}{took.warm_ms:9.1f}{took.warm_cpu_ms:8.1f}", flush=True)
     return 0

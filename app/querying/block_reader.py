@@ -1,7 +1,6 @@
 """The files of blocks as sources, without what redactions remove. For threads: reads filters and trace ids."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.querying.redacted import redacted_blocks, redacted_file
@@ -10,24 +9,22 @@ from tables.blocks.meta import BlockMeta
 from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.redaction.rules import Redaction
-from tables.storage.byte_cache import ByteCache
 from tables.wire.split import SEVERAL, partition_of
 
 Sources = list[Any]  # of query.scan.source.Source
 
 
 class BlockReader:
-    """One for a process. reads: the threads on which lookups by trace id read"""
+    """filters: those of the process"""
 
-    def __init__(self, reads: ThreadPoolExecutor, bloom_cache_bytes_max: int) -> None:
-        self._filters = TraceFilters(reads, ByteCache("bloom", bloom_cache_bytes_max))
+    def __init__(self, filters: TraceFilters) -> None:
+        self._filters = filters
 
     def sources(self, blocks: BlockList, metas: Sequence[BlockMeta], redactions: Sequence[Redaction]) -> Sources:
         """One for each file, and few for all that are small."""
-        blocks.filters = self._filters
         if not redactions:
-            return block_sources(blocks, metas)
-        return redacted_blocks(blocks, metas, redactions, self._filters, block_sources)
+            return blocks.query_sources(metas, self._filters)
+        return redacted_blocks(blocks, metas, redactions, self._filters)
 
     def trace_sources(
         self,
@@ -42,15 +39,10 @@ class BlockReader:
         packs: of filters, that the tenant's index names
         """
         files = self._filters.files_with(blocks.blooms, metas, trace_id, packs)
-        sources = [(meta, blocks.sources(meta)[number]) for meta, numbers in files for number in numbers]
+        sources = [(meta, blocks.sources(meta, self._filters)[number]) for meta, numbers in files for number in numbers]
         if sources:
             self._filters.at_once([source.traces for _, source in sources])
         return [redacted_file(meta, source, redactions) for meta, source in sources]
-
-
-def block_sources(blocks: BlockList, metas: Sequence[BlockMeta]) -> Sources:
-    """The sources of blocks: one for each file, and few for all that are small."""
-    return blocks.query_sources(metas)
 
 
 def blocks_of_trace(blocks: Sequence[BlockMeta], trace_id: bytes) -> list[BlockMeta]:

@@ -41,7 +41,7 @@ class BlockService:
         somebody else does
         """
         self._executor, self._blocks, self._forgets = executor, blocks, forgets
-        self._reader = BlockReader(executor.reads, executor.limits.bloom_cache_bytes_max)
+        self._reader = BlockReader(executor.filters)
         self._tag_cache = TagCache()
         self._recent: OrderedDict[str, None] = OrderedDict()
 

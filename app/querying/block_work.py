@@ -84,7 +84,7 @@ class LocalBlockWork:
 
     def __init__(self, executor: QueryExecutor) -> None:
         self._executor = executor
-        self._reader = BlockReader(executor.reads, executor.limits.bloom_cache_bytes_max)
+        self._reader = BlockReader(executor.filters)
         self._tag_cache = TagCache()
 
     def has_others(self) -> bool:

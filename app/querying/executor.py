@@ -19,7 +19,9 @@ from app.settings.models import Query
 from query.errors import QueryCancelled
 from query.language.compile import compile_query
 from query.memory import MemoryBudget, MemoryExceeded, SharedMemory, request_budget, running_in
+from tables.blocks.trace_filters import TraceFilters
 from tables.errors import DamagedError, OutdatedError, StorageError
+from tables.storage.byte_cache import ByteCache
 from tables.storage.request_usage import RequestUsage
 from tables.wall import walled
 
@@ -100,6 +102,7 @@ class QueryExecutor:
         # than of those: the event loop waits for the GIL in line with all threads that compute.
         self._answers = ThreadPoolExecutor(limits.threads, "answer", begin)
         self.reads = ThreadPoolExecutor(limits.trace_reads_max, "trace-reads", begin)
+        self.filters = TraceFilters(self.reads, ByteCache("bloom", limits.bloom_cache_bytes_max))
         self._slots = asyncio.Semaphore(limits.concurrent_max)
         self.memory = SharedMemory(limits.memory_total_bytes_max)
         self._admitted = 0

@@ -67,7 +67,7 @@ class Querier:
         self._manager = manager
         self._partitions = partitions or (lambda: manager.partition_count)
         self._executor = executor or QueryExecutor(limits)
-        self._reader = BlockReader(self._executor.reads, limits.bloom_cache_bytes_max)
+        self._reader = BlockReader(self._executor.filters)
         self._tag_cache = TagCache()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Sources without what redactions in force remove, where blocks and live parts still have it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tables.blocks.meta import BlockMeta
@@ -27,7 +27,6 @@ def redacted_blocks(
     metas: Sequence[BlockMeta],
     redactions: Sequence[Redaction],
     filters: TraceFilters,
-    open_blocks: Callable[[BlockList, Sequence[BlockMeta]], list[Any]],
 ) -> list[Any]:
     """The sources of blocks. Most blocks have been redacted, and are opened as ever. On a thread: reads filters and
     trace ids. Raises: OSError from a source
@@ -37,11 +36,11 @@ def redacted_blocks(
         for meta in metas
         if (todo := [each for each in redactions if each.id not in meta.redactions])
     }
-    sources = open_blocks(blocks, [meta for meta in metas if meta.block_id not in unredacted])
+    sources = blocks.query_sources([meta for meta in metas if meta.block_id not in unredacted], filters)
     others = [meta for meta in metas if meta.block_id in unredacted]
     holding = _holding(blocks, others, redactions, filters)
     for meta in others:
-        for number, (file, source) in enumerate(zip(meta.files, blocks.sources(meta), strict=True)):
+        for number, (file, source) in enumerate(zip(meta.files, blocks.sources(meta, filters), strict=True)):
             todo = [
                 each
                 for each in unredacted[meta.block_id]

@@ -62,6 +62,11 @@ class Plan:
     columns: frozenset[str]
     whole_traces: bool
 
+    @property
+    def by_spans(self) -> bool:
+        """Whether each span matches or not by what it is itself, wherever it lies."""
+        return not self.whole_traces and all(isinstance(stage, ast.Filter | ast.Select) for stage in self.root.stages)
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsPlan:

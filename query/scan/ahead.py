@@ -1,6 +1,7 @@
 """What the sources that come next will be asked for, begun to be read while others are evaluated."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import takewhile
 from typing import Final, cast
 
 from query.scan.pieces import Piece
@@ -16,7 +17,8 @@ class Upcoming:
 
     What the source of the last one was asked for, those of the next ones will be; if that was nothing, because it lacks
     what the plan names, then what the plan names. At first two are read ahead, then four, then eight: a scan that ends
-    early has read little for nothing.
+    early has read little for nothing. Those that are as new as the first one, such as the files of its block, are read
+    with it.
     """
 
     def __init__(self, pieces: Sequence[Piece], columns: Collection[str], *, about_traces: bool) -> None:
@@ -25,6 +27,11 @@ class Upcoming:
         self._columns, self._about_traces = columns, about_traces
         if pieces:
             self._begin(pieces[0].reader)
+            since_ns = _middle_ns(pieces[0])
+            beside = list(takewhile(lambda piece: piece.latest_ns >= since_ns, pieces[1 : 1 + self._window]))
+            for piece in beside:
+                self._begin(piece.reader)
+            self._begun = 1 + len(beside)
 
     def evaluated(self, done: int, may_need: Callable[[Piece], bool]) -> None:
         """The first `done` of them were evaluated. may_need: whether the answer may depend on one that follows"""
@@ -45,10 +52,16 @@ class Upcoming:
             reader.begin_evaluation(self._columns, about_traces=self._about_traces)
 
 
-def with_rows_ahead(sources: Sequence[Source]) -> Iterator[Source]:
-    """The sources, each while the next one begins to get what its rows need."""
+def _middle_ns(piece: Piece) -> int:
+    """The middle of the time within which its traces begin."""
+    bounds = None if piece.reader is None else piece.reader.bounds("trace_start_ns")
+    return piece.latest_ns if bounds is None else bounds[0] // 2 + piece.latest_ns // 2
+
+
+def with_rows_ahead(sources: Sequence[Source], *, sorts: bool) -> Iterator[Source]:
+    """The sources, each while the next one begins to get what its columns need, and if it is to be sorted, its rows."""
     for number, source in enumerate(sources):
         for later in sources[number + 1 : number + 2]:
             if is_a(RowsAhead, type(later)):
-                cast("RowsAhead", later).begin_rows()
+                cast("RowsAhead", later).begin_rows(sorts=sorts)
         yield source

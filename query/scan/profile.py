@@ -41,7 +41,7 @@ class _OfSource:
             return
         if reader.bytes_read > self._before:
             profile.scanned += 1
-            profile.rows += reader.rows
+            profile.rows += reader.rows_max
         else:
             profile.decided += 1
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import INT64, Rows, compact, to_numpy
+from query.scan.arrays import INT64, Mask, Rows, compact, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
@@ -23,6 +23,7 @@ from query.scan.source import (
     TraceCounting,
     TraceFiltering,
     TraceRange,
+    Unsorted,
 )
 from tables.columns.trace_facts import elapsed_ns
 from tables.columns.trace_index import TraceIndex
@@ -75,7 +76,8 @@ class Reader:
         self._memory, self._held_bytes = memory.current(), 0
         self.owned_bytes = 0  # of the source, where it is this query's own
         self._read_once = source.read if self.derived_cache is None else self.derived_cache.read_once
-        self.rows = source.rows
+        self._unsorted = cast("Unsorted", source) if is_a(Unsorted, type(source)) else None
+        self._rows = None if self._unsorted is not None else source.rows
         self.bytes_read = 0
         self.read_columns: dict[str, None] = {}
         self._present: frozenset[str] | None = None
@@ -83,6 +85,43 @@ class Reader:
         self._traces: TraceIndex | None = None
         self._columns: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
+
+    @property
+    def rows(self) -> int:
+        """The number of rows. Sources that can show them unsorted sort them now."""
+        if self._rows is None:
+            self._rows = self.source.rows
+        return self._rows
+
+    @property
+    def rows_max(self) -> int:
+        """The number of rows, or a few more, without sorting them."""
+        if self._rows is not None or self._unsorted is None:
+            return self.rows
+        return self._unsorted.rows_max()
+
+    def load(self, *, sorts: bool) -> None:
+        """Loads now what is loaded as a whole: while the next source begins with that."""
+        if self._unsorted is not None:
+            _ = self.rows if sorts else self.stored(DURATION)
+
+    def before_sorting(self) -> "Reader | None":
+        """The rows in another order, for less than it takes to sort them; None: they are in order already. Whoever has
+        looked at them calls `done_before_sorting`.
+        """
+        found = None if self._unsorted is None or self._rows is not None else self._unsorted.unsorted()
+        return None if found is None else Reader(found)
+
+    def done_before_sorting(self, unsorted: "Reader") -> None:
+        """Counts what was read of the rows before they are sorted."""
+        self.bytes_read += unsorted.bytes_read
+        self.read_columns |= unsorted.read_columns
+        unsorted.forget()
+
+    def sorted(self, mask: Mask) -> Mask:
+        """The rows for which a mask of the unsorted ones holds. Sorts the source."""
+        assert self._unsorted is not None
+        return mask[self._unsorted.order()]
 
     def stored(self, column: str) -> bool:
         """Whether the source has the column."""
@@ -266,10 +305,15 @@ class Reader:
             return self.source.trace_count()
         return len(self.traces().ids)
 
-    def begin_lookup(self, ids: Any) -> None:
-        """Begins to read what `lacks_traces` needs for the same ids."""
-        if self._filtering is not None and self._traces is None and 0 < len(self._within(ids)) <= _FILTERED_IDS_MAX:
+    def begin_filter(self) -> None:
+        """Begins to read what `lacks_traces` needs."""
+        if self._filtering is not None and self._traces is None:
             self._filtering.begin_filter()
+
+    def begin_lookup(self, ids: Any) -> None:
+        """As `begin_filter`, if `lacks_traces` needs it for the same ids."""
+        if 0 < len(self._within(ids)) <= _FILTERED_IDS_MAX:
+            self.begin_filter()
 
     def lacks_traces(self, ids: Any) -> bool:
         """Whether the source is known to have none of some traces, without reading its own ids. In: ids, ascending"""

@@ -56,6 +56,7 @@ class ScanPlan:
         are left out of the evaluation: `Scan.shared_rows` gives them to the worker that merges
     evaluates: the fold looks at every row, which takes memory
     counts_traces: how many traces the sources have is part of the answer's statistics
+    sorts: the fold needs the rows of each source in order; no: perhaps not of all
     """
 
     window: Window
@@ -64,6 +65,7 @@ class ScanPlan:
     elsewhere: Ids = field(default_factory=lambda: NO_IDS)
     evaluates: bool = True
     counts_traces: bool = True
+    sorts: bool = True
 
     @property
     def leaves_out(self) -> Ids:
@@ -97,7 +99,12 @@ class Scan:
         self, sources: Sequence[Source], plan: ScanPlan, cancelled: Callable[[], bool], profile: Profile
     ) -> None:
         self.plan, self.profile = plan, profile
-        self.readers = [Reader(source) for source in with_rows_ahead(sources) if source.rows]
+        self.readers = []
+        for source in with_rows_ahead(sources, sorts=plan.sorts):
+            reader = Reader(source)
+            if reader.rows_max:
+                reader.load(sorts=plan.sorts)
+                self.readers.append(reader)
         self._cancelled = cancelled
         self._evaluated: list[Reader] = []
         self._unneeded = self._read_bytes = 0
@@ -134,7 +141,7 @@ class Scan:
         with self.profile.source(reader):
             if not self.plan.evaluates:
                 return fold.add_piece(reader, among)
-            with memory.current().scratch(_ROW_BYTES * reader.rows, f"the evaluation of {reader.rows} spans"):
+            with memory.current().scratch(_ROW_BYTES * reader.rows_max, f"the evaluation of {reader.rows_max} spans"):
                 return fold.add_piece(reader, among)
 
     def check_cancelled(self) -> None:
@@ -150,7 +157,7 @@ class Scan:
         """How much work it took until now. left: pieces that are not looked at yet"""
         return Inspected(
             traces=sum(reader.trace_count() for reader in self._evaluated) if self.plan.counts_traces else 0,
-            spans=sum(reader.rows for reader in self._evaluated),
+            spans=sum(reader.rows_max for reader in self._evaluated),
             bytes=sum(reader.bytes_read for reader in {*self.readers, *self._evaluated}),
             sources=len(self._evaluated),
             left=left,

@@ -87,10 +87,31 @@ class AheadReading(Protocol):
 
 @runtime_checkable
 class RowsAhead(Protocol):
-    """What a source may do besides: begin to get in the background what `rows` needs."""
+    """What a source may do besides: begin to get in the background what `columns` and `rows` need."""
 
-    def begin_rows(self) -> None:
-        """Begins, where that waits for something. Errors come where something is asked for."""
+    def begin_rows(self, *, sorts: bool) -> None:
+        """Begins, where that waits for something. sorts: whether `rows` will be asked for. Errors come where something
+        is.
+        """
+        ...
+
+
+@runtime_checkable
+class Unsorted(Protocol):
+    """What a source may do besides: show its rows before they are sorted, for less than it takes to sort them."""
+
+    def rows_max(self) -> int:
+        """The number of rows, or a few more; 0 only where there are none. `rows` may take to sort them."""
+        ...
+
+    def unsorted(self) -> "Source | None":
+        """The rows in another order, and those that a client sent twice; without traces, and columns that are facts of
+        them. None: they are sorted already
+        """
+        ...
+
+    def order(self) -> Int64s:
+        """For each row of the source its number among those that `unsorted` gives."""
         ...
 
 

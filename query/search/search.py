@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from query import memory
-from query.engine.spansets import evaluate
+from query.engine.spansets import Spansets, State, evaluate
 from query.language.compile import compile_query
 from query.language.plan import Plan
 from query.requests import SearchRequest
@@ -28,6 +28,7 @@ from query.search.top_traces import (
     TopTraces,
     enough,
     next_cursor,
+    nth_latest,
     page_start,
     settles,
     top_traces,
@@ -83,7 +84,8 @@ def search_partial(
         plan = compile_query(request.query)
     page_start(request)  # refuses a bad cursor
     window = TraceWindow(request.start_ns, request.end_ns)
-    scan = Scan(sources, ScanPlan(window, plan.columns, plan.whole_traces, elsewhere), cancelled, observer.profile)
+    scan_plan = ScanPlan(window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans)
+    scan = Scan(sources, scan_plan, cancelled, observer.profile)
     fold = _Search(plan, request, scan, observer)
     scan.run(fold, newest_traces_first)
     with scan.profile.stage("choose traces"):
@@ -137,7 +139,12 @@ def to_result(partial: SearchPartial, request: SearchRequest) -> SearchResult:
 
 @dataclass(slots=True)
 class _Search:
-    """A search under way. described: the first traces of the answer, as far as nothing can change them"""
+    """A search under way.
+
+    described: the first traces of the answer, as far as nothing can change them
+    least_ns: traces that begin before do not get into the answer any more; None: not known
+    nearly_ns: the same, as far as the sources with matches know: a trace may have begun earlier in another one
+    """
 
     plan: Plan
     request: SearchRequest
@@ -146,23 +153,41 @@ class _Search:
     hits: list[Hits] = field(default_factory=list)
     described: list[TraceColumns] = field(default_factory=list)
     done: int = 0
-    least_ns: int | None = None  # traces that begin before do not get into the answer any more
+    least_ns: int | None = None
+    nearly_ns: int | None = None
+    filters_begun: bool = False
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         self.done += 1
-        found = Hits.from_state(reader, evaluate(self.plan.root, reader), among)
+        state = self._evaluated(reader)
+        found = None if state is None else Hits.from_state(reader, state, among)
         if found is None:
             return False
         memory.reserve(found.nbytes, "matching spans")
         self.hits.append(found)
+        if not self.filters_begun and settles(self.request) and self._are_enough():
+            # Soon it matters where else these traces have spans.
+            self.filters_begun = True
+            for other in self.scan.readers:
+                other.begin_filter()
         return True
+
+    def _evaluated(self, reader: Reader) -> State | None:
+        """None: nothing matches. If that can be seen before the rows are sorted, they are not."""
+        unsorted = reader.before_sorting() if self.plan.by_spans else None
+        if unsorted is None:
+            return evaluate(self.plan.root, reader)
+        matching = evaluate(self.plan.root, unsorted)
+        reader.done_before_sorting(unsorted)
+        assert not isinstance(matching, Spansets)
+        return reader.sorted(matching) if matching.any() else None
 
     def ends_before(self, piece: Piece, left: int) -> bool:
         progress = self.observer.progress
         tells = progress is not None and progress.due()
         # Looked at when there is twice as much as the last time: it takes as long as there are matches.
         looks = self.done.bit_count() == 1 or not self.may_need(piece)
-        if not tells and not (looks and self._may_be_enough()):
+        if not tells and not (looks and self._may_be_settled(piece.latest_ns)):
             return False
         first = self._settled(piece.latest_ns)
         if settles(self.request) and len(first) >= enough(self.request):
@@ -173,7 +198,8 @@ class _Search:
         return False
 
     def may_need(self, piece: Piece) -> bool:
-        return self.least_ns is None or piece.latest_ns >= self.least_ns
+        least_ns = self.nearly_ns if self.least_ns is None else self.least_ns
+        return least_ns is None or piece.latest_ns >= least_ns
 
     def describe(self, top: TopTraces) -> None:
         """Adds those of the first traces that are not described yet."""
@@ -184,9 +210,17 @@ class _Search:
                 readers, projections = self.scan.readers, self.plan.projections
                 self.described.append(trace_columns(fresh, self.hits, readers, projections, spans_max))
 
-    def _may_be_enough(self) -> bool:
-        matching = sum(len(hit.traces) for hit in self.hits)
-        return settles(self.request) and matching >= enough(self.request)
+    def _may_be_settled(self, latest_ns: int) -> bool:
+        """Whether it is worth looking where else traces have spans: enough of them seem to begin after latest_ns."""
+        if not settles(self.request) or not self._are_enough():
+            return False
+        if wanted := enough(self.request):
+            self.nearly_ns = nth_latest(self.hits, wanted)
+            return self.nearly_ns > latest_ns
+        return True
+
+    def _are_enough(self) -> bool:
+        return sum(len(hit.traces) for hit in self.hits) >= enough(self.request)
 
     def _settled(self, latest_ns: int) -> TopTraces:
         """The traces at the beginning of the answer that sources without a trace that begins after latest_ns cannot

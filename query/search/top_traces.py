@@ -140,13 +140,24 @@ def top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchR
         return _top_traces(hits, readers, request)
 
 
+def nth_latest(hits: Sequence[Hits], count: int) -> int:
+    """So many traces, at least, begin then or later, as far as the sources with matches know. In: hits of as many"""
+    latest = _latest_starts(hits)
+    return int(np.partition(latest, len(latest) - count)[len(latest) - count])
+
+
+def _latest_starts(hits: Sequence[Hits]) -> Rows:
+    """When the pieces with matches begin: their traces then, or earlier."""
+    return np.concatenate([hit.reader.times().values[0, hit.traces] for hit in hits])
+
+
 def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
     ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
     if not settles(request):
         return cut(_in_order(np.unique(ids), readers, request), request.limit)
     # A trace begins when its earliest span does, in whatever source that is. Its piece in a source begins then or
     # later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
-    latest = np.concatenate([hit.reader.times().values[0, hit.traces] for hit in hits])
+    latest = _latest_starts(hits)
     wanted = enough(request)
     count = wanted + _CANDIDATES_BESIDES
     while True:

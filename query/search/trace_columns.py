@@ -67,8 +67,8 @@ def trace_columns(
     memory.reserve(len(top) * _TRACE_BYTES, f"an answer of {len(top)} traces", "a lower limit")
     order = np.argsort(top.ids)
     lookup = TraceLookup(top.ids[order])
-    for reader, *_ in lookup.find_in_all(readers):
-        begin_summaries(reader)
+    for reader, _, traces in lookup.find_in_all(readers):
+        begin_summaries(reader, traces)
     span_sets = span_set_columns(lookup, order, hits, projections, spans_max)
     return TraceColumns(top, trace_summaries(lookup, order, readers), span_sets)
 

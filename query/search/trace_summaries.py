@@ -21,6 +21,8 @@ from tables.turns import as_list
 
 _STATUS_ERROR: Final = STATUS["error"]
 _KEPT_NAME: Final = "trace summaries"
+# For one trace in so many not all are summarised: that takes several times as long as to decode the columns.
+_FEW_SHARE: Final = 8
 _COLUMNS: Final = ("root_name", "root_service", "status_code", SERVICE_NAME)
 
 
@@ -170,20 +172,30 @@ def number_stats(spans: Rows, errors: Rows) -> tuple[Rows, list[ServiceStats]]:
     return stats, [ServiceStats(both >> 32, both & 0xFFFFFFFF) for both in distinct.tolist()]
 
 
-def begin_summaries(reader: Reader) -> None:
-    """Begins to read what the summaries of a source need."""
-    reader.begin_kept(_KEPT_NAME, _COLUMNS)
+def begin_summaries(reader: Reader, traces: Rows) -> None:
+    """Begins to read what the summaries of some traces of a source need."""
+    if _are_few(reader, traces):
+        reader.begin_few_rows(_COLUMNS, rows_of(reader.traces(), traces)[0])
+    else:
+        reader.begin_kept(_KEPT_NAME, _COLUMNS)
+
+
+def _are_few(reader: Reader, traces: Rows) -> bool:
+    """Whether to look at these traces only, and not at all of the source once for every query."""
+    cache = reader.derived_cache
+    few = len(traces) * _FEW_SHARE <= len(reader.traces().ids)
+    return cache is None or (few and cache.kept(_KEPT_NAME) is None)
 
 
 def _source_summaries(reader: Reader, traces: Rows) -> tuple[SourceSummaries, Rows]:
     """What the source knows of some of its traces, and the number of each of them in it."""
-    if reader.derived_cache is not None:
-        index = reader.traces()
-        made = reader.derived_cache.keep(_KEPT_NAME, lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets))
+    index, cache = reader.traces(), reader.derived_cache
+    if cache is not None and not _are_few(reader, traces):
+        made = cache.keep(_KEPT_NAME, lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets))
         return made, traces
-    rows, owner = rows_of(reader.traces(), traces)
+    rows, owner = rows_of(index, traces)
     offsets = np.searchsorted(owner, np.arange(len(traces) + 1))
-    return _summarise(reader.read_rows(_COLUMNS, rows), offsets), np.arange(len(traces))
+    return _summarise(reader.read_few_rows(_COLUMNS, rows), offsets), np.arange(len(traces))
 
 
 def _summarise(columns: dict[str, Any], offsets: Rows) -> SourceSummaries:

@@ -1,6 +1,6 @@
 """A large file of a block as a source: what a query needs of it can be read ahead, and its filter asked for traces."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -18,21 +18,17 @@ _TRACE_ID: Final = "trace_id"
 class LazyFilter:
     """The filter of one file, read when it is first needed."""
 
-    def __init__(
-        self, meta: BlockMeta, number: int, store: RangeReader, filters: Callable[[], TraceFilters | None]
-    ) -> None:
-        """number: of the file. filters: those of the process, once there are some"""
+    def __init__(self, meta: BlockMeta, number: int, store: RangeReader, filters: TraceFilters) -> None:
+        """number: of the file. filters: those of the process"""
         self._meta, self._number, self._store, self._filters = meta, number, store, filters
 
     def load(self) -> bytes | None:
         """None: there is none that can be used."""
-        filters = self._filters()
-        return None if filters is None else filters.filter_of(self._store, self._meta, self._number)
+        return self._filters.filter_of(self._store, self._meta, self._number)
 
     def begin(self) -> None:
         """Begins to read it, and those of the other files of the block, for the query of this thread."""
-        if (filters := self._filters()) is not None:
-            filters.read_ahead(self._store, self._meta)
+        self._filters.read_ahead(self._store, self._meta)
 
 
 class BlockFile(ParquetSource):
@@ -58,12 +54,19 @@ class BlockFile(ParquetSource):
             ahead.begin(self.name, partial(self._fetch, wanted))
 
     def _fetch(self, columns: Collection[str], reserve: Reserve) -> Mapping[Range, Any]:
-        leaves = self._opened().leaves
-        wanted = [leaf for column in sorted(columns) if column in leaves for leaf in leaves[column]]
-        chunks = column_chunks(self._opened().file.metadata, wanted)
+        chunks = self._chunks(sorted(columns))
         if not chunks or not reserve(sum(length for _, length in chunks)):
             return {}
         return dict(zip(chunks, self._open_file().read_ranges(chunks), strict=True))
+
+    def _chunks(self, columns: Collection[str]) -> list[Range]:
+        """Where the columns lie. Whoever decodes them opens the file: it is not done here for that alone."""
+        directory = None if self.is_open() else self._end.directory(self.rows)
+        if directory is not None:
+            return [chunk for column in columns if column in directory.numbers for chunk in directory.chunks(column)]
+        opened = self._opened()
+        leaves = [leaf for column in columns for leaf in opened.leaves.get(column, ())]
+        return column_chunks(opened.file.metadata, leaves)
 
     def begin_filter(self) -> None:
         """Begins to read what `may_have` needs."""

@@ -142,7 +142,7 @@ def _is_small(meta: BlockMeta) -> bool:
 
 
 def _small_file(meta: BlockMeta, file: FileMeta) -> SmallFile:
-    return SmallFile(meta.path_of(file), file.size_bytes, file.spans, file.tail)
+    return SmallFile(meta.path_of(file), file.size_bytes, file.spans, file.tail, file.traces)
 
 
 def _ranges(metas: Sequence[BlockMeta]) -> Iterable[list[_Member]]:

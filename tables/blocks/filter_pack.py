@@ -33,6 +33,8 @@ _SLICE_BYTES: Final = 64 << 10
 _SLICES_MAX: Final = 4096
 # Slices have whole lines: many slices of small filters would hold the same lines again and again.
 _GROWTH_MAX: Final = 1.5
+# A filter takes 20 to 30 bytes of the head, and moves slices by a line or two.
+_MARGIN: Final = 4
 _KEY_BYTES: Final = 300  # of a filter's name and numbers in memory
 
 
@@ -60,6 +62,7 @@ class PackRef(BaseModel):
     """What a tenant's index says of a pack.
 
     cluster_id, partition: of all of its blocks. size_bytes: of the object; head_bytes, head_crc32: of its head
+    slices: how many it has; 0: only the head says it
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # a later version may say more
@@ -69,11 +72,24 @@ class PackRef(BaseModel):
     size_bytes: int
     head_bytes: int
     head_crc32: int
+    slices: int = 0
 
     @property
     def place(self) -> tuple[str, int]:
         """The Kafka cluster and the partition of its blocks."""
         return self.cluster_id, self.partition
+
+    def about(self, question: FilterQuestion) -> tuple[int, int] | None:
+        """(start, length) of what most likely has the slice that answers the question; None: not known. Slices have
+        nearly the same size: each has as many lines of each filter, or one more.
+        """
+        if not self.slices:
+            return None
+        number = question.high * self.slices >> 32
+        size, margin = (self.size_bytes - self.head_bytes) / self.slices, _MARGIN * self.head_bytes
+        start = max(self.head_bytes, self.head_bytes + int(number * size) - margin)
+        end = min(self.size_bytes, self.head_bytes + int((number + 1) * size) + margin)
+        return start, end - start
 
 
 def pack_folder(tenant: str) -> str:
@@ -110,6 +126,7 @@ def make_pack(place: tuple[str, int], filters: Sequence[PackedFilter]) -> tuple[
         size_bytes=len(data),
         head_bytes=len(head),
         head_crc32=zlib.crc32(head),
+        slices=len(slices),
     )
     return found, data
 

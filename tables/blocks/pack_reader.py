@@ -47,16 +47,31 @@ class PackReader:
         blocks = Counter(meta.place for meta in metas)
         return [pack for pack in packs if blocks[pack.place] >= _BLOCKS_MIN]
 
-    def head(self, store: Any, tenant: str, pack: PackRef) -> PackHead | None:
-        """The head; None: it cannot be used."""
+    def head(self, store: Any, tenant: str, pack: PackRef, question: FilterQuestion) -> PackHead | None:
+        """The head; None: it cannot be used. What most likely answers the question is read with it, and kept."""
         key = FilterKey(pack.id, _HEAD, 0)
-        head: PackHead | None = self._cache.get(key)
+        known: PackHead | None = self._cache.get(key)
+        if known is not None:
+            return known
+        about = pack.about(question)
+        parts = self._read(store, pack_path(tenant, pack.id), [(0, pack.head_bytes), *([about] if about else [])])
+        if parts is None:
+            return None
+        head: PackHead | None = self._checked(partial(decode_head, tenant, pack), parts[0])
         if head is None:
-            decode = partial(decode_head, tenant, pack)
-            head = self._read(store, pack_path(tenant, pack.id), (0, pack.head_bytes), decode)
-            if head is not None:
-                self._cache.put(key, head, head.nbytes + _ENTRY_BYTES)
+            return None
+        self._cache.put(key, head, head.nbytes + _ENTRY_BYTES)
+        if about is not None:
+            self._keep_slice(pack, head, head.slice_of(question), about[0], parts[1])
         return head
+
+    def _keep_slice(self, pack: PackRef, head: PackHead, number: int, begin: int, part: Any) -> None:
+        start, size = head.range_of(number)
+        if start < begin or start + size > begin + len(memoryview(part)):
+            return  # it is read by itself
+        data = self._checked(partial(head.checked, number), memoryview(part)[start - begin : start - begin + size])
+        if data is not None:
+            self._cache.put(FilterKey(pack.id, number, 0), data, len(data) + _ENTRY_BYTES)
 
     def ask(self, store: Any, pack: PackRef, head: PackHead, question: FilterQuestion) -> Answers:
         """What a pack says, in one request; nothing if it cannot be used."""
@@ -64,21 +79,25 @@ class PackReader:
         key = FilterKey(pack.id, number, 0)
         data: bytes | None = self._cache.get(key)
         if data is None:
-            data = self._read(store, head.path, head.range_of(number), partial(head.checked, number))
+            parts = self._read(store, head.path, [head.range_of(number)])
+            data = None if parts is None else self._checked(partial(head.checked, number), parts[0])
             if data is None:
                 return {}
             self._cache.put(key, data, len(data) + _ENTRY_BYTES)
         return head.answers(question, data)
 
-    def _read(self, store: Any, path: str, part: tuple[int, int], decode: Callable[[Any], Any]) -> Any | None:
+    def _read(self, store: Any, path: str, parts: Sequence[tuple[int, int]]) -> Sequence[Any] | None:
         try:
-            (data,) = store.get_ranges(path, [part])
+            found: Sequence[Any] = store.get_ranges(path, parts)
         except DamagedError as err:
             self._unusable("missing", err)
             return None
         except StorageError as err:
             self._unusable("unreadable", err)
             return None
+        return found
+
+    def _checked(self, decode: Callable[[Any], Any], data: Any) -> Any | None:
         try:
             return decode(data)
         except DamagedError as err:

@@ -166,7 +166,7 @@ class TraceFilters:
         """What the filters say of the files. A file whose filter cannot be used may hold the trace."""
         if not unread:
             return {}
-        heads = self._heads(store, unread, packs)
+        heads = self._heads(store, unread, packs, question)
         packed = {key.block_id for _, head in heads for key in head.keys}
         answers: Answers = {}
 
@@ -189,14 +189,16 @@ class TraceFilters:
             self.at_once([partial(load, *one) for one in left])
         return answers
 
-    def _heads(self, store: RangeReader, unread: Files, packs: Sequence[PackRef]) -> list[tuple[PackRef, PackHead]]:
+    def _heads(
+        self, store: RangeReader, unread: Files, packs: Sequence[PackRef], question: FilterQuestion
+    ) -> list[tuple[PackRef, PackHead]]:
         """The packs that have filters of the files."""
         metas = [meta for meta, _ in unread]
         worth = self._packs.worth_reading(packs, metas)
         heads: dict[str, PackHead | None] = {}
 
         def load(pack: PackRef) -> None:
-            heads[pack.id] = self._packs.head(store, metas[0].tenant, pack)
+            heads[pack.id] = self._packs.head(store, metas[0].tenant, pack, question)
 
         if worth:
             self.at_once([partial(load, pack) for pack in worth])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tables.errors import DamagedError, StorageError
-from tables.storage.range_cache import Range, RangeCache
+from tables.storage.range_cache import Range, RangeCache, RoleOf
 from tables.storage.shared_cache import Role
 
 # So long after a read has failed the next ones do not wait for the storage where they can do without it.
@@ -30,7 +30,7 @@ class BlockFileReader:
         self._ranges, self._local_copy, self._remake = ranges, local_copy, remake
         self._away_until_s = 0.0
 
-    def read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+    def read(self, role: Role | RoleOf, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
         """The parts as buffers. Raises: DamagedError, StorageError"""
         data = self._local_copy(path)
         if data is None and time.monotonic() < self._away_until_s:

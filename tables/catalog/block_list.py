@@ -33,18 +33,18 @@ from tables.parquet.read import ColumnCache
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, RangeFile
-from tables.storage.range_cache import Range, RangeCache, RoleReader
+from tables.storage.range_cache import Range, RangeCache, RoleOf, RoleReader
 from tables.storage.request_usage import RequestUsage
 from tables.storage.shared_cache import Role
 
 log = logging.getLogger(__name__)
 
-ReadRanges = Callable[[Role, str, Sequence[Range]], Sequence[Any]]
+ReadRanges = Callable[[Role | RoleOf, str, Sequence[Range]], Sequence[Any]]
 
 SMALL_FILES_BYTES_MAX: Final = 64 << 20
 _VERIFY_CACHE_BYTES: Final = 64 << 20  # for footers
 # Small files that a query reads at once from remote storage.
-_READS_AT_ONCE: Final = 16
+_READS_AT_ONCE: Final = 32
 
 
 class BlockList:
@@ -82,7 +82,6 @@ class BlockList:
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
         self._files = BlockFileReader(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
-        self.filters: TraceFilters | None = None  # set by whoever reads blocks for queries
         threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
         self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
 
@@ -314,17 +313,20 @@ class BlockList:
 
     # ---- files
 
-    def sources(self, meta: BlockMeta) -> list[BlockFile]:
-        """The files of a block, as sources."""
+    def sources(self, meta: BlockMeta, filters: TraceFilters | None = None) -> list[BlockFile]:
+        """The files of a block, as sources. filters: of whoever looks for traces in them"""
         with self._lock:
             sources = self._sources.get(meta.key)
             if sources is None:
                 sources = self._sources[meta.key] = self._open(meta, {})
+            if filters is not None and sources and sources[0].trace_filter is None:
+                for number, source in enumerate(sources):
+                    source.trace_filter = LazyFilter(meta, number, self.blooms, filters)
             return sources
 
-    def query_sources(self, metas: Sequence[BlockMeta]) -> list[Any]:
-        """The files of some blocks of one tenant as sources: small ones in groups."""
-        return self._groups.sources(metas, self.sources)
+    def query_sources(self, metas: Sequence[BlockMeta], filters: TraceFilters | None = None) -> list[Any]:
+        """The files of some blocks of one tenant as sources: small ones in groups. filters: as of `sources`"""
+        return self._groups.sources(metas, lambda meta: self.sources(meta, filters))
 
     def reading_ahead(self) -> AbstractContextManager[None]:
         """Inside, this thread works on one query, for which sources may be read ahead."""
@@ -352,16 +354,13 @@ class BlockList:
                 self._forget(f"{tenant}/{block_id}")
 
     def _open(self, meta: BlockMeta, known_as: Mapping[str, str]) -> list[BlockFile]:
-        sources = [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
-        for number, source in enumerate(sources):
-            source.trace_filter = LazyFilter(meta, number, self.blooms, lambda: self.filters)
-        return sources
+        return [self._source(meta, file, known_as, self._cache, self._files.read) for file in meta.files]
 
     def _fresh_sources(self, meta: BlockMeta) -> list[BlockFile]:
         """New sources that share no cache and no reader."""
         cache: ColumnCache = ByteCache("verify", _VERIFY_CACHE_BYTES)
 
-        def read(_: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        def read(_: Role | RoleOf, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
             return self.store.get_ranges(path, ranges)
 
         return [self._source(meta, file, {}, cache, read) for file in meta.files]
@@ -373,9 +372,11 @@ class BlockList:
         tail = file.tail
         pages_end = file.size_bytes - file.tail_bytes
 
+        def role_of(part: Range) -> Role:
+            return "parquet-footer" if tail is not None and part[0] >= pages_end else "parquet-page"
+
         def read_ranges(ranges: Sequence[Range]) -> Sequence[Any]:
-            of_footer = tail is not None and all(start >= pages_end for start, _ in ranges)
-            return read("parquet-footer" if of_footer else "parquet-page", path, ranges)
+            return read(role_of, path, ranges)
 
         def open_file() -> RangeFile:
             return RangeFile(read_ranges, file.size_bytes)

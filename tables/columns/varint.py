@@ -63,10 +63,15 @@ def varints(numbers: npt.NDArray[np.uint64]) -> tuple[bytes, npt.NDArray[np.int6
 
 def signed_varints(data: bytes) -> npt.NDArray[np.int64]:
     """The numbers that zigzag varints are, one behind the other."""
+    numbers = unsigned_varints(data)
+    return (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)
+
+
+def unsigned_varints(data: bytes) -> npt.NDArray[np.uint64]:
+    """The numbers that varints are, one behind the other."""
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw < 0x80)
     starts = np.r_[0, ends + 1][:-1]
     shifts = 7 * (np.arange(len(raw)) - np.repeat(starts, ends - starts + 1))
     bits = (raw & np.uint8(0x7F)).astype(np.uint64) << shifts.astype(np.uint64)
-    numbers = np.bitwise_or.reduceat(bits, starts) if len(starts) else bits
-    return (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)
+    return np.bitwise_or.reduceat(bits, starts) if len(starts) else bits

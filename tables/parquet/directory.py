@@ -44,6 +44,8 @@ _TRAILER: Final = struct.Struct("<III8s")
 _MAGIC: Final = b"STRCDIR1"  # the checksum is of all bytes before the trailer
 _MAGIC_ALONE: Final = b"STRCDIR2"  # it is of the directory
 _CODEC: Final = "lz4_raw"
+_INTEGERS: Final = frozenset({"INT32", "INT64"})
+_INTEGER_BOUNDS_MAX: Final = 256  # columns; of others the footer says it
 _HEAD: Final = struct.Struct("<II")  # bytes of the JSON, bytes of a number: 2 or 4
 _SIZE_UNIT: Final = 64  # sizes in memory are counted in so many bytes
 _INDEX_BYTES: Final = 4  # of a text that a dictionary has
@@ -67,6 +69,7 @@ class LeafPlace(NamedTuple):
     dictionary_bytes: int
     values: int
     head: bytes
+    codec: int
 
 
 class Directory:
@@ -74,6 +77,7 @@ class Directory:
 
     schema_version: of `tables.schema`, 1: or earlier
     numbers: by name; hidden: the columns in the overflow; bounds: of the columns of BOUNDED that the file has
+    integer_bounds: of other columns of integers; None: not known
     checked: the checksum of the pages was right, so that they need no checks of their own
     """
 
@@ -86,21 +90,26 @@ class Directory:
         "bounds",
         "checked",
         "hidden",
+        "integer_bounds",
         "numbers",
         "rows",
         "schema_version",
     )
 
     def __init__(self, said: Mapping[str, Any], ints: Sequence[int], *, checked: bool) -> None:
-        """said: rows, columns, hidden, bounds, kinds (`Storing` of leaves); ints: for each leaf size, bytes of the
-        dictionary, values (0: as many as rows), number of its kind; then for each column its first leaf, then for each
-        its size in memory
+        """said: rows, columns, hidden, bounds, integers (bounds of other columns, by their numbers), kinds (`Storing`
+        of leaves); ints: for each leaf size, bytes of the dictionary, values (0: as many as rows), number of its kind;
+        then for each column its first leaf, then for each its size in memory
         """
         self.rows: int = said["rows"]
         self.schema_version: int = said.get("schema", 1)
         self.numbers = _column_numbers(tuple(said["columns"]))
         self.hidden: Sequence[str] = said["hidden"]
         self.bounds: Mapping[str, Bounds] = said["bounds"]
+        self.integer_bounds: Mapping[str, Bounds] | None = None
+        if (integers := said.get("integers")) is not None:
+            names = said["columns"]
+            self.integer_bounds = {names[number]: (low, high) for number, low, high in integers}
         self._kinds = _kinds_of(said["kinds"])
         self._ints = ints
         self.checked = checked
@@ -115,9 +124,11 @@ class Directory:
         return _OBJECT_BYTES + 36 * len(self.numbers) + 60 * len(self.hidden) + 4 * len(self._ints)
 
     def bounds_of(self, column: str) -> Bounds | None:
-        """No value of a column of BOUNDED is less or greater; None where not known."""
+        """No value of a column of integers is less or greater; None where not known."""
         found = self.bounds.get(column)
-        return None if found is None else (found[0], found[1])
+        if found is not None:
+            return found[0], found[1]
+        return None if self.integer_bounds is None else self.integer_bounds.get(column)
 
     def first_leaf(self, column: str) -> int:
         """The number of a column's first leaf."""
@@ -125,11 +136,27 @@ class Directory:
 
     def leaf(self, number: int, path: bytes) -> LeafPlace:
         """Where a leaf lies. path: of its `ColumnLayout`"""
+        size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]
+        storing = self._kinds[kind]
+        return LeafPlace(
+            self._leaf_starts()[number],
+            size,
+            dictionary,
+            values or self.rows,
+            leaf_head(storing, path),
+            storing.codec,
+        )
+
+    def chunks(self, column: str) -> list[tuple[int, int]]:
+        """(start, length) of the bytes of each leaf of a column, as of `tables.parquet.open_file.column_chunks`."""
+        known, first = layout(column), self.first_leaf(column)
+        leaves = range(first, first + (1 if known is None else len(known.paths)))
+        return [(self._leaf_starts()[number], self._ints[4 * number]) for number in leaves]
+
+    def _leaf_starts(self) -> list[int]:
         if self._starts is None:
             self._starts = list(accumulate(self._ints[: self._first_leaves : 4], initial=len(MAGIC)))
-        size, dictionary, values, kind = self._ints[4 * number : 4 * number + 4]
-        head = leaf_head(self._kinds[kind], path)
-        return LeafPlace(self._starts[number], size, dictionary, values or self.rows, head)
+        return self._starts
 
     def decoded_bytes(self, column: str) -> int:
         """About how much memory the column takes, rather too much."""
@@ -263,6 +290,7 @@ def _describe(
     first_leaves: list[int] = []
     sizes: list[int] = []
     bounds: dict[str, Bounds] = {}
+    integers: list[tuple[int, int, int]] = []
     leaf, end = 0, len(MAGIC)
     while leaf < metadata.num_columns:
         name = _column_name(group.column(leaf).path_in_schema, schema.column(leaf).name)
@@ -284,8 +312,12 @@ def _describe(
             end += chunk.total_compressed_size
             values = 0 if chunk.num_values == metadata.num_rows else chunk.num_values
             ints += [chunk.total_compressed_size, dictionary, values, kinds.setdefault(kind, len(kinds))]
-        if name in BOUNDED and (found := _bounds(group.column(leaf).statistics)) is not None:
-            bounds[name] = found
+        if group.column(leaf).physical_type in _INTEGERS and len(leaves) == 1:
+            found = _bounds(group.column(leaf).statistics)
+            if found is not None and name in BOUNDED:
+                bounds[name] = found
+            elif found is not None and len(integers) < _INTEGER_BOUNDS_MAX:
+                integers.append((len(names), *found))
         names.append(name)
         first_leaves.append(leaf)
         sizes.append(-(-decoded_bytes(name, leaves) // _SIZE_UNIT))
@@ -296,6 +328,7 @@ def _describe(
         "columns": names,
         "hidden": sorted(hidden),
         "bounds": bounds,
+        "integers": integers,
         "kinds": orjson.dumps([tuple(kind) for kind in kinds]).decode(),
     }
     return said, [*ints, *first_leaves, *sizes]

@@ -68,6 +68,13 @@ class _Codes:
         return self._packer.pack(self._codes[first:end])
 
 
+class _RunsOfCodes(_Codes):
+    """Of values of which equal ones lie together."""
+
+    def body(self, first: int, end: int) -> bytes:
+        return self._packer.pack_runs(self._codes[first:end])
+
+
 class _Plain:
     """Values of one width."""
 
@@ -219,7 +226,7 @@ def _ids(present: Any) -> tuple[_Values, Any]:
         return _Plain(data), present
     distinct = np.ascontiguousarray(data[firsts])
     dictionary = pa.Array.from_buffers(present.type, len(firsts), [None, pa.py_buffer(distinct)])
-    return _Codes(np.cumsum(new) - 1, (distinct.tobytes(), len(firsts))), dictionary
+    return _RunsOfCodes(np.cumsum(new) - 1, (distinct.tobytes(), len(firsts))), dictionary
 
 
 def _pays(distinct: int, count: int, width: int) -> bool:

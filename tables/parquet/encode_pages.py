@@ -40,6 +40,9 @@ _IDENTIFIER_BYTES_MAX: Final = 256
 _TINY_BYTES: Final = 48
 
 _WIDTHS: Final = (1, 2, 4, 8, 16)
+# Of a run of equal codes: its length, times two, as a varint of always so many bytes.
+RUN_LENGTH_BYTES: Final = 3
+_RUN_MAX: Final = 1 << (7 * RUN_LENGTH_BYTES - 1)
 _Compress = Callable[[bytes], bytes]
 
 
@@ -67,6 +70,26 @@ class CodePacker:
             packed = packed[0::2] | packed[1::2] << width
             width *= 2
         return head + run + packed.tobytes()
+
+    def pack_runs(self, codes: npt.NDArray[Any]) -> bytes:
+        """As `pack`, where equal codes lie together: a run for each of them, all of one length in bytes, so that
+        readers find them without looking at each. Few runs only.
+        """
+        begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        run_bytes = RUN_LENGTH_BYTES + -(-self.width // 8)
+        if run_bytes * len(begins) >= len(codes) * self.width // 8 or len(codes) > _RUN_MAX:
+            return self.pack(codes)
+        runs = np.empty((len(begins), run_bytes), np.uint8)
+        put_varints(runs, np.diff(begins, append=len(codes)) << 1, RUN_LENGTH_BYTES)
+        values = codes[begins].astype("<u2").view(np.uint8).reshape(-1, 2)
+        runs[:, RUN_LENGTH_BYTES:] = values[:, : run_bytes - RUN_LENGTH_BYTES]
+        return bytes([self.width]) + runs.tobytes()
+
+
+def put_varints(out: npt.NDArray[np.uint8], numbers: npt.NDArray[Any], size: int) -> None:
+    """Writes varints of always `size` bytes into the first columns of `out`."""
+    for byte in range(size):
+        out[:, byte] = numbers >> 7 * byte & 0x7F | (0x80 if byte < size - 1 else 0)
 
 
 def _padded(codes: npt.NDArray[Any], length: int, type_: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -122,10 +145,9 @@ class SparseLevels:
         kept[1:] |= values[1:] != values[:-1]
         begins, values = self._begins[kept], values[kept]
         lengths = np.diff(begins, append=self.pages[-1]).astype(np.uint32) << 1
-        # Varints of always four bytes, and the level behind them.
+        # The level behind a varint.
         runs = np.empty((len(begins), 5), np.uint8)
-        for byte in range(4):
-            runs[:, byte] = lengths >> 7 * byte & 0x7F | (0x80 if byte < 3 else 0)
+        put_varints(runs, lengths, 4)
         runs[:, 4] = values
         data = runs.tobytes()
         ends = (5 * np.searchsorted(begins, self.pages)).tolist()

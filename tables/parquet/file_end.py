@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
 from tables.errors import DamagedError
+from tables.parquet.decode_errors import reading
 from tables.parquet.directory import Directory
 from tables.parquet.open_file import directory_of_end, read_tail
 from tables.schema import SCHEMA_VERSION
@@ -29,6 +32,22 @@ class FileEnd:
             end = read_tail(self._name, self._open_file, self._tail)
             self._cache.put(self._key, end, len(end))
         return end
+
+    def read_with_head(self, head_bytes: int) -> Any | None:
+        """Reads the end, and at once so many bytes of the beginning, which it gives; None: the end is here already, or
+        unknown, and nothing was read. Raises: DamagedError, StorageError
+        """
+        if self._tail is None or self._cache.size_of(self._key) is not None:
+            return None
+        with reading(self._name, "cannot be opened"):
+            file = self._open_file()
+            size = self._tail.size_bytes
+            head, end = file.read_ranges([(0, min(head_bytes, file.size())), (file.size() - size, size)])
+        if problem := self._tail.problem(end):
+            raise DamagedError(self._name, problem)
+        end = pa.py_buffer(end)
+        self._cache.put(self._key, end, len(end))
+        return head
 
     def directory(self, rows: int) -> Directory | None:
         """What it says of the file's columns; None: only Parquet's footer says it. rows: that the file must have

@@ -29,7 +29,7 @@ class ColumnChunk:
     """The pages of a leaf column.
 
     head: its ColumnMetaData up to codec; data, dictionary: offsets of its first pages, 0: no dictionary
-    size_bytes: of all pages; index: offset of its OffsetIndex, -1 without one
+    size_bytes: of all pages; index, index_bytes: place of its OffsetIndex, -1 without one
     statistics: a serialized Statistics, b"": none
     """
 
@@ -40,6 +40,7 @@ class ColumnChunk:
     data: int = 0
     dictionary: int = 0
     index: int = -1
+    index_bytes: int = 0
     statistics: bytes = b""
 
     @property
@@ -113,7 +114,7 @@ def _schema(reader: thrift.ThriftReader) -> list[ColumnSchema]:
 
 
 def _row_group(reader: thrift.ThriftReader) -> list[ColumnChunk]:
-    """RowGroup: columns = 1. ColumnChunk: meta_data = 3, offset_index_offset = 4."""
+    """RowGroup: columns = 1. ColumnChunk: meta_data = 3, offset_index_offset = 4, offset_index_length = 5."""
     chunks = []
     for number, type_ in reader.fields():
         if number != 1:
@@ -126,6 +127,8 @@ def _row_group(reader: thrift.ThriftReader) -> list[ColumnChunk]:
                     _column_meta(reader, chunk)
                 elif inner == 4:
                     chunk.index = reader.number()
+                elif inner == 5:
+                    chunk.index_bytes = reader.number()
                 else:
                     reader.skip(inner_type)
             chunks.append(chunk)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
-from tables.columns.arrays import big_endian, list_values, numbers, one_array
+from tables.columns.arrays import list_values, one_array
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.repeated import (
     FIRST_COLUMNS,
@@ -20,12 +20,14 @@ from tables.columns.repeated import (
 )
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s
-from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS, with_facts
+from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 from tables.parquet.directory import Bounds
+from tables.parquet.group_columns import facts_of, indices, replaced, sortable
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.read import ColumnCache, ColumnKey
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, presence, read_rows, read_valued
+from tables.parquet.unsorted_rows import UNSORTED, UnsortedRows
 from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 
 # Cache entries of a group that are not columns; no column has such a name.
@@ -58,7 +60,9 @@ class GroupSource:
         self.key, self.files = key, files
         self._rows_known: int | None = None
         self.size_bytes = sum(file.size_bytes for file in files)
-        self._load_files, self._cache = load_files, cache
+        self._rows_max = sum(file.rows for file in files)
+        self._traces_max = sum(file.traces for file in files) if all(file.traces for file in files) else 0
+        self._load_files, self.cache = load_files, cache
         self._facts_known: GroupFacts | None = None
         self._sizes: dict[str, int] = {}
 
@@ -66,7 +70,9 @@ class GroupSource:
 
     @property
     def rows(self) -> int:
-        """The number of spans: those of the files, without what a client sent again and lies in another file."""
+        """The number of spans: those of the files, without what a client sent again and lies in another file. Finding
+        that out takes to sort them.
+        """
         if self._rows_known is None:
             self._rows_known = len(self._rows().order)
         return self._rows_known
@@ -75,6 +81,25 @@ class GroupSource:
     def columns(self) -> frozenset[str]:
         """The columns of the files, and those in their overflows."""
         return self._facts().columns
+
+    def rows_max(self) -> int:
+        """The number of spans in the files."""
+        return self._rows_max
+
+    def trace_count(self) -> int:
+        """How many traces there are. Those that several files have count several times, unless the rows are sorted."""
+        return self._traces_max if self._traces_max and not self._are_sorted() else len(self.traces().ids)
+
+    def unsorted(self) -> UnsortedRows | None:
+        """The rows as they lie in the files; None: they are sorted already."""
+        return None if self._are_sorted() else UnsortedRows(self)
+
+    def order(self) -> Int64s:
+        """For each row its number among the unsorted ones."""
+        return self._rows().order
+
+    def _are_sorted(self) -> bool:
+        return self.cache.size_of(ColumnKey(self.key, _ROWS)) is not None
 
     def bounds(self, column: str) -> Bounds | None:
         """No value of the column is less or greater; None where not known."""
@@ -86,31 +111,32 @@ class GroupSource:
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
         """About how many bytes reading the columns takes; for cached columns their size."""
-        found = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
+        found = {column: self.cache.size_of(ColumnKey(self.key, column)) for column in columns}
         total = sum(size for size in found.values() if size is not None)
         missing = [column for column, size in found.items() if size is None]
         if not missing:
             return total
         facts, count = self._facts(), self.rows if rows is None else rows[1] - rows[0]
         share = count / max(1, self.rows) if self._is_few(columns, rows) else 1.0
-        total += int(_COPIES * share * sum(map(self._size, missing)))
+        total += int(_COPIES * share * sum(map(self.stored_bytes, missing)))
         if hidden := [column for column in missing if column not in facts.own]:
-            total += 2 * self._size(overflow.COLUMN) + len(hidden) * count * _HIDDEN_VALUE_BYTES
+            total += 2 * self.stored_bytes(overflow.COLUMN) + len(hidden) * count * _HIDDEN_VALUE_BYTES
         return total
 
-    def _size(self, column: str) -> int:
+    def stored_bytes(self, column: str) -> int:
+        """About how many bytes the column takes in memory, as far as it is no part of the overflow."""
         if column not in self._sizes:
-            of_files = [file.directory for file in self._files() if column in file.directory.numbers]
+            of_files = [file.directory for file in self.load() if column in file.directory.numbers]
             self._sizes[column] = sum(directory.decoded_bytes(column) for directory in of_files)
         return self._sizes[column]
 
     def ready_bytes(self, column: str) -> int | None:
         """The size of the whole column where the cache has it."""
-        return self._cache.size_of(ColumnKey(self.key, column))
+        return self.cache.size_of(ColumnKey(self.key, column))
 
     def entry_count(self, column: str) -> int:
         """At most how many values `entry_keys` gives, about."""
-        return self._size(column) // _HIDDEN_VALUE_BYTES
+        return self.stored_bytes(column) // _HIDDEN_VALUE_BYTES
 
     # ---- decoded
 
@@ -120,7 +146,7 @@ class GroupSource:
 
     def entry_keys(self, column: str) -> Any:
         """The attribute keys of events or links, as DictionaryArray. Of all leaves only that of the keys is read."""
-        files = [file for file in self._files() if column in file.directory.numbers]
+        files = [file for file in self.load() if column in file.directory.numbers]
         lists = decode(files, column, [_KEY_LEAF])
         return list_values(list_values(lists).field("attributes")).field("key").dictionary_encode()
 
@@ -134,11 +160,11 @@ class GroupSource:
 
     def kept(self, name: str) -> Any:
         """What `keep` has under that name, or None."""
-        return self._cache.get(ColumnKey(self.key, _KEPT + name))
+        return self.cache.get(ColumnKey(self.key, _KEPT + name))
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Caches a small object with `nbytes` that `make` computes from the columns."""
-        return self._cache.get_or_make(ColumnKey(self.key, _KEPT + name), make)
+        return self.cache.get_or_make(ColumnKey(self.key, _KEPT + name), make)
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
         """The columns, all rows or a range. Raises: KeyError for an unknown column, StorageError, DamagedError"""
@@ -160,7 +186,7 @@ class GroupSource:
 
     def _column(self, column: str, spares_s: float = 0.0) -> Any:
         key = ColumnKey(self.key, column)
-        array = self._cache.get(key)
+        array = self.cache.get(key)
         if array is None:
             if column in FACT_COLUMNS:
                 array = self._with_shared_facts(column)
@@ -168,50 +194,53 @@ class GroupSource:
                 array = overflow.columns_of(self._overflow(), [column])[column]
             else:
                 array = self._in_order(column)
-            self._cache.put(key, array, max(array.nbytes, 64), spares_s=spares_s)
+            self.cache.put(key, array, max(array.nbytes, 64), spares_s=spares_s)
         return array
 
     def _in_order(self, column: str) -> Any:
         """A column that at least one file has of its own."""
         order = self._rows().order
-        files, places = presence(self._files(), lambda directory: column in directory.numbers)
+        if (unsorted := self.cache.get(ColumnKey(self.key, UNSORTED + column))) is not None:
+            self.cache.discard(ColumnKey(self.key, UNSORTED + column))
+            return unsorted.take(pa.array(order))
+        files, places = presence(self.load(), lambda directory: column in directory.numbers)
         array = decode(files, column)
         wanted = order if places is None else places[order]
-        if any(column in file.directory.hidden for file in self._files()):
+        if any(column in file.directory.hidden for file in self.load()):
             # Its values are in its own column in some files, in the overflow in others.
             hidden = overflow.columns_of(self._overflow(), [column])[column]
             filled = np.flatnonzero(hidden.is_valid().to_numpy(zero_copy_only=False))
             wanted = wanted.copy()
             wanted[filled] = len(array) + filled
             array = one_array(pa.chunked_array([array, hidden]))
-        return array.take(_indices(wanted))
+        return array.take(indices(wanted))
 
     def _overflow(self) -> Any:
         """The overflow's lists of all rows."""
         key = ColumnKey(self.key, overflow.COLUMN)
-        lists = self._cache.get(key)
+        lists = self.cache.get(key)
         if lists is None:
             order = self._rows().order
-            files, places = presence(self._files(), lambda directory: overflow.COLUMN in directory.numbers)
+            files, places = presence(self.load(), lambda directory: overflow.COLUMN in directory.numbers)
             array = decode(files, overflow.COLUMN)
-            lists = array.take(_indices(order if places is None else places[order]))
-            self._cache.put(key, lists, max(lists.nbytes, 64))
+            lists = array.take(indices(order if places is None else places[order]))
+            self.cache.put(key, lists, max(lists.nbytes, 64))
         return lists
 
     def _with_shared_facts(self, column: str) -> Any:
         array, rows = self._in_order(column), self._rows().shared_rows(0, self.rows)
         if not len(rows):
             return array
-        return _replaced(array, rows, self._shared_facts(rows)[column])
+        return replaced(array, rows, self._shared_facts(rows)[column])
 
     def _shared_facts(self, rows: Int64s) -> Mapping[str, Any]:
         """The facts of all traces that several files have. In: their rows"""
         key = ColumnKey(self.key, _SHARED)
-        facts: dict[str, Any] | None = self._cache.get(key)
+        facts: dict[str, Any] | None = self.cache.get(key)
         if facts is None:
             base = [name for name in FACT_BASE if name in self._facts().columns]
-            facts = _facts_of({name: self._column(name).take(pa.array(rows)) for name in base})
-            self._cache.put(key, facts, sum(int(array.nbytes) for array in facts.values()))
+            facts = facts_of({name: self._column(name).take(pa.array(rows)) for name in base})
+            self.cache.put(key, facts, sum(int(array.nbytes) for array in facts.values()))
         return facts
 
     # ---- few rows
@@ -236,11 +265,11 @@ class GroupSource:
         shared = self._rows().shared_rows(*rows) if made and rows[1] > rows[0] else wanted[:0]
         if len(shared):
             base = self._at([name for name in FACT_BASE if name in self._facts().columns], shared)
-            facts = _facts_of(base)
+            facts = facts_of(base)
             inside = np.flatnonzero((shared >= rows[0]) & (shared < rows[1]))
             for column in made:
                 values = facts[column].take(pa.array(inside))
-                found[column] = _replaced(found[column], shared[inside] - rows[0], values)
+                found[column] = replaced(found[column], shared[inside] - rows[0], values)
         return found
 
     def _at(self, columns: Sequence[str], rows: Int64s) -> dict[str, Any]:
@@ -255,7 +284,7 @@ class GroupSource:
 
     def valued_bytes(self) -> int:
         """About how much memory `read_valued` takes at once, besides what it gives."""
-        return max(sum(map(file.directory.decoded_bytes, file.directory.numbers)) for file in self._files())
+        return max(sum(map(file.directory.decoded_bytes, file.directory.numbers)) for file in self.load())
 
     def read_valued(self, rows: Int64s) -> dict[str, Any]:
         """Every column but the facts of traces in which one of some rows has a value, at those rows. Of the files only
@@ -266,7 +295,7 @@ class GroupSource:
 
     def _valued(self, places: Int64s) -> dict[str, Any]:
         """As `read_valued`, by the numbers of rows among those of all files."""
-        loaded, (number, within) = self._files(), self._of_files(places)
+        loaded, (number, within) = self.load(), self._of_files(places)
         order = np.argsort(number, kind="stable")
         files, first = np.unique(number[order], return_index=True)
         parts = zip(files.tolist(), np.split(within[order], first[1:]), strict=True)
@@ -289,10 +318,10 @@ class GroupSource:
 
     def _result(self, file: str, name: str) -> Any:
         # By file, not by group: a new file makes a new group of rows that are known.
-        return self._cache.get(ColumnKey(file, _KEPT + name))
+        return self.cache.get(ColumnKey(file, _KEPT + name))
 
     def _keep_result(self, file: str, name: str, found: Bools) -> None:
-        self._cache.put(ColumnKey(file, _KEPT + name), found, max(found.nbytes, 64))
+        self.cache.put(ColumnKey(file, _KEPT + name), found, max(found.nbytes, 64))
 
     def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
         """The files of some rows, and for each row its number among the rows of these files."""
@@ -300,7 +329,7 @@ class GroupSource:
         files = np.unique(of_row)
         sizes = np.array([self.files[number].rows for number in files.tolist()], np.int64)
         begins = np.cumsum(sizes) - sizes
-        loaded = self._files()
+        loaded = self.load()
         at = pa.array(begins[np.searchsorted(files, of_row)] + within)
         return [loaded[number] for number in files.tolist()], at
 
@@ -312,10 +341,10 @@ class GroupSource:
 
     # ---- made once
 
-    def begin_rows(self) -> None:
-        """Begins to load the files, for the query of this thread: `rows` needs them."""
+    def begin_rows(self, *, sorts: bool) -> None:
+        """Begins to load the files, for the query of this thread: `columns` needs them, and `rows`, if it sorts."""
         ahead = current_read_ahead()
-        if ahead is not None and self._cache.size_of(ColumnKey(self.key, _ROWS)) is None:
+        if ahead is not None and (self._facts_known is None or (sorts and not self._are_sorted())):
             ahead.begin(self.key, self._load_ahead)
 
     def _load_ahead(self, reserve: Reserve) -> dict[Range, Any]:
@@ -323,59 +352,29 @@ class GroupSource:
             self._load_files(self)  # which keeps them for the next call
         return {}
 
-    def _files(self) -> Sequence[LoadedFile]:
+    def load(self) -> Sequence[LoadedFile]:
+        """The files, checked. Raises: StorageError, DamagedError"""
         if (ahead := current_read_ahead()) is not None:
             ahead.wait_for(self.key)
         return self._load_files(self)
 
     def _facts(self) -> GroupFacts:
         if self._facts_known is None:
-            self._facts_known = group_facts([file.directory for file in self._files()])
-            # Every query asks for the traces, too: while the files are here they need not be read again.
-            self._rows()
+            self._facts_known = group_facts([file.directory for file in self.load()])
         return self._facts_known
 
     def _rows(self) -> GroupRows:
         key = ColumnKey(self.key, _ROWS)
-        rows: GroupRows | None = self._cache.get(key)
+        rows: GroupRows | None = self.cache.get(key)
         if rows is None:
-            files = self._files()
+            files = self.load()
 
             def ties(places: Int64s) -> list[Any]:
                 # The files of traces that several files have, at most.
                 columns = [self._stored(name, places) for name in ("span_id", "kind", "parent_span_id", "duration_ns")]
-                return [_sortable(column) for column in columns]
+                return [sortable(column) for column in columns]
 
             ids, starts = decode(files, "trace_id"), decode(files, "start_ns")
             rows = group_rows(ids, starts, [file.rows for file in self.files], Ties(ties, self._repeated))
-            self._cache.put(key, rows, rows.nbytes)
+            self.cache.put(key, rows, rows.nbytes)
         return rows
-
-
-def _facts_of(base: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of whole traces, from the columns of FACT_BASE at all of their rows."""
-    plain = {name: _plain(array) for name, array in base.items()}
-    table = with_facts(pa.table(plain))
-    return {name: one_array(table[name]) for name in FACT_COLUMNS}
-
-
-def _sortable(array: Any) -> Any:
-    return big_endian(array)[:, 0] if pa.types.is_fixed_size_binary(array.type) else numbers(array)
-
-
-def _plain(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _replaced(array: Any, rows: Int64s, values: Any) -> Any:
-    """The column with other values in some rows. In: plain values"""
-    if pa.types.is_dictionary(array.type):
-        values = values.dictionary_encode()
-    joined = one_array(pa.chunked_array([array, values]))
-    at = np.arange(len(array))
-    at[rows] = len(array) + np.arange(len(rows))
-    return joined.take(pa.array(at))
-
-
-def _indices(places: Int64s) -> Any:
-    return pa.array(places, mask=places < 0) if len(places) and places.min() < 0 else pa.array(places)

@@ -1,5 +1,6 @@
 """What the directories of a group's files say about the group."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,26 @@ def group_facts(directories: Sequence[Directory]) -> GroupFacts:
     own: frozenset[str] = frozenset().union(*(directory.numbers for directory in directories))
     hidden: frozenset[str] = frozenset().union(*(directory.hidden for directory in directories))
     bounds = {column: _joint_bounds([directory.bounds.get(column) for directory in directories]) for column in BOUNDED}
+    bounds |= _integer_bounds(directories, hidden)
     starts, durations = bounds["trace_start_ns"], bounds["trace_duration_ns"]
     if starts is not None and durations is not None:
         # A trace that several files have may last longer than any of its parts.
         latest = max(each.bounds["trace_start_ns"][1] + each.bounds["trace_duration_ns"][1] for each in directories)
         bounds["trace_duration_ns"] = durations[0], max(durations[1], latest - starts[0])
     return GroupFacts(overflow.visible(own, hidden), own, hidden - own, bounds)
+
+
+def _integer_bounds(directories: Sequence[Directory], hidden: frozenset[str]) -> dict[str, Bounds | None]:
+    """Of the columns of which each file that has them says it. hidden: some file has them in its overflow"""
+    found = defaultdict[str, list[Bounds]](list)
+    for directory in directories:
+        for column, known in (directory.integer_bounds or {}).items():
+            found[column].append(known)
+    return {
+        column: _joint_bounds(known)
+        for column, known in found.items()
+        if column not in hidden and len(known) == sum(column in directory.numbers for directory in directories)
+    }
 
 
 def _joint_bounds(of_files: Sequence[Bounds | None]) -> Bounds | None:

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
+from tables.columns.varint import unsigned_varints
 from tables.parquet import thrift
 from tables.parquet.footer import (
     END_BYTES,
@@ -27,6 +30,8 @@ from tables.parquet.footer import (
     row_group,
 )
 
+# A PageLocation, as Arrow and Stretto write it: the headers of its fields, with a number behind each, and its end.
+_LOCATION: Final = np.array([0x16, 0, 0x15, 0, 0x16, 0, 0], np.uint64)
 # Bytes between two wanted ranges that are read along with them: less than another request costs.
 _HOLE_BYTES_MAX: Final = 256 << 10
 
@@ -139,9 +144,9 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
     """
     size = int.from_bytes(tail[-END_BYTES:-4], "little")
     rows, columns, chunks = parse_footer(tail, len(tail) - END_BYTES - size)
-    leaves = [_leaf(chunk, tail, offset) for chunk in chunks if chunk.index >= offset]
-    if not leaves or len(leaves) < len(chunks):
+    if not chunks or any(chunk.index < offset for chunk in chunks):
         return Pages(b"", (0, rows), {})
+    leaves = list(map(_leaf, chunks, _all_places(chunks, tail, offset)))
     # Large values, and dictionaries that grew too large, begin pages of their own: where most begin counts.
     starts = Counter(leaf.starts for leaf in leaves).most_common(1)[0][0]
     found: dict[str, _Column] = {}
@@ -154,11 +159,27 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
     return Pages(created_by.encode(), (*starts, rows), found)
 
 
-def _leaf(chunk: ColumnChunk, tail: bytes, offset: int) -> _Leaf:
-    places = page_places(tail, chunk.index - offset)
+def _leaf(chunk: ColumnChunk, places: Sequence[Sequence[int]]) -> _Leaf:
     ends = [place[0] + place[1] for place in places[-1:]]
     starts = tuple(place[2] for place in places)
     return _Leaf(chunk.head, chunk.values, chunk.dictionary or None, (*(place[0] for place in places), *ends), starts)
+
+
+def _all_places(chunks: Sequence[ColumnChunk], tail: bytes, offset: int) -> list[list[list[int]]]:
+    """As `page_places`, of all leaves: a file has thousands of pages."""
+    bodies, counts = [], []
+    for chunk in chunks:
+        reader = thrift.ThriftReader(tail, chunk.index - offset + 1)
+        counts.append(len(reader.structs()))
+        bodies.append(tail[reader.at : chunk.index - offset + chunk.index_bytes - 1])
+    numbers = unsigned_varints(b"".join(bodies))
+    places = numbers.reshape(-1, len(_LOCATION)) if len(numbers) == len(_LOCATION) * sum(counts) else None
+    if places is None or bool((places[:, ::2] != _LOCATION[::2]).any()):
+        return [page_places(tail, chunk.index - offset) for chunk in chunks]
+    # None of the numbers is less than 0.
+    found = (places[:, 1::2] >> np.uint64(1)).tolist()
+    ends = np.cumsum(counts).tolist()
+    return [found[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 def page_places(data: Any, at: int) -> list[list[int]]:

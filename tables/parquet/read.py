@@ -19,6 +19,7 @@ from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BY
 from tables.parquet.file_end import FileEnd
 from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
+from tables.parquet.trace_ids import TRACE_ID, read_trace_index
 from tables.schema import FIXED
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
@@ -49,7 +50,6 @@ _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 _COLUMNS_AT_ONCE: Final = 64
 # An index of int32, and the place of each value while the column is made.
 _HIDDEN_VALUE_BYTES: Final = 8
-_KEY_LEAF: Final = ".attributes.list.element.key"
 # Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
@@ -79,7 +79,6 @@ class ParquetSource:
         self.rows = rows
         self.known_trace_count, self.is_own = 0, False
         self.trace_id_range: tuple[bytes, bytes] | None = None
-        self.is_own = False
         self._open_file, self._cache = open_file, cache
         self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
         # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
@@ -95,8 +94,7 @@ class ParquetSource:
 
     def describe(self) -> frozenset[str]:
         """Reads what the file says of its columns, for good. Out: the columns. Raises: DamagedError, StorageError"""
-        is_open = self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
-        directory = None if is_open else self._end.directory(self.rows)
+        directory = None if self.is_open() else self._end.directory(self.rows)
         own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
         hidden = frozenset(() if directory is None else directory.hidden)
         if directory is None and overflow.COLUMN in own:
@@ -112,6 +110,10 @@ class ParquetSource:
         self._columns = _shared(found)
         return self._columns
 
+    def is_open(self) -> bool:
+        """Whether Parquet's footer was parsed, and is in the cache."""
+        return self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
+
     @property
     def is_described(self) -> bool:
         """Whether its columns are known without reading anything."""
@@ -120,16 +122,25 @@ class ParquetSource:
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Minimum and maximum of an integer column, without reading it; None: not known."""
         if column not in BOUNDED:
-            return self._opened().bounds_of(column)
+            return self._integer_bounds(column)
         if column not in self._bounds:
             self.describe()
         return self._bounds[column]
+
+    def _integer_bounds(self, column: str) -> tuple[int, int] | None:
+        directory = None if self.is_open() else self._end.directory(self.rows)
+        known = directory if directory is not None and directory.integer_bounds is not None else self._opened()
+        return known.bounds_of(column)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, TRACES))
         if traces is None:
-            traces = trace_index(self._decode(["trace_id"], keep=False)["trace_id"])
+            opened = self._cache.get(ColumnKey(self.name, _FOOTER))
+            counts = (self.rows, self.known_trace_count)
+            traces = read_trace_index(self.name, self._open_file, self._end, counts, opened)
+            if traces is None:
+                traces = trace_index(self._decode([TRACE_ID], keep=False)[TRACE_ID])
             keep_traces(self._cache, self.key, traces)
         return traces
 
@@ -189,25 +200,17 @@ class ParquetSource:
     def entry_count(self, column: str) -> int:
         """How many values the leaf has that `entry_keys` reads."""
         metadata = self._opened().file.metadata
-        return int(metadata.row_group(0).column(self._key_leaf(column)).num_values)
+        return int(metadata.row_group(0).column(self._opened().key_leaf(self.name, column)).num_values)
 
     def entry_keys(self, column: str) -> Any:
         """The attribute keys of a column of events or links, as DictionaryArray. Of all leaves only that of the keys is
         read.
         """
-        leaf = self._key_leaf(column)
+        leaf = self._opened().key_leaf(self.name, column)
         with reading(self.name, "cannot be read"):
             keys = TextLeaves(self._opened().file.metadata, [leaf], self._open_file).read(leaf)
         check_codes(self.name, [keys])
         return keys
-
-    def _key_leaf(self, column: str) -> int:
-        opened = self._opened()
-        group = opened.file.metadata.row_group(0)
-        for leaf in opened.leaves[column]:
-            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
-                return leaf
-        raise DamagedError(self.name, f"has a column {column} without keys")
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that the overflow holds."""
@@ -314,17 +317,13 @@ class ParquetSource:
         key = ColumnKey(self.key, _PAGES)
         pages: Pages | None = self._cache.get(key)
         if pages is None:
-            opened = self._opened()
+            opened, size = self._opened(), self._open_file().size()
             metadata = opened.file.metadata
-            last = metadata.row_group(0).column(metadata.num_columns - 1)
-            start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
-            start += last.total_compressed_size
-            if opened.end is not None:  # read and checked when the file was opened
-                tail = bytes(memoryview(opened.end)[start - self._open_file().size() :])
-            else:
-                tail = bytes(self._bytes(start, self._open_file().size()))
+            start = sum(column_chunks(metadata, [metadata.num_columns - 1])[0])
+            # The end was read and checked when the file was opened.
+            tail = self._bytes(start, size) if opened.end is None else memoryview(opened.end)[start - size :]
             try:
-                pages = parse_pages(tail, start, metadata.created_by)
+                pages = parse_pages(bytes(tail), start, metadata.created_by)
             except (IndexError, ValueError) as err:
                 raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
             self._cache.put(key, pages, pages.nbytes)

@@ -30,12 +30,13 @@ _NAME_PATH: Final = "overflow.list.element.column"
 
 
 class SmallFile(NamedTuple):
-    """A small file of a block. tail: None: not known"""
+    """A small file of a block. tail: None: not known. traces: how many it has; 0: not known"""
 
     path: str
     size_bytes: int
     rows: int
     tail: Tail | None
+    traces: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

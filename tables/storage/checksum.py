@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from zlib_ng import zlib_ng
 
 _MARK: Final = re.compile(rb',\s*"crc32":\s*([0-9]{1,10})\s*\}\s*\Z')
 _FOOTER_END: Final = 8  # the footer's length and the magic number
@@ -39,7 +40,7 @@ class Tail:
 
     def problem(self, data: Any) -> str:
         """What is wrong with the bytes; "" if they are those that were written."""
-        return "" if zlib.crc32(data) == self.crc32 else "has a footer whose checksum is another one"
+        return "" if zlib_ng.crc32(data) == self.crc32 else "has a footer whose checksum is another one"
 
 
 def tail_of(data: Any) -> Tail:

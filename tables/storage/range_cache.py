@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -20,9 +20,10 @@ _IN_USE_S: Final = 60.0
 _DISTRUSTED_MAX: Final = 10_000
 READ_AHEAD_BYTES_MAX: Final = 64 << 20
 # Reads ahead of all queries that a process makes at once.
-_READS_AT_ONCE: Final = 16
+_READS_AT_ONCE: Final = 32
 
 Range = tuple[int, int]  # start and length
+RoleOf = Callable[[Range], Role]  # the role of each part
 
 
 class RangeCache:
@@ -60,8 +61,11 @@ class RangeCache:
         """Inside, what this thread evaluates may be read ahead (`tables.storage.read_ahead`)."""
         return nullcontext() if self._ahead is None else reading_ahead(ReadAhead(self._ahead, self._ahead_bytes))
 
-    def read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
-        """The parts as buffers, as `ObjectStore.get_ranges`. Raises: DamagedError, StorageError"""
+    def read(self, role: Role | RoleOf, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        """The parts as buffers, as `ObjectStore.get_ranges`: all at once, also where they have several roles.
+
+        Raises: DamagedError, StorageError
+        """
         ahead = current_read_ahead()
         if ahead is not None and ahead.has_begun(path):
             come = ahead.take(path, ranges)
@@ -71,27 +75,26 @@ class RangeCache:
             return [come[one] for one in ranges]
         return self._read(role, path, ranges)
 
-    def _read(self, role: Role, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
-        if (self._memory is None and role not in self._shared) or path in self._distrusted:
+    def _read(self, role: Role | RoleOf, path: str, ranges: Sequence[Range]) -> Sequence[Any]:
+        if (self._memory is None and not self._shared) or path in self._distrusted:
             return self._store.get_ranges(path, ranges)
-        keys = [CacheKey(role, self._bucket, path, *one) for one in ranges]
+        keys = [CacheKey(role(one) if callable(role) else role, self._bucket, path, *one) for one in ranges]
         found: dict[CacheKey, Any] = {}
         if self._memory is not None:
             for key in keys:
                 if (data := self._memory.get(key)) is not None:
                     found[key] = data
-        shared = self._shared.get(role)
         missing = [key for key in dict.fromkeys(keys) if key not in found]
-        if missing and shared is not None:
-            for key, data in shared.get_many(missing).items():
+        for each in {key.role for key in missing}.intersection(self._shared):
+            for key, data in self._shared[each].get_many([key for key in missing if key.role == each]).items():
                 self._keep(key, data)
                 found[key] = data
-            missing = [key for key in missing if key not in found]
+        missing = [key for key in missing if key not in found]
         if missing:
             parts = self._store.get_ranges(path, [(key.start, key.length) for key in missing])
             for key, data in zip(missing, parts, strict=True):
                 self._keep(key, data)
-                if shared is not None:
+                if (shared := self._shared.get(key.role)) is not None:
                     shared.put(key, data)
                 found[key] = data
         return [found[key] for key in keys]

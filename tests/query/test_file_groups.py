@@ -31,6 +31,7 @@ from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
+from tests.query.golden import load_table
 from tests.query.strategies import END, LEAVES, QUERIES, START, STEP_NS, spans, split
 
 SLOW = settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -223,3 +224,31 @@ def test_what_a_client_sent_again_counts_once(
 def test_facts_are_those_of_whole_traces() -> None:
     """What the property tests rely on: a column of facts is no column of a client."""
     assert {"nested_left", "root_name", "trace_duration_ns"} <= set(FACT_COLUMNS)
+
+
+def test_what_no_file_has_is_seen_before_rows_are_sorted() -> None:
+    table = load_table(
+        """load
+  t1 a start=5s name=GET kind=server span.x=1 span.y="a"
+  t2 a start=6s name=PUT kind=client span.x=7
+  t3 a start=7s name=GET kind=client span.y="b"
+"""
+    )
+    made = [to_parquet(table.slice(at, 1)) for at in range(3)]
+    small = [SmallFile(f"file {at}", one.size, 1, tail_of(one), 1) for at, one in enumerate(made)]
+    loaded = [load(*one) for one in zip(small, made, strict=True)]
+    cache: Any = ByteCache("test", 1 << 24)
+    group = GroupSource("group", small, lambda _: loaded, cache)
+    for query in (
+        '{ span.nosuch = "x" }',
+        '{ name = "nosuch" }',
+        "{ span.x = 3 }",
+        "{ span.x = 8 }",
+        "{ kind = producer }",
+    ):
+        found = search([group], SearchRequest(query=query))
+        assert (len(found.traces), found.inspected.spans, found.inspected.traces) == (0, 3, 3)
+        assert group.unsorted() is not None, query
+    found = search([group], SearchRequest(query='{ name = "GET" && span.y != "z" }'))
+    assert [one.trace_id for one in found.traces] == [name.rjust(16, b"\0") for name in (b"t3", b"t1")]
+    assert group.unsorted() is None

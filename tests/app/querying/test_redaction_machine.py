@@ -14,7 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from app.querying.block_reader import block_sources
 from app.querying.redacted import redacted_blocks, redacted_parts
 from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
@@ -56,7 +55,7 @@ class RedactingWorker(Worker):
     def sources(self, tenant: str, trace_id: bytes | None = None) -> list[Any]:
         live = self.store.view(tenant)
         redactions, blocks = live.blocks.redactions, self.store.blocks
-        found = redacted_blocks(blocks, live.blocks.blocks, redactions, self.filters, block_sources)
+        found = redacted_blocks(blocks, live.blocks.blocks, redactions, self.filters)
         parts = [source for parts in live.parts.values() for part in parts for source in part(trace_id)]
         return [source for source in [*found, *redacted_parts(parts, redactions)] if source.rows]
 

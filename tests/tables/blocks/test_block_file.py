@@ -83,8 +83,8 @@ def opened(store: NotedStore, metas: list[BlockMeta], pool: ThreadPoolExecutor, 
     blocks = BlockList(store, "e", ByteCache("test", cache_bytes))
     for meta in metas:
         blocks.add(Cut(0, meta.first_offset, meta.last_offset, (meta.key,)), [meta])
-    blocks.filters = TraceFilters(pool, ByteCache("bloom-test", 1 << 20))
-    return [source for meta in metas for source in blocks.sources(meta)]
+    filters = TraceFilters(pool, ByteCache("bloom-test", 1 << 20))
+    return [source for meta in metas for source in blocks.sources(meta, filters)]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_the_next_group_is_loaded_while_one_is_looked_at() -> None:
     groups = groups_of(files)
     (first,), (second,) = (groups.sources(some, no_large) for some in (files.metas[:10], files.metas[10:]))
     with reading_ahead(ReadAhead(AtOnce(), room)):
-        for number, source in enumerate(with_rows_ahead([first, second])):
+        for number, source in enumerate(with_rows_ahead([first, second], sorts=True)):
             paths_of_second = {file.path for file in second.files}
             assert number == 0 or files.reads.keys() >= paths_of_second
             assert source.rows == 20

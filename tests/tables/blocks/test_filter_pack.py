@@ -1,5 +1,6 @@
 """Packs of filters: a pack says what the filters in it say."""
 
+import uuid
 import zlib
 
 import numpy as np
@@ -53,6 +54,30 @@ def test_a_pack_says_what_its_filters_say(counts: list[int], seed: int) -> None:
     for one in asked:
         question = FilterQuestion(one)
         assert answers(ref, data, question) == {key: question.may_be_in(own) for key, own in filters}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=40), st.integers(0, 1000))
+def test_where_a_slice_lies_is_known_without_the_head(counts: list[int], seed: int) -> None:
+    """Of blocks with ids as they have them: what the index says of the pack is enough to read both in one request."""
+    random = np.random.default_rng(seed)
+    filters = [
+        PackedFilter(
+            FilterKey(str(uuid.UUID(bytes=random.bytes(16))), 0, int(random.integers(2**32))), bytes(32 * lines)
+        )
+        for lines in (-(-count * 12 // 256) for count in counts)
+    ]
+    ref, data = make_pack(PLACE, filters)
+    head = head_of(ref, data)
+    for _ in range(20):
+        question = FilterQuestion(random.bytes(16))
+        start, size = head.range_of(head.slice_of(question))
+        about = ref.about(question)
+        assert about is not None
+        assert about[0] <= start
+        assert start + size <= sum(about) <= ref.size_bytes
+        assert about[1] <= size + 10 * ref.head_bytes
+    assert ref.model_copy(update={"slices": 0}).about(question) is None
 
 
 def test_a_lookup_reads_a_small_part_of_a_large_pack() -> None:

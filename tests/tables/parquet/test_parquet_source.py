@@ -190,3 +190,14 @@ def test_a_file_whose_trace_ids_lie_elsewhere_is_not_asked_for_traces() -> None:
         read = TraceLookup(ids[some]).find_in(Reader(with_tail(to_parquet(load_table(SPANS)))[0]))[0]
         assert found.tolist() == read.tolist()
         assert bool(asked) == (1 in some)
+
+
+@pytest.mark.parametrize(
+    ("query", "opens"), [("{ span.x = 9 }", False), ("{ kind = producer }", False), ("{ span.x = 1 }", True)]
+)
+def test_numbers_that_are_not_there_are_seen_without_opening_the_file(query: str, opens: bool) -> None:
+    """By the bounds in its directory."""
+    source, asked = with_tail(to_parquet(load_table(SPANS)))
+    source.known_trace_count = 2
+    assert bool(search([source], SearchRequest(query=query)).traces) == opens
+    assert (len(asked) == 1) == (not opens)
