@@ -90,7 +90,7 @@ def test_a_map_ends_in_time(monkeypatch):
     """Where there is no time left services are left out of the edges; all of them are shown."""
     from app.api.page import service_map
 
-    monkeypatch.setattr(service_map, "_EDGES_S", -1.0)
+    monkeypatch.setattr(service_map, "_CONNECTIONS_S", -1.0)
     _, text = ask(Engine([TableSource(load_table(LOAD))]), f"/api/service-map?{RANGE}")
     body = json.loads(text)
     assert (body["leftOut"], len([one for one in body["services"] if one["kind"] == "service"])) == (3, 3)
