@@ -1,7 +1,7 @@
 """Which rows of several sources a client sent twice. They are compared where they rest; the result is kept there."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,17 @@ from tables.columns.repeated import (
 )
 from tables.columns.whole_traces import FACT_COLUMNS
 
+# What is read, put below each other, in order, and with plain texts. And of a column that another source has.
+_COPIES: Final = 2
+_CELL_BYTES: Final = 5
+
 
 class RestingRows:
     """Rows that have the same ids and times as others. number: of the reader of each row; row: where it lies there"""
 
     def __init__(self, readers: Sequence[Reader], number: Rows, row: Rows) -> None:
         self._readers, self._number, self._row = readers, number, row
+        self._held_bytes = 0
 
     def repeated(self, group: Rows) -> Mask:
         """Which of them equal one before in every field that a client sent. In: as of `repeated_rows`"""
@@ -46,14 +51,26 @@ class RestingRows:
                 lambda alike: as_sent(self._read(some[alike], all_columns)),
             )
 
-        return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
+        try:
+            return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
+        finally:
+            memory.current().release(self._held_bytes)
+            self._held_bytes = 0
 
     def _read(self, some: Rows, read: Callable[[Reader, Rows], Mapping[str, Any]]) -> dict[str, Any]:
         number, row = self._number[some], self._row[some]
         order = np.lexsort((row, number))
         readers, first = np.unique(number[order], return_index=True)
-        parts = zip(readers.tolist(), np.split(row[order], first[1:]), strict=True)
-        return concatenated([read(self._readers[one], rows) for one, rows in parts], order)
+        tables = []
+        for one, rows in zip(readers.tolist(), np.split(row[order], first[1:]), strict=True):
+            tables.append(read(self._readers[one], rows))
+            self._hold(_COPIES * memory.array_bytes(tables[-1]), len(some))
+        self._hold(_CELL_BYTES * len(some) * len(set[str]().union(*tables)), len(some))
+        return concatenated(tables, order)
+
+    def _hold(self, size: int, rows: int) -> None:
+        memory.reserve(size, f"comparing {rows} spans that look alike")
+        self._held_bytes += size
 
 
 def _kept(caches: Mapping[str, DerivedCache]) -> Kept:
@@ -71,7 +88,9 @@ def _first_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
 
 
 def all_columns(reader: Reader, rows: Rows) -> Mapping[str, Any]:
-    """All that a client sent of some rows, ascending, without some columns in which none of them has a value."""
+    """All that a client sent of some rows, ascending, without some columns in which none of them has a value. What is
+    in the overflow stays there.
+    """
     source = reader.source
     if not isinstance(source, ValuedReading):
         return _rows_of_columns(reader, sorted(source.columns.difference(FACT_COLUMNS)), rows)

@@ -165,5 +165,7 @@ class ValuedReading(Protocol):
         ...
 
     def read_valued(self, rows: Int64s) -> Mapping[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
+        """Every column but the facts of traces in which one of some rows has a value, at those rows; attributes that
+        have no column of their own in the column `overflow`.
+        """
         ...

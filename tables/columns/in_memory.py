@@ -94,14 +94,12 @@ class TableSource:
         return 0
 
     def read_valued(self, rows: Int64s) -> dict[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows."""
+        """Every column but the facts of traces in which one of some rows has a value, at those rows; the overflow as it
+        is.
+        """
         at = pa.array(rows)
         names = [name for name in self._own if name not in FACT_COLUMNS]
-        found = valued({name: one_array(self._table[name].take(at)) for name in names})
-        lists = found.pop(overflow.COLUMN, None)
-        if lists is not None:
-            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
-        return found
+        return valued({name: one_array(self._table[name].take(at)) for name in names})
 
     def _array(self, column: str) -> Any:
         array = self._arrays.get(column)

@@ -1,6 +1,6 @@
 """The list column `overflow` of `tables.schema`: attributes without their own column, shown as if they had one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +59,36 @@ def joined_values(arrays: Sequence[Any]) -> Any:
     """Values of one type below each other, some of them coded: texts and bytes as one DictionaryArray, others plain."""
     chunks = pa.chunked_array([_coded(array) for array in arrays])
     return one_array(chunks.unify_dictionaries() if pa.types.is_dictionary(chunks.type) else chunks)
+
+
+def sorted_entries(lists: Any) -> Any:
+    """Each row's entries by column, and of a column that a row has twice the last: equal rows have equal entries."""
+    entries = lists.values
+    encoded = entries.field("column").dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    names = rank[encoded.indices.to_numpy()]
+    lengths = np.diff(lists.offsets.to_numpy())
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    order = np.lexsort((names, rows))
+    names, rows = names[order], rows[order]
+    last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))
+
+
+def without_columns(lists: Any, names: Collection[str]) -> Any:
+    """The lists without the entries of some columns; the same object if there are none."""
+    found = list_values(lists)
+    coded = _coded(found.field("column"))
+    gone = np.array([name in names for name in as_list(coded.dictionary)], np.bool_)
+    if not gone.any():
+        return lists
+    kept = ~gone[numbers(coded.indices)]
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.bincount(list_parents(lists)[kept], minlength=len(lists)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), found.filter(pa.array(kept)))
 
 
 def _struct(arrays: Sequence[Any]) -> pa.StructArray:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from tables.columns import overflow
 from tables.columns.absent import filled
 from tables.columns.arrays import list_offsets
 from tables.columns.equal_rows import row_hashes
@@ -17,13 +18,28 @@ from tables.columns.whole_traces import FACT_COLUMNS
 
 _BYTES: Final = 8
 
+# Attributes of the overflow become columns for so many values at once, most of them null.
+_CELLS_AT_ONCE: Final = 1 << 20
+
 
 def row_digests(columns: Mapping[str, Any], rows: int) -> UInt64s:
     """A number for each row, made of all values that a client sent: rows that are equal have equal numbers in every
     process, and others do not, but for one pair in 2^64. It does not matter which columns have no value.
 
-    In: all columns of the rows
+    In: all columns of the rows, the overflow as it is
     """
+    digests = _digests({name: one for name, one in columns.items() if name != overflow.COLUMN}, rows)
+    lists = columns.get(overflow.COLUMN)
+    if lists is not None:
+        step = max(1, _CELLS_AT_ONCE // max(1, len(overflow.column_names(lists))))
+        for first in range(0, rows, step):
+            some = lists.slice(first, step)
+            names = sorted(overflow.column_names(some).difference(columns))
+            digests[first : first + len(some)] += _digests(overflow.columns_of(some, names), len(some))
+    return digests
+
+
+def _digests(columns: Mapping[str, Any], rows: int) -> UInt64s:
     digests = np.zeros(rows, np.uint64)
     for name, array in as_sent({name: one for name, one in columns.items() if name not in FACT_COLUMNS}).items():
         # What a file without the column has counts for nothing.

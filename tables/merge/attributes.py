@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tables.columns import overflow
 from tables.columns.overflow import Overflow, SparseColumns, rarest, value_field
@@ -110,7 +109,7 @@ class Attributes:
             if len(at):
                 rows = one.columns.rows[at].astype(np.int64) + one.first
                 _add(collected, rows, one.columns.entries.take(pa.array(at)), place)
-        return {name: _sorted_entries(lists) for name, lists in collected.columns().items()}
+        return {name: overflow.sorted_entries(lists) for name, lists in collected.columns().items()}
 
 
 def _add(collected: Overflow, rows: Int64s, entries: Any, place: Int64s | None) -> None:
@@ -129,20 +128,3 @@ def _entries(name: str, values: Any) -> pa.StructArray:
         values = overflow.serialized_lists(values, attribute.type)
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), np.int32)), pa.array([name]))
     return overflow.entries(names, value_field(attribute.type), values)
-
-
-def _sorted_entries(lists: Any) -> Any:
-    """Each row's entries by column, and of a column that a row has twice the last: equal rows have equal entries."""
-    entries = lists.values
-    encoded = entries.field("column").dictionary_encode()
-    rank = np.empty(len(encoded.dictionary), np.int64)
-    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
-    names = rank[encoded.indices.to_numpy()]
-    lengths = np.diff(lists.offsets.to_numpy())
-    rows = np.repeat(np.arange(len(lists)), lengths)
-    order = np.lexsort((names, rows))
-    names, rows = names[order], rows[order]
-    last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
-    offsets = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))

@@ -273,8 +273,8 @@ class ParquetSource:
         return max(sum(map(self._size, names)) for names in self._batches())
 
     def read_valued(self, rows: Int64s) -> dict[str, Any]:
-        """Every column but the facts of traces in which one of some rows has a value, at those rows. Some columns are
-        decoded at once, and nothing is cached. Raises: StorageError, DamagedError
+        """Every column but the facts of traces in which one of some rows has a value, at those rows; the overflow as it
+        is. Some columns are decoded at once, and nothing is cached. Raises: StorageError, DamagedError
         """
         found: dict[str, Any] = {}
         at = pa.array(rows)
@@ -282,9 +282,6 @@ class ParquetSource:
             columns: dict[str, Any] = {name: self._cache.get(ColumnKey(self.key, name)) for name in names}
             columns |= self._decode([name for name in names if columns[name] is None], keep=False)
             found |= valued({name: array.take(at) for name, array in columns.items()})
-        lists = found.pop(overflow.COLUMN, None)
-        if lists is not None:
-            found |= overflow.columns_of(lists, sorted(overflow.column_names(lists).difference(found)))
         return found
 
     def _batches(self) -> list[list[str]]:

@@ -234,17 +234,14 @@ def _shown_type(column: str) -> Any:
 
 
 def read_valued(file: LoadedFile, rows: Int64s) -> dict[str, Any]:
-    """Every column but the facts of traces in which one of some rows has a value, at those rows.
+    """Every column but the facts of traces in which one of some rows has a value, at those rows; the overflow as it
+    is.
 
     Raises: DamagedError
     """
     names = [name for name in file.directory.numbers if name not in FACT_COLUMNS]
     at = pa.array(rows)
     found = {name: array.take(at) for name, array in _opened(file, names).items()}
-    lists = found.pop(overflow.COLUMN, None)
-    if lists is not None:
-        hidden = overflow.column_names(lists).difference(found)
-        found |= overflow.columns_of(lists, sorted(hidden))
     return valued(found)
 
 
