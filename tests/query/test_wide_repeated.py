@@ -14,7 +14,7 @@ from tables.columns.in_memory import TableSource
 from tables.columns.row_digests import row_digests
 from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
-from tests.query.test_repeated_spans import DECODER, file_source, group_source
+from tests.helpers.resting import DECODER, file_source, group_source
 
 MIB = 1 << 20
 SPANS = 2_000

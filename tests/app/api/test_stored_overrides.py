@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.process.own_overrides import FETCH_FAILED
-from tests.app.api.test_own_overrides import OWN, call, processes  # noqa: F401 (fixtures)
+from tests.helpers.own_overrides import OWN, caller, two_processes
 
 HALF = b'{"cost_attribution": {"dimensions": {"service.name": "a\\ud800b"}}}'
 DEEP = b'{"metrics_generator": ' * 5_000 + b"1" + b"}" * 5_000
@@ -30,6 +30,17 @@ ODD = {
 }
 
 
+@pytest.fixture
+def processes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return two_processes(tmp_path)
+
+
+@pytest.fixture
+def call(ask, processes):
+    return caller(ask, processes[0])
+
+
 def stored(process, data: bytes, tenant: str = "acme") -> None:
     store = process.own._store
     path = f"overrides/{tenant}/overrides.json"
@@ -38,7 +49,7 @@ def stored(process, data: bytes, tenant: str = "acme") -> None:
 
 
 @pytest.mark.parametrize("data", [*NO_JSON.values(), *ODD.values()], ids=[*NO_JSON, *ODD])
-def test_every_method_answers(call, processes, data):  # noqa: F811
+def test_every_method_answers(call, processes, data):
     """What is there is shown, or refused with a reason and its version; with that it can be replaced and deleted."""
     stored(processes[0], data)
     shown, merged = call(), call(path="/api/overrides?scope=merged")
@@ -54,7 +65,7 @@ def test_every_method_answers(call, processes, data):  # noqa: F811
     assert json.loads(call().text) == OWN
 
 
-def test_half_a_character_is_shown_as_none_and_can_be_patched(call, processes):  # noqa: F811
+def test_half_a_character_is_shown_as_none_and_can_be_patched(call, processes):
     stored(processes[0], HALF)
     assert json.loads(call().text) == {"cost_attribution": {"dimensions": {"service.name": "a\ufffdb"}}}
     patched = call("PATCH", OWN)
@@ -64,7 +75,7 @@ def test_half_a_character_is_shown_as_none_and_can_be_patched(call, processes): 
 
 
 @pytest.mark.parametrize("data", [*NO_JSON.values(), *ODD.values()], ids=[*NO_JSON, *ODD])
-def test_one_tenants_object_stops_no_other(call, processes, data):  # noqa: F811
+def test_one_tenants_object_stops_no_other(call, processes, data):
     """It may count, or not; those of others are read and count."""
     here, there = processes
     for tenant in ("aaaa", "acme", "zzzz"):
@@ -78,7 +89,7 @@ def test_one_tenants_object_stops_no_other(call, processes, data):  # noqa: F811
 
 
 @pytest.mark.parametrize("data", [DEEP, b"[" * 50_000, b'{"a": ' * 950 + b"1" + b"}" * 950, b'{"a": NaN}', b"1e999"])
-def test_such_bodies_are_refused(call, data):  # noqa: F811
+def test_such_bodies_are_refused(call, data):
     for method in ("POST", "PATCH"):
         answer = call(method, data, match="0")
         assert answer.status in {400, 413}

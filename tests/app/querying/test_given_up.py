@@ -29,8 +29,8 @@ from query.tags.tag_text import parse_tag
 from tables.live.decode_together import GoOn, keep_going
 from tables.live.head import Head
 from tables.live.partition import CutPolicy
-from tests.app.querying.test_across_processes import filled
 from tests.helpers.api import api_over, serving
+from tests.helpers.filled_group import filled
 from tests.helpers.live_store import world
 from tests.helpers.loops import in_loop
 from tests.helpers.processes import Sent, cluster
